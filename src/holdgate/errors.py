@@ -1,0 +1,51 @@
+"""Every exception of holdgate, one tree. Each says when it is raised and what to do about it."""
+
+from __future__ import annotations
+
+
+class HoldgateError(Exception):
+    """The root of all errors that holdgate raises."""
+
+
+class SettingsError(HoldgateError, ValueError):
+    """A setting, or two together, make no sense; the text names the values and the remedy. Raised at construction or start."""
+
+
+class MissingExtra(HoldgateError, ImportError):
+    """An optional client library is not installed; the text is the install command."""
+
+
+class IntakeError(HoldgateError):
+    """The broker side cannot be used as it is: settings of the client, a missing topic, no authorisation, no broker.
+
+    Raised by `guard.run` before anything is consumed, or, for what ends an intake later, after the run has drained.
+    """
+
+
+class AlreadySettled(HoldgateError):
+    """Somebody else settled or committed while the guard owns the consumer; the text says what to remove."""
+
+
+class GuardClosed(HoldgateError):
+    """The guard has stopped, or was never entered; nothing can run on it."""
+
+
+class CallNotPermitted(HoldgateError):
+    """A call form was refused because the dependency's circuit is open, or its ramp has no room.
+
+    `dependency` is its name, `retry_at` the monotonic second at which a try may be admitted (None: unknown, or only an operator ends it).
+    Never an outcome, and never counted as a failure. A fresh object each time: a shared one would grow its traceback for ever.
+    """
+
+    def __init__(self, dependency: str, retry_at: float | None = None) -> None:
+        super().__init__(f"dependency {dependency!r} does not admit calls now")
+        self.dependency = dependency
+        self.retry_at = retry_at
+
+
+class Reject(HoldgateError):
+    """Raise it in a handler: this message can never be processed. `reason` goes to the dead letter and to events, so keep payload out."""
+
+    def __init__(self, reason: str = "rejected by the handler") -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,90 @@
+"""The Protocols that the outside implements or sees: what a broker adapter is, and what it may tell the guard."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, Protocol, TypeVar
+
+from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.plan import Plan
+from holdgate.flow.sources import Backlog, Source
+
+M = TypeVar("M")
+Order = Literal["source", "key", "none"]
+
+
+class Clock(Protocol):
+    """Time and chance. `now` is monotonic seconds, `draw` gives [0, 1)."""
+
+    def now(self) -> float: ...
+
+    def draw(self) -> float: ...
+
+
+class IntakeListener(Protocol):
+    """What an intake tells the guard about its sources. The guard implements it."""
+
+    def assigned(self, sources: Collection[Source]) -> Plan:
+        """These sources are ours from now on, in a fresh assignment; returns the plan to apply before the first await."""
+        ...
+
+    async def revoked(self, sources: Collection[Source]) -> None:
+        """These sources go away in order: returns when their in-flight work has ended and is settled, or was interrupted after half of
+        the intake's `rebalance_timeout`. The intake commits after it returns. Unknown sources are ignored."""
+        ...
+
+    def lost(self, sources: Collection[Source]) -> None:
+        """These sources are gone already (evicted, channel closed): running handlers are interrupted, nothing is settled, no verdict."""
+        ...
+
+
+class Intake(Protocol[M]):
+    """One broker adapter around one client. It never stops talking to the broker: holding is a state, not an absence."""
+
+    @property
+    def names(self) -> Collection[str] | None:
+        """The topics or queues that it will deliver, known before `open`; None under a pattern."""
+        ...
+
+    @property
+    def order(self) -> Order:
+        """What the broker promises anyway: the default of `guard.run(order=)`."""
+        ...
+
+    @property
+    def inbox(self) -> int:
+        """How many deliveries may wait in this process per source before the plan stops fetching."""
+        ...
+
+    @property
+    def rebalance_timeout(self) -> float:
+        """Seconds that the broker waits for a member to give partitions back; the guard uses half of it."""
+        ...
+
+    async def open(self, listener: IntakeListener) -> None:
+        """Connect, subscribe and check the settings; raises before anything is consumed."""
+        ...
+
+    async def receive(self) -> Sequence[Delivery[M]]:
+        """The next deliveries; waits at most `poll_timeout`, an empty answer is normal. Never cancelled, and called by one task alone."""
+        ...
+
+    def apply(self, plan: Plan) -> None:
+        """Store the desired state; what is local happens now, the rest in the intake's own task. Never blocks, never raises."""
+        ...
+
+    def settle(self, delivery: Delivery[M], settlement: Settlement) -> None:
+        """Record a settlement; commits and acks go out in runs. A delivery of an earlier assignment is ignored."""
+        ...
+
+    async def flush(self) -> None:
+        """Return when everything recorded is out, or a bound is over."""
+        ...
+
+    async def backlog(self) -> Mapping[Source, Backlog]:
+        """How much waits per assigned source. May ask the broker; never disturbs the consumer."""
+        ...
+
+    async def close(self) -> None:
+        """Flush, give back and leave; bounded. Idempotent, and safe on an intake that never opened."""
+        ...
