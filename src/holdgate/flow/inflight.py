@@ -1,0 +1,99 @@
+"""InFlight: what was delivered from one source and is not finished yet, and so how far may be committed.
+
+A row of places in the order of delivery. The row begins at the oldest unfinished place; a place that is finished out of turn stays in
+the row until everything before it is finished too. Positions are compared, never counted: after compaction or an aborted transaction a
+Kafka partition goes 10, 55, 56, and nobody can say from the numbers how many messages lie between.
+
+Nearly all traffic is finished in the order it came, so that case is one deque and nothing else. The set of unfinished positions exists
+only from the first finish out of turn until the row is empty again: it is built from places that must all leave before it can be built
+another time, which keeps every call O(1) amortised.
+
+One InFlight lives as long as one assignment of its source. What comes after a rebalance or a new channel begins with a fresh one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise, starmap
+from operator import lt
+
+
+class InFlight:
+    """The unfinished deliveries of one assignment of one source.
+
+    Positions are whole numbers from 0, strictly increasing, with any gaps. Not thread-safe.
+    """
+
+    __slots__ = ("_newest", "_row", "_unfinished")
+
+    def __init__(self) -> None:
+        self._row: deque[int] = deque()
+        self._newest = -1  # below every position: one comparison then covers "nothing yet" as well
+        self._unfinished: set[int] | None = None  # None: everything in the row is unfinished
+
+    def delivered(self, position: int) -> None:
+        """Note one delivery.
+
+        Raises ValueError, and changes nothing, when `position` is not above every earlier one: a watermark over a row out of order
+        would commit past unfinished work.
+        """
+        if position <= self._newest:
+            raise ValueError(f"position {position} does not come after {self._newest}; a new assignment needs a new InFlight")
+        self._newest = position
+        self._row.append(position)
+        if self._unfinished is not None:
+            self._unfinished.add(position)
+
+    def delivered_many(self, positions: Sequence[int]) -> None:
+        """Note deliveries in one step, for what one poll gave; the same as `delivered` for each, and all or none of them."""
+        if not positions:
+            return
+        if positions[0] <= self._newest or not all(starmap(lt, pairwise(positions))):
+            raise ValueError(f"{len(positions)} positions from {positions[0]} are not in increasing order after {self._newest}")
+        self._newest = positions[-1]
+        self._row.extend(positions)
+        if self._unfinished is not None:
+            self._unfinished.update(positions)
+
+    def finished(self, position: int) -> None:
+        """Note that the work on `position` is over; in any order. One that is unknown or finished already is ignored."""
+        row = self._row
+        if self._unfinished is None and row and row[0] == position:
+            row.popleft()
+        else:
+            self._finished_out_of_turn(position)
+
+    def _finished_out_of_turn(self, position: int) -> None:
+        row = self._row
+        unfinished = self._unfinished
+        if unfinished is None:
+            if not row or not row[0] < position <= self._newest:
+                return  # certainly not in the row: no reason to leave the fast case
+            unfinished = self._unfinished = set(row)
+        if position not in unfinished:
+            return
+        unfinished.remove(position)
+        while row and row[0] not in unfinished:
+            row.popleft()
+        if not row:
+            self._unfinished = None
+
+    @property
+    def next_position(self) -> int | None:
+        """What may be committed: the oldest unfinished position, or one past the newest delivered when nothing is unfinished.
+
+        None before the first delivery: there is nothing to commit then.
+        """
+        if self._row:
+            return self._row[0]
+        return self._newest + 1 if self._newest >= 0 else None
+
+    @property
+    def unfinished(self) -> int:
+        """How many deliveries are not finished."""
+        return len(self._row) if self._unfinished is None else len(self._unfinished)
+
+    def span(self) -> int:
+        """The number of places from the oldest unfinished delivery to the newest one, both counted; 0 when nothing is unfinished."""
+        return len(self._row)
