@@ -1,0 +1,62 @@
+# Needs Python 3.11 or newer and make; everything else goes into .venv. Which Python: make PYTHON=python3.12 ...
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SYNCED := $(VENV)/.synced
+# More arguments for pytest: make test ARGS="-k commits -x"
+ARGS ?=
+
+# The Python that was asked for, and the Node.js from the pyright[nodejs] wheel: the same on every machine, and nothing fetched aside.
+export UV_PYTHON_DOWNLOADS := never
+export PYRIGHT_PYTHON_GLOBAL_NODE := 0
+
+.PHONY: help setup test check format coverage demo bench clean
+
+help:
+	@echo "make test      run the tests; says what it skipped, why, and what would change that"
+	@echo "make check     ruff, mypy, pyright, import contracts"
+	@echo "make format    let ruff mend what it can"
+	@echo "make coverage  branches of core and flow that their own tests miss"
+	@echo "make demo      an outage and a recovery in the terminal"
+	@echo "make bench     the tables of docs/reference/benchmarks.md"
+	@echo "make clean     remove .venv and caches"
+
+setup: $(SYNCED)
+
+# pip brings uv, uv brings what uv.lock says. --inexact leaves uv itself in place.
+$(SYNCED): uv.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "holdgate needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv sync --quiet --frozen --inexact --all-extras --group dev
+	@touch $@
+
+test: $(SYNCED)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(SYNCED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+
+format: $(SYNCED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+coverage: $(SYNCED)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q tests/core tests/flow
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include='src/holdgate/core/*,src/holdgate/flow/*' --fail-under=100
+
+demo: $(SYNCED)
+	@$(BIN)/python -m holdgate demo
+
+bench: $(SYNCED)
+	@ls benchmarks/*.py >/dev/null 2>&1 || echo "no benchmarks yet"
+	@for file in $(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist
