@@ -1,0 +1,156 @@
+"""One run from the first connection to the report: who is started, watched and stopped, in which order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from holdgate.cli.demo.clock import StoryClock
+from holdgate.cli.demo.frame import Note, Output
+from holdgate.cli.demo.guarded import GuardedSide
+from holdgate.cli.demo.history import FRAMES_PER_SECOND, History, SideHistory
+from holdgate.cli.demo.ledger import Production
+from holdgate.cli.demo.naive import NaiveSide
+from holdgate.cli.demo.report import Report, SideReport
+from holdgate.cli.demo.scenario import RECEIPTS, Scenario
+from holdgate.cli.demo.screen_parts import CELLS
+from holdgate.cli.demo.timeline import Alphabet, timeline
+from holdgate.cli.demo.traffic import Traffic
+from holdgate.cli.demo.venue import GUARDED, NAIVE, Venue
+from holdgate.cli.demo.work import Work
+from holdgate.errors import IntakeError
+
+# A first join takes about three seconds on the embedded broker, and up to ten with a real one's default settings.
+JOIN_TIMEOUT = 20.0
+# Reading eight offsets takes milliseconds.
+AUDIT_TIMEOUT = 5.0
+
+
+class Story:
+    """The run of `scenario` on `venue`, shown on `output`.
+
+    `broker` is the name under which the venue is spoken of; `alphabet` the characters of the rows in the report.
+    """
+
+    def __init__(self, scenario: Scenario, venue: Venue, broker: str, output: Output, alphabet: Alphabet) -> None:
+        self._scenario = scenario
+        self._venue = venue
+        self._broker = broker
+        self._output = output
+        self._alphabet = alphabet
+        self._clock = StoryClock()
+        self._production = Production()
+        self._interrupted = False
+        self._ran = 0.0
+
+    async def run(self) -> Report:
+        """Live through it; returns what was seen, also when cancelled in the middle. Raises `IntakeError` when the broker is not there."""
+        try:
+            self._output.begin(self._broker)
+            await self._venue.open()
+            return await self._run_sides()
+        finally:
+            self._output.end()
+            await self._venue.close()
+
+    async def _run_sides(self) -> Report:
+        guarded = GuardedSide(self._venue, self._work(), self._scenario, self._note)
+        naive = NaiveSide(self._venue.feed(), self._work())
+        self._history = History(self._scenario, guarded, naive)
+        try:
+            await self._play(guarded, naive)
+        except asyncio.CancelledError:
+            # Ctrl-C asks for an end, not for silence: what was seen so far is reported.
+            self._interrupted = True
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+        finally:
+            self._ran = self._clock.now()
+            await asyncio.gather(guarded.stop(), naive.stop())
+        return await self._report(guarded, naive)
+
+    def _work(self) -> Work:
+        return Work(self._scenario, self._clock, self._production)
+
+    def _note(self, note: Note) -> None:
+        self._history.notes.append(note)
+        self._output.note(note)
+
+    async def _play(self, guarded: GuardedSide, naive: NaiveSide) -> None:
+        try:
+            async with asyncio.timeout(JOIN_TIMEOUT):
+                await asyncio.gather(guarded.start(), naive.start())
+        except TimeoutError as error:
+            raise IntakeError(f"no partitions within {JOIN_TIMEOUT:g} s on {self._broker}: is its group coordinator up?") from error
+        self._clock.start()
+        traffic = Traffic(self._scenario, self._clock, self._production, self._venue)
+        watch = asyncio.create_task(self._watch(), name="watch")
+        others = [asyncio.create_task(coroutine) for coroutine in (guarded.wait(), naive.wait(), traffic.run())]
+        try:
+            await _first_end(watch, others)
+        finally:
+            for task in (watch, *others):
+                task.cancel()
+            await asyncio.gather(watch, *others, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while (now := self._clock.now()) < self._scenario.seconds:
+            note = self._history.phase_note(now)
+            if note is not None:
+                self._note(note)
+            self._output.show(self._history.take(now))
+            await asyncio.sleep(1 / FRAMES_PER_SECOND)
+
+    async def _report(self, guarded: GuardedSide, naive: NaiveSide) -> Report:
+        async with asyncio.timeout(AUDIT_TIMEOUT):
+            offsets = [await self._venue.committed(group) for group in (GUARDED, NAIVE)]
+        frame = self._history.take(self._ran)
+        scenario = self._scenario
+
+        def row(marks: object) -> str:
+            return timeline(list(marks), self._ran, scenario.seconds / CELLS, self._alphabet)[:CELLS]
+
+        return Report(
+            broker=self._broker,
+            seconds=scenario.seconds,
+            ran=self._ran,
+            interrupted=self._interrupted,
+            produced=len(self._production.places),
+            down_at=scenario.down_at,
+            weak_at=scenario.weak_at,
+            up_at=scenario.up_at,
+            service_timeline=row(frame.service),
+            guarded=_side_report(guarded, self._history.guarded, offsets[0], row(frame.guarded.marks)),
+            naive=_side_report(naive, self._history.naive, offsets[1], row(frame.naive.marks)),
+        )
+
+
+async def _first_end(watch: asyncio.Task[None], others: list[asyncio.Task[None]]) -> None:
+    """Return when `watch` ends; raise what ends another task before. A producer that is done is no reason to stop."""
+    running = {watch, *others}
+    while watch in running:
+        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task
+
+
+def _side_report(side: GuardedSide | NaiveSide, history: SideHistory, committed: Mapping[tuple[str, int], int], row: str) -> SideReport:
+    ledger = side.work.ledger
+    payments = side.work.payments
+    return SideReport(
+        calls=payments.calls,
+        wasted_calls=payments.wasted,
+        overrun_calls=payments.overrun,
+        processed=len(ledger.processed),
+        duplicates=ledger.duplicates,
+        dead_letters=len(ledger.dead),
+        lost=ledger.lost(committed),
+        waiting=ledger.waiting() - ledger.lost(committed),
+        peak_waiting=history.peak_waiting,
+        peak_in_flight_while_weak=payments.peak_weak,
+        rebalances=side.rebalances,
+        slowest_receipt_seconds=ledger.slowest.get(RECEIPTS),
+        transitions=side.transitions if isinstance(side, GuardedSide) else [],
+        timeline=row,
+    )

@@ -1,0 +1,62 @@
+"""The table at the end: the same facts for both sides, side by side."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from holdgate.cli.demo.report import Report, SideReport
+from holdgate.cli.demo.screen_parts import ASCII_LEGEND, LEGEND
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} s"
+
+
+def rows(side: SideReport) -> list[tuple[str, str]]:
+    """The facts of one side, in the order in which a person asks for them."""
+    return [
+        ("orders and receipts processed", str(side.processed)),
+        ("lost", str(side.lost)),
+        ("dead letters, all of them good messages", str(side.dead_letters)),
+        ("still waiting at the end", str(side.waiting)),
+        ("calls to payments", str(side.calls)),
+        ("  wasted: made while it was down", str(side.wasted_calls)),
+        ("  unanswered: too many at once", str(side.overrun_calls)),
+        ("most calls in payments while it was weak", str(side.peak_in_flight_while_weak)),
+        ("longest backlog", str(side.peak_waiting)),
+        ("slowest receipt (needs only email)", _seconds(side.slowest_receipt_seconds)),
+        ("processed twice", str(side.duplicates)),
+        ("rebalances", str(side.rebalances)),
+    ]
+
+
+def table(report: Report, *, ascii_only: bool) -> Table:
+    """The summary of a run."""
+    ending = "interrupted after" if report.interrupted else "ran"
+    title = f"{report.produced} messages on {report.broker}, {ending} {report.ran:.0f} s; payments was down for {_down(report):.0f} s"
+    summary = Table(title=title, title_justify="left", box=box.ASCII if ascii_only else box.ROUNDED)
+    summary.add_column("", no_wrap=True)
+    summary.add_column("with holdgate", justify="right", no_wrap=True)
+    summary.add_column("without", justify="right", no_wrap=True)
+    for (label, guarded), (_, naive) in zip(rows(report.guarded), rows(report.naive), strict=True):
+        summary.add_row(label, guarded, naive)
+    return summary
+
+
+def _down(report: Report) -> float:
+    return max(0.0, min(report.ran, report.weak_at) - report.down_at)
+
+
+def print_summary(report: Report, console: Console, *, ascii_only: bool) -> None:
+    """Print the three rows of cells and the table. `ascii_only`: for pipes and logs, where nothing else is sure to be readable."""
+    for label, row in (
+        ("payments", report.service_timeline),
+        ("with holdgate", report.guarded.timeline),
+        ("without", report.naive.timeline),
+    ):
+        console.print(Text(f"{label:<14} {row}"), soft_wrap=True)
+    console.print(Text(ASCII_LEGEND if ascii_only else LEGEND), soft_wrap=True)
+    console.print(table(report, ascii_only=ascii_only))
