@@ -1,0 +1,73 @@
+"""SIGTERM as the wish to drain.
+
+Ctrl-C needs nothing from us. `asyncio.run` turns the first SIGINT into a cancellation of the main task, and cancelling a run *is*
+drain; the second one raises KeyboardInterrupt at once, which stops now. SIGTERM has no such owner, and its default kills the process
+with deliveries in hand. So the guard takes it, but only where nobody else has: in the main thread, while the handler is the default.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from holdgate.errors import SettingsError
+
+
+class Termination:
+    """Takes SIGTERM and turns the first one into a call of `drain` on the running loop.
+
+    `signals` None takes it where that harms nobody and does nothing elsewhere, False never takes it, True raises SettingsError where it
+    cannot be had. Later SIGTERMs do nothing more: drain is bounded by itself. Not reentrant; `take` runs on the loop.
+    """
+
+    __slots__ = ("_drain", "_loop", "_signals", "_wanted")
+
+    def __init__(self, drain: Callable[[], None], signals: bool | None = None) -> None:
+        self._drain = drain
+        self._signals = signals  # None by default: inside a web server, a notebook or a thread the signal belongs to somebody else
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wanted = False
+
+    @property
+    def taken(self) -> bool:
+        """Whether SIGTERM is ours at the moment."""
+        return self._loop is not None
+
+    def take(self) -> bool:
+        """Take SIGTERM if allowed and possible; returns whether it was taken. Raises SettingsError when `signals=True` and it cannot."""
+        if self._signals is False:
+            return False
+        hindrance = _hindrance()
+        if hindrance is None:
+            self._loop = asyncio.get_running_loop()
+            signal.signal(signal.SIGTERM, self._arrived)
+        elif self._signals:
+            raise SettingsError(f"signals=True, but {hindrance}; leave signals out and call `await guard.stop()` from your own handler")
+        return self.taken
+
+    def restore(self) -> None:
+        """Give SIGTERM back to the default, unless somebody replaced our handler meanwhile. Idempotent."""
+        if self._loop is None:
+            return
+        self._loop = None
+        # `==`, because a bound method is a new object each time it is looked up.
+        if signal.getsignal(signal.SIGTERM) == self._arrived:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _arrived(self, _signum: int, _frame: FrameType | None) -> None:
+        # Between two bytecodes of the main thread, in the middle of anything: only a threadsafe wake-up is allowed here.
+        if self._loop is not None and not self._wanted:
+            self._wanted = True
+            self._loop.call_soon_threadsafe(self._drain)
+
+
+def _hindrance() -> str | None:
+    if threading.current_thread() is not threading.main_thread():
+        return f"the guard runs in thread {threading.current_thread().name!r} and Python delivers signals to the main thread only"
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not signal.SIG_DFL:
+        return f"SIGTERM already has a handler ({handler!r})"
+    return None
