@@ -1,0 +1,116 @@
+"""Fixtures and rules for all tests."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.servers.kafka import KafkaServer
+from tests.servers.resolve import shared_kafka
+from tests.servers.unavailable import Unavailable, in_ci
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from tests.servers.kafka_address import KafkaAddress
+    from tests.servers.proxy import Proxy
+
+# Who asks for one of these asks for a real broker.
+SERVER_FIXTURES = {"kafka", "own_kafka", "fresh_kafka", "kafka_cluster", "kafka_proxy", "topic"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a real broker, and refuse a test that does not say in a docstring what it shows."""
+    for item in items:
+        if SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.integration)
+        function = getattr(item, "function", None)
+        if function is not None and not inspect.getdoc(function):
+            message = f"{item.nodeid} has no docstring: one sentence on the behaviour it shows"
+            raise pytest.UsageError(message)
+
+
+def _missing(error: Unavailable) -> None:
+    if in_ci():
+        pytest.fail(str(error), pytrace=False)
+    pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaAddress]:
+    """One Kafka for all tests that leave it running: HOLDGATE_TEST_KAFKA, or Docker, or a broker of our own."""
+    # In a loop of its own: the tests have one each, and this outlives them.
+    with asyncio.Runner() as runner:
+        context = shared_kafka()
+        try:
+            server = runner.run(context.__aenter__())
+        except Unavailable as error:
+            _missing(error)
+        yield server
+        runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="session")
+def own_kafka(kafka: KafkaAddress) -> Iterator[KafkaServer]:
+    """A Kafka that we started ourselves, for the tests whose clients go through a proxy; the shared one where that is ours."""
+    if isinstance(kafka, KafkaServer):
+        yield kafka
+        return
+    with asyncio.Runner() as runner:
+        server = _own_server()
+        runner.run(server.start())
+        yield server
+        runner.run(server.close())
+
+
+@pytest.fixture
+async def fresh_kafka() -> AsyncIterator[KafkaServer]:
+    """A broker for one test alone, to be stopped, killed, frozen and started again."""
+    async with _own_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def kafka_cluster() -> AsyncIterator[KafkaServer]:
+    """Three brokers for one test alone; every topic is on all three."""
+    async with _own_server(brokers=3) as server:
+        yield server
+
+
+@pytest.fixture
+async def kafka_proxy(own_kafka: KafkaServer) -> AsyncIterator[Proxy]:
+    """A proxy before the broker `own_kafka`; clients that start at `proxy.address` stay behind it. Topics: `own_kafka.create_topic`."""
+    (proxy,) = own_kafka.proxies()
+    async with proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def topic(kafka: KafkaAddress, request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Make topics with names of their own on the shared `kafka`: `await topic(partitions=3, config={...})`; deleted afterwards."""
+    made: list[str] = []
+    numbers = itertools.count(1)
+    word = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:60]
+
+    async def create(partitions: int = 1, **more: object) -> str:
+        name = f"{word}-{next(numbers)}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        made.append(await kafka.create_topic(name, partitions, **more))
+        return name
+
+    yield create
+    for name in made:
+        await kafka.delete_topic(name)
+
+
+def _own_server(brokers: int = 1) -> KafkaServer:
+    try:
+        return KafkaServer(brokers)
+    except Unavailable as error:
+        _missing(error)
+        raise

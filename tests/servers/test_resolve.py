@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.servers import kafka_jars, resolve
+from tests.servers.ports import release_port, reserve_port
+from tests.servers.unavailable import Unavailable, in_ci, may_install
+
+
+@pytest.fixture
+def bare_machine(monkeypatch, tmp_path):
+    """A machine with an empty PATH, an empty cache, and nobody who allowed an installation."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("CI", "HOLDGATE_TEST_INSTALL", "HOLDGATE_TEST_KAFKA"):
+        monkeypatch.delenv(name, raising=False)
+
+
+async def test_a_named_broker_that_is_silent_is_named(monkeypatch) -> None:
+    """A wrong HOLDGATE_TEST_KAFKA is told, and no other broker is used instead."""
+    port = reserve_port()
+    monkeypatch.setenv("HOLDGATE_TEST_KAFKA", f"127.0.0.1:{port}")
+    with pytest.raises(Unavailable, match=f"HOLDGATE_TEST_KAFKA=127.0.0.1:{port} does not answer"):
+        async with resolve.shared_kafka():
+            pass
+    release_port(port)
+
+
+@pytest.mark.usefixtures("bare_machine")
+def test_what_is_missing_and_the_remedy_are_told() -> None:
+    """Without Java and Maven, and without permission, nothing is installed: the error names both and the commands that help."""
+    with pytest.raises(Unavailable, match="java and mvn") as caught:
+        kafka_jars.classpath()
+    assert "HOLDGATE_TEST_INSTALL=1 make test" in str(caught.value)
+
+
+@pytest.mark.usefixtures("bare_machine")
+def test_installing_is_announced_first(monkeypatch, capsys) -> None:
+    """With HOLDGATE_TEST_INSTALL=1 it says what it is about to install, and that apt-get is missing where it is."""
+    monkeypatch.setenv("HOLDGATE_TEST_INSTALL", "1")
+    with pytest.raises(Unavailable, match="no apt-get"):
+        kafka_jars.classpath()
+    assert "installing default-jre-headless maven by apt-get" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("bare_machine")
+def test_only_ci_or_a_word_allows_installing(monkeypatch) -> None:
+    """System packages are installed for CI=true or HOLDGATE_TEST_INSTALL=1, never silently."""
+    assert not may_install()
+    monkeypatch.setenv("HOLDGATE_TEST_INSTALL", "1")
+    assert may_install()
+    assert not in_ci()
+    monkeypatch.delenv("HOLDGATE_TEST_INSTALL")
+    monkeypatch.setenv("CI", "true")
+    assert may_install()
+    assert in_ci()
+
+
+@pytest.mark.usefixtures("bare_machine")
+def test_an_old_java_is_refused(monkeypatch, tmp_path) -> None:
+    """A Java that cannot run Kafka 4 is named with its version."""
+    for name, text in {"java": "echo 'openjdk version \"11.0.2\"' >&2", "mvn": "exit 1"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(Unavailable, match=r'Java 17 or newer is needed, this is: openjdk version "11.0.2"'):
+        kafka_jars.classpath()
+
+
+@pytest.mark.usefixtures("bare_machine")
+def test_a_failed_maven_leaves_no_half_of_the_jars(monkeypatch, tmp_path) -> None:
+    """When Maven fails, its words are told, and the next run begins anew."""
+    for name, text in {"java": "echo 'openjdk version \"17.0.2\"' >&2", "mvn": "echo no route to the registry; exit 1"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(Unavailable, match="no route to the registry"):
+        kafka_jars.classpath()
+    assert list((tmp_path / "cache" / "holdgate").glob("*/")) == []
