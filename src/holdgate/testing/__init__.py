@@ -1,1 +1,21 @@
-"""."""
+"""For your tests: brokers in memory, time that jumps, and the cases every intake must pass. Needs no broker and no test framework."""
+
+from __future__ import annotations
+
+from holdgate.testing.clock import NO_JITTER, LoopClock, ManualClock, Stalled, VirtualEventLoop, run_virtual
+from holdgate.testing.memory import LedgerEntry, MemoryBroker, MemoryDelivery, MemoryIntake, Message, QueueSettings
+
+__all__ = [
+    "NO_JITTER",
+    "LedgerEntry",
+    "LoopClock",
+    "ManualClock",
+    "MemoryBroker",
+    "MemoryDelivery",
+    "MemoryIntake",
+    "Message",
+    "QueueSettings",
+    "Stalled",
+    "VirtualEventLoop",
+    "run_virtual",
+]

@@ -1,0 +1,48 @@
+"""The ledger: everything that happened to every message, in order, to check afterwards what must never happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from holdgate.flow.sources import Source
+
+LedgerEvent = Literal["produced", "assigned", "delivered", "committed", "acked", "requeued", "rejected", "dead", "revoked", "lost"]
+
+
+class LedgerEntry(NamedTuple):
+    """One line of the ledger.
+
+    `position` is the message's place in its source; for `committed` the next one to be read, for `assigned` the first one that will be
+    read, for `revoked` and `lost` the one that would have been read next. A queue has no such place: 0 there.
+    """
+
+    event: LedgerEvent
+    source: Source
+    position: int
+
+
+class Ledger:
+    """An append-only list of what a broker saw, oldest first."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: list[LedgerEntry] = []
+
+    def note(self, event: LedgerEvent, source: Source, position: int = 0) -> None:
+        """Append one line."""
+        self._entries.append(LedgerEntry(event, source, position))
+
+    def positions(self, event: LedgerEvent, source: Source) -> list[int]:
+        """The positions of one kind of event on one source, in the order in which they happened."""
+        return [entry.position for entry in self._entries if entry.event == event and entry.source == source]
+
+    def __iter__(self) -> Iterator[LedgerEntry]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> LedgerEntry:
+        return self._entries[index]

@@ -1,0 +1,165 @@
+"""The in-memory broker: what a test produces to, disturbs, and asks afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from holdgate.flow.sources import Partition, Source
+from holdgate.simulator.broker import Broker
+from holdgate.simulator.ledger import Ledger
+from holdgate.simulator.message import Message
+from holdgate.simulator.queue import QueueSettings
+from holdgate.testing.memory.bell import Bell
+
+_NOTHING: Mapping[str, int] = MappingProxyType({})
+
+
+class Droppable(Protocol):
+    """What `MemoryBroker.drop` may be asked to cut off: every `MemoryIntake`."""
+
+    def drop(self) -> None: ...
+
+
+class MemoryBroker:
+    """Topics and queues in this process, for `MemoryIntake`.
+
+    `topics` maps each topic to its number of partitions; `queues` names classic queues (`create_queue` makes other kinds). Everything
+    acts at once and in one event loop; time is the loop's, so that a test under `run_virtual` waits for nothing. Not thread-safe.
+    """
+
+    def __init__(self, *, topics: Mapping[str, int] = _NOTHING, queues: Collection[str] = ()) -> None:
+        self.model = Broker()
+        self._bells: list[Bell] = []
+        self._others: dict[str, set[str]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._names = 0
+        for topic, partitions in topics.items():
+            self.create_topic(topic, partitions)
+        for queue in queues:
+            self.create_queue(queue)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Everything that happened, oldest first, as (event, source, position)."""
+        return self.model.ledger
+
+    def create_topic(self, name: str, partitions: int = 1) -> None:
+        """Make a topic. Raises ValueError for a name that is taken."""
+        self.model.create_topic(name, partitions)
+
+    def create_queue(self, name: str, settings: QueueSettings | None = None) -> None:
+        """Make a queue; classic unless `settings` says otherwise. Raises ValueError for a name that is taken."""
+        self.model.create_queue(name, settings)
+
+    def delete(self, name: str) -> None:
+        """Delete a topic or queue; an intake that reads from it fails with IntakeError at its next receive."""
+        self.model.delete(name)
+        self.changed()
+
+    def produce(
+        self,
+        name: str,
+        body: bytes | None,
+        key: bytes | None = None,
+        headers: Mapping[str, Any] | None = None,
+        *,
+        partition: int | None = None,
+    ) -> tuple[Source, Message]:
+        """Store one message in a topic or queue; returns where it went.
+
+        Equal keys share a partition; without a key the partitions take turns, unless `partition` says which. Raises LookupError for a
+        name that does not exist.
+        """
+        stored = self.model.produce(name, body, self.now(), key=key, headers=headers, partition=partition)
+        self.changed()
+        return stored
+
+    def committed(self, group: str) -> Mapping[Partition, int]:
+        """The next offset per partition that the group has committed; partitions without a commit are left out."""
+        return dict(self.model.group(group).committed)
+
+    def waiting(self, source: Source, group: str = "holdgate") -> Sequence[Message]:
+        """What a new consumer would get, oldest first: from the group's commit on, or all that is not settled in a queue."""
+        return self.model.waiting(source, group)
+
+    def members(self, group: str) -> Collection[str]:
+        """The names of a group's members, intakes and others."""
+        return tuple(self.model.group(group).members)
+
+    def rebalance(self, group: str) -> None:
+        """Take every partition of the group away and deal them anew, though nobody came or went."""
+        self.model.group(group).rebalance(self.now())
+        self.changed()
+
+    def add_member(self, group: str, topics: Collection[str] | None = None) -> str:
+        """Let somebody else join the group, who takes a share of the partitions and does nothing with it; returns its name.
+
+        `topics` None: all of them.
+        """
+        member = self.new_name("other")
+        self._others.setdefault(group, set()).add(member)
+        self.model.group(group).join(member, self.model.topics if topics is None else topics, self.now())
+        self.changed()
+        return member
+
+    def remove_member(self, group: str, member: str) -> None:
+        """Let a member from `add_member` leave; its partitions go to those who stay."""
+        self._others.get(group, set()).discard(member)
+        self.model.group(group).leave(member, self.now())
+        self.changed()
+
+    def drop(self, intake: Droppable) -> None:
+        """Cut an intake off: evicted from its group, or its channels closed. It loses its sources, and comes back by itself."""
+        intake.drop()
+        self.changed()
+
+    def now(self) -> float:
+        """Seconds of the running loop's clock; monotonic time where no loop runs, which is what a real loop's clock shows."""
+        try:
+            return asyncio.get_running_loop().time()
+        except RuntimeError:
+            return time.monotonic()
+
+    # What follows is for the intakes.
+
+    def watch(self, bell: Bell) -> None:
+        """Ring `bell` at every change from now on."""
+        self._bells.append(bell)
+
+    def unwatch(self, bell: Bell) -> None:
+        """No longer ring `bell`; fine when it was never watched."""
+        if bell in self._bells:
+            self._bells.remove(bell)
+
+    def new_name(self, kind: str) -> str:
+        """A member's name that nobody else has."""
+        self._names += 1
+        return f"{kind}-{self._names}"
+
+    def changed(self) -> None:
+        """Tell everybody that the model is another one now."""
+        for name, members in self._others.items():
+            for member in members:
+                self.model.groups[name].rejoin(member)
+        for name in self.model.groups:
+            self._watch_deadline(name)
+        for bell in self._bells:
+            bell.ring()
+
+    def _watch_deadline(self, name: str) -> None:
+        deadline = self.model.groups[name].next_deadline()
+        timer = self._timers.get(name)
+        if timer is not None and (deadline is None or timer.when() != deadline):
+            self._timers.pop(name).cancel()
+            timer = None
+        if deadline is not None and timer is None:
+            self._timers[name] = asyncio.get_running_loop().call_at(deadline, self._expire, name)
+
+    def _expire(self, name: str) -> None:
+        del self._timers[name]
+        self.model.groups[name].expire(self.now())
+        self.changed()
