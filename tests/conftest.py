@@ -93,7 +93,7 @@ async def kafka_proxy(own_kafka: KafkaServer) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def topic(kafka: KafkaAddress, request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Awaitable[str]]]:
-    """Make topics with names of their own on the shared `kafka`: `await topic(partitions=3, config={...})`; deleted afterwards."""
+    """Make topics on the shared `kafka`, each under a name of its own, with `partitions` and `config` as asked; deleted afterwards."""
     made: list[str] = []
     numbers = itertools.count(1)
     word = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:60]

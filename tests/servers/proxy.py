@@ -41,6 +41,7 @@ class Proxy:
         self._flows = asyncio.Event()
         self._flows.set()
         self._left_open: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def address(self) -> str:
@@ -89,12 +90,13 @@ class Proxy:
     async def close(self) -> None:
         """End everything."""
         self.refuse()
-        tasks = [task for link in self._links for task in link.tasks]
+        writers = [*self._left_open, *(writer for link in self._links for writer in (link.client, link.server))]
         self.reset()
         for writer in self._left_open:
             _reset(writer)
         self._left_open.clear()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self.heal()
+        await asyncio.gather(*self._tasks, *map(_closed, writers), return_exceptions=True)
 
     async def __aenter__(self) -> Self:
         await self.accept()
@@ -115,9 +117,11 @@ class Proxy:
         self._start(link, self._pass_on(link, reader, server))
         self._start(link, self._pass_on(link, server_reader, client))
 
-    @staticmethod
-    def _start(link: _Link, work: Coroutine[None, None, None]) -> None:
-        link.tasks.append(asyncio.create_task(work))
+    def _start(self, link: _Link, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        link.tasks.append(task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _pass_on(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -132,6 +136,8 @@ class Proxy:
         self._drop(link)
         link.client.close()
         link.server.close()
+        await _closed(link.client)
+        await _closed(link.server)
 
     def _drop(self, link: _Link) -> None:
         self._links.discard(link)
@@ -139,6 +145,11 @@ class Proxy:
         for task in link.tasks:
             if task is not here:
                 task.cancel()
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

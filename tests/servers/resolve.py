@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_address import KafkaAddress
@@ -40,7 +40,7 @@ async def _answering(address: KafkaAddress) -> KafkaAddress:
     return address
 
 
-def _docker_kafka():  # noqa: ANN202  testcontainers' own type, imported only where an engine answers
+def _docker_kafka() -> Any:
     try:
         return start_kafka()
     except Exception as error:  # noqa: BLE001  no image, no registry, no room: whatever it was, a broker of our own may still start

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,24 +13,48 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-@asynccontextmanager
-async def echo_behind_proxy() -> AsyncIterator[tuple[Proxy, list[asyncio.StreamReader]]]:
-    """A server that answers what it hears, a proxy before it, and the readers of the server's connections."""
-    seen: list[asyncio.StreamReader] = []
+class Echo:
+    """A server that answers what it hears, with what its connections have come to."""
 
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.append(reader)
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+        self._tasks: set[asyncio.Task[None] | None] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.add(asyncio.current_task())
         try:
             while piece := await reader.read(100):
                 writer.write(piece)
+            self.ended.append("end")
         except ConnectionResetError:
-            pass
-        finally:
-            writer.close()
+            self.ended.append("reset")
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    async with server, Proxy(server.sockets[0].getsockname()) as proxy:
-        yield proxy, seen
+    async def finish(self) -> None:
+        await asyncio.gather(*(task for task in self._tasks if task is not None))
+
+
+@asynccontextmanager
+async def echo_behind_proxy() -> AsyncIterator[tuple[Proxy, Echo]]:
+    echo = Echo()
+    server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
+    async with server:
+        async with Proxy(server.sockets[0].getsockname()) as proxy:
+            yield proxy, echo
+        await echo.finish()
+
+
+@asynccontextmanager
+async def connected(proxy: Proxy) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, word: bytes) -> bytes:
@@ -47,68 +72,61 @@ async def hears_nothing(reader: asyncio.StreamReader) -> bool:
 
 async def test_it_passes_on_both_ways() -> None:
     """Without a fault, client and server talk as if it were not there."""
-    async with echo_behind_proxy() as (proxy, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
-        assert await ask(reader, writer, b"hello") == b"hello"
+    async with echo_behind_proxy() as (proxy, _), connected(proxy) as link:
+        assert await ask(*link, b"hello") == b"hello"
         assert (proxy.links, proxy.links_made) == (1, 1)
-        writer.close()
 
 
 async def test_the_clients_end_reaches_the_server() -> None:
-    """When the client closes, the server reads the end."""
-    async with echo_behind_proxy() as (proxy, seen):
-        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
-        await ask(reader, writer, b"x")
-        writer.close()
-        await asyncio.wait_for(_until(seen[0].at_eof), 5)
-        assert seen[0].at_eof()
+    """When the client closes, the server reads the end, and the proxy forgets the connection."""
+    async with echo_behind_proxy() as (proxy, echo):
+        async with connected(proxy) as link:
+            await ask(*link, b"x")
+        await _until(lambda: echo.ended)
+        assert echo.ended == ["end"]
+        assert proxy.links == 0
 
 
 async def test_delay_slows_each_piece() -> None:
     """A round trip takes at least the delay of both ways."""
-    async with echo_behind_proxy() as (proxy, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    async with echo_behind_proxy() as (proxy, _), connected(proxy) as link:
         proxy.delay = 0.05
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        await ask(reader, writer, b"x")
+        await ask(*link, b"x")
         assert loop.time() - begun >= 0.1
-        writer.close()
 
 
-async def test_reset_reaches_the_client_as_a_reset() -> None:
+async def test_reset_reaches_both_sides_as_a_reset() -> None:
     """`reset` gives ECONNRESET, not an orderly end, and new connections work."""
-    async with echo_behind_proxy() as (proxy, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
-        await ask(reader, writer, b"x")
-        proxy.reset()
-        with pytest.raises(ConnectionResetError):
-            await reader.read(1)
-        writer.close()
-        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
-        assert await ask(reader, writer, b"again") == b"again"
-        writer.close()
+    async with echo_behind_proxy() as (proxy, echo):
+        async with connected(proxy) as link:
+            await ask(*link, b"x")
+            proxy.reset()
+            with pytest.raises(ConnectionResetError):
+                await link[0].read(1)
+            await _until(lambda: echo.ended)
+            assert echo.ended == ["reset"]
+        async with connected(proxy) as link:
+            assert await ask(*link, b"again") == b"again"
 
 
 async def test_refuse_refuses_new_and_keeps_old() -> None:
     """Refusing ends no connection; `accept` opens the same port again."""
-    async with echo_behind_proxy() as (proxy, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
-        await ask(reader, writer, b"x")
+    async with echo_behind_proxy() as (proxy, _), connected(proxy) as link:
+        await ask(*link, b"x")
         proxy.refuse()
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", proxy.port)
-        assert await ask(reader, writer, b"old") == b"old"
+        assert await ask(*link, b"old") == b"old"
         await proxy.accept()
-        _, second = await asyncio.open_connection("127.0.0.1", proxy.port)
-        second.close()
-        writer.close()
+        async with connected(proxy) as second:
+            assert await ask(*second, b"new") == b"new"
 
 
 async def test_cut_holds_bytes_and_heal_lets_them_through() -> None:
     """A black hole loses nothing: what was written meanwhile arrives in order after it."""
-    async with echo_behind_proxy() as (proxy, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    async with echo_behind_proxy() as (proxy, _), connected(proxy) as (reader, writer):
         await ask(reader, writer, b"x")
         proxy.cut()
         writer.write(b"one")
@@ -116,21 +134,29 @@ async def test_cut_holds_bytes_and_heal_lets_them_through() -> None:
         writer.write(b"two")
         proxy.heal()
         assert await asyncio.wait_for(reader.readexactly(6), 5) == b"onetwo"
-        writer.close()
 
 
 async def test_half_open_tells_the_server_alone() -> None:
     """The server's side is gone, and the client hears neither data nor an end."""
-    async with echo_behind_proxy() as (proxy, seen):
-        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    async with echo_behind_proxy() as (proxy, echo), connected(proxy) as (reader, writer):
         await ask(reader, writer, b"x")
         proxy.half_open()
-        await asyncio.wait_for(_until(lambda: seen[0].exception() is not None), 5)
+        await _until(lambda: echo.ended)
         writer.write(b"into nowhere")
+        assert echo.ended == ["reset"]
         assert await hears_nothing(reader)
-        writer.close()
+
+
+async def test_a_server_that_is_down_resets_the_client() -> None:
+    """With nobody behind the proxy, a client learns it at once."""
+    async with echo_behind_proxy() as (proxy, _):
+        proxy.target = ("127.0.0.1", 1)
+        async with connected(proxy) as (reader, _):
+            with pytest.raises(ConnectionResetError):
+                await reader.read(1)
 
 
 async def _until(condition) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -8,7 +8,7 @@ from tests.servers.unavailable import Unavailable, in_ci, may_install
 
 
 @pytest.fixture
-def bare_machine(monkeypatch, tmp_path):
+def bare_machine(monkeypatch, tmp_path) -> None:
     """A machine with an empty PATH, an empty cache, and nobody who allowed an installation."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
