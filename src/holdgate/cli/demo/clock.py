@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
+from collections.abc import Callable
 
 
 class StoryClock:
-    """Seconds since traffic began; 0.0 before `start`."""
+    """Seconds since traffic began; 0.0 before `start`. `read` gives monotonic seconds: the event loop's clock unless told otherwise, so
+    that the story and everything that sleeps in it go by the same time."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[], float] | None = None) -> None:
+        self._read = read or _loop_time
         self._started: float | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether traffic has begun."""
-        return self._started is not None
 
     def start(self) -> None:
         """Traffic begins now."""
-        self._started = time.monotonic()
+        self._started = self._read()
 
     def now(self) -> float:
         """Seconds since `start`, monotonic."""
-        return 0.0 if self._started is None else time.monotonic() - self._started
+        return 0.0 if self._started is None else self._read() - self._started
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

@@ -17,6 +17,7 @@ from holdgate.cli.demo.venue import Venue
 from holdgate.cli.demo.work import Work
 from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, Event, LimitChanged
 from holdgate.flow.snapshot import Snapshot
+from holdgate.ports import Clock
 
 # Seconds to let running handlers end; the longest call takes half a second.
 DRAIN_TIMEOUT = 3.0
@@ -40,16 +41,16 @@ def settings(scenario: Scenario) -> CircuitSettings:
 
 
 class GuardedSide:
-    """A guard around `work`. `tell` gets what happens to its circuits, at once."""
+    """A guard around `work`. `tell` gets what happens to its circuits, at once. `clock` None: the system's."""
 
-    def __init__(self, venue: Venue, work: Work, scenario: Scenario, tell: Callable[[Note], None]) -> None:
+    def __init__(self, venue: Venue, work: Work, scenario: Scenario, tell: Callable[[Note], None], clock: Clock | None = None) -> None:
         self.work = work
         self.transitions: list[Transition] = []
         self.rebalances = 0
         self._venue = venue
         self._scenario = scenario
         self._tell = tell
-        self._guard = Guard(drain_timeout=DRAIN_TIMEOUT, signals=False, observers=[self._observe])
+        self._guard = Guard(drain_timeout=DRAIN_TIMEOUT, signals=False, observers=[self._observe], clock=clock)
         self._marks = [Mark(0.0, Kind.FINE)]
         self._task: asyncio.Task[None] | None = None
 
@@ -64,7 +65,6 @@ class GuardedSide:
                 needs={orders: [payments], receipts: [email]},
                 order="key",
                 concurrency=CONCURRENCY,
-                dead_letters=self._venue.dead_letters(),
             )
 
     async def _handle_order(self, delivery: Delivery[Any]) -> None:

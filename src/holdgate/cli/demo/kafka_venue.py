@@ -10,18 +10,13 @@ from typing import Any
 
 from holdgate.cli.demo.embedded import EmbeddedKafka
 from holdgate.cli.demo.ledger import Place
-from holdgate.cli.demo.scenario import ORDERS, RECEIPTS
+from holdgate.cli.demo.scenario import KEYS, KINDS, PARTITIONS
 from holdgate.cli.demo.venue import GUARDED, NAIVE, Feed
 from holdgate.errors import IntakeError, MissingExtra
-from holdgate.ports import DeadLetters, Intake
+from holdgate.ports import Intake
 
-KINDS = (ORDERS, RECEIPTS)
-# Four, as the embedded broker makes them: enough to see that partitions are held one by one.
-PARTITIONS = 4
 # A broker that does not answer in this time is not there, as far as somebody at a terminal is concerned.
 REACH_TIMEOUT = 5.0
-# Distinct keys: enough that sixteen handlers always find one that is free.
-KEYS = 200
 
 
 def _client() -> Any:
@@ -59,7 +54,7 @@ class KafkaVenue:
         if self._embedded:
             self._address = await asyncio.to_thread(self._embedded.open)
         await self._reach()
-        wanted = [name for kind in KINDS for name in (self.topic(kind), self._dead_topic(NAIVE, kind), self._dead_topic(GUARDED, kind))]
+        wanted = [name for kind in KINDS for name in (self.topic(kind), self._grave(kind))]
         if not self._embedded:
             await self._make(wanted)
         for name in wanted:  # the embedded broker makes a topic when it is asked about it
@@ -101,10 +96,10 @@ class KafkaVenue:
         return KafkaFeed(self._aiokafka, self._address, self._group(NAIVE), kinds, self._bury)
 
     async def _bury(self, kind: str, body: bytes, key: bytes | None) -> None:
-        await self._producer.send_and_wait(self._dead_topic(NAIVE, kind), body, key=key)
+        await self._producer.send_and_wait(self._grave(kind), body, key=key)
 
-    def _dead_topic(self, group: str, kind: str) -> str:
-        return f"{self.topic(kind)}.{group}.dead"
+    def _grave(self, kind: str) -> str:
+        return f"{self.topic(kind)}.{NAIVE}.dead"
 
     def intake(self, on_rebalance: Callable[[], None]) -> Intake[Any]:
         from holdgate.brokers.kafka import KafkaIntake
@@ -113,11 +108,6 @@ class KafkaVenue:
         consumer = consumer_of(self._aiokafka, self._address, self._group(GUARDED))
         topics = [self.topic(kind) for kind in KINDS]
         return KafkaIntake(consumer, topics=topics, listener=Reassigned(on_rebalance))
-
-    def dead_letters(self) -> DeadLetters:
-        from holdgate.brokers.kafka import KafkaDeadLetters
-
-        return KafkaDeadLetters(self._producer, topic=f"{{topic}}.{GUARDED}.dead")
 
     async def committed(self, group: str) -> Mapping[tuple[str, int], int]:
         from holdgate.cli.demo.kafka_feed import consumer_of

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from holdgate.cli.demo.scenario import RECEIPTS, Scenario
+from holdgate.cli.demo.work import Work
 
 # Raised when a key is renamed or removed; a new key alone leaves it as it is.
 VERSION = 1
@@ -51,30 +54,33 @@ class SideReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The whole run. `seconds` is its length as asked for, `ran` how long it was; they differ when it was interrupted."""
+    """The whole run. `ran` is how long it was in seconds: less than `scenario.seconds` when it was interrupted."""
 
     broker: str
-    seconds: float
+    scenario: Scenario
     ran: float
     interrupted: bool
     produced: int
-    down_at: float
-    weak_at: float
-    up_at: float
     service_timeline: str
     guarded: SideReport
     naive: SideReport
 
     def document(self) -> dict[str, Any]:
         """The JSON document."""
+        scenario = self.scenario
         return {
             "version": VERSION,
             "broker": self.broker,
-            "seconds": self.seconds,
+            "seconds": scenario.seconds,
             "ran_seconds": round(self.ran, 3),
             "interrupted": self.interrupted,
             "produced": self.produced,
-            "payments": {"down_at": self.down_at, "weak_at": self.weak_at, "up_at": self.up_at, "timeline": self.service_timeline},
+            "payments": {
+                "down_at": scenario.down_at,
+                "weak_at": scenario.weak_at,
+                "up_at": scenario.up_at,
+                "timeline": self.service_timeline,
+            },
             "guarded": _side_document(self.guarded),
             "naive": _side_document(self.naive),
         }
@@ -87,3 +93,33 @@ def _side_document(side: SideReport) -> dict[str, Any]:
     if side.slowest_receipt_seconds is not None:
         document["slowest_receipt_seconds"] = round(side.slowest_receipt_seconds, 3)
     return document
+
+
+def side_report(
+    work: Work,
+    committed: Mapping[tuple[str, int], int],
+    *,
+    peak_waiting: int,
+    rebalances: int,
+    transitions: Sequence[Transition],
+    timeline: str,
+) -> SideReport:
+    """What one side did, from its work and from what the broker holds as `committed` for its group."""
+    ledger, payments = work.ledger, work.payments
+    lost = ledger.lost(committed)
+    return SideReport(
+        calls=payments.calls,
+        wasted_calls=payments.wasted,
+        overrun_calls=payments.overrun,
+        processed=len(ledger.processed),
+        duplicates=ledger.duplicates,
+        dead_letters=len(ledger.dead),
+        lost=lost,
+        waiting=ledger.waiting() - lost,
+        peak_waiting=peak_waiting,
+        peak_in_flight_while_weak=payments.peak_weak,
+        rebalances=rebalances,
+        slowest_receipt_seconds=ledger.slowest.get(RECEIPTS),
+        transitions=transitions,
+        timeline=timeline,
+    )

@@ -10,11 +10,17 @@ from holdgate.errors import SettingsError
 # The two kinds of work. Orders call the payment service, receipts call the mail service; both wait in topics of the same names.
 ORDERS = "orders"
 RECEIPTS = "receipts"
+KINDS = (ORDERS, RECEIPTS)
 PAYMENTS = "payments"
 EMAIL = "email"
 
 # Handlers that either side runs at once. Small enough that each step of the ramp (1, 2, 4, 8, 16) can be seen.
 CONCURRENCY = 16
+
+# Per topic; as many as the embedded broker makes, and enough to see that partitions are held one by one.
+PARTITIONS = 4
+# Distinct message keys: enough that sixteen handlers always find one that is free.
+KEYS = 200
 
 # The story is written for this length and stretched or squeezed to the length asked for. With a join of 3 s and the way out it ends
 # well inside 45 s.

@@ -17,7 +17,9 @@ from holdgate.cli.demo.scenario import Phase
 LATENCY = 0.08  # seconds of one call without load: a payment API in the same region
 PATIENCE = 0.5  # seconds until a caller gives up: six times the normal latency
 REFUSAL = 0.02  # seconds until a service that is down refuses: a connection error is quick
-CAPACITY = {Phase.UP: 24, Phase.WEAK: 2}  # calls at normal latency; up: more than the sixteen handlers of one side ever make
+# Calls at normal latency. Up: more than the sixteen handlers of one side ever make. Weak: four percent of that, as a service that must warm
+# its caches and refill its connection pools.
+CAPACITY = {Phase.UP: 24, Phase.WEAK: 1}
 
 
 class ServiceError(Exception):

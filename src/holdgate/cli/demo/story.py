@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from functools import partial
 
 from holdgate.cli.demo.clock import StoryClock
 from holdgate.cli.demo.frame import Note, Output
 from holdgate.cli.demo.guarded import GuardedSide
-from holdgate.cli.demo.history import FRAMES_PER_SECOND, History, SideHistory
+from holdgate.cli.demo.history import FRAMES_PER_SECOND, History
 from holdgate.cli.demo.ledger import Production
 from holdgate.cli.demo.naive import NaiveSide
-from holdgate.cli.demo.report import Report, SideReport
-from holdgate.cli.demo.scenario import RECEIPTS, Scenario
+from holdgate.cli.demo.report import Report, side_report
+from holdgate.cli.demo.scenario import Scenario
 from holdgate.cli.demo.screen_parts import CELLS
 from holdgate.cli.demo.timeline import Alphabet, timeline
 from holdgate.cli.demo.traffic import Traffic
 from holdgate.cli.demo.venue import GUARDED, NAIVE, Venue
 from holdgate.cli.demo.work import Work
 from holdgate.errors import IntakeError
+from holdgate.ports import Clock
 
 # A first join takes about three seconds on the embedded broker, and up to ten with a real one's default settings.
 JOIN_TIMEOUT = 20.0
@@ -29,15 +30,19 @@ AUDIT_TIMEOUT = 5.0
 class Story:
     """The run of `scenario` on `venue`, shown on `output`.
 
-    `broker` is the name under which the venue is spoken of; `alphabet` the characters of the rows in the report.
+    `broker` is the name under which the venue is spoken of; `alphabet` the characters of the rows in the report. `clock` is the guard's;
+    None: the system's.
     """
 
-    def __init__(self, scenario: Scenario, venue: Venue, broker: str, output: Output, alphabet: Alphabet) -> None:
+    def __init__(
+        self, scenario: Scenario, venue: Venue, broker: str, output: Output, alphabet: Alphabet, *, clock: Clock | None = None
+    ) -> None:
         self._scenario = scenario
         self._venue = venue
         self._broker = broker
         self._output = output
         self._alphabet = alphabet
+        self._guard_clock = clock
         self._clock = StoryClock()
         self._production = Production()
         self._interrupted = False
@@ -54,7 +59,7 @@ class Story:
             await self._venue.close()
 
     async def _run_sides(self) -> Report:
-        guarded = GuardedSide(self._venue, self._work(), self._scenario, self._note)
+        guarded = GuardedSide(self._venue, self._work(), self._scenario, self._note, self._guard_clock)
         naive = NaiveSide(self._venue.feed(), self._work())
         self._history = History(self._scenario, guarded, naive)
         try:
@@ -104,25 +109,32 @@ class Story:
 
     async def _report(self, guarded: GuardedSide, naive: NaiveSide) -> Report:
         async with asyncio.timeout(AUDIT_TIMEOUT):
-            offsets = [await self._venue.committed(group) for group in (GUARDED, NAIVE)]
+            committed = {group: await self._venue.committed(group) for group in (GUARDED, NAIVE)}
         frame = self._history.take(self._ran)
-        scenario = self._scenario
-
-        def row(marks: object) -> str:
-            return timeline(list(marks), self._ran, scenario.seconds / CELLS, self._alphabet)[:CELLS]
-
+        draw = partial(timeline, now=self._ran, cell_seconds=self._scenario.seconds / CELLS, alphabet=self._alphabet)
         return Report(
             broker=self._broker,
-            seconds=scenario.seconds,
+            scenario=self._scenario,
             ran=self._ran,
             interrupted=self._interrupted,
             produced=len(self._production.places),
-            down_at=scenario.down_at,
-            weak_at=scenario.weak_at,
-            up_at=scenario.up_at,
-            service_timeline=row(frame.service),
-            guarded=_side_report(guarded, self._history.guarded, offsets[0], row(frame.guarded.marks)),
-            naive=_side_report(naive, self._history.naive, offsets[1], row(frame.naive.marks)),
+            service_timeline=draw(frame.service),
+            guarded=side_report(
+                guarded.work,
+                committed[GUARDED],
+                peak_waiting=self._history.guarded.peak_waiting,
+                rebalances=guarded.rebalances,
+                transitions=guarded.transitions,
+                timeline=draw(frame.guarded.marks),
+            ),
+            naive=side_report(
+                naive.work,
+                committed[NAIVE],
+                peak_waiting=self._history.naive.peak_waiting,
+                rebalances=naive.rebalances,
+                transitions=(),
+                timeline=draw(frame.naive.marks),
+            ),
         )
 
 
@@ -133,24 +145,3 @@ async def _first_end(watch: asyncio.Task[None], others: list[asyncio.Task[None]]
         done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             await task
-
-
-def _side_report(side: GuardedSide | NaiveSide, history: SideHistory, committed: Mapping[tuple[str, int], int], row: str) -> SideReport:
-    ledger = side.work.ledger
-    payments = side.work.payments
-    return SideReport(
-        calls=payments.calls,
-        wasted_calls=payments.wasted,
-        overrun_calls=payments.overrun,
-        processed=len(ledger.processed),
-        duplicates=ledger.duplicates,
-        dead_letters=len(ledger.dead),
-        lost=ledger.lost(committed),
-        waiting=ledger.waiting() - ledger.lost(committed),
-        peak_waiting=history.peak_waiting,
-        peak_in_flight_while_weak=payments.peak_weak,
-        rebalances=side.rebalances,
-        slowest_receipt_seconds=ledger.slowest.get(RECEIPTS),
-        transitions=side.transitions if isinstance(side, GuardedSide) else [],
-        timeline=row,
-    )

@@ -47,7 +47,7 @@ def table(report: Report, *, ascii_only: bool) -> Table:
 
 
 def _down(report: Report) -> float:
-    return max(0.0, min(report.ran, report.weak_at) - report.down_at)
+    return max(0.0, min(report.ran, report.scenario.weak_at) - report.scenario.down_at)
 
 
 def print_summary(report: Report, console: Console, *, ascii_only: bool) -> None:

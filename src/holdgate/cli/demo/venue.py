@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from holdgate.cli.demo.ledger import Place
-from holdgate.ports import DeadLetters, Intake
+from holdgate.ports import Intake
 
 GUARDED = "guarded"  # the consumer group of the side with holdgate
 NAIVE = "naive"  # the consumer group of the side without
@@ -72,10 +72,6 @@ class Venue(Protocol):
 
     def intake(self, on_rebalance: Callable[[], None]) -> Intake[Any]:
         """An intake in the group `GUARDED`; `on_rebalance` is called after each assignment but the first."""
-        ...
-
-    def dead_letters(self) -> DeadLetters:
-        """Where the guard sends what can never be processed."""
         ...
 
     async def committed(self, group: str) -> Mapping[tuple[str, int], int]:
