@@ -1,1 +1,18 @@
-"""."""
+"""Kafka, through aiokafka: the intake, its deliveries, and what it tells when retention was faster than a hold."""
+
+from __future__ import annotations
+
+from holdgate.errors import MissingExtra
+
+try:
+    import aiokafka as _aiokafka
+except ImportError as error:
+    raise MissingExtra("aiokafka is not installed: pip install 'holdgate[kafka]'") from error
+
+from holdgate.brokers.kafka.delivery import KafkaDelivery
+from holdgate.brokers.kafka.intake import KafkaIntake
+from holdgate.brokers.kafka.retention import RecordsLost
+
+del _aiokafka
+
+__all__ = ["KafkaDelivery", "KafkaIntake", "RecordsLost"]

@@ -1,0 +1,111 @@
+"""What is assigned to this member now: one object per partition, fresh with every assignment.
+
+A rebalance gives every partition a new `Assignment`, also one that stays. Deliveries keep a reference to theirs, so that a result which
+comes after the partition went away finishes something in an object that nobody commits from any more: no comparison of epochs can be
+forgotten, because there is none.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Collection, Iterator
+from operator import attrgetter
+
+from aiokafka import TopicPartition
+
+from holdgate.brokers.kafka.delivery import KafkaDelivery, Record
+from holdgate.flow.inflight import InFlight
+from holdgate.flow.sources import Partition
+
+_offset = attrgetter("offset")
+_timestamp = attrgetter("timestamp")
+
+
+class Rewound(Exception):
+    """A record came whose offset does not follow what was delivered: somebody sought back, or the partition was made anew."""
+
+
+class Assignment:
+    """One partition, from the moment it was assigned until it is given back or lost.
+
+    `alive` is False from then on. `sent` is the last offset known to be committed, or the first position seen; None before that.
+    """
+
+    __slots__ = ("_chunks", "alive", "epoch", "inflight", "sent", "source", "tp")
+
+    def __init__(self, tp: TopicPartition, epoch: int) -> None:
+        self.tp = tp
+        self.source = Partition(tp.topic, tp.partition)
+        self.epoch = epoch
+        self.inflight = InFlight()
+        self.alive = True
+        self.sent: int | None = None
+        # Offsets and times of what is in hand, a pair per poll: the age of the oldest is asked for once in seconds, so nothing is kept
+        # up to date per message.
+        self._chunks: deque[tuple[list[int], list[int]]] = deque()
+
+    def delivered(self, records: list[Record]) -> list[KafkaDelivery]:
+        """Note the records of one poll and wrap them. Raises Rewound, with nothing noted, when they do not follow the earlier ones."""
+        offsets = list(map(_offset, records))
+        try:
+            self.inflight.delivered_many(offsets)
+        except ValueError as error:
+            raise Rewound(str(error)) from error
+        if self.sent is None:
+            self.sent = offsets[0]  # where it began: committing this again would say nothing new
+        self._forget_finished()
+        self._chunks.append((offsets, list(map(_timestamp, records))))
+        return [KafkaDelivery(self, record) for record in records]
+
+    def oldest_timestamp(self) -> int | None:
+        """When the oldest unfinished record was produced, in milliseconds since the epoch; None when nothing is in hand."""
+        if not self.inflight.unfinished:
+            return None
+        self._forget_finished()
+        offsets, times = self._chunks[0]
+        return times[bisect_left(offsets, self.inflight.next_position or 0)]
+
+    def _forget_finished(self) -> None:
+        next_offset = self.inflight.next_position or 0
+        chunks = self._chunks
+        while chunks and chunks[0][0][-1] < next_offset:
+            chunks.popleft()
+
+
+class Assignments:
+    """The live assignments by partition. `epoch` grows with every change."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self._live: dict[TopicPartition, Assignment] = {}
+
+    def add(self, tps: Collection[TopicPartition]) -> None:
+        """A fresh assignment for each of `tps`; one that is alive already is replaced."""
+        self.drop(tps)
+        for tp in sorted(tps):
+            self._live[tp] = Assignment(tp, self.epoch)
+
+    def drop(self, tps: Collection[TopicPartition]) -> None:
+        """These are not ours any more: whatever comes late for them is ignored."""
+        self.epoch += 1
+        for tp in tps:
+            gone = self._live.pop(tp, None)
+            if gone is not None:
+                gone.alive = False
+
+    def get(self, tp: TopicPartition) -> Assignment | None:
+        return self._live.get(tp)
+
+    def tps(self) -> frozenset[TopicPartition]:
+        return frozenset(self._live)
+
+    def sources(self, tps: Collection[TopicPartition]) -> list[Partition]:
+        """The sources of those of `tps` that are alive, in a stable order."""
+        return [self._live[tp].source for tp in sorted(tps) if tp in self._live]
+
+    def __iter__(self) -> Iterator[Assignment]:
+        return iter(tuple(self._live.values()))
+
+    def __len__(self) -> int:
+        return len(self._live)

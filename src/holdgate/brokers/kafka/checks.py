@@ -1,0 +1,93 @@
+"""Everything about a consumer that would lose or repeat messages, or never end, refused before anything is consumed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from holdgate.brokers.kafka.client import Client
+from holdgate.errors import IntakeError, SettingsError
+
+
+def check_consumer(client: Client, *, allow_latest: bool, poll_timeout: float) -> None:
+    """Refuse consumers whose settings break a promise. Raises SettingsError, naming the value and the remedy."""
+    if client.is_stopped:
+        raise SettingsError("this consumer was stopped and cannot be started again: make a new AIOKafkaConsumer")
+    if client.group_id is None:
+        raise SettingsError("the consumer has group_id=None, so nothing can be committed: give it a group_id, also with assign()")
+    if client.auto_commit:
+        raise SettingsError(
+            "the consumer has enable_auto_commit=True, which commits what was handed out, not what was processed: "
+            "set enable_auto_commit=False, the guard commits what its handlers finished"
+        )
+    if client.reset_policy == "latest" and not allow_latest:
+        raise SettingsError(
+            "the consumer has auto_offset_reset='latest': a new group skips what waits already, and after a hold longer than retention "
+            "it would skip to the end. Set auto_offset_reset='earliest' or 'none', or say allow_latest=True if that is wanted"
+        )
+    if client.deserializers:
+        names = " and ".join(client.deserializers)
+        raise SettingsError(
+            f"the consumer has a {names}: when it raises, that one record stops the partition for ever and leaves polls miscounted. "
+            "Take it out and deserialize in the handler, where an error belongs to the message"
+        )
+    if not 0 < poll_timeout <= client.max_poll_interval / 2:
+        raise SettingsError(
+            f"poll_timeout={poll_timeout:g} s must be above 0 and at most half the consumer's max_poll_interval_ms "
+            f"({client.max_poll_interval:g} s), or the group throws this member out"
+        )
+
+
+def check_subscription(client: Client, topics: Collection[str] | None, pattern: str | None) -> None:
+    """Refuse what cannot be subscribed to. Raises SettingsError, naming both values where two clash."""
+    if topics is not None and pattern is not None:
+        raise SettingsError(f"topics={sorted(topics)} and pattern={pattern!r} are both given: give one of them")
+    if isinstance(topics, str):
+        raise SettingsError(f"topics={topics!r} is one string: give a list of names, [{topics!r}]")
+    if topics is not None and not topics:
+        raise SettingsError("topics is empty: name at least one topic, or leave it out for a consumer that is subscribed already")
+    if pattern is not None:
+        _check_pattern(pattern)
+    wanted = f"topics={sorted(topics)}" if topics is not None else f"pattern={pattern!r}" if pattern is not None else None
+    has = _subscription(client)
+    if wanted is not None and has is not None:
+        raise SettingsError(f"{wanted} is given, and the consumer is {has} already: leave out one of the two")
+    if wanted is None and has is None:
+        raise SettingsError("neither topics nor pattern is given, and the consumer has no subscription: say topics=[...]")
+
+
+def check_numbers(*, inbox: int, commit_every: float) -> None:
+    """Refuse sizes and times that make no sense. Raises SettingsError."""
+    if inbox < 1:
+        raise SettingsError(f"inbox={inbox} must be at least 1 delivery")
+    if not commit_every > 0:
+        raise SettingsError(f"commit_every={commit_every:g} s must be above 0")
+
+
+def check_topics(wanted: Collection[str], existing: frozenset[str] | None, servers: str) -> None:
+    """Refuse topics that are not there. Raises IntakeError, naming them. `existing` None: the broker gave no list."""
+    if existing is None:
+        raise IntakeError(f"the broker at {servers} does not tell which topics there are: check that it is up and its authorisation")
+    missing = sorted(set(wanted) - existing)
+    if missing:
+        raise IntakeError(
+            f"no topic {', '.join(map(repr, missing))} at {servers}: create it, correct the name, "
+            "or allow this user to describe it (a topic it may not see looks like none)"
+        )
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise SettingsError(f"pattern={pattern!r} is not a regular expression: {error}") from error
+
+
+def _subscription(client: Client) -> str | None:
+    if client.pattern is not None:
+        return f"subscribed to pattern {client.pattern!r}"
+    if client.is_assigned_by_hand:
+        return f"assigned by hand to {sorted((tp.topic, tp.partition) for tp in client.assignment())}"
+    if client.topics:
+        return f"subscribed to {sorted(client.topics)}"
+    return None

@@ -1,0 +1,227 @@
+"""The consumer as holdgate uses it: every look behind aiokafka's public names is in this file, with its reason.
+
+aiokafka 0.12 to 0.14 were read for it. What has a public name is called by it; the rest are settings without a getter (auto-commit, the
+reset policy, time limits), and three facts that no public call tells: whether the group threw this member out, whether an assignment is
+the one seen before, and whether the background tasks are alive.
+"""
+
+# ruff: noqa: SLF001 - see above
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError
+from aiokafka.structs import OffsetAndMetadata
+
+from holdgate.brokers.kafka.delivery import Record
+from holdgate.errors import AlreadySettled
+
+# A partition that no topic can have: a poll that names it alone hands out nothing and keeps every buffer, while a poll without names
+# means all partitions and throws away the buffers of those paused.
+NOWHERE = TopicPartition("", -1)
+
+_NO_GENERATION = -1
+
+
+class Client:
+    """A thin, typed view of one AIOKafkaConsumer."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer: Any = consumer
+
+    # Settings
+
+    @property
+    def consumer(self) -> AIOKafkaConsumer:
+        return self._consumer
+
+    @property
+    def group_id(self) -> str | None:
+        group: str | None = self._consumer._group_id
+        return group
+
+    @property
+    def instance_id(self) -> str | None:
+        name: str | None = self._consumer._group_instance_id
+        return name
+
+    @property
+    def auto_commit(self) -> bool:
+        return bool(self._consumer._enable_auto_commit)
+
+    @property
+    def reset_policy(self) -> str:
+        return str(self._consumer._auto_offset_reset)
+
+    @property
+    def deserializers(self) -> dict[str, Any]:
+        """Those that are set, by the name of their argument."""
+        found = {"key_deserializer": self._consumer._key_deserializer, "value_deserializer": self._consumer._value_deserializer}
+        return {name: function for name, function in found.items() if function is not None}
+
+    @property
+    def bootstrap_servers(self) -> str:
+        servers = self._consumer._client._bootstrap_servers
+        return servers if isinstance(servers, str) else ",".join(servers)
+
+    @property
+    def rebalance_timeout(self) -> float:
+        """Seconds that the group waits for this member to give its partitions back."""
+        return float(self._consumer._rebalance_timeout_ms) / 1000
+
+    @property
+    def max_poll_interval(self) -> float:
+        return float(self._consumer._max_poll_interval_ms) / 1000
+
+    @property
+    def is_started(self) -> bool:
+        return self._consumer._fetcher is not None
+
+    @property
+    def is_stopped(self) -> bool:
+        return bool(self._consumer._closed)
+
+    # Subscription
+
+    @property
+    def pattern(self) -> str | None:
+        """The pattern it is subscribed by; None when by topics, or not at all."""
+        pattern = self._consumer._subscription.subscribed_pattern
+        return None if pattern is None else str(pattern.pattern)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics it is subscribed or assigned to now."""
+        return frozenset(self._consumer.subscription())
+
+    @property
+    def is_assigned_by_hand(self) -> bool:
+        return bool(self._consumer.assignment()) and not self._consumer._subscription.partitions_auto_assigned()
+
+    @property
+    def listener(self) -> Any:
+        """The rebalance listener that it reports to now, or None."""
+        return self._consumer._subscription.listener
+
+    def subscribe(self, topics: Collection[str] | None, pattern: str | None, listener: Any) -> None:
+        if pattern is not None:
+            self._consumer.subscribe(pattern=pattern, listener=listener)
+        else:
+            self._consumer.subscribe(topics=list(topics or ()), listener=listener)
+
+    async def start(self) -> None:
+        await self._consumer.start()
+
+    async def stop(self) -> None:
+        await self._consumer.stop()
+
+    # Assignment
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        return frozenset(self._consumer.assignment())
+
+    def assignment_token(self) -> object | None:
+        """An object that is another one after every assignment, also one of the same partitions. None while there is none."""
+        subscription = self._consumer._subscription.subscription
+        return None if subscription is None else subscription.assignment
+
+    @property
+    def is_reassigning(self) -> bool:
+        """Whether a rebalance is under way: `assignment()` then still names what may not be ours, and polls wait for its end."""
+        return bool(self._consumer._subscription.reassignment_in_progress)
+
+    @property
+    def is_evicted(self) -> bool:
+        """Whether the group does not know this member any more. Told only by the generation that heartbeats have reset.
+
+        aiokafka calls the same `on_partitions_revoked` for an orderly rebalance, in which the member may still commit, and for an
+        eviction, in which others may own the partitions already.
+        """
+        return self._consumer._coordinator is not None and self._consumer._coordinator.generation == _NO_GENERATION
+
+    @property
+    def has_died(self) -> bool:
+        """Whether aiokafka's fetch task has ended without being stopped: from then on polls are empty for ever, and nothing raises."""
+        fetcher = self._consumer._fetcher
+        return fetcher is not None and not self._consumer._closed and fetcher._fetch_task.done()
+
+    def paused(self) -> frozenset[TopicPartition]:
+        return frozenset(self._consumer.paused())
+
+    def pause(self, tps: Collection[TopicPartition]) -> None:
+        """Pause those of `tps` that are assigned."""
+        self._consumer.pause(*self._consumer.assignment().intersection(tps))
+
+    def resume(self, tps: Collection[TopicPartition]) -> None:
+        """Resume those of `tps` that are assigned."""
+        self._consumer.resume(*self._consumer.assignment().intersection(tps))
+
+    def position(self, tp: TopicPartition) -> int | None:
+        """The next offset a poll would hand out; None when not assigned, or not known yet. The public `position` waits, this one not."""
+        assignment: Any = self.assignment_token()
+        state = None if assignment is None else assignment.state_value(tp)
+        if state is None or not state.has_valid_position:
+            return None
+        position: int = state.position
+        return position
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self._consumer.seek(tp, offset)
+
+    async def getmany(self, names: tuple[TopicPartition, ...], timeout: float, most: int) -> dict[TopicPartition, list[Record]]:
+        """Never cancel it: a cancelled poll leaves a count behind that switches `max_poll_interval_ms` off for good."""
+        records: dict[TopicPartition, list[Record]] = await self._consumer.getmany(*names, timeout_ms=int(timeout * 1000), max_records=most)
+        return records
+
+    # Offsets
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit an explicit map, past the refusal that user code meets. Waits as long as the coordinator is away."""
+        try:
+            await AIOKafkaConsumer.commit(self._consumer, dict(offsets))  # pyright: ignore[reportUnknownMemberType]
+        except IllegalStateError:
+            if self.assignment_token() is not None:
+                raise
+            # A topic that appeared under a pattern has replaced the subscription; its partitions are given back in a moment. The member
+            # still has its generation, so the broker accepts the commit that the client's own check refuses.
+            await self._consumer._coordinator.commit_offsets(None, {tp: OffsetAndMetadata(at, "") for tp, at in offsets.items()})
+
+    def refuse_commits(self) -> None:
+        """From now on `consumer.commit()` raises AlreadySettled."""
+        self._consumer.__dict__["commit"] = _refuse_commit
+
+    def allow_commits(self) -> None:
+        if self._consumer.__dict__.get("commit") is _refuse_commit:
+            del self._consumer.__dict__["commit"]
+
+    # A second connection
+
+    def make_aside(self) -> AIOKafkaConsumer:
+        """An unstarted consumer of the same cluster, without a group: its questions wait behind nobody's long poll."""
+        client = self._consumer._client
+        return AIOKafkaConsumer(
+            bootstrap_servers=client._bootstrap_servers,
+            client_id=f"{client._client_id}-holdgate",
+            isolation_level=self._consumer._isolation_level,
+            request_timeout_ms=client._request_timeout_ms,
+            metadata_max_age_ms=client._metadata_max_age_ms,
+            connections_max_idle_ms=client._connections_max_idle_ms,
+            security_protocol=client._security_protocol,
+            ssl_context=client._ssl_context,
+            sasl_mechanism=client._sasl_mechanism,
+            sasl_plain_username=client._sasl_plain_username,
+            sasl_plain_password=client._sasl_plain_password,
+            sasl_kerberos_service_name=client._sasl_kerberos_service_name,
+            sasl_kerberos_domain_name=client._sasl_kerberos_domain_name,
+            sasl_oauth_token_provider=client._sasl_oauth_token_provider,
+        )
+
+
+async def _refuse_commit(*_args: Any, **_named: Any) -> None:
+    raise AlreadySettled(
+        "consumer.commit() while a guard owns this consumer would commit work that is not processed, or rewind what is: "
+        "remove the call, the guard commits what its handlers finished"
+    )
