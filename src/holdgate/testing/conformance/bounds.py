@@ -1,0 +1,87 @@
+"""How much is taken, and how much is said to wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from holdgate.flow.sources import Source
+from holdgate.testing.conformance.bed import IntakeBed
+from holdgate.testing.conformance.case import case, expect, expect_equal
+from holdgate.testing.conformance.station import Station, numbered, station
+
+_INBOX = 4
+_MANY = 11  # more than twice the inbox, and no multiple of it
+
+
+async def one_receive_fills_no_more_than_the_inbox(bed: IntakeBed) -> None:
+    """A receive gives at most `inbox` messages of each source; one after the other all come."""
+    for source in bed.sources:
+        await bed.produce(source, numbered(_MANY))
+    async with station(bed, inbox=_INBOX) as at:
+        await _take_and_ack(at, bed.sources)
+        for source in bed.sources:
+            expect_equal(at.bodies(source), numbered(_MANY), f"{source} delivers everything in order")
+            expect(at.largest_receive[source] <= _INBOX, f"a receive gave {at.largest_receive[source]} messages of {source}, not {_INBOX}")
+
+
+async def the_prefetch_bounds_what_is_unsettled(bed: IntakeBed) -> None:
+    """With nothing settled, no more than the prefetch comes; each settlement makes room for one more."""
+    source = bed.sources[0]
+    await bed.produce(source, numbered(_MANY))
+    async with station(bed, inbox=_INBOX) as at:
+        await at.take(source, _INBOX)
+        await at.stays_silent()
+        at.ack(at.of(source)[:2])
+        await at.take(source, _INBOX + 2)
+        await at.stays_silent()
+
+
+async def the_backlog_counts_what_is_not_settled(bed: IntakeBed) -> None:
+    """What is in hand counts, what is settled does not; a broker that cannot say so says None."""
+    source = bed.sources[0]
+    await bed.produce(source, numbered(5))
+    async with station(bed) as at:
+        await at.owns_all()
+        deliveries = await at.take(source, 5)
+        await _expect_backlog(at, source, 5)
+        at.ack(deliveries[:2])
+        await at.intake.flush()
+        await _expect_backlog(at, source, 3)
+        at.ack(deliveries[2:])
+        await at.intake.flush()
+        await _expect_backlog(at, source, 0)
+
+
+async def the_backlog_of_a_held_source_grows(bed: IntakeBed) -> None:
+    """A hold is the time when somebody asks: what the broker keeps counts though nothing was delivered."""
+    source = bed.sources[0]
+    async with station(bed, held=bed.sources) as at:
+        await at.owns_all()
+        await bed.produce(source, numbered(3))
+        await _expect_backlog(at, source, 3)
+        await at.stays_silent()
+
+
+async def _take_and_ack(at: Station, sources: Sequence[Source]) -> None:
+    acked = 0
+
+    def everything_came() -> bool:
+        nonlocal acked
+        at.ack(at.received[acked:])
+        acked = len(at.received)
+        return acked >= _MANY * len(sources)
+
+    await at.until(everything_came, "every source delivered everything")
+
+
+async def _expect_backlog(at: Station, source: Source, count: int) -> None:
+    age = (await at.backlog_becomes(source, count)).oldest_age
+    expect(age is None or (count > 0 and age >= 0), f"with {count} messages waiting in {source}, the oldest is not {age} s old")
+
+
+CASES = (
+    case(one_receive_fills_no_more_than_the_inbox),
+    case(the_prefetch_bounds_what_is_unsettled, "prefetch"),
+    case(the_backlog_counts_what_is_not_settled),
+    case(the_backlog_of_a_held_source_grows),
+)
