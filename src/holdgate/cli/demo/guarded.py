@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -92,8 +91,8 @@ class GuardedSide:
         if self._task is None:
             return
         await self._guard.stop()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        # What ended it early is raised by `wait`.
+        await asyncio.gather(self._task, return_exceptions=True)
 
     def status(self) -> Status:
         """The payment circuit in a word, and how many sources are held."""

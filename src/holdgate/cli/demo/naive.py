@@ -8,7 +8,6 @@ good messages in a dead letter topic.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from holdgate.cli.demo.frame import Status
 from holdgate.cli.demo.ledger import RECENT
@@ -71,8 +70,8 @@ class NaiveSide:
         if self._task is not None:
             await asyncio.wait([self._task], timeout=STOP_TIMEOUT)
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            # What ended it early is raised by `wait`; here it must not keep the client from leaving the group.
+            await asyncio.gather(self._task, return_exceptions=True)
         await self._feed.close()
 
     async def _run(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Coroutine
 from functools import partial
+from typing import Any
 
 from holdgate.cli.demo.clock import StoryClock
 from holdgate.cli.demo.frame import Note, Output
@@ -85,19 +87,12 @@ class Story:
     async def _play(self, guarded: GuardedSide, naive: NaiveSide) -> None:
         try:
             async with asyncio.timeout(JOIN_TIMEOUT):
-                await asyncio.gather(guarded.start(), naive.start())
+                await _all_or_none(guarded.start(), naive.start())
         except TimeoutError as error:
             raise IntakeError(f"no partitions within {JOIN_TIMEOUT:g} s on {self._broker}: is its group coordinator up?") from error
         self._clock.start()
         traffic = Traffic(self._scenario, self._clock, self._production, self._venue)
-        watch = asyncio.create_task(self._watch(), name="watch")
-        others = [asyncio.create_task(coroutine) for coroutine in (guarded.wait(), naive.wait(), traffic.run())]
-        try:
-            await _first_end(watch, others)
-        finally:
-            for task in (watch, *others):
-                task.cancel()
-            await asyncio.gather(watch, *others, return_exceptions=True)
+        await _until_over(self._watch(), guarded.wait(), naive.wait(), traffic.run())
 
     async def _watch(self) -> None:
         while (now := self._clock.now()) < self._scenario.seconds:
@@ -138,10 +133,30 @@ class Story:
         )
 
 
-async def _first_end(watch: asyncio.Task[None], others: list[asyncio.Task[None]]) -> None:
-    """Return when `watch` ends; raise what ends another task before. A producer that is done is no reason to stop."""
-    running = {watch, *others}
-    while watch in running:
-        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            await task
+async def _all_or_none(*steps: Coroutine[Any, Any, None]) -> None:
+    """Return when all are through; the first that fails ends the others, and is raised as it is."""
+    tasks = [asyncio.create_task(step) for step in steps]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await _end(tasks)
+
+
+async def _until_over(watch: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
+    """Return when `watch` ends; raise what ends another before. A producer that is done is no reason to stop."""
+    watching = asyncio.create_task(watch)
+    tasks = [watching, *(asyncio.create_task(other) for other in others)]
+    running = set(tasks)
+    try:
+        while watching in running:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        await _end(tasks)
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

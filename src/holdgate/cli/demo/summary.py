@@ -35,15 +35,19 @@ def rows(side: SideReport) -> list[tuple[str, str]]:
 
 def table(report: Report, *, ascii_only: bool) -> Table:
     """The summary of a run."""
-    ending = "interrupted after" if report.interrupted else "ran"
-    title = f"{report.produced} messages on {report.broker}, {ending} {report.ran:.0f} s; payments was down for {_down(report):.0f} s"
-    summary = Table(title=title, title_justify="left", box=box.ASCII if ascii_only else box.ROUNDED)
+    summary = Table(box=box.ASCII if ascii_only else box.ROUNDED)
     summary.add_column("", no_wrap=True)
     summary.add_column("with holdgate", justify="right", no_wrap=True)
     summary.add_column("without", justify="right", no_wrap=True)
     for (label, guarded), (_, naive) in zip(rows(report.guarded), rows(report.naive), strict=True):
         summary.add_row(label, guarded, naive)
     return summary
+
+
+def headline(report: Report) -> str:
+    """What the numbers are about."""
+    ending = "interrupted after" if report.interrupted else "ran"
+    return f"{report.produced} messages on {report.broker}, {ending} {report.ran:.0f} s; payments was down for {_down(report):.0f} s"
 
 
 def _down(report: Report) -> float:
@@ -59,4 +63,5 @@ def print_summary(report: Report, console: Console, *, ascii_only: bool) -> None
     ):
         console.print(Text(f"{label:<14} {row}"), soft_wrap=True)
     console.print(Text(ASCII_LEGEND if ascii_only else LEGEND), soft_wrap=True)
+    console.print(Text(headline(report)), soft_wrap=True)
     console.print(table(report, ascii_only=ascii_only))

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from holdgate.cli.demo.scenario import Phase
+from holdgate.cli.demo.service import CAPACITY, LATENCY, PATIENCE, REFUSAL, Answer, Service, ServiceError
+
+
+class World:
+    def __init__(self, phase: Phase) -> None:
+        self.now = 0.0
+        self.phase = phase
+        self.service = Service(lambda _now: self.phase, lambda: self.now)
+
+
+def test_a_lone_call_takes_the_normal_latency() -> None:
+    """Below its capacity the service answers in `LATENCY`."""
+    assert World(Phase.UP).service.begin() == Answer(LATENCY, failed=False)
+
+
+def test_calls_up_to_the_capacity_do_not_slow_each_other_down() -> None:
+    """The last call within the capacity takes as long as the first."""
+    service = World(Phase.UP).service
+    answers = [service.begin() for _ in range(CAPACITY[Phase.UP])]
+    assert answers[-1] == Answer(LATENCY, failed=False)
+
+
+def test_a_service_that_is_down_refuses_quickly_and_the_call_counts_as_wasted() -> None:
+    """Down: every call fails after `REFUSAL`, and none of them could have succeeded."""
+    service = World(Phase.DOWN).service
+    assert [service.begin(), service.begin()] == [Answer(REFUSAL, failed=True)] * 2
+    assert (service.calls, service.wasted, service.overrun) == (2, 2, 0)
+
+
+def test_a_weak_service_slows_down_with_its_load() -> None:
+    """With twice the calls that it can take, a call takes twice as long and a little more."""
+    service = World(Phase.WEAK).service
+    service.begin()
+    assert service.begin() == Answer(pytest.approx(LATENCY * 2 * 1.05), failed=False)  # type: ignore[arg-type]
+
+
+def test_a_stampede_on_a_weak_service_is_not_answered_in_time() -> None:
+    """Sixteen calls at once overrun it: the caller gives up after `PATIENCE`, and the call counts as overrun, not as wasted."""
+    service = World(Phase.WEAK).service
+    answers = [service.begin() for _ in range(16)]
+    assert answers[-1] == Answer(PATIENCE, failed=True)
+    assert service.wasted == 0
+    assert service.overrun == sum(answer.failed for answer in answers)
+
+
+def test_a_call_goes_on_occupying_the_service_after_its_caller_gave_up() -> None:
+    """What was asked for is still worked on: that is why retries keep a weak service down."""
+    world = World(Phase.WEAK)
+    for _ in range(16):
+        world.service.begin()
+    world.now = PATIENCE + 0.01
+    assert world.service.in_flight() > 0
+
+
+def test_a_call_leaves_the_service_when_its_time_is_over() -> None:
+    """In flight is what has not ended yet."""
+    world = World(Phase.UP)
+    world.service.begin()
+    before = world.service.in_flight()
+    world.now = LATENCY
+    assert (before, world.service.in_flight()) == (1, 0)
+
+
+def test_the_peak_is_taken_while_the_service_is_weak_only() -> None:
+    """Many calls in a healthy service are no stampede."""
+    world = World(Phase.UP)
+    for _ in range(10):
+        world.service.begin()
+    world.now = 1.0
+    world.phase = Phase.WEAK
+    for _ in range(3):
+        world.service.begin()
+    assert world.service.peak_weak == 3
+
+
+async def test_a_call_waits_as_long_as_the_answer_takes_and_raises_when_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller sees the service's time, and ServiceError for a refusal."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    await World(Phase.UP).service.call()
+    with pytest.raises(ServiceError):
+        await World(Phase.DOWN).service.call()
+    assert slept == [LATENCY, REFUSAL]
