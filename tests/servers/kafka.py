@@ -32,12 +32,12 @@ class KafkaServer(KafkaAddress):
     """
 
     def __init__(self, brokers: int = 1, settings: Mapping[str, str] | None = None) -> None:
-        classpath()
+        jars = classpath()
         self._ports = [BrokerPorts.reserve() for _ in range(brokers)]
         self._folder = Path(tempfile.mkdtemp(prefix="holdgate-kafka-"))
         guardian.watch_folder(self._folder)
         self.brokers: Sequence[KafkaBroker] = [
-            KafkaBroker(number, self._ports, self._folder / str(number), settings or {}) for number in range(1, brokers + 1)
+            KafkaBroker(number, self._ports, self._folder / str(number), jars, settings or {}) for number in range(1, brokers + 1)
         ]
         self._is_formatted = False
         super().__init__(",".join(broker.address for broker in self.brokers))

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.servers.guardian import guardian
-from tests.servers.kafka_jars import classpath
 from tests.servers.kafka_settings import LOG4J, properties
 from tests.servers.ports import release_port, reserve_port
 
@@ -46,10 +45,11 @@ class BrokerPorts:
 class KafkaBroker:
     """The broker with this number (from 1) of a cluster; `folder` is made here and removed by the cluster."""
 
-    def __init__(self, number: int, cluster: Sequence[BrokerPorts], folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, number: int, cluster: Sequence[BrokerPorts], folder: Path, classpath: str, settings: Mapping[str, str]) -> None:
         self.number = number
         self.ports = cluster[number - 1]
         self._folder = folder
+        self._classpath = classpath
         self._text = properties(number, cluster, folder, settings)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -117,7 +117,7 @@ class KafkaBroker:
 
     def _java(self, *arguments: str) -> list[str]:
         log4j = f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}"
-        return ["java", *JVM, log4j, "-cp", classpath(), *arguments]
+        return ["java", *JVM, log4j, "-cp", self._classpath, *arguments]
 
     def _ended(self) -> None:
         if self._process is not None:

@@ -1,0 +1,133 @@
+"""Worker processes for fault runs: started from one script, signalled as an operator or a crash would, and collected."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Self
+
+from tests.ledger.ledger import Ledger
+from tests.servers.guardian import guardian
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tests.ledger.ledger import Entry
+
+# A drain may take 25 s; beyond this a worker hangs.
+END_TIMEOUT = 60.0
+BETWEEN_LOOKS = 0.05
+
+
+class Worker:
+    """One process; `name` is what it was told to write into the ledger as `who`."""
+
+    def __init__(self, name: str, command: Sequence[str], errors: Path) -> None:
+        self.name = name
+        self._errors = errors
+        with errors.open("wb") as file:
+            # A session of its own: Ctrl-C in the terminal goes to the test, which then ends its workers.
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+        guardian.watch_process(self._process.pid)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs; a frozen one does."""
+        return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; -9 after a kill."""
+        return self._process.poll()
+
+    @property
+    def output(self) -> str:
+        """What it has printed until now, standard error included."""
+        return self._errors.read_text(errors="replace")
+
+    def terminate(self) -> None:
+        """SIGTERM, as Kubernetes and systemd send it: the worker drains."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL: a crash."""
+        self._process.kill()
+
+    def freeze(self) -> None:
+        """SIGSTOP: alive for its broker's connections, doing nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on where it was, not knowing what has passed."""
+        self._process.send_signal(signal.SIGCONT)
+
+    async def ended(self, timeout: float = END_TIMEOUT) -> int:
+        """Wait for its end and return the exit code, -9 after a kill. Raises TimeoutError with its output."""
+        try:
+            async with asyncio.timeout(timeout):
+                while self._process.poll() is None:
+                    await asyncio.sleep(BETWEEN_LOOKS)
+        except TimeoutError:
+            raise TimeoutError(f"{self.name} did not end within {timeout} s; it printed:\n{self.output[-3000:]}") from None
+        guardian.process_ended(self._process.pid)
+        return self._process.returncode
+
+
+class Fleet:
+    """Workers that run `script` with `arguments`, each followed by `--ledger FOLDER --name NAME`; their ledger is `ledger`.
+
+    `async with` ends those that still run, by kill -9. `folder` must exist; it keeps the ledger's files and the workers' output.
+    """
+
+    def __init__(self, script: Path, folder: Path, *arguments: str) -> None:
+        self.ledger = Ledger(folder)
+        self.workers: list[Worker] = []
+        self._script = script
+        self._arguments = arguments
+
+    def start(self, count: int = 1, *more: str) -> list[Worker]:
+        """Start so many workers, with `more` arguments for these; returns them."""
+        new = [self._start_one(*more) for _ in range(count)]
+        self.workers.extend(new)
+        return new
+
+    async def until(self, condition: Callable[[list[Entry]], bool], timeout: float = END_TIMEOUT) -> list[Entry]:
+        """Wait until the ledger's entries satisfy the condition, and return them.
+
+        Raises AssertionError when a worker fails meanwhile, and TimeoutError; both with what the workers printed.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition(entries := self.ledger.entries()):
+                    self._check_alive()
+                    await asyncio.sleep(BETWEEN_LOOKS)
+                return entries
+        except TimeoutError:
+            raise TimeoutError(f"not within {timeout} s; the workers printed:\n{self._outputs()}") from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.kill()
+        for worker in self.workers:
+            await worker.ended()
+
+    def _start_one(self, *more: str) -> Worker:
+        # The number of those that were started before, of this fleet: a name is never used twice.
+        name = f"worker-{len(list(self.ledger.folder.glob('worker-*.txt'))) + 1}"
+        command = [sys.executable, str(self._script), *self._arguments, *more, "--ledger", str(self.ledger.folder), "--name", name]
+        return Worker(name, command, self.ledger.folder / f"{name}.txt")
+
+    def _check_alive(self) -> None:
+        for worker in self.workers:
+            code = worker.exit_code
+            # A signal (below zero) is what the test did to it; an error of its own is not.
+            assert code is None or code <= 0, f"{worker.name} ended with {code}; it printed:\n{worker.output[-3000:]}"
+
+    def _outputs(self) -> str:
+        return "\n".join(f"--- {worker.name}\n{worker.output[-1500:]}" for worker in self.workers)
