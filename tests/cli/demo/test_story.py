@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from holdgate.cli.demo.frame import Frame, Note
+from holdgate.cli.demo.ledger import Place
+from holdgate.cli.demo.memory_venue import MemoryFeed, MemoryVenue
+from holdgate.cli.demo.naive import ATTEMPTS
+from holdgate.cli.demo.outputs import Silent
+from holdgate.cli.demo.report import Report
+from holdgate.cli.demo.scenario import CONCURRENCY, Scenario
+from holdgate.cli.demo.story import Story
+from holdgate.cli.demo.timeline import LETTERS
+from holdgate.cli.demo.venue import Record, Venue
+from holdgate.testing import LoopClock, run_virtual
+
+# Failures in a row that open a circuit by default, and how many more are on their way by then.
+UNTIL_OPEN = 5 + CONCURRENCY - 1
+# Ten seconds of outage with waits of one second and then two: not more than this many probes.
+PROBES = 8
+
+
+class Watching(Silent):
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.notes: list[Note] = []
+        self.ended = False
+
+    def show(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def note(self, note: Note) -> None:
+        self.notes.append(note)
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def story(venue: Venue | None = None, output: Watching | None = None) -> Story:
+    return Story(Scenario(), venue or MemoryVenue(), "memory", output or Watching(), LETTERS, clock=LoopClock())
+
+
+@pytest.fixture(scope="module")
+def output() -> Watching:
+    """What was shown of the one run that most tests look at."""
+    return Watching()
+
+
+@pytest.fixture(scope="module")
+def report(output: Watching) -> Report:
+    """The whole story, on virtual time."""
+    return run_virtual(story(output=output).run())
+
+
+def test_nothing_is_lost_on_either_side(report: Report) -> None:
+    """Every message is processed, dead-lettered or waiting: the demo's own ledger is consistent."""
+    for side in (report.guarded, report.naive):
+        assert side.lost == 0
+        assert side.processed + side.dead_letters + side.waiting == report.produced
+
+
+def test_the_guarded_side_processes_everything(report: Report) -> None:
+    """The outage cost it time, and nothing else: no dead letter, no duplicate, no rebalance, nothing left at the end."""
+    guarded = report.guarded
+    assert guarded.processed == report.produced
+    assert (guarded.dead_letters, guarded.duplicates, guarded.rebalances, guarded.waiting) == (0, 0, 0, 0)
+
+
+def test_the_guarded_side_wastes_few_calls(report: Report) -> None:
+    """What it takes to see the outage, and probes: the bound that the library promises."""
+    assert 0 < report.guarded.wasted_calls <= UNTIL_OPEN + PROBES
+
+
+def test_the_bare_consumer_wastes_many_times_as_many(report: Report) -> None:
+    """Retries against a service that is down, and each message that is given up cost all its attempts."""
+    assert report.naive.wasted_calls > 5 * report.guarded.wasted_calls
+    assert report.naive.dead_letters > 0
+    assert report.naive.wasted_calls + report.naive.overrun_calls >= ATTEMPTS * report.naive.dead_letters
+
+
+def test_the_guarded_side_comes_back_gently(report: Report) -> None:
+    """Fewer calls in the weak service at once, and fewer that it could not answer, than with the bare consumer's stampede."""
+    assert report.guarded.peak_in_flight_while_weak < report.naive.peak_in_flight_while_weak
+    assert report.guarded.overrun_calls < report.naive.overrun_calls
+
+
+def test_the_circuit_opens_probes_and_closes(report: Report) -> None:
+    """All states are seen, and the last word is CLOSED."""
+    assert report.guarded.states == ["CLOSED", "OPEN", "HALF_OPEN"]
+    assert report.guarded.transitions[-1].state == "CLOSED"
+    assert {transition.dependency for transition in report.guarded.transitions} == {"payments"}
+
+
+def test_the_ramp_is_seen_in_the_row(report: Report) -> None:
+    """Closed, open with probes, the steps of the ramp, closed again."""
+    row = report.guarded.timeline
+    assert row.startswith("--")
+    assert "#1" in row
+    assert set("24") <= set(row)
+    assert row.endswith("--")
+
+
+def test_receipts_do_not_wait_for_payments(report: Report) -> None:
+    """Isolation: what needs only email is processed within a second on the guarded side, and waits behind orders on the other."""
+    assert report.guarded.slowest_receipt_seconds is not None
+    assert report.naive.slowest_receipt_seconds is not None
+    assert report.guarded.slowest_receipt_seconds < 1.0 < report.naive.slowest_receipt_seconds
+
+
+def test_the_screen_shows_the_hold(report: Report, output: Watching) -> None:
+    """While the circuit is open, the partitions of orders are held, and those of receipts are not."""
+    held = {frame.guarded.status.held for frame in output.frames if frame.guarded.status.word == "OPEN"}
+    assert held == {4}
+    assert report.guarded.peak_waiting > 300
+
+
+def test_the_notes_tell_the_story_in_order(report: Report, output: Watching) -> None:
+    """What happened to the service, and what the guard made of it."""
+    texts = " | ".join(note.text for note in output.notes)
+    steps = ["payments goes down", "payments OPEN", "payments HALF_OPEN", "payments answers again", "full capacity", "payments CLOSED"]
+    places = [texts.index(step) for step in steps[:-1]] + [texts.rindex(steps[-1])]
+    assert places == sorted(places)
+    assert output.ended
+
+
+def test_an_interruption_ends_it_with_what_was_seen() -> None:
+    """Cancelled in the middle of the outage: a report of that far, marked as interrupted, and the output is closed."""
+    output = Watching()
+
+    async def cut() -> Report:
+        task = asyncio.create_task(story(output=output).run())
+        await asyncio.sleep(8.0)
+        task.cancel()
+        return await task
+
+    report = run_virtual(cut())
+    assert report.interrupted
+    assert 7.0 < report.ran <= 8.0
+    assert report.guarded.lost == report.naive.lost == 0
+    assert output.ended
+
+
+class BreakingFeed(MemoryFeed):
+    async def take(self, most: int) -> Sequence[Record]:
+        raise ConnectionError("the broker is gone")
+
+
+class BreakingVenue(MemoryVenue):
+    def feed(self) -> BreakingFeed:
+        return BreakingFeed(self._broker)
+
+
+def test_what_breaks_one_side_ends_the_run_and_is_raised() -> None:
+    """A broker that goes away must not look like a consumer that waits."""
+    output = Watching()
+    with pytest.raises(ConnectionError, match="gone"):
+        run_virtual(story(BreakingVenue(), output).run())
+    assert output.ended
+
+
+class StumblingVenue(MemoryVenue):
+    async def produce(self, kind: str, number: int) -> Place:
+        if number == 10:
+            raise ConnectionError("the broker is gone")
+        return await super().produce(kind, number)
+
+
+def test_a_producer_that_fails_ends_the_run_with_its_own_error() -> None:
+    """Not with a group of errors, which no command line could explain."""
+    with pytest.raises(ConnectionError, match="gone"):
+        run_virtual(story(StumblingVenue()).run())
