@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.inbox import Order
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Backlog, Source
 
 M = TypeVar("M")
-Order = Literal["source", "key", "none"]
 
 
 class Clock(Protocol):

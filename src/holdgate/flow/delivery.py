@@ -34,7 +34,7 @@ class Delivery(Generic[M]):
     Not frozen: a frozen dataclass costs a microsecond a message.
     """
 
-    __slots__ = ("attempt", "message", "permits", "place", "redelivered", "source", "trial")
+    __slots__ = ("attempt", "message", "order_key", "permits", "place", "redelivered", "serial", "source", "trial")
 
     source: Source
     message: M
@@ -48,6 +48,8 @@ class Delivery(Generic[M]):
         self.attempt = 0
         # The engine's own marks. An intake leaves them alone.
         self.place: Any = None  # the assignment it came in with; a dead one makes every late result stale
+        self.serial = 0  # its number within that assignment, in the order of arrival
+        self.order_key: Any = None  # with order="key": what it is kept in order by; None has no order to keep
         self.permits: Any = None  # what it holds while its handler runs
         self.trial: Any = None  # what is known of its failures; None until the first one
 

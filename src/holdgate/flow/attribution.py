@@ -1,0 +1,203 @@
+"""Attribution: when a handler has ended, whose success or failure was it? One verdict per delivery and need, and one cause.
+
+1. A need that a call form touched: FAILURE if any of its calls failed (the handler returning changes nothing), else what they came to.
+2. No call form ran: a return is SUCCESS for every need; an exception is FAILURE for *every* need whose `failures` match, one vote each.
+   Neighbours clear the innocent.
+3. Call forms ran: untouched needs get no verdict, and an exception that none of them took for a failure is the message's own.
+
+Doubt never spends a message's budget. That decides five cases the rules leave open:
+- An exception raised because of one that a call form took for a failure (its cause, its context, a member of a group) is not the
+  message's own.
+- A call whose result failed (`result_failures`) is often followed by an exception made from that result, as `raise_for_status` does. It
+  belongs to that dependency, if its `failures` match it.
+- A call that the handler's own `asyncio.timeout` cut short ended without a verdict, since cancelling is routine. The TimeoutError that
+  leaves the handler then belongs to that dependency, if its `failures` match it.
+- The guard's own `timeout` is nobody's exception type, so `failures` is not asked: the needs whose calls were under way failed, or all
+  needs when no call form ran.
+- A user's predicate that raises says nothing: no verdict and no charge.
+
+What is ugly: a call that outlives its handler, in a task left behind, is seen by nobody, or by the lane's next delivery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from holdgate.core import Outcome
+from holdgate.errors import CallNotPermitted, Reject
+from holdgate.flow.tally import Tally, Touch
+
+
+class Judge(Protocol):
+    """A dependency, as far as attribution asks it. Neither method raises."""
+
+    @property
+    def name(self) -> str: ...
+
+    def classify(self, exception: BaseException) -> Outcome | None:
+        """FAILURE or IGNORED; None when it cannot be told: never an outcome, or the user's predicate failed."""
+        ...
+
+    def retry_after_of(self, exception: BaseException) -> float | None:
+        """The seconds the server asked to wait, None when it did not."""
+        ...
+
+
+class Cause(Enum):
+    """Why a handler ended as it did, and so what becomes of its message.
+
+    RETURNED: done. DEPENDENCY: not the message's fault, or nobody can tell: again, uncharged. MESSAGE: its own failure, charged.
+    REJECTED: poison by the handler's or the policy's own word. REFUSED: not its turn, a call was not permitted: held, nothing counts.
+    """
+
+    RETURNED = "returned"
+    DEPENDENCY = "dependency"
+    MESSAGE = "message"
+    REJECTED = "rejected"
+    REFUSED = "refused"
+
+
+class Finding(NamedTuple):
+    """The verdict on one need. `outcome` None: release the permit. `duration` in seconds; None: as long as the permit was held."""
+
+    outcome: Outcome | None
+    duration: float | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """`findings` has one entry per need, in the order they were given.
+
+    `refused` names the dependencies that refused a call, declared ones too; it may be filled after a return as well. `shared`: one
+    exception was a failure of several needs, because no call form says whose it was.
+    """
+
+    findings: tuple[Finding, ...]
+    cause: Cause
+    refused: tuple[str, ...] = ()
+    shared: bool = False
+
+
+_NO_VERDICT = Finding(None)
+_SUCCESS = Finding(Outcome.SUCCESS)
+_FAILURE = Finding(Outcome.FAILURE)
+_IGNORED = Finding(Outcome.IGNORED)
+
+
+def attribute(
+    needs: Sequence[Judge],
+    tally: Tally | None,
+    exception: BaseException | None,
+    now: float,
+    *,
+    timed_out: bool = False,
+    rejected: bool = False,
+) -> Attribution:
+    """Say whose success or failure the end of a handler was; `exception` None means that it returned.
+
+    `timed_out`: the guard's own `timeout` ended it (then `exception` is any TimeoutError). `rejected`: the policy calls this exception
+    not retryable; a Reject needs no word. A refusal comes before both: what looks like poison may be the outage. Not for handlers that
+    were interrupted by shutdown or a lost channel: those give their permits back and say nothing.
+    """
+    refused = _refused(tally, exception)
+    if exception is None:
+        findings = (_SUCCESS,) * len(needs) if tally is None else _by_calls(needs, tally, None, now)
+        return Attribution(findings, Cause.RETURNED, refused)
+    word = _word(exception, refused, rejected=rejected)
+    if word is not None:
+        return Attribution(_by_calls(needs, tally, None, now), word, refused)
+    if tally is None:
+        return _by_end(needs, exception, timed_out=timed_out)
+    own = not _excused(needs, tally, exception, timed_out=timed_out)
+    return Attribution(_by_calls(needs, tally, exception, now, timed_out=timed_out), Cause.MESSAGE if own else Cause.DEPENDENCY)
+
+
+def _refused(tally: Tally | None, exception: BaseException | None) -> tuple[str, ...]:
+    # A refusal that no tally saw comes from a circuit of somebody else's, or from a thread that lost its context.
+    unseen = [link.dependency for link in _chain(exception) if isinstance(link, CallNotPermitted)]
+    return tuple(dict.fromkeys([*(tally.refused if tally is not None else ()), *unseen]))
+
+
+def _word(exception: BaseException, refused: tuple[str, ...], *, rejected: bool) -> Cause | None:
+    """What ends an attempt whatever the needs say; None when they are to be asked."""
+    if refused:
+        return Cause.REFUSED
+    if rejected or isinstance(exception, Reject):
+        return Cause.REJECTED
+    # CancelledError and its kind are never outcomes: nobody's failure, and no charge.
+    return None if isinstance(exception, Exception) else Cause.DEPENDENCY
+
+
+def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool) -> Attribution:
+    """No call form ran: the exception is all there is."""
+    findings = (_FAILURE,) * len(needs) if timed_out else tuple(_judged(need, exception) for need in needs)
+    own = all(finding.outcome is Outcome.IGNORED for finding in findings)
+    failures = sum(finding.outcome is Outcome.FAILURE for finding in findings)
+    return Attribution(findings, Cause.MESSAGE if own else Cause.DEPENDENCY, shared=failures > 1)
+
+
+def _judged(need: Judge, exception: BaseException) -> Finding:
+    outcome = need.classify(exception)
+    if outcome is Outcome.FAILURE:
+        return Finding(Outcome.FAILURE, None, need.retry_after_of(exception))
+    return _NO_VERDICT if outcome is None else _IGNORED
+
+
+def _by_calls(
+    needs: Sequence[Judge], tally: Tally | None, exception: BaseException | None, now: float, *, timed_out: bool = False
+) -> tuple[Finding, ...]:
+    touches = {} if tally is None else tally.touches
+    timeout = _timeout(exception)
+    return tuple(_of_touch(need, touches.get(need.name), timeout, now, timed_out=timed_out) for need in needs)
+
+
+def _of_touch(need: Judge, touch: Touch | None, timeout: TimeoutError | None, now: float, *, timed_out: bool) -> Finding:
+    if touch is None:
+        return _NO_VERDICT
+    cut = touch.under_way(now) if timed_out else touch.cut_short
+    if cut is not None and (timed_out or (timeout is not None and need.classify(timeout) is Outcome.FAILURE)):
+        return Finding(Outcome.FAILURE, max(touch.slowest, cut), touch.retry_after)
+    if touch.outcome in (None, Outcome.IGNORED):
+        return Finding(touch.outcome)
+    return Finding(touch.outcome, touch.slowest, touch.retry_after)
+
+
+def _excused(needs: Sequence[Judge], tally: Tally, exception: BaseException, *, timed_out: bool) -> bool:
+    """Whether the exception is not the message's own, or may not be."""
+    if timed_out:
+        return any(touch.running for touch in tally.touches.values())
+    if any(link is seen for link in _chain(exception) for seen in tally.excused):
+        return True
+    timeout = _timeout(exception)
+    judges = {need.name: need for need in needs}
+    return any(_suspect(judges.get(name), touch, exception, timeout) for name, touch in tally.touches.items())
+
+
+def _suspect(judge: Judge | None, touch: Touch, exception: BaseException, timeout: TimeoutError | None) -> bool:
+    """Whether the exception may come from this dependency though no call form saw it: a result that failed, a call cut short."""
+    evidence = exception if touch.failed_result else timeout if touch.cut_short is not None else None
+    # An undeclared dependency is not here to be asked: doubt.
+    return evidence is not None and (judge is None or judge.classify(evidence) is not Outcome.IGNORED)
+
+
+def _timeout(exception: BaseException | None) -> TimeoutError | None:
+    return next((link for link in _chain(exception) if isinstance(link, TimeoutError)), None)
+
+
+def _chain(exception: BaseException | None) -> Iterator[BaseException]:
+    """The exception and all that it came from: causes, contexts (suppressed ones too), members of groups; each once."""
+    met: set[int] = set()
+    ahead: list[BaseException | None] = [exception]
+    while ahead:
+        link = ahead.pop()
+        if link is None or id(link) in met:
+            continue
+        met.add(id(link))
+        yield link
+        ahead += [link.__context__, link.__cause__]
+        if isinstance(link, BaseExceptionGroup):
+            ahead.extend(link.exceptions)

@@ -1,0 +1,79 @@
+"""What the engine announces besides the circuits' own events: past tense, frozen, and never a payload, key or header in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdgate.flow.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEvent:
+    """The root of the engine's events. `at` is the engine's monotonic second."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEvent(FlowEvent):
+    """Something about one partition or queue."""
+
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHeld(SourceEvent):
+    """From now on no handler starts for this source, or the reasons why have changed."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReleased(SourceEvent):
+    """The source is no longer held; `held_for` seconds it was."""
+
+    held_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class HoldContinued(SourceEvent):
+    """Still held after another `hold_warn_after`. `since` is when it began, `next_try` when a circuit will admit a probe; None when
+    nothing but an operator, or a message that is dealt with, ends it."""
+
+    reasons: tuple[str, ...]
+    since: float
+    next_try: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBlocked(SourceEvent):
+    """A message cannot be processed and has nowhere to go, so its source waits behind it; repeated once a minute.
+
+    `position` is its place in the source, `attempts` how often it was charged, `error` the type of its last exception (not its text).
+    """
+
+    position: int
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class UndeclaredNeed(SourceEvent):
+    """A handler called a dependency that `needs` does not name, and was refused; once per source. Declare it, and the source is held in
+    time instead of failing first."""
+
+    dependency: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionShared(SourceEvent):
+    """One exception counted against several needs, because no call form says whose it was; once per source. Use `dependency.call`."""
+
+    dependencies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCauseSuspected(FlowEvent):
+    """Every dependency tripped within a short time: the cause is probably here (network, DNS, clock), not in all of them."""
+
+    dependencies: tuple[str, ...]

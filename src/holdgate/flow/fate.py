@@ -1,0 +1,79 @@
+"""What becomes of a message when its handler has ended: the verdict table, and the policy of retries.
+
+An outage is free: only a message's own failures are charged against `attempts`. A dependency's failures are waited out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+from holdgate.errors import SettingsError
+from holdgate.flow.attribution import Cause
+
+
+class Verdict(Enum):
+    """What the runtime does with a delivery whose handler has ended.
+
+    DONE: settle it, it was processed. AGAIN: it keeps its place, the engine starts it again. REJECT: settle it as refused.
+    STALE: it belongs to an assignment that is gone; settle nothing.
+    """
+
+    DONE = "done"
+    AGAIN = "again"
+    REJECT = "reject"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently a failing message is tried again.
+
+    `attempts`: how many times its own failure may happen before it is rejected; failures of a dependency are never counted.
+    Waits are seconds: min(max_backoff, initial_backoff * multiplier^(n-1)), then times 1 - jitter + 2 * jitter * draw, the cap last.
+    Raises SettingsError at construction, naming the values that clash.
+    """
+
+    attempts: int = 5  # what SQS, Sidekiq and Spring Kafka users are used to (3 to 10)
+    initial_backoff: float = 0.5  # long enough for a failover's blip, short enough not to stall a partition
+    multiplier: float = 2.0
+    max_backoff: float = 30.0  # half a minute: the slowest retry that still feels alive to whoever watches
+    jitter: float = 0.2  # the same share as the circuit's open wait: spreads a fleet without blurring the schedule
+
+    def __post_init__(self) -> None:
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or self.attempts < 1:
+            raise SettingsError(f"attempts={self.attempts!r} must be a whole number of at least 1")
+        if not (math.isfinite(self.initial_backoff) and self.initial_backoff > 0):
+            raise SettingsError(f"initial_backoff={self.initial_backoff!r} must be more than 0 seconds")
+        if not (math.isfinite(self.max_backoff) and self.max_backoff >= self.initial_backoff):
+            raise SettingsError(
+                f"max_backoff={self.max_backoff!r} is shorter than initial_backoff={self.initial_backoff!r}: raise the first or lower the second"
+            )
+        if not (math.isfinite(self.multiplier) and self.multiplier >= 1):
+            raise SettingsError(f"multiplier={self.multiplier!r} must be at least 1: waits never shrink")
+        if not 0 <= self.jitter < 1:
+            raise SettingsError(f"jitter={self.jitter!r} must be in [0, 1), a ratio and not percent")
+
+    def wait(self, failures: int, draw: float) -> float:
+        """Seconds before the next try after `failures` failures in a row (from 1), with `draw` in [0, 1)."""
+        # The exponent is bounded so that a week of failures cannot overflow; 64 doublings are past every cap.
+        plain = self.initial_backoff * self.multiplier ** min(failures - 1, 64)
+        return min(self.max_backoff, plain * (1 - self.jitter + 2 * self.jitter * draw))
+
+
+# What each cause means for the message. MESSAGE is the only one that is charged; whether it was charged too often is `decide`'s one question.
+_FATE = {
+    Cause.RETURNED: Verdict.DONE,
+    Cause.DEPENDENCY: Verdict.AGAIN,
+    Cause.MESSAGE: Verdict.AGAIN,
+    Cause.REJECTED: Verdict.REJECT,
+    Cause.REFUSED: Verdict.AGAIN,
+}
+
+
+def decide(cause: Cause, charged: int, policy: RetryPolicy) -> Verdict:
+    """The fate of a message whose attempt ended by this cause, `charged` own failures counted, this one included."""
+    if cause is Cause.MESSAGE and charged >= policy.attempts:
+        return Verdict.REJECT
+    return _FATE[cause]

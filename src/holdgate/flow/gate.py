@@ -1,0 +1,79 @@
+"""One dependency as the engine sees it: its circuit, the heads that wait for it, the places that need it, and the votes of messages.
+
+*Votes.* A circuit counts calls; a consumer's calls are not independent, because a message that fails comes again. One message is at most
+one vote: it votes again only if no *other* message succeeded on the dependency since its own first failed attempt in the circuit's
+current generation. So a poison message among healthy neighbours cannot open the circuit, and a lone message in front of a dead
+dependency can.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdgate.core import Circuit, Override, State
+
+if TYPE_CHECKING:
+    from holdgate.flow.admission import Head
+    from holdgate.flow.place import Place
+
+
+class Gate:
+    """One dependency of one engine. Plain data; admission and the engine move it."""
+
+    __slots__ = ("circuit", "heads", "name", "places", "successes")
+
+    def __init__(self, circuit: Circuit) -> None:
+        self.name = circuit.name
+        self.circuit = circuit
+        self.heads: dict[int, Head] = {}  # by number of arrival, and so in order of arrival
+        self.places: dict[Place, None] = {}  # a set that keeps its order: plans and events come out the same every time
+        self.successes = 0  # of messages, ever: only differences are looked at
+
+    @property
+    def shut(self) -> bool:
+        """Whether nothing at all is admitted, so that a source which needs it is held. Half-open is not shut."""
+        circuit = self.circuit
+        if circuit.override is None:
+            return circuit.state is State.OPEN
+        return circuit.override is Override.FORCED_OPEN
+
+
+class Vote:
+    """What one message knows of one gate since its first failure there in this generation."""
+
+    __slots__ = ("generation", "successes")
+
+    def __init__(self, generation: int, successes: int) -> None:
+        self.generation = generation
+        self.successes = successes  # the gate's count at that failure, plus the message's own since
+
+    def counts(self, gate: Gate) -> bool:
+        """Whether another failure now is a new vote: nobody else succeeded meanwhile."""
+        return gate.successes == self.successes
+
+
+class Trial:
+    """What is known of a delivery that has failed; created at its first failure, gone with the delivery."""
+
+    __slots__ = ("backoffs", "charged", "extra", "votes")
+
+    def __init__(self) -> None:
+        self.charged = 0  # attempts that were its own failure: what RetryPolicy.attempts limits
+        self.backoffs = 0  # failures since it last waited for nothing: the exponent of the next backoff
+        self.extra: tuple[Gate, ...] = ()  # undeclared dependencies that refused one of its calls: needs of it until it is settled
+        self.votes: dict[Gate, Vote] = {}
+
+    def votes_again(self, gate: Gate) -> bool:
+        """Note a failure on `gate`; True when it is a vote for the circuit, False when others have shown the dependency healthy."""
+        generation = gate.circuit.generation
+        vote = self.votes.get(gate)
+        if vote is None or vote.generation != generation:
+            self.votes[gate] = Vote(generation, gate.successes)
+            return True
+        return vote.counts(gate)
+
+    def succeeded(self, gate: Gate) -> None:
+        """Its own success on one need, while it fails on another, is nobody else's evidence."""
+        vote = self.votes.get(gate)
+        if vote is not None:
+            vote.successes += 1

@@ -1,0 +1,176 @@
+"""What waits in one source, and which of it may start next: the three orders.
+
+An inbox never looks at circuits. It answers one question, "which delivery could a free lane take now", and keeps the order it is named
+after: `SourceInbox` one at a time, `KeyInbox` one at a time per key, `FreeInbox` any. What was taken stays unfinished until `done`, also
+while it waits for a retry: that is what keeps the order, and what the span is measured from.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Literal, Protocol
+
+from holdgate.flow.delivery import Delivery
+
+AnyDelivery = Delivery[Any]
+Order = Literal["source", "key", "none"]
+
+
+class Inbox(Protocol):
+    """One source's waiting room."""
+
+    waiting: int
+
+    def put(self, deliveries: Iterable[AnyDelivery]) -> None:
+        """Add deliveries in the order in which the broker gave them."""
+        ...
+
+    def take(self) -> AnyDelivery | None:
+        """The next delivery that may start, now in work; None when there is none."""
+        ...
+
+    def done(self, delivery: AnyDelivery) -> None:
+        """A delivery that was taken is finished for good."""
+        ...
+
+    def clear(self) -> None:
+        """Forget what has not started."""
+        ...
+
+
+class SourceInbox:
+    """One delivery at a time: the processed sequence equals the sequence of the source."""
+
+    __slots__ = ("_busy", "_queue", "waiting")
+
+    def __init__(self) -> None:
+        self._queue: deque[AnyDelivery] = deque()
+        self._busy = False
+        self.waiting = 0
+
+    def put(self, deliveries: Iterable[AnyDelivery]) -> None:
+        self._queue.extend(deliveries)
+        self.waiting = len(self._queue)
+
+    def take(self) -> AnyDelivery | None:
+        if self._busy or not self._queue:
+            return None
+        self._busy = True
+        self.waiting -= 1
+        return self._queue.popleft()
+
+    def done(self, delivery: AnyDelivery) -> None:
+        self._busy = False
+
+    def clear(self) -> None:
+        self._queue.clear()
+        self.waiting = 0
+
+
+class Span:
+    """How far work may run ahead of the oldest unfinished delivery, in places, so that one stuck message cannot pile up finished ones."""
+
+    __slots__ = ("_finished", "_next", "_oldest", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._next = 0
+        self._oldest = 0
+        self._finished: set[int] = set()
+
+    def add(self) -> int:
+        """A number for the next arrival."""
+        serial = self._next
+        self._next = serial + 1
+        return serial
+
+    def allows(self, serial: int) -> bool:
+        """Whether that arrival may start now."""
+        return serial - self._oldest < self.limit
+
+    def finish(self, serial: int) -> None:
+        """That arrival is finished; the oldest unfinished moves up past all that are."""
+        self._finished.add(serial)
+        while self._oldest in self._finished:
+            self._finished.remove(self._oldest)
+            self._oldest += 1
+
+
+class FreeInbox:
+    """No order: whatever came first starts first, as long as the span allows it."""
+
+    __slots__ = ("_queue", "_span", "waiting")
+
+    def __init__(self, span: int) -> None:
+        self._queue: deque[AnyDelivery] = deque()
+        self._span = Span(span)
+        self.waiting = 0
+
+    def put(self, deliveries: Iterable[AnyDelivery]) -> None:
+        for delivery in deliveries:
+            delivery.serial = self._span.add()
+            self._queue.append(delivery)
+        self.waiting = len(self._queue)
+
+    def take(self) -> AnyDelivery | None:
+        if not self._queue or not self._span.allows(self._queue[0].serial):
+            return None
+        self.waiting -= 1
+        return self._queue.popleft()
+
+    def done(self, delivery: AnyDelivery) -> None:
+        self._span.finish(delivery.serial)
+
+    def clear(self) -> None:
+        self._queue.clear()
+        self.waiting = 0
+
+
+class KeyInbox:
+    """One delivery at a time per `order_key`; a blocked key blocks only itself. A delivery whose key is None has no order to keep."""
+
+    __slots__ = ("_behind", "_ready", "_span", "waiting")
+
+    def __init__(self, span: int) -> None:
+        self._ready: deque[AnyDelivery] = deque()
+        self._behind: dict[object, deque[AnyDelivery]] = {}  # a key that is ready or in work, and what waits behind it
+        self._span = Span(span)
+        self.waiting = 0
+
+    def put(self, deliveries: Iterable[AnyDelivery]) -> None:
+        for delivery in deliveries:
+            delivery.serial = self._span.add()
+            self.waiting += 1
+            key = delivery.order_key
+            behind = None if key is None else self._behind.get(key)
+            if behind is not None:
+                behind.append(delivery)
+                continue
+            if key is not None:
+                self._behind[key] = deque()
+            self._ready.append(delivery)
+
+    def take(self) -> AnyDelivery | None:
+        # The front of the ready ones is not always the oldest, but the oldest unfinished is ready or in work: it never waits for the span.
+        for _ in range(len(self._ready)):
+            if self._span.allows(self._ready[0].serial):
+                self.waiting -= 1
+                return self._ready.popleft()
+            self._ready.rotate(-1)
+        return None
+
+    def done(self, delivery: AnyDelivery) -> None:
+        self._span.finish(delivery.serial)
+        key = delivery.order_key
+        behind = None if key is None else self._behind.get(key)
+        if behind:
+            self._ready.append(behind.popleft())
+        elif behind is not None:
+            del self._behind[key]
+
+    def clear(self) -> None:
+        self._ready.clear()
+        for behind in self._behind.values():
+            behind.clear()
+        self.waiting = 0

@@ -1,0 +1,64 @@
+"""What a change of a circuit means for everything that waits for it or needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from holdgate.core.events import CircuitOpened, Event
+from holdgate.flow.admission import WaitingList
+from holdgate.flow.events import FlowEvent, LocalCauseSuspected
+from holdgate.flow.gate import Gate
+
+# Dependencies that trip within this many seconds of each other have something in common: two default open waits and a little.
+_COINCIDENCE = 10.0
+
+
+class Outages:
+    """Passes the circuits' events on, and acts on them: regroups heads, ends backoffs, marks places whose plan changes."""
+
+    def __init__(self, waiting: WaitingList) -> None:
+        self._waiting = waiting
+        self._shut: dict[Gate, bool] = {}
+        self._opened_at: dict[str, float] = {}
+        self._suspected = False
+
+    def advance(self, gates: Collection[Gate], now: float) -> list[Event | FlowEvent]:
+        """Let time pass for every circuit whose deadline is over, then act on what happened."""
+        for gate in gates:
+            deadline = gate.circuit.next_deadline()
+            if deadline is not None and deadline <= now:
+                gate.circuit.advance(now)
+        return self.settle_events(gates, now)
+
+    def settle_events(self, gates: Collection[Gate], now: float) -> list[Event | FlowEvent]:
+        """Act on what circuits have announced since the last time."""
+        events: list[Event | FlowEvent] = []
+        for gate in gates:
+            if gate.circuit.events_pending:
+                taken = gate.circuit.take_events()
+                events += taken
+                self._changed(gate, taken)
+        suspicion = self._suspicion(gates, now) if events else None
+        return [*events, suspicion] if suspicion else events
+
+    def _changed(self, gate: Gate, events: Iterable[Event]) -> None:
+        opened = [event for event in events if isinstance(event, CircuitOpened)]
+        if opened:
+            self._opened_at[gate.name] = opened[-1].at
+            self._waiting.end_backoffs(gate)
+        if self._shut.get(gate, False) != gate.shut:
+            self._shut[gate] = gate.shut
+            self._waiting.regroup(gate)
+            for place in gate.places:
+                place.run.dirty[place] = None
+
+    def _suspicion(self, gates: Collection[Gate], now: float) -> LocalCauseSuspected | None:
+        """Every dependency open, all since about the same moment: said once until one of them is not open."""
+        if len(gates) < 2 or not all(gate.shut and gate.name in self._opened_at for gate in gates):
+            self._suspected = False
+            return None
+        times = [self._opened_at[gate.name] for gate in gates]
+        if self._suspected or max(times) - min(times) > _COINCIDENCE:
+            return None
+        self._suspected = True
+        return LocalCauseSuspected(now, tuple(gate.name for gate in gates))

@@ -1,0 +1,180 @@
+"""A source's place in this worker, and the run it belongs to.
+
+A *place* is one assignment of one source: it is made when the broker gives us the source and dies when the source is revoked or lost.
+Whatever still carries a dead place is of an earlier epoch, and settles nothing. That is the whole of the epoch check: identity.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from holdgate.flow.events import AttributionShared, FlowEvent, SourceHeld, SourceReleased
+from holdgate.flow.fate import RetryPolicy
+from holdgate.flow.inbox import AnyDelivery, FreeInbox, Inbox, KeyInbox, Order, SourceInbox
+from holdgate.flow.plan import Plan, SourcePlan
+from holdgate.flow.sources import Source
+
+if TYPE_CHECKING:
+    from holdgate.flow.gate import Gate
+    from holdgate.flow.needs import Needs
+
+# What a place starts with, so that its first real plan is a change.
+_UNPLANNED = SourcePlan(fetch=False, reasons=())
+
+
+class Place:
+    """One source in one assignment."""
+
+    __slots__ = (
+        "alive", "blocked", "closing", "full", "gates", "idle", "in_flight", "in_ring", "inbox", "operator_hold", "plan", "run",
+        "shares_announced", "since", "source", "stopped", "undeclared", "unknown_needs", "warned",
+    )  # fmt: skip
+
+    def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None) -> None:
+        self.run = run
+        self.source = source
+        self.gates: tuple[Gate, ...] = tuple(gates or ())
+        self.unknown_needs = gates is None
+        self.inbox: Inbox = run.new_inbox()
+        self.plan = _UNPLANNED
+        self.alive = True  # False: revoked or lost, every result is stale
+        self.closing = False  # going away: what runs may finish, nothing starts
+        self.full = False
+        self.idle = False  # nothing here that a lane could take
+        self.in_ring = False
+        self.in_flight = 0  # admitted and not settled yet
+        self.blocked: AnyDelivery | None = None  # a rejected delivery that has nowhere to go
+        self.operator_hold = False
+        self.since: float | None = None  # held since
+        self.warned = 0.0  # when the hold was last announced
+        self.undeclared: set[str] = set()  # dependencies announced as UndeclaredNeed
+        self.shares_announced = False
+        self.stopped = False
+        self.restate()
+
+    def restate(self) -> None:
+        """Work out `stopped`: something other than a circuit keeps handlers from starting. Circuits are asked by acquiring."""
+        self.stopped = self.operator_hold or self.closing or self.run.draining or self.blocked is not None or self.unknown_needs
+
+    @property
+    def going(self) -> bool:
+        """Whether it is on its way out: what fails now is not tried again here."""
+        return self.closing or self.run.draining
+
+    def replan(self, now: float) -> FlowEvent | None:
+        """Bring the plan of this place up to date; an event when its reasons have changed."""
+        reasons = self._reasons()
+        before = self.plan.reasons
+        self.plan = SourcePlan(fetch=not reasons and not self.full, reasons=reasons)
+        if reasons == before or self.closing:  # a revoked source is not held, it is gone
+            return None
+        if not reasons:
+            since, self.since = self.since, None
+            return SourceReleased(now, self.source, now - (now if since is None else since))
+        if not before:
+            self.since = now
+            self.warned = now
+        return SourceHeld(now, self.source, reasons)
+
+    def announce_shared(self, now: float, gates: Iterable[Gate]) -> Iterable[FlowEvent]:
+        """One exception counted against several needs: said once per place."""
+        if not self.shares_announced:
+            self.shares_announced = True
+            yield AttributionShared(now, self.source, tuple(gate.name for gate in gates))
+
+    def _reasons(self) -> tuple[str, ...]:
+        reasons = [f"circuit:{gate.name}" for gate in self.gates if gate.shut]
+        if self.stopped:
+            reasons += self._other_reasons()
+        return tuple(sorted(reasons))
+
+    def _other_reasons(self) -> Iterable[str]:
+        if self.operator_hold:
+            yield "operator"
+        if self.going:
+            yield "draining"
+        if self.blocked is not None:
+            yield "blocked"
+        if self.unknown_needs:
+            yield "no needs"
+
+
+class Run:
+    """One `guard.run`: the settings of its work, its places, and the deliveries that lanes may pick up.
+
+    `concurrency` None means one lane per place. `span` counts places past the oldest unfinished delivery of a source. `inbox` is how
+    many deliveries may wait per source.
+    """
+
+    __slots__ = (
+        "_concurrency", "dirty", "draining", "granted", "inbox", "lane_wanted", "needs", "order",
+        "places", "plan", "retry", "ring", "running", "shared", "span", "waiting_fresh",
+    )  # fmt: skip
+
+    def __init__(
+        self, needs: Needs, *, order: Order, concurrency: int | None, inbox: int, span: int = 1000, retry: RetryPolicy | None = None
+    ) -> None:
+        self.needs = needs
+        self.order: Order = order
+        self._concurrency = concurrency
+        self.inbox = inbox
+        self.span = span
+        self.shared = order != "source"  # several lanes may work on one place, so that one end may let several start
+        self.retry = retry or RetryPolicy()
+        self.places: dict[Source, Place] = {}
+        self.plan = Plan()
+        self.ring: deque[Place] = deque()  # places with work that may start, in turn
+        self.granted: deque[AnyDelivery] = deque()  # admitted, permits in hand, waiting for a lane to wake
+        self.dirty: dict[Place, None] = {}  # places whose plan must be looked at again
+        self.running = 0  # admitted and not settled yet, those granted included
+        self.waiting_fresh = 0  # first-time heads on the waiting list: each stands for a lane, so that a ramp does not empty the inboxes
+        self.lane_wanted = False  # a head was passed over because every lane was busy
+        self.draining = False
+
+    @property
+    def concurrency(self) -> int:
+        """How many handlers may run at once now."""
+        return len(self.places) if self._concurrency is None else self._concurrency
+
+    def new_inbox(self) -> Inbox:
+        """A fresh inbox of this run's order."""
+        if self.order == "source":
+            return SourceInbox()
+        return KeyInbox(self.span) if self.order == "key" else FreeInbox(self.span)
+
+    def offer(self, place: Place) -> None:
+        """Put a place into the ring of those that lanes look at, once."""
+        if not place.in_ring:
+            place.in_ring = True
+            self.ring.append(place)
+
+    def replan(self, now: float) -> list[FlowEvent]:
+        """Bring the plan up to date where something has changed since the last time."""
+        if not self.dirty:
+            return []
+        changed = dict(self.plan.sources)
+        events: list[FlowEvent] = []
+        for place in self.dirty:
+            event = place.replan(now)
+            changed[place.source] = place.plan
+            if event is not None:
+                events.append(event)
+            if not place.plan.reasons and place.inbox.waiting:
+                self.offer(place)
+        self.dirty.clear()
+        self._publish(changed)
+        return events
+
+    def replan_without(self, places: Collection[Place]) -> None:
+        """Take places that are gone out of the plan."""
+        changed = dict(self.plan.sources)
+        for place in places:
+            changed.pop(place.source, None)
+        self._publish(changed)
+
+    def _publish(self, sources: dict[Source, SourcePlan]) -> None:
+        if sources != self.plan.sources:
+            self.plan = Plan(MappingProxyType(sources), self.plan.version + 1)

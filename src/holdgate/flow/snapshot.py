@@ -1,0 +1,67 @@
+"""The read model of an engine: frozen, and everything a person needs to know why something waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from holdgate.core import CircuitSnapshot
+from holdgate.flow.gate import Gate
+from holdgate.flow.place import Place, Run
+from holdgate.flow.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSnapshot:
+    """One assigned source.
+
+    `held` while it has `reasons`, `since` when the hold began (monotonic seconds, None when not held). `waiting` counts deliveries in
+    this process that no handler has; `in_flight` those that a handler has. `fetch` tells whether the broker may deliver more.
+    """
+
+    source: Source
+    held: bool
+    reasons: tuple[str, ...]
+    since: float | None
+    fetch: bool
+    waiting: int
+    in_flight: int
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything, at one moment: circuits by dependency, and the assigned sources."""
+
+    at: float
+    dependencies: Mapping[str, CircuitSnapshot]
+    sources: Mapping[Source, SourceSnapshot]
+
+    def held_by(self, dependency: str) -> tuple[Source, ...]:
+        """The sources that the circuit of `dependency` holds now."""
+        return tuple(source for source, seen in self.sources.items() if f"circuit:{dependency}" in seen.reasons)
+
+
+def take_snapshot(gates: Iterable[Gate], runs: Iterable[Run], heads: Counter[Place], now: float) -> Snapshot:
+    """Everything at `now`; `heads` are those on the waiting list. A source that two runs read stands for the later one."""
+    return Snapshot(
+        now,
+        MappingProxyType({gate.name: gate.circuit.snapshot(now) for gate in gates}),
+        MappingProxyType({place.source: _source(place, heads[place]) for run in runs for place in run.places.values()}),
+    )
+
+
+def _source(place: Place, heads: int) -> SourceSnapshot:
+    plan = place.plan
+    return SourceSnapshot(
+        source=place.source,
+        held=plan.held,
+        reasons=plan.reasons,
+        since=place.since,
+        fetch=plan.fetch,
+        waiting=place.inbox.waiting + heads + (place.blocked is not None),
+        in_flight=place.in_flight,
+        needs=tuple(gate.name for gate in place.gates),
+    )

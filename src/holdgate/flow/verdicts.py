@@ -1,0 +1,55 @@
+"""What an ended attempt means for the circuits: outcomes recorded by vote, or permits given back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdgate.core import Outcome, Permit
+from holdgate.flow.attribution import Attribution, Cause, Finding
+from holdgate.flow.delivery import Delivery
+from holdgate.flow.gate import Gate, Trial
+
+
+def gates_of(delivery: Delivery[Any]) -> tuple[Gate, ...]:
+    """What the delivery needs: what its source needs, and what refused one of its calls. Its permits are in this order."""
+    gates: tuple[Gate, ...] = delivery.place.gates
+    return gates + delivery.trial.extra if delivery.trial is not None else gates
+
+
+def trial_of(delivery: Delivery[Any]) -> Trial:
+    """What is known of its failures; begins here with the first."""
+    if delivery.trial is None:
+        delivery.trial = Trial()
+    trial: Trial = delivery.trial
+    return trial
+
+
+def give_back(delivery: Delivery[Any], now: float) -> None:
+    """Return the permits without a verdict."""
+    if delivery.permits:
+        for gate, permit in zip(gates_of(delivery), delivery.permits, strict=True):
+            gate.circuit.release(permit, now)
+    delivery.permits = None
+
+
+def record(delivery: Delivery[Any], attribution: Attribution, now: float) -> None:
+    """Settle the delivery's permits, one finding each, and charge the message what is its own."""
+    for gate, permit, finding in zip(gates_of(delivery), delivery.permits or (), attribution.findings, strict=True):
+        _record_one(delivery, gate, permit, finding, now)
+    delivery.permits = None
+    if attribution.cause is Cause.MESSAGE:
+        trial_of(delivery).charged += 1
+
+
+def _record_one(delivery: Delivery[Any], gate: Gate, permit: Permit, finding: Finding, now: float) -> None:
+    outcome, duration, retry_after = finding
+    if outcome is None:
+        gate.circuit.release(permit, now)
+        return
+    if outcome is Outcome.SUCCESS:
+        gate.successes += 1
+        if delivery.trial is not None:
+            delivery.trial.succeeded(gate)
+    elif outcome is Outcome.FAILURE and not trial_of(delivery).votes_again(gate):
+        outcome = Outcome.IGNORED  # it has had its vote: others have shown the dependency healthy since
+    gate.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration)

@@ -1,0 +1,37 @@
+"""Events go out: to the log, and to each observer, isolated from one another and from the guard."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from holdgate.core.events import CircuitOpened
+from holdgate.flow.engine import AnyEvent
+from holdgate.flow.events import HoldContinued, LocalCauseSuspected, SourceBlocked, SourceHeld
+
+log = logging.getLogger("holdgate")
+
+# What a person should hear of without having asked.
+_WARNINGS = (CircuitOpened, SourceHeld, HoldContinued, SourceBlocked, LocalCauseSuspected)
+
+Observer = Callable[[AnyEvent], object]
+
+
+class Announcer:
+    """Hands every event to the log and to each observer, in order. An observer that raises is logged, and called again the next time."""
+
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def announce(self, events: Iterable[AnyEvent]) -> None:
+        """Tell everybody now. Called at the end of a turn, when nothing is half done."""
+        for event in events:
+            log.log(logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO, "%s", event)
+            for observer in self._observers:
+                self._tell(observer, event)
+
+    def _tell(self, observer: Observer, event: AnyEvent) -> None:
+        try:
+            observer(event)
+        except Exception as error:  # noqa: BLE001 - an observer is somebody else's code; whatever it raises is its own affair
+            log.warning("observer %r raised %s on %s", observer, type(error).__name__, type(event).__name__)

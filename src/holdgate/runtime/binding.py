@@ -1,0 +1,151 @@
+"""How a dependency reaches its circuit: alone with a circuit of its own, or bound to a guard's.
+
+A guard's circuit belongs to the guard's event loop. From that loop's thread it is used directly; from any other thread each acquire takes
+a trip through the loop, and each record is sent after it without waiting. A circuit of its own has no loop, so a lock stands around every
+step, and never around the user's call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import get_ident
+
+from holdgate.core import Circuit, Outcome, Permit, Rejected, State
+from holdgate.errors import GuardClosed
+from holdgate.ports import Clock
+
+
+class Alone:
+    """A plain breaker: a circuit outside any guard, shared by all threads and loops of the process. Nobody reads its events."""
+
+    __slots__ = ("_lock", "circuit", "now")
+
+    def __init__(self, circuit: Circuit, clock: Clock) -> None:
+        self.circuit = circuit
+        self.now = clock.now
+        self._lock = threading.Lock()
+
+    def acquire(self) -> Permit | Rejected:
+        """A permit for one call, or the refusal."""
+        with self._lock:
+            return self.circuit.try_acquire(self.now())
+
+    def record(self, permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
+        """Settle the permit; its duration is the time since it was acquired."""
+        with self._lock:
+            self.circuit.record(permit, outcome, self.now(), retry_after=retry_after)
+            self._forget_events()
+
+    def release(self, permit: Permit) -> None:
+        """Give the permit back without a verdict."""
+        with self._lock:
+            self.circuit.release(permit, self.now())
+            self._forget_events()
+
+    def _forget_events(self) -> None:
+        # A flapping dependency would collect them for as long as the process lives.
+        if self.circuit.events_pending:
+            self.circuit.take_events()
+
+
+class Binding:
+    """A guard's circuit for one dependency; usable from any thread.
+
+    `guard` is what errors name, by its repr. `settled` is called on the loop after a call outside of handlers has ended, when the guard
+    should take a turn: the circuit has something to announce, or a slot of its ramp is free again. Made on the thread of `loop`.
+    """
+
+    __slots__ = ("_closed", "_lock", "_loop", "_pending", "_settled", "_thread", "circuit", "guard", "now")
+
+    def __init__(
+        self, guard: object, circuit: Circuit, clock: Clock, settled: Callable[[], object], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.guard = guard
+        self.circuit = circuit
+        self.now = clock.now
+        self._settled = settled
+        self._loop = loop
+        self._thread = get_ident()
+        self._lock = threading.Lock()  # of the two below; other threads wait for answers that a closing guard must give
+        self._pending: set[Future[Permit | Rejected]] = set()
+        self._closed = False
+
+    def acquire(self) -> Permit | Rejected:
+        """A permit for one call, or the refusal; raises GuardClosed in a thread whose guard is left meanwhile."""
+        if get_ident() == self._thread:
+            return self.circuit.try_acquire(self.now())
+        return self._acquire_through_the_loop()
+
+    def record(self, permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
+        """Settle the permit; its duration is the time since it was acquired."""
+        now = self.now()
+        if get_ident() == self._thread:
+            self._record(permit, outcome, now, retry_after, None)
+        else:  # the loop may be late: the duration is the call's, measured here
+            self._send(self._record, permit, outcome, now, retry_after, now - permit.acquired_at)
+
+    def release(self, permit: Permit) -> None:
+        """Give the permit back without a verdict."""
+        if get_ident() == self._thread:
+            self._release(permit)
+        else:
+            self._send(self._release, permit)
+
+    def close(self) -> None:
+        """The guard lets go: threads that wait for an answer get GuardClosed, and what is still sent here is lost with the circuit."""
+        with self._lock:
+            self._closed = True
+            pending = list(self._pending)
+            self._pending.clear()
+        for answer in pending:
+            answer.set_exception(self._gone())
+
+    def _record(self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None) -> None:
+        self.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration)
+        self._after()
+
+    def _release(self, permit: Permit) -> None:
+        self.circuit.release(permit, self.now())
+        self._after()
+
+    def _after(self) -> None:
+        # Not closed: a slot of the ramp is free again, and a head may wait for it.
+        if not self._closed and (self.circuit.events_pending or self.circuit.state is not State.CLOSED):
+            self._settled()
+
+    def _acquire_through_the_loop(self) -> Permit | Rejected:
+        answer: Future[Permit | Rejected] = Future()
+        with self._lock:
+            if self._closed:
+                raise self._gone()
+            self._pending.add(answer)
+        try:
+            self._loop.call_soon_threadsafe(self._answer, answer)
+        except RuntimeError as error:  # the loop was closed without leaving the guard
+            raise self._gone() from error
+        return answer.result()
+
+    def _answer(self, answer: Future[Permit | Rejected]) -> None:
+        with self._lock:
+            if answer not in self._pending:
+                return
+            self._pending.remove(answer)
+        try:
+            answer.set_result(self.circuit.try_acquire(self.now()))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, a thread waits for it
+            answer.set_exception(error)
+
+    def _send(self, step: Callable[..., None], *args: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and the circuit gone with it
+            self._loop.call_soon_threadsafe(step, *args)
+
+    def _gone(self) -> GuardClosed:
+        return GuardClosed(f"{self.guard!r} was left while a thread called dependency {self.circuit.name!r}")
+
+
+# How a dependency reaches its circuit now.
+Access = Alone | Binding

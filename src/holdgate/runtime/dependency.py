@@ -1,0 +1,226 @@
+"""A dependency: something downstream that can be down, which failures are its own, and the forms in which it is called.
+
+It is a value that a module creates once. Inside a guard it shares the guard's circuit of its name; outside of any guard it is a plain
+breaker with a circuit of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Awaitable, Callable
+from math import isnan
+from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
+
+from holdgate.core import Circuit, CircuitSettings, Outcome
+from holdgate.core.outcomes import Classifier, Matcher
+from holdgate.errors import CallNotPermitted, HoldgateError, SettingsError
+from holdgate.runtime.binding import Access, Alone, Binding
+from holdgate.runtime.calling import Calling, check_fallback, check_function, guard_function, is_async, run_async, run_sync
+from holdgate.runtime.clock import SystemClock
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_log = logging.getLogger("holdgate")
+
+# What fits into a metric's label, a URL, a settings file and a command line without quoting.
+_NAME = re.compile(r"\w[\w.:-]{0,99}")
+
+
+class Guarded(Protocol):
+    """`Dependency.guarded(fallback=...)`: wraps a function and keeps its signature."""
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+class Dependency:
+    """Something downstream that can be down: a payment API, a database, a mail relay.
+
+    `name` is its label everywhere: up to 100 letters, digits and `_ . : -`, beginning with a letter or digit. `failures` and `excluded`
+    take exception types, a tuple of them, or a predicate; `excluded` wins and means: not this dependency's failure, the message's own.
+    `result_failures(result)` true: the call returned, and still failed (None: a return is a success). `retry_after(exception)`: the
+    seconds its server asked to wait, None for nothing said. A predicate that raises costs the verdict of that call and is logged.
+    Raises SettingsError. Used by one guard at a time.
+    """
+
+    __slots__ = ("__weakref__", "_access", "_classifier", "_lock", "_result_failures", "_retry_after", "name", "settings")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        failures: Matcher = Exception,  # until somebody says better: an outage that is taken for the message's fault loses messages
+        excluded: Matcher = (),
+        result_failures: Callable[[Any], bool] | None = None,
+        retry_after: Callable[[Exception], float | None] | None = None,
+        settings: CircuitSettings = CircuitSettings(),  # noqa: B008 - frozen; its own defaults have their reasons beside them
+    ) -> None:
+        self.name = _label(name)
+        self._classifier = Classifier(failures, excluded)
+        self._result_failures = _plain("result_failures", result_failures)
+        self._retry_after = _plain("retry_after", retry_after)
+        if not isinstance(cast("object", settings), CircuitSettings):
+            raise SettingsError(f"settings={settings!r} is no CircuitSettings")
+        self.settings = settings
+        self._access: Access | None = None
+        self._lock = threading.Lock()  # of the above; calls do not take it
+
+    def __repr__(self) -> str:
+        return f"Dependency({self.name!r})"
+
+    # -- calling it -------------------------------------------------------------------------------------------------------------------
+
+    async def call(
+        self,
+        fn: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
+        fallback: Callable[[CallNotPermitted], T | Awaitable[T]] | None = None,
+    ) -> T:
+        """Await `fn(*args)` as a call of this dependency.
+
+        Refused, it raises CallNotPermitted, or returns what `fallback` makes of it; a failure is raised as it is, whatever `fallback`.
+        Cancelled, it gives no verdict, so put a time limit inside of `fn`. Takes the function, never a coroutine.
+        """
+        check_function(fn, "call")
+        return await run_async(self, fn, args, {}, fallback)
+
+    def call_sync(self, fn: Callable[[*Ts], T], *args: *Ts, fallback: Callable[[CallNotPermitted], T] | None = None) -> T:
+        """Call the plain function `fn(*args)` as a call of this dependency, from any thread.
+
+        As `call`. `fn` runs where it is called: on an event loop's thread it blocks that loop.
+        """
+        check_function(fn, "call_sync")
+        if fallback is not None:
+            check_fallback(fallback)
+        return run_sync(self, fn, args, {}, fallback)
+
+    def calling(self) -> Calling:
+        """A block as one call, for `with` and `async with`; entering it raises CallNotPermitted when refused."""
+        return Calling(self)
+
+    @overload
+    def guarded(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
+
+    @overload
+    def guarded(self, /, *, fallback: Callable[[CallNotPermitted], Any] | None = None) -> Guarded: ...
+
+    def guarded(self, fn: Any = None, /, *, fallback: Callable[[CallNotPermitted], Any] | None = None) -> Any:
+        """Decorate a function so that each call of it is a call of this dependency; async stays async, plain stays plain.
+
+        Also `@dependency.guarded(fallback=...)`. Generators are refused: their work happens after the call has returned.
+        """
+        if fn is None:
+            return lambda fn: guard_function(self, fn, fallback)  # pyright: ignore[reportUnknownLambdaType,reportUnknownVariableType]
+        return guard_function(self, fn, fallback)
+
+    # -- judging its calls ------------------------------------------------------------------------------------------------------------
+
+    def classify(self, exception: BaseException) -> Outcome | None:
+        """FAILURE or IGNORED; None where an exception is never an outcome (cancellation, holdgate's own errors), or `failures` or
+        `excluded` raised. Never raises."""
+        if isinstance(exception, HoldgateError):
+            return None
+        try:
+            return self._classifier.classify(exception)
+        except Exception as broken:  # noqa: BLE001 - a user's predicate may raise anything
+            self._report("failures or excluded", broken, exception)
+            return None
+
+    def classify_result(self, result: object) -> Outcome | None:
+        """SUCCESS, or FAILURE by `result_failures`; None when that raised. Never raises: the result is the caller's all the same."""
+        if self._result_failures is None:
+            return Outcome.SUCCESS
+        try:
+            return Outcome.FAILURE if self._result_failures(result) else Outcome.SUCCESS
+        except Exception as broken:  # noqa: BLE001 - as above
+            self._report("result_failures", broken, None)
+            return None
+
+    def retry_after_of(self, exception: BaseException) -> float | None:
+        """Seconds above 0 that the server asked to wait; None when it did not, or nobody can tell. Never raises."""
+        if self._retry_after is None or not isinstance(exception, Exception):
+            return None
+        try:
+            wait = self._retry_after(exception)
+            return None if wait is None or isnan(wait) or wait <= 0 else float(wait)
+        except Exception as broken:  # noqa: BLE001 - as above
+            self._report("retry_after", broken, exception)
+            return None
+
+    # -- its circuit ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def circuit(self) -> Circuit:
+        """The circuit that its calls go through now: the guard's, or its own outside of any guard.
+
+        To ask before calling: `dependency.circuit.state`. It changes hands when a guard is entered or left, so do not keep it.
+        """
+        return self.access.circuit
+
+    @property
+    def access(self) -> Access:
+        """The way to its circuit; outside of any guard one of its own, made at first use."""
+        access = self._access
+        return access if access is not None else self._alone()
+
+    def bind(self, binding: Binding) -> None:
+        """A guard takes it over. Raises SettingsError, naming both, while another guard has it. For guards only."""
+        with self._lock:
+            owner = self._access
+            if isinstance(owner, Binding):
+                raise SettingsError(
+                    f"dependency {self.name!r} is used by {owner.guard!r} and cannot be used by {binding.guard!r} at the same time;"
+                    " give each guard a Dependency of its own"
+                )
+            self._access = binding
+
+    def unbind(self) -> None:
+        """The guard lets go: its circuit is dropped, and the next call outside of it starts with a fresh one. For guards only."""
+        with self._lock:
+            access, self._access = self._access, None
+        if isinstance(access, Binding):
+            access.close()
+
+    def _alone(self) -> Access:
+        with self._lock:
+            if self._access is None:
+                clock = SystemClock()
+                self._access = Alone(Circuit(self.name, self.settings, now=clock.now(), draw=clock.draw), clock)
+            return self._access
+
+    def _report(self, setting: str, broken: Exception, exception: BaseException | None) -> None:
+        # The type and the line alone: the text of an exception may quote the payload.
+        traceback = broken.__traceback__
+        while traceback is not None and traceback.tb_next is not None:
+            traceback = traceback.tb_next
+        where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback is not None else "an unknown line"
+        text = f"{setting} of dependency {self.name!r} raised {type(broken).__qualname__} at {where}; the call got no verdict"
+        _log.error(text)
+        # An exception that is raised again and again keeps one note, not thousands.
+        if exception is not None and text not in getattr(exception, "__notes__", ()):
+            exception.add_note(text)
+
+
+def _label(name: object) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"name={name!r} cannot be a label; use up to 100 letters, digits and _ . : - and begin with a letter or digit, as in 'payments'"
+        )
+    return name
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _plain(setting: str, fn: F | None) -> F | None:
+    if fn is None:
+        return None
+    if not callable(fn):
+        raise SettingsError(f"{setting}={fn!r} cannot be called")
+    if is_async(fn):
+        raise SettingsError(f"{setting}={fn!r} is async, and its answer would always be true; give a plain function")
+    return fn

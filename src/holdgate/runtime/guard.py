@@ -1,0 +1,278 @@
+"""The guard: one engine, the runs on it, and the one function that acts.
+
+Theory of operation. The engine decides and the guard acts, in `turn` and nowhere else: it lets the engine see the time, hands grants to
+lanes, brings each run's plan to its intake, queues events for observers, and arms one timer for the engine's next deadline. Lanes, the
+poll tasks, the timer and commands call it; it is synchronous, so nothing can come between a decision and the act. It may be called at
+any time and any number of times: state is desired, not commanded.
+
+Cancelling `run` is drain. The work is done by tasks that the guard holds; the caller only waits for them, behind a shield.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from holdgate.core import Circuit
+from holdgate.errors import GuardClosed, SettingsError
+from holdgate.flow.delivery import Delivery
+from holdgate.flow.engine import AnyEvent, Engine
+from holdgate.flow.fate import RetryPolicy
+from holdgate.flow.inbox import Order
+from holdgate.flow.snapshot import Snapshot
+from holdgate.flow.sources import Source
+from holdgate.ports import Clock, Intake
+from holdgate.runtime.announce import Announcer
+from holdgate.runtime.binding import Binding
+from holdgate.runtime.clock import SystemClock
+from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.handlers import AnyHandler, Handler, Handlers
+from holdgate.runtime.loop_form import Deliveries
+from holdgate.runtime.signals import Termination
+from holdgate.runtime.start import NeedsSetting, Plans, plan_run
+from holdgate.runtime.worker import Worker
+
+log = logging.getLogger("holdgate")
+
+# A turn settles in one or two rounds; the bound only keeps a mistake from stopping the loop.
+_ROUNDS = 16
+
+
+class Guard:
+    """Runs guarded intakes. Enter it with `async with`; leaving drains every run.
+
+    `dependencies`: only those that call forms alone use, `needs` adopts the others. `drain_timeout` seconds running handlers may take to
+    end after stop or cancel. `signals` None: SIGTERM drains, taken only in the main thread while its handler is the default; False never,
+    True or an error. `observers` get every event, one after the other, isolated from each other. `hold_warn_after` seconds between two
+    announcements of a hold that goes on. Raises SettingsError for values that make no sense.
+    """
+
+    def __init__(
+        self,
+        *dependencies: Dependency,
+        drain_timeout: float = 25.0,  # Kubernetes kills at 30: five are left for the last commit and for leaving the group
+        signals: bool | None = None,
+        observers: Iterable[Callable[[AnyEvent], object]] = (),
+        clock: Clock | None = None,
+        hold_warn_after: float = 600.0,  # ten minutes: a person looks at an outage more often than that only while dealing with it
+    ) -> None:
+        if not drain_timeout > 0:
+            raise SettingsError(f"drain_timeout={drain_timeout!r} must be more than 0 seconds")
+        if not hold_warn_after > 0:
+            raise SettingsError(f"hold_warn_after={hold_warn_after!r} must be more than 0 seconds")
+        self._clock = clock or SystemClock()
+        self.now = self._clock.now
+        self.engine = Engine(draw=self._clock.draw, hold_warn_after=hold_warn_after)
+        self.dependencies: dict[str, Dependency] = {}
+        self._declared = dependencies
+        self._drain_timeout = drain_timeout
+        self._announcer = Announcer(observers)
+        self._termination = Termination(self._ask_to_stop, signals)
+        self._workers: dict[Worker, asyncio.Task[None]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_for: float | None = None
+        self._woken: asyncio.Handle | None = None
+        self._stopping = False
+
+    # -- life -------------------------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._loop is not None:
+            raise GuardClosed("a Guard is entered once; make a new one")
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._termination.take()
+            for dependency in self._declared:
+                self._adopt(dependency)
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            await self.stop()
+        finally:
+            self._release()
+
+    async def run(
+        self,
+        intake: Intake[Any],
+        handler: AnyHandler | Mapping[str, AnyHandler],
+        *,
+        needs: NeedsSetting = (),
+        order: Order | None = None,
+        key: Callable[[Delivery[Any]], object] | None = None,
+        concurrency: int | None = None,
+        span: int = 1000,  # places past the oldest unfinished: bounds what a crash makes again, and is far above any concurrency
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        """Consume until stopped; returns None then, and raises what ended the intake, after draining in both cases.
+
+        `handler` takes one Delivery; async functions run in their lane's task, plain functions in a thread; a mapping goes by topic or
+        queue name. `needs`: dependencies for every source, or a mapping by name. `order`: "source", "key" (by `key(delivery)`, on Kafka
+        the record's key when left out) or "none"; left out, what the broker promises anyway. `concurrency`: handlers at once; left out,
+        one per source, and 16 for "key" and "none". `span`: how many places work may run ahead of the oldest unfinished delivery.
+        Cancelling drains for at most `drain_timeout` seconds and then goes on. Raises SettingsError or IntakeError before anything is
+        consumed.
+        """
+        self._must_be_open()
+        plans = plan_run(intake, needs, order=order, key=key, concurrency=concurrency, span=span, retry=retry)
+        with Handlers(handler, intake, concurrency) as handlers:
+            worker = self.new_worker(intake, plans, handlers.of)
+            await self.see_through(worker, self.start(worker))
+
+    def deliveries(self, intake: Intake[Any], *, needs: NeedsSetting = (), retry: RetryPolicy | None = None) -> Deliveries:
+        """The loop form: `async with guard.deliveries(intake, needs=[...]) as deliveries: async for delivery in deliveries: async with delivery: ...`.
+
+        One lane over all sources. The inner `async with` is one attempt: a failure is recorded and not raised, and the same delivery comes
+        again; going on without entering it is an error; `break` drains. For concurrency use `run`. Raises as `run` does, on entering.
+        """
+        self._must_be_open()
+        plans = plan_run(intake, needs, order="source", key=None, concurrency=1, span=1, retry=retry)
+        return Deliveries(self, intake, plans)
+
+    async def stop(self) -> None:
+        """Drain every run and return when all have ended. Idempotent. Inside a handler do not await it: it waits for that handler."""
+        self._ask_to_stop()
+        tasks = set(self._workers.values())
+        if tasks:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(tasks)
+
+    def snapshot(self) -> Snapshot:
+        """What is held, why, since when, and what happens next; frozen."""
+        return self.engine.snapshot(self.now())
+
+    # -- the operator -----------------------------------------------------------------------------------------------------------------
+
+    def hold(self, source: Source, *, expires_in: float | None = None) -> None:
+        """Start no handler for `source` until `unhold`, or for `expires_in` seconds. Raises SettingsError for a source that is not ours."""
+        if not self.engine.hold(source, None if expires_in is None else self.now() + expires_in):
+            raise SettingsError(f"{source} is not assigned here; these are: {self._assigned()}")
+        self.wake()
+
+    def unhold(self, source: Source) -> None:
+        """End an operator's hold; what a circuit holds stays held."""
+        if not self.engine.unhold(source):
+            raise SettingsError(f"{source} is not assigned here; these are: {self._assigned()}")
+        self.wake()
+
+    def circuit(self, dependency: str) -> Circuit:
+        """The circuit of a dependency, for `force_open`, `disable`, `observe`, `clear_override` and `reset`; call `wake` afterwards."""
+        if dependency not in self.dependencies:
+            raise SettingsError(f"no dependency is named {dependency!r}; there are {sorted(self.dependencies)}")
+        return self.engine.gates[dependency].circuit
+
+    def _assigned(self) -> str:
+        return ", ".join(str(source) for run in self.engine.runs for source in run.places) or "none"
+
+    # -- acting -----------------------------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Bring everything up to date: circuits, grants, plans, observers, the timer. See the head of this file."""
+        now = self.now()
+        engine = self.engine
+        for _ in range(_ROUNDS):
+            engine.turn(now)
+            for worker in self._workers:
+                worker.hand_out()
+                worker.apply()
+            if not engine.restless:
+                break
+        self._announcer.announce(engine.take_events())
+        self._arm(now)
+
+    def wake(self) -> None:
+        """Take a turn at the loop's next step; for callers in the middle of something."""
+        if self._woken is None and self._loop is not None:
+            self._woken = self._loop.call_soon(self._on_time)
+
+    def _on_time(self) -> None:
+        self._woken = None
+        self._armed_for = None
+        self.turn()
+
+    def _arm(self, now: float) -> None:
+        deadline = self.engine.next_deadline()
+        if deadline == self._armed_for or self._loop is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_for = deadline
+        self._timer = None if deadline is None else self._loop.call_later(max(0.0, deadline - now), self._on_time)
+
+    # -- runs -------------------------------------------------------------------------------------------------------------------------
+
+    def new_worker(self, intake: Intake[Any], plans: Plans, handler_of: Callable[[Source], Handler]) -> Worker:
+        """Take up a planned run; it starts with `start`."""
+        for dependency in plans.dependencies:
+            self._adopt(dependency)
+        self.engine.add_run(plans.run)
+        return Worker(self, intake, plans, handler_of, drain_timeout=self._drain_timeout)
+
+    def start(self, worker: Worker) -> asyncio.Task[None]:
+        """Run a worker in a task that the guard holds."""
+        task = self._workers[worker] = asyncio.create_task(worker.main(), name=f"holdgate run of {worker.name}")
+        task.add_done_callback(lambda _: self._workers.pop(worker, None))
+        return task
+
+    async def see_through(self, worker: Worker, task: asyncio.Task[None]) -> None:
+        """Wait for a run; a cancellation asks it to drain, a second one to stop at once, and neither reaches its tasks."""
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            await self.finish(worker, task)
+            raise
+        task.result()
+
+    async def finish(self, worker: Worker, task: asyncio.Task[None]) -> None:
+        """Drain a run and wait until it has ended, whatever cancels the caller meanwhile. What ended it otherwise is logged."""
+        worker.stop()
+        # The shield is for anyio, which cancels again at every step; what still comes through was sent by somebody who means it.
+        with anyio.CancelScope(shield=True):
+            while not task.done():
+                try:
+                    await asyncio.wait({task})
+                except asyncio.CancelledError:
+                    worker.hurry()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s ended with %s while it was drained", worker.name, type(task.exception()).__name__)
+
+    def _must_be_open(self) -> None:
+        if self._loop is None:
+            raise GuardClosed("the guard is not entered: use it as `async with Guard() as guard:`")
+        if self._stopping:
+            raise GuardClosed("the guard is stopping: nothing new can run on it")
+
+    def _ask_to_stop(self) -> None:
+        self._stopping = True
+        for worker in self._workers:
+            worker.stop()
+
+    def _adopt(self, dependency: Dependency) -> None:
+        known = self.dependencies.get(dependency.name)
+        if known is dependency:
+            return
+        circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw)
+        self.engine.add_gate(circuit)
+        dependency.bind(Binding(self, circuit, self._clock, self.wake, self._loop))
+        self.dependencies[dependency.name] = dependency
+
+    def _release(self) -> None:
+        """Everything that outlives the guard goes back to what it was."""
+        self._stopping = True
+        self._termination.restore()
+        for dependency in self.dependencies.values():
+            dependency.unbind()
+        self.dependencies.clear()
+        for handle in (self._timer, self._woken):
+            if handle is not None:
+                handle.cancel()
+        self._announcer.announce(self.engine.take_events())

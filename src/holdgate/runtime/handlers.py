@@ -1,0 +1,99 @@
+"""The user's handlers: checked before anything is consumed, looked up by source, plain functions moved into threads."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from holdgate.errors import SettingsError
+from holdgate.flow.delivery import Delivery
+from holdgate.flow.sources import Source
+from holdgate.ports import Intake
+from holdgate.runtime.attempt import current_attempt
+from holdgate.runtime.lanes import Lane
+from holdgate.runtime.threads import HandlerThreads
+
+AnyDelivery = Delivery[Any]
+AnyHandler = Callable[[AnyDelivery], Any]
+Handler = Callable[[AnyDelivery], Awaitable[object]]
+
+# With one lane per source nobody knows the number beforehand. Threads are made as they are needed, so a high bound costs nothing.
+_THREADS = 1024
+
+
+class Handlers:
+    """One run's handlers. Use it with `with`: leaving lets go of its threads."""
+
+    def __init__(self, handler: AnyHandler | Mapping[str, AnyHandler], intake: Intake[Any], concurrency: int | None) -> None:
+        self._threads: HandlerThreads | None = None
+        self._size = concurrency or _THREADS
+        self._for_all: Handler | None = None
+        self._by_name: dict[str, Handler] = {}
+        if isinstance(handler, Mapping):
+            _check_names(handler, intake)
+            self._by_name = {name: self._prepared(each, f"handler[{name!r}]") for name, each in handler.items()}
+        else:
+            self._for_all = self._prepared(handler, "handler")
+
+    def of(self, source: Source) -> Handler:
+        """The handler of a source. Raises KeyError for a topic that appeared under a pattern and has none; it is held for want of needs."""
+        return self._for_all or self._by_name[source.name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._threads is not None:
+            self._threads.close()
+
+    def _prepared(self, handler: AnyHandler, where: str) -> Handler:
+        _check(handler, where)
+        if _is_async(handler):
+            return handler
+        threads = self._threads = self._threads or HandlerThreads(self._size, "handler")
+
+        async def in_thread(delivery: AnyDelivery) -> None:
+            call = threads.start(handler, delivery)
+            try:
+                result = await call.result()
+            except asyncio.CancelledError:
+                lane = current_attempt.get()
+                if not call.withdraw() and isinstance(lane, Lane):
+                    lane.leftover = call  # the verdict is given now, the lane stays taken until the thread comes back
+                raise
+            if inspect.isawaitable(result):
+                raise SettingsError(f"{where} is a plain function that returned an awaitable: declare it `async def`")
+
+        return in_thread
+
+
+def _check(handler: object, where: str) -> None:
+    if inspect.iscoroutine(handler):
+        handler.close()
+        raise SettingsError(f"{where} is a coroutine object: pass the function itself, without calling it")
+    if not callable(handler):
+        raise SettingsError(f"{where}={handler!r} cannot be called: pass a function that takes one delivery")
+    try:
+        inspect.signature(handler).bind(None)
+    except TypeError:
+        raise SettingsError(f"{where} must take exactly one argument, the delivery; its signature is {inspect.signature(handler)}") from None
+    except ValueError:
+        return  # a builtin without a signature
+
+
+def _check_names(handlers: Mapping[str, AnyHandler], intake: Intake[Any]) -> None:
+    if not handlers:
+        raise SettingsError("handler is an empty mapping: give one handler, or one for each topic or queue")
+    missing = sorted(set(intake.names or ()) - set(handlers))
+    if missing:
+        raise SettingsError(f"handler has no entry for {missing}, only for {sorted(handlers)}: add one for each topic or queue")
+
+
+def _is_async(handler: object) -> bool:
+    plain = inspect.unwrap(handler) if inspect.isfunction(handler) else handler
+    while hasattr(plain, "func") and not inspect.isfunction(plain):  # functools.partial
+        plain = plain.func
+    return inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(getattr(plain, "__call__", None))  # noqa: B004 - asks its colour

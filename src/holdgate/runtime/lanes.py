@@ -1,0 +1,109 @@
+"""Lanes: long-lived tasks that run one delivery at a time.
+
+A lane never sleeps on time and never asks whether a circuit is open. It asks the engine for a delivery that may start, permits in hand,
+and waits when there is none.
+
+An interrupted handler (revoked, drained, channel lost) is cancelled and its lane goes on: the lane's own task is cancelled and, once the
+handler has let go, un-cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.fate import Verdict
+from holdgate.runtime.attempt import current_attempt
+from holdgate.runtime.seat import Seat
+
+if TYPE_CHECKING:
+    from holdgate.runtime.threads import ThreadCall
+    from holdgate.runtime.worker import Worker
+
+AnyDelivery = Delivery[Any]
+
+# After so many deliveries of one source a lane lets others have their turn: about 0.1 ms of a handler that never waits.
+_SLICE = 64
+
+
+class Lane(Seat):
+    """One task of one run. It belongs to the guard: no scope of the user's cancels it."""
+
+    __slots__ = ("leftover",)
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self.leftover: ThreadCall[object] | None = None  # a thread that goes on after its handler was interrupted
+
+    def start(self) -> asyncio.Task[None]:
+        """Make the task, and return it."""
+        task = self.task = asyncio.create_task(self._run(), name=f"holdgate lane of {self.worker.name}")
+        return task
+
+    async def _run(self) -> None:
+        current_attempt.set(self)
+        while True:
+            if self.delivery is None:
+                self.delivery = self.worker.next()
+            if self.delivery is None:
+                await self.wait()
+            if self.delivery is not None:
+                await self._work(self.delivery)
+            if self.leftover is not None:
+                # A thread cannot be stopped: its verdict is given, its lane stays taken.
+                leftover, self.leftover = self.leftover, None
+                await leftover.ended()
+
+    async def _work(self, delivery: AnyDelivery) -> None:
+        """Run this delivery and those of its source that follow, for a slice."""
+        place = delivery.place
+        if place.going:  # between the grant and now the source went away
+            self.give_back(delivery)
+            return
+        worker = self.worker
+        engine, now, settle = worker.engine, worker.now, worker.intake.settle
+        handler = worker.handler_of(place.source)
+        for left in range(_SLICE, 0, -1):
+            self.started = True
+            try:
+                await handler(delivery)
+            except BaseException as error:  # noqa: BLE001 - every end is a verdict; what is not the handler's is raised again inside
+                self._raised(delivery, error)
+                return
+            self.started = False
+            if self.interrupted:  # it finished all the same: processed is processed
+                self.recovered()
+            time = now()
+            if self.tally is not None or delivery.trial is not None:
+                self.end(delivery, None)
+            elif engine.succeeded(delivery, time) is Verdict.DONE:
+                settle(delivery, Settlement.ACK)
+            following = self.delivery = engine.follow(place, time) if left > 1 else None
+            if engine.restless:
+                worker.turn_if_needed()
+            if following is None:
+                break
+            delivery = following
+        if left == 1:  # the slice is over: other sources, and the rest of the loop, have their turn
+            place.run.offer(place)
+            await asyncio.sleep(0)
+
+    def _raised(self, delivery: AnyDelivery, error: BaseException) -> None:
+        """Settle an attempt that raised. Raises what is not a handler's own end: the loop shutting down, KeyboardInterrupt."""
+        self.started = False
+        ours = self.interrupted
+        if ours:
+            self.recovered()
+        leaving = not ours and not isinstance(error, Exception) and not self._cancelled_itself(error)
+        if ours or leaving:
+            self.give_back(delivery)
+        else:
+            self.end(delivery, error)
+            self.worker.turn_if_needed()
+        if leaving:
+            raise error
+
+    def _cancelled_itself(self, error: BaseException) -> bool:
+        """Whether the handler let out a CancelledError that nobody sent to this task, say of a task that it awaited."""
+        return isinstance(error, asyncio.CancelledError) and self.task is not None and not self.task.cancelling()

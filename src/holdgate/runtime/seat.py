@@ -1,0 +1,89 @@
+"""A seat: where one delivery at a time is worked on, and how its end is settled. A lane is one, and so is the loop form.
+
+No await lies between the end of an attempt and the recorded settlement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from holdgate.flow.attribution import attribute
+from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.fate import Verdict
+from holdgate.flow.tally import Tally
+from holdgate.flow.verdicts import gates_of
+
+if TYPE_CHECKING:
+    from holdgate.flow.place import Place
+    from holdgate.runtime.worker import Worker
+
+AnyDelivery = Delivery[Any]
+
+
+class Seat:
+    """What `runtime.attempt` calls an attempt. `delivery` is set from the moment it was given; None while the seat waits. `task` is who
+    works here, None before somebody does."""
+
+    __slots__ = ("_given", "delivery", "interrupted", "started", "tally", "task", "worker")
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.delivery: AnyDelivery | None = None
+        self.tally: Tally | None = None  # made by the first call form of an attempt
+        self.task: asyncio.Task[Any] | None = None
+        self.started = False  # user code runs
+        self.interrupted = False  # and was cancelled by us
+        self._given: asyncio.Future[None] | None = None
+
+    def wait(self) -> asyncio.Future[None]:
+        """Nothing to do: a future, made in this very step, that is done when a delivery was given. No wake-up can be lost in between."""
+        given = self._given = asyncio.get_running_loop().create_future()
+        if self not in self.worker.idle:  # it is there still when an earlier wait was cancelled
+            self.worker.idle.append(self)
+        self.worker.turn_if_needed()  # may give to this seat already
+        return given
+
+    def give(self, delivery: AnyDelivery) -> None:
+        """Hand over a delivery whose permits are in hand; it starts at the seat's next step."""
+        self.delivery = delivery
+        given, self._given = self._given, None
+        if given is not None and not given.done():
+            given.set_result(None)
+
+    def works_for(self, places: set[Place]) -> bool:
+        """Whether it has a delivery of one of these places."""
+        return self.delivery is not None and self.delivery.place in places
+
+    def interrupt(self) -> None:
+        """Cancel the running user code, once. A delivery that was given and has not started is handed back by the seat itself."""
+        if self.started and not self.interrupted and self.task is not None:
+            self.interrupted = True
+            self.task.cancel()
+
+    def recovered(self) -> None:
+        """Our own cancellation has arrived, and is over."""
+        self.interrupted = False
+        if self.task is not None:
+            self.task.uncancel()
+
+    def end(self, delivery: AnyDelivery, error: BaseException | None) -> None:
+        """An attempt ended by itself, `error` None when it returned: settle it by what its calls and its exception say."""
+        worker = self.worker
+        now = worker.now()
+        if error is not None:
+            worker.log_failure(delivery, error)
+        tally, self.tally = self.tally, None
+        attribution = attribute([worker.dependency_of(gate) for gate in gates_of(delivery)], tally, error, now)
+        verdict = worker.engine.settle(delivery, attribution, type(error).__name__, now)
+        if verdict is Verdict.DONE:
+            worker.intake.settle(delivery, Settlement.ACK)
+        self.delivery = None
+
+    def give_back(self, delivery: AnyDelivery) -> None:
+        """It did not run, or was interrupted: no verdict."""
+        self.tally = None
+        self.worker.engine.interrupted(delivery, self.worker.now())
+        self.delivery = None
+        self.worker.turn_if_needed()
+
