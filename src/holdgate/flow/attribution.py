@@ -200,4 +200,5 @@ def _chain(exception: BaseException | None) -> Iterator[BaseException]:
         yield link
         ahead += [link.__context__, link.__cause__]
         if isinstance(link, BaseExceptionGroup):
-            ahead.extend(link.exceptions)
+            group: BaseExceptionGroup[BaseException] = link
+            ahead.extend(group.exceptions)

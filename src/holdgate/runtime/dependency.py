@@ -113,9 +113,13 @@ class Dependency:
 
         Also `@dependency.guarded(fallback=...)`. Generators are refused: their work happens after the call has returned.
         """
-        if fn is None:
-            return lambda fn: guard_function(self, fn, fallback)  # pyright: ignore[reportUnknownLambdaType,reportUnknownVariableType]
-        return guard_function(self, fn, fallback)
+        if fn is not None:
+            return guard_function(self, fn, fallback)
+
+        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+            return guard_function(self, function, fallback)
+
+        return decorate
 
     # -- judging its calls ------------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,392 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from holdgate.core import Outcome
+from holdgate.errors import CallNotPermitted, Reject
+from holdgate.flow.attribution import Attribution, Cause, Finding, attribute
+from holdgate.flow.tally import Tally
+
+NOW = 100.0
+RELEASED = Finding(None)
+SUCCESS = Finding(Outcome.SUCCESS)
+FAILURE = Finding(Outcome.FAILURE)
+IGNORED = Finding(Outcome.IGNORED)
+
+
+class PaymentError(Exception):
+    """What the payments client raises."""
+
+
+class MailError(Exception):
+    """What the mail client raises."""
+
+
+@dataclass
+class Need:
+    """A dependency whose `failures` are some types; `doubtful` as if its predicate raised."""
+
+    name: str
+    failures: tuple[type[BaseException], ...] = (Exception,)
+    retry_after: float | None = None
+    doubtful: bool = False
+
+    def classify(self, exception: BaseException) -> Outcome | None:
+        if self.doubtful:
+            return None
+        return Outcome.FAILURE if isinstance(exception, self.failures) else Outcome.IGNORED
+
+    def retry_after_of(self, exception: BaseException) -> float | None:
+        return self.retry_after
+
+
+PAYMENTS = Need("payments", (PaymentError,))
+MAIL = Need("mail", (MailError,))
+
+
+def touched(name: str, outcome: Outcome, duration: float = 1.0, retry_after: float | None = None) -> Tally:
+    tally = Tally()
+    tally.touch(name).ended(outcome, duration, retry_after)
+    return tally
+
+
+def chained(outer: BaseException, inner: BaseException) -> BaseException:
+    """`outer`, raised from `inner`."""
+    try:
+        raise outer from inner
+    except BaseException as error:  # noqa: BLE001 - any kind is built here
+        return error
+
+
+# Rule 2: no call form ran.
+
+
+def test_a_return_is_a_success_of_every_need() -> None:
+    """Without call forms the handler vouches for all it needs."""
+    assert attribute([PAYMENTS, MAIL], None, None, NOW) == Attribution((SUCCESS, SUCCESS), Cause.RETURNED)
+
+
+def test_an_exception_is_a_failure_of_the_need_it_matches() -> None:
+    """The other need is told nothing."""
+    result = attribute([PAYMENTS, MAIL], None, PaymentError(), NOW)
+    assert result == Attribution((FAILURE, IGNORED), Cause.DEPENDENCY)
+
+
+def test_an_exception_is_a_failure_of_every_need_it_matches_and_says_so() -> None:
+    """Two needs match: one vote each, and the result is marked as shared."""
+    result = attribute([Need("payments"), Need("mail")], None, PaymentError(), NOW)
+    assert result == Attribution((FAILURE, FAILURE), Cause.DEPENDENCY, shared=True)
+
+
+def test_a_server_that_asked_to_wait_is_heard() -> None:
+    """A failure found by type carries the dependency's Retry-After."""
+    result = attribute([Need("payments", retry_after=30.0)], None, PaymentError(), NOW)
+    assert result.findings == (Finding(Outcome.FAILURE, None, 30.0),)
+
+
+def test_an_exception_that_matches_no_need_is_the_messages_own() -> None:
+    """A json error in front of healthy dependencies is charged."""
+    assert attribute([PAYMENTS, MAIL], None, ValueError(), NOW) == Attribution((IGNORED, IGNORED), Cause.MESSAGE)
+
+
+def test_any_exception_without_needs_is_the_messages_own() -> None:
+    """Nobody else could have caused it."""
+    assert attribute([], None, PaymentError(), NOW) == Attribution((), Cause.MESSAGE)
+
+
+def test_a_predicate_that_fails_means_doubt_and_no_charge() -> None:
+    """One need cannot be judged: it gets no verdict, and the message no charge."""
+    result = attribute([PAYMENTS, Need("mail", doubtful=True)], None, ValueError(), NOW)
+    assert result == Attribution((IGNORED, RELEASED), Cause.DEPENDENCY)
+
+
+def test_an_exhausted_time_limit_is_a_failure_of_every_need() -> None:
+    """The guard's own timeout asks no `failures`: neighbours clear the innocent."""
+    result = attribute([PAYMENTS, MAIL], None, TimeoutError(), NOW, timed_out=True)
+    assert result == Attribution((FAILURE, FAILURE), Cause.DEPENDENCY, shared=True)
+
+
+def test_an_exhausted_time_limit_without_needs_is_the_messages_own() -> None:
+    """Nothing but the message can have taken so long."""
+    assert attribute([], None, TimeoutError(), NOW, timed_out=True).cause is Cause.MESSAGE
+
+
+# Words that end an attempt whatever the needs say.
+
+
+def test_reject_leaves_every_dependency_untouched() -> None:
+    """Poison by the handler's own word, though `failures=Exception` would match it."""
+    assert attribute([Need("payments")], None, Reject("bad"), NOW) == Attribution((RELEASED,), Cause.REJECTED)
+
+
+def test_the_policys_word_is_as_good_as_reject() -> None:
+    """An exception that is not retryable wins over `failures`."""
+    assert attribute([PAYMENTS], None, PaymentError(), NOW, rejected=True) == Attribution((RELEASED,), Cause.REJECTED)
+
+
+@pytest.mark.parametrize("rejected", [False, True])
+def test_after_a_refusal_any_exception_means_hold(rejected: bool) -> None:
+    """Not even an exception that is not retryable outweighs it: what looks like poison may be the outage."""
+    tally = Tally()
+    tally.refused["mail"] = None
+    result = attribute([PAYMENTS], tally, ValueError(), NOW, rejected=rejected)
+    assert result == Attribution((RELEASED,), Cause.REFUSED, ("mail",))
+
+
+def test_reject_after_a_refusal_means_hold() -> None:
+    """Any exception means any."""
+    tally = Tally()
+    tally.refused["mail"] = None
+    assert attribute([PAYMENTS], tally, Reject(), NOW).cause is Cause.REFUSED
+
+
+def test_a_refusal_is_told_from_the_exception_alone() -> None:
+    """A circuit outside of the guard refused: no tally knows, the exception does."""
+    result = attribute([Need("payments")], None, CallNotPermitted("ledger"), NOW)
+    assert result == Attribution((RELEASED,), Cause.REFUSED, ("ledger",))
+
+
+@pytest.mark.parametrize(
+    "exception",
+    [
+        chained(ValueError(), CallNotPermitted("ledger")),
+        chained(RuntimeError(), chained(ValueError(), CallNotPermitted("ledger"))),
+        ExceptionGroup("tasks", [ValueError(), CallNotPermitted("ledger")]),
+    ],
+)
+def test_a_wrapped_refusal_means_hold_too(exception: BaseException) -> None:
+    """Wrapped once, twice, or in a task group's exception."""
+    assert attribute([Need("payments")], None, exception, NOW) == Attribution((RELEASED,), Cause.REFUSED, ("ledger",))
+
+
+def test_a_refusal_is_found_in_a_suppressed_context() -> None:
+    """`raise X from None` hides it from people only."""
+
+    def handler() -> None:
+        try:
+            raise CallNotPermitted("ledger")
+        except CallNotPermitted:
+            raise ValueError from None
+
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - any ValueError is the handler's
+        handler()
+    assert attribute([PAYMENTS], None, caught.value, NOW).refused == ("ledger",)
+
+
+def test_a_chain_that_bites_its_tail_ends() -> None:
+    """Two exceptions that are each other's context are looked at once each."""
+    first, second = ValueError(), RuntimeError()
+    first.__context__, second.__context__ = second, first
+    assert attribute([PAYMENTS], None, first, NOW).cause is Cause.MESSAGE
+
+
+def test_each_refusal_is_named_once() -> None:
+    """Tally and exception tell of the same dependency."""
+    tally = Tally()
+    tally.refused["mail"] = None
+    tally.refused["ledger"] = None
+    assert attribute([], tally, CallNotPermitted("mail"), NOW).refused == ("mail", "ledger")
+
+
+def test_a_handler_that_returns_after_a_refusal_is_done() -> None:
+    """It had something else to do; the refusal is still named."""
+    tally = touched("payments", Outcome.SUCCESS)
+    tally.refused["mail"] = None
+    assert attribute([PAYMENTS], tally, None, NOW) == Attribution((Finding(Outcome.SUCCESS, 1.0),), Cause.RETURNED, ("mail",))
+
+
+def test_what_calls_came_to_counts_before_a_refusal() -> None:
+    """Payments was called and answered before mail refused: that is evidence, whatever becomes of the message."""
+    tally = touched("payments", Outcome.SUCCESS)
+    tally.refused["mail"] = None
+    assert attribute([PAYMENTS], tally, ValueError(), NOW).findings == (Finding(Outcome.SUCCESS, 1.0),)
+
+
+@pytest.mark.parametrize("tally", [None, Tally()])
+def test_cancellation_is_nobodys_failure_and_no_charge(tally: Tally | None) -> None:
+    """A handler that let a CancelledError of its own out says nothing about anybody."""
+    cancelled = KeyboardInterrupt()
+    assert attribute([Need("payments", (BaseException,))], tally, cancelled, NOW) == Attribution((RELEASED,), Cause.DEPENDENCY)
+
+
+# Rules 1 and 3: call forms ran.
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.FAILURE])
+def test_a_touched_need_gets_what_its_calls_came_to(outcome: Outcome) -> None:
+    """With the time of the slowest call and the server's wish; the handler returning changes nothing."""
+    tally = touched("payments", outcome, 2.5, 30.0)
+    assert attribute([PAYMENTS], tally, None, NOW) == Attribution((Finding(outcome, 2.5, 30.0),), Cause.RETURNED)
+
+
+def test_calls_that_were_all_ignored_say_nothing() -> None:
+    """Trap 5: 'not a failure' is not taken for a success, nor its duration for a quick call."""
+    tally = touched("payments", Outcome.IGNORED)
+    assert attribute([PAYMENTS], tally, None, NOW).findings == (IGNORED,)
+
+
+def test_a_touch_without_an_outcome_gives_no_verdict() -> None:
+    """Its only call was cancelled by the handler, which then returned."""
+    tally = Tally()
+    tally.touch("payments").cut(1.0)
+    assert attribute([PAYMENTS], tally, None, NOW) == Attribution((RELEASED,), Cause.RETURNED)
+
+
+def test_an_untouched_need_is_released() -> None:
+    """Nothing is known of mail, so it is neither good nor bad."""
+    tally = touched("payments", Outcome.SUCCESS)
+    assert attribute([PAYMENTS, MAIL], tally, None, NOW).findings == (Finding(Outcome.SUCCESS, 1.0), RELEASED)
+
+
+def test_findings_come_in_the_order_of_the_needs() -> None:
+    """Permits and findings are paired by place."""
+    tally = touched("payments", Outcome.FAILURE)
+    assert attribute([MAIL, PAYMENTS], tally, None, NOW).findings == (RELEASED, Finding(Outcome.FAILURE, 1.0))
+
+
+def test_an_exception_that_no_call_saw_is_the_messages_own() -> None:
+    """Even one that a need's `failures` match: it did not come out of its call."""
+    tally = touched("payments", Outcome.SUCCESS)
+    result = attribute([Need("payments"), Need("mail")], tally, ValueError(), NOW)
+    assert result == Attribution((Finding(Outcome.SUCCESS, 1.0), RELEASED), Cause.MESSAGE)
+
+
+def test_an_exception_that_a_call_took_for_a_failure_is_not_charged() -> None:
+    """It is told by identity."""
+    seen = PaymentError()
+    tally = touched("payments", Outcome.FAILURE)
+    tally.excused.append(seen)
+    assert attribute([PAYMENTS], tally, seen, NOW) == Attribution((Finding(Outcome.FAILURE, 1.0),), Cause.DEPENDENCY)
+    assert attribute([PAYMENTS], tally, PaymentError(), NOW).cause is Cause.MESSAGE
+
+
+@pytest.mark.parametrize("wrap", [lambda seen: chained(ValueError(), seen), lambda seen: ExceptionGroup("tasks", [ValueError(), seen])])
+def test_an_exception_made_from_one_that_a_call_saw_is_not_charged(wrap: object) -> None:
+    """Wrapping a client's error in one's own is usual."""
+    seen = PaymentError()
+    tally = touched("payments", Outcome.FAILURE)
+    tally.excused.append(seen)
+    assert callable(wrap)
+    assert attribute([PAYMENTS], tally, wrap(seen), NOW).cause is Cause.DEPENDENCY
+
+
+def test_a_failure_that_was_swallowed_excuses_no_later_exception() -> None:
+    """Payments failed, the handler went on, and then the message could not be read."""
+    tally = touched("payments", Outcome.FAILURE)
+    tally.excused.append(PaymentError())
+    result = attribute([PAYMENTS], tally, ValueError(), NOW)
+    assert result == Attribution((Finding(Outcome.FAILURE, 1.0),), Cause.MESSAGE)
+
+
+def test_an_exception_that_a_call_ignored_is_charged() -> None:
+    """`excluded` means: the message's own."""
+    assert attribute([PAYMENTS], touched("payments", Outcome.IGNORED), ValueError(), NOW).cause is Cause.MESSAGE
+
+
+# Results that failed.
+
+
+@pytest.mark.parametrize(
+    ("need", "expected"),
+    [(PAYMENTS, Cause.DEPENDENCY), (Need("payments", doubtful=True), Cause.DEPENDENCY), (MAIL, Cause.MESSAGE)],
+)
+def test_an_exception_made_from_a_failed_result_is_the_dependencys(need: Need, expected: Cause) -> None:
+    """`raise_for_status` comes after the call has returned; whether it is the dependency's, its `failures` say."""
+    tally = touched(need.name, Outcome.FAILURE)
+    tally.touch(need.name).failed_result = True
+    assert attribute([need], tally, PaymentError(), NOW).cause is expected
+
+
+def test_a_failed_result_of_an_undeclared_dependency_means_doubt() -> None:
+    """Nobody is there to judge its exception."""
+    tally = touched("ledger", Outcome.FAILURE)
+    tally.touch("ledger").failed_result = True
+    assert attribute([PAYMENTS], tally, PaymentError(), NOW) == Attribution((RELEASED,), Cause.DEPENDENCY)
+
+
+# Time limits.
+
+
+def cut_short(name: str, duration: float = 5.0) -> Tally:
+    tally = Tally()
+    tally.touch(name).cut(duration)
+    return tally
+
+
+def test_a_time_limit_in_the_handler_belongs_to_the_call_it_cut_short() -> None:
+    """`asyncio.timeout` around a call: the TimeoutError is a failure of the dependency that hung, with the time it took."""
+    need = Need("payments", (TimeoutError,))
+    tally = cut_short("payments")
+    tally.touch("payments").ended(Outcome.SUCCESS, 1.0)
+    assert attribute([need], tally, TimeoutError(), NOW) == Attribution((Finding(Outcome.FAILURE, 5.0),), Cause.DEPENDENCY)
+
+
+def test_the_slowest_call_counts_beside_a_cut_one() -> None:
+    """An earlier call took longer than the one that was cut."""
+    need = Need("payments", (TimeoutError,))
+    tally = cut_short("payments", 2.0)
+    tally.touch("payments").ended(Outcome.SUCCESS, 3.0)
+    assert attribute([need], tally, TimeoutError(), NOW).findings == (Finding(Outcome.FAILURE, 3.0),)
+
+
+def test_a_wrapped_time_limit_counts_too() -> None:
+    """The handler made its own exception of it."""
+    need = Need("payments", (TimeoutError,))
+    result = attribute([need], cut_short("payments"), chained(ValueError(), TimeoutError()), NOW)
+    assert result == Attribution((Finding(Outcome.FAILURE, 5.0),), Cause.DEPENDENCY)
+
+
+def test_a_time_limit_that_is_no_failure_of_the_need_is_the_messages_own() -> None:
+    """Its `failures` do not match a TimeoutError."""
+    assert attribute([PAYMENTS], cut_short("payments"), TimeoutError(), NOW) == Attribution((RELEASED,), Cause.MESSAGE)
+
+
+def test_a_time_limit_that_cannot_be_judged_means_doubt() -> None:
+    """The predicate raised: no verdict, no charge."""
+    need = Need("payments", doubtful=True)
+    assert attribute([need], cut_short("payments"), TimeoutError(), NOW) == Attribution((RELEASED,), Cause.DEPENDENCY)
+
+
+def test_a_time_limit_around_an_undeclared_call_means_doubt() -> None:
+    """Nobody is there to judge it."""
+    assert attribute([PAYMENTS], cut_short("ledger"), TimeoutError(), NOW) == Attribution((RELEASED,), Cause.DEPENDENCY)
+
+
+def test_a_cut_call_excuses_no_other_exception() -> None:
+    """The loser of a race was cancelled, and then the message could not be read."""
+    need = Need("payments", (TimeoutError,))
+    assert attribute([need], cut_short("payments"), ValueError(), NOW) == Attribution((RELEASED,), Cause.MESSAGE)
+
+
+def test_a_time_limit_with_no_call_cut_is_the_messages_own() -> None:
+    """The calls had ended; the time went elsewhere."""
+    need = Need("payments", (TimeoutError,))
+    result = attribute([need], touched("payments", Outcome.SUCCESS), TimeoutError(), NOW)
+    assert result == Attribution((Finding(Outcome.SUCCESS, 1.0),), Cause.MESSAGE)
+
+
+def under_way(name: str, started: float = 90.0) -> Tally:
+    tally = Tally()
+    tally.touch(name).running["a call"] = started
+    return tally
+
+
+def test_the_guards_time_limit_belongs_to_the_call_under_way() -> None:
+    """Whatever its `failures` are; with the time since its start. The other need had ended well."""
+    tally = under_way("payments")
+    tally.touch("mail").ended(Outcome.SUCCESS, 1.0)
+    result = attribute([PAYMENTS, MAIL], tally, TimeoutError(), NOW, timed_out=True)
+    assert result == Attribution((Finding(Outcome.FAILURE, 10.0), Finding(Outcome.SUCCESS, 1.0)), Cause.DEPENDENCY)
+
+
+def test_the_guards_time_limit_with_no_call_under_way_is_the_messages_own() -> None:
+    """A call that the handler had cut short earlier is not what hung."""
+    result = attribute([Need("payments")], cut_short("payments"), TimeoutError(), NOW, timed_out=True)
+    assert result == Attribution((RELEASED,), Cause.MESSAGE)
+
+
+def test_the_guards_time_limit_during_an_undeclared_call_is_not_charged() -> None:
+    """The undeclared dependency hung; its own permit tells its circuit."""
+    assert attribute([PAYMENTS], under_way("ledger"), TimeoutError(), NOW, timed_out=True) == Attribution((RELEASED,), Cause.DEPENDENCY)
