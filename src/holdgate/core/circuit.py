@@ -1,0 +1,321 @@
+"""One circuit: may a call be made now, and what do its results mean.
+
+Theory of operation
+===================
+
+A circuit is a state, an override over it, and a generation.
+
+    state       CLOSED, OPEN or HALF_OPEN. Every change of it is a row of the table in states.py: the row is looked up first (a pair without
+                one raises, and nothing has changed), what the new state needs is computed, and `_swap` puts it in place (lifecycle.py).
+    override    what an operator laid over the state. Not more states: the state below stays readable, and is where work goes on from.
+    generation  counts the swaps: transitions, overrides, resets, and nothing else. A permit remembers the one it was issued in. A result
+                of an older generation speaks of a world that is gone, so it is counted and otherwise ignored. This one rule keeps a call
+                that was admitted while CLOSED from closing, opening or unbalancing a later half-open.
+
+The live permits of this generation are a dict in the order they were issued. It is the only account of what is in flight: nothing outside
+can miscount it, the oldest permit is its first key, and a swap forgets all of it at once. A permit that has become slow in flight moves
+on to `evidence.overdue`.
+
+Nothing happens by itself. Time is an argument, and what time alone decides (a wait is over, a lease has ended, a stage is old, calls in
+flight have become slow) happens in `advance`, which `try_acquire` runs, and a half-open runs before every result. `next_deadline` tells
+when that will be. Time that goes backwards is taken as the last one seen.
+
+Who decides: evidence.py and thresholds.py in CLOSED, half_open.py and ramp.py in HALF_OPEN, backoff.py how long OPEN lasts. They return
+values, and this file acts on them. It runs no user code but `draw`, and that before anything has changed.
+
+What is ugly: `try_acquire` and `record` begin with a copy of the usual case (CLOSED, no override, a good and quick call), because they
+run once per message. `_plain_until` and `_refuse_until` are the times before which the usual answer holds without a look at anything else;
+`_is_plain` means CLOSED without an override.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdgate.core import backoff, events, validation
+from holdgate.core.lifecycle import Lifecycle
+from holdgate.core.outcomes import Outcome
+from holdgate.core.permits import EXPIRED, LIVE, SETTLED, Permit, Rejected, issue
+from holdgate.core.settings import CircuitSettings
+from holdgate.core.snapshot import CircuitSnapshot
+from holdgate.core.states import Override, State, Trigger
+from holdgate.core.thresholds import Breach, Reason
+from holdgate.core.windows import GOOD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from holdgate.core.half_open import HalfOpen, Step
+
+_DEFAULTS = CircuitSettings()
+_SUCCESS = Outcome.SUCCESS
+_NO_ROOM = Rejected(None, State.HALF_OPEN)
+
+
+class Circuit(Lifecycle):
+    """Decides whether a call to one dependency may be made now.
+
+    `now` is monotonic seconds everywhere, of one clock. `draw` gives chance in [0, 1) for the jitter of the wait; the default always gives
+    the middle, because this floor has no randomness: pass `random.random` where a fleet must not come back in step. `state`, `override`,
+    `generation` and `events_pending` (what `take_events` would return, truthy while there is something) are for reading. Not for use from
+    several threads.
+    """
+
+    __slots__ = ("_late_results", "_rejected", "_settled_twice")
+
+    def __init__(
+        self, name: str, settings: CircuitSettings = _DEFAULTS, *, now: float = 0.0, draw: Callable[[], float] = backoff.middle
+    ) -> None:
+        super().__init__(name, settings, now, draw)
+        self._rejected = self._late_results = self._settled_twice = 0
+
+    # -- One call ------------------------------------------------------------------------------------------------------------------
+
+    def try_acquire(self, now: float, weight: int = 1) -> Permit | Rejected:
+        """A permit for one call, or the refusal, which is counted. Lets time pass.
+
+        `weight` counts against a ramp's limit, from 1; one above the limit is refused. Raises SettingsError for less than 1.
+        """
+        if now < self._now:
+            now = self._now
+        else:
+            self._now = now
+        if weight != 1:
+            validation.count("weight", weight)
+        if now < self._plain_until:
+            permit = Permit()
+            permit.generation = self.generation
+            permit.acquired_at = now
+            permit.weight = weight
+            permit.standing = LIVE
+            self._live[permit] = None
+            return permit
+        if now < self._refuse_until:
+            self._rejected += 1
+            return self._rejection
+        return self._acquire(now, weight)
+
+    def _acquire(self, now: float, weight: int) -> Permit | Rejected:
+        self.advance(now)
+        half_open = self._half_open
+        if half_open is not None and not half_open.ramp.has_room(weight):
+            half_open.ramp.refused = True
+            self._rejected += 1
+            return _NO_ROOM
+        if now < self._refuse_until:
+            self._rejected += 1
+            return self._rejection
+        permit = issue(self.generation, now, weight)
+        self._live[permit] = None
+        if half_open is not None:
+            half_open.admit(permit)
+        return permit
+
+    def may_acquire(self, now: float) -> bool:
+        """Whether `try_acquire` would admit a call of weight 1 now. Counts nothing; only a half-open lets time pass for it."""
+        now = self._seen(now)
+        if self._half_open is not None:
+            self.advance(now)
+        if self._half_open is not None:
+            return self._half_open.ramp.has_room(1)
+        return now >= self._refuse_until and not (self._is_plain and self._evidence.slow_breach(now))
+
+    def record(
+        self, permit: Permit, outcome: Outcome, now: float, *, retry_after: float | None = None, duration: float | None = None
+    ) -> None:
+        """Give a permit back with what its call came to.
+
+        `retry_after`: seconds until the server wants to be asked again; with a FAILURE it opens the circuit until then, clamped to
+        `retry_after_max`. None, NaN, zero or less: it did not say. `duration`: seconds that the call is judged slow by; None: since
+        `acquired_at`. A permit of an older generation, or one settled before, is counted and changes nothing.
+        """
+        if now < self._now:
+            now = self._now
+        else:
+            self._now = now
+        if self._is_plain and outcome is _SUCCESS and permit in self._live:
+            evidence = self._evidence
+            quick = evidence.quick
+            if now - permit.acquired_at <= quick and (duration is None or duration <= quick):
+                del self._live[permit]
+                permit.standing = SETTLED
+                evidence.in_a_row = 0
+                if evidence.add(GOOD, now):
+                    self._judge(now)
+                return
+        self._settle(permit, outcome, now, retry_after, duration)
+
+    def _settle(self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None) -> None:
+        if not self._take(permit, now):
+            self._late(permit, outcome, now)
+            return
+        if outcome is Outcome.IGNORED or self.override is Override.DISABLED:
+            return
+        held = now - permit.acquired_at
+        took = held if duration is None else duration
+        failed = outcome is not _SUCCESS
+        wait = self._asked_wait(retry_after) if failed else None
+        if self._half_open is None:
+            self._count(failed, held, took, wait, now)
+        elif wait is None:
+            self._follow(self._half_open, self._half_open.settle(permit, failed, took, now), now)
+        else:
+            self._open_as_told(wait, now)
+
+    def release(self, permit: Permit, now: float) -> None:
+        """Give a permit back without a verdict: the call was cancelled, or never made. The next acquire is admitted at once."""
+        if not self._take(permit, self._seen(now)):
+            self._settled_twice += permit.standing == SETTLED
+            permit.standing = SETTLED
+
+    def _take(self, permit: Permit, now: float) -> bool:
+        """Take a permit out of the live ones; False when it is not among them."""
+        if self._half_open is not None:
+            self._follow(self._half_open, self._half_open.pass_time(now), now)  # its lease may have ended before it came back
+        overdue = self._evidence.overdue.permits
+        permits = overdue if permit in overdue else self._live
+        if permit not in permits:
+            return False
+        del permits[permit]
+        permit.standing = SETTLED
+        if self._half_open is not None:
+            self._half_open.give_back(permit)
+        return True
+
+    def _late(self, permit: Permit, outcome: Outcome, now: float) -> None:
+        if permit.standing == SETTLED:
+            self._settled_twice += 1
+            return
+        self._late_results += 1
+        if permit.standing == EXPIRED and outcome is _SUCCESS:
+            self._emit(events.LeaseTooShort(self.name, now, self.generation, now - permit.acquired_at))
+        permit.standing = SETTLED
+
+    # -- Judging -------------------------------------------------------------------------------------------------------------------
+
+    def _count(self, failed: bool, held: float, took: float, wait: float | None, now: float) -> None:
+        self._evidence.count(failed, took, now)
+        if not failed and self.state is State.CLOSED:
+            self._evidence.succeeded_after(held)
+        if wait is None:
+            self._judge(now)
+        elif self.override is None:
+            self._open_as_told(wait, now)
+        else:
+            self._breached(Breach(Reason.RETRY_AFTER, wait, 0.0), now)
+
+    def _judge(self, now: float) -> None:
+        """Look whether the results meet a rule: after every one of them, a good one too, unless nothing bad is in the window."""
+        breach = self._evidence.breach()
+        if breach is not None:
+            self._breached(breach, now)
+        elif self._is_reported:
+            self._is_reported = self._evidence.slow_breach(now) is not None
+
+    def _breached(self, breach: Breach, now: float) -> None:
+        if self.override is None:
+            self._open(Trigger.BREACHED, breach.reason, now, breach=breach)
+        elif not self._is_reported:  # METRICS_ONLY tells once per episode; nothing else is judged under an override
+            self._is_reported = True
+            self._exceeded(breach, now, observed=True)
+
+    def _asked_wait(self, retry_after: float | None) -> float | None:
+        # What a server sends is not to be trusted. The comparison is false for NaN, too.
+        return min(retry_after, self.settings.retry_after_max) if retry_after is not None and retry_after > 0 else None
+
+    def _follow(self, half_open: HalfOpen, step: Step, now: float) -> None:
+        """Act on what a half-open decided."""
+        for permit in step.expired:
+            self._emit(events.LeaseExpired(self.name, now, self.generation, permit.acquired_at, half_open.lease))
+        if step.breach is not None:
+            self._breached(step.breach, now)
+        elif step.recovered:
+            previous = self._close(Trigger.RECOVERED, now, self._level)
+            self._emit(events.CircuitClosed(self.name, now, self.generation, previous))
+        elif half_open.ramp.limit != step.limit:
+            self._emit(events.LimitChanged(self.name, now, self.generation, step.limit, half_open.ramp.limit))
+
+    # -- Time ----------------------------------------------------------------------------------------------------------------------
+
+    def advance(self, now: float) -> None:
+        """Let time pass up to `now`: end a wait, a forced opening, a lease or a stage, and judge calls in flight that have become slow."""
+        now = self._seen(now)
+        if self.override is Override.FORCED_OPEN:
+            if self._forced_until is not None and now >= self._forced_until:
+                self.clear_override(now)
+        elif self.state is State.OPEN and now >= self._until:
+            self._enter_half_open(Trigger.WAITED, self.override, now)
+        elif self._half_open is not None:
+            self._follow(self._half_open, self._half_open.pass_time(now), now)
+        elif self._is_plain or self.override is Override.METRICS_ONLY:
+            self._judge_overdue(now)
+
+    def _judge_overdue(self, now: float) -> None:
+        breach = self._evidence.slow_breach(now)
+        if breach is not None:
+            self._breached(breach, now)
+        if self._is_plain:
+            self._plain_until = self._evidence.overdue.look_again_at(now)
+
+    def next_deadline(self) -> float | None:
+        """The monotonic second at which `advance` will next matter if nothing else happens before; None: time alone changes nothing."""
+        if self.override is Override.FORCED_OPEN:
+            return self._forced_until
+        if self._half_open is not None:
+            return self._half_open.next_at()
+        wait_ends = self._until if self.state is State.OPEN else None
+        if not self._is_plain and self.override is not Override.METRICS_ONLY:
+            return wait_ends
+        overdue = self._evidence.next_overdue()
+        return overdue if wait_ends is None else wait_ends if overdue is None else min(wait_ends, overdue)
+
+    # -- Limits and readings -------------------------------------------------------------------------------------------------------
+
+    @property
+    def limit(self) -> int | None:
+        """The weight that may be in flight; None without a limit of the circuit's own, 0 while everything is refused."""
+        if self._half_open is not None:
+            return self._half_open.ramp.limit
+        is_refusing = self.override is Override.FORCED_OPEN or (self.override is None and self.state is State.OPEN)
+        return 0 if is_refusing else None
+
+    @property
+    def free_slots(self) -> int | None:
+        """The weight that would be admitted now, as far as time has been let pass; None: as much as comes."""
+        if self._half_open is None:
+            return self.limit
+        return max(0, self._half_open.ramp.limit - self._half_open.ramp.in_flight)
+
+    def set_full(self, full: int, now: float) -> None:
+        """Set the limit at which a ramp ends, from 1; a running limit comes down with it. An explicit `ramp.full` is never raised."""
+        explicit = self.settings.ramp.full
+        self._full = validation.count("full", full) if explicit is None else min(explicit, validation.count("full", full))
+        self.advance(now)
+        if self._half_open is not None:
+            self._follow(self._half_open, self._half_open.set_full(self._full, self._now), self._now)
+
+    def snapshot(self, now: float) -> CircuitSnapshot:
+        """The circuit as it is at `now`. Reading it changes nothing: a wait that is over shows as OPEN until time is let pass."""
+        now = self._seen(now)
+        evidence = self._evidence
+        rates = evidence.rates(now)
+        return CircuitSnapshot(
+            name=self.name,
+            state=self.state,
+            override=self.override,
+            generation=self.generation,
+            level=self._level_at(now),
+            open_until=self._until if self.state is State.OPEN else None,
+            limit=self.limit,
+            in_flight=sum(permit.weight for permits in (self._live, evidence.overdue.permits) for permit in permits),
+            calls=evidence.window.calls,
+            failures=evidence.window.failures,
+            slow_calls=evidence.window.slow,
+            failure_rate=None if rates is None else rates[0],
+            slow_call_rate=None if rates is None else rates[1],
+            consecutive_failures=evidence.in_a_row,
+            rejected=self._rejected,
+            late_results=self._late_results,
+            settled_twice=self._settled_twice,
+            next_deadline=self.next_deadline(),
+        )

@@ -1,0 +1,195 @@
+"""The ramp: how work comes back after an outage. One probe, then stages whose limit follows what the stage before it saw.
+
+A stage is judged by results of permits that were issued in it: a result of an earlier stage tells of an earlier load. Only the rules that
+open again at once look at every result of this half-open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+from typing import TYPE_CHECKING
+
+from holdgate.core import validation
+from holdgate.core.thresholds import Breach, Reason
+from holdgate.errors import SettingsError
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+PROBE_LIMIT = 1
+
+# A Circuit alone does not know how many calls its user makes at once. Sixteen is five doublings of one, and no thread pool is smaller
+# than what a first step back from there costs.
+FULL_ALONE = 16
+
+# Three in a row at a background rate of one in ten is one in a thousand; waiting for a fourth would only fail one more call.
+FAILURES_IN_A_ROW = 3
+
+# At one or two calls at a time a cut cannot slow down any further: half the stage failed means open.
+SMALLEST_LIMITS = 2
+HALF = 0.5
+
+# Past a cut the limit climbs in sixteen steps of the full rate, which is the additive half of TCP's rule.
+GENTLE_STEPS = 16
+
+
+class Mark(Enum):
+    """What one result means to the ramp."""
+
+    GOOD = "good"
+    SLOW = "slow"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RampSettings:
+    """How a circuit goes from one probe to the full rate.
+
+    `initial`: the limit of the first stage, from 1. `growth`: factor of the limit after a good stage, above 1. `full`: the limit whose good
+    stage closes the circuit; None: what `Circuit.set_full` says (a guard: the concurrency of its runs), 16 for a circuit alone; a given
+    value is lowered by `set_full`, never raised. `bad_rate`: the share of failed or slow results a good stage may have, in [0, 1).
+    `minimum_verdicts`: results that a stage needs at least. `stage_timeout`: seconds after which a stage without refusals is judged by
+    what it has. Raises SettingsError.
+    """
+
+    initial: int = 1  # the probe proved one call at a time, no more
+    growth: float = 2.0  # log2(full) stages: 16 is reached in four
+    full: int | None = None
+    bad_rate: float = 0.1  # tolerates background errors, well below what opens
+    minimum_verdicts: int = 3  # one good result doubled three times is luck
+    stage_timeout: float = 10.0  # low traffic is never stuck
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            initial: int = ...,
+            growth: float = ...,
+            full: int | None = ...,
+            bad_rate: float = ...,
+            minimum_verdicts: int = ...,
+            stage_timeout: float | timedelta = ...,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        validation.count("ramp.initial", self.initial)
+        validation.count("ramp.minimum_verdicts", self.minimum_verdicts)
+        object.__setattr__(self, "stage_timeout", validation.seconds("ramp.stage_timeout", self.stage_timeout))
+        object.__setattr__(self, "growth", validation.number("ramp.growth", self.growth))
+        if self.growth <= 1:
+            raise SettingsError(f"ramp.growth={self.growth:g} never reaches the full rate; give a factor above 1")
+        if self.bad_rate != 0 or isinstance(self.bad_rate, bool):
+            object.__setattr__(self, "bad_rate", validation.ratio("ramp.bad_rate", self.bad_rate))
+        if self.full is not None and validation.count("ramp.full", self.full) < self.initial:
+            raise SettingsError(f"ramp.initial={self.initial} is above ramp.full={self.full}; lower initial or raise full")
+
+
+class Ramp:
+    """One half-open from its probe to its end. It decides; the circuit acts on what it returns."""
+
+    # fmt: off
+    __slots__ = (
+        "_bad", "_ends", "_failures", "_in_a_row", "_settings", "_threshold",
+        "full", "in_flight", "is_probing", "limit", "refused", "results", "stage",
+    )
+    # fmt: on
+
+    def __init__(self, settings: RampSettings, full: int) -> None:
+        self._settings = settings
+        self.full = full
+        self.limit = PROBE_LIMIT
+        self.is_probing = True
+        self.in_flight = 0  # weight of the live permits of this half-open
+        self._threshold: float = inf  # TCP's ssthresh: from here on the limit climbs gently
+        self._in_a_row = 0
+        self.stage = 0
+        self._begin_stage(0.0)
+
+    def _begin_stage(self, now: float) -> None:
+        self.stage += 1
+        self._ends = now + self._settings.stage_timeout
+        self.results = 0
+        self._bad = 0
+        self._failures = 0
+        self.refused = False
+
+    @property
+    def need(self) -> int:
+        """How many results of this stage make a verdict."""
+        return max(self._settings.minimum_verdicts, self.limit)
+
+    @property
+    def stage_ends(self) -> float | None:
+        """When low traffic will be judged; None while it will not: a probe, no result yet, or somebody was refused, so more will come."""
+        return None if self.is_probing or self.refused or not self.results else self._ends
+
+    def has_room(self, weight: int) -> bool:
+        return self.in_flight + weight <= self.limit
+
+    def count(self, stage: int, mark: Mark, now: float) -> Breach | None:
+        """Count one result of a permit issued in `stage`; the breach that opens the circuit at once, or None."""
+        if self.is_probing:
+            return self._end_probe(mark, now)
+        failed = mark is Mark.FAILED or mark is Mark.EXPIRED
+        self._in_a_row = self._in_a_row + 1 if failed else 0
+        if stage == self.stage:
+            self.results += 1
+            self._bad += mark is not Mark.GOOD
+            self._failures += failed
+        return self._breach(mark) if failed else None
+
+    def _end_probe(self, mark: Mark, now: float) -> Breach | None:
+        if mark is not Mark.GOOD:
+            return Breach(_PROBE_REASONS[mark], 1, 1)
+        self.is_probing = False
+        self.limit = min(self.full, self._settings.initial)
+        self._begin_stage(now)
+        return None
+
+    def _breach(self, mark: Mark) -> Breach | None:
+        if self._in_a_row >= FAILURES_IN_A_ROW:
+            return Breach(Reason.CONSECUTIVE_FAILURES, self._in_a_row, FAILURES_IN_A_ROW)
+        if self.limit > SMALLEST_LIMITS:
+            return None
+        if mark is Mark.EXPIRED:
+            return Breach(Reason.PERMIT_LEASE, 1, 1)
+        # Judged as soon as it cannot be otherwise: the rest of the stage would only fail more calls.
+        share = self._failures / self.need
+        return Breach(Reason.FAILURE_RATE, share, HALF) if share >= HALF else None
+
+    def is_due(self, now: float) -> bool:
+        """Whether this stage has what a verdict needs."""
+        if self.is_probing or not self.results:
+            return False
+        return self.results >= self.need or (now >= self._ends and not self.refused)
+
+    def conclude(self, now: float, overdue: int) -> bool:
+        """Judge the stage and begin the next one; True when the circuit closes. `overdue`: calls of this stage in flight for too long."""
+        is_good = (self._bad + overdue) / (self.results + overdue) <= self._settings.bad_rate
+        if is_good and self.limit >= self.full:
+            return True
+        if is_good:
+            self.limit = min(self.full, self._grown())
+        else:
+            self.limit = max(1, self.limit // 2)
+            self._threshold = self.limit
+        self._begin_stage(now)
+        return False
+
+    def _grown(self) -> int:
+        if self.limit < self._threshold:
+            # At least one more, or a small limit times a small growth would stand still.
+            return max(self.limit + 1, int(self.limit * self._settings.growth))
+        return self.limit + max(1, self.full // GENTLE_STEPS)
+
+    def set_full(self, full: int) -> None:
+        """The full rate changes while the ramp runs; a limit above it comes down with it."""
+        self.full = full
+        self.limit = min(self.limit, full)
+
+
+_PROBE_REASONS = {Mark.FAILED: Reason.PROBE, Mark.SLOW: Reason.SLOW_PROBE, Mark.EXPIRED: Reason.PERMIT_LEASE}

@@ -1,0 +1,116 @@
+"""The settings of one circuit: frozen, checked at construction, durations in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from holdgate.core import validation
+from holdgate.core.ramp import RampSettings
+from holdgate.core.windows import CountWindow, TimeWindow
+from holdgate.errors import SettingsError
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitSettings:
+    """When a circuit opens, for how long, and how it comes back.
+
+    `window`: what the rates are read from. `minimum_calls`: below it no rate trips (never more than a count window holds).
+    `failure_rate_threshold`, `slow_call_rate_threshold`: ratios in (0, 1], reached means open. `slow_call_duration`: past it a call is
+    slow; None: none is. `consecutive_failures`: failures in a row that open; None: off. `open_duration`, `open_multiplier`,
+    `open_duration_max`, `open_jitter`: the wait at level n is open_duration * open_multiplier ** (n - 1), spread by the jitter, capped.
+    `healthy_interval`: seconds of unbroken CLOSED that lower the level by one. `retry_after_max`: the longest wait a server may ask for.
+    `permit_lease`: seconds after which a half-open permit is taken back, or twice the longest success if that is longer. Durations take a
+    timedelta too. Raises SettingsError with the values that clash and the remedy.
+    """
+
+    window: CountWindow | TimeWindow = CountWindow(20)  # noqa: RUF009 - frozen. Judges within twenty calls, at any traffic
+    minimum_calls: int = 10  # half a default window: two failures out of three calls are no rate
+    failure_rate_threshold: float = 0.5  # Resilience4j and Hystrix: a dependency that fails every second call is down
+    slow_call_duration: float | None = None  # only the caller knows what is slow
+    slow_call_rate_threshold: float = 0.5  # as for failures
+    consecutive_failures: int | None = 5  # Envoy's; opens a full outage after five calls, whatever the window holds
+    open_duration: float = 5.0  # Hystrix and Polly: a restart of the dependency is not missed by much
+    open_multiplier: float = 2.0  # six openings to the maximum
+    open_duration_max: float = 300.0  # Envoy's; nobody waits longer than five minutes after a recovery
+    open_jitter: float = 0.2  # a fleet that opened together must not probe together
+    healthy_interval: float = 60.0  # flapping faster than once a minute keeps backing off
+    retry_after_max: float = 3600.0  # a wrong header must not stop a worker for a day
+    permit_lease: float = 300.0  # longer than any sane call, so that a lost permit cannot hold half-open for ever
+    ramp: RampSettings = RampSettings()  # noqa: RUF009 - frozen
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            window: CountWindow | TimeWindow = ...,
+            minimum_calls: int = ...,
+            failure_rate_threshold: float = ...,
+            slow_call_duration: float | timedelta | None = ...,
+            slow_call_rate_threshold: float = ...,
+            consecutive_failures: int | None = ...,
+            open_duration: float | timedelta = ...,
+            open_multiplier: float = ...,
+            open_duration_max: float | timedelta = ...,
+            open_jitter: float = ...,
+            healthy_interval: float | timedelta = ...,
+            retry_after_max: float | timedelta = ...,
+            permit_lease: float | timedelta = ...,
+            ramp: RampSettings = ...,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        self._check_rules()
+        self._check_wait()
+        for name in ("healthy_interval", "retry_after_max", "permit_lease"):
+            self._keep(name, validation.seconds(name, getattr(self, name)))
+        self._check_clashes()
+
+    def _keep(self, name: str, value: float) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_rules(self) -> None:
+        _check_type("window", self.window, CountWindow | TimeWindow, "CountWindow(20) or TimeWindow(30.0)")
+        _check_type("ramp", self.ramp, RampSettings, "RampSettings()")
+        validation.count("minimum_calls", self.minimum_calls)
+        for name in ("failure_rate_threshold", "slow_call_rate_threshold"):
+            self._keep(name, validation.ratio(name, getattr(self, name)))
+        if self.slow_call_duration is not None:
+            self._keep("slow_call_duration", validation.seconds("slow_call_duration", self.slow_call_duration))
+        if self.consecutive_failures is not None:
+            validation.count("consecutive_failures", self.consecutive_failures)
+
+    def _check_wait(self) -> None:
+        for name in ("open_duration", "open_duration_max"):
+            self._keep(name, validation.seconds(name, getattr(self, name)))
+        self._keep("open_multiplier", validation.number("open_multiplier", self.open_multiplier))
+        if self.open_multiplier < 1:
+            raise SettingsError(f"open_multiplier={self.open_multiplier:g} would shorten the wait of a longer outage; give 1 or more")
+        self._keep("open_jitter", validation.number("open_jitter", self.open_jitter))
+        if not 0 <= self.open_jitter < 1:
+            raise SettingsError(f"open_jitter={self.open_jitter:g} is not in [0, 1): at 1 a wait could be no wait at all")
+
+    def _check_clashes(self) -> None:
+        if self.open_duration > self.open_duration_max:
+            raise SettingsError(
+                f"open_duration={self.open_duration:g} is above open_duration_max={self.open_duration_max:g}; raise open_duration_max"
+            )
+        if self.ramp.bad_rate >= self.failure_rate_threshold:
+            raise SettingsError(
+                f"ramp.bad_rate={self.ramp.bad_rate:g} is not below failure_rate_threshold={self.failure_rate_threshold:g}: the ramp would"
+                " close onto a rate that opens; lower ramp.bad_rate"
+            )
+        if self.slow_call_duration is not None and self.permit_lease < self.slow_call_duration:
+            raise SettingsError(
+                f"permit_lease={self.permit_lease:g} is below slow_call_duration={self.slow_call_duration:g}: calls that are not even slow"
+                " would be taken back as failures; raise permit_lease"
+            )
+
+
+def _check_type(name: str, value: object, wanted: type | object, example: str) -> None:
+    if not isinstance(value, wanted):  # type: ignore[arg-type]
+        raise SettingsError(f"{name}={value!r} is not understood; give {example}")
