@@ -7,6 +7,8 @@ import contextlib
 from enum import Enum
 from typing import TYPE_CHECKING, Self
 
+from tests.servers.ports import release_port, reserve_port
+
 if TYPE_CHECKING:
     from tests.ledger.ledger import LedgerWriter
 
@@ -24,9 +26,9 @@ class ModelDependency:
     """A server in the test's own process. `async with` starts and stops it; `address` goes to the workers.
 
     The test sets `mode` by `set_mode`, `latency` in seconds at any time (slow is a large one), `failing_keys` to be down for some
-    messages alone, and `fail_every` = n for an error at each n-th call (0: never). A mode change reaches calls that wait.
+    messages alone, and `fail_every` = n for an error at each n-th call (0: never). A mode change ends the wait of calls that hang.
     `calls`, `failed` and `peak` (the most calls in flight at once) count since the last `reset_counts`. With a `ledger` each call
-    that it did not serve is written down as wasted, under `name`.
+    that it did not serve is written down as wasted, under `name`. What was refused while GONE never arrived, and is not counted.
     """
 
     def __init__(self, name: str = "payments", *, latency: float = 0.0, ledger: LedgerWriter | None = None) -> None:
@@ -35,7 +37,8 @@ class ModelDependency:
         self.failing_keys: set[str] = set()
         self.fail_every = 0
         self.mode = Mode.UP
-        self.port = 0
+        # Reserved: nobody else takes it while this is GONE.
+        self.port = reserve_port()
         self.in_flight = 0
         self._ledger = ledger
         self._changed = asyncio.Event()
@@ -76,11 +79,11 @@ class ModelDependency:
             writer.transport.abort()
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        release_port(self.port)
 
     async def _listen(self) -> None:
         if self._server is None:
             self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
 
     def _stop_listening(self) -> None:
         if self._server is not None:
@@ -108,10 +111,12 @@ class ModelDependency:
         try:
             good = self._is_good(key)
             if not good:
-                self.failed += 1
-                self._write_wasted(key)
+                self._failed(key)
             await self._work()
-            return good and self.mode is Mode.UP
+            if good and self.mode is not Mode.UP:
+                self._failed(key)
+                return False
+            return good
         finally:
             self.in_flight -= 1
 
@@ -125,7 +130,8 @@ class ModelDependency:
         if self.latency:
             await asyncio.sleep(self.latency)
 
-    def _write_wasted(self, key: str) -> None:
+    def _failed(self, key: str) -> None:
+        self.failed += 1
         if self._ledger is not None:
             self._ledger.write("wasted", dependency=self.name, key=key, mode=self.mode.value)
 

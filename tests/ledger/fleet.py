@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.ledger.ledger import Ledger
@@ -13,7 +15,6 @@ from tests.servers.guardian import guardian
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from tests.ledger.ledger import Entry
 
@@ -30,7 +31,9 @@ class Worker:
         self._errors = errors
         with errors.open("wb") as file:
             # A session of its own: Ctrl-C in the terminal goes to the test, which then ends its workers.
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+            self._process = subprocess.Popen(
+                command, env=_environment(), stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+            )
         guardian.watch_process(self._process.pid)
 
     @property
@@ -131,3 +134,8 @@ class Fleet:
 
     def _outputs(self) -> str:
         return "\n".join(f"--- {worker.name}\n{worker.output[-1500:]}" for worker in self.workers)
+
+
+def _environment() -> dict[str, str]:
+    # A worker imports this package's ledger, from wherever its script lies.
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}

@@ -131,9 +131,8 @@ def out_of_order(entries: Sequence[Entry], *, by_key: bool) -> Iterator[str]:
     for entry in entries:
         if entry.kind in DONE and message(entry) in row_of:
             rows[row_of[message(entry)]].done(entry.offset)
-        elif entry.kind == "called" and message(entry) in row_of:
-            if before := rows[row_of[message(entry)]].before(entry.offset):
-                yield f"out of order: {entry.who} called {message(entry)} before {before} were done"
+        elif entry.kind == "called" and message(entry) in row_of and (before := rows[row_of[message(entry)]].before(entry.offset)):
+            yield f"out of order: {entry.who} called {message(entry)} before {before} were done"
 
 
 def wrong_dead_letters(entries: Sequence[Entry], poison: Collection[Message]) -> Iterator[str]:
