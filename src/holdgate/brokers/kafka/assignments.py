@@ -10,16 +10,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterator
-from operator import attrgetter
 
 from aiokafka import TopicPartition
 
 from holdgate.brokers.kafka.delivery import KafkaDelivery, Record
 from holdgate.flow.inflight import InFlight
 from holdgate.flow.sources import Partition
-
-_offset = attrgetter("offset")
-_timestamp = attrgetter("timestamp")
 
 
 class Rewound(Exception):
@@ -29,10 +25,11 @@ class Rewound(Exception):
 class Assignment:
     """One partition, from the moment it was assigned until it is given back or lost.
 
-    `alive` is False from then on. `sent` is the last offset known to be committed, or the first position seen; None before that.
+    `alive` is False from then on. `began` is the first offset delivered; None before. `sent` is what needs no commit any more: the last
+    offset committed, or where reading began; None before that is known.
     """
 
-    __slots__ = ("_chunks", "alive", "epoch", "inflight", "sent", "source", "tp")
+    __slots__ = ("_chunks", "alive", "began", "epoch", "inflight", "sent", "source", "tp")
 
     def __init__(self, tp: TopicPartition, epoch: int) -> None:
         self.tp = tp
@@ -40,6 +37,7 @@ class Assignment:
         self.epoch = epoch
         self.inflight = InFlight()
         self.alive = True
+        self.began: int | None = None
         self.sent: int | None = None
         # Offsets and times of what is in hand, a pair per poll: the age of the oldest is asked for once in seconds, so nothing is kept
         # up to date per message.
@@ -47,16 +45,28 @@ class Assignment:
 
     def delivered(self, records: list[Record]) -> list[KafkaDelivery]:
         """Note the records of one poll and wrap them. Raises Rewound, with nothing noted, when they do not follow the earlier ones."""
-        offsets = list(map(_offset, records))
+        offsets = [record.offset for record in records]
         try:
             self.inflight.delivered_many(offsets)
         except ValueError as error:
             raise Rewound(str(error)) from error
-        if self.sent is None:
-            self.sent = offsets[0]  # where it began: committing this again would say nothing new
+        if self.began is None:
+            self.began = offsets[0]
         self._forget_finished()
-        self._chunks.append((offsets, list(map(_timestamp, records))))
+        self._chunks.append((offsets, [record.timestamp for record in records]))
         return [KafkaDelivery(self, record) for record in records]
+
+    def next_offset(self, position: int | None) -> int | None:
+        """Where the work of this partition goes on: the oldest unfinished offset, and with none the client's `position`.
+
+        The position lies behind the markers of transactions and what compaction took away; with nothing unfinished it is as safe as
+        one past the newest delivered, and without it a partition read to its end would keep the last gap as lag for ever. None: not
+        known yet.
+        """
+        offset = self.inflight.next_position
+        if self.inflight.unfinished or position is None:
+            return offset
+        return position if offset is None else max(offset, position)
 
     def oldest_timestamp(self) -> int | None:
         """When the oldest unfinished record was produced, in milliseconds since the epoch; None when nothing is in hand."""

@@ -56,14 +56,6 @@ def check_subscription(client: Client, topics: Collection[str] | None, pattern: 
         raise SettingsError("neither topics nor pattern is given, and the consumer has no subscription: say topics=[...]")
 
 
-def check_numbers(*, inbox: int, commit_every: float) -> None:
-    """Refuse sizes and times that make no sense. Raises SettingsError."""
-    if inbox < 1:
-        raise SettingsError(f"inbox={inbox} must be at least 1 delivery")
-    if not commit_every > 0:
-        raise SettingsError(f"commit_every={commit_every:g} s must be above 0")
-
-
 def check_topics(wanted: Collection[str], existing: frozenset[str] | None, servers: str) -> None:
     """Refuse topics that are not there. Raises IntakeError, naming them. `existing` None: the broker gave no list."""
     if existing is None:

@@ -25,6 +25,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from holdgate.brokers.kafka.assignments import Assignment, Assignments
+from holdgate.brokers.kafka.background import run_beside
 from holdgate.brokers.kafka.client import Client
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Commits:
 
     def start(self) -> None:
         """Begin the periodic commits; still nothing is sent until `resume`."""
-        self._loop = asyncio.create_task(self._run(), name="holdgate kafka commits")
+        self._loop = run_beside(self._run(), "commits", self._failed)
 
     def stop(self) -> None:
         """End the periodic commits. One in flight goes on."""
@@ -123,16 +124,15 @@ class Commits:
         """What may be committed now and is not yet; None when nothing."""
         if not assignment.alive:
             return None
-        offset = assignment.inflight.next_position
-        if not assignment.inflight.unfinished:
-            position = self._client.position(assignment.tp)
-            if position is not None and assignment.sent is None and offset is None:
-                assignment.sent = position  # where it began: nothing was read yet, so there is nothing to say
-            if position is not None and (offset is None or position > offset):
-                offset = position
-        if offset is None or offset < 0 or (assignment.sent is not None and offset <= assignment.sent):
+        offset = assignment.next_offset(self._client.position(assignment.tp))
+        if offset is None or offset < 0:
             return None
-        return offset
+        if assignment.sent is None:
+            began = offset if assignment.began is None else assignment.began
+            # A group without an offset begins at the end again after a restart: under "latest" where it began is news, or what came
+            # during a hold would be skipped.
+            assignment.sent = began - 1 if self._client.reset_policy == "latest" else began
+        return offset if offset > assignment.sent else None
 
     async def _commit(self, due: dict[Assignment, int]) -> None:
         try:

@@ -1,18 +1,16 @@
-"""KafkaIntake: one aiokafka consumer behind the `Intake` port.
+"""KafkaIntake: one aiokafka consumer behind the `Intake` port. It composes; the rules are in the files beside it.
 
 What happens when
 
-- `receive` is called: look whether the assignment is still the one we were told of, assert the plan's pauses if anything changed, poll
-  once (poll.py), hand out what came. Offsets are noted in the same step in which the client's position moves (assignments.py).
-- the plan changes: `apply` pauses and resumes in the same step; a hold also commits what is finished. A source that was held is resumed
-  only after its place was compared with the log's start (retention.py), a millisecond later.
-- a rebalance begins: no poll without waiting, no commit by itself; the guard ends what runs; the watermarks of what goes away are
-  committed inside the callback; its assignments die, and whatever comes late for them is ignored.
-- it ends: first of all, before any await, everything that the plan does not fetch is paused.
-- the group has thrown us out: nothing is committed, the guard is told that the sources are lost.
+- `receive` is called: pauses and assignment are compared with what they should be, one poll is made (poll.py), what came is handed out.
+  Offsets are noted in the same step in which the client's position moves (assignments.py).
+- the plan changes: `apply` pauses and resumes in the same step (pauses.py); a hold also commits what is finished (commits.py). A source
+  that was held is resumed only after its place was compared with the log's start, a millisecond later (retention.py).
+- a rebalance begins or ends, or the group throws us out: membership.py, called by the listener of rebalance.py.
+- it opens and closes: checks.py refuses, opening.py takes the consumer in hand and lets it go.
 
-Non-obvious rules: the group may say `assignment()` while it is not ours (a rebalance, an eviction), so only the callbacks and the
-identity of aiokafka's assignment object count. A poll is never cancelled. A commit is never sent between the two callbacks.
+Non-obvious rules: a poll is never cancelled, nor a commit whose assignment lives. Nothing is committed between the two callbacks of a
+rebalance. `assignment()` is no evidence of what is ours. A delivery finds its assignment by reference, so a late one settles nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +19,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import timedelta
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -29,17 +28,21 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeEr
 
 from holdgate.brokers.kafka.aside import Aside
 from holdgate.brokers.kafka.assignments import Assignments, Rewound
-from holdgate.brokers.kafka.checks import check_consumer, check_numbers, check_subscription, check_topics
+from holdgate.brokers.kafka.checks import check_consumer, check_subscription, check_topics
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.commits import Commits
 from holdgate.brokers.kafka.delivery import KafkaDelivery, Record
 from holdgate.brokers.kafka.failures import Failing, end_of_intake
+from holdgate.brokers.kafka.membership import Membership
+from holdgate.brokers.kafka.opening import Opening
 from holdgate.brokers.kafka.pauses import Pauses
 from holdgate.brokers.kafka.poll import Poll
 from holdgate.brokers.kafka.rebalance import OwnedListener
 from holdgate.brokers.kafka.retention import RecordsLost, Retention
+from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError
 from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.inbox import Order
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Backlog, Source
 
@@ -51,16 +54,17 @@ log = logging.getLogger(__name__)
 # A consumer has one listener, one poll loop and one owner of its commits.
 _owned: WeakSet[AIOKafkaConsumer] = WeakSet()
 
+_ACK = Settlement.ACK
+
 # A client with a broker in reach connects in milliseconds; request_timeout_ms is 40 s by default, too long to find a wrong address.
 _CONNECT_WITHIN = 15.0
-# A join waits for the slowest member to give its partitions back: rebalance_timeout_ms, 10 s by default here, a minute with Java's.
-_START_WITHIN = 90.0
 # The longest commit seen while a coordinator or leader was killed took 12.6 s (19 s with all brokers down).
 _FLUSH_WITHIN = 15.0
-# stop() took 3.8 s in the middle of a join; without a coordinator it would never return.
-_STOP_WITHIN = 10.0
-# How often the pauses and the assignment are compared without a reason to.
+# How often pauses and assignment are compared when nothing is known to have changed.
 _LOOK_EVERY = 0.1
+# The most one poll hands out: 250 records and their deliveries stay below the 700 new objects at which Python's collector runs, which
+# costs 0.3 us a record with 500; below 200 the poll itself begins to cost.
+_POLL_AT_MOST = 250
 
 
 class KafkaIntake:
@@ -72,14 +76,15 @@ class KafkaIntake:
     end it is put back to the first record that was not finished. `listener` is a ConsumerRebalanceListener of yours, called after ours;
     one that the consumer was subscribed with is kept without naming it.
 
-    `inbox` is how many deliveries may wait per partition, and the most one poll hands out; `commit_every` and `poll_timeout` are seconds.
+    `inbox` is how many deliveries may wait per partition before fetching stops; a poll that is under way may add 250, or `inbox` where that
+    is less. `commit_every` and `poll_timeout` are seconds.
     `allow_latest` allows `auto_offset_reset="latest"`, which skips what waits for a new group. `on_records_lost` is called when the
     broker deleted records during a hold before they were read.
 
     Raises SettingsError for settings that would lose or repeat messages; `open` raises IntakeError where the broker says no.
     """
 
-    order: Literal["source"] = "source"
+    order: Order = "source"
 
     def __init__(
         self,
@@ -87,44 +92,46 @@ class KafkaIntake:
         *,
         topics: Collection[str] | None = None,
         pattern: str | None = None,
-        inbox: int = 500,  # half a megabyte of 1 kB messages per partition, and enough that a poll costs nothing per message
-        commit_every: float = 1.0,  # a crash repeats at most about this much; a commit costs the broker a write
+        inbox: int = 500,  # half a megabyte of 1 kB messages per partition, and enough that a poll costs little per message
+        commit_every: float | timedelta = 1.0,  # what a crash repeats; each commit is a write on the broker
         allow_latest: bool = False,  # skipping silently is loss
-        poll_timeout: float = 0.1,  # how long stopping may wait for a poll
+        poll_timeout: float | timedelta = 0.1,  # what a stop or a change behind our back may wait for
         listener: ConsumerRebalanceListener | None = None,
         on_records_lost: Callable[[RecordsLost], None] | None = None,
     ) -> None:
-        self._client = Client(consumer)
-        check_subscription(self._client, topics, pattern)
-        check_consumer(self._client, allow_latest=allow_latest, poll_timeout=poll_timeout)
-        check_numbers(inbox=inbox, commit_every=commit_every)
+        client = self._client = Client(consumer)
+        self.inbox = count("inbox", inbox)
+        self._poll_timeout = seconds("poll_timeout", poll_timeout)
+        check_subscription(client, topics, pattern)
+        check_consumer(client, allow_latest=allow_latest, poll_timeout=self._poll_timeout)
         self._topics = topics
         self._pattern = pattern
         self._chained = listener
         self._on_records_lost = on_records_lost
-        self.inbox = inbox
-        self._poll_timeout = poll_timeout
-        self._is_ours = not self._client.is_started
+        self._most = min(inbox, _POLL_AT_MOST)
         self._assignments = Assignments()
-        self._pauses = Pauses(self._client, self._assignments)
-        self._poll = Poll(self._client, self._take, poll_timeout, inbox)
-        self._commits = Commits(self._client, self._assignments, commit_every, self._note_failure)
-        self._aside = Aside(self._client)
+        self._pauses = Pauses(client, self._assignments)
+        self._opening = Opening(client, self._assignments, self._pauses)
+        self._aside = Aside(client)
+        self._commits = Commits(client, self._assignments, seconds("commit_every", commit_every), self._note_failure)
         self._retention = Retention(
-            self._client, self._assignments, self._pauses, self._aside, lost=self._tell_lost, released=self._assert_plan
+            client,
+            self._assignments,
+            self._pauses,
+            self._aside,
+            lost=self._tell_lost,
+            released=self._assert_plan,
+            failed=self._note_failure,
         )
-        self._guard: IntakeListener | None = None
-        self._owned_listener: OwnedListener | None = None
-        self._starting: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self._ready: list[KafkaDelivery] = []
+        self._membership = Membership(client, self._assignments, self._pauses, self._commits, self._assert_plan)
+        self._poll = Poll(client, self._take, self._poll_timeout, self._most)
         self._failing = Failing()
         self._fault: BaseException | None = None
-        self._token: object | None = None
+        self._ready: list[KafkaDelivery] = []
+        self._epoch = 0
         self._next_look = 0.0
-        self._rebalancing = True  # nothing is ours before the first assignment
-
-    # The port
+        self._owns = False
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def names(self) -> Collection[str] | None:
@@ -137,13 +144,14 @@ class KafkaIntake:
         return self._client.rebalance_timeout
 
     async def open(self, listener: IntakeListener) -> None:
-        """Connect, check, subscribe. Raises IntakeError before anything is consumed."""
+        """Check, connect and subscribe. Raises IntakeError before anything is consumed; the intake is closed then."""
         if self._client.consumer in _owned:
-            raise IntakeError("another guard owns this consumer: give every intake a consumer of its own")
+            raise IntakeError("a guard owns this consumer already: give every intake a consumer of its own")
         if self._closing is not None or self._client.is_stopped:
-            raise IntakeError("this intake, or its consumer, was closed already: make new ones")
+            raise IntakeError("this intake was closed, or its consumer was stopped: make new ones")
         _owned.add(self._client.consumer)
-        self._guard = listener
+        self._owns = True
+        self._membership.guard = listener
         try:
             await self._open()
         except BaseException:
@@ -154,13 +162,13 @@ class KafkaIntake:
         if self._fault is not None:
             raise self._fault
         self._look()
-        try:
-            if await self._poll.more(now=not self._rebalancing and not self._client.is_reassigning):
-                await asyncio.sleep(0)  # a full buffer answers without a wait: let the handlers run
-        except (KafkaError, ConsumerStoppedError) as error:
-            await self._poll_failed(error)
-        ready, self._ready = self._ready, []
-        return ready
+        if not self._ready:
+            try:
+                if await self._poll.more(now=self._membership.may_poll):
+                    await asyncio.sleep(0)  # a full buffer answers without a wait: let the handlers run
+            except (KafkaError, ConsumerStoppedError) as error:
+                await self._poll_failed(error)
+        return self._hand_out()
 
     def apply(self, plan: Plan) -> None:
         if self._pauses.store(plan):
@@ -168,22 +176,28 @@ class KafkaIntake:
         self._assert_plan()
 
     def settle(self, delivery: Delivery[Record], settlement: Settlement) -> None:
-        # REQUEUE and REJECT leave it unfinished: its place is kept by not committing past it.
-        if settlement is Settlement.ACK and isinstance(delivery, KafkaDelivery):
+        # REQUEUE leaves it unfinished: its place is kept by never committing past it.
+        if settlement is _ACK and isinstance(delivery, KafkaDelivery):
             delivery.assignment.inflight.finished(delivery.message.offset)
+        elif settlement is Settlement.REJECT:
+            raise IntakeError(f"{delivery.source}@{delivery.position}: Kafka cannot reject a record; give the run dead_letters")
 
     async def flush(self) -> None:
         await self._commits.flush(_FLUSH_WITHIN)
 
     async def backlog(self) -> Mapping[Source, Backlog]:
         """Counts by offsets: gaps of transactions and compaction count as messages until they are passed."""
-        ends = await self._aside.log_ends(self._assignments.tps()) if len(self._assignments) else None
+        ends = await self._aside.log_ends(self._assignments.tps()) or {}
         now = time.time()
         found: dict[Source, Backlog] = {}
         for assignment in self._assignments:
-            end, next_offset, oldest = (ends or {}).get(assignment.tp), self._next_offset(assignment), assignment.oldest_timestamp()
-            messages = None if end is None or next_offset is None else max(0, end - next_offset)
-            found[assignment.source] = Backlog(messages, None if oldest is None else max(0.0, now - oldest / 1000))
+            end = ends.get(assignment.tp)
+            next_offset = assignment.next_offset(self._client.position(assignment.tp))
+            oldest = assignment.oldest_timestamp()
+            found[assignment.source] = Backlog(
+                None if end is None or next_offset is None else max(0, end - next_offset),
+                None if oldest is None else max(0.0, now - oldest / 1000),
+            )
         return found
 
     async def close(self) -> None:
@@ -191,183 +205,78 @@ class KafkaIntake:
             self._closing = asyncio.create_task(self._close(), name="holdgate kafka close")
         await asyncio.shield(self._closing)
 
-    # Rebalances: called by OwnedListener
-
-    def begin_rebalance(self) -> None:
-        self._rebalancing = True
-        self._commits.suspend()
-
-    async def give_back(self, revoked: frozenset[TopicPartition]) -> None:
-        sources = self._assignments.sources(revoked)
-        if not sources or self._guard is None:
-            return
-        end = asyncio.get_running_loop().time() + self.rebalance_timeout * 0.9  # the answer must reach the group in time
-        try:
-            if not self._client.is_evicted:
-                await self._guard.revoked(sources)
-        finally:
-            if self._client.is_evicted:
-                self._lose(revoked)
-            else:
-                await self._commits.revoke(revoked, max(1.0, end - asyncio.get_running_loop().time()))
-                self._drop(revoked)
-
-    def take_over(self, assigned: frozenset[TopicPartition]) -> None:
-        self._token = self._client.assignment_token()
-        self._lose(self._assignments.tps() - assigned)  # only after callbacks that did not come
-        self._assignments.add(assigned)
-        self._pauses.take_over(Plan())  # before the guard is asked, so that its failure leaves everything paused
-        if self._guard is not None:
-            self._pauses.store(self._guard.assigned(self._assignments.sources(assigned)))
-        self._rebalancing = False
-        self._commits.resume()
-        self._assert_plan()
-
-    # Opening and closing
-
     async def _open(self) -> None:
         client = self._client
+        names = self.names
         await self._aside.start(_CONNECT_WITHIN)
-        if self.names is not None:
-            check_topics(self.names, await self._aside.topics(), client.bootstrap_servers)
+        if names is not None:
+            check_topics(names, await self._aside.topics(), client.bootstrap_servers)
         client.refuse_commits()
         self._commits.start()
         self._retention.start()
         by_hand = client.is_assigned_by_hand
         if not by_hand:
-            self._subscribe()
-        if not client.is_started:
-            await self._start()
+            chained = self._chained if self._chained is not None else client.listener
+            self._opening.subscribe(names, self._pattern, OwnedListener(self._membership, chained, self._note_failure))
+        await self._opening.start()
         if by_hand:
-            self.take_over(client.assignment())
-
-    def _subscribe(self) -> None:
-        client = self._client
-        if self._chained is None:
-            self._chained = client.listener
-        self._owned_listener = OwnedListener(self, self._chained, self._note_failure)
-        pattern = self._pattern if self._pattern is not None else client.pattern
-        client.subscribe(self.names, pattern, self._owned_listener)
-
-    async def _start(self) -> None:
-        self._starting = asyncio.create_task(self._client.start(), name="holdgate kafka start")
-        await asyncio.wait((self._starting,), timeout=_START_WITHIN)
-        if not self._starting.done():
-            raise IntakeError(
-                f"group {self._client.group_id!r} gave no assignment within {_START_WITHIN:g} s: is its coordinator up, "
-                "and does every member answer a rebalance in time (rebalance_timeout_ms, Java: max.poll.interval.ms)?"
-            )
-        try:
-            self._starting.result()
-        except KafkaError as error:
-            fallback = IntakeError(f"the consumer could not start at {self._client.bootstrap_servers}: {error!r}")
-            raise end_of_intake(error, self._client) or fallback from error
+            self._membership.take_over(client.assignment())
 
     async def _close(self) -> None:
+        if self._client.consumer in _owned and not self._owns:
+            return  # refused at open: the other guard's consumer is not ours to stop
         self._commits.stop()
         self._retention.stop()
-        if self._starting is not None and not self._starting.done():
-            self._starting.cancel()
         await self._commits.flush(_FLUSH_WITHIN)
         await self._poll.end(self._poll_timeout * 2)
         self._client.allow_commits()
-        if self._is_ours:
-            await self._stop()
-        else:
-            self._hand_back()
-        if self._owned_listener is not None:
-            self._owned_listener.retire()
-        self._drop(self._assignments.tps())
+        await self._opening.let_go()
+        self._assignments.drop(self._assignments.tps())
+        await self._poll.abandon()
         await self._aside.stop()
         _owned.discard(self._client.consumer)
-
-    async def _stop(self) -> None:
-        """In a task of its own: cancelled at its first step, stop() leaves a member that keeps its partitions as long as we live."""
-        stopping = asyncio.create_task(self._client.stop(), name="holdgate kafka stop")
-        done, _ = await asyncio.wait((stopping,), timeout=_STOP_WITHIN)
-        if not done:
-            log.warning("the consumer did not stop within %g s; the group will notice after its session timeout", _STOP_WITHIN)
-        self._poll.abandon()
-
-    def _hand_back(self) -> None:
-        """The caller goes on with the consumer: at the first record that is not finished, with nothing of ours paused."""
-        if self._client.is_stopped:
-            return
-        self._pauses.give_up()
-        for assignment in self._assignments:
-            next_offset = self._next_offset(assignment)
-            if next_offset is not None and assignment.tp in self._client.assignment():
-                self._client.seek(assignment.tp, next_offset)
-
-    # Inside
 
     def _take(self, records: dict[TopicPartition, list[Record]]) -> None:
         for tp, batch in records.items():
             assignment = self._assignments.get(tp)
             if assignment is None:
-                self._client.seek(tp, batch[0].offset)  # not ours, or not any more: whoever polls next gets it
+                self._client.seek(tp, batch[0].offset)  # not ours any more: whoever polls next gets it
                 continue
             try:
                 self._ready += assignment.delivered(batch)
             except Rewound as error:
                 log.warning("%s: %s; what was in hand of it is dropped and comes again", assignment.source, error)
-                self._begin_anew(tp, batch)
+                self._ready += self._membership.begin_anew(tp, batch)
 
-    def _begin_anew(self, tp: TopicPartition, batch: list[Record]) -> None:
-        self._lose([tp])
-        self._assignments.add([tp])
-        fresh = self._assignments.get(tp)
-        if fresh is None or self._guard is None:
-            return
-        self._pauses.store(self._guard.assigned([fresh.source]))
-        self._ready += fresh.delivered(batch)
-        self._assert_plan()
+    def _hand_out(self) -> list[KafkaDelivery]:
+        ready = self._ready
+        if self._epoch != self._assignments.epoch:
+            self._epoch = self._assignments.epoch
+            ready = [delivery for delivery in ready if delivery.assignment.alive]
+        # Two polls may have ended at the same time; one receive never gives more than a poll does.
+        self._ready = ready[self._most :]
+        return ready[: self._most] if self._ready else ready
 
     def _look(self) -> None:
         """Level-triggered: whatever undid a pause or changed the assignment, and whoever did it, is seen here."""
         now = asyncio.get_running_loop().time()
-        token = self._client.assignment_token()
-        if now < self._next_look and token is self._token:
+        if now < self._next_look and not self._membership.has_changed:
             return
         self._next_look = now + _LOOK_EVERY
         if self._client.has_died:
             raise IntakeError("aiokafka's fetch task has died: this consumer will deliver nothing any more, make a new one")
-        if self._owned_listener is not None and self._client.listener is not self._owned_listener:
+        if self._opening.is_subscribed_by_others:
             raise IntakeError("consumer.subscribe() was called while a guard uses the consumer: name all topics in KafkaIntake")
-        if self._client.is_reassigning or self._rebalancing:
-            return
-        if token is not self._token:
-            log.warning("the assignment changed without a word: what was in hand is dropped")
-            self._lose(self._assignments.tps())
-            self.take_over(self._client.assignment())
-        else:
-            self._assert_plan()
+        self._membership.verify()
+        self._assert_plan()
 
     def _assert_plan(self) -> None:
-        if self._rebalancing:
+        if self._membership.is_rebalancing:
             return
         if self._pauses.match():
             self._poll.wake()
         self._poll.name(self._assignments.tps(), self._pauses.paused)
         self._retention.soon()
-
-    def _lose(self, tps: Collection[TopicPartition]) -> None:
-        sources = self._assignments.sources(tps)
-        self._commits.abandon()
-        self._drop(tps)
-        if sources and self._guard is not None:
-            self._guard.lost(sources)
-
-    def _drop(self, tps: Collection[TopicPartition]) -> None:
-        self._assignments.drop(tps)
-        self._ready = [delivery for delivery in self._ready if delivery.assignment.alive]
-
-    def _next_offset(self, assignment: Any) -> int | None:
-        next_offset: int | None = assignment.inflight.next_position
-        if assignment.inflight.unfinished:
-            return next_offset
-        position = self._client.position(assignment.tp)
-        return next_offset if position is None else position
 
     async def _poll_failed(self, error: BaseException) -> None:
         end = end_of_intake(error, self._client)
@@ -383,11 +292,9 @@ class KafkaIntake:
         await asyncio.sleep(self._poll_timeout)  # an error comes back at once: no hot loop
 
     def _note_failure(self, error: BaseException) -> None:
-        """What a callback or a commit met: raised by the next receive if it ends the intake."""
-        if isinstance(error, KafkaError):
-            self._fault = self._fault or end_of_intake(error, self._client)
-        else:
-            self._fault = self._fault or error
+        """What a callback or a commit met; the next receive raises it if it ends the intake."""
+        fault = end_of_intake(error, self._client) if isinstance(error, KafkaError) else error
+        self._fault = self._fault or fault
 
     def _tell_lost(self, loss: RecordsLost) -> None:
         if self._on_records_lost is not None:

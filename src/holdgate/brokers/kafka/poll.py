@@ -74,10 +74,12 @@ class Poll:
             await asyncio.wait(self._waiting, timeout=within)
         return not any(not task.done() for task in self._waiting)
 
-    def abandon(self) -> None:
-        """Cancel what is left; only after the consumer has stopped, when a poll can hand out nothing any more."""
-        for task in self._waiting:
-            task.cancel()
+    async def abandon(self) -> None:
+        """End what is left when the consumer has stopped; a poll of a consumer that lives on ends by itself."""
+        if self._client.is_stopped:
+            for task in self._waiting:
+                task.cancel()
+            await asyncio.gather(*self._waiting, return_exceptions=True)
 
     async def _once(self, names: tuple[TopicPartition, ...], timeout: float) -> bool:
         records = await self._client.getmany(names, timeout, self._most)

@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 
 from holdgate.brokers.kafka.aside import Aside
 from holdgate.brokers.kafka.assignments import Assignment, Assignments
+from holdgate.brokers.kafka.background import run_beside
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.pauses import Pauses
 from holdgate.flow.sources import Partition
@@ -45,7 +46,8 @@ class RecordsLost:
 
 
 class Retention:
-    """Compares log starts with where reading goes on. `lost` is called once per loss; `released` after partitions became free to fetch."""
+    """Compares log starts with where reading goes on. `lost` is called once per loss; `released` after partitions became free to
+    fetch, `failed` when the task died."""
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class Retention:
         *,
         lost: Callable[[RecordsLost], None],
         released: Callable[[], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._client = client
         self._assignments = assignments
@@ -63,12 +66,14 @@ class Retention:
         self._aside = aside
         self._lost = lost
         self._released = released
+        self._failed = failed
         self._starts: dict[Assignment, int] = {}
+        self._since: dict[TopicPartition, float] = {}  # when one that is due could not be compared for the first time
         self._wanted = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._loop = asyncio.create_task(self._run(), name="holdgate kafka retention")
+        self._loop = run_beside(self._run(), "retention", self._failed)
 
     def stop(self) -> None:
         if self._loop is not None:
@@ -90,26 +95,19 @@ class Retention:
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), _EVERY)
+                await asyncio.wait_for(self._wanted.wait(), _ASK_AGAIN_AFTER if self._pauses.due() else _EVERY)
             self._wanted.clear()
-            await self._release(await self.check(self._pauses.unchecked))
+            self._free(await self.check(self._pauses.unchecked))
 
-    async def _release(self, compared: frozenset[TopicPartition]) -> None:
-        """Let those that are due be fetched; one that could not be compared is asked for again, but not for ever."""
-        left = self._pauses.due() - compared
-        end = asyncio.get_running_loop().time() + _GIVE_UP_AFTER
-        self._free(compared)
-        while left and asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(_ASK_AGAIN_AFTER)
-            compared = await self.check(left)
-            self._free(compared)
-            left = (left - compared) & self._pauses.due()
-        if left:
-            log.warning("could not compare %s with the log's start; fetching goes on by the consumer's reset policy", sorted(left))
-            self._free(left)
-
-    def _free(self, tps: frozenset[TopicPartition]) -> None:
-        free = tps & self._pauses.due()
+    def _free(self, compared: frozenset[TopicPartition]) -> None:
+        """Let those that are due be fetched; one that cannot be compared is asked for again, but not for ever."""
+        now = asyncio.get_running_loop().time()
+        due = self._pauses.due()
+        self._since = {tp: self._since.get(tp, now) for tp in due - compared}
+        late = {tp for tp, since in self._since.items() if now - since >= _GIVE_UP_AFTER}
+        if late:
+            log.warning("could not compare %s with the log's start; fetching goes on by the consumer's reset policy", sorted(late))
+        free = (compared & due) | late
         if free:
             self._pauses.checked(free)
             self._released()
