@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from holdgate.core import Outcome
 from holdgate.errors import CallNotPermitted, Reject
@@ -200,5 +200,4 @@ def _chain(exception: BaseException | None) -> Iterator[BaseException]:
         yield link
         ahead += [link.__context__, link.__cause__]
         if isinstance(link, BaseExceptionGroup):
-            group: BaseExceptionGroup[BaseException] = link
-            ahead.extend(group.exceptions)
+            ahead.extend(cast("BaseExceptionGroup[BaseException]", link).exceptions)

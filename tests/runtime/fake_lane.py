@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from holdgate.core import Circuit, Outcome
+from holdgate.flow.delivery import Delivery
+from holdgate.flow.gate import Gate
+from holdgate.flow.sources import Queue
+from holdgate.flow.tally import Tally
+
+
+class ManualClock:
+    """Time that a test moves by hand."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+    def draw(self) -> float:
+        return 0.5
+
+
+class FakeLane:
+    """What call forms see of a lane that runs one delivery, which needs the given circuits and has their permits."""
+
+    def __init__(self, *circuits: Circuit, now: float = 0.0) -> None:
+        delivery: Delivery[Any] = Delivery(Queue("orders"), object())
+        delivery.place = SimpleNamespace(gates=tuple(Gate(circuit) for circuit in circuits))
+        delivery.permits = tuple(circuit.try_acquire(now) for circuit in circuits)
+        self.delivery: Delivery[Any] | None = delivery
+        self.tally: Tally | None = None
+
+
+def trip(circuit: Circuit, now: float = 0.0) -> None:
+    """Open the circuit by five failures in a row."""
+    for _ in range(5):
+        permit = circuit.try_acquire(now)
+        circuit.record(permit, Outcome.FAILURE, now)  # type: ignore[arg-type]
