@@ -133,14 +133,21 @@ class Circuit(Lifecycle):
             now = self._now
         else:
             self._now = now
-        if self._is_plain and outcome is _SUCCESS and permit in self._live:
+        if self._is_plain and outcome is _SUCCESS:
             evidence = self._evidence
             quick = evidence.quick
             if now - permit.acquired_at <= quick and (duration is None or duration <= quick):
-                del self._live[permit]
+                try:
+                    del self._live[permit]
+                except KeyError:
+                    self._late(permit, outcome, now)
+                    return
                 permit.standing = SETTLED
                 evidence.in_a_row = 0
-                if evidence.add(GOOD, now):
+                window = evidence.window
+                if now < window.clean_until:
+                    window.goods += 1
+                elif window.add(GOOD, now) >= evidence.enough:
                     self._judge(now)
                 return
         self._settle(permit, outcome, now, retry_after, duration)

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 class Evidence:
     """Counts results and reads the rules off them. It decides nothing.
 
-    `add` is the window's own, and `quick` a duration at or under which a success is neither slow nor the longest so far: with both a
-    circuit counts a usual call itself.
+    A circuit counts a usual call itself: `quick` is a duration at or under which a success is neither slow nor the longest so far, and with
+    fewer than `enough` bad results in the window a good one meets no rule.
     """
 
-    __slots__ = ("_thresholds", "add", "in_a_row", "longest", "overdue", "quick", "slow", "window")
+    __slots__ = ("_thresholds", "enough", "in_a_row", "longest", "overdue", "quick", "slow", "window")
 
     def __init__(self, settings: CircuitSettings, live: dict[Permit, None], now: float) -> None:
         self.slow = inf if settings.slow_call_duration is None else settings.slow_call_duration
         self.window = settings.window.counter(now)
-        self.add = self.window.add
         self.overdue = OverdueCalls(live, self.slow)
         self.in_a_row = 0
         self.longest = 0.0
         self.quick = 0.0
         self._thresholds = Thresholds(settings)
+        self.enough = self._thresholds.enough
 
     def clear(self, now: float) -> None:
         """Forget every result. The longest success stays: how long a good call may take has not changed."""
@@ -42,7 +42,7 @@ class Evidence:
         """Count one result that took so many seconds."""
         code = SLOW if took > self.slow else GOOD
         self.in_a_row = self.in_a_row + 1 if failed else 0
-        self.add(code | FAILED if failed else code, now)
+        self.window.add(code | FAILED if failed else code, now)
 
     def succeeded_after(self, held: float) -> None:
         """Learn how long a good call may hold its permit."""

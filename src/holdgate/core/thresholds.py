@@ -35,13 +35,15 @@ class Breach:
 class Thresholds:
     """The rules of the closed state, read off totals. It counts nothing itself."""
 
-    __slots__ = ("_consecutive", "_failure_rate", "_slow_call_rate", "minimum")
+    __slots__ = ("_consecutive", "_failure_rate", "_slow_call_rate", "enough", "minimum")
 
     def __init__(self, settings: CircuitSettings) -> None:
         self.minimum = settings.window.least(settings.minimum_calls)
         self._failure_rate = settings.failure_rate_threshold
         self._slow_call_rate = settings.slow_call_rate_threshold
         self._consecutive = settings.consecutive_failures
+        # Fewer bad results than this reach no rate at any number of calls that is judged, so a good result need not be judged.
+        self.enough = int(min(self._failure_rate, self._slow_call_rate) * self.minimum)
 
     def breach(self, calls: int, failures: int, slow: int, in_a_row: int) -> Breach | None:
         """The first rule that is met, or None. Every rule trips at its threshold, not past it."""

@@ -21,11 +21,16 @@ SLOW = 2
 
 
 class WindowCounter(Protocol):
-    """The totals of the results that a window still sees."""
+    """The totals of the results that a window still sees.
 
-    # A plain attribute of both counters: the circuit reads it once per call to learn whether there is anything to judge.
+    While nothing bad is in the window, where a good result goes in it does not matter yet: one that comes before `clean_until` may be
+    counted by adding 1 to `goods` alone, which is a fifth of the cost of `add`. The counter gives them a place when it must.
+    """
+
     failures: int
     slow: int
+    goods: int
+    clean_until: float
 
     @property
     def calls(self) -> int:
@@ -33,7 +38,7 @@ class WindowCounter(Protocol):
         ...
 
     def add(self, code: int, now: float) -> int:
-        """Count one result; returns failures + slow, which is 0 as long as no rate can trip."""
+        """Count one result; returns failures + slow, so that the caller knows whether a rate can trip."""
         ...
 
     def expire(self, now: float) -> None:
@@ -95,9 +100,9 @@ class TimeWindow:
 
 
 class CountCounter:
-    """A ring of result codes. A good result over a good one, which is nearly every call, writes nothing but the position."""
+    """A ring of result codes, one byte each."""
 
-    __slots__ = ("_bad", "_is_full", "_next", "_ring", "_size", "failures", "slow")
+    __slots__ = ("_is_full", "_next", "_ring", "_size", "clean_until", "failures", "goods", "slow")
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -107,16 +112,19 @@ class CountCounter:
         self._ring = bytearray(self._size)
         self._next = 0
         self._is_full = False
-        self._bad = 0
         self.failures = 0
         self.slow = 0
+        self.goods = 0
+        self.clean_until = inf
 
     @property
     def calls(self) -> int:
-        # Not a total of its own: the position tells it, which saves a write per call.
+        self._place_goods()
         return self._size if self._is_full else self._next
 
     def add(self, code: int, now: float) -> int:  # noqa: ARG002
+        if self.goods:
+            self._place_goods()
         place = self._next
         if self._ring[place] != code:
             self._replace(place, code)
@@ -125,14 +133,21 @@ class CountCounter:
             self._is_full = True
             place = 0
         self._next = place
-        return self._bad
+        return self.failures + self.slow
+
+    def _place_goods(self) -> None:
+        # There are some only while the ring holds nothing but good results, so moving on is all there is to write.
+        place = self._next + self.goods
+        self._is_full = self._is_full or place >= self._size
+        self._next = place % self._size
+        self.goods = 0
 
     def _replace(self, place: int, code: int) -> None:
         old = self._ring[place]
         self._ring[place] = code
         self.failures += (code & FAILED) - (old & FAILED)
         self.slow += ((code & SLOW) - (old & SLOW)) // SLOW
-        self._bad = self.failures + self.slow
+        self.clean_until = -inf if self.failures or self.slow else inf
 
     def expire(self, now: float) -> None:
         """Nothing: calls push calls out, time does not."""
@@ -144,7 +159,12 @@ class CountCounter:
 class TimeCounter:
     """A ring of buckets. Time that goes back stays in the bucket it was in, so a step of the clock erases nothing."""
 
-    __slots__ = ("_buckets", "_calls", "_ends", "_failures", "_number", "_place", "_slow", "_width", "calls", "failures", "slow")
+    # fmt: off
+    __slots__ = (
+        "_buckets", "_calls", "_ends", "_failures", "_number", "_place", "_slow", "_total", "_width",
+        "clean_until", "failures", "goods", "slow",
+    )
+    # fmt: on
 
     def __init__(self, width: float, buckets: int, now: float) -> None:
         self._width = width
@@ -155,9 +175,10 @@ class TimeCounter:
         self._calls = [0] * self._buckets
         self._failures = [0] * self._buckets
         self._slow = [0] * self._buckets
-        self.calls = 0
+        self._total = 0
         self.failures = 0
         self.slow = 0
+        self.goods = 0
         self._place = 0
         self._begin(floor(now / self._width))
 
@@ -168,36 +189,44 @@ class TimeCounter:
         while floor(ends / self._width) <= number:
             ends = nextafter(ends, inf)
         self._ends = ends
+        self.clean_until = -inf if self.failures or self.slow else ends
+
+    @property
+    def calls(self) -> int:
+        return self._total + self.goods
 
     def add(self, code: int, now: float) -> int:
         if now >= self._ends:
             self.expire(now)
-        place = self._place
-        self._calls[place] += 1
-        self.calls += 1
+        self._calls[self._place] += 1
+        self._total += 1
         if code:
-            self._add_bad(place, code)
+            self._add_bad(code)
         return self.failures + self.slow
 
-    def _add_bad(self, place: int, code: int) -> None:
+    def _add_bad(self, code: int) -> None:
         failed, slow = code & FAILED, code // SLOW
-        self._failures[place] += failed
-        self._slow[place] += slow
+        self._failures[self._place] += failed
+        self._slow[self._place] += slow
         self.failures += failed
         self.slow += slow
+        self.clean_until = -inf
 
     def expire(self, now: float) -> None:
         number = floor(now / self._width)
         steps = number - self._number
         if steps <= 0:
             return
+        self._calls[self._place] += self.goods
+        self._total += self.goods
+        self.goods = 0
         for _ in range(min(steps, self._buckets)):
             self._drop_oldest()
         self._begin(number)
 
     def _drop_oldest(self) -> None:
         place = (self._place + 1) % self._buckets
-        self.calls -= self._calls[place]
+        self._total -= self._calls[place]
         self.failures -= self._failures[place]
         self.slow -= self._slow[place]
         self._calls[place] = self._failures[place] = self._slow[place] = 0
