@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from holdgate.core.events import CircuitOpened
 from holdgate.flow.engine import AnyEvent
 from holdgate.flow.events import HoldContinued, LocalCauseSuspected, SourceBlocked, SourceHeld
+from holdgate.runtime.wording import lines
 
 log = logging.getLogger("holdgate")
 
 # What a person should hear of without having asked.
-_WARNINGS = (CircuitOpened, SourceHeld, HoldContinued, SourceBlocked, LocalCauseSuspected)
+_WARNINGS = (CircuitOpened, HoldContinued, SourceBlocked, LocalCauseSuspected)
 
 Observer = Callable[[AnyEvent], object]
 
@@ -23,10 +24,13 @@ class Announcer:
     def __init__(self, observers: Iterable[Observer]) -> None:
         self._observers = tuple(observers)
 
-    def announce(self, events: Iterable[AnyEvent]) -> None:
+    def announce(self, events: Sequence[AnyEvent]) -> None:
         """Tell everybody now. Called at the end of a turn, when nothing is half done."""
+        if not events:
+            return
+        for event, line in lines(events):
+            log.log(logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO, "%s", line)
         for event in events:
-            log.log(logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO, "%s", event)
             for observer in self._observers:
                 self._tell(observer, event)
 

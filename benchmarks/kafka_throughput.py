@@ -1,0 +1,152 @@
+"""Kafka, one message per handler call: a guarded worker beside the bare client's `async for`, on the same broker and the same messages.
+
+    python -m benchmarks.kafka_throughput [--bootstrap HOST:PORT] [--messages 40000] [--rounds 15]
+
+Rounds alternate in random order, each with a fresh group over the same topic; what is printed are medians and the quartiles of the ratio.
+The clock starts at the first message, so that joining the group is in neither figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import platform
+import random
+import statistics
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+import aiokafka
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from holdgate import CircuitSettings, Delivery, Dependency, Guard
+from holdgate.brokers.kafka import KafkaIntake
+
+PARTITIONS = 4
+PAYLOAD = b"x" * 100
+
+
+def new_consumer(bootstrap: str, *topics: str) -> AIOKafkaConsumer:
+    group = f"bench-{uuid.uuid4().hex[:8]}"
+    return AIOKafkaConsumer(
+        *topics, bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+
+
+async def bare(bootstrap: str, topic: str, messages: int) -> float:
+    """What people write: `async for`, and a commit a second."""
+    consumer = new_consumer(bootstrap, topic)
+    await consumer.start()
+    seen, begun, committed = 0, 0.0, time.perf_counter()
+    try:
+        async for record in consumer:
+            begun = begun or time.perf_counter()
+            await no_op(record)
+            seen += 1
+            if seen == messages:
+                return time.perf_counter() - begun
+            if not seen % 1000 and time.perf_counter() - committed > 1:
+                await consumer.commit()
+                committed = time.perf_counter()
+    finally:
+        await consumer.stop()
+    raise RuntimeError("the topic ended early")
+
+
+async def bare_batches(bootstrap: str, topic: str, messages: int) -> float:
+    """The fastest the bare client can do: whole polls, nothing per message."""
+    consumer = new_consumer(bootstrap, topic)
+    await consumer.start()
+    seen, begun = 0, 0.0
+    try:
+        while seen < messages:
+            for records in (await consumer.getmany(timeout_ms=100, max_records=500)).values():
+                begun = begun or time.perf_counter()
+                seen += len(records)
+        return time.perf_counter() - begun
+    finally:
+        await consumer.stop()
+
+
+async def guarded(bootstrap: str, topic: str, messages: int) -> float:
+    """The same work under a guard, one need, a count window and slow calls on."""
+    begun = 0.0
+    ended: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    seen = 0
+
+    async def handler(delivery: Delivery) -> None:
+        nonlocal seen, begun
+        begun = begun or time.perf_counter()
+        seen += 1
+        if seen == messages:
+            ended.set_result(time.perf_counter() - begun)
+
+    dependency = Dependency("downstream", settings=CircuitSettings(slow_call_duration=1.0))
+    async with Guard(signals=False) as guard:
+        run = asyncio.create_task(guard.run(KafkaIntake(new_consumer(bootstrap), topics=[topic]), handler, needs=[dependency]))
+        await asyncio.wait({run, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            run.result()
+    await run
+    return ended.result()
+
+
+async def no_op(_record: object) -> None:
+    """The handler of the bare loop."""
+
+
+async def filled_topic(bootstrap: str, messages: int) -> str:
+    topic = f"bench-{uuid.uuid4().hex[:8]}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
+    await admin.close()
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20)
+    await producer.start()
+    for number in range(messages):
+        await producer.send(topic, PAYLOAD, partition=number % PARTITIONS)
+    await producer.stop()
+    return topic
+
+
+Loop = Callable[[str, str, int], Awaitable[float]]
+LOOPS: dict[str, Loop] = {"bare `async for`": bare, "bare `getmany`": bare_batches, "guarded, one message per call": guarded}
+
+
+async def measure(bootstrap: str, messages: int, rounds: int) -> dict[str, list[float]]:
+    topic = await filled_topic(bootstrap, messages)
+    times: dict[str, list[float]] = {name: [] for name in LOOPS}
+    for number in range(rounds + 1):
+        for name in random.sample(list(LOOPS), len(LOOPS)):
+            gc.collect()
+            taken = await LOOPS[name](bootstrap, topic, messages)
+            if number:  # the first round warms the broker's cache
+                times[name].append(taken / messages * 1e6)
+    return times
+
+
+def report(times: dict[str, list[float]], messages: int) -> None:
+    reference = times["bare `async for`"]
+    print(f"CPython {platform.python_version()}, aiokafka {aiokafka.__version__}, {messages} messages of 100 bytes, {PARTITIONS} partitions\n")
+    print("| loop | µs per message (median) | throughput, bare `async for` = 1 | quartiles |")
+    print("|---|---|---|---|")
+    for name, values in times.items():
+        ratios = [base / value for base, value in zip(reference, values, strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        print(f"| {name} | {statistics.median(values):.2f} | {statistics.median(ratios):.2f} | {low:.2f} to {high:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bootstrap", help="a running Kafka; left out, one is started")
+    parser.add_argument("--messages", type=int, default=40_000)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    report(asyncio.run(measure(options.bootstrap, options.messages, options.rounds)), options.messages)
+
+
+if __name__ == "__main__":
+    main()

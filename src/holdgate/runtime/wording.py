@@ -1,0 +1,104 @@
+"""Events in words, for the log: one line that says what happened and what happens next. Never a payload, a key or an exception's text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged, ThresholdExceeded
+from holdgate.flow.engine import AnyEvent
+from holdgate.flow.events import (
+    AttributionShared,
+    HoldContinued,
+    LocalCauseSuspected,
+    SourceBlocked,
+    SourceHeld,
+    SourceReleased,
+    UndeclaredNeed,
+)
+from holdgate.flow.sources import Partition, Source
+
+
+def lines(events: Iterable[AnyEvent]) -> Iterator[tuple[AnyEvent, str]]:
+    """Each event with its line; partitions that are held or released together share one."""
+    for _, group in groupby(events, _together):
+        alike = list(group)
+        word = _WORDS.get(type(alike[0]))
+        yield alike[0], word(alike) if word is not None else str(alike[0])
+
+
+def _together(event: AnyEvent) -> object:
+    if isinstance(event, SourceHeld):
+        return SourceHeld, event.reasons
+    return (SourceReleased, event.at) if isinstance(event, SourceReleased) else id(event)
+
+
+def sources(several: Iterable[Source]) -> str:
+    """Partitions by topic, `orders[0,1,4]`; queues by name."""
+    by_topic: dict[str, list[int]] = {}
+    for source in several:
+        numbers = by_topic.setdefault(source.name, [])
+        if isinstance(source, Partition):
+            numbers.append(source.number)
+    return ", ".join(name + (f"[{','.join(map(str, sorted(numbers)))}]" if numbers else "") for name, numbers in by_topic.items())
+
+
+def _opened(events: list[Any]) -> str:
+    event = events[0]
+    return f"{event.name}: {_state(event)} -> open ({event.reason.value}), next try in {event.until - event.at:.1f} s, level {event.level}"
+
+
+def _threshold(events: list[Any]) -> str:
+    event = events[0]
+    would = " and would have opened" if event.observed else ""
+    return f"{event.name}: {event.reason.value} is {event.value:g}, the threshold {event.threshold:g}{would}"
+
+
+def _released(events: list[Any]) -> str:
+    return f"no longer holding {sources(event.source for event in events)}, held for {events[0].held_for:.1f} s"
+
+
+def _continued(events: list[Any]) -> str:
+    event = events[0]
+    tried = "nothing but an operator ends it" if event.next_try is None else f"next try in {max(0.0, event.next_try - event.at):.1f} s"
+    return f"still holding {event.source} after {event.at - event.since:.0f} s: {', '.join(event.reasons)}; {tried}"
+
+
+def _blocked(events: list[Any]) -> str:
+    event = events[0]
+    return f"{event.source} is blocked by its message at {event.position}: {event.error or 'rejected'} after {event.attempts} attempts of its own"
+
+
+def _undeclared(events: list[Any]) -> str:
+    event = events[0]
+    return f"the handler of {event.source} called {event.dependency!r}, which its needs do not name: declare it, and it is held in time"
+
+
+def _shared(events: list[Any]) -> str:
+    event = events[0]
+    return f"one exception on {event.source} counted against {', '.join(event.dependencies)}: call them by `dependency.call` to tell them apart"
+
+
+def _local(events: list[Any]) -> str:
+    return f"every dependency tripped at about the same time ({', '.join(events[0].dependencies)}): look for the cause here first"
+
+
+_WORDS: dict[type, Callable[[list[Any]], str]] = {
+    CircuitOpened: _opened,
+    CircuitHalfOpened: lambda events: f"{events[0].name}: {_state(events[0])} -> half open, one probe goes",
+    CircuitClosed: lambda events: f"{events[0].name}: {_state(events[0])} -> closed, full rate",
+    LimitChanged: lambda events: f"{events[0].name}: ramp from {events[0].previous} to {events[0].limit} in flight",
+    ThresholdExceeded: _threshold,
+    SourceHeld: lambda events: f"holding {sources(event.source for event in events)}: {', '.join(events[0].reasons)}",
+    SourceReleased: _released,
+    HoldContinued: _continued,
+    SourceBlocked: _blocked,
+    UndeclaredNeed: _undeclared,
+    AttributionShared: _shared,
+    LocalCauseSuspected: _local,
+}
+
+
+def _state(event: Any) -> str:
+    return str(event.previous.value).replace("_", " ")
