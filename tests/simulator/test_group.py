@@ -162,12 +162,15 @@ def test_nobody_is_evicted_before_the_deadline(group: Group) -> None:
     assert (list(without), list(early), set(group.members)) == ([], [], {"a", "b"})
 
 
-def test_a_member_commits_what_it_has(group: Group) -> None:
+def test_a_member_commits_what_it_has() -> None:
     """The next offsets are stored and noted."""
+    ledger = Ledger()
+    group = Group(TOPICS, TIMEOUT, ledger)
     join(group, "a")
 
     assert group.commit("a", 1, {P0: 5, P1: 7}) is True
     assert group.committed == {P0: 5, P1: 7}
+    assert list(ledger) == [("committed", P0, 5), ("committed", P1, 7)]
 
 
 def test_a_commit_while_giving_back_is_accepted(group: Group) -> None:
@@ -195,8 +198,8 @@ def test_a_commit_of_an_old_generation_is_refused(group: Group) -> None:
 
 
 def test_a_commit_of_an_evicted_member_is_refused(group: Group) -> None:
-    """It is not in the group, whatever it thinks."""
-    join(group, "a")
+    """It is not in the group, whatever it thinks; also while the others still give back in the generation it was in."""
+    join(group, "a", "b")
     group.leave("a", START)
 
     assert group.commit("a", group.generation, {P0: 5}) is False

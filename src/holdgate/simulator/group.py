@@ -71,7 +71,6 @@ class Group:
         """A member is gone, by its own will or evicted; the others share its partitions."""
         if self._topics.pop(member, None) is None:
             return
-        self._joined.discard(member)
         self._assignment.pop(member, None)
         self._begin(now)
         self._complete()
@@ -88,7 +87,6 @@ class Group:
         late = self._topics.keys() - self._joined
         for member in late:
             del self._topics[member]
-            self._assignment.pop(member, None)
         self._complete()
         return late
 

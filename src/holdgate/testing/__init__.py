@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdgate.testing.clock import NO_JITTER, LoopClock, ManualClock, Stalled, VirtualEventLoop, run_virtual
+from holdgate.testing.clock import NO_JITTER, LoopClock, ManualClock, Stalled, VirtualEventLoop, in_virtual_time, run_virtual
 from holdgate.testing.memory import LedgerEntry, MemoryBroker, MemoryDelivery, MemoryIntake, Message, QueueSettings
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "QueueSettings",
     "Stalled",
     "VirtualEventLoop",
+    "in_virtual_time",
     "run_virtual",
 ]

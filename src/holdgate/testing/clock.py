@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import selectors
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import wraps
 from itertools import cycle
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # The middle of [0, 1): jitter drawn with it is no jitter at all, so that expected times in a test are round numbers.
@@ -125,6 +127,19 @@ def run_virtual(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T
     """
     with asyncio.Runner(loop_factory=VirtualEventLoop, debug=debug) as runner:
         return runner.run(main)
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Decorate an async test, or any async function, to be a plain one that runs on virtual time.
+
+    Works under any test framework, and with pytest's fixtures and parameters; async fixtures live in another loop and do not mix.
+    """
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run_virtual(test(*args, **kwargs))
+
+    return run
 
 
 def _chances(draws: tuple[float, ...]) -> tuple[float, ...]:

@@ -26,10 +26,10 @@ class _Assignment:
 
     __slots__ = ("committed", "inflight", "is_ours")
 
-    def __init__(self, committed: int) -> None:
+    def __init__(self, start: int) -> None:
         self.is_ours = True
         self.inflight = InFlight()
-        self.committed = committed
+        self.committed = start  # where it began is no news to the group
 
 
 class PartitionSide:
@@ -98,11 +98,11 @@ class PartitionSide:
 
     def settle(self, delivery: MemoryDelivery, settlement: Settlement) -> None:
         """Finish it, or leave it unfinished so that it comes again to whoever has the partition next."""
-        if settlement is Settlement.REJECT:
-            raise IntakeError(f"{delivery.source}@{delivery.position}: a partition cannot reject; give the run dead_letters")
         assignment = delivery.assignment
         if settlement is Settlement.REQUEUE or not isinstance(assignment, _Assignment) or not assignment.is_ours:
             return
+        if settlement is Settlement.REJECT:
+            raise IntakeError(f"{delivery.source}@{delivery.position}: a partition cannot reject; give the run dead_letters")
         assignment.inflight.finished(delivery.position)
         if self._commit_timer is None:
             self._commit_timer = asyncio.get_running_loop().call_later(self._commit_every, self._commit)
@@ -145,10 +145,9 @@ class PartitionSide:
     def _take_over(self) -> None:
         partitions = self._group.assignment(self._member)
         self._generation = self._group.generation
-        # Without a commit: below every offset, so that the first watermark is news.
-        self._assigned = {partition: _Assignment(self._group.committed.get(partition, -1)) for partition in partitions}
-        # The assignment has forgotten every pause: the plan is applied in the same step, before anything can be read.
         self._consumer.assign(partitions)
+        self._assigned = {partition: _Assignment(self._consumer.position(partition)) for partition in partitions}
+        # The assignment has forgotten every pause: the plan is applied in the same step, before anything can be read.
         self.apply(self._listener.assigned(partitions))
 
     async def _give_back(self) -> None:

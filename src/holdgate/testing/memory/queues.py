@@ -105,11 +105,12 @@ class QueueSide:
     def drop(self) -> None:
         """Lose every channel; open new ones a turn of the loop later, as a robust connection does."""
         gone = tuple(self._lines)
+        if not gone:
+            return  # not back yet from the last time
         for line in self._lines.values():
             line.channel.close()
         self._lines.clear()
-        if gone:
-            self._listener.lost(gone)
+        self._listener.lost(gone)
         self._reconnect = asyncio.get_running_loop().call_soon(self._connect)
 
     async def stop(self) -> None:
