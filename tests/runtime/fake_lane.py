@@ -3,7 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from holdgate.core import Circuit, Outcome
+from holdgate.core import Circuit, Outcome, Permit, State
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.gate import Gate
 from holdgate.flow.sources import Queue
@@ -35,7 +35,8 @@ class FakeLane:
 
 
 def trip(circuit: Circuit, now: float = 0.0) -> None:
-    """Open the circuit by five failures in a row."""
-    for _ in range(5):
+    """Open the circuit by failures in a row."""
+    while circuit.state is State.CLOSED:
         permit = circuit.try_acquire(now)
-        circuit.record(permit, Outcome.FAILURE, now)  # type: ignore[arg-type]
+        assert isinstance(permit, Permit)
+        circuit.record(permit, Outcome.FAILURE, now)
