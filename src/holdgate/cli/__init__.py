@@ -19,10 +19,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     try:
         from holdgate.cli.app import app
+
+        app(args=argv, prog_name="holdgate")
     except ImportError as error:
-        if error.name not in {"click", "rich"}:
+        if (error.name or "").split(".")[0] not in {"click", "rich"}:
             raise
         missing = MissingExtra('The command line comes with: pip install "holdgate[demo]"')
         sys.stderr.write(f"{missing}\n")
         raise SystemExit(REFUSED) from None
-    app(args=argv, prog_name="holdgate")

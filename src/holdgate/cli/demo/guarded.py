@@ -15,6 +15,7 @@ from holdgate.cli.demo.timeline import Kind, Mark
 from holdgate.cli.demo.venue import Venue
 from holdgate.cli.demo.work import Work
 from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, Event, LimitChanged
+from holdgate.flow.events import FlowEvent
 from holdgate.flow.snapshot import Snapshot
 from holdgate.ports import Clock
 
@@ -108,7 +109,9 @@ class GuardedSide:
     def _count_rebalance(self) -> None:
         self.rebalances += 1
 
-    def _observe(self, event: Event) -> None:
+    def _observe(self, event: Event | FlowEvent) -> None:
+        if not isinstance(event, Event):
+            return
         now = self.work.clock.now()
         if isinstance(event, LimitChanged):
             self._mark(event, Mark(now, Kind.PARTLY, event.limit))
@@ -135,7 +138,8 @@ def _state_after(event: Event) -> State | None:
 
 def _text(event: Event, state: State) -> str:
     if isinstance(event, CircuitOpened):
-        return f"{event.name} OPEN: {event.reason}; its partitions are held"
+        reason = event.reason.replace("_", " ")
+        return f"{event.name} OPEN ({reason}): its partitions are held, next probe in {event.until - event.at:.1f} s"
     if state is State.HALF_OPEN:
         return f"{event.name} HALF_OPEN: one message probes"
     return f"{event.name} CLOSED: full rate"

@@ -36,10 +36,12 @@ class Reassigned(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._on_rebalance = on_rebalance
         self._assignments = 0
 
-    async def on_partitions_revoked(self, _revoked: object) -> None:
+    # aiokafka takes both colours; its annotations show the plain one alone.
+
+    async def on_partitions_revoked(self, revoked: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Nothing to do: assignments are counted."""
 
-    async def on_partitions_assigned(self, _assigned: object) -> None:
+    async def on_partitions_assigned(self, assigned: object) -> None:  # noqa: ARG002  # pyright: ignore[reportIncompatibleMethodOverride]
         """Count it."""
         self._assignments += 1
         if self._assignments > 1:

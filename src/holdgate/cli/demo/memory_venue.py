@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from holdgate.cli.demo.ledger import Place
@@ -37,8 +38,7 @@ class MemoryVenue:
     def feed(self) -> Feed:
         return MemoryFeed(self._broker)
 
-    def intake(self, _on_rebalance: Callable[[], None]) -> Intake[Any]:
-        # Nobody else is in the group, so nothing could call it.
+    def intake(self, on_rebalance: Callable[[], None]) -> Intake[Any]:  # noqa: ARG002 - nobody else is in the group: nothing to call it
         return MemoryIntake(self._broker, topics=KINDS, group=GUARDED)
 
     async def committed(self, group: str) -> Mapping[tuple[str, int], int]:
@@ -62,15 +62,14 @@ class MemoryFeed:
         self._consumer.assign(self._group.assignment(NAIVE))
 
     async def take(self, most: int) -> Sequence[Record]:
-        records: list[Record] = []
-        for partition, messages in self._consumer.poll(most):
-            room = most - len(records)
-            records += [_record(partition, message) for message in messages[:room]]
-            if len(messages) > room:
-                # A poll reads from every partition; what is too much for one batch is read again with the next.
-                self._consumer.seek(partition, messages[room].position)
-        await asyncio.sleep(0 if records else POLL_TIMEOUT)
-        return records
+        # One message of each partition in turn, as a fetch from several partitions brings them.
+        polled = [(turn, partition, message) for partition, messages in self._consumer.poll(most) for turn, message in enumerate(messages)]
+        polled.sort(key=itemgetter(0))
+        for _, partition, message in reversed(polled[most:]):
+            # A poll reads from every partition; what is too much for one batch is read again with the next.
+            self._consumer.seek(partition, message.position)
+        await asyncio.sleep(0 if polled else POLL_TIMEOUT)
+        return [_record(partition, message) for _, partition, message in polled[:most]]
 
     async def commit(self) -> None:
         offsets = {partition: self._consumer.position(partition) for partition in self._consumer.assigned}

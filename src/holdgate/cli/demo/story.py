@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine
 from functools import partial
-from typing import Any
 
 from holdgate.cli.demo.clock import StoryClock
 from holdgate.cli.demo.frame import Note, Output
@@ -16,6 +14,7 @@ from holdgate.cli.demo.naive import NaiveSide
 from holdgate.cli.demo.report import Report, side_report
 from holdgate.cli.demo.scenario import Scenario
 from holdgate.cli.demo.screen_parts import CELLS
+from holdgate.cli.demo.tasks import all_or_none, until_over
 from holdgate.cli.demo.timeline import Alphabet, timeline
 from holdgate.cli.demo.traffic import Traffic
 from holdgate.cli.demo.venue import GUARDED, NAIVE, Venue
@@ -87,12 +86,12 @@ class Story:
     async def _play(self, guarded: GuardedSide, naive: NaiveSide) -> None:
         try:
             async with asyncio.timeout(JOIN_TIMEOUT):
-                await _all_or_none(guarded.start(), naive.start())
+                await all_or_none(guarded.start(), naive.start())
         except TimeoutError as error:
             raise IntakeError(f"no partitions within {JOIN_TIMEOUT:g} s on {self._broker}: is its group coordinator up?") from error
         self._clock.start()
         traffic = Traffic(self._scenario, self._clock, self._production, self._venue)
-        await _until_over(self._watch(), guarded.wait(), naive.wait(), traffic.run())
+        await until_over(self._watch(), guarded.wait(), naive.wait(), traffic.run())
 
     async def _watch(self) -> None:
         while (now := self._clock.now()) < self._scenario.seconds:
@@ -131,32 +130,3 @@ class Story:
                 timeline=draw(frame.naive.marks),
             ),
         )
-
-
-async def _all_or_none(*steps: Coroutine[Any, Any, None]) -> None:
-    """Return when all are through; the first that fails ends the others, and is raised as it is."""
-    tasks = [asyncio.create_task(step) for step in steps]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        await _end(tasks)
-
-
-async def _until_over(watch: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
-    """Return when `watch` ends; raise what ends another before. A producer that is done is no reason to stop."""
-    watching = asyncio.create_task(watch)
-    tasks = [watching, *(asyncio.create_task(other) for other in others)]
-    running = set(tasks)
-    try:
-        while watching in running:
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-    finally:
-        await _end(tasks)
-
-
-async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
 
 from holdgate.cli.demo.clock import StoryClock
 from holdgate.cli.demo.ledger import Production
 from holdgate.cli.demo.scenario import ORDERS, RECEIPTS, Scenario
+from holdgate.cli.demo.tasks import all_or_none
 from holdgate.cli.demo.venue import Venue
 
 
@@ -25,13 +25,14 @@ class Traffic:
 
     async def run(self) -> None:
         """Produce both kinds; returns when the last message is stored."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._produce(ORDERS, self._scenario.orders_per_second, self._numbers))
-            group.create_task(self._produce(RECEIPTS, self._scenario.receipts_per_second, self._numbers))
+        await all_or_none(
+            self._produce(ORDERS, self._scenario.orders_per_second),
+            self._produce(RECEIPTS, self._scenario.receipts_per_second),
+        )
 
-    async def _produce(self, kind: str, rate: float, numbers: Iterator[int]) -> None:
+    async def _produce(self, kind: str, rate: float) -> None:
         for index in range(int(self._scenario.quiet_at * rate)):
             await asyncio.sleep(max(0.0, index / rate - self._clock.now()))
-            number = next(numbers)
+            number = next(self._numbers)
             self._production.send(number, self._clock.now())
             self._production.store(number, await self._venue.produce(kind, number))
