@@ -10,17 +10,16 @@ from holdgate.cli.demo.scenario import ORDERS, RECEIPTS, Phase, Scenario
 from holdgate.cli.demo.timeline import Kind, Mark
 from holdgate.cli.demo.work import Work
 
-CALM = Status("CALLING", "□", "good")
-
 
 class FakeSide:
     def __init__(self) -> None:
         self.production = Production()
         self.work = Work(Scenario(), StoryClock(lambda: 0.0), self.production)
+        self.mood = "good"
         self.own_marks: list[Mark] = []
 
     def status(self) -> Status:
-        return CALM
+        return Status("CALLING", "□", self.mood)
 
     def marks(self) -> list[Mark]:
         return self.own_marks
@@ -66,14 +65,13 @@ def test_a_backlog_that_is_worked_off_has_an_arrow_down(side: FakeSide) -> None:
     assert history.take(0.1).trend == -1
 
 
-def test_failing_calls_make_the_row_of_a_side_without_a_circuit(side: FakeSide) -> None:
-    """A cell is bad when calls failed since the last picture, and good again when they stop."""
+def test_its_mood_makes_the_row_of_a_side_without_a_circuit(side: FakeSide) -> None:
+    """A cell is bad while calls fail, and good again when they get through."""
     history = SideHistory(side)
-    history.take(0.0)
-    side.work.payments.wasted = 2
-    history.take(0.1)
-    kinds = [mark.kind for mark in history.take(0.2).marks]
-    assert kinds == [Kind.FINE, Kind.BAD, Kind.FINE]
+    for mood in ("good", "bad", "good"):
+        side.mood = mood
+        marks = history.take(0.1).marks
+    assert [mark.kind for mark in marks] == [Kind.FINE, Kind.BAD, Kind.FINE]
 
 
 def test_the_circuit_makes_the_row_of_a_side_that_has_one(side: FakeSide) -> None:

@@ -13,7 +13,6 @@ from holdgate.cli.demo.outputs import Silent
 from holdgate.cli.demo.report import Report
 from holdgate.cli.demo.scenario import CONCURRENCY, Scenario
 from holdgate.cli.demo.story import Story
-from holdgate.cli.demo.timeline import LETTERS
 from holdgate.cli.demo.venue import Record, Venue
 from holdgate.testing import LoopClock, run_virtual
 
@@ -40,7 +39,7 @@ class Watching(Silent):
 
 
 def story(venue: Venue | None = None, output: Watching | None = None) -> Story:
-    return Story(Scenario(), venue or MemoryVenue(), "memory", output or Watching(), LETTERS, clock=LoopClock())
+    return Story(Scenario(), venue or MemoryVenue(), "memory", output or Watching(), clock=LoopClock())
 
 
 @pytest.fixture(scope="module")

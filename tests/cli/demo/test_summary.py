@@ -6,7 +6,7 @@ from dataclasses import replace
 from rich.console import Console
 from tests.cli.demo.examples import REPORT
 
-from holdgate.cli.demo.summary import print_summary
+from holdgate.cli.demo.summary import print_rows, print_summary
 
 
 def printed(*, ascii_only: bool = True, interrupted: bool = False, ran: float = REPORT.ran) -> str:
@@ -47,7 +47,11 @@ def test_an_interrupted_run_says_so_and_how_far_it_came() -> None:
     assert "down for 2 s" in text
 
 
-def test_the_three_rows_of_cells_come_first() -> None:
-    """What the service did, and what either side made of it."""
-    lines = printed().splitlines()
+def test_the_three_rows_of_cells_stand_below_each_other() -> None:
+    """What the service did, and what either side made of it; aligned, in ASCII."""
+    written = io.StringIO()
+    print_rows(REPORT, Console(file=written, width=120, color_system=None))
+    lines = written.getvalue().splitlines()
     assert [line.split()[-1] for line in lines[:3]] == ["--####", "--##1#", "--####"]
+    assert len({line.index("--") for line in lines[:3]}) == 1
+    assert written.getvalue().isascii()

@@ -17,8 +17,7 @@ from holdgate.cli.demo.outputs import LiveScreen, PlainLines, Silent
 from holdgate.cli.demo.report import Report
 from holdgate.cli.demo.scenario import Scenario
 from holdgate.cli.demo.story import Story
-from holdgate.cli.demo.summary import print_summary
-from holdgate.cli.demo.timeline import BLOCKS, LETTERS
+from holdgate.cli.demo.summary import print_rows, print_summary
 from holdgate.cli.demo.venue import Venue
 from holdgate.errors import SettingsError
 
@@ -45,12 +44,14 @@ def run_demo(broker: str, seconds: float, *, as_json: bool) -> bool:
     output = Silent() if as_json else output_for(console, live=live)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    story = Story(scenario, venue, broker, output, BLOCKS if live and not as_json else LETTERS)
+    story = Story(scenario, venue, broker, output)
     report = asyncio.run(_until_terminated(story))
     if as_json:
         sys.stdout.write(json.dumps(report.document(), indent=2) + "\n")
-    else:
-        print_summary(report, console, ascii_only=not live)
+        return not report.interrupted
+    if not live:
+        print_rows(report, console)
+    print_summary(report, console, ascii_only=not live)
     return not report.interrupted
 
 

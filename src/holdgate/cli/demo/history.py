@@ -37,7 +37,7 @@ class Side(Protocol):
         ...
 
     def marks(self) -> list[Mark]:
-        """Its row of cells, where it keeps one itself; else empty, and failing calls make the row."""
+        """Its row of cells, where it keeps one itself; else empty, and what `status` says makes the row."""
         ...
 
 
@@ -48,7 +48,6 @@ class SideHistory:
         self.peak_waiting = 0
         self._side = side
         self._marks: list[Mark] = []
-        self._failed = 0
         self._backlogs: deque[int] = deque(maxlen=TREND_FRAMES)
 
     def take(self, now: float) -> SideFrame:
@@ -56,10 +55,11 @@ class SideHistory:
         work = self._side.work
         waiting = work.ledger.waiting()
         self.peak_waiting = max(self.peak_waiting, waiting)
-        self._mark(now, work)
+        status = self._side.status()
+        self._marks.append(Mark(now, Kind.BAD if status.mood == "bad" else Kind.FINE))
         self._backlogs.append(waiting)
         return SideFrame(
-            status=self._side.status(),
+            status=status,
             in_flight=work.payments.in_flight(),
             waiting=waiting,
             trend=self._trend(waiting),
@@ -75,11 +75,6 @@ class SideHistory:
         if waiting < TREND_FLOOR or abs(change) < TREND_FLOOR:
             return 0
         return 1 if change > 0 else -1
-
-    def _mark(self, now: float, work: Work) -> None:
-        failed = work.payments.wasted + work.payments.overrun
-        self._marks.append(Mark(now, Kind.BAD if failed > self._failed else Kind.FINE))
-        self._failed = failed
 
 
 class History:

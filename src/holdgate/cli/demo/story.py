@@ -15,7 +15,7 @@ from holdgate.cli.demo.report import Report, side_report
 from holdgate.cli.demo.scenario import Scenario
 from holdgate.cli.demo.screen_parts import CELLS
 from holdgate.cli.demo.tasks import all_or_none, until_over
-from holdgate.cli.demo.timeline import Alphabet, timeline
+from holdgate.cli.demo.timeline import LETTERS, timeline
 from holdgate.cli.demo.traffic import Traffic
 from holdgate.cli.demo.venue import GUARDED, NAIVE, Venue
 from holdgate.cli.demo.work import Work
@@ -31,18 +31,14 @@ AUDIT_TIMEOUT = 5.0
 class Story:
     """The run of `scenario` on `venue`, shown on `output`.
 
-    `broker` is the name under which the venue is spoken of; `alphabet` the characters of the rows in the report. `clock` is the guard's;
-    None: the system's.
+    `broker` is the name under which the venue is spoken of. `clock` is the guard's; None: the system's.
     """
 
-    def __init__(
-        self, scenario: Scenario, venue: Venue, broker: str, output: Output, alphabet: Alphabet, *, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, scenario: Scenario, venue: Venue, broker: str, output: Output, *, clock: Clock | None = None) -> None:
         self._scenario = scenario
         self._venue = venue
         self._broker = broker
         self._output = output
-        self._alphabet = alphabet
         self._guard_clock = clock
         self._clock = StoryClock()
         self._production = Production()
@@ -105,7 +101,7 @@ class Story:
         async with asyncio.timeout(AUDIT_TIMEOUT):
             committed = {group: await self._venue.committed(group) for group in (GUARDED, NAIVE)}
         frame = self._history.take(self._ran)
-        draw = partial(timeline, now=self._ran, cell_seconds=self._scenario.seconds / CELLS, alphabet=self._alphabet)
+        draw = partial(timeline, now=self._ran, cell_seconds=self._scenario.seconds / CELLS, alphabet=LETTERS)
         return Report(
             broker=self._broker,
             scenario=self._scenario,

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from holdgate.cli.demo.report import Report, SideReport
-from holdgate.cli.demo.screen_parts import ASCII_LEGEND, LEGEND
+from holdgate.cli.demo.screen_parts import ASCII_LEGEND, LABEL
 
 
 def _seconds(value: float | None) -> str:
@@ -54,14 +54,18 @@ def _down(report: Report) -> float:
     return max(0.0, min(report.ran, report.scenario.weak_at) - report.scenario.down_at)
 
 
-def print_summary(report: Report, console: Console, *, ascii_only: bool) -> None:
-    """Print the three rows of cells and the table. `ascii_only`: for pipes and logs, where nothing else is sure to be readable."""
+def print_rows(report: Report, console: Console) -> None:
+    """Print the three rows of cells with their legend, in ASCII: for outputs that have no last picture to show them."""
     for label, row in (
         ("payments", report.service_timeline),
         ("with holdgate", report.guarded.timeline),
         ("without", report.naive.timeline),
     ):
-        console.print(Text(f"{label:<14} {row}"), soft_wrap=True)
-    console.print(Text(ASCII_LEGEND if ascii_only else LEGEND), soft_wrap=True)
+        console.print(Text(f"{label:<{LABEL}} {row}"), soft_wrap=True)
+    console.print(Text(ASCII_LEGEND), soft_wrap=True)
+
+
+def print_summary(report: Report, console: Console, *, ascii_only: bool) -> None:
+    """Print the headline and the table. `ascii_only`: for pipes and logs, where nothing else is sure to be readable."""
     console.print(Text(headline(report)), soft_wrap=True)
     console.print(table(report, ascii_only=ascii_only))
