@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -8,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from rich.console import Console
+from tests.servers.kafka_address import KafkaAddress
 
 from holdgate.cli.demo.command import output_for, venue_for
 from holdgate.cli.demo.kafka_venue import KafkaVenue
@@ -93,6 +96,35 @@ def test_the_demo_as_it_comes_keeps_its_promises(tmp_path: Path) -> None:
     assert set(guarded["states"]) == {"OPEN", "HALF_OPEN", "CLOSED"}
     assert guarded["transitions"][-1]["state"] == "CLOSED"
     assert guarded["rebalances"] == 0
+
+
+def test_on_a_kafka_of_somebody_else_it_leaves_no_topic_behind(kafka: KafkaAddress, tmp_path: Path) -> None:
+    """The same facts on a real broker, in topics of the run's own that are gone afterwards."""
+    before = set(asyncio.run(_topics(kafka)))
+    ended = subprocess.run(
+        [*DEMO, "--broker", kafka.bootstrap, "--seconds", "6", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    document = json.loads(ended.stdout)
+    guarded, naive = document["guarded"], document["naive"]
+    assert (guarded["lost"], naive["lost"], guarded["dead_letters"]) == (0, 0, 0)
+    assert guarded["processed"] + guarded["waiting"] == document["produced"] > 0
+    assert guarded["wasted_calls"] < naive["wasted_calls"]
+    assert {topic for topic in asyncio.run(_topics(kafka)) if topic.startswith("holdgate-demo")} <= before
+
+
+async def _topics(kafka: KafkaAddress) -> list[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    try:
+        return await admin.list_topics()
+    finally:
+        await admin.close()
 
 
 def _plain_environment() -> dict[str, str]:

@@ -32,7 +32,7 @@ class KafkaVenue:
     """The demo's topics on one Kafka.
 
     `address` is `HOST:PORT`, several separated by commas; None starts the embedded broker. On a broker that is not ours the topics carry
-    a random part in their names and are deleted at the end.
+    a random part in their names and are deleted at the end; the two empty groups stay until the broker expires them.
     """
 
     def __init__(self, address: str | None = None) -> None:
