@@ -1,0 +1,164 @@
+"""How exceptions are read as outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+from typing import Any
+
+import pytest
+
+from holdgate.core import Classifier, Outcome
+from holdgate.errors import CallNotPermitted, HoldgateError, Reject, SettingsError
+
+
+class Declined(Exception):
+    """A business answer."""
+
+
+class Transient(ABC):
+    """An abstract class that is no exception."""
+
+    @abstractmethod
+    def retry(self) -> None:
+        """Nothing can be made of it."""
+
+
+class AbstractFailure(Exception, ABC):
+    """An abstract class that is one."""
+
+
+def test_every_exception_is_a_failure_by_default() -> None:
+    """`failures=Exception` takes all."""
+    assert Classifier().classify(ValueError()) is Outcome.FAILURE
+
+
+def test_another_type_is_ignored() -> None:
+    """What matches no failure is not the dependency's, and no success either."""
+    classifier = Classifier(ConnectionError)
+    assert classifier.classify(ConnectionResetError()) is Outcome.FAILURE
+    assert classifier.classify(ValueError()) is Outcome.IGNORED
+
+
+def test_types_may_be_a_tuple() -> None:
+    """Any of them matches."""
+    classifier = Classifier((TimeoutError, ValueError), (UnicodeError,))
+    assert classifier.classify(ValueError()) is Outcome.FAILURE
+    assert classifier.classify(KeyError()) is Outcome.IGNORED
+    assert classifier.classify(UnicodeDecodeError("utf-8", b"", 0, 1, "")) is Outcome.IGNORED
+
+
+def test_excluded_wins() -> None:
+    """An exception that both match is the message's own."""
+    assert Classifier(Exception, Declined).classify(Declined()) is Outcome.IGNORED
+    assert Classifier(Exception, lambda error: "no" in str(error)).classify(ValueError("no")) is Outcome.IGNORED
+
+
+def test_a_predicate_decides() -> None:
+    """Both take a plain function of the exception."""
+    classifier = Classifier(lambda error: error.args == (503,))
+    assert classifier.classify(Declined(503)) is Outcome.FAILURE
+    assert classifier.classify(Declined(404)) is Outcome.IGNORED
+
+
+def test_an_abstract_exception_is_a_type() -> None:
+    """An abstract class that is an exception matches its subclasses."""
+    error = type("Concrete", (AbstractFailure,), {})()
+    assert Classifier(AbstractFailure).classify(error) is Outcome.FAILURE
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CallNotPermitted("payments"), Reject("bad"), asyncio.CancelledError(), GeneratorExit(), KeyboardInterrupt(), SystemExit(), BaseException()],
+    ids=repr,
+)
+def test_some_are_never_outcomes(error: BaseException) -> None:
+    """Our own refusal, a rejected message and cancellation are None, whatever the settings say."""
+    assert Classifier(HoldgateError).classify(error) is None
+    assert Classifier(lambda _: True).classify(error) is None
+    assert Classifier(Exception, lambda _: True).classify(error) is None
+
+
+def test_a_cancelled_future_of_a_thread_is_an_ordinary_exception() -> None:
+    """concurrent.futures has a CancelledError of its own that is an Exception."""
+    assert Classifier().classify(concurrent.futures.CancelledError()) is Outcome.FAILURE
+
+
+@pytest.mark.parametrize("setting", ["failures", "excluded"])
+@pytest.mark.parametrize("abstract", [Transient, Hashable, int, object])
+def test_trap_16_a_class_that_is_no_exception_is_not_taken_for_a_predicate(setting: str, abstract: type) -> None:
+    """An abstract class would match nothing, or everything, for ever: refused, naming setting and class."""
+    with pytest.raises(SettingsError, match=setting) as caught:
+        Classifier(**{setting: abstract})
+    assert abstract.__name__ in str(caught.value)
+    with pytest.raises(SettingsError, match=setting):
+        Classifier(**{setting: (ValueError, abstract)})
+
+
+@pytest.mark.parametrize("never", [BaseException, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit])
+@pytest.mark.parametrize("setting", ["failures", "excluded"])
+def test_what_is_never_an_outcome_cannot_be_listed(setting: str, never: Any) -> None:
+    """BaseException and what is not an Exception would never match."""
+    with pytest.raises(SettingsError, match=setting):
+        Classifier(**{setting: never})
+
+
+@pytest.mark.parametrize("never", [CallNotPermitted, Reject])
+def test_our_own_exceptions_are_no_failures(never: type[Exception]) -> None:
+    """They are refused among failures; among excluded they change nothing."""
+    with pytest.raises(SettingsError, match=never.__name__):
+        Classifier((ValueError, never))
+    assert Classifier(Exception, never).classify(ValueError()) is Outcome.FAILURE
+
+
+@pytest.mark.parametrize(
+    ("failures", "excluded"),
+    [(ConnectionError, Exception), (Exception, Exception), ((TimeoutError, ConnectionError), (OSError,)), (KeyError, (LookupError, OSError))],
+)
+def test_excluded_must_leave_something(failures: Any, excluded: Any) -> None:
+    """When every failure is excluded the circuit could never open; the error names both."""
+    with pytest.raises(SettingsError) as caught:
+        Classifier(failures, excluded)
+    assert repr(failures) in str(caught.value)
+    assert repr(excluded) in str(caught.value)
+
+
+def test_excluded_may_cover_some() -> None:
+    """One failure that is left is enough, and predicates are not compared."""
+    assert Classifier((TimeoutError, ValueError), OSError).classify(ValueError()) is Outcome.FAILURE
+    assert Classifier(lambda _: True, Exception).classify(ValueError()) is Outcome.IGNORED
+
+
+def test_no_failures_are_refused() -> None:
+    """An empty tuple would never open."""
+    with pytest.raises(SettingsError, match=r"failures=\(\)"):
+        Classifier(())
+
+
+@pytest.mark.parametrize("matcher", ["ValueError", 5, None, [ValueError], ValueError("an instance")], ids=repr)
+def test_other_values_are_refused(matcher: Any) -> None:
+    """Neither type, tuple nor function: the error shows the value."""
+    with pytest.raises(SettingsError, match="neither an exception type"):
+        Classifier(matcher)
+
+
+def test_a_coroutine_function_is_no_predicate() -> None:
+    """Its answer, a coroutine, would always be true."""
+
+    async def predicate(error: Exception) -> bool:
+        return False
+
+    with pytest.raises(SettingsError, match="coroutine function"):
+        Classifier(predicate)
+
+
+def test_what_a_predicate_raises_goes_to_the_caller() -> None:
+    """A broken predicate is heard of."""
+
+    def broken(error: Exception) -> bool:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Classifier(broken).classify(ValueError())

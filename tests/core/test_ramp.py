@@ -1,0 +1,284 @@
+"""The ramp's settings and verdicts, stage by stage."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from holdgate.core import RampSettings, Reason
+from holdgate.core.ramp import Mark, Ramp
+from holdgate.core.thresholds import Breach
+from holdgate.errors import SettingsError
+
+MARKS = {"g": Mark.GOOD, "s": Mark.SLOW, "f": Mark.FAILED, "x": Mark.EXPIRED}
+
+
+def ramp_at(limit: int, full: int = 16, **settings: float) -> Ramp:
+    """A ramp whose probe was good, at the beginning of a stage with `limit`, at 0 seconds."""
+    ramp = Ramp(RampSettings(initial=limit, **settings), full)  # type: ignore[arg-type]
+    assert ramp.count(ramp.stage, Mark.GOOD, 0.0) is None
+    assert ramp.limit == limit
+    return ramp
+
+
+def play(ramp: Ramp, marks: str, now: float = 0.0, overdue: int = 0) -> str:
+    """Results of permits of the running stage, one by one; what came of them in the end."""
+    for letter in marks:
+        breach = ramp.count(ramp.stage, MARKS[letter], now)
+        if breach is not None:
+            return f"open: {breach.reason}"
+        if ramp.is_due(now) and ramp.conclude(now, overdue):
+            return "closed"
+    return f"limit {ramp.limit}"
+
+
+@pytest.mark.parametrize(
+    ("mark", "reason"), [(Mark.FAILED, Reason.PROBE), (Mark.SLOW, Reason.SLOW_PROBE), (Mark.EXPIRED, Reason.PERMIT_LEASE)]
+)
+def test_a_bad_probe_opens(mark: Mark, reason: Reason) -> None:
+    """The first failure, slow call or ended lease of the probe opens."""
+    assert Ramp(RampSettings(), 16).count(1, mark, 0.0) == Breach(reason, 1, 1)
+
+
+def test_a_probe_goes_alone() -> None:
+    """The limit is 1 until it is back, whatever `initial` is."""
+    ramp = Ramp(RampSettings(initial=4), 16)
+    assert ramp.limit == 1
+    assert ramp.has_room(1)
+    assert not ramp.has_room(2)
+    assert not ramp.is_due(1000.0)
+    assert ramp.stage_ends is None
+
+
+def test_initial_never_passes_full() -> None:
+    """A full rate below `initial` bounds the first stage."""
+    ramp = Ramp(RampSettings(initial=4), 2)
+    ramp.count(1, Mark.GOOD, 0.0)
+    assert ramp.limit == 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "marks", "verdict"),
+    [
+        # one good result is luck: three make the first stages
+        (1, "gg", "limit 1"),
+        (1, "ggg", "limit 2"),
+        (2, "ggg", "limit 4"),
+        (4, "ggg", "limit 4"),
+        (4, "gggg", "limit 8"),
+        (8, "g" * 8, "limit 16"),
+        (16, "g" * 15, "limit 16"),
+        (16, "g" * 16, "closed"),
+        (12, "g" * 12, "limit 16"),
+        # one bad of ten or more is tolerated, one of eight is not
+        (10, "gggggggggs", "limit 16"),
+        (16, "gggggggggggggggf", "closed"),
+        (8, "gggggggf", "limit 4"),
+        (8, "gggggggs", "limit 4"),
+        (8, "sgggssgg", "limit 4"),
+        (3, "gsg", "limit 1"),
+        (1, "gsg", "limit 1"),
+        # slow results cut and never open by themselves
+        (2, "sss", "limit 1"),
+        (1, "ssssss", "limit 1"),
+        # at the smallest limits half of what is needed opens, as soon as it is in
+        (2, "ff", "open: failure_rate"),
+        (2, "gff", "open: failure_rate"),
+        (2, "fg", "limit 2"),
+        (2, "fgg", "limit 1"),
+        (1, "fgf", "open: failure_rate"),
+        (2, "x", "open: permit_lease"),
+        (2, "gx", "open: permit_lease"),
+        # above them only three in a row do, across stages
+        (4, "xggg", "limit 2"),
+        (4, "ffgf", "limit 2"),
+        (4, "fff", "open: consecutive_failures"),
+        (16, "fff", "open: consecutive_failures"),
+        (16, "ffsff", "limit 16"),
+        (16, "fxf", "open: consecutive_failures"),
+        (16, "ggffgff" + "g" * 9 + "g", "limit 8"),
+        (4, "ggffggf", "limit 1"),
+        (4, "ggfff", "open: consecutive_failures"),
+        (16, "g" * 13 + "gff" + "f", "open: consecutive_failures"),
+    ],
+)
+def test_the_verdict_of_a_stage(limit: int, marks: str, verdict: str) -> None:
+    """What a stage with this limit comes to after these results (g good, s slow, f failed, x lease expired)."""
+    assert play(ramp_at(limit), marks) == verdict
+
+
+def test_all_good_takes_thirty_five_calls_to_sixteen() -> None:
+    """One probe, then 3 + 3 + 4 + 8 + 16."""
+    ramp = Ramp(RampSettings(), 16)
+    ramp.count(1, Mark.GOOD, 0.0)
+    assert play(ramp, "g" * 33) == "limit 16"
+    assert play(ramp, "g") == "closed"
+
+
+def test_a_cut_is_remembered_and_growth_goes_gently_from_there() -> None:
+    """After 8 was too much the limit is 4, and grows by one sixteenth of full."""
+    ramp = ramp_at(8)
+    assert play(ramp, "ggffgggg") == "limit 4"
+    assert play(ramp, "gggg") == "limit 5"
+    assert play(ramp, "ggggg") == "limit 6"
+
+
+def test_gentle_growth_is_a_sixteenth_of_a_large_full_rate() -> None:
+    """With full = 64 a step is 4, and it stops at full."""
+    ramp = ramp_at(64, full=64)
+    assert play(ramp, "gs" * 32) == "limit 32"
+    assert play(ramp, "g" * 32) == "limit 36"
+    for limit in range(40, 65, 4):
+        assert play(ramp, "g" * ramp.limit) == f"limit {limit}"
+    assert play(ramp, "g" * 64) == "closed"
+
+
+def test_below_a_cut_growth_is_fast_again() -> None:
+    """A limit that came down below the cut for another reason doubles up to it."""
+    ramp = ramp_at(16)
+    assert play(ramp, "ggggggggffggffgg") == "limit 8"
+    ramp.set_full(3)
+    ramp.set_full(16)
+    assert ramp.limit == 3
+    assert play(ramp, "ggg") == "limit 6"
+
+
+def test_one_cut_per_stage() -> None:
+    """Results of permits from before the cut count for nothing in the stage after it."""
+    ramp = ramp_at(8)
+    before = ramp.stage
+    assert play(ramp, "ggffgggg") == "limit 4"
+    for mark in (Mark.FAILED, Mark.SLOW, Mark.GOOD, Mark.FAILED, Mark.SLOW):
+        assert ramp.count(before, mark, 0.0) is None
+    assert ramp.results == 0
+    assert not ramp.is_due(1000.0)
+    assert ramp.limit == 4
+
+
+def test_failures_of_an_earlier_stage_count_in_a_row() -> None:
+    """Three failures in a row open, whatever stage their permits are of."""
+    ramp = ramp_at(4)
+    before = ramp.stage
+    assert play(ramp, "gggg") == "limit 8"
+    assert ramp.count(before, Mark.FAILED, 0.0) is None
+    assert ramp.count(ramp.stage, Mark.FAILED, 0.0) is None
+    assert ramp.count(before, Mark.FAILED, 0.0) == Breach(Reason.CONSECUTIVE_FAILURES, 3, 3)
+
+
+@pytest.mark.parametrize(("growth", "limits"), [(1.2, [2, 3, 4, 5, 6, 7, 8, 9, 10, 12]), (1.5, [2, 3, 4, 6, 9, 13]), (4.0, [4, 16])])
+def test_a_stage_grows_by_one_at_least(growth: float, limits: list[int]) -> None:
+    """A small growth of a small limit still goes on."""
+    ramp = ramp_at(1, growth=growth)
+    for limit in limits:
+        assert play(ramp, "g" * ramp.need) == f"limit {limit}"
+
+
+def test_low_traffic_is_judged_by_what_it_has() -> None:
+    """After stage_timeout one good result is enough, if nobody was refused."""
+    ramp = ramp_at(1)
+    assert play(ramp, "g", 1.0) == "limit 1"
+    assert ramp.stage_ends == 10.0
+    assert not ramp.is_due(9.99)
+    assert ramp.is_due(10.0)
+    assert not ramp.conclude(10.0, 0)
+    assert ramp.limit == 2
+    assert ramp.stage_ends is None
+    assert not ramp.is_due(1000.0)
+
+
+def test_no_result_is_no_verdict() -> None:
+    """An old stage without a result waits for one, which is then enough."""
+    ramp = ramp_at(4)
+    assert not ramp.is_due(100.0)
+    assert play(ramp, "g", 100.0) == "limit 8"
+
+
+def test_somebody_refused_is_no_low_traffic() -> None:
+    """Where calls wait for the limit, the stage waits for its results; the next stage begins anew."""
+    ramp = ramp_at(1)
+    ramp.refused = True
+    assert play(ramp, "gg", 100.0) == "limit 1"
+    assert ramp.stage_ends is None
+    assert play(ramp, "g", 100.0) == "limit 2"
+    assert play(ramp, "g", 100.0) == "limit 2"
+    assert ramp.stage_ends == 110.0
+
+
+def test_a_bad_result_of_low_traffic_cuts() -> None:
+    """One failure of one result is a bad stage, and no half of what is needed."""
+    ramp = ramp_at(2)
+    assert play(ramp, "f", 50.0) == "limit 1"
+
+
+@pytest.mark.parametrize(("overdue", "limit"), [(0, 8), (1, 2)])
+def test_a_call_in_flight_for_too_long_is_bad(overdue: int, limit: int) -> None:
+    """One overdue call beside four good results is a fifth, more than bad_rate."""
+    assert play(ramp_at(4), "gggg", overdue=overdue) == f"limit {limit}"
+
+
+@pytest.mark.parametrize(("bad_rate", "verdict"), [(0, "limit 4"), (0.1, "limit 16"), (0.099, "limit 5")])
+def test_bad_rate_is_tolerated_up_to_it(bad_rate: float, verdict: str) -> None:
+    """A share equal to bad_rate is good."""
+    marks = "g" * 8 + "s" if bad_rate == 0 else "g" * 9 + "s"
+    limit = 9 if bad_rate == 0 else 10
+    assert play(ramp_at(limit, bad_rate=bad_rate), marks) == verdict
+
+
+def test_weight_counts_against_the_limit() -> None:
+    """A batch needs room for all of it."""
+    ramp = ramp_at(4)
+    ramp.in_flight = 2
+    assert ramp.has_room(2)
+    assert not ramp.has_room(3)
+
+
+def test_a_lower_full_rate_brings_the_limit_down() -> None:
+    """The limit is clamped, and the stage needs less; a higher one changes no limit."""
+    ramp = ramp_at(8)
+    ramp.set_full(4)
+    assert (ramp.limit, ramp.need) == (4, 4)
+    ramp.set_full(32)
+    assert ramp.limit == 4
+
+
+def test_a_cut_never_reaches_zero() -> None:
+    """The least limit is 1."""
+    assert play(ramp_at(1), "sss") == "limit 1"
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"initial": 0}, "ramp.initial=0"),
+        ({"initial": True}, "ramp.initial=True"),
+        ({"growth": 1.0}, "ramp.growth=1"),
+        ({"growth": 0.5}, "ramp.growth=0.5"),
+        ({"growth": float("nan")}, "ramp.growth=nan"),
+        ({"full": 0}, "ramp.full=0"),
+        ({"full": 4, "initial": 8}, "ramp.initial=8 is above ramp.full=4"),
+        ({"bad_rate": 10}, "ramp.bad_rate=10 is not a ratio in"),
+        ({"bad_rate": -0.1}, "ramp.bad_rate=-0.1"),
+        ({"bad_rate": False}, "ramp.bad_rate=False"),
+        ({"minimum_verdicts": 0}, "ramp.minimum_verdicts=0"),
+        ({"stage_timeout": 0}, "ramp.stage_timeout=0"),
+    ],
+)
+def test_senseless_settings_are_refused(settings: dict[str, float], named: str) -> None:
+    """Each error names the setting and its value, and both where two clash."""
+    with pytest.raises(SettingsError) as caught:
+        RampSettings(**settings)  # type: ignore[arg-type]
+    assert named in str(caught.value)
+
+
+def test_sensible_settings_are_taken() -> None:
+    """The edges of each range, and a timedelta."""
+    settings = RampSettings(initial=4, full=4, bad_rate=0, growth=3, stage_timeout=timedelta(seconds=2))
+    assert (settings.stage_timeout, settings.growth, settings.bad_rate) == (2.0, 3.0, 0)
+
+
+def test_the_defaults() -> None:
+    """The numbers that the docs name."""
+    settings = RampSettings()
+    assert (settings.initial, settings.growth, settings.full, settings.bad_rate) == (1, 2.0, None, 0.1)
+    assert (settings.minimum_verdicts, settings.stage_timeout) == (3, 10.0)

@@ -1,0 +1,118 @@
+"""The settings of a circuit: defaults, what is refused, what the error says."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from holdgate.core import CircuitSettings, CountWindow, RampSettings, TimeWindow
+from holdgate.errors import HoldgateError, SettingsError
+
+
+def test_the_defaults() -> None:
+    """The numbers that the docs name."""
+    assert CircuitSettings() == CircuitSettings(
+        window=CountWindow(20),
+        minimum_calls=10,
+        failure_rate_threshold=0.5,
+        slow_call_duration=None,
+        slow_call_rate_threshold=0.5,
+        consecutive_failures=5,
+        open_duration=5.0,
+        open_multiplier=2.0,
+        open_duration_max=300.0,
+        open_jitter=0.2,
+        healthy_interval=60.0,
+        retry_after_max=3600.0,
+        permit_lease=300.0,
+        ramp=RampSettings(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"window": 20}, "window=20"),
+        ({"window": None}, "window=None"),
+        ({"ramp": 1.0}, "ramp=1.0"),
+        ({"minimum_calls": 0}, "minimum_calls=0"),
+        ({"minimum_calls": 2.5}, "minimum_calls=2.5"),
+        ({"failure_rate_threshold": 50}, "failure_rate_threshold=50 is not a ratio in (0, 1]; write 0.5 for 50 %"),
+        ({"failure_rate_threshold": 0}, "failure_rate_threshold=0"),
+        ({"failure_rate_threshold": float("nan")}, "failure_rate_threshold=nan"),
+        ({"failure_rate_threshold": True}, "failure_rate_threshold=True"),
+        ({"slow_call_rate_threshold": 80}, "slow_call_rate_threshold=80"),
+        ({"slow_call_duration": 0}, "slow_call_duration=0"),
+        ({"slow_call_duration": -1.0}, "slow_call_duration=-1.0"),
+        ({"consecutive_failures": 0}, "consecutive_failures=0"),
+        ({"consecutive_failures": True}, "consecutive_failures=True"),
+        ({"open_duration": 0}, "open_duration=0"),
+        ({"open_duration": "5"}, "open_duration='5'"),
+        ({"open_duration_max": float("inf")}, "open_duration_max=inf"),
+        ({"open_duration": 10.0, "open_duration_max": 5.0}, "open_duration=10 is above open_duration_max=5"),
+        ({"open_multiplier": 0.9}, "open_multiplier=0.9"),
+        ({"open_jitter": 1.0}, "open_jitter=1"),
+        ({"open_jitter": -0.1}, "open_jitter=-0.1"),
+        ({"healthy_interval": 0}, "healthy_interval=0"),
+        ({"retry_after_max": 0}, "retry_after_max=0"),
+        ({"permit_lease": -5}, "permit_lease=-5"),
+        ({"failure_rate_threshold": 0.1}, "ramp.bad_rate=0.1 is not below failure_rate_threshold=0.1"),
+        (
+            {"ramp": RampSettings(bad_rate=0.6)},
+            "ramp.bad_rate=0.6 is not below failure_rate_threshold=0.5",
+        ),
+        ({"permit_lease": 5.0, "slow_call_duration": 10.0}, "permit_lease=5 is below slow_call_duration=10"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_senseless_settings_are_refused(settings: dict[str, Any], named: str) -> None:
+    """Each error names the setting and its value, and both where two clash."""
+    with pytest.raises(SettingsError) as caught:
+        CircuitSettings(**settings)
+    assert named in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, HoldgateError)
+
+
+def test_the_edges_are_taken() -> None:
+    """What is just in range, and None where a rule can be off."""
+    settings = CircuitSettings(
+        window=TimeWindow(30.0),
+        failure_rate_threshold=1,
+        slow_call_rate_threshold=1.0,
+        consecutive_failures=None,
+        open_duration=300.0,
+        open_multiplier=1,
+        open_jitter=0,
+        slow_call_duration=300,
+        minimum_calls=1,
+    )
+    assert (settings.open_multiplier, settings.open_jitter, settings.slow_call_duration) == (1.0, 0.0, 300.0)
+
+
+def test_durations_take_a_timedelta_and_keep_seconds() -> None:
+    """Every duration may be a timedelta; the settings hold floats."""
+    minute = timedelta(minutes=1)
+    settings = CircuitSettings(
+        slow_call_duration=timedelta(milliseconds=1500),
+        open_duration=timedelta(seconds=1),
+        open_duration_max=minute,
+        healthy_interval=minute,
+        retry_after_max=minute,
+        permit_lease=minute,
+    )
+    assert (settings.slow_call_duration, settings.open_duration, settings.open_duration_max) == (1.5, 1.0, 60.0)
+    assert (settings.healthy_interval, settings.retry_after_max, settings.permit_lease) == (60.0, 60.0, 60.0)
+
+
+def test_settings_are_frozen_values() -> None:
+    """They cannot be changed, compare by value, and `replace` checks again."""
+    settings = CircuitSettings()
+    with pytest.raises(FrozenInstanceError):
+        settings.open_duration = 1.0  # type: ignore[misc]
+    assert hash(settings) == hash(CircuitSettings())
+    with pytest.raises(SettingsError):
+        replace(settings, open_duration=1000.0)

@@ -1,0 +1,191 @@
+"""The windows against plain lists, and their edges."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from math import floor, inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdgate.core import CountWindow, TimeWindow
+from holdgate.core.windows import FAILED, GOOD, SLOW, WindowCounter
+from holdgate.errors import SettingsError
+
+CODES = st.sampled_from([GOOD, GOOD, GOOD, FAILED, SLOW, FAILED | SLOW])
+
+
+def add(counter: WindowCounter, code: int, now: float) -> None:
+    """Count as a circuit does: a good result in a clean window by one addition."""
+    if code == GOOD and now < counter.clean_until:
+        counter.goods += 1
+    else:
+        assert counter.add(code, now) == counter.failures + counter.slow
+
+
+def totals(counter: WindowCounter) -> tuple[int, int, int]:
+    """Calls, failures, slow calls."""
+    return counter.calls, counter.failures, counter.slow
+
+
+def plain_totals(codes: list[int]) -> tuple[int, int, int]:
+    """The same from a list."""
+    return len(codes), sum(code & FAILED != 0 for code in codes), sum(code & SLOW != 0 for code in codes)
+
+
+@given(st.integers(1, 12), st.lists(CODES, max_size=60), st.booleans())
+def test_a_count_window_is_the_end_of_a_list(size: int, codes: list[int], read_each_time: bool) -> None:  # noqa: FBT001
+    """At any moment the totals are those of the last `size` results, read often or once."""
+    counter = CountWindow(size).counter(0.0)
+    for at, code in enumerate(codes):
+        add(counter, code, 0.0)
+        if read_each_time:
+            assert totals(counter) == plain_totals(codes[: at + 1][-size:])
+    assert totals(counter) == plain_totals(codes[-size:])
+
+
+@given(
+    st.integers(1, 5),
+    st.sampled_from([1.0, 0.7, 10.0]),
+    st.lists(st.tuples(CODES, st.sampled_from([0.0, 0.01, 0.3, 1.0, 2.5, 40.0])), max_size=50),
+    st.booleans(),
+)
+def test_a_time_window_is_a_list_without_its_old_buckets(
+    buckets: int, seconds: float, steps: list[tuple[int, float]], read_each_time: bool  # noqa: FBT001
+) -> None:
+    """The totals are those of the results whose bucket is among the last ones."""
+    width = seconds / buckets
+    counter = TimeWindow(seconds, buckets).counter(0.0)
+    seen: list[tuple[int, int]] = []
+    now = 0.0
+    for code, pause in steps:
+        now += pause
+        add(counter, code, now)
+        seen.append((floor(now / width), code))
+        if read_each_time:
+            assert totals(counter) == plain_totals([code for number, code in seen if number > floor(now / width) - buckets])
+    counter.expire(now)
+    assert totals(counter) == plain_totals([code for number, code in seen if number > floor(now / width) - buckets])
+
+
+def test_a_time_window_forgets_after_its_seconds() -> None:
+    """A result is in the window just before its seconds are over, and gone after them."""
+    counter = TimeWindow(10.0).counter(0.0)
+    counter.add(FAILED, 0.5)
+    counter.expire(9.99)
+    assert totals(counter) == (1, 1, 0)
+    counter.expire(10.0)
+    assert totals(counter) == (0, 0, 0)
+
+
+def test_a_long_pause_empties_a_time_window() -> None:
+    """Nothing of before is left after a pause of many windows."""
+    counter = TimeWindow(1.0).counter(0.0)
+    add(counter, GOOD, 0.0)
+    add(counter, FAILED, 0.1)
+    add(counter, SLOW, 1000.0)
+    assert totals(counter) == (1, 0, 1)
+
+
+def test_time_that_goes_back_stays_in_its_bucket() -> None:
+    """A step back of the clock neither erases the window nor loses the result."""
+    counter = TimeWindow(10.0).counter(100.0)
+    counter.add(FAILED, 105.0)
+    counter.add(FAILED, 3.0)
+    counter.expire(0.0)
+    assert totals(counter) == (2, 2, 0)
+
+
+def test_a_clear_window_is_clean() -> None:
+    """After clear nothing is left, and good results may be counted by addition again."""
+    for counter in (CountWindow(5).counter(0.0), TimeWindow(5.0).counter(0.0)):
+        add(counter, GOOD, 0.0)
+        add(counter, FAILED, 0.0)
+        assert counter.clean_until == -inf
+        counter.clear(0.0)
+        assert totals(counter) == (0, 0, 0)
+        assert counter.goods == 0
+        assert counter.clean_until > 0.0
+
+
+def test_a_count_window_is_clean_again_when_its_last_bad_result_leaves() -> None:
+    """The addition alone is right again as soon as nothing bad is left."""
+    counter = CountWindow(2).counter(0.0)
+    for code in (FAILED | SLOW, GOOD):
+        counter.add(code, 0.0)
+        assert counter.clean_until == -inf
+    counter.add(GOOD, 0.0)
+    assert counter.clean_until == inf
+
+
+def test_a_time_window_is_clean_again_when_its_last_bad_bucket_leaves() -> None:
+    """Then until the end of the bucket that is filled now."""
+    counter = TimeWindow(10.0).counter(0.0)
+    counter.add(FAILED, 0.0)
+    counter.expire(9.5)
+    assert counter.clean_until == -inf
+    counter.expire(10.5)
+    assert counter.clean_until == 11.0
+
+
+def test_only_a_time_window_with_results_expires() -> None:
+    """The next expiry is the end of the bucket, None while there is nothing to forget, and never for a count window."""
+    counted = CountWindow(5).counter(0.0)
+    timed = TimeWindow(10.0).counter(0.0)
+    assert timed.next_expiry() is None
+    for counter in (counted, timed):
+        add(counter, GOOD, 0.5)
+        counter.expire(0.9)
+    assert timed.next_expiry() == 1.0
+    assert counted.next_expiry() is None
+    assert counted.calls == 1
+
+
+@given(st.floats(0.001, 1000.0), st.integers(1, 20), st.floats(0.0, 1e7))
+def test_an_expiry_finds_something(seconds: float, buckets: int, now: float) -> None:
+    """At the time that `next_expiry` gives the bucket has really ended, whatever the rounding: a timer set for it fires once."""
+    counter = TimeWindow(seconds, buckets).counter(now)
+    counter.add(GOOD, now)
+    expiry = counter.next_expiry()
+    assert expiry is not None
+    assert expiry > now
+    counter.expire(expiry)
+    assert counter.next_expiry() is None or counter.next_expiry() > expiry  # type: ignore[operator]
+
+
+def test_the_cost_of_a_window_does_not_grow_with_it() -> None:
+    """Trap 14: memory is what construction took, and an add allocates nothing however long the window is."""
+    counter = CountWindow(10_000).counter(0.0)
+    size = sys.getsizeof(counter._ring)  # type: ignore[attr-defined]
+    for at in range(25_000):
+        counter.add(FAILED if at % 3 else GOOD, 0.0)
+    assert sys.getsizeof(counter._ring) == size  # type: ignore[attr-defined]
+    assert size < 11_000
+
+
+def test_a_count_window_never_asks_for_more_calls_than_it_holds() -> None:
+    """The minimum of a small count window is its size; a time window keeps the setting."""
+    assert CountWindow(5).least(10) == 5
+    assert CountWindow(50).least(10) == 10
+    assert TimeWindow(5.0).least(10) == 10
+
+
+@pytest.mark.parametrize("calls", [0, -1, 1.5, True])
+def test_a_count_window_holds_calls(calls: int) -> None:
+    """Its size is a whole number from 1."""
+    with pytest.raises(SettingsError, match=r"CountWindow\.calls"):
+        CountWindow(calls)
+
+
+def test_a_time_window_takes_a_timedelta() -> None:
+    """Its seconds may be a timedelta."""
+    assert TimeWindow(timedelta(minutes=1)).seconds == 60.0
+
+
+@pytest.mark.parametrize(("seconds", "buckets", "named"), [(0, 10, "seconds"), (-1, 10, "seconds"), (1, 0, "buckets"), (1, 1.5, "buckets")])
+def test_a_time_window_has_seconds_and_buckets(seconds: float, buckets: int, named: str) -> None:
+    """Both are above 0, and buckets are whole."""
+    with pytest.raises(SettingsError, match=rf"TimeWindow\.{named}"):
+        TimeWindow(seconds, buckets)
