@@ -34,6 +34,13 @@ def test_the_moment_before_an_observer_writes_is_left_out() -> None:
     assert "called while held" in told(story, grace=0.5)
 
 
+def test_the_moment_before_the_end_of_a_hold_is_left_out() -> None:
+    """So may one within the grace of its end have started after it."""
+    story = Story().source("w1", "held").tell("w1", "note").tell("w1", "note").at("w1", "called", 0).source("w1", "unheld")
+    assert told(story, grace=1.5) == ""
+    assert "called while held" in told(story, grace=0.5)
+
+
 def test_a_call_while_open_is_found() -> None:
     """An open circuit lets no call through in its worker."""
     story = Story().circuit("w1", "opened").circuit("w1", "call_started", call=1)
@@ -73,6 +80,22 @@ def test_the_newest_limit_counts() -> None:
     assert told(story) == ""
     story.circuit("w1", "limit", limit=1).circuit("w1", "call_started", call=3)
     assert "had 3 calls of payments in flight, limit 1" in told(story)
+
+
+def test_a_limit_that_is_written_a_moment_later_counts_already() -> None:
+    """The observer of a step up writes after the calls that it let through; one beyond the grace does not excuse them."""
+    story = Story().circuit("w1", "half_opened").circuit("w1", "limit", limit=1).tell("w1", "note").circuit("w1", "call_started", call=1)
+    story.circuit("w1", "call_started", call=2).circuit("w1", "limit", limit=2)
+    assert told(story, grace=1.5) == ""
+    assert "limit 1" in told(story, grace=0.5)
+
+
+def test_a_limit_that_was_lowered_a_moment_ago_counts_still() -> None:
+    """The observer of a step down may write before the line of a call that started under the higher limit."""
+    story = Story().circuit("w1", "half_opened").circuit("w1", "limit", limit=2).tell("w1", "note").circuit("w1", "call_started", call=1)
+    story.circuit("w1", "limit", limit=1).circuit("w1", "call_started", call=2)
+    assert told(story, grace=1.5) == ""
+    assert "limit 1" in told(story, grace=0.5)
 
 
 def test_a_closed_circuit_has_no_limit() -> None:

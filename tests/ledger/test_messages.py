@@ -72,6 +72,11 @@ def test_a_commit_that_goes_back_is_found() -> None:
     assert "commit rewound: w1 committed ('orders', 0) at 3 and then at 2" in told(_before_revoked(2))
 
 
+def test_the_same_commit_again_is_right() -> None:
+    """A worker may repeat itself, and the test may look twice."""
+    assert told(_before_revoked(3).at("test", "observed", 3).at("test", "observed", 3)) == ""
+
+
 def _before_revoked(offset: int) -> Story:
     return Story().produced(0, 1, 2).source("w1", "assigned").done(0, 1, 2).at("w1", "committed", 3).at("w1", "committed", offset)
 
@@ -83,7 +88,7 @@ def test_a_commit_after_the_revocation_is_found() -> None:
 
 def test_a_new_assignment_may_commit_from_lower_on() -> None:
     """After a revocation and an assignment a worker begins anew, at what the broker has."""
-    story = good_run().source("w1", "assigned").at("w1", "committed", 3)
+    story = good_run().source("w1", "assigned").at("w1", "committed", 2)
     assert told(story) == ""
 
 
