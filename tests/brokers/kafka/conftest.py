@@ -6,9 +6,8 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
-from tests.brokers.kafka.drive import Drive, drive
+from aiokafka import AIOKafkaConsumer
+from tests.brokers.kafka.drive import drive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -47,8 +46,5 @@ async def consumer(kafka: KafkaAddress, group: str) -> AsyncIterator[Callable[..
 
 @pytest.fixture
 def driven() -> Callable[..., Any]:
-    """`async with driven(intake) as at`: the intake opened, polled by `at`, and closed."""
+    """What opens an intake, drives it and closes it, as a context."""
     return drive
-
-
-__all__ = ["Drive", "TopicPartition"]

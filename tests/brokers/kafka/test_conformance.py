@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.protocol.group import LeaveGroupRequest
+from tests.brokers.kafka.conftest import QUICK
 
 from holdgate.brokers.kafka import KafkaIntake
 from holdgate.flow.sources import Partition
 from holdgate.testing.conformance import Capability, IntakeCase, cases_for
-from tests.brokers.kafka.conftest import QUICK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from holdgate.flow.sources import Source
     from tests.servers.kafka_address import KafkaAddress
+
+    from holdgate.flow.sources import Source
 
 CAPABILITIES: frozenset[Capability] = frozenset({"members", "loss", "watermark", "peek"})
 

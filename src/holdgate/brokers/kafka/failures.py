@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+
 from aiokafka.errors import (
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
@@ -21,6 +24,9 @@ from holdgate.errors import IntakeError
 _LASTING_AFTER = 60.0
 # Errors further apart than this are separate ones.
 _APART = 10.0
+# One eviction of a static member is a loop that was blocked, or a worker that took the id over; three in a minute are a quarrel.
+_EVICTIONS = 3
+_EVICTED_WITHIN = 60.0
 
 
 def end_of_intake(error: BaseException, client: Client) -> IntakeError | None:
@@ -42,6 +48,21 @@ class Failing:
             self._since = now
         self._last = now
         return now - self._since >= _LASTING_AFTER
+
+
+class Duplicates:
+    """Notices a second member with our `group_instance_id`. The two throw each other out at every heartbeat, often without an error."""
+
+    def __init__(self, client: Client, failed: Callable[[BaseException], None]) -> None:
+        self._client = client
+        self._failed = failed
+        self._evictions: deque[float] = deque(maxlen=_EVICTIONS)
+
+    def note(self, now: float) -> None:
+        """The group threw this member out at `now` (monotonic seconds)."""
+        self._evictions.append(now)
+        if self._client.instance_id is not None and len(self._evictions) == _EVICTIONS and now - self._evictions[0] <= _EVICTED_WITHIN:
+            self._failed(IntakeError(_duplicate(self._client)))
 
 
 def _meaning(error: BaseException, client: Client) -> str | None:
@@ -71,8 +92,12 @@ def _meaning_by_text(error: BaseException, client: Client) -> str | None:
     if "Unexpected error during coordination" in text or "Unexpected error during data retrieval" in text:
         return f"aiokafka's background task has died ({text}): this consumer will deliver nothing any more, make a new one"
     if client.instance_id is not None and "UnknownError" in text:
-        return (
-            f"another member with group_instance_id={client.instance_id!r} is in group {client.group_id!r}, the two throw each other out: "
-            "give every worker an instance id of its own"
-        )
+        return _duplicate(client)
     return None
+
+
+def _duplicate(client: Client) -> str:
+    return (
+        f"another member with group_instance_id={client.instance_id!r} is in group {client.group_id!r}, and the two throw each other out: "
+        "give every worker an instance id of its own"
+    )

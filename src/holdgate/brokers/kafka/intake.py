@@ -102,8 +102,8 @@ class KafkaIntake:
         client = self._client = Client(consumer)
         self.inbox = count("inbox", inbox)
         self._poll_timeout = seconds("poll_timeout", poll_timeout)
-        check_subscription(client, topics, pattern)
         check_consumer(client, allow_latest=allow_latest, poll_timeout=self._poll_timeout)
+        check_subscription(client, topics, pattern)
         self._topics = topics
         self._pattern = pattern
         self._chained = listener
@@ -123,7 +123,9 @@ class KafkaIntake:
             released=self._assert_plan,
             failed=self._note_failure,
         )
-        self._membership = Membership(client, self._assignments, self._pauses, self._commits, self._assert_plan)
+        self._membership = Membership(
+            client, self._assignments, self._pauses, self._commits, changed=self._assert_plan, failed=self._note_failure
+        )
         self._poll = Poll(client, self._take, self._poll_timeout, self._most)
         self._failing = Failing()
         self._fault: BaseException | None = None

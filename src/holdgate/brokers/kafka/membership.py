@@ -22,6 +22,7 @@ from holdgate.brokers.kafka.assignments import Assignments
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.commits import Commits
 from holdgate.brokers.kafka.delivery import KafkaDelivery, Record
+from holdgate.brokers.kafka.failures import Duplicates
 from holdgate.brokers.kafka.pauses import Pauses
 from holdgate.flow.plan import Plan
 
@@ -37,14 +38,27 @@ _COMMIT_AT_LEAST = 1.0
 
 
 class Membership:
-    """The assignments of one consumer, kept true. `changed` is called when there is something new to pause, resume or poll."""
+    """The assignments of one consumer, kept true.
 
-    def __init__(self, client: Client, assignments: Assignments, pauses: Pauses, commits: Commits, changed: Callable[[], None]) -> None:
+    `changed` is called when there is something new to pause, resume or poll; `failed` with what ends the intake.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        assignments: Assignments,
+        pauses: Pauses,
+        commits: Commits,
+        *,
+        changed: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
         self._client = client
         self._assignments = assignments
         self._pauses = pauses
         self._commits = commits
         self._changed = changed
+        self._duplicates = Duplicates(client, failed)
         self._token: object | None = None
         self.guard: IntakeListener | None = None
         self.is_rebalancing = True  # nothing is ours before the first assignment
@@ -66,6 +80,8 @@ class Membership:
     async def give_back(self, revoked: frozenset[TopicPartition]) -> None:
         """End the work of these, commit it, forget them. In time for the group, whatever the guard and the broker do."""
         sources = self._assignments.sources(revoked)
+        if self._client.is_evicted:
+            self._duplicates.note(asyncio.get_running_loop().time())
         if not sources or self.guard is None:
             return
         loop = asyncio.get_running_loop()

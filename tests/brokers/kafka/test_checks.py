@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from holdgate.brokers.kafka import KafkaIntake
+from holdgate.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+GOOD: dict[str, Any] = {"group_id": "group", "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+
+
+@pytest.fixture
+def refused() -> Callable[..., Awaitable[str]]:
+    """Make a consumer with these settings, see the intake refused, and return the text."""
+
+    async def refuse(
+        *topics: str, intake: dict[str, Any] | None = None, assign: Any = None, pattern: str | None = None, **settings: Any
+    ) -> str:
+        consumer = AIOKafkaConsumer(*topics, **{**GOOD, **settings})
+        if assign is not None:
+            consumer.assign(assign)
+        if pattern is not None:
+            consumer.subscribe(pattern=pattern)
+        try:
+            with pytest.raises(SettingsError) as caught:
+                KafkaIntake(consumer, **({"topics": ["orders"]} if intake is None else intake))
+            return str(caught.value)
+        finally:
+            await consumer.stop()
+
+    return refuse
+
+
+async def test_good_settings_are_taken() -> None:
+    """The settings that the others spoil are fine, and names, inbox, order and the rebalance timeout are known before it opens."""
+    consumer = AIOKafkaConsumer(**GOOD, session_timeout_ms=7000)
+    intake = KafkaIntake(consumer, topics=["orders", "mails"], inbox=7)
+    assert intake.names == ("mails", "orders")
+    assert (intake.inbox, intake.order, intake.rebalance_timeout) == (7, "source", 7.0)
+    await intake.close()
+
+
+async def test_auto_commit(refused) -> None:
+    """Auto-commit commits what was handed out, not what was processed."""
+    text = await refused(enable_auto_commit=True)
+    assert "enable_auto_commit=True" in text
+    assert "set enable_auto_commit=False" in text
+
+
+async def test_no_group(refused) -> None:
+    """Without a group nothing can be committed."""
+    assert "group_id=None" in await refused(group_id=None)
+
+
+async def test_no_group_by_hand(refused) -> None:
+    """assign() needs a group as well."""
+    assert "group_id=None" in await refused(group_id=None, assign=[TopicPartition("orders", 0)], intake={})
+
+
+async def test_latest(refused) -> None:
+    """'latest' skips silently, so it must be said."""
+    assert "allow_latest=True" in await refused(auto_offset_reset="latest")
+
+
+async def test_latest_allowed() -> None:
+    """Said, it is taken."""
+    consumer = AIOKafkaConsumer(**{**GOOD, "auto_offset_reset": "latest"})
+    await KafkaIntake(consumer, topics=["orders"], allow_latest=True).close()
+
+
+@pytest.mark.parametrize("argument", ["key_deserializer", "value_deserializer"])
+async def test_a_deserializer(refused, argument: str) -> None:
+    """A deserializer that raises would stop the partition for ever; the text names the argument."""
+    text = await refused(**{argument: bytes.decode})
+    assert argument in text
+    assert "in the handler" in text
+
+
+async def test_topics_and_pattern(refused) -> None:
+    """One of the two, and the text names both."""
+    text = await refused(intake={"topics": ["orders"], "pattern": "ord.*"})
+    assert "'orders'" in text
+    assert "'ord.*'" in text
+
+
+async def test_neither_topics_nor_pattern(refused) -> None:
+    """A consumer without a subscription needs one."""
+    assert "topics=[...]" in await refused(intake={})
+
+
+async def test_topics_for_a_consumer_that_is_subscribed(refused) -> None:
+    """Two subscriptions clash, and the text names both."""
+    text = await refused("mails")
+    assert "'orders'" in text
+    assert "'mails'" in text
+
+
+async def test_topics_for_a_consumer_that_is_subscribed_by_pattern(refused) -> None:
+    """A pattern is a subscription too."""
+    assert "'mai.*'" in await refused(pattern="mai.*")
+
+
+async def test_a_pattern_for_a_consumer_that_is_assigned_by_hand(refused) -> None:
+    """So is assign()."""
+    text = await refused(assign=[TopicPartition("mails", 3)], intake={"pattern": "ord.*"})
+    assert "('mails', 3)" in text
+    assert "'ord.*'" in text
+
+
+async def test_one_topic_as_a_string(refused) -> None:
+    """topics="orders" would be six topics of one letter."""
+    assert "['orders']" in await refused(intake={"topics": "orders"})
+
+
+async def test_no_topics(refused) -> None:
+    """An empty list subscribes to nothing."""
+    assert "topics is empty" in await refused(intake={"topics": []})
+
+
+async def test_a_pattern_that_is_none(refused) -> None:
+    """The pattern is a regular expression."""
+    assert "'ord('" in await refused(intake={"pattern": "ord("})
+
+
+@pytest.mark.parametrize(("setting", "value"), [("inbox", 0), ("commit_every", 0), ("commit_every", -1.0), ("poll_timeout", 0)])
+async def test_a_number_without_sense(refused, setting: str, value: float) -> None:
+    """Sizes and times are above zero; the text names the setting and the value."""
+    assert f"{setting}={value!r}" in await refused(intake={"topics": ["orders"], setting: value})
+
+
+async def test_a_poll_longer_than_the_group_allows(refused) -> None:
+    """A poll longer than half of max_poll_interval_ms risks the membership; the text names both."""
+    text = await refused(intake={"topics": ["orders"], "poll_timeout": 6}, max_poll_interval_ms=10_000)
+    assert "poll_timeout=6" in text
+    assert "10 s" in text
+
+
+async def test_a_stopped_consumer() -> None:
+    """A consumer cannot be started again."""
+    consumer = AIOKafkaConsumer(**GOOD)
+    await consumer.stop()
+    with pytest.raises(SettingsError, match="was stopped"):
+        KafkaIntake(consumer, topics=["orders"])

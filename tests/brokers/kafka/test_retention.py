@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import TopicPartition
+
+from holdgate.brokers.kafka import KafkaIntake, RecordsLost, retention
+from holdgate.brokers.kafka.assignments import Assignments
+from holdgate.brokers.kafka.pauses import Pauses
+from holdgate.brokers.kafka.retention import Retention
+from holdgate.flow.plan import Plan, SourcePlan
+from holdgate.flow.sources import Partition
+
+if TYPE_CHECKING:
+    from tests.servers.kafka_address import KafkaAddress
+
+TP = TopicPartition("orders", 0)
+
+
+def numbered(count: int, first: int = 0) -> list[bytes]:
+    return [str(number).encode() for number in range(first, first + count)]
+
+
+@pytest.mark.parametrize("policy", ["earliest", "latest", "none"])
+async def test_deleted_while_held(kafka: KafkaAddress, topic, consumer, driven, policy: str) -> None:
+    """Whatever the reset policy: the loss is announced with its range, and everything that still exists is delivered."""
+    name = await topic()
+    await kafka.produce(name, numbered(10), partition=0)
+    losses: list[RecordsLost] = []
+    ours = consumer(auto_offset_reset=policy)
+    await kafka.commit(ours._group_id, name, {0: 0})
+    intake = KafkaIntake(ours, topics=[name], allow_latest=True, on_records_lost=losses.append)
+    async with driven(intake, held=[Partition(name, 0)]) as at:
+        await at.until(lambda: len(at.owned) == 1)
+        await at.until(lambda: intake._client.position(TopicPartition(name, 0)) == 0)
+        await kafka.delete_records(name, {0: 6})
+        at.admit()
+        await at.take(4)
+        assert at.bodies() == numbered(4, first=6)
+        assert losses == [RecordsLost(Partition(name, 0), 0, 5)]
+
+
+async def test_deleted_before_it_was_assigned(kafka: KafkaAddress, topic, consumer, group, driven) -> None:
+    """A committed offset that no longer exists is a loss too, though nothing was held in this process."""
+    name = await topic()
+    await kafka.produce(name, numbered(5), partition=0)
+    await kafka.commit(group, name, {0: 1})
+    await kafka.delete_records(name, {0: 3})
+    losses: list[RecordsLost] = []
+    async with driven(KafkaIntake(consumer(), topics=[name], on_records_lost=losses.append)) as at:
+        await at.take(2)
+        assert at.bodies() == numbered(2, first=3)
+    assert losses == [RecordsLost(Partition(name, 0), 1, 2)]
+
+
+async def test_what_is_in_hand_is_not_lost(kafka: KafkaAddress, topic, consumer, group, driven) -> None:
+    """Records that were read before they were deleted are still processed and committed; only what was not read is lost."""
+    name = await topic()
+    await kafka.produce(name, numbered(4), partition=0)
+    losses: list[RecordsLost] = []
+    async with driven(KafkaIntake(consumer(), topics=[name], on_records_lost=losses.append)) as at:
+        await at.take(4)
+        at.hold()
+        await kafka.produce(name, numbered(4, first=4), partition=0)
+        await kafka.delete_records(name, {0: 6})
+        at.admit()
+        await at.take(6)
+        at.ack(at.received)
+    assert losses == [RecordsLost(Partition(name, 0), 4, 5)]
+    assert await kafka.committed(group, name) == {0: 8}
+
+
+async def test_a_callback_that_raises_ends_nothing(kafka: KafkaAddress, topic, consumer, group, driven) -> None:
+    """on_records_lost is the user's: what it raises is logged, and delivery goes on."""
+
+    def complain(loss: RecordsLost) -> None:
+        raise RuntimeError(loss)
+
+    name = await topic()
+    await kafka.produce(name, numbered(3), partition=0)
+    await kafka.commit(group, name, {0: 0})
+    await kafka.delete_records(name, {0: 2})
+    async with driven(KafkaIntake(consumer(), topics=[name], on_records_lost=complain)) as at:
+        await at.take(1)
+
+
+class FakeAside:
+    def __init__(self) -> None:
+        self.starts: dict[TopicPartition, int] | None = {TP: 0}
+
+    async def log_starts(self, tps) -> dict[TopicPartition, int] | None:
+        return None if self.starts is None else {tp: self.starts[tp] for tp in tps}
+
+
+class FakeClient:
+    def __init__(self) -> None:
+        self.at: int | None = 100
+        self.sought: list[int] = []
+        self.flags: frozenset[TopicPartition] = frozenset()
+
+    def position(self, tp: TopicPartition) -> int | None:
+        return self.at
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self.sought.append(offset)
+
+    def paused(self) -> frozenset[TopicPartition]:
+        return self.flags
+
+    def pause(self, tps) -> None:
+        self.flags = self.flags.union(tps)
+
+    def resume(self, tps) -> None:
+        self.flags = self.flags.difference(tps)
+
+
+class World:
+    def __init__(self) -> None:
+        self.client, self.aside = FakeClient(), FakeAside()
+        self.assignments = Assignments()
+        self.pauses = Pauses(self.client, self.assignments)
+        self.released = 0
+        self.failures: list[BaseException] = []
+        self.watch = Retention(
+            self.client, self.assignments, self.pauses, self.aside, lost=lambda _: None, released=self._release, failed=self.failures.append
+        )
+        self.assignments.add([TP])
+        self.pauses.take_over(Plan({Partition("orders", 0): SourcePlan()}))
+
+    def _release(self) -> None:
+        self.released += 1
+        self.pauses.match()
+
+
+async def test_a_warning_before_retention_passes(caplog) -> None:
+    """The log's start moved by 40 and is 30 before the first unfinished offset: the next move of that size would pass it."""
+    world = World()
+    for start in (30, 70):
+        world.aside.starts = {TP: start}
+        await world.watch.check([TP])
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "30 before the first unfinished one" in caplog.text
+
+
+async def test_no_warning_while_retention_is_far(caplog) -> None:
+    """A start that moves by 10 and is 80 away is no reason to wake somebody."""
+    world = World()
+    for start in (10, 20):
+        world.aside.starts = {TP: start}
+        await world.watch.check([TP])
+    assert caplog.records == []
+
+
+async def test_a_position_not_known_is_not_compared() -> None:
+    """Right after an assignment there is no position yet: the partition stays paused until there is one."""
+    world = World()
+    world.client.at = None
+    world.watch._free(await world.watch.check([TP]))
+    assert (world.released, world.client.flags) == (0, {TP})
+    world.client.at = 0
+    world.watch._free(await world.watch.check([TP]))
+    assert (world.released, world.client.flags) == (1, frozenset())
+
+
+async def test_a_broker_that_does_not_answer_delays_a_resume_only_for_a_while(monkeypatch) -> None:
+    """Without an answer the partition is fetched from after a bound: the watch must not become an outage of its own."""
+    world = World()
+    world.aside.starts = None
+    world.watch._free(await world.watch.check([TP]))
+    assert world.client.flags == {TP}
+    monkeypatch.setattr(retention, "_GIVE_UP_AFTER", 0.0)
+    world.watch._free(await world.watch.check([TP]))
+    assert (world.released, world.client.flags) == (1, frozenset())
+
+
+async def test_a_held_source_is_compared_and_stays_paused() -> None:
+    """While held it is compared every few seconds, and again before it is resumed."""
+    world = World()
+    world.watch._free(await world.watch.check([TP]))
+    world.pauses.store(Plan({Partition("orders", 0): SourcePlan(fetch=False, reasons=("circuit:payments",))}))
+    world.pauses.match()
+    world.watch._free(await world.watch.check(world.pauses.unchecked))
+    assert (world.client.flags, world.pauses.unchecked) == ({TP}, {TP})
+    world.pauses.store(Plan({Partition("orders", 0): SourcePlan()}))
+    world.pauses.match()
+    assert world.client.flags == {TP}
+    world.watch._free(await world.watch.check(world.pauses.unchecked))
+    assert world.client.flags == frozenset()
+
+
+async def test_a_watch_that_dies_is_heard_of() -> None:
+    """If the task died in silence, partitions would stay paused for ever."""
+    world = World()
+
+    async def die(tps):
+        raise ZeroDivisionError
+
+    world.aside.log_starts = die
+    world.watch.start()
+    world.watch.soon()
+    while not world.failures:
+        await asyncio.sleep(0)
+    assert [type(failure) for failure in world.failures] == [ZeroDivisionError]
