@@ -1,0 +1,72 @@
+"""A client's view without a client, for what a real broker cannot be made to show on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from aiokafka import TopicPartition
+
+
+class FakeClient:
+    """Keeps flags, positions and commits; commits and polls answer when told to."""
+
+    def __init__(self) -> None:
+        self.assigned: frozenset[TopicPartition] = frozenset()
+        self.flags: frozenset[TopicPartition] = frozenset()
+        self.positions: dict[TopicPartition, int] = {}
+        self.committed: list[dict[TopicPartition, int]] = []
+        self.commit_error: BaseException | None = None
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.reset_policy = "earliest"
+        self.instance_id: str | None = None
+        self.group_id = "workers"
+        self.bootstrap_servers = "somewhere:9092"
+        self.rebalance_timeout = 10.0
+        self.is_evicted = False
+        self.is_reassigning = False
+        self.is_stopped = False
+        self.token: object = object()
+        self.buffered: dict[TopicPartition, list[Any]] = {}
+        self.polls: list[tuple[frozenset[TopicPartition], float]] = []
+        self.poll_ends = asyncio.Event()
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        return self.assigned
+
+    def assignment_token(self) -> object:
+        return self.token
+
+    def paused(self) -> frozenset[TopicPartition]:
+        return self.flags
+
+    def pause(self, tps: Collection[TopicPartition]) -> None:
+        self.flags = self.flags.union(tps)
+
+    def resume(self, tps: Collection[TopicPartition]) -> None:
+        self.flags = self.flags.difference(tps)
+
+    def position(self, tp: TopicPartition) -> int | None:
+        return self.positions.get(tp)
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self.positions[tp] = offset
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.committed.append(dict(offsets))
+        await self.answers.wait()
+        if self.commit_error is not None:
+            raise self.commit_error
+
+    async def getmany(self, names: tuple[TopicPartition, ...], timeout: float, most: int) -> dict[TopicPartition, list[Any]]:
+        self.polls.append((frozenset(names), timeout))
+        if timeout and not self._ready(names):
+            await self.poll_ends.wait()
+        return {tp: self.buffered.pop(tp)[:most] for tp in self._ready(names)}
+
+    def _ready(self, names: tuple[TopicPartition, ...]) -> list[TopicPartition]:
+        return [tp for tp in self.buffered if not names or tp in names]
