@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from holdgate.core.events import CircuitOpened
+from holdgate.errors import SettingsError
 from holdgate.flow.engine import AnyEvent
-from holdgate.flow.events import HoldContinued, LocalCauseSuspected, SourceBlocked, SourceHeld
+from holdgate.flow.events import HoldContinued, LocalCauseSuspected, SourceBlocked
 from holdgate.runtime.wording import lines
 
 log = logging.getLogger("holdgate")
@@ -23,6 +26,11 @@ class Announcer:
 
     def __init__(self, observers: Iterable[Observer]) -> None:
         self._observers = tuple(observers)
+        for observer in self._observers:
+            if not callable(observer):
+                raise SettingsError(f"observer {observer!r} cannot be called: give a function that takes an event")
+            if inspect.iscoroutinefunction(observer):
+                raise SettingsError(f"observer {observer!r} is async and nobody would await it: give a plain function")
 
     def announce(self, events: Sequence[AnyEvent]) -> None:
         """Tell everybody now. Called at the end of a turn, when nothing is half done."""
@@ -37,5 +45,5 @@ class Announcer:
     def _tell(self, observer: Observer, event: AnyEvent) -> None:
         try:
             observer(event)
-        except Exception as error:  # noqa: BLE001 - an observer is somebody else's code; whatever it raises is its own affair
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - somebody else's code: whatever it raises is its own affair
             log.warning("observer %r raised %s on %s", observer, type(error).__name__, type(event).__name__)

@@ -11,12 +11,9 @@ Cancelling `run` is drain. The work is done by tasks that the guard holds; the c
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
-
-import anyio
 
 from holdgate.core import Circuit
 from holdgate.errors import GuardClosed, SettingsError
@@ -28,16 +25,17 @@ from holdgate.flow.snapshot import Snapshot
 from holdgate.flow.sources import Source
 from holdgate.ports import Clock, Intake
 from holdgate.runtime.announce import Announcer
+from holdgate.runtime.attempt import current_attempt
 from holdgate.runtime.binding import Binding
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.handlers import AnyHandler, Handler, Handlers
 from holdgate.runtime.loop_form import Deliveries
+from holdgate.runtime.seat import Seat
 from holdgate.runtime.signals import Termination
-from holdgate.runtime.start import NeedsSetting, Plans, plan_run
+from holdgate.runtime.start import NeedsSetting, Plans, check_intake, plan_run
+from holdgate.runtime.waiting import log_end, wait_for_end
 from holdgate.runtime.worker import Worker
-
-log = logging.getLogger("holdgate")
 
 # A turn settles in one or two rounds; the bound only keeps a mistake from stopping the loop.
 _ROUNDS = 16
@@ -79,6 +77,7 @@ class Guard:
         self._armed_for: float | None = None
         self._woken: asyncio.Handle | None = None
         self._stopping = False
+        self._released = False
 
     # -- life -------------------------------------------------------------------------------------------------------------------------
 
@@ -97,7 +96,7 @@ class Guard:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            await self.stop()
+            await self.finish(self._workers)
         finally:
             self._release()
 
@@ -123,13 +122,14 @@ class Guard:
         consumed.
         """
         self._must_be_open()
-        plans = plan_run(intake, needs, order=order, key=key, concurrency=concurrency, span=span, retry=retry)
+        check_intake(intake)
         with Handlers(handler, intake, concurrency) as handlers:
+            plans = plan_run(intake, needs, order=order, key=key, concurrency=concurrency, span=span, retry=retry, handled=handlers.names)
             worker = self.new_worker(intake, plans, handlers.of)
             await self.see_through(worker, self.start(worker))
 
     def deliveries(self, intake: Intake[Any], *, needs: NeedsSetting = (), retry: RetryPolicy | None = None) -> Deliveries:
-        """The loop form: `async with guard.deliveries(intake, needs=[...]) as deliveries: async for delivery in deliveries: async with delivery: ...`.
+        """The loop form: enter it with `async with`, loop over it with `async for`, and enter each delivery with `async with`.
 
         One lane over all sources. The inner `async with` is one attempt: a failure is recorded and not raised, and the same delivery comes
         again; going on without entering it is an error; `break` drains. For concurrency use `run`. Raises as `run` does, on entering.
@@ -139,12 +139,17 @@ class Guard:
         return Deliveries(self, intake, plans)
 
     async def stop(self) -> None:
-        """Drain every run and return when all have ended. Idempotent. Inside a handler do not await it: it waits for that handler."""
+        """Drain every run and return when all have ended. Idempotent; cancelled, it waits no longer, and the runs drain all the same.
+
+        In a handler, and in the block of a loop, it only asks: no run could end before the handler that waits for it.
+        """
         self._ask_to_stop()
+        seat = current_attempt.get()
+        if isinstance(seat, Seat) and seat.worker.guard is self and seat.started:
+            return
         tasks = set(self._workers.values())
         if tasks:
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait(tasks)
+            await asyncio.wait(tasks)
 
     def snapshot(self) -> Snapshot:
         """What is held, why, since when, and what happens next; frozen."""
@@ -177,6 +182,8 @@ class Guard:
 
     def turn(self) -> None:
         """Bring everything up to date: circuits, grants, plans, observers, the timer. See the head of this file."""
+        if self._released:  # a handler that could not be stopped has come back to nobody
+            return
         now = self.now()
         engine = self.engine
         for _ in range(_ROUNDS):
@@ -197,7 +204,11 @@ class Guard:
     def _on_time(self) -> None:
         self._woken = None
         self._armed_for = None
-        self.turn()
+        try:
+            self.turn()
+        except Exception as error:  # noqa: BLE001 - a mistake of ours, and here nobody would hear of it
+            for worker in self._workers:
+                worker.fail(error)
 
     def _arm(self, now: float) -> None:
         deadline = self.engine.next_deadline()
@@ -211,7 +222,8 @@ class Guard:
     # -- runs -------------------------------------------------------------------------------------------------------------------------
 
     def new_worker(self, intake: Intake[Any], plans: Plans, handler_of: Callable[[Source], Handler]) -> Worker:
-        """Take up a planned run; it starts with `start`."""
+        """Take up a planned run; it starts with `start`. Raises GuardClosed when the guard has stopped since it was planned."""
+        self._must_be_open()
         for dependency in plans.dependencies:
             self._adopt(dependency)
         self.engine.add_run(plans.run)
@@ -228,22 +240,19 @@ class Guard:
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
-            await self.finish(worker, task)
+            try:
+                await self.finish({worker: task})
+            finally:
+                log_end(worker, task)
             raise
         task.result()
 
-    async def finish(self, worker: Worker, task: asyncio.Task[None]) -> None:
-        """Drain a run and wait until it has ended, whatever cancels the caller meanwhile. What ended it otherwise is logged."""
-        worker.stop()
-        # The shield is for anyio, which cancels again at every step; what still comes through was sent by somebody who means it.
-        with anyio.CancelScope(shield=True):
-            while not task.done():
-                try:
-                    await asyncio.wait({task})
-                except asyncio.CancelledError:
-                    worker.hurry()
-        if not task.cancelled() and task.exception() is not None:
-            log.error("%s ended with %s while it was drained", worker.name, type(task.exception()).__name__)
+    async def finish(self, runs: Mapping[Worker, asyncio.Task[None]]) -> None:
+        """Drain these runs and wait until they have ended; a cancellation meanwhile hurries them, and goes on at the end."""
+        runs = dict(runs)
+        for worker in runs:
+            worker.stop()
+        await wait_for_end(runs)
 
     def _must_be_open(self) -> None:
         if self._loop is None:
@@ -260,14 +269,17 @@ class Guard:
         known = self.dependencies.get(dependency.name)
         if known is dependency:
             return
+        if known is not None:
+            raise SettingsError(f"two dependencies are named {dependency.name!r}: give each its own name, it is the label everywhere")
         circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw)
-        self.engine.add_gate(circuit)
-        dependency.bind(Binding(self, circuit, self._clock, self.wake, self._loop))
+        # First what may be refused, because another guard has it; only then is it ours.
+        dependency.bind(Binding(self, circuit, self._clock, self.wake, asyncio.get_running_loop()))
         self.dependencies[dependency.name] = dependency
+        self.engine.add_gate(circuit)
 
     def _release(self) -> None:
         """Everything that outlives the guard goes back to what it was."""
-        self._stopping = True
+        self._stopping = self._released = True
         self._termination.restore()
         for dependency in self.dependencies.values():
             dependency.unbind()

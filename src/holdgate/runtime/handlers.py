@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,10 +33,16 @@ class Handlers:
         self._for_all: Handler | None = None
         self._by_name: dict[str, Handler] = {}
         if isinstance(handler, Mapping):
-            _check_names(handler, intake)
-            self._by_name = {name: self._prepared(each, f"handler[{name!r}]") for name, each in handler.items()}
+            by_name: Mapping[str, AnyHandler] = handler
+            _check_names(by_name, intake)
+            self._by_name = {name: self._prepared(each, f"handler[{name!r}]") for name, each in by_name.items()}
         else:
             self._for_all = self._prepared(handler, "handler")
+
+    @property
+    def names(self) -> Collection[str] | None:
+        """The topics or queues that have a handler; None: one for all."""
+        return None if self._for_all is not None else self._by_name.keys()
 
     def of(self, source: Source) -> Handler:
         """The handler of a source. Raises KeyError for a topic that appeared under a pattern and has none; it is held for want of needs."""
@@ -53,9 +59,9 @@ class Handlers:
         _check(handler, where)
         if _is_async(handler):
             return handler
-        threads = self._threads = self._threads or HandlerThreads(self._size, "handler")
 
         async def in_thread(delivery: AnyDelivery) -> None:
+            threads = self._threads = self._threads or HandlerThreads(self._size, "handler")
             call = threads.start(handler, delivery)
             try:
                 result = await call.result()
@@ -64,8 +70,8 @@ class Handlers:
                 if not call.withdraw() and isinstance(lane, Lane):
                     lane.leftover = call  # the verdict is given now, the lane stays taken until the thread comes back
                 raise
-            if inspect.isawaitable(result):
-                raise SettingsError(f"{where} is a plain function that returned an awaitable: declare it `async def`")
+            if inspect.isawaitable(result):  # a plain function in front of an async one, such as a lambda
+                await result
 
         return in_thread
 
@@ -79,7 +85,7 @@ def _check(handler: object, where: str) -> None:
     try:
         inspect.signature(handler).bind(None)
     except TypeError:
-        raise SettingsError(f"{where} must take exactly one argument, the delivery; its signature is {inspect.signature(handler)}") from None
+        raise SettingsError(f"{where} must take one argument, the delivery; its signature is {inspect.signature(handler)}") from None
     except ValueError:
         return  # a builtin without a signature
 
@@ -87,13 +93,21 @@ def _check(handler: object, where: str) -> None:
 def _check_names(handlers: Mapping[str, AnyHandler], intake: Intake[Any]) -> None:
     if not handlers:
         raise SettingsError("handler is an empty mapping: give one handler, or one for each topic or queue")
-    missing = sorted(set(intake.names or ()) - set(handlers))
+    if intake.names is None:
+        return
+    missing = sorted(set(intake.names) - set(handlers))
     if missing:
         raise SettingsError(f"handler has no entry for {missing}, only for {sorted(handlers)}: add one for each topic or queue")
+    unknown = sorted(set(handlers) - set(intake.names))
+    if unknown:
+        raise SettingsError(f"handler has entries for {unknown}, which the intake does not deliver (it delivers {sorted(intake.names)})")
 
 
 def _is_async(handler: object) -> bool:
-    plain = inspect.unwrap(handler) if inspect.isfunction(handler) else handler
-    while hasattr(plain, "func") and not inspect.isfunction(plain):  # functools.partial
-        plain = plain.func
-    return inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(getattr(plain, "__call__", None))  # noqa: B004 - asks its colour
+    """Whether it, or anything that it wraps, is async: a wrapper of either colour around an async function gives something to await."""
+    while not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))):  # noqa: B004
+        inner = getattr(handler, "__wrapped__", None) or getattr(handler, "func", None)  # functools.wraps, functools.partial
+        if inner is None:
+            return False
+        handler = inner
+    return True

@@ -18,6 +18,7 @@ from holdgate.runtime.attempt import current_attempt
 from holdgate.runtime.seat import Seat
 
 if TYPE_CHECKING:
+    from holdgate.flow.place import Place
     from holdgate.runtime.threads import ThreadCall
     from holdgate.runtime.worker import Worker
 
@@ -41,19 +42,45 @@ class Lane(Seat):
         task = self.task = asyncio.create_task(self._run(), name=f"holdgate lane of {self.worker.name}")
         return task
 
+    def end_task(self) -> asyncio.Task[Any] | None:
+        """A lane between two deliveries, or one that waits for a thread, ends now; one whose handler runs, with its handler."""
+        interrupted_before = self.interrupted
+        self.interrupt()
+        if not self.started and self.task is not None:
+            self.task.cancel()
+        return None if interrupted_before else self.task
+
+    def abandon(self) -> None:
+        """The task is gone. What it had in hand goes on without it."""
+        delivery = self.delivery
+        if delivery is not None and delivery.permits is not None:
+            self.end(delivery, asyncio.CancelledError())
+        self.delivery = None
+
     async def _run(self) -> None:
         current_attempt.set(self)
-        while True:
+        while not self.worker.closed:
             if self.delivery is None:
                 self.delivery = self.worker.next()
             if self.delivery is None:
                 await self.wait()
             if self.delivery is not None:
+                place = self.delivery.place
                 await self._work(self.delivery)
-            if self.leftover is not None:
-                # A thread cannot be stopped: its verdict is given, its lane stays taken.
-                leftover, self.leftover = self.leftover, None
+                if self.leftover is not None:
+                    await self._wait_for_thread(place)
+
+    async def _wait_for_thread(self, place: Place) -> None:
+        """A thread cannot be stopped: its verdict is given, its lane stays taken. Where each source has a lane, a source that is gone
+        must not keep the lane of the one that came for it."""
+        leftover, self.leftover = self.leftover, None
+        gone = place.closing and self.worker.lane_per_source
+        self.worker.lanes_lent += gone
+        try:
+            if leftover is not None:
                 await leftover.ended()
+        finally:
+            self.worker.lanes_lent -= gone
 
     async def _work(self, delivery: AnyDelivery) -> None:
         """Run this delivery and those of its source that follow, for a slice."""
@@ -82,12 +109,13 @@ class Lane(Seat):
             following = self.delivery = engine.follow(place, time) if left > 1 else None
             if engine.restless:
                 worker.turn_if_needed()
-            if following is None:
-                break
-            delivery = following
-        if left == 1:  # the slice is over: other sources, and the rest of the loop, have their turn
-            place.run.offer(place)
-            await asyncio.sleep(0)
+            if following is not None:
+                delivery = following
+            elif left > 1:
+                return
+        # The slice is over: other sources, and the rest of the loop, have their turn.
+        place.run.offer(place)
+        await asyncio.sleep(0)
 
     def _raised(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Settle an attempt that raised. Raises what is not a handler's own end: the loop shutting down, KeyboardInterrupt."""
@@ -95,13 +123,15 @@ class Lane(Seat):
         ours = self.interrupted
         if ours:
             self.recovered()
-        leaving = not ours and not isinstance(error, Exception) and not self._cancelled_itself(error)
-        if ours or leaving:
             self.give_back(delivery)
         else:
             self.end(delivery, error)
+        if isinstance(error, Exception) or (ours and isinstance(error, asyncio.CancelledError)):
             self.worker.turn_if_needed()
-        if leaving:
+        elif self._cancelled_itself(error):
+            self.worker.log_failure(delivery, error)
+            self.worker.turn_if_needed()
+        else:
             raise error
 
     def _cancelled_itself(self, error: BaseException) -> bool:

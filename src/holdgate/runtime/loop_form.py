@@ -15,6 +15,7 @@ from holdgate.ports import Intake
 from holdgate.runtime.attempt import Attempt, current_attempt
 from holdgate.runtime.seat import Seat
 from holdgate.runtime.start import Plans
+from holdgate.runtime.waiting import log_end
 
 if TYPE_CHECKING:
     from holdgate.runtime.guard import Guard
@@ -34,7 +35,7 @@ class LoopDelivery:
 
     __slots__ = ("_delivery", "_seat", "_token", "entered")
 
-    def __init__(self, delivery: Delivery[Any], seat: Seat) -> None:
+    def __init__(self, delivery: Delivery[Any], seat: LoopSeat) -> None:
         self._delivery = delivery
         self._seat = seat
         self._token: Token[Attempt | None] | None = None
@@ -89,25 +90,52 @@ class LoopDelivery:
         if self.entered:
             raise HoldgateError("this delivery was entered already: each turn of the loop is one attempt")
         self.entered = True
-        self._seat.task = asyncio.current_task()
-        self._seat.started = True
-        self._token = current_attempt.set(self._seat)
+        if self._seat.delivery is self._delivery:  # else its source has gone since: whatever comes of it settles nothing
+            self._seat.task = asyncio.current_task()
+            self._seat.started = True
+            self._token = current_attempt.set(self._seat)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         seat, delivery = self._seat, self._delivery
+        failed = isinstance(error, Exception)
+        if self._token is None:
+            return failed
         seat.started = False
-        if self._token is not None:
-            current_attempt.reset(self._token)
+        current_attempt.reset(self._token)
         ours = seat.interrupted
         if ours:
             seat.recovered()
-        if error is None or (isinstance(error, Exception) and not ours):
+        if ours and error is not None:
+            seat.give_back(delivery)
+        else:
+            # A cancellation of the user's own, by a time limit around the block for one, is no verdict: the loop may go on, with the same
+            # delivery.
             seat.end(delivery, error)
             seat.worker.turn_if_needed()
-            return True
-        seat.give_back(delivery)
-        return ours
+        return failed or (ours and isinstance(error, asyncio.CancelledError))
+
+
+class LoopSeat(Seat):
+    """The one seat of a loop. Its task is the user's, so that nothing here may count on it to come back."""
+
+    __slots__ = ()
+
+    def let_go(self) -> None:
+        """Take back a delivery whose block was not entered."""
+        if self.delivery is not None and not self.started:
+            self.give_back(self.delivery)
+
+    def interrupt(self) -> None:
+        """Cancel the block; before it was entered, take the delivery back."""
+        self.let_go()
+        super().interrupt()
+
+    def leave(self) -> None:
+        """Nobody sits here any more."""
+        if self in self.worker.idle:
+            self.worker.idle.remove(self)
+        self.let_go()
 
 
 class Deliveries:
@@ -118,53 +146,61 @@ class Deliveries:
         self._intake = intake
         self._plans = plans
         self._worker: Worker | None = None
-        self._seat: Seat | None = None
+        self._seat: LoopSeat | None = None
         self._task: asyncio.Task[None] | None = None
         self._current: LoopDelivery | None = None
+        self._told = False  # what ended the run was raised, or the loop ended with it
 
     async def __aenter__(self) -> Self:
+        if self._worker is not None:
+            raise HoldgateError("these deliveries were entered already: ask the guard for new ones")
         worker = self._worker = self._guard.new_worker(self._intake, self._plans, _no_handler)
-        self._seat = Seat(worker)
+        self._seat = LoopSeat(worker)
         worker.seats.append(self._seat)  # the run's one seat is taken: no lane is made
         task = self._task = self._guard.start(worker)
-        opened = asyncio.create_task(worker.opened.wait())
         try:
-            await asyncio.wait({opened, task}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({worker.opened, task}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            await self._guard.finish(worker, task)
+            await self._guard.finish({worker: task})
             raise
-        finally:
-            opened.cancel()
         if task.done():
+            self._told = True
             task.result()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._task is None or self._worker is None or self._seat is None:
-            return
-        if self._seat.delivery is not None and not self._seat.started:  # `break` before entering it
-            self._seat.give_back(self._seat.delivery)
-        await self._guard.finish(self._worker, self._task)
+        worker, seat, task = self._entered()
+        seat.leave()
+        await self._guard.finish({worker: task})
+        if error is None and not self._told:
+            task.result()
+        elif not self._told:
+            log_end(worker, task)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> LoopDelivery:
-        seat, worker, task = self._seat, self._worker, self._task
-        if seat is None or worker is None or task is None:
-            raise HoldgateError("enter it first: `async with guard.deliveries(...) as deliveries:`")
-        if self._current is not None and not self._current.entered:
-            raise HoldgateError(f"{self._current.source}@{self._current.position} was not entered: write `async with delivery:` in the loop")
+        worker, seat, task = self._entered()
+        last = self._current
+        if last is not None and not last.entered:
+            raise HoldgateError(f"{last.source}@{last.position} was not entered: write `async with delivery:` in the loop")
         self._current = None
         await asyncio.sleep(0)  # a body that never waits must not keep the poll from running
-        while seat.delivery is None:
-            seat.delivery = worker.next()
-            if seat.delivery is None:
+        while not task.done():
+            delivery = seat.delivery = seat.delivery or worker.next()
+            if delivery is None:
                 await asyncio.wait({seat.wait(), task}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                task.result()
-                raise StopAsyncIteration
-            if seat.delivery is not None and seat.delivery.place.going:
-                seat.give_back(seat.delivery)
-        self._current = LoopDelivery(seat.delivery, seat)
-        return self._current
+            elif delivery.place.going:
+                seat.give_back(delivery)
+            else:
+                self._current = LoopDelivery(delivery, seat)
+                return self._current
+        self._told = True
+        task.result()
+        raise StopAsyncIteration
+
+    def _entered(self) -> tuple[Worker, LoopSeat, asyncio.Task[None]]:
+        if self._worker is None or self._seat is None or self._task is None:
+            raise HoldgateError("enter it first: `async with guard.deliveries(...) as deliveries:`")
+        return self._worker, self._seat, self._task

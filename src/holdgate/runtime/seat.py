@@ -55,11 +55,29 @@ class Seat:
         """Whether it has a delivery of one of these places."""
         return self.delivery is not None and self.delivery.place in places
 
+    def let_go(self) -> None:
+        """Hand back a delivery that was given and may never start. A lane starts within a step, and looks then."""
+
     def interrupt(self) -> None:
         """Cancel the running user code, once. A delivery that was given and has not started is handed back by the seat itself."""
-        if self.started and not self.interrupted and self.task is not None:
-            self.interrupted = True
+        if not self.started or self.interrupted or self.task is None:
+            return
+        self.interrupted = True
+        if self.task is asyncio.current_task():
+            # The user's code itself has brought this about. A task that cancels itself may have ended its attempt before the
+            # cancellation arrives, and then it would hit whatever comes next.
+            asyncio.get_running_loop().call_soon(self._cancel, self.delivery)
+        else:
             self.task.cancel()
+
+    def _cancel(self, delivery: AnyDelivery | None) -> None:
+        if self.interrupted and self.started and self.delivery is delivery and self.task is not None:
+            self.task.cancel()
+
+    def end_task(self) -> asyncio.Task[Any] | None:
+        """The run is over: interrupt what runs here. Returns the task if it is the run's own and will end now."""
+        self.interrupt()
+        return None
 
     def recovered(self) -> None:
         """Our own cancellation has arrived, and is over."""
@@ -68,10 +86,11 @@ class Seat:
             self.task.uncancel()
 
     def end(self, delivery: AnyDelivery, error: BaseException | None) -> None:
-        """An attempt ended by itself, `error` None when it returned: settle it by what its calls and its exception say."""
+        """An attempt ended, `error` None when it returned: settle it by what its calls and its exception say. One that somebody else
+        cancelled is no verdict, and comes again."""
         worker = self.worker
         now = worker.now()
-        if error is not None:
+        if isinstance(error, Exception):
             worker.log_failure(delivery, error)
         tally, self.tally = self.tally, None
         attribution = attribute([worker.dependency_of(gate) for gate in gates_of(delivery)], tally, error, now)
@@ -86,4 +105,3 @@ class Seat:
         self.worker.engine.interrupted(delivery, self.worker.now())
         self.delivery = None
         self.worker.turn_if_needed()
-

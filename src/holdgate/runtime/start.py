@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from holdgate.errors import SettingsError
 from holdgate.flow.delivery import Delivery
@@ -12,6 +12,7 @@ from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import Order
 from holdgate.flow.needs import Needs
 from holdgate.flow.place import Run
+from holdgate.flow.sources import Queue, Source
 from holdgate.ports import Intake
 from holdgate.runtime.dependency import Dependency
 
@@ -24,13 +25,42 @@ _ORDERS = ("source", "key", "none")
 _LANES = 16
 
 
+# What makes an object an intake, as far as can be seen before it is opened.
+_INTAKE = ("names", "order", "inbox", "rebalance_timeout", "open", "receive", "apply", "settle", "flush", "close")
+
+
 @dataclass(frozen=True, slots=True)
 class Plans:
-    """A run that is known to be good, and what the runtime needs beside it. `key_of` is set with order="key" alone."""
+    """A run that is known to be good, and what the runtime needs beside it.
+
+    `key_of` is set with order="key" alone; `own_key` says that the user gave it. `lane_per_source`: as many lanes as there are sources.
+    """
 
     run: Run
     dependencies: tuple[Dependency, ...]
     key_of: KeyOf | None
+    own_key: bool
+    lane_per_source: bool
+
+    def set_keys(self, deliveries: Iterable[Delivery[Any]]) -> None:
+        """Note on each delivery what it is kept in order by. Raises SettingsError when `key` fails: without a key there is no order."""
+        if self.key_of is None:
+            return
+        for delivery in deliveries:
+            try:
+                key = delivery.order_key = self.key_of(delivery)
+                hash(key)
+            except Exception as error:
+                raise SettingsError(
+                    f"key= raised {type(error).__name__} for {delivery!r}: it must give something hashable for every delivery,"
+                    " or None for one that has no order to keep"
+                ) from error
+
+    def check_keys(self, sources: Iterable[Source]) -> None:
+        """Raise SettingsError for sources whose deliveries have no key of their own, when order="key" was asked for and none was given."""
+        queues = sorted(source.name for source in sources if isinstance(source, Queue))
+        if queues and self.key_of is not None and not self.own_key:
+            raise SettingsError(f'order="key" needs key= for {queues}: RabbitMQ\'s messages have no key; key=lambda delivery: ... says it')
 
 
 def plan_run(
@@ -42,29 +72,59 @@ def plan_run(
     concurrency: int | None,
     span: int,
     retry: RetryPolicy | None,
+    handled: Iterable[str] | None = None,
 ) -> Plans:
-    """Check the settings of a run. Raises SettingsError with the values that clash."""
-    wanted = order or intake.order
+    """Check the settings of a run. `handled`: the names that have a handler; None: one for all. Raises SettingsError with the values that
+    clash."""
+    check_intake(intake)
+    _check_types(key, retry)
+    wanted = intake.order if order is None else order
     if wanted not in _ORDERS:
         raise SettingsError(f"order={order!r} is none of {', '.join(map(repr, _ORDERS))}")
     if key is not None and wanted != "key":
         raise SettingsError(f'key= is given, but order={wanted!r} keeps no order by key: add order="key" or leave key out')
     if wanted != "source" and concurrency is None:
-        concurrency = _LANES
+        concurrency = min(_LANES, intake.inbox)  # more lanes than deliveries in hand would only stand idle
     _at_least_one("concurrency", concurrency)
     _at_least_one("span", span)
-    dependencies, names = _resolve(needs)
+    dependencies, names = _resolve(_for_handlers(needs, handled) if intake.names is None else needs)
     if intake.names is not None:
         names.check(intake.names)
     run = Run(names, order=wanted, concurrency=concurrency, inbox=intake.inbox, span=span, retry=retry)
-    return Plans(run, dependencies, (key or _key_of) if wanted == "key" else None)
+    return Plans(run, dependencies, (key or _key_of) if wanted == "key" else None, key is not None, concurrency is None)
+
+
+def check_intake(intake: object) -> None:
+    """Raise SettingsError for what is no intake, such as a client's own consumer."""
+    missing = [name for name in _INTAKE if not hasattr(intake, name)]
+    if missing:
+        raise SettingsError(f"{type(intake).__name__} is no intake, it has no {missing[0]!r}: wrap a consumer, as in KafkaIntake(consumer)")
+
+
+def _check_types(key: object, retry: object) -> None:
+    if key is not None and not callable(key):
+        raise SettingsError(f"key={key!r} cannot be called: give a function that takes a delivery")
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise SettingsError(f"retry={retry!r} is no RetryPolicy: write RetryPolicy(attempts=...)")
+
+
+def _for_handlers(needs: NeedsSetting, handled: Iterable[str] | None) -> NeedsSetting:
+    """Under a pattern, with handlers by name: a topic that has none is one of which nobody has said what it needs, and is held."""
+    if handled is None:
+        return needs
+    if not isinstance(needs, Mapping):
+        return dict.fromkeys(handled, needs)
+    without = sorted(set(needs) - set(handled))
+    if without:
+        raise SettingsError(f"needs has entries for {without}, and handler has none: add a handler for each")
+    return needs
 
 
 def _key_of(delivery: Delivery[Any]) -> object:
     return delivery.key
 
 
-def _at_least_one(name: str, value: int | None) -> None:
+def _at_least_one(name: str, value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise SettingsError(f"{name}={value!r} must be a whole number of at least 1")
 
@@ -78,14 +138,17 @@ def _resolve(needs: NeedsSetting) -> tuple[tuple[Dependency, ...], Needs]:
     return tuple(dict.fromkeys(listed)), Needs([item.name for item in listed])
 
 
-def _dependencies(listed: Sequence[Dependency], where: str) -> list[Dependency]:
-    if isinstance(listed, Dependency | str):
-        raise SettingsError(f"{where} takes a list, got {listed!r}: write [{listed!r}]" if isinstance(listed, Dependency) else _no_name(where, listed))
-    for item in listed:
+def _dependencies(listed: object, where: str) -> list[Dependency]:
+    if isinstance(listed, Dependency):
+        raise SettingsError(f"{where} takes a list, got {listed!r}: write [{listed!r}]")
+    if isinstance(listed, str) or not isinstance(listed, Iterable):
+        raise SettingsError(_no_dependency(where, listed))
+    items: list[object] = list(cast("Iterable[object]", listed))  # once: it may be a generator
+    for item in items:
         if not isinstance(item, Dependency):
-            raise SettingsError(_no_name(where, item))
-    return list(listed)
+            raise SettingsError(_no_dependency(where, item))
+    return cast("list[Dependency]", items)
 
 
-def _no_name(where: str, item: object) -> str:
-    return f"{where} takes Dependency objects, got {item!r} ({type(item).__name__}): pass the Dependency itself, not its name"
+def _no_dependency(where: str, item: object) -> str:
+    return f"{where} takes a list of Dependency objects, got {item!r} ({type(item).__name__}): pass the Dependency itself, not its name"

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.gate import Gate
 from holdgate.flow.plan import Plan
@@ -33,6 +34,9 @@ AnyDelivery = Delivery[Any]
 # An interrupted handler gets this long to let go (close a connection, roll back); one that does not is left behind and named.
 _UNWIND = 2.0
 
+# A receive waits for `poll_timeout`, and one of aiokafka's was seen to wait 2.6 s in a rebalance: what takes longer has died.
+_LAST_POLL = 5.0
+
 
 class Worker:
     """Runs one intake. `main` returns when it was asked to stop, and raises what ended the intake, after draining in both cases."""
@@ -40,6 +44,7 @@ class Worker:
     def __init__(
         self, guard: Guard, intake: Intake[Any], plans: Plans, handler_of: Callable[[Source], Handler], *, drain_timeout: float
     ) -> None:
+        loop = asyncio.get_running_loop()
         self.guard = guard
         self.engine = guard.engine
         self.now = guard.now
@@ -49,14 +54,19 @@ class Worker:
         self.name = "+".join(sorted(intake.names or ())) or type(intake).__name__
         self.idle: list[Seat] = []
         self.seats: list[Seat] = []
-        self._key_of = plans.key_of
+        self.opened: asyncio.Future[None] = loop.create_future()
+        self.started = False  # an assignment has come, be it an empty one
+        self.polled_at = guard.now()  # when a receive last returned
+        self.closed = False  # no lane goes on
+        self.lane_per_source = plans.lane_per_source
+        self.lanes_lent = 0  # lanes that wait for a thread of a source that is gone
+        self._plans = plans
         self._drain_timeout = drain_timeout
-        self._hurried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked: asyncio.Future[None] = loop.create_future()  # to drain and end
+        self._hurried: asyncio.Future[None] = loop.create_future()  # and to wait for no handler
         self._watchers: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._applied = -1
-        self._stopping = asyncio.Event()
-        self._broken: BaseException | None = None
-        self.opened = asyncio.Event()
+        self._broken: BaseException | None = None  # what the run ends with
         self._polling = True
 
     # -- the life of a run ------------------------------------------------------------------------------------------------------------
@@ -64,63 +74,112 @@ class Worker:
     async def main(self) -> None:
         """Open, work until asked to stop or the intake ends, drain, close."""
         try:
-            await self.intake.open(self)
-        except BaseException:
-            await self.intake.close()
-            self.engine.remove_run(self.run, self.now())
-            raise
-        self.opened.set()
-        poll = asyncio.create_task(self._poll(), name=f"holdgate poll of {self.name}")
-        stop = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({poll, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        await self._drain()
-        self._polling = False
-        await asyncio.wait({poll})
-        await self._close()
-        poll.result()
+            if await self._open():
+                await self._consume()
+        except Exception as error:  # noqa: BLE001 - kept, and raised below: the intake is closed first
+            self.fail(error)
+        finally:
+            await self._close()
         if self._broken is not None:
             raise self._broken
 
     def stop(self) -> None:
         """Ask the run to drain and end. Idempotent."""
-        self._stopping.set()
+        if not self._asked.done():
+            self._asked.set_result(None)
 
     def hurry(self) -> None:
         """Wait for no handler any more: what still runs is interrupted now."""
-        self._stopping.set()
+        self.stop()
         if not self._hurried.done():
             self._hurried.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """The run cannot go on: it drains, and raises the first error that was told here. Later ones are logged."""
+        if self._broken is None:
+            self._broken = error
+        elif error is not self._broken:
+            log.error("%s: and then %s: %s", self.name, type(error).__name__, error)
+        self.stop()
+
+    async def _open(self) -> bool:
+        """Open the intake; False when the run was asked to stop meanwhile, and opening did not end within the drain timeout."""
+        opening = asyncio.create_task(self.intake.open(self), name=f"holdgate opening of {self.name}")
+        try:
+            await asyncio.wait({opening, self._asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                await asyncio.wait({opening, self._hurried}, timeout=self._drain_timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not opening.done():
+                opening.cancel()
+                await asyncio.wait({opening}, timeout=_UNWIND)
+        if not opening.done() or (opening.cancelled() and self._asked.done()):
+            return False
+        if opening.cancelled():
+            raise IntakeError(f"{self.name}: opening was cancelled from outside; to end a run, cancel `guard.run` or stop the guard")
+        opening.result()
+        if self._broken is not None:  # an assignment came that this run cannot serve
+            return False
+        self.opened.set_result(None)
+        return True
+
+    async def _consume(self) -> None:
+        poll = asyncio.create_task(self._poll(), name=f"holdgate poll of {self.name}")
+        poll.add_done_callback(self._poll_ended)
+        try:
+            await asyncio.wait({poll, self._asked}, return_when=asyncio.FIRST_COMPLETED)
+            await self._drain()
+        finally:
+            self._polling = False
+        await asyncio.wait({poll}, timeout=_LAST_POLL)
+        if not poll.done():
+            log.error("%s: a receive has not returned for %g s; it is given up", self.name, _LAST_POLL)
+            poll.cancel()
 
     async def _poll(self) -> None:
         while self._polling:
             deliveries = await self.intake.receive()
-            if self._key_of is not None:
-                for delivery in deliveries:
-                    delivery.order_key = self._key_of(delivery)
+            self.polled_at = self.now()
+            if self._plans.key_of is not None:
+                self._plans.set_keys(deliveries)
             if deliveries:
                 self.engine.received(self.run, deliveries)
             self.guard.turn()
 
+    def _poll_ended(self, poll: asyncio.Task[None]) -> None:
+        if not poll.cancelled():
+            error = poll.exception()
+            if error is not None:
+                self.fail(error)
+        elif self._polling:  # as a CancelledError of the run it would end a task group's child in silence
+            self.fail(IntakeError(f"{self.name}: the poll was cancelled from outside; to end a run, cancel `guard.run` or stop the guard"))
+
     async def _drain(self) -> None:
         self.engine.drain(self.run, self.now())
+        for seat in self.seats:
+            seat.let_go()
         self.guard.turn()
         if not await self._until(self._is_quiet, self._drain_timeout):
             await self._interrupt(lambda seat: seat.delivery is not None)
         await self.intake.flush()
 
     async def _close(self) -> None:
-        for seat in self.idle:
-            if isinstance(seat, Lane) and seat.task is not None:
-                seat.task.cancel()
+        self.closed = True
+        ending = [task for seat in self.seats if (task := seat.end_task()) is not None]
         self.engine.remove_run(self.run, self.now())
-        await self.intake.close()
+        self.guard.wake()  # what was given back here may let another run go on
+        try:
+            await self.intake.close()
+        except Exception as error:  # noqa: BLE001 - kept: what ended the run comes before what its end ran into
+            self.fail(error)
+        if ending:
+            await asyncio.wait(ending, timeout=_UNWIND)
 
     # -- what the engine and the guard ask --------------------------------------------------------------------------------------------
 
     def hand_out(self) -> None:
         """Give what may start to idle lanes, and make lanes up to the run's concurrency."""
-        while self.idle or len(self.seats) < self.run.concurrency:
+        while self.idle or len(self.seats) - self.lanes_lent < self.run.concurrency:
             delivery = self.next()
             if delivery is None:
                 return
@@ -131,7 +190,10 @@ class Worker:
         """Bring the plan to the intake when it has changed, and wake whoever waits for work to end."""
         if self.run.plan.version != self._applied:
             self._applied = self.run.plan.version
-            self.intake.apply(self.run.plan)
+            try:
+                self.intake.apply(self.run.plan)
+            except Exception as error:  # noqa: BLE001 - it must not, and then it is the end of this run and not of the turn
+                self.fail(error)
         for watcher in [watcher for watcher in self._watchers if watcher[0]()]:
             self._watchers.remove(watcher)
             if not watcher[1].done():
@@ -160,14 +222,21 @@ class Worker:
     def _new_lane(self) -> Lane:
         lane = Lane(self)
         self.seats.append(lane)
-        lane.start().add_done_callback(self._lane_ended)
+        lane.start().add_done_callback(lambda task: self._lane_ended(lane, task))
         return lane
 
-    def _lane_ended(self, task: asyncio.Task[None]) -> None:
-        """A lane ends by being cancelled. One that raises is a mistake of ours or KeyboardInterrupt: the run must not go on one lane short."""
-        if not task.cancelled() and task.exception() is not None:
-            self._broken = task.exception()
-            self._stopping.set()
+    def _lane_ended(self, lane: Lane, task: asyncio.Task[None]) -> None:
+        """A lane ends with its run. One that raises is a mistake of ours, or the process ends: the run must not go on in silence. One
+        that somebody else cancelled is replaced as soon as there is work."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.fail(error)
+        self.seats.remove(lane)
+        if lane in self.idle:
+            self.idle.remove(lane)
+        lane.abandon()
+        if not self.closed:
+            self.guard.wake()
 
     # -- what the intake says ---------------------------------------------------------------------------------------------------------
 
@@ -175,21 +244,34 @@ class Worker:
         """Fresh places; the plan is for the caller to apply before its first await."""
         plan = self.engine.assigned(self.run, sources, self.now())
         self._applied = plan.version
+        self.started = True
+        try:
+            self._plans.check_keys(sources)
+        except SettingsError as error:
+            self.fail(error)
+        for seat in self.seats:  # given again without having been taken: what runs for the earlier assignment is of no use
+            if seat.delivery is not None and not seat.delivery.place.alive:
+                seat.interrupt()
         self.guard.wake()
         return plan
 
     async def revoked(self, sources: Collection[Source]) -> None:
         """Let what runs for these sources end, for half of the rebalance timeout, then interrupt it, then forget them."""
         places = set(self.engine.closing(self.run, sources, self.now()))
+        for seat in self.seats:
+            if seat.works_for(places):
+                seat.let_go()
         self.guard.turn()
 
         def ended() -> bool:
             return not any(seat.works_for(places) for seat in self.seats)
 
-        if not await self._until(ended, self.intake.rebalance_timeout / 2):
-            await self._interrupt(lambda seat: seat.works_for(places))
-        self.engine.forget(self.run, [place.source for place in places if place.alive], self.now())
-        self.guard.wake()
+        try:
+            if not await self._until(ended, self.intake.rebalance_timeout / 2):
+                await self._interrupt(lambda seat: seat.works_for(places))
+        finally:  # an intake whose patience is over cancels this; the sources are gone all the same
+            self.engine.forget(self.run, [place.source for place in places if place.alive], self.now())
+            self.guard.wake()
 
     def lost(self, sources: Collection[Source]) -> None:
         """They are gone: interrupt, settle nothing."""
@@ -204,19 +286,25 @@ class Worker:
     def _is_quiet(self) -> bool:
         return all(seat.delivery is None for seat in self.seats)
 
-    async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Wait until `condition` holds, looked at after every turn; False when `seconds` were over first."""
+    async def _until(self, condition: Callable[[], bool], seconds: float, *, in_a_hurry: bool = True) -> bool:
+        """Wait until `condition` holds, looked at after every turn; False when `seconds` were over first, or, unless `in_a_hurry` is
+        False, somebody asked for a hurry."""
         if condition():
             return True
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._watchers.append((condition, reached))
-        await asyncio.wait({reached, self._hurried}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        watcher = (condition, reached)
+        self._watchers.append(watcher)
+        try:
+            await asyncio.wait({reached, self._hurried} if in_a_hurry else {reached}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
         return condition()
 
     async def _interrupt(self, which: Callable[[Seat], bool]) -> None:
         chosen = [seat for seat in self.seats if which(seat)]
         for seat in chosen:
             seat.interrupt()
-        if not await self._until(lambda: not any(which(seat) for seat in chosen), _UNWIND):
+        if not await self._until(lambda: not any(which(seat) for seat in chosen), _UNWIND, in_a_hurry=False):
             stuck = [repr(seat.delivery) for seat in chosen if which(seat)]
             log.warning("handlers do not end although they were cancelled: %s", ", ".join(stuck))
