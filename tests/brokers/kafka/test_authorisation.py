@@ -1,0 +1,70 @@
+"""Needs a broker with access control of its own, and confluent-kafka's admin client: aiokafka's cannot make ACLs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourcePatternType, ResourceType
+from tests.brokers.kafka.conftest import QUICK
+from tests.brokers.kafka.drive import Drive, drive
+from tests.servers.kafka import KafkaServer
+from tests.servers.unavailable import Unavailable, in_ci
+
+from holdgate.brokers.kafka import KafkaIntake
+from holdgate.errors import IntakeError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.integration
+GUARDED = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+}
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[KafkaServer]:
+    """A broker that lets everybody do everything, until `deny`."""
+    try:
+        server = KafkaServer(settings=GUARDED)
+    except Unavailable as error:
+        if in_ci():
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    async with server:
+        yield server
+
+
+async def deny(server: KafkaServer, kind: ResourceType, name: str, operation: AclOperation) -> None:
+    """Nobody may do this any more."""
+    admin = AdminClient({"bootstrap.servers": server.bootstrap})
+    rule = AclBinding(kind, name, ResourcePatternType.LITERAL, "User:*", "*", operation, AclPermissionType.DENY)
+    for answer in admin.create_acls([rule]).values():
+        await asyncio.wrap_future(answer)
+
+
+def consumer(server: KafkaServer) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(bootstrap_servers=server.bootstrap, group_id="workers", **QUICK)
+
+
+async def test_what_is_not_allowed_is_named(guarded: KafkaServer) -> None:
+    """A topic that may not be seen, a group that may not be joined, a topic that may not be read: an IntakeError each, with the remedy."""
+    for name in ("hidden", "orders", "mails"):
+        await guarded.create_topic(name)
+    await deny(guarded, ResourceType.TOPIC, "hidden", AclOperation.ALL)
+    with pytest.raises(IntakeError, match=r"no topic 'hidden' .* allow this user to describe it"):
+        await KafkaIntake(consumer(guarded), topics=["hidden"]).open(Drive(None))
+
+    async with drive(KafkaIntake(consumer(guarded), topics=["orders"])) as at:
+        await at.until(lambda: len(at.owned) == 1)
+        await deny(guarded, ResourceType.TOPIC, "orders", AclOperation.READ)
+        with pytest.raises(IntakeError, match="Read and Describe"):
+            await at.for_seconds(30)
+
+    await deny(guarded, ResourceType.GROUP, "workers", AclOperation.READ)
+    with pytest.raises(IntakeError, match="group 'workers'"):
+        await KafkaIntake(consumer(guarded), topics=["mails"]).open(Drive(None))
