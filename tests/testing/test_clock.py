@@ -59,6 +59,23 @@ def test_a_sleep_takes_its_time_on_the_loops_clock() -> None:
     assert run_virtual(main()) == (0.0, HOUR, HOUR)
 
 
+def test_a_loop_clock_needs_a_loop() -> None:
+    """Without one there is no time to show."""
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        LoopClock().now()
+
+
+def test_a_thread_sees_the_time_of_the_loop_that_used_the_clock() -> None:
+    """A plain handler's call form asks for it there."""
+    clock = LoopClock()
+
+    async def main() -> tuple[float, float]:
+        await asyncio.sleep(HOUR)
+        return clock.now(), await asyncio.to_thread(clock.now)
+
+    assert run_virtual(main()) == (HOUR, HOUR)
+
+
 def test_timers_fire_in_the_order_of_their_time() -> None:
     """Also when they were set in another one, and those set meanwhile find their place."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from holdgate.testing.clock import NO_JITTER, LoopClock, ManualClock, Stalled, VirtualEventLoop, in_virtual_time, run_virtual
 from holdgate.testing.memory import LedgerEntry, MemoryBroker, MemoryDelivery, MemoryIntake, Message, QueueSettings
+from holdgate.testing.rehearsal import Outage, Rehearsal, rehearse
 
 __all__ = [
     "NO_JITTER",
@@ -14,9 +15,12 @@ __all__ = [
     "MemoryDelivery",
     "MemoryIntake",
     "Message",
+    "Outage",
     "QueueSettings",
+    "Rehearsal",
     "Stalled",
     "VirtualEventLoop",
     "in_virtual_time",
+    "rehearse",
     "run_virtual",
 ]

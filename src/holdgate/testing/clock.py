@@ -52,15 +52,22 @@ class LoopClock:
     """A clock that shows the running event loop's time; implements `holdgate.ports.Clock`.
 
     Give it to a Guard under `run_virtual`, so that the guard and the timers of the loop agree on what time it is. `draws` as in
-    `ManualClock`.
+    `ManualClock`. A thread without a loop sees the time of the last loop that used it.
     """
 
     def __init__(self, draws: tuple[float, ...] = (NO_JITTER,)) -> None:
         self._draws = cycle(_chances(draws))
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def now(self) -> float:
-        """The loop's time in seconds. Raises RuntimeError outside a running loop."""
-        return asyncio.get_running_loop().time()
+        """The loop's time in seconds. Raises RuntimeError when no loop runs here and none has ever used this clock."""
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            # A plain handler in a thread asks too, by way of a call form.
+            if self._loop is None:
+                raise
+        return self._loop.time()
 
     def draw(self) -> float:
         """The next of `draws`."""

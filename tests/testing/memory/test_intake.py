@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from holdgate.errors import IntakeError, SettingsError
-from holdgate.flow.delivery import Settlement
+from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Partition
-from holdgate.testing import MemoryBroker, MemoryIntake, QueueSettings, in_virtual_time
+from holdgate.testing import MemoryBroker, MemoryIntake, Message, QueueSettings, in_virtual_time
 from holdgate.testing.conformance import RecordingListener
 from tests.testing.memory.driver import driving
 
@@ -229,3 +229,14 @@ async def test_a_partition_cannot_reject(broker: MemoryBroker) -> None:
     async with driving(MemoryIntake(broker, topics=["orders"])) as at:
         with pytest.raises(IntakeError, match="give the run dead_letters"):
             at.intake.settle(at.received[0], Settlement.REJECT)
+
+
+@pytest.mark.parametrize("names", [{"topics": ["orders"]}, {"queues": ["mails"]}])
+@in_virtual_time
+async def test_a_delivery_of_another_broker_is_ignored(broker: MemoryBroker, names: dict[str, Any]) -> None:
+    """It cannot be one of ours."""
+    async with driving(MemoryIntake(broker, **names)) as at:
+        at.ack([Delivery(Partition("orders", 0), Message(0, b""))])
+        await at.intake.flush()
+
+    assert broker.committed("holdgate") == {}

@@ -207,6 +207,22 @@ async def test_two_intakes_share_a_group(broker: MemoryBroker) -> None:
 
 
 @in_virtual_time
+async def test_a_member_without_partitions_has_nothing_revoked() -> None:
+    """It takes part in rebalances all the same, and gets the partition when the other one goes."""
+    broker = MemoryBroker(topics={"orders": 1})
+    async with driving(intake(broker)) as first, driving(intake(broker)) as second:
+        await first.drain()
+        broker.rebalance(GROUP)
+        await first.drain()
+        without = second.listener.count("revoked")
+        await first.intake.close()
+        await second.drain()
+
+        assert (without, second.listener.owned) == (0, {P0})
+        assert all(sources for event, sources in second.listener.events if event == "revoked")
+
+
+@in_virtual_time
 async def test_a_close_waits_for_a_revocation(broker: MemoryBroker) -> None:
     """What ends in it is committed; then it leaves."""
     async with driving(intake(broker)) as at:

@@ -31,9 +31,11 @@ async def the_prefetch_bounds_what_is_unsettled(bed: IntakeBed) -> None:
     async with station(bed, inbox=_INBOX) as at:
         await at.take(source, _INBOX)
         await at.stays_silent()
+        expect_equal(len(at.of(source)), _INBOX, "with nothing settled the prefetch comes, and no more")
         at.ack(at.of(source)[:2])
         await at.take(source, _INBOX + 2)
         await at.stays_silent()
+        expect_equal(len(at.of(source)), _INBOX + 2, "two settled make room for two more")
 
 
 async def the_backlog_counts_what_is_not_settled(bed: IntakeBed) -> None:

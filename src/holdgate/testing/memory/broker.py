@@ -131,9 +131,8 @@ class MemoryBroker:
         self._bells.append(bell)
 
     def unwatch(self, bell: Bell) -> None:
-        """No longer ring `bell`; fine when it was never watched."""
-        if bell in self._bells:
-            self._bells.remove(bell)
+        """No longer ring `bell`."""
+        self._bells.remove(bell)
 
     def new_name(self, kind: str) -> str:
         """A member's name that nobody else has."""

@@ -104,8 +104,7 @@ class MemoryIntake:
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
         """Record a settlement; one of an earlier assignment or channel is ignored. Raises IntakeError for REJECT on a partition."""
         # Also while it closes: a revocation may be under way, whose last results are still to be committed.
-        if isinstance(delivery, MemoryDelivery):
-            self._side.settle(delivery, settlement)
+        self._side.settle(delivery, settlement)
 
     async def flush(self) -> None:
         """Commit the watermarks, or send the acks."""

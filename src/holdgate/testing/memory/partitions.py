@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from holdgate.errors import IntakeError
-from holdgate.flow.delivery import Settlement
+from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
 from holdgate.flow.inflight import InFlight
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Backlog, Partition, Source
 from holdgate.ports import IntakeListener
+from holdgate.simulator.message import Message
 from holdgate.testing.memory.bell import Bell
 from holdgate.testing.memory.broker import MemoryBroker
 from holdgate.testing.memory.delivery import MemoryDelivery
@@ -96,9 +97,9 @@ class PartitionSide:
         if held_anew:
             self._commit()
 
-    def settle(self, delivery: MemoryDelivery, settlement: Settlement) -> None:
+    def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
         """Finish it, or leave it unfinished so that it comes again to whoever has the partition next."""
-        assignment = delivery.assignment
+        assignment: object = getattr(delivery, "assignment", None)
         if settlement is Settlement.REQUEUE or not isinstance(assignment, _Assignment) or not assignment.is_ours:
             return
         if settlement is Settlement.REJECT:

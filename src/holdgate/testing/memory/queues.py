@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from holdgate.errors import IntakeError
-from holdgate.flow.delivery import Settlement
+from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Backlog, Queue, Source
 from holdgate.ports import IntakeListener
+from holdgate.simulator.message import Message
 from holdgate.simulator.queue import Channel
 from holdgate.testing.memory.bell import Bell
 from holdgate.testing.memory.broker import MemoryBroker
@@ -78,9 +79,9 @@ class QueueSide:
         if opened:
             self.bell.ring()
 
-    def settle(self, delivery: MemoryDelivery, settlement: Settlement) -> None:
+    def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
         """Record it; it goes out with the next turn of the loop. Settled twice, the first word counts."""
-        line = delivery.assignment
+        line: object = getattr(delivery, "assignment", None)
         if not isinstance(line, _Line) or delivery.position not in line.channel.unacked:
             return
         line.recorded.setdefault(delivery.position, settlement)

@@ -1,0 +1,401 @@
+"""The conformance cases find what they are there to find: intakes with one mistake each, and the case that sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.plan import Plan, SourcePlan
+from holdgate.flow.sources import Backlog, Source
+from holdgate.ports import IntakeListener
+from holdgate.testing import MemoryBroker, MemoryIntake, Message, run_virtual
+from holdgate.testing.conformance import INTAKE_CASES, IntakeCase
+from holdgate.testing.memory.partitions import PartitionSide
+from tests.testing.test_conformance_memory import GROUP, PartitionBed, QueueBed
+
+Made = Callable[..., MemoryIntake]
+EVERYTHING = SourcePlan()
+LONG_ENOUGH = 600.0  # virtual seconds: ten times a bed's patience
+
+
+def admits_all(plan: Plan) -> Plan:
+    return Plan(dict.fromkeys(plan.sources, EVERYTHING), plan.version)
+
+
+class BrokenBed(PartitionBed):
+    """Partitions, read by an intake with a mistake."""
+
+    def __init__(self, made: Made) -> None:
+        super().__init__()
+        self._made = made
+
+    def intake(self, *, inbox: int = 50) -> MemoryIntake:
+        return self._remember(self._made(self.broker, topics=["orders"], group=GROUP, inbox=inbox))
+
+    def stranger(self) -> MemoryIntake:
+        return self._made(self.broker, topics=["nowhere"], group=GROUP)
+
+
+class BrokenQueueBed(QueueBed):
+    """Queues, read by an intake with a mistake."""
+
+    def __init__(self, made: Made) -> None:
+        super().__init__()
+        self._made = made
+
+    def intake(self, *, inbox: int = 50) -> MemoryIntake:
+        return self._remember(self._made(self.broker, queues=["orders", "mails"], prefetch=inbox))
+
+
+class Listener:
+    """Passes everything on to the guard; what is broken about it, its children say."""
+
+    def __init__(self, guard: IntakeListener) -> None:
+        self.guard = guard
+
+    def assigned(self, sources: Collection[Source]) -> Plan:
+        return self.guard.assigned(sources)
+
+    async def revoked(self, sources: Collection[Source]) -> None:
+        await self.guard.revoked(sources)
+
+    def lost(self, sources: Collection[Source]) -> None:
+        self.guard.lost(sources)
+
+
+class ForgetsTheFirstPlan(Listener):
+    def assigned(self, sources: Collection[Source]) -> Plan:
+        return admits_all(self.guard.assigned(sources))
+
+
+class TellsOfAssignmentsLate(Listener):
+    def assigned(self, sources: Collection[Source]) -> Plan:
+        asyncio.get_running_loop().call_later(1, self.guard.assigned, sources)
+        return Plan(dict.fromkeys(sources, EVERYTHING))
+
+
+class ForgetsAssigned(Listener):
+    def assigned(self, sources: Collection[Source]) -> Plan:
+        return Plan(dict.fromkeys(sources, EVERYTHING))
+
+
+class HoldsAllForOne(Listener):
+    def assigned(self, sources: Collection[Source]) -> Plan:
+        plan = self.guard.assigned(sources)
+        return plan if all(wanted.fetch for wanted in plan.sources.values()) else Plan()
+
+
+class DoesNotWaitForRevoked(Listener):
+    async def revoked(self, sources: Collection[Source]) -> None:
+        self.late = asyncio.ensure_future(self.guard.revoked(sources))
+        self.late.add_done_callback(lambda _: None)
+
+
+class ForgetsRevoked(Listener):
+    async def revoked(self, sources: Collection[Source]) -> None:
+        pass
+
+
+class ForgetsLost(Listener):
+    def lost(self, sources: Collection[Source]) -> None:
+        pass
+
+
+def behind(broken: type[Listener]) -> Made:
+    """A sound intake that speaks to the guard through a broken listener."""
+
+    class Between(MemoryIntake):
+        async def open(self, listener: IntakeListener) -> None:
+            await super().open(broken(listener))
+
+    Between.__name__ = broken.__name__
+    return Between
+
+
+class IgnoresPlans(MemoryIntake):
+    def apply(self, plan: Plan) -> None:
+        super().apply(admits_all(plan))
+
+
+class HoldsForEver(MemoryIntake):
+    held: frozenset[Source] = frozenset()
+
+    def apply(self, plan: Plan) -> None:
+        self.held |= {source for source, wanted in plan.sources.items() if not wanted.fetch}
+        super().apply(Plan({source: wanted for source, wanted in plan.sources.items() if source not in self.held}))
+
+
+class LooksAtReasonsAlone(MemoryIntake):
+    def apply(self, plan: Plan) -> None:
+        super().apply(Plan({source: SourcePlan(fetch=not wanted.held) for source, wanted in plan.sources.items()}))
+
+
+class AdmitsTheUnknown(MemoryIntake):
+    def apply(self, plan: Plan) -> None:
+        side: Any = self._side
+        super().apply(Plan({source: plan.sources.get(source, EVERYTHING) for source in side._assigned}))
+
+
+class TakesEachPlanAsACommand(MemoryIntake):
+    flips = 0
+
+    def apply(self, plan: Plan) -> None:
+        self.flips += 1
+        super().apply(plan if self.flips % 2 else admits_all(plan))
+
+
+class SettlesNothing(MemoryIntake):
+    def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
+        pass
+
+
+class SettlesWhatItDelivers(MemoryIntake):
+    async def receive(self) -> Sequence[Delivery[Message]]:
+        deliveries = await super().receive()
+        for delivery in deliveries:
+            super().settle(delivery, Settlement.ACK)
+        return deliveries
+
+
+class TakesRequeueForAck(MemoryIntake):
+    def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
+        super().settle(delivery, Settlement.ACK if settlement is Settlement.REQUEUE else settlement)
+
+
+class TakesRejectForRequeue(MemoryIntake):
+    def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
+        super().settle(delivery, Settlement.REQUEUE if settlement is Settlement.REJECT else settlement)
+
+
+class CommitsTheNewest(MemoryIntake):
+    """Everything up to what was settled last, whatever is unfinished before it."""
+
+    def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
+        assignment: Any = getattr(delivery, "assignment", None)
+        for position in range(delivery.position + 1):
+            assignment.inflight.finished(position)
+        super().settle(delivery, settlement)
+
+
+class AcksTheNextTheSecondTime(MemoryIntake):
+    def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
+        assignment: Any = getattr(delivery, "assignment", None)
+        if assignment.inflight.next_position == delivery.position + 1:
+            assignment.inflight.finished(delivery.position + 1)
+        super().settle(delivery, settlement)
+
+
+class CommitsLateResults(MemoryIntake):
+    """A result of an earlier assignment settles the same offset in the current one."""
+
+    def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
+        side: Any = self._side
+        assignment = side._assigned.get(delivery.source)
+        if assignment is not None:
+            assignment.inflight = type(assignment.inflight)()
+            assignment.inflight.delivered(delivery.position)
+            assignment.inflight.finished(delivery.position)
+            side._consumer.seek(delivery.source, delivery.position + 1)
+
+
+class FlushesNothing(MemoryIntake):
+    async def flush(self) -> None:
+        pass
+
+
+class LosesWhatIsRecordedAtTheClose(MemoryIntake):
+    async def close(self) -> None:
+        side: Any = self._side
+        for assignment in getattr(side, "_assigned", {}).values():
+            assignment.is_ours = False
+            assignment.committed = 1 << 60
+        await super().close()
+
+
+class DeliversBackwards(MemoryIntake):
+    async def receive(self) -> Sequence[Delivery[Message]]:
+        return (await super().receive())[::-1]
+
+
+class DropsEveryThird(MemoryIntake):
+    seen = 0
+
+    async def receive(self) -> Sequence[Delivery[Message]]:
+        kept = []
+        for delivery in await super().receive():
+            self.seen += 1
+            if self.seen % 3:
+                kept.append(delivery)
+        return kept
+
+
+class WaitsForEver(MemoryIntake):
+    async def receive(self) -> Sequence[Delivery[Message]]:
+        while not (deliveries := await super().receive()):
+            pass
+        return deliveries
+
+
+class CountsAttempts(MemoryIntake):
+    async def receive(self) -> Sequence[Delivery[Message]]:
+        deliveries = await super().receive()
+        for delivery in deliveries:
+            delivery.attempt = 1
+        return deliveries
+
+
+class OpensTwice(MemoryIntake):
+    async def open(self, listener: IntakeListener) -> None:
+        if not self._was_opened:
+            await super().open(listener)
+
+
+class OpensAnything(MemoryIntake):
+    async def open(self, listener: IntakeListener) -> None:
+        side: Any = self._side
+        side.check = lambda: None
+        await super().open(listener)
+
+
+class ClosesOnce(MemoryIntake):
+    closed = False
+
+    async def close(self) -> None:
+        if self.closed:
+            raise RuntimeError("closed already")
+        self.closed = True
+        await super().close()
+
+
+class ClosesOnlyWhatIsOpen(MemoryIntake):
+    async def close(self) -> None:
+        if not self._was_opened:
+            raise RuntimeError("never opened")
+        await super().close()
+
+
+class HasAnotherInbox(MemoryIntake):
+    def __init__(self, broker: MemoryBroker, **settings: Any) -> None:
+        settings = {name: 500 if name in ("inbox", "prefetch") else value for name, value in settings.items()}
+        super().__init__(broker, **settings)
+
+
+class TellsAnotherInbox(MemoryIntake):
+    @property
+    def inbox(self) -> int:
+        return 1
+
+
+class CountsOnlyWhatIsInTheBroker(MemoryIntake):
+    async def backlog(self) -> Mapping[Source, Backlog]:
+        side = self._side
+        assert isinstance(side, PartitionSide)
+        return {
+            source: Backlog((backlog.messages or 0) - side._assigned[source].inflight.unfinished)  # type: ignore[index]
+            for source, backlog in (await super().backlog()).items()
+        }
+
+
+class CountsOnlyWhatIsInHand(MemoryIntake):
+    async def backlog(self) -> Mapping[Source, Backlog]:
+        side = self._side
+        assert isinstance(side, PartitionSide)
+        return {source: Backlog(assignment.inflight.unfinished) for source, assignment in side._assigned.items()}
+
+
+class ClaimsAnAgeOfNothing(MemoryIntake):
+    async def backlog(self) -> Mapping[Source, Backlog]:
+        return {source: Backlog(backlog.messages, 1.0) for source, backlog in (await super().backlog()).items()}
+
+
+PARTITION_MISTAKES: list[tuple[Made, str]] = [
+    (behind(ForgetsTheFirstPlan), "a_source_held_at_its_assignment_delivers_nothing"),
+    (behind(ForgetsTheFirstPlan), "a_hold_survives_a_rebalance"),
+    (behind(ForgetsTheFirstPlan), "a_hold_survives_a_loss"),
+    (behind(TellsOfAssignmentsLate), "deliveries_come_in_order_with_their_source"),
+    (behind(DoesNotWaitForRevoked), "what_is_finished_while_revoked_is_settled"),
+    (behind(ForgetsRevoked), "a_shared_group_shares_the_sources"),
+    (behind(ForgetsLost), "a_lost_source_comes_back"),
+    (IgnoresPlans, "a_source_held_later_delivers_nothing_more"),
+    (HoldsForEver, "a_plan_that_is_applied_again_changes_nothing"),
+    (HoldsForEver, "a_source_held_later_delivers_nothing_more"),
+    (LooksAtReasonsAlone, "a_full_inbox_stops_it_without_a_reason"),
+    (AdmitsTheUnknown, "a_source_the_plan_does_not_list_delivers_nothing"),
+    (TakesEachPlanAsACommand, "a_plan_that_is_applied_again_changes_nothing"),
+    (SettlesNothing, "what_is_acked_does_not_come_again"),
+    (SettlesNothing, "the_last_ack_out_of_turn_settles_all"),
+    (SettlesWhatItDelivers, "nothing_settled_nothing_lost"),
+    (SettlesWhatItDelivers, "unfinished_work_comes_again_after_a_rebalance"),
+    (TakesRequeueForAck, "what_is_requeued_comes_again"),
+    (CommitsTheNewest, "an_ack_out_of_turn_covers_nothing_before_it"),
+    (CommitsLateResults, "a_settlement_after_a_revocation_changes_nothing"),
+    (CommitsLateResults, "a_settlement_after_a_loss_changes_nothing"),
+    (FlushesNothing, "a_flush_is_enough"),
+    (LosesWhatIsRecordedAtTheClose, "closing_sends_what_is_recorded"),
+    (DeliversBackwards, "deliveries_come_in_order_with_their_source"),
+    (DropsEveryThird, "deliveries_come_in_order_with_their_source"),
+    (CountsAttempts, "deliveries_come_in_order_with_their_source"),
+    (OpensTwice, "opening_twice_is_refused"),
+    (OpensAnything, "an_unknown_name_is_refused"),
+    (ClosesOnce, "closing_twice_is_fine"),
+    (ClosesOnlyWhatIsOpen, "closing_unopened_is_fine"),
+    (TellsAnotherInbox, "it_tells_its_names_and_inbox"),
+    (HasAnotherInbox, "one_receive_fills_no_more_than_the_inbox"),
+    (CountsOnlyWhatIsInTheBroker, "the_backlog_counts_what_is_not_settled"),
+    (CountsOnlyWhatIsInHand, "the_backlog_of_a_held_source_grows"),
+    (ClaimsAnAgeOfNothing, "the_backlog_counts_what_is_not_settled"),
+    (AcksTheNextTheSecondTime, "a_second_ack_changes_nothing"),
+    (WaitsForEver, "an_empty_receive_returns"),
+    (behind(ForgetsAssigned), "every_source_is_assigned_before_it_delivers"),
+    (behind(HoldsAllForOne), "the_other_source_goes_on"),
+]
+QUEUE_MISTAKES: list[tuple[Made, str]] = [
+    (HasAnotherInbox, "the_prefetch_bounds_what_is_unsettled"),
+    (TakesRejectForRequeue, "what_is_rejected_does_not_come_again"),
+    (SettlesNothing, "the_prefetch_bounds_what_is_unsettled"),
+    (behind(ForgetsTheFirstPlan), "a_hold_survives_a_loss"),
+    (TakesRequeueForAck, "what_is_requeued_comes_again"),
+]
+
+
+def named(name: str) -> IntakeCase:
+    return next(case for case in INTAKE_CASES if case.name == name)
+
+
+async def fails(case: IntakeCase, bed: PartitionBed) -> None:
+    """The case ends with an error of its own or of the intake, or hangs where a receive never comes back."""
+    try:
+        async with asyncio.timeout(LONG_ENOUGH):
+            await case(bed)
+    except (AssertionError, RuntimeError, TimeoutError):
+        return
+    raise AssertionError(f"{case} saw nothing")
+
+
+@pytest.mark.parametrize(("made", "name"), PARTITION_MISTAKES)
+def test_a_mistake_with_partitions_is_seen(made: Made, name: str) -> None:
+    """By the case that is meant for it."""
+    run_virtual(fails(named(name), BrokenBed(made)))
+
+
+@pytest.mark.parametrize(("made", "name"), QUEUE_MISTAKES)
+def test_a_mistake_with_queues_is_seen(made: Made, name: str) -> None:
+    """By the case that is meant for it."""
+    run_virtual(fails(named(name), BrokenQueueBed(made)))
+
+
+def test_every_case_sees_some_mistake() -> None:
+    """One that nothing turns red is worth nothing."""
+    seen = {name for _, name in PARTITION_MISTAKES + QUEUE_MISTAKES}
+
+    assert {case.name for case in INTAKE_CASES} == seen
+
+
+def test_a_case_that_the_broker_cannot_do_is_refused() -> None:
+    """It would otherwise fail for a reason that is nobody's mistake."""
+    with pytest.raises(ValueError, match="needs a broker that can members"):
+        run_virtual(named("a_hold_survives_a_rebalance")(QueueBed()))
