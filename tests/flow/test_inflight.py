@@ -136,12 +136,18 @@ def test_a_delivery_that_does_not_come_after_the_newest_is_refused(position: int
     assert (row.next_position, row.unfinished, row.span()) == (3, 4, 4)
 
 
+def test_positions_begin_at_zero() -> None:
+    """Kafka takes a commit of -1 and erases the group's offset with it."""
+    with pytest.raises(ValueError, match="position -1"):
+        InFlight().delivered(-1)
+
+
 @pytest.mark.parametrize("positions", [(56, 57), (57, 57), (57, 60, 58)])
 def test_a_bulk_delivery_out_of_order_is_refused_as_a_whole(positions: tuple[int, ...]) -> None:
     """All or none: the good ones among them are not taken either."""
     row = in_flight(*POSITIONS_WITH_GAPS)
 
-    with pytest.raises(ValueError, match="not in increasing order after 56"):
+    with pytest.raises(ValueError, match=f"from {positions[0]} are not in increasing order after 56"):
         row.delivered_many(positions)
     assert (row.next_position, row.unfinished, row.span()) == (3, 4, 4)
 
