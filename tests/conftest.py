@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
+import logging
 import os
 import uuid
 from typing import TYPE_CHECKING
@@ -40,6 +41,15 @@ def _missing(error: Unavailable) -> None:
     if in_ci():
         raise pytest.fail.Exception(str(error), pytrace=False) from None
     pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Give loggers their levels back: a command of holdgate's own, run in this process, silences some for its process."""
+    before = {name: logging.getLogger(name).level for name in list(logging.root.manager.loggerDict)}
+    yield
+    for name in list(logging.root.manager.loggerDict):
+        logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
 
 
 @pytest.fixture(scope="session")
