@@ -30,6 +30,7 @@ from holdgate.runtime.binding import Binding
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.handlers import AnyHandler, Handler, Handlers
+from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.loop_form import Deliveries
 from holdgate.runtime.seat import Seat
 from holdgate.runtime.signals import Termination
@@ -47,7 +48,8 @@ class Guard:
     `dependencies`: only those that call forms alone use, `needs` adopts the others. `drain_timeout` seconds running handlers may take to
     end after stop or cancel. `signals` None: SIGTERM drains, taken only in the main thread while its handler is the default; False never,
     True or an error. `observers` get every event, one after the other, isolated from each other. `hold_warn_after` seconds between two
-    announcements of a hold that goes on. Raises SettingsError for values that make no sense.
+    announcements of a hold that goes on. `stall_after` seconds without progress make `health` say that the process is not alive.
+    Raises SettingsError for values that make no sense.
     """
 
     def __init__(
@@ -58,11 +60,11 @@ class Guard:
         observers: Iterable[Callable[[AnyEvent], object]] = (),
         clock: Clock | None = None,
         hold_warn_after: float = 600.0,  # ten minutes: a person looks at an outage more often than that only while dealing with it
+        stall_after: float = 300.0,  # Kafka's max.poll.interval: how long that world lets a consumer work on something before it is dead
     ) -> None:
-        if not drain_timeout > 0:
-            raise SettingsError(f"drain_timeout={drain_timeout!r} must be more than 0 seconds")
-        if not hold_warn_after > 0:
-            raise SettingsError(f"hold_warn_after={hold_warn_after!r} must be more than 0 seconds")
+        for name, value in (("drain_timeout", drain_timeout), ("hold_warn_after", hold_warn_after), ("stall_after", stall_after)):
+            if not value > 0:
+                raise SettingsError(f"{name}={value!r} must be more than 0 seconds")
         self._clock = clock or SystemClock()
         self.now = self._clock.now
         self.engine = Engine(draw=self._clock.draw, hold_warn_after=hold_warn_after)
@@ -70,6 +72,7 @@ class Guard:
         self._declared = dependencies
         self._drain_timeout = drain_timeout
         self._announcer = Announcer(observers)
+        self._pulse = Pulse(stall_after)
         self._termination = Termination(self._ask_to_stop, signals)
         self._workers: dict[Worker, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -154,6 +157,10 @@ class Guard:
     def snapshot(self) -> Snapshot:
         """What is held, why, since when, and what happens next; frozen."""
         return self.engine.snapshot(self.now())
+
+    def health(self) -> Health:
+        """Whether this process is alive, ready and started, and why it is not "ok"; ask it every few seconds, as probes do."""
+        return self._pulse.take(self._workers, self.snapshot(), stopping=self._stopping)
 
     # -- the operator -----------------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from holdgate.errors import SettingsError
 from holdgate.flow.delivery import Delivery
@@ -33,7 +33,7 @@ class Handlers:
         self._for_all: Handler | None = None
         self._by_name: dict[str, Handler] = {}
         if isinstance(handler, Mapping):
-            by_name: Mapping[str, AnyHandler] = handler
+            by_name = cast("Mapping[str, AnyHandler]", cast("object", handler))
             _check_names(by_name, intake)
             self._by_name = {name: self._prepared(each, f"handler[{name!r}]") for name, each in by_name.items()}
         else:

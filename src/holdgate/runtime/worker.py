@@ -120,6 +120,7 @@ class Worker:
         opening.result()
         if self._broken is not None:  # an assignment came that this run cannot serve
             return False
+        self.polled_at = self.now()
         self.opened.set_result(None)
         return True
 

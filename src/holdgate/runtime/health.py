@@ -1,0 +1,106 @@
+"""Health: is this process alive, does it do its work, and what should a person know.
+
+It never depends on the broker, a dependency or a circuit. A liveness failure restarts every worker in the middle of an outage, and a
+readiness failure blocks the very rollout that brings the fix; so an open circuit is `degraded`, and ready.
+
+What liveness can see from inside is a machine that stands still: a source that nothing holds, that has deliveries here, and where nothing
+ends. Nothing is counted per message for it. `Pulse` looks at who works on what, and compares with what it saw the last time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from holdgate.core import State
+from holdgate.flow.place import Place
+from holdgate.flow.snapshot import Snapshot, SourceSnapshot
+from holdgate.runtime.worker import Worker
+
+Status = Literal["ok", "degraded", "starting", "stopping"]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a probe asks for.
+
+    `live` False: restart this process. `ready`: it has started and is not stopping; True also while a circuit is open. `started`: every
+    run has had its first assignment once. `status`: "degraded" while a circuit is not closed or a source is held. `reasons`: why it is
+    not "ok", in words; never a payload or a key.
+    """
+
+    live: bool
+    ready: bool
+    started: bool
+    status: Status
+    reasons: tuple[str, ...]
+
+
+class Pulse:
+    """Looks at the runs each time somebody asks, and tells what has not moved for `stall_after` seconds.
+
+    A source that is seen for the first time counts as moving: whoever asks less often than `stall_after` learns of a stall late, never
+    wrongly.
+    """
+
+    def __init__(self, stall_after: float) -> None:
+        self._stall_after = stall_after
+        self._started = False
+        self._seen: dict[Place, tuple[object, float]] = {}
+
+    def take(self, workers: Iterable[Worker], snapshot: Snapshot, *, stopping: bool) -> Health:
+        """The health at the time of `snapshot`."""
+        workers = tuple(workers)
+        self._started = self._started or (bool(workers) and all(worker.started for worker in workers))
+        stalls = () if stopping else (*self._silent(workers, snapshot.at), *self._stalled(workers, snapshot))
+        troubles = (*stalls, *_open(snapshot), *_held(snapshot))
+        status: Status = "stopping" if stopping else "starting" if not self._started else "degraded" if troubles else "ok"
+        return Health(not stalls, self._started and not stopping, self._started, status, troubles)
+
+    def _silent(self, workers: Iterable[Worker], now: float) -> Iterator[str]:
+        """Runs whose poll does not come back: a receive waits for its `poll_timeout`, whatever the broker does."""
+        for worker in workers:
+            if worker.opened.done() and now - worker.polled_at > self._stall_after:
+                yield f"{worker.name}: no poll has returned for {now - worker.polled_at:.0f} s"
+
+    def _stalled(self, workers: Iterable[Worker], snapshot: Snapshot) -> Iterator[str]:
+        before, self._seen = self._seen, {}
+        for worker in workers:
+            for place in worker.run.places.values():
+                if not _should_move(place, snapshot.sources.get(place.source)):
+                    continue
+                sight = _sight(worker, place)
+                last, since = before.get(place, (None, snapshot.at))
+                since = since if last == sight else snapshot.at
+                self._seen[place] = (sight, since)
+                if snapshot.at - since > self._stall_after:
+                    yield f"{place.source}: {place.inbox.waiting} waiting, and nothing has ended for {snapshot.at - since:.0f} s"
+
+
+def _should_move(place: Place, seen: SourceSnapshot | None) -> bool:
+    """Whether deliveries wait here that nothing keeps from starting: no hold, no ramp, no retry of an earlier one."""
+    if seen is None or place.plan.held or not place.inbox.waiting or any(gate.circuit.limit is not None for gate in place.gates):
+        return False
+    return seen.waiting == place.inbox.waiting
+
+
+def _sight(worker: Worker, place: Place) -> object:
+    # The deliveries themselves, not their ids: what is kept alive here cannot be mistaken for one that came after it.
+    running: list[Any] = [(seat.delivery, seat.delivery.attempt) for seat in worker.seats if seat.delivery and seat.works_for({place})]
+    return running, place.inbox.waiting if not running else None
+
+
+def _open(snapshot: Snapshot) -> Iterator[str]:
+    for name, circuit in snapshot.dependencies.items():
+        if circuit.override is not None:
+            yield f"circuit:{name} is {circuit.override.name}"
+        elif circuit.state is not State.CLOSED:
+            yield f"circuit:{name} is {circuit.state.name}"
+
+
+def _held(snapshot: Snapshot) -> Iterator[str]:
+    counts = Counter(reason for seen in snapshot.sources.values() for reason in seen.reasons)
+    for reason, count in sorted(counts.items()):
+        yield f"{reason} holds {count} of {len(snapshot.sources)} sources"
