@@ -9,38 +9,42 @@ Two paths. The fast one is `follow` and `succeeded`: one delivery after another 
 attribute reads each. Everything else sets `restless` and leaves the work to `turn`, which the runtime calls soon: let circuits see the
 time, regroup who waits, grant, and bring the plan up to date. `turn` may be called at any time and any number of times.
 
-A delivery is in exactly one of these: an inbox, the waiting list, granted, running, finished. It has permits in the third and fourth only.
+A delivery is in exactly one of these: an inbox, the waiting list, granted, running, blocked, finished, or dropped with its place. It has
+permits in the third and fourth only.
+
+What is ugly: `follow` and `succeeded` have a copy of what the functions behind them do for any number of needs, for one need: that is
+nearly every source, and they run once per message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
-from holdgate.core import Circuit, Outcome
+from holdgate.core import Circuit, Outcome, Permit
 from holdgate.core.events import Event
 from holdgate.errors import SettingsError
-from holdgate.flow.admission import WaitingList, acquire
+from holdgate.flow.admission import WaitingList, acquire_in_turn
+from holdgate.flow.assignments import Assignments
 from holdgate.flow.attribution import Attribution
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.events import FlowEvent
 from holdgate.flow.fate import Verdict, decide
 from holdgate.flow.gate import Gate
+from holdgate.flow.holds import Holds
 from holdgate.flow.outage import Outages
 from holdgate.flow.place import Place, Run
 from holdgate.flow.plan import Plan
 from holdgate.flow.retries import Retries
 from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.sources import Source
-from holdgate.flow.verdicts import gates_of, give_back, record
+from holdgate.flow.verdicts import gates_of, record, record_successes
 from holdgate.flow.watch import Watch
 
 AnyDelivery = Delivery[Any]
 AnyEvent = Event | FlowEvent
 
-_source_of = attrgetter("source")
+_SUCCESS = Outcome.SUCCESS
 
 
 class Engine:
@@ -55,9 +59,11 @@ class Engine:
         self.runs: dict[Run, None] = {}
         self.restless = False  # something needs a turn
         self._waiting = WaitingList()
-        self._retries = Retries(self._waiting, self.gates, draw)
-        self._outages = Outages(self._waiting)
+        self._assignments = Assignments(self.gates, self.runs, self._waiting)
         self._watch = Watch(hold_warn_after)
+        self._retries = Retries(self._waiting, self.gates, self._watch, draw)
+        self._outages = Outages(self._waiting)
+        self._holds = Holds(self.runs, self._waiting)
         self._events: list[AnyEvent] = []
 
     # -- what exists ------------------------------------------------------------------------------------------------------------------
@@ -80,22 +86,13 @@ class Engine:
         """Forget a run and its places."""
         self.forget(run, list(run.places), now)
         self.runs.pop(run, None)
-        self._resize(run, now)
+        self._assignments.resize(run, now)
 
     # -- assignments ------------------------------------------------------------------------------------------------------------------
 
     def assigned(self, run: Run, sources: Iterable[Source], now: float) -> Plan:
         """Fresh places for these sources; returns the run's plan with them in it, to be applied at once."""
-        for source in sources:
-            if source in run.places:  # given again without having been taken: what we knew of it is of an earlier epoch
-                self.forget(run, [source], now)
-            needs = run.needs.of(source)
-            place = Place(run, source, None if needs is None else [self.gates[name] for name in needs])
-            run.places[source] = place
-            for gate in place.gates:
-                gate.places[place] = None
-            run.dirty[place] = None
-        self._resize(run, now)
+        self._assignments.open(run, sources, now)
         self._events.extend(self._outages.settle_events(self.gates.values(), now))
         self._replan(run, now)
         self.restless = True
@@ -103,68 +100,50 @@ class Engine:
 
     def closing(self, run: Run, sources: Collection[Source], now: float) -> list[Place]:
         """These sources go away: nothing starts any more, what waits is dropped, what runs may finish. Returns their places."""
-        places = [run.places[source] for source in sources if source in run.places]
-        for place in places:
-            place.closing = True
-            self.touch(place)
-            place.inbox.clear()
-        self._drop(run, set(places), now)
-        return places
+        self.restless = True
+        return self._assignments.close(run, sources, now)
 
     def forget(self, run: Run, sources: Collection[Source], now: float) -> list[Place]:
         """These sources are gone: whatever still runs for them is stale. Returns their places."""
-        places = self.closing(run, sources, now)
-        for place in places:
-            place.alive = False
-            del run.places[place.source]
-            run.dirty.pop(place, None)
-            for gate in place.gates:
-                gate.places.pop(place, None)
-        if places:
-            run.replan_without(places)
-            self._resize(run, now)
+        self.restless = True
+        places = self._assignments.forget(run, sources, now)
+        self._holds.forget(places)
         return places
 
     def drain(self, run: Run, now: float) -> None:
         """Nothing of this run starts any more; what waits is dropped, what runs may finish."""
-        run.draining = True
-        for place in run.places.values():
-            self.touch(place)
-        self._drop(run, set(run.places.values()), now)
+        self.restless = True
+        self._assignments.drain(run, now)
 
     # -- the way of a message ---------------------------------------------------------------------------------------------------------
 
     def received(self, run: Run, deliveries: Sequence[AnyDelivery]) -> None:
         """Deliveries came in. Those of a source that is not ours, or is going away, are dropped: they come again to whoever has it next."""
-        for source, group in groupby(deliveries, _source_of):
-            place = run.places.get(source)
-            if place is None or place.closing:
-                continue
-            batch = list(group)
-            for delivery in batch:
-                delivery.place = place
-            place.inbox.put(batch)
-            if place.inbox.waiting >= run.inbox and not place.full:
-                place.full = True
-                run.dirty[place] = None
-            if not place.plan.reasons:
-                run.offer(place)
+        run.take_in(deliveries)
         self.restless = True
 
     def next(self, run: Run, now: float) -> AnyDelivery | None:
         """The next delivery that a free lane of this run may start, permits in hand; None when there is none."""
-        if run.granted:
-            return run.granted.popleft()
+        while run.granted:
+            granted = run.granted.popleft()
+            if not granted.place.held:
+                return granted
+            granted.attempt -= 1  # held between the grant and now: it has not started
+            self.interrupted(granted, now)
         ring = run.ring
-        while ring and not run.lane_wanted and run.running + run.waiting_fresh < run.concurrency:
+        while ring and not run.lane_wanted and run.running < run.lanes:
             place = ring[0]
-            delivery = self.follow(place, now)
-            if delivery is not None:
-                ring.rotate(-1)
-                return delivery
+            place.idle = place.fresh_heads >= run.lanes  # enough for every lane wait already; it is offered again when one is granted
+            if not place.idle:
+                delivery = self.follow(place, now)
+                if delivery is not None:
+                    ring.rotate(-1)
+                    return delivery
             if place.idle:
                 ring.popleft()
                 place.in_ring = False
+        if run.lane_wanted and run.running < run.lanes:
+            self.restless = True
         return None
 
     def follow(self, place: Place, now: float) -> AnyDelivery | None:
@@ -173,78 +152,96 @@ class Engine:
         A head that is not admitted goes to the waiting list; then, as when there is none, the answer is None.
         """
         run = place.run
-        if place.stopped or place.plan.reasons or run.lane_wanted:
+        if place.held:  # offered again when it is not held any more
             place.idle = True
+            return None
+        if run.lane_wanted or run.running >= run.lanes:
+            run.offer(place)
             self.restless = True
             return None
         delivery = place.inbox.take()
         if delivery is None:
             place.idle = True
             return None
-        place.idle = False
         if place.full and place.inbox.waiting * 2 <= run.inbox:  # half: so that fetching does not flap with each message
             place.full = False
             run.dirty[place] = None
             self.restless = True
-        gates = place.gates
-        for gate in gates:
-            if gate.heads and gate.circuit.free_slots is not None:  # others came before
-                break
-        else:
-            if acquire(delivery, gates, now):
-                run.running += 1
-                place.in_flight += 1
-                delivery.attempt += 1
-                return delivery
-        self._waiting.add(delivery, gates)
+        gate = place.gate
+        if gate is not None:
+            if not gate.heads or gate.circuit.free_slots is None:  # else others came before
+                permit = gate.circuit.try_acquire(now)
+                if permit.__class__ is Permit:
+                    delivery.permits = (permit,)
+                    run.running += 1
+                    place.in_flight += 1
+                    delivery.attempt += 1
+                    return delivery
+        elif acquire_in_turn(delivery, place.gates, now):
+            run.running += 1
+            place.in_flight += 1
+            delivery.attempt += 1
+            return delivery
+        self._waiting.add(delivery, place.gates)
         self.restless = True
         return None
 
     def succeeded(self, delivery: AnyDelivery, now: float) -> Verdict:
-        """The handler returned at its first attempt, and no call form ran: success for every need."""
-        place = delivery.place
+        """The handler returned at its first attempt, and no call form ran: success for every need. `follow` or `next` comes after it."""
+        place: Place = delivery.place
         if not place.alive:
-            return self._stale(delivery, now)
-        for gate, permit in zip(place.gates, delivery.permits, strict=True):
-            gate.circuit.record(permit, Outcome.SUCCESS, now)
+            return self.interrupted(delivery, now)
+        gate = place.gate
+        if gate is not None:
+            circuit = gate.circuit
+            circuit.record(delivery.permits[0], _SUCCESS, now)
             gate.successes += 1
-            if gate.heads or gate.circuit.events_pending:
+            if circuit.events_pending or (gate.heads and circuit.free_slots is not None):
                 self.restless = True
+        elif record_successes(place.gates, delivery.permits, now):
+            self.restless = True
         delivery.permits = None
+        run = place.run
         place.in_flight -= 1
-        place.run.running -= 1
-        self._done(delivery, place)
+        run.running -= 1
+        if place.inbox.done(delivery) and not place.in_ring:
+            run.offer(place)
+            if run.shared:  # several may start now, and the lane of this one takes one
+                self.restless = True
         return Verdict.DONE
 
     def settle(self, delivery: AnyDelivery, attribution: Attribution, error: str, now: float) -> Verdict:
         """The handler ended, in any way of its own. Records outcomes by vote, decides what becomes of the message, lets it wait if need be.
 
-        `error` is the type name of what it raised, for events.
+        `error` is the type name of what it raised, for events. AGAIN for a place that is going away means that it is dropped.
         """
         place: Place = delivery.place
         if not place.alive:
-            return self._stale(delivery, now)
-        self._ended(place)
+            return self.interrupted(delivery, now)
+        place.in_flight -= 1
+        place.run.running -= 1
+        self.restless = True
         record(delivery, attribution, now)
-        if attribution.shared:
-            self._events.extend(place.announce_shared(now, gates_of(delivery)))
         verdict = decide(attribution.cause, delivery.trial.charged if delivery.trial else 0, place.run.retry)
-        if verdict is Verdict.DONE:
-            self._done(delivery, place)
-        elif verdict is Verdict.REJECT:
-            self._events.append(self._watch.block(delivery, error, now))
-            self.touch(place)
-            verdict = Verdict.AGAIN  # nowhere to go: it keeps its place
-        elif not place.going:
-            self._events.extend(self._retries.add(delivery, attribution, now))
-        return verdict
+        self._events.extend(self._retries.keep(delivery, verdict, attribution, error, now))
+        if verdict is not Verdict.DONE:
+            return Verdict.AGAIN
+        if place.inbox.done(delivery):
+            place.run.offer(place)
+        return Verdict.DONE
 
     def interrupted(self, delivery: AnyDelivery, now: float) -> Verdict:
-        """The handler was cancelled from outside (shutdown, revoked, lost): no verdict, nothing counted."""
+        """The handler was cancelled from outside (shutdown, revoked, lost), or never started: no verdict, nothing counted.
+
+        Unless its place is going away, it waits to be started again.
+        """
         place: Place = delivery.place
+        self.restless = True
+        self._assignments.unstart(delivery, now)
         if not place.alive:
-            return self._stale(delivery, now)
-        self._unstart(delivery, now)
+            return Verdict.STALE
+        if not place.going:
+            self._waiting.add(delivery, gates_of(delivery))
         return Verdict.AGAIN
 
     # -- time -------------------------------------------------------------------------------------------------------------------------
@@ -253,14 +250,15 @@ class Engine:
         """Let time pass: circuits first, then who may go on, then the plan. Afterwards each run's `granted` and `plan` are up to date."""
         self.restless = False
         self._events.extend(self._outages.advance(self.gates.values(), now))
-        self._watch.expire_holds(self, now)
+        self._holds.expire(now)
         for run in self.runs:
             run.lane_wanted = False
-        for delivery in self._waiting.grants(list(self.gates.values()), now):
-            delivery.attempt += 1
-            delivery.place.in_flight += 1
-            delivery.place.run.granted.append(delivery)
-        self._events.extend(self._outages.settle_events(self.gates.values(), now))
+        for delivery in self._waiting.grants(self.gates.values(), now):
+            delivery.place.run.grant(delivery)
+        late = self._outages.settle_events(self.gates.values(), now)
+        if late:  # admitting has moved a circuit: who waits stands elsewhere now
+            self.restless = True
+            self._events.extend(late)
         for run in self.runs:
             self._replan(run, now)
         self._events.extend(self._watch.announcements(self.runs, now))
@@ -268,7 +266,7 @@ class Engine:
     def next_deadline(self) -> float | None:
         """When `turn` will matter though nothing happens; None when only something that happens can matter."""
         times = [gate.circuit.next_deadline() for gate in self.gates.values()]
-        times += [self._waiting.next_deadline(), self._watch.next_deadline()]
+        times += [self._waiting.next_deadline(), self._holds.next_deadline(), self._watch.next_deadline()]
         return min((time for time in times if time is not None), default=None)
 
     def take_events(self) -> tuple[AnyEvent, ...]:
@@ -285,65 +283,18 @@ class Engine:
 
     def hold(self, source: Source, until: float | None = None) -> bool:
         """Start nothing for this source until `unhold`, or `until` that second; False when it is not assigned here. Gone with its place."""
-        return self._operate(source, hold=True, until=until)
+        self.restless = True
+        return self._holds.hold(source, until)
 
     def unhold(self, source: Source) -> bool:
         """End an operator's hold; False when the source is not assigned here. What a circuit holds stays held."""
-        return self._operate(source, hold=False, until=None)
-
-    def _operate(self, source: Source, *, hold: bool, until: float | None) -> bool:
-        places = [run.places[source] for run in self.runs if source in run.places]
-        for place in places:
-            place.operator_hold = hold
-            self._watch.expires(place, until)
-            self.touch(place)
-        return bool(places)
+        self.restless = True
+        return self._holds.end(source)
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------
-
-    def touch(self, place: Place) -> None:
-        """A flag of this place has changed: its plan must be looked at again."""
-        place.restate()
-        place.run.dirty[place] = None
-        self.restless = True
 
     def _replan(self, run: Run, now: float) -> None:
         events = run.replan(now)
         if events:
             self._events.extend(events)
             self._watch.held(now)
-
-    def _done(self, delivery: AnyDelivery, place: Place) -> None:
-        place.inbox.done(delivery)
-        if place.run.shared and not place.in_ring and place.inbox.waiting:
-            place.run.offer(place)
-            self.restless = True
-
-    def _resize(self, run: Run, now: float) -> None:
-        """The ramp of a dependency ends at the concurrency of all runs that need it."""
-        for name in run.needs.names():
-            full = sum(other.concurrency for other in self.runs if name in other.needs.names())
-            self.gates[name].circuit.set_full(max(1, full), now)
-
-    def _drop(self, run: Run, places: set[Place], now: float) -> None:
-        self._waiting.drop(places)
-        kept = [delivery for delivery in run.granted if delivery.place not in places]
-        for delivery in run.granted:
-            if delivery.place in places:
-                self._unstart(delivery, now)
-        run.granted.clear()
-        run.granted.extend(kept)
-        self.restless = True
-
-    def _ended(self, place: Place) -> None:
-        place.in_flight -= 1
-        place.run.running -= 1
-        self.restless = True
-
-    def _unstart(self, delivery: AnyDelivery, now: float) -> None:
-        self._ended(delivery.place)
-        give_back(delivery, now)
-
-    def _stale(self, delivery: AnyDelivery, now: float) -> Verdict:
-        self._unstart(delivery, now)
-        return Verdict.STALE

@@ -48,7 +48,8 @@ class RetryPolicy:
             raise SettingsError(f"initial_backoff={self.initial_backoff!r} must be more than 0 seconds")
         if not (math.isfinite(self.max_backoff) and self.max_backoff >= self.initial_backoff):
             raise SettingsError(
-                f"max_backoff={self.max_backoff!r} is shorter than initial_backoff={self.initial_backoff!r}: raise the first or lower the second"
+                f"max_backoff={self.max_backoff!r} is shorter than initial_backoff={self.initial_backoff!r}:"
+                " raise the first or lower the second"
             )
         if not (math.isfinite(self.multiplier) and self.multiplier >= 1):
             raise SettingsError(f"multiplier={self.multiplier!r} must be at least 1: waits never shrink")
@@ -62,7 +63,7 @@ class RetryPolicy:
         return min(self.max_backoff, plain * (1 - self.jitter + 2 * self.jitter * draw))
 
 
-# What each cause means for the message. MESSAGE is the only one that is charged; whether it was charged too often is `decide`'s one question.
+# What each cause means for the message. MESSAGE is the only one that is charged; whether too often is the one question of `decide`.
 _FATE = {
     Cause.RETURNED: Verdict.DONE,
     Cause.DEPENDENCY: Verdict.AGAIN,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from holdgate.core import Circuit, Override, State
 
 if TYPE_CHECKING:
-    from holdgate.flow.admission import Head
+    from holdgate.flow.admission import Lines
     from holdgate.flow.place import Place
 
 
@@ -25,7 +25,7 @@ class Gate:
     def __init__(self, circuit: Circuit) -> None:
         self.name = circuit.name
         self.circuit = circuit
-        self.heads: dict[int, Head] = {}  # by number of arrival, and so in order of arrival
+        self.heads: Lines = {}  # those that wait and need it
         self.places: dict[Place, None] = {}  # a set that keeps its order: plans and events come out the same every time
         self.successes = 0  # of messages, ever: only differences are looked at
 
@@ -36,6 +36,11 @@ class Gate:
         if circuit.override is None:
             return circuit.state is State.OPEN
         return circuit.override is Override.FORCED_OPEN
+
+    @property
+    def limited(self) -> bool:
+        """Whether it admits a counted number at most: in half-open, or none while it is shut."""
+        return self.circuit.free_slots is not None
 
 
 class Vote:

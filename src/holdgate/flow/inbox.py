@@ -7,6 +7,7 @@ while it waits for a retry: that is what keeps the order, and what the span is m
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, Literal, Protocol
@@ -30,8 +31,8 @@ class Inbox(Protocol):
         """The next delivery that may start, now in work; None when there is none."""
         ...
 
-    def done(self, delivery: AnyDelivery) -> None:
-        """A delivery that was taken is finished for good."""
+    def done(self, delivery: AnyDelivery) -> bool:
+        """A delivery that was taken is finished for good; True when another one may start now."""
         ...
 
     def clear(self) -> None:
@@ -60,8 +61,9 @@ class SourceInbox:
         self.waiting -= 1
         return self._queue.popleft()
 
-    def done(self, delivery: AnyDelivery) -> None:
+    def done(self, delivery: AnyDelivery) -> bool:  # noqa: ARG002 - only one was taken
         self._busy = False
+        return self.waiting > 0
 
     def clear(self) -> None:
         self._queue.clear()
@@ -91,7 +93,10 @@ class Span:
 
     def finish(self, serial: int) -> None:
         """That arrival is finished; the oldest unfinished moves up past all that are."""
-        self._finished.add(serial)
+        if serial == self._oldest:
+            self._oldest += 1
+        else:
+            self._finished.add(serial)
         while self._oldest in self._finished:
             self._finished.remove(self._oldest)
             self._oldest += 1
@@ -119,8 +124,9 @@ class FreeInbox:
         self.waiting -= 1
         return self._queue.popleft()
 
-    def done(self, delivery: AnyDelivery) -> None:
+    def done(self, delivery: AnyDelivery) -> bool:
         self._span.finish(delivery.serial)
+        return bool(self._queue) and self._span.allows(self._queue[0].serial)
 
     def clear(self) -> None:
         self._queue.clear()
@@ -133,7 +139,9 @@ class KeyInbox:
     __slots__ = ("_behind", "_ready", "_span", "waiting")
 
     def __init__(self, span: int) -> None:
-        self._ready: deque[AnyDelivery] = deque()
+        # A heap by serial number: the oldest first, and when the span does not allow that one, it allows none. The oldest unfinished
+        # delivery of all is ready or in work, so the span never waits for one that waits for the span.
+        self._ready: list[tuple[int, AnyDelivery]] = []
         self._behind: dict[object, deque[AnyDelivery]] = {}  # a key that is ready or in work, and what waits behind it
         self._span = Span(span)
         self.waiting = 0
@@ -149,28 +157,30 @@ class KeyInbox:
                 continue
             if key is not None:
                 self._behind[key] = deque()
-            self._ready.append(delivery)
+            heapq.heappush(self._ready, (delivery.serial, delivery))
 
     def take(self) -> AnyDelivery | None:
-        # The front of the ready ones is not always the oldest, but the oldest unfinished is ready or in work: it never waits for the span.
-        for _ in range(len(self._ready)):
-            if self._span.allows(self._ready[0].serial):
-                self.waiting -= 1
-                return self._ready.popleft()
-            self._ready.rotate(-1)
-        return None
+        if not self._may_start():
+            return None
+        self.waiting -= 1
+        return heapq.heappop(self._ready)[1]
 
-    def done(self, delivery: AnyDelivery) -> None:
+    def done(self, delivery: AnyDelivery) -> bool:
         self._span.finish(delivery.serial)
         key = delivery.order_key
         behind = None if key is None else self._behind.get(key)
         if behind:
-            self._ready.append(behind.popleft())
+            following = behind.popleft()
+            heapq.heappush(self._ready, (following.serial, following))
         elif behind is not None:
             del self._behind[key]
+        return self._may_start()
 
     def clear(self) -> None:
         self._ready.clear()
         for behind in self._behind.values():
             behind.clear()
         self.waiting = 0
+
+    def _may_start(self) -> bool:
+        return bool(self._ready) and self._span.allows(self._ready[0][0])

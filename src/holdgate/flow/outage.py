@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from holdgate.core import State
 from holdgate.core.events import CircuitOpened, Event
 from holdgate.flow.admission import WaitingList
 from holdgate.flow.events import FlowEvent, LocalCauseSuspected
@@ -18,8 +19,9 @@ class Outages:
 
     def __init__(self, waiting: WaitingList) -> None:
         self._waiting = waiting
-        self._shut: dict[Gate, bool] = {}
-        self._opened_at: dict[str, float] = {}
+        self._generations: dict[Gate, int] = {}
+        self._shut: set[Gate] = set()
+        self._opened_at: dict[Gate, float] = {}  # when those that are open have left CLOSED
         self._suspected = False
 
     def advance(self, gates: Collection[Gate], now: float) -> list[Event | FlowEvent]:
@@ -43,22 +45,30 @@ class Outages:
 
     def _changed(self, gate: Gate, events: Iterable[Event]) -> None:
         opened = [event for event in events if isinstance(event, CircuitOpened)]
-        if opened:
-            self._opened_at[gate.name] = opened[-1].at
+        # Not a re-opening from half-open: that dependency has been down for longer than this.
+        tripped = [event.at for event in opened if event.previous is State.CLOSED]
+        if tripped:
+            self._opened_at[gate] = tripped[-1]
+        elif gate.circuit.state is State.CLOSED:
+            self._opened_at.pop(gate, None)
+        was_shut = gate in self._shut
+        if gate.shut and (opened or not was_shut):
             self._waiting.end_backoffs(gate)
-        if self._shut.get(gate, False) != gate.shut:
-            self._shut[gate] = gate.shut
+        if self._generations.get(gate) != gate.circuit.generation:  # it stands for every change but that of a limit
+            self._generations[gate] = gate.circuit.generation
             self._waiting.regroup(gate)
+        if gate.shut != was_shut:
+            self._shut ^= {gate}
             for place in gate.places:
                 place.run.dirty[place] = None
 
     def _suspicion(self, gates: Collection[Gate], now: float) -> LocalCauseSuspected | None:
-        """Every dependency open, all since about the same moment: said once until one of them is not open."""
-        if len(gates) < 2 or not all(gate.shut and gate.name in self._opened_at for gate in gates):
+        """Every dependency open, and all left CLOSED at about the same moment: said once until one of them is CLOSED again."""
+        if len(gates) == 1 or not all(gate in self._opened_at for gate in gates):
             self._suspected = False
             return None
-        times = [self._opened_at[gate.name] for gate in gates]
-        if self._suspected or max(times) - min(times) > _COINCIDENCE:
+        times = [self._opened_at[gate] for gate in gates]
+        if self._suspected or max(times) - min(times) > _COINCIDENCE or not all(gate.shut for gate in gates):
             return None
         self._suspected = True
         return LocalCauseSuspected(now, tuple(gate.name for gate in gates))

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
+from itertools import groupby
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from holdgate.core import Outcome
+from holdgate.flow.attribution import Attribution
 from holdgate.flow.events import AttributionShared, FlowEvent, SourceHeld, SourceReleased
 from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import AnyDelivery, FreeInbox, Inbox, KeyInbox, Order, SourceInbox
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
     from holdgate.flow.needs import Needs
 
+_source_of = attrgetter("source")
+
 # What a place starts with, so that its first real plan is a change.
 _UNPLANNED = SourcePlan(fetch=False, reasons=())
 
@@ -29,14 +35,15 @@ class Place:
     """One source in one assignment."""
 
     __slots__ = (
-        "alive", "blocked", "closing", "full", "gates", "idle", "in_flight", "in_ring", "inbox", "operator_hold", "plan", "run",
-        "shares_announced", "since", "source", "stopped", "undeclared", "unknown_needs", "warned",
+        "alive", "blocked", "closing", "fresh_heads", "full", "gate", "gates", "held", "idle", "in_flight", "in_ring", "inbox",
+        "operator_hold", "plan", "run", "shares_announced", "since", "source", "stopped", "undeclared", "unknown_needs", "warned",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None) -> None:
         self.run = run
         self.source = source
         self.gates: tuple[Gate, ...] = tuple(gates or ())
+        self.gate = self.gates[0] if len(self.gates) == 1 else None  # nearly every source needs one: the fast path asks it alone
         self.unknown_needs = gates is None
         self.inbox: Inbox = run.new_inbox()
         self.plan = _UNPLANNED
@@ -46,18 +53,27 @@ class Place:
         self.idle = False  # nothing here that a lane could take
         self.in_ring = False
         self.in_flight = 0  # admitted and not settled yet
-        self.blocked: AnyDelivery | None = None  # a rejected delivery that has nowhere to go
+        self.fresh_heads = 0  # on the waiting list, never started: bounded, so that a ramp does not empty the inbox
+        self.blocked: list[AnyDelivery] = []  # rejected deliveries that have nowhere to go
         self.operator_hold = False
         self.since: float | None = None  # held since
         self.warned = 0.0  # when the hold was last announced
         self.undeclared: set[str] = set()  # dependencies announced as UndeclaredNeed
         self.shares_announced = False
         self.stopped = False
+        self.held = False
         self.restate()
 
     def restate(self) -> None:
         """Work out `stopped`: something other than a circuit keeps handlers from starting. Circuits are asked by acquiring."""
-        self.stopped = self.operator_hold or self.closing or self.run.draining or self.blocked is not None or self.unknown_needs
+        self.stopped = self.operator_hold or self.closing or self.run.draining or bool(self.blocked) or self.unknown_needs
+        self.held = self.stopped or bool(self.plan.reasons)
+
+    def touch(self) -> None:
+        """A flag has changed: see what follows, and look at the plan again at the next turn."""
+        self.restate()
+        if self.alive:  # the plan knows nothing of a dead place, or already of the one after it
+            self.run.dirty[self] = None
 
     @property
     def going(self) -> bool:
@@ -69,6 +85,7 @@ class Place:
         reasons = self._reasons()
         before = self.plan.reasons
         self.plan = SourcePlan(fetch=not reasons and not self.full, reasons=reasons)
+        self.held = bool(reasons)
         if reasons == before or self.closing:  # a revoked source is not held, it is gone
             return None
         if not reasons:
@@ -79,11 +96,12 @@ class Place:
             self.warned = now
         return SourceHeld(now, self.source, reasons)
 
-    def announce_shared(self, now: float, gates: Iterable[Gate]) -> Iterable[FlowEvent]:
-        """One exception counted against several needs: said once per place."""
+    def announce_shared(self, now: float, gates: Iterable[Gate], attribution: Attribution) -> Iterable[FlowEvent]:
+        """One exception counted against several needs: said once per place, with the needs that it counted against."""
         if not self.shares_announced:
             self.shares_announced = True
-            yield AttributionShared(now, self.source, tuple(gate.name for gate in gates))
+            blamed = [gate.name for gate, finding in zip(gates, attribution.findings, strict=True) if finding.outcome is Outcome.FAILURE]
+            yield AttributionShared(now, self.source, tuple(blamed))
 
     def _reasons(self) -> tuple[str, ...]:
         reasons = [f"circuit:{gate.name}" for gate in self.gates if gate.shut]
@@ -96,7 +114,7 @@ class Place:
             yield "operator"
         if self.going:
             yield "draining"
-        if self.blocked is not None:
+        if self.blocked:
             yield "blocked"
         if self.unknown_needs:
             yield "no needs"
@@ -110,8 +128,8 @@ class Run:
     """
 
     __slots__ = (
-        "_concurrency", "dirty", "draining", "granted", "inbox", "lane_wanted", "needs", "order",
-        "places", "plan", "retry", "ring", "running", "shared", "span", "waiting_fresh",
+        "_concurrency", "_leftover", "dirty", "draining", "granted", "inbox", "lane_wanted", "lanes", "needs", "order",
+        "places", "plan", "retry", "ring", "running", "shared", "span",
     )  # fmt: skip
 
     def __init__(
@@ -130,20 +148,54 @@ class Run:
         self.granted: deque[AnyDelivery] = deque()  # admitted, permits in hand, waiting for a lane to wake
         self.dirty: dict[Place, None] = {}  # places whose plan must be looked at again
         self.running = 0  # admitted and not settled yet, those granted included
-        self.waiting_fresh = 0  # first-time heads on the waiting list: each stands for a lane, so that a ramp does not empty the inboxes
-        self.lane_wanted = False  # a head was passed over because every lane was busy
+        self.lanes = concurrency or 0  # how many may run at once, those of dead places included
+        self._leftover = 0  # admitted, not settled yet, and their place is dead
+        self.lane_wanted = False  # a head was passed over because every lane was busy: the next free one is its own
         self.draining = False
 
     @property
     def concurrency(self) -> int:
-        """How many handlers may run at once now."""
+        """How many handlers of living places may run at once now."""
         return len(self.places) if self._concurrency is None else self._concurrency
+
+    def count_lanes(self, leftover: int = 0) -> None:
+        """Places have come or gone, and with them `leftover` deliveries in work whose place is dead.
+
+        With one lane per place, what still runs for a dead one has kept its lane: it must not take that of a living one.
+        """
+        self._leftover += leftover
+        self.lanes = len(self.places) + self._leftover if self._concurrency is None else self._concurrency
 
     def new_inbox(self) -> Inbox:
         """A fresh inbox of this run's order."""
         if self.order == "source":
             return SourceInbox()
         return KeyInbox(self.span) if self.order == "key" else FreeInbox(self.span)
+
+    def take_in(self, deliveries: Iterable[AnyDelivery]) -> None:
+        """Put deliveries into the inboxes of their places. Those of a source that is not here, or is going away, are dropped."""
+        for source, group in groupby(deliveries, _source_of):
+            place = self.places.get(source)
+            if place is None or place.going:
+                continue
+            batch = list(group)
+            for delivery in batch:
+                delivery.place = place
+            place.inbox.put(batch)
+            if place.inbox.waiting >= self.inbox and not place.full:
+                place.full = True
+                self.dirty[place] = None
+            if not place.held:
+                self.offer(place)
+
+    def grant(self, delivery: AnyDelivery) -> None:
+        """A waiting head is admitted, its lane counted already: the next lane that asks starts it."""
+        place: Place = delivery.place
+        delivery.attempt += 1
+        place.in_flight += 1
+        self.granted.append(delivery)
+        if place.inbox.waiting:  # enough heads of it may have been waiting, and now there is one less
+            self.offer(place)
 
     def offer(self, place: Place) -> None:
         """Put a place into the ring of those that lanes look at, once."""

@@ -61,7 +61,7 @@ def _source(place: Place, heads: int) -> SourceSnapshot:
         reasons=plan.reasons,
         since=place.since,
         fetch=plan.fetch,
-        waiting=place.inbox.waiting + heads + (place.blocked is not None),
+        waiting=place.inbox.waiting + heads + len(place.blocked),
         in_flight=place.in_flight,
         needs=tuple(gate.name for gate in place.gates),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from holdgate.core import Outcome, Permit
@@ -41,6 +42,17 @@ def record(delivery: Delivery[Any], attribution: Attribution, now: float) -> Non
         trial_of(delivery).charged += 1
 
 
+def record_successes(gates: tuple[Gate, ...], permits: Sequence[Permit], now: float) -> bool:
+    """Success for every need; True when the engine should look: a circuit has something to say, or a slot that others wait for is free."""
+    look = False
+    for gate, permit in zip(gates, permits, strict=True):
+        gate.circuit.record(permit, Outcome.SUCCESS, now)
+        gate.successes += 1
+        if gate.circuit.events_pending or (gate.heads and gate.limited):
+            look = True
+    return look
+
+
 def _record_one(delivery: Delivery[Any], gate: Gate, permit: Permit, finding: Finding, now: float) -> None:
     outcome, duration, retry_after = finding
     if outcome is None:
@@ -50,6 +62,7 @@ def _record_one(delivery: Delivery[Any], gate: Gate, permit: Permit, finding: Fi
         gate.successes += 1
         if delivery.trial is not None:
             delivery.trial.succeeded(gate)
-    elif outcome is Outcome.FAILURE and not trial_of(delivery).votes_again(gate):
+    # A late result says nothing to the circuit, so it is no vote either: the first failure in the new generation will be.
+    elif outcome is Outcome.FAILURE and permit.generation == gate.circuit.generation and not trial_of(delivery).votes_again(gate):
         outcome = Outcome.IGNORED  # it has had its vote: others have shown the dependency healthy since
     gate.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration)

@@ -1,16 +1,14 @@
-"""What is said again while nothing changes: holds that go on, sources that stay blocked; and operators' holds that expire."""
+"""What is said again while nothing changes: holds that go on, and sources that stay blocked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.events import FlowEvent, HoldContinued, SourceBlocked
 from holdgate.flow.place import Place, Run
-
-if TYPE_CHECKING:
-    from holdgate.flow.engine import Engine
 
 # Often enough to be in any log excerpt that somebody looks at, seldom enough not to fill it.
 _BLOCKED_EVERY = 60.0
@@ -23,17 +21,16 @@ class Watch:
         self._hold_warn_after = hold_warn_after
         self._due: float | None = None  # when to look at the places again; never each turn
         self._blocked: dict[Place, SourceBlocked] = {}
-        self._expiries: dict[Place, float] = {}
 
     def next_deadline(self) -> float | None:
-        """When something may have to be said, or a hold expires."""
-        times = [*self._expiries.values(), *([self._due] if self._due is not None else [])]
-        return min(times, default=None)
+        """When something may have to be said again; None while nothing may."""
+        return self._due
 
     def block(self, delivery: Delivery[Any], error: str, now: float) -> SourceBlocked:
-        """This delivery was rejected and has nowhere to go: its place waits behind it, and is named again and again."""
+        """A delivery was rejected and has nowhere to go: its place waits behind it, and is named again and again."""
         place: Place = delivery.place
-        place.blocked = delivery
+        place.blocked.append(delivery)
+        place.touch()
         event = SourceBlocked(now, place.source, delivery.position, delivery.trial.charged if delivery.trial else 0, error)
         self._blocked[place] = event
         self._plan(now + _BLOCKED_EVERY)
@@ -42,20 +39,6 @@ class Watch:
     def held(self, now: float) -> None:
         """A hold has begun."""
         self._plan(now + self._hold_warn_after)
-
-    def expires(self, place: Place, at: float | None) -> None:
-        """An operator's hold ends by itself at `at`; None: only by an operator."""
-        if at is None:
-            self._expiries.pop(place, None)
-        else:
-            self._expiries[place] = at
-
-    def expire_holds(self, engine: Engine, now: float) -> None:
-        """End the operators' holds whose time is over."""
-        for place in [place for place, at in self._expiries.items() if at <= now]:
-            del self._expiries[place]
-            place.operator_hold = False
-            engine.touch(place)
 
     def announcements(self, runs: Iterable[Run], now: float) -> list[FlowEvent]:
         """What has to be said again by now."""
@@ -81,14 +64,14 @@ class Watch:
     def _blocks(self, now: float) -> list[FlowEvent]:
         events: list[FlowEvent] = []
         for place, event in list(self._blocked.items()):
-            if not place.alive or place.blocked is None:
+            if not place.alive:
                 del self._blocked[place]
                 continue
+            again = event
             if event.at + _BLOCKED_EVERY <= now:
-                event = SourceBlocked(now, event.source, event.position, event.attempts, event.error)
-                self._blocked[place] = event
-                events.append(event)
-            self._plan(event.at + _BLOCKED_EVERY)
+                again = self._blocked[place] = replace(event, at=now)
+                events.append(again)
+            self._plan(again.at + _BLOCKED_EVERY)
         return events
 
     def _plan(self, at: float) -> None:
