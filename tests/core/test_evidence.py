@@ -91,6 +91,17 @@ def test_calls_that_hang_are_a_breach_without_a_result() -> None:
     assert evidence.window.calls == 0
 
 
+def test_evidence_is_clear_without_failures_and_without_calls_that_hang() -> None:
+    """Both the results and the calls in flight must be below the thresholds."""
+    assert evidence_of(SLOW_AFTER_ONE).is_clear(0.0)
+    hanging = evidence_of(SLOW_AFTER_ONE, *[0.0] * 10)
+    assert hanging.is_clear(1.0)
+    assert not hanging.is_clear(1.1)
+    failed = evidence_of(SLOW_AFTER_ONE)
+    failed.count(failed=True, took=0.0, now=0.0)
+    assert not failed.is_clear(0.0)
+
+
 def test_calls_that_hang_are_judged_beside_what_the_window_still_holds() -> None:
     """Good calls weigh against them until they leave the window."""
     evidence = evidence_of(SLOW_AFTER_ONE, *[0.0] * 10)

@@ -80,11 +80,22 @@ def test_leases_end_in_the_order_of_issue_until_the_circuit_opens() -> None:
     """Three ended leases are three failures in a row; the fourth permit is left to the transition."""
     bench = Bench(limit=4)
     permits = [bench.admit(at) for at in (0.0, 0.0, 1.0, 1.0)]
+    bench.half_open.ramp.refused = True
     step = bench.half_open.pass_time(301.0)
     assert step.expired == tuple(permits[:3])
     assert step.breach is not None
     assert step.breach.reason is Reason.CONSECUTIVE_FAILURES
     assert list(bench.live) == permits[3:]
+
+
+def test_leases_that_end_together_in_low_traffic_open_by_the_second() -> None:
+    """The first ends the old stage with a cut to 2, and at that limit an ended lease opens."""
+    bench = Bench(limit=4)
+    permits = [bench.admit(0.0) for _ in range(3)]
+    step = bench.half_open.pass_time(300.0)
+    assert step.expired == tuple(permits[:2])
+    assert step.breach is not None
+    assert step.breach.reason is Reason.PERMIT_LEASE
 
 
 def test_one_ended_lease_of_many_is_one_bad_result() -> None:

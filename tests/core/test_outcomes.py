@@ -71,7 +71,15 @@ def test_an_abstract_exception_is_a_type() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [CallNotPermitted("payments"), Reject("bad"), asyncio.CancelledError(), GeneratorExit(), KeyboardInterrupt(), SystemExit(), BaseException()],
+    [
+        CallNotPermitted("payments"),
+        Reject("bad"),
+        asyncio.CancelledError(),
+        GeneratorExit(),
+        KeyboardInterrupt(),
+        SystemExit(),
+        BaseException(),
+    ],
     ids=repr,
 )
 def test_some_are_never_outcomes(error: BaseException) -> None:
@@ -115,7 +123,12 @@ def test_our_own_exceptions_are_no_failures(never: type[Exception]) -> None:
 
 @pytest.mark.parametrize(
     ("failures", "excluded"),
-    [(ConnectionError, Exception), (Exception, Exception), ((TimeoutError, ConnectionError), (OSError,)), (KeyError, (LookupError, OSError))],
+    [
+        (ConnectionError, Exception),
+        (Exception, Exception),
+        ((TimeoutError, ConnectionError), (OSError,)),
+        (KeyError, (LookupError, OSError)),
+    ],
 )
 def test_excluded_must_leave_something(failures: Any, excluded: Any) -> None:
     """When every failure is excluded the circuit could never open; the error names both."""

@@ -52,6 +52,28 @@ def test_calls_in_flight_count_as_slow_ones(calls: int, slow: int, overdue: int,
     assert (breach.value if breach else None) == value
 
 
+@pytest.mark.parametrize(
+    ("calls", "failures", "slow", "in_a_row", "clear"),
+    [
+        (0, 0, 0, 0, True),
+        (9, 4, 0, 4, True),
+        (9, 5, 0, 0, False),
+        (8, 4, 0, 0, False),
+        (10, 0, 8, 0, False),
+        (10, 0, 7, 0, True),
+        (100, 5, 0, 5, False),
+    ],
+)
+def test_thresholds_are_clear_below_all_of_them(calls: int, failures: int, slow: int, in_a_row: int, clear: bool) -> None:  # noqa: FBT001
+    """The rates are looked at below the minimum too: nine calls of which five failed are not well again."""
+    assert RULES.are_clear(calls, failures, slow, in_a_row) is clear
+
+
+def test_without_a_run_rule_the_rates_alone_are_clear() -> None:
+    """Failures in a row that are off hold no episode open."""
+    assert Thresholds(CircuitSettings(consecutive_failures=None)).are_clear(100, 9, 0, 9)
+
+
 def test_a_slow_breach_tells_the_threshold() -> None:
     """Reason and threshold are those of the slow call rule."""
     assert RULES.slow_breach(0, 0, 10) == Breach(Reason.SLOW_CALL_RATE, 1.0, 0.8)

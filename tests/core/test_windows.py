@@ -53,7 +53,10 @@ def test_a_count_window_is_the_end_of_a_list(size: int, codes: list[int], read_e
     st.booleans(),
 )
 def test_a_time_window_is_a_list_without_its_old_buckets(
-    buckets: int, seconds: float, steps: list[tuple[int, float]], read_each_time: bool  # noqa: FBT001
+    buckets: int,
+    seconds: float,
+    steps: list[tuple[int, float]],
+    read_each_time: bool,  # noqa: FBT001
 ) -> None:
     """The totals are those of the results whose bucket is among the last ones."""
     width = seconds / buckets

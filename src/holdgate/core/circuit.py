@@ -217,7 +217,7 @@ class Circuit(Lifecycle):
         if breach is not None:
             self._breached(breach, now)
         elif self._is_reported:
-            self._is_reported = self._evidence.slow_breach(now) is not None
+            self._is_reported = not self._evidence.is_clear(now)
 
     def _breached(self, breach: Breach, now: float) -> None:
         if self.override is None:
@@ -251,7 +251,7 @@ class Circuit(Lifecycle):
             if self._forced_until is not None and now >= self._forced_until:
                 self.clear_override(now)
         elif self.state is State.OPEN and now >= self._until:
-            self._enter_half_open(Trigger.WAITED, self.override, now)
+            self._end_wait(now)
         elif self._half_open is not None:
             self._follow(self._half_open, self._half_open.pass_time(now), now)
         elif self._is_plain or self.override is Override.METRICS_ONLY:

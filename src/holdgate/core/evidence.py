@@ -62,6 +62,12 @@ class Evidence:
         self.window.expire(now)
         return self._thresholds.slow_breach(self.window.calls, self.window.slow, overdue)
 
+    def is_clear(self, now: float) -> bool:
+        """Whether results and calls in flight are below every threshold again."""
+        window = self.window
+        is_below = self._thresholds.are_clear(window.calls, window.failures, window.slow, self.in_a_row)
+        return is_below and self.slow_breach(now) is None
+
     def next_overdue(self) -> float | None:
         """When time alone may next meet the slow call rule: a call becomes overdue, or good ones leave the window beside one that is."""
         next_at = self.overdue.next_at()

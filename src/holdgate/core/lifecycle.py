@@ -99,9 +99,9 @@ class Lifecycle:
         self._swap(state, self.override, level, until)
         self._emit(events.CircuitOpened(self.name, now, self.generation, reason, until, level, previous))
 
-    def _enter_half_open(self, trigger: Trigger, override: Override | None, now: float) -> None:
+    def _end_wait(self, now: float) -> None:
         previous = self.state
-        self._swap(transition(previous, trigger), override, self._level_at(now))
+        self._swap(transition(previous, Trigger.WAITED), self.override, self._level)
         self._emit(events.CircuitHalfOpened(self.name, now, self.generation, previous))
 
     def reset(self, now: float) -> None:
@@ -170,16 +170,9 @@ class Lifecycle:
         now = self._seen(now)
         if self.override is override and self._forced_until == until:
             return
-        self._forced_until = until
-        self._lay(override, now)
+        unforced = self._lay(override, until, now)
         self._emit(events.OverrideSet(self.name, now, self.generation, override, until))
-
-    def _lay(self, override: Override | None, now: float) -> None:
-        """Replace the override. Whatever follows FORCED_OPEN, the state below it becomes HALF_OPEN."""
-        if self.override is Override.FORCED_OPEN and override is not Override.FORCED_OPEN:
-            self._enter_half_open(Trigger.UNFORCED, override, now)
-        else:
-            self._swap(self.state, override, self._level, self._until)
+        self._tell_unforced(unforced, now)
 
     def clear_override(self, now: float) -> None:
         """Go on from the state below; a forced opening goes on from HALF_OPEN. Nothing happens without an override."""
@@ -187,9 +180,24 @@ class Lifecycle:
         override = self.override
         if override is None:
             return
-        self._forced_until = None
-        self._lay(None, now)
+        unforced = self._lay(None, None, now)
         self._emit(events.OverrideCleared(self.name, now, self.generation, override))
+        self._tell_unforced(unforced, now)
+
+    def _lay(self, override: Override | None, until: float | None, now: float) -> State | None:
+        """Replace the override. What follows FORCED_OPEN finds HALF_OPEN below: the state that was left for it, otherwise None."""
+        previous = self.state
+        is_unforced = self.override is Override.FORCED_OPEN and override is not Override.FORCED_OPEN
+        self._forced_until = until
+        if is_unforced:
+            self._swap(transition(previous, Trigger.UNFORCED), override, self._level_at(now))
+            return previous
+        self._swap(previous, override, self._level, self._until)
+        return None
+
+    def _tell_unforced(self, previous: State | None, now: float) -> None:
+        if previous is not None:
+            self._emit(events.CircuitHalfOpened(self.name, now, self.generation, previous))
 
     # -- Events --------------------------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,12 @@ class Thresholds:
             return Breach(Reason.CONSECUTIVE_FAILURES, in_a_row, self._consecutive)
         return None
 
+    def are_clear(self, calls: int, failures: int, slow: int, in_a_row: int) -> bool:
+        """Whether everything is below its threshold, at any number of calls: few calls end no rule's breach, good ones do."""
+        if self._consecutive is not None and in_a_row >= self._consecutive:
+            return False
+        return not calls or (failures / calls < self._failure_rate and slow / calls < self._slow_call_rate)
+
     def slow_breach(self, calls: int, slow: int, overdue: int) -> Breach | None:
         """The slow call rule with the calls in flight that are slow already; None without any."""
         seen = calls + overdue
