@@ -4,7 +4,7 @@ import pytest
 
 from holdgate.cli.demo.ledger import Place
 from holdgate.cli.demo.memory_venue import MemoryVenue
-from holdgate.cli.demo.scenario import KINDS, ORDERS, PARTITIONS
+from holdgate.cli.demo.scenario import KINDS, ORDERS, PARTITIONS, RECEIPTS
 from holdgate.cli.demo.venue import NAIVE, Feed
 
 
@@ -35,6 +35,14 @@ async def test_a_batch_is_never_larger_than_asked_for_and_nothing_is_skipped(ven
     batches = [await numbers(feed, 8) for _ in range(4)]
     assert max(map(len, batches)) == 8
     assert sorted(number for batch in batches for number in batch) == list(range(20))
+
+
+async def test_a_batch_takes_from_every_partition_in_turn(venue: MemoryVenue, feed: Feed) -> None:
+    """A backlog of orders does not push all receipts out of the batches, as it would not with a fetch from several partitions."""
+    for number in range(80):
+        await venue.produce(ORDERS, number)
+    await venue.produce(RECEIPTS, 80)
+    assert [record.kind for record in await feed.take(16)].count(RECEIPTS) == 1
 
 
 async def test_only_what_was_taken_is_committed(venue: MemoryVenue, feed: Feed) -> None:

@@ -100,13 +100,16 @@ async def test_what_still_fails_after_the_last_attempt_goes_to_the_dead_letters(
 
 
 async def test_what_ends_the_loop_is_raised_to_whoever_waits() -> None:
-    """A broken client must not look like a quiet topic."""
+    """A broken client must not look like a quiet topic, and it still leaves the group."""
 
     class Broken(FakeFeed):
         async def take(self, most: int) -> Sequence[Record]:
             raise ConnectionError("gone")
 
-    side = NaiveSide(Broken(0), FlakyWork(0))
+    feed = Broken(0)
+    side = NaiveSide(feed, FlakyWork(0))
     await side.start()
     with pytest.raises(ConnectionError, match="gone"):
         await side.wait()
+    await side.stop()
+    assert feed.told == ["open", "close"]

@@ -13,7 +13,7 @@ from holdgate.cli.demo.outputs import Silent
 from holdgate.cli.demo.report import Report
 from holdgate.cli.demo.scenario import CONCURRENCY, Scenario
 from holdgate.cli.demo.story import Story
-from holdgate.cli.demo.venue import Record, Venue
+from holdgate.cli.demo.venue import GUARDED, NAIVE, Record, Venue
 from holdgate.testing import LoopClock, run_virtual
 
 # Failures in a row that open a circuit by default, and how many more are on their way by then.
@@ -134,13 +134,22 @@ def test_an_interruption_ends_it_with_what_was_seen() -> None:
         task = asyncio.create_task(story(output=output).run())
         await asyncio.sleep(8.0)
         task.cancel()
-        return await task
+        report = await task
+        assert task.cancelling() == 0  # it was heard; whoever runs the story may go on
+        return report
 
     report = run_virtual(cut())
     assert report.interrupted
     assert 7.0 < report.ran <= 8.0
     assert report.guarded.lost == report.naive.lost == 0
     assert output.ended
+
+
+def test_both_sides_have_left_their_groups_at_the_end() -> None:
+    """Nothing goes on behind the report."""
+    venue = MemoryVenue()
+    run_virtual(story(venue).run())
+    assert [*venue._broker.members(GUARDED), *venue._broker.members(NAIVE)] == []
 
 
 class BreakingFeed(MemoryFeed):
