@@ -84,9 +84,10 @@ class Worker:
             raise self._broken
 
     def stop(self) -> None:
-        """Ask the run to drain and end. Idempotent."""
+        """Ask the run to drain and end: from this very step on no handler starts. Idempotent."""
         if not self._asked.done():
             self._asked.set_result(None)
+            self.engine.drain(self.run, self.now())
 
     def hurry(self) -> None:
         """Wait for no handler any more: what still runs is interrupted now."""
@@ -156,7 +157,7 @@ class Worker:
             self.fail(IntakeError(f"{self.name}: the poll was cancelled from outside; to end a run, cancel `guard.run` or stop the guard"))
 
     async def _drain(self) -> None:
-        self.engine.drain(self.run, self.now())
+        self.stop()
         for seat in self.seats:
             seat.let_go()
         self.guard.turn()

@@ -1,0 +1,393 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from holdgate import Delivery
+from holdgate.errors import IntakeError, SettingsError
+from holdgate.flow.plan import Plan
+from holdgate.flow.sources import Queue
+from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
+from tests.runtime.stage import (
+    GROUP,
+    ORDERS,
+    BreakingIntake,
+    Handler,
+    assert_nothing_left,
+    broker_with,
+    dependency,
+    quiet_guard,
+    running,
+    until,
+)
+
+ORDER = ORDERS[0]
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def breaking(broker: MemoryBroker, **settings: Any) -> BreakingIntake:
+    return BreakingIntake(broker, topics=["orders"], **settings)
+
+
+# -- opening ---------------------------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_an_intake_that_cannot_open_ends_the_run_with_its_error() -> None:
+    """Nothing was consumed, the intake is closed, and the guard is as before."""
+    source = breaking(broker_with(1))
+    source.breaks["open"] = IntakeError("no such broker")
+    async with quiet_guard() as guard:
+        with pytest.raises(IntakeError, match="no such broker"):
+            await guard.run(source, Handler())
+        assert source.closed == 1
+        await assert_nothing_left(guard)
+
+
+@in_virtual_time
+async def test_the_error_of_opening_comes_before_that_of_closing(caplog: pytest.LogCaptureFixture) -> None:
+    """What a person must act on is raised; what followed from it is in the log."""
+    source = breaking(broker_with(1))
+    source.breaks = {"open": IntakeError("no such broker"), "close": IntakeError("no goodbye")}
+    async with quiet_guard() as guard:
+        with pytest.raises(IntakeError, match="no such broker"):
+            await guard.run(source, Handler())
+    assert "orders: and then IntakeError: no goodbye" in caplog.text
+
+
+@in_virtual_time
+async def test_cancelled_while_opening_waits_for_the_drain_timeout_and_no_longer() -> None:
+    """Opening may not be torn apart at once, and may not hold up the end for ever either."""
+    source = breaking(broker_with(1))
+    source.slow["open"] = 3600.0
+    async with quiet_guard(drain_timeout=4.0) as guard, running(guard.run(source, Handler())) as run:
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.wait({run})
+        assert run.cancelled()
+        assert 4.9 < now() < 5.5
+        assert source.closed == 1
+        await assert_nothing_left(guard)
+
+
+@in_virtual_time
+async def test_cancelled_twice_while_opening_gives_up_at_once() -> None:
+    """The second cancellation does not wait for the broker."""
+    source = breaking(broker_with(1))
+    source.slow["open"] = 3600.0
+    async with quiet_guard() as guard, running(guard.run(source, Handler())) as run:
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.wait({run})
+        assert now() < 2.5
+
+
+@in_virtual_time
+async def test_stopped_while_opening_consumes_nothing() -> None:
+    """The intake opens in time, and the run ends before anything starts."""
+    broker, handler = broker_with(3), Handler()
+    source = breaking(broker)
+    source.slow["open"] = 2.0
+    async with quiet_guard() as guard, running(guard.run(source, handler)) as run:
+        await asyncio.sleep(1)
+        await guard.stop()
+        assert await run is None
+        assert not handler.started
+    assert source.closed == 1
+
+
+@in_virtual_time
+async def test_opening_cancelled_by_the_client_is_an_error() -> None:
+    """A CancelledError that nobody sent would end a task group's child in silence."""
+    source = breaking(broker_with(1))
+    source.breaks["open"] = asyncio.CancelledError()
+    async with quiet_guard() as guard:
+        with pytest.raises(IntakeError, match="opening was cancelled"):
+            await guard.run(source, Handler())
+
+
+@in_virtual_time
+async def test_an_opening_that_does_not_let_go_is_left_behind() -> None:
+    """A client that swallows its cancellation costs two seconds, not the shutdown."""
+
+    class Stubborn(BreakingIntake):
+        async def open(self, listener: Any) -> None:
+            for _ in range(3):
+                try:
+                    await asyncio.sleep(20)
+                except asyncio.CancelledError:
+                    continue
+
+    source = Stubborn(broker_with(1), topics=["orders"])
+    async with quiet_guard(drain_timeout=1.0) as guard, running(guard.run(source, Handler())) as run:
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.wait({run})
+        assert now() < 5
+    await asyncio.sleep(100)
+
+
+# -- the end of an intake --------------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_receive_that_raises_ends_the_run_after_draining() -> None:
+    """The running handler ends, is committed, and then the intake's error is raised."""
+    broker, handler = broker_with(3), Handler(2.0)
+    source = breaking(broker)
+    async with quiet_guard() as guard, running(guard.run(source, handler)) as run:
+        await until(lambda: handler.running == 1)
+        source.breaks["receive"] = IntakeError("not authorised")
+        with pytest.raises(IntakeError, match="not authorised"):
+            await run
+        assert handler.done == [("orders[0]", 0)]
+        assert broker.committed(GROUP) == {ORDER: 1}
+        await assert_nothing_left(guard)
+
+
+@in_virtual_time
+async def test_a_receive_that_is_cancelled_by_others_is_an_error() -> None:
+    """Somebody cancelled all tasks of the loop but the run: it ends with an error that says so."""
+    source = breaking(broker_with(1))
+    async with quiet_guard() as guard, running(guard.run(source, Handler())) as run:
+        await asyncio.sleep(1)
+        next(task for task in asyncio.all_tasks() if task.get_name().startswith("holdgate poll")).cancel()
+        with pytest.raises(IntakeError, match="poll was cancelled from outside"):
+            await run
+
+
+@in_virtual_time
+async def test_a_receive_that_never_returns_does_not_hold_up_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """It is given up after five seconds, which no poll timeout reaches."""
+    source = breaking(broker_with(1))
+    async with quiet_guard() as guard, running(guard.run(source, Handler())) as run:
+        await asyncio.sleep(1)
+        source.slow["receive"] = 1e6
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.wait({run})
+        assert 6.9 < now() < 7.5
+        await assert_nothing_left(guard)
+    assert "a receive has not returned" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["flush", "close"])
+@in_virtual_time
+async def test_an_end_that_fails_is_raised_and_the_intake_closed(method: str) -> None:
+    """The last commit may be lost: that is said, and everything else ends all the same."""
+    source = breaking(broker_with(1))
+    async with quiet_guard() as guard, running(guard.run(source, Handler())) as run:
+        await asyncio.sleep(1)
+        source.breaks[method] = IntakeError("broker gone")
+        await guard.stop()
+        with pytest.raises(IntakeError, match="broker gone"):
+            await run
+        assert source.closed == 1
+        await assert_nothing_left(guard)
+
+
+@pytest.mark.parametrize("method", ["apply", "settle"])
+@in_virtual_time
+async def test_an_intake_that_breaks_its_word_ends_its_run_alone(method: str) -> None:
+    """`apply` and `settle` never raise; one that does ends its own run loudly, and not its sibling's turn."""
+    broker, other = broker_with(1), Handler()
+    source = breaking(broker, group="a")
+    async with quiet_guard() as guard, running(guard.run(source, Handler())) as run, running(guard.run(breaking(broker), other)) as sibling:
+        await until(lambda: len(other.done) == 1)
+        source.breaks[method] = RuntimeError("broken adapter")
+        broker.produce("orders", b"")
+        guard.hold(ORDER)
+        guard.unhold(ORDER)
+        broker.produce("orders", b"")
+        if method == "apply":
+            guard.hold(ORDER)
+            await asyncio.sleep(0.1)
+            guard.unhold(ORDER)
+        with pytest.raises(RuntimeError, match="broken adapter"):
+            await run
+        assert not sibling.done()
+        await until(lambda: len(other.done) == 3)
+
+
+# -- what the intake says --------------------------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_revoked_waits_for_the_running_handler_and_its_commit() -> None:
+    """Another member joins: the handler may finish, its work is committed, and nobody does it again."""
+    broker, handler = broker_with(8, partitions=2), Handler(2.0)
+    async with quiet_guard() as guard, running(guard.run(breaking(broker), handler)):
+        await until(lambda: handler.running == 2)
+        broker.add_member(GROUP)
+        await until(lambda: len(broker.committed(GROUP)) == 2)
+        assert handler.interrupted == 0
+        assert broker.committed(GROUP) == {ORDERS[0]: 1, ORDERS[1]: 1}
+        await asyncio.sleep(30)
+        assert len(guard.snapshot().sources) == 1
+        assert len(set(handler.done)) == len(handler.done)
+
+
+@in_virtual_time
+async def test_revoked_interrupts_after_half_the_rebalance_timeout() -> None:
+    """A handler that takes longer is cancelled in time, so that the member is not thrown out."""
+    broker, handler = broker_with(1), Handler(3600.0)
+    async with quiet_guard() as guard, running(guard.run(breaking(broker, rebalance_timeout=10.0), handler)):
+        await until(lambda: handler.running == 1)
+        began = now()
+        broker.rebalance(GROUP)
+        await until(lambda: handler.interrupted == 1)
+        assert 4.9 < now() - began < 5.2
+        await until(lambda: handler.running == 1)  # the same message again, in the new assignment
+        assert handler.started == [("orders[0]", 0)] * 2
+        assert not broker.ledger.positions("lost", ORDER)
+        assert guard.engine.gates == {}
+
+
+@in_virtual_time
+async def test_revoked_that_is_cancelled_forgets_the_sources_all_the_same() -> None:
+    """An intake whose patience is over cancels the callback; its sources must not stay as ghosts."""
+    source, handler = breaking(broker_with(1)), Handler(3.0)
+    async with quiet_guard() as guard, running(guard.run(source, handler)):
+        await until(lambda: handler.running == 1)
+        assert source.listener is not None
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await source.listener.revoked([ORDER])
+        assert not guard.snapshot().sources
+        await asyncio.sleep(5)
+        assert handler.done == [("orders[0]", 0)]
+
+
+@in_virtual_time
+async def test_revoked_with_nothing_running_returns_at_once() -> None:
+    """What only waits is dropped, without a wait; unknown sources are ignored."""
+    source = breaking(broker_with(0))
+    async with quiet_guard() as guard, running(guard.run(source, Handler())):
+        await asyncio.sleep(1)
+        assert source.listener is not None
+        before = now()
+        await source.listener.revoked([ORDER, ORDERS[1]])
+        assert now() == before
+
+
+@in_virtual_time
+async def test_lost_interrupts_and_settles_nothing() -> None:
+    """Evicted while a handler runs: it is cancelled, gives no verdict, and the message comes again."""
+    broker, handler, payments = broker_with(1), Handler(2.0), dependency()
+    source = breaking(broker)
+    async with quiet_guard() as guard, running(guard.run(source, handler, needs=[payments])):
+        await until(lambda: handler.running == 1)
+        broker.drop(source)
+        await until(lambda: handler.interrupted == 1)
+        assert not broker.committed(GROUP)
+        await until(lambda: broker.committed(GROUP) == {ORDER: 1})
+        assert handler.started == [("orders[0]", 0)] * 2
+        snapshot = guard.snapshot().dependencies["payments"]
+        assert (snapshot.calls, snapshot.in_flight, snapshot.late_results) == (1, 0, 0)
+
+
+@in_virtual_time
+async def test_lost_while_the_handler_swallows_its_cancellation() -> None:
+    """Its late return settles nothing, its permit comes back, and the lane works on."""
+    broker, ends = broker_with(1), []
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        try:
+            await asyncio.sleep(2)
+        except asyncio.CancelledError:
+            await asyncio.sleep(5)
+        ends.append(delivery.position)
+
+    source, payments = breaking(broker), dependency()
+    async with quiet_guard() as guard, running(guard.run(source, handler, needs=[payments], concurrency=4)):
+        await asyncio.sleep(1)
+        broker.drop(source)
+        await asyncio.sleep(20)
+        assert ends == [0, 0]
+        assert broker.committed(GROUP) == {ORDER: 1}
+        assert guard.snapshot().dependencies["payments"].in_flight == 0
+
+
+@in_virtual_time
+async def test_a_granted_delivery_is_handed_back_when_its_source_goes_before_it_starts() -> None:
+    """Between the grant and the lane's next step the source is revoked: the permit returns, the handler never sees it."""
+    broker, handler, payments = broker_with(0), Handler(), dependency()
+    source = breaking(broker)
+    async with quiet_guard() as guard, running(guard.run(source, handler, needs=[payments])):
+        await asyncio.sleep(1)
+        (worker,) = guard._workers
+        delivery = await _received(source, broker)
+        guard.engine.received(worker.run, [delivery])
+        guard.turn()
+        assert guard.snapshot().dependencies["payments"].in_flight == 1
+        assert source.listener is not None
+        await source.listener.revoked([ORDER])
+        assert guard.snapshot().dependencies["payments"].in_flight == 0
+        assert not handler.started
+
+
+async def _received(source: BreakingIntake, broker: MemoryBroker) -> Delivery[Any]:
+    """One delivery taken out of the intake by hand, in this very step."""
+    broker.model.produce("orders", b"", 0.0)
+    (delivery,) = source._side.take()
+    return delivery
+
+
+@in_virtual_time
+async def test_assigned_again_without_revoked_interrupts_what_ran_before() -> None:
+    """The earlier epoch's handler is cancelled and settles nothing; the new assignment starts afresh."""
+    source, handler = breaking(broker_with(1)), Handler(3600.0)
+    async with quiet_guard() as guard, running(guard.run(source, handler)):
+        await until(lambda: handler.running == 1)
+        assert source.listener is not None
+        plan = source.listener.assigned([ORDER])
+        assert isinstance(plan, Plan)
+        assert plan.of(ORDER).fetch
+        await asyncio.sleep(0.1)
+        assert handler.interrupted == 1
+        assert guard.snapshot().sources[ORDER].in_flight == 0
+
+
+@in_virtual_time
+async def test_a_queue_ordered_by_key_needs_a_key() -> None:
+    """RabbitMQ's messages have none, and without one every message would be free: refused before anything is consumed."""
+    broker = MemoryBroker(queues=["mails"])
+    broker.produce("mails", b"")
+    handler = Handler()
+    async with quiet_guard() as guard:
+        with pytest.raises(SettingsError, match=r"order=\"key\" needs key= for \['mails'\]"):
+            await guard.run(MemoryIntake(broker, queues=["mails"]), handler, order="key")
+        assert not handler.started
+        assert len(broker.waiting(Queue("mails"))) == 1
+
+
+@in_virtual_time
+async def test_stuck_handlers_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """A handler that ignores its cancellation is left behind, by name, and ends nothing but itself."""
+    broker, ends = broker_with(2), []
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        while not ends:
+            try:
+                await asyncio.sleep(30)
+                ends.append(delivery.position)
+            except asyncio.CancelledError:
+                pass
+
+    async with quiet_guard(drain_timeout=3.0) as guard, running(guard.run(breaking(broker), handler)) as run:
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.wait({run})
+        assert 5.9 < now() < 6.5
+        assert "do not end although they were cancelled: <MemoryDelivery orders[0]@0 attempt=1>" in caplog.text
+    await asyncio.sleep(60)
+    assert ends == [0]
+    assert not broker.committed(GROUP)
+    await assert_nothing_left(guard)
