@@ -37,10 +37,14 @@ class CallNotPermitted(HoldgateError):
     Never an outcome, and never counted as a failure. A fresh object each time: a shared one would grow its traceback for ever.
     """
 
+    # The text is made when somebody reads it: most refusals are caught unread, and formatting costs more than the refusal. The arguments
+    # are kept by BaseException itself, so that a copy or a pickle is made of the same ones.
     def __init__(self, dependency: str, retry_at: float | None = None) -> None:
-        super().__init__(f"dependency {dependency!r} does not admit calls now")
         self.dependency = dependency
         self.retry_at = retry_at
+
+    def __str__(self) -> str:
+        return f"dependency {self.dependency!r} does not admit calls now"
 
 
 class Reject(HoldgateError):

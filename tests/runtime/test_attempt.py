@@ -4,7 +4,7 @@ from tests.runtime.fake_lane import FakeLane
 
 from holdgate.core import Circuit
 from holdgate.flow.gate import Gate, Trial
-from holdgate.runtime.attempt import current_attempt, is_running, permit_for
+from holdgate.runtime.attempt import current_attempt, permit_for, running_delivery
 
 PAYMENTS = Circuit("payments")
 MAIL = Circuit("mail")
@@ -19,9 +19,9 @@ def test_permit_is_found_by_circuit() -> None:
     """Each need has its own permit; a circuit that the delivery does not need has none."""
     lane = FakeLane(PAYMENTS, MAIL)
     assert lane.delivery is not None
-    assert permit_for(lane, PAYMENTS) is lane.delivery.permits[0]
-    assert permit_for(lane, MAIL) is lane.delivery.permits[1]
-    assert permit_for(lane, Circuit("mail")) is None
+    assert permit_for(lane.delivery, PAYMENTS) is lane.delivery.permits[0]
+    assert permit_for(lane.delivery, MAIL) is lane.delivery.permits[1]
+    assert permit_for(lane.delivery, Circuit("mail")) is None
 
 
 def test_permit_of_a_need_that_came_by_refusal_is_found() -> None:
@@ -32,22 +32,21 @@ def test_permit_of_a_need_that_came_by_refusal_is_found() -> None:
     lane.delivery.trial.extra = (Gate(MAIL),)
     extra = MAIL.try_acquire(0.0)
     lane.delivery.permits += (extra,)
-    assert permit_for(lane, MAIL) is extra
+    assert permit_for(lane.delivery, MAIL) is extra
 
 
 def test_a_lane_without_a_delivery_runs_nothing() -> None:
     """Idle, or between the verdict and the next delivery, when the permits are gone."""
     lane = FakeLane(PAYMENTS)
-    assert is_running(lane)
+    assert running_delivery(lane) is lane.delivery
     assert lane.delivery is not None
     lane.delivery.permits = None
-    assert not is_running(lane)
-    assert permit_for(lane, PAYMENTS) is None
+    assert running_delivery(lane) is None
     lane.delivery = None
-    assert not is_running(lane)
-    assert permit_for(lane, PAYMENTS) is None
+    assert running_delivery(lane) is None
 
 
 def test_a_delivery_without_needs_runs_too() -> None:
     """No permits because there are no needs is not the same as none any more."""
-    assert is_running(FakeLane())
+    lane = FakeLane()
+    assert running_delivery(lane) is lane.delivery

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from holdgate.core import Outcome
 
-# A failure stays whatever comes after it; a good call says more than one that decides nothing.
-_WEIGHT = {None: 0, Outcome.IGNORED: 1, Outcome.SUCCESS: 2, Outcome.FAILURE: 3}
+# Names of the module: an enum's member costs more to look up than the rest of a step here.
+_SUCCESS = Outcome.SUCCESS
+_FAILURE = Outcome.FAILURE
+_IGNORED = Outcome.IGNORED
 
 
 class Touch:
@@ -32,10 +34,11 @@ class Touch:
 
     def ended(self, outcome: Outcome, duration: float, retry_after: float | None = None) -> None:
         """One call ended by itself."""
-        if _WEIGHT[outcome] > _WEIGHT[self.outcome]:
+        # A failure stays whatever comes after it; a good call says more than one that decides nothing.
+        if outcome is _FAILURE or self.outcome is None or (outcome is _SUCCESS and self.outcome is _IGNORED):
             self.outcome = outcome
-        if outcome is not Outcome.IGNORED:
-            self.slowest = max(self.slowest, duration)
+        if duration > self.slowest and outcome is not _IGNORED:
+            self.slowest = duration
         if retry_after is not None:
             self.retry_after = max(retry_after, self.retry_after or 0.0)
 

@@ -33,16 +33,16 @@ class Attempt(Protocol):
 current_attempt: ContextVar[Attempt | None] = ContextVar("holdgate_attempt", default=None)
 
 
-def is_running(attempt: Attempt) -> bool:
-    """Whether a handler runs, so that a call form belongs to its delivery."""
-    return attempt.delivery is not None and attempt.delivery.permits is not None
-
-
-def permit_for(attempt: Attempt, circuit: Circuit) -> Permit | None:
-    """The permit that the running delivery holds for a declared need; None for a dependency that it does not need."""
+def running_delivery(attempt: Attempt) -> Delivery[Any] | None:
+    """The delivery whose handler runs, so that a call form belongs to it; None while none does."""
     delivery = attempt.delivery
-    if delivery is None or delivery.permits is None:
-        return None
+    return None if delivery is None or delivery.permits is None else delivery
+
+
+def permit_for(delivery: Delivery[Any], circuit: Circuit) -> Permit | None:
+    """The permit that a running delivery holds for a declared need; None for a dependency that it does not need."""
     permits: tuple[Permit, ...] = delivery.permits
-    pairs = zip(gates_of(delivery), permits, strict=False)
-    return next((permit for gate, permit in pairs if gate.circuit is circuit), None)
+    for gate, permit in zip(gates_of(delivery), permits, strict=False):
+        if gate.circuit is circuit:
+            return permit
+    return None

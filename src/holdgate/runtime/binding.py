@@ -18,36 +18,64 @@ from holdgate.core import Circuit, Outcome, Permit, Rejected, State
 from holdgate.errors import GuardClosed
 from holdgate.ports import Clock
 
+_SUCCESS = Outcome.SUCCESS
+
 
 class Alone:
-    """A plain breaker: a circuit outside any guard, shared by all threads and loops of the process. Nobody reads its events."""
+    """A plain breaker: a circuit outside any guard, shared by all threads and loops of the process. Nobody reads its events.
 
-    __slots__ = ("_lock", "circuit", "now")
+    `acquire`, `succeeded`, `record` and `release` are as in Binding. They are closures, for speed: a call spends most of its time on the
+    way to them.
+    """
+
+    __slots__ = ("acquire", "circuit", "now", "record", "release", "succeeded", "thread")
 
     def __init__(self, circuit: Circuit, clock: Clock) -> None:
         self.circuit = circuit
-        self.now = clock.now
-        self._lock = threading.Lock()
+        self.now = now = clock.now
+        self.thread: int | None = None  # none may go to the circuit past the lock
+        lock = threading.Lock()
+        take, give = lock.acquire, lock.release  # a `with` costs twice as much
 
-    def acquire(self) -> Permit | Rejected:
-        """A permit for one call, or the refusal."""
-        with self._lock:
-            return self.circuit.try_acquire(self.now())
+        def acquire() -> Permit | Rejected:
+            take()
+            try:
+                return circuit.try_acquire(now())
+            finally:
+                give()
 
-    def record(self, permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
-        """Settle the permit; its duration is the time since it was acquired."""
-        with self._lock:
-            self.circuit.record(permit, outcome, self.now(), retry_after=retry_after)
-            self._forget_events()
+        def record(permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
+            take()
+            try:
+                circuit.record(permit, outcome, now(), retry_after=retry_after)
+                self.after()
+            finally:
+                give()
 
-    def release(self, permit: Permit) -> None:
-        """Give the permit back without a verdict."""
-        with self._lock:
-            self.circuit.release(permit, self.now())
-            self._forget_events()
+        def succeeded(permit: Permit) -> None:
+            take()
+            try:
+                circuit.record(permit, _SUCCESS, now())
+                if circuit.events_pending:
+                    self.after()
+            finally:
+                give()
 
-    def _forget_events(self) -> None:
-        # A flapping dependency would collect them for as long as the process lives.
+        def release(permit: Permit) -> None:
+            take()
+            try:
+                circuit.release(permit, now())
+                self.after()
+            finally:
+                give()
+
+        self.acquire = acquire
+        self.succeeded = succeeded
+        self.record = record
+        self.release = release
+
+    def after(self) -> None:
+        """A call has ended: drop what the circuit announced, which would pile up for as long as the process lives."""
         if self.circuit.events_pending:
             self.circuit.take_events()
 
@@ -59,7 +87,7 @@ class Binding:
     should take a turn: the circuit has something to announce, or a slot of its ramp is free again. Made on the thread of `loop`.
     """
 
-    __slots__ = ("_closed", "_lock", "_loop", "_pending", "_settled", "_thread", "circuit", "guard", "now")
+    __slots__ = ("_closed", "_lock", "_loop", "_pending", "_settled", "circuit", "guard", "now", "thread")
 
     def __init__(
         self, guard: object, circuit: Circuit, clock: Clock, settled: Callable[[], object], loop: asyncio.AbstractEventLoop
@@ -69,28 +97,32 @@ class Binding:
         self.now = clock.now
         self._settled = settled
         self._loop = loop
-        self._thread = get_ident()
+        self.thread: int | None = get_ident()  # the one that may use the circuit directly
         self._lock = threading.Lock()  # of the two below; other threads wait for answers that a closing guard must give
         self._pending: set[Future[Permit | Rejected]] = set()
         self._closed = False
 
     def acquire(self) -> Permit | Rejected:
         """A permit for one call, or the refusal; raises GuardClosed in a thread whose guard is left meanwhile."""
-        if get_ident() == self._thread:
+        if get_ident() == self.thread:
             return self.circuit.try_acquire(self.now())
         return self._acquire_through_the_loop()
+
+    def succeeded(self, permit: Permit) -> None:
+        """Settle the permit of a good call."""
+        self.record(permit, _SUCCESS)
 
     def record(self, permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
         """Settle the permit; its duration is the time since it was acquired."""
         now = self.now()
-        if get_ident() == self._thread:
+        if get_ident() == self.thread:
             self._record(permit, outcome, now, retry_after, None)
         else:  # the loop may be late: the duration is the call's, measured here
             self._send(self._record, permit, outcome, now, retry_after, now - permit.acquired_at)
 
     def release(self, permit: Permit) -> None:
         """Give the permit back without a verdict."""
-        if get_ident() == self._thread:
+        if get_ident() == self.thread:
             self._release(permit)
         else:
             self._send(self._release, permit)
@@ -106,13 +138,14 @@ class Binding:
 
     def _record(self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None) -> None:
         self.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration)
-        self._after()
+        self.after()
 
     def _release(self, permit: Permit) -> None:
         self.circuit.release(permit, self.now())
-        self._after()
+        self.after()
 
-    def _after(self) -> None:
+    def after(self) -> None:
+        """A call outside of handlers has ended on the loop's thread: let the guard take a turn if there is a reason."""
         # Not closed: a slot of the ramp is free again, and a head may wait for it.
         if not self._closed and (self.circuit.events_pending or self.circuit.state is not State.CLOSED):
             self._settled()

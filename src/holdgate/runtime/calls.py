@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from holdgate.core import Circuit, Outcome, Override, Permit, Rejected, State
 from holdgate.flow.tally import Tally
-from holdgate.runtime.attempt import Attempt, current_attempt, is_running, permit_for
+from holdgate.runtime.attempt import current_attempt, permit_for, running_delivery
 
 if TYPE_CHECKING:
     from holdgate.runtime.binding import Access
     from holdgate.runtime.dependency import Dependency
+
+
+# Names of the module: an enum's member costs more to look up than a step of a call.
+_SUCCESS = Outcome.SUCCESS
+_FAILURE = Outcome.FAILURE
+_IGNORED = Outcome.IGNORED
+_CLOSED = State.CLOSED
 
 
 class Call(Protocol):
@@ -39,22 +46,19 @@ def begin(dependency: Dependency) -> Call | Rejected:
     """Admit one call, or refuse it. Reads the clock once."""
     access = dependency.access
     attempt = current_attempt.get()
-    if attempt is None or not is_running(attempt):
+    delivery = None if attempt is None else running_delivery(attempt)
+    if attempt is None or delivery is None:
         permit = access.acquire()
         return permit if isinstance(permit, Rejected) else OwnCall(dependency, access, permit)
-    return _begin_in_handler(dependency, access, attempt)
-
-
-def _begin_in_handler(dependency: Dependency, access: Access, attempt: Attempt) -> Call | Rejected:
     tally = attempt.tally
     if tally is None:
         tally = attempt.tally = Tally()
-    held = permit_for(attempt, access.circuit)
-    permit = access.acquire() if held is None else _refusal(access.circuit, held)
-    if isinstance(permit, Rejected):
+    held = permit_for(delivery, access.circuit)
+    own = access.acquire() if held is None else _refusal(access.circuit, held)
+    if isinstance(own, Rejected):
         tally.refused[dependency.name] = None
-        return permit
-    return HandlerCall(dependency, access, tally, permit)
+        return own
+    return HandlerCall(dependency, access, tally, own)
 
 
 def _refusal(circuit: Circuit, held: Permit) -> Rejected | None:
@@ -68,7 +72,7 @@ def _refusal(circuit: Circuit, held: Permit) -> Rejected | None:
     override = circuit.override
     if override is Override.FORCED_OPEN:
         return Rejected(None, circuit.state, override)
-    if override is not None or circuit.state is State.CLOSED:
+    if override is not None or circuit.state is _CLOSED:
         return None
     return Rejected(circuit.next_deadline() if circuit.state is State.OPEN else None, circuit.state)
 
@@ -84,10 +88,13 @@ class OwnCall:
         self._permit = permit
 
     def returned(self, result: object) -> None:
-        settle(self._access, self._permit, self._dependency.classify_result(result))
+        if self._dependency.result_failures is None:
+            self._access.succeeded(self._permit)
+        else:
+            settle(self._access, self._permit, self._dependency.classify_result(result))
 
     def passed(self) -> None:
-        self._access.record(self._permit, Outcome.SUCCESS)
+        self._access.succeeded(self._permit)
 
     def raised(self, exception: BaseException) -> None:
         outcome = self._dependency.classify(exception)
@@ -108,20 +115,20 @@ class HandlerCall:
         self._started = self._touch.running[self] = access.now()
 
     def returned(self, result: object) -> None:
-        outcome = self._dependency.classify_result(result)
-        if outcome is Outcome.FAILURE:
+        outcome = _SUCCESS if self._dependency.result_failures is None else self._dependency.classify_result(result)
+        if outcome is _FAILURE:
             self._touch.failed_result = True
         self._ended(outcome, None)
 
     def passed(self) -> None:
-        self._ended(Outcome.SUCCESS, None)
+        self._ended(_SUCCESS, None)
 
     def raised(self, exception: BaseException) -> None:
         if not isinstance(exception, Exception):
             self._cut()
             return
         outcome = self._dependency.classify(exception)
-        if outcome is not Outcome.IGNORED:
+        if outcome is not _IGNORED:
             self._tally.excused.append(exception)
         self._ended(outcome, _retry_after(self._dependency, outcome, exception))
 
@@ -138,7 +145,7 @@ class HandlerCall:
         if not timed_out:
             self._touch.cut(self._over())
         if self._permit is not None:
-            settle(self._access, self._permit, Outcome.FAILURE if timed_out else None)
+            settle(self._access, self._permit, _FAILURE if timed_out else None)
 
     def _over(self) -> float:
         del self._touch.running[self]
@@ -154,4 +161,4 @@ def settle(access: Access, permit: Permit, outcome: Outcome | None, retry_after:
 
 
 def _retry_after(dependency: Dependency, outcome: Outcome | None, exception: BaseException) -> float | None:
-    return dependency.retry_after_of(exception) if outcome is Outcome.FAILURE else None
+    return dependency.retry_after_of(exception) if outcome is _FAILURE else None

@@ -47,7 +47,7 @@ class Dependency:
     Raises SettingsError. Used by one guard at a time.
     """
 
-    __slots__ = ("__weakref__", "_access", "_classifier", "_lock", "_result_failures", "_retry_after", "name", "settings")
+    __slots__ = ("__weakref__", "_classifier", "_lock", "_retry_after", "access", "name", "result_failures", "settings")
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class Dependency:
     ) -> None:
         self.name = _label(name)
         self._classifier = Classifier(failures, excluded)
-        self._result_failures = _plain("result_failures", result_failures)
+        self.result_failures = _plain("result_failures", result_failures)
         self._retry_after = _plain("retry_after", retry_after)
         if not isinstance(cast("object", settings), CircuitSettings):
             raise SettingsError(f"settings={settings!r} is no CircuitSettings")
         self.settings = settings
-        self._access: Access | None = None
-        self._lock = threading.Lock()  # of the above; calls do not take it
+        self.access: Access = self._alone()  # how calls reach the circuit now; a slot and no property: read at every call
+        self._lock = threading.Lock()  # of bind and unbind; calls do not take it
 
     def __repr__(self) -> str:
         return f"Dependency({self.name!r})"
@@ -136,10 +136,10 @@ class Dependency:
 
     def classify_result(self, result: object) -> Outcome | None:
         """SUCCESS, or FAILURE by `result_failures`; None when that raised. Never raises: the result is the caller's all the same."""
-        if self._result_failures is None:
+        if self.result_failures is None:
             return Outcome.SUCCESS
         try:
-            return Outcome.FAILURE if self._result_failures(result) else Outcome.SUCCESS
+            return Outcome.FAILURE if self.result_failures(result) else Outcome.SUCCESS
         except Exception as broken:  # noqa: BLE001 - as above
             self._report("result_failures", broken, None)
             return None
@@ -165,36 +165,27 @@ class Dependency:
         """
         return self.access.circuit
 
-    @property
-    def access(self) -> Access:
-        """The way to its circuit; outside of any guard one of its own, made at first use."""
-        access = self._access
-        return access if access is not None else self._alone()
-
     def bind(self, binding: Binding) -> None:
         """A guard takes it over. Raises SettingsError, naming both, while another guard has it. For guards only."""
         with self._lock:
-            owner = self._access
+            owner = self.access
             if isinstance(owner, Binding):
                 raise SettingsError(
                     f"dependency {self.name!r} is used by {owner.guard!r} and cannot be used by {binding.guard!r} at the same time;"
                     " give each guard a Dependency of its own"
                 )
-            self._access = binding
+            self.access = binding
 
     def unbind(self) -> None:
-        """The guard lets go: its circuit is dropped, and the next call outside of it starts with a fresh one. For guards only."""
+        """The guard lets go: its circuit is dropped, and the next call outside of it finds a fresh one. For guards only."""
         with self._lock:
-            access, self._access = self._access, None
+            access, self.access = self.access, self._alone()
         if isinstance(access, Binding):
             access.close()
 
-    def _alone(self) -> Access:
-        with self._lock:
-            if self._access is None:
-                clock = SystemClock()
-                self._access = Alone(Circuit(self.name, self.settings, now=clock.now(), draw=clock.draw), clock)
-            return self._access
+    def _alone(self) -> Alone:
+        clock = SystemClock()
+        return Alone(Circuit(self.name, self.settings, now=clock.now(), draw=clock.draw), clock)
 
     def _report(self, setting: str, broken: Exception, exception: BaseException | None) -> None:
         # The type and the line alone: the text of an exception may quote the payload.
