@@ -187,6 +187,16 @@ def test_a_channel_closes_once() -> None:
     assert (queue.ready, queue.unacked, channel.is_open, channel.take()) == (1, 0, False, [])
 
 
+def test_nothing_can_be_settled_on_a_closed_channel() -> None:
+    """Its messages are in the queue again, and somebody else's."""
+    channel = queue_of(1).open(1)
+    channel.take()
+    channel.close()
+
+    with pytest.raises(KeyError):
+        channel.ack(1)
+
+
 def test_what_waits_is_what_one_new_consumer_would_get() -> None:
     """Returned first, then what is out, then what was never delivered."""
     queue = queue_of(4)
