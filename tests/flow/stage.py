@@ -1,0 +1,157 @@
+"""What tests of the flow floor are staged with: deliveries, places, an engine with its runs, and the ends that a handler can come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from holdgate.core import Circuit, CircuitSettings, Outcome, RampSettings
+from holdgate.flow.attribution import Attribution, Cause, Finding
+from holdgate.flow.delivery import Delivery
+from holdgate.flow.engine import Engine
+from holdgate.flow.fate import RetryPolicy, Verdict
+from holdgate.flow.gate import Gate
+from holdgate.flow.inbox import Order
+from holdgate.flow.needs import Needs
+from holdgate.flow.place import Place, Run
+from holdgate.flow.sources import Partition
+
+ORDERS = Partition("orders", 0)
+# Opens at the second failure in a row, for ten seconds; back at the full rate after three good calls at each limit.
+QUICK = CircuitSettings(consecutive_failures=2, open_duration=10.0, open_jitter=0.0, ramp=RampSettings(minimum_verdicts=1))
+
+
+class Message(Delivery[int]):
+    """A delivery whose message is its position."""
+
+    __slots__ = ()
+
+    @property
+    def position(self) -> int:
+        return self.message
+
+
+def messages(source: Partition, count: int, first: int = 0) -> list[Message]:
+    return [Message(source, position) for position in range(first, first + count)]
+
+
+def partitions(count: int, topic: str = "orders") -> list[Partition]:
+    return [Partition(topic, number) for number in range(count)]
+
+
+def gate(name: str = "payments", settings: CircuitSettings = QUICK) -> Gate:
+    return Gate(Circuit(name, settings))
+
+
+def run_of(
+    needs: Sequence[str] | Mapping[str, Sequence[str]] = (),
+    *,
+    order: Order = "source",
+    concurrency: int | None = None,
+    inbox: int = 500,
+    span: int = 1000,
+    retry: RetryPolicy | None = None,
+) -> Run:
+    return Run(Needs(needs), order=order, concurrency=concurrency, inbox=inbox, span=span, retry=retry)
+
+
+def place_of(*gates: Gate, run: Run | None = None, source: Partition = ORDERS) -> Place:
+    """A place in its run, needing these gates."""
+    run = run or run_of()
+    place = Place(run, source, gates)
+    run.places[source] = place
+    run.count_lanes()
+    return place
+
+
+def placed(place: Place, position: int = 0) -> Message:
+    """A delivery that came in at this place."""
+    delivery = Message(place.source, position)
+    delivery.place = place
+    return delivery
+
+
+# -- how handlers end -----------------------------------------------------------------------------------------------------------------
+
+
+def _end(cause: Cause, outcome: Outcome | None, needs: int, **more: Any) -> Attribution:
+    return Attribution((Finding(outcome),) * needs, cause, **more)
+
+
+def returned(needs: int = 1) -> Attribution:
+    return _end(Cause.RETURNED, Outcome.SUCCESS, needs)
+
+
+def dependency_failed(needs: int = 1, *, shared: bool = False) -> Attribution:
+    return _end(Cause.DEPENDENCY, Outcome.FAILURE, needs, shared=shared)
+
+
+def own_failure(needs: int = 1) -> Attribution:
+    return _end(Cause.MESSAGE, Outcome.IGNORED, needs)
+
+
+def rejected(needs: int = 1) -> Attribution:
+    return _end(Cause.REJECTED, Outcome.IGNORED, needs)
+
+
+def refused(*names: str, needs: int = 1) -> Attribution:
+    return _end(Cause.REFUSED, None, needs, refused=names)
+
+
+# -- an engine with one run -----------------------------------------------------------------------------------------------------------
+
+
+class Stage:
+    """An engine, its circuits, and a run; `now` is moved by hand."""
+
+    def __init__(
+        self, *dependencies: str, settings: CircuitSettings = QUICK, run: Run | None = None, sources: Sequence[Partition] = (ORDERS,)
+    ) -> None:
+        self.now = 0.0
+        self.engine = Engine(draw=lambda: 0.5, hold_warn_after=600.0)
+        self.gates = [self.engine.add_gate(Circuit(name, settings)) for name in dependencies]
+        self.run = run or run_of(dependencies)
+        self.engine.add_run(self.run)
+        self.engine.assigned(self.run, sources, self.now)
+        self.turn()
+
+    def turn(self, later: float = 0.0) -> None:
+        self.now += later
+        self.engine.turn(self.now)
+
+    def receive(self, count: int = 1, source: Partition = ORDERS, first: int = 0) -> list[Message]:
+        """Deliveries come in, and the engine takes its turn."""
+        came = messages(source, count, first)
+        self.engine.received(self.run, came)
+        self.turn()
+        return came
+
+    def place(self, source: Partition = ORDERS) -> Place:
+        return self.run.places[source]
+
+    def start(self) -> Delivery[Any]:
+        """What a free lane starts now; there must be something."""
+        delivery = self.engine.next(self.run, self.now)
+        assert delivery is not None
+        return delivery
+
+    def start_all(self) -> list[Delivery[Any]]:
+        """What all free lanes start now."""
+        started = []
+        while (delivery := self.engine.next(self.run, self.now)) is not None:
+            started.append(delivery)
+        return started
+
+    def end(self, delivery: Delivery[Any], attribution: Attribution) -> Verdict:
+        """A handler ends like this, and the engine takes its turn."""
+        verdict = self.engine.settle(delivery, attribution, "ValueError", self.now)
+        self.turn()
+        return verdict
+
+    def trip(self, dependency: str = "payments") -> None:
+        """Open a circuit at once for its first wait, as two failures in a row would."""
+        self.engine.gates[dependency].circuit.open_for(10.0, self.now)
+        self.turn()
+
+    def events(self) -> list[object]:
+        return list(self.engine.take_events())

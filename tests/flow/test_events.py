@@ -1,0 +1,24 @@
+"""The engine's events."""
+
+from __future__ import annotations
+
+import pytest
+from tests.flow.stage import ORDERS
+
+from holdgate.flow.events import FlowEvent, LocalCauseSuspected, SourceEvent, SourceHeld
+
+
+def test_an_event_cannot_be_changed() -> None:
+    """Observers share one object."""
+    event = SourceHeld(1.0, ORDERS, ("operator",))
+
+    with pytest.raises(AttributeError):
+        event.at = 2.0  # type: ignore[misc]
+
+
+def test_what_concerns_one_source_can_be_told_by_its_type() -> None:
+    """An observer that logs by source asks for one class, and the suspicion about everything is not of it."""
+    assert isinstance(SourceHeld(1.0, ORDERS, ()), SourceEvent)
+    suspicion = LocalCauseSuspected(1.0, ("mail", "payments"))
+    assert isinstance(suspicion, FlowEvent)
+    assert not isinstance(suspicion, SourceEvent)

@@ -1,0 +1,100 @@
+"""Fate: the verdict by cause, and the retry policy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdgate.errors import SettingsError
+from holdgate.flow.attribution import Cause
+from holdgate.flow.fate import RetryPolicy, Verdict, decide
+
+POLICY = RetryPolicy(attempts=3, initial_backoff=1.0, multiplier=2.0, max_backoff=6.0, jitter=0.0)
+
+
+@pytest.mark.parametrize(
+    ("cause", "verdict"),
+    [
+        (Cause.RETURNED, Verdict.DONE),
+        (Cause.DEPENDENCY, Verdict.AGAIN),
+        (Cause.MESSAGE, Verdict.AGAIN),
+        (Cause.REFUSED, Verdict.AGAIN),
+        (Cause.REJECTED, Verdict.REJECT),
+    ],
+)
+def test_every_cause_has_its_verdict(cause: Cause, verdict: Verdict) -> None:
+    """The table of fates, for a message that has attempts left."""
+    assert decide(cause, 2, POLICY) is verdict
+
+
+def test_its_own_failures_are_counted_against_attempts() -> None:
+    """The third of three is the last."""
+    assert decide(Cause.MESSAGE, 3, POLICY) is Verdict.REJECT
+
+
+@pytest.mark.parametrize("cause", [Cause.DEPENDENCY, Cause.REFUSED])
+def test_an_outage_is_free(cause: Cause) -> None:
+    """However often a message was charged before, a dependency's failure never rejects it."""
+    assert decide(cause, 1000, POLICY) is Verdict.AGAIN
+
+
+def test_waits_double_up_to_the_maximum() -> None:
+    """1, 2, 4, and then the cap instead of 8."""
+    assert [POLICY.wait(failures, 0.5) for failures in (1, 2, 3, 4)] == [1.0, 2.0, 4.0, 6.0]
+
+
+def test_jitter_spreads_both_ways() -> None:
+    """A fifth less at the lowest draw, a fifth more at the highest, nothing in the middle."""
+    policy = RetryPolicy(initial_backoff=10.0, jitter=0.2)
+
+    assert [policy.wait(1, draw) for draw in (0.0, 0.5)] == [8.0, 10.0]
+    assert policy.wait(1, 1.0) == pytest.approx(12.0)
+
+
+def test_the_cap_comes_after_jitter() -> None:
+    """No wait is longer than the maximum that was set."""
+    assert RetryPolicy(initial_backoff=30.0, max_backoff=30.0, jitter=0.5).wait(1, 0.99) == 30.0
+
+
+def test_a_week_of_failures_does_not_overflow() -> None:
+    """The exponent is bounded."""
+    assert RetryPolicy(multiplier=1e4).wait(10**6, 0.5) == 30.0
+
+
+@given(failures=st.integers(1, 100), draw=st.floats(0, 1, exclude_max=True), jitter=st.floats(0, 1, exclude_max=True))
+def test_every_wait_is_positive_and_capped(failures: int, draw: float, jitter: float) -> None:
+    """Whatever the chance and the jitter."""
+    assert 0 < RetryPolicy(jitter=jitter).wait(failures, draw) <= 30.0
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ({"attempts": 0}, "attempts=0"),
+        ({"attempts": True}, "attempts=True"),
+        ({"attempts": 2.0}, "attempts=2.0"),
+        ({"initial_backoff": 0.0}, "initial_backoff=0.0"),
+        ({"initial_backoff": math.nan}, "initial_backoff=nan"),
+        ({"initial_backoff": 40.0}, "max_backoff=30.0 is shorter than initial_backoff=40.0"),
+        ({"max_backoff": math.inf}, "max_backoff=inf"),
+        ({"multiplier": 0.9}, "multiplier=0.9"),
+        ({"multiplier": math.inf}, "multiplier=inf"),
+        ({"jitter": 1.0}, "jitter=1.0"),
+        ({"jitter": -0.1}, "jitter=-0.1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], text: str) -> None:
+    """At construction, with the value in the error."""
+    with pytest.raises(SettingsError, match=text):
+        RetryPolicy(**setting)
+
+
+def test_the_smallest_settings_are_accepted() -> None:
+    """One attempt, no growth, no jitter, and a maximum that is the first wait."""
+    policy = RetryPolicy(attempts=1, multiplier=1.0, jitter=0.0, initial_backoff=2.0, max_backoff=2.0)
+
+    assert policy.wait(9, 0.5) == 2.0

@@ -1,0 +1,104 @@
+"""Gate: when it is shut or limited; Trial: which failures are votes."""
+
+from __future__ import annotations
+
+import pytest
+from tests.flow.stage import gate
+
+from holdgate.core import State
+from holdgate.flow.gate import Trial
+
+
+def test_a_closed_circuit_is_neither_shut_nor_limited() -> None:
+    """As much as comes."""
+    payments = gate()
+
+    assert (payments.shut, payments.limited) == (False, False)
+
+
+def test_an_open_circuit_shuts_its_gate() -> None:
+    """Sources that need it are held."""
+    payments = gate()
+    payments.circuit.open_for(10.0, 0.0)
+
+    assert (payments.shut, payments.limited) == (True, True)
+
+
+def test_half_open_is_limited_but_not_shut() -> None:
+    """A source in half-open is not held: its probes come through."""
+    payments = gate()
+    payments.circuit.open_for(10.0, 0.0)
+    payments.circuit.advance(10.0)
+
+    assert payments.circuit.state is State.HALF_OPEN
+    assert (payments.shut, payments.limited) == (False, True)
+
+
+def test_a_forced_opening_shuts_a_closed_circuit() -> None:
+    """The operator's word counts, whatever the state below."""
+    payments = gate()
+    payments.circuit.force_open(0.0)
+
+    assert (payments.shut, payments.limited) == (True, True)
+
+
+@pytest.mark.parametrize("override", ["disable", "observe"])
+def test_an_override_that_admits_opens_the_gate_of_an_open_circuit(override: str) -> None:
+    """DISABLED and METRICS_ONLY admit everything, also over OPEN."""
+    payments = gate()
+    payments.circuit.open_for(10.0, 0.0)
+    getattr(payments.circuit, override)(0.0)
+
+    assert (payments.shut, payments.limited) == (False, False)
+
+
+def test_the_first_failure_is_a_vote() -> None:
+    """One message, one vote, whatever others came to before."""
+    payments = gate()
+    payments.successes = 7
+
+    assert Trial().votes_again(payments)
+
+
+def test_a_lone_message_before_a_dead_dependency_votes_each_time() -> None:
+    """Nobody else shows the dependency healthy, so its failures in a row open the circuit."""
+    payments, trial = gate(), Trial()
+
+    assert [trial.votes_again(payments) for _ in range(3)] == [True, True, True]
+
+
+def test_a_poison_message_among_healthy_neighbours_votes_once() -> None:
+    """After somebody else's success its failures say nothing about the dependency any more."""
+    payments, trial = gate(), Trial()
+    trial.votes_again(payments)
+    payments.successes += 1
+
+    assert [trial.votes_again(payments) for _ in range(3)] == [False, False, False]
+
+
+def test_a_new_generation_is_a_new_vote() -> None:
+    """What others came to before the circuit opened says nothing about now."""
+    payments, trial = gate(), Trial()
+    trial.votes_again(payments)
+    payments.successes += 1
+    payments.circuit.reset(1.0)
+
+    assert trial.votes_again(payments)
+
+
+def test_its_own_success_is_no_evidence_of_others() -> None:
+    """A message that fails on one need and succeeds on another keeps its vote on both."""
+    payments, trial = gate(), Trial()
+    trial.votes_again(payments)
+    payments.successes += 1
+    trial.succeeded(payments)
+
+    assert trial.votes_again(payments)
+
+
+def test_a_success_before_any_failure_is_not_noted() -> None:
+    """There is no vote that it could belong to."""
+    payments, trial = gate(), Trial()
+    trial.succeeded(payments)
+
+    assert trial.votes == {}

@@ -1,0 +1,230 @@
+"""Inboxes: which delivery a free lane could take, in the three orders."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.flow.stage import ORDERS, Message, messages
+
+from holdgate.flow.inbox import FreeInbox, Inbox, KeyInbox, SourceInbox, Span
+
+SPAN = 3
+
+
+def keyed(*keys: str | None) -> list[Message]:
+    """One message per key, positions from 0."""
+    came = messages(ORDERS, len(keys))
+    for message, key in zip(came, keys, strict=True):
+        message.order_key = key
+    return came
+
+
+def positions(inbox: Inbox) -> list[int]:
+    """What may start now, all of it."""
+    taken = []
+    while (delivery := inbox.take()) is not None:
+        taken.append(delivery.position)
+    return taken
+
+
+# -- "source" -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_one_at_a_time_by_source() -> None:
+    """The second may start when the first is finished, and not before."""
+    inbox = SourceInbox()
+    inbox.put(messages(ORDERS, 2))
+    first = inbox.take()
+
+    assert (first.position, inbox.take()) == (0, None)
+    inbox.done(first)
+    assert positions(inbox) == [1]
+
+
+def test_a_finished_source_says_whether_another_may_start() -> None:
+    """True with work behind it, False with none."""
+    inbox = SourceInbox()
+    inbox.put(messages(ORDERS, 2))
+
+    assert inbox.done(inbox.take()) is True
+    assert inbox.done(inbox.take()) is False
+
+
+def test_what_was_taken_outlives_a_clearing() -> None:
+    """Its source goes away while its handler runs: nothing else may start."""
+    inbox = SourceInbox()
+    inbox.put(messages(ORDERS, 3))
+    inbox.take()
+    inbox.clear()
+
+    assert (inbox.waiting, inbox.take()) == (0, None)
+
+
+# -- the span -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_span_allows_so_many_places_from_the_oldest_unfinished() -> None:
+    """Three places: the oldest and two more."""
+    span = Span(SPAN)
+    numbers = [span.add() for _ in range(5)]
+
+    assert [span.allows(number) for number in numbers] == [True, True, True, False, False]
+
+
+def test_a_span_moves_past_all_that_are_finished() -> None:
+    """Finished out of turn counts once the oldest is finished too."""
+    span = Span(SPAN)
+    numbers = [span.add() for _ in range(6)]
+    span.finish(1)
+    span.finish(2)
+    assert not span.allows(numbers[3])
+    span.finish(0)
+
+    assert [span.allows(number) for number in numbers[3:]] == [True, True, True]
+
+
+# -- "none" ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_without_order_all_may_start_within_the_span() -> None:
+    """First come, first started, up to the span."""
+    inbox = FreeInbox(SPAN)
+    inbox.put(messages(ORDERS, 5))
+
+    assert positions(inbox) == [0, 1, 2]
+    assert inbox.waiting == 2
+
+
+def test_a_stuck_message_stops_the_others_at_the_span() -> None:
+    """Others finish, and none starts beyond until the oldest is finished; `done` tells when."""
+    inbox = FreeInbox(SPAN)
+    came = messages(ORDERS, 5)
+    inbox.put(came)
+    positions(inbox)
+
+    assert inbox.done(came[1]) is False
+    assert positions(inbox) == []
+    assert inbox.done(came[0]) is True
+    assert positions(inbox) == [3, 4]
+    assert inbox.done(came[2]) is False  # nothing is left
+
+
+def test_a_cleared_inbox_without_order_has_nothing() -> None:
+    """What had not started is forgotten."""
+    inbox = FreeInbox(SPAN)
+    inbox.put(messages(ORDERS, 2))
+    inbox.clear()
+
+    assert (inbox.waiting, inbox.take()) == (0, None)
+
+
+# -- "key" ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_blocked_key_blocks_only_itself() -> None:
+    """The second of "a" waits for the first, "b" and the message without a key do not."""
+    inbox = KeyInbox(SPAN * 10)
+    inbox.put(keyed("a", "a", "b", None, None))
+
+    assert positions(inbox) == [0, 2, 3, 4]
+    assert inbox.waiting == 1
+
+
+def test_the_next_of_a_key_follows_its_end() -> None:
+    """And only the next one."""
+    inbox = KeyInbox(SPAN * 10)
+    came = keyed("a", "a", "a")
+    inbox.put(came)
+    positions(inbox)
+
+    assert inbox.done(came[0]) is True
+    assert positions(inbox) == [1]
+
+
+def test_a_key_that_is_used_up_is_forgotten() -> None:
+    """Millions of keys must not stay in memory; the same key later starts at once."""
+    inbox = KeyInbox(SPAN * 10)
+    came = keyed("a")
+    inbox.put(came)
+    positions(inbox)
+
+    assert inbox.done(came[0]) is False
+    assert inbox._behind == {}
+    inbox.put(keyed("a"))
+    assert positions(inbox) == [0]
+
+
+def test_the_oldest_key_starts_first() -> None:
+    """The successor of an early key is older than what was ready all the time, and nothing younger may be ahead of it in the span."""
+    inbox = KeyInbox(SPAN)
+    came = keyed("a", "a", "b", "c")
+    inbox.put(came)
+    assert positions(inbox) == [0, 2]
+    inbox.done(came[2])
+    assert positions(inbox) == []  # "c" is one place too far
+    inbox.done(came[0])
+
+    assert positions(inbox) == [1, 3]
+
+
+def test_keys_that_wait_for_the_span_are_not_offered() -> None:
+    """`done` says that something may start only when it may."""
+    inbox = KeyInbox(2)
+    came = keyed("a", "b", "c")
+    inbox.put(came)
+    positions(inbox)
+
+    assert inbox.done(came[1]) is False
+    assert inbox.done(came[0]) is True
+
+
+def test_a_cleared_inbox_by_key_keeps_what_runs() -> None:
+    """What had not started is forgotten, and the end of what runs starts nothing."""
+    inbox = KeyInbox(SPAN)
+    came = keyed("a", "a", "b")
+    inbox.put(came)
+    first = inbox.take()
+    inbox.clear()
+
+    assert inbox.waiting == 0
+    assert inbox.done(first) is False
+    assert inbox.take() is None
+
+
+@pytest.mark.parametrize("kind", [FreeInbox, KeyInbox])
+@given(steps=st.lists(st.one_of(st.just("take"), st.integers(0, 20)), max_size=60))
+def test_an_inbox_agrees_with_a_list(kind: type[FreeInbox | KeyInbox], steps: list[str | int]) -> None:
+    """Against a plain list that is searched each time: the first delivery whose key is free, if it is within the span."""
+    inbox = kind(4)
+    came = messages(ORDERS, 40)
+    for message in came:
+        message.order_key = None if message.position % 5 == 0 else message.position % 3
+    inbox.put(came)
+    running: list[Message] = []
+    finished: set[Message] = set()
+    for step in steps:
+        if step == "take":
+            expected = _first(came, running, finished, by_key=kind is KeyInbox)
+            assert inbox.take() is expected
+            if expected is not None:
+                running.append(expected)
+        elif running:
+            message = running.pop(int(step) % len(running))
+            finished.add(message)
+            assert inbox.done(message) is (_first(came, running, finished, by_key=kind is KeyInbox) is not None)
+        assert inbox.waiting == len(came) - len(running) - len(finished)
+
+
+def _first(came: list[Message], running: list[Message], finished: set[Message], *, by_key: bool) -> Message | None:
+    open_ones = [message for message in came if message not in finished]
+    busy: dict[object, int] = defaultdict(int)
+    for message in open_ones:
+        ahead = busy[message.order_key]
+        busy[message.order_key] += 1
+        is_free = message not in running and (not by_key or message.order_key is None or ahead == 0)
+        if is_free and message.position - open_ones[0].position < 4:
+            return message
+    return None

@@ -1,0 +1,33 @@
+"""The plan: what it says of sources that it lists, and of others."""
+
+from __future__ import annotations
+
+from tests.flow.stage import ORDERS
+
+from holdgate.flow.plan import UNKNOWN, Plan, SourcePlan
+
+
+def test_a_source_with_a_reason_is_held() -> None:
+    """One reason is enough, and none means not held."""
+    assert SourcePlan(fetch=False, reasons=("operator",)).held
+    assert not SourcePlan().held
+
+
+def test_a_full_inbox_is_no_hold() -> None:
+    """No more is fetched, and handlers go on."""
+    assert not SourcePlan(fetch=False).held
+
+
+def test_an_unknown_source_is_held_and_not_fetched() -> None:
+    """What the engine has not spoken of yet must not be read."""
+    plan = Plan().of(ORDERS)
+
+    assert plan is UNKNOWN
+    assert (plan.held, plan.fetch) == (True, False)
+
+
+def test_a_listed_source_has_its_own_plan() -> None:
+    """The plan is looked up by source."""
+    wanted = SourcePlan(fetch=True)
+
+    assert Plan({ORDERS: wanted}).of(ORDERS) is wanted
