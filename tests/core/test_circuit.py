@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from tests.core.driving import (
+    FAILURE,
+    FIRST_WAIT,
+    IGNORED,
+    SUCCESS,
+    acquire,
+    call,
+    calls,
+    half_opened,
+    is_refused,
+    kinds,
+    opened,
+    ramping,
+    with_ramp,
+)
 
 from holdgate.core import (
     Circuit,
@@ -22,21 +37,6 @@ from holdgate.core import (
     TimeWindow,
 )
 from holdgate.errors import SettingsError
-from tests.core.driving import (
-    FAILURE,
-    FIRST_WAIT,
-    IGNORED,
-    SUCCESS,
-    acquire,
-    call,
-    calls,
-    half_opened,
-    is_refused,
-    kinds,
-    opened,
-    ramping,
-    with_ramp,
-)
 
 SLOW_AFTER_ONE = CircuitSettings(slow_call_duration=1.0)
 NO_RUN = CircuitSettings(consecutive_failures=None)
@@ -699,6 +699,42 @@ def test_the_deadline_of_an_observed_open_circuit_is_the_first_of_two() -> None:
     assert circuit.next_deadline() == FIRST_WAIT
     acquire(circuit, 4.6)
     assert circuit.next_deadline() == FIRST_WAIT
+
+
+# -- Time --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_time_that_goes_back_is_the_last_one_seen() -> None:
+    """For an acquire as for a result."""
+    circuit = Circuit("payments", SLOW_AFTER_ONE)
+    permit = acquire(circuit, 10.0)
+    assert acquire(circuit, 3.0).acquired_at == 10.0
+    circuit.record(permit, SUCCESS, 5.0)
+    calls(circuit, "FFFFF", 0.0)
+    assert circuit.next_deadline() == 10.0 + FIRST_WAIT
+
+
+def test_a_forced_opening_ends_by_time_alone() -> None:
+    """Its expiry is the only deadline, and advance ends it there; one without an expiry has none."""
+    circuit = opened()
+    circuit.force_open(1.0, until=60.0)
+    assert circuit.next_deadline() == 60.0
+    circuit.advance(59.9)
+    assert circuit.limit == 0
+    circuit.advance(60.0)
+    assert circuit.limit == 1
+    circuit.force_open(61.0)
+    assert circuit.next_deadline() is None
+
+
+def test_set_full_of_a_closed_circuit_is_kept_for_its_next_ramp() -> None:
+    """No ramp runs, so nothing changes now."""
+    circuit = Circuit("payments")
+    circuit.set_full(2, 0.0)
+    assert circuit.limit is None
+    calls(circuit, "FFFFF", 0.0)
+    calls(circuit, "S" * 7, FIRST_WAIT)
+    assert circuit.state is State.CLOSED
 
 
 # -- Whose result it is ------------------------------------------------------------------------------------------------------------

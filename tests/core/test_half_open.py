@@ -47,7 +47,7 @@ def test_weight_is_in_flight_until_it_comes_back() -> None:
 
 
 @pytest.mark.parametrize(("failed", "took", "reason"), [(True, 0.0, Reason.PROBE), (False, 1.01, Reason.SLOW_PROBE)])
-def test_a_bad_probe_is_a_breach(failed: bool, took: float, reason: Reason) -> None:  # noqa: FBT001
+def test_a_bad_probe_is_a_breach(failed: bool, took: float, reason: Reason) -> None:
     """A failed or a slow probe opens."""
     bench = Bench()
     step = bench.settle(bench.admit(0.0), took, failed=failed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.core.driving import FAILURE, FIRST_WAIT, SUCCESS, acquire, call, calls, half_opened, is_refused, kinds, opened, ramping
 
 from holdgate.core import (
     Circuit,
@@ -22,7 +23,6 @@ from holdgate.core import (
 from holdgate.core.lifecycle import EVENTS_KEPT
 from holdgate.core.states import Trigger
 from holdgate.errors import HoldgateError, SettingsError
-from tests.core.driving import FAILURE, FIRST_WAIT, SUCCESS, acquire, call, calls, half_opened, is_refused, kinds, opened, ramping
 
 
 def test_opening_is_told_after_the_threshold_that_caused_it() -> None:
@@ -93,6 +93,13 @@ def test_open_for_opens_and_leaves_the_level_alone(after: float) -> None:
     circuit.open_for(30.0, 6.0)
     assert (circuit.state, circuit.snapshot(6.0).level, circuit.next_deadline()) == (State.OPEN, 1, 36.0)
     assert kinds(circuit.take_events()) == ["CircuitOpened"]
+
+
+def test_a_server_that_says_when_raises_the_level() -> None:
+    """A failure with Retry-After is a verdict that opens; open_for is none."""
+    circuit = half_opened()
+    circuit.record(acquire(circuit, 5.0), FAILURE, 5.0, retry_after=60.0)
+    assert circuit.take_events() == (CircuitOpened("payments", 5.0, 3, Reason.RETRY_AFTER, 65.0, 2, State.HALF_OPEN),)
 
 
 def test_open_for_only_extends_while_open() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError
 
 import pytest
+from tests.core.driving import FAILURE, FIRST_WAIT, acquire, calls, half_opened, opened, ramping
 
 from holdgate.core import Circuit, CircuitSettings, CircuitSnapshot, Override, State, TimeWindow
-from tests.core.driving import FAILURE, FIRST_WAIT, acquire, calls, half_opened, opened, ramping
 
 
 def test_a_new_circuit() -> None:

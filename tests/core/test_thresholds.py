@@ -64,7 +64,7 @@ def test_calls_in_flight_count_as_slow_ones(calls: int, slow: int, overdue: int,
         (100, 5, 0, 5, False),
     ],
 )
-def test_thresholds_are_clear_below_all_of_them(calls: int, failures: int, slow: int, in_a_row: int, clear: bool) -> None:  # noqa: FBT001
+def test_thresholds_are_clear_below_all_of_them(calls: int, failures: int, slow: int, in_a_row: int, clear: bool) -> None:
     """The rates are looked at below the minimum too: nine calls of which five failed are not well again."""
     assert RULES.are_clear(calls, failures, slow, in_a_row) is clear
 

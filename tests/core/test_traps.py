@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
-from holdgate.core import Circuit, CircuitSettings, CountWindow, Outcome, Permit, Rejected, State, TimeWindow
 from tests.core.driving import FAILURE, FIRST_WAIT, IGNORED, SUCCESS, acquire, call, calls, half_opened, is_refused, opened, ramping
+
+from holdgate.core import Circuit, CircuitSettings, CountWindow, Outcome, Permit, Rejected, State, TimeWindow
 
 
 def test_trap_1_a_success_admitted_in_closed_does_not_close_a_half_open_circuit() -> None:

@@ -36,7 +36,7 @@ def plain_totals(codes: list[int]) -> tuple[int, int, int]:
 
 
 @given(st.integers(1, 12), st.lists(CODES, max_size=60), st.booleans())
-def test_a_count_window_is_the_end_of_a_list(size: int, codes: list[int], read_each_time: bool) -> None:  # noqa: FBT001
+def test_a_count_window_is_the_end_of_a_list(size: int, codes: list[int], read_each_time: bool) -> None:
     """At any moment the totals are those of the last `size` results, read often or once."""
     counter = CountWindow(size).counter(0.0)
     for at, code in enumerate(codes):
@@ -56,7 +56,7 @@ def test_a_time_window_is_a_list_without_its_old_buckets(
     buckets: int,
     seconds: float,
     steps: list[tuple[int, float]],
-    read_each_time: bool,  # noqa: FBT001
+    read_each_time: bool,
 ) -> None:
     """The totals are those of the results whose bucket is among the last ones."""
     width = seconds / buckets
