@@ -115,7 +115,9 @@ def _guard_sync(dependency: Dependency, fn: Callable[P, T], fallback: Any) -> Ca
         direct = access.thread == get_ident()
         permit: Any = access.circuit.try_acquire(access.now()) if direct else access.acquire()
         if permit.__class__ is Rejected:
-            return cast("T", _refuse(dependency, permit, fallback))
+            if fallback is None:
+                raise CallNotPermitted(dependency.name, permit.retry_at)
+            return cast("T", fallback(CallNotPermitted(dependency.name, permit.retry_at)))
         try:
             result = fn(*args, **kwargs)
             if result.__class__ is CoroutineType:
