@@ -68,7 +68,8 @@ CALLS = st.one_of(
     st.tuples(st.just("acquire"), st.sampled_from([1, 1, 1, 2, 5])),
     st.tuples(st.just("record"), st.integers(0, 5), OUTCOMES, RETRY_AFTERS, DURATIONS),
     st.tuples(st.just("record"), st.integers(0, 1), OUTCOMES, st.none(), st.none()),
-    st.tuples(st.just("burst"), OUTCOMES, st.integers(1, 12)),
+    st.tuples(st.just("burst"), st.lists(OUTCOMES, min_size=1, max_size=12)),
+    st.tuples(st.just("burst"), st.lists(st.sampled_from(["success", "failure"]), min_size=2, max_size=8)),
     st.tuples(st.just("climb"), st.integers(1, 40)),
     st.tuples(st.just("release"), st.integers(0, 5)),
 )
@@ -86,8 +87,7 @@ STEPS = st.one_of(CALLS, CALLS, CALLS, CALLS, CALLS, TIMES, TIMES, TIMES, COMMAN
 # Most rules are those of the ramp, and by chance alone few sequences come that far.
 STARTS = st.one_of(
     st.just([]),
-    st.just([("burst", "failure", 12)]),
-    st.builds(lambda count: [("burst", "failure", 12), ("climb", count)], st.integers(1, 30)),
+    st.builds(lambda count: [("burst", ["failure"] * 12), ("climb", count)], st.integers(1, 30)),
 )
 SEQUENCES = st.builds(lambda start, steps: [*start, *steps], STARTS, st.lists(STEPS, min_size=5, max_size=50))
 
@@ -120,8 +120,8 @@ class Pair:
             self.real.record(real, Outcome(outcome), self.now, retry_after=retry_after, duration=duration)
             self.naive.record(naive, outcome, self.now, retry_after, duration)
 
-    def do_burst(self, outcome: str, count: int) -> None:
-        for _ in range(count):
+    def do_burst(self, outcomes: list[str]) -> None:
+        for outcome in outcomes:
             before = len(self.permits)
             self.do_acquire(1)
             if len(self.permits) > before:
@@ -131,7 +131,7 @@ class Pair:
         """Out of OPEN and up the ramp, as far as so many good calls go."""
         if self.real.state is State.OPEN:
             self.do_deadline()
-        self.do_burst("success", count)
+        self.do_burst(["success"] * count)
 
     def do_release(self, place: int) -> None:
         if place < len(self.permits):
@@ -228,6 +228,7 @@ def test_what_holds_always(given_settings: CircuitSettings, steps: list[tuple[An
     generation, was_limit = 0, 0
     for step in steps:
         pair.play(step)
+        pair.compare()
         snapshot = circuit.snapshot(pair.now)
         assert snapshot.generation >= generation
         if snapshot.generation > generation:
