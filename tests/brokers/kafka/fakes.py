@@ -6,9 +6,24 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from aiokafka import TopicPartition
+
+
+async def turns_until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until `condition` holds; a test that waits for what never comes fails instead of hanging."""
+    for _ in range(200_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it did not happen")
+
+
+async def ended(task: asyncio.Task[Any]) -> Any:
+    """What `task` returned, once the loop has turned often enough for it to end."""
+    await turns_until(task.done)
+    return task.result()
 
 
 class FakeClient:

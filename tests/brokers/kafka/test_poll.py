@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from tests.brokers.kafka.fakes import FakeClient
+from tests.brokers.kafka.fakes import FakeClient, ended
 
 from holdgate.brokers.kafka.client import NOWHERE
 from holdgate.brokers.kafka.poll import Poll
@@ -53,7 +53,7 @@ async def test_without_records_it_waits(world: World) -> None:
     await world.settle()
     world.client.buffered = {B: [3]}
     world.client.poll_ends.set()
-    assert not await waiting
+    assert not await ended(waiting)
     assert world.taken == [3]
 
 
@@ -64,22 +64,32 @@ async def test_a_resume_wakes_it(world: World) -> None:
     await world.settle()
     world.poll.name(ALL, frozenset())
     world.poll.wake()
-    assert not await waiting
+    assert not await ended(waiting)
     world.client.buffered = {C: [5]}
     assert await world.poll.more(now=True)
     assert world.taken == [5]
     assert not world.client.poll_ends.is_set()
 
 
-async def test_a_poll_under_way_is_not_made_twice(world: World) -> None:
-    """Woken for nothing new, it waits for the same poll; one that names fewer partitions is covered by it."""
-    for paused in (frozenset(), frozenset({A})):
+@pytest.mark.parametrize(
+    ("before", "after", "polls"),
+    [
+        (frozenset(), frozenset(), 1),
+        (frozenset(), frozenset({A}), 1),
+        (frozenset({A}), frozenset({A, B}), 1),
+        (frozenset({A, B}), frozenset({A}), 2),
+        (frozenset({A}), frozenset(), 2),
+    ],
+)
+async def test_a_poll_under_way_is_not_made_twice(world: World, before: Any, after: Any, polls: int) -> None:
+    """Woken, it waits for the poll that is there if that names all that is polled for now, and makes another one if not."""
+    for paused in (before, after):
         world.poll.name(ALL, paused)
         waiting = asyncio.create_task(world.poll.more(now=False))
         await world.settle()
         world.poll.wake()
-        await waiting
-    assert world.client.polls == [(frozenset(), 3600)]
+        await ended(waiting)
+    assert len(world.client.polls) == polls
 
 
 async def test_no_poll_is_cancelled(world: World) -> None:
@@ -111,7 +121,7 @@ async def test_with_everything_paused_it_names_nothing_that_exists(world: World)
     assert world.client.polls == [(frozenset({NOWHERE}), 0), (frozenset({NOWHERE}), 3600)]
     assert world.taken == []
     world.client.poll_ends.set()
-    await waiting
+    await ended(waiting)
 
 
 async def test_very_many_are_not_named(world: World) -> None:
@@ -128,7 +138,7 @@ async def test_during_a_rebalance_it_does_not_wait_for_the_end(world: World) -> 
     waiting = asyncio.create_task(world.poll.more(now=False))
     await world.settle()
     world.poll.wake()
-    assert not await waiting
+    assert not await ended(waiting)
     assert [timeout for _, timeout in world.client.polls] == [3600]
 
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import TopicPartition
+from tests.brokers.kafka.fakes import FakeClient, turns_until
 
 from holdgate.brokers.kafka import KafkaIntake, RecordsLost, retention
 from holdgate.brokers.kafka.assignments import Assignments
@@ -95,28 +95,6 @@ class FakeAside:
         return None if self.starts is None else {tp: self.starts[tp] for tp in tps}
 
 
-class FakeClient:
-    def __init__(self) -> None:
-        self.at: int | None = 100
-        self.sought: list[int] = []
-        self.flags: frozenset[TopicPartition] = frozenset()
-
-    def position(self, tp: TopicPartition) -> int | None:
-        return self.at
-
-    def seek(self, tp: TopicPartition, offset: int) -> None:
-        self.sought.append(offset)
-
-    def paused(self) -> frozenset[TopicPartition]:
-        return self.flags
-
-    def pause(self, tps) -> None:
-        self.flags = self.flags.union(tps)
-
-    def resume(self, tps) -> None:
-        self.flags = self.flags.difference(tps)
-
-
 class World:
     def __init__(self) -> None:
         self.client, self.aside = FakeClient(), FakeAside()
@@ -128,6 +106,7 @@ class World:
             self.client, self.assignments, self.pauses, self.aside, lost=lambda _: None, released=self._release, failed=self.failures.append
         )
         self.assignments.add([TP])
+        self.client.positions[TP] = 100
         self.pauses.take_over(Plan({Partition("orders", 0): SourcePlan()}))
 
     def _release(self) -> None:
@@ -157,10 +136,10 @@ async def test_no_warning_while_retention_is_far(caplog) -> None:
 async def test_a_position_not_known_is_not_compared() -> None:
     """Right after an assignment there is no position yet: the partition stays paused until there is one."""
     world = World()
-    world.client.at = None
+    world.client.positions.clear()
     world.watch._free(await world.watch.check([TP]))
     assert (world.released, world.client.flags) == (0, {TP})
-    world.client.at = 0
+    world.client.positions[TP] = 0
     world.watch._free(await world.watch.check([TP]))
     assert (world.released, world.client.flags) == (1, frozenset())
 
@@ -201,6 +180,5 @@ async def test_a_watch_that_dies_is_heard_of() -> None:
     world.aside.log_starts = die
     world.watch.start()
     world.watch.soon()
-    while not world.failures:
-        await asyncio.sleep(0)
+    await turns_until(lambda: world.failures)
     assert [type(failure) for failure in world.failures] == [ZeroDivisionError]
