@@ -5,13 +5,19 @@ import functools
 import inspect
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from tests.runtime.fake_lane import FakeLane, ManualClock, trip
 
-from holdgate.core import CircuitSettings, State
+from holdgate.core import Circuit, CircuitSettings, CountWindow, Outcome, Permit, RampSettings, Rejected, State
 from holdgate.errors import CallNotPermitted, SettingsError
+from holdgate.runtime.attempt import current_attempt
+from holdgate.runtime.binding import Binding
+from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.threads import HandlerThreads
 
 REFUSED = "dependency 'payments' does not admit calls now"
 TRIPS_AT_ONCE = CircuitSettings(consecutive_failures=1)
@@ -381,3 +387,121 @@ async def test_guarded_follows_the_dependency_into_a_guard(payments: Dependency)
     assert payments.circuit is not first
     wrapped(5)
     assert results(payments) == (1, 0, 0)
+
+
+# From threads, inside a guard
+
+
+class Bound:
+    """Payments, bound to a circuit of a guard on the running loop, which counts who touches it."""
+
+    def __init__(self) -> None:
+        self.touched_by = touched_by = set[int]()
+
+        class Watched(Circuit):
+            def try_acquire(self, now: float, weight: int = 1) -> Permit | Rejected:
+                touched_by.add(threading.get_ident())
+                return super().try_acquire(now, weight)
+
+            def record(self, *args: Any, **kwargs: Any) -> None:
+                touched_by.add(threading.get_ident())
+                super().record(*args, **kwargs)
+
+        self.payments = Dependency("payments", failures=PaymentError)
+        self.circuit = Watched("payments", CircuitSettings(window=CountWindow(10_000), minimum_calls=10_000, consecutive_failures=None))
+        self.payments.bind(Binding("guard A", self.circuit, SystemClock(), lambda: None, asyncio.get_running_loop()))
+
+
+@pytest.mark.parametrize("form", [lambda payments: payments.call_sync, lambda payments: lambda fn, *args: payments.guarded(fn)(*args)])
+async def test_plain_forms_in_eight_threads_reach_the_circuit_on_its_loop(form: Callable[[Dependency], Any]) -> None:
+    """The function runs in its thread, every step of the circuit on the loop; each call is counted and none stays in flight."""
+    bound = Bound()
+    ran_in: set[int] = set()
+    barrier = threading.Barrier(8, timeout=30)
+
+    def charge_here(amount: int) -> str:
+        ran_in.add(threading.get_ident())
+        return charge(amount)
+
+    def work() -> None:
+        barrier.wait()
+        for number in range(50):
+            with suppress(PaymentError):
+                form(bound.payments)(charge_here, -1 if number % 5 == 0 else number)
+
+    threads = HandlerThreads(8, "test")
+    for call in [threads.start(work) for _ in range(8)]:
+        await call.result()
+    threads.close()
+    await asyncio.sleep(0)
+    assert results(bound.payments) == (400, 80, 0)
+    assert bound.touched_by == {threading.get_ident()}
+    assert len(ran_in) == 8
+    assert threading.get_ident() not in ran_in
+
+
+async def test_a_plain_handlers_thread_writes_into_its_deliverys_tally() -> None:
+    """Its context is the lane's: a call of a declared need takes no permit and asks the loop for nothing."""
+    bound = Bound()
+    lane = FakeLane(bound.circuit)
+    bound.touched_by.clear()
+    current_attempt.set(lane)
+    threads = HandlerThreads(1, "test")
+    assert await threads.start(bound.payments.call_sync, charge, 5).result() == "charged 5"
+    threads.close()
+    assert bound.touched_by == set()
+    assert lane.tally is not None
+    assert lane.tally.touches["payments"].outcome is Outcome.SUCCESS
+
+
+async def test_a_guards_loop_goes_direct_in_call_sync() -> None:
+    """On the loop's own thread it would otherwise wait for itself for ever."""
+    bound = Bound()
+    assert bound.payments.call_sync(charge, 5) == "charged 5"
+    assert results(bound.payments) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("wrapped", [charge, charge_async])
+async def test_guarded_asks_the_guard_for_a_turn_when_something_changed(wrapped: Any) -> None:
+    """A good call that closes a half-open is announced now, a quiet one not at all."""
+    turns: list[int] = []
+    payments = Dependency("payments", settings=CircuitSettings(ramp=RampSettings(full=1, minimum_verdicts=1)))
+    circuit = Circuit("payments", payments.settings)
+    clock = ManualClock()
+    payments.bind(Binding("guard A", circuit, clock, lambda: turns.append(1), asyncio.get_running_loop()))
+
+    async def once() -> None:
+        result = payments.guarded(wrapped)(5)
+        if inspect.isawaitable(result):
+            await result
+
+    await once()
+    assert turns == []
+    trip(circuit)
+    circuit.take_events()
+    clock.time = 60.0
+    await once()
+    assert turns == [1]
+
+
+@pytest.mark.parametrize("form", [by_guarded, by_guarded_async])
+async def test_guarded_uses_the_deliverys_permit_in_a_handler(form: Form) -> None:
+    """As every other form: no permit of its own, a mark in the tally."""
+    bound = Bound()
+    lane = FakeLane(bound.circuit)
+    bound.touched_by.clear()
+    current_attempt.set(lane)
+    assert await form(bound.payments, 5) == "charged 5"
+    assert bound.touched_by == set()
+    assert lane.tally is not None
+    assert lane.tally.touches["payments"].outcome is Outcome.SUCCESS
+
+
+@pytest.mark.parametrize("form", [by_guarded, by_guarded_async])
+async def test_guarded_reads_results(form: Form) -> None:
+    """`result_failures` counts for wrapped functions too."""
+    payments = Dependency("payments", result_failures=lambda result: result == "charged 5", settings=TRIPS_AT_ONCE)
+    assert await form(payments, 6) == "charged 6"
+    assert payments.circuit.state is State.CLOSED
+    assert await form(payments, 5) == "charged 5"
+    assert payments.circuit.state is State.OPEN
