@@ -102,12 +102,27 @@ def test_the_ramp_is_seen_in_the_row(report: Report) -> None:
     assert row.endswith("--")
 
 
-@pytest.mark.xfail(strict=True, reason="while payments ramps up, its waiting heads take the lanes that receipts could use")
-def test_receipts_do_not_wait_for_payments(report: Report) -> None:
-    """Isolation: what needs only email is processed within a second on the guarded side, and waits behind orders on the other."""
-    assert report.guarded.slowest_receipt_seconds is not None
+def test_receipts_do_not_wait_while_payments_is_down_or_ramps_up(report: Report, output: Watching) -> None:
+    """Isolation: until the circuit closes again, what needs only email takes its normal time."""
+    closed_at = report.guarded.transitions[-1].at
+    affected = [frame.guarded.receipt_wait for frame in output.frames if report.scenario.down_at < frame.now < closed_at]
+    assert len(affected) > 100
+    assert {wait is not None and wait < 0.5 for wait in affected} == {True}
+
+
+def test_receipts_wait_behind_orders_without_the_guard(report: Report) -> None:
+    """The bare loop shares the outage of payments with everything it consumes."""
     assert report.naive.slowest_receipt_seconds is not None
-    assert report.guarded.slowest_receipt_seconds < 1.0 < report.naive.slowest_receipt_seconds
+    assert report.naive.slowest_receipt_seconds > 2.0
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a lane stays with its source for 64 messages however long they take: 1.3 s here, while orders drain"
+)
+def test_receipts_do_not_wait_while_the_backlog_of_orders_drains(report: Report) -> None:
+    """A free lane serves the sources in turn, also when one of them has much to catch up on."""
+    assert report.guarded.slowest_receipt_seconds is not None
+    assert report.guarded.slowest_receipt_seconds < 0.5
 
 
 def test_the_screen_shows_the_hold(report: Report, output: Watching) -> None:
@@ -148,8 +163,12 @@ def test_an_interruption_ends_it_with_what_was_seen() -> None:
 def test_both_sides_have_left_their_groups_at_the_end() -> None:
     """Nothing goes on behind the report."""
     venue = MemoryVenue()
-    run_virtual(story(venue).run())
-    assert [*venue._broker.members(GUARDED), *venue._broker.members(NAIVE)] == []
+
+    async def members_after() -> list[str]:
+        await story(venue).run()  # looked at before the loop ends, which would end everything
+        return [*venue._broker.members(GUARDED), *venue._broker.members(NAIVE)]
+
+    assert run_virtual(members_after()) == []
 
 
 class BreakingFeed(MemoryFeed):

@@ -24,7 +24,7 @@ from holdgate.errors import SettingsError
 MEMORY = "memory"
 EMBEDDED = "embedded"
 ADDRESS = re.compile(r"[^\s,]+:\d{1,5}(,[^\s,]+:\d{1,5})*")
-# Wide enough for a plain line; a pipe has no width of its own.
+# Wide enough for every line and the table: a pipe has no width of its own, and COLUMNS may be that of somebody's terminal.
 PLAIN_WIDTH = 200
 # The clients log what the demo stages on purpose, in the middle of the screen.
 NOISY = ("aiokafka", "holdgate")
