@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -505,3 +507,24 @@ async def test_guarded_reads_results(form: Form) -> None:
     assert payments.circuit.state is State.CLOSED
     assert await form(payments, 5) == "charged 5"
     assert payments.circuit.state is State.OPEN
+
+
+@every_form
+async def test_a_failure_in_a_handler_is_gone_without_the_garbage_collector(form: Form) -> None:
+    """Thousands of failures in an outage must not pile up as cycles of exception, frames and tally."""
+    bound = Bound()
+    lane = FakeLane(bound.circuit)
+    current_attempt.set(lane)
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            await form(bound.payments, -1)
+        except PaymentError as error:
+            seen = weakref.ref(error)
+        assert lane.tally is not None
+        assert seen() is lane.tally.excused[0]
+        lane.tally = None
+        assert seen() is None
+    finally:
+        gc.enable()

@@ -148,6 +148,8 @@ class HandlerCall:
             settle(self._access, self._permit, _FAILURE if timed_out else None)
 
     def _over(self) -> float:
+        # The tally may keep the exception, that its frames, and a frame this call: let go, or each failure waits for the collector.
+        del self._tally
         del self._touch.running[self]
         return self._access.now() - self._started
 
