@@ -355,3 +355,32 @@ async def test_a_partition_that_is_added_is_taken_over(kafka: KafkaAddress, topi
         await kafka.produce(name, [b"new"], partition=1)
         await at.take(1)
         assert at.bodies() == [b"new"]
+
+
+async def test_a_topic_that_is_deleted_ends_the_intake(kafka: KafkaAddress, consumer, group, driven) -> None:
+    """Its partitions go away with a rebalance like any other; that they will not come back is told by name, not by silence."""
+    name = await kafka.create_topic(f"deleted-{group}")
+    async with driven(KafkaIntake(consumer(metadata_max_age_ms=500), topics=[name])) as at:
+        await at.until(lambda: len(at.owned) == 1)
+        await kafka.delete_topic(name)
+        with pytest.raises(IntakeError, match=f"no topic '{name}'"):
+            await at.for_seconds(30)
+
+
+async def test_a_member_without_a_partition_goes_on(topic, consumer, driven) -> None:
+    """Nothing of a topic is ours because another member has it: that is no reason to end."""
+    name = await topic()
+    async with driven(KafkaIntake(consumer(), topics=[name])) as first, driven(KafkaIntake(consumer(), topics=[name])) as second:
+        await first.beside(second.for_seconds(2.0))
+        assert len(first.owned) + len(second.owned) == 1
+
+
+async def test_a_commit_wrapped_by_somebody_is_put_back(topic, consumer, driven) -> None:
+    """A tracing library may have wrapped this one consumer's commit: it is back after the close."""
+    name = await topic()
+    ours = consumer()
+    wrapped = ours.commit
+    ours.commit = wrapped
+    async with driven(KafkaIntake(ours, topics=[name])):
+        assert ours.commit is not wrapped
+    assert ours.commit is wrapped

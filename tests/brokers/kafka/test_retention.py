@@ -43,6 +43,27 @@ async def test_deleted_while_held(kafka: KafkaAddress, topic, consumer, driven, 
         assert losses == [RecordsLost(Partition(name, 0), 0, 5)]
 
 
+async def test_deleted_while_not_held(kafka: KafkaAddress, topic, consumer, driven) -> None:
+    """Under "none" a fetch that is out of range raises in the poll: the loss is announced, reading goes on, and no poll is miscounted."""
+    name = await topic()
+    await kafka.produce(name, numbered(3), partition=0)
+    losses: list[RecordsLost] = []
+    ours = consumer(auto_offset_reset="none")
+    await kafka.commit(ours._group_id, name, {0: 0})
+    async with driven(KafkaIntake(ours, topics=[name], on_records_lost=losses.append)) as at:
+        await at.take(3)
+        # What a long pause of the process would do: the place is passed while nobody looks.
+        ours.pause(TopicPartition(name, 0))
+        await at.for_seconds(0.5)  # until the fetch under way has ended
+        await kafka.produce(name, numbered(5, first=3), partition=0)
+        await kafka.delete_records(name, {0: 6})
+        ours.resume(TopicPartition(name, 0))
+        await at.take(5)
+        assert at.bodies()[3:] == numbered(2, first=6)
+        assert losses == [RecordsLost(Partition(name, 0), 3, 5)]
+        assert ours._subscription._fetch_count == at.intake._client._polls
+
+
 async def test_deleted_before_it_was_assigned(kafka: KafkaAddress, topic, consumer, group, driven) -> None:
     """A committed offset that no longer exists is a loss too, though nothing was held in this process."""
     name = await topic()

@@ -31,6 +31,8 @@ class Client:
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer: Any = consumer
+        self._polls = 0
+        self._own_commit: Any = None
 
     # Settings
 
@@ -172,16 +174,28 @@ class Client:
         self._consumer.seek(tp, offset)
 
     async def getmany(self, names: tuple[TopicPartition, ...], timeout: float, most: int) -> dict[TopicPartition, list[Record]]:
-        """Never cancel it: a cancelled poll leaves a count behind that switches `max_poll_interval_ms` off for good."""
-        records: dict[TopicPartition, list[Record]] = await self._consumer.getmany(*names, timeout_ms=int(timeout * 1000), max_records=most)
-        return records
+        """Poll once. Never cancel it: nobody would know what it handed out.
+
+        A poll that raises leaves a count of running polls behind, with which `max_poll_interval_ms` would never be enforced again, so the
+        count is set right here: all polls of an owned consumer are ours.
+        """
+        self._polls += 1
+        try:
+            options = {"timeout_ms": int(timeout * 1000), "max_records": most}
+            records: dict[TopicPartition, list[Record]] = await self._consumer.getmany(*names, **options)
+            return records
+        except Exception:
+            self._consumer._subscription._fetch_count = self._polls - 1
+            raise
+        finally:
+            self._polls -= 1
 
     # Offsets
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit an explicit map, past the refusal that user code meets. Waits as long as the coordinator is away."""
         try:
-            await AIOKafkaConsumer.commit(self._consumer, dict(offsets))  # pyright: ignore[reportUnknownMemberType]
+            await type(self._consumer).commit(self._consumer, dict(offsets))  # pyright: ignore[reportUnknownMemberType]
         except IllegalStateError:
             if self.assignment_token() is not None:
                 raise
@@ -191,11 +205,15 @@ class Client:
 
     def refuse_commits(self) -> None:
         """From now on `consumer.commit()` raises AlreadySettled."""
+        self._own_commit = self._consumer.__dict__.get("commit")
         self._consumer.__dict__["commit"] = _refuse_commit
 
     def allow_commits(self) -> None:
+        """Undo `refuse_commits`, down to a wrapper that somebody had put around this consumer's commit."""
         if self._consumer.__dict__.get("commit") is _refuse_commit:
             del self._consumer.__dict__["commit"]
+            if self._own_commit is not None:
+                self._consumer.__dict__["commit"] = self._own_commit
 
     # A second connection
 

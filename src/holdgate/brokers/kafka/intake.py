@@ -28,6 +28,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeEr
 
 from holdgate.brokers.kafka.aside import Aside
 from holdgate.brokers.kafka.assignments import Assignments, Rewound
+from holdgate.brokers.kafka.background import run_beside
 from holdgate.brokers.kafka.checks import check_consumer, check_subscription, check_topics
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.commits import Commits
@@ -132,6 +133,8 @@ class KafkaIntake:
         self._ready: list[KafkaDelivery] = []
         self._epoch = 0
         self._next_look = 0.0
+        self._looked_at = 0
+        self._looking: asyncio.Task[None] | None = None
         self._owns = False
         self._closing: asyncio.Task[None] | None = None
 
@@ -242,13 +245,18 @@ class KafkaIntake:
         for tp, batch in records.items():
             assignment = self._assignments.get(tp)
             if assignment is None:
-                self._client.seek(tp, batch[0].offset)  # not ours any more: whoever polls next gets it
+                self._put_back(tp, batch)
                 continue
             try:
                 self._ready += assignment.delivered(batch)
             except Rewound as error:
                 log.warning("%s: %s; what was in hand of it is dropped and comes again", assignment.source, error)
                 self._ready += self._membership.begin_anew(tp, batch)
+
+    def _put_back(self, tp: TopicPartition, batch: list[Record]) -> None:
+        """Records that a late poll handed out after we had let go: whoever polls the consumer next gets them."""
+        if tp in self._client.assignment():
+            self._client.seek(tp, batch[0].offset)
 
     def _hand_out(self) -> list[KafkaDelivery]:
         ready = self._ready
@@ -271,6 +279,21 @@ class KafkaIntake:
             raise IntakeError("consumer.subscribe() was called while a guard uses the consumer: name all topics in KafkaIntake")
         self._membership.verify()
         self._assert_plan()
+        if not self._membership.is_rebalancing:
+            self._look_for_deleted_topics()
+
+    def _look_for_deleted_topics(self) -> None:
+        """After a rebalance: a topic of which we have nothing may be another member's, or be gone. Only the broker knows."""
+        if self._looked_at == self._assignments.epoch:
+            return
+        self._looked_at = self._assignments.epoch
+        if not {tp.topic for tp in self._assignments.tps()}.issuperset(self.names or ()):
+            self._looking = run_beside(self._check_topics(), "topics", self._note_failure)
+
+    async def _check_topics(self) -> None:
+        topics = await self._aside.topics()
+        if topics is not None:
+            check_topics(self.names or (), topics, self._client.bootstrap_servers)
 
     def _assert_plan(self) -> None:
         if self._membership.is_rebalancing:

@@ -74,6 +74,7 @@ class Opening:
             self._is_ours = False
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
+            await asyncio.wait((self._starting,), timeout=_STOP_WITHIN)
         if self._is_ours:
             await self._stop()
         elif not self._client.is_stopped:
