@@ -127,6 +127,17 @@ def test_a_failure_is_never_lost_in_the_quick_way() -> None:
     assert (snapshot.calls, snapshot.failures, snapshot.slow_calls, snapshot.consecutive_failures) == (20, 1, 1, 0)
 
 
+def test_a_good_result_is_judged_again_when_the_window_has_forgotten() -> None:
+    """A hundred good calls beside nine failures are no rate; when the good ones have left, the next good result opens."""
+    circuit = Circuit("payments", CircuitSettings(window=TimeWindow(10.0), consecutive_failures=None))
+    calls(circuit, "S" * 100, 0.0)
+    calls(circuit, "F" * 9, 5.0)
+    calls(circuit, "SS", 9.9)
+    assert circuit.state is State.CLOSED
+    calls(circuit, "S", 10.0)
+    assert circuit.state is State.OPEN
+
+
 def test_a_success_resets_failures_in_a_row_in_an_empty_window() -> None:
     """Also when the failures have left a time window, so that nothing bad is in it."""
     circuit = Circuit("payments", CircuitSettings(window=TimeWindow(1.0)))

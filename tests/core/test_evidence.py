@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from holdgate.core import CircuitSettings, CountWindow, Reason, TimeWindow
+from holdgate.core import CircuitSettings, Reason, TimeWindow
 from holdgate.core.evidence import Evidence
 from holdgate.core.permits import Permit, issue
 
@@ -141,7 +141,16 @@ def test_rates_are_unknown_below_the_minimum() -> None:
     assert evidence.rates(20.0) is None
 
 
-def test_fewer_than_enough_needs_no_judgement() -> None:
-    """Half of ten calls is five."""
-    assert evidence_of(CircuitSettings()).enough == 5
-    assert evidence_of(CircuitSettings(window=CountWindow(3), failure_rate_threshold=0.2)).enough == 0
+def test_who_judges_notes_how_many_bad_results_are_enough() -> None:
+    """Half of ten calls is five, half of forty twenty; a window that has forgotten calls must be judged anew."""
+    evidence = evidence_of(CircuitSettings(window=TimeWindow(10.0)))
+    assert evidence.window.enough == 0
+    evidence.count(failed=True, took=0.0, now=0.0)
+    assert evidence.breach() is None
+    assert evidence.window.enough == 5
+    for _ in range(39):
+        evidence.count(failed=False, took=0.0, now=0.0)
+    assert evidence.breach() is None
+    assert evidence.window.enough == 20
+    evidence.window.expire(1.0)
+    assert evidence.window.enough == 0

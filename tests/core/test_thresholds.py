@@ -94,5 +94,12 @@ def test_fewer_bad_results_than_enough_meet_no_rate(threshold: float, minimum: i
         window=TimeWindow(30.0), minimum_calls=minimum, failure_rate_threshold=max(threshold, 0.2), slow_call_rate_threshold=threshold
     )
     rules = Thresholds(settings)
-    for bad in range(rules.enough):
-        assert rules.breach(minimum, bad, bad, 0) is None
+    for judged in (0, minimum, 3 * minimum):
+        for bad in range(rules.enough(judged)):
+            for calls in range(judged, 3 * judged):
+                assert rules.breach(calls, min(bad, calls), min(bad, calls), 0) is None
+
+
+def test_enough_grows_with_the_calls() -> None:
+    """Half of the calls, from the minimum on."""
+    assert [RULES.enough(calls) for calls in (0, 10, 11, 12, 100)] == [5, 5, 5, 6, 50]

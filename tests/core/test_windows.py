@@ -107,7 +107,9 @@ def test_a_clear_window_is_clean() -> None:
         add(counter, GOOD, 0.0)
         add(counter, FAILED, 0.0)
         assert counter.clean_until == -inf
+        counter.enough = 7
         counter.clear(0.0)
+        assert counter.enough == 0
         assert totals(counter) == (0, 0, 0)
         assert counter.goods == 0
         assert counter.clean_until > 0.0

@@ -147,7 +147,7 @@ class Circuit(Lifecycle):
                 window = evidence.window
                 if now < window.clean_until:
                     window.goods += 1
-                elif window.add(GOOD, now) >= evidence.enough:
+                elif window.add(GOOD, now) >= window.enough:
                     self._judge(now)
                 return
         self._settle(permit, outcome, now, retry_after, duration)

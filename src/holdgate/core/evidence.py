@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 class Evidence:
     """Counts results and reads the rules off them. It decides nothing.
 
-    A circuit counts a usual call itself: `quick` is a duration at or under which a success is neither slow nor the longest so far, and with
-    fewer than `enough` bad results in the window a good one meets no rule.
+    `quick` is a duration at or under which a success is neither slow nor the longest so far: a circuit counts such a call itself.
     """
 
-    __slots__ = ("_thresholds", "enough", "in_a_row", "longest", "overdue", "quick", "slow", "window")
+    __slots__ = ("_thresholds", "in_a_row", "longest", "overdue", "quick", "slow", "window")
 
     def __init__(self, settings: CircuitSettings, live: dict[Permit, None], now: float) -> None:
         self.slow = inf if settings.slow_call_duration is None else settings.slow_call_duration
@@ -31,7 +30,6 @@ class Evidence:
         self.longest = 0.0
         self.quick = 0.0
         self._thresholds = Thresholds(settings)
-        self.enough = self._thresholds.enough
 
     def clear(self, now: float) -> None:
         """Forget every result. The longest success stays: how long a good call may take has not changed."""
@@ -52,7 +50,9 @@ class Evidence:
     def breach(self) -> Breach | None:
         """The rule that the results meet, or None."""
         window = self.window
-        return self._thresholds.breach(window.calls, window.failures, window.slow, self.in_a_row)
+        calls = window.calls
+        window.enough = self._thresholds.enough(calls)
+        return self._thresholds.breach(calls, window.failures, window.slow, self.in_a_row)
 
     def slow_breach(self, now: float) -> Breach | None:
         """The slow call rule, met by results and calls in flight together; None as long as no call in flight is slow."""

@@ -35,15 +35,14 @@ class Breach:
 class Thresholds:
     """The rules of the closed state, read off totals. It counts nothing itself."""
 
-    __slots__ = ("_consecutive", "_failure_rate", "_slow_call_rate", "enough", "minimum")
+    __slots__ = ("_consecutive", "_failure_rate", "_least_rate", "_slow_call_rate", "minimum")
 
     def __init__(self, settings: CircuitSettings) -> None:
         self.minimum = settings.window.least(settings.minimum_calls)
         self._failure_rate = settings.failure_rate_threshold
         self._slow_call_rate = settings.slow_call_rate_threshold
         self._consecutive = settings.consecutive_failures
-        # Fewer bad results than this reach no rate at any number of calls that is judged, so a good result need not be judged.
-        self.enough = int(min(self._failure_rate, self._slow_call_rate) * self.minimum)
+        self._least_rate = min(self._failure_rate, self._slow_call_rate)
 
     def breach(self, calls: int, failures: int, slow: int, in_a_row: int) -> Breach | None:
         """The first rule that is met, or None. Every rule trips at its threshold, not past it."""
@@ -55,6 +54,10 @@ class Thresholds:
         if self._consecutive is not None and in_a_row >= self._consecutive:
             return Breach(Reason.CONSECUTIVE_FAILURES, in_a_row, self._consecutive)
         return None
+
+    def enough(self, calls: int) -> int:
+        """How many bad results a rate needs at least, now that there are so many calls, and as long as they do not become fewer."""
+        return int(self._least_rate * max(calls, self.minimum))
 
     def are_clear(self, calls: int, failures: int, slow: int, in_a_row: int) -> bool:
         """Whether everything is below its threshold, at any number of calls: few calls end no rule's breach, good ones do."""

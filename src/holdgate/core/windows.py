@@ -25,12 +25,16 @@ class WindowCounter(Protocol):
 
     While nothing bad is in the window, where a good result goes in it does not matter yet: one that comes before `clean_until` may be
     counted by adding 1 to `goods` alone, which is a fifth of the cost of `add`. The counter gives them a place when it must.
+
+    `enough` is for who judges: the least number of bad results that a good one need be judged with. The counter puts it back to 0 whenever
+    it comes to hold fewer calls.
     """
 
     failures: int
     slow: int
     goods: int
     clean_until: float
+    enough: int
 
     @property
     def calls(self) -> int:
@@ -102,7 +106,7 @@ class TimeWindow:
 class CountCounter:
     """A ring of result codes, one byte each."""
 
-    __slots__ = ("_is_full", "_next", "_ring", "_size", "clean_until", "failures", "goods", "slow")
+    __slots__ = ("_is_full", "_next", "_ring", "_size", "clean_until", "enough", "failures", "goods", "slow")
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -116,6 +120,7 @@ class CountCounter:
         self.slow = 0
         self.goods = 0
         self.clean_until = inf
+        self.enough = 0
 
     @property
     def calls(self) -> int:
@@ -162,7 +167,7 @@ class TimeCounter:
     # fmt: off
     __slots__ = (
         "_buckets", "_calls", "_ends", "_failures", "_number", "_place", "_slow", "_total", "_width",
-        "clean_until", "failures", "goods", "slow",
+        "clean_until", "enough", "failures", "goods", "slow",
     )
     # fmt: on
 
@@ -189,6 +194,7 @@ class TimeCounter:
         while floor(ends / self._width) <= number:
             ends = nextafter(ends, inf)
         self._ends = ends
+        self.enough = 0
         self.clean_until = -inf if self.failures or self.slow else ends
 
     @property
