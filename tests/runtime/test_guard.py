@@ -5,11 +5,6 @@ from typing import Any
 
 import anyio
 import pytest
-
-from holdgate import Delivery, Guard, Partition, State
-from holdgate.core.events import CircuitOpened
-from holdgate.errors import GuardClosed, IntakeError, SettingsError
-from holdgate.testing import MemoryIntake, in_virtual_time, run_virtual
 from tests.runtime.stage import (
     GROUP,
     ORDERS,
@@ -23,6 +18,11 @@ from tests.runtime.stage import (
     running,
     until,
 )
+
+from holdgate import Delivery, Guard, Partition, State
+from holdgate.core.events import CircuitOpened
+from holdgate.errors import GuardClosed, IntakeError, SettingsError
+from holdgate.testing import MemoryIntake, in_virtual_time, run_virtual
 
 ORDER = ORDERS[0]
 
@@ -177,9 +177,9 @@ async def test_leaving_that_is_cancelled_interrupts_and_still_ends_everything() 
 async def test_a_guard_that_was_left_takes_no_turn() -> None:
     """No timer of an open circuit, and no late wake-up, calls observers after the guard was left."""
     broker, events = broker_with(1), []
-    async with quiet_guard(observers=[events.append]) as guard:
-        async with running(guard.run(intake(broker), Handler(down=True), needs=[dependency()])):
-            await until(lambda: any(isinstance(event, CircuitOpened) for event in events))
+    guard = quiet_guard(observers=[events.append])
+    async with guard, running(guard.run(intake(broker), Handler(down=True), needs=[dependency()])):
+        await until(lambda: any(isinstance(event, CircuitOpened) for event in events))
     told = len(events)
     guard.wake()
     guard.turn()
@@ -258,7 +258,7 @@ async def test_a_second_cancellation_waits_for_the_interrupted_to_let_go() -> No
 
 @in_virtual_time
 async def test_an_anyio_scope_that_is_cancelled_drains() -> None:
-    """anyio cancels again at every step; that is one cancellation to us, and the handler ends by itself."""
+    """Anyio cancels again at every step; that is one cancellation to us, and the handler ends by itself."""
     broker, handler = broker_with(5), Handler(3.0)
     async with quiet_guard() as guard:
         with anyio.move_on_after(1.0) as scope:
@@ -290,7 +290,7 @@ async def test_a_task_group_that_aborts_drains_its_runs() -> None:
         raise Down
 
     async with quiet_guard() as guard:
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - what is tested is a block
             async with asyncio.TaskGroup() as group:
                 group.create_task(guard.run(intake(broker), handler))
                 group.create_task(fail())
@@ -388,10 +388,9 @@ async def test_two_dependencies_of_one_name_are_refused() -> None:
 async def test_a_dependency_can_be_declared_twice() -> None:
     """Given to the guard and needed by two runs, it is one circuit."""
     payments = dependency()
-    async with quiet_guard(payments, payments) as guard:
-        async with running(guard.run(intake(broker_with(1)), Handler(), needs=[payments])):
-            await asyncio.sleep(1)
-            assert guard.circuit("payments") is payments.circuit
+    async with quiet_guard(payments, payments) as guard, running(guard.run(intake(broker_with(1)), Handler(), needs=[payments])):
+        await asyncio.sleep(1)
+        assert guard.circuit("payments") is payments.circuit
 
 
 # -- acting ----------------------------------------------------------------------------------------------------------------------------
@@ -406,11 +405,11 @@ async def test_an_observer_that_raises_harms_nobody(caplog: pytest.LogCaptureFix
         raise asyncio.CancelledError if isinstance(event, CircuitOpened) else ValueError("observer")
 
     broker, handler = broker_with(3), Handler(down=True)
-    async with quiet_guard(observers=[broken, events.append]) as guard:
-        async with running(guard.run(intake(broker), handler, needs=[dependency()])):
-            await until(lambda: any(isinstance(event, CircuitOpened) for event in events))
-            handler.down = False
-            await until(lambda: len(handler.done) == 3)
+    guard = quiet_guard(observers=[broken, events.append])
+    async with guard, running(guard.run(intake(broker), handler, needs=[dependency()])):
+        await until(lambda: any(isinstance(event, CircuitOpened) for event in events))
+        handler.down = False
+        await until(lambda: len(handler.done) == 3)
     assert "raised CancelledError on CircuitOpened" in caplog.text
     assert "raised ValueError on SourceHeld" in caplog.text
 

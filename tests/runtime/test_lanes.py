@@ -2,14 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from itertools import pairwise
 from typing import Any
 
 import pytest
-
-from holdgate import CallNotPermitted, Delivery, RetryPolicy, State
-from holdgate.flow.sources import Queue
-from holdgate.runtime.worker import Worker
-from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
 from tests.runtime.stage import (
     GROUP,
     ORDERS,
@@ -24,6 +20,11 @@ from tests.runtime.stage import (
     running,
     until,
 )
+
+from holdgate import CallNotPermitted, Delivery, RetryPolicy, State
+from holdgate.flow.sources import Queue
+from holdgate.runtime.worker import Worker
+from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]
 
@@ -172,7 +173,7 @@ async def test_a_handler_that_never_waits_lets_others_run() -> None:
             ticks.append(len(handled))
             await asyncio.sleep(0)
     assert handled == list(range(1000))
-    steps = [later - earlier for earlier, later in zip(ticks, ticks[1:], strict=False)]
+    steps = [later - earlier for earlier, later in pairwise(ticks)]
     assert steps
     assert max(steps) <= 64
 

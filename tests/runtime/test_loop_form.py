@@ -5,11 +5,11 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.runtime.stage import GROUP, ORDERS, BreakingIntake, Down, assert_nothing_left, broker_with, dependency, quiet_guard, until
 
 from holdgate import State
 from holdgate.errors import GuardClosed, HoldgateError, IntakeError
 from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
-from tests.runtime.stage import GROUP, ORDERS, BreakingIntake, Down, assert_nothing_left, broker_with, dependency, quiet_guard, until
 
 ORDER = ORDERS[0]
 
@@ -97,7 +97,7 @@ async def test_going_on_without_entering_is_an_error() -> None:
     """It would never be settled: the message says what to write, and names the delivery."""
     broker = broker_with(2)
     async with quiet_guard() as guard:
-        with pytest.raises(HoldgateError, match=r"orders\[0\]@0 was not entered: write `async with delivery:`"):
+        with pytest.raises(HoldgateError, match=r"orders\[0\]@0 was not entered: write `async with delivery:`"):  # noqa: PT012 - what is tested is a block
             async with guard.deliveries(intake(broker)) as deliveries:
                 async for _ in deliveries:
                     pass
@@ -151,7 +151,7 @@ async def test_break_drains_quickly(inside: bool) -> None:
 async def test_an_error_of_the_loops_own_goes_through_after_the_drain() -> None:
     """What the user raises outside the block is the user's."""
     async with quiet_guard() as guard:
-        with pytest.raises(Down):
+        with pytest.raises(Down):  # noqa: PT012 - what is tested is a block
             async with guard.deliveries(intake(broker_with(3))) as deliveries:
                 async for delivery in deliveries:
                     async with delivery:
@@ -332,7 +332,7 @@ async def test_what_ends_the_intake_is_raised_by_the_loop() -> None:
     broker = broker_with(1)
     source = intake(broker)
     async with quiet_guard() as guard:
-        with pytest.raises(IntakeError, match="not authorised"):
+        with pytest.raises(IntakeError, match="not authorised"):  # noqa: PT012 - what is tested is a block
             async with guard.deliveries(source) as deliveries:
                 async for delivery in deliveries:
                     async with delivery:
@@ -349,7 +349,7 @@ async def test_an_end_that_fails_is_raised_by_leaving(caplog: pytest.LogCaptureF
             async with guard.deliveries(source):
                 source.breaks["close"] = IntakeError("no goodbye")
         source = intake(broker_with(1))
-        with pytest.raises(Down):
+        with pytest.raises(Down):  # noqa: PT012 - what is tested is a block
             async with guard.deliveries(source):
                 source.breaks["close"] = IntakeError("never again")
                 raise Down

@@ -4,12 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-
-from holdgate import Delivery
-from holdgate.errors import IntakeError, SettingsError
-from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Queue
-from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
 from tests.runtime.stage import (
     GROUP,
     ORDERS,
@@ -22,6 +16,12 @@ from tests.runtime.stage import (
     running,
     until,
 )
+
+from holdgate import Delivery
+from holdgate.errors import IntakeError, SettingsError
+from holdgate.flow.plan import Plan
+from holdgate.flow.sources import Queue
+from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]
 

@@ -85,7 +85,8 @@ def plan_run(
         raise SettingsError(f'key= is given, but order={wanted!r} keeps no order by key: add order="key" or leave key out')
     if wanted != "source" and concurrency is None:
         concurrency = min(_LANES, intake.inbox)  # more lanes than deliveries in hand would only stand idle
-    _at_least_one("concurrency", concurrency)
+    if concurrency is not None:
+        _at_least_one("concurrency", concurrency)
     _at_least_one("span", span)
     dependencies, names = _resolve(_for_handlers(needs, handled) if intake.names is None else needs)
     if intake.names is not None:
@@ -125,7 +126,7 @@ def _key_of(delivery: Delivery[Any]) -> object:
 
 
 def _at_least_one(name: str, value: object) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise SettingsError(f"{name}={value!r} must be a whole number of at least 1")
 
 

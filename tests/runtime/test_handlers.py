@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.runtime.stage import GROUP, ORDERS, Handler, broker_with, quiet_guard, running, until
+
+from holdgate import Delivery
+from holdgate.errors import SettingsError
+from holdgate.runtime.handlers import Handlers
+from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
+
+ORDER = ORDERS[0]
+
+
+async def _async(delivery: Delivery[Any]) -> None: ...
+
+
+def _plain(delivery: Delivery[Any]) -> None: ...
+
+
+async def _none() -> None: ...
+
+
+async def _two(delivery: Delivery[Any], other: object) -> None: ...
+
+
+def intake(*topics: str) -> MemoryIntake:
+    return MemoryIntake(MemoryBroker(topics=dict.fromkeys(topics or ("orders",), 1)), topics=topics or ("orders",))
+
+
+@pytest.mark.parametrize(
+    ("handler", "text"),
+    [
+        (7, r"handler=7 cannot be called: pass a function that takes one delivery"),
+        (None, r"handler=None cannot be called"),
+        (_none, r"handler must take one argument, the delivery; its signature is \(\)"),
+        (_two, r"handler must take one argument, the delivery; its signature is \(delivery: .*, other: .*\)"),
+        ({}, r"handler is an empty mapping"),
+        ({"mails": _async}, r"handler has no entry for \['orders'\], only for \['mails'\]: add one"),
+        ({"orders": _async, "mails": _async}, r"handler has entries for \['mails'\], which the intake does not deliver .*\['orders'\]"),
+        ({"orders": _two}, r"handler\['orders'\] must take one argument"),
+    ],
+)
+@in_virtual_time
+async def test_what_cannot_handle_is_refused_before_anything_is_consumed(handler: Any, text: str) -> None:
+    """Each message names the value and the remedy."""
+    broker = broker_with(1)
+    async with quiet_guard() as guard:
+        with pytest.raises(SettingsError, match=text):
+            await guard.run(MemoryIntake(broker, topics=["orders"]), handler)
+    assert not broker.ledger.positions("delivered", ORDER)
+
+
+def test_a_coroutine_object_is_refused_and_closed() -> None:
+    """`handler()` instead of `handler`: said so, without Python's own complaint about a coroutine that nobody awaited."""
+    with pytest.raises(SettingsError, match="handler is a coroutine object: pass the function itself, without calling it"):
+        Handlers(_none(), intake(), None)  # type: ignore[arg-type]
+
+
+def test_a_builtin_without_a_signature_passes() -> None:
+    """What cannot be looked at is believed."""
+    assert Handlers(dict.fromkeys, intake(), None).names is None
+
+
+def _wrapper_async(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    async def wrapper(*args: Any) -> Any:
+        return fn(*args)
+
+    return wrapper
+
+
+def _wrapper_plain(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def wrapper(*args: Any) -> Any:
+        return fn(*args)
+
+    return wrapper
+
+
+class _AsyncCallable:
+    async def __call__(self, delivery: Delivery[Any]) -> None: ...
+
+    async def method(self, delivery: Delivery[Any]) -> None: ...
+
+
+class _PlainCallable:
+    def __call__(self, delivery: Delivery[Any]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "is_async"),
+    [
+        (_async, True),
+        (_plain, False),
+        (functools.partial(_two, other=1), True),
+        (functools.partial(_plain), False),
+        (_AsyncCallable(), True),
+        (_AsyncCallable().method, True),
+        (_PlainCallable(), False),
+        (_wrapper_async(_plain), True),
+        (_wrapper_plain(_async), True),
+        (_wrapper_plain(_plain), False),
+        (functools.partial(_wrapper_plain(_async)), True),
+    ],
+)
+def test_the_colour_is_seen_through_wrappers(handler: Any, is_async: bool) -> None:
+    """Async handlers run on the loop, plain ones in a thread, whatever they are dressed in."""
+    assert (Handlers(handler, intake(), None).of(ORDER) is handler) is is_async
+
+
+def test_a_mapping_goes_by_topic() -> None:
+    """Each topic has its own handler; one that nobody named has none."""
+    other = Handler()
+    handlers = Handlers({"orders": _async, "mails": other}, intake("orders", "mails"), None)
+    assert handlers.of(ORDER) is _async
+    assert handlers.names == {"orders", "mails"}
+
+
+async def test_a_plain_function_that_gives_something_to_await_is_awaited() -> None:
+    """A lambda in front of an async function is no trap."""
+    broker, seen = broker_with(2), []
+
+    async def handle(position: int) -> None:
+        await asyncio.sleep(0)
+        seen.append(position)
+
+    source = MemoryIntake(broker, topics=["orders"], poll_timeout=0.005)
+    async with quiet_guard() as guard, running(guard.run(source, lambda delivery: handle(delivery.position))):
+        async with asyncio.timeout(5):
+            while len(seen) < 2:
+                await asyncio.sleep(0.005)
+    assert seen == [0, 1]
+    assert broker.committed(GROUP) == {ORDER: 2}
+
+
+async def test_a_thread_that_has_not_begun_is_withdrawn() -> None:
+    """An interrupted call that no thread has taken never runs, and takes no lane."""
+    began: list[int] = []
+    handlers = Handlers(lambda delivery: began.append(1), intake(), 1)
+    handle = handlers.of(ORDER)
+    with handlers:
+        first = asyncio.ensure_future(handle(None))  # type: ignore[arg-type]
+        await first
+        first = asyncio.ensure_future(handle(None))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+    assert len(began) <= 2
+
+
+@in_virtual_time
+async def test_a_topic_without_a_handler_that_comes_under_a_pattern_is_held() -> None:
+    """With a list of needs, too: it waits with a reason, and the run goes on."""
+    broker, handler = MemoryBroker(topics={"orders": 1, "mails": 1}), Handler()
+
+    class Pattern(MemoryIntake):
+        @property
+        def names(self) -> None:
+            return None
+
+    broker.produce("orders", b"")
+    broker.produce("mails", b"")
+    source = Pattern(broker, topics=["orders", "mails"])
+    async with quiet_guard() as guard, running(guard.run(source, {"orders": handler})) as run:
+        await until(lambda: len(handler.done) == 1)
+        reasons = {source.name: seen.reasons for source, seen in guard.snapshot().sources.items()}
+        assert reasons == {"orders": (), "mails": ("no needs",)}
+        assert not run.done()
