@@ -156,7 +156,6 @@ class Engine:
             place.idle = True
             return None
         if run.lane_wanted or run.running >= run.lanes:
-            run.offer(place)
             self.restless = True
             return None
         delivery = place.inbox.take()

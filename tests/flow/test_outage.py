@@ -1,0 +1,243 @@
+"""What a change of a circuit means for those who wait for it or need it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.flow.stage import Message, gate, place_of, placed, run_of
+
+from holdgate.core import CircuitHalfOpened, CircuitOpened
+from holdgate.flow.admission import WaitingList
+from holdgate.flow.events import LocalCauseSuspected
+from holdgate.flow.gate import Gate, Trial
+from holdgate.flow.outage import Outages
+
+
+def kinds(events: list[Any]) -> list[type]:
+    return [type(event) for event in events]
+
+
+def backing_off(waiting: WaitingList, *gates: Gate) -> Message:
+    """A retry of a delivery that needs these, waiting until second 1000."""
+    delivery = placed(place_of(*gates, run=run_of(order="none", concurrency=9)))
+    delivery.trial = Trial()
+    delivery.trial.backoffs = 4
+    delivery.attempt = 1
+    waiting.add(delivery, gates, not_before=1000.0)
+    return delivery
+
+
+def suspicions(events: list[Any]) -> list[LocalCauseSuspected]:
+    return [event for event in events if isinstance(event, LocalCauseSuspected)]
+
+
+# -- time -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_only_a_circuit_whose_time_has_come_is_advanced() -> None:
+    """The wait of one is over, and half-open is announced; the other goes on waiting."""
+    early, late, calm = gate("early"), gate("late"), gate("calm")
+    early.circuit.open_for(5.0, 0.0)
+    late.circuit.open_for(9.0, 0.0)
+    outages = Outages(WaitingList())
+    outages.settle_events([early, late, calm], 0.0)
+
+    assert outages.advance([early, late, calm], 4.9) == []
+    assert [(type(event), event.name) for event in outages.advance([early, late, calm], 5.0)] == [(CircuitHalfOpened, "early")]
+
+
+# -- opening --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_opening_has_the_plans_of_its_sources_looked_at() -> None:
+    """And no others."""
+    payments, mail = gate("payments"), gate("mail")
+    needs_it, does_not = place_of(payments), place_of(mail)
+    for each, place in ((payments, needs_it), (mail, does_not)):
+        each.places[place] = None
+    payments.circuit.open_for(5.0, 0.0)
+
+    assert kinds(Outages(WaitingList()).settle_events([payments, mail], 0.0)) == [CircuitOpened]
+    assert (list(needs_it.run.dirty), list(does_not.run.dirty)) == ([needs_it], [])
+
+
+def test_a_change_that_shuts_nothing_looks_at_no_plan() -> None:
+    """From half-open to closed nobody is held or released."""
+    payments = gate()
+    place = place_of(payments)
+    outages = Outages(WaitingList())
+    payments.circuit.open_for(5.0, 0.0)
+    payments.circuit.advance(5.0)
+    outages.settle_events([payments], 5.0)
+    payments.places[place] = None
+    payments.circuit.reset(6.0)
+    outages.settle_events([payments], 6.0)
+
+    assert list(place.run.dirty) == []
+
+
+@pytest.mark.parametrize("how", ["open_for", "force_open"])
+def test_an_opening_ends_backoffs(how: str) -> None:
+    """From now on only admission decides, also under an operator's word."""
+    payments, waiting = gate(), WaitingList()
+    delivery = backing_off(waiting, payments)
+    if how == "open_for":
+        payments.circuit.open_for(5.0, 0.0)
+    else:
+        payments.circuit.force_open(0.0)
+    Outages(waiting).settle_events([payments], 0.0)
+
+    assert (waiting.next_deadline(), delivery.trial.backoffs) == (None, 0)
+
+
+def test_a_reopening_ends_backoffs_too() -> None:
+    """They began in half-open."""
+    payments, waiting = gate(), WaitingList()
+    outages = Outages(waiting)
+    payments.circuit.open_for(5.0, 0.0)
+    payments.circuit.advance(5.0)
+    outages.settle_events([payments], 5.0)
+    backing_off(waiting, payments)
+    payments.circuit.open_for(5.0, 6.0)
+    outages.settle_events([payments], 6.0)
+
+    assert waiting.next_deadline() is None
+
+
+def test_an_opening_under_an_override_that_admits_ends_none() -> None:
+    """Nothing is shut, so time goes on deciding."""
+    payments, waiting = gate(), WaitingList()
+    backing_off(waiting, payments)
+    payments.circuit.disable(0.0)
+    payments.circuit.open_for(5.0, 0.0)
+    Outages(waiting).settle_events([payments], 0.0)
+
+    assert waiting.next_deadline() == 1000.0
+
+
+def test_a_closing_lets_waiting_heads_stand_anew() -> None:
+    """They waited for slots, and from now on for a lane only."""
+    payments, waiting = gate(), WaitingList()
+    payments.circuit.open_for(5.0, 0.0)
+    outages = Outages(waiting)
+    outages.settle_events([payments], 0.0)
+    head = placed(place_of(payments, run=run_of(order="none", concurrency=1)))
+    waiting.add(head, (payments,))
+    payments.circuit.reset(1.0)
+    outages.settle_events([payments], 1.0)
+
+    assert waiting.grants([payments], 1.0) == [head]
+
+
+def test_a_change_there_and_back_lets_heads_stand_anew() -> None:
+    """Opened and reset between two looks: whoever came in between must not wait for an opening that is over."""
+    payments, waiting = gate(), WaitingList()
+    payments.circuit.open_for(5.0, 0.0)
+    head = placed(place_of(payments, run=run_of(order="none", concurrency=1)))
+    waiting.add(head, (payments,))
+    payments.circuit.reset(0.0)
+    Outages(waiting).settle_events([payments], 0.0)
+
+    assert waiting.grants([payments], 1.0) == [head]
+
+
+# -- local causes ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_all_opening_together_is_suspicious() -> None:
+    """The cause is probably here, and it is said once."""
+    mail, payments = gates = [gate("mail"), gate("payments")]
+    outages = Outages(WaitingList())
+    mail.circuit.open_for(60.0, 0.0)
+    assert suspicions(outages.settle_events(gates, 0.0)) == []
+    payments.circuit.open_for(60.0, 10.0)
+    assert suspicions(outages.settle_events(gates, 10.0)) == [LocalCauseSuspected(10.0, ("mail", "payments"))]
+    mail.circuit.force_open(11.0)
+
+    assert suspicions(outages.settle_events(gates, 11.0)) == []
+
+
+def test_openings_further_apart_are_no_coincidence() -> None:
+    """More than ten seconds."""
+    mail, payments = gates = [gate("mail"), gate("payments")]
+    outages = Outages(WaitingList())
+    mail.circuit.open_for(60.0, 0.0)
+    payments.circuit.open_for(60.0, 10.1)
+
+    assert suspicions(outages.settle_events(gates, 10.1)) == []
+
+
+def test_one_dependency_alone_is_no_coincidence() -> None:
+    """It is all of them, and that means nothing."""
+    mail = gate("mail")
+    mail.circuit.open_for(60.0, 0.0)
+
+    assert suspicions(Outages(WaitingList()).settle_events([mail], 0.0)) == []
+
+
+def test_a_reopening_is_no_coincidence() -> None:
+    """One has been down for long and fails its probe just when the other opens."""
+    mail, payments = gates = [gate("mail"), gate("payments")]
+    outages = Outages(WaitingList())
+    mail.circuit.open_for(60.0, 0.0)
+    outages.settle_events(gates, 0.0)
+    mail.circuit.advance(60.0)
+    mail.circuit.open_for(60.0, 61.0)
+    payments.circuit.open_for(60.0, 61.0)
+
+    assert suspicions(outages.settle_events(gates, 61.0)) == []
+
+
+def test_a_failed_probe_does_not_repeat_the_suspicion() -> None:
+    """It holds until one of them has recovered."""
+    mail, payments = gates = [gate("mail"), gate("payments")]
+    outages = Outages(WaitingList())
+    for each in gates:
+        each.circuit.open_for(5.0, 0.0)
+    assert len(suspicions(outages.settle_events(gates, 0.0))) == 1
+    mail.circuit.advance(5.0)
+    assert suspicions(outages.settle_events(gates, 5.0)) == []
+    mail.circuit.open_for(5.0, 6.0)
+
+    assert suspicions(outages.settle_events(gates, 6.0)) == []
+    assert payments.shut
+
+
+def test_while_one_is_in_half_open_nothing_is_suspected() -> None:
+    """Not every dependency is out of reach."""
+    mail, payments = gates = [gate("mail"), gate("payments")]
+    outages = Outages(WaitingList())
+    mail.circuit.open_for(5.0, 0.0)
+    outages.settle_events(gates, 0.0)
+    mail.circuit.advance(5.0)
+    payments.circuit.open_for(5.0, 5.0)
+
+    assert suspicions(outages.settle_events(gates, 5.0)) == []
+
+
+def test_a_recovery_makes_the_next_coincidence_new() -> None:
+    """All come back, and all go again: said again."""
+    gates = [gate("mail"), gate("payments")]
+    outages = Outages(WaitingList())
+    for now in (0.0, 100.0):
+        for each in gates:
+            each.circuit.open_for(5.0, now)
+        assert len(suspicions(outages.settle_events(gates, now))) == 1
+        for each in gates:
+            each.circuit.reset(now + 1)
+        outages.settle_events(gates, now + 1)
+
+
+def test_an_opening_of_before_a_recovery_is_forgotten() -> None:
+    """Mail opened, recovered, and is held by an operator when payments opens a moment later: not together."""
+    mail, payments = gates = [gate("mail"), gate("payments")]
+    outages = Outages(WaitingList())
+    mail.circuit.open_for(5.0, 0.0)
+    outages.settle_events(gates, 0.0)
+    mail.circuit.reset(1.0)
+    outages.settle_events(gates, 1.0)
+    mail.circuit.force_open(2.0)
+    payments.circuit.open_for(5.0, 3.0)
+
+    assert suspicions(outages.settle_events(gates, 3.0)) == []

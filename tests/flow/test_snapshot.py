@@ -1,0 +1,75 @@
+"""The read model."""
+
+from __future__ import annotations
+
+import pytest
+from tests.flow.stage import ORDERS, Stage, rejected, run_of
+
+from holdgate.core import State
+from holdgate.flow.snapshot import SourceSnapshot
+from holdgate.flow.sources import Partition
+
+BILLS = Partition("bills", 0)
+
+
+def test_a_source_shows_what_waits_and_what_runs() -> None:
+    """Two run, one is a waiting head that failed, two are in the inbox, one is blocked: waiting counts the last four."""
+    stage = Stage("payments", run=run_of(["payments"], order="none", concurrency=3))
+    stage.receive(6)
+    first, _, _ = stage.start_all()
+    stage.trip()
+    stage.engine.interrupted(first, stage.now)
+    stage.turn()
+    blocked = stage.engine.next(stage.run, stage.now)
+    assert blocked is None
+
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+    assert seen == SourceSnapshot(
+        ORDERS, held=True, reasons=("circuit:payments",), since=0.0, fetch=False, waiting=4, in_flight=2, needs=("payments",)
+    )
+
+
+def test_every_rejected_message_is_counted_as_waiting() -> None:
+    """Two of one source ran side by side, and neither has anywhere to go."""
+    stage = Stage("payments", run=run_of(["payments"], order="none", concurrency=2))
+    stage.receive(2)
+    for delivery in stage.start_all():
+        stage.end(delivery, rejected())
+
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+    assert (seen.waiting, seen.in_flight, seen.reasons) == (2, 0, ("blocked",))
+
+
+def test_a_source_at_work_has_no_reasons() -> None:
+    """Not held, since nothing, and fetching."""
+    stage = Stage("payments")
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+
+    assert (seen.held, seen.reasons, seen.since, seen.fetch, seen.waiting) == (False, (), None, True, 0)
+
+
+def test_circuits_show_by_name_at_that_moment() -> None:
+    """With their own read model."""
+    stage = Stage("mail", "payments")
+    stage.trip("mail")
+    snapshot = stage.engine.snapshot(5.0)
+
+    assert snapshot.at == 5.0
+    assert {name: seen.state for name, seen in snapshot.dependencies.items()} == {"mail": State.OPEN, "payments": State.CLOSED}
+
+
+def test_a_dependency_can_be_asked_what_it_holds() -> None:
+    """Its sources and no others."""
+    stage = Stage("mail", "payments", run=run_of({"orders": ["payments"], "bills": ["mail"]}), sources=(ORDERS, BILLS))
+    stage.trip("mail")
+    snapshot = stage.engine.snapshot(stage.now)
+
+    assert (snapshot.held_by("mail"), snapshot.held_by("payments")) == ((BILLS,), ())
+
+
+def test_a_snapshot_cannot_be_changed() -> None:
+    """It is given to observers and the control plane."""
+    snapshot = Stage("mail").engine.snapshot(0.0)
+
+    with pytest.raises(TypeError):
+        snapshot.sources[ORDERS] = None  # type: ignore[index]
