@@ -1,0 +1,79 @@
+"""The Kafka examples, on a real broker and through a real outage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.examples.payments import Payments
+from tests.examples.running import example
+
+if TYPE_CHECKING:
+    from tests.servers.kafka_address import KafkaAddress
+
+BEFORE = [b"order %d" % number for number in range(1, 4)]
+DURING = [b"order %d" % number for number in range(4, 8)]
+GROUP = "charger"
+
+
+def places(kafka: KafkaAddress, topic: str, payments: Payments) -> dict[str, str]:
+    """The environment that tells an example where things are."""
+    return {"KAFKA": kafka.bootstrap, "TOPIC": topic, "PAYMENTS_HOST": payments.host}
+
+
+@pytest.mark.parametrize("name", ["kafka_worker", "kafka_loop"])
+async def test_an_outage_is_waited_out(kafka: KafkaAddress, topic, name: str) -> None:
+    """Every order is charged once and in order, the outage costs a call or two, SIGTERM ends it with everything committed."""
+    orders = await topic()
+    async with Payments() as payments, example(name, **places(kafka, orders, payments)) as worker:
+        await kafka.produce(orders, BEFORE)
+        await worker.until(lambda: payments.charged == BEFORE)
+        payments.is_up = False
+        await kafka.produce(orders, DURING)
+        await worker.until(lambda: payments.refused >= 2)  # the first failure, and the probe a second later
+        payments.is_up = True
+        await worker.until(lambda: len(payments.charged) == len(BEFORE + DURING))
+
+        assert payments.charged == BEFORE + DURING
+        assert payments.refused < 6  # a hot loop would have made thousands
+        assert await worker.terminate() == 0
+    assert await kafka.committed(GROUP, orders) == {0: len(BEFORE + DURING)}
+
+
+async def test_the_worker_says_what_it_holds_and_why(kafka: KafkaAddress, topic) -> None:
+    """The log tells of the opening, the hold, the release and the close, as the tutorial shows them."""
+    orders = await topic()
+    async with Payments() as payments, example("kafka_worker", **places(kafka, orders, payments)) as worker:
+        payments.is_up = False
+        await kafka.produce(orders, BEFORE)
+        await worker.until(lambda: "payments: closed -> open (retry_after)" in worker.log)
+        await worker.until(lambda: f"holding {orders}[0]: circuit:payments" in worker.log)
+        payments.is_up = True
+        await worker.until(lambda: f"no longer holding {orders}[0]" in worker.log)
+        await kafka.produce(orders, DURING)
+        await worker.until(lambda: "payments: half open -> closed, full rate" in worker.log)
+
+
+async def test_the_loop_before_does_the_same_work_without_an_outage(kafka: KafkaAddress, topic) -> None:
+    """The left side of the README's diff is a loop that works, while nothing fails."""
+    orders = await topic()
+    async with (
+        Payments() as payments,
+        example("kafka_loop_before", KAFKA=kafka.bootstrap, TOPIC=orders, PAYMENTS_HOST=payments.host) as loop,
+    ):
+        await kafka.produce(orders, BEFORE)
+        await loop.until(lambda: payments.charged == BEFORE)
+
+
+async def test_the_loop_before_crashes_in_an_outage(kafka: KafkaAddress, topic) -> None:
+    """Which is why there is a diff."""
+    orders = await topic()
+    async with (
+        Payments() as payments,
+        example("kafka_loop_before", KAFKA=kafka.bootstrap, TOPIC=orders, PAYMENTS_HOST=payments.host) as loop,
+    ):
+        payments.is_up = False
+        await kafka.produce(orders, BEFORE)
+
+        assert await loop.ended() == 1
+        assert "503" in loop.log

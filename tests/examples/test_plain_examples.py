@@ -1,0 +1,45 @@
+"""The examples that need no broker."""
+
+from __future__ import annotations
+
+from tests.examples.running import example
+
+from examples import outage_test
+
+
+async def test_the_call_forms_admit_refuse_fall_back_and_recover() -> None:
+    """Each form goes through while all is well; three failures open, two calls are refused, and the wait ends in a probe."""
+    async with example("call_form") as running:
+        assert await running.ended() == 0
+
+    assert running.log.splitlines() == [
+        "call: 3.5",
+        "guarded: 3.5",
+        "block: 3.5",
+        "sync: 3",
+        "call 1: failed, and the circuit is CLOSED",
+        "call 2: failed, and the circuit is CLOSED",
+        "call 3: failed, and the circuit is OPEN",
+        "call 4: refused, dependency 'prices' does not admit calls now",
+        "call 5: refused, dependency 'prices' does not admit calls now",
+        "fallback: 3.0",
+        "after the wait: 3.5 HALF_OPEN",
+    ]
+
+
+async def test_a_loop_of_ones_own_loses_no_mail_and_closes_again() -> None:
+    """Every mail is sent once, in order; the circuit opens, probes, and closes."""
+    async with example("bring_your_own_loop") as running:
+        assert await running.ended() == 0
+
+    lines = running.log.splitlines()
+    assert [line for line in lines if line.startswith("sent")] == [f"sent mail {number}" for number in range(1, 6)]
+    events = [line.strip() for line in lines if not line.startswith("sent")]
+    assert events[:2] == ["ThresholdExceeded", "CircuitOpened"]
+    assert events[-1] == "CircuitClosed"
+
+
+def test_the_rehearsal_passes() -> None:
+    """The test that a reader copies."""
+    outage_test.charged.clear()
+    outage_test.test_an_outage_of_an_hour_costs_nothing()
