@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # A ramp doubles: 1, 2, 4 ...
 STEP = 2
+# Failures in a row that open a circuit by default.
+TRIPS_AFTER = 5
 
 
 def called_while_held(entries: Sequence[Entry], grace: float) -> Iterator[str]:
@@ -20,17 +22,25 @@ def called_while_held(entries: Sequence[Entry], grace: float) -> Iterator[str]:
 
     A worker learns of both from an observer, a moment after they hold: `grace` seconds at each end are left out.
     """
-    spans = _spans(entries, "held", ("unheld",), lambda entry: (entry.who, entry.place))
+    times = spans(entries, "held", ("unheld",), lambda entry: (entry.who, entry.place))
     for entry in entries:
-        if entry.kind == "called" and _inside(spans[entry.who, entry.place], entry.at, grace):
+        if entry.kind == "called" and _inside(times[entry.who, entry.place], entry.at, grace):
             yield f"called while held: {entry.who} called {(*entry.place, entry.offset)} at {entry.at:.3f}"
+
+
+def delivered_while_held(entries: Sequence[Entry]) -> Iterator[str]:
+    """The client hands out no record of a source between `held` and `unheld`. No grace: a pause acts in the step in which it is made."""
+    times = spans(entries, "held", ("unheld",), lambda entry: (entry.who, entry.place))
+    for entry in entries:
+        if entry.kind == "delivered" and _inside(times[entry.who, entry.place], entry.at, 0.0):
+            yield f"delivered while held: {entry.who} was handed {(*entry.place, entry.offset)} at {entry.at:.3f}"
 
 
 def called_while_open(entries: Sequence[Entry], grace: float) -> Iterator[str]:
     """No call of a dependency starts in a worker whose circuit for it is open."""
-    spans = _spans(entries, "opened", ("half_opened", "closed"), _circuit)
+    times = spans(entries, "opened", ("half_opened", "closed"), _circuit)
     for entry in entries:
-        if entry.kind == "call_started" and _inside(spans[_circuit(entry)], entry.at, grace):
+        if entry.kind == "call_started" and _inside(times[_circuit(entry)], entry.at, grace):
             yield f"called while open: {entry.who} called {entry.facts['dependency']} at {entry.at:.3f}"
 
 
@@ -39,7 +49,7 @@ def above_the_limit(entries: Sequence[Entry], grace: float) -> Iterator[str]:
 
     The limit is the highest that was written within `grace` seconds of the call's start: an observer hears of it a moment later.
     """
-    spans = _spans(entries, "half_opened", ("opened", "closed"), _circuit)
+    times = spans(entries, "half_opened", ("opened", "closed"), _circuit)
     limits: dict[object, list[Entry]] = defaultdict(list)
     running: dict[object, dict[object, float]] = defaultdict(dict)
     for entry in entries:
@@ -51,7 +61,7 @@ def above_the_limit(entries: Sequence[Entry], grace: float) -> Iterator[str]:
         elif entry.kind == "call_started":
             circuit = _circuit(entry)
             running[circuit][entry.facts["call"]] = entry.at
-            span = _inside(spans[circuit], entry.at, grace)
+            span = _inside(times[circuit], entry.at, grace)
             limit = _limit_around(limits[circuit], entry.at, grace)
             count = sum(1 for begun in running[circuit].values() if span is not None and begun >= span[0])
             if limit is not None and count > limit:
@@ -79,6 +89,17 @@ def too_many_wasted(entries: Sequence[Entry], allowed: int) -> Iterator[str]:
         yield f"wasted calls: {count}, allowed {allowed}"
 
 
+def wasted_beyond_the_bound(entries: Sequence[Entry], lanes: int) -> Iterator[str]:
+    """Each worker wastes at most 5 + lanes - 1 calls per outage, and one for each time that it probed."""
+    outages = Counter(entry.facts["dependency"] for entry in entries if entry.kind == "down")
+    probes = Counter(_circuit(entry) for entry in entries if entry.kind == "half_opened")
+    wasted = Counter((entry.facts["caller"], entry.facts["dependency"]) for entry in entries if entry.kind == "wasted")
+    for (who, dependency), count in wasted.items():
+        allowed = outages[dependency] * (TRIPS_AFTER + lanes - 1) + probes[who, dependency]
+        if count > allowed:
+            yield f"wasted calls: {who} made {count} of {dependency}, allowed {allowed}"
+
+
 def too_many_assignments(entries: Sequence[Entry], allowed: int) -> Iterator[str]:
     """Partitions were assigned no more than `allowed` times in all: a hold costs no rebalance."""
     count = sum(1 for entry in entries if entry.kind == "assigned")
@@ -93,17 +114,18 @@ def _circuit(entry: Entry) -> object:
     return entry.who, entry.facts["dependency"]
 
 
-def _spans(entries: Sequence[Entry], begin: str, end: tuple[str, ...], whose) -> defaultdict[object, list[Span]]:
-    spans: defaultdict[object, list[Span]] = defaultdict(list)
+def spans(entries: Sequence[Entry], begin: str, end: tuple[str, ...], whose) -> defaultdict[Any, list[Span]]:
+    """Return from when to when, for each of `whose`; one that never ended goes on for ever."""
+    found: defaultdict[Any, list[Span]] = defaultdict(list)
     since: dict[object, float] = {}
     for entry in entries:
         if entry.kind == begin:
             since.setdefault(whose(entry), entry.at)
         elif entry.kind in end and whose(entry) in since:
-            spans[whose(entry)].append((since.pop(whose(entry)), entry.at))
+            found[whose(entry)].append((since.pop(whose(entry)), entry.at))
     for owner, at in since.items():
-        spans[owner].append((at, float("inf")))
-    return spans
+        found[owner].append((at, float("inf")))
+    return found
 
 
 def _inside(spans: list[Span], at: float, grace: float) -> Span | None:

@@ -28,7 +28,8 @@ class ModelDependency:
     The test sets `mode` by `set_mode`, `latency` in seconds at any time (slow is a large one), `failing_keys` to be down for some
     messages alone, and `fail_every` = n for an error at each n-th call (0: never). A mode change ends the wait of calls that hang.
     `calls`, `failed` and `peak` (the most calls in flight at once) count since the last `reset_counts`. With a `ledger` each call
-    that it did not serve is written down as wasted, under `name`. What was refused while GONE never arrived, and is not counted.
+    that it did not serve is written down as wasted, under `name`; a key "worker-1|..." says whose. What was refused while GONE never
+    arrived, and is not counted.
     """
 
     def __init__(self, name: str = "payments", *, latency: float = 0.0, ledger: LedgerWriter | None = None) -> None:
@@ -133,7 +134,7 @@ class ModelDependency:
     def _failed(self, key: str) -> None:
         self.failed += 1
         if self._ledger is not None:
-            self._ledger.write("wasted", dependency=self.name, key=key, mode=self.mode.value)
+            self._ledger.write("wasted", dependency=self.name, key=key, mode=self.mode.value, caller=key.partition("|")[0])
 
 
 class DependencyError(ConnectionError):

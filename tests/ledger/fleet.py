@@ -67,6 +67,10 @@ class Worker:
         """SIGCONT: it goes on where it was, not knowing what has passed."""
         self._process.send_signal(signal.SIGCONT)
 
+    def block(self) -> None:
+        """SIGUSR1: a worker that listens for it blocks its event loop for a while, as a handler with a slow plain call would."""
+        self._process.send_signal(signal.SIGUSR1)
+
     async def ended(self, timeout: float = END_TIMEOUT) -> int:
         """Wait for its end and return the exit code, -9 after a kill. Raises TimeoutError with its output."""
         try:

@@ -32,7 +32,11 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "limit": ("dependency", "limit"),  # of a circuit while half-open
     "call_started": ("dependency", "call"),  # `call` pairs it with its end
     "call_ended": ("dependency", "call"),
-    "wasted": ("dependency",),  # a call that the dependency itself answered with an error, or not at all
+    "wasted": ("dependency",),  # a call that the dependency itself answered with an error, or not at all; `caller` says whose
+    "down": ("dependency",),  # by the test: from here on the dependency fails
+    "up": ("dependency",),  # by the test: it is healthy again
+    "paced": (),  # a call by nobody's leave: what the machine and the dependency give just now, to compare rates with
+    "sampled": ("waiting", "rss"),  # the most deliveries of one source in hand, and the process's memory in bytes
     "note": (),  # anything a person would want to see in the story
 }
 

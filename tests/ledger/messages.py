@@ -56,9 +56,9 @@ def _rows(entries: Sequence[Entry], *, by_key: bool) -> dict[Row, _Waiting]:
     return {row: _Waiting(numbers) for row, numbers in offsets.items()}
 
 
-def lost(entries: Sequence[Entry]) -> Iterator[str]:
-    """Every message that was produced is processed, or is a dead letter."""
-    done = {message(entry) for entry in entries if entry.kind in DONE}
+def lost(entries: Sequence[Entry], deleted: Collection[Message] = ()) -> Iterator[str]:
+    """Every message that was produced is processed, or is a dead letter, or was `deleted` by the broker before anybody read it."""
+    done = {message(entry) for entry in entries if entry.kind in DONE}.union(deleted)
     missing = sorted({message(entry) for entry in entries if entry.kind == "produced"} - done)
     if missing:
         yield f"lost: {len(missing)} messages produced and never processed, first {missing[:5]}"
@@ -114,6 +114,33 @@ def _one_assignment(entry: Entry, last: dict[tuple[str, Place], int], gone: set[
         if entry.offset < last.get(whose, 0):
             yield f"commit rewound: {entry.who} committed {entry.place} at {last[whose]} and then at {entry.offset}"
         last[whose] = entry.offset
+
+
+def called_by_a_former_owner(entries: Sequence[Entry], grace: float) -> Iterator[str]:
+    """No handler starts in a worker that gave the partition up, or once it was assigned to another one, `grace` seconds left out."""
+    owner: dict[Place, str] = {}
+    lost: dict[tuple[str, Place], float] = {}
+    for entry in entries:
+        whose = entry.who, entry.place if "topic" in entry.facts else ("", 0)
+        if entry.kind == "revoked":
+            lost.setdefault(whose, entry.at)
+        elif entry.kind == "assigned":
+            before = owner.get(entry.place, entry.who)
+            owner[entry.place] = entry.who
+            if before != entry.who:
+                lost.setdefault((before, entry.place), entry.at)
+            lost.pop(whose, None)
+        elif entry.kind == "called" and entry.at > lost.get(whose, entry.at) + grace:
+            yield f"called by a former owner: {entry.who} called {message(entry)}, lost {entry.at - lost[whose]:.3f} s before"
+
+
+def uncommitted(entries: Sequence[Entry], who: str) -> int:
+    """How many messages `who` has processed that no commit of its own covers: what its crash makes again."""
+    committed: dict[Place, int] = {}
+    for entry in entries:
+        if entry.kind == "committed" and entry.who == who:
+            committed[entry.place] = entry.offset
+    return sum(1 for entry in entries if entry.kind == "processed" and entry.who == who and entry.offset >= committed.get(entry.place, 0))
 
 
 def duplicates(entries: Sequence[Entry], allowed: int) -> Iterator[str]:

@@ -113,9 +113,10 @@ async def test_calls_not_served_are_written_down_as_wasted(tmp_path) -> None:
         await client.call()
         await dependency.set_mode(Mode.DOWN)
         with pytest.raises(DependencyError):
-            await client.call("k")
+            await client.call("w1|k")
     writer.close()
-    assert [(entry.kind, entry.facts) for entry in ledger.entries()] == [("wasted", {"dependency": "payments", "key": "k", "mode": "down"})]
+    wasted = {"dependency": "payments", "key": "w1|k", "mode": "down", "caller": "w1"}
+    assert [(entry.kind, entry.facts) for entry in ledger.entries()] == [("wasted", wasted)]
 
 
 async def test_counts_begin_anew_when_asked() -> None:

@@ -28,7 +28,7 @@ def test_a_message_that_nobody_processed_is_lost() -> None:
 
 def test_a_dead_letter_is_not_lost() -> None:
     """A poison message that is in the dead letters is done with."""
-    story = good_run().produced(3).at("w1", "called", 3).at("w1", "failed", 3).at("w1", "dead_letter", 3)
+    story = good_run().produced(3).source("w1", "assigned").at("w1", "called", 3).at("w1", "failed", 3).at("w1", "dead_letter", 3)
     assert told(story, poison=[("orders", 0, 3)]) == ""
 
 

@@ -1,0 +1,313 @@
+"""A worker process of the fault runs: a Guard around one KafkaIntake, a handler that calls model dependencies, and a ledger of it all."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka.consumer import consumer as client_module
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from tests.ledger.dependency import DependencyClient, DependencyError
+from tests.ledger.ledger import LedgerWriter
+
+from holdgate import CircuitSettings, Dependency, Guard, Reject, RetryPolicy, State
+from holdgate.brokers.kafka import KafkaIntake
+from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
+from holdgate.flow.events import SourceBlocked, SourceHeld, SourceReleased
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from holdgate import Delivery
+
+SAMPLE_EVERY = 0.25
+PACE_LANES = 2
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line; every duration in seconds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ledger", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--group", required=True)
+    parser.add_argument("--topic", action="append", required=True, help="orders=payments: a topic and the dependency that it needs")
+    parser.add_argument("--dependency", action="append", required=True, help="payments=127.0.0.1:1234")
+    parser.add_argument("--order", choices=["source", "key", "none"])
+    parser.add_argument("--concurrency", type=int)
+    parser.add_argument("--plain", action="store_true", help="a plain function as handler, which runs in threads")
+    parser.add_argument("--session", type=float, default=10.0)
+    parser.add_argument("--max-poll", type=float, default=300.0)
+    parser.add_argument("--inbox", type=int, default=500)
+    parser.add_argument("--commit-every", type=float, default=0.5)
+    parser.add_argument("--isolation", default="read_uncommitted")
+    parser.add_argument("--open", type=float, default=0.5)
+    parser.add_argument("--block", type=float, default=5.0, help="how long SIGUSR1 blocks the event loop")
+    parser.add_argument("--pace", help="call this dependency without the guard beside, to tell what rate is possible")
+    parser.add_argument("--brief", action="store_true", help="write calls down only while the circuit is not closed")
+    return parser.parse_args()
+
+
+class BlockingClient:
+    """What `DependencyClient` is, for threads: a connection for each."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.partition(":")
+        self._address = host, int(port)
+        self._local = threading.local()
+
+    def call(self, key: str) -> None:
+        """Make one call. Raises DependencyError."""
+        try:
+            if not hasattr(self._local, "file"):
+                self._local.file = socket.create_connection(self._address, timeout=30.0).makefile("rwb")
+            self._local.file.write(key.encode() + b"\n")
+            self._local.file.flush()
+            answer = self._local.file.readline()
+        except OSError as error:
+            del self._local.file
+            raise DependencyError(str(error)) from error
+        if answer != b"ok\n":
+            raise DependencyError("the dependency answered with an error")
+
+
+class Work:
+    """The handlers. What a record says decides: b"reject" can never be processed, b"broken" fails by itself, all else calls its need."""
+
+    def __init__(self, options: argparse.Namespace, ledger: LedgerWriter) -> None:
+        self.needs = dict(pair.split("=") for pair in options.topic)
+        addresses = dict(pair.split("=") for pair in options.dependency)
+        settings = CircuitSettings(open_duration=options.open, open_duration_max=max(2.0, options.open))
+        self.dependencies = {name: Dependency(name, failures=ConnectionError, settings=settings) for name in addresses}
+        self.is_closed: Callable[[str], bool] = lambda name: True
+        self._clients = {name: DependencyClient(address) for name, address in addresses.items()}
+        self._blocking = {name: BlockingClient(address) for name, address in addresses.items()}
+        self._ledger = ledger
+        self._brief = options.brief
+        self._calls = itertools.count()
+
+    async def handle(self, delivery: Delivery[Any]) -> None:
+        """Call what the topic needs."""
+        message, need = self._begin(delivery)
+        call = self._started(need)
+        try:
+            self._look_at(delivery)
+            await self._clients[need].call(self._word(message))
+        except BaseException as error:
+            self._ledger.write("failed", **message, error=type(error).__name__)
+            raise
+        finally:
+            self._ended(need, call)
+        self._ledger.write("processed", **message)
+
+    def handle_plainly(self, delivery: Delivery[Any]) -> None:
+        """The same in a thread."""
+        message, need = self._begin(delivery)
+        call = self._started(need)
+        try:
+            self._look_at(delivery)
+            self._blocking[need].call(self._word(message))
+        except BaseException as error:
+            self._ledger.write("failed", **message, error=type(error).__name__)
+            raise
+        finally:
+            self._ended(need, call)
+        self._ledger.write("processed", **message)
+
+    async def pace(self, address: str) -> None:
+        """Call without a guard, for ever."""
+        client = DependencyClient(address)
+        while True:
+            await client.call("pace")
+            self._ledger.write("paced")
+
+    def _begin(self, delivery: Delivery[Any]) -> tuple[dict[str, Any], str]:
+        source: Any = delivery.source
+        message = {"topic": source.topic, "partition": source.number, "offset": delivery.message.offset}
+        self._ledger.write("called", **message)
+        return message, self.needs[source.topic]
+
+    def _word(self, message: dict[str, Any]) -> str:
+        return "|".join([self._ledger.who, *map(str, message.values())])
+
+    def _started(self, need: str) -> int | None:
+        if self._brief and self.is_closed(need):
+            return None
+        call = next(self._calls)
+        self._ledger.write("call_started", dependency=need, call=call)
+        return call
+
+    def _ended(self, need: str, call: int | None) -> None:
+        if call is not None:
+            self._ledger.write("call_ended", dependency=need, call=call)
+
+    @staticmethod
+    def _look_at(delivery: Delivery[Any]) -> None:
+        if delivery.body == b"reject":
+            raise Reject("it says so")
+        if delivery.body == b"broken":
+            raise ValueError("it says so")
+
+
+class Story(ConsumerRebalanceListener):
+    """What the guard, the group and the broker tell, written down."""
+
+    def __init__(self, ledger: LedgerWriter, needs: dict[str, str]) -> None:
+        self._ledger = ledger
+        self._needs = needs
+        self.is_open: Callable[[str], bool] = lambda name: False
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        """Called after the guard has given them back."""
+        for at in revoked:
+            self._ledger.write("unheld", topic=at.topic, partition=at.partition)
+            self._ledger.write("revoked", topic=at.topic, partition=at.partition)
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        """Called in the step in which the guard took them: what needs an open circuit is held from here on."""
+        for at in assigned:
+            self._ledger.write("assigned", topic=at.topic, partition=at.partition)
+            if self.is_open(self._needs[at.topic]):
+                self._ledger.write("held", topic=at.topic, partition=at.partition)
+
+    def observe(self, event: Any) -> None:
+        """Be an observer of the guard."""
+        match event:
+            case SourceHeld():
+                self._ledger.write("held", **_place(event))
+                self._ledger.write("note", reasons=list(event.reasons), **_place(event))
+            case SourceReleased():
+                self._ledger.write("unheld", **_place(event))
+            case SourceBlocked():
+                self._ledger.write("note", blocked=event.position, attempts=event.attempts, **_place(event))
+            case CircuitOpened():
+                self._ledger.write("opened", dependency=event.name)
+            case CircuitHalfOpened():
+                self._ledger.write("half_opened", dependency=event.name)
+                self._ledger.write("limit", dependency=event.name, limit=1)
+            case CircuitClosed():
+                self._ledger.write("closed", dependency=event.name)
+            case LimitChanged():
+                self._ledger.write("limit", dependency=event.name, limit=event.limit)
+            case _:
+                pass
+
+    def tell_lost(self, loss: Any) -> None:
+        """Be the intake's `on_records_lost`."""
+        self._ledger.write("note", lost=[loss.first, loss.last], **_place(loss))
+
+
+def _place(event: Any) -> dict[str, Any]:
+    return {"topic": event.source.topic, "partition": event.source.number}
+
+
+class Consumer(AIOKafkaConsumer):
+    """Writes down what it hands out."""
+
+    def __init__(self, ledger: LedgerWriter, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._story = ledger
+
+    async def getmany(self, *partitions: Any, **settings: Any) -> Any:
+        """As the client does."""
+        batches = await super().getmany(*partitions, **settings)
+        for at, records in batches.items():
+            self._story.write("delivered", topic=at.topic, partition=at.partition, offset=records[0].offset, count=len(records))
+        return batches
+
+
+def record_commits(ledger: LedgerWriter) -> None:
+    """Write down every commit that the broker accepted."""
+
+    class Coordinator(GroupCoordinator):
+        async def commit_offsets(self, assignment: Any, offsets: Any) -> None:
+            await super().commit_offsets(assignment, offsets)
+            for at, place in offsets.items():
+                ledger.write("committed", topic=at.topic, partition=at.partition, offset=place.offset)
+
+    client_module.GroupCoordinator = Coordinator
+
+
+def consumer(options: argparse.Namespace, ledger: LedgerWriter) -> Consumer:
+    """With quick settings: a rebalance is over in a second."""
+    return Consumer(
+        ledger,
+        bootstrap_servers=options.bootstrap,
+        group_id=options.group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        heartbeat_interval_ms=300,
+        session_timeout_ms=int(options.session * 1000),
+        max_poll_interval_ms=int(options.max_poll * 1000),
+        fetch_max_wait_ms=100,
+        isolation_level=options.isolation,
+    )
+
+
+async def sample(guard: Guard, ledger: LedgerWriter) -> None:
+    """Write down now and then how much this process has in hand, which also shows that it lives."""
+    while True:
+        waiting = max((source.waiting for source in guard.snapshot().sources.values()), default=0)
+        ledger.write("sampled", waiting=waiting, rss=_rss())
+        await asyncio.sleep(SAMPLE_EVERY)
+
+
+def _rss() -> int:
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
+def block(seconds: float, ledger: LedgerWriter) -> None:
+    """Be the handler that calls something slow without a thread."""
+    ledger.write("note", blocking="begin")
+    time.sleep(seconds)
+    ledger.write("note", blocking="end")
+
+
+async def work(options: argparse.Namespace) -> None:
+    """Run until SIGTERM."""
+    ledger = LedgerWriter(options.ledger, options.name)
+    record_commits(ledger)
+    handlers = Work(options, ledger)
+    story = Story(ledger, handlers.needs)
+    intake = KafkaIntake(
+        consumer(options, ledger),
+        topics=list(handlers.needs),
+        inbox=options.inbox,
+        commit_every=options.commit_every,
+        listener=story,
+        on_records_lost=story.tell_lost,
+    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, block, options.block, ledger)
+    async with Guard(observers=[story.observe]) as guard:
+        handlers.is_closed = lambda name: guard.circuit(name).state is State.CLOSED
+        story.is_open = lambda name: guard.circuit(name).state is State.OPEN
+        beside = [asyncio.create_task(sample(guard, ledger))]
+        beside += [asyncio.create_task(handlers.pace(options.pace)) for _ in range(PACE_LANES if options.pace else 0)]
+        await guard.run(
+            intake,
+            handlers.handle_plainly if options.plain else handlers.handle,
+            needs={topic: [handlers.dependencies[need]] for topic, need in handlers.needs.items()},
+            order=options.order,
+            concurrency=options.concurrency,
+            retry=RetryPolicy(initial_backoff=0.05, max_backoff=0.5),
+        )
+        for task in beside:
+            task.cancel()
+    ledger.write("note", drained=True)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    asyncio.run(work(arguments()))
