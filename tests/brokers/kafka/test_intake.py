@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -330,8 +331,9 @@ async def test_the_backlog_tells_the_age_of_the_oldest(kafka: KafkaAddress, topi
     name = await topic()
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
     await producer.start()
-    for timestamp in (1_000_000, 2_000_000, 3_000_000):
-        await producer.send_and_wait(name, b"x", partition=0, timestamp_ms=timestamp)
+    now = int(time.time())
+    for age in (3000, 2000, 1000):
+        await producer.send_and_wait(name, b"x", partition=0, timestamp_ms=(now - age) * 1000)
     await producer.stop()
     async with driven(KafkaIntake(consumer(), topics=[name])) as at:
         deliveries = await at.take(3)
