@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 AnyDelivery = Delivery[Any]
 
-# After so many deliveries of one source a lane lets others have their turn: about 0.1 ms of a handler that never waits.
+# After so many deliveries of one source, or seconds, a lane lets others have their turn. The number bounds a handler that never waits, to
+# about 0.1 ms; the time makes it one delivery for a handler that does, so that a backlog of slow work keeps no other source waiting.
 _SLICE = 64
+_SLICE_SECONDS = 0.0002
 
 
 class Lane(Seat):
@@ -91,6 +93,7 @@ class Lane(Seat):
         worker = self.worker
         engine, now, settle = worker.engine, worker.now, worker.intake.settle
         handler = worker.handler_of(place.source)
+        slice_ends = now() + _SLICE_SECONDS
         for left in range(_SLICE, 0, -1):
             self.started = True
             try:
@@ -106,16 +109,16 @@ class Lane(Seat):
                 self.end(delivery, None)
             elif engine.succeeded(delivery, time) is Verdict.DONE:
                 settle(delivery, Settlement.ACK)
-            following = self.delivery = engine.follow(place, time) if left > 1 else None
+            over = left == 1 or time >= slice_ends
+            following = self.delivery = None if over else engine.follow(place, time)
             if engine.restless:
                 worker.turn_if_needed()
-            if following is not None:
-                delivery = following
-            elif left > 1:
-                return
-        # The slice is over: other sources, and the rest of the loop, have their turn.
-        place.run.offer(place)
-        await asyncio.sleep(0)
+            if following is None:
+                break
+            delivery = following
+        if over:
+            place.run.offer(place)
+            await asyncio.sleep(0)
 
     def _raised(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Settle an attempt that raised. Raises what is not a handler's own end: the loop shutting down, KeyboardInterrupt."""
