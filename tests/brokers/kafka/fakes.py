@@ -59,6 +59,9 @@ class FakeClient:
     def paused(self) -> frozenset[TopicPartition]:
         return self.flags
 
+    def is_paused(self, tp: TopicPartition) -> bool:
+        return tp in self.flags
+
     def pause(self, tps: Collection[TopicPartition]) -> None:
         self.flags = self.flags.union(tps)
 

@@ -54,9 +54,9 @@ def test_a_full_inbox_pauses_and_resumes_at_once() -> None:
     """Back-pressure is no hold: nothing is compared, so it is resumed in the same step."""
     world = World()
     assert not world.apply(plan(a=FULL))
-    assert world.client.flags == {A}
+    assert (world.client.flags, world.pauses.paused) == ({A}, {A})
     assert world.apply(plan())
-    assert world.client.flags == frozenset()
+    assert (world.client.flags, world.pauses.paused) == (frozenset(), frozenset())
 
 
 def test_a_hold_is_resumed_only_when_compared() -> None:
@@ -86,7 +86,7 @@ def test_a_pause_that_was_undone_is_made_again() -> None:
     world = World()
     world.apply(plan(a=HELD))
     world.client.resume([A])
-    world.pauses.match()
+    world.pauses.look()
     assert world.client.flags == {A}
 
 
@@ -94,6 +94,7 @@ def test_given_up_nothing_of_ours_is_paused() -> None:
     """A caller's consumer goes back without our pauses, and with its own."""
     world = World()
     world.client.pause([B])
+    world.pauses.look()
     world.apply(plan(a=HELD))
     world.pauses.give_up()
     assert world.client.flags == {B}
@@ -114,4 +115,25 @@ def test_a_suspected_place_is_compared_first() -> None:
     world.pauses.suspect([A])
     world.pauses.match()
     assert world.client.flags == {A}
+    assert world.pauses.due() == {A}
+
+
+def test_only_what_changed_is_looked_at() -> None:
+    """A new plan that shares all but one entry with the last one changes that one, and keeps the others."""
+    world = World()
+    first = plan(a=HELD)
+    world.apply(first)
+    source = Partition("orders", 1)
+    second = Plan({**first.sources, next(each for each in first.sources if each == source): FULL})
+    world.apply(second)
+    assert world.client.flags == {A, B}
+
+
+def test_another_set_of_sources_is_looked_at_as_a_whole() -> None:
+    """A source that left the plan is not known any more, and paused."""
+    world = World()
+    world.apply(Plan({Partition("orders", 1): FREE}))
+    assert world.client.flags == {A}
+    world.apply(Plan({Partition("orders", 0): FREE}))
+    assert world.client.flags == {A, B}  # A stays until compared: unknown was a hold
     assert world.pauses.due() == {A}

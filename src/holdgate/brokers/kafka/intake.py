@@ -278,7 +278,7 @@ class KafkaIntake:
         if self._opening.is_subscribed_by_others:
             raise IntakeError("consumer.subscribe() was called while a guard uses the consumer: name all topics in KafkaIntake")
         self._membership.verify()
-        self._assert_plan()
+        self._assert_plan(look=True)
         if not self._membership.is_rebalancing:
             self._look_for_deleted_topics()
 
@@ -295,10 +295,10 @@ class KafkaIntake:
         if topics is not None:
             check_topics(self.names or (), topics, self._client.bootstrap_servers)
 
-    def _assert_plan(self) -> None:
+    def _assert_plan(self, *, look: bool = False) -> None:
         if self._membership.is_rebalancing:
             return
-        if self._pauses.match():
+        if self._pauses.look() if look else self._pauses.match():
             self._poll.wake()
         self._poll.name(self._assignments.tps(), self._pauses.paused)
         self._retention.soon()
