@@ -847,3 +847,28 @@ def test_a_message_keeps_its_identity() -> None:
 
     assert isinstance(came, Message)
     assert stage.start() is came
+
+
+def test_a_success_of_several_needs_that_moves_a_circuit_calls_for_a_turn() -> None:
+    """A ramp goes on by it."""
+    stage = Stage("mail", "payments", sources=partitions(2))
+    half_open(stage)
+    for source in partitions(2):
+        stage.receive(1, source)
+    (probe,) = stage.start_all()
+    stage.turn()
+    stage.engine.succeeded(probe, stage.now)
+
+    assert stage.engine.restless is True
+
+
+def test_a_success_in_order_needs_no_turn_to_go_on() -> None:
+    """Another lane had found the source busy; it is offered again, to the lane that has just ended."""
+    stage = Stage("payments", run=run_of(["payments"], concurrency=2))
+    stage.receive(2)
+    first = stage.start()
+    assert stage.engine.next(stage.run, stage.now) is None
+    assert list(stage.run.ring) == []
+    stage.engine.succeeded(first, stage.now)
+
+    assert (stage.engine.restless, list(stage.run.ring)) == (False, [stage.place()])

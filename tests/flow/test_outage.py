@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.flow.stage import Message, gate, place_of, placed, run_of
 
-from holdgate.core import CircuitHalfOpened, CircuitOpened
+from holdgate.core import CircuitHalfOpened, CircuitOpened, LimitChanged, Outcome, Permit
 from holdgate.flow.admission import WaitingList
 from holdgate.flow.events import LocalCauseSuspected
 from holdgate.flow.gate import Gate, Trial
@@ -140,6 +140,25 @@ def test_a_change_there_and_back_lets_heads_stand_anew() -> None:
     Outages(waiting).settle_events([payments], 0.0)
 
     assert waiting.grants([payments], 1.0) == [head]
+
+
+def test_a_new_limit_moves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ramp changes its limit at every stage, and a thousand heads need not stand anew for that."""
+    payments, waiting = gate(), WaitingList()
+    outages = Outages(waiting)
+    payments.circuit.set_full(8, 0.0)
+    payments.circuit.open_for(5.0, 0.0)
+    payments.circuit.advance(5.0)
+    outages.settle_events([payments], 5.0)
+    moved: list[Gate] = []
+    monkeypatch.setattr("holdgate.flow.admission.WaitingList.regroup", lambda _, gate: moved.append(gate))
+    for _ in range(2):
+        permit = payments.circuit.try_acquire(5.0)
+        assert isinstance(permit, Permit)
+        payments.circuit.record(permit, Outcome.SUCCESS, 5.0)
+
+    assert kinds(outages.settle_events([payments], 5.0)) == [LimitChanged]
+    assert moved == []
 
 
 # -- local causes ---------------------------------------------------------------------------------------------------------------------

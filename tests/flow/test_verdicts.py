@@ -175,3 +175,12 @@ def test_only_its_own_failure_is_charged(attribution: Attribution, charged: int)
     record(delivery, attribution, 1.0)
 
     assert trial_of(delivery).charged == charged
+
+
+def test_a_failure_of_its_own_moves_no_window() -> None:
+    """Recorded as ignored: the slot is free again, nobody's success and nobody's failure."""
+    mail = gate("mail")
+    record(running(mail), own_failure(), 1.0)
+
+    seen = mail.circuit.snapshot(1.0)
+    assert (seen.in_flight, seen.calls, mail.successes) == (0, 0, 0)
