@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from tests.brokers.kafka.drive import Drive
-from tests.brokers.kafka.fakes import FakeClient
+from tests.brokers.kafka.fakes import FakeClient, ended
 from tests.brokers.kafka.test_delivery import record
 
 from holdgate.brokers.kafka.assignments import Assignments
@@ -73,6 +73,26 @@ async def test_an_eviction(world: World) -> None:
     assert world.client.committed == []
 
 
+async def test_a_commit_that_an_eviction_overtakes(world: World) -> None:
+    """Its retries end: with the next generation they would rewind what the new owner has committed."""
+    world.first.inflight.finished(1)
+    world.client.answers.clear()
+    await world.commits.flush(0.01)
+    world.client.is_evicted = True
+    await world.listener.on_partitions_revoked(set(BOTH))
+    await asyncio.sleep(0)
+    assert not world.commits._is_running()
+
+
+async def test_evictions_in_a_row_are_counted(world: World) -> None:
+    """Thrown out three times, a member with an instance id is told of the other one that has it."""
+    world.client.instance_id, world.client.is_evicted = "worker-1", True
+    for _ in range(3):
+        assert world.failures == []
+        await world.listener.on_partitions_revoked(set())
+    assert "group_instance_id='worker-1'" in str(world.failures[0])
+
+
 async def test_an_eviction_while_work_ends(world: World) -> None:
     """Thrown out during the wait for the guard, nothing is committed either."""
 
@@ -91,7 +111,7 @@ async def test_a_guard_that_never_returns_is_not_waited_for(world: World) -> Non
     world.client.rebalance_timeout = 0.01
     world.first.inflight.finished(1)
     world.guard.in_revoked = asyncio.Event().wait
-    await world.listener.on_partitions_revoked(set(BOTH))
+    await ended(asyncio.create_task(world.listener.on_partitions_revoked(set(BOTH))))
     assert world.client.committed == [{A: 2}]
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()

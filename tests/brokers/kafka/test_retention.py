@@ -122,9 +122,16 @@ class World:
         self.assignments = Assignments()
         self.pauses = Pauses(self.client, self.assignments)
         self.released = 0
+        self.losses: list[RecordsLost] = []
         self.failures: list[BaseException] = []
         self.watch = Retention(
-            self.client, self.assignments, self.pauses, self.aside, lost=lambda _: None, released=self._release, failed=self.failures.append
+            self.client,
+            self.assignments,
+            self.pauses,
+            self.aside,
+            lost=self.losses.append,
+            released=self._release,
+            failed=self.failures.append,
         )
         self.assignments.add([TP])
         self.client.positions[TP] = 100
@@ -174,6 +181,19 @@ async def test_a_broker_that_does_not_answer_delays_a_resume_only_for_a_while(mo
     monkeypatch.setattr(retention, "_GIVE_UP_AFTER", 0.0)
     world.watch._free(await world.watch.check([TP]))
     assert (world.released, world.client.flags) == (1, frozenset())
+
+
+async def test_an_assignment_that_ended_meanwhile_is_left_alone() -> None:
+    """The answer is about a place that is not ours any more: no seek, no announcement."""
+    world = World()
+
+    async def answer(tps) -> dict[TopicPartition, int]:
+        world.assignments.drop([TP])
+        return {TP: 500}
+
+    world.aside.log_starts = answer
+    assert await world.watch.check([TP]) == frozenset()
+    assert (world.client.positions[TP], world.losses) == (100, [])
 
 
 async def test_a_held_source_is_compared_and_stays_paused() -> None:
