@@ -26,10 +26,9 @@ class Expected:
     processed (False for a run that ends in the middle). `order`: what is kept in order; None: nothing. `duplicates`: how many may be
     processed again, 0 without a crash or a rebalance. `poison`: the dead letters, exactly. `wasted`: calls that the dependency may have
     seen while down; None: any number. `lanes`: how many handlers a process may run at once, which bounds what each may waste; None: not
-    judged. `assignments`: how often partitions may have been assigned; None: any number.
-    `deleted`: what the broker deleted before it was read, which may stay unprocessed. `in_hand`: the most deliveries of one source that a
-    worker may have in memory, `growth`: MiB that a hold may add; `recovers_within`: seconds from a healthy dependency to closed circuits;
-    None: not judged. `grace`: seconds between what happens and what an observer writes.
+    judged. `assignments`: how often partitions may have been assigned; None: any number. `in_hand`: the most deliveries of one source
+    that a worker may have in memory, `growth`: MiB that a hold may add, `recovers_within`: seconds from a healthy dependency to closed
+    circuits; None: not judged. `grace`: seconds between what happens and what an observer writes.
     """
 
     committed: Mapping[tuple[str, int], int] = field(default_factory=dict)
@@ -40,7 +39,6 @@ class Expected:
     wasted: int | None = None
     lanes: int | None = None
     assignments: int | None = None
-    deleted: Collection[tuple[str, int, int]] = ()
     in_hand: int | None = None
     growth: float | None = None
     recovers_within: float | None = None
@@ -63,7 +61,7 @@ def violations(entries: Sequence[Entry], expected: Expected) -> list[str]:
         circuits.limit_jumps(entries),
     ]
     if expected.complete:
-        found.append(messages.lost(entries, expected.deleted))
+        found.append(messages.lost(entries))
     if expected.order is not None:
         found.append(messages.out_of_order(entries, by_key=expected.order == "key"))
     if expected.wasted is not None:

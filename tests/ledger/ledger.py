@@ -22,6 +22,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "processed": ("topic", "partition", "offset"),  # the handler ended well
     "failed": ("topic", "partition", "offset"),  # the handler ended badly, or was interrupted
     "dead_letter": ("topic", "partition", "offset"),
+    "deleted": ("topic", "partition", "offset"),  # by the test, at the broker, as retention would
     "committed": ("topic", "partition", "offset"),  # by a worker, after the broker said yes; the next offset, not the last
     "observed": ("topic", "partition", "offset"),  # what the test saw committed at the broker
     "held": ("topic", "partition"),

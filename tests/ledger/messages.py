@@ -16,8 +16,8 @@ Place = tuple[str, int]
 Message = tuple[str, int, int]
 Row = tuple[Place, object]  # what is kept in order: a partition, or one key in it
 
-# A message is done with when its handler ended well, or when it went to the dead letters.
-DONE = ("processed", "dead_letter")
+# A message is done with when its handler ended well, when it went to the dead letters, or when retention took it.
+DONE = ("processed", "dead_letter", "deleted")
 
 
 def message(entry: Entry) -> Message:
@@ -56,9 +56,9 @@ def _rows(entries: Sequence[Entry], *, by_key: bool) -> dict[Row, _Waiting]:
     return {row: _Waiting(numbers) for row, numbers in offsets.items()}
 
 
-def lost(entries: Sequence[Entry], deleted: Collection[Message] = ()) -> Iterator[str]:
-    """Every message that was produced is processed, or is a dead letter, or was `deleted` by the broker before anybody read it."""
-    done = {message(entry) for entry in entries if entry.kind in DONE}.union(deleted)
+def lost(entries: Sequence[Entry]) -> Iterator[str]:
+    """Every message that was produced is processed, or is a dead letter, or was deleted by the broker."""
+    done = {message(entry) for entry in entries if entry.kind in DONE}
     missing = sorted({message(entry) for entry in entries if entry.kind == "produced"} - done)
     if missing:
         yield f"lost: {len(missing)} messages produced and never processed, first {missing[:5]}"

@@ -1,0 +1,100 @@
+"""Offsets that are not there: deleted during a hold, aborted, compacted away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaProducer
+from tests.integration.kafka import looks
+
+if TYPE_CHECKING:
+    from tests.integration.kafka.scene import Scene
+
+
+async def test_retention_that_passes_a_held_offset_is_told(scene: Scene) -> None:
+    """While it is still held, the range that the broker deleted unread is announced; everything else is processed, in order."""
+    topic = await scene.topic(partitions=1)
+    await scene.start(1, "--open", "120", "--inbox", "10")
+    await scene.produce(topic, 20)
+    await scene.finished()
+    await scene.down()
+    await scene.produce(topic, 100)
+    await scene.opened()
+    await scene.kafka.delete_records(topic, {0: 70})
+    for offset in range(20, 70):
+        scene.writer.write("deleted", topic=topic, partition=0, offset=offset)
+    entries = await scene.until(lambda entries: bool(looks.noted(entries, "lost")))
+    (loss,) = looks.noted(entries, "lost")
+    first, last = loss.facts["lost"]
+    assert looks.state(entries, loss.who, "payments") == "opened"
+    assert 20 < first < last == 69
+    await scene.up()
+    await scene.drained()
+    # The circuit was open for long; a fresh process finishes what is left, and it begins after what was deleted.
+    await scene.start(1)
+    await scene.committed_up_to({(topic, 0): 120})
+    await scene.drained()
+    await scene.check(lanes=1)
+
+
+async def test_aborted_transactions_leave_no_lag(scene: Scene) -> None:
+    """Gaps of aborted transactions are passed, through an outage, and at the end the group has no lag."""
+    topic = await scene.topic(partitions=2)
+    scene.latency(0.01)
+    await scene.start(1, "--isolation", "read_committed")
+    producer = AIOKafkaProducer(bootstrap_servers=scene.kafka.bootstrap, transactional_id=topic)
+    await producer.start()
+    try:
+        for number in range(20):
+            await _transaction(scene, producer, topic, abort=number % 3 == 1)
+            if number == 10:
+                await scene.processing(1)
+                await scene.down()
+        await scene.opened()
+        await scene.up()
+        await _transaction(scene, producer, topic, abort=True)
+    finally:
+        await producer.stop()
+    await scene.finished()
+    ends = {(topic, number): offset for number, offset in (await scene.kafka.end_offsets(topic)).items()}
+    await scene.committed_up_to(ends)
+    await scene.drained()
+    entries = await scene.check(assignments=2, lanes=2)
+    assert len(looks.done(entries)) == 2 * 5 * 13
+    assert scene.committed == ends
+
+
+async def test_compaction_leaves_gaps_that_are_passed(scene: Scene) -> None:
+    """Offsets that compaction took away are passed, through an outage; everything that is left is processed."""
+    settings = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "100"}
+    topic = await scene.topic(partitions=1, config=settings)
+    for value in range(40):
+        await scene.kafka.produce(topic, [str(value).encode()], partition=0, key=b"same")
+        await scene.kafka.produce(topic, [b""], partition=0, key=str(value // 4).encode())
+    records = await scene.kafka.read(topic)
+    while len(records) > 40:
+        # Only a new record closes the segment before it.
+        await scene.kafka.produce(topic, [b"new"], partition=0, key=b"same")
+        records = await scene.kafka.read(topic)
+    for record in records:
+        scene.produced(topic, 0, record.offset)
+    await scene.down()
+    await scene.start(1)
+    await scene.opened()
+    await scene.up()
+    await scene.finished()
+    await scene.drained()
+    entries = await scene.check(assignments=1, lanes=1)
+    offsets = sorted(offset for _, _, offset in looks.done(entries))
+    assert offsets != list(range(offsets[0], offsets[-1] + 1)), "nothing was compacted away"
+
+
+async def _transaction(scene: Scene, producer: AIOKafkaProducer, topic: str, *, abort: bool) -> None:
+    await producer.begin_transaction()
+    sent = [await producer.send_and_wait(topic, b"", partition=number) for number in (0, 1) for _ in range(5)]
+    if abort:
+        await producer.abort_transaction()
+        return
+    await producer.commit_transaction()
+    for record in sent:
+        scene.produced(topic, record.partition, record.offset)
