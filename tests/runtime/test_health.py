@@ -163,14 +163,14 @@ async def test_a_message_that_is_retried_is_no_stall() -> None:
 async def test_a_ramp_is_no_stall() -> None:
     """In half-open a slow probe holds everybody else up: that is the dependency's affair."""
     broker, handler, payments = broker_with(10, partitions=2), Handler(down=True), dependency()
-    async with quiet_guard(payments, stall_after=20.0, drain_timeout=1.0) as guard:
-        async with running(guard.run(intake(broker), handler, needs=[payments])):
-            await until(lambda: guard.circuit("payments").state is State.OPEN)
-            handler.seconds, handler.down = 100.0, False
-            await until(lambda: guard.circuit("payments").state is State.HALF_OPEN)
-            health = await watched(guard, 90)
-            assert guard.circuit("payments").state is State.HALF_OPEN
-            assert (health.live, health.status) == (True, "degraded")
+    guard = quiet_guard(payments, stall_after=20.0, drain_timeout=1.0)
+    async with guard, running(guard.run(intake(broker), handler, needs=[payments])):
+        await until(lambda: guard.circuit("payments").state is State.OPEN)
+        handler.seconds, handler.down = 100.0, False
+        await until(lambda: guard.circuit("payments").state is State.HALF_OPEN)
+        health = await watched(guard, 90)
+        assert guard.circuit("payments").state is State.HALF_OPEN
+        assert (health.live, health.status) == (True, "degraded")
 
 
 @in_virtual_time
