@@ -390,3 +390,8 @@ def test_the_guards_time_limit_with_no_call_under_way_is_the_messages_own() -> N
 def test_the_guards_time_limit_during_an_undeclared_call_is_not_charged() -> None:
     """The undeclared dependency hung; its own permit tells its circuit."""
     assert attribute([PAYMENTS], under_way("ledger"), TimeoutError(), NOW, timed_out=True) == Attribution((RELEASED,), Cause.DEPENDENCY)
+
+
+def test_a_call_still_under_way_at_a_return_says_nothing() -> None:
+    """It was left behind in a task; only the guard's time limit makes a running call a failure."""
+    assert attribute([PAYMENTS], under_way("payments"), None, NOW) == Attribution((RELEASED,), Cause.RETURNED)
