@@ -137,3 +137,15 @@ def test_another_set_of_sources_is_looked_at_as_a_whole() -> None:
     world.apply(Plan({Partition("orders", 0): FREE}))
     assert world.client.flags == {A, B}  # A stays until compared: unknown was a hold
     assert world.pauses.due() == {A}
+
+
+def test_a_fresh_assignment_begins_with_its_own_plan() -> None:
+    """What the new plan stops is stopped, what only the old one stopped is not."""
+    world = World()
+    world.apply(plan(a=FULL))
+    world.assignments.add([A, B])
+    world.client.flags = frozenset()
+    world.pauses.take_over(plan(b=FULL))
+    world.pauses.checked([A, B])
+    world.pauses.match()
+    assert world.client.flags == {B}
