@@ -1,6 +1,6 @@
 """A worker that charges each order, and holds its partitions while the payment service is down.
 
-    pip install 'holdgate[kafka]'
+    pip install '.[kafka]'
     python examples/kafka_worker.py
 
 KAFKA, TOPIC and PAYMENTS_HOST say where things are. Ctrl-C or SIGTERM drains.
@@ -23,7 +23,8 @@ KAFKA = os.environ.get("KAFKA", "localhost:9092")
 TOPIC = os.environ.get("TOPIC", "orders")
 PAYMENTS_HOST = os.environ.get("PAYMENTS_HOST", "localhost:8080")
 
-logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+logging.getLogger("aiokafka").setLevel(logging.ERROR)
 # endregion
 
 # region worker

@@ -57,10 +57,7 @@ async def test_the_worker_says_what_it_holds_and_why(kafka: KafkaAddress, topic)
 async def test_the_loop_before_does_the_same_work_without_an_outage(kafka: KafkaAddress, topic) -> None:
     """The left side of the README's diff is a loop that works, while nothing fails."""
     orders = await topic()
-    async with (
-        Payments() as payments,
-        example("kafka_loop_before", KAFKA=kafka.bootstrap, TOPIC=orders, PAYMENTS_HOST=payments.host) as loop,
-    ):
+    async with Payments() as payments, example("kafka_loop_before", **places(kafka, orders, payments)) as loop:
         await kafka.produce(orders, BEFORE)
         await loop.until(lambda: payments.charged == BEFORE)
 
@@ -68,10 +65,7 @@ async def test_the_loop_before_does_the_same_work_without_an_outage(kafka: Kafka
 async def test_the_loop_before_crashes_in_an_outage(kafka: KafkaAddress, topic) -> None:
     """Which is why there is a diff."""
     orders = await topic()
-    async with (
-        Payments() as payments,
-        example("kafka_loop_before", KAFKA=kafka.bootstrap, TOPIC=orders, PAYMENTS_HOST=payments.host) as loop,
-    ):
+    async with Payments() as payments, example("kafka_loop_before", **places(kafka, orders, payments)) as loop:
         payments.is_up = False
         await kafka.produce(orders, BEFORE)
 

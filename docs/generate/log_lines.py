@@ -1,0 +1,115 @@
+"""What each event looks like in the log: one example per event, written by the code that writes the log."""
+
+from __future__ import annotations
+
+import logging
+
+from docs.generate.tables import table
+
+from holdgate.core import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    CircuitReset,
+    LeaseExpired,
+    LeaseTooShort,
+    LimitChanged,
+    OverrideCleared,
+    OverrideSet,
+    ThresholdExceeded,
+)
+from holdgate.core.states import Override, State
+from holdgate.core.thresholds import Reason
+from holdgate.flow.engine import AnyEvent
+from holdgate.flow.events import (
+    AttributionShared,
+    HoldContinued,
+    LocalCauseSuspected,
+    SourceBlocked,
+    SourceHeld,
+    SourceReleased,
+    UndeclaredNeed,
+)
+from holdgate.flow.sources import Partition
+from holdgate.runtime.announce import Announcer
+
+_ORDERS = Partition("orders", 3)
+_HELD = ("circuit:payments",)
+
+# Each with what its reader should do, empty for nothing.
+EXAMPLES: list[tuple[AnyEvent, str]] = [
+    (ThresholdExceeded("payments", 90.0, 0, Reason.CONSECUTIVE_FAILURES, 5, 5), "The rule that was met; the next line says what follows."),
+    (
+        CircuitOpened("payments", 90.0, 1, Reason.CONSECUTIVE_FAILURES, 95.2, 1, State.CLOSED),
+        "The dependency is down, for the reason in brackets ([all reasons](states.md#why-a-circuit-opens)). Look at the dependency.",
+    ),
+    (SourceHeld(90.0, _ORDERS, _HELD), "These partitions wait, for these reasons. Nothing is lost, and nothing to do here."),
+    (
+        HoldContinued(690.0, _ORDERS, _HELD, 90.0, 702.0),
+        "Every `hold_warn_after`, for a hold that lasts. Keep an eye on the topic's retention.",
+    ),
+    (CircuitHalfOpened("payments", 95.2, 2, State.OPEN), "One message finds out whether the dependency answers again."),
+    (LimitChanged("payments", 96.0, 2, 2, 4), "The ramp: so many messages at once from now on. Down means that a stage went badly."),
+    (CircuitClosed("payments", 99.0, 3, State.HALF_OPEN), "The dependency is back."),
+    (SourceReleased(99.0, _ORDERS, 9.0), "The partitions go on where they stood."),
+    (
+        SourceBlocked(120.0, _ORDERS, 4711, 5, "KeyError"),
+        "A message failed by its own fault, and everything behind it waits. Mend the handler and deploy; once a minute until then.",
+    ),
+    (
+        AttributionShared(120.0, _ORDERS, ("payments", "ledger")),
+        "With several needs the guard cannot tell whose exception it was. Call them by `dependency.call`.",
+    ),
+    (UndeclaredNeed(120.0, _ORDERS, "ledger"), "Add the dependency to `needs`."),
+    (
+        LocalCauseSuspected(90.0, ("ledger", "payments")),
+        "Look at this machine first: network, DNS, clock.",
+    ),
+    (OverrideSet("payments", 90.0, 1, Override.FORCED_OPEN, None), "An operator did that."),
+    (OverrideCleared("payments", 190.0, 2, Override.FORCED_OPEN), "An operator did that, or its time was over."),
+    (CircuitReset("payments", 190.0, 3, State.OPEN), "An operator did that: full rate at once."),
+    (
+        LeaseExpired("payments", 400.0, 2, 100.0, 300.0),
+        "A call of a half-open circuit did not come back and counts as failed. Does the call have a time limit?",
+    ),
+    (LeaseTooShort("payments", 450.0, 3, 350.0), "It did come back, and well. Raise `permit_lease` above `duration`."),
+]
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+def table_rows() -> list[tuple[str, str, str, str]]:
+    """Event, level, line and advice, as the guard's own announcer logs them."""
+    kept = _Kept()
+    log = logging.getLogger("holdgate")
+    level, propagates = log.level, log.propagate
+    log.addHandler(kept)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    try:
+        for event, _ in EXAMPLES:
+            Announcer(()).announce([event])
+    finally:
+        log.removeHandler(kept)
+        log.setLevel(level)
+        log.propagate = propagates
+    return [
+        (f"`{type(event).__name__}`", record.levelname, _code(record.getMessage()), advice)
+        for (event, advice), record in zip(EXAMPLES, kept.records, strict=True)
+    ]
+
+
+def _code(line: str) -> str:
+    return f"`` {line} ``" if "`" in line else f"`{line}`"
+
+
+def log_table() -> str:
+    """All of them."""
+    return table(("event", "level", "line", "what to make of it"), table_rows())

@@ -1,0 +1,47 @@
+"""Markdown pages and the marked blocks in them.
+
+A block stands between `<!-- generate: WHAT ARGUMENTS -->` and `<!-- end -->`. What is between is replaced by what WHAT makes of its
+arguments, so a page says where its parts come from, and the rest of it is written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from docs.generate import errors, log_lines, settings, snippets, states
+
+ROOT = Path(__file__).parents[2]
+
+_BLOCK = re.compile(r"(<!-- generate: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+MAKERS: dict[str, Callable[..., str]] = {
+    "snippet": snippets.snippet,
+    "diff": snippets.diff,
+    "settings": settings.settings_table,
+    "defaults": settings.defaults_table,
+    "diagram": states.diagram,
+    "transitions": states.transitions_table,
+    "reasons": states.reasons_table,
+    "errors": errors.sections,
+    "log-lines": log_lines.log_table,
+}
+
+
+def pages() -> list[Path]:
+    """The README and every page under docs."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def render(text: str) -> str:
+    """The page with every block made anew. Raises KeyError for a maker that is not there, ValueError for a block without an end."""
+    if text.count("<!-- generate: ") != len(_BLOCK.findall(text)):
+        raise ValueError("a block has no `<!-- end -->`")
+
+    def fill(block: re.Match[str]) -> str:
+        head, line, end = block.groups()
+        what, *arguments = line.split()
+        return f"{head}{MAKERS[what](*arguments)}\n{end}"
+
+    return _BLOCK.sub(fill, text)

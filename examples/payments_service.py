@@ -1,0 +1,25 @@
+"""A payment service for the tutorial: it says what it charges. Ctrl-C is its outage."""
+
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+PORT = int(os.environ.get("PORT", "8080"))
+
+
+class Payments(BaseHTTPRequestHandler):
+    """Charges whatever it is sent."""
+
+    def do_POST(self) -> None:
+        order = self.rfile.read(int(self.headers["Content-Length"]))
+        print("charged", order.decode(), flush=True)
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Its own log lines would only be in the way."""
+
+
+try:
+    ThreadingHTTPServer(("127.0.0.1", PORT), Payments).serve_forever()
+except KeyboardInterrupt:
+    print("down")
