@@ -53,14 +53,14 @@ def grants(waiting: WaitingList, *gates: Gate, now: float = 1.0) -> list[int]:
 
 
 def test_one_need_gives_one_permit() -> None:
-    """And nothing when it refuses."""
+    """And nothing when it refuses, which the circuit counts: a ramp has to know that more would come."""
     payments = half_open()
     first, second = placed(place_of(payments)), placed(place_of(payments))
 
     assert acquire(first, (payments,), 1.0)
     assert len(first.permits) == 1
     assert not acquire(second, (payments,), 1.0)
-    assert second.permits is None
+    assert (second.permits, payments.circuit.snapshot(1.0).rejected) == (None, 1)
 
 
 def test_no_needs_give_no_permits() -> None:
@@ -168,6 +168,18 @@ def test_a_run_without_lanes_does_not_stop_another() -> None:
 
     assert [delivery.place.run for delivery in waiting.grants([payments], 1.0)] == [other, other]
     assert full.lane_wanted
+
+
+def test_many_heads_without_a_lane_are_not_looked_at() -> None:
+    """The walk along a line ends where the lanes of its run do: not even a held source behind is noticed."""
+    payments, waiting, run = half_open(limit=4), WaitingList(), free_run(lanes=1)
+    wait(waiting, place_of(payments, run=run), 2)
+    held = place_of(payments, run=run)
+    held.stopped = True
+    wait(waiting, held)
+
+    assert grants(waiting, payments) == [0]
+    assert waiting._aside == {}
 
 
 def test_the_last_lane_may_go_to_a_head_of_another_line() -> None:

@@ -364,5 +364,5 @@ class EngineMachine(RuleBasedStateMachine):
 TestEngine = EngineMachine.TestCase
 TestEngine.runTest.__doc__ = "No permit is leaked, no head starves, limits and orders are kept, whatever happens in whatever order."
 TestEngine.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )

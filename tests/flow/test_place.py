@@ -70,6 +70,19 @@ def test_a_circuit_is_a_reason_but_does_not_stop() -> None:
     assert (place.plan.reasons, place.stopped, place.held) == (("circuit:payments",), False, True)
 
 
+def test_an_operators_word_in_an_outage_starts_nothing() -> None:
+    """Held and released between two turns: the circuit's reason is still in the plan."""
+    payments = gate()
+    payments.circuit.force_open(0.0)
+    place = place_of(payments)
+    place.replan(1.0)
+    for word in (True, False):
+        place.operator_hold = word
+        place.touch()
+
+    assert (place.stopped, place.held) == (False, True)
+
+
 def test_two_reasons_never_clear_each_other() -> None:
     """The circuit closes, and the operator's hold stays, announced anew; the hold counts from its begin."""
     payments = gate()

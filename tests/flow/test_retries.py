@@ -60,8 +60,13 @@ def test_chance_spreads_backoffs() -> None:
 
 def test_in_front_of_an_open_circuit_there_is_no_backoff() -> None:
     """From now on only admission decides, and the exponent starts again."""
-    desk = Desk(shut())
+    payments = gate()
+    desk = Desk(payments)
     delivery = placed(desk.place)
+    desk.keep(delivery, own_failure())
+    desk.waiting.drop({desk.place})
+    assert delivery.trial.backoffs == 1
+    payments.circuit.force_open(0.0)
     desk.keep(delivery, dependency_failed())
 
     assert (delivery in desk.waiting, desk.waiting.next_deadline(), delivery.trial.backoffs) == (True, None, 0)
