@@ -44,7 +44,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "on_records_lost": "called with a `RecordsLost` when the broker deleted records that nobody had read",
     },
     "Dependency": {
-        "name": "its label in logs, events and metrics; unique within a guard",
+        "name": "its label in logs and events; unique within a guard",
         "failures": "which exceptions are its failures: types, a tuple of types, or a predicate. `http.failures` for HTTP clients",
         "excluded": "exceptions that are the message's own fault; wins over `failures`",
         "result_failures": "a predicate on what a call returned; true: the call failed all the same",

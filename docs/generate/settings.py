@@ -78,7 +78,9 @@ def reason_for(owner: str, setting: Setting) -> str:
 
 
 def _value(setting: Setting) -> str:
-    return "must be given" if setting.default is None else f"`{setting.default}`"
+    if setting.default is None:
+        return "none" if setting.name.startswith("*") else "must be given"
+    return f"`{setting.default}`"
 
 
 def _comments(source: str) -> dict[int, str]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.examples.payments import Payments
-from tests.examples.running import example
+from tests.examples.running import ROOT, example
+from tests.servers.ports import release_port, reserve_port
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.servers.kafka_address import KafkaAddress
 
 BEFORE = [b"order %d" % number for number in range(1, 4)]
@@ -21,11 +26,25 @@ def places(kafka: KafkaAddress, topic: str, payments: Payments) -> dict[str, str
     return {"KAFKA": kafka.bootstrap, "TOPIC": topic, "PAYMENTS_HOST": payments.host}
 
 
-@pytest.mark.parametrize("name", ["kafka_worker", "kafka_loop"])
-async def test_an_outage_is_waited_out(kafka: KafkaAddress, topic, name: str) -> None:
+def at_these_places(path: Path, places: dict[str, str]) -> Path:
+    """A copy of the shortest worker, whose places are written down in it, with other ones."""
+    text = (ROOT / "examples" / "shortest_worker.py").read_text()
+    written_down = {"kafka:9092": places["KAFKA"], "payments:8080": places["PAYMENTS_HOST"], '"orders"': f'"{places["TOPIC"]}"'}
+    for written, wanted in written_down.items():
+        assert text.count(written) == 1
+        text = text.replace(written, wanted)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", ["shortest_worker", "kafka_worker", "kafka_loop"])
+async def test_an_outage_is_waited_out(kafka: KafkaAddress, topic, tmp_path: Path, name: str) -> None:
     """Every order is charged once and in order, the outage costs a call or two, SIGTERM ends it with everything committed."""
     orders = await topic()
-    async with Payments() as payments, example(name, **places(kafka, orders, payments)) as worker:
+    async with Payments() as payments, AsyncExitStack() as stack:
+        where = places(kafka, orders, payments)
+        file = at_these_places(tmp_path / "worker.py", where) if name == "shortest_worker" else name
+        worker = await stack.enter_async_context(example(file, **where))
         await kafka.produce(orders, BEFORE)
         await worker.until(lambda: payments.charged == BEFORE)
         payments.is_up = False
@@ -71,3 +90,18 @@ async def test_the_loop_before_crashes_in_an_outage(kafka: KafkaAddress, topic) 
 
         assert await loop.ended() == 1
         assert "503" in loop.log
+
+
+async def test_the_tutorials_three_terminals_work_together(kafka: KafkaAddress, topic) -> None:
+    """Orders come, the worker takes them, the payment service says that it charged them; Ctrl-C there is an outage that is seen."""
+    orders = await topic()
+    port = reserve_port()
+    where = {"KAFKA": kafka.bootstrap, "TOPIC": orders, "PORT": str(port), "PAYMENTS_HOST": f"127.0.0.1:{port}"}
+    async with example("payments_service", **where) as service, example("produce_orders", **where) as producer:
+        await producer.until(lambda: "ordered 1\n" in producer.log)
+        async with example("kafka_worker", **where) as worker:
+            await service.until(lambda: "charged order 1\ncharged order 2\n" in service.log)
+            service.process.send_signal(signal.SIGINT)
+            assert await service.ended() == 0
+            await worker.until(lambda: "handler raised URLError" in worker.log)
+    release_port(port)
