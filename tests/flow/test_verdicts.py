@@ -184,3 +184,12 @@ def test_a_failure_of_its_own_moves_no_window() -> None:
 
     seen = mail.circuit.snapshot(1.0)
     assert (seen.in_flight, seen.calls, mail.successes) == (0, 0, 0)
+
+
+def test_a_success_at_the_first_attempt_leaves_no_trial() -> None:
+    """A call form ran, so it was settled the slow way; it never failed, and there is nothing to remember."""
+    mail = gate("mail")
+    delivery = running(mail)
+    record(delivery, returned(), 1.0)
+
+    assert (delivery.trial, mail.successes, mail.circuit.snapshot(1.0).calls) == (None, 1, 1)
