@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
@@ -87,4 +87,19 @@ class Intake(Protocol[M]):
 
     async def close(self) -> None:
         """Flush, give back and leave; bounded. Idempotent, and safe on an intake that never opened."""
+        ...
+
+
+@runtime_checkable
+class Evictable(Protocol):
+    """What an intake has beside `Intake` when its broker gives the sources of a process that stands still to others."""
+
+    @property
+    def evicted_after(self) -> float:
+        """Seconds of standing still after which others may have our sources; infinite where the broker never does that."""
+        ...
+
+    def stood_still(self) -> None:
+        """The process stood still for about that long: give up all sources with `lost` now, and `assigned` again those that the broker
+        confirms are still ours. Never blocks, never raises."""
         ...

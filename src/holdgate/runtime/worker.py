@@ -20,6 +20,7 @@ from holdgate.flow.sources import Source
 from holdgate.ports import Intake
 from holdgate.runtime.lanes import Lane
 from holdgate.runtime.seat import Seat
+from holdgate.runtime.standstill import Standstill
 from holdgate.runtime.start import Plans
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Worker:
         self.polled_at = guard.now()  # when a receive last returned
         self.closed = False  # no lane goes on
         self.lane_per_source = plans.lane_per_source
+        self.standstill = Standstill(intake, guard.now)
         self.lanes_lent = 0  # lanes that wait for a thread of a source that is gone
         self._plans = plans
         self._drain_timeout = drain_timeout
@@ -122,6 +124,7 @@ class Worker:
         if self._broken is not None:  # an assignment came that this run cannot serve
             return False
         self.polled_at = self.now()
+        self.standstill.start()
         self.opened.set_result(None)
         return True
 
@@ -167,6 +170,7 @@ class Worker:
 
     async def _close(self) -> None:
         self.closed = True
+        self.standstill.stop()
         ending = [task for seat in self.seats if (task := seat.end_task()) is not None]
         self.engine.remove_run(self.run, self.now())
         self.guard.wake()  # what was given back here may let another run go on
@@ -203,7 +207,10 @@ class Worker:
 
     def next(self) -> AnyDelivery | None:
         """The next delivery that a free lane may start."""
-        return self.engine.next(self.run, self.now())
+        now = self.now()
+        if now > self.standstill.until:
+            self.standstill.noticed(now)
+        return self.engine.next(self.run, now)
 
     def turn_if_needed(self) -> None:
         """Let the guard act if something needs it."""

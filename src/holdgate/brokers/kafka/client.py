@@ -1,8 +1,8 @@
 """The consumer as holdgate uses it: every look behind aiokafka's public names is in this file, with its reason.
 
 aiokafka 0.12 to 0.14 were read for it. What has a public name is called by it; the rest are settings without a getter (auto-commit, the
-reset policy, time limits), and three facts that no public call tells: whether the group threw this member out, whether an assignment is
-the one seen before, and whether the background tasks are alive.
+reset policy, time limits), and four facts that no public call tells: whether the group threw this member out, whether it still knows it,
+whether an assignment is the one seen before, and whether the background tasks are alive.
 """
 
 # ruff: noqa: SLF001 - see above
@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from holdgate.brokers.kafka.delivery import Record
@@ -77,6 +77,15 @@ class Client:
     @property
     def max_poll_interval(self) -> float:
         return float(self._consumer._max_poll_interval_ms) / 1000
+
+    @property
+    def session_timeout(self) -> float:
+        """Seconds without a heartbeat after which the group gives this member's partitions to others."""
+        return float(self._consumer._session_timeout_ms) / 1000
+
+    @property
+    def heartbeat_interval(self) -> float:
+        return float(self._consumer._heartbeat_interval_ms) / 1000
 
     @property
     def is_started(self) -> bool:
@@ -143,6 +152,15 @@ class Client:
         eviction, in which others may own the partitions already.
         """
         return self._consumer._coordinator is not None and self._consumer._coordinator.generation == _NO_GENERATION
+
+    async def is_member(self) -> bool:
+        """Ask the group by a heartbeat of its own. False: not any more, which aiokafka then acts on, or nobody answers."""
+        coordinator = self._consumer._coordinator
+        try:
+            await coordinator.ensure_coordinator_known()
+            return bool(await coordinator._do_heartbeat())
+        except KafkaError:
+            return False
 
     @property
     def has_died(self) -> bool:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
@@ -148,6 +149,15 @@ class KafkaIntake:
     def rebalance_timeout(self) -> float:
         return self._client.rebalance_timeout
 
+    @property
+    def evicted_after(self) -> float:
+        # The last heartbeat may have been sent an interval before the process stood still.
+        session = self._client.session_timeout
+        return math.inf if self._client.is_assigned_by_hand else max(session - self._client.heartbeat_interval, session / 2)
+
+    def stood_still(self) -> None:
+        self._membership.doubt()
+
     async def open(self, listener: IntakeListener) -> None:
         """Check, connect and subscribe. Raises IntakeError before anything is consumed; the intake is closed then."""
         if self._client.consumer in _owned:
@@ -232,6 +242,7 @@ class KafkaIntake:
             return  # refused at open: the other guard's consumer is not ours to stop
         self._commits.stop()
         self._retention.stop()
+        self._membership.stop()
         await self._commits.flush(_FLUSH_WITHIN)
         await self._poll.end(self._poll_timeout * 2)
         self._client.allow_commits()

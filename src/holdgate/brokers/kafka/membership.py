@@ -3,6 +3,7 @@
     began      `is_rebalancing` from the first statement of on_partitions_revoked: no poll without waiting, no commit by itself
     given back the guard ends what runs, then its watermarks are committed, inside the callback; then the assignments die
     thrown out the same callback, but the generation is gone: others may own the partitions, so nothing is committed, the guard is told
+    in doubt   the process stood still: everything is given up until a heartbeat says that the group still knows us (or the callbacks come)
     taken over fresh assignments; before any await of on_partitions_assigned everything that the plan does not fetch is paused
 
 `assignment()` is no evidence: it names old partitions during a rebalance and after an eviction. Only the callbacks count, and the
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import TopicPartition
 
 from holdgate.brokers.kafka.assignments import Assignments
+from holdgate.brokers.kafka.background import run_beside
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.commits import Commits
 from holdgate.brokers.kafka.delivery import KafkaDelivery, Record
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # The part of the rebalance timeout in which we answer; the rest is for the join request to arrive.
 _ANSWER_WITHIN = 0.9
+# How long a group that does not answer is left alone; a heartbeat is one small request.
+_ASK_AGAIN_AFTER = 0.2
 # A commit inside the callback took 8 ms; this much is always tried, even when the guard has used up the time.
 _COMMIT_AT_LEAST = 1.0
 
@@ -60,6 +64,8 @@ class Membership:
         self._changed = changed
         self._duplicates = Duplicates(client, failed)
         self._token: object | None = None
+        self._failed = failed
+        self._asking: asyncio.Task[None] | None = None
         self.guard: IntakeListener | None = None
         self.is_rebalancing = True  # nothing is ours before the first assignment
 
@@ -117,6 +123,32 @@ class Membership:
         self._assignments.drop(tps)
         if self.guard is not None:
             self.guard.lost(sources)
+
+    def doubt(self) -> None:
+        """Others may have our partitions by now: nothing is ours until the group says so."""
+        if self.is_rebalancing or not len(self._assignments):
+            return
+        places = {found.tp: found.next_offset(self._client.position(found.tp)) for found in self._assignments}
+        log.warning("this process stood still for so long that others may have its partitions; it goes on when the group has answered")
+        self.begin_rebalance()
+        self.lose(self._assignments.tps())
+        self._asking = run_beside(self._ask(places), "membership", self._failed)
+
+    def stop(self) -> None:
+        """Ask nobody any more."""
+        if self._asking is not None:
+            self._asking.cancel()
+
+    async def _ask(self, places: dict[TopicPartition, int | None]) -> None:
+        """Until the group has answered: either it knows us, and all goes on where it was, or the callbacks come, and this is over."""
+        while not self.has_changed and not self._client.is_evicted:
+            if await self._client.is_member() and not self.has_changed and not self._client.is_reassigning:
+                for tp, offset in places.items():
+                    if offset is not None:
+                        self._client.seek(tp, offset)
+                self.take_over(self._client.assignment())
+                return
+            await asyncio.sleep(_ASK_AGAIN_AFTER)
 
     def verify(self) -> None:
         """Notice a change that no callback told of; called between polls."""
