@@ -130,3 +130,23 @@ def test_more_assignments_than_allowed_are_found() -> None:
     story = Story().source("w1", "assigned").source("w1", "revoked").source("w1", "assigned")
     assert told(story, assignments=2) == ""
     assert "rebalances: 2 assignments of a partition, allowed 1" in told(story, assignments=1)
+
+
+def test_a_record_handed_out_while_held_is_found() -> None:
+    """Between held and unheld the client delivers nothing, without any grace; after it, again."""
+    story = Story().source("w1", "held").at("w1", "delivered", 7).source("w1", "unheld").at("w1", "delivered", 8)
+    assert told(story, grace=100.0) == "delivered while held: w1 was handed ('orders', 0, 7) at 2.000"
+
+
+def wasting(calls: int) -> Story:
+    """One outage, in which the worker probed once."""
+    story = Story().circuit("test", "down").circuit("w1", "half_opened")
+    for _ in range(calls):
+        story.circuit("test", "wasted", caller="w1")
+    return story
+
+
+def test_more_wasted_than_an_outage_may_cost_is_found() -> None:
+    """Five to open, one for each other lane, and one for each probe; not one more."""
+    assert told(wasting(5 + 3 - 1 + 1), lanes=3) == ""
+    assert told(wasting(5 + 3 - 1 + 2), lanes=3) == "wasted calls: w1 made 9 of payments, allowed 8"

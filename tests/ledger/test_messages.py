@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.ledger.check import Expected, violations
+from tests.ledger.messages import uncommitted
 from tests.ledger.story import Story
 
 
@@ -146,3 +147,26 @@ def test_a_poison_message_that_is_not_there_is_found() -> None:
 def test_a_ledger_with_a_hole_is_found() -> None:
     """A processed message that nobody produced says that the run was not written down whole."""
     assert "ledger: processed and never produced, first [('orders', 0, 9)]" in told(good_run().done(9))
+
+
+def test_a_handler_in_a_former_owner_is_found() -> None:
+    """Once the partition was assigned to another worker, or given up, nothing starts in the old one, until it is back."""
+    taken = Story().produced(0).source("w1", "assigned").source("w2", "assigned").at("w1", "called", 0)
+    assert told(taken, complete=False) == "called by a former owner: w1 called ('orders', 0, 0), lost 1.000 s before"
+    given = Story().produced(0).source("w1", "assigned").source("w1", "revoked").at("w1", "called", 0)
+    assert "called by a former owner" in told(given, complete=False)
+    back = Story().produced(0).source("w1", "assigned").source("w2", "assigned").source("w1", "assigned").at("w1", "called", 0)
+    assert told(back, complete=False) == ""
+
+
+def test_what_a_crash_makes_again_is_counted() -> None:
+    """Processed by that worker, at or above its last commit."""
+    story = Story().done(0, 1).at("w1", "committed", 1).done(2).done(3, who="w2")
+    assert uncommitted(story.entries, "w1") == 2
+    assert uncommitted(story.entries, "w2") == 1
+
+
+def test_what_retention_deleted_is_not_lost() -> None:
+    """The broker took it away: nobody can process it, and commits may pass it."""
+    story = good_run().produced(3, 4).at("test", "deleted", 3).source("w1", "assigned").done(4).at("w1", "committed", 5)
+    assert told(story) == ""
