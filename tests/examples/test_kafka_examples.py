@@ -54,6 +54,7 @@ async def test_an_outage_is_waited_out(kafka: KafkaAddress, topic, tmp_path: Pat
         await worker.until(lambda: len(payments.charged) == len(BEFORE + DURING))
 
         assert payments.charged == BEFORE + DURING
+        assert "payments: closed -> open (retry_after)" in worker.log
         assert payments.refused < 6  # a hot loop would have made thousands
         assert await worker.terminate() == 0
     assert await kafka.committed(GROUP, orders) == {0: len(BEFORE + DURING)}
