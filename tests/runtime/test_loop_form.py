@@ -423,16 +423,62 @@ async def test_after_the_guard_has_stopped_no_loop_begins() -> None:
 
 
 @in_virtual_time
-async def test_a_body_that_never_waits_lets_the_poll_run() -> None:
-    """A thousand turns without an await in the body: what is produced meanwhile arrives too."""
-    broker, seen = broker_with(600), 0
-    async with quiet_guard() as guard, guard.deliveries(intake(broker, inbox=50)) as deliveries:
+async def test_a_body_that_never_waits_lets_others_run() -> None:
+    """Each turn of the loop is a step of the event loop, so that the poll is not kept out."""
+    broker, seen, steps = broker_with(50), 0, []
+
+    async def others() -> None:
+        while seen < 50:
+            steps.append(seen)
+            await asyncio.sleep(0)
+
+    async with quiet_guard() as guard, guard.deliveries(intake(broker)) as deliveries:
+        beside = asyncio.create_task(others())
         async for delivery in deliveries:
             async with delivery:
                 seen += 1
-            if seen == 600:
+            if seen == 50:
                 break
-    assert broker.committed(GROUP) == {ORDER: 600}
+        await beside
+    assert set(steps) == set(range(50))
+
+
+@in_virtual_time
+async def test_losing_its_own_source_cancels_nothing_that_comes_after_the_block() -> None:
+    """The block brings the interruption about in its last step: the user's task must not be cancelled a moment later."""
+    broker, seen = broker_with(1), []
+    source = intake(broker)
+    async with quiet_guard() as guard, guard.deliveries(source) as deliveries:
+        async for delivery in deliveries:
+            async with delivery:
+                seen.append(delivery.attempt)
+                if len(seen) == 1:
+                    assert source.listener is not None
+                    source.listener.lost([ORDER])
+                    broker.drop(source)
+            await asyncio.sleep(1)
+            if len(seen) == 2:
+                break
+    assert seen == [1, 1]
+    assert broker.committed(GROUP) == {ORDER: 1}
+
+
+@in_virtual_time
+async def test_stopped_in_the_step_in_which_a_delivery_was_given() -> None:
+    """Granted, but the guard stops before the loop wakes: it is handed back, and the loop ends."""
+    broker, payments = broker_with(0), dependency()
+    source = intake(broker)
+    async with quiet_guard() as guard, guard.deliveries(source, needs=[payments]) as deliveries:
+        waiting = asyncio.ensure_future(anext(deliveries, None))
+        await asyncio.sleep(1)
+        (worker,) = guard._workers
+        broker.model.produce("orders", b"", 0.0)
+        guard.engine.received(worker.run, list(source._side.take()))
+        guard.turn()
+        assert worker.seats[0].delivery is not None
+        guard._ask_to_stop()
+        assert await waiting is None
+        assert guard.snapshot().dependencies["payments"].in_flight == 0
 
 
 @in_virtual_time

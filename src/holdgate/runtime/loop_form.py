@@ -131,12 +131,6 @@ class LoopSeat(Seat):
         self.let_go()
         super().interrupt()
 
-    def leave(self) -> None:
-        """Nobody sits here any more."""
-        if self in self.worker.idle:
-            self.worker.idle.remove(self)
-        self.let_go()
-
 
 class Deliveries:
     """What `guard.deliveries` gives: enter it, then loop over it. Leaving drains; it ends by itself when the guard stops."""
@@ -169,8 +163,7 @@ class Deliveries:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        worker, seat, task = self._entered()
-        seat.leave()
+        worker, _, task = self._entered()
         await self._guard.finish({worker: task})
         if error is None and not self._told:
             task.result()
