@@ -27,7 +27,7 @@ def region(text: str, name: str) -> str:
 
 
 def diff(before: str, after: str, name: str) -> str:
-    """What changes in one region from one file to the other, as a fenced block."""
+    """What changes in one region from one file to the other, as a fenced block; `...` for what stays in between."""
     old, new = (region((_ROOT / path).read_text(), name).splitlines() for path in (before, after))
-    lines = [line for line in difflib.unified_diff(old, new, lineterm="", n=2) if not line.startswith(("---", "+++", "@@"))]
-    return "```diff\n" + "\n".join(line.rstrip() for line in lines) + "\n```"
+    lines = list(difflib.unified_diff(old, new, lineterm="", n=1))[3:]  # without the file names and the first position
+    return "```diff\n" + "\n".join("..." if line.startswith("@@") else line.rstrip() for line in lines) + "\n```"
