@@ -792,3 +792,19 @@ def test_a_call_that_spans_a_rotation_of_buckets_counts() -> None:
     permit = acquire(circuit, 0.0)
     circuit.record(permit, FAILURE, 500.0)
     assert (circuit.snapshot(500.0).calls, circuit.snapshot(500.0).late_results) == (1, 0)
+
+
+def test_calls_that_wait_elsewhere_make_a_stage_one_of_high_traffic() -> None:
+    """Told that more wait, a half-open is not judged by its age; a circuit that is not half-open has nothing to note."""
+    told, untold = (Circuit("payments", CircuitSettings(consecutive_failures=1, open_jitter=0.0)) for _ in range(2))
+    for circuit in (told, untold):
+        circuit.expect_more()
+        circuit.record(acquire(circuit, 0.0), FAILURE, 0.0)
+        for _ in range(2):  # the probe, and one of the three results that the stage needs
+            circuit.record(acquire(circuit, 5.0), SUCCESS, 5.0)
+    told.expect_more()
+    for circuit in (told, untold):
+        circuit.advance(15.0)
+
+    assert (told.limit, untold.limit) == (1, 2)
+    assert told.snapshot(15.0).rejected == 0

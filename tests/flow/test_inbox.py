@@ -53,6 +53,20 @@ def test_a_finished_source_says_whether_another_may_start() -> None:
     assert inbox.done(inbox.take()) is False
 
 
+def test_passing_on_finishes_one_and_takes_the_next() -> None:
+    """In order, and after the last one the source may be taken from again."""
+    inbox = SourceInbox()
+    inbox.put(messages(ORDERS, 2))
+    inbox.take()
+
+    following = inbox.pass_on()
+    assert following is not None
+    assert (following.position, inbox.take(), inbox.waiting) == (1, None, 0)
+    assert inbox.pass_on() is None
+    inbox.put(messages(ORDERS, 1))
+    assert inbox.take() is not None
+
+
 def test_what_was_taken_outlives_a_clearing() -> None:
     """Its source goes away while its handler runs: nothing else may start."""
     inbox = SourceInbox()

@@ -326,3 +326,23 @@ def test_places_that_are_gone_leave_the_plan() -> None:
     run.replan_without([gone])
 
     assert (list(run.plan.sources), run.plan.version) == ([stays.source], 2)
+
+
+def test_a_full_inbox_has_room_again_at_half() -> None:
+    """Not before, so that fetching does not flap; then its plan is looked at again."""
+    place = place_of(gate(), run=run_of(inbox=4))
+    place.full = True
+    place.inbox.put(messages(ORDERS, 3))
+    assert (place.make_room(), place.full) == (False, True)
+    place.inbox.take()
+    place.run.dirty.clear()
+
+    assert (place.make_room(), place.full, place in place.run.dirty) == (True, False, True)
+
+
+def test_only_one_need_in_the_order_of_the_source_goes_the_direct_way() -> None:
+    """Everything else takes the way for all cases."""
+    assert place_of(gate()).direct is not None
+    assert place_of().direct is None
+    assert place_of(gate("a"), gate("b")).direct is None
+    assert place_of(gate(), run=run_of(order="none", concurrency=1)).direct is None

@@ -120,6 +120,11 @@ class Circuit(Lifecycle):
             return self._half_open.ramp.has_room(1)
         return now >= self._refuse_until and not (self._is_plain and self._evidence.slow_breach(now))
 
+    def expect_more(self) -> None:
+        """More calls wait than a half-open admits, though nobody was refused: its stage is not one of low traffic. Counts nothing."""
+        if self._half_open is not None:
+            self._half_open.ramp.refused = True
+
     def record(
         self, permit: Permit, outcome: Outcome, now: float, *, retry_after: float | None = None, duration: float | None = None
     ) -> None:

@@ -155,6 +155,9 @@ class WaitingList:
             self._aside.setdefault(head.delivery.place, []).append(head)
         for head in granted:
             self._leave(head)
+        for gate in gates:
+            if gate.heads and gate.limited:
+                gate.circuit.expect_more()
         return [head.delivery for head in granted]
 
     def _waits_for_time(self, head: Head) -> bool:

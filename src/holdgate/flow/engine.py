@@ -5,21 +5,20 @@ handlers ended, time passed. What should happen comes out as values: a delivery 
 plan, events. Nothing here waits, reads a clock, or calls user code, so a test drives it with a list of inputs, and the simulator with the
 same lines as the runtime.
 
-Two paths. The fast one is `follow` and `succeeded`: one delivery after another of one source whose circuits are closed, a handful of
-attribute reads each. Everything else sets `restless` and leaves the work to `turn`, which the runtime calls soon: let circuits see the
+Two paths. The fast one is `pass_on`: one delivery after another of one source whose circuit is closed, a handful of attribute reads each.
+Everything else sets `restless` and leaves the work to `turn`, which the runtime calls soon: let circuits see the
 time, regroup who waits, grant, and bring the plan up to date. `turn` may be called at any time and any number of times.
 
 A delivery is in exactly one of these: an inbox, the waiting list, granted, running, blocked, finished, or dropped with its place. It has
 permits in the third and fourth only.
 
-What is ugly: `follow` and `succeeded` have a copy of what the functions behind them do for any number of needs, for one need: that is
-nearly every source, and they run once per message.
+What is ugly: `pass_on` has a copy of what `succeeded` and `follow` do, for one need and the order of the source: that is nearly every
+source, and it runs once per message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
 
 from holdgate.core import Circuit, Outcome, Permit
 from holdgate.core.events import Event
@@ -27,11 +26,11 @@ from holdgate.errors import SettingsError
 from holdgate.flow.admission import WaitingList, acquire_in_turn
 from holdgate.flow.assignments import Assignments
 from holdgate.flow.attribution import Attribution
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.events import FlowEvent
 from holdgate.flow.fate import Verdict, decide
 from holdgate.flow.gate import Gate
 from holdgate.flow.holds import Holds
+from holdgate.flow.inbox import AnyDelivery
 from holdgate.flow.outage import Outages
 from holdgate.flow.place import Place, Run
 from holdgate.flow.plan import Plan
@@ -41,7 +40,6 @@ from holdgate.flow.sources import Source
 from holdgate.flow.verdicts import gates_of, record, record_successes
 from holdgate.flow.watch import Watch
 
-AnyDelivery = Delivery[Any]
 AnyEvent = Event | FlowEvent
 
 _SUCCESS = Outcome.SUCCESS
@@ -142,8 +140,7 @@ class Engine:
             if place.idle:
                 ring.popleft()
                 place.in_ring = False
-        if run.lane_wanted and run.running < run.lanes:
-            self.restless = True
+        self.restless = self.restless or (run.lane_wanted and run.running < run.lanes)
         return None
 
     def follow(self, place: Place, now: float) -> AnyDelivery | None:
@@ -162,21 +159,9 @@ class Engine:
         if delivery is None:
             place.idle = True
             return None
-        if place.full and place.inbox.waiting * 2 <= run.inbox:  # half: so that fetching does not flap with each message
-            place.full = False
-            run.dirty[place] = None
+        if place.full and place.make_room():
             self.restless = True
-        gate = place.gate
-        if gate is not None:
-            if not gate.heads or gate.circuit.free_slots is None:  # else others came before
-                permit = gate.circuit.try_acquire(now)
-                if permit.__class__ is Permit:
-                    delivery.permits = (permit,)
-                    run.running += 1
-                    place.in_flight += 1
-                    delivery.attempt += 1
-                    return delivery
-        elif acquire_in_turn(delivery, place.gates, now):
+        if acquire_in_turn(delivery, place.gates, now):
             run.running += 1
             place.in_flight += 1
             delivery.attempt += 1
@@ -190,14 +175,7 @@ class Engine:
         place: Place = delivery.place
         if not place.alive:
             return self.interrupted(delivery, now)
-        gate = place.gate
-        if gate is not None:
-            circuit = gate.circuit
-            circuit.record(delivery.permits[0], _SUCCESS, now)
-            gate.successes += 1
-            if circuit.events_pending or (gate.heads and circuit.free_slots is not None):
-                self.restless = True
-        elif record_successes(place.gates, delivery.permits, now):
+        if record_successes(place.gates, delivery.permits, now):
             self.restless = True
         delivery.permits = None
         run = place.run
@@ -208,6 +186,36 @@ class Engine:
             if run.shared:  # several may start now, and the lane of this one takes one
                 self.restless = True
         return Verdict.DONE
+
+    def pass_on(self, delivery: AnyDelivery, now: float) -> AnyDelivery | None:
+        """`succeeded`, which is DONE here, and `follow` in one step: for a place that has a `direct` inbox and is not held."""
+        place: Place = delivery.place
+        run, gate, direct = place.run, place.gate, place.direct
+        if gate is None or direct is None or gate.heads or run.lane_wanted or run.running > run.lanes:
+            self.succeeded(delivery, now)
+            return self.follow(place, now)
+        circuit = gate.circuit
+        circuit.record(delivery.permits[0], _SUCCESS, now)
+        gate.successes += 1
+        delivery.permits = None
+        if circuit.events_pending:
+            self.restless = True
+        following = direct.pass_on()
+        if following is not None:
+            if place.full and place.make_room():
+                self.restless = True
+            permit = circuit.try_acquire(now)
+            if permit.__class__ is Permit:
+                following.permits = (permit,)
+                following.attempt += 1
+                return following
+            self._waiting.add(following, place.gates)
+            self.restless = True
+        else:
+            place.idle = True
+        place.in_flight -= 1
+        run.running -= 1
+        return None
 
     def settle(self, delivery: AnyDelivery, attribution: Attribution, error: str, now: float) -> Verdict:
         """The handler ended, in any way of its own. Records outcomes by vote, decides what becomes of the message, lets it wait if need be.

@@ -65,6 +65,14 @@ class SourceInbox:
         self._busy = False
         return self.waiting > 0
 
+    def pass_on(self) -> AnyDelivery | None:
+        """`done` and `take` in one step."""
+        if not self._queue:
+            self._busy = False
+            return None
+        self.waiting -= 1
+        return self._queue.popleft()
+
     def clear(self) -> None:
         self._queue.clear()
         self.waiting = 0

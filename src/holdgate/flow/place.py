@@ -35,8 +35,8 @@ class Place:
     """One source in one assignment."""
 
     __slots__ = (
-        "alive", "blocked", "closing", "fresh_heads", "full", "gate", "gates", "held", "idle", "in_flight", "in_ring", "inbox",
-        "operator_hold", "plan", "run", "shares_announced", "since", "source", "stopped", "undeclared", "unknown_needs", "warned",
+        "alive", "blocked", "closing", "direct", "fresh_heads", "full", "gate", "gates", "held", "idle", "in_flight", "in_ring",
+        "inbox", "operator_hold", "plan", "run", "shares_announced", "since", "source", "stopped", "undeclared", "unknown_needs", "warned",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None) -> None:
@@ -46,6 +46,8 @@ class Place:
         self.gate = self.gates[0] if len(self.gates) == 1 else None  # nearly every source needs one: the fast path asks it alone
         self.unknown_needs = gates is None
         self.inbox: Inbox = run.new_inbox()
+        # Set when the next delivery may follow in one step with the end of the one before it: one need, in the order of the source.
+        self.direct = self.inbox if self.gate is not None and isinstance(self.inbox, SourceInbox) else None
         self.plan = _UNPLANNED
         self.alive = True  # False: revoked or lost, every result is stale
         self.closing = False  # going away: what runs may finish, nothing starts
@@ -74,6 +76,14 @@ class Place:
         self.restate()
         if self.alive:  # the plan knows nothing of a dead place, or already of the one after it
             self.run.dirty[self] = None
+
+    def make_room(self) -> bool:
+        """The full inbox has given one away; True when it may be filled again: at half, so that fetching does not flap."""
+        if self.inbox.waiting * 2 > self.run.inbox:
+            return False
+        self.full = False
+        self.run.dirty[self] = None
+        return True
 
     @property
     def going(self) -> bool:

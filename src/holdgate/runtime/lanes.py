@@ -102,15 +102,15 @@ class Lane(Seat):
                 self._raised(delivery, error)
                 return
             self.started = False
-            if self.interrupted:  # it finished all the same: processed is processed
-                self.recovered()
             time = now()
-            if self.tally is not None or delivery.trial is not None:
-                self.end(delivery, None)
-            elif engine.succeeded(delivery, time) is Verdict.DONE:
-                settle(delivery, Settlement.ACK)
             over = left == 1 or time >= slice_ends
-            following = self.delivery = None if over else engine.follow(place, time)
+            if over or place.held or place.direct is None or self.interrupted or self.tally is not None or delivery.trial is not None:
+                self._returned(delivery, time)
+                following = None if over else engine.follow(place, time)
+            else:
+                following = engine.pass_on(delivery, time)
+                settle(delivery, Settlement.ACK)
+            self.delivery = following
             if engine.restless:
                 worker.turn_if_needed()
             if following is None:
@@ -119,6 +119,15 @@ class Lane(Seat):
         if over:
             place.run.offer(place)
             await asyncio.sleep(0)
+
+    def _returned(self, delivery: AnyDelivery, time: float) -> None:
+        """Settle an attempt that returned, where more than the common case may be to do."""
+        if self.interrupted:  # it finished all the same: processed is processed
+            self.recovered()
+        if self.tally is not None or delivery.trial is not None:
+            self.end(delivery, None)
+        elif self.worker.engine.succeeded(delivery, time) is Verdict.DONE:
+            self.worker.intake.settle(delivery, Settlement.ACK)
 
     def _raised(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Settle an attempt that raised. Raises what is not a handler's own end: the loop shutting down, KeyboardInterrupt."""

@@ -185,7 +185,7 @@ class Worker:
 
     def hand_out(self) -> None:
         """Give what may start to idle lanes, and make lanes up to the run's concurrency."""
-        while self.idle or len(self.seats) - self.lanes_lent < self.run.concurrency:
+        while self.idle or len(self.seats) - self.lanes_lent < self.run.lanes:
             delivery = self.next()
             if delivery is None:
                 return
