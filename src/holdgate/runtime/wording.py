@@ -67,7 +67,8 @@ def _continued(events: list[Any]) -> str:
 
 def _blocked(events: list[Any]) -> str:
     event = events[0]
-    return f"{event.source} is blocked by its message at {event.position}: {event.error or 'rejected'} after {event.attempts} attempts of its own"
+    cause = event.error or "rejected"
+    return f"{event.source} is blocked by its message at {event.position}: {cause} after {event.attempts} attempts of its own"
 
 
 def _undeclared(events: list[Any]) -> str:
@@ -77,7 +78,8 @@ def _undeclared(events: list[Any]) -> str:
 
 def _shared(events: list[Any]) -> str:
     event = events[0]
-    return f"one exception on {event.source} counted against {', '.join(event.dependencies)}: call them by `dependency.call` to tell them apart"
+    names = ", ".join(event.dependencies)
+    return f"one exception on {event.source} counted against {names}: call them by `dependency.call` to tell them apart"
 
 
 def _local(events: list[Any]) -> str:
