@@ -93,6 +93,7 @@ class Lane(Seat):
         worker = self.worker
         engine, now, settle = worker.engine, worker.now, worker.intake.settle
         handler = worker.handler_of(place.source)
+        over = False
         slice_ends = now() + _SLICE_SECONDS
         for left in range(_SLICE, 0, -1):
             self.started = True
