@@ -202,7 +202,7 @@ class Engine:
             self.restless = True
         following = direct.pass_on()
         if following is not None:
-            if place.full and place.make_room():
+            if place.full and direct.waiting <= run.half and place.make_room():
                 self.restless = True
             permit = circuit.try_acquire(now)
             if permit.__class__ is Permit:

@@ -79,7 +79,7 @@ class Place:
 
     def make_room(self) -> bool:
         """The full inbox has given one away; True when it may be filled again: at half, so that fetching does not flap."""
-        if self.inbox.waiting * 2 > self.run.inbox:
+        if self.inbox.waiting > self.run.half:
             return False
         self.full = False
         self.run.dirty[self] = None
@@ -138,7 +138,7 @@ class Run:
     """
 
     __slots__ = (
-        "_concurrency", "_leftover", "dirty", "draining", "granted", "inbox", "lane_wanted", "lanes", "needs", "order",
+        "_concurrency", "_leftover", "dirty", "draining", "granted", "half", "inbox", "lane_wanted", "lanes", "needs", "order",
         "places", "plan", "retry", "ring", "running", "shared", "span",
     )  # fmt: skip
 
@@ -149,6 +149,7 @@ class Run:
         self.order: Order = order
         self._concurrency = concurrency
         self.inbox = inbox
+        self.half = inbox // 2
         self.span = span
         self.shared = order != "source"  # several lanes may work on one place, so that one end may let several start
         self.retry = retry or RetryPolicy()
