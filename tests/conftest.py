@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.servers.kafka import KafkaServer
-from tests.servers.resolve import shared_kafka
+from tests.servers.rabbitmq import RabbitMQServer
+from tests.servers.resolve import shared_kafka, shared_rabbitmq, wanted_rabbitmq
 from tests.servers.unavailable import Unavailable, in_ci
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 
     from tests.servers.kafka_address import KafkaAddress
     from tests.servers.proxy import Proxy
+    from tests.servers.rabbitmq_address import RabbitMQAddress
 
 # Who asks for one of these asks for a real broker.
 SERVER_FIXTURES = {"kafka", "own_kafka", "fresh_kafka", "kafka_cluster", "kafka_proxy", "topic"}
+SERVER_FIXTURES |= {"rabbitmq", "own_rabbitmq", "fresh_rabbitmq", "queue"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -116,6 +119,64 @@ async def topic(kafka: KafkaAddress, request: pytest.FixtureRequest) -> AsyncIte
     yield create
     for name in made:
         await kafka.delete_topic(name)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQAddress]:
+    """One RabbitMQ for all tests that leave it running: HOLDGATE_TEST_RABBITMQ, or Docker, or a node of our own."""
+    with asyncio.Runner() as runner:
+        context = shared_rabbitmq()
+        try:
+            server = runner.run(context.__aenter__())
+        except Unavailable as error:
+            _missing(error)
+        yield server
+        runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="session")
+def own_rabbitmq(rabbitmq: RabbitMQAddress) -> Iterator[RabbitMQServer]:
+    """A RabbitMQ that we started ourselves, for rabbitmqctl; the shared one where that is ours."""
+    if isinstance(rabbitmq, RabbitMQServer):
+        yield rabbitmq
+        return
+    with asyncio.Runner() as runner:
+        server = _own_rabbitmq()
+        runner.run(server.start())
+        yield server
+        runner.run(server.close())
+
+
+@pytest.fixture
+async def fresh_rabbitmq() -> AsyncIterator[RabbitMQServer]:
+    """A node for one test alone, to be stopped, killed, frozen and started again."""
+    async with _own_rabbitmq() as server:
+        yield server
+
+
+@pytest.fixture
+async def queue(rabbitmq: RabbitMQAddress, request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Make queues on the shared `rabbitmq`, each under a name of its own, with `arguments` as asked; deleted afterwards."""
+    made: list[str] = []
+    numbers = itertools.count(1)
+    word = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:60]
+
+    async def create(arguments: object = None, **more: object) -> str:
+        name = f"{word}-{next(numbers)}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        made.append(await rabbitmq.declare(name, arguments, **more))
+        return name
+
+    yield create
+    for name in made:
+        await rabbitmq.delete(name)
+
+
+def _own_rabbitmq() -> RabbitMQServer:
+    try:
+        return RabbitMQServer(wanted_rabbitmq())
+    except Unavailable as error:
+        _missing(error)
+        raise
 
 
 def _own_server(brokers: int = 1) -> KafkaServer:

@@ -1,4 +1,4 @@
-"""Where the tests' shared Kafka comes from: a named address, Docker, or a broker of our own, in this order."""
+"""Where the tests' shared brokers come from: a named address, Docker, or a broker of our own, in this order."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_address import KafkaAddress
 from tests.servers.kafka_docker import docker_answers, start_kafka
+from tests.servers.rabbitmq import RabbitMQServer
+from tests.servers.rabbitmq_address import RabbitMQAddress
+from tests.servers.rabbitmq_docker import start_rabbitmq
 from tests.servers.unavailable import Unavailable
 
 if TYPE_CHECKING:
@@ -32,6 +35,50 @@ async def shared_kafka() -> AsyncIterator[KafkaAddress]:
         return
     async with KafkaServer() as server:
         yield server
+
+
+@asynccontextmanager
+async def shared_rabbitmq() -> AsyncIterator[RabbitMQAddress]:
+    """A RabbitMQ that many tests use side by side. Raises Unavailable, with the reason and a remedy, when there is none.
+
+    HOLDGATE_TEST_RABBITMQ_VERSION ("4.3") asks for a version; without it, it is the one that this machine's packages have.
+    """
+    named = os.environ.get("HOLDGATE_TEST_RABBITMQ")
+    if named:
+        address = RabbitMQAddress(named, management_url=os.environ.get("HOLDGATE_TEST_RABBITMQ_MANAGEMENT"))
+        if not await address.answers():
+            raise Unavailable("RabbitMQ", f"HOLDGATE_TEST_RABBITMQ={named} does not answer", "start it, or unset the variable")
+        yield address
+        return
+    version = wanted_rabbitmq()
+    container = _docker_rabbitmq(version) if docker_answers() else None
+    if container is not None:
+        try:
+            host = container.get_container_host_ip()
+            address = RabbitMQAddress(
+                f"amqp://guest:guest@{host}:{container.get_exposed_port(5672)}/",
+                management_url=f"http://guest:guest@{host}:{container.get_exposed_port(15672)}",
+            )
+            await address.answers()
+            yield address
+        finally:
+            container.stop()
+        return
+    async with RabbitMQServer(version) as server:
+        yield server
+
+
+def wanted_rabbitmq() -> str | None:
+    """The version that somebody asked for."""
+    return os.environ.get("HOLDGATE_TEST_RABBITMQ_VERSION") or None
+
+
+def _docker_rabbitmq(version: str | None) -> Any:
+    try:
+        return start_rabbitmq(version)
+    except Exception as error:  # noqa: BLE001  as for Kafka below
+        print(f"tests: Docker answers but RabbitMQ did not start in it ({error!r}); starting one without it", file=sys.stderr, flush=True)
+        return None
 
 
 async def _answering(address: KafkaAddress) -> KafkaAddress:

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import asyncio
+
+import aio_pika
+import pytest
+
+from tests.servers import rabbitmq_install, resolve
+from tests.servers.ports import release_port, reserve_port
+from tests.servers.rabbitmq import RabbitMQServer
+from tests.servers.rabbitmq_address import QUORUM, RabbitMQAddress, Waiting
+from tests.servers.rabbitmq_install import Installation
+from tests.servers.unavailable import Unavailable
+
+# A quorum queue that is killed younger than this does not come back (RabbitMQServer.kill).
+GROWN_UP = 4.0
+
+
+async def test_a_queue_keeps_what_was_published(rabbitmq: RabbitMQAddress, queue) -> None:
+    """Messages wait in order, and looking at them leaves them there, marked as returned."""
+    name = await queue(QUORUM)
+    await rabbitmq.publish(name, [b"a", b"b"])
+    assert await rabbitmq.waiting(name) == [Waiting(b"a", 0, redelivered=False), Waiting(b"b", 0, redelivered=False)]
+    assert await rabbitmq.waiting(name) == [Waiting(b"a", 1, redelivered=True), Waiting(b"b", 1, redelivered=True)]
+
+
+async def test_depth_counts_what_is_ready_and_who_consumes(rabbitmq: RabbitMQAddress, queue) -> None:
+    """What a consumer has in hand is not ready; the consumer is counted."""
+
+    async def keep(_: object) -> None:
+        pass
+
+    name = await queue()
+    await rabbitmq.publish(name, [b"1", b"2", b"3"])
+    async with rabbitmq.channel() as channel:
+        await channel.set_qos(2)
+        source = await channel.get_queue(name)
+        await source.consume(keep)
+        await rabbitmq.becomes(name, ready=1, consumers=1)
+    await rabbitmq.becomes(name, ready=3, consumers=0)
+
+
+async def test_data_survives_kill_and_restart(fresh_rabbitmq: RabbitMQServer) -> None:
+    """After kill -9, and after a restart in order, the same address has the same messages."""
+    await fresh_rabbitmq.declare("kept", QUORUM)
+    await fresh_rabbitmq.publish("kept", [b"1"])
+    await asyncio.sleep(GROWN_UP)
+    fresh_rabbitmq.kill()
+    assert not await fresh_rabbitmq.answers()
+    await fresh_rabbitmq.start()
+    await fresh_rabbitmq.publish("kept", [b"2"])
+    await fresh_rabbitmq.restart()
+    assert [message.body for message in await fresh_rabbitmq.waiting("kept")] == [b"1", b"2"]
+
+
+async def test_rabbitmqctl_speaks_to_the_node(own_rabbitmq: RabbitMQServer) -> None:
+    """`ctl` tells the version of the node that runs, and its errors come with its words."""
+    assert own_rabbitmq.version is not None
+    assert own_rabbitmq.version in await own_rabbitmq.ctl("version")
+    with pytest.raises(RuntimeError, match="no_such_command"):
+        await own_rabbitmq.ctl("no_such_command")
+
+
+async def test_clients_go_through_the_proxy(own_rabbitmq: RabbitMQServer) -> None:
+    """A client that connects through a proxy loses its connection when the proxy resets it."""
+    async with own_rabbitmq.proxy() as proxy:
+        connection = await aio_pika.connect(own_rabbitmq.url_through(proxy))
+        proxy.reset()
+        with pytest.raises(aio_pika.exceptions.AMQPConnectionError):
+            await asyncio.wait_for(connection.transport.connection.closing, 10)
+        await connection.close()
+
+
+async def test_a_named_server_that_is_silent_is_named(monkeypatch) -> None:
+    """A wrong HOLDGATE_TEST_RABBITMQ is told, and no other server is used instead."""
+    port = reserve_port()
+    monkeypatch.setenv("HOLDGATE_TEST_RABBITMQ", f"amqp://guest:guest@127.0.0.1:{port}/")
+    with pytest.raises(Unavailable, match=f"HOLDGATE_TEST_RABBITMQ=amqp://guest:guest@127.0.0.1:{port}/ does not answer"):
+        async with resolve.shared_rabbitmq():
+            pass
+    release_port(port)
+
+
+def test_what_is_missing_and_the_remedy_are_told(monkeypatch, tmp_path) -> None:
+    """Without the package, and without permission, nothing is installed: the error names it and the command that helps."""
+    for name in ("CI", "HOLDGATE_TEST_INSTALL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(rabbitmq_install, "BIN", tmp_path / "bin")
+    with pytest.raises(Unavailable, match=r"not installed: rabbitmq-server.*HOLDGATE_TEST_INSTALL=1 make test"):
+        rabbitmq_install.install()
+
+
+def test_installing_is_announced_first(monkeypatch, tmp_path, capsys) -> None:
+    """With HOLDGATE_TEST_INSTALL=1 it says what it is about to install, and that apt-get is missing where it is."""
+    monkeypatch.setenv("HOLDGATE_TEST_INSTALL", "1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(rabbitmq_install, "BIN", tmp_path / "bin")
+    with pytest.raises(Unavailable, match="no apt-get"):
+        rabbitmq_install.install()
+    assert "rabbitmq-server missing; installing by apt-get" in capsys.readouterr().err
+
+
+def test_an_unknown_version_is_refused() -> None:
+    """A version that no release of Debian has is named, with those there are."""
+    with pytest.raises(Unavailable, match=r"version 2\.8 is none of 3\.10, 4\.0, 4\.3"):
+        rabbitmq_install.install("2.8")
+
+
+def test_a_folder_is_entered_without_leaving_mounts(tmp_path) -> None:
+    """A version in a folder runs in mounts of its own process, and sees its data at one place, whatever that is called outside."""
+    installation = Installation("4.3", tmp_path / "root")
+    command = installation.command(["epmd"], tmp_path / "data")
+    assert command[:4] == ["unshare", "--mount", "--propagation", "private"]
+    assert command[-3:] == [str(tmp_path / "root"), str(tmp_path / "data"), "epmd"]
+    assert installation.seen(tmp_path / "data") == "/srv"
