@@ -234,6 +234,14 @@ async def test_leaving_the_guard_answers_threads_that_wait() -> None:
     assert guarded.circuit.snapshot(0.0).in_flight == 0
 
 
+async def test_leaving_the_guard_leaves_answered_threads_alone() -> None:
+    """Only those that still wait are told."""
+    guarded = Guarded()
+    permit = permit_of(await asyncio.to_thread(guarded.binding.acquire))
+    guarded.binding.close()
+    assert permit.acquired_at == 0.0
+
+
 async def test_a_thread_that_comes_after_the_guard_is_told() -> None:
     """The answer comes from the binding itself; no loop is asked."""
     guarded = Guarded()

@@ -124,6 +124,17 @@ async def test_inside_a_declared_need_takes_and_settles_no_permit(payments: Boun
     assert (touch.outcome, touch.slowest, touch.running) == (Outcome.SUCCESS, 2.0, {})
 
 
+async def test_inside_a_call_is_timed_from_its_own_beginning(payments: Bound) -> None:
+    """Begun at 10 and ended at 12, it took two seconds."""
+    lane = in_handler(FakeLane(payments.circuit))
+    payments.clock.time = 10.0
+    call = begun(payments.dependency)
+    payments.clock.time = 12.0
+    call.returned(200)
+    assert lane.tally is not None
+    assert lane.tally.touches["payments"].slowest == 2.0
+
+
 async def test_inside_a_failure_is_tallied_with_its_exception(payments: Bound) -> None:
     """Outcome, time, the server's wish, and the exception by identity."""
     lane = in_handler(FakeLane(payments.circuit))
