@@ -120,6 +120,10 @@ class Scene:
         await self.dependencies[dependency].set_mode(Mode.UP)
         self.writer.write("up", dependency=dependency)
 
+    def is_down(self, dependency: str = "payments") -> bool:
+        """Whether an outage is under way."""
+        return self.dependencies[dependency].mode is not Mode.UP
+
     def note(self, **facts: Any) -> None:
         """Write something down."""
         self.writer.write("note", **facts)

@@ -22,7 +22,7 @@ async def test_killed(scene: Scene, state: str) -> None:
     worker.kill()
     assert await worker.ended() == -9
     await _finish(scene)
-    await scene.check(lanes=2 if state == "closed" else 4, duplicates=uncommitted(scene.ledger.entries(), worker.name))
+    await scene.check(lanes=4, duplicates=uncommitted(scene.ledger.entries(), worker.name))
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -57,7 +57,7 @@ async def _begin(scene: Scene, state: str) -> Worker:
 
 async def _finish(scene: Scene) -> None:
     scene.latency(0.005)
-    if looks.told(scene.ledger.entries(), "down"):
+    if scene.is_down():
         await scene.up()
     await scene.finished()
     await scene.drained()
