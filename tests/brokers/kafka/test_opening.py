@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from tests.brokers.kafka.drive import Drive, drive
 
 from holdgate.brokers.kafka import KafkaIntake, intake, opening
-from holdgate.errors import IntakeError
+from holdgate.errors import AlreadySettled, IntakeError
 
 if TYPE_CHECKING:
     from tests.servers.kafka_address import KafkaAddress
@@ -89,6 +89,10 @@ async def test_a_second_guard_on_the_same_consumer(kafka: KafkaAddress, topic, c
         await second.close()
         await kafka.produce(name, [b"1"], partition=0)
         await at.take(1)
+        with pytest.raises(AlreadySettled):
+            await ours.commit()
+        with pytest.raises(IntakeError, match="a consumer of its own"):
+            await KafkaIntake(ours).open(Drive(None))
 
 
 async def test_an_intake_is_opened_once(topic, consumer) -> None:
