@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged, ThresholdExceeded
+from holdgate.core import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    CircuitReset,
+    LeaseExpired,
+    LeaseTooShort,
+    LimitChanged,
+    OverrideCleared,
+    OverrideSet,
+    ThresholdExceeded,
+)
 from holdgate.flow.engine import AnyEvent
 from holdgate.flow.events import (
     AttributionShared,
@@ -86,12 +97,33 @@ def _local(events: list[Any]) -> str:
     return f"every dependency tripped at about the same time ({', '.join(events[0].dependencies)}): look for the cause here first"
 
 
+def _overridden(events: list[Any]) -> str:
+    event = events[0]
+    until = "until it is cleared" if event.until is None else f"for {event.until - event.at:.1f} s"
+    return f"{event.name}: {_plain(event.override)} by an operator, {until}"
+
+
+def _lease(events: list[Any]) -> str:
+    event = events[0]
+    return f"{event.name}: a call did not end within {event.lease:g} s of its permit, which counts as a failure now"
+
+
+def _too_short(events: list[Any]) -> str:
+    event = events[0]
+    return f"{event.name}: a call succeeded after {event.duration:.1f} s, when its permit was taken back: raise permit_lease above that"
+
+
 _WORDS: dict[type, Callable[[list[Any]], str]] = {
     CircuitOpened: _opened,
     CircuitHalfOpened: lambda events: f"{events[0].name}: {_state(events[0])} -> half open, one probe goes",
     CircuitClosed: lambda events: f"{events[0].name}: {_state(events[0])} -> closed, full rate",
     LimitChanged: lambda events: f"{events[0].name}: ramp from {events[0].previous} to {events[0].limit} in flight",
     ThresholdExceeded: _threshold,
+    OverrideSet: _overridden,
+    OverrideCleared: lambda events: f"{events[0].name}: no longer {_plain(events[0].override)}",
+    CircuitReset: lambda events: f"{events[0].name}: reset by an operator to closed, full rate at once",
+    LeaseExpired: _lease,
+    LeaseTooShort: _too_short,
     SourceHeld: lambda events: f"holding {sources(event.source for event in events)}: {', '.join(events[0].reasons)}",
     SourceReleased: _released,
     HoldContinued: _continued,
@@ -103,4 +135,8 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
 
 
 def _state(event: Any) -> str:
-    return str(event.previous.value).replace("_", " ")
+    return _plain(event.previous)
+
+
+def _plain(member: Any) -> str:
+    return str(member.value).replace("_", " ")

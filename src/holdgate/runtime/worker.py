@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from holdgate.flow.gate import Gate
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Source
 from holdgate.ports import Intake
+from holdgate.runtime import failures
 from holdgate.runtime.lanes import Lane
 from holdgate.runtime.seat import Seat
 from holdgate.runtime.standstill import Standstill
@@ -222,11 +222,11 @@ class Worker:
         return self.guard.dependencies[gate.name]
 
     def log_failure(self, delivery: AnyDelivery, error: BaseException) -> None:
-        """One line: what, where, how often. Never the exception's text, which may quote the message."""
-        where = traceback.extract_tb(error.__traceback__)[-1:]
-        place = f"{where[0].filename}:{where[0].lineno}" if where else "unknown place"
-        log.warning("handler raised %s at %s on %s, attempt %d", type(error).__name__, place, delivery.source, delivery.attempt)
-        log.debug("the exception was", exc_info=error)
+        """One line: what, where, how often."""
+        kind, source = type(error).__name__, delivery.source
+        log.warning("handler raised %s at %s on %s, attempt %d", kind, failures.whereabouts(error), source, delivery.attempt)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s came about so:\n%s", kind, failures.steps(error))
 
     def _new_lane(self) -> Lane:
         lane = Lane(self)

@@ -1,0 +1,40 @@
+"""What the log says of an exception: where, and never what it says itself."""
+
+from __future__ import annotations
+
+import json
+
+from holdgate.runtime import failures
+
+
+def raised_by_a_library() -> ValueError:
+    try:
+        json.loads("secret {")
+    except ValueError as error:
+        return error
+    raise AssertionError("json took it")
+
+
+def test_the_line_is_the_users() -> None:
+    """An error deep inside a library is reported at the call that the reader can change."""
+    file, line = failures.whereabouts(raised_by_a_library()).rsplit(":", 1)
+
+    assert file == __file__
+    assert int(line) == raised_by_a_library.__code__.co_firstlineno + 2
+
+
+def test_an_exception_that_was_never_raised_has_no_place() -> None:
+    """Made, and not raised: there is no line to name."""
+    assert failures.whereabouts(ValueError("secret")) == "an unknown place"
+
+
+def test_the_steps_leave_the_text_out() -> None:
+    """The way to the error, without what the message may have put into it."""
+    payload = "-".join(["card", "4711"])
+    try:
+        raise ValueError(payload)
+    except ValueError as error:
+        steps = failures.steps(error)
+
+    assert "raise ValueError(payload)" in steps
+    assert payload not in steps
