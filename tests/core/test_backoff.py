@@ -41,6 +41,8 @@ def test_a_first_wait_at_the_maximum_has_one_level() -> None:
     settings = CircuitSettings(open_duration=7.0, open_duration_max=7.0)
     assert backoff.raised(settings, 0) == 1
     assert backoff.raised(settings, 1) == 1
+    flat = CircuitSettings(open_duration=7.0, open_duration_max=7.0, open_multiplier=1.0)
+    assert backoff.raised(flat, 0) == 1
 
 
 @pytest.mark.parametrize(("now", "intervals"), [(0.0, 0), (59.9, 0), (60.0, 1), (119.9, 1), (600.0, 10), (-5.0, 0)])

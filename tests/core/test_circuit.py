@@ -206,6 +206,29 @@ def test_calls_that_hang_open_without_a_result(look: str) -> None:
     assert kinds(circuit.take_events()) == ["ThresholdExceeded", "CircuitOpened"]
 
 
+def test_calls_that_hang_leave_an_open_circuit_behind_that_refuses() -> None:
+    """The acquire that finds them is refused and counted, the next one too, and nothing of them is in flight any more."""
+    circuit = Circuit("payments", SLOW_AFTER_ONE)
+    hanging = [acquire(circuit, 0.0) for _ in range(10)]
+    refusal = Rejected(6.5, State.OPEN)
+    assert (circuit.try_acquire(1.5), circuit.try_acquire(1.5)) == (refusal, refusal)
+    assert (circuit.snapshot(1.5).rejected, circuit.snapshot(1.5).in_flight) == (2, 0)
+    circuit.record(hanging[0], SUCCESS, 2.0)
+    assert circuit.snapshot(2.0).late_results == 1
+
+
+def test_an_observed_circuit_goes_on_telling_of_calls_that_hang() -> None:
+    """Its acquires look too, each time."""
+    circuit = Circuit("payments", SLOW_AFTER_ONE)
+    circuit.observe(0.0)
+    circuit.advance(0.0)
+    for _ in range(10):
+        acquire(circuit, 0.0)
+    circuit.take_events()
+    acquire(circuit, 1.5)
+    assert kinds(circuit.take_events()) == ["ThresholdExceeded"]
+
+
 def test_a_peek_sees_calls_that_hang_and_opens_nothing() -> None:
     """It tells what try_acquire would say."""
     circuit = Circuit("payments", SLOW_AFTER_ONE)
@@ -567,6 +590,26 @@ def test_somebody_refused_ends_no_stage_by_time() -> None:
     assert circuit.limit == 1
 
 
+def test_calls_that_wait_end_no_stage_by_time() -> None:
+    """An engine that asks with a peek says that more wait; that is no refusal, and ends with the stage."""
+    circuit = ramping(1)
+    calls(circuit, "S", 5.0)
+    circuit.expect_more()
+    circuit.advance(100.0)
+    assert (circuit.limit, circuit.next_deadline(), circuit.snapshot(100.0).rejected) == (1, None, 0)
+    calls(circuit, "SSS", 100.0)
+    assert circuit.limit == 2
+    assert circuit.next_deadline() == 110.0
+
+
+def test_a_closed_circuit_expects_what_comes() -> None:
+    """Without a half-open there is no stage to keep."""
+    circuit = Circuit("payments")
+    before = circuit.snapshot(0.0)
+    circuit.expect_more()
+    assert circuit.snapshot(0.0) == before
+
+
 def test_a_peek_is_no_refusal() -> None:
     """It counts nothing, so low traffic still goes on."""
     circuit = ramping(1)
@@ -720,9 +763,13 @@ def test_time_that_goes_back_is_the_last_one_seen() -> None:
     circuit = Circuit("payments", SLOW_AFTER_ONE)
     permit = acquire(circuit, 10.0)
     assert acquire(circuit, 3.0).acquired_at == 10.0
-    circuit.record(permit, SUCCESS, 5.0)
+    circuit.record(permit, SUCCESS, 20.0)
+    assert acquire(circuit, 3.0).acquired_at == 20.0
     calls(circuit, "FFFFF", 0.0)
-    assert circuit.next_deadline() == 10.0 + FIRST_WAIT
+    assert circuit.next_deadline() == 20.0 + FIRST_WAIT
+    early = Circuit("payments")
+    call(early, SUCCESS, 10.0, took=-5.0)
+    assert early.snapshot(0.0).calls == 1
 
 
 def test_a_forced_opening_ends_by_time_alone() -> None:

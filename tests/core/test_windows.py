@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import FrozenInstanceError
 from datetime import timedelta
 from math import floor, inf
 
@@ -182,6 +183,15 @@ def test_a_count_window_holds_calls(calls: int) -> None:
     """Its size is a whole number from 1."""
     with pytest.raises(SettingsError, match=r"CountWindow\.calls"):
         CountWindow(calls)
+
+
+def test_windows_are_frozen_values() -> None:
+    """They compare by value and cannot be changed."""
+    assert len({CountWindow(5), CountWindow(5), TimeWindow(5.0), TimeWindow(5)}) == 2
+    with pytest.raises(FrozenInstanceError):
+        CountWindow(5).calls = 6  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        TimeWindow(5.0).buckets = 6  # type: ignore[misc]
 
 
 def test_a_time_window_takes_a_timedelta() -> None:
