@@ -174,9 +174,26 @@ async def test_a_started_consumer_is_taken_over_and_handed_back(kafka: KafkaAddr
         at.hold()
     assert not theirs._closed
     assert theirs.paused() == set()
-    assert (await theirs.getone()).value == b"3"
+    assert (await asyncio.wait_for(theirs.getone(), 30)).value == b"3"
     await theirs.commit()  # theirs again
     assert await kafka.committed(group, name) == {0: 4}
+
+
+async def test_rebalances_after_the_end_are_the_callers(kafka: KafkaAddress, topic, consumer, driven) -> None:
+    """A consumer that was handed back is rebalanced without us: the guard hears nothing, and nothing is paused."""
+    name = await topic(partitions=2)
+    theirs = consumer(name)
+    await theirs.start()
+    async with driven(KafkaIntake(theirs)) as at:
+        await at.until(lambda: len(at.owned) == 2)
+    heard = list(at.events)
+    other = consumer(name)
+    joining = asyncio.create_task(other.start())
+    while not joining.done():
+        await theirs.getmany(timeout_ms=100)
+    await kafka.produce(name, [b"after"], partition=next(iter(theirs.assignment())).partition)
+    assert (await asyncio.wait_for(theirs.getone(), 30)).value == b"after"
+    assert at.events == heard
 
 
 async def test_an_unstarted_consumer_is_stopped_at_the_end(kafka: KafkaAddress, topic, consumer, driven) -> None:

@@ -83,6 +83,20 @@ async def test_the_callbacks_have_the_last_word(world: DoubtfulWorld, how: str) 
     world.member.stop()
 
 
+async def test_a_new_assignment_ends_the_doubt_for_good(world: DoubtfulWorld) -> None:
+    """Evicted, and back in the group before it is asked again: the old places would rewind what others have committed meanwhile."""
+    world.member.doubt()
+    world.answers.put_nowait(False)
+    await turns_until(world.answers.empty)
+    world.client.token = object()
+    world.member.take_over(BOTH)
+    world.answers.put_nowait(True)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert world.sought == []
+    assert world.told == ["assigned", "lost", "assigned"]
+
+
 async def test_there_is_nothing_to_doubt_during_a_rebalance(world: DoubtfulWorld) -> None:
     """What is given back already is the callbacks' affair."""
     world.member.begin_rebalance()
