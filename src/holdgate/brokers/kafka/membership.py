@@ -140,9 +140,17 @@ class Membership:
             self._asking.cancel()
 
     async def _ask(self, places: dict[TopicPartition, int | None]) -> None:
-        """Until the group has answered: either it knows us, and all goes on where it was, or the callbacks come, and this is over."""
-        while not self.has_changed and not self._client.is_evicted:
-            if await self._client.is_member() and not self.has_changed and not self._client.is_reassigning:
+        """Until the group has answered: either it knows us, and all goes on where it was, or the callbacks come, and this is over.
+
+        Over for good: once there is another assignment, what we knew of places is older than what others have committed.
+        """
+        doubted = self._token
+
+        def is_over() -> bool:
+            return self._client.assignment_token() is not doubted or self._client.is_evicted
+
+        while not is_over():
+            if await self._client.is_member() and not is_over() and not self._client.is_reassigning:
                 for tp, offset in places.items():
                     if offset is not None:
                         self._client.seek(tp, offset)
