@@ -30,7 +30,7 @@ def test_an_exception_that_was_never_raised_has_no_place() -> None:
 
 def test_the_steps_leave_the_text_out() -> None:
     """The way to the error, without what the message may have put into it."""
-    payload = "-".join(["card", "4711"])
+    payload = f"card {4711}"
     try:
         raise ValueError(payload)
     except ValueError as error:
