@@ -50,8 +50,11 @@ async def test_a_watch_begins_when_it_is_started() -> None:
     intake = Evicting()
     watch = watching(intake, time)
     assert (watch.until, intake.told) == (time.seconds + 8.0, 0)
+    timer = watch._timer
     watch.stop()
     assert watch.until == inf
+    assert timer is not None
+    assert timer.cancelled()
 
 
 @pytest.mark.parametrize(("still", "told"), [(8.0, 0), (8.1, 1)])
