@@ -96,6 +96,26 @@ class RabbitMQAddress:
                     # A quorum queue whose leader has just been killed leaves a get without an answer, for ever.
                     await asyncio.sleep(BETWEEN_LOOKS)
 
+    async def waiting_once_free(self, queue: str) -> list[Waiting]:
+        """The same by a consumer, which a queue with a single active one lets get nothing else; once nobody consumes any more."""
+        await self.becomes(queue, consumers=0)
+        async with self.channel() as channel:
+            source = await channel.get_queue(queue, ensure=False)
+            count, _ = await self.depth(queue)
+            found: list[Waiting] = []
+            done = asyncio.Event()
+
+            async def take(message: Any) -> None:
+                found.append(Waiting(message.body, int(message.headers.get("x-delivery-count", 0)), bool(message.redelivered)))
+                if len(found) == count:
+                    done.set()
+
+            if count:
+                await source.consume(take)
+                async with asyncio.timeout(TIMEOUT):
+                    await done.wait()
+            return found
+
     async def _take_and_return(self, queue: str) -> list[Waiting]:
         async with self.channel() as channel:
             source = await channel.get_queue(queue, ensure=False)

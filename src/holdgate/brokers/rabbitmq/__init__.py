@@ -1,0 +1,18 @@
+"""RabbitMQ, through aio-pika: the intake, its deliveries, and what it tells when a long hold brings messages near their delivery limit."""
+
+from __future__ import annotations
+
+from holdgate.errors import MissingExtra
+
+try:
+    import aio_pika as _aio_pika
+except ImportError as error:
+    raise MissingExtra("aio-pika is not installed: pip install 'holdgate[rabbitmq]'") from error
+
+from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
+from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear
+from holdgate.brokers.rabbitmq.intake import RabbitMQIntake
+
+del _aio_pika
+
+__all__ = ["DeliveryLimitNear", "RabbitMQDelivery", "RabbitMQIntake"]

@@ -1,0 +1,137 @@
+"""Everything about a queue, a connection or a setting that would lose messages, their order or a hold: refused, or told with a remedy."""
+
+from __future__ import annotations
+
+import logging
+import math
+from datetime import timedelta
+
+from aio_pika.abc import AbstractConnection, AbstractRobustConnection
+from yarl import URL
+
+from holdgate.brokers.rabbitmq.give_back import Terms
+from holdgate.brokers.rabbitmq.kinds import QueueFacts
+from holdgate.brokers.rabbitmq.versions import DEFAULT_CONSUMER_TIMEOUT, rules_for
+from holdgate.core.validation import count, seconds
+from holdgate.errors import IntakeError, SettingsError
+from holdgate.flow.sources import Queue
+
+log = logging.getLogger(__name__)
+
+# Throughput does not grow above 10; every message of the window is one that a long hold gives back.
+_PREFETCH_AT_MOST = 100
+_HOUR = 3600.0
+
+
+def check_connection(connection_or_url: object) -> None:
+    """Refuse what is neither a robust connection nor a URL. Raises SettingsError."""
+    if isinstance(connection_or_url, AbstractRobustConnection):
+        return
+    if isinstance(connection_or_url, AbstractConnection):
+        raise SettingsError(
+            "this connection is not robust, so it ends with the first fault: use aio_pika.connect_robust(...), or give the URL"
+        )
+    if not isinstance(connection_or_url, str | URL):
+        raise SettingsError(f"{type(connection_or_url).__name__} is no connection: give aio_pika.connect_robust(...) or a URL")
+    try:
+        scheme = URL(connection_or_url).scheme
+    except ValueError as error:
+        raise SettingsError(f"the URL cannot be read: {error}") from error
+    if scheme not in ("amqp", "amqps"):
+        raise SettingsError(f"the URL begins with {scheme!r}: write amqp://user:password@host:5672/vhost, or amqps://")
+
+
+def check_queues(queues: tuple[object, ...]) -> None:
+    """Refuse names that are none. Raises SettingsError."""
+    if not queues:
+        raise SettingsError('no queue is named: RabbitMQIntake(connection, "orders")')
+    for name in queues:
+        if not isinstance(name, str) or not name:
+            raise SettingsError(f"{name!r} is no queue name: give each name by itself, RabbitMQIntake(connection, 'orders', 'mails')")
+    twice = sorted({str(name) for name in queues if queues.count(name) > 1})
+    if twice:
+        raise SettingsError(f"named twice: {', '.join(map(repr, twice))}")
+
+
+def check_prefetch(prefetch: object) -> int:
+    """A window from 1 to 100. Raises SettingsError."""
+    if prefetch == 0 and not isinstance(prefetch, bool):
+        raise SettingsError("prefetch=0 means no limit to RabbitMQ, and a hold would take the whole queue into memory: give 1 to 100")
+    window = count("prefetch", prefetch)
+    if window > _PREFETCH_AT_MOST:
+        raise SettingsError(
+            f"prefetch={window} is above {_PREFETCH_AT_MOST}: throughput does not grow above 10, and every message of the window is one "
+            "that a long hold has to give back"
+        )
+    return window
+
+
+def check_timeout(timeout: float | timedelta | None) -> float | None:
+    """A consumer timeout in seconds; infinity where the broker has none. Raises SettingsError."""
+    if timeout is None:
+        return None
+    return math.inf if timeout == math.inf else seconds("consumer_timeout", timeout)
+
+
+def check_kind(facts: QueueFacts, single_active: bool | None) -> None:
+    """Refuse queues that a guard cannot hold. Raises IntakeError."""
+    name = facts.name
+    if facts.type not in (None, "classic", "quorum"):
+        raise IntakeError(
+            f"queue {name!r} is a {facts.type}: it has no acks that take messages out; a guard reads classic and quorum queues"
+        )
+    if facts.auto_delete:
+        raise IntakeError(
+            f"queue {name!r} is auto-delete: the first lost connection deletes it with everything that waits; declare it without"
+        )
+    if facts.single_active and single_active is None:
+        raise IntakeError(
+            f"queue {name!r} has a single active consumer, so its order matters to somebody: say RabbitMQIntake(..., single_active=True) "
+            "to keep it (one handler at a time), or single_active=False if it does not matter here"
+        )
+
+
+def terms_of(
+    facts: QueueFacts,
+    version: tuple[int, int],
+    *,
+    single_active: bool | None,
+    delivery_limit: int | None,
+    consumer_timeout: float | None,
+) -> Terms:
+    """What holds for this queue: what was said wins over what was found, and that over the version's defaults."""
+    rules = rules_for(version, facts.kind)
+    single = facts.single_active if single_active is None else single_active or facts.single_active
+    limit = delivery_limit or facts.number("x-delivery-limit", "delivery-limit") or rules.delivery_limit
+    found = facts.number("x-consumer-timeout", "consumer-timeout")
+    timeout = consumer_timeout or (DEFAULT_CONSUMER_TIMEOUT if found is None else found / 1000)
+    lasting = not rules.times_out or timeout == math.inf
+    return Terms(
+        Queue(facts.name),
+        timeout=None if lasting else timeout,
+        margin=0.0 if lasting else rules.margin(timeout),
+        nacks=rules.nacks_back and not single,
+        limit=limit if facts.kind != "classic" else None,
+        single_active=single,
+    )
+
+
+def warn(facts: QueueFacts, terms: Terms) -> None:
+    """Say what may surprise later, with numbers."""
+    if facts.type is None:
+        log.warning("%s: its type could not be found out (no permission to configure it); what holds for both types is used", facts.name)
+    expires = facts.number("x-expires", "expires")
+    if expires is not None:
+        log.warning(
+            "%s: it expires after %g s without a consumer, with everything that waits: longer than that without a connection, or with "
+            "messages given back, and it is gone", facts.name, expires / 1000,
+        )  # fmt: skip
+    if terms.limit is not None and terms.timeout is not None and not terms.nacks and not facts.has_dead_letters:
+        hours = terms.limit * (terms.timeout - terms.margin) / _HOUR
+        log.warning(
+            "%s: it drops a message that has come back more than %d times and has no dead letter exchange%s. A hold gives back every %g s, "
+            "so an outage of %.1f hours is the end of its first message: give it a dead letter exchange, a higher delivery-limit, or raise "
+            "the broker's consumer_timeout",
+            facts.name, terms.limit, " that shows (policies were not checked: no management_url)" if facts.policy is None else "",
+            terms.timeout - terms.margin, hours,
+        )  # fmt: skip

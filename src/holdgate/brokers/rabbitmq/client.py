@@ -1,0 +1,119 @@
+"""The connection as holdgate uses it: every look behind aio-pika's public names is in this file, with its reason.
+
+aio-pika 9.5 to 10.2 were read for it. Its robust *connection* is used for what it does well, coming back. Its robust *channels* are not:
+they consume again by themselves, with the old consumer tag and before anybody is told, so that a hold would be undone on every reconnect,
+and on RabbitMQ 4.3 a consumer that the broker has cancelled ends the whole connection, again and again. So each queue gets a plain channel
+of aiormq, which lives as long as it is open and is replaced by a fresh one: a delivery belongs to a channel, and a channel is never two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aio_pika import RobustConnection
+from aio_pika.abc import AbstractRobustConnection
+from aio_pika.connection import make_url
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+
+from holdgate.brokers.rabbitmq.background import within
+from holdgate.brokers.rabbitmq.failures import no_connection
+from holdgate.brokers.rabbitmq.versions import parse_version
+from holdgate.errors import IntakeError
+
+# What a call on a channel or connection that goes away may raise; all of it passes, or shows again at the next try.
+TRANSIENT = (AMQPError, ChannelInvalidStateError, OSError, RuntimeError)
+
+# A broker in reach answers in milliseconds; a wrong address should not take the minutes that TCP allows.
+_CONNECT_WITHIN = 15.0
+# Closing is a handshake, and a broker that is away does not answer it.
+_CLOSE_WITHIN = 5.0
+
+
+class Client:
+    """One robust connection: made from `url` here and closed at the end, or the caller's."""
+
+    def __init__(self, connection_or_url: Any) -> None:
+        self._url = None if isinstance(connection_or_url, AbstractRobustConnection) else connection_or_url
+        self._connection: Any = None if self._url is not None else connection_or_url
+        self._aside: Any = None
+        self.version = (0, 0)
+
+    @property
+    def where(self) -> str:
+        """Host, port and virtual host; never the password."""
+        url = make_url(self._url) if self._url is not None else self._connection.url
+        return f"{url.host}:{url.port or 5672}{url.path or '/'}"
+
+    @property
+    def vhost(self) -> str:
+        """The virtual host."""
+        return str(self._connection.transport.connection.vhost)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was closed for good, by its owner; one that is lost comes back."""
+        return bool(self._connection is None or self._connection.is_closed or self._connection.close_called)
+
+    async def connect(self) -> None:
+        """Connect, or wait for the caller's connection to be up. Raises IntakeError with the remedy."""
+        if self._url is not None:
+            self._connection = RobustConnection(make_url(self._url), client_properties={"connection_name": "holdgate"})
+            try:
+                await self._connection.connect(timeout=_CONNECT_WITHIN)
+            except TRANSIENT as error:
+                await self.close()
+                raise IntakeError(no_connection(error, self.where)) from error
+        elif self.is_closed:
+            raise IntakeError("the connection was closed: make a new one with aio_pika.connect_robust(...)")
+        else:
+            try:
+                await asyncio.wait_for(self._connection.connected.wait(), _CONNECT_WITHIN)
+            except TimeoutError as error:
+                raise IntakeError(no_connection(error, self.where)) from error
+        self.version = parse_version(self._connection.transport.connection.server_properties.get("version"))
+
+    async def channel(self) -> Any:
+        """A fresh aiormq channel, once the connection is up. Raises IntakeError when its owner has closed it."""
+        while True:
+            await self._up()
+            transport = self._connection.transport
+            if transport is not None:
+                return await transport.connection.channel(publisher_confirms=False)
+            await asyncio.sleep(0)
+
+    async def ready(self, queues: list[str]) -> dict[str, int]:
+        """How many messages are ready in each; a queue or broker that does not answer is left out.
+
+        On a channel of its own, since a name that is not there closes the channel it was asked on.
+        """
+        found: dict[str, int] = {}
+        for name in queues:
+            try:
+                if self._aside is None or self._aside.is_closed:
+                    self._aside = await self.channel()
+                found[name] = (await self._aside.queue_declare(queue=name, passive=True)).message_count or 0
+            except TRANSIENT:
+                continue
+        return found
+
+    async def close(self) -> None:
+        """Close a connection that is ours, and the channel for questions; bounded."""
+        aside, self._aside = self._aside, None
+        if aside is not None and not aside.is_closed:
+            await within(aside.close(), _CLOSE_WITHIN)
+        if self._url is not None and self._connection is not None and not self._connection.is_closed:
+            await within(self._connection.close(), _CLOSE_WITHIN)
+
+    async def _up(self) -> None:
+        if self.is_closed:
+            raise IntakeError("the connection was closed while a guard uses it: call guard.stop() first, then connection.close()")
+        if self._connection.connected.is_set():
+            return
+        waits = {asyncio.ensure_future(self._connection.connected.wait()), asyncio.ensure_future(self._connection.closed())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        await self._up()

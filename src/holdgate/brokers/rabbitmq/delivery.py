@@ -1,0 +1,96 @@
+"""One RabbitMQ message as the handler sees it, and aio-pika's message with its own settling taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from aio_pika import IncomingMessage
+
+from holdgate.errors import AlreadySettled
+from holdgate.flow.delivery import Delivery
+
+if TYPE_CHECKING:
+    from aiormq.abc import DeliveredMessage
+
+    from holdgate.brokers.rabbitmq.channels import QueueChannel
+
+
+class GuardedMessage(IncomingMessage):
+    """aio-pika's message; `ack`, `nack`, `reject`, and so `process()`, raise AlreadySettled and send nothing.
+
+    With acks that are joined into runs, a second ack of one message would close the channel, and with it everything in hand.
+    """
+
+    __slots__ = ("_guard_channel",)
+
+    def __init__(self, message: DeliveredMessage, channel: QueueChannel) -> None:
+        super().__init__(message)
+        self._guard_channel = channel
+
+    async def ack(self, multiple: bool = False) -> None:  # noqa: ARG002 - aio-pika's signature
+        self._refuse("ack")
+
+    async def nack(self, multiple: bool = False, requeue: bool = True) -> None:  # noqa: ARG002
+        self._refuse("nack")
+
+    async def reject(self, requeue: bool = False) -> None:  # noqa: ARG002
+        self._refuse("reject")
+
+    def _refuse(self, word: str) -> NoReturn:
+        error = AlreadySettled(
+            f"the handler called {word}() on a message of {self._guard_channel.source}, and the guard settles it: take `async with "
+            "message.process()` and calls of ack, nack and reject out of the handler; to refuse a message, raise holdgate.Reject"
+        )
+        # Also for the intake: in the handler alone it would look like a failure of the dependency, and be held for ever.
+        self._guard_channel.failed(error)
+        raise error
+
+
+class RabbitMQDelivery(Delivery[IncomingMessage]):
+    """A message and the channel it came by.
+
+    `message` is aio-pika's IncomingMessage, whose `ack`, `nack`, `reject` and `process()` raise: the guard settles. `position` is the
+    delivery tag, which means nothing on another channel. `arrived_at` is the event loop's second in which it came.
+    """
+
+    __slots__ = ("arrived_at", "channel")
+
+    channel: QueueChannel
+
+    def __init__(self, channel: QueueChannel, message: GuardedMessage, arrived_at: float) -> None:
+        super().__init__(channel.source, message, message.redelivered)
+        self.channel = channel
+        self.arrived_at = arrived_at
+
+    @property
+    def position(self) -> int:
+        return self.message.delivery_tag or 0
+
+    @property
+    def returns(self) -> int:
+        """How often it has come back to its queue, as a quorum queue counts; 0 on a classic one, where nobody does."""
+        return returns_of(self.message.headers)
+
+    @property
+    def body(self) -> bytes | None:
+        return self.message.body
+
+    @property
+    def key(self) -> bytes | None:
+        return None
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        return self.message.headers
+
+    @property
+    def timestamp(self) -> float | None:
+        # Set by the producer, if at all.
+        return None if self.message.timestamp is None else self.message.timestamp.timestamp()
+
+
+def returns_of(headers: Mapping[str, Any]) -> int:
+    """The value of `x-delivery-count`; 0 without it."""
+    found = headers.get("x-delivery-count", 0)
+    return found if isinstance(found, int) else 0

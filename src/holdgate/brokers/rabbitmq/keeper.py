@@ -1,0 +1,252 @@
+"""Keeps one queue: a live channel, a consumer where the plan wants one, everything back in time, and what the guard is told of it.
+
+One task per queue does all its channel calls, one after the other, so that no two can cross. It looks at what is and at what should be, and
+takes the next step:
+
+    no channel            open one, once the connection is there; tell the guard, whose plan counts before anything is consumed
+    a delivery too old    give back (give_back.py), and begin anew
+    fetch, no consumer    consume: with the full prefetch; after a hold that gave back with a window of one, as a probe
+    the probe succeeded   consume with the full prefetch
+    stopping              flush, give back, close
+
+A hold is none of these steps: the window is the back-pressure. A consumer is never cancelled for one.
+
+Why a window of one: each time that messages go back may cost each of them one of its returns. While a dependency stays down, every probe
+would pay that for a whole window.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from holdgate.brokers.rabbitmq.background import run_beside
+from holdgate.brokers.rabbitmq.channels import QueueChannel
+from holdgate.brokers.rabbitmq.client import TRANSIENT, Client
+from holdgate.brokers.rabbitmq.failures import end_of_intake
+from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear, Terms, quiesce
+from holdgate.flow.plan import Plan
+from holdgate.flow.sources import Queue
+
+if TYPE_CHECKING:
+    from holdgate.ports import IntakeListener
+
+log = logging.getLogger(__name__)
+
+# Everything that matters wakes the keeper; this is for what nobody foresaw.
+_LOOK_EVERY = 1.0
+# A queue that cannot be used just now (its leader is being elected, its node restarts) is asked for again so often.
+_RETRY_AFTER = 1.0
+# A probe that has neither succeeded nor failed by then is a slow handler, or a message with a fault of its own that needs neighbours to be
+# told from an outage.
+_PROBE_AT_MOST = 10.0
+
+
+class Keeper:
+    """One queue of one intake. `plan` is the plan in force, `store` takes the one that the guard answers an assignment with."""
+
+    def __init__(
+        self,
+        client: Client,
+        terms: Terms,
+        guard: IntakeListener,
+        *,
+        prefetch: int,
+        arguments: Mapping[str, Any],
+        plan: Callable[[], Plan],
+        store: Callable[[Plan], None],
+        rings: Callable[[], None],
+        limit_near: Callable[[DeliveryLimitNear], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self.source: Queue = terms.source
+        self.channel: QueueChannel | None = None
+        self._client = client
+        self._terms = terms
+        self._guard = guard
+        self._prefetch = prefetch
+        self._arguments = arguments
+        self._plan = plan
+        self._store = store
+        self._rings = rings
+        self._limit_near = limit_near
+        self._failed = failed
+        self._assigned = False
+        self._cautious = False  # the next consumer probes
+        self._stopping = False
+        self._told_slow = False
+        self._told_limit = False
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin; the task ends when it was stopped, or after telling `failed` why it cannot go on."""
+        self._task = run_beside(self._run(), f"keeper of {self.source}", self._failed)
+        return self._task
+
+    def wake(self) -> None:
+        """Something has changed."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Flush, give back and close, in the keeper's own task."""
+        self._stopping = True
+        self._woken.set()
+        if self.channel is None and self._task is not None:
+            self._task.cancel()  # it waits for a broker, and has nothing in hand
+
+    async def _run(self) -> None:
+        now = asyncio.get_running_loop().time
+        while not self._stopping:
+            began = now()
+            error = await self._one_channel()
+            end = None if error is None else end_of_intake(error, self.source.name)
+            if end is not None:
+                raise end from error
+            if error is not None and not self._stopping and now() - began < _RETRY_AFTER:
+                log.warning("%s: %r; trying again", self.source, error)
+                await self._wait(_RETRY_AFTER)
+
+    async def _one_channel(self) -> BaseException | None:
+        """From a fresh channel to its end; returns what it ended with, None when that was our own doing or the broker gave no reason."""
+        try:
+            channel = self.channel = await self._open()
+            await self._keep(channel)
+            return channel.reason
+        except TRANSIENT as error:
+            return error
+        except asyncio.CancelledError as error:
+            # aiormq lets the calls of a closed channel raise this, too.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return error
+        finally:
+            await self._let_go()
+
+    async def _open(self) -> QueueChannel:
+        raw = await self._client.channel()
+        await raw.queue_declare(queue=self.source.name, passive=True)
+        return QueueChannel(self.source, raw, rings=self._ring, lost=self._channel_lost, failed=self._failed)
+
+    async def _keep(self, channel: QueueChannel) -> None:
+        if not self._assigned:
+            self._assigned = True
+            self._store(self._guard.assigned([self.source]))
+        if not channel.alive:
+            self._channel_lost(channel)
+        while channel.alive and not self._stopping:
+            await self._step(channel)
+        if channel.alive:
+            await self._hand_back(channel)
+
+    async def _step(self, channel: QueueChannel) -> None:
+        plan = self._plan().of(self.source)
+        now = asyncio.get_running_loop().time()
+        due_at = self._terms.due_at(channel)
+        if due_at is not None and now >= due_at:
+            await self._give_back(channel, held=plan.held)
+        elif plan.fetch and channel.consumer is None:
+            await self._consume(channel)
+        elif channel.acks.held_back and self._probe_is_over(channel, held=plan.held, now=now):
+            await self._widen(channel)
+        else:
+            self._watch_limit(channel, now)
+            await self._wait(_LOOK_EVERY if due_at is None else max(0.0, min(_LOOK_EVERY, due_at - now)))
+
+    async def _consume(self, channel: QueueChannel) -> None:
+        probes = self._cautious and self._prefetch > 1
+        # A window of one whose ack is kept is full for as long as we like: nothing is on the wire, and a cancel loses no order.
+        channel.acks.held_back = probes
+        await channel.consume(1 if probes else self._prefetch, self._arguments)
+
+    def _probe_is_over(self, channel: QueueChannel, *, held: bool, now: float) -> bool:
+        if channel.acks.waiting:
+            return True
+        # Of a single active consumer the window cannot grow while a message is out; there nothing goes beside it anyway.
+        oldest = None if self._terms.single_active else channel.oldest
+        return oldest is not None and not held and now - oldest.arrived_at >= _PROBE_AT_MOST
+
+    async def _widen(self, channel: QueueChannel) -> None:
+        """From a window of one to the full one, or, when the probe was rejected, on to the next probe."""
+        if channel.acks.waiting and not channel.acks.has_success:
+            await channel.acks.flush()
+            channel.acks.held_back = True
+            return
+        self._cautious = False
+        if not self._terms.single_active:
+            await channel.cancel()
+            await self._consume(channel)
+            channel.acks.release()
+        else:
+            # Nothing of this channel is with the guard: it need not hear of the exchange.
+            channel.gated = True
+            await channel.acks.flush()
+            await channel.close()
+
+    async def _give_back(self, channel: QueueChannel, *, held: bool) -> None:
+        if not held and not self._told_slow:
+            self._told_slow = True
+            log.warning(
+                "%s: a message was out for nearly the consumer timeout (%g s) and goes back: handlers are too slow for this prefetch; "
+                "lower prefetch, or raise consumer_timeout",
+                self.source, self._terms.timeout or 0,
+            )  # fmt: skip
+        await self._guard.revoked([self.source])
+        self._assigned = False
+        self._cautious = held
+        log.info("%s: giving %d messages back before the consumer timeout", self.source, len(channel.unsettled))
+        await self._hand_back(channel)
+        if channel.alive:
+            self._assigned = True
+            self._store(self._guard.assigned([self.source]))
+
+    async def _hand_back(self, channel: QueueChannel) -> None:
+        """Everything that is out, in order: by nacks, and the channel stays, or with the channel."""
+        if channel.alive:
+            await channel.acks.flush()
+        if channel.consumer is not None:
+            await quiesce(channel)
+        if self._terms.nacks and channel.alive:
+            await channel.cancel()
+            await channel.nack_back()
+        elif channel.alive:
+            await channel.close()
+
+    def _watch_limit(self, channel: QueueChannel, now: float) -> None:
+        """Past the time at which the rest would have gone back: say for what it is kept."""
+        oldest = channel.oldest
+        if self._told_limit or oldest is None or self._terms.timeout is None:
+            return
+        if now >= oldest.arrived_at + self._terms.timeout - self._terms.margin:
+            near = self._terms.near_limit(channel)
+            if near is not None:
+                self._told_limit = True
+                self._limit_near(near)
+
+    def _channel_lost(self, channel: QueueChannel) -> None:
+        """The channel has ended though we did not close it: handlers are interrupted, nothing of it is settled."""
+        if self._assigned:
+            self._assigned = False
+            log.warning("%s: its channel has closed (%r); what was in hand comes again", self.source, channel.reason)
+            self._guard.lost([self.source])
+        self._woken.set()
+
+    async def _let_go(self) -> None:
+        channel, self.channel = self.channel, None
+        if channel is not None:
+            if channel.alive and not self._stopping:  # one of its calls has failed: what the guard has of it must go
+                self._channel_lost(channel)
+            await channel.close()
+
+    def _ring(self) -> None:
+        self._woken.set()
+        self._rings()
+
+    async def _wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        self._woken.clear()
