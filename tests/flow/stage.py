@@ -51,8 +51,9 @@ def run_of(
     inbox: int = 500,
     span: int = 1000,
     retry: RetryPolicy | None = None,
+    rejects: bool = False,
 ) -> Run:
-    return Run(Needs(needs), order=order, concurrency=concurrency, inbox=inbox, span=span, retry=retry)
+    return Run(Needs(needs), order=order, concurrency=concurrency, inbox=inbox, span=span, retry=retry, rejects=rejects)
 
 
 def place_of(*gates: Gate, run: Run | None = None, source: Partition = ORDERS) -> Place:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.flow.stage import ORDERS, Message, dependency_failed, gate, own_failure, place_of, placed, refused, rejected, returned, run_of
+from tests.flow.stage import ORDERS, Message, dependency_failed, gate, own_failure, place_of, placed, refused, returned, run_of
 
 from holdgate.flow.admission import WaitingList
 from holdgate.flow.attribution import Attribution
-from holdgate.flow.events import AttributionShared, SourceBlocked, UndeclaredNeed
+from holdgate.flow.events import AttributionShared, UndeclaredNeed
 from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.gate import Gate
 from holdgate.flow.retries import Retries
 from holdgate.flow.verdicts import gates_of
-from holdgate.flow.watch import Watch
 
 POLICY = RetryPolicy(initial_backoff=1.0, multiplier=2.0, max_backoff=30.0, jitter=0.5)
 
@@ -24,11 +23,11 @@ class Desk:
 
     def __init__(self, *gates: Gate, draw: float = 0.5) -> None:
         self.waiting = WaitingList()
-        self.retries = Retries(self.waiting, {gate.name: gate for gate in gates}, Watch(600.0), lambda: draw)
+        self.retries = Retries(self.waiting, {gate.name: gate for gate in gates}, lambda: draw)
         self.place = place_of(*gates[:1], run=run_of(order="none", concurrency=9, retry=POLICY))
 
     def keep(self, delivery: Message, attribution: Attribution, verdict: Verdict = Verdict.AGAIN, now: float = 0.0) -> list[Any]:
-        return self.retries.keep(delivery, verdict, attribution, "ValueError", now)
+        return self.retries.keep(delivery, verdict, attribution, now)
 
 
 def shut(name: str = "payments") -> Gate:
@@ -135,34 +134,24 @@ def test_a_refusal_in_half_open_waits_for_a_slot() -> None:
     assert desk.waiting.next_deadline() is None
 
 
-def test_a_rejected_message_blocks_its_source() -> None:
-    """It has nowhere to go, and does not wait for anything."""
-    desk = Desk(gate())
-    delivery = placed(desk.place, 7)
-    events = desk.keep(delivery, rejected(), Verdict.REJECT)
-
-    assert events == [SourceBlocked(0.0, ORDERS, 7, 0, "ValueError")]
-    assert (desk.place.blocked, delivery in desk.waiting) == ([delivery], False)
-
-
-def test_a_processed_message_waits_for_nothing() -> None:
-    """It is done."""
+@pytest.mark.parametrize("verdict", [Verdict.DONE, Verdict.REJECT])
+def test_what_does_not_come_again_waits_for_nothing(verdict: Verdict) -> None:
+    """It is done, or its way out is somebody else's business."""
     desk = Desk(gate())
     delivery = placed(desk.place)
 
-    assert desk.keep(delivery, returned(), Verdict.DONE) == []
+    assert desk.keep(delivery, returned(), verdict) == []
     assert delivery not in desk.waiting
 
 
-@pytest.mark.parametrize("verdict", [Verdict.AGAIN, Verdict.REJECT])
-def test_a_place_that_goes_away_keeps_nothing(verdict: Verdict) -> None:
+def test_a_place_that_goes_away_keeps_nothing() -> None:
     """The message comes again to whoever has the source next."""
     desk = Desk(gate())
     desk.place.closing = True
     delivery = placed(desk.place)
 
-    assert desk.keep(delivery, own_failure(), verdict) == []
-    assert (delivery in desk.waiting, desk.place.blocked) == (False, [])
+    assert desk.keep(delivery, own_failure()) == []
+    assert delivery not in desk.waiting
 
 
 def test_a_shared_exception_is_announced() -> None:

@@ -84,10 +84,11 @@ class Assignments:
             place.inbox.clear()
         gone = set(places)
         self._waiting.drop(gone)
-        granted = list(run.granted)
-        run.granted.clear()
-        for delivery in granted:
-            if delivery.place in gone:
-                self.unstart(delivery, now)
-            else:
-                run.granted.append(delivery)
+        for queue in (run.granted, run.resend):
+            given = list(queue)
+            queue.clear()
+            for delivery in given:
+                if delivery.place in gone:
+                    self.unstart(delivery, now)
+                else:
+                    queue.append(delivery)

@@ -25,7 +25,7 @@ from holdgate.core.events import Event
 from holdgate.errors import SettingsError
 from holdgate.flow.admission import WaitingList, acquire_in_turn
 from holdgate.flow.assignments import Assignments
-from holdgate.flow.attribution import Attribution
+from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.events import FlowEvent
 from holdgate.flow.fate import Verdict, decide
 from holdgate.flow.gate import Gate
@@ -34,10 +34,11 @@ from holdgate.flow.inbox import AnyDelivery
 from holdgate.flow.outage import Outages
 from holdgate.flow.place import Place, Run
 from holdgate.flow.plan import Plan
+from holdgate.flow.rejections import Rejections
 from holdgate.flow.retries import Retries
 from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.sources import Source
-from holdgate.flow.verdicts import gates_of, record, record_successes
+from holdgate.flow.verdicts import gates_of, record, record_successes, trial_of
 from holdgate.flow.watch import Watch
 
 AnyEvent = Event | FlowEvent
@@ -59,7 +60,8 @@ class Engine:
         self._waiting = WaitingList()
         self._assignments = Assignments(self.gates, self.runs, self._waiting)
         self._watch = Watch(hold_warn_after)
-        self._retries = Retries(self._waiting, self.gates, self._watch, draw)
+        self._retries = Retries(self._waiting, self.gates, draw)
+        self._rejections = Rejections(self._waiting, self._watch)
         self._outages = Outages(self._waiting)
         self._holds = Holds(self.runs, self._waiting)
         self._events: list[AnyEvent] = []
@@ -99,19 +101,23 @@ class Engine:
     def closing(self, run: Run, sources: Collection[Source], now: float) -> list[Place]:
         """These sources go away: nothing starts any more, what waits is dropped, what runs may finish. Returns their places."""
         self.restless = True
-        return self._assignments.close(run, sources, now)
+        places = self._assignments.close(run, sources, now)
+        self._rejections.forget(places)
+        return places
 
     def forget(self, run: Run, sources: Collection[Source], now: float) -> list[Place]:
         """These sources are gone: whatever still runs for them is stale. Returns their places."""
         self.restless = True
         places = self._assignments.forget(run, sources, now)
         self._holds.forget(places)
+        self._rejections.forget(places)
         return places
 
     def drain(self, run: Run, now: float) -> None:
         """Nothing of this run starts any more; what waits is dropped, what runs may finish."""
         self.restless = True
         self._assignments.drain(run, now)
+        self._rejections.forget(run.places.values())
 
     # -- the way of a message ---------------------------------------------------------------------------------------------------------
 
@@ -121,7 +127,12 @@ class Engine:
         self.restless = True
 
     def next(self, run: Run, now: float) -> AnyDelivery | None:
-        """The next delivery that a free lane of this run may start, permits in hand; None when there is none."""
+        """The next delivery that a free lane of this run may start, permits in hand; None when there is none.
+
+        One whose `trial.reason` is set was rejected and not sent yet: its lane sends it, and starts no handler.
+        """
+        if run.resend:
+            return run.resend.popleft()
         while run.granted:
             granted = run.granted.popleft()
             if not granted.place.held:
@@ -217,25 +228,58 @@ class Engine:
         run.running -= 1
         return None
 
-    def settle(self, delivery: AnyDelivery, attribution: Attribution, error: str, now: float) -> Verdict:
+    def settle(self, delivery: AnyDelivery, attribution: Attribution, error: str, now: float, *, reason: str | None = None) -> Verdict:
         """The handler ended, in any way of its own. Records outcomes by vote, decides what becomes of the message, lets it wait if need be.
 
-        `error` is the type name of what it raised, for events. AGAIN for a place that is going away means that it is dropped.
+        `error` is the type name of what it raised, for events, `reason` the word of a handler that rejected it. AGAIN for a place that is
+        going away means that it is dropped. REJECT comes where the run has somewhere to put it: it is still in flight, and so is its lane,
+        until `rejected`, `reject_failed` or `interrupted`.
         """
         place: Place = delivery.place
         if not place.alive:
             return self.interrupted(delivery, now)
-        place.in_flight -= 1
-        place.run.running -= 1
         self.restless = True
         record(delivery, attribution, now)
+        if attribution.cause not in (Cause.RETURNED, Cause.REFUSED):
+            trial_of(delivery).failed(error, now)
         verdict = decide(attribution.cause, delivery.trial.charged if delivery.trial else 0, place.run.retry)
-        self._events.extend(self._retries.keep(delivery, verdict, attribution, error, now))
-        if verdict is not Verdict.DONE:
-            return Verdict.AGAIN
+        self._events.extend(self._retries.keep(delivery, verdict, attribution, now))
+        if verdict is Verdict.REJECT:
+            verdict, events = self._rejections.reject(delivery, error, reason, now)
+            self._events.extend(events)
+            if verdict is Verdict.REJECT:
+                return verdict
+        place.in_flight -= 1
+        place.run.running -= 1
+        if verdict is Verdict.DONE and place.inbox.done(delivery):
+            place.run.offer(place)
+        return verdict
+
+    def rejected(self, delivery: AnyDelivery, now: float) -> Verdict:
+        """A rejected delivery is where it belongs, confirmed: it is finished. DONE: settle it; STALE: its assignment is gone."""
+        place: Place = delivery.place
+        self.restless = True
+        self._assignments.unstart(delivery, now)
+        if not place.alive:
+            return Verdict.STALE
+        self._rejections.sent(delivery)
         if place.inbox.done(delivery):
             place.run.offer(place)
         return Verdict.DONE
+
+    def reject_failed(self, delivery: AnyDelivery, now: float) -> Verdict:
+        """A rejected delivery could not be sent: its place is held, and `next` gives it to a lane again after the policy's `max_backoff`.
+
+        AGAIN, and dropped where its place is going away; STALE: its assignment is gone.
+        """
+        place: Place = delivery.place
+        self.restless = True
+        self._assignments.unstart(delivery, now)
+        if not place.alive:
+            return Verdict.STALE
+        if not place.going:
+            self._rejections.failed(delivery, now)
+        return Verdict.AGAIN
 
     def interrupted(self, delivery: AnyDelivery, now: float) -> Verdict:
         """The handler was cancelled from outside (shutdown, revoked, lost), or never started: no verdict, nothing counted.
@@ -247,7 +291,11 @@ class Engine:
         self._assignments.unstart(delivery, now)
         if not place.alive:
             return Verdict.STALE
-        if not place.going:
+        if place.going:
+            return Verdict.AGAIN
+        if delivery.trial is not None and delivery.trial.reason is not None:
+            self._rejections.again(delivery)
+        else:
             self._waiting.add(delivery, gates_of(delivery))
         return Verdict.AGAIN
 
@@ -260,6 +308,7 @@ class Engine:
         self._holds.expire(now)
         for run in self.runs:
             run.lane_wanted = False
+        self._rejections.hand_out(now)
         for delivery in self._waiting.grants(self.gates.values(), now):
             delivery.place.run.grant(delivery)
         late = self._outages.settle_events(self.gates.values(), now)
@@ -273,7 +322,7 @@ class Engine:
     def next_deadline(self) -> float | None:
         """When `turn` will matter though nothing happens; None when only something that happens can matter."""
         times = [gate.circuit.next_deadline() for gate in self.gates.values()]
-        times += [self._waiting.next_deadline(), self._holds.next_deadline(), self._watch.next_deadline()]
+        times += [self._waiting.next_deadline(), self._holds.next_deadline(), self._watch.next_deadline(), self._rejections.next_deadline()]
         return min((time for time in times if time is not None), default=None)
 
     def take_events(self) -> tuple[AnyEvent, ...]:

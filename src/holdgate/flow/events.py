@@ -58,6 +58,18 @@ class SourceBlocked(SourceEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class MessageSkipped(SourceEvent):
+    """A message was settled without having been processed or kept: by `RetryPolicy(on_exhausted="skip")`, or by an operator.
+
+    `position` is its place in the source, `reason` why: the word that rejected it, the type of its last exception, or the operator's.
+    """
+
+    position: int
+    reason: str
+    by_operator: bool
+
+
+@dataclass(frozen=True, slots=True)
 class UndeclaredNeed(SourceEvent):
     """A handler called a dependency that `needs` does not name, and was refused; once per source. Declare it, and the source is held in
     time instead of failing first."""

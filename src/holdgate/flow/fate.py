@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 from holdgate.errors import SettingsError
 from holdgate.flow.attribution import Cause
@@ -31,6 +32,8 @@ class RetryPolicy:
     """How often and how patiently a failing message is tried again.
 
     `attempts`: how many times its own failure may happen before it is rejected; failures of a dependency are never counted.
+    `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its place where there are none; "skip" settles it as if
+    it were done, with an event and nothing else: it is lost.
     Waits are seconds: min(max_backoff, initial_backoff * multiplier^(n-1)), then times 1 - jitter + 2 * jitter * draw, the cap last.
     Raises SettingsError at construction, naming the values that clash.
     """
@@ -40,6 +43,8 @@ class RetryPolicy:
     multiplier: float = 2.0
     max_backoff: float = 30.0  # half a minute: the slowest retry that still feels alive to whoever watches
     jitter: float = 0.2  # the same share as the circuit's open wait: spreads a fleet without blurring the schedule
+
+    on_exhausted: Literal["reject", "skip"] = "reject"  # skipping silently is loss: somebody has to ask for it
 
     def __post_init__(self) -> None:
         if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or self.attempts < 1:
@@ -55,6 +60,8 @@ class RetryPolicy:
             raise SettingsError(f"multiplier={self.multiplier!r} must be at least 1: waits never shrink")
         if not 0 <= self.jitter < 1:
             raise SettingsError(f"jitter={self.jitter!r} must be in [0, 1), a ratio and not percent")
+        if self.on_exhausted not in ("reject", "skip"):
+            raise SettingsError(f'on_exhausted={self.on_exhausted!r} is neither "reject" nor "skip"')
 
     def wait(self, failures: int, draw: float) -> float:
         """Seconds before the next try after `failures` failures in a row (from 1), with `draw` in [0, 1)."""

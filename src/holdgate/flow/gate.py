@@ -60,13 +60,26 @@ class Vote:
 class Trial:
     """What is known of a delivery that has failed; created at its first failure, gone with the delivery."""
 
-    __slots__ = ("backoffs", "charged", "extra", "votes")
+    __slots__ = ("backoffs", "charged", "error", "extra", "failures", "first_failed_at", "last_failed_at", "reason", "votes")
 
     def __init__(self) -> None:
         self.charged = 0  # attempts that were its own failure: what RetryPolicy.attempts limits
         self.backoffs = 0  # failures since it last waited for nothing: the exponent of the next backoff
         self.extra: tuple[Gate, ...] = ()  # undeclared dependencies that refused one of its calls: needs of it until it is settled
         self.votes: dict[Gate, Vote] = {}
+        self.failures = 0  # attempts that failed, whoever's fault: told, never decided by
+        self.first_failed_at = 0.0  # monotonic, as every time in here
+        self.last_failed_at = 0.0
+        self.error = ""  # the type of its last exception, never its text
+        self.reason: str | None = None  # why it was rejected; None while it was not
+
+    def failed(self, error: str, now: float) -> None:
+        """Note a failed attempt, for whoever will want to know."""
+        if not self.failures:
+            self.first_failed_at = now
+        self.failures += 1
+        self.last_failed_at = now
+        self.error = error
 
     def votes_again(self, gate: Gate) -> bool:
         """Note a failure on `gate`; True when it is a vote for the circuit, False when others have shown the dependency healthy."""

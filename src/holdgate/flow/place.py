@@ -36,7 +36,8 @@ class Place:
 
     __slots__ = (
         "alive", "blocked", "closing", "direct", "fresh_heads", "full", "gate", "gates", "held", "idle", "in_flight", "in_ring",
-        "inbox", "operator_hold", "plan", "run", "shares_announced", "since", "source", "stopped", "undeclared", "unknown_needs", "warned",
+        "inbox", "operator_hold", "plan", "run", "shares_announced", "since", "source", "stopped", "undeclared", "unknown_needs", "unsent",
+        "warned",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None) -> None:
@@ -57,6 +58,7 @@ class Place:
         self.in_flight = 0  # admitted and not settled yet
         self.fresh_heads = 0  # on the waiting list, never started: bounded, so that a ramp does not empty the inbox
         self.blocked: list[AnyDelivery] = []  # rejected deliveries that have nowhere to go
+        self.unsent: dict[AnyDelivery, None] = {}  # rejected deliveries whose target does not take them now
         self.operator_hold = False
         self.since: float | None = None  # held since
         self.warned = 0.0  # when the hold was last announced
@@ -68,7 +70,7 @@ class Place:
 
     def restate(self) -> None:
         """Work out `stopped`: something other than a circuit keeps handlers from starting. Circuits are asked by acquiring."""
-        self.stopped = self.operator_hold or self.closing or self.run.draining or bool(self.blocked) or self.unknown_needs
+        self.stopped = self.operator_hold or self.closing or self.run.draining or bool(self.blocked or self.unsent) or self.unknown_needs
         self.held = self.stopped or bool(self.plan.reasons)
 
     def touch(self) -> None:
@@ -126,6 +128,8 @@ class Place:
             yield "draining"
         if self.blocked:
             yield "blocked"
+        if self.unsent:
+            yield "dead letters"
         if self.unknown_needs:
             yield "no needs"
 
@@ -134,16 +138,24 @@ class Run:
     """One `guard.run`: the settings of its work, its places, and the deliveries that lanes may pick up.
 
     `concurrency` None means one lane per place. `span` counts places past the oldest unfinished delivery of a source. `inbox` is how
-    many deliveries may wait per source.
+    many deliveries may wait per source. `rejects`: there is somewhere to put rejected messages, so that they block nothing.
     """
 
     __slots__ = (
         "_concurrency", "_leftover", "dirty", "draining", "granted", "half", "inbox", "lane_wanted", "lanes", "needs", "order",
-        "places", "plan", "retry", "ring", "running", "shared", "span",
+        "places", "plan", "rejects", "resend", "retry", "ring", "running", "shared", "span",
     )  # fmt: skip
 
     def __init__(
-        self, needs: Needs, *, order: Order, concurrency: int | None, inbox: int, span: int = 1000, retry: RetryPolicy | None = None
+        self,
+        needs: Needs,
+        *,
+        order: Order,
+        concurrency: int | None,
+        inbox: int,
+        span: int = 1000,
+        retry: RetryPolicy | None = None,
+        rejects: bool = False,
     ) -> None:
         self.needs = needs
         self.order: Order = order
@@ -153,10 +165,12 @@ class Run:
         self.span = span
         self.shared = order != "source"  # several lanes may work on one place, so that one end may let several start
         self.retry = retry or RetryPolicy()
+        self.rejects = rejects
         self.places: dict[Source, Place] = {}
         self.plan = Plan()
         self.ring: deque[Place] = deque()  # places with work that may start, in turn
         self.granted: deque[AnyDelivery] = deque()  # admitted, permits in hand, waiting for a lane to wake
+        self.resend: deque[AnyDelivery] = deque()  # rejected, to be sent again: a lane may take them, and starts no handler
         self.dirty: dict[Place, None] = {}  # places whose plan must be looked at again
         self.running = 0  # admitted and not settled yet, those granted included
         self.lanes = concurrency or 0  # how many may run at once, those of dead places included

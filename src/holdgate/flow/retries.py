@@ -13,30 +13,23 @@ from holdgate.flow.fate import Verdict
 from holdgate.flow.gate import Gate
 from holdgate.flow.place import Place
 from holdgate.flow.verdicts import gates_of, trial_of
-from holdgate.flow.watch import Watch
 
 
 class Retries:
-    """Puts failed deliveries back onto the waiting list, or blocks their place. `draw` spreads their waits."""
+    """Puts failed deliveries back onto the waiting list. `draw` spreads their waits."""
 
-    def __init__(self, waiting: WaitingList, gates: Mapping[str, Gate], watch: Watch, draw: Callable[[], float]) -> None:
+    def __init__(self, waiting: WaitingList, gates: Mapping[str, Gate], draw: Callable[[], float]) -> None:
         self._waiting = waiting
         self._gates = gates
-        self._watch = watch
         self._draw = draw
 
-    def keep(self, delivery: Delivery[Any], verdict: Verdict, attribution: Attribution, error: str, now: float) -> list[FlowEvent]:
-        """Give an ended attempt its place by the verdict on it; returns what is to be announced. DONE needs none, and what is going away
-        is dropped."""
+    def keep(self, delivery: Delivery[Any], verdict: Verdict, attribution: Attribution, now: float) -> list[FlowEvent]:
+        """Give an ended attempt its place by the verdict on it; returns what is to be announced. What is going away is dropped."""
         place: Place = delivery.place
         events: list[FlowEvent] = []
         if attribution.shared:
             events.extend(place.announce_shared(now, gates_of(delivery), attribution))
-        if place.going:
-            return events
-        if verdict is Verdict.REJECT:  # nowhere to go: it keeps its place
-            events.append(self._watch.block(delivery, error, now))
-        elif verdict is Verdict.AGAIN:
+        if verdict is Verdict.AGAIN and not place.going:
             events.extend(self.add(delivery, attribution, now))
         return events
 

@@ -1,0 +1,90 @@
+"""Messages that were rejected: their way out, and their place while there is none.
+
+A rejected message leaves in one of three ways. It is skipped, when the policy says so. It goes to where the run puts rejected messages
+(`Run.rejects`): it stays in flight, its lane with it, until whoever sends it says that it is there. Or there is nothing of the kind: then
+its place is blocked behind it. A target that fails holds the place, and the message is handed to a lane again after `max_backoff`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from holdgate.flow.admission import WaitingList
+from holdgate.flow.delivery import Delivery
+from holdgate.flow.events import FlowEvent, MessageSkipped
+from holdgate.flow.fate import Verdict
+from holdgate.flow.place import Place, Run
+from holdgate.flow.verdicts import trial_of
+from holdgate.flow.watch import Watch
+
+AnyDelivery = Delivery[Any]
+
+
+class Rejections:
+    """Finds the way out of every rejected message of one engine."""
+
+    def __init__(self, waiting: WaitingList, watch: Watch) -> None:
+        self._waiting = waiting
+        self._watch = watch
+        self._later: dict[AnyDelivery, float] = {}  # their target failed: when to send them again
+        self._now: dict[AnyDelivery, None] = {}  # to be sent as soon as a lane is free
+
+    def reject(self, delivery: AnyDelivery, error: str, reason: str | None, now: float) -> tuple[Verdict, list[FlowEvent]]:
+        """What becomes of a message that is rejected now. DONE: it is skipped; REJECT: it is to be sent; AGAIN: its place is blocked."""
+        place: Place = delivery.place
+        run = place.run
+        if run.retry.on_exhausted == "skip":
+            return Verdict.DONE, [MessageSkipped(now, place.source, delivery.position, reason or error, by_operator=False)]
+        if run.rejects:
+            trial_of(delivery).reason = reason or error
+            return Verdict.REJECT, []
+        if place.going:  # whoever has it next rejects it again
+            return Verdict.AGAIN, []
+        return Verdict.AGAIN, [self._watch.block(delivery, error, now)]
+
+    def failed(self, delivery: AnyDelivery, now: float) -> None:
+        """Its target does not take it now: its place is held until it does."""
+        place: Place = delivery.place
+        place.unsent[delivery] = None
+        place.touch()
+        self._later[delivery] = now + place.run.retry.max_backoff
+
+    def again(self, delivery: AnyDelivery) -> None:
+        """Send it as soon as a lane is free."""
+        self._later.pop(delivery, None)
+        self._now[delivery] = None
+
+    def sent(self, delivery: AnyDelivery) -> None:
+        """It is out: its place is held no longer, unless others of it are not."""
+        place: Place = delivery.place
+        if place.unsent:
+            place.unsent.pop(delivery, None)
+            place.touch()
+            if not place.stopped:
+                self._waiting.back_in_line(place)
+
+    def hand_out(self, now: float) -> None:
+        """Give those whose time has come to lanes of their runs, as far as these have some."""
+        for delivery in [delivery for delivery, at in self._later.items() if at <= now]:
+            self.again(delivery)
+        for delivery in list(self._now):
+            run: Run = delivery.place.run
+            if run.running >= run.lanes:
+                run.lane_wanted = True
+                continue
+            del self._now[delivery]
+            run.running += 1
+            delivery.place.in_flight += 1
+            run.resend.append(delivery)
+
+    def forget(self, places: Iterable[Place]) -> None:
+        """These places are on their way out: what was not sent comes again to whoever has them next."""
+        gone = set(places)
+        for waiting in (self._later, self._now):
+            for delivery in [delivery for delivery in waiting if delivery.place in gone]:
+                del waiting[delivery]
+
+    def next_deadline(self) -> float | None:
+        """When the first of them is sent again; None when none waits for time."""
+        return min(self._later.values(), default=None)

@@ -1,0 +1,202 @@
+"""Rejected messages: their way out, and their place while there is none."""
+
+from __future__ import annotations
+
+import pytest
+from tests.flow.stage import ORDERS, Stage, dependency_failed, own_failure, partitions, rejected, returned, run_of
+
+from holdgate.flow.events import MessageSkipped, SourceBlocked, SourceHeld, SourceReleased
+from holdgate.flow.fate import RetryPolicy, Verdict
+from holdgate.flow.plan import SourcePlan
+
+MAX_BACKOFF = 30.0
+FREE = SourcePlan(fetch=True, reasons=())
+UNSENT = SourcePlan(fetch=False, reasons=("dead letters",))
+
+
+def sending(count: int = 1, **run: object) -> Stage:
+    """A run that has somewhere to put rejected messages, and deliveries of it."""
+    stage = Stage("payments", run=run_of(["payments"], rejects=True, **run))  # type: ignore[arg-type]
+    stage.receive(count)
+    return stage
+
+
+def test_a_rejected_message_without_a_way_out_blocks_its_source() -> None:
+    """It is announced with its place, its charge and its last error, and nothing behind it starts."""
+    stage = Stage("payments")
+    stage.receive(2)
+    stage.events()
+
+    assert stage.end(stage.start(), rejected()) is Verdict.AGAIN
+    assert stage.events() == [SourceBlocked(0.0, ORDERS, 0, 0, "ValueError"), SourceHeld(0.0, ORDERS, ("blocked",))]
+    assert stage.start_all() == []
+
+
+def test_what_goes_away_blocks_nothing() -> None:
+    """Whoever has it next rejects it again."""
+    stage = Stage("payments")
+    stage.receive(1)
+    delivery = stage.start()
+    stage.engine.closing(stage.run, [ORDERS], stage.now)
+
+    assert stage.end(delivery, rejected()) is Verdict.AGAIN
+    assert [event for event in stage.events() if isinstance(event, SourceBlocked)] == []
+
+
+def test_a_rejected_message_stays_in_flight_until_it_is_sent() -> None:
+    """It keeps its lane and its turn; confirmed, it is done and the next one starts."""
+    stage = sending(2)
+    delivery = stage.start()
+
+    assert stage.end(delivery, rejected()) is Verdict.REJECT
+    assert (delivery.permits, delivery.trial.reason) == (None, "ValueError")
+    assert (stage.run.running, stage.place().in_flight, stage.start_all()) == (1, 1, [])
+    assert stage.engine.rejected(delivery, stage.now) is Verdict.DONE
+    assert (stage.run.running, stage.place().in_flight, stage.start().position) == (0, 0, 1)
+
+
+def test_the_word_of_the_handler_is_the_reason() -> None:
+    """It goes to the dead letter, before the type of an exception."""
+    stage = sending()
+    delivery = stage.start()
+    stage.engine.settle(delivery, rejected(), "Reject", stage.now, reason="no such customer")
+
+    assert delivery.trial.reason == "no such customer"
+
+
+def test_a_dead_letter_tells_when_it_failed() -> None:
+    """The first time, the last time, how often, and by what."""
+    stage = sending(retry=RetryPolicy(attempts=2, initial_backoff=1.0, jitter=0.0))
+    stage.turn(later=5.0)
+    stage.end(stage.start(), own_failure())
+    stage.turn(later=1.0)
+    delivery = stage.start()
+    assert stage.end(delivery, own_failure()) is Verdict.REJECT
+
+    trial = delivery.trial
+    assert (trial.first_failed_at, trial.last_failed_at, trial.failures, trial.error) == (5.0, 6.0, 2, "ValueError")
+
+
+def test_a_failing_target_holds_the_source() -> None:
+    """The lane is free, nothing of the source starts, and it is handed out again after the longest backoff, as the same attempt."""
+    stage = sending(2)
+    delivery = stage.start()
+    stage.end(delivery, rejected())
+    assert stage.engine.reject_failed(delivery, stage.now) is Verdict.AGAIN
+    stage.turn()
+
+    assert (stage.run.running, stage.place().in_flight, stage.run.plan.of(ORDERS)) == (0, 0, UNSENT)
+    assert (stage.engine.next_deadline(), stage.start_all()) == (MAX_BACKOFF, [])
+    stage.turn(later=MAX_BACKOFF - 0.1)
+    assert stage.start_all() == []
+    stage.turn(later=0.1)
+    again = stage.start()
+    assert (again, again.attempt, stage.run.running, stage.place().in_flight) == (delivery, 1, 1, 1)
+    assert stage.run.plan.of(ORDERS) == UNSENT
+
+
+def test_all_unsent_messages_of_a_source_hold_it() -> None:
+    """The first that is out does not release it, the last does, and heads that waited meanwhile go on."""
+    stage = sending(3, order="none", concurrency=3)
+    first, second, third = stage.start_all()
+    for each in (first, second):
+        stage.end(each, rejected())
+        stage.engine.reject_failed(each, stage.now)
+    stage.end(third, dependency_failed())
+    stage.events()
+    stage.turn(later=MAX_BACKOFF)
+    assert stage.start_all() == [first, second]
+    stage.engine.rejected(first, stage.now)
+    stage.turn()
+    assert stage.run.plan.of(ORDERS) == UNSENT
+    stage.engine.rejected(second, stage.now)
+    stage.turn()
+
+    assert stage.run.plan.of(ORDERS) == FREE
+    assert [type(event) for event in stage.events()] == [SourceReleased]
+    stage.turn()
+    assert stage.start_all() == [third]
+
+
+def test_resending_needs_a_lane() -> None:
+    """Its run's only lane works: the message waits for it, without a deadline that is over, and comes before others."""
+    sources = partitions(2)
+    stage = Stage("payments", run=run_of(["payments"], order="none", concurrency=1, rejects=True), sources=sources)
+    stage.receive(1, sources[0])
+    unsent = stage.start()
+    stage.end(unsent, rejected())
+    stage.engine.reject_failed(unsent, stage.now)
+    stage.receive(2, sources[1])
+    busy = stage.start()
+    stage.turn(later=MAX_BACKOFF)
+    assert (stage.start_all(), stage.engine._rejections.next_deadline()) == ([], None)
+    stage.end(busy, returned())
+
+    assert stage.start_all() == [unsent]
+
+
+def test_an_interrupted_sending_begins_again() -> None:
+    """No handler starts for it: it is handed out as what it is."""
+    stage = sending()
+    delivery = stage.start()
+    stage.end(delivery, rejected())
+    assert stage.engine.interrupted(delivery, stage.now) is Verdict.AGAIN
+    stage.turn()
+
+    assert (stage.start_all(), delivery.trial.reason, delivery.attempt) == ([delivery], "ValueError", 1)
+
+
+@pytest.mark.parametrize("step", ["closing", "drain", "forget"])
+def test_unsent_messages_go_with_their_place(step: str) -> None:
+    """Whether they wait for time, for a lane, or in a lane's hand: no lane is counted for them, and nothing has a deadline."""
+    stage = sending(3, order="none", concurrency=3)
+    waiting, for_lane, handed = stage.start_all()
+    for each in (handed, for_lane):
+        stage.end(each, rejected())
+        stage.engine.reject_failed(each, stage.now)
+    stage.turn(later=MAX_BACKOFF)
+    stage.end(waiting, rejected())
+    stage.engine.reject_failed(waiting, stage.now)
+    if step == "drain":
+        stage.engine.drain(stage.run, stage.now)
+    else:
+        getattr(stage.engine, step)(stage.run, [ORDERS], stage.now)
+    stage.turn()
+
+    assert (stage.start_all(), stage.run.running, list(stage.run.resend)) == ([], 0, [])
+    assert stage.engine._rejections.next_deadline() is None
+
+
+def test_a_target_that_fails_while_its_source_goes_keeps_nothing() -> None:
+    """The message comes again to whoever has the source next."""
+    stage = sending()
+    delivery = stage.start()
+    stage.end(delivery, rejected())
+    stage.engine.closing(stage.run, [ORDERS], stage.now)
+
+    assert stage.engine.reject_failed(delivery, stage.now) is Verdict.AGAIN
+    assert (stage.run.running, stage.engine._rejections.next_deadline()) == (0, None)
+
+
+@pytest.mark.parametrize("step", ["rejected", "reject_failed"])
+def test_news_of_a_dead_letter_whose_source_is_gone_is_stale(step: str) -> None:
+    """Nothing is settled: the message belongs to somebody else now."""
+    stage = sending()
+    delivery = stage.start()
+    stage.end(delivery, rejected())
+    stage.engine.forget(stage.run, [ORDERS], stage.now)
+
+    assert getattr(stage.engine, step)(delivery, stage.now) is Verdict.STALE
+    assert stage.run.running == 0
+
+
+@pytest.mark.parametrize("rejects", [False, True])
+def test_skipping_is_asked_for(rejects: bool) -> None:
+    """It is settled as if it were done, announced, and kept nowhere."""
+    stage = Stage("payments", run=run_of(["payments"], retry=RetryPolicy(on_exhausted="skip"), rejects=rejects))
+    stage.receive(2)
+    stage.events()
+    assert stage.end(stage.start(), rejected()) is Verdict.DONE
+
+    assert stage.events() == [MessageSkipped(0.0, ORDERS, 0, "ValueError", by_operator=False)]
+    assert stage.start().position == 1
