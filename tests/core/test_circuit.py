@@ -59,6 +59,8 @@ def test_a_permit_carries_its_generation_and_time() -> None:
     circuit = half_opened()
     permit = acquire(circuit, 7.5)
     assert (permit.generation, permit.acquired_at, permit.weight) == (circuit.generation, 7.5, 1)
+    permit = acquire(Circuit("payments"), 7.5, weight=3)
+    assert (permit.generation, permit.acquired_at, permit.weight) == (0, 7.5, 3)
 
 
 @pytest.mark.parametrize(
@@ -768,6 +770,8 @@ def test_time_that_goes_back_is_the_last_one_seen() -> None:
     calls(circuit, "FFFFF", 0.0)
     assert circuit.next_deadline() == 20.0 + FIRST_WAIT
     early = Circuit("payments")
+    acquire(early, 1.0)
+    assert acquire(early, 0.5).acquired_at == 1.0
     call(early, SUCCESS, 10.0, took=-5.0)
     assert early.snapshot(0.0).calls == 1
 

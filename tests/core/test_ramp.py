@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from datetime import timedelta
 
 import pytest
@@ -88,6 +89,7 @@ def test_initial_never_passes_full() -> None:
         (2, "fg", "limit 2"),
         (2, "fgg", "limit 1"),
         (1, "fgf", "open: failure_rate"),
+        (3, "fgf", "limit 1"),
         (2, "x", "open: permit_lease"),
         (2, "gx", "open: permit_lease"),
         # above them only three in a row do, across stages
@@ -211,6 +213,25 @@ def test_a_bad_result_of_low_traffic_cuts() -> None:
     assert play(ramp, "f", 50.0) == "limit 1"
 
 
+def test_exactly_half_of_what_is_needed_opens() -> None:
+    """Two failures of four needed at limit 2, and one is not half."""
+    assert play(ramp_at(2, minimum_verdicts=4), "f") == "limit 2"
+    assert play(ramp_at(2, minimum_verdicts=4), "ff") == "open: failure_rate"
+
+
+def test_a_breach_tells_what_was_seen() -> None:
+    """Share and half, run and three, one lease."""
+    assert ramp_at(2).count(2, Mark.EXPIRED, 0.0) == Breach(Reason.PERMIT_LEASE, 1, 1)
+    ramp = ramp_at(1, minimum_verdicts=4)
+    ramp.count(ramp.stage, Mark.FAILED, 0.0)
+    assert ramp.count(ramp.stage, Mark.FAILED, 0.0) == Breach(Reason.FAILURE_RATE, 0.5, 0.5)
+
+
+def test_a_call_in_flight_for_too_long_is_one_more_of_all() -> None:
+    """One beside ten good results is an eleventh, less than bad_rate."""
+    assert play(ramp_at(10), "g" * 10, overdue=1) == "limit 16"
+
+
 @pytest.mark.parametrize(("overdue", "limit"), [(0, 8), (1, 2)])
 def test_a_call_in_flight_for_too_long_is_bad(overdue: int, limit: int) -> None:
     """One overdue call beside four good results is a fifth, more than bad_rate."""
@@ -275,6 +296,12 @@ def test_sensible_settings_are_taken() -> None:
     """The edges of each range, and a timedelta."""
     settings = RampSettings(initial=4, full=4, bad_rate=0, growth=3, stage_timeout=timedelta(seconds=2))
     assert (settings.stage_timeout, settings.growth, settings.bad_rate) == (2.0, 3.0, 0)
+
+
+def test_the_settings_are_a_frozen_value() -> None:
+    """They cannot be changed under a running ramp."""
+    with pytest.raises(FrozenInstanceError):
+        RampSettings().initial = 2  # type: ignore[misc]
 
 
 def test_the_defaults() -> None:

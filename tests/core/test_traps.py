@@ -222,4 +222,4 @@ def test_a_clean_exit_of_many_short_half_opens_leaves_nothing() -> None:
         acquire(circuit, float(at))
         circuit.reset(float(at))
     assert circuit.snapshot(100.0).in_flight == 0
-    assert len(circuit._live) == 0
+    assert len(circuit.live) == 0

@@ -116,6 +116,13 @@ def test_a_clear_window_is_clean() -> None:
         assert counter.clean_until > 0.0
 
 
+def test_a_window_that_is_cleared_begins_then() -> None:
+    """A bucket of two seconds that begins at 100 ends at 102."""
+    counter = TimeWindow(10.0, 5).counter(0.0)
+    counter.clear(101.0)
+    assert counter.clean_until == 102.0
+
+
 def test_a_count_window_is_clean_again_when_its_last_bad_result_leaves() -> None:
     """The addition alone is right again as soon as nothing bad is left."""
     counter = CountWindow(2).counter(0.0)
