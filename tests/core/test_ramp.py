@@ -309,3 +309,32 @@ def test_the_defaults() -> None:
     settings = RampSettings()
     assert (settings.initial, settings.growth, settings.full, settings.bad_rate) == (1, 2.0, None, 0.1)
     assert (settings.minimum_verdicts, settings.stage_timeout) == (3, 10.0)
+
+
+def heavy(ramp: Ramp, weights: list[int]) -> str:
+    """Good results of these weights, one by one; what came of them in the end."""
+    for weight in weights:
+        assert ramp.count(ramp.stage, Mark.GOOD, 0.0, weight) is None
+        if ramp.is_due(0.0) and ramp.conclude(0.0, 0):
+            return "closed"
+    return f"limit {ramp.limit}"
+
+
+def test_results_that_weigh_as_much_as_the_limit_make_a_verdict() -> None:
+    """At a limit of 100, three batches of 34 are as much evidence as a hundred calls of one; of 33, they are not yet."""
+    assert heavy(ramp_at(100, full=1000), [34, 34, 34]) == "limit 200"
+    assert heavy(ramp_at(100, full=1000), [33, 33, 33]) == "limit 100"
+    assert heavy(ramp_at(100, full=1000), [33, 33, 33, 1]) == "limit 200"
+
+
+def test_one_heavy_result_is_no_verdict() -> None:
+    """A single good batch of the whole limit is luck: `minimum_verdicts` counts results and not their weight."""
+    assert heavy(ramp_at(4), [4, 4]) == "limit 4"
+    assert heavy(ramp_at(4), [4, 4, 4]) == "limit 8"
+
+
+def test_the_weight_of_a_stage_is_its_own() -> None:
+    """What the results of an earlier stage weighed says nothing of the higher limit."""
+    ramp = ramp_at(4)
+    assert heavy(ramp, [4, 4, 4]) == "limit 8"
+    assert heavy(ramp, [1, 1, 1]) == "limit 8"

@@ -78,7 +78,7 @@ class HalfOpen:
         return self._judge(limit, now)
 
     def _follow(self, limit: int, permit: Permit, mark: Mark, now: float) -> Step:
-        breach = self.ramp.count(permit.stage, mark, now)
+        breach = self.ramp.count(permit.stage, mark, now, permit.weight)
         return self._judge(limit, now) if breach is None else Step(limit, breach=breach)
 
     def _judge(self, limit: int, now: float) -> Step:

@@ -93,7 +93,7 @@ class Ramp:
 
     # fmt: off
     __slots__ = (
-        "_bad", "_ends", "_failures", "_in_a_row", "_settings", "_threshold",
+        "_bad", "_ends", "_failures", "_in_a_row", "_settings", "_threshold", "_weight",
         "full", "in_flight", "is_probing", "limit", "refused", "results", "stage",
     )
     # fmt: on
@@ -113,13 +113,15 @@ class Ramp:
         self.stage += 1
         self._ends = now + self._settings.stage_timeout
         self.results = 0
+        self._weight = 0  # of these results: one of a batch of 500 is as much of a limit as 500 of one
         self._bad = 0
         self._failures = 0
         self.refused = False
 
     @property
     def need(self) -> int:
-        """How many results of this stage make a verdict."""
+        """How many results of weight 1 of this stage make a verdict. Fewer do when they weigh as much as the limit, but never fewer than
+        `minimum_verdicts`."""
         return max(self._settings.minimum_verdicts, self.limit)
 
     @property
@@ -130,7 +132,7 @@ class Ramp:
     def has_room(self, weight: int) -> bool:
         return self.in_flight + weight <= self.limit
 
-    def count(self, stage: int, mark: Mark, now: float) -> Breach | None:
+    def count(self, stage: int, mark: Mark, now: float, weight: int = 1) -> Breach | None:
         """Count one result of a permit issued in `stage`; the breach that opens the circuit at once, or None."""
         if self.is_probing:
             return self._end_probe(mark, now)
@@ -138,6 +140,7 @@ class Ramp:
         self._in_a_row = self._in_a_row + 1 if failed else 0
         if stage == self.stage:
             self.results += 1
+            self._weight += weight
             self._bad += mark is not Mark.GOOD
             self._failures += failed
         return self._breach(mark) if failed else None
@@ -165,7 +168,8 @@ class Ramp:
         """Whether this stage has what a verdict needs."""
         if self.is_probing or not self.results:
             return False
-        return self.results >= self.need or (now >= self._ends and not self.refused)
+        enough = self.results >= self._settings.minimum_verdicts and self._weight >= self.limit
+        return enough or (now >= self._ends and not self.refused)
 
     def conclude(self, now: float, overdue: int) -> bool:
         """Judge the stage and begin the next one; True when the circuit closes. `overdue`: calls of this stage in flight for too long."""
