@@ -160,6 +160,34 @@ def test_an_empty_bulk_delivery_is_nothing() -> None:
     assert row.next_position is None
 
 
+@pytest.mark.parametrize(
+    ("together", "left"),
+    [
+        pytest.param((3, 10, 55, 56), (57, 0, 0), id="the whole row"),
+        pytest.param((3, 10), (55, 2, 2), id="its beginning"),
+        pytest.param((10, 55), (3, 2, 4), id="its middle"),
+        pytest.param((3, 56), (10, 2, 3), id="its ends"),
+        pytest.param((), (3, 4, 4), id="nothing"),
+    ],
+)
+def test_what_was_delivered_together_may_be_finished_together(together: tuple[int, ...], left: tuple[int, int, int]) -> None:
+    """One step for many leaves what one step for each would: the next position, the unfinished and the span."""
+    row = in_flight(*POSITIONS_WITH_GAPS)
+    row.finished_many(together)
+
+    assert (row.next_position, row.unfinished, row.span()) == left
+
+
+def test_more_than_the_row_has_can_be_finished_together() -> None:
+    """Some were finished one by one before: the rest goes, and nothing else."""
+    row = in_flight(*POSITIONS_WITH_GAPS)
+    row.finished(3)
+    row.finished(10)
+    row.finished_many((10, 55))
+
+    assert (row.next_position, row.unfinished, row.span()) == (56, 1, 1)
+
+
 class NaiveInFlight:
     """The same by brute force: every position ever delivered, and every one that is finished."""
 
@@ -182,6 +210,7 @@ STEPS = st.lists(
         st.tuples(st.just("delivered"), st.integers(1, 4)),
         st.tuples(st.just("many"), st.lists(st.integers(1, 4), max_size=5)),
         st.tuples(st.just("oldest"), st.just(0)),
+        st.tuples(st.just("together"), st.tuples(st.integers(0, 3), st.integers(0, 5))),
         st.tuples(st.just("any"), st.integers(0, 60)),
     ),
     max_size=60,
@@ -189,7 +218,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-def test_it_agrees_with_the_naive_model(steps: list[tuple[str, int | list[int]]]) -> None:
+def test_it_agrees_with_the_naive_model(steps: list[tuple[str, int | list[int] | tuple[int, int]]]) -> None:
     """After every step of any history both tell the same limit, number and span."""
     row, naive, newest = InFlight(), NaiveInFlight(), -1
     for kind, argument in steps:
@@ -200,6 +229,11 @@ def test_it_agrees_with_the_naive_model(steps: list[tuple[str, int | list[int]]]
                 positions.append(newest)
             row.delivered_many(positions) if kind == "many" else row.delivered(positions[0])
             naive.order.extend(positions)
+        elif isinstance(argument, tuple):
+            start, count = argument
+            together = naive.order[start : start + count] if start else naive.left()[:count]
+            row.finished_many(together)
+            naive.done.update(together)
         else:
             assert isinstance(argument, int)
             position = (naive.left() or [argument])[0] if kind == "oldest" else argument

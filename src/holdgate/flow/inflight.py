@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import pairwise, starmap
+from itertools import islice
 from operator import lt
 
 
@@ -49,7 +49,7 @@ class InFlight:
         """Note deliveries in one step, for what one poll gave; the same as `delivered` for each, and all or none of them."""
         if not positions:
             return
-        if positions[0] <= self._newest or not all(starmap(lt, pairwise(positions))):
+        if positions[0] <= self._newest or not all(map(lt, positions, islice(positions, 1, None))):
             raise ValueError(f"{len(positions)} positions from {positions[0]} are not in increasing order after {self._newest}")
         self._newest = positions[-1]
         self._row.extend(positions)
@@ -63,6 +63,20 @@ class InFlight:
             row.popleft()
         else:
             self._finished_out_of_turn(position)
+
+    def finished_many(self, positions: Sequence[int]) -> None:
+        """Note in one step that the work on these is over; the same as `finished` for each. They were delivered, and come in that order."""
+        row, count = self._row, len(positions)
+        if self._unfinished is None and count and len(row) >= count and row[0] == positions[0] and row[count - 1] == positions[-1]:
+            # Strictly increasing, both of them, and the row has nothing else between the two: these are the first places of the row.
+            if count == len(row):
+                row.clear()
+            else:
+                for _ in range(count):
+                    row.popleft()
+            return
+        for position in positions:
+            self.finished(position)
 
     def _finished_out_of_turn(self, position: int) -> None:
         row = self._row
