@@ -26,11 +26,13 @@ MEANINGS: dict[str, dict[str, str]] = {
         "concurrency": 'handlers at once. None: one per partition; 16 with `order="key"` or `"none"`',
         "span": "how many places work may run ahead of the oldest unfinished message of a partition",
         "retry": "a `RetryPolicy`; None: `RetryPolicy()`",
+        "dead_letters": "where rejected messages go, such as `KafkaDeadLetters`; None: RabbitMQ rejects them, a Kafka partition is blocked",
     },
     "guard.deliveries": {
         "intake": "as for `guard.run`",
         "needs": "as for `guard.run`",
         "retry": "as for `guard.run`",
+        "dead_letters": "as for `guard.run`",
     },
     "KafkaIntake": {
         "consumer": "an `AIOKafkaConsumer` with `enable_auto_commit=False`; one that is not started is started and stopped for you",
@@ -113,8 +115,13 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "key": "the key by which Kafka has chosen the partition",
         "concurrency": "order needs no more than one per partition; 16 keep a dependency of 10 ms busy at 1,600 calls a second",
         "retry": "RetryPolicy's own defaults",
+        "dead_letters": "only you know where they are looked at; nothing is skipped without your word",
     },
-    "guard.deliveries": {"needs": "as for `guard.run`", "retry": "RetryPolicy's own defaults"},
+    "guard.deliveries": {
+        "needs": "as for `guard.run`",
+        "retry": "RetryPolicy's own defaults",
+        "dead_letters": "as for `guard.run`",
+    },
     "KafkaIntake": {
         "topics": "the consumer may be subscribed already",
         "pattern": _NOTHING_ASKED,

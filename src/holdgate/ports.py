@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
+from holdgate.flow.dead_letter import DeadLetter
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
 from holdgate.flow.plan import Plan
@@ -102,4 +103,35 @@ class Evictable(Protocol):
     def stood_still(self) -> None:
         """The process stood still for about that long: give up all sources with `lost` now, and `assigned` again those that the broker
         confirms are still ours. Never blocks, never raises."""
+        ...
+
+
+@runtime_checkable
+class Rejecting(Protocol):
+    """What an intake has beside `Intake` when its broker may have a way of its own to refuse a message."""
+
+    @property
+    def can_reject(self) -> bool:
+        """Whether `Settlement.REJECT` is understood: RabbitMQ then hands the message to the queue's dead letter exchange, or drops it
+        where there is none. Known before `open`."""
+        ...
+
+
+@runtime_checkable
+class DeadLetters(Protocol):
+    """Where rejected messages go. One object may serve several runs, each of which opens and closes it."""
+
+    async def open(self, names: Collection[str] | None) -> None:
+        """Connect, and check that what comes from these topics or queues has somewhere to go; None: they are not known yet (a pattern).
+        Raises SettingsError or IntakeError before anything is consumed. Once for each run."""
+        ...
+
+    async def publish(self, letter: DeadLetter) -> None:
+        """Return when the target has confirmed that it keeps the letter, and raise anything else: only after it returns is the message
+        settled. Several at a time, and the same message again when nobody knows what became of it. Cancelled only when the process may
+        wait no longer."""
+        ...
+
+    async def close(self) -> None:
+        """One run needs it no more. Bounded; safe when it never opened."""
         ...

@@ -23,7 +23,7 @@ from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import Order
 from holdgate.flow.snapshot import Snapshot
 from holdgate.flow.sources import Source
-from holdgate.ports import Clock, Intake
+from holdgate.ports import Clock, DeadLetters, Intake
 from holdgate.runtime.announce import Announcer
 from holdgate.runtime.attempt import current_attempt
 from holdgate.runtime.binding import Binding
@@ -114,6 +114,7 @@ class Guard:
         concurrency: int | None = None,
         span: int = 1000,  # places past the oldest unfinished: bounds what a crash makes again, and is far above any concurrency
         retry: RetryPolicy | None = None,
+        dead_letters: DeadLetters | None = None,
     ) -> None:
         """Consume until stopped; returns None then, and raises what ended the intake, after draining in both cases.
 
@@ -121,24 +122,42 @@ class Guard:
         queue name. `needs`: dependencies for every source, or a mapping by name. `order`: "source", "key" (by `key(delivery)`, on Kafka
         the record's key when left out) or "none"; left out, what the broker promises anyway. `concurrency`: handlers at once; left out,
         one per source, and 16 for "key" and "none". `span`: how many places work may run ahead of the oldest unfinished delivery.
+        `dead_letters`: where rejected messages go; left out, RabbitMQ rejects them and a Kafka partition is blocked.
         Cancelling drains for at most `drain_timeout` seconds and then goes on. Raises SettingsError or IntakeError before anything is
         consumed.
         """
         self._must_be_open()
         check_intake(intake)
         with Handlers(handler, intake, concurrency) as handlers:
-            plans = plan_run(intake, needs, order=order, key=key, concurrency=concurrency, span=span, retry=retry, handled=handlers.names)
+            plans = plan_run(
+                intake,
+                needs,
+                order=order,
+                key=key,
+                concurrency=concurrency,
+                span=span,
+                retry=retry,
+                dead_letters=dead_letters,
+                handled=handlers.names,
+            )
             worker = self.new_worker(intake, plans, handlers.of)
             await self.see_through(worker, self.start(worker))
 
-    def deliveries(self, intake: Intake[Any], *, needs: NeedsSetting = (), retry: RetryPolicy | None = None) -> Deliveries:
+    def deliveries(
+        self,
+        intake: Intake[Any],
+        *,
+        needs: NeedsSetting = (),
+        retry: RetryPolicy | None = None,
+        dead_letters: DeadLetters | None = None,
+    ) -> Deliveries:
         """The loop form: enter it with `async with`, loop over it with `async for`, and enter each delivery with `async with`.
 
         One lane over all sources. The inner `async with` is one attempt: a failure is recorded and not raised, and the same delivery comes
         again; going on without entering it is an error; `break` drains. For concurrency use `run`. Raises as `run` does, on entering.
         """
         self._must_be_open()
-        plans = plan_run(intake, needs, order="source", key=None, concurrency=1, span=1, retry=retry)
+        plans = plan_run(intake, needs, order="source", key=None, concurrency=1, span=1, retry=retry, dead_letters=dead_letters)
         return Deliveries(self, intake, plans)
 
     async def stop(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from holdgate.errors import Reject
 from holdgate.flow.attribution import attribute
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.fate import Verdict
@@ -93,10 +94,13 @@ class Seat:
         if isinstance(error, Exception):
             worker.log_failure(delivery, error)
         tally, self.tally = self.tally, None
+        reason = error.reason if isinstance(error, Reject) else None
         attribution = attribute([worker.dependency_of(gate) for gate in gates_of(delivery)], tally, error, now)
-        verdict = worker.engine.settle(delivery, attribution, type(error).__name__, now)
+        verdict = worker.engine.settle(delivery, attribution, type(error).__name__, now, reason=reason)
         if verdict is Verdict.DONE:
             worker.intake.settle(delivery, Settlement.ACK)
+        elif verdict is Verdict.REJECT:
+            worker.reject(delivery, error)
         self.delivery = None
 
     def give_back(self, delivery: AnyDelivery) -> None:

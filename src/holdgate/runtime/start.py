@@ -13,7 +13,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.needs import Needs
 from holdgate.flow.place import Run
 from holdgate.flow.sources import Queue, Source
-from holdgate.ports import Intake
+from holdgate.ports import DeadLetters, Intake, Rejecting
 from holdgate.runtime.dependency import Dependency
 
 NeedsSetting = Sequence[Dependency] | Mapping[str, Sequence[Dependency]]
@@ -41,6 +41,7 @@ class Plans:
     key_of: KeyOf | None
     own_key: bool
     lane_per_source: bool
+    dead_letters: DeadLetters | None
 
     def set_keys(self, deliveries: Iterable[Delivery[Any]]) -> None:
         """Note on each delivery what it is kept in order by. Raises SettingsError when `key` fails: without a key there is no order."""
@@ -72,12 +73,14 @@ def plan_run(
     concurrency: int | None,
     span: int,
     retry: RetryPolicy | None,
+    dead_letters: DeadLetters | None = None,
     handled: Iterable[str] | None = None,
 ) -> Plans:
     """Check the settings of a run. `handled`: the names that have a handler; None: one for all. Raises SettingsError with the values that
     clash."""
     check_intake(intake)
     _check_types(key, retry)
+    _check_dead_letters(dead_letters)
     wanted = intake.order if order is None else order
     if wanted not in _ORDERS:
         raise SettingsError(f"order={order!r} is none of {', '.join(map(repr, _ORDERS))}")
@@ -91,8 +94,9 @@ def plan_run(
     dependencies, names = _resolve(_for_handlers(needs, handled) if intake.names is None else needs)
     if intake.names is not None:
         names.check(intake.names)
-    run = Run(names, order=wanted, concurrency=concurrency, inbox=intake.inbox, span=span, retry=retry)
-    return Plans(run, dependencies, (key or _key_of) if wanted == "key" else None, key is not None, concurrency is None)
+    rejects = dead_letters is not None or (isinstance(intake, Rejecting) and intake.can_reject)
+    run = Run(names, order=wanted, concurrency=concurrency, inbox=intake.inbox, span=span, retry=retry, rejects=rejects)
+    return Plans(run, dependencies, (key or _key_of) if wanted == "key" else None, key is not None, concurrency is None, dead_letters)
 
 
 def check_intake(intake: object) -> None:
@@ -107,6 +111,13 @@ def _check_types(key: object, retry: object) -> None:
         raise SettingsError(f"key={key!r} cannot be called: give a function that takes a delivery")
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise SettingsError(f"retry={retry!r} is no RetryPolicy: write RetryPolicy(attempts=...)")
+
+
+def _check_dead_letters(given: object) -> None:
+    if given is not None and not isinstance(given, DeadLetters):
+        raise SettingsError(
+            f"dead_letters={type(given).__name__} has no open, publish and close: wrap a client, as in KafkaDeadLetters(producer)"
+        )
 
 
 def _for_handlers(needs: NeedsSetting, handled: Iterable[str] | None) -> NeedsSetting:

@@ -12,12 +12,14 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from holdgate.errors import IntakeError, SettingsError
-from holdgate.flow.delivery import Delivery
+from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.fate import Verdict
 from holdgate.flow.gate import Gate
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Source
 from holdgate.ports import Intake
 from holdgate.runtime import failures
+from holdgate.runtime.dead_letters import Outbox, tell_way_out
 from holdgate.runtime.lanes import Lane
 from holdgate.runtime.seat import Seat
 from holdgate.runtime.standstill import Standstill
@@ -62,6 +64,7 @@ class Worker:
         self.lane_per_source = plans.lane_per_source
         self.standstill = Standstill(intake, guard.now)
         self.lanes_lent = 0  # lanes that wait for a thread of a source that is gone
+        self._outbox = Outbox(plans.dead_letters, sent=self._letter_sent, failed=self._letter_failed)
         self._plans = plans
         self._drain_timeout = drain_timeout
         self._asked: asyncio.Future[None] = loop.create_future()  # to drain and end
@@ -107,7 +110,7 @@ class Worker:
 
     async def _open(self) -> bool:
         """Open the intake; False when the run was asked to stop meanwhile, and opening did not end within the drain timeout."""
-        opening = asyncio.create_task(self.intake.open(self), name=f"holdgate opening of {self.name}")
+        opening = asyncio.create_task(self._open_all(), name=f"holdgate opening of {self.name}")
         try:
             await asyncio.wait({opening, self._asked}, return_when=asyncio.FIRST_COMPLETED)
             if not opening.done():
@@ -127,6 +130,12 @@ class Worker:
         self.standstill.start()
         self.opened.set_result(None)
         return True
+
+    async def _open_all(self) -> None:
+        """Where rejected messages go first: an intake must not read what could not be put anywhere."""
+        await self._outbox.open(self.intake.names)
+        await self.intake.open(self)
+        tell_way_out(self.name, self.run, self._outbox)
 
     async def _consume(self) -> None:
         poll = asyncio.create_task(self._poll(), name=f"holdgate poll of {self.name}")
@@ -174,10 +183,11 @@ class Worker:
         ending = [task for seat in self.seats if (task := seat.end_task()) is not None]
         self.engine.remove_run(self.run, self.now())
         self.guard.wake()  # what was given back here may let another run go on
-        try:
-            await self.intake.close()
-        except Exception as error:  # noqa: BLE001 - kept: what ended the run comes before what its end ran into
-            self.fail(error)
+        for close in (self.intake.close, self._outbox.close):
+            try:
+                await close()
+            except Exception as error:  # noqa: BLE001 - kept: what ended the run comes before what its end ran into
+                self.fail(error)
         if ending:
             await asyncio.wait(ending, timeout=_UNWIND)
 
@@ -210,12 +220,36 @@ class Worker:
         now = self.now()
         if now > self.standstill.until:
             self.standstill.noticed(now)
-        return self.engine.next(self.run, now)
+        while True:
+            delivery = self.engine.next(self.run, now)
+            if delivery is None or delivery.trial is None or delivery.trial.reason is None:
+                return delivery
+            self._outbox.send(delivery)  # it was rejected before, and keeps its lane's place until it is out
 
     def turn_if_needed(self) -> None:
         """Let the guard act if something needs it."""
         if self.engine.restless:
             self.guard.turn()
+
+    def reject(self, delivery: AnyDelivery, error: BaseException | None) -> None:
+        """A message is rejected, and there is somewhere to put it: the dead letters, or else the broker's own way."""
+        if self._outbox.has_target:
+            self._outbox.add(delivery, error)
+        elif self.engine.rejected(delivery, self.now()) is Verdict.DONE:
+            self.intake.settle(delivery, Settlement.REJECT)
+
+    def _letter_sent(self, delivery: AnyDelivery) -> None:
+        """Confirmed: only now is the message settled, if it is still ours."""
+        try:
+            if self.engine.rejected(delivery, self.now()) is Verdict.DONE:
+                self.intake.settle(delivery, Settlement.ACK)
+        except Exception as error:  # noqa: BLE001 - here nobody else would hear of it
+            self.fail(error)
+        self.guard.wake()
+
+    def _letter_failed(self, delivery: AnyDelivery) -> None:
+        self.engine.reject_failed(delivery, self.now())
+        self.guard.wake()
 
     def dependency_of(self, gate: Gate) -> Dependency:
         """The user's dependency behind a gate."""
@@ -258,6 +292,7 @@ class Worker:
             self._plans.check_keys(sources)
         except SettingsError as error:
             self.fail(error)
+        self._outbox.forget()
         for seat in self.seats:  # given again without having been taken: what runs for the earlier assignment is of no use
             if seat.delivery is not None and not seat.delivery.place.alive:
                 seat.interrupt()
@@ -273,18 +308,20 @@ class Worker:
         self.guard.turn()
 
         def ended() -> bool:
-            return not any(seat.works_for(places) for seat in self.seats)
+            return not self._outbox.works_for(places) and not any(seat.works_for(places) for seat in self.seats)
 
         try:
             if not await self._until(ended, self.intake.rebalance_timeout / 2):
                 await self._interrupt(lambda seat: seat.works_for(places))
         finally:  # an intake whose patience is over cancels this; the sources are gone all the same
             self.engine.forget(self.run, [place.source for place in places if place.alive], self.now())
+            self._outbox.forget()
             self.guard.wake()
 
     def lost(self, sources: Collection[Source]) -> None:
         """They are gone: interrupt, settle nothing."""
         places = set(self.engine.forget(self.run, sources, self.now()))
+        self._outbox.forget()
         for seat in self.seats:
             if seat.works_for(places):
                 seat.interrupt()
@@ -293,7 +330,7 @@ class Worker:
     # -- waiting for work to end ------------------------------------------------------------------------------------------------------
 
     def _is_quiet(self) -> bool:
-        return all(seat.delivery is None for seat in self.seats)
+        return all(seat.delivery is None for seat in self.seats) and self._outbox.is_quiet
 
     async def _until(self, condition: Callable[[], bool], seconds: float, *, in_a_hurry: bool = True) -> bool:
         """Wait until `condition` holds, looked at after every turn; False when `seconds` were over first, or, unless `in_a_hurry` is

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from holdgate.testing.clock import NO_JITTER, LoopClock, ManualClock, Stalled, VirtualEventLoop, in_virtual_time, run_virtual
-from holdgate.testing.memory import LedgerEntry, MemoryBroker, MemoryDelivery, MemoryIntake, Message, QueueSettings
+from holdgate.testing.memory import (
+    LedgerEntry,
+    MemoryBroker,
+    MemoryDeadLetters,
+    MemoryDelivery,
+    MemoryIntake,
+    Message,
+    QueueSettings,
+)
 from holdgate.testing.rehearsal import Outage, Rehearsal, rehearse
 
 __all__ = [
@@ -12,6 +20,7 @@ __all__ = [
     "LoopClock",
     "ManualClock",
     "MemoryBroker",
+    "MemoryDeadLetters",
     "MemoryDelivery",
     "MemoryIntake",
     "Message",

@@ -111,6 +111,11 @@ class RabbitMQIntake:
         return "source" if self._single_active else "none"
 
     @property
+    def can_reject(self) -> bool:
+        """Every queue's message may be rejected; it goes to the queue's dead letter exchange, or is dropped where there is none."""
+        return True
+
+    @property
     def rebalance_timeout(self) -> float:
         """The shortest margin before a consumer timeout: half of it is for running handlers to end before their messages go back."""
         return self._margin
@@ -228,7 +233,7 @@ class RabbitMQIntake:
         taken: list[RabbitMQDelivery] = []
         for source, keeper in self._keepers.items():
             channel = keeper.channel
-            if channel is not None and channel.arrived and not channel.gated and self._plan.of(source).fetch:
+            if channel is not None and channel.arrived and self._plan.of(source).fetch:
                 taken += channel.arrived
                 channel.arrived.clear()
         return taken

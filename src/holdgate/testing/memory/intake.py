@@ -75,6 +75,11 @@ class MemoryIntake:
         """Seconds that a member has to give back."""
         return self._rebalance_timeout
 
+    @property
+    def can_reject(self) -> bool:
+        """A queue's message may be refused, a partition's not."""
+        return isinstance(self._side, QueueSide)
+
     async def open(self, listener: IntakeListener) -> None:
         """Join the group or open the channels. Raises IntakeError for an unknown name, and when it was open before."""
         if self._was_opened:
