@@ -38,7 +38,7 @@ class QueueChannel:
     """
 
     __slots__ = (
-        "_lost", "_now", "_raw", "_rings", "acks", "alive", "arrived", "consumer", "failed", "gated", "last_arrival", "prefetch",
+        "_lost", "_now", "_raw", "_rings", "acks", "alive", "arrived", "consumer", "failed", "last_arrival", "prefetch",
         "reason", "source", "unsettled",
     )  # fmt: skip
 
@@ -58,7 +58,6 @@ class QueueChannel:
         self.acks = Acks(raw, self.unsettled)
         self.consumer: str | None = None
         self.prefetch = 0
-        self.gated = False  # nothing is handed out: it is about to be replaced
         self.last_arrival = 0.0
         self.reason: BaseException | None = None
         self.failed = failed

@@ -12,7 +12,8 @@ takes the next step:
 A hold is none of these steps: the window is the back-pressure. A consumer is never cancelled for one.
 
 Why a window of one: each time that messages go back may cost each of them one of its returns. While a dependency stays down, every probe
-would pay that for a whole window.
+would pay that for a whole window. The price is order, on a quorum queue: what came back waits in a line of its own, and a probe that comes
+back again goes to its end. So where order is promised, of a single active consumer, the whole window is taken each time.
 """
 
 from __future__ import annotations
@@ -147,6 +148,7 @@ class Keeper:
         plan = self._plan().of(self.source)
         now = asyncio.get_running_loop().time()
         due_at = self._terms.due_at(channel)
+        self._watch_limit(channel, now)
         if due_at is not None and now >= due_at:
             await self._give_back(channel, held=plan.held)
         elif plan.fetch and channel.consumer is None:
@@ -154,11 +156,10 @@ class Keeper:
         elif channel.acks.held_back and self._probe_is_over(channel, held=plan.held, now=now):
             await self._widen(channel)
         else:
-            self._watch_limit(channel, now)
             await self._wait(_LOOK_EVERY if due_at is None else max(0.0, min(_LOOK_EVERY, due_at - now)))
 
     async def _consume(self, channel: QueueChannel) -> None:
-        probes = self._cautious and self._prefetch > 1
+        probes = self._cautious and self._prefetch > 1 and not self._terms.single_active
         # A window of one whose ack is kept is full for as long as we like: nothing is on the wire, and a cancel loses no order.
         channel.acks.held_back = probes
         await channel.consume(1 if probes else self._prefetch, self._arguments)
@@ -166,8 +167,7 @@ class Keeper:
     def _probe_is_over(self, channel: QueueChannel, *, held: bool, now: float) -> bool:
         if channel.acks.waiting:
             return True
-        # Of a single active consumer the window cannot grow while a message is out; there nothing goes beside it anyway.
-        oldest = None if self._terms.single_active else channel.oldest
+        oldest = channel.oldest
         return oldest is not None and not held and now - oldest.arrived_at >= _PROBE_AT_MOST
 
     async def _widen(self, channel: QueueChannel) -> None:
@@ -177,15 +177,9 @@ class Keeper:
             channel.acks.held_back = True
             return
         self._cautious = False
-        if not self._terms.single_active:
-            await channel.cancel()
-            await self._consume(channel)
-            channel.acks.release()
-        else:
-            # Nothing of this channel is with the guard: it need not hear of the exchange.
-            channel.gated = True
-            await channel.acks.flush()
-            await channel.close()
+        await channel.cancel()
+        await self._consume(channel)
+        channel.acks.release()
 
     async def _give_back(self, channel: QueueChannel, *, held: bool) -> None:
         if not held and not self._told_slow:

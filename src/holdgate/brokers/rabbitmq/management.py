@@ -40,9 +40,9 @@ class Management:
         address = f"{self._base}/api/queues/{quote(vhost, safe='')}/{quote(queue, safe='')}"
         try:
             with urlopen(Request(address, headers=self._headers), timeout=_ANSWER_WITHIN) as answer:  # noqa: S310 - http, see above
-                told = json.load(answer)
+                told: object = json.load(answer)
         except (URLError, OSError, ValueError) as error:
             log.warning("the management API at %s does not tell the policies of %s: %r", self._base, queue, error)
             return None
-        definition: object = told.get("effective_policy_definition") if isinstance(told, dict) else None
+        definition = cast("dict[str, object]", told).get("effective_policy_definition") if isinstance(told, dict) else None
         return cast("dict[str, Any]", definition) if isinstance(definition, dict) else {}
