@@ -1,4 +1,4 @@
-"""Kafka, through aiokafka: the intake, its deliveries, and what it tells when retention was faster than a hold."""
+"""Kafka, through aiokafka: the intake, its deliveries, dead letters, and what it tells when retention was faster than a hold."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ try:
 except ImportError as error:
     raise MissingExtra("aiokafka is not installed: pip install 'holdgate[kafka]'") from error
 
+from holdgate.brokers.kafka.dead_letters import KafkaDeadLetters
 from holdgate.brokers.kafka.delivery import KafkaDelivery
 from holdgate.brokers.kafka.intake import KafkaIntake
 from holdgate.brokers.kafka.retention import RecordsLost
 
 del _aiokafka
 
-__all__ = ["KafkaDelivery", "KafkaIntake", "RecordsLost"]
+__all__ = ["KafkaDeadLetters", "KafkaDelivery", "KafkaIntake", "RecordsLost"]
