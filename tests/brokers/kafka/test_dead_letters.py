@@ -66,18 +66,16 @@ async def test_a_producer_that_would_break_the_promise_is_refused(producer, sett
         KafkaDeadLetters(producer(**settings))
 
 
-async def test_a_producer_left_at_aiokafkas_default_is_refused(producer) -> None:
+async def test_a_producer_left_at_aiokafkas_default_is_refused() -> None:
     """Which is one broker's word."""
+    one = AIOKafkaProducer(bootstrap_servers=NOWHERE)
     with pytest.raises(SettingsError, match="acks=1"):
-        one = AIOKafkaProducer(bootstrap_servers=NOWHERE)
-        try:
-            KafkaDeadLetters(one)
-        finally:
-            await one.stop()
+        KafkaDeadLetters(one)
+    await one.stop()
 
 
-async def test_an_idempotent_producer_waits_for_all_replicas_by_itself(producer) -> None:
-    """aiokafka sets acks for it."""
+async def test_an_idempotent_producer_waits_for_all_replicas_by_itself() -> None:
+    """The client sets acks for it."""
     one = AIOKafkaProducer(bootstrap_servers=NOWHERE, enable_idempotence=True)
     KafkaDeadLetters(one)
     await one.stop()

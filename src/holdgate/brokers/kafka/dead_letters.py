@@ -1,10 +1,8 @@
 """Dead letters into Kafka topics: one producer that waits for every replica's word before the original may be committed.
 
 Who owns the producer is settled as for consumers: an unstarted one is started by the first run and stopped by the last, a started one
-stays its caller's. What aiokafka has no getter for is read in `_Producer`, with its reason.
+stays its caller's.
 """
-
-# ruff: noqa: SLF001 - see `_Producer`
 
 from __future__ import annotations
 
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.errors import KafkaError
 
 from holdgate.brokers.kafka.delivery import KafkaDelivery
+from holdgate.brokers.kafka.producer import Producer
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.dead_letter import DeadLetter, own_headers
 
@@ -31,8 +30,6 @@ _CONNECT_WITHIN = 15.0
 _TOPIC_WITHIN = 5.0
 # stop() sends what is buffered; with the broker away it would wait for request_timeout_ms, 40 s by default.
 _STOP_WITHIN = 10.0
-
-_ALL_REPLICAS = -1
 
 
 class KafkaDeadLetters:
@@ -51,7 +48,7 @@ class KafkaDeadLetters:
         *,
         exception_text: bool = False,  # it may quote the message, and the target's readers may be others
     ) -> None:
-        self._producer = _Producer(producer)
+        self._producer = Producer(producer)
         self._template = topic
         self._exception_text = exception_text
         self._is_ours = False
@@ -128,69 +125,6 @@ class KafkaDeadLetters:
                 f"no topic {target!r} for dead letters at {self._producer.servers}: create it, correct topic={self._template!r}, "
                 "or allow this user to describe and write it (a topic it may not see looks like none)"
             ) from error
-
-
-class _Producer:
-    """A thin view of one AIOKafkaProducer. What has no public name: whether it is started or stopped, and three of its settings."""
-
-    def __init__(self, producer: AIOKafkaProducer) -> None:
-        self._producer: Any = producer
-
-    def check(self) -> None:
-        """Refuse a producer that would break a promise."""
-        producer = self._producer
-        acks = producer._sender._acks
-        if acks != _ALL_REPLICAS:
-            raise SettingsError(
-                f"the dead letters' producer has acks={acks!r}: one broker's word is lost with that broker, and the original is committed "
-                'after it; write AIOKafkaProducer(acks="all", ...)'
-            )
-        serializers = {"key_serializer": producer._key_serializer, "value_serializer": producer._value_serializer}
-        for name, function in serializers.items():
-            if function is not None:
-                raise SettingsError(f"the dead letters' producer has a {name}, which would change the message: take it out")
-        if producer._txn_manager is not None and producer._txn_manager.transactional_id is not None:
-            raise SettingsError("the dead letters' producer has a transactional_id, and nobody would commit: give it one without")
-
-    @property
-    def is_started(self) -> bool:
-        return self._producer._sender.sender_task is not None
-
-    @property
-    def is_stopped(self) -> bool:
-        return bool(self._producer._closed)
-
-    @property
-    def servers(self) -> str:
-        servers = self._producer.client._bootstrap_servers
-        return servers if isinstance(servers, str) else ",".join(servers)
-
-    async def start(self) -> None:
-        await self._producer.start()
-
-    async def stop(self) -> None:
-        await self._producer.stop()
-
-    async def topics(self) -> frozenset[str]:
-        """All topics this user may see; makes none."""
-        return frozenset((await self._producer.client.fetch_all_metadata()).topics())
-
-    async def ask_for(self, topic: str) -> None:
-        """Ask for one topic by name until it is there: a broker that is set up so makes it now."""
-        await self._producer.partitions_for(topic)
-
-    async def send(self, topic: str, value: bytes | None, key: bytes | None, headers: list[tuple[str, Any]]) -> None:
-        if value is None and key is None:
-            await self._send_nothing(topic, headers)
-        else:
-            await self._producer.send_and_wait(topic, value, key=key, headers=headers)
-
-    async def _send_nothing(self, topic: str, headers: list[tuple[str, Any]]) -> None:
-        """A record without key and value, which exists and which aiokafka's `send` refuses to write; a batch takes it."""
-        partition = min(await self._producer.partitions_for(topic))
-        batch = self._producer.create_batch()
-        batch.append(timestamp=None, key=None, value=None, headers=headers)
-        await (await self._producer.send_batch(batch, topic, partition=partition))
 
 
 def _check_template(topic: str) -> None:
