@@ -19,10 +19,12 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from holdgate.core import Permit
+from holdgate.flow.batch import Batch, messages_in
 
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
@@ -54,8 +56,10 @@ class Head:
 Lines = dict["Run", dict[int, Head]]
 
 
-def acquire(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float) -> bool:
-    """Take a permit of every gate for `delivery`, or none; True when it may start."""
+def acquire(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float, room: float = inf) -> bool:
+    """Take a permit of every gate for `delivery`, or none; True when it may start. A batch is cut to `room` messages."""
+    if isinstance(delivery, Batch):
+        return _acquire_batch(delivery, gates, now, room)
     if len(gates) == 1:
         permit = gates[0].circuit.try_acquire(now)
         if not isinstance(permit, Permit):
@@ -67,6 +71,22 @@ def acquire(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float) -> bool:
         if not gate.circuit.may_acquire(now):
             return False
     delivery.permits = [gate.circuit.try_acquire(now) for gate in gates]
+    return True
+
+
+def _acquire_batch(batch: Batch, gates: tuple[Gate, ...], now: float, room: float) -> bool:
+    """The same for as much of the batch as every gate admits; the rest goes back to its inbox. A part is always better than waiting for
+    room for the whole: it would never come while single messages of others keep taking what is free."""
+    for gate in gates:
+        if not gate.circuit.may_acquire(now):
+            return False
+        slots = gate.circuit.free_slots
+        room = room if slots is None else min(room, slots)
+    if room < len(batch):
+        batch.place.put_back(batch.cut(int(room)))
+        for gate in gates:
+            gate.circuit.expect_more()
+    batch.permits = [gate.circuit.try_acquire(now, len(batch)) for gate in gates]
     return True
 
 
@@ -131,8 +151,11 @@ class WaitingList:
         self._stand_again(self._aside.pop(place, []))
 
     def by_place(self) -> Counter[Place]:
-        """How many heads wait, by place; walks the whole list."""
-        return Counter(head.delivery.place for head in self._heads.values())
+        """How many messages wait, by place; walks the whole list."""
+        waiting: Counter[Place] = Counter()
+        for delivery in self._heads:
+            waiting[delivery.place] += messages_in(delivery)
+        return waiting
 
     def next_deadline(self) -> float | None:
         """When the first wait for time ends; None when none does."""
@@ -228,13 +251,13 @@ class Pass:
                 self.held.append(head)
             elif run.running >= run.lanes:  # the last one went to a head of another line
                 run.lane_wanted = True
-            elif all(self._has_room(gate) for gate in head.gates) and acquire(head.delivery, head.gates, self._now):
+            elif (room := self._room(head.gates)) and acquire(head.delivery, head.gates, self._now, room):
                 run.running += 1
-                self._take(head)
+                self._take(head, messages_in(head.delivery))
                 yield head
             elif not reserved and not any(gate.shut for gate in head.gates):
                 reserved = True
-                self._take(head)
+                self._take(head, 1)  # of a batch too: whatever is admitted of it is a beginning
 
     def _line(self, run: Run, heads: dict[int, Head], gate: Gate | None) -> Iterator[Head]:
         """One line, until what it waits for is used up."""
@@ -246,12 +269,17 @@ class Pass:
                 return
             yield head
 
-    def _has_room(self, gate: Gate) -> bool:
-        slots = self._free.get(gate, 0)
-        return slots is None or slots > 0
+    def _room(self, gates: Iterable[Gate]) -> float:
+        """How many messages all of them admit in this pass; infinite without a limit."""
+        room = inf
+        for gate in gates:
+            slots = self._free.get(gate, 0)
+            if slots is not None and slots < room:
+                room = slots
+        return room
 
-    def _take(self, head: Head) -> None:
+    def _take(self, head: Head, slots: int) -> None:
         for gate in head.gates:
-            slots = self._free.get(gate)
-            if slots is not None:
-                self._free[gate] = max(0, slots - 1)
+            free = self._free.get(gate)
+            if free is not None:
+                self._free[gate] = max(0, free - slots)

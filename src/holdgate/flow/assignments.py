@@ -63,10 +63,10 @@ class Assignments:
         self._empty(run, list(run.places.values()), now)
 
     def resize(self, run: Run, now: float) -> None:
-        """The ramp of a dependency ends at the concurrency of all runs that need it."""
+        """The ramp of a dependency ends at what all runs that need it may have in work at once."""
         run.count_lanes()
         for name in run.needs.names():
-            full = sum(other.concurrency for other in self._runs if name in other.needs.names())
+            full = sum(other.capacity for other in self._runs if name in other.needs.names())
             self._gates[name].circuit.set_full(max(1, full), now)
 
     def unstart(self, delivery: Delivery[Any], now: float) -> None:

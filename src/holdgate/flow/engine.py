@@ -26,9 +26,11 @@ from holdgate.errors import SettingsError
 from holdgate.flow.admission import WaitingList, acquire_in_turn
 from holdgate.flow.assignments import Assignments
 from holdgate.flow.attribution import Attribution, Cause
+from holdgate.flow.batch import Batch
 from holdgate.flow.events import FlowEvent
 from holdgate.flow.fate import Verdict, decide
 from holdgate.flow.gate import Gate
+from holdgate.flow.halves import Halves
 from holdgate.flow.holds import Holds
 from holdgate.flow.inbox import AnyDelivery
 from holdgate.flow.outage import Outages
@@ -61,6 +63,7 @@ class Engine:
         self._assignments = Assignments(self.gates, self.runs, self._waiting)
         self._watch = Watch(hold_warn_after)
         self._retries = Retries(self._waiting, self.gates, draw)
+        self._halves = Halves(self._waiting, self._retries)
         self._rejections = Rejections(self._waiting, self._watch)
         self._outages = Outages(self._waiting)
         self._holds = Holds(self.runs, self._waiting)
@@ -233,13 +236,15 @@ class Engine:
 
         `error` is the type name of what it raised, for events, `reason` the word of a handler that rejected it. AGAIN for a place that is
         going away means that it is dropped. REJECT comes where the run has somewhere to put it: it is still in flight, and so is its lane,
-        until `rejected`, `reject_failed` or `interrupted`.
+        until `rejected`, `reject_failed` or `interrupted`. A batch of several messages is never rejected: its pieces come again.
         """
         place: Place = delivery.place
         if not place.alive:
             return self.interrupted(delivery, now)
         self.restless = True
         record(delivery, attribution, now)
+        if isinstance(delivery, Batch):
+            return self._settle_batch(delivery, attribution, error, now)
         if attribution.cause not in (Cause.RETURNED, Cause.REFUSED):
             trial_of(delivery).failed(error, now)
         verdict = decide(attribution.cause, delivery.trial.charged if delivery.trial else 0, place.run.retry)
@@ -348,6 +353,17 @@ class Engine:
         return self._holds.end(source)
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------
+
+    def _settle_batch(self, batch: Batch, attribution: Attribution, error: str, now: float) -> Verdict:
+        place: Place = batch.place
+        place.in_flight -= 1
+        place.run.running -= 1
+        if attribution.cause is Cause.RETURNED:
+            if place.inbox.done(batch):
+                place.run.offer(place)
+            return Verdict.DONE
+        self._events.extend(self._halves.again(batch, attribution, error, now))
+        return Verdict.AGAIN
 
     def _replan(self, run: Run, now: float) -> None:
         events = run.replan(now)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from holdgate.core import Outcome
 from holdgate.flow.attribution import Attribution
+from holdgate.flow.batch import Batch
+from holdgate.flow.batch_inbox import BatchInbox
 from holdgate.flow.events import AttributionShared, FlowEvent, SourceHeld, SourceReleased
 from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import AnyDelivery, FreeInbox, Inbox, KeyInbox, Order, SourceInbox
@@ -87,6 +89,16 @@ class Place:
         self.run.dirty[self] = None
         return True
 
+    def put_back(self, piece: Batch) -> None:
+        """A part of a batch that was taken does not start now: it comes next."""
+        if isinstance(self.inbox, BatchInbox):
+            self.inbox.put_back(piece)
+        if self.inbox.waiting >= self.run.inbox and not self.full:
+            self.full = True
+            self.run.dirty[self] = None
+        if self.run.shared:
+            self.run.offer(self)
+
     @property
     def going(self) -> bool:
         """Whether it is on its way out: what fails now is not tried again here."""
@@ -139,10 +151,11 @@ class Run:
 
     `concurrency` None means one lane per place. `span` counts places past the oldest unfinished delivery of a source. `inbox` is how
     many deliveries may wait per source. `rejects`: there is somewhere to put rejected messages, so that they block nothing.
+    `batch`: how many of them a handler gets at a time; None: one, and not in a batch.
     """
 
     __slots__ = (
-        "_concurrency", "_leftover", "dirty", "draining", "granted", "half", "inbox", "lane_wanted", "lanes", "needs", "order",
+        "_concurrency", "_leftover", "batch", "dirty", "draining", "granted", "half", "inbox", "lane_wanted", "lanes", "needs", "order",
         "places", "plan", "rejects", "resend", "retry", "ring", "running", "shared", "span",
     )  # fmt: skip
 
@@ -156,6 +169,7 @@ class Run:
         span: int = 1000,
         retry: RetryPolicy | None = None,
         rejects: bool = False,
+        batch: int | None = None,
     ) -> None:
         self.needs = needs
         self.order: Order = order
@@ -166,6 +180,7 @@ class Run:
         self.shared = order != "source"  # several lanes may work on one place, so that one end may let several start
         self.retry = retry or RetryPolicy()
         self.rejects = rejects
+        self.batch = batch
         self.places: dict[Source, Place] = {}
         self.plan = Plan()
         self.ring: deque[Place] = deque()  # places with work that may start, in turn
@@ -183,6 +198,11 @@ class Run:
         """How many handlers of living places may run at once now."""
         return len(self.places) if self._concurrency is None else self._concurrency
 
+    @property
+    def capacity(self) -> int:
+        """How many messages may be in work at once now: where the ramp of what they need ends."""
+        return self.concurrency * (self.batch or 1)
+
     def count_lanes(self, leftover: int = 0) -> None:
         """Places have come or gone, and with them `leftover` deliveries in work whose place is dead.
 
@@ -193,6 +213,8 @@ class Run:
 
     def new_inbox(self) -> Inbox:
         """A fresh inbox of this run's order."""
+        if self.batch is not None:
+            return BatchInbox(self.batch, self.span if self.shared else None)
         if self.order == "source":
             return SourceInbox()
         return KeyInbox(self.span) if self.order == "key" else FreeInbox(self.span)

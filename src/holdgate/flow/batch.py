@@ -1,0 +1,157 @@
+"""A batch: deliveries of one source that go to the handler together, and through the engine as one.
+
+To the engine a batch is one delivery, which asks for permits of its weight: it waits as one head, is one result in the window, gets one
+verdict and is one voter. When only a part of it is admitted, in a ramp, it is cut, and the rest goes back to where it came from. What it
+is made of stays as the client gave it until the handler looks: a `Delivery` for each of 500 records costs as much as reading them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+from holdgate.flow.delivery import Delivery
+from holdgate.flow.gate import Trial, Vote
+from holdgate.flow.sources import Source
+
+M = TypeVar("M")
+AnyDelivery = Delivery[Any]
+
+_source_of = attrgetter("source")
+
+
+class Origin(Protocol):
+    """Where the messages of a batch came in. It makes a delivery of each when somebody looks."""
+
+    def deliveries(self, messages: list[Any]) -> Sequence[AnyDelivery]:
+        """One delivery for each, in their order."""
+        ...
+
+
+class AsTheyAre:
+    """The origin of messages that are deliveries already."""
+
+    def deliveries(self, messages: list[AnyDelivery]) -> Sequence[AnyDelivery]:
+        return messages
+
+
+AS_THEY_ARE = AsTheyAre()
+
+
+class Deliveries(Sequence[Delivery[M]], Generic[M]):
+    """What a batch handler is given: the deliveries of one source, in its order, at least one. A sequence; read-only."""
+
+    __slots__ = ("_attempt", "_made", "_messages", "_origin")
+
+    def __init__(self, messages: list[Any], origin: Origin, attempt: int) -> None:
+        self._messages = messages
+        self._origin = origin
+        self._attempt = attempt
+        self._made: Sequence[Delivery[M]] | None = None
+
+    @property
+    def made(self) -> Sequence[Delivery[M]]:
+        """The deliveries, if somebody has looked at one; else none."""
+        return self._made or ()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @overload
+    def __getitem__(self, index: int) -> Delivery[M]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Delivery[M]]: ...
+
+    def __getitem__(self, index: int | slice) -> Delivery[M] | Sequence[Delivery[M]]:
+        # All of them with the first: a handler that looks at one looks at all, and each must be the same object every time.
+        if self._made is None:
+            self._made = self._origin.deliveries(self._messages)
+            for delivery in self._made:
+                delivery.attempt = self._attempt
+        return self._made[index]
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} deliveries, attempt={self._attempt}>"
+
+
+class Batch(Delivery[list[Any]]):
+    """Messages of one source, as one delivery of the engine. `message` is the list of them, never empty; `attempt` is that of each.
+
+    `numbers` are theirs within the assignment, in the order of arrival.
+    """
+
+    __slots__ = ("numbers", "origin")
+
+    def __init__(self, source: Source, messages: list[Any], origin: Origin) -> None:
+        super().__init__(source, messages)
+        self.origin = origin
+        self.numbers: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(self.message)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def position(self) -> int:
+        """Where its first message stands."""
+        return self.origin.deliveries(self.message[:1])[0].position
+
+    def items(self) -> Deliveries[Any]:
+        """What the handler gets, fresh for every attempt."""
+        return Deliveries(self.message, self.origin, self.attempt)
+
+    def cut(self, most: int) -> Batch:
+        """Keep the first `most` messages, fewer than it has; returns the rest, with the same past."""
+        rest = self.piece(range(most, len(self.message)))
+        self.message = self.message[:most]
+        self.numbers = self.numbers[:most]
+        return rest
+
+    def piece(self, which: Sequence[int]) -> Batch:
+        """A batch of some of its messages, by index, in their order. It is the same voter, and starts with no charge or blame: nobody
+        knows which of the messages was at fault."""
+        piece = Batch(self.source, [self.message[index] for index in which], self.origin)
+        piece.place = self.place
+        piece.attempt = self.attempt
+        piece.numbers = [self.numbers[index] for index in which]
+        piece.trial = None if self.trial is None else heir(self.trial)
+        return piece
+
+    def single(self) -> AnyDelivery:
+        """The one message of a batch of one, in its stead: what is rejected is a message, and no batch."""
+        (delivery,) = self.origin.deliveries(self.message)
+        delivery.place = self.place
+        delivery.attempt = self.attempt
+        delivery.serial = self.numbers[0]
+        delivery.permits, self.permits = self.permits, None
+        delivery.trial = self.trial
+        return delivery
+
+
+def heir(trial: Trial) -> Trial:
+    """What a piece of a failed batch takes over: that it has voted, what it needs beside its source's needs, and when it failed."""
+    own = Trial()
+    own.extra = trial.extra
+    own.backoffs = trial.backoffs
+    own.failures, own.error = trial.failures, trial.error
+    own.first_failed_at, own.last_failed_at = trial.first_failed_at, trial.last_failed_at
+    # Copies: a piece that succeeds speaks for its dependency, also to the other pieces.
+    own.votes = {gate: Vote(vote.generation, vote.successes) for gate, vote in trial.votes.items()}
+    return own
+
+
+def batches_of(deliveries: Sequence[AnyDelivery]) -> Sequence[AnyDelivery]:
+    """What came in, as batches: neighbours of one source together. What is a batch already stays as it is."""
+    if deliveries and isinstance(deliveries[0], Batch):
+        return deliveries
+    return [Batch(source, list(group), AS_THEY_ARE) for source, group in groupby(deliveries, _source_of)]
+
+
+def messages_in(delivery: AnyDelivery) -> int:
+    """How many messages it stands for."""
+    return len(delivery) if isinstance(delivery, Batch) else 1
