@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 
 class HoldgateError(Exception):
     """The root of all errors that holdgate raises."""
@@ -37,11 +39,21 @@ class CallNotPermitted(HoldgateError):
     Never an outcome, and never counted as a failure. A fresh object each time: a shared one would grow its traceback for ever.
     """
 
-    # The text is made when somebody reads it: most refusals are caught unread, and formatting costs more than the refusal. The arguments
-    # are kept by BaseException itself, so that a copy or a pickle is made of the same ones.
-    def __init__(self, dependency: str, retry_at: float | None = None) -> None:
-        self.dependency = dependency
-        self.retry_at = retry_at
+    # Nothing is worked out before somebody reads it: most refusals are caught unread. BaseException itself keeps the arguments, so that a
+    # copy or a pickle is made of the same ones; an `__init__` here, and a dict for what it sets, would double the cost of a refusal.
+    if TYPE_CHECKING:
+
+        def __init__(self, dependency: str, retry_at: float | None = None, /) -> None: ...
+
+    @property
+    def dependency(self) -> str:
+        name: str = self.args[0]
+        return name
+
+    @property
+    def retry_at(self) -> float | None:
+        at: float | None = self.args[1] if len(self.args) > 1 else None
+        return at
 
     def __str__(self) -> str:
         return f"dependency {self.dependency!r} does not admit calls now"

@@ -24,7 +24,7 @@ Who decides: evidence.py and thresholds.py in CLOSED, half_open.py and ramp.py i
 values, and this file acts on them. It runs no user code but `draw`, and that before anything has changed.
 
 What is ugly: `try_acquire` and `record` begin with a copy of the usual case (CLOSED, no override, a good and quick call), because they
-run once per message. `_plain_until` and `_refuse_until` are the times before which the usual answer holds without a look at anything else;
+run once per message. `plain_until` and `refuse_until` are the times before which the usual answer holds without a look at anything else;
 `_is_plain` means CLOSED without an override.
 """
 
@@ -61,13 +61,13 @@ class Circuit(Lifecycle):
     several threads.
     """
 
-    __slots__ = ("_late_results", "_rejected", "_settled_twice")
+    __slots__ = ("_late_results", "_settled_twice", "rejected")
 
     def __init__(
         self, name: str, settings: CircuitSettings = _DEFAULTS, *, now: float = 0.0, draw: Callable[[], float] = backoff.middle
     ) -> None:
         super().__init__(name, settings, now, draw)
-        self._rejected = self._late_results = self._settled_twice = 0
+        self.rejected = self._late_results = self._settled_twice = 0
 
     # -- One call ------------------------------------------------------------------------------------------------------------------
 
@@ -76,23 +76,23 @@ class Circuit(Lifecycle):
 
         `weight` counts against a ramp's limit, from 1; one above the limit is refused. Raises SettingsError for less than 1.
         """
-        if now < self._now:
-            now = self._now
+        if now < self.latest:
+            now = self.latest
         else:
-            self._now = now
+            self.latest = now
         if weight != 1:
             validation.count("weight", weight)
-        if now < self._plain_until:
+        if now < self.plain_until:
             permit = Permit()
             permit.generation = self.generation
             permit.acquired_at = now
             permit.weight = weight
             permit.standing = LIVE
-            self._live[permit] = None
+            self.live[permit] = None
             return permit
-        if now < self._refuse_until:
-            self._rejected += 1
-            return self._rejection
+        if now < self.refuse_until:
+            self.rejected += 1
+            return self.rejection
         return self._acquire(now, weight)
 
     def _acquire(self, now: float, weight: int) -> Permit | Rejected:
@@ -100,13 +100,13 @@ class Circuit(Lifecycle):
         half_open = self._half_open
         if half_open is not None and not half_open.ramp.has_room(weight):
             half_open.ramp.refused = True
-            self._rejected += 1
+            self.rejected += 1
             return _NO_ROOM
-        if now < self._refuse_until:
-            self._rejected += 1
-            return self._rejection
+        if now < self.refuse_until:
+            self.rejected += 1
+            return self.rejection
         permit = issue(self.generation, now, weight)
-        self._live[permit] = None
+        self.live[permit] = None
         if half_open is not None:
             half_open.admit(permit)
         return permit
@@ -118,7 +118,7 @@ class Circuit(Lifecycle):
             self.advance(now)
         if self._half_open is not None:
             return self._half_open.ramp.has_room(1)
-        return now >= self._refuse_until and not (self._is_plain and self._evidence.slow_breach(now))
+        return now >= self.refuse_until and not (self._is_plain and self.evidence.slow_breach(now))
 
     def expect_more(self) -> None:
         """More calls wait than a half-open admits, though nobody was refused: its stage is not one of low traffic. Counts nothing."""
@@ -134,16 +134,16 @@ class Circuit(Lifecycle):
         `retry_after_max`. None, NaN, zero or less: it did not say. `duration`: seconds that the call is judged slow by; None: since
         `acquired_at`. A permit of an older generation, or one settled before, is counted and changes nothing.
         """
-        if now < self._now:
-            now = self._now
+        if now < self.latest:
+            now = self.latest
         else:
-            self._now = now
+            self.latest = now
         if self._is_plain and outcome is _SUCCESS:
-            evidence = self._evidence
+            evidence = self.evidence
             quick = evidence.quick
             if now - permit.acquired_at <= quick and (duration is None or duration <= quick):
                 try:
-                    del self._live[permit]
+                    del self.live[permit]
                 except KeyError:
                     self._late(permit, outcome, now)
                     return
@@ -184,8 +184,8 @@ class Circuit(Lifecycle):
         """Take a permit out of the live ones; False when it is not among them."""
         if self._half_open is not None:
             self._follow(self._half_open, self._half_open.pass_time(now), now)  # its lease may have ended before it came back
-        overdue = self._evidence.overdue.permits
-        permits = overdue if permit in overdue else self._live
+        overdue = self.evidence.overdue.permits
+        permits = overdue if permit in overdue else self.live
         if permit not in permits:
             return False
         del permits[permit]
@@ -206,9 +206,9 @@ class Circuit(Lifecycle):
     # -- Judging -------------------------------------------------------------------------------------------------------------------
 
     def _count(self, failed: bool, held: float, took: float, wait: float | None, now: float) -> None:
-        self._evidence.count(failed, took, now)
+        self.evidence.count(failed, took, now)
         if not failed and self.state is State.CLOSED:
-            self._evidence.succeeded_after(held)
+            self.evidence.succeeded_after(held)
         if wait is None:
             self._judge(now)
         elif self.override is None:
@@ -218,11 +218,11 @@ class Circuit(Lifecycle):
 
     def _judge(self, now: float) -> None:
         """Look whether the results meet a rule: after every one of them, a good one too, unless nothing bad is in the window."""
-        breach = self._evidence.breach()
+        breach = self.evidence.breach()
         if breach is not None:
             self._breached(breach, now)
         elif self._is_reported:
-            self._is_reported = not self._evidence.is_clear(now)
+            self._is_reported = not self.evidence.is_clear(now)
 
     def _breached(self, breach: Breach, now: float) -> None:
         if self.override is None:
@@ -263,11 +263,11 @@ class Circuit(Lifecycle):
             self._judge_overdue(now)
 
     def _judge_overdue(self, now: float) -> None:
-        breach = self._evidence.slow_breach(now)
+        breach = self.evidence.slow_breach(now)
         if breach is not None:
             self._breached(breach, now)
         if self._is_plain:
-            self._plain_until = self._evidence.overdue.look_again_at(now)
+            self.plain_until = self.evidence.overdue.look_again_at(now)
 
     def next_deadline(self) -> float | None:
         """The monotonic second at which `advance` will next matter if nothing else happens before; None: time alone changes nothing."""
@@ -278,7 +278,7 @@ class Circuit(Lifecycle):
         wait_ends = self._until if self.state is State.OPEN else None
         if not self._is_plain and self.override is not Override.METRICS_ONLY:
             return wait_ends
-        overdue = self._evidence.next_overdue()
+        overdue = self.evidence.next_overdue()
         return overdue if wait_ends is None else wait_ends if overdue is None else min(wait_ends, overdue)
 
     # -- Limits and readings -------------------------------------------------------------------------------------------------------
@@ -304,12 +304,12 @@ class Circuit(Lifecycle):
         self._full = validation.count("full", full) if explicit is None else min(explicit, validation.count("full", full))
         self.advance(now)
         if self._half_open is not None:
-            self._follow(self._half_open, self._half_open.set_full(self._full, self._now), self._now)
+            self._follow(self._half_open, self._half_open.set_full(self._full, self.latest), self.latest)
 
     def snapshot(self, now: float) -> CircuitSnapshot:
         """The circuit as it is at `now`. Reading it changes nothing: a wait that is over shows as OPEN until time is let pass."""
         now = self._seen(now)
-        evidence = self._evidence
+        evidence = self.evidence
         rates = evidence.rates(now)
         return CircuitSnapshot(
             name=self.name,
@@ -319,14 +319,14 @@ class Circuit(Lifecycle):
             level=self._level_at(now),
             open_until=self._until if self.state is State.OPEN else None,
             limit=self.limit,
-            in_flight=sum(permit.weight for permits in (self._live, evidence.overdue.permits) for permit in permits),
+            in_flight=sum(permit.weight for permits in (self.live, evidence.overdue.permits) for permit in permits),
             calls=evidence.window.calls,
             failures=evidence.window.failures,
             slow_calls=evidence.window.slow,
             failure_rate=None if rates is None else rates[0],
             slow_call_rate=None if rates is None else rates[1],
             consecutive_failures=evidence.in_a_row,
-            rejected=self._rejected,
+            rejected=self.rejected,
             late_results=self._late_results,
             settled_twice=self._settled_twice,
             next_deadline=self.next_deadline(),

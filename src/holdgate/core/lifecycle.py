@@ -32,9 +32,10 @@ class Lifecycle:
 
     # fmt: off
     __slots__ = (
-        "_closed_since", "_draw", "_evidence", "_forced_until", "_full", "_half_open", "_is_plain", "_is_reported", "_level", "_live",
-        "_now", "_plain_until", "_refuse_until", "_rejection", "_until",
-        "events_pending", "generation", "name", "override", "settings", "state",
+        "_closed_since", "_draw", "_forced_until", "_full", "_half_open", "_is_plain", "_is_reported", "_level",
+        "_until",
+        "events_pending", "evidence", "generation", "latest", "live", "name", "override", "plain_until", "refuse_until", "rejection",
+        "settings", "state",
     )
     # fmt: on
 
@@ -49,9 +50,9 @@ class Lifecycle:
         self.generation = -1  # the first swap, below, makes it 0
         self.events_pending: deque[events.Event] = deque(maxlen=EVENTS_KEPT)
         self._draw = draw
-        self._now = now
-        self._live: dict[Permit, None] = {}
-        self._evidence = Evidence(settings, self._live, now)
+        self.latest = now
+        self.live: dict[Permit, None] = {}
+        self.evidence = Evidence(settings, self.live, now)
         self._full = FULL_ALONE if settings.ramp.full is None else settings.ramp.full
         self._forced_until: float | None = None
         self._closed_since = now
@@ -59,8 +60,8 @@ class Lifecycle:
 
     def _seen(self, now: float) -> float:
         """`now`, or the last one seen if that was later: a clock that steps back must not lengthen a wait or erase a window."""
-        self._now = max(self._now, now)
-        return self._now
+        self.latest = max(self.latest, now)
+        return self.latest
 
     # -- Transitions ---------------------------------------------------------------------------------------------------------------
 
@@ -113,7 +114,7 @@ class Lifecycle:
     def _close(self, trigger: Trigger, now: float, level: int) -> State:
         previous = self.state
         state = transition(previous, trigger)
-        self._evidence.clear(now)
+        self.evidence.clear(now)
         self._closed_since = now
         self._swap(state, self.override, level)
         return previous
@@ -125,27 +126,27 @@ class Lifecycle:
         self.generation += 1
         self._level = level
         self._until = until
-        self._live.clear()
-        self._evidence.overdue.permits.clear()
+        self.live.clear()
+        self.evidence.overdue.permits.clear()
         self._half_open = self._new_half_open() if state is State.HALF_OPEN and override is None else None
         self._is_reported = False
         self._prepare_answers()
 
     def _new_half_open(self) -> HalfOpen:
         # Twice the longest success: a lease must not take back calls that are known to end well.
-        lease = max(self.settings.permit_lease, 2 * self._evidence.longest)
-        return HalfOpen(Ramp(self.settings.ramp, self._full), self._live, lease, self._evidence.slow)
+        lease = max(self.settings.permit_lease, 2 * self.evidence.longest)
+        return HalfOpen(Ramp(self.settings.ramp, self._full), self.live, lease, self.evidence.slow)
 
     def _prepare_answers(self) -> None:
         """Work out until when a call is admitted, or refused, without a look at anything else. A refusal is one object for all of them."""
         self._is_plain = self.state is State.CLOSED and self.override is None
-        self._plain_until = self._evidence.overdue.look_again_at(self._now) if self._is_plain else -inf
-        self._refuse_until = -inf
+        self.plain_until = self.evidence.overdue.look_again_at(self.latest) if self._is_plain else -inf
+        self.refuse_until = -inf
         if self.override is Override.FORCED_OPEN:
-            self._refuse_until = inf if self._forced_until is None else self._forced_until
+            self.refuse_until = inf if self._forced_until is None else self._forced_until
         elif self.state is State.OPEN and self.override is None:
-            self._refuse_until = self._until
-        self._rejection = Rejected(None if self._refuse_until == inf else self._refuse_until, self.state, self.override)
+            self.refuse_until = self._until
+        self.rejection = Rejected(None if self.refuse_until == inf else self.refuse_until, self.state, self.override)
 
     def _level_at(self, now: float) -> int:
         if self.state is not State.CLOSED:

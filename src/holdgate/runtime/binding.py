@@ -13,8 +13,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import get_ident
+from time import sleep
 
 from holdgate.core import Circuit, Outcome, Permit, Rejected, State
+from holdgate.core.permits import issue
 from holdgate.errors import GuardClosed
 from holdgate.ports import Clock
 
@@ -26,46 +28,61 @@ class Alone:
 
     `acquire`, `succeeded`, `record` and `release` are as in Binding. They are closures, for speed: a call spends most of its time on the
     way to them.
+
+    Most programs call from one thread, and a lock taken and given back twice would be a fifth of such a call. So the first thread that
+    calls owns the circuit, and `thread` names it: it may go past the lock, one step at a time, with `busy` true around the step and a look
+    at `thread` inside. The first call from any other thread ends that for good: it takes `thread` away and waits until `busy` is false.
+    Either the owner's step began before, and is waited for, or the owner finds that it is none any more; from then on all take the lock.
     """
 
-    __slots__ = ("acquire", "circuit", "now", "record", "release", "succeeded", "thread")
+    __slots__ = ("acquire", "busy", "circuit", "now", "record", "release", "spare", "succeeded", "thread")
 
     def __init__(self, circuit: Circuit, clock: Clock) -> None:
         self.circuit = circuit
         self.now = now = clock.now
-        self.thread: int | None = None  # none may go to the circuit past the lock
+        self.thread: int | None = None  # the owner; None before the first call, and once there is none
+        self.busy = False
+        self.spare: Permit | None = issue(0, 0.0, 1)  # the owner's, to be used again and again; None while a call has it
         lock = threading.Lock()
         take, give = lock.acquire, lock.release  # a `with` costs twice as much
+        is_shared = False
+
+        def enter() -> None:
+            nonlocal is_shared
+            take()
+            if is_shared:
+                return
+            if self.thread is None:
+                self.thread = get_ident()
+            elif self.thread != get_ident():
+                is_shared = True
+                self.thread = None
+                while self.busy:
+                    sleep(0)  # lets the owner end its step
 
         def acquire() -> Permit | Rejected:
-            take()
+            enter()
             try:
                 return circuit.try_acquire(now())
             finally:
                 give()
 
         def record(permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
-            take()
+            enter()
             try:
                 circuit.record(permit, outcome, now(), retry_after=retry_after)
-                self.after()
+                circuit.events_pending.clear()
             finally:
                 give()
 
         def succeeded(permit: Permit) -> None:
-            take()
-            try:
-                circuit.record(permit, _SUCCESS, now())
-                if circuit.events_pending:
-                    self.after()
-            finally:
-                give()
+            record(permit, _SUCCESS)
 
         def release(permit: Permit) -> None:
-            take()
+            enter()
             try:
                 circuit.release(permit, now())
-                self.after()
+                circuit.events_pending.clear()
             finally:
                 give()
 
@@ -76,8 +93,7 @@ class Alone:
 
     def after(self) -> None:
         """A call has ended: drop what the circuit announced, which would pile up for as long as the process lives."""
-        if self.circuit.events_pending:
-            self.circuit.take_events()
+        self.circuit.events_pending.clear()  # one step for the interpreter, so it needs no lock
 
 
 class Binding:
@@ -87,7 +103,7 @@ class Binding:
     should take a turn: the circuit has something to announce, or a slot of its ramp is free again. Made on the thread of `loop`.
     """
 
-    __slots__ = ("_closed", "_lock", "_loop", "_pending", "_settled", "circuit", "guard", "now", "thread")
+    __slots__ = ("_closed", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "now", "spare", "thread")
 
     def __init__(
         self, guard: object, circuit: Circuit, clock: Clock, settled: Callable[[], object], loop: asyncio.AbstractEventLoop
@@ -98,6 +114,8 @@ class Binding:
         self._settled = settled
         self._loop = loop
         self.thread: int | None = get_ident()  # the one that may use the circuit directly
+        self.busy = False  # as in Alone; here nobody takes the circuit away from its thread
+        self.spare: Permit | None = issue(0, 0.0, 1)  # as in Alone
         self._lock = threading.Lock()  # of the two below; other threads wait for answers that a closing guard must give
         self._pending: set[Future[Permit | Rejected]] = set()
         self._closed = False

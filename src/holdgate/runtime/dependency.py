@@ -17,8 +17,9 @@ from holdgate.core import Circuit, CircuitSettings, Outcome
 from holdgate.core.outcomes import Classifier, Matcher
 from holdgate.errors import CallNotPermitted, HoldgateError, SettingsError
 from holdgate.runtime.binding import Access, Alone, Binding
-from holdgate.runtime.calling import Calling, check_fallback, check_function, guard_function, is_async, run_async, run_sync
+from holdgate.runtime.calling import Calling, check_fallback, check_function, is_async, run_async, run_sync
 from holdgate.runtime.clock import SystemClock
+from holdgate.runtime.wrapping import guard_function
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -1,0 +1,193 @@
+"""`Dependency.guarded`: a function wrapped, so that each call of it is a call of the dependency.
+
+What is ugly: the two wrappers spell out the usual case, a call outside of handlers, on the one thread that may go to the circuit directly,
+admitted or refused without a look at anything else, ended well and quickly while nothing bad is in the window. It is what
+`Circuit.try_acquire` and `record` do then, without the two calls, and with a permit that is used again and again, since nobody but the
+wrapper has it. That nearly halves the cost of a call. Everything else goes the way of calls.py.
+
+`busy` is true around each step, and `thread` is looked at inside: see Alone in binding.py. No step calls anything or makes an object, so
+nothing can come between. `permit` is Any because isinstance costs more than `__class__`.
+"""
+
+# ruff: noqa: C901, PLR0912 - see above
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from threading import get_ident
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from holdgate.core import Rejected
+from holdgate.core.permits import issue
+from holdgate.errors import SettingsError
+from holdgate.runtime.attempt import current_attempt
+from holdgate.runtime.calling import answer_with, check_fallback, check_function, is_async, named, no_coroutine, refuse, run_async, run_sync
+from holdgate.runtime.calls import OwnCall
+
+if TYPE_CHECKING:
+    from holdgate.runtime.dependency import Dependency
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def guard_function(dependency: Dependency, fn: Callable[P, Any], fallback: Any) -> Callable[P, Any]:
+    """`fn` as a call of the dependency, of the same colour."""
+    check_function(fn, "guarded")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise SettingsError(f"{named(fn)} is a generator: its work happens after the call has returned; use calling() around the loop")
+    if not is_async(fn):
+        check_fallback(fallback)
+    if dependency.result_failures is not None:
+        return _guard_by_result(dependency, fn, fallback)
+    return _guard_async(dependency, fn, fallback) if is_async(fn) else _guard_sync(dependency, fn, fallback)
+
+
+def _guard_sync(dependency: Dependency, fn: Callable[P, T], fallback: Any) -> Callable[P, T]:
+    get_attempt = current_attempt.get
+
+    @functools.wraps(fn)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        if get_attempt() is not None:
+            return run_sync(dependency, fn, args, kwargs, fallback)
+        access = dependency.access
+        circuit = access.circuit
+        permit: Any = None
+        spare = None
+        if access.thread == get_ident():
+            begun = access.now()
+            spare = access.spare
+            if spare is None:
+                spare = issue(0, begun, 1)
+            access.busy = True
+            if access.thread is not None and circuit.latest <= begun:
+                if begun < circuit.plain_until:
+                    access.spare = None
+                    permit = spare
+                    permit.generation = circuit.generation
+                    permit.acquired_at = circuit.latest = begun
+                    circuit.live[permit] = None
+                elif begun < circuit.refuse_until:
+                    circuit.latest = begun
+                    circuit.rejected += 1
+                    permit = circuit.rejection
+            access.busy = False
+        if permit is None:
+            permit = access.acquire()
+        if permit is not spare and permit.__class__ is Rejected:
+            return cast("T", refuse(dependency, permit, fallback))
+        try:
+            result = fn(*args, **kwargs)
+            if result.__class__ is CoroutineType:
+                no_coroutine(fn, result)
+        except BaseException as error:
+            OwnCall(dependency, access, permit).raised(error)
+            raise
+        if permit is spare:
+            now = access.now()
+            evidence = circuit.evidence
+            window = evidence.window
+            access.busy = True
+            if (
+                access.thread is not None
+                and permit in circuit.live
+                and now < window.clean_until
+                and now - permit.acquired_at <= evidence.quick
+            ):
+                del circuit.live[permit]
+                evidence.in_a_row = 0
+                window.goods += 1
+                access.busy = False
+                access.spare = permit
+                if circuit.events_pending:
+                    access.after()
+                return result
+            access.busy = False
+        access.succeeded(permit)
+        return result
+
+    return guarded
+
+
+def _guard_async(dependency: Dependency, fn: Callable[P, Awaitable[T]], fallback: Any) -> Callable[P, Awaitable[T]]:
+    get_attempt = current_attempt.get
+
+    @functools.wraps(fn)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        if get_attempt() is not None:
+            return await run_async(dependency, fn, args, kwargs, fallback)
+        access = dependency.access
+        circuit = access.circuit
+        permit: Any = None
+        spare = None
+        if access.thread == get_ident():
+            begun = access.now()
+            spare = access.spare
+            if spare is None:
+                spare = issue(0, begun, 1)
+            access.busy = True
+            if access.thread is not None and circuit.latest <= begun:
+                if begun < circuit.plain_until:
+                    access.spare = None
+                    permit = spare
+                    permit.generation = circuit.generation
+                    permit.acquired_at = circuit.latest = begun
+                    circuit.live[permit] = None
+                elif begun < circuit.refuse_until:
+                    circuit.latest = begun
+                    circuit.rejected += 1
+                    permit = circuit.rejection
+            access.busy = False
+        if permit is None:
+            permit = access.acquire()
+        if permit is not spare and permit.__class__ is Rejected:
+            return cast("T", await answer_with(refuse(dependency, permit, fallback)))
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            OwnCall(dependency, access, permit).raised(error)
+            raise
+        if permit is spare and access.thread == get_ident():  # another thread may have driven the coroutine on
+            now = access.now()
+            evidence = circuit.evidence
+            window = evidence.window
+            access.busy = True
+            if (
+                access.thread is not None
+                and permit in circuit.live
+                and now < window.clean_until
+                and now - permit.acquired_at <= evidence.quick
+            ):
+                del circuit.live[permit]
+                evidence.in_a_row = 0
+                window.goods += 1
+                access.busy = False
+                access.spare = permit
+                if circuit.events_pending:
+                    access.after()
+                return result
+            access.busy = False
+        access.succeeded(permit)
+        return result
+
+    return guarded
+
+
+def _guard_by_result(dependency: Dependency, fn: Callable[P, Any], fallback: Any) -> Callable[P, Any]:
+    """With `result_failures` each result is looked at, and the way through `begin` adds little to that."""
+    if is_async(fn):
+
+        @functools.wraps(fn)
+        async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return await run_async(dependency, fn, args, kwargs, fallback)
+
+        return awaited
+
+    @functools.wraps(fn)
+    def called(*args: P.args, **kwargs: P.kwargs) -> Any:
+        return run_sync(dependency, fn, args, kwargs, fallback)
+
+    return called
