@@ -17,7 +17,7 @@ from tests.runtime.stage import (
     until,
 )
 
-from holdgate import Delivery
+from holdgate import Delivery, Reject
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Queue
@@ -391,3 +391,31 @@ async def test_stuck_handlers_are_named(caplog: pytest.LogCaptureFixture) -> Non
     assert ends == [0]
     assert not broker.committed(GROUP)
     await assert_nothing_left(guard)
+
+
+@in_virtual_time
+async def test_a_slip_in_the_handler_is_logged_with_its_remedy(caplog: pytest.LogCaptureFixture) -> None:
+    """Such a message is tried again and again: the log must say what to change, and not only the name of an exception."""
+    payments = dependency()
+
+    async def charge(_: Delivery[Any]) -> None:
+        await payments.call(asyncio.sleep(0))  # type: ignore[arg-type]
+
+    async with quiet_guard() as guard, running(guard.run(breaking(broker_with(1)), charge, needs=[payments])):
+        await until(lambda: "has to be mended" in caplog.text)
+    assert "orders[0]: the handler has to be mended: call" in caplog.text
+    assert "write call(fn, *args)" in caplog.text
+
+
+@in_virtual_time
+async def test_a_word_of_the_handler_is_no_slip(caplog: pytest.LogCaptureFixture) -> None:
+    """A rejection's reason is the handler's own text, which may quote the message: it is not logged, and nothing has to be mended."""
+    reason = f"card {4711}"
+
+    async def charge(_: Delivery[Any]) -> None:
+        raise Reject(reason)
+
+    async with quiet_guard() as guard, running(guard.run(breaking(broker_with(1)), charge)):
+        await until(lambda: "blocked" in caplog.text)
+    assert "has to be mended" not in caplog.text
+    assert reason not in caplog.text

@@ -11,7 +11,8 @@ import logging
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from holdgate.errors import IntakeError, SettingsError
+from holdgate.core.outcomes import NEVER_OUTCOMES
+from holdgate.errors import HoldgateError, IntakeError, SettingsError
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.fate import Verdict
 from holdgate.flow.gate import Gate
@@ -256,9 +257,12 @@ class Worker:
         return self.guard.dependencies[gate.name]
 
     def log_failure(self, delivery: AnyDelivery, error: BaseException) -> None:
-        """One line: what, where, how often."""
+        """One line: what, where, how often; and what to change, where it was one of our own complaints."""
         kind, source = type(error).__name__, delivery.source
         log.warning("handler raised %s at %s on %s, attempt %d", kind, failures.whereabouts(error), source, delivery.attempt)
+        if isinstance(error, HoldgateError) and not isinstance(error, NEVER_OUTCOMES):
+            # A slip in the handler's code, which every message meets. Its text is ours, so that it quotes no payload, and says the remedy.
+            log.error("%s: the handler has to be mended: %s", source, error)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s came about so:\n%s", kind, failures.steps(error))
 
