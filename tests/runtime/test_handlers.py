@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +25,19 @@ def _plain(delivery: Delivery[Any]) -> None: ...
 async def _none() -> None: ...
 
 
+async def _yielding(delivery: Delivery[Any]) -> AsyncIterator[None]:
+    yield
+
+
+def _yielding_plainly(delivery: Delivery[Any]) -> Iterator[None]:
+    yield
+
+
+class _YieldingCallable:
+    def __call__(self, delivery: Delivery[Any]) -> Iterator[None]:
+        yield
+
+
 async def _two(delivery: Delivery[Any], other: object) -> None: ...
 
 
@@ -39,6 +52,10 @@ def intake(*topics: str) -> MemoryIntake:
         (None, r"handler=None cannot be called"),
         (_none, r"handler must take one argument, the delivery; its signature is \(\)"),
         (_two, r"handler must take one argument, the delivery; its signature is \(delivery: .*, other: .*\)"),
+        (_yielding, r"handler has a `yield`, so that calling it runs nothing: pass a function without one"),
+        (_yielding_plainly, r"handler has a `yield`"),
+        (_YieldingCallable(), r"handler has a `yield`"),
+        (functools.partial(_yielding), r"handler has a `yield`"),
         ({}, r"handler is an empty mapping"),
         ({"mails": _async}, r"handler has no entry for \['orders'\], only for \['mails'\]: add one"),
         ({"orders": _async, "mails": _async}, r"handler has entries for \['mails'\], which the intake does not deliver .*\['orders'\]"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -18,10 +18,13 @@ from holdgate.runtime.threads import HandlerThreads
 
 AnyDelivery = Delivery[Any]
 AnyHandler = Callable[[AnyDelivery], Any]
+BatchHandler = Callable[[Sequence[AnyDelivery]], Any]
 Handler = Callable[[AnyDelivery], Awaitable[object]]
 
 # With one lane per source nobody knows the number beforehand. Threads are made as they are needed, so a high bound costs nothing.
 _THREADS = 1024
+
+_GENERATORS = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
 class Handlers:
@@ -82,6 +85,9 @@ def _check(handler: object, where: str) -> None:
         raise SettingsError(f"{where} is a coroutine object: pass the function itself, without calling it")
     if not callable(handler):
         raise SettingsError(f"{where}={handler!r} cannot be called: pass a function that takes one delivery")
+    if any(is_generator(each) for is_generator in _GENERATORS for each in (handler, getattr(handler, "__call__", None))):  # noqa: B004
+        # Calling it only makes the generator: every message would be settled, and none processed.
+        raise SettingsError(f"{where} has a `yield`, so that calling it runs nothing: pass a function without one")
     try:
         inspect.signature(handler).bind(None)
     except TypeError:
