@@ -9,7 +9,7 @@ whether an assignment is the one seen before, and whether the background tasks a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -25,6 +25,11 @@ NOWHERE = TopicPartition("", -1)
 
 _NO_GENERATION = -1
 
+_COMMIT = (
+    "consumer.commit() while a guard owns this consumer would commit work that is not processed, or rewind what is: "
+    "remove the call, the guard commits what its handlers finished"
+)
+
 
 class Client:
     """A thin, typed view of one AIOKafkaConsumer."""
@@ -33,6 +38,7 @@ class Client:
         self._consumer: Any = consumer
         self._polls = 0
         self._own_commit: Any = None
+        self._refusing: Any = None
 
     # Settings
 
@@ -229,14 +235,20 @@ class Client:
             # still has its generation, so the broker accepts the commit that the client's own check refuses.
             await self._consumer._coordinator.commit_offsets(None, {tp: OffsetAndMetadata(at, "") for tp, at in offsets.items()})
 
-    def refuse_commits(self) -> None:
-        """From now on `consumer.commit()` raises AlreadySettled."""
+    def refuse_commits(self, refused: Callable[[AlreadySettled], None]) -> None:
+        """From now on `consumer.commit()` raises AlreadySettled, and tells `refused`."""
+
+        async def commit(*_args: Any, **_named: Any) -> None:
+            error = AlreadySettled(_COMMIT)
+            refused(error)
+            raise error
+
         self._own_commit = self._consumer.__dict__.get("commit")
-        self._consumer.__dict__["commit"] = _refuse_commit
+        self._refusing = self._consumer.__dict__["commit"] = commit
 
     def allow_commits(self) -> None:
         """Undo `refuse_commits`, down to a wrapper that somebody had put around this consumer's commit."""
-        if self._consumer.__dict__.get("commit") is _refuse_commit:
+        if self._refusing is not None and self._consumer.__dict__.get("commit") is self._refusing:
             del self._consumer.__dict__["commit"]
             if self._own_commit is not None:
                 self._consumer.__dict__["commit"] = self._own_commit
@@ -262,10 +274,3 @@ class Client:
             sasl_kerberos_domain_name=client._sasl_kerberos_domain_name,
             sasl_oauth_token_provider=client._sasl_oauth_token_provider,
         )
-
-
-async def _refuse_commit(*_args: Any, **_named: Any) -> None:
-    raise AlreadySettled(
-        "consumer.commit() while a guard owns this consumer would commit work that is not processed, or rewind what is: "
-        "remove the call, the guard commits what its handlers finished"
-    )

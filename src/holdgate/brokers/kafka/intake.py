@@ -226,7 +226,8 @@ class KafkaIntake:
         await self._aside.start(_CONNECT_WITHIN)
         if names is not None:
             check_topics(names, await self._aside.topics(), client.bootstrap_servers)
-        client.refuse_commits()
+        # The run ends with it: in the handler alone it would look like a failure that nobody can judge, and be retried for ever.
+        client.refuse_commits(self._note_failure)
         self._commits.start()
         self._retention.start()
         by_hand = client.is_assigned_by_hand
