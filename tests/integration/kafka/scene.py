@@ -111,7 +111,7 @@ class Scene:
         self._produced[place] = max(self._produced.get(place, 0), offset + 1)
 
     async def down(self, mode: Mode = Mode.DOWN, dependency: str = "payments") -> None:
-        """Begin an outage."""
+        """Begin an outage. Produce after it what is to meet it: what was produced before may be processed by then."""
         self.writer.write("down", dependency=dependency)
         await self.dependencies[dependency].set_mode(mode)
 

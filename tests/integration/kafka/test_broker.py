@@ -24,6 +24,7 @@ async def test_the_broker_restarts_during_a_hold(fresh_kafka: KafkaServer, tmp_p
         await scene.produce(orders, 100)
         await scene.processing(20)
         await scene.down()
+        await scene.produce(orders, 100)
         await scene.opened()
         await scene.produce(letters, 200)
         await scene.processing(20)

@@ -46,6 +46,7 @@ async def _begin(scene: Scene, state: str) -> Worker:
     await scene.processing(40)
     if state != "closed":
         await scene.down()
+        await scene.produce(topic, 30)
         await scene.opened()
     if state == "ramping":
         # Slow enough that a ramp is met half-way.

@@ -21,6 +21,7 @@ async def test_a_member_joins_and_leaves_five_times_during_a_hold(scene: Scene) 
     await scene.produce(topic, 100)
     await scene.processing(20)
     await scene.down()
+    await scene.produce(topic, 100)
     entries = await scene.opened()
     before = len(looks.told(entries, "assigned"))
     for _ in range(TIMES):

@@ -28,6 +28,7 @@ async def test_an_outage_and_a_crash(scene: Scene, order: str) -> None:
     await scene.processing(200)
     scene.dependencies["payments"].fail_every = 0
     await scene.down()
+    await scene.produce(topic, 300, keys=KEYS)
     await scene.opened()
     await scene.up()
     await scene.closed()

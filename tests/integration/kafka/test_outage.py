@@ -18,11 +18,12 @@ async def test_an_outage_is_free(scene: Scene) -> None:
     await scene.produce(topic, 150)
     await scene.processing(60)
     await scene.down()
+    await scene.produce(topic, 30)
     await scene.opened(times=2)
     await scene.up()
     await scene.closed()
-    await scene.finished()
-    await scene.drained()
-    entries = await scene.check(lanes=4)
+    entries = await scene.finished()
     first_call = looks.told(entries, "called")[0].at
     assert not [entry for entry in looks.told(entries, "assigned") if entry.at > first_call]
+    await scene.drained()
+    await scene.check(lanes=4)

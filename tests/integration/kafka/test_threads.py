@@ -22,6 +22,7 @@ async def test_an_outage_and_a_drain(scene: Scene) -> None:
     await scene.produce(topic, 150)
     await scene.processing(60)
     await scene.down()
+    await scene.produce(topic, 50)
     await scene.opened(times=2)
     await scene.up()
     await scene.closed()
