@@ -107,6 +107,16 @@ class Evictable(Protocol):
 
 
 @runtime_checkable
+class Batching(Protocol):
+    """What an intake has beside `Intake` when it can make batches more cheaply than out of single deliveries."""
+
+    def deliver_in_batches(self, most: int) -> None:
+        """From now on `receive` gives `flow.batch.Batch` objects, whose handler takes at most `most` messages at a time, and `settle` takes
+        an ACK for any such batch of what it gave; for single deliveries of it as before. Called at most once, before `open`."""
+        ...
+
+
+@runtime_checkable
 class Rejecting(Protocol):
     """What an intake has beside `Intake` when its broker may have a way of its own to refuse a message."""
 

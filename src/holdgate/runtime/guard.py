@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from holdgate.core import Circuit
 from holdgate.errors import GuardClosed, SettingsError
@@ -29,7 +29,7 @@ from holdgate.runtime.attempt import current_attempt
 from holdgate.runtime.binding import Binding
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.dependency import Dependency
-from holdgate.runtime.handlers import AnyHandler, Handler, Handlers
+from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.loop_form import Deliveries
 from holdgate.runtime.seat import Seat
@@ -106,7 +106,7 @@ class Guard:
     async def run(
         self,
         intake: Intake[Any],
-        handler: AnyHandler | Mapping[str, AnyHandler],
+        handler: AnyHandler | BatchHandler | Mapping[str, AnyHandler] | Mapping[str, BatchHandler],
         *,
         needs: NeedsSetting = (),
         order: Order | None = None,
@@ -115,6 +115,7 @@ class Guard:
         span: int = 1000,  # places past the oldest unfinished: bounds what a crash makes again, and is far above any concurrency
         retry: RetryPolicy | None = None,
         dead_letters: DeadLetters | None = None,
+        batch: int | None = None,  # one at a time: whoever takes many has to say how many
     ) -> None:
         """Consume until stopped; returns None then, and raises what ended the intake, after draining in both cases.
 
@@ -123,12 +124,14 @@ class Guard:
         the record's key when left out) or "none"; left out, what the broker promises anyway. `concurrency`: handlers at once; left out,
         one per source, and 16 for "key" and "none". `span`: how many places work may run ahead of the oldest unfinished delivery.
         `dead_letters`: where rejected messages go; left out, RabbitMQ rejects them and a Kafka partition is blocked.
+        `batch`: the handler takes a sequence of up to so many deliveries of one source, what is in hand; None: one delivery. It is one
+        verdict for all, and a batch that failed is tried again in halves; not with order="key".
         Cancelling drains for at most `drain_timeout` seconds and then goes on. Raises SettingsError or IntakeError before anything is
         consumed.
         """
         self._must_be_open()
         check_intake(intake)
-        with Handlers(handler, intake, concurrency) as handlers:
+        with Handlers(cast("AnyHandler | Mapping[str, AnyHandler]", handler), intake, concurrency) as handlers:
             plans = plan_run(
                 intake,
                 needs,
@@ -138,6 +141,7 @@ class Guard:
                 span=span,
                 retry=retry,
                 dead_letters=dead_letters,
+                batch=batch,
                 handled=handlers.names,
             )
             worker = self.new_worker(intake, plans, handlers.of)

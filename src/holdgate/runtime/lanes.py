@@ -128,7 +128,7 @@ class Lane(Seat):
         if self.tally is not None or delivery.trial is not None:
             self.end(delivery, None)
         elif self.worker.engine.succeeded(delivery, time) is Verdict.DONE:
-            self.worker.intake.settle(delivery, Settlement.ACK)
+            self.acknowledge(delivery)
 
     def _raised(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Settle an attempt that raised. Raises what is not a handler's own end: the loop shutting down, KeyboardInterrupt."""

@@ -98,10 +98,14 @@ class Seat:
         attribution = attribute([worker.dependency_of(gate) for gate in gates_of(delivery)], tally, error, now)
         verdict = worker.engine.settle(delivery, attribution, type(error).__name__, now, reason=reason)
         if verdict is Verdict.DONE:
-            worker.intake.settle(delivery, Settlement.ACK)
+            self.acknowledge(delivery)
         elif verdict is Verdict.REJECT:
             worker.reject(delivery, error)
         self.delivery = None
+
+    def acknowledge(self, delivery: AnyDelivery) -> None:
+        """It was processed: tell the intake."""
+        self.worker.intake.settle(delivery, Settlement.ACK)
 
     def give_back(self, delivery: AnyDelivery) -> None:
         """It did not run, or was interrupted: no verdict."""

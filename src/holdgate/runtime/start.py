@@ -74,6 +74,7 @@ def plan_run(
     span: int,
     retry: RetryPolicy | None,
     dead_letters: DeadLetters | None = None,
+    batch: int | None = None,
     handled: Iterable[str] | None = None,
 ) -> Plans:
     """Check the settings of a run. `handled`: the names that have a handler; None: one for all. Raises SettingsError with the values that
@@ -86,8 +87,10 @@ def plan_run(
         raise SettingsError(f"order={order!r} is none of {', '.join(map(repr, _ORDERS))}")
     if key is not None and wanted != "key":
         raise SettingsError(f'key= is given, but order={wanted!r} keeps no order by key: add order="key" or leave key out')
+    _check_batch(batch, wanted, intake)
     if wanted != "source" and concurrency is None:
-        concurrency = min(_LANES, intake.inbox)  # more lanes than deliveries in hand would only stand idle
+        # More lanes than deliveries in hand would only stand idle; more than full batches in hand would make all of them smaller.
+        concurrency = min(_LANES, intake.inbox // (batch or 1))
     if concurrency is not None:
         _at_least_one("concurrency", concurrency)
     _at_least_one("span", span)
@@ -95,7 +98,9 @@ def plan_run(
     if intake.names is not None:
         names.check(intake.names)
     rejects = dead_letters is not None or (isinstance(intake, Rejecting) and intake.can_reject)
-    run = Run(names, order=wanted, concurrency=concurrency, inbox=intake.inbox, span=span, retry=retry, rejects=rejects)
+    # What a lane takes at once does not wait: only what is left behind it fills an inbox.
+    inbox = intake.inbox + (batch or 0)
+    run = Run(names, order=wanted, concurrency=concurrency, inbox=inbox, span=span, retry=retry, rejects=rejects, batch=batch)
     return Plans(run, dependencies, (key or _key_of) if wanted == "key" else None, key is not None, concurrency is None, dead_letters)
 
 
@@ -111,6 +116,19 @@ def _check_types(key: object, retry: object) -> None:
         raise SettingsError(f"key={key!r} cannot be called: give a function that takes a delivery")
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise SettingsError(f"retry={retry!r} is no RetryPolicy: write RetryPolicy(attempts=...)")
+
+
+def _check_batch(batch: object, order: Order, intake: Intake[Any]) -> None:
+    if batch is None:
+        return
+    most = _at_least_one("batch", batch)
+    if order == "key":
+        raise SettingsError(f'batch={batch} and order="key": a batch has many keys, and one that waits would hold all; use order="source"')
+    if most > intake.inbox:
+        raise SettingsError(
+            f"batch={batch} is more than the {intake.inbox} deliveries that the intake keeps in hand, and would never be full:"
+            " lower it, or raise inbox= (RabbitMQ: prefetch=)"
+        )
 
 
 def _check_dead_letters(given: object) -> None:
@@ -136,9 +154,10 @@ def _key_of(delivery: Delivery[Any]) -> object:
     return delivery.key
 
 
-def _at_least_one(name: str, value: object) -> None:
+def _at_least_one(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise SettingsError(f"{name}={value!r} must be a whole number of at least 1")
+    return value
 
 
 def _resolve(needs: NeedsSetting) -> tuple[tuple[Dependency, ...], Needs]:
