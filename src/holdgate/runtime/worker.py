@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from holdgate.core.outcomes import NEVER_OUTCOMES
 from holdgate.errors import HoldgateError, IntakeError, SettingsError
+from holdgate.flow.batch import batches_of
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.fate import Verdict
 from holdgate.flow.gate import Gate
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Source
-from holdgate.ports import Intake
+from holdgate.ports import Batching, Intake
 from holdgate.runtime import failures
+from holdgate.runtime.batch_lanes import BatchLane
 from holdgate.runtime.dead_letters import Outbox, tell_way_out
 from holdgate.runtime.lanes import Lane
 from holdgate.runtime.seat import Seat
@@ -135,6 +137,8 @@ class Worker:
     async def _open_all(self) -> None:
         """Where rejected messages go first: an intake must not read what could not be put anywhere."""
         await self._outbox.open(self.intake.names)
+        if self.run.batch is not None and isinstance(self.intake, Batching):
+            self.intake.deliver_in_batches(self.run.batch)
         await self.intake.open(self)
         tell_way_out(self.name, self.run, self._outbox)
 
@@ -155,6 +159,8 @@ class Worker:
         while self._polling:
             deliveries = await self.intake.receive()
             self.polled_at = self.now()
+            if self.run.batch is not None:
+                deliveries = batches_of(deliveries)
             if self._plans.key_of is not None:
                 self._plans.set_keys(deliveries)
             if deliveries:
@@ -267,7 +273,7 @@ class Worker:
             log.debug("%s came about so:\n%s", kind, failures.steps(error))
 
     def _new_lane(self) -> Lane:
-        lane = Lane(self)
+        lane = Lane(self) if self.run.batch is None else BatchLane(self)
         self.seats.append(lane)
         lane.start().add_done_callback(lambda task: self._lane_ended(lane, task))
         return lane
