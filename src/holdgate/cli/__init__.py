@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from holdgate.errors import MissingExtra
 
-# What a shell expects: 0 it worked, 2 it could not begin, 130 ended by Ctrl-C.
+# What a shell expects: 0 it worked, 1 it could not go on, 2 it could not begin, 130 ended by Ctrl-C.
+FAILED = 1
 REFUSED = 2
 INTERRUPTED = 130
 
@@ -15,7 +16,7 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `holdgate` with `argv`, or with the process's own arguments.
 
-    Ends the process through SystemExit: 0, 2 (wrong arguments, no broker, a missing extra) or 130 (interrupted).
+    Ends the process through SystemExit: 0, 1 (it could not go on), 2 (wrong arguments, no broker, a missing extra) or 130 (interrupted).
     """
     try:
         from holdgate.cli.app import app

@@ -1,0 +1,280 @@
+"""A replay through Kafka: what was moved is remembered as the committed offsets of a group of its own, so the next run goes on there.
+
+Kafka deletes nothing when a record was read: the dead letters stay in their topic until its retention takes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from holdgate.cli.replay.route import Survey, replayed
+from holdgate.errors import IntakeError, MissingExtra, SettingsError
+from holdgate.flow.dead_letter import PARTITION, SOURCE, replays_of
+
+if TYPE_CHECKING:
+    from holdgate.brokers.kafka.producer import Producer
+
+# What somebody at a terminal waits for before a broker counts as not there.
+_REACH_WITHIN = 15.0
+# So many letters are read to tell what kinds there are: a second's work, and enough to see them.
+_LOOK_AT = 1000
+# Seconds between two commits: what a kill -9 may move twice is a second's worth.
+_COMMIT_EVERY = 1.0
+_POLL = 0.2
+# aiokafka's session timeout is 10 s: a replay that was killed counts as a member until then.
+_GONE_WITHIN = 12.0
+# Where a described group has its members.
+_MEMBERS = 5
+# A poll hands out what ten seconds need, so that at any rate the next poll comes long before max_poll_interval_ms is over.
+_READ_AHEAD = 10.0
+_READ_AT_MOST = 500
+
+
+class _Place(NamedTuple):
+    """Where one partition's letters begin and end for this replay."""
+
+    begin: int
+    end: int
+
+
+class KafkaRoute:
+    """From topic `dead` to topic `to` at `bootstrap`. `options` are more settings of aiokafka's clients. `rate`: letters a second.
+
+    `group` remembers what was moved; None: one made of the name of `dead`. A letter whose source is `to` goes back to its own partition
+    if there is one, any other goes by its key.
+    """
+
+    def __init__(
+        self, bootstrap: str, dead: str, to: str, *, rate: float, group: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> None:
+        try:
+            import aiokafka
+        except ImportError as error:
+            raise MissingExtra("aiokafka is not installed: pip install 'holdgate[kafka,cli]'") from error
+        self._aiokafka: Any = aiokafka
+        self._settings: dict[str, Any] = {"bootstrap_servers": bootstrap, **client_options(options or {})}
+        self._bootstrap = bootstrap
+        self._dead = dead
+        self._to = to
+        self._group = group or f"holdgate-replay-{dead}"
+        self._ahead = max(1, min(_READ_AT_MOST, int(rate * _READ_AHEAD)))
+        self._producer: Producer | None = None
+        self._consumer: Any = None
+        self._taken_away = False
+        self._places: dict[Any, _Place] = {}
+        self._letters: deque[Any] = deque()
+        self._moved: dict[Any, int] = {}
+        self._next_commit = 0.0
+
+    async def survey(self) -> Survey:
+        await self._check_topics()
+        reader = self._aiokafka.AIOKafkaConsumer(auto_offset_reset="none", isolation_level="read_committed", **self._settings)
+        await self._reach(reader.start())
+        try:
+            places = await self._find_places(reader)
+            found = Survey(sum(place.end - place.begin for place in places.values()))
+            await _look(reader, places, found)
+        finally:
+            await reader.stop()
+        return found
+
+    async def begin(self) -> None:
+        """Join the group, alone: two replays at once would share the letters out, and each would end too early."""
+        await self._refuse_a_second_one()
+        await self._start_producer()
+        self._consumer = self._aiokafka.AIOKafkaConsumer(
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            **self._settings,
+        )
+        self._consumer.subscribe([self._dead], listener=self._listener())
+        await self._reach(self._consumer.start())
+        async with asyncio.timeout(_REACH_WITHIN):
+            while not self._consumer.assignment():
+                await self._consumer.getmany(timeout_ms=int(_POLL * 1000), max_records=1)
+        self._places = await self._find_places(self._consumer, tuple(self._consumer.assignment()))
+        for at, place in self._places.items():
+            self._consumer.seek(at, place.begin)
+
+    async def take(self) -> object | None:
+        while not self._letters:
+            if self._taken_away:
+                raise IntakeError(f"another replay with group {self._group!r} has begun: let one of them end, then run this again")
+            if not await self._goes_on():
+                return None
+            batches: dict[Any, list[Any]] = await self._consumer.getmany(timeout_ms=int(_POLL * 1000), max_records=self._ahead)
+            for at, records in batches.items():
+                self._letters.extend(record for record in records if record.offset < self._places[at].end)
+        letter: object = self._letters.popleft()
+        return letter
+
+    async def put(self, letter: Any) -> None:
+        if self._producer is None:
+            raise IntakeError("the replay has not begun")
+        headers = replayed(letter.headers, str(replays_of(letter.headers) + 1).encode())
+        partition = await self._own_partition(letter)
+        await self._producer.send(self._to, letter.value, letter.key, headers, partition)
+
+    async def done(self, letter: Any) -> None:
+        self._moved[self._aiokafka.TopicPartition(letter.topic, letter.partition)] = letter.offset + 1
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_commit:
+            self._next_commit = now + _COMMIT_EVERY
+            await self._commit()
+
+    async def end(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        producer, self._producer = self._producer, None
+        try:
+            if consumer is not None:
+                await self._commit(consumer)
+        finally:
+            if consumer is not None:
+                await consumer.stop()
+            if producer is not None:
+                await producer.stop()
+
+    async def _commit(self, consumer: Any = None) -> None:
+        moved, self._moved = self._moved, {}
+        if moved and not self._taken_away:
+            await (consumer or self._consumer).commit(moved)
+
+    async def _goes_on(self) -> bool:
+        """Whether letters of the beginning are left; asked when those taken are done. A partition is through when its position has passed
+        its end: what it skipped on the way (aborted transactions, compacted records) is no letter."""
+        through = {at: await self._consumer.position(at) >= place.end for at, place in self._places.items()}
+        self._moved.update({at: place.end for at, place in self._places.items() if through[at]})
+        return not all(through.values())
+
+    async def _own_partition(self, letter: Any) -> int | None:
+        told: dict[str, bytes] = dict(letter.headers)
+        number = told.get(PARTITION, b"")
+        if told.get(SOURCE) != self._to.encode() or not number.isdigit() or self._producer is None:
+            return None
+        return int(number) if int(number) in await self._producer.partitions(self._to) else None
+
+    async def _start_producer(self) -> None:
+        from holdgate.brokers.kafka.producer import Producer
+
+        self._producer = Producer(self._aiokafka.AIOKafkaProducer(acks="all", **self._settings))
+        await self._reach(self._producer.start())
+
+    def _listener(self) -> Any:
+        route = self
+
+        class Listener(self._aiokafka.ConsumerRebalanceListener):  # type: ignore[misc,name-defined]
+            """Notices that somebody else has joined."""
+
+            async def on_partitions_revoked(self, revoked: Any) -> None:
+                route._taken_away = route._taken_away or bool(revoked)
+
+            async def on_partitions_assigned(self, assigned: Any) -> None:
+                pass
+
+        return Listener()
+
+    async def _find_places(self, consumer: Any, partitions: tuple[Any, ...] | None = None) -> dict[Any, _Place]:
+        """Where this replay begins and ends in each partition: from what was committed, or the log's start, to the log's end now."""
+        if partitions is None:
+            numbers: set[int] = consumer.partitions_for_topic(self._dead) or set(await self._numbers())
+            partitions = tuple(self._aiokafka.TopicPartition(self._dead, number) for number in sorted(numbers))
+            consumer.assign(partitions)
+        starts = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        committed = await self._committed()
+        begins = {at: min(max(starts[at], committed.get(at, 0)), ends[at]) for at in partitions}
+        return {at: _Place(begins[at], ends[at]) for at in partitions}
+
+    async def _admin(self) -> Any:
+        from aiokafka.admin import AIOKafkaAdminClient
+
+        admin: Any = AIOKafkaAdminClient(**self._settings)
+        await self._reach(admin.start())
+        return admin
+
+    async def _numbers(self) -> list[int]:
+        admin = await self._admin()
+        try:
+            described = (await admin.describe_topics([self._dead]))[0]
+        finally:
+            await admin.close()
+        return [partition["partition"] for partition in described["partitions"]]
+
+    async def _committed(self) -> dict[Any, int]:
+        admin = await self._admin()
+        try:
+            offsets: Mapping[Any, Any] = await admin.list_consumer_group_offsets(self._group)
+        except self._aiokafka.errors.GroupCoordinatorNotAvailableError:  # no group has ever been on this cluster
+            return {}
+        finally:
+            await admin.close()
+        return {at: found.offset for at, found in offsets.items() if found.offset >= 0}
+
+    async def _check_topics(self) -> None:
+        admin = await self._admin()
+        try:
+            existing = set(await admin.list_topics())
+        finally:
+            await admin.close()
+        missing = sorted({self._dead, self._to} - existing)
+        if missing:
+            raise IntakeError(
+                f"no topic {', '.join(map(repr, missing))} at {self._bootstrap}: correct the name, or allow this user to see it"
+            )
+
+    async def _refuse_a_second_one(self) -> None:
+        """One that was killed is a member for another session timeout: that is waited for."""
+        patience = asyncio.get_running_loop().time() + _GONE_WITHIN
+        while await self._has_members():
+            if asyncio.get_running_loop().time() >= patience:
+                raise IntakeError(f"a replay with group {self._group!r} is running already: let it end, or give this one another --group")
+            await asyncio.sleep(_POLL)
+
+    async def _has_members(self) -> bool:
+        admin = await self._admin()
+        try:
+            answers = await admin.describe_consumer_groups([self._group])
+        except self._aiokafka.errors.GroupCoordinatorNotAvailableError:
+            return False
+        finally:
+            await admin.close()
+        return any(group[_MEMBERS] for answer in answers for group in answer.groups)
+
+    async def _reach(self, starting: Any) -> None:
+        try:
+            await asyncio.wait_for(starting, _REACH_WITHIN)
+        except (self._aiokafka.errors.KafkaError, OSError, TimeoutError) as error:
+            raise IntakeError(f"no Kafka broker answers at {self._bootstrap} within {_REACH_WITHIN:g} s ({error!r})") from error
+
+
+async def _look(reader: Any, places: Mapping[Any, _Place], found: Survey) -> None:
+    """Read some of the letters, from where the replay would begin."""
+    left = {at: place for at, place in places.items() if place.begin < place.end}
+    for at, place in places.items():
+        reader.seek(at, place.begin)
+        if at not in left:
+            reader.pause(at)
+    while left and found.looked_at < _LOOK_AT:
+        batches: dict[Any, list[Any]] = await reader.getmany(*left, timeout_ms=int(_POLL * 1000), max_records=_LOOK_AT - found.looked_at)
+        for at, records in batches.items():
+            for record in records:
+                if record.offset < left[at].end:
+                    found.saw(record.headers, record.timestamp / 1000)
+        left = {at: place for at, place in left.items() if await reader.position(at) < place.end}
+
+
+def client_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings for every client: numbers as numbers, and a context for TLS where the protocol asks for one."""
+    options: dict[str, Any] = {name: int(value) if name.endswith("_ms") else value for name, value in given.items()}
+    reserved = {"bootstrap_servers", "group_id", "acks", "enable_auto_commit", "auto_offset_reset", "isolation_level"} & set(options)
+    if reserved:
+        raise SettingsError(f"--option {min(reserved)} is set by the replay itself: leave it out")
+    if "SSL" in str(options.get("security_protocol", "")) and "ssl_context" not in options:
+        options["ssl_context"] = ssl.create_default_context(cafile=options.pop("cafile", None))
+    return options

@@ -1,0 +1,158 @@
+"""Replays through a real RabbitMQ: a letter is out of its queue when its copy is confirmed, and not a moment before."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import aio_pika
+import pytest
+from tests.servers.rabbitmq_address import QUORUM
+
+from holdgate.cli.replay.move import Stop, move
+from holdgate.cli.replay.rabbitmq import RabbitMQRoute
+from holdgate.errors import IntakeError
+
+if TYPE_CHECKING:
+    from tests.servers.rabbitmq_address import RabbitMQAddress
+
+FAST = 5000.0
+
+
+async def moved(rabbitmq: RabbitMQAddress, dead: str, to: str, limit: int | None = None) -> int:
+    """Survey, move, end, as the command does; returns how many were moved."""
+    route = RabbitMQRoute(rabbitmq.url, dead, to)
+    try:
+        await route.survey()
+        await route.begin()
+        return await move(route, rate=FAST, limit=limit, stop=Stop(), moved=lambda _: None)
+    finally:
+        await route.end()
+
+
+async def survey(rabbitmq: RabbitMQAddress, dead: str, to: str) -> Any:
+    route = RabbitMQRoute(rabbitmq.url, dead, to)
+    try:
+        return await route.survey()
+    finally:
+        await route.end()
+
+
+async def bodies(rabbitmq: RabbitMQAddress, queue: str) -> list[bytes]:
+    return [message.body for message in await rabbitmq.waiting(queue)]
+
+
+@pytest.mark.parametrize("arguments", [None, QUORUM], ids=["classic", "quorum"])
+async def test_letters_go_back_in_their_order_and_leave_their_queue(rabbitmq: RabbitMQAddress, queue, arguments: Any) -> None:
+    """Nothing is left behind, nothing comes twice."""
+    orders, dead = await queue(), await queue(arguments)
+    sent = [b"%d" % number for number in range(50)]
+    await rabbitmq.publish(dead, sent)
+    assert await moved(rabbitmq, dead, orders) == 50
+    assert await bodies(rabbitmq, orders) == sent
+    assert (await rabbitmq.depth(dead))[0] == 0
+
+
+async def test_properties_are_the_messages(rabbitmq: RabbitMQAddress, queue) -> None:
+    """And its own headers; what told of the death is gone, and the replay is counted."""
+    orders, dead = await queue(), await queue()
+    properties = {"content_type": "application/json", "correlation_id": "c1", "message_id": "m1", "type": "order", "priority": 3}
+    when = datetime(2024, 5, 1, 12, tzinfo=UTC)
+    headers = {"trace": "t", "holdgate-source": "orders", "holdgate-replays": "1", "x-death": "of an earlier life"}
+    await rabbitmq.publish(dead, [b"1"], headers=headers, timestamp=when, **properties)
+    await moved(rabbitmq, dead, orders)
+    async with rabbitmq.channel() as channel:
+        message = await (await channel.get_queue(orders)).get(no_ack=True)
+    assert message is not None
+    assert {name: getattr(message, name) for name in properties} == properties
+    assert (message.timestamp, message.delivery_mode) == (when, aio_pika.DeliveryMode.PERSISTENT)
+    assert message.headers == {"trace": "t", "holdgate-replays": "2"}
+
+
+async def test_a_survey_counts_and_touches_nothing(rabbitmq: RabbitMQAddress, queue) -> None:
+    """A look at a message would cost it a delivery."""
+    orders, dead = await queue(), await queue(QUORUM)
+    await rabbitmq.publish(dead, [b"1", b"2"])
+    assert (await survey(rabbitmq, dead, orders)).waiting == 2
+    assert [message.returns for message in await rabbitmq.waiting(dead)] == [0, 0]
+
+
+async def test_the_next_replay_goes_on_where_the_last_one_ended(rabbitmq: RabbitMQAddress, queue) -> None:
+    """What is left in the queue is what is to do."""
+    orders, dead = await queue(), await queue()
+    await rabbitmq.publish(dead, [b"%d" % number for number in range(5)])
+    assert await moved(rabbitmq, dead, orders, limit=2) == 2
+    assert await moved(rabbitmq, dead, orders) == 3
+    assert await moved(rabbitmq, dead, orders) == 0
+    assert await bodies(rabbitmq, orders) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_what_dies_again_meanwhile_waits_for_the_next_replay(rabbitmq: RabbitMQAddress, queue) -> None:
+    """Or a poison message would go round for ever."""
+    orders, dead = await queue(), await queue()
+    await rabbitmq.publish(dead, [b"1", b"2"])
+    route = RabbitMQRoute(rabbitmq.url, dead, orders)
+    await route.survey()
+    await route.begin()
+    await rabbitmq.publish(dead, [b"late"])
+    assert await move(route, rate=FAST, limit=None, stop=Stop(), moved=lambda _: None) == 2
+    await route.end()
+    assert await bodies(rabbitmq, dead) == [b"late"]
+
+
+async def test_a_letter_under_way_goes_back_to_its_queue(rabbitmq: RabbitMQAddress, queue) -> None:
+    """Taken and not written: nothing has happened."""
+    orders, dead = await queue(), await queue()
+    await rabbitmq.publish(dead, [b"1", b"2"])
+    route = RabbitMQRoute(rabbitmq.url, dead, orders)
+    await route.survey()
+    await route.begin()
+    await route.take()
+    await route.end()
+    await rabbitmq.becomes(dead, ready=2)
+    assert await bodies(rabbitmq, dead) == [b"1", b"2"]
+
+
+async def test_a_target_that_goes_away_is_an_error_and_no_loss(rabbitmq: RabbitMQAddress, queue) -> None:
+    """The broker hands the copy back, and the letter stays where it is."""
+    dead = await queue()
+    orders = await rabbitmq.declare(f"{dead}-target")
+    await rabbitmq.publish(dead, [b"1"])
+    route = RabbitMQRoute(rabbitmq.url, dead, orders)
+    await route.survey()
+    await route.begin()
+    letter = await route.take()
+    await rabbitmq.delete(orders)
+    with pytest.raises(aio_pika.exceptions.DeliveryError):
+        await route.put(letter)
+    await route.end()
+    await rabbitmq.becomes(dead, ready=1)
+
+
+@pytest.mark.parametrize("missing", ["dead", "to"])
+async def test_a_queue_that_is_not_there_is_named(rabbitmq: RabbitMQAddress, queue, missing: str) -> None:
+    """Before anything is moved, and without making it."""
+    names = {"dead": await queue(), "to": await queue(), missing: "no-such-queue"}
+    with pytest.raises(IntakeError, match="no queue 'no-such-queue'"):
+        await survey(rabbitmq, **names)
+
+
+async def test_a_broker_that_is_not_there_is_told_without_the_password() -> None:
+    """The URL has one in it."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        route = RabbitMQRoute(f"amqp://guest:secret@127.0.0.1:{unused.getsockname()[1]}", "dead", "orders")
+        with pytest.raises(IntakeError, match="no RabbitMQ answers") as caught:
+            await route.survey()
+    await route.end()
+    assert "secret" not in str(caught.value)
+
+
+async def test_ending_twice_is_fine(rabbitmq: RabbitMQAddress, queue) -> None:
+    """As is ending what never began."""
+    route = RabbitMQRoute(rabbitmq.url, await queue(), await queue())
+    await route.end()
+    await route.survey()
+    await asyncio.gather(route.end(), route.end())
