@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import Any
 
@@ -44,8 +45,19 @@ def test_an_observer_that_raises_is_named_and_called_again(error: BaseException,
 
     Announcer([broken, told.append]).announce([LOUD, UndeclaredNeed(2.0, ORDER, "mail")])
     assert len(calls) == len(told) == 2
-    assert f"raised {type(error).__name__} on SourceBlocked" in caplog.text
+    assert f"broken raised {type(error).__name__} on SourceBlocked" in caplog.text
     assert "secret payload" not in caplog.text
+
+
+def test_what_an_observer_carries_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A partial's repr shows its arguments, and they may be a webhook's address."""
+
+    def post(url: str, event: object) -> None:
+        raise ConnectionError(url)
+
+    Announcer([functools.partial(post, "http://hooks/secret")]).announce([QUIET])
+    assert "observer partial raised ConnectionError" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_keyboard_interrupt_goes_through() -> None:

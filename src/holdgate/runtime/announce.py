@@ -46,4 +46,6 @@ class Announcer:
         try:
             observer(event)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - somebody else's code: whatever it raises is its own affair
-            log.warning("observer %r raised %s on %s", observer, type(error).__name__, type(event).__name__)
+            # Its name and no more: the repr of a partial shows its arguments, a webhook's address for one.
+            name = getattr(observer, "__qualname__", type(observer).__qualname__)
+            log.warning("observer %s raised %s on %s", name, type(error).__name__, type(event).__name__)
