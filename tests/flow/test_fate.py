@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 from holdgate.errors import SettingsError
 from holdgate.flow.attribution import Cause
 from holdgate.flow.fate import RetryPolicy, Verdict, decide
+from holdgate.flow.gate import Trial
 
 POLICY = RetryPolicy(attempts=3, initial_backoff=1.0, multiplier=2.0, max_backoff=6.0, jitter=0.0)
+
+
+def charged(attempts: int) -> Trial:
+    trial = Trial()
+    trial.charged = attempts
+    return trial
 
 
 @pytest.mark.parametrize(
@@ -28,18 +35,18 @@ POLICY = RetryPolicy(attempts=3, initial_backoff=1.0, multiplier=2.0, max_backof
 )
 def test_every_cause_has_its_verdict(cause: Cause, verdict: Verdict) -> None:
     """The table of fates, for a message that has attempts left."""
-    assert decide(cause, 2, POLICY) is verdict
+    assert decide(cause, charged(2), POLICY) is verdict
 
 
 def test_its_own_failures_are_counted_against_attempts() -> None:
     """The third of three is the last."""
-    assert decide(Cause.MESSAGE, 3, POLICY) is Verdict.REJECT
+    assert decide(Cause.MESSAGE, charged(3), POLICY) is Verdict.REJECT
 
 
 @pytest.mark.parametrize("cause", [Cause.DEPENDENCY, Cause.REFUSED])
 def test_an_outage_is_free(cause: Cause) -> None:
     """However often a message was charged before, a dependency's failure never rejects it."""
-    assert decide(cause, 1000, POLICY) is Verdict.AGAIN
+    assert decide(cause, charged(1000), POLICY) is Verdict.AGAIN
 
 
 def test_waits_double_up_to_the_maximum() -> None:
@@ -85,6 +92,10 @@ def test_every_wait_is_positive_and_capped(failures: int, draw: float, jitter: f
         ({"multiplier": math.inf}, "multiplier=inf"),
         ({"jitter": 1.0}, "jitter=1.0"),
         ({"jitter": -0.1}, "jitter=-0.1"),
+        ({"doubt": 0.0}, "doubt=0.0"),
+        ({"doubt": 1.0}, "doubt=1.0"),
+        ({"doubt": math.nan}, "doubt=nan"),
+        ({"on_exhausted": "drop"}, "on_exhausted='drop'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], text: str) -> None:

@@ -77,13 +77,15 @@ class Deliveries(Sequence[Delivery[M]], Generic[M]):
         return f"<{len(self)} deliveries, attempt={self._attempt}>"
 
 
-class Batch(Delivery[list[Any]]):
+class Batch(Delivery[Any]):
     """Messages of one source, as one delivery of the engine. `message` is the list of them, never empty; `attempt` is that of each.
 
     `numbers` are theirs within the assignment, in the order of arrival.
     """
 
     __slots__ = ("numbers", "origin")
+
+    message: list[Any]
 
     def __init__(self, source: Source, messages: list[Any], origin: Origin) -> None:
         super().__init__(source, messages)

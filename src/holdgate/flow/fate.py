@@ -1,6 +1,7 @@
 """What becomes of a message when its handler has ended: the verdict table, and the policy of retries.
 
-An outage is free: only a message's own failures are charged against `attempts`. A dependency's failures are waited out.
+An outage is free: only a message's own failures are charged against `attempts`. A dependency's failures are waited out, unless other
+messages show that they are the message's after all (blame.py).
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from holdgate.errors import SettingsError
 from holdgate.flow.attribution import Cause
+
+if TYPE_CHECKING:
+    from holdgate.flow.gate import Trial
 
 
 class Verdict(Enum):
@@ -32,6 +36,8 @@ class RetryPolicy:
     """How often and how patiently a failing message is tried again.
 
     `attempts`: how many times its own failure may happen before it is rejected; failures of a dependency are never counted.
+    `doubt`, in (0, 1): a message that fails as its dependency does is rejected too, when an innocent one would have failed so often among
+    succeeding neighbours with less than this chance.
     `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its place where there are none; "skip" settles it as if
     it were done, with an event and nothing else: it is lost.
     Waits are seconds: min(max_backoff, initial_backoff * multiplier^(n-1)), then times 1 - jitter + 2 * jitter * draw, the cap last.
@@ -44,6 +50,7 @@ class RetryPolicy:
     max_backoff: float = 30.0  # half a minute: the slowest retry that still feels alive to whoever watches
     jitter: float = 0.2  # the same share as the circuit's open wait: spreads a fleet without blurring the schedule
 
+    doubt: float = 1e-6  # an innocent message in a million: rarer than what a broker itself loses in a bad year
     on_exhausted: Literal["reject", "skip"] = "reject"  # skipping silently is loss: somebody has to ask for it
 
     def __post_init__(self) -> None:
@@ -60,8 +67,15 @@ class RetryPolicy:
             raise SettingsError(f"multiplier={self.multiplier!r} must be at least 1: waits never shrink")
         if not 0 <= self.jitter < 1:
             raise SettingsError(f"jitter={self.jitter!r} must be in [0, 1), a ratio and not percent")
+        if not 0 < self.doubt < 1:
+            raise SettingsError(f"doubt={self.doubt!r} must be in (0, 1): the chance that a rejected message was innocent")
         if self.on_exhausted not in ("reject", "skip"):
             raise SettingsError(f'on_exhausted={self.on_exhausted!r} is neither "reject" nor "skip"')
+
+    @property
+    def conviction(self) -> float:
+        """The blame at which a message is rejected: ln(1/doubt)."""
+        return -math.log(self.doubt)
 
     def wait(self, failures: int, draw: float) -> float:
         """Seconds before the next try after `failures` failures in a row (from 1), with `draw` in [0, 1)."""
@@ -80,8 +94,11 @@ _FATE = {
 }
 
 
-def decide(cause: Cause, charged: int, policy: RetryPolicy) -> Verdict:
-    """The fate of a message whose attempt ended by this cause, `charged` own failures counted, this one included."""
-    if cause is Cause.MESSAGE and charged >= policy.attempts:
-        return Verdict.REJECT
+def decide(cause: Cause, trial: Trial | None, policy: RetryPolicy) -> Verdict:
+    """The fate of a message whose attempt ended by this cause; `trial` knows of it, and None means that it has never failed."""
+    if trial is not None:
+        if cause is Cause.MESSAGE and trial.charged >= policy.attempts:
+            return Verdict.REJECT
+        if cause is Cause.DEPENDENCY and trial.is_convicted(policy):
+            return Verdict.REJECT
     return _FATE[cause]

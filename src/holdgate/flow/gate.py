@@ -11,23 +11,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdgate.core import Circuit, Override, State
+from holdgate.flow.blame import Blame
 
 if TYPE_CHECKING:
     from holdgate.flow.admission import Lines
+    from holdgate.flow.fate import RetryPolicy
     from holdgate.flow.place import Place
 
 
 class Gate:
     """One dependency of one engine. Plain data; admission and the engine move it."""
 
-    __slots__ = ("circuit", "heads", "name", "places", "successes")
+    __slots__ = ("circuit", "failures", "heads", "name", "places", "recoveries", "successes")
 
     def __init__(self, circuit: Circuit) -> None:
         self.name = circuit.name
         self.circuit = circuit
         self.heads: Lines = {}  # those that wait and need it
         self.places: dict[Place, None] = {}  # a set that keeps its order: plans and events come out the same every time
-        self.successes = 0  # of messages, ever: only differences are looked at
+        # Of messages, ever: only differences are looked at.
+        self.successes = 0
+        self.recoveries = 0  # those of the successes that had failed here before
+        self.failures = 0  # votes
 
     @property
     def shut(self) -> bool:
@@ -36,6 +41,11 @@ class Gate:
         if circuit.override is None:
             return circuit.state is State.OPEN
         return circuit.override is Override.FORCED_OPEN
+
+    @property
+    def first_successes(self) -> int:
+        """Messages that succeeded here at once: not counted on the fast path, which counts successes alone."""
+        return self.successes - self.recoveries
 
     @property
     def limited(self) -> bool:
@@ -60,13 +70,14 @@ class Vote:
 class Trial:
     """What is known of a delivery that has failed; created at its first failure, gone with the delivery."""
 
-    __slots__ = ("backoffs", "charged", "error", "extra", "failures", "first_failed_at", "last_failed_at", "reason", "votes")
+    __slots__ = ("backoffs", "blames", "charged", "error", "extra", "failures", "first_failed_at", "last_failed_at", "reason", "votes")
 
     def __init__(self) -> None:
         self.charged = 0  # attempts that were its own failure: what RetryPolicy.attempts limits
         self.backoffs = 0  # failures since it last waited for nothing: the exponent of the next backoff
         self.extra: tuple[Gate, ...] = ()  # undeclared dependencies that refused one of its calls: needs of it until it is settled
         self.votes: dict[Gate, Vote] = {}
+        self.blames: dict[Gate, Blame] = {}
         self.failures = 0  # attempts that failed, whoever's fault: told, never decided by
         self.first_failed_at = 0.0  # monotonic, as every time in here
         self.last_failed_at = 0.0
@@ -91,7 +102,26 @@ class Trial:
         return vote.counts(gate)
 
     def succeeded(self, gate: Gate) -> None:
-        """Its own success on one need, while it fails on another, is nobody else's evidence."""
+        """It succeeded on one need, which it may have failed on before; while it fails on another, that is nobody else's evidence."""
         vote = self.votes.get(gate)
         if vote is not None:
             vote.successes += 1
+        blame = self.blames.get(gate)
+        if blame is not None:
+            gate.recoveries += 1
+
+    def blame_of(self, gate: Gate) -> Blame:
+        """What speaks against it on this gate; begins here with its first failure."""
+        blame = self.blames.get(gate)
+        if blame is None:
+            blame = self.blames[gate] = Blame(gate)
+        return blame
+
+    def is_convicted(self, policy: RetryPolicy) -> bool:
+        """Whether a dependency failed it more often than an innocent message could have come to, with others succeeding."""
+        return any(blame.convicts(gate, policy) for gate, blame in self.blames.items())
+
+    @property
+    def counted(self) -> int:
+        """The failures that are held against it: its own, and those that a dependency had with it alone."""
+        return self.charged + max((blame.attempts for blame in self.blames.values()), default=0)

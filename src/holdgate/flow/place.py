@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
-from itertools import groupby
-from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -26,8 +24,6 @@ from holdgate.flow.sources import Source
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
     from holdgate.flow.needs import Needs
-
-_source_of = attrgetter("source")
 
 # What a place starts with, so that its first real plan is a change.
 _UNPLANNED = SourcePlan(fetch=False, reasons=())
@@ -221,19 +217,29 @@ class Run:
 
     def take_in(self, deliveries: Iterable[AnyDelivery]) -> None:
         """Put deliveries into the inboxes of their places. Those of a source that is not here, or is going away, are dropped."""
-        for source, group in groupby(deliveries, _source_of):
-            place = self.places.get(source)
-            if place is None or place.going:
-                continue
-            batch = list(group)
-            for delivery in batch:
-                delivery.place = place
-            place.inbox.put(batch)
-            if place.inbox.waiting >= self.inbox and not place.full:
-                place.full = True
-                self.dirty[place] = None
-            if not place.held:
-                self.offer(place)
+        # A poll's deliveries come by source, so a list is cut where the next one has another source than the one before it.
+        place: Place | None = None
+        source: Source | None = None
+        batch: list[AnyDelivery] = []
+        for delivery in deliveries:
+            if delivery.source is not source:
+                self._put(place, batch)
+                source = delivery.source
+                place = self.places.get(source)
+                batch = []
+            delivery.place = place
+            batch.append(delivery)
+        self._put(place, batch)
+
+    def _put(self, place: Place | None, batch: list[AnyDelivery]) -> None:
+        if place is None or place.going:
+            return
+        place.inbox.put(batch)
+        if place.inbox.waiting >= self.inbox and not place.full:
+            place.full = True
+            self.dirty[place] = None
+        if not place.held:
+            self.offer(place)
 
     def grant(self, delivery: AnyDelivery) -> None:
         """A waiting head is admitted, its lane counted already: the next lane that asks starts it."""

@@ -35,8 +35,10 @@ def give_back(delivery: Delivery[Any], now: float) -> None:
 
 def record(delivery: Delivery[Any], attribution: Attribution, now: float) -> None:
     """Settle the delivery's permits, one finding each, and charge the message what is its own."""
+    # With several needs that match, nobody knows whose failure it was: doubt is never charged.
+    charged = attribution.cause is Cause.DEPENDENCY and not attribution.shared
     for gate, permit, finding in zip(gates_of(delivery), delivery.permits or (), attribution.findings, strict=True):
-        _record_one(delivery, gate, permit, finding, now)
+        _record_one(delivery, gate, permit, finding, now, charged=charged)
     delivery.permits = None
     if attribution.cause is Cause.MESSAGE:
         trial_of(delivery).charged += 1
@@ -53,7 +55,7 @@ def record_successes(gates: tuple[Gate, ...], permits: Sequence[Permit], now: fl
     return look
 
 
-def _record_one(delivery: Delivery[Any], gate: Gate, permit: Permit, finding: Finding, now: float) -> None:
+def _record_one(delivery: Delivery[Any], gate: Gate, permit: Permit, finding: Finding, now: float, *, charged: bool) -> None:
     outcome, duration, retry_after = finding
     if outcome is None:
         gate.circuit.release(permit, now)
@@ -62,7 +64,20 @@ def _record_one(delivery: Delivery[Any], gate: Gate, permit: Permit, finding: Fi
         gate.successes += 1
         if delivery.trial is not None:
             delivery.trial.succeeded(gate)
-    # A late result says nothing to the circuit, so it is no vote either: the first failure in the new generation will be.
-    elif outcome is Outcome.FAILURE and permit.generation == gate.circuit.generation and not trial_of(delivery).votes_again(gate):
+    elif outcome is Outcome.FAILURE and not _votes(delivery, gate, permit, now, charged=charged):
         outcome = Outcome.IGNORED  # it has had its vote: others have shown the dependency healthy since
     gate.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration)
+
+
+def _votes(delivery: Delivery[Any], gate: Gate, permit: Permit, now: float, *, charged: bool) -> bool:
+    """Note a failure: what speaks against the message, and whether it is told to the circuit."""
+    # A late result says nothing to the circuit, so it is no vote either: the first failure in the new generation will be.
+    if permit.generation != gate.circuit.generation:
+        return True
+    trial = trial_of(delivery)
+    blame = trial.blame_of(gate)
+    blame.failed(gate, now, charged=charged)
+    is_vote = trial.votes_again(gate)
+    gate.failures += is_vote
+    blame.mark(gate)
+    return is_vote

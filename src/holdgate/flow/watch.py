@@ -31,7 +31,7 @@ class Watch:
         place: Place = delivery.place
         place.blocked.append(delivery)
         place.touch()
-        event = SourceBlocked(now, place.source, delivery.position, delivery.trial.charged if delivery.trial else 0, error)
+        event = SourceBlocked(now, place.source, delivery.position, delivery.trial.counted if delivery.trial else 0, error)
         self._blocked[place] = event
         self._plan(now + _BLOCKED_EVERY)
         return event

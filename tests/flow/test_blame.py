@@ -1,0 +1,323 @@
+"""Blame: is it this message, or the dependency?"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from tests.flow.crowd import Crowd
+from tests.flow.stage import Stage, dependency_failed, gate, own_failure, partitions, run_of
+
+from holdgate.core import CircuitSettings, Outcome, Permit
+from holdgate.flow.attribution import Attribution, Cause, Finding
+from holdgate.flow.blame import Blame, counts_as_closed
+from holdgate.flow.delivery import Delivery
+from holdgate.flow.fate import RetryPolicy, Verdict
+from holdgate.flow.gate import Gate
+
+# Trips only when told to: these tests bring the evidence themselves.
+CALM = CircuitSettings(consecutive_failures=None, minimum_calls=20, failure_rate_threshold=1.0, open_jitter=0.0)
+POLICY = RetryPolicy(attempts=2, doubt=0.01)
+
+
+def seen_by(gate: Gate, blame: Blame, successes: int, failures: int = 0) -> float:
+    """What one more failure adds after these results of others."""
+    before = blame.blame
+    gate.successes += successes
+    gate.failures += failures
+    blame.failed(gate, 0.0, charged=True)
+    blame.mark(gate)
+    return blame.blame - before
+
+
+def begun(gate: Gate) -> Blame:
+    """Blame after a first failure in front of an empty window, which says nothing."""
+    blame = Blame(gate)
+    assert seen_by(gate, blame, 0) == 0.0
+    return blame
+
+
+def fill(gate: Gate, successes: int, failures: int) -> None:
+    """Results in the circuit's window."""
+    for number in range(successes + failures):
+        permit = gate.circuit.try_acquire(0.0)
+        assert isinstance(permit, Permit)
+        gate.circuit.record(permit, Outcome.SUCCESS if number < successes else Outcome.FAILURE, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("successes", "failures", "likely"), [(9, 0, 1 / 10), (9, 1, 2 / 11), (0, 9, 1.0), (0, 0, 1.0), (1, 0, 1 / 2), (5, 5, 6 / 11)]
+)
+def test_a_failure_weighs_what_others_make_it(successes: int, failures: int, likely: float) -> None:
+    """-ln((f + 1) / (n + 1)), of the results since its last failure."""
+    payments = gate(settings=CALM)
+
+    assert seen_by(payments, begun(payments), successes, failures) == pytest.approx(-math.log(likely))
+
+
+def test_results_count_once() -> None:
+    """What came before its last failure has spoken already."""
+    payments = gate(settings=CALM)
+    blame = begun(payments)
+    seen_by(payments, blame, 9)
+
+    assert seen_by(payments, blame, 0) == 0.0
+
+
+def test_the_first_failure_is_judged_by_the_window() -> None:
+    """Eight good results and one bad one before it."""
+    payments = gate(settings=CALM)
+    fill(payments, 8, 1)
+    blame = Blame(payments)
+
+    assert seen_by(payments, blame, 0) == pytest.approx(-math.log(2 / 10))
+
+
+def test_only_failures_among_successes_are_attempts() -> None:
+    """At one in two it is, above that it is none."""
+    payments = gate(settings=CALM)
+    blame = begun(payments)
+    seen_by(payments, blame, 1)
+    assert blame.attempts == 1
+    seen_by(payments, blame, 4, 5)
+    assert blame.attempts == 1
+
+
+def test_a_retry_that_succeeds_is_no_result_of_its_own() -> None:
+    """It comes from a message that had failed, and would make the dependency look better than it is."""
+    payments = gate(settings=CALM)
+    blame = begun(payments)
+    payments.recoveries += 9
+
+    assert seen_by(payments, blame, 9) == 0.0
+
+
+def test_doubt_is_never_charged() -> None:
+    """A failure that may be another need's adds nothing, and what others came to is used up."""
+    payments = gate(settings=CALM)
+    blame = begun(payments)
+    payments.successes += 9
+    blame.failed(payments, 0.0, charged=False)
+    blame.mark(payments)
+
+    assert (blame.blame, blame.attempts, seen_by(payments, blame, 0)) == (0.0, 0, 0.0)
+
+
+@pytest.mark.parametrize(("override", "counts"), [("disable", True), ("observe", True), ("force_open", False)])
+def test_an_override_that_admits_everything_counts_as_closed(override: str, counts: bool) -> None:
+    """Also over an open circuit."""
+    payments = gate(settings=CALM)
+    payments.circuit.open_for(10.0, 0.0)
+    getattr(payments.circuit, override)(0.0)
+
+    assert counts_as_closed(payments) is counts
+
+
+@pytest.mark.parametrize("later", [0.0, 10.0])
+def test_in_an_outage_no_failure_weighs(later: float) -> None:
+    """Open or half-open, whatever others came to."""
+    payments = gate(settings=CALM)
+    payments.circuit.open_for(10.0, 0.0)
+    payments.circuit.advance(later)
+    blame = Blame(payments)
+
+    assert counts_as_closed(payments) is False
+    assert [seen_by(payments, blame, 9), seen_by(payments, blame, 9)] == [0.0, 0.0]
+
+
+def test_an_opening_forgets_all_blame() -> None:
+    """Closed again, it begins from nothing, with a window that is empty."""
+    payments = gate(settings=CALM)
+    blame = begun(payments)
+    seen_by(payments, blame, 99)
+    payments.circuit.open_for(10.0, 0.0)
+    payments.circuit.reset(0.0)
+    seen_by(payments, blame, 99)
+
+    assert (blame.blame, blame.attempts) == (0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("successes", "convicted"),
+    [
+        ([9, 9], True),  # exactly 1/100
+        ([9, 8], False),
+        ([99], False),  # one attempt alone
+        ([3, 3, 3], False),
+        ([3, 3, 3, 3], True),
+    ],
+)
+def test_a_message_is_convicted_by_attempts_and_blame(successes: list[int], convicted: bool) -> None:
+    """Two attempts at least, and less likely for an innocent message than one in a hundred."""
+    payments = gate(settings=CALM)
+    blame = begun(payments)
+    for number in successes:
+        seen_by(payments, blame, number)
+
+    assert blame.convicts(payments, RetryPolicy(attempts=2, doubt=0.0100001)) is convicted
+
+
+def test_the_failure_that_opens_the_circuit_convicts_nobody() -> None:
+    """It was the outage."""
+    payments = gate(settings=CALM)
+    blame = begun(payments)
+    seen_by(payments, blame, 999)
+    seen_by(payments, blame, 999)
+    assert blame.convicts(payments, POLICY) is True
+    payments.circuit.open_for(10.0, 0.0)
+
+    assert blame.convicts(payments, POLICY) is False
+
+
+def test_being_alone_is_counted_across_outages() -> None:
+    """And ends with a word of somebody else, good or bad."""
+    payments = gate(settings=CALM)
+    blame = begun(payments)
+    payments.circuit.open_for(10.0, 0.0)
+    seen_by(payments, blame, 0)
+    assert blame.alone == 2
+    seen_by(payments, blame, 0, 1)
+    assert blame.alone == 0
+    seen_by(payments, blame, 0)
+    seen_by(payments, blame, 1)
+    assert blame.alone == 0
+
+
+# -- in the engine --------------------------------------------------------------------------------------------------------------------
+
+
+def beside(policy: RetryPolicy = POLICY, *needs: str) -> Stage:
+    """Two partitions: the suspect's, and one of healthy neighbours."""
+    needs = needs or ("payments",)
+    stage = Stage(*needs, settings=CALM, run=run_of(needs, retry=policy, rejects=True), sources=partitions(2))
+    stage.receive(1)
+    stage.receive(900, partitions(2)[1])
+    return stage
+
+
+def fail_beside(stage: Stage, attribution: Attribution, rounds: int, neighbours: int = 9) -> list[Verdict]:
+    """The suspect fails, and between two of its attempts so many neighbours succeed."""
+    verdicts = []
+    for _ in range(rounds):
+        suspect, healthy = sorted(stage.start_all(), key=lambda delivery: delivery.source)
+        verdicts.append(stage.end(suspect, attribution))
+        if verdicts[-1] is Verdict.REJECT:
+            return verdicts
+        succeed(stage, healthy, neighbours)
+    return verdicts
+
+
+def succeed(stage: Stage, healthy: Delivery[Any], count: int) -> None:
+    """So many of one source, and then all backoffs are over."""
+    for _ in range(count):
+        stage.engine.succeeded(healthy, stage.now)
+        following = stage.engine.follow(healthy.place, stage.now)
+        assert following is not None
+        healthy = following
+    stage.engine.interrupted(healthy, stage.now)
+    stage.turn(later=30.0)
+
+
+def test_poison_that_looks_like_the_dependency_is_rejected() -> None:
+    """Its first failure meets an empty window; the next two are one in eleven each."""
+    assert fail_beside(beside(), dependency_failed(), 9, neighbours=10) == [Verdict.AGAIN, Verdict.AGAIN, Verdict.REJECT]
+
+
+def test_more_attempts_may_be_asked_for() -> None:
+    """Though the blame was reached before."""
+    verdicts = fail_beside(beside(RetryPolicy(attempts=4, doubt=0.01)), dependency_failed(), 9, neighbours=10)
+
+    assert verdicts == [Verdict.AGAIN] * 4 + [Verdict.REJECT]
+
+
+def test_less_doubt_takes_longer() -> None:
+    """One in a million is a little more than six times one in eleven, and the first failure met an empty window."""
+    verdicts = fail_beside(beside(RetryPolicy(attempts=2)), dependency_failed(), 9, neighbours=10)
+
+    assert verdicts == [Verdict.AGAIN] * 6 + [Verdict.REJECT]
+
+
+def test_nobody_is_convicted_alone() -> None:
+    """Without neighbours every failure is as likely as can be, in front of a closed circuit and of one that opens again and again."""
+    stage = Stage("payments", settings=CALM, run=run_of(["payments"], retry=POLICY, rejects=True))
+    stage.receive(1)
+    for _ in range(40):
+        assert stage.end(stage.start(), dependency_failed()) is Verdict.AGAIN
+        stage.turn(later=1000.0)
+
+
+def test_one_exception_against_two_needs_convicts_nobody() -> None:
+    """Each gets the vote, and no message is charged for a doubt."""
+    verdicts = fail_beside(beside(POLICY, "mail", "payments"), dependency_failed(2, shared=True), 20)
+
+    assert verdicts == [Verdict.AGAIN] * 20
+
+
+def test_the_need_that_failed_is_the_one_that_convicts() -> None:
+    """Its calls failed, and the other need's went well: no doubt."""
+    ended = Attribution((Finding(Outcome.SUCCESS), Finding(Outcome.FAILURE)), Cause.DEPENDENCY)
+
+    assert fail_beside(beside(POLICY, "mail", "payments"), ended, 9)[-1] is Verdict.REJECT
+
+
+def test_a_failure_of_a_call_beside_one_of_its_own_is_not_charged_twice() -> None:
+    """The message's own failure is counted by attempts alone."""
+    ended = Attribution((Finding(Outcome.FAILURE),), Cause.MESSAGE)
+    stage = beside(RetryPolicy(attempts=9, doubt=0.01))
+
+    assert fail_beside(stage, ended, 20) == [Verdict.AGAIN] * 8 + [Verdict.REJECT]
+
+
+def test_repeated_failures_of_one_message_do_not_excuse_another() -> None:
+    """They are one vote: two poison messages are both found beside healthy ones."""
+    sources = partitions(3)
+    stage = Stage("payments", settings=CALM, run=run_of(["payments"], retry=POLICY, rejects=True), sources=sources)
+    for source, count in zip(sources, (1, 1, 900), strict=True):
+        stage.receive(count, source)
+    convicted = []
+    for _ in range(4):
+        *suspects, healthy = sorted(stage.start_all(), key=lambda delivery: delivery.source)
+        convicted += [suspect.source for suspect in suspects if stage.end(suspect, dependency_failed()) is Verdict.REJECT]
+        succeed(stage, healthy, 9)
+
+    assert sorted(convicted) == sources[:2]
+
+
+def test_own_failures_ask_no_neighbours() -> None:
+    """They are charged at once."""
+    assert fail_beside(beside(), own_failure(), 9, neighbours=0) == [Verdict.AGAIN, Verdict.REJECT]
+
+
+# -- by chance ------------------------------------------------------------------------------------------------------------------------
+
+RATES = [0.0, 0.01, 0.1, 0.3, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("failing", RATES)
+@pytest.mark.parametrize("watched", [False, True])
+def test_the_innocent_stay(failing: float, watched: bool) -> None:
+    """Of some thousands of messages none is rejected: guarded by a circuit, and with one that only watches and never drops blame."""
+    crowd = Crowd(failing, 0.0, seed=5, watched=watched).go(4000, seconds=3000.0)
+
+    assert crowd.innocents == 0
+
+
+@pytest.mark.parametrize("failing", [0.0, 0.01, 0.1])
+def test_poison_among_healthy_neighbours_is_found(failing: float) -> None:
+    """Within a dozen attempts, on eight strict lanes, and the circuit stays closed."""
+    crowd = Crowd(failing, 0.002, seed=3).go(6000)
+
+    assert len(crowd.attempts) > 5
+    assert max(crowd.attempts) <= 12
+    assert (crowd.innocents, crowd.opened) == (0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", RATES)
+@pytest.mark.parametrize("watched", [False, True])
+def test_at_most_one_innocent_in_a_hundred_thousand(failing: float, watched: bool) -> None:
+    """At every rate of failure."""
+    crowd = Crowd(failing, 0.0, seed=11, watched=watched).go(100_000, seconds=100_000.0)
+
+    assert crowd.innocents <= 1
