@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from aiokafka import TopicPartition
 
-from holdgate.brokers.kafka.delivery import KafkaDelivery, Record
+from holdgate.brokers.kafka.delivery import KafkaBatch, KafkaDelivery, Record
 from holdgate.flow.inflight import InFlight
 from holdgate.flow.sources import Partition
 
@@ -29,12 +29,13 @@ class Assignment:
     offset committed, or where reading began; None before that is known.
     """
 
-    __slots__ = ("_chunks", "alive", "began", "epoch", "inflight", "sent", "source", "tp")
+    __slots__ = ("_chunks", "alive", "began", "epoch", "in_batches", "inflight", "sent", "source", "tp")
 
-    def __init__(self, tp: TopicPartition, epoch: int) -> None:
+    def __init__(self, tp: TopicPartition, epoch: int, *, in_batches: bool = False) -> None:
         self.tp = tp
         self.source = Partition(tp.topic, tp.partition)
         self.epoch = epoch
+        self.in_batches = in_batches
         self.inflight = InFlight()
         self.alive = True
         self.began: int | None = None
@@ -43,7 +44,7 @@ class Assignment:
         # up to date per message.
         self._chunks: deque[tuple[list[int], list[int]]] = deque()
 
-    def delivered(self, records: list[Record]) -> list[KafkaDelivery]:
+    def delivered(self, records: list[Record]) -> Sequence[KafkaDelivery | KafkaBatch]:
         """Note the records of one poll and wrap them. Raises Rewound, with nothing noted, when they do not follow the earlier ones."""
         offsets = [record.offset for record in records]
         try:
@@ -54,7 +55,15 @@ class Assignment:
             self.began = offsets[0]
         self._forget_finished()
         self._chunks.append((offsets, [record.timestamp for record in records]))
-        return [KafkaDelivery(self, record) for record in records]
+        return [KafkaBatch(self, records)] if self.in_batches else self.deliveries(records)
+
+    def deliveries(self, messages: list[Record]) -> list[KafkaDelivery]:
+        """One delivery for each of these records, which were noted before."""
+        return [KafkaDelivery(self, record) for record in messages]
+
+    def finished_together(self, records: list[Record]) -> None:
+        """The work on all of these is over; they come in their order."""
+        self.inflight.finished_many([record.offset for record in records])
 
     def next_offset(self, position: int | None) -> int | None:
         """Where the work of this partition goes on: the oldest unfinished offset, and with none the client's `position`.
@@ -84,17 +93,18 @@ class Assignment:
 
 
 class Assignments:
-    """The live assignments by partition. `epoch` grows with every change."""
+    """The live assignments by partition. `epoch` grows with every change. `in_batches`: what polls give becomes batches."""
 
     def __init__(self) -> None:
         self.epoch = 0
+        self.in_batches = False
         self._live: dict[TopicPartition, Assignment] = {}
 
     def add(self, tps: Collection[TopicPartition]) -> None:
         """A fresh assignment for each of `tps`; one that is alive already is replaced."""
         self.drop(tps)
         for tp in sorted(tps):
-            self._live[tp] = Assignment(tp, self.epoch)
+            self._live[tp] = Assignment(tp, self.epoch, in_batches=self.in_batches)
 
     def drop(self, tps: Collection[TopicPartition]) -> None:
         """These are not ours any more: whatever comes late for them is ignored."""

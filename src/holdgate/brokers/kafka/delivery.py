@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiokafka import ConsumerRecord
 
+from holdgate.flow.batch import Batch
 from holdgate.flow.delivery import Delivery
 
 if TYPE_CHECKING:
@@ -65,3 +66,13 @@ class KafkaDelivery(Delivery[Record]):
         # Where a record has no time, from before message format 1, the broker says -1.
         milliseconds: int = self.message.timestamp
         return None if milliseconds < 0 else milliseconds / 1000
+
+
+class KafkaBatch(Batch):
+    """The records of one poll of one partition, for a run with batches."""
+
+    __slots__ = ("assignment",)
+
+    def __init__(self, assignment: Assignment, records: list[Record]) -> None:
+        super().__init__(assignment.source, records, assignment)
+        self.assignment = assignment

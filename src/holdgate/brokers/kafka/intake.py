@@ -28,12 +28,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
 from holdgate.brokers.kafka.aside import Aside
-from holdgate.brokers.kafka.assignments import Assignments, Rewound
+from holdgate.brokers.kafka.assignments import Assignment, Assignments, Rewound
 from holdgate.brokers.kafka.background import run_beside
 from holdgate.brokers.kafka.checks import check_consumer, check_subscription, check_topics
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.commits import Commits
-from holdgate.brokers.kafka.delivery import KafkaDelivery, Record
+from holdgate.brokers.kafka.delivery import KafkaBatch, KafkaDelivery, Record
 from holdgate.brokers.kafka.failures import Failing, end_of_intake
 from holdgate.brokers.kafka.membership import Membership
 from holdgate.brokers.kafka.opening import Opening
@@ -43,6 +43,7 @@ from holdgate.brokers.kafka.rebalance import OwnedListener
 from holdgate.brokers.kafka.retention import RecordsLost, Retention
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError
+from holdgate.flow.batch import Batch
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
 from holdgate.flow.plan import Plan
@@ -79,9 +80,9 @@ class KafkaIntake:
     one that the consumer was subscribed with is kept without naming it.
 
     `inbox` is how many deliveries may wait per partition before fetching stops; a poll that is under way may add 250, or `inbox` where that
-    is less. `commit_every` and `poll_timeout` are seconds.
-    `allow_latest` allows `auto_offset_reset="latest"`, which skips what waits for a new group. `on_records_lost` is called when the
-    broker deleted records during a hold before they were read.
+    is less, or as many as a batch of `guard.run(batch=)` has. `commit_every` and `poll_timeout` are seconds. `allow_latest` allows
+    `auto_offset_reset="latest"`, which skips what waits for a new group. `on_records_lost` is called when the broker deleted records during
+    a hold before they were read.
 
     Raises SettingsError for settings that would lose or repeat messages; `open` raises IntakeError where the broker says no.
     """
@@ -131,7 +132,7 @@ class KafkaIntake:
         self._poll = Poll(client, self._take, self._poll_timeout, self._most)
         self._failing = Failing()
         self._fault: BaseException | None = None
-        self._ready: list[KafkaDelivery] = []
+        self._ready: list[KafkaDelivery | KafkaBatch] = []
         self._epoch = 0
         self._next_look = 0.0
         self._looked_at = 0
@@ -154,6 +155,14 @@ class KafkaIntake:
         # The last heartbeat may have been sent an interval before the process stood still.
         session = self._client.session_timeout
         return math.inf if self._client.is_assigned_by_hand else max(session - self._client.heartbeat_interval, session / 2)
+
+    def deliver_in_batches(self, most: int) -> None:
+        """What one poll gives of a partition comes as one `Batch`, and a poll hands out at least `most` records where they are there."""
+        self._assignments.in_batches = True
+        # A poll that gives less than a batch would make the handler's batches smaller, and nothing is made of a record here that would
+        # wake the collector.
+        self._most = max(self._most, most)
+        self._poll = Poll(self._client, self._take, self._poll_timeout, self._most)
 
     def stood_still(self) -> None:
         self._membership.doubt()
@@ -194,6 +203,8 @@ class KafkaIntake:
         # REQUEUE leaves it unfinished: its place is kept by never committing past it.
         if settlement is _ACK and isinstance(delivery, KafkaDelivery):
             delivery.assignment.inflight.finished(delivery.message.offset)
+        elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, Assignment):
+            delivery.origin.finished_together(delivery.message)
         elif settlement is Settlement.REJECT:
             raise IntakeError(f"{delivery.source}@{delivery.position}: Kafka cannot reject a record; give the run dead_letters")
 
@@ -270,7 +281,7 @@ class KafkaIntake:
         if tp in self._client.assignment():
             self._client.seek(tp, batch[0].offset)
 
-    def _hand_out(self) -> list[KafkaDelivery]:
+    def _hand_out(self) -> list[KafkaDelivery | KafkaBatch]:
         ready = self._ready
         if self._epoch != self._assignments.epoch:
             self._epoch = self._assignments.epoch

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
@@ -23,7 +23,7 @@ from holdgate.brokers.kafka.assignments import Assignments
 from holdgate.brokers.kafka.background import run_beside
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.commits import Commits
-from holdgate.brokers.kafka.delivery import KafkaDelivery, Record
+from holdgate.brokers.kafka.delivery import KafkaBatch, KafkaDelivery, Record
 from holdgate.brokers.kafka.failures import Duplicates
 from holdgate.brokers.kafka.pauses import Pauses
 from holdgate.flow.plan import Plan
@@ -165,7 +165,7 @@ class Membership:
             self.lose(self._assignments.tps())
             self.take_over(self._client.assignment())
 
-    def begin_anew(self, tp: TopicPartition, batch: list[Record]) -> list[KafkaDelivery]:
+    def begin_anew(self, tp: TopicPartition, batch: list[Record]) -> Sequence[KafkaDelivery | KafkaBatch]:
         """The records of `batch` do not follow what was in hand of `tp`: somebody sought. A fresh assignment begins with them."""
         self.lose([tp])
         self._assignments.add([tp])
