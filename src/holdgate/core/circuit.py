@@ -157,6 +157,30 @@ class Circuit(Lifecycle):
                 return
         self._settle(permit, outcome, now, retry_after, duration)
 
+    def renew(self, permit: Permit, now: float) -> bool:
+        """`record` a SUCCESS and acquire again in one step, with the same permit: for work that follows on work.
+
+        False, and nothing has happened, unless this is the usual case: CLOSED, no override, nothing bad in the window, a quick call.
+        """
+        evidence = self.evidence
+        window = evidence.window
+        live = self.live
+        if (
+            permit not in live
+            or now < self.latest
+            or now >= self.plain_until
+            or now >= window.clean_until
+            or now - permit.acquired_at > evidence.quick
+        ):
+            return False
+        self.latest = now
+        evidence.in_a_row = 0
+        window.goods += 1
+        del live[permit]  # and in again, as the youngest
+        permit.acquired_at = now
+        live[permit] = None
+        return True
+
     def _settle(self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None) -> None:
         if not self._take(permit, now):
             self._late(permit, outcome, now)
