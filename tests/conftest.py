@@ -7,6 +7,7 @@ import inspect
 import itertools
 import logging
 import os
+import signal
 import uuid
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 # Who asks for one of these asks for a real broker.
 SERVER_FIXTURES = {"kafka", "own_kafka", "fresh_kafka", "kafka_cluster", "kafka_proxy", "topic"}
 SERVER_FIXTURES |= {"rabbitmq", "own_rabbitmq", "fresh_rabbitmq", "queue"}
+
+
+def pytest_configure() -> None:
+    """A shell ignores SIGINT for what it starts in the background, and children inherit that: the processes that tests start get it back."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
