@@ -242,3 +242,59 @@ def _first(came: list[Message], running: list[Message], finished: set[Message], 
         if is_free and message.position - open_ones[0].position < 4:
             return message
     return None
+
+
+# -- witnesses ------------------------------------------------------------------------------------------------------------------------
+
+
+def started(inbox: Inbox) -> int:
+    """How many more may start now."""
+    count = 0
+    while inbox.take() is not None:
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("kind", [FreeInbox, KeyInbox])
+def test_the_last_places_of_a_span_are_for_witnesses(kind: type[FreeInbox | KeyInbox]) -> None:
+    """Eight start for each failure of the oldest delivery, 64 in all."""
+    inbox = kind(200)
+    oldest, *others = messages(ORDERS, 300)
+    inbox.put([oldest, *others])
+    assert started(inbox) == 200 - 64
+    assert [(inbox.failed(oldest), started(inbox)) for _ in range(9)] == [(True, 8)] * 8 + [(False, 0)]
+
+
+@pytest.mark.parametrize("kind", [FreeInbox, KeyInbox])
+def test_only_the_oldest_delivery_gets_witnesses(kind: type[FreeInbox | KeyInbox]) -> None:
+    """One in the middle stands in nobody's way; and when the oldest is done, the next one's begin from none."""
+    inbox = kind(128)
+    oldest, second, *others = messages(ORDERS, 300)
+    inbox.put([oldest, second, *others])
+    assert started(inbox) == 64
+    assert (inbox.failed(second), started(inbox)) == (False, 0)
+    assert (inbox.failed(oldest), started(inbox)) == (True, 8)
+    inbox.done(oldest)
+
+    assert started(inbox) == 0
+    assert (inbox.failed(second), started(inbox)) == (True, 1)
+
+
+def test_a_short_span_has_no_room_for_witnesses() -> None:
+    """All of it is for work."""
+    inbox = FreeInbox(127)
+    oldest, *others = messages(ORDERS, 300)
+    inbox.put([oldest, *others])
+
+    assert started(inbox) == 127
+    assert inbox.failed(oldest) is False
+
+
+def test_beside_the_only_one_there_are_no_witnesses() -> None:
+    """The order of the source lets nothing start."""
+    inbox = SourceInbox()
+    first, second = messages(ORDERS, 2)
+    inbox.put([first, second])
+    inbox.take()
+
+    assert (inbox.failed(first), inbox.take()) == (False, None)

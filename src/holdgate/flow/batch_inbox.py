@@ -60,6 +60,11 @@ class BatchInbox:
         self.finished(delivery.numbers if isinstance(delivery, Batch) else (delivery.serial,))
         return self._may_start()
 
+    def failed(self, delivery: AnyDelivery) -> bool:
+        if self._span is not None:
+            self._span.failed(delivery.numbers[0] if isinstance(delivery, Batch) else delivery.serial)
+        return self._may_start()
+
     def finished(self, numbers: Iterable[int]) -> None:
         """These messages are finished for good."""
         if self._span is not None:

@@ -15,6 +15,11 @@ from typing import Any, Literal, Protocol
 from holdgate.flow.delivery import Delivery
 
 AnyDelivery = Delivery[Any]
+
+# Eight good ones make a failure one in nine: seven of those are less than one in a million, and 64 is enough for eight.
+_WITNESSES = 64
+_PER_ATTEMPT = 8
+
 Order = Literal["source", "key", "none"]
 
 
@@ -33,6 +38,10 @@ class Inbox(Protocol):
 
     def done(self, delivery: AnyDelivery) -> bool:
         """A delivery that was taken is finished for good; True when another one may start now."""
+        ...
+
+    def failed(self, delivery: AnyDelivery) -> bool:
+        """A delivery that was taken failed as its dependency does, and comes again; True when another one may start beside it."""
         ...
 
     def clear(self) -> None:
@@ -65,6 +74,9 @@ class SourceInbox:
         self._busy = False
         return self.waiting > 0
 
+    def failed(self, delivery: AnyDelivery) -> bool:  # noqa: ARG002 - nothing starts beside it
+        return False
+
     def pass_on(self) -> AnyDelivery | None:
         """`done` and `take` in one step."""
         if not self._queue:
@@ -79,12 +91,17 @@ class SourceInbox:
 
 
 class Span:
-    """How far work may run ahead of the oldest unfinished delivery, in places, so that one stuck message cannot pile up finished ones."""
+    """How far work may run ahead of the oldest unfinished delivery, in places, so that one stuck message cannot pile up finished ones.
 
-    __slots__ = ("_finished", "_next", "_oldest", "limit")
+    The last places are for *witnesses*: some start each time the oldest delivery fails as its dependency does. Without them a poison
+    message would end all other work when the span is full, be the only one to vote, and keep the circuit open for ever.
+    """
+
+    __slots__ = ("_finished", "_next", "_oldest", "_reserved", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self._reserved = self._reserve
         self._next = 0
         self._oldest = 0
         self._finished: set[int] = set()
@@ -95,14 +112,25 @@ class Span:
         self._next = serial + 1
         return serial
 
+    @property
+    def _reserve(self) -> int:
+        # A span that is not twice as long has no room for them.
+        return _WITNESSES if self.limit >= 2 * _WITNESSES else 0
+
     def allows(self, serial: int) -> bool:
         """Whether that arrival may start now."""
-        return serial - self._oldest < self.limit
+        return serial - self._oldest < self.limit - self._reserved
+
+    def failed(self, serial: int) -> None:
+        """That arrival failed as its dependency does: if it is the oldest, some witnesses more may start."""
+        if serial == self._oldest:
+            self._reserved = max(0, self._reserved - _PER_ATTEMPT)
 
     def finish(self, serial: int) -> None:
         """That arrival is finished; the oldest unfinished moves up past all that are."""
         if serial == self._oldest:
             self._oldest += 1
+            self._reserved = self._reserve
         else:
             self._finished.add(serial)
         while self._oldest in self._finished:
@@ -127,18 +155,25 @@ class FreeInbox:
         self.waiting = len(self._queue)
 
     def take(self) -> AnyDelivery | None:
-        if not self._queue or not self._span.allows(self._queue[0].serial):
+        if not self._may_start():
             return None
         self.waiting -= 1
         return self._queue.popleft()
 
     def done(self, delivery: AnyDelivery) -> bool:
         self._span.finish(delivery.serial)
-        return bool(self._queue) and self._span.allows(self._queue[0].serial)
+        return self._may_start()
+
+    def failed(self, delivery: AnyDelivery) -> bool:
+        self._span.failed(delivery.serial)
+        return self._may_start()
 
     def clear(self) -> None:
         self._queue.clear()
         self.waiting = 0
+
+    def _may_start(self) -> bool:
+        return bool(self._queue) and self._span.allows(self._queue[0].serial)
 
 
 class KeyInbox:
@@ -182,6 +217,10 @@ class KeyInbox:
             heapq.heappush(self._ready, (following.serial, following))
         elif behind is not None:
             del self._behind[key]
+        return self._may_start()
+
+    def failed(self, delivery: AnyDelivery) -> bool:
+        self._span.failed(delivery.serial)
         return self._may_start()
 
     def clear(self) -> None:

@@ -36,6 +36,9 @@ class Retries:
     def add(self, delivery: Delivery[Any], attribution: Attribution, now: float) -> list[UndeclaredNeed]:
         """To the end of the list: for a backoff first, or straight away when a circuit decides from now on."""
         trial = trial_of(delivery)
+        place: Place = delivery.place
+        if attribution.cause is Cause.DEPENDENCY and place.inbox.failed(delivery):
+            place.run.offer(place)
         events = [event for name in attribution.refused for event in self._refused_by(delivery, name, now)]
         gates = gates_of(delivery)
         if self._will_be_told(attribution) or any(gate.shut for gate in gates):
