@@ -31,7 +31,7 @@ SERVER_FIXTURES |= {"rabbitmq", "own_rabbitmq", "fresh_rabbitmq", "queue"}
 
 
 def pytest_configure() -> None:
-    """A shell ignores SIGINT for what it starts in the background, and children inherit that: the processes that tests start get it back."""
+    """Give SIGINT back to the processes that tests start: a shell ignores it for what runs in the background, and children inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
