@@ -1,4 +1,4 @@
-"""RabbitMQ, through aio-pika: the intake, its deliveries, and what it tells when a long hold brings messages near their delivery limit."""
+"""RabbitMQ, through aio-pika: the intake, its deliveries, dead letters, and word of messages that a long hold brings near their limit."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ try:
 except ImportError as error:
     raise MissingExtra("aio-pika is not installed: pip install 'holdgate[rabbitmq]'") from error
 
+from holdgate.brokers.rabbitmq.dead_letters import RabbitMQDeadLetters
 from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
 from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear
 from holdgate.brokers.rabbitmq.intake import RabbitMQIntake
 
 del _aio_pika
 
-__all__ = ["DeliveryLimitNear", "RabbitMQDelivery", "RabbitMQIntake"]
+__all__ = ["DeliveryLimitNear", "RabbitMQDeadLetters", "RabbitMQDelivery", "RabbitMQIntake"]

@@ -73,13 +73,16 @@ class Client:
                 raise IntakeError(no_connection(error, self.where)) from error
         self.version = parse_version(self._connection.transport.connection.server_properties.get("version"))
 
-    async def channel(self) -> Any:
-        """A fresh aiormq channel, once the connection is up. Raises IntakeError when its owner has closed it."""
+    async def channel(self, *, publisher_confirms: bool = False) -> Any:
+        """A fresh aiormq channel, once the connection is up. Raises IntakeError when its owner has closed it.
+
+        `publisher_confirms`: publications wait for the broker, and raise when no queue takes them.
+        """
         while True:
             await self._up()
             transport = self._connection.transport
             if transport is not None:
-                return await transport.connection.channel(publisher_confirms=False)
+                return await transport.connection.channel(publisher_confirms=publisher_confirms, on_return_raises=publisher_confirms)
             await asyncio.sleep(0)
 
     async def ready(self, queues: list[str]) -> dict[str, int]:

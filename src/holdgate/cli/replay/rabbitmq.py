@@ -16,11 +16,6 @@ _CLOSE_WITHIN = 5.0
 # What a broker has written about an earlier life in its queues: the next one counts from nothing.
 _BROKERS_OWN = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
 
-_PROPERTIES = (
-    "content_type", "content_encoding", "delivery_mode", "priority", "correlation_id", "reply_to", "message_id", "timestamp", "type",
-    "user_id", "app_id",
-)  # fmt: skip
-
 
 class RabbitMQRoute:
     """From queue `dead` to queue `to` at `url`, by the default exchange."""
@@ -56,13 +51,10 @@ class RabbitMQRoute:
         return letter
 
     async def put(self, letter: Any) -> None:
-        copy = self._aio_pika.Message(
-            letter.body,
-            headers=headers_of(letter.headers),
-            **{name: getattr(letter, name) for name in _PROPERTIES},
-        )
+        from holdgate.brokers.rabbitmq.copies import copy_of
+
         # mandatory is aio-pika's default, and on_return_raises turns a queue that has gone into an error instead of a loss.
-        await self._channel.default_exchange.publish(copy, routing_key=self._to)
+        await self._channel.default_exchange.publish(copy_of(letter, headers_of(letter.headers)), routing_key=self._to)
 
     async def done(self, letter: Any) -> None:
         await letter.ack()
