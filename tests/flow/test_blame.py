@@ -13,8 +13,10 @@ from holdgate.core import CircuitSettings, Outcome, Permit
 from holdgate.flow.attribution import Attribution, Cause, Finding
 from holdgate.flow.blame import Blame, counts_as_closed
 from holdgate.flow.delivery import Delivery
+from holdgate.flow.events import SourceBlocked
 from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.gate import Gate
+from holdgate.flow.sources import Partition
 
 # Trips only when told to: these tests bring the evidence themselves.
 CALM = CircuitSettings(consecutive_failures=None, minimum_calls=20, failure_rate_threshold=1.0, open_jitter=0.0)
@@ -340,3 +342,63 @@ def test_evidence_does_not_run_dry_in_front_of_a_full_span(order: Literal["key",
         stage.turn(later=0.01)
 
     assert verdict is Verdict.REJECT
+
+
+def alone(failures: int = 5) -> tuple[Stage, list[object]]:
+    """One partition, and a message that has failed so often in front of a circuit that opened for it; what was said last."""
+    stage = Stage("payments", run=run_of(["payments"]))
+    stage.receive(2)
+    for _ in range(failures):
+        stage.events()
+        stage.end(stage.start(), dependency_failed())
+        stage.turn(later=1000.0)
+    return stage, [event for event in stage.events() if isinstance(event, SourceBlocked)]
+
+
+def test_a_lone_suspect_is_named_and_not_dropped() -> None:
+    """After as many attempts as a message has, and once a minute from then on; it keeps its place."""
+    assert alone(4)[1] == []
+    stage, said = alone(5)
+    assert [(event.position, event.error) for event in said] == [(0, "ValueError")] * 2
+    stage.turn(later=60.0)
+
+    assert [type(event) for event in stage.events()] == [SourceBlocked]
+    assert stage.start().position == 0
+
+
+def test_a_suspect_that_succeeds_is_named_no_more() -> None:
+    """It was an outage."""
+    stage, _ = alone()
+    assert stage.end(stage.start(), returned()) is Verdict.DONE
+    stage.turn(later=120.0)
+
+    assert [event for event in stage.events() if isinstance(event, SourceBlocked)] == []
+
+
+def test_what_another_message_came_to_makes_it_no_lone_suspect() -> None:
+    """A failure of somebody else says that it is an outage."""
+    stage = Stage("payments", run=run_of(["payments"]), sources=partitions(2))
+    for source in partitions(2):
+        stage.receive(1, source)
+    for _ in range(20):
+        for delivery in stage.start_all():
+            stage.end(delivery, dependency_failed())
+        stage.turn(later=1000.0)
+
+    assert [event for event in stage.events() if isinstance(event, SourceBlocked)] == []
+
+
+def test_a_suspect_is_not_the_next_probe_when_others_wait() -> None:
+    """The slot of a half-open goes round."""
+    stage = Stage("payments", run=run_of(["payments"]), sources=partitions(2))
+    for source in partitions(2):
+        stage.receive(1, source)
+    probes = []
+    for _ in range(6):
+        started = stage.start_all()
+        probes += [delivery.source.number for delivery in started if isinstance(delivery.source, Partition)][:1]
+        for delivery in started:
+            stage.end(delivery, dependency_failed())
+        stage.turn(later=1000.0)
+
+    assert probes[1:] in ([0, 1, 0, 1, 0], [1, 0, 1, 0, 1])

@@ -29,6 +29,7 @@ from holdgate.flow.events import (
     FlowEvent,
     HoldContinued,
     LocalCauseSuspected,
+    MessageSkipped,
     SourceBlocked,
     SourceEvent,
     SourceHeld,
@@ -84,6 +85,12 @@ PAYMENTS = ("circuit:payments",)
         ),
         (SourceBlocked(1.0, ORDERS, 7, 5, "KeyError"), "orders[3] is blocked by its message at 7: KeyError after 5 attempts of its own"),
         (SourceBlocked(1.0, ORDERS, 7, 0, ""), "orders[3] is blocked by its message at 7: rejected after 0 attempts of its own"),
+        (
+            SourceBlocked(1.0, ORDERS, 7, 6, "KeyError", suspect=True),
+            "orders[3] waits behind its message at 7, which failed 6 times with KeyError: no other message tells message from outage",
+        ),
+        (MessageSkipped(1.0, ORDERS, 7, "KeyError", by_operator=False), "orders[3]@7 was skipped by the retry policy: KeyError"),
+        (MessageSkipped(1.0, ORDERS, 7, "duplicate", by_operator=True), "orders[3]@7 was skipped by an operator: duplicate"),
         (
             UndeclaredNeed(1.0, ORDERS, "ledger"),
             "the handler of orders[3] called 'ledger', which its needs do not name: declare it, and it is held in time",

@@ -264,8 +264,10 @@ class Engine:
                 return verdict
         place.in_flight -= 1
         place.run.running -= 1
-        if verdict is Verdict.DONE and place.inbox.done(delivery):
-            place.run.offer(place)
+        if verdict is Verdict.DONE:
+            self._finished(delivery)
+        elif self._is_lone_suspect(delivery, attribution):
+            self._events.append(self._watch.suspect(delivery, error, now))
         return verdict
 
     def rejected(self, delivery: AnyDelivery, now: float) -> Verdict:
@@ -276,8 +278,7 @@ class Engine:
         if not place.alive:
             return Verdict.STALE
         self._rejections.sent(delivery)
-        if place.inbox.done(delivery):
-            place.run.offer(place)
+        self._finished(delivery)
         return Verdict.DONE
 
     def reject_failed(self, delivery: AnyDelivery, now: float) -> Verdict:
@@ -361,6 +362,19 @@ class Engine:
         return self._holds.end(source)
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------
+
+    def _finished(self, delivery: AnyDelivery) -> None:
+        place: Place = delivery.place
+        self._watch.settled(delivery)
+        if place.inbox.done(delivery):
+            place.run.offer(place)
+
+    def _is_lone_suspect(self, delivery: AnyDelivery, attribution: Attribution) -> bool:
+        """Whether its source waits behind it, and nobody can tell whose fault it is. It may be an outage: it is held, and named."""
+        place: Place = delivery.place
+        if attribution.cause is not Cause.DEPENDENCY or place.going or self._watch.is_named(delivery):
+            return False
+        return delivery.trial is not None and delivery.trial.is_alone(place.run.retry)
 
     def _settle_batch(self, batch: Batch, attribution: Attribution, error: str, now: float) -> Verdict:
         place: Place = batch.place

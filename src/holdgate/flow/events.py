@@ -50,11 +50,14 @@ class SourceBlocked(SourceEvent):
     """A message cannot be processed and has nowhere to go, so its source waits behind it; repeated once a minute.
 
     `position` is its place in the source, `attempts` how often it was charged, `error` the type of its last exception (not its text).
+    `suspect`: it is tried again whenever the dependency may have come back, and nobody can tell whose fault it is, because no other
+    message had a word since it began to fail; `attempts` are then its failures.
     """
 
     position: int
     attempts: int
     error: str
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,11 @@ class Trial:
         """Whether a dependency failed it more often than an innocent message could have come to, with others succeeding."""
         return any(blame.convicts(gate, policy) for gate, blame in self.blames.items())
 
+    def is_alone(self, policy: RetryPolicy) -> bool:
+        """Whether it has failed as often as a message may, and nobody else has had a word meanwhile: message or dependency, who knows."""
+        return any(blame.alone >= policy.attempts for blame in self.blames.values())
+
     @property
     def counted(self) -> int:
-        """The failures that are held against it: its own, and those that a dependency had with it alone."""
+        """The failures that are held against it: its own, and those that a dependency had with it while others went well."""
         return self.charged + max((blame.attempts for blame in self.blames.values()), default=0)

@@ -10,6 +10,8 @@ from holdgate.flow.delivery import Delivery
 from holdgate.flow.events import FlowEvent, HoldContinued, SourceBlocked
 from holdgate.flow.place import Place, Run
 
+AnyDelivery = Delivery[Any]
+
 # Often enough to be in any log excerpt that somebody looks at, seldom enough not to fill it.
 _BLOCKED_EVERY = 60.0
 
@@ -20,21 +22,39 @@ class Watch:
     def __init__(self, hold_warn_after: float) -> None:
         self._hold_warn_after = hold_warn_after
         self._due: float | None = None  # when to look at the places again; never each turn
-        self._blocked: dict[Place, SourceBlocked] = {}
+        self._blocked: dict[AnyDelivery, SourceBlocked] = {}
 
     def next_deadline(self) -> float | None:
         """When something may have to be said again; None while nothing may."""
         return self._due
 
-    def block(self, delivery: Delivery[Any], error: str, now: float) -> SourceBlocked:
+    def block(self, delivery: AnyDelivery, error: str, now: float) -> SourceBlocked:
         """A delivery was rejected and has nowhere to go: its place waits behind it, and is named again and again."""
         place: Place = delivery.place
         place.blocked.append(delivery)
         place.touch()
-        event = SourceBlocked(now, place.source, delivery.position, delivery.trial.counted if delivery.trial else 0, error)
-        self._blocked[place] = event
-        self._plan(now + _BLOCKED_EVERY)
+        return self._name(
+            delivery, SourceBlocked(now, place.source, delivery.position, delivery.trial.counted if delivery.trial else 0, error)
+        )
+
+    def suspect(self, delivery: AnyDelivery, error: str, now: float) -> SourceBlocked:
+        """A delivery keeps its source from going on, and there is nobody to tell whether it is its fault: say so until it is settled."""
+        return self._name(
+            delivery, SourceBlocked(now, delivery.place.source, delivery.position, delivery.trial.failures, error, suspect=True)
+        )
+
+    def _name(self, delivery: AnyDelivery, event: SourceBlocked) -> SourceBlocked:
+        self._blocked[delivery] = event
+        self._plan(event.at + _BLOCKED_EVERY)
         return event
+
+    def is_named(self, delivery: AnyDelivery) -> bool:
+        """Whether it is said of this delivery that its source waits behind it."""
+        return delivery in self._blocked
+
+    def settled(self, delivery: AnyDelivery) -> None:
+        """It is out of the way."""
+        self._blocked.pop(delivery, None)
 
     def held(self, now: float) -> None:
         """A hold has begun."""
@@ -63,13 +83,13 @@ class Watch:
 
     def _blocks(self, now: float) -> list[FlowEvent]:
         events: list[FlowEvent] = []
-        for place, event in list(self._blocked.items()):
-            if not place.alive:
-                del self._blocked[place]
+        for delivery, event in list(self._blocked.items()):
+            if not delivery.place.alive:
+                del self._blocked[delivery]
                 continue
             again = event
             if event.at + _BLOCKED_EVERY <= now:
-                again = self._blocked[place] = replace(event, at=now)
+                again = self._blocked[delivery] = replace(event, at=now)
                 events.append(again)
             self._plan(again.at + _BLOCKED_EVERY)
         return events

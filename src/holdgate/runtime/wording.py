@@ -23,6 +23,7 @@ from holdgate.flow.events import (
     AttributionShared,
     HoldContinued,
     LocalCauseSuspected,
+    MessageSkipped,
     SourceBlocked,
     SourceHeld,
     SourceReleased,
@@ -78,8 +79,17 @@ def _continued(events: list[Any]) -> str:
 
 def _blocked(events: list[Any]) -> str:
     event = events[0]
+    if event.suspect:
+        failed = f"failed {event.attempts} times with {event.error}"
+        return f"{event.source} waits behind its message at {event.position}, which {failed}: no other message tells message from outage"
     cause = event.error or "rejected"
     return f"{event.source} is blocked by its message at {event.position}: {cause} after {event.attempts} attempts of its own"
+
+
+def _skipped(events: list[Any]) -> str:
+    event = events[0]
+    who = "an operator" if event.by_operator else "the retry policy"
+    return f"{event.source}@{event.position} was skipped by {who}: {event.reason}"
 
 
 def _undeclared(events: list[Any]) -> str:
@@ -128,6 +138,7 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     SourceReleased: _released,
     HoldContinued: _continued,
     SourceBlocked: _blocked,
+    MessageSkipped: _skipped,
     UndeclaredNeed: _undeclared,
     AttributionShared: _shared,
     LocalCauseSuspected: _local,
