@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka.consumer import consumer as client_module
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from tests.ledger.dependency import DependencyClient, DependencyError
 from tests.ledger.ledger import LedgerWriter
 
 from holdgate import CircuitSettings, Dependency, Guard, Reject, RetryPolicy, State
-from holdgate.brokers.kafka import KafkaIntake
+from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
 from holdgate.flow.events import SourceBlocked, SourceHeld, SourceReleased
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdgate import Delivery
+    from holdgate.flow.dead_letter import DeadLetter
 
 SAMPLE_EVERY = 0.25
 PACE_LANES = 2
@@ -54,6 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--open", type=float, default=0.5)
     parser.add_argument("--block", type=float, default=5.0, help="how long SIGUSR1 blocks the event loop")
     parser.add_argument("--pace", help="call this dependency without the guard beside, to tell what rate is possible")
+    parser.add_argument("--dead", help="the topic for dead letters; left out, a rejected message blocks its partition")
     parser.add_argument("--brief", action="store_true", help="write calls down only while the circuit is not closed")
     return parser.parse_args()
 
@@ -254,6 +256,22 @@ def consumer(options: argparse.Namespace, ledger: LedgerWriter) -> Consumer:
     )
 
 
+class Dead(KafkaDeadLetters):
+    """Writes down what was confirmed, before anything can be committed for it."""
+
+    def __init__(self, ledger: LedgerWriter, bootstrap: str, topic: str) -> None:
+        # Quick to notice that a topic has gone, and that it is there again.
+        settings = {"request_timeout_ms": 1000, "metadata_max_age_ms": 500}
+        super().__init__(AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", **settings), topic)
+        self._ledger = ledger
+
+    async def publish(self, letter: DeadLetter) -> None:
+        """As it does."""
+        await super().publish(letter)
+        source: Any = letter.source
+        self._ledger.write("dead_letter", topic=source.topic, partition=source.number, offset=letter.delivery.position)
+
+
 async def sample(guard: Guard, ledger: LedgerWriter) -> None:
     """Write down now and then how much this process has in hand, which also shows that it lives."""
     while True:
@@ -301,6 +319,7 @@ async def work(options: argparse.Namespace) -> None:
             order=options.order,
             concurrency=options.concurrency,
             retry=RetryPolicy(initial_backoff=0.05, max_backoff=0.5),
+            dead_letters=Dead(ledger, options.bootstrap, options.dead) if options.dead else None,
         )
         for task in beside:
             task.cancel()
