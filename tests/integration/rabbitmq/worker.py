@@ -1,0 +1,184 @@
+"""A worker process of the fault runs: a Guard around one RabbitMQIntake, a handler that calls model dependencies, a ledger of it all.
+
+A message's body is its number in its queue; in the ledger a queue is partition 0 of the topic of its name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.ledger.dependency import DependencyClient
+from tests.ledger.ledger import LedgerWriter
+
+from holdgate import CircuitSettings, Dependency, Guard, Reject, RetryPolicy
+from holdgate.brokers.rabbitmq import RabbitMQIntake
+from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
+from holdgate.flow.events import SourceHeld, SourceReleased
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from holdgate import Delivery
+    from holdgate.flow.plan import Plan
+    from holdgate.flow.sources import Source
+
+SAMPLE_EVERY = 0.25
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line; every duration in seconds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ledger", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--queue", action="append", required=True, help="orders=payments: a queue and the dependency that it needs")
+    parser.add_argument("--dependency", action="append", required=True, help="payments=127.0.0.1:1234")
+    parser.add_argument("--order", choices=["source", "none"])
+    parser.add_argument("--concurrency", type=int)
+    parser.add_argument("--prefetch", type=int, default=50)
+    parser.add_argument("--consumer-timeout", type=float)
+    parser.add_argument("--single-active", action="store_true")
+    parser.add_argument("--open", type=float, default=0.5)
+    return parser.parse_args()
+
+
+class Intake(RabbitMQIntake):
+    """Writes down what it tells its guard."""
+
+    story: LedgerWriter
+
+    async def open(self, listener: Any) -> None:
+        await super().open(Listener(listener, self.story))
+
+
+class Listener:
+    """Between an intake and its guard."""
+
+    def __init__(self, guard: Any, ledger: LedgerWriter) -> None:
+        self._guard = guard
+        self._ledger = ledger
+
+    def assigned(self, sources: Collection[Source]) -> Plan:
+        for source in sources:
+            # No "assigned": several workers have a queue at the same time.
+            self._ledger.write("note", took=source.name)
+        return self._guard.assigned(sources)
+
+    async def revoked(self, sources: Collection[Source]) -> None:
+        await self._guard.revoked(sources)
+        self._gone(sources, "given back")
+
+    def lost(self, sources: Collection[Source]) -> None:
+        self._guard.lost(sources)
+        self._gone(sources, "lost")
+
+    def _gone(self, sources: Collection[Source], how: str) -> None:
+        for source in sources:
+            self._ledger.write("unheld", topic=source.name, partition=0)
+            self._ledger.write("note", gone=how, topic=source.name)
+
+
+class Work:
+    """The handler: calls what the queue needs. A message with the header `word` b"reject" can never be processed."""
+
+    def __init__(self, options: argparse.Namespace, ledger: LedgerWriter) -> None:
+        self.needs = dict(pair.split("=") for pair in options.queue)
+        addresses = dict(pair.split("=") for pair in options.dependency)
+        settings = CircuitSettings(open_duration=options.open, open_duration_max=max(2.0, options.open))
+        self.dependencies = {name: Dependency(name, failures=ConnectionError, settings=settings) for name in addresses}
+        self._clients = {name: DependencyClient(address) for name, address in addresses.items()}
+        self._ledger = ledger
+        self._calls = itertools.count()
+
+    async def handle(self, delivery: Delivery[Any]) -> None:
+        message = {"topic": delivery.source.name, "partition": 0, "offset": int(delivery.body or b"")}
+        self._ledger.write("called", **message, returns=delivery.returns, redelivered=delivery.redelivered)
+        need = self.needs[delivery.source.name]
+        call = next(self._calls)
+        self._ledger.write("call_started", dependency=need, call=call)
+        try:
+            if delivery.headers.get("word") == "reject":
+                raise Reject("it says so")
+            await self._clients[need].call("|".join([self._ledger.who, *map(str, message.values())]))
+        except BaseException as error:
+            self._ledger.write("failed", **message, error=type(error).__name__)
+            raise
+        finally:
+            self._ledger.write("call_ended", dependency=need, call=call)
+        self._ledger.write("processed", **message)
+
+
+class Story:
+    """What the guard tells, written down."""
+
+    def __init__(self, ledger: LedgerWriter) -> None:
+        self._ledger = ledger
+
+    def observe(self, event: Any) -> None:
+        match event:
+            case SourceHeld():
+                self._ledger.write("held", topic=event.source.name, partition=0)
+            case SourceReleased():
+                self._ledger.write("unheld", topic=event.source.name, partition=0)
+            case CircuitOpened():
+                self._ledger.write("opened", dependency=event.name)
+            case CircuitHalfOpened():
+                self._ledger.write("half_opened", dependency=event.name)
+                self._ledger.write("limit", dependency=event.name, limit=1)
+            case CircuitClosed():
+                self._ledger.write("closed", dependency=event.name)
+            case LimitChanged():
+                self._ledger.write("limit", dependency=event.name, limit=event.limit)
+            case _:
+                pass
+
+
+async def sample(guard: Guard, ledger: LedgerWriter) -> None:
+    """Write down now and then how much this process has in hand, which also shows that it lives."""
+    while True:
+        waiting = max((source.waiting for source in guard.snapshot().sources.values()), default=0)
+        ledger.write("sampled", waiting=waiting, rss=_rss())
+        await asyncio.sleep(SAMPLE_EVERY)
+
+
+def _rss() -> int:
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
+async def work(options: argparse.Namespace) -> None:
+    """Run until SIGTERM."""
+    ledger = LedgerWriter(options.ledger, options.name)
+    handlers = Work(options, ledger)
+    intake = Intake(
+        options.url,
+        *handlers.needs,
+        prefetch=options.prefetch,
+        consumer_timeout=options.consumer_timeout,
+        single_active=options.single_active or None,
+    )
+    intake.story = ledger
+    async with Guard(observers=[Story(ledger).observe]) as guard:
+        sampling = asyncio.create_task(sample(guard, ledger))
+        await guard.run(
+            intake,
+            handlers.handle,
+            needs={queue: [handlers.dependencies[need]] for queue, need in handlers.needs.items()},
+            order=options.order,
+            concurrency=options.concurrency,
+            retry=RetryPolicy(initial_backoff=0.05, max_backoff=0.5),
+        )
+        sampling.cancel()
+    ledger.write("note", drained=True)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("aio_pika").setLevel(logging.WARNING)
+    asyncio.run(work(arguments()))
