@@ -6,6 +6,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from holdgate.brokers.kafka import KafkaDelivery
 from holdgate.brokers.kafka.assignments import Assignment
+from holdgate.brokers.kafka.delivery import wrap
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.sources import Partition
 
@@ -25,7 +26,7 @@ def record(offset: int = 7, **more: Any) -> ConsumerRecord[bytes, bytes]:
 
 
 def delivery(**more: Any) -> KafkaDelivery:
-    return KafkaDelivery(Assignment(TopicPartition("orders", 3), epoch=1), record(**more))
+    return wrap(Assignment(TopicPartition("orders", 3), epoch=1), [record(**more)])[0]
 
 
 def test_it_is_made_as_its_parent_makes_it() -> None:

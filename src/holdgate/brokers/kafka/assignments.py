@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from aiokafka import TopicPartition
 
-from holdgate.brokers.kafka.delivery import KafkaBatch, KafkaDelivery, Record
+from holdgate.brokers.kafka.delivery import KafkaBatch, KafkaDelivery, Record, wrap
 from holdgate.flow.inflight import InFlight
 from holdgate.flow.sources import Partition
 
@@ -59,7 +59,7 @@ class Assignment:
 
     def deliveries(self, messages: list[Record]) -> list[KafkaDelivery]:
         """One delivery for each of these records, which were noted before."""
-        return [KafkaDelivery(self, record) for record in messages]
+        return wrap(self, messages)
 
     def finished_together(self, records: list[Record]) -> None:
         """The work on all of these is over; they come in their order."""
