@@ -79,10 +79,10 @@ class KafkaIntake:
     end it is put back to the first record that was not finished. `listener` is a ConsumerRebalanceListener of yours, called after ours;
     one that the consumer was subscribed with is kept without naming it.
 
-    `inbox` is how many deliveries may wait per partition before fetching stops; polls that are under way, at most three, may each add 250, or
-    `inbox` where that is less, or as many as a batch of `guard.run(batch=)` has. `commit_every` and `poll_timeout` are seconds. `allow_latest` allows
-    `auto_offset_reset="latest"`, which skips what waits for a new group. `on_records_lost` is called when the broker deleted records during
-    a hold before they were read.
+    `inbox` is how many deliveries may wait per partition before fetching stops; polls that are under way, at most three, may each add
+    250, or `inbox` where that is less, or as many as a batch of `guard.run(batch=)` has. `commit_every` and `poll_timeout` are seconds.
+    `allow_latest` allows `auto_offset_reset="latest"`, which skips what waits for a new group. `on_records_lost` is called when the
+    broker deleted records during a hold before they were read.
 
     Raises SettingsError for settings that would lose or repeat messages; `open` raises IntakeError where the broker says no.
     """
