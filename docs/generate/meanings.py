@@ -45,6 +45,17 @@ MEANINGS: dict[str, dict[str, str]] = {
         "listener": "a `ConsumerRebalanceListener` of yours, called after the guard's",
         "on_records_lost": "called with a `RecordsLost` when the broker deleted records that nobody had read",
     },
+    "KafkaDeadLetters": {
+        "producer": 'an `AIOKafkaProducer` with `acks="all"`; one that is not started is started and stopped for you',
+        "topic": "the target; `{topic}` stands for where the message came from",
+        "exception_text": "whether the headers quote what the exception says",
+    },
+    "RabbitMQDeadLetters": {
+        "connection_or_url": "an `aio_pika.connect_robust` connection, which stays yours, or a URL for a connection of its own",
+        "routing_key": "the target; `{queue}` stands for where the message came from",
+        "exchange": "where it is published; empty: straight into the queue named by `routing_key`",
+        "exception_text": "whether the headers quote what the exception says",
+    },
     "Dependency": {
         "name": "its label in logs and events; unique within a guard",
         "failures": "which exceptions are its failures: types, a tuple of types, or a predicate. `http.failures` for HTTP clients",

@@ -19,7 +19,8 @@ from docs.generate.meanings import MEANINGS, OTHER_REASONS
 from docs.generate.tables import table
 
 from holdgate import CircuitSettings, CountWindow, Dependency, Guard, RampSettings, RetryPolicy, TimeWindow
-from holdgate.brokers.kafka import KafkaIntake
+from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
+from holdgate.brokers.rabbitmq import RabbitMQDeadLetters
 from holdgate.testing import Outage, rehearse
 
 # Whose settings they are, as the pages name it. A class of settings is read by its fields, everything else by its signature.
@@ -28,6 +29,8 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "guard.run": Guard.run,
     "guard.deliveries": Guard.deliveries,
     "KafkaIntake": KafkaIntake.__init__,
+    "KafkaDeadLetters": KafkaDeadLetters.__init__,
+    "RabbitMQDeadLetters": RabbitMQDeadLetters.__init__,
     "Dependency": Dependency.__init__,
     "CircuitSettings": CircuitSettings,
     "CountWindow": CountWindow,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.examples.running import example
 
-from examples import outage_test
+from examples import dead_letters_test, outage_test
 
 
 async def test_the_call_forms_admit_refuse_fall_back_and_recover() -> None:
@@ -43,3 +43,8 @@ def test_the_rehearsal_passes() -> None:
     """The test that a reader copies."""
     outage_test.charged.clear()
     outage_test.test_an_outage_of_an_hour_costs_nothing()
+
+
+def test_the_test_of_dead_letters_passes() -> None:
+    """The one that a reader copies."""
+    dead_letters_test.test_what_is_no_amount_goes_to_the_dead_letters()

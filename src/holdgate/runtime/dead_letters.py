@@ -189,6 +189,6 @@ def tell_way_out(name: str, run: Run, outbox: Outbox) -> None:
     if outbox.has_target or run.retry.on_exhausted == "skip":
         return
     if run.rejects:
-        log.info("%s: no dead_letters given: a rejected message goes to its queue's dead letter exchange, or is dropped without one", name)
+        log.info("no dead_letters given: a rejected message goes to the dead letter exchange of its queue, or is dropped without one: %s", name)
     else:
-        log.warning("%s: no dead_letters given: a rejected message will block its partition, and everything behind it waits", name)
+        log.warning("no dead_letters given: a rejected message will block its partition, and everything behind it waits: %s", name)
