@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import logging
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from holdgate.brokers.rabbitmq import RabbitMQIntake
+from holdgate.brokers.rabbitmq.checks import check_kind, check_timeout, terms_of, warn
+from holdgate.brokers.rabbitmq.kinds import QueueFacts
+from holdgate.errors import IntakeError
+
+if TYPE_CHECKING:
+    from holdgate.brokers.rabbitmq.give_back import Terms
+
+OLD, MIDDLE, NEW = (3, 10), (4, 0), (4, 3)
+UNSAID: dict[str, Any] = {"single_active": None, "delivery_limit": None, "consumer_timeout": None}
+
+
+def terms(facts: QueueFacts, version: tuple[int, int] = OLD, **said: Any) -> Terms:
+    return terms_of(facts, version, **{**UNSAID, **said})
+
+
+def quorum(policy: dict[str, Any] | None = None, **arguments: Any) -> QueueFacts:
+    return QueueFacts("q", "quorum", {f"x-{name.replace('_', '-')}": value for name, value in arguments.items()}, policy=policy)
+
+
+CLASSIC = QueueFacts("q", "classic")
+
+
+def test_the_brokers_default_is_half_an_hour() -> None:
+    """With nothing said and nothing found, messages go back after twenty-eight minutes."""
+    found = terms(CLASSIC)
+    assert (found.timeout, found.margin) == (1800, 120)
+
+
+def test_what_was_found_wins_over_the_default_and_what_was_said_over_both() -> None:
+    """The queue's or a policy's timeout is in milliseconds; the setting is in seconds."""
+    assert terms(quorum(consumer_timeout=60_000)).timeout == 60
+    assert terms(quorum(policy={"consumer-timeout": 40_000}, consumer_timeout=60_000)).timeout == 40
+    assert terms(quorum(consumer_timeout=60_000), consumer_timeout=30.0).timeout == 30
+
+
+def test_nothing_goes_back_where_the_broker_takes_nothing() -> None:
+    """A classic queue from 4.3 on, and a broker without a timeout, if that was said."""
+    assert terms(CLASSIC, NEW).timeout is None
+    assert terms(CLASSIC, OLD, consumer_timeout=math.inf).timeout is None
+    assert terms(quorum(), NEW).timeout == 1800
+
+
+def test_a_limit_is_said_found_or_the_versions() -> None:
+    """In this order; a classic queue has none, whatever a policy says."""
+    assert terms(quorum(), OLD).limit is None
+    assert terms(quorum(), MIDDLE).limit == 20
+    assert terms(quorum(delivery_limit=5), MIDDLE).limit == 5
+    assert terms(quorum(delivery_limit=5), MIDDLE, delivery_limit=9).limit == 9
+    assert terms(QueueFacts("q", "classic", policy={"delivery-limit": 5}), MIDDLE).limit is None
+
+
+def test_nacks_only_where_they_are_uncounted_and_nobody_waits_in_line() -> None:
+    """From 4.3 on, on a quorum queue without a single active consumer, found or said."""
+    assert terms(quorum(), NEW).nacks
+    assert not terms(quorum(), MIDDLE).nacks
+    assert not terms(quorum(single_active_consumer=True), NEW).nacks
+    assert not terms(quorum(), NEW, single_active=True).nacks
+
+
+def test_single_active_is_found_or_said() -> None:
+    """Said to be one, a queue is treated as one; said not to matter, it still is one."""
+    assert terms(quorum(single_active_consumer=True), single_active=False).single_active
+    assert terms(quorum(), single_active=True).single_active
+    assert not terms(quorum()).single_active
+
+
+@pytest.mark.parametrize("type_", ["classic", "quorum", None])
+def test_classic_quorum_and_unknown_pass(type_: str | None) -> None:
+    """Where the type could not be found out, it is not refused for that."""
+    check_kind(QueueFacts("q", type_), None)
+
+
+def test_a_type_that_nobody_knows_is_refused() -> None:
+    """As a stream is."""
+    with pytest.raises(IntakeError, match="is a jms"):
+        check_kind(QueueFacts("q", "jms"), None)
+
+
+def test_a_limit_that_a_long_hold_reaches_is_told_with_the_hours(caplog: pytest.LogCaptureFixture) -> None:
+    """Twenty give-backs of twenty-eight minutes are nine hours; with dead letters, or uncounted, there is nothing to tell."""
+    facts = quorum()
+    warn(facts, terms(facts, MIDDLE))
+    assert "an outage of 9.3 hours is the end of its first message" in caplog.text
+    assert "policies were not checked" in caplog.text
+    caplog.clear()
+    for quiet, version in ((quorum(dead_letter_exchange="dlx"), MIDDLE), (quorum(), NEW), (quorum(), OLD), (CLASSIC, MIDDLE)):
+        warn(quiet, terms(quiet, version))
+    assert caplog.text == ""
+
+
+def test_an_expiring_queue_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """With its seconds."""
+    facts = QueueFacts("q", "classic", {"x-expires": 90_000})
+    warn(facts, terms(facts))
+    assert "it expires after 90 s without a consumer" in caplog.text
+
+
+def test_an_unknown_type_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """And why."""
+    with caplog.at_level(logging.WARNING):
+        warn(QueueFacts("q", None), terms(QueueFacts("q", None)))
+    assert "no permission to configure" in caplog.text
+
+
+def test_a_timeout_is_seconds_a_timedelta_or_infinity() -> None:
+    """None is left to be found out."""
+    assert check_timeout(None) is None
+    assert check_timeout(timedelta(minutes=5)) == 300
+    assert check_timeout(math.inf) == math.inf
+
+
+def test_an_intake_tells_what_it_is_before_it_opens() -> None:
+    """Names, window and order are known to the guard's checks; handlers get half of a quarter of the timeout to end."""
+    made = RabbitMQIntake("amqp://guest@localhost/", "a", "b", prefetch=7, consumer_timeout=80)
+    assert (made.names, made.inbox, made.order, made.rebalance_timeout) == (("a", "b"), 7, "none", 20)
+    assert RabbitMQIntake("amqp://guest@localhost/", "a", single_active=True).order == "source"

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+from aiormq.exceptions import (
+    ChannelAccessRefused,
+    ChannelClosed,
+    ChannelLockedResource,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    InvalidFrameError,
+)
+
+from holdgate.brokers.rabbitmq.failures import end_of_intake, no_connection
+from holdgate.errors import IntakeError
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ChannelNotFoundEntity("NOT_FOUND - no queue 'orders' in vhost '/'"), "there is no queue 'orders'"),
+        (ChannelLockedResource("RESOURCE_LOCKED"), "'orders' is exclusive to another connection"),
+        (ChannelAccessRefused("ACCESS_REFUSED - queue 'orders' in vhost '/' in exclusive use"), "has an exclusive consumer"),
+        (ChannelAccessRefused("ACCESS_REFUSED - read access to queue"), "not authorised to read queue 'orders'"),
+    ],
+)
+def test_what_ends_an_intake(error: Exception, text: str) -> None:
+    """What a person must change is told with the queue's name."""
+    assert text in str(end_of_intake(error, "orders"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ChannelNotFoundEntity("NOT_FOUND - home node 'a@b' of durable queue 'orders' in vhost '/' is down or inaccessible"),
+        ChannelPreconditionFailed("PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out"),
+        ChannelClosed(541, "INTERNAL_ERROR"),
+        OSError("reset"),
+    ],
+)
+def test_what_passes(error: Exception) -> None:
+    """A broker that restarts, a timeout, a broken connection: tried again."""
+    assert end_of_intake(error, "orders") is None
+
+
+def test_an_end_stays_the_same_end() -> None:
+    """An IntakeError is handed on as it is."""
+    error = IntakeError("the connection was closed")
+    assert end_of_intake(error, "orders") is error
+
+
+def test_a_frame_nobody_expected_is_no_virtual_host() -> None:
+    """Only the answer to opening one is taken for that."""
+    assert "virtual host" not in no_connection(InvalidFrameError("Expected one of ['Connection.Tune'], got ..."), "localhost:5672/")
