@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tests.runtime.scenarios.counting import CountingLoop
 from tests.runtime.stage import GROUP, Down, assert_nothing_left
 
 from holdgate import CircuitSettings, Delivery, Dependency, Guard, Partition
-from holdgate.testing import LoopClock, MemoryBroker, MemoryIntake, VirtualEventLoop
+from holdgate.testing import LoopClock, MemoryBroker, MemoryIntake
 
 PARTITIONS = [Partition("orders", 0), Partition("orders", 1)]
 EACH = 4  # messages per partition
@@ -56,22 +57,6 @@ class Story:
     def check_order(self) -> None:
         for positions in self.processed.values():
             assert list(dict.fromkeys(positions)) == list(range(EACH))
-
-
-class CountingLoop(VirtualEventLoop):
-    """Calls `at[n]` before the n-th step after `count` was called: everything that happens, happens in some step."""
-
-    step: int | None = None
-    at: Mapping[int, Callable[[], object]]
-
-    def count(self, at: Mapping[int, Callable[[], object]]) -> None:
-        self.step, self.at = 0, at
-
-    def _run_once(self) -> None:
-        if self.step is not None:
-            self.at.get(self.step, lambda: None)()
-            self.step += 1
-        super()._run_once()  # type: ignore[misc]
 
 
 async def cancelled_at(story: Story, steps: Sequence[int]) -> bool:
