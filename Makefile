@@ -54,9 +54,11 @@ coverage: $(SYNCED)
 demo: $(SYNCED)
 	@$(BIN)/python -m holdgate demo
 
+# One after the other, and one that cannot run here (no Java for Kafka, say) does not keep the rest from it.
 bench: $(SYNCED)
-	@ls benchmarks/*.py >/dev/null 2>&1 || echo "no benchmarks yet"
-	@for file in $(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
+	@for file in $(filter-out __init__,$(basename $(notdir $(sort $(wildcard benchmarks/*.py))))); do \
+		echo "## $$file"; echo; $(BIN)/python -m benchmarks.$$file || failed="$$failed $$file"; echo; \
+	done; test -z "$$failed" || { echo "these did not run to their end:$$failed"; exit 1; }
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist

@@ -14,13 +14,17 @@ import gc
 import platform
 import random
 import statistics
+import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
+from tests.servers.resolve import shared_rabbitmq
+from tests.servers.unavailable import Unavailable
 
 from holdgate import CircuitSettings, Delivery, Dependency, Guard
 from holdgate.brokers.rabbitmq import RabbitMQIntake
@@ -127,17 +131,27 @@ def report(times: dict[str, list[float]], title: str) -> None:
         print(f"| {name} | {statistics.median(values):.1f} | {statistics.median(ratios):.2f} | {low:.2f} to {high:.2f} |")
 
 
+async def run(options: argparse.Namespace) -> None:
+    async with AsyncExitStack() as stack:
+        url = options.url or (await stack.enter_async_context(shared_rabbitmq())).url
+        for kind in KINDS:
+            report(
+                await measure(url, kind, options.messages, options.rounds, options.prefetch), f"{kind} queue, prefetch {options.prefetch}"
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--url", default="amqp://guest:guest@127.0.0.1:5672/", help="a running RabbitMQ; default: the local one")
+    parser.add_argument("--url", help="a running RabbitMQ; left out, one is started")
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--prefetch", type=int, default=100)
     options = parser.parse_args()
     print(f"CPython {platform.python_version()}, aio-pika {version('aio-pika')}, {options.messages} messages of 100 bytes")
-    for kind in KINDS:
-        times = asyncio.run(measure(options.url, kind, options.messages, options.rounds, options.prefetch))
-        report(times, f"{kind} queue, prefetch {options.prefetch}")
+    try:
+        asyncio.run(run(options))
+    except Unavailable as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
