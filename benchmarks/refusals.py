@@ -52,7 +52,7 @@ def acquiring(dependency: Dependency) -> Callable[[], object]:
     circuit, now = dependency.circuit, dependency.access.now
 
     def refuse() -> None:
-        if isinstance(circuit.try_acquire(now()), Permit):
+        if circuit.try_acquire(now()).__class__ is Permit:
             raise RuntimeError("not refused")
 
     return refuse

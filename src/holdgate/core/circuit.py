@@ -25,7 +25,8 @@ values, and this file acts on them. It runs no user code but `draw`, and that be
 
 What is ugly: `try_acquire` and `record` begin with a copy of the usual case (CLOSED, no override, a good and quick call), because they
 run once per message. `plain_until` and `refuse_until` are the times before which the usual answer holds without a look at anything else;
-`_is_plain` means CLOSED without an override.
+`_is_plain` means CLOSED without an override. The decorator of the call forms (runtime/wrapping.py) has a third copy and saves even the two
+calls: that is what `latest`, `live`, `evidence`, `plain_until`, `refuse_until`, `rejection` and `rejected` are without an underscore for.
 """
 
 from __future__ import annotations
