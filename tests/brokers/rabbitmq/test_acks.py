@@ -227,6 +227,7 @@ def test_the_end_says_what_was_not_sent(caplog: pytest.LogCaptureFixture) -> Non
         out.settle(1, 2)
         out.acks.end()
         await asyncio.sleep(1)
+        assert not out.acks.waiting
         return out.wire.sent
 
     assert run_virtual(end()) == []

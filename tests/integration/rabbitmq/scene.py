@@ -44,6 +44,7 @@ class Scene:
         self.dependencies: dict[str, ModelDependency] = {}
         self._needs: dict[str, str] = {}
         self._produced: Counter[str] = Counter()
+        self._processed_before = 0
         self._stack = AsyncExitStack()
 
     async def queue(self, arguments: Mapping[str, Any], needs: str = "payments") -> str:
@@ -72,6 +73,7 @@ class Scene:
 
     async def produce(self, queue: str, count: int, **properties: Any) -> None:
         """Write so many messages more."""
+        self._processed_before = len(told(self.ledger.entries(), "processed"))
         first = self._produced[queue]
         numbers = range(first, first + count)
         for number in numbers:
@@ -98,9 +100,11 @@ class Scene:
         return await self.fleet.until(condition, timeout)
 
     async def processing(self, count: int) -> list[Entry]:
-        """Wait until so many messages more are processed."""
-        before = len(told(self.ledger.entries(), "processed"))
-        return await self.until(lambda entries: len(told(entries, "processed")) >= before + count)
+        """Wait until so many messages more are processed, counted from the last `produce` or `processing` on."""
+        wanted = self._processed_before + count
+        entries = await self.until(lambda entries: len(told(entries, "processed")) >= wanted)
+        self._processed_before = wanted
+        return entries
 
     async def opened(self, worker: Worker, times: int = 1) -> list[Entry]:
         """Wait until the worker has opened its circuit so many times more; with 2 a probe has failed, too."""

@@ -45,7 +45,8 @@ async def test_terminated(scene: Scene, arguments: Mapping[str, Any], state: str
 async def _begin(scene: Scene, arguments: Mapping[str, Any], state: str) -> Worker:
     """Bring the first of two workers into this state."""
     queue = await scene.queue(arguments)
-    scene.latency(0.02)
+    # Slow enough that much is left when the end comes.
+    scene.latency(0.1)
     worker, other = await scene.start(2, "--prefetch", str(PREFETCH))
     await scene.produce(queue, 300)
     await scene.processing(40)

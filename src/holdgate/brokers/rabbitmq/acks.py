@@ -90,7 +90,7 @@ class Acks:
 
     async def _send(self) -> None:
         try:
-            while self._unsent and not self.held_back:
+            while self._unsent:
                 unsent, self._unsent = self._unsent, {}
                 await self._send_these(unsent, next(iter(self._unsettled), None))
         except (ChannelInvalidStateError, OSError) as error:
