@@ -27,6 +27,7 @@ from holdgate.flow.engine import AnyEvent
 from holdgate.flow.events import (
     AttributionShared,
     FlowEvent,
+    HandlerStuck,
     HoldContinued,
     LocalCauseSuspected,
     MessageSkipped,
@@ -89,6 +90,7 @@ PAYMENTS = ("circuit:payments",)
             SourceBlocked(1.0, ORDERS, 7, 6, "KeyError", suspect=True),
             "orders[3] waits behind its message at 7, which failed 6 times with KeyError: no other message tells message from outage",
         ),
+        (HandlerStuck(601.0, ORDERS, 7, 600.4), "the handler of orders[3]@7 has run for 600 s"),
         (MessageSkipped(1.0, ORDERS, 7, "KeyError", by_operator=False), "orders[3]@7 was skipped by the retry policy: KeyError"),
         (MessageSkipped(1.0, ORDERS, 7, "duplicate", by_operator=True), "orders[3]@7 was skipped by an operator: duplicate"),
         (

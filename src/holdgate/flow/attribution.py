@@ -51,6 +51,7 @@ class Cause(Enum):
 
     RETURNED: done. DEPENDENCY: not the message's fault, or nobody can tell: again, uncharged. MESSAGE: its own failure, charged.
     REJECTED: poison by the handler's or the policy's own word. REFUSED: not its turn, a call was not permitted: held, nothing counts.
+    POSTPONED: its handler asked for another time: again, nothing counts.
     """
 
     RETURNED = "returned"
@@ -58,6 +59,7 @@ class Cause(Enum):
     MESSAGE = "message"
     REJECTED = "rejected"
     REFUSED = "refused"
+    POSTPONED = "postponed"
 
 
 class Finding(NamedTuple):
@@ -96,14 +98,18 @@ def attribute(
     *,
     timed_out: bool = False,
     rejected: bool = False,
+    postponed: bool = False,
 ) -> Attribution:
     """Say whose success or failure the end of a handler was; `exception` None means that it returned.
 
     `timed_out`: the guard's own `timeout` ended it (then `exception` is any TimeoutError). `rejected`: the policy calls this exception
-    not retryable; a Reject needs no word. A refusal comes before both: what looks like poison may be the outage. Not for handlers that
-    were interrupted by shutdown or a lost channel: those give their permits back and say nothing.
+    not retryable; a Reject needs no word. `postponed`: the handler returned, and asked to be called again. A refusal comes before an
+    exception: what looks like poison may be the outage. Not for handlers that were interrupted by shutdown or a lost channel: those give
+    their permits back and say nothing.
     """
     refused = _refused(tally, exception)
+    if exception is None and postponed:
+        return Attribution(_by_calls(needs, tally, None, now), Cause.POSTPONED, refused)
     if exception is None:
         findings = (_SUCCESS,) * len(needs) if tally is None else _by_calls(needs, tally, None, now)
         return Attribution(findings, Cause.RETURNED, refused)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from holdgate.errors import SettingsError
 
 if TYPE_CHECKING:
     from holdgate.flow.sources import Source
@@ -22,6 +26,14 @@ class Settlement(Enum):
     ACK = "ack"
     REQUEUE = "requeue"
     REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a handler has asked for its delivery: to be rejected for a `reason`, or, None, tried again `after` seconds (None: a backoff)."""
+
+    reason: str | None = None
+    after: float | None = None
 
 
 class Delivery(Generic[M]):
@@ -77,6 +89,26 @@ class Delivery(Generic[M]):
     def timestamp(self) -> float | None:
         """When it was produced, in seconds since the epoch, as the broker tells it; None when it does not."""
         raise NotImplementedError
+
+    def reject(self, reason: str = "rejected by the handler") -> None:
+        """Say in its handler that this message can never be processed; it goes where rejected messages go when the handler has ended.
+
+        The same as `raise Reject(reason)`, for a handler that goes on. `reason` goes to the dead letter and to events: no payload in it.
+        """
+        self._trial().wish = Wish(reason=reason)
+
+    def retry(self, after: float | None = None) -> None:
+        """Say in its handler that this message is to be tried again though the handler may return: it keeps its place, and nothing is
+        charged for it. `after`: seconds, above 0; None: the policy's next backoff. Raises SettingsError.
+        """
+        if after is not None and not 0 < after < math.inf:
+            raise SettingsError(f"retry(after={after!r}) must be a number of seconds above 0")
+        self._trial().wish = Wish(after=after)
+
+    def _trial(self) -> Any:
+        from holdgate.flow.verdicts import trial_of  # noqa: PLC0415 - it knows deliveries, and this is for the few that fail
+
+        return trial_of(self)
 
     def __repr__(self) -> str:
         # No payload, key or header: a repr ends up in logs.

@@ -253,7 +253,7 @@ class Engine:
         record(delivery, attribution, now)
         if isinstance(delivery, Batch):
             return self._settle_batch(delivery, attribution, error, now)
-        if attribution.cause not in (Cause.RETURNED, Cause.REFUSED):
+        if attribution.cause not in (Cause.RETURNED, Cause.REFUSED, Cause.POSTPONED):
             trial_of(delivery).failed(error, now)
         verdict = decide(attribution.cause, delivery.trial, place.run.retry)
         self._events.extend(self._retries.keep(delivery, verdict, attribution, now))
@@ -307,6 +307,8 @@ class Engine:
             return Verdict.STALE
         if place.going:
             return Verdict.AGAIN
+        if delivery.trial is not None:
+            delivery.trial.wish = None
         if delivery.trial is not None and delivery.trial.reason is not None:
             self._rejections.again(delivery)
         else:

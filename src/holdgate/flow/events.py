@@ -61,6 +61,14 @@ class SourceBlocked(SourceEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class HandlerStuck(SourceEvent):
+    """A handler has run for `hold_warn_after` or longer, and again each time: `seconds`, on the message at `position`."""
+
+    position: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class MessageSkipped(SourceEvent):
     """A message was settled without having been processed or kept: by `RetryPolicy(on_exhausted="skip")`, or by an operator.
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
-from holdgate.errors import SettingsError
+from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.flow.attribution import Cause
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class RetryPolicy:
     """How often and how patiently a failing message is tried again.
 
     `attempts`: how many times its own failure may happen before it is rejected; failures of a dependency are never counted.
+    `not_retryable`: exception types that reject the message at the first failure, as `Reject` does, whatever `failures` says of them.
     `doubt`, in (0, 1): a message that fails as its dependency does is rejected too, when an innocent one would have failed so often among
     succeeding neighbours with less than this chance.
     `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its place where there are none; "skip" settles it as if
@@ -50,6 +51,7 @@ class RetryPolicy:
     max_backoff: float = 30.0  # half a minute: the slowest retry that still feels alive to whoever watches
     jitter: float = 0.2  # the same share as the circuit's open wait: spreads a fleet without blurring the schedule
 
+    not_retryable: type[Exception] | tuple[type[Exception], ...] = ()  # nobody but the user knows which errors never heal
     doubt: float = 1e-6  # an innocent message in a million: rarer than what a broker itself loses in a bad year
     on_exhausted: Literal["reject", "skip"] = "reject"  # skipping silently is loss: somebody has to ask for it
 
@@ -67,6 +69,7 @@ class RetryPolicy:
             raise SettingsError(f"multiplier={self.multiplier!r} must be at least 1: waits never shrink")
         if not 0 <= self.jitter < 1:
             raise SettingsError(f"jitter={self.jitter!r} must be in [0, 1), a ratio and not percent")
+        object.__setattr__(self, "not_retryable", _types(self.not_retryable))
         if not 0 < self.doubt < 1:
             raise SettingsError(f"doubt={self.doubt!r} must be in (0, 1): the chance that a rejected message was innocent")
         if self.on_exhausted not in ("reject", "skip"):
@@ -84,6 +87,16 @@ class RetryPolicy:
         return min(self.max_backoff, plain * (1 - self.jitter + 2 * self.jitter * draw))
 
 
+def _types(given: object) -> tuple[type[Exception], ...]:
+    types: tuple[object, ...] = cast("tuple[object, ...]", given) if isinstance(given, tuple) else (given,)
+    for each in types:
+        if not isinstance(each, type) or not issubclass(each, Exception):
+            raise SettingsError(f"not_retryable holds {each!r}, which is no subclass of Exception: give exception types")
+        if issubclass(CallNotPermitted, each):
+            raise SettingsError(f"not_retryable holds {each.__name__}, which a refused call raises: an outage would reject every message")
+    return cast("tuple[type[Exception], ...]", types)
+
+
 # What each cause means for the message. MESSAGE is the only one that is charged; whether too often is the one question of `decide`.
 _FATE = {
     Cause.RETURNED: Verdict.DONE,
@@ -91,6 +104,7 @@ _FATE = {
     Cause.MESSAGE: Verdict.AGAIN,
     Cause.REJECTED: Verdict.REJECT,
     Cause.REFUSED: Verdict.AGAIN,
+    Cause.POSTPONED: Verdict.AGAIN,
 }
 
 

@@ -15,6 +15,7 @@ from holdgate.flow.blame import Blame
 
 if TYPE_CHECKING:
     from holdgate.flow.admission import Lines
+    from holdgate.flow.delivery import Wish
     from holdgate.flow.fate import RetryPolicy
     from holdgate.flow.place import Place
 
@@ -70,7 +71,19 @@ class Vote:
 class Trial:
     """What is known of a delivery that has failed; created at its first failure, gone with the delivery."""
 
-    __slots__ = ("backoffs", "blames", "charged", "error", "extra", "failures", "first_failed_at", "last_failed_at", "reason", "votes")
+    __slots__ = (
+        "backoffs",
+        "blames",
+        "charged",
+        "error",
+        "extra",
+        "failures",
+        "first_failed_at",
+        "last_failed_at",
+        "reason",
+        "votes",
+        "wish",
+    )
 
     def __init__(self) -> None:
         self.charged = 0  # attempts that were its own failure: what RetryPolicy.attempts limits
@@ -83,6 +96,7 @@ class Trial:
         self.last_failed_at = 0.0
         self.error = ""  # the type of its last exception, never its text
         self.reason: str | None = None  # why it was rejected; None while it was not
+        self.wish: Wish | None = None  # what the handler of this attempt has asked for
 
     def failed(self, error: str, now: float) -> None:
         """Note a failed attempt, for whoever will want to know."""

@@ -41,7 +41,10 @@ class Retries:
             place.run.offer(place)
         events = [event for name in attribution.refused for event in self._refused_by(delivery, name, now)]
         gates = gates_of(delivery)
-        if self._will_be_told(attribution) or any(gate.shut for gate in gates):
+        wish, trial.wish = trial.wish, None
+        if wish is not None and wish.after is not None:
+            self._waiting.add(delivery, gates, now + wish.after)
+        elif self._will_be_told(attribution) or any(gate.shut for gate in gates):
             trial.backoffs = 0
             self._waiting.add(delivery, gates)
         else:

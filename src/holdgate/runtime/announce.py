@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from holdgate.core.events import CircuitOpened
 from holdgate.errors import SettingsError
 from holdgate.flow.engine import AnyEvent
-from holdgate.flow.events import HoldContinued, LocalCauseSuspected, MessageSkipped, SourceBlocked
+from holdgate.flow.events import HandlerStuck, HoldContinued, LocalCauseSuspected, MessageSkipped, SourceBlocked
 from holdgate.runtime.wording import lines
 
 log = logging.getLogger("holdgate")
 
 # What a person should hear of without having asked.
-_WARNINGS = (CircuitOpened, HoldContinued, SourceBlocked, MessageSkipped, LocalCauseSuspected)
+_WARNINGS = (CircuitOpened, HandlerStuck, HoldContinued, SourceBlocked, MessageSkipped, LocalCauseSuspected)
 
 Observer = Callable[[AnyEvent], object]
 

@@ -20,11 +20,11 @@ class BatchLane(Lane):
 
     __slots__ = ()
 
-    def end(self, delivery: AnyDelivery, error: BaseException | None) -> None:
+    def end(self, delivery: AnyDelivery, error: BaseException | None, *, timed_out: bool = False) -> None:
         """A batch of one ends as its message: that is what may be charged and rejected."""
         if isinstance(delivery, Batch) and len(delivery) == 1:
             delivery = self.delivery = delivery.single()
-        super().end(delivery, error)
+        super().end(delivery, error, timed_out=timed_out)
 
     def acknowledge(self, delivery: AnyDelivery) -> None:
         """Settle a batch whole if its intake knows it, else each of its deliveries."""
@@ -44,6 +44,7 @@ class BatchLane(Lane):
         handler = self.worker.handler_of(place.source)
         items: Deliveries[Any] = delivery.items() if isinstance(delivery, Batch) else Deliveries([delivery], AS_THEY_ARE, delivery.attempt)
         self.started = True
+        self.since = self.worker.now()
         try:
             await handler(cast("AnyDelivery", items))  # the handler of a run with batches takes this
         except BaseException as error:  # noqa: BLE001 - every end is a verdict; what is not the handler's is raised again inside

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -48,7 +49,8 @@ class Guard:
     `dependencies`: only those that call forms alone use, `needs` adopts the others. `drain_timeout` seconds running handlers may take to
     end after stop or cancel. `signals` None: SIGTERM drains, taken only in the main thread while its handler is the default; False never,
     True or an error. `observers` get every event, one after the other, isolated from each other. `hold_warn_after` seconds between two
-    announcements of a hold that goes on. `stall_after` seconds without progress make `health` say that the process is not alive.
+    announcements of a hold that goes on, or of a handler that does not end. `stall_after` seconds without progress make `health` say that
+    the process is not alive.
     Raises SettingsError for values that make no sense.
     """
 
@@ -68,6 +70,7 @@ class Guard:
         self._clock = clock or SystemClock()
         self.now = self._clock.now
         self.engine = Engine(draw=self._clock.draw, hold_warn_after=hold_warn_after)
+        self.hold_warn_after = hold_warn_after
         self.dependencies: dict[str, Dependency] = {}
         self._declared = dependencies
         self._drain_timeout = drain_timeout
@@ -113,6 +116,7 @@ class Guard:
         key: Callable[[Delivery[Any]], object] | None = None,
         concurrency: int | None = None,
         span: int = 1000,  # places past the oldest unfinished: bounds what a crash makes again, and is far above any concurrency
+        timeout: float | timedelta | None = None,  # a limit that fits nobody knows: a handler that hangs is named, and not stopped
         retry: RetryPolicy | None = None,
         dead_letters: DeadLetters | None = None,
         batch: int | None = None,  # one at a time: whoever takes many has to say how many
@@ -123,6 +127,7 @@ class Guard:
         queue name. `needs`: dependencies for every source, or a mapping by name. `order`: "source", "key" (by `key(delivery)`, on Kafka
         the record's key when left out) or "none"; left out, what the broker promises anyway. `concurrency`: handlers at once; left out,
         one per source, and 16 for "key" and "none". `span`: how many places work may run ahead of the oldest unfinished delivery.
+        `timeout`: seconds that a handler may take; one that takes longer is cancelled and has failed, as a failure of what it was calling.
         `dead_letters`: where rejected messages go; left out, RabbitMQ rejects them and a Kafka partition is blocked.
         `batch`: the handler takes a sequence of up to so many deliveries of one source, what is in hand; None: one delivery. It is one
         verdict for all, and a batch that failed is tried again in halves; not with order="key".
@@ -139,6 +144,7 @@ class Guard:
                 key=key,
                 concurrency=concurrency,
                 span=span,
+                timeout=timeout,
                 retry=retry,
                 dead_letters=dead_letters,
                 batch=batch,
@@ -216,6 +222,7 @@ class Guard:
             return
         now = self.now()
         engine = self.engine
+        stuck = [event for worker in self._workers for event in worker.look_for_overdue(now)]
         for _ in range(_ROUNDS):
             engine.turn(now)
             for worker in self._workers:
@@ -223,7 +230,7 @@ class Guard:
                 worker.apply()
             if not engine.restless:
                 break
-        self._announcer.announce(engine.take_events())
+        self._announcer.announce((*engine.take_events(), *stuck))
         self._arm(now)
 
     def wake(self) -> None:
@@ -241,7 +248,10 @@ class Guard:
                 worker.fail(error)
 
     def _arm(self, now: float) -> None:
-        deadline = self.engine.next_deadline()
+        deadline = min((worker.next_look for worker in self._workers), default=None)
+        decided = self.engine.next_deadline()
+        if deadline is None or (decided is not None and decided < deadline):
+            deadline = decided
         if deadline == self._armed_for or self._loop is None:
             return
         if self._timer is not None:

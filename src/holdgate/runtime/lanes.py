@@ -98,7 +98,7 @@ class Lane(Seat):
         handler = worker.handler_of(place.source)
         direct = place.direct is not None
         over = False
-        slice_ends = now() + _SLICE_SECONDS
+        slice_ends = self.since = now() + _SLICE_SECONDS  # no handler of this slice begins later than that
         # True until the slice is over, and not only while a handler runs: nobody looks in between, except in a turn.
         self.started = True
         for left in range(_SLICE, 0, -1):
@@ -142,9 +142,12 @@ class Lane(Seat):
     def _raised(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Settle an attempt that raised. Raises what is not a handler's own end: the loop shutting down, KeyboardInterrupt."""
         self.started = False
-        ours = self.interrupted
+        ours, timed_out = self.interrupted, self.timed_out
         if ours:
             self.recovered()
+        if timed_out:
+            self.end(delivery, TimeoutError(), timed_out=True)
+        elif ours:
             self.give_back(delivery)
         else:
             self.end(delivery, error)

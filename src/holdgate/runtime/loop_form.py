@@ -86,6 +86,14 @@ class LoopDelivery:
         """When it was produced, in seconds since the epoch; None when unknown."""
         return self._delivery.timestamp
 
+    def reject(self, reason: str = "rejected by the handler") -> None:
+        """Say in the block that this message can never be processed; it goes where rejected messages go."""
+        self._delivery.reject(reason)
+
+    def retry(self, after: float | None = None) -> None:
+        """Say in the block that this message is to be tried again, after so many seconds above 0; None: the policy's next backoff."""
+        self._delivery.retry(after)
+
     async def __aenter__(self) -> Self:
         if self.entered:
             raise HoldgateError("this delivery was entered already: each turn of the loop is one attempt")
@@ -93,6 +101,7 @@ class LoopDelivery:
         if self._seat.delivery is self._delivery:  # else its source has gone since: whatever comes of it settles nothing
             self._seat.task = asyncio.current_task()
             self._seat.started = True
+            self._seat.since = self._seat.worker.now()
             self._token = current_attempt.set(self._seat)
         return self
 

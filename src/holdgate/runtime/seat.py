@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdgate.errors import Reject
 from holdgate.flow.attribution import attribute
-from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.delivery import Delivery, Settlement, Wish
 from holdgate.flow.fate import Verdict
 from holdgate.flow.tally import Tally
 from holdgate.flow.verdicts import gates_of
@@ -26,7 +26,7 @@ class Seat:
     """What `runtime.attempt` calls an attempt. `delivery` is set from the moment it was given; None while the seat waits. `task` is who
     works here, None before somebody does."""
 
-    __slots__ = ("_given", "delivery", "interrupted", "started", "tally", "task", "worker")
+    __slots__ = ("_given", "delivery", "interrupted", "since", "started", "tally", "task", "timed_out", "worker")
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -35,6 +35,8 @@ class Seat:
         self.task: asyncio.Task[Any] | None = None
         self.started = False  # user code runs
         self.interrupted = False  # and was cancelled by us
+        self.timed_out = False  # because its time was over
+        self.since = 0.0  # when the running user code began, or a fraction of a millisecond later
         self._given: asyncio.Future[None] | None = None
 
     def wait(self) -> asyncio.Future[None]:
@@ -71,6 +73,15 @@ class Seat:
         else:
             self.task.cancel()
 
+    def time_out(self) -> None:
+        """Cancel the running user code because its time is over: that is a verdict."""
+        if self.interrupted or not self.started:
+            return
+        self.timed_out = True
+        if self.tally is not None:
+            self.tally.timed_out = True
+        self.interrupt()
+
     def _cancel(self, delivery: AnyDelivery | None) -> None:
         if self.interrupted and self.started and self.delivery is delivery and self.task is not None:
             self.task.cancel()
@@ -82,20 +93,33 @@ class Seat:
 
     def recovered(self) -> None:
         """Our own cancellation has arrived, and is over."""
-        self.interrupted = False
+        self.interrupted = self.timed_out = False
         if self.task is not None:
             self.task.uncancel()
 
-    def end(self, delivery: AnyDelivery, error: BaseException | None) -> None:
-        """An attempt ended, `error` None when it returned: settle it by what its calls and its exception say. One that somebody else
-        cancelled is no verdict, and comes again."""
+    def end(self, delivery: AnyDelivery, error: BaseException | None, *, timed_out: bool = False) -> None:
+        """An attempt ended, `error` None when it returned: settle it by what its calls and its exception say, or the handler's own word.
+        One that somebody else cancelled is no verdict, and comes again. `timed_out`: its time was over."""
         worker = self.worker
         now = worker.now()
         if isinstance(error, Exception):
             worker.log_failure(delivery, error)
         tally, self.tally = self.tally, None
+        wish: Wish | None = delivery.trial.wish if delivery.trial is not None else None
+        if wish is not None and wish.reason is not None and (error is None or isinstance(error, Exception)):
+            rejection = Reject(wish.reason)
+            rejection.__cause__ = error  # it may come from a refusal, and then it is the outage that speaks
+            error = rejection
         reason = error.reason if isinstance(error, Reject) else None
-        attribution = attribute([worker.dependency_of(gate) for gate in gates_of(delivery)], tally, error, now)
+        attribution = attribute(
+            [worker.dependency_of(gate) for gate in gates_of(delivery)],
+            tally,
+            error,
+            now,
+            timed_out=timed_out,
+            rejected=isinstance(error, delivery.place.run.retry.not_retryable),
+            postponed=wish is not None,
+        )
         verdict = worker.engine.settle(delivery, attribution, type(error).__name__, now, reason=reason)
         if verdict is Verdict.DONE:
             self.acknowledge(delivery)

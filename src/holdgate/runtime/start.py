@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, cast
 
+from holdgate.core import validation
 from holdgate.errors import SettingsError
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.fate import RetryPolicy
@@ -34,6 +36,7 @@ class Plans:
     """A run that is known to be good, and what the runtime needs beside it.
 
     `key_of` is set with order="key" alone; `own_key` says that the user gave it. `lane_per_source`: as many lanes as there are sources.
+    `timeout`: seconds that a handler may take; None: no limit.
     """
 
     run: Run
@@ -42,6 +45,7 @@ class Plans:
     own_key: bool
     lane_per_source: bool
     dead_letters: DeadLetters | None
+    timeout: float | None = None
 
     def set_keys(self, deliveries: Iterable[Delivery[Any]]) -> None:
         """Note on each delivery what it is kept in order by. Raises SettingsError when `key` fails: without a key there is no order."""
@@ -75,6 +79,7 @@ def plan_run(
     retry: RetryPolicy | None,
     dead_letters: DeadLetters | None = None,
     batch: int | None = None,
+    timeout: float | timedelta | None = None,
     handled: Iterable[str] | None = None,
 ) -> Plans:
     """Check the settings of a run. `handled`: the names that have a handler; None: one for all. Raises SettingsError with the values that
@@ -82,6 +87,7 @@ def plan_run(
     check_intake(intake)
     _check_types(key, retry)
     _check_dead_letters(dead_letters)
+    seconds = None if timeout is None else validation.seconds("timeout", timeout)
     wanted = intake.order if order is None else order
     if wanted not in _ORDERS:
         raise SettingsError(f"order={order!r} is none of {', '.join(map(repr, _ORDERS))}")
@@ -101,7 +107,9 @@ def plan_run(
     # What a lane takes at once does not wait: only what is left behind it fills an inbox.
     inbox = intake.inbox + (batch or 0)
     run = Run(names, order=wanted, concurrency=concurrency, inbox=inbox, span=span, retry=retry, rejects=rejects, batch=batch)
-    return Plans(run, dependencies, (key or _key_of) if wanted == "key" else None, key is not None, concurrency is None, dead_letters)
+    return Plans(
+        run, dependencies, (key or _key_of) if wanted == "key" else None, key is not None, concurrency is None, dead_letters, seconds
+    )
 
 
 def check_intake(intake: object) -> None:

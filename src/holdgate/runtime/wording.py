@@ -21,6 +21,7 @@ from holdgate.core import (
 from holdgate.flow.engine import AnyEvent
 from holdgate.flow.events import (
     AttributionShared,
+    HandlerStuck,
     HoldContinued,
     LocalCauseSuspected,
     MessageSkipped,
@@ -139,6 +140,7 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     HoldContinued: _continued,
     SourceBlocked: _blocked,
     MessageSkipped: _skipped,
+    HandlerStuck: lambda events: f"the handler of {events[0].source}@{events[0].position} has run for {events[0].seconds:.0f} s",
     UndeclaredNeed: _undeclared,
     AttributionShared: _shared,
     LocalCauseSuspected: _local,

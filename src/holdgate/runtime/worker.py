@@ -15,6 +15,7 @@ from holdgate.core.outcomes import NEVER_OUTCOMES
 from holdgate.errors import HoldgateError, IntakeError, SettingsError
 from holdgate.flow.batch import batches_of
 from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.events import HandlerStuck
 from holdgate.flow.fate import Verdict
 from holdgate.flow.gate import Gate
 from holdgate.flow.plan import Plan
@@ -24,6 +25,7 @@ from holdgate.runtime import failures
 from holdgate.runtime.batch_lanes import BatchLane
 from holdgate.runtime.dead_letters import Outbox, tell_way_out
 from holdgate.runtime.lanes import Lane
+from holdgate.runtime.overdue import Overdue
 from holdgate.runtime.seat import Seat
 from holdgate.runtime.standstill import Standstill
 from holdgate.runtime.start import Plans
@@ -73,6 +75,7 @@ class Worker:
         self._asked: asyncio.Future[None] = loop.create_future()  # to drain and end
         self._hurried: asyncio.Future[None] = loop.create_future()  # and to wait for no handler
         self._watchers: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._overdue = Overdue(plans.timeout, guard.hold_warn_after, guard.now())
         self._applied = -1
         self._broken: BaseException | None = None  # what the run ends with
         self._polling = True
@@ -221,6 +224,15 @@ class Worker:
             self._watchers.remove(watcher)
             if not watcher[1].done():
                 watcher[1].set_result(None)
+
+    def look_for_overdue(self, now: float) -> list[HandlerStuck]:
+        """Interrupt handlers whose time is over; returns what is to be announced."""
+        return self._overdue.look(self.seats, now)
+
+    @property
+    def next_look(self) -> float:
+        """When to look for overdue handlers again."""
+        return self._overdue.next_at
 
     def next(self) -> AnyDelivery | None:
         """The next delivery that a free lane may start."""
