@@ -320,7 +320,8 @@ def test_poison_among_healthy_neighbours_is_found(failing: float) -> None:
 @pytest.mark.parametrize("watched", [False, True])
 def test_at_most_one_innocent_in_a_hundred_thousand(failing: float, watched: bool) -> None:
     """At every rate of failure."""
-    crowd = Crowd(failing, 0.0, seed=11, watched=watched).go(100_000, seconds=100_000.0)
+    # Nobody gets through when everything fails: then it is so many attempts.
+    crowd = Crowd(failing, 0.0, seed=11, watched=watched).go(100_000, seconds=1000.0 if failing == 1.0 and watched else 100_000.0)
 
     assert crowd.innocents <= 1
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from tests.flow.stage import ORDERS, Stage, dependency_failed, own_failure, partitions, rejected, returned, run_of
 
-from holdgate.flow.events import MessageSkipped, SourceBlocked, SourceHeld, SourceReleased
+from holdgate.flow.events import MessageSkipped, SourceBlocked, SourceHeld, SourceReleased, SourceRetried
 from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.plan import SourcePlan
 
@@ -200,3 +202,116 @@ def test_skipping_is_asked_for(rejects: bool) -> None:
 
     assert stage.events() == [MessageSkipped(0.0, ORDERS, 0, "ValueError", by_operator=False)]
     assert stage.start().position == 1
+
+
+# -- the operator's exits -------------------------------------------------------------------------------------------------------------
+
+
+def blocked(count: int = 2, **run: object) -> Stage:
+    """The first message was rejected, and has nowhere to go."""
+    stage = Stage("payments", run=run_of(["payments"], retry=RetryPolicy(attempts=1), **run))  # type: ignore[arg-type]
+    stage.receive(count)
+    stage.end(stage.start(), own_failure())
+    stage.events()
+    return stage
+
+
+def unsent(count: int = 2) -> Stage:
+    """The first message was rejected, and its target is down."""
+    stage = sending(count)
+    delivery = stage.start()
+    stage.end(delivery, rejected())
+    stage.engine.reject_failed(delivery, stage.now)
+    stage.turn()
+    stage.events()
+    return stage
+
+
+def test_a_blocked_source_is_tried_again() -> None:
+    """The message starts afresh, with all its attempts, in its place, and the source is not held."""
+    stage = blocked()
+    assert stage.engine.retry(ORDERS, "fixed", stage.now) == 1
+    stage.turn()
+
+    assert stage.events() == [SourceRetried(0.0, ORDERS, 1, "fixed"), SourceReleased(0.0, ORDERS, 0.0)]
+    delivery = stage.start()
+    assert (delivery.position, delivery.trial) == (0, None)
+    stage.turn(later=120.0)
+    assert stage.events() == []
+    stage.end(delivery, returned())
+    assert stage.start().position == 1
+
+
+def test_what_was_not_sent_is_sent_at_once() -> None:
+    """Without waiting for its time; the source is held until it is out."""
+    stage = unsent()
+    assert stage.engine.retry(ORDERS, "target is back", stage.now) == 1
+    stage.turn()
+
+    again = stage.start()
+    assert (again.trial.reason, stage.run.plan.of(ORDERS)) == ("ValueError", UNSENT)
+
+
+def test_retrying_a_source_that_is_not_blocked_is_nothing() -> None:
+    """No event, and nothing changes."""
+    stage = sending()
+
+    assert stage.engine.retry(ORDERS, "", stage.now) == stage.engine.retry(partitions(2)[1], "", stage.now) == 0
+    assert [event for event in stage.events() if isinstance(event, SourceRetried)] == []
+
+
+@pytest.mark.parametrize("make", [blocked, unsent])
+def test_a_message_in_the_way_is_skipped(make: Callable[[], Stage]) -> None:
+    """It is given back to be settled, and what is behind it starts; nothing of it is left."""
+    stage = make()
+    delivery = stage.engine.skip(stage.run, ORDERS, 0, "a duplicate", stage.now)
+    assert delivery is not None
+    stage.turn()
+
+    assert delivery.position == 0
+    assert stage.events() == [MessageSkipped(0.0, ORDERS, 0, "a duplicate", by_operator=True), SourceReleased(0.0, ORDERS, 0.0)]
+    assert stage.start_all()[0].position == 1
+    stage.turn(later=120.0)
+    assert [event for event in stage.events() if isinstance(event, SourceBlocked)] == []
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_message_that_failed_and_waits_is_skipped(held: bool) -> None:
+    """A lone suspect, also of a source that an operator holds."""
+    stage = Stage("payments")
+    stage.receive(2)
+    stage.end(stage.start(), dependency_failed())
+    if held:
+        stage.engine.hold(ORDERS)
+        stage.turn(later=60.0)
+        stage.turn()
+    assert stage.engine.skip(stage.run, ORDERS, 0, "", stage.now) is not None
+    stage.engine.unhold(ORDERS)
+    stage.turn()
+
+    assert stage.start_all()[0].position == 1
+
+
+def test_only_what_is_in_the_way_can_be_skipped() -> None:
+    """Not another position, not what has never failed, not what runs, not what is on its way out, and nothing of a source that goes."""
+    stage = unsent(3)
+    assert stage.engine.skip(stage.run, ORDERS, 1, "", stage.now) is None
+    stage.turn(later=MAX_BACKOFF)
+    stage.start()
+    assert stage.engine.skip(stage.run, ORDERS, 0, "", stage.now) is None
+    assert stage.engine.skip(stage.run, partitions(2)[1], 0, "", stage.now) is None
+    stage = blocked()
+    stage.engine.closing(stage.run, [ORDERS], stage.now)
+    assert stage.engine.skip(stage.run, ORDERS, 0, "", stage.now) is None
+
+
+def test_a_message_that_waits_for_a_lane_to_be_sent_is_skipped() -> None:
+    """Nothing is sent any more."""
+    stage = unsent()
+    stage.run.lanes = 0
+    stage.turn(later=MAX_BACKOFF)
+    assert stage.engine.skip(stage.run, ORDERS, 0, "", stage.now) is not None
+    stage.run.lanes = 1
+    stage.turn()
+
+    assert stage.start_all()[0].position == 1

@@ -35,6 +35,7 @@ from holdgate.flow.events import (
     SourceEvent,
     SourceHeld,
     SourceReleased,
+    SourceRetried,
     UndeclaredNeed,
 )
 from holdgate.flow.sources import Partition, Queue
@@ -90,6 +91,7 @@ PAYMENTS = ("circuit:payments",)
             SourceBlocked(1.0, ORDERS, 7, 6, "KeyError", suspect=True),
             "orders[3] waits behind its message at 7, which failed 6 times with KeyError: no other message tells message from outage",
         ),
+        (SourceRetried(1.0, ORDERS, 2, "API fixed"), "orders[3]: 2 rejected, tried again by an operator: API fixed"),
         (HandlerStuck(601.0, ORDERS, 7, 600.4), "the handler of orders[3]@7 has run for 600 s"),
         (MessageSkipped(1.0, ORDERS, 7, "KeyError", by_operator=False), "orders[3]@7 was skipped by the retry policy: KeyError"),
         (MessageSkipped(1.0, ORDERS, 7, "duplicate", by_operator=True), "orders[3]@7 was skipped by an operator: duplicate"),

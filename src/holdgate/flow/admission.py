@@ -128,6 +128,18 @@ class WaitingList:
         else:
             heapq.heappush(self._timed, (not_before, head.arrival, head))
 
+    def waiting_of(self, place: Place) -> list[AnyDelivery]:
+        """The deliveries of a place that wait; walks the whole list."""
+        return [delivery for delivery in self._heads if delivery.place is place]
+
+    def take_out(self, delivery: AnyDelivery) -> None:
+        """Forget one head."""
+        head = self._heads[delivery]
+        self._leave(head)
+        aside = self._aside.get(delivery.place)
+        if aside is not None and head in aside:
+            aside.remove(head)
+
     def drop(self, places: set[Place]) -> None:
         """Forget every head of these places."""
         for head in [head for head in self._heads.values() if head.delivery.place in places]:

@@ -27,7 +27,7 @@ from holdgate.flow.admission import WaitingList, acquire_in_turn
 from holdgate.flow.assignments import Assignments
 from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.batch import Batch
-from holdgate.flow.events import FlowEvent
+from holdgate.flow.events import FlowEvent, MessageSkipped, SourceRetried
 from holdgate.flow.fate import Verdict, decide
 from holdgate.flow.gate import Gate
 from holdgate.flow.halves import Halves
@@ -362,6 +362,25 @@ class Engine:
         """End an operator's hold; False when the source is not assigned here. What a circuit holds stays held."""
         self.restless = True
         return self._holds.end(source)
+
+    def retry(self, source: Source, reason: str, now: float) -> int:
+        """Let the rejected messages of this source go on, afresh; returns how many there are."""
+        self.restless = True
+        places = [run.places[source] for run in self.runs if source in run.places]
+        count = sum(self._rejections.retry(place) for place in places)
+        if count:
+            self._events.append(SourceRetried(now, source, count, reason))
+        return count
+
+    def skip(self, run: Run, source: Source, position: int, reason: str, now: float) -> AnyDelivery | None:
+        """Give up one message of this source that is rejected, or has failed and waits; it is to be settled. None: there is no such."""
+        place = run.places.get(source)
+        delivery = None if place is None or place.going else self._rejections.skip(place, position)
+        if delivery is not None:
+            self.restless = True
+            self._finished(delivery)
+            self._events.append(MessageSkipped(now, source, position, reason, by_operator=True))
+        return delivery
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------
 

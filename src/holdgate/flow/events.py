@@ -81,6 +81,14 @@ class MessageSkipped(SourceEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class SourceRetried(SourceEvent):
+    """An operator let `messages` that were rejected go on: their handlers start afresh, or they are sent to the dead letters again."""
+
+    messages: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class UndeclaredNeed(SourceEvent):
     """A handler called a dependency that `needs` does not name, and was refused; once per source. Declare it, and the source is held in
     time instead of failing first."""

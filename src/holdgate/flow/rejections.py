@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from holdgate.flow.admission import WaitingList
+from holdgate.flow.batch import Batch
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.events import FlowEvent, MessageSkipped
 from holdgate.flow.fate import Verdict
@@ -60,9 +61,7 @@ class Rejections:
         place: Place = delivery.place
         if place.unsent:
             place.unsent.pop(delivery, None)
-            place.touch()
-            if not place.stopped:
-                self._waiting.back_in_line(place)
+            self._released(place)
 
     def hand_out(self, now: float) -> None:
         """Give those whose time has come to lanes of their runs, as far as these have some."""
@@ -77,6 +76,46 @@ class Rejections:
             run.running += 1
             delivery.place.in_flight += 1
             run.resend.append(delivery)
+
+    def retry(self, place: Place) -> int:
+        """An operator lets its rejected messages go on: those that block it start afresh, those that were not sent are sent now."""
+        blocked, place.blocked = place.blocked, []
+        for delivery in blocked:
+            delivery.trial = None
+            self._watch.settled(delivery)
+            self._waiting.add(delivery, place.gates)
+        unsent = [delivery for delivery in self._later if delivery.place is place]
+        for delivery in unsent:
+            self.again(delivery)
+        self._released(place)
+        return len(blocked) + len(unsent)
+
+    def skip(self, place: Place, position: int) -> AnyDelivery | None:
+        """An operator gives up the message at this position: one that is rejected, or that has failed and waits. None: there is none."""
+        failed = [delivery for delivery in self._waiting.waiting_of(place) if delivery.trial is not None]
+        waiting = [delivery for delivery in failed if not isinstance(delivery, Batch)]  # nobody knows which of a batch is meant
+        candidates = [*place.blocked, *place.unsent, *self._now, *waiting]
+        found = next((each for each in candidates if each.place is place and each.position == position and not self._is_sent(each)), None)
+        if found is None:
+            return None
+        if found in waiting:
+            self._waiting.take_out(found)
+        if found in place.blocked:
+            place.blocked.remove(found)
+        place.unsent.pop(found, None)
+        self._later.pop(found, None)
+        self._now.pop(found, None)
+        self._released(place)
+        return found
+
+    def _is_sent(self, delivery: AnyDelivery) -> bool:
+        """Whether it is on its way out now: what was handed to a lane is its business."""
+        return delivery in delivery.place.unsent and delivery not in self._later and delivery not in self._now
+
+    def _released(self, place: Place) -> None:
+        place.touch()
+        if not place.stopped:
+            self._waiting.back_in_line(place)
 
     def forget(self, places: Iterable[Place]) -> None:
         """These places are on their way out: what was not sent comes again to whoever has them next."""

@@ -205,6 +205,35 @@ class Guard:
             raise SettingsError(f"{source} is not assigned here; these are: {self._assigned()}")
         self.wake()
 
+    def retry(self, source: Source, *, reason: str) -> int:
+        """Let the rejected messages of a source that is blocked go on: they start afresh, or go to the dead letters now. Returns how many.
+
+        `reason` goes to the event. Raises SettingsError for a source that is not ours.
+        """
+        self._must_be_ours(source)
+        count = self.engine.retry(source, reason, self.now())
+        self.wake()
+        return count
+
+    def skip(self, source: Source, position: int, *, reason: str) -> None:
+        """Give up one message that keeps its source from going on: it is settled as if it were done, and lost.
+
+        `position` is Kafka's offset or RabbitMQ's delivery tag, as `SourceBlocked` names it. `reason` goes to the event. Raises
+        SettingsError for a source that is not ours, and where no message that was rejected, or failed and waits, stands there.
+        """
+        self._must_be_ours(source)
+        for worker in self._workers:
+            if worker.skip(source, position, reason):
+                self.wake()
+                return
+        raise SettingsError(
+            f"no message at {source}@{position} was rejected, or has failed and waits; while its handler runs, it cannot be skipped"
+        )
+
+    def _must_be_ours(self, source: Source) -> None:
+        if not any(source in run.places for run in self.engine.runs):
+            raise SettingsError(f"{source} is not assigned here; these are: {self._assigned()}")
+
     def circuit(self, dependency: str) -> Circuit:
         """The circuit of a dependency, for `force_open`, `disable`, `observe`, `clear_override` and `reset`; call `wake` afterwards."""
         if dependency not in self.dependencies:

@@ -28,6 +28,7 @@ from holdgate.flow.events import (
     SourceBlocked,
     SourceHeld,
     SourceReleased,
+    SourceRetried,
     UndeclaredNeed,
 )
 from holdgate.flow.sources import Partition, Source
@@ -140,6 +141,7 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     HoldContinued: _continued,
     SourceBlocked: _blocked,
     MessageSkipped: _skipped,
+    SourceRetried: lambda events: f"{events[0].source}: {events[0].messages} rejected, tried again by an operator: {events[0].reason}",
     HandlerStuck: lambda events: f"the handler of {events[0].source}@{events[0].position} has run for {events[0].seconds:.0f} s",
     UndeclaredNeed: _undeclared,
     AttributionShared: _shared,

@@ -270,6 +270,13 @@ class Worker:
         self.engine.reject_failed(delivery, self.now())
         self.guard.wake()
 
+    def skip(self, source: Source, position: int, reason: str) -> bool:
+        """Settle a message that an operator gives up; False when there is none such here."""
+        delivery = self.engine.skip(self.run, source, position, reason, self.now())
+        if delivery is not None:
+            self.intake.settle(delivery, Settlement.ACK)
+        return delivery is not None
+
     def dependency_of(self, gate: Gate) -> Dependency:
         """The user's dependency behind a gate."""
         return self.guard.dependencies[gate.name]
