@@ -6,10 +6,10 @@ admitted or refused without a look at anything else, ended well and quickly whil
 wrapper has it. That nearly halves the cost of a call. Everything else goes the way of calls.py.
 
 `busy` is true around each step, and `thread` is looked at inside: see Alone in binding.py. No step calls anything or makes an object, so
-nothing can come between. `permit` is Any because isinstance costs more than `__class__`.
+nothing can come between.
 """
 
-# ruff: noqa: C901, PLR0912 - see above
+# ruff: noqa: C901, PLR0911 - see above
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from holdgate.runtime.calling import answer_with, check_fallback, check_function
 from holdgate.runtime.calls import OwnCall
 
 if TYPE_CHECKING:
+    from holdgate.runtime.binding import Access
     from holdgate.runtime.dependency import Dependency
 
 P = ParamSpec("P")
@@ -54,31 +55,30 @@ def _guard_sync(dependency: Dependency, fn: Callable[P, T], fallback: Any) -> Ca
         if get_attempt() is not None:
             return run_sync(dependency, fn, args, kwargs, fallback)
         access = dependency.access
+        if get_ident() != access.thread:
+            return _long_way(dependency, access, fn, args, kwargs, fallback=fallback)
         circuit = access.circuit
-        permit: Any = None
-        spare = None
-        if access.thread == get_ident():
-            begun = access.now()
-            spare = access.spare
-            if spare is None:
-                spare = issue(0, begun, 1)
-            access.busy = True
-            if access.thread is not None and circuit.latest <= begun:
-                if begun < circuit.plain_until:
-                    access.spare = None
-                    permit = spare
-                    permit.generation = circuit.generation
-                    permit.acquired_at = circuit.latest = begun
-                    circuit.live[permit] = None
-                elif begun < circuit.refuse_until:
-                    circuit.latest = begun
-                    circuit.rejected += 1
-                    permit = circuit.rejection
-            access.busy = False
+        live = circuit.live
+        now = access.now()
+        permit = access.spare
         if permit is None:
-            permit = access.acquire()
-        if permit is not spare and permit.__class__ is Rejected:
-            return cast("T", refuse(dependency, permit, fallback))
+            permit = issue(0, now, 1)
+        access.busy = True
+        if access.thread is None or not circuit.latest <= now < circuit.plain_until:
+            refusal = None
+            if access.thread is not None and circuit.latest <= now < circuit.refuse_until:
+                circuit.latest = now
+                circuit.rejected += 1
+                refusal = circuit.rejection
+            access.busy = False
+            if refusal is None:
+                return _long_way(dependency, access, fn, args, kwargs, fallback=fallback)
+            return cast("T", refuse(dependency, refusal, fallback))
+        access.spare = None
+        permit.generation = circuit.generation
+        permit.acquired_at = circuit.latest = now
+        live[permit] = None
+        access.busy = False
         try:
             result = fn(*args, **kwargs)
             if result.__class__ is CoroutineType:
@@ -86,26 +86,21 @@ def _guard_sync(dependency: Dependency, fn: Callable[P, T], fallback: Any) -> Ca
         except BaseException as error:
             OwnCall(dependency, access, permit).raised(error)
             raise
-        if permit is spare:
-            now = access.now()
-            evidence = circuit.evidence
-            window = evidence.window
-            access.busy = True
-            if (
-                access.thread is not None
-                and permit in circuit.live
-                and now < window.clean_until
-                and now - permit.acquired_at <= evidence.quick
-            ):
-                del circuit.live[permit]
-                evidence.in_a_row = 0
-                window.goods += 1
-                access.busy = False
-                access.spare = permit
-                if circuit.events_pending:
-                    access.after()
-                return result
+        now = access.now()
+        evidence = circuit.evidence
+        window = evidence.window
+        access.busy = True
+        is_ours = access.thread is not None  # pyright: ignore[reportUnnecessaryComparison] - another thread may have taken it away
+        if is_ours and permit in live and now < window.clean_until and now - permit.acquired_at <= evidence.quick:
+            del live[permit]
+            evidence.in_a_row = 0
+            window.goods += 1
             access.busy = False
+            access.spare = permit
+            if circuit.events_pending:
+                access.after()
+            return result
+        access.busy = False
         access.succeeded(permit)
         return result
 
@@ -120,60 +115,87 @@ def _guard_async(dependency: Dependency, fn: Callable[P, Awaitable[T]], fallback
         if get_attempt() is not None:
             return await run_async(dependency, fn, args, kwargs, fallback)
         access = dependency.access
+        if get_ident() != access.thread:
+            return await _long_way_async(dependency, access, fn, args, kwargs, fallback=fallback)
         circuit = access.circuit
-        permit: Any = None
-        spare = None
-        if access.thread == get_ident():
-            begun = access.now()
-            spare = access.spare
-            if spare is None:
-                spare = issue(0, begun, 1)
-            access.busy = True
-            if access.thread is not None and circuit.latest <= begun:
-                if begun < circuit.plain_until:
-                    access.spare = None
-                    permit = spare
-                    permit.generation = circuit.generation
-                    permit.acquired_at = circuit.latest = begun
-                    circuit.live[permit] = None
-                elif begun < circuit.refuse_until:
-                    circuit.latest = begun
-                    circuit.rejected += 1
-                    permit = circuit.rejection
-            access.busy = False
+        live = circuit.live
+        now = access.now()
+        permit = access.spare
         if permit is None:
-            permit = access.acquire()
-        if permit is not spare and permit.__class__ is Rejected:
-            return cast("T", await answer_with(refuse(dependency, permit, fallback)))
+            permit = issue(0, now, 1)
+        access.busy = True
+        if access.thread is None or not circuit.latest <= now < circuit.plain_until:
+            refusal = None
+            if access.thread is not None and circuit.latest <= now < circuit.refuse_until:
+                circuit.latest = now
+                circuit.rejected += 1
+                refusal = circuit.rejection
+            access.busy = False
+            if refusal is None:
+                return await _long_way_async(dependency, access, fn, args, kwargs, fallback=fallback)
+            return cast("T", await answer_with(refuse(dependency, refusal, fallback)))
+        access.spare = None
+        permit.generation = circuit.generation
+        permit.acquired_at = circuit.latest = now
+        live[permit] = None
+        access.busy = False
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:
             OwnCall(dependency, access, permit).raised(error)
             raise
-        if permit is spare and access.thread == get_ident():  # another thread may have driven the coroutine on
-            now = access.now()
-            evidence = circuit.evidence
-            window = evidence.window
-            access.busy = True
-            if (
-                access.thread is not None
-                and permit in circuit.live
-                and now < window.clean_until
-                and now - permit.acquired_at <= evidence.quick
-            ):
-                del circuit.live[permit]
-                evidence.in_a_row = 0
-                window.goods += 1
-                access.busy = False
-                access.spare = permit
-                if circuit.events_pending:
-                    access.after()
-                return result
+        now = access.now()
+        evidence = circuit.evidence
+        window = evidence.window
+        if get_ident() != access.thread:  # another thread has driven the coroutine on
+            access.succeeded(permit)
+            return result
+        access.busy = True
+        is_ours = access.thread is not None  # pyright: ignore[reportUnnecessaryComparison] - another thread may have taken it away
+        if is_ours and permit in live and now < window.clean_until and now - permit.acquired_at <= evidence.quick:
+            del live[permit]
+            evidence.in_a_row = 0
+            window.goods += 1
             access.busy = False
+            access.spare = permit
+            if circuit.events_pending:
+                access.after()
+            return result
+        access.busy = False
         access.succeeded(permit)
         return result
 
     return guarded
+
+
+def _long_way(dependency: Dependency, access: Access, fn: Callable[..., T], args: Any, kwargs: Any, *, fallback: Any) -> T:
+    permit = access.acquire()
+    if isinstance(permit, Rejected):
+        return cast("T", refuse(dependency, permit, fallback))
+    try:
+        result = fn(*args, **kwargs)
+        if result.__class__ is CoroutineType:
+            no_coroutine(fn, result)
+    except BaseException as error:
+        OwnCall(dependency, access, permit).raised(error)
+        raise
+    access.succeeded(permit)
+    return result
+
+
+async def _long_way_async(
+    dependency: Dependency, access: Access, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, *, fallback: Any
+) -> T:
+    permit = access.acquire()
+    if isinstance(permit, Rejected):
+        return cast("T", await answer_with(refuse(dependency, permit, fallback)))
+    try:
+        result = await fn(*args, **kwargs)
+    except BaseException as error:
+        OwnCall(dependency, access, permit).raised(error)
+        raise
+    access.succeeded(permit)
+    return result
 
 
 def _guard_by_result(dependency: Dependency, fn: Callable[P, Any], fallback: Any) -> Callable[P, Any]:
