@@ -200,6 +200,33 @@ async def test_a_connection_closed_under_it_is_an_error(rabbitmq: RabbitMQAddres
             await at.until(lambda: False)
 
 
+@pytest.mark.parametrize("steps", range(0, 40, 3))
+async def test_a_connection_closed_in_any_step_is_an_error(rabbitmq: RabbitMQAddress, queue, steps: int) -> None:
+    """While a channel is opened, a consumer begun, messages come: aiormq cancels our calls then, or raises a bare Exception in them."""
+    name = await queue()
+    await rabbitmq.publish(name, numbered(3))
+    connection = await aio_pika.connect_robust(rabbitmq.url)
+    async with drive(RabbitMQIntake(connection, name)) as at:
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await connection.close()
+        with pytest.raises(IntakeError, match=r"call guard\.stop\(\) first"):
+            await at.until(lambda: False)
+
+
+async def test_a_task_cancelled_from_outside_is_an_error(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake]) -> None:
+    """A queue whose task somebody cancelled does not stand still in silence."""
+    name = await queue()
+    made = intake(name)
+    async with drive(made) as at:
+        await at.until(lambda: at.count("assigned") == 1)
+        (task,) = made._tasks
+        task.cancel()
+        with pytest.raises(IntakeError, match="cancelled from outside"):
+            await at.until(lambda: False)
+        assert at.count("lost") == 1
+
+
 async def test_it_closes_while_the_broker_is_away(own_rabbitmq: RabbitMQServer, queue, intake: Callable[..., RabbitMQIntake]) -> None:
     """Stopped while it waits for its broker, it ends at once."""
     name = await queue()

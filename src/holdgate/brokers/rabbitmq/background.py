@@ -21,10 +21,10 @@ async def within(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
     """
     task = asyncio.ensure_future(work)
     await asyncio.wait((task,), timeout=seconds)
-    if task.done():
-        task.result()
-    else:
+    if not task.done():
         task.add_done_callback(_forget)
+    elif not task.cancelled():  # aiormq cancels the calls of a channel that closes; nobody has cancelled us
+        task.result()
     return task.done()
 
 

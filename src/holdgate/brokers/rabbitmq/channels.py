@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdgate.brokers.rabbitmq.acks import Acks
 from holdgate.brokers.rabbitmq.background import within
-from holdgate.brokers.rabbitmq.client import TRANSIENT
+from holdgate.brokers.rabbitmq.client import is_transient
 from holdgate.brokers.rabbitmq.delivery import GuardedMessage, RabbitMQDelivery
 from holdgate.flow.delivery import Settlement
 from holdgate.flow.sources import Queue
@@ -113,7 +113,9 @@ class QueueChannel:
         if not self._raw.is_closed:
             try:
                 await within(self._raw.close(), _CLOSE_WITHIN)
-            except TRANSIENT as error:
+            except Exception as error:
+                if not is_transient(error):
+                    raise
                 self.reason = self.reason or error
         self._end()
 

@@ -24,6 +24,12 @@ from holdgate.errors import IntakeError
 # What a call on a channel or connection that goes away may raise; all of it passes, or shows again at the next try.
 TRANSIENT = (AMQPError, ChannelInvalidStateError, OSError, RuntimeError)
 
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a call failed because its channel or connection went away. aiormq raises a bare Exception in calls of one that is closed."""
+    return isinstance(error, TRANSIENT) or type(error) is Exception
+
+
 # A broker in reach answers in milliseconds; a wrong address should not take the minutes that TCP allows.
 _CONNECT_WITHIN = 15.0
 # Closing is a handshake, and a broker that is away does not answer it.
@@ -96,8 +102,9 @@ class Client:
                 if self._aside is None or self._aside.is_closed:
                     self._aside = await self.channel()
                 found[name] = (await self._aside.queue_declare(queue=name, passive=True)).message_count or 0
-            except TRANSIENT:
-                continue
+            except Exception as error:
+                if not is_transient(error):
+                    raise
         return found
 
     async def close(self) -> None:

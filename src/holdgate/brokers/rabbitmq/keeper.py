@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 from holdgate.brokers.rabbitmq.background import run_beside
 from holdgate.brokers.rabbitmq.channels import QueueChannel
-from holdgate.brokers.rabbitmq.client import TRANSIENT, Client
+from holdgate.brokers.rabbitmq.client import Client, is_transient
 from holdgate.brokers.rabbitmq.failures import end_of_intake
 from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear, Terms, quiesce
+from holdgate.errors import IntakeError
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Queue
 
@@ -100,6 +101,14 @@ class Keeper:
             self._task.cancel()  # it waits for a broker, and has nothing in hand
 
     async def _run(self) -> None:
+        try:
+            await self._one_after_the_other()
+        except asyncio.CancelledError:
+            if not self._stopping:  # in silence the queue would stand still for ever
+                raise IntakeError(f"{self.source}: its task was cancelled from outside; to end a run, stop the guard") from None
+            raise
+
+    async def _one_after_the_other(self) -> None:
         now = asyncio.get_running_loop().time
         while not self._stopping:
             began = now()
@@ -117,7 +126,9 @@ class Keeper:
             channel = self.channel = await self._open()
             await self._keep(channel)
             return channel.reason
-        except TRANSIENT as error:
+        except Exception as error:
+            if not is_transient(error):
+                raise
             return error
         except asyncio.CancelledError as error:
             # aiormq lets the calls of a closed channel raise this, too.
