@@ -876,6 +876,39 @@ def test_a_hold_that_goes_on_is_announced_again() -> None:
 # -- time, and reading ----------------------------------------------------------------------------------------------------------------
 
 
+def test_an_outage_of_many_probes_is_one_hold() -> None:
+    """Since when it is held is when the outage began, and it is announced again though no single wait is that long."""
+    stage = Stage("payments")
+    stage.trip()
+    began = stage.now
+    stage.receive(1)
+    stage.engine.take_events()
+    said: list[HoldContinued] = []
+    while stage.now < began + 1900.0:
+        stage.turn(later=1.0)
+        for probe in stage.start_all():
+            stage.turn(later=0.5)
+            stage.end(probe, dependency_failed())
+            stage.turn()
+        said += [event for event in stage.engine.take_events() if isinstance(event, HoldContinued)]
+
+    assert [event.since for event in said] == [began] * 3
+    assert [round((event.at - began) / 600.0, 2) for event in said] == [1.0, 2.0, 3.0]
+
+
+def test_an_outage_after_another_is_a_hold_of_its_own() -> None:
+    """The circuit was closed between them."""
+    stage = Stage("payments", settings=CircuitSettings(consecutive_failures=2, open_duration=10.0, open_jitter=0.0))
+    stage.trip()
+    stage.turn(later=10.0)
+    stage.engine.gates["payments"].circuit.reset(stage.now)
+    stage.turn()
+    stage.turn(later=5.0)
+    stage.trip()
+
+    assert stage.place().since == stage.now
+
+
 def test_nothing_to_wait_for_needs_no_timer() -> None:
     """No circuit, no backoff, no hold."""
     assert Stage("payments").engine.next_deadline() is None

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from holdgate.core import Outcome
+from holdgate.core import Outcome, State
 from holdgate.flow.attribution import Attribution
 from holdgate.flow.batch import Batch
 from holdgate.flow.batch_inbox import BatchInbox
@@ -33,9 +33,9 @@ class Place:
     """One source in one assignment."""
 
     __slots__ = (
-        "alive", "blocked", "closing", "direct", "fresh_heads", "full", "gate", "gates", "held", "idle", "in_flight", "in_ring",
-        "inbox", "operator_hold", "plan", "run", "shares_announced", "since", "source", "stopped", "undeclared", "unknown_needs", "unsent",
-        "warned",
+        "alive", "blocked", "closing", "direct", "fresh_heads", "full", "gate", "gates", "held", "held_before", "idle", "in_flight",
+        "in_ring", "inbox", "operator_hold", "plan", "probing", "run", "shares_announced", "since", "source", "stopped",
+        "undeclared", "unknown_needs", "unsent", "warned",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None) -> None:
@@ -59,6 +59,8 @@ class Place:
         self.unsent: dict[AnyDelivery, None] = {}  # rejected deliveries whose target does not take them now
         self.operator_hold = False
         self.since: float | None = None  # held since
+        self.held_before: float | None = None  # since when it was held the last time
+        self.probing: dict[Gate, int] = {}  # the circuits that were half-open when that ended, and their generations
         self.warned = 0.0  # when the hold was last announced
         self.undeclared: set[str] = set()  # dependencies announced as UndeclaredNeed
         self.shares_announced = False
@@ -109,12 +111,32 @@ class Place:
         if reasons == before or self.closing:  # a revoked source is not held, it is gone
             return None
         if not reasons:
-            since, self.since = self.since, None
-            return SourceReleased(now, self.source, now - (now if since is None else since))
+            return self._released(now)
         if not before:
-            self.since = now
-            self.warned = now
+            self._hold_begins(now)
         return SourceHeld(now, self.source, reasons)
+
+    def _hold_begins(self, now: float) -> None:
+        """Between two probes of one outage a source is free for a moment; a hold that follows such a moment is the one before it."""
+        if self.goes_on:
+            self.since = self.held_before
+        else:
+            self.since = self.warned = now
+
+    def _released(self, now: float) -> SourceReleased:
+        since = now if self.since is None else self.since
+        self.since = None
+        self.held_before = since
+        self.probing = {gate: gate.circuit.generation for gate in self.gates if gate.circuit.state is State.HALF_OPEN}
+        return SourceReleased(now, self.source, now - since)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the outage of its last hold is not over: a circuit that was half-open then still is, or has opened again since."""
+        return any(
+            gate.circuit.state is not State.CLOSED and gate.circuit.generation - generation in (0, 1)
+            for gate, generation in self.probing.items()
+        )
 
     def announce_shared(self, now: float, gates: Iterable[Gate], attribution: Attribution) -> Iterable[FlowEvent]:
         """One exception counted against several needs: said once per place, with the needs that it counted against."""

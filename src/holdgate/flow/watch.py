@@ -15,6 +15,9 @@ AnyDelivery = Delivery[Any]
 # Often enough to be in any log excerpt that somebody looks at, seldom enough not to fill it.
 _BLOCKED_EVERY = 60.0
 
+# A probe that runs when a hold would be announced ends within seconds, or keeps its source free for as long.
+_LOOK_AGAIN = 1.0
+
 
 class Watch:
     """Repeats announcements. `hold_warn_after` is seconds between two of one hold."""
@@ -72,6 +75,8 @@ class Watch:
         events: list[FlowEvent] = []
         for place in places:
             if place.since is None:
+                if place.goes_on:  # a probe runs at this very moment
+                    self._plan(now + _LOOK_AGAIN)
                 continue
             due = max(place.since, place.warned) + self._hold_warn_after
             if due <= now:
