@@ -107,8 +107,6 @@ class Outbox:
     def _ended(self, delivery: AnyDelivery, post: _Post, task: asyncio.Task[None]) -> None:
         post.task = None
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if self._posts.get(delivery) is not post:  # given up meanwhile
-            return
         if error is not None:
             self._put_down(delivery, post, f"{type(error).__name__}: {error}" if isinstance(error, Exception) else type(error).__name__)
         elif post.in_hand:
@@ -120,13 +118,11 @@ class Outbox:
         self._put_down(delivery, self._posts[delivery], f"no confirmation within {_CONFIRM_WITHIN:g} s")
 
     def _put_down(self, delivery: AnyDelivery, post: _Post, why: str) -> None:
-        if not post.in_hand:
+        if not post.in_hand:  # the engine has its answer already, or the run is over
             return
         post.put_down()
         # The text is the target's own: it names topics and brokers, and has never seen the message.
         log.warning("the dead letter of %s@%s could not be published: %s", delivery.source, delivery.position, why)
-        if not delivery.place.alive:
-            self._posts.pop(delivery)
         self._failed(delivery)
 
     def _finish(self, delivery: AnyDelivery) -> None:
@@ -189,6 +185,8 @@ def tell_way_out(name: str, run: Run, outbox: Outbox) -> None:
     if outbox.has_target or run.retry.on_exhausted == "skip":
         return
     if run.rejects:
-        log.info("no dead_letters given: a rejected message goes to the dead letter exchange of its queue, or is dropped without one: %s", name)
+        log.info(
+            "no dead_letters given: a rejected message goes to the dead letter exchange of its queue, or is dropped without one: %s", name
+        )
     else:
         log.warning("no dead_letters given: a rejected message will block its partition, and everything behind it waits: %s", name)
