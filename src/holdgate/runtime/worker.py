@@ -282,12 +282,14 @@ class Worker:
         return self.guard.dependencies[gate.name]
 
     def log_failure(self, delivery: AnyDelivery, error: BaseException) -> None:
-        """One line: what, where, how often; and what to change, where it was one of our own complaints."""
+        """One line: what, where, how often; and what to change, where it was one of our own complaints. One of the settings ends the run."""
         kind, source = type(error).__name__, delivery.source
         log.warning("handler raised %s at %s on %s, attempt %d", kind, failures.whereabouts(error), source, delivery.attempt)
         if isinstance(error, HoldgateError) and not isinstance(error, NEVER_OUTCOMES):
             # A slip in the handler's code, which every message meets. Its text is ours, so that it quotes no payload, and says the remedy.
             log.error("%s: the handler has to be mended: %s", source, error)
+        if isinstance(error, SettingsError):
+            self.fail(error)  # it will be the same each time: tried for ever in silence, or charged to good messages, would be worse
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s came about so:\n%s", kind, failures.steps(error))
 
