@@ -95,6 +95,12 @@ def test_every_wait_is_positive_and_capped(failures: int, draw: float, jitter: f
         ({"doubt": 0.0}, "doubt=0.0"),
         ({"doubt": 1.0}, "doubt=1.0"),
         ({"doubt": math.nan}, "doubt=nan"),
+        ({"reject_after_probes": 0}, "reject_after_probes=0"),
+        ({"reject_after_probes": True}, "reject_after_probes=True"),
+        ({"reject_after_probes": 1.5}, "reject_after_probes=1.5"),
+        ({"not_retryable": "ValueError"}, "not_retryable holds 'ValueError'"),
+        ({"not_retryable": (ValueError, BaseException)}, "which is no subclass of Exception"),
+        ({"not_retryable": Exception}, "not_retryable holds Exception, which a refused call raises"),
         ({"on_exhausted": "drop"}, "on_exhausted='drop'"),
     ],
 )
@@ -102,6 +108,11 @@ def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], text: 
     """At construction, with the value in the error."""
     with pytest.raises(SettingsError, match=text):
         RetryPolicy(**setting)
+
+
+def test_one_type_that_is_not_retryable_needs_no_tuple() -> None:
+    """It is read as one."""
+    assert RetryPolicy(not_retryable=KeyError).not_retryable == (KeyError,)
 
 
 def test_the_smallest_settings_are_accepted() -> None:

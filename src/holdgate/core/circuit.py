@@ -323,6 +323,11 @@ class Circuit(Lifecycle):
             return self.limit
         return max(0, self._half_open.ramp.limit - self._half_open.ramp.in_flight)
 
+    @property
+    def is_probing(self) -> bool:
+        """Whether it is half-open and waits for the first result: its success begins the ramp, and closes nothing."""
+        return self._half_open is not None and self._half_open.ramp.is_probing
+
     def set_full(self, full: int, now: float) -> None:
         """Set the limit at which a ramp ends, from 1; a running limit comes down with it. An explicit `ramp.full` is never raised."""
         explicit = self.settings.ramp.full

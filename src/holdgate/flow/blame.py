@@ -30,12 +30,14 @@ _MOSTLY = 0.5
 class Blame:
     """What speaks against one message on one gate. `blame` is a natural logarithm, `attempts` the failures that count as such."""
 
-    __slots__ = ("_failures", "_generation", "_successes", "alone", "attempts", "blame")
+    __slots__ = ("_failures", "_generation", "_good_probes", "_successes", "alone", "attempts", "blame", "pairs")
 
     def __init__(self, gate: Gate) -> None:
         self.blame = 0.0
         self.attempts = 0
         self.alone = 0  # failures in a row without a word from anybody else, whatever the circuit
+        self.pairs = 0  # of a good probe and a failure after it, in a row and alone
+        self._good_probes = gate.good_probes
         self._generation = -1  # of no circuit: the first failure looks at the circuit's window
         self._successes = gate.first_successes
         self._failures = gate.failures
@@ -45,13 +47,23 @@ class Blame:
         generation = gate.circuit.generation
         failures = gate.failures - self._failures
         others = gate.first_successes - self._successes + failures
-        self.alone = 0 if others else self.alone + 1
+        self._compare(gate, others, charged=charged)
         if generation != self._generation:  # the circuit has opened since, or this is the first time
             self.blame, self.attempts, self._generation = 0.0, 0, generation
             window = gate.circuit.snapshot(now)
             failures, others = window.failures, window.calls
         if charged and counts_as_closed(gate):
             self._add((failures + 1) / (others + 1))
+
+    def _compare(self, gate: Gate, others: int, *, charged: bool) -> None:
+        """With nobody else around, it is compared with probes."""
+        self.alone = 0 if others else self.alone + 1
+        if gate.circuit.state is State.HALF_OPEN:
+            gate.probe_due = gate.probed and not others
+            self.pairs += charged and gate.good_probes > self._good_probes
+        if others:
+            self.pairs = 0
+        self._good_probes = gate.good_probes
 
     def _add(self, likely: float) -> None:
         self.blame -= math.log(likely)
@@ -63,7 +75,9 @@ class Blame:
         self._failures = gate.failures
 
     def convicts(self, gate: Gate, policy: RetryPolicy) -> bool:
-        """Whether an innocent message would have failed like this less often than once in 1/doubt."""
+        """Whether an innocent message would have failed like this less often than once in 1/doubt, or after so many good probes."""
+        if policy.reject_after_probes is not None and self.pairs >= policy.reject_after_probes:
+            return True
         if self._generation != gate.circuit.generation:  # this very failure has opened the circuit
             return False
         return self.attempts >= policy.attempts and self.blame >= policy.conviction

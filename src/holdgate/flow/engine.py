@@ -36,6 +36,7 @@ from holdgate.flow.inbox import AnyDelivery
 from holdgate.flow.outage import Outages
 from holdgate.flow.place import Place, Run
 from holdgate.flow.plan import Plan
+from holdgate.flow.probing import Probes
 from holdgate.flow.rejections import Rejections
 from holdgate.flow.retries import Retries
 from holdgate.flow.snapshot import Snapshot, take_snapshot
@@ -65,17 +66,21 @@ class Engine:
         self._retries = Retries(self._waiting, self.gates, draw)
         self._halves = Halves(self._waiting, self._retries)
         self._rejections = Rejections(self._waiting, self._watch)
+        self._probes = Probes()
         self._outages = Outages(self._waiting)
         self._holds = Holds(self.runs, self._waiting)
         self._events: list[AnyEvent] = []
 
     # -- what exists ------------------------------------------------------------------------------------------------------------------
 
-    def add_gate(self, circuit: Circuit) -> Gate:
-        """Put a dependency's circuit under this engine. Raises SettingsError when the name is taken."""
+    def add_gate(self, circuit: Circuit, *, probed: bool = False) -> Gate:
+        """Put a dependency's circuit under this engine. `probed`: it has a health probe, to be run when `probes` says so. Raises
+        SettingsError when the name is taken."""
         if circuit.name in self.gates:
             raise SettingsError(f"two dependencies are named {circuit.name!r}: give each its own name, it is the label everywhere")
         gate = self.gates[circuit.name] = Gate(circuit)
+        if probed:
+            self._probes.watch(gate)
         return gate
 
     def add_run(self, run: Run) -> None:
@@ -325,6 +330,7 @@ class Engine:
         for run in self.runs:
             run.lane_wanted = False
         self._rejections.hand_out(now)
+        self._probes.begin(now)
         for delivery in self._waiting.grants(self.gates.values(), now):
             delivery.place.run.grant(delivery)
         late = self._outages.settle_events(self.gates.values(), now)
@@ -334,6 +340,16 @@ class Engine:
         for run in self.runs:
             self._replan(run, now)
         self._events.extend(self._watch.announcements(self.runs, now))
+
+    def take_probes(self) -> list[Gate]:
+        """The dependencies whose health probe is to be run now; each ends with `probe_ended`."""
+        begun, self._probes.begun = self._probes.begun, []
+        return begun
+
+    def probe_ended(self, gate: Gate, good: bool | None, now: float, *, retry_after: float | None = None) -> None:
+        """A health probe came back; `good` None: it was not run to its end, and says nothing."""
+        self.restless = True
+        self._probes.ended(gate, good, now, retry_after)
 
     def next_deadline(self) -> float | None:
         """When `turn` will matter though nothing happens; None when only something that happens can matter."""

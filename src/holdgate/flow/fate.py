@@ -39,6 +39,8 @@ class RetryPolicy:
     `not_retryable`: exception types that reject the message at the first failure, as `Reject` does, whatever `failures` says of them.
     `doubt`, in (0, 1): a message that fails as its dependency does is rejected too, when an innocent one would have failed so often among
     succeeding neighbours with less than this chance.
+    `reject_after_probes`, from 1: a message with no other to compare is rejected after so many failures right after a good health probe
+    of the dependency; None: never, it is held and announced.
     `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its place where there are none; "skip" settles it as if
     it were done, with an event and nothing else: it is lost.
     Waits are seconds: min(max_backoff, initial_backoff * multiplier^(n-1)), then times 1 - jitter + 2 * jitter * draw, the cap last.
@@ -53,6 +55,7 @@ class RetryPolicy:
 
     not_retryable: type[Exception] | tuple[type[Exception], ...] = ()  # nobody but the user knows which errors never heal
     doubt: float = 1e-6  # an innocent message in a million: rarer than what a broker itself loses in a bad year
+    reject_after_probes: int | None = None  # a probe is seldom the same as the call itself: who trusts it says so
     on_exhausted: Literal["reject", "skip"] = "reject"  # skipping silently is loss: somebody has to ask for it
 
     def __post_init__(self) -> None:
@@ -70,6 +73,9 @@ class RetryPolicy:
         if not 0 <= self.jitter < 1:
             raise SettingsError(f"jitter={self.jitter!r} must be in [0, 1), a ratio and not percent")
         object.__setattr__(self, "not_retryable", _types(self.not_retryable))
+        probes = self.reject_after_probes
+        if probes is not None and (isinstance(probes, bool) or not isinstance(probes, int) or probes < 1):
+            raise SettingsError(f"reject_after_probes={probes!r} must be a whole number of at least 1, or None")
         if not 0 < self.doubt < 1:
             raise SettingsError(f"doubt={self.doubt!r} must be in (0, 1): the chance that a rejected message was innocent")
         if self.on_exhausted not in ("reject", "skip"):

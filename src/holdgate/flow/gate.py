@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Gate:
     """One dependency of one engine. Plain data; admission and the engine move it."""
 
-    __slots__ = ("circuit", "failures", "heads", "name", "places", "recoveries", "successes")
+    __slots__ = ("circuit", "failures", "good_probes", "heads", "name", "places", "probe_due", "probed", "recoveries", "successes")
 
     def __init__(self, circuit: Circuit) -> None:
         self.name = circuit.name
@@ -34,6 +34,9 @@ class Gate:
         self.successes = 0
         self.recoveries = 0  # those of the successes that had failed here before
         self.failures = 0  # votes
+        self.probed = False  # it has a health probe
+        self.probe_due = False  # one is to run before the next attempt
+        self.good_probes = 0  # ever
 
     @property
     def shut(self) -> bool:
@@ -132,7 +135,7 @@ class Trial:
         return blame
 
     def is_convicted(self, policy: RetryPolicy) -> bool:
-        """Whether a dependency failed it more often than an innocent message could have come to, with others succeeding."""
+        """Whether a dependency failed it more often than an innocent message could have come to, by what others or probes came to."""
         return any(blame.convicts(gate, policy) for gate, blame in self.blames.items())
 
     def is_alone(self, policy: RetryPolicy) -> bool:

@@ -10,10 +10,11 @@ import logging
 import re
 import threading
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from math import isnan
 from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
-from holdgate.core import Circuit, CircuitSettings, Outcome
+from holdgate.core import Circuit, CircuitSettings, Outcome, validation
 from holdgate.core.outcomes import Classifier, Matcher
 from holdgate.errors import CallNotPermitted, HoldgateError, SettingsError
 from holdgate.runtime.binding import Access, Alone, Binding
@@ -44,11 +45,25 @@ class Dependency:
     `name` is its label everywhere: up to 100 letters, digits and `_ . : -`, beginning with a letter or digit. `failures` and `excluded`
     take exception types, a tuple of them, or a predicate; `excluded` wins and means: not this dependency's failure, the message's own.
     `result_failures(result)` true: the call returned, and still failed (None: a return is a success). `retry_after(exception)`: the
-    seconds its server asked to wait, None for nothing said. A predicate that raises costs the verdict of that call and is logged.
+    seconds its server asked to wait, None for nothing said. `probe()`, async or plain, asks whether it is well again, in place of the
+    first message after an outage: it says no by raising, by returning False, or by taking longer than `probe_timeout` seconds. Its yes
+    begins the ramp and never closes the circuit; only a guard runs it (None: messages find out). A predicate that raises costs the verdict
+    of that call and is logged.
     Raises SettingsError. Used by one guard at a time.
     """
 
-    __slots__ = ("__weakref__", "_classifier", "_lock", "_retry_after", "access", "name", "result_failures", "settings")
+    __slots__ = (
+        "__weakref__",
+        "_classifier",
+        "_lock",
+        "_retry_after",
+        "access",
+        "name",
+        "probe",
+        "probe_timeout",
+        "result_failures",
+        "settings",
+    )
 
     def __init__(
         self,
@@ -58,12 +73,16 @@ class Dependency:
         excluded: Matcher = (),
         result_failures: Callable[[Any], bool] | None = None,
         retry_after: Callable[[Exception], float | None] | None = None,
+        probe: Callable[[], object] | None = None,
+        probe_timeout: float | timedelta = 5.0,  # the first open wait: what takes longer to say that it is well is not
         settings: CircuitSettings = CircuitSettings(),  # noqa: B008 - frozen; its own defaults have their reasons beside them
     ) -> None:
         self.name = _label(name)
         self._classifier = Classifier(failures, excluded)
         self.result_failures = _plain("result_failures", result_failures)
         self._retry_after = _plain("retry_after", retry_after)
+        self.probe = _callable("probe", probe)
+        self.probe_timeout = validation.seconds("probe_timeout", probe_timeout)
         if not isinstance(cast("object", settings), CircuitSettings):
             raise SettingsError(f"settings={settings!r} is no CircuitSettings")
         self.settings = settings
@@ -210,6 +229,12 @@ def _label(name: object) -> str:
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _callable(setting: str, fn: F | None) -> F | None:
+    if fn is not None and not callable(fn):
+        raise SettingsError(f"{setting}={fn!r} cannot be called: pass the function itself")
+    return fn
 
 
 def _plain(setting: str, fn: F | None) -> F | None:

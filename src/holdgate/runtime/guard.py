@@ -33,6 +33,7 @@ from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.loop_form import Deliveries
+from holdgate.runtime.probes import Prober
 from holdgate.runtime.seat import Seat
 from holdgate.runtime.signals import Termination
 from holdgate.runtime.start import NeedsSetting, Plans, check_intake, plan_run
@@ -75,6 +76,7 @@ class Guard:
         self._declared = dependencies
         self._drain_timeout = drain_timeout
         self._announcer = Announcer(observers)
+        self._prober = Prober(self)
         self._pulse = Pulse(stall_after)
         self._termination = Termination(self._ask_to_stop, signals)
         self._workers: dict[Worker, asyncio.Task[None]] = {}
@@ -259,6 +261,7 @@ class Guard:
                 worker.apply()
             if not engine.restless:
                 break
+        self._prober.run(engine.take_probes())
         self._announcer.announce((*engine.take_events(), *stuck))
         self._arm(now)
 
@@ -344,12 +347,13 @@ class Guard:
         # First what may be refused, because another guard has it; only then is it ours.
         dependency.bind(Binding(self, circuit, self._clock, self.wake, asyncio.get_running_loop()))
         self.dependencies[dependency.name] = dependency
-        self.engine.add_gate(circuit)
+        self.engine.add_gate(circuit, probed=dependency.probe is not None)
 
     def _release(self) -> None:
         """Everything that outlives the guard goes back to what it was."""
         self._stopping = self._released = True
         self._termination.restore()
+        self._prober.close()
         for dependency in self.dependencies.values():
             dependency.unbind()
         self.dependencies.clear()
