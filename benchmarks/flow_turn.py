@@ -1,6 +1,6 @@
 """Cost of the engine: a message on the fast path, and an outage among many sources. Prints a Markdown table; run it alone.
 
-    python benchmarks/flow_turn.py
+    python -m benchmarks.flow_turn
 
 The world of the second table: 1,000 sources, 20 dependencies, each source needs one of them; one circuit opens, its 50 sources are held;
 or all sources need it, and a thousand heads wait while others come and go. Medians of rounds in random order, garbage collected before.
@@ -66,7 +66,7 @@ def circuit_alone() -> Callable[[], float]:
     return lambda: timed(work) / BATCH
 
 
-def messages_through(needs: tuple[str, ...], order: Order) -> Callable[[], float]:
+def messages_through(needs: tuple[str, ...], order: Order, *, directly: bool = False) -> Callable[[], float]:
     engine = Engine(draw=lambda: 0.5)
     for name in needs:
         engine.add_gate(Circuit(name))
@@ -83,10 +83,15 @@ def messages_through(needs: tuple[str, ...], order: Order) -> Callable[[], float
             engine.succeeded(delivery, 1.0)
             delivery = engine.follow(place, 1.0)
 
+    def work_directly() -> None:
+        delivery = engine.next(run, 1.0)
+        while delivery is not None:
+            delivery = engine.pass_on(delivery, 1.0)
+
     def once() -> float:
         engine.received(run, [Message(source, position) for position in range(BATCH)])
         engine.turn(1.0)
-        return timed(work) / BATCH
+        return timed(work_directly if directly else work) / BATCH
 
     return once
 
@@ -173,6 +178,7 @@ def main() -> None:
     # One row at a time: the interpreter specialises these lines for the inbox they meet, as it does in a worker.
     for name, row in {
         "circuit alone: try_acquire + record": circuit_alone(),
+        "`pass_on`, one need, order by source: the fast path": messages_through(("payments",), "source", directly=True),
         "`follow` + `succeeded`, one need, order by source": messages_through(("payments",), "source"),
         "`follow` + `succeeded`, one need, no order": messages_through(("payments",), "none"),
         "`follow` + `succeeded`, no needs": messages_through((), "source"),

@@ -119,9 +119,7 @@ def false_recovery(now: float, _served: int) -> float:
 
 def fleet(share: Callable[[float, int], float], *, jitter: float, seed: int, ramp: RampSettings) -> Fleet:
     rng = random.Random(seed)
-    settings = CircuitSettings(
-        open_duration=5.0, open_duration_max=30.0, open_jitter=jitter, slow_call_duration=0.5, ramp=ramp
-    )
+    settings = CircuitSettings(open_duration=5.0, open_duration_max=30.0, open_jitter=jitter, slow_call_duration=0.5, ramp=ramp)
     return Fleet(World(share, rng), [Circuit(f"w{number}", settings, draw=rng.random) for number in range(WORKERS)])
 
 
