@@ -205,7 +205,7 @@ def report(times: dict[str, list[float]], messages: int) -> None:
         f"CPython {platform.python_version()}, aiokafka {aiokafka.__version__}, {os.cpu_count()} cores, {len(reference)} rounds of", end=" "
     )
     print(f"{messages:,} messages of 100 bytes in {PARTITIONS} partitions, CPU time\n")
-    # The least is what a loop costs while no neighbour empties the caches; a guard keeps more in hand than a loop, and suffers more from it.
+    # The least is what a loop costs while no neighbour empties the caches: a guard keeps more in hand than a loop, and suffers more.
     print("| loop | µs per message, median | least | throughput, bare `async for` = 1 | quartiles | least to least |")
     print("|---|---|---|---|---|---|")
     for name, values in times.items():
