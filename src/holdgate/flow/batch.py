@@ -12,7 +12,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar, overload
 
-from holdgate.flow.delivery import Delivery
+from holdgate.flow.delivery import Delivery, Wish
 from holdgate.flow.gate import Trial, Vote
 from holdgate.flow.sources import Source
 
@@ -26,7 +26,7 @@ class Origin(Protocol):
     """Where the messages of a batch came in. It makes a delivery of each when somebody looks."""
 
     def deliveries(self, messages: list[Any]) -> Sequence[AnyDelivery]:
-        """One delivery for each, in their order."""
+        """One delivery for each, in their order, of which nothing is known yet."""
         ...
 
 
@@ -34,6 +34,8 @@ class AsTheyAre:
     """The origin of messages that are deliveries already."""
 
     def deliveries(self, messages: list[AnyDelivery]) -> Sequence[AnyDelivery]:
+        for delivery in messages:
+            delivery.trial = None  # what an earlier attempt has wished for it is forgotten with that attempt
         return messages
 
 
@@ -51,10 +53,21 @@ class Deliveries(Sequence[Delivery[M]], Generic[M]):
         self._attempt = attempt
         self._made: Sequence[Delivery[M]] | None = None
 
+    @classmethod
+    def of(cls, delivery: AnyDelivery) -> Deliveries[Any]:
+        """A single delivery, as it is."""
+        alone: Deliveries[Any] = cls([delivery], AS_THEY_ARE, delivery.attempt)
+        alone._made = [delivery]
+        return alone
+
     @property
     def made(self) -> Sequence[Delivery[M]]:
         """The deliveries, if somebody has looked at one; else none."""
         return self._made or ()
+
+    def wishes(self) -> dict[int, Wish]:
+        """What the handler has asked for some of them, by index."""
+        return {index: one.trial.wish for index, one in enumerate(self.made) if one.trial is not None and one.trial.wish is not None}
 
     def __len__(self) -> int:
         return len(self._messages)

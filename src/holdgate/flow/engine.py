@@ -18,7 +18,8 @@ source, and it runs once per message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from holdgate.core import Circuit, Outcome, Permit
 from holdgate.core.events import Event
@@ -26,7 +27,8 @@ from holdgate.errors import SettingsError
 from holdgate.flow.admission import WaitingList, acquire_in_turn
 from holdgate.flow.assignments import Assignments
 from holdgate.flow.attribution import Attribution, Cause
-from holdgate.flow.batch import Batch
+from holdgate.flow.batch import Batch, Deliveries
+from holdgate.flow.delivery import Wish
 from holdgate.flow.events import FlowEvent, MessageSkipped, SourceRetried
 from holdgate.flow.fate import Verdict, decide
 from holdgate.flow.gate import Gate
@@ -43,6 +45,7 @@ from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.sources import Source
 from holdgate.flow.verdicts import gates_of, record, record_successes, trial_of
 from holdgate.flow.watch import Watch
+from holdgate.flow.wishes import Parted, Wishes
 
 AnyEvent = Event | FlowEvent
 
@@ -66,6 +69,7 @@ class Engine:
         self._retries = Retries(self._waiting, self.gates, draw)
         self._halves = Halves(self._waiting, self._retries)
         self._rejections = Rejections(self._waiting, self._watch)
+        self._wishes = Wishes(self._retries, self._rejections)
         self._probes = Probes()
         self._outages = Outages(self._waiting)
         self._holds = Holds(self.runs, self._waiting)
@@ -274,6 +278,23 @@ class Engine:
         elif self._is_lone_suspect(delivery, attribution):
             self._events.append(self._watch.suspect(delivery, error, now))
         return verdict
+
+    def settle_in_parts(
+        self, batch: Batch, items: Deliveries[Any], wishes: Mapping[int, Wish], attribution: Attribution, now: float
+    ) -> Parted:
+        """The handler of a batch returned, and asked for something else for some of its messages. What is to be done now; nothing where its
+        assignment is gone."""
+        place: Place = batch.place
+        if not place.alive:
+            self.interrupted(batch, now)
+            return Parted()
+        self.restless = True
+        record(batch, attribution, now)
+        place.in_flight -= 1
+        place.run.running -= 1
+        parted, events = self._wishes.grant(batch, items, wishes, now)
+        self._events.extend(events)
+        return parted
 
     def rejected(self, delivery: AnyDelivery, now: float) -> Verdict:
         """A rejected delivery is where it belongs, confirmed: it is finished. DONE: settle it; STALE: its assignment is gone."""

@@ -48,6 +48,8 @@ class Halves:
     def _divide(self, batch: Batch) -> list[Batch]:
         """The pieces that wait for their turn from now on. Where the order counts it is the first alone, and the second comes after it."""
         place: Place = batch.place
+        if len(batch) == 1:
+            return [batch]
         half = (len(batch) + 1) // 2
         first, second = batch.piece(range(half)), batch.piece(range(half, len(batch)))
         if not place.run.shared:
