@@ -211,10 +211,8 @@ def report(times: dict[str, list[float]], messages: int) -> None:
     for name, values in times.items():
         ratios = [base / value for base, value in zip(reference, values, strict=True)]
         low, _, high = statistics.quantiles(ratios, n=4)
-        middle, least = statistics.median(values), min(values)
-        print(
-            f"| {name} | {middle:.2f} | {least:.2f} | {statistics.median(ratios):.2f} | {low:.2f} to {high:.2f} | {min(reference) / least:.2f} |"
-        )
+        middle, least, ratio = statistics.median(values), min(values), statistics.median(ratios)
+        print(f"| {name} | {middle:.2f} | {least:.2f} | {ratio:.2f} | {low:.2f} to {high:.2f} | {min(reference) / least:.2f} |")
 
 
 def main() -> None:
