@@ -1,18 +1,22 @@
 from __future__ import annotations
 
-import logging
 import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.brokers.kafka.drive import drive
 
 from holdgate.brokers.rabbitmq import RabbitMQIntake
-from holdgate.brokers.rabbitmq.checks import check_kind, check_timeout, terms_of, warn
+from holdgate.brokers.rabbitmq.checks import check_kind, check_timeout, findings, terms_of
 from holdgate.brokers.rabbitmq.kinds import QueueFacts
 from holdgate.errors import IntakeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.servers.rabbitmq_address import RabbitMQAddress
+
     from holdgate.brokers.rabbitmq.give_back import Terms
 
 OLD, MIDDLE, NEW = (3, 10), (4, 0), (4, 3)
@@ -86,30 +90,35 @@ def test_a_type_that_nobody_knows_is_refused() -> None:
         check_kind(QueueFacts("q", "jms"), None)
 
 
-def test_a_limit_that_a_long_hold_reaches_is_told_with_the_hours(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_limit_that_a_long_hold_reaches_is_told_with_the_hours() -> None:
     """Twenty give-backs of twenty-eight minutes are nine hours; with dead letters, or uncounted, there is nothing to tell."""
-    facts = quorum()
-    warn(facts, terms(facts, MIDDLE))
-    assert "an outage of 9.3 hours is the end of its first message" in caplog.text
-    assert "policies were not checked" in caplog.text
-    caplog.clear()
+    (found,) = findings(quorum(), terms(quorum(), MIDDLE))
+    assert "an outage of 9.3 hours is the end of its first message" in found
+    assert "policies were not checked" in found
+    (found,) = findings(quorum(policy={}), terms(quorum(), MIDDLE))
+    assert "policies were not checked" not in found
     for quiet, version in ((quorum(dead_letter_exchange="dlx"), MIDDLE), (quorum(), NEW), (quorum(), OLD), (CLASSIC, MIDDLE)):
-        warn(quiet, terms(quiet, version))
-    assert caplog.text == ""
+        assert findings(quiet, terms(quiet, version)) == []
 
 
-def test_an_expiring_queue_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_expiring_queue_is_told() -> None:
     """With its seconds."""
     facts = QueueFacts("q", "classic", {"x-expires": 90_000})
-    warn(facts, terms(facts))
-    assert "it expires after 90 s without a consumer" in caplog.text
+    (found,) = findings(facts, terms(facts))
+    assert "it expires after 90 s without a consumer" in found
 
 
-def test_an_unknown_type_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_type_is_told() -> None:
     """And why."""
-    with caplog.at_level(logging.WARNING):
-        warn(QueueFacts("q", None), terms(QueueFacts("q", None)))
-    assert "no permission to configure" in caplog.text
+    (found,) = findings(QueueFacts("q", None), terms(QueueFacts("q", None)))
+    assert "no permission to configure" in found
+
+
+async def test_findings_are_in_the_log(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], caplog) -> None:
+    """At start, with the queue's name."""
+    name = await queue({"x-expires": 90_000})
+    async with drive(intake(name)):
+        assert f"{name}: it expires after 90 s" in caplog.text
 
 
 def test_a_timeout_is_seconds_a_timedelta_or_infinity() -> None:

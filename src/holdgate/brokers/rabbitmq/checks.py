@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from datetime import timedelta
 
@@ -15,8 +14,6 @@ from holdgate.brokers.rabbitmq.versions import DEFAULT_CONSUMER_TIMEOUT, rules_f
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.sources import Queue
-
-log = logging.getLogger(__name__)
 
 # Throughput does not grow above 10; every message of the window is one that a long hold gives back.
 _PREFETCH_AT_MOST = 100
@@ -116,22 +113,23 @@ def terms_of(
     )
 
 
-def warn(facts: QueueFacts, terms: Terms) -> None:
-    """Say what may surprise later, with numbers."""
+def findings(facts: QueueFacts, terms: Terms) -> list[str]:
+    """What may surprise later, with numbers and the remedy; a sentence each."""
+    found: list[str] = []
     if facts.type is None:
-        log.warning("%s: its type could not be found out (no permission to configure it); what holds for both types is used", facts.name)
+        found.append("its type could not be found out (no permission to configure it); what holds for both types is used")
     expires = facts.number("x-expires", "expires")
     if expires is not None:
-        log.warning(
-            "%s: it expires after %g s without a consumer, with everything that waits: longer than that without a connection, or with "
-            "messages given back, and it is gone", facts.name, expires / 1000,
-        )  # fmt: skip
+        found.append(
+            f"it expires after {expires / 1000:g} s without a consumer, with everything that waits: longer than that without a connection, "
+            "or with messages given back, and it is gone"
+        )
     if terms.limit is not None and terms.timeout is not None and not terms.nacks and not facts.has_dead_letters:
-        hours = terms.limit * (terms.timeout - terms.margin) / _HOUR
-        log.warning(
-            "%s: it drops a message that has come back more than %d times and has no dead letter exchange%s. A hold gives back every %g s, "
-            "so an outage of %.1f hours is the end of its first message: give it a dead letter exchange, a higher delivery-limit, or raise "
-            "the broker's consumer_timeout",
-            facts.name, terms.limit, " that shows (policies were not checked: no management_url)" if facts.policy is None else "",
-            terms.timeout - terms.margin, hours,
-        )  # fmt: skip
+        every = terms.timeout - terms.margin
+        unseen = " that shows (policies were not checked: no management_url)" if facts.policy is None else ""
+        found.append(
+            f"it drops a message that has come back more than {terms.limit} times and has no dead letter exchange{unseen}. A hold gives "
+            f"back every {every:g} s, so an outage of {terms.limit * every / _HOUR:.1f} hours is the end of its first message: give it a dead "
+            "letter exchange, a higher delivery-limit, or raise the broker's consumer_timeout"
+        )
+    return found

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from aio_pika import IncomingMessage
 from aio_pika.abc import AbstractRobustConnection
 
-from holdgate.brokers.rabbitmq.checks import check_connection, check_kind, check_prefetch, check_queues, check_timeout, terms_of, warn
+from holdgate.brokers.rabbitmq.checks import check_connection, check_kind, check_prefetch, check_queues, check_timeout, findings, terms_of
 from holdgate.brokers.rabbitmq.client import Client
 from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
 from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear, Terms
@@ -211,7 +211,8 @@ class RabbitMQIntake:
             delivery_limit=self._delivery_limit,
             consumer_timeout=self._consumer_timeout,
         )
-        warn(facts, terms)
+        for finding in findings(facts, terms):
+            log.warning("%s: %s", name, finding)
         return terms
 
     async def _close(self) -> None:
