@@ -37,7 +37,7 @@ class Alone:
 
     __slots__ = ("acquire", "busy", "circuit", "now", "record", "release", "spare", "succeeded", "thread")
 
-    def __init__(self, circuit: Circuit, clock: Clock) -> None:
+    def __init__(self, circuit: Circuit, clock: Clock) -> None:  # noqa: C901, PLR0915 - closures, for speed; see above
         self.circuit = circuit
         self.now = now = clock.now
         self.thread: int | None = None  # the owner; None before the first call, and once there is none
@@ -45,13 +45,12 @@ class Alone:
         self.spare: Permit | None = issue(0, 0.0, 1)  # the owner's, to be used again and again; None while a call has it
         lock = threading.Lock()
         take, give = lock.acquire, lock.release  # a `with` costs twice as much
+        pending = circuit.events_pending
         is_shared = False
 
-        def enter() -> None:
+        def own() -> None:
+            """Under the lock: the first thread becomes the owner, the second ends that."""
             nonlocal is_shared
-            take()
-            if is_shared:
-                return
             if self.thread is None:
                 self.thread = get_ident()
             elif self.thread != get_ident():
@@ -61,17 +60,21 @@ class Alone:
                     sleep(0)  # lets the owner end its step
 
         def acquire() -> Permit | Rejected:
-            enter()
+            take()
             try:
+                if not is_shared:
+                    own()
                 return circuit.try_acquire(now())
             finally:
                 give()
 
         def record(permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
-            enter()
+            take()
             try:
+                if not is_shared:
+                    own()
                 circuit.record(permit, outcome, now(), retry_after=retry_after)
-                circuit.events_pending.clear()
+                pending.clear()
             finally:
                 give()
 
@@ -79,10 +82,12 @@ class Alone:
             record(permit, _SUCCESS)
 
         def release(permit: Permit) -> None:
-            enter()
+            take()
             try:
+                if not is_shared:
+                    own()
                 circuit.release(permit, now())
-                circuit.events_pending.clear()
+                pending.clear()
             finally:
                 give()
 
