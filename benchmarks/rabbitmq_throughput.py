@@ -1,6 +1,6 @@
 """RabbitMQ, one message per handler call: a guarded worker beside aio-pika's bare consumer callback, on the same broker and messages.
 
-    python -m benchmarks.rabbitmq_throughput [--url amqp://...] [--messages 10000] [--rounds 9] [--prefetch 100]
+    python -m benchmarks.rabbitmq_throughput [--url amqp://...] [--messages 3000] [--rounds 7] [--prefetch 100]
 
 Rounds alternate in random order, each on the same queue filled anew; what is printed are medians and the quartiles of the ratio. The clock
 runs from the first message to the last one handled; the acks of the last window are in neither figure.
@@ -143,8 +143,8 @@ async def run(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", help="a running RabbitMQ; left out, one is started")
-    parser.add_argument("--messages", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--messages", type=int, default=3_000)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--prefetch", type=int, default=100)
     options = parser.parse_args()
     print(f"CPython {platform.python_version()}, aio-pika {version('aio-pika')}, {options.messages} messages of 100 bytes")
