@@ -129,8 +129,8 @@ def findings(facts: QueueFacts, terms: Terms) -> list[str]:
         unseen = " that shows (policies were not checked: no management_url)" if facts.policy is None else ""
         hours = terms.limit * every / _HOUR
         found.append(
-            f"it drops a message that has come back more than {terms.limit} times and has no dead letter exchange{unseen}. A hold gives back "
-            f"every {every:g} s, so an outage of {hours:.1f} hours is the end of its first message: give it a dead letter exchange, a higher "
-            "delivery-limit, or raise the broker's consumer_timeout"
+            f"it drops a message that has come back more than {terms.limit} times and has no dead letter exchange{unseen}. A hold gives "
+            f"back every {every:g} s, so an outage of {hours:.1f} hours is the end of its first message: give it a dead letter exchange, a "
+            "higher delivery-limit, or raise the broker's consumer_timeout"
         )
     return found
