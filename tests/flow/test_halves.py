@@ -123,6 +123,21 @@ def test_what_waits_is_counted_in_messages() -> None:
     assert stage.engine.snapshot(stage.now).sources[ORDERS].waiting == 6
 
 
+def test_what_comes_in_peace_calls_for_no_turn() -> None:
+    """An idle lane may take it as it is; a full inbox, or anything that waits for a turn, has one."""
+    stage = BatchStage(4, "payments", inbox=5)
+    stage.engine.restless = False
+    assert stage.engine.received_in_peace(stage.run, batches_of(messages(ORDERS, 4)))
+    assert stage.next() is not None
+    assert not stage.engine.received_in_peace(stage.run, batches_of(messages(ORDERS, 5, 4)))
+    assert stage.engine.restless
+    stage.turn()
+    assert not stage.run.plan.of(ORDERS).fetch
+    stage.engine.restless = True
+    assert not stage.engine.received_in_peace(stage.run, batches_of(messages(ORDERS, 1, 9)))
+    assert stage.place().inbox.waiting == 6
+
+
 # -- the ramp -------------------------------------------------------------------------------------------------------------------------
 
 

@@ -94,9 +94,8 @@ class BatchInbox:
 
     def _first(self, most: int) -> list[Any]:
         chunk = self._chunks[0]
+        if len(chunk) <= most:
+            return self._chunks.popleft().message  # the very list: who made it may know it again when it is finished as a whole
         messages = chunk.message[:most]
-        if len(chunk) > most:
-            chunk.message = chunk.message[most:]
-        else:
-            self._chunks.popleft()
+        chunk.message = chunk.message[most:]
         return messages

@@ -138,6 +138,15 @@ class Engine:
         run.take_in(deliveries)
         self.restless = True
 
+    def received_in_peace(self, run: Run, deliveries: Sequence[AnyDelivery]) -> bool:
+        """`received`; True when idle lanes may take them, and nothing else calls for a turn."""
+        if self.restless:
+            run.take_in(deliveries)
+            return False
+        run.take_in(deliveries)
+        self.restless = bool(run.dirty)
+        return not self.restless
+
     def next(self, run: Run, now: float) -> AnyDelivery | None:
         """The next delivery that a free lane of this run may start, permits in hand; None when there is none.
 

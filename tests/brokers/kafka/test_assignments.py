@@ -5,6 +5,7 @@ from aiokafka import TopicPartition
 from tests.brokers.kafka.test_delivery import record
 
 from holdgate.brokers.kafka.assignments import Assignment, Assignments, Rewound
+from holdgate.brokers.kafka.delivery import KafkaBatch
 from holdgate.flow.sources import Partition
 
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
@@ -80,3 +81,49 @@ def test_dropped_is_gone() -> None:
     assert live.sources([A, B]) == [Partition("orders", 1)]
     assert [each.tp for each in live] == [B]
     assert len(live) == 1
+
+
+def in_batches(*polls: list[int]) -> tuple[Assignment, list[KafkaBatch]]:
+    """An assignment in batches, and what it made of these polls."""
+    made = Assignment(A, epoch=1, in_batches=True)
+    batches = [made.delivered([record(offset, timestamp=100 + offset) for offset in offsets])[0] for offsets in polls]
+    return made, [batch for batch in batches if isinstance(batch, KafkaBatch)]
+
+
+def test_in_batches_a_poll_is_one_batch() -> None:
+    """Of its records as they are; deliveries are made of them when somebody looks."""
+    made, (batch,) = in_batches([4, 7])
+    assert (batch.source, batch.assignment, batch.origin, batch.position) == (Partition("orders", 0), made, made, 4)
+    assert [(one.position, one.assignment) for one in batch.items()] == [(4, made), (7, made)]
+    assert made.began == 4
+
+
+def test_in_batches_the_oldest_timestamp_and_the_next_offset_move_with_what_is_finished() -> None:
+    """Whole polls and parts of them."""
+    made, (first, second) = in_batches([1, 2], [5, 8])
+    seen = [(made.oldest_timestamp(), made.next_offset(20))]
+    made.finished_together(first.message)
+    seen.append((made.oldest_timestamp(), made.next_offset(20)))
+    made.finished_together(second.message[:1])
+    seen.append((made.oldest_timestamp(), made.next_offset(20)))
+    made.finished_together(second.message[1:])
+    seen.append((made.oldest_timestamp(), made.next_offset(20)))
+    assert seen == [(101, 1), (105, 5), (108, 8), (None, 20)]
+
+
+def test_in_batches_records_that_do_not_follow_change_nothing() -> None:
+    """Somebody sought back: told, and nothing is noted."""
+    made, _ = in_batches([5, 6])
+    with pytest.raises(Rewound):
+        made.delivered([record(6), record(7)])
+    assert (made.inflight.unfinished, made.next_offset(7)) == (2, 5)
+
+
+def test_all_partitions_of_a_run_with_batches_are_read_in_batches() -> None:
+    """Also those that come later."""
+    live = Assignments()
+    live.in_batches = True
+    live.add([A])
+    found = live.get(A)
+    assert found is not None
+    assert isinstance(found.delivered([record(1)])[0], KafkaBatch)

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from aiokafka import TopicPartition
 
 from holdgate.brokers.kafka.delivery import KafkaBatch, KafkaDelivery, Record, wrap
+from holdgate.brokers.kafka.whole_polls import Column, WholePolls
 from holdgate.flow.inflight import InFlight
 from holdgate.flow.sources import Partition
 
@@ -29,41 +30,41 @@ class Assignment:
     offset committed, or where reading began; None before that is known.
     """
 
-    __slots__ = ("_chunks", "alive", "began", "epoch", "in_batches", "inflight", "sent", "source", "tp")
+    __slots__ = ("_chunks", "_whole", "alive", "began", "epoch", "inflight", "sent", "source", "tp")
 
     def __init__(self, tp: TopicPartition, epoch: int, *, in_batches: bool = False) -> None:
         self.tp = tp
         self.source = Partition(tp.topic, tp.partition)
         self.epoch = epoch
-        self.in_batches = in_batches
-        self.inflight = InFlight()
+        self._whole = WholePolls() if in_batches else None
+        self.inflight = self._whole or InFlight()
         self.alive = True
         self.began: int | None = None
         self.sent: int | None = None
         # Offsets and times of what is in hand, a pair per poll: the age of the oldest is asked for once in seconds, so nothing is kept
         # up to date per message.
-        self._chunks: deque[tuple[list[int], list[int]]] = deque()
+        self._chunks: deque[tuple[Sequence[int], Sequence[int]]] = deque()
 
     def delivered(self, records: list[Record]) -> Sequence[KafkaDelivery | KafkaBatch]:
         """Note the records of one poll and wrap them. Raises Rewound, with nothing noted, when they do not follow the earlier ones."""
-        offsets = [record.offset for record in records]
         try:
-            self.inflight.delivered_many(offsets)
+            chunk = self._note(records) if self._whole is None else self._note_whole(self._whole, records)
         except ValueError as error:
             raise Rewound(str(error)) from error
         if self.began is None:
-            self.began = offsets[0]
+            self.began = records[0].offset
         self._forget_finished()
-        self._chunks.append((offsets, [record.timestamp for record in records]))
-        return [KafkaBatch(self, records)] if self.in_batches else self.deliveries(records)
+        self._chunks.append(chunk)
+        return self.deliveries(records) if self._whole is None else [KafkaBatch(self, records)]
 
     def deliveries(self, messages: list[Record]) -> list[KafkaDelivery]:
         """One delivery for each of these records, which were noted before."""
         return wrap(self, messages)
 
     def finished_together(self, records: list[Record]) -> None:
-        """The work on all of these is over; they come in their order."""
-        self.inflight.finished_many([record.offset for record in records])
+        """The work on all of these is over; they come in their order. For an assignment in batches."""
+        if self._whole is not None:
+            self._whole.finished_records(records)
 
     def next_offset(self, position: int | None) -> int | None:
         """Where the work of this partition goes on: the oldest unfinished offset, and with none the client's `position`.
@@ -84,6 +85,15 @@ class Assignment:
         self._forget_finished()
         offsets, times = self._chunks[0]
         return times[bisect_left(offsets, self.inflight.next_position or 0)]
+
+    def _note(self, records: list[Record]) -> tuple[Sequence[int], Sequence[int]]:
+        offsets = [record.offset for record in records]
+        self.inflight.delivered_many(offsets)
+        return offsets, [record.timestamp for record in records]
+
+    def _note_whole(self, whole: WholePolls, records: list[Record]) -> tuple[Sequence[int], Sequence[int]]:
+        whole.delivered_poll(records)
+        return Column(records, "offset"), Column(records, "timestamp")
 
     def _forget_finished(self) -> None:
         next_offset = self.inflight.next_position or 0
