@@ -74,6 +74,9 @@ class Assignments:
         place: Place = delivery.place
         place.in_flight -= 1
         place.run.running -= 1
+        if delivery.trial is not None and delivery.trial.falling_back:
+            delivery.trial.falling_back = False
+            place.run.falling -= 1
         if not place.alive:
             place.run.count_lanes(leftover=-1)
         give_back(delivery, now)

@@ -30,6 +30,7 @@ from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.batch import Batch, Deliveries
 from holdgate.flow.delivery import Wish
 from holdgate.flow.events import FlowEvent, MessageSkipped, SourceRetried
+from holdgate.flow.fallbacks import Fallbacks
 from holdgate.flow.fate import Verdict, decide
 from holdgate.flow.gate import Gate
 from holdgate.flow.halves import Halves
@@ -71,6 +72,7 @@ class Engine:
         self._rejections = Rejections(self._waiting, self._watch)
         self._wishes = Wishes(self._retries, self._rejections)
         self._probes = Probes()
+        self._fallbacks = Fallbacks(self.runs, self._waiting)
         self._outages = Outages(self._waiting)
         self._holds = Holds(self.runs, self._waiting)
         self._events: list[AnyEvent] = []
@@ -330,6 +332,28 @@ class Engine:
             self._rejections.failed(delivery, now)
         return Verdict.AGAIN
 
+    def fell_back(self, delivery: AnyDelivery, now: float) -> Verdict:
+        """The fallback of a delivery succeeded: it is finished. DONE: settle it; STALE: its assignment is gone."""
+        place: Place = delivery.place
+        self.restless = True
+        self._assignments.unstart(delivery, now)
+        if not place.alive:
+            return Verdict.STALE
+        place.fallbacks += 1
+        self._finished(delivery)
+        return Verdict.DONE
+
+    def fallback_failed(self, delivery: AnyDelivery, now: float) -> Verdict:
+        """The fallback of a delivery failed: it waits for what it needs. AGAIN, and dropped where its place is going away; or STALE."""
+        place: Place = delivery.place
+        self.restless = True
+        self._assignments.unstart(delivery, now)
+        if not place.alive:
+            return Verdict.STALE
+        if not place.going:
+            self._fallbacks.failed(delivery)
+        return Verdict.AGAIN
+
     def interrupted(self, delivery: AnyDelivery, now: float) -> Verdict:
         """The handler was cancelled from outside (shutdown, revoked, lost), or never started: no verdict, nothing counted.
 
@@ -360,6 +384,7 @@ class Engine:
         for run in self.runs:
             run.lane_wanted = False
         self._rejections.hand_out(now)
+        self._fallbacks.mark(now)
         self._probes.begin(now)
         for delivery in self._waiting.grants(self.gates.values(), now):
             delivery.place.run.grant(delivery)
@@ -369,6 +394,7 @@ class Engine:
             self._events.extend(late)
         for run in self.runs:
             self._replan(run, now)
+        self._fallbacks.grant(now)
         self._events.extend(self._watch.announcements(self.runs, now))
 
     def take_probes(self) -> list[Gate]:
@@ -385,6 +411,7 @@ class Engine:
         """When `turn` will matter though nothing happens; None when only something that happens can matter."""
         times = [gate.circuit.next_deadline() for gate in self.gates.values()]
         times += [self._waiting.next_deadline(), self._holds.next_deadline(), self._watch.next_deadline(), self._rejections.next_deadline()]
+        times.append(self._fallbacks.next_deadline())
         return min((time for time in times if time is not None), default=None)
 
     def take_events(self) -> tuple[AnyEvent, ...]:

@@ -29,6 +29,13 @@ class SourceHeld(SourceEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFallingBack(SourceEvent):
+    """From now on the messages of this source go to the fallback, because `dependencies` are down; it is not held meanwhile."""
+
+    dependencies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SourceReleased(SourceEvent):
     """The source is no longer held; `held_for` seconds it was."""
 

@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 class Gate:
     """One dependency of one engine. Plain data; admission and the engine move it."""
 
-    __slots__ = ("circuit", "failures", "good_probes", "heads", "name", "places", "probe_due", "probed", "recoveries", "successes")
+    __slots__ = (
+        "circuit",
+        "down_since",
+        "failures",
+        "good_probes",
+        "heads",
+        "name",
+        "places",
+        "probe_due",
+        "probed",
+        "recoveries",
+        "successes",
+    )
 
     def __init__(self, circuit: Circuit) -> None:
         self.name = circuit.name
@@ -34,6 +46,7 @@ class Gate:
         self.successes = 0
         self.recoveries = 0  # those of the successes that had failed here before
         self.failures = 0  # votes
+        self.down_since = 0.0  # when it last left CLOSED
         self.probed = False  # it has a health probe
         self.probe_due = False  # one is to run before the next attempt
         self.good_probes = 0  # ever
@@ -50,6 +63,11 @@ class Gate:
     def first_successes(self) -> int:
         """Messages that succeeded here at once: not counted on the fast path, which counts successes alone."""
         return self.successes - self.recoveries
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its circuit, and no operator, keeps it shut."""
+        return self.circuit.override is None and self.circuit.state is State.OPEN
 
     @property
     def limited(self) -> bool:
@@ -81,6 +99,8 @@ class Trial:
         "error",
         "extra",
         "failures",
+        "fallback_failed",
+        "falling_back",
         "first_failed_at",
         "last_failed_at",
         "reason",
@@ -99,6 +119,8 @@ class Trial:
         self.last_failed_at = 0.0
         self.error = ""  # the type of its last exception, never its text
         self.reason: str | None = None  # why it was rejected; None while it was not
+        self.falling_back = False  # a lane runs its fallback, or is about to
+        self.fallback_failed: tuple[int, ...] | None = None  # the generations of its gates when it did
         self.wish: Wish | None = None  # what the handler of this attempt has asked for
 
     def failed(self, error: str, now: float) -> None:

@@ -48,7 +48,7 @@ class Outages:
         # Not a re-opening from half-open: that dependency has been down for longer than this.
         tripped = [event.at for event in opened if event.previous is State.CLOSED]
         if tripped:
-            self._opened_at[gate] = tripped[-1]
+            self._opened_at[gate] = gate.down_since = tripped[-1]
         elif gate.circuit.state is State.CLOSED:
             self._opened_at.pop(gate, None)
         was_shut = gate in self._shut
@@ -57,6 +57,9 @@ class Outages:
         if self._generations.get(gate) != gate.circuit.generation:  # it stands for every change but that of a limit
             self._generations[gate] = gate.circuit.generation
             self._waiting.regroup(gate)
+            for place in gate.places:  # an override over an open circuit holds a source that fell back
+                if place.run.fallback is not None:
+                    place.run.dirty[place] = None
         if gate.shut != was_shut:
             self._shut ^= {gate}
             for place in gate.places:

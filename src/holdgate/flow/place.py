@@ -15,7 +15,8 @@ from holdgate.core import Outcome, State
 from holdgate.flow.attribution import Attribution
 from holdgate.flow.batch import Batch
 from holdgate.flow.batch_inbox import BatchInbox
-from holdgate.flow.events import AttributionShared, FlowEvent, SourceHeld, SourceReleased
+from holdgate.flow.events import AttributionShared, FlowEvent, SourceFallingBack, SourceHeld, SourceReleased
+from holdgate.flow.fallbacks import FallbackSettings, may_fall_back
 from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import AnyDelivery, FreeInbox, Inbox, KeyInbox, Order, SourceInbox
 from holdgate.flow.plan import Plan, SourcePlan
@@ -33,7 +34,8 @@ class Place:
     """One source in one assignment."""
 
     __slots__ = (
-        "alive", "blocked", "closing", "direct", "fresh_heads", "full", "gate", "gates", "held", "held_before", "idle", "in_flight",
+        "alive", "blocked", "closing", "direct", "fallbacks", "falling_back",
+        "fresh_heads", "full", "gate", "gates", "held", "held_before", "idle", "in_flight",
         "in_ring", "inbox", "operator_hold", "plan", "probing", "run", "shares_announced", "since", "source", "stopped",
         "undeclared", "unknown_needs", "unsent", "warned",
     )  # fmt: skip
@@ -61,6 +63,8 @@ class Place:
         self.since: float | None = None  # held since
         self.held_before: float | None = None  # since when it was held the last time
         self.probing: dict[Gate, int] = {}  # the circuits that were half-open when that ended, and their generations
+        self.falling_back = False  # its messages go to the fallback, and it is not held though a circuit is open
+        self.fallbacks = 0  # how many did, ever
         self.warned = 0.0  # when the hold was last announced
         self.undeclared: set[str] = set()  # dependencies announced as UndeclaredNeed
         self.shares_announced = False
@@ -104,17 +108,26 @@ class Place:
 
     def replan(self, now: float) -> FlowEvent | None:
         """Bring the plan of this place up to date; an event when its reasons have changed."""
+        began = self._look_for_fallback(now)
         reasons = self._reasons()
         before = self.plan.reasons
         self.plan = SourcePlan(fetch=not reasons and not self.full, reasons=reasons)
         self.held = bool(reasons)
         if reasons == before or self.closing:  # a revoked source is not held, it is gone
-            return None
+            return began
         if not reasons:
             return self._released(now)
         if not before:
             self._hold_begins(now)
         return SourceHeld(now, self.source, reasons)
+
+    def _look_for_fallback(self, now: float) -> FlowEvent | None:
+        before = self.falling_back
+        settings = self.run.fallback
+        self.falling_back = settings is not None and not self.stopped and may_fall_back(self.gates, settings.after, now)
+        if before or not self.falling_back:
+            return None
+        return SourceFallingBack(now, self.source, tuple(gate.name for gate in self.gates if gate.shut))
 
     def _hold_begins(self, now: float) -> None:
         """Between two probes of one outage a source is free for a moment; a hold that follows such a moment is the one before it."""
@@ -146,7 +159,7 @@ class Place:
             yield AttributionShared(now, self.source, tuple(blamed))
 
     def _reasons(self) -> tuple[str, ...]:
-        reasons = [f"circuit:{gate.name}" for gate in self.gates if gate.shut]
+        reasons = [] if self.falling_back else [f"circuit:{gate.name}" for gate in self.gates if gate.shut]
         if self.stopped:
             reasons += self._other_reasons()
         return tuple(sorted(reasons))
@@ -173,7 +186,8 @@ class Run:
     """
 
     __slots__ = (
-        "_concurrency", "_leftover", "batch", "dirty", "draining", "granted", "half", "inbox", "lane_wanted", "lanes", "needs", "order",
+        "_concurrency", "_leftover", "batch", "dirty", "draining", "fallback", "falling",
+        "granted", "half", "inbox", "lane_wanted", "lanes", "needs", "order",
         "places", "plan", "rejects", "resend", "retry", "ring", "running", "shared", "span",
     )  # fmt: skip
 
@@ -187,6 +201,7 @@ class Run:
         span: int = 1000,
         retry: RetryPolicy | None = None,
         rejects: bool = False,
+        fallback: FallbackSettings | None = None,
         batch: int | None = None,
     ) -> None:
         self.needs = needs
@@ -198,6 +213,8 @@ class Run:
         self.shared = order != "source"  # several lanes may work on one place, so that one end may let several start
         self.retry = retry or RetryPolicy()
         self.rejects = rejects
+        self.fallback = fallback
+        self.falling = 0  # running, and it is the fallback that runs
         self.batch = batch
         self.places: dict[Source, Place] = {}
         self.plan = Plan()

@@ -19,6 +19,7 @@ class SourceSnapshot:
 
     `held` while it has `reasons`, `since` when the hold began (monotonic seconds, None when not held). `waiting` counts deliveries in
     this process that no handler has; `in_flight` those that a handler has. `fetch` tells whether the broker may deliver more.
+    `falling_back`: its messages go to the fallback now, and so it is not held; `fallbacks` counts those that did, in this assignment.
     """
 
     source: Source
@@ -29,6 +30,8 @@ class SourceSnapshot:
     waiting: int
     in_flight: int
     needs: tuple[str, ...]
+    falling_back: bool = False
+    fallbacks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +67,6 @@ def _source(place: Place, heads: int) -> SourceSnapshot:
         waiting=place.inbox.waiting + heads + len(place.blocked),
         in_flight=place.in_flight,
         needs=tuple(gate.name for gate in place.gates),
+        falling_back=place.falling_back,
+        fallbacks=place.fallbacks,
     )

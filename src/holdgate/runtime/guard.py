@@ -118,6 +118,9 @@ class Guard:
         key: Callable[[Delivery[Any]], object] | None = None,
         concurrency: int | None = None,
         span: int = 1000,  # places past the oldest unfinished: bounds what a crash makes again, and is far above any concurrency
+        fallback: AnyHandler | None = None,
+        fallback_after: float | timedelta = 0.0,  # an open circuit has seen failures enough; who has a cheap hold and a dear fallback waits
+        fallback_concurrency: int | None = None,
         timeout: float | timedelta | None = None,  # a limit that fits nobody knows: a handler that hangs is named, and not stopped
         retry: RetryPolicy | None = None,
         dead_letters: DeadLetters | None = None,
@@ -129,6 +132,8 @@ class Guard:
         queue name. `needs`: dependencies for every source, or a mapping by name. `order`: "source", "key" (by `key(delivery)`, on Kafka
         the record's key when left out) or "none"; left out, what the broker promises anyway. `concurrency`: handlers at once; left out,
         one per source, and 16 for "key" and "none". `span`: how many places work may run ahead of the oldest unfinished delivery.
+        `fallback`: what is done with a delivery instead of holding its source, while everything unavailable that it needs is open by its
+        circuit, for `fallback_after` seconds at least, and `fallback_concurrency` at once at most (None: as many as handlers).
         `timeout`: seconds that a handler may take; one that takes longer is cancelled and has failed, as a failure of what it was calling.
         `dead_letters`: where rejected messages go; left out, RabbitMQ rejects them and a Kafka partition is blocked.
         `batch`: the handler takes a sequence of up to so many deliveries of one source, what is in hand; None: one delivery. It is one
@@ -147,6 +152,9 @@ class Guard:
                 concurrency=concurrency,
                 span=span,
                 timeout=timeout,
+                fallback=handlers.prepare(fallback),
+                fallback_after=fallback_after,
+                fallback_concurrency=fallback_concurrency,
                 retry=retry,
                 dead_letters=dead_letters,
                 batch=batch,

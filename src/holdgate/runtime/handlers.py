@@ -42,6 +42,10 @@ class Handlers:
         else:
             self._for_all = self._prepared(handler, "handler")
 
+    def prepare(self, fallback: AnyHandler | None) -> Handler | None:
+        """The fallback of the run, checked as a handler is; a plain one runs in its threads. Raises SettingsError."""
+        return None if fallback is None else self._prepared(fallback, "fallback")
+
     @property
     def names(self) -> Collection[str] | None:
         """The topics or queues that have a handler; None: one for all."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.fate import Verdict
 from holdgate.runtime.attempt import current_attempt
+from holdgate.runtime.falling_back import fall_back
 from holdgate.runtime.seat import Seat
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ class Lane(Seat):
     def abandon(self) -> None:
         """The task is gone. What it had in hand goes on without it."""
         delivery = self.delivery
-        if delivery is not None and delivery.permits is not None:
+        if delivery is not None and delivery.trial is not None and delivery.trial.falling_back:
+            self.worker.engine.interrupted(delivery, self.worker.now())
+        elif delivery is not None and delivery.permits is not None:
             self.end(delivery, asyncio.CancelledError())
         self.delivery = None
 
@@ -92,6 +95,9 @@ class Lane(Seat):
         place = delivery.place
         if place.going:  # between the grant and now the source went away
             self.give_back(delivery)
+            return
+        if delivery.trial is not None and delivery.trial.falling_back:
+            await fall_back(self, delivery)
             return
         worker = self.worker
         engine, now, settle = worker.engine, worker.now, worker.intake.settle

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
@@ -10,6 +10,7 @@ from typing import Any, cast
 from holdgate.core import validation
 from holdgate.errors import SettingsError
 from holdgate.flow.delivery import Delivery
+from holdgate.flow.fallbacks import FallbackSettings
 from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import Order
 from holdgate.flow.needs import Needs
@@ -20,6 +21,7 @@ from holdgate.runtime.dependency import Dependency
 
 NeedsSetting = Sequence[Dependency] | Mapping[str, Sequence[Dependency]]
 KeyOf = Callable[[Delivery[Any]], object]
+Handler = Callable[[Delivery[Any]], Awaitable[object]]
 
 _ORDERS = ("source", "key", "none")
 
@@ -36,7 +38,7 @@ class Plans:
     """A run that is known to be good, and what the runtime needs beside it.
 
     `key_of` is set with order="key" alone; `own_key` says that the user gave it. `lane_per_source`: as many lanes as there are sources.
-    `timeout`: seconds that a handler may take; None: no limit.
+    `timeout`: seconds that a handler may take; None: no limit. `fallback`: what runs instead of it; None: nothing.
     """
 
     run: Run
@@ -46,6 +48,7 @@ class Plans:
     lane_per_source: bool
     dead_letters: DeadLetters | None
     timeout: float | None = None
+    fallback: Handler | None = None
 
     def set_keys(self, deliveries: Iterable[Delivery[Any]]) -> None:
         """Note on each delivery what it is kept in order by. Raises SettingsError when `key` fails: without a key there is no order."""
@@ -80,6 +83,9 @@ def plan_run(
     dead_letters: DeadLetters | None = None,
     batch: int | None = None,
     timeout: float | timedelta | None = None,
+    fallback: Handler | None = None,
+    fallback_after: float | timedelta = 0.0,
+    fallback_concurrency: int | None = None,
     handled: Iterable[str] | None = None,
 ) -> Plans:
     """Check the settings of a run. `handled`: the names that have a handler; None: one for all. Raises SettingsError with the values that
@@ -103,12 +109,30 @@ def plan_run(
     dependencies, names = _resolve(_for_handlers(needs, handled) if intake.names is None else needs)
     if intake.names is not None:
         names.check(intake.names)
+    falling_back = _fallback(fallback, fallback_after, fallback_concurrency, batch)
     rejects = dead_letters is not None or (isinstance(intake, Rejecting) and intake.can_reject)
     # What a lane takes at once does not wait: only what is left behind it fills an inbox.
     inbox = intake.inbox + (batch or 0)
-    run = Run(names, order=wanted, concurrency=concurrency, inbox=inbox, span=span, retry=retry, rejects=rejects, batch=batch)
+    run = Run(
+        names,
+        order=wanted,
+        concurrency=concurrency,
+        inbox=inbox,
+        span=span,
+        retry=retry,
+        rejects=rejects,
+        batch=batch,
+        fallback=falling_back,
+    )
     return Plans(
-        run, dependencies, (key or _key_of) if wanted == "key" else None, key is not None, concurrency is None, dead_letters, seconds
+        run,
+        dependencies,
+        (key or _key_of) if wanted == "key" else None,
+        key is not None,
+        concurrency is None,
+        dead_letters,
+        seconds,
+        fallback,
     )
 
 
@@ -124,6 +148,19 @@ def _check_types(key: object, retry: object) -> None:
         raise SettingsError(f"key={key!r} cannot be called: give a function that takes a delivery")
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise SettingsError(f"retry={retry!r} is no RetryPolicy: write RetryPolicy(attempts=...)")
+
+
+def _fallback(fallback: Handler | None, after: float | timedelta, concurrency: int | None, batch: int | None) -> FallbackSettings | None:
+    given = [name for name, is_given in (("fallback_after", after != 0), ("fallback_concurrency", concurrency is not None)) if is_given]
+    if fallback is None:
+        if given:
+            raise SettingsError(f"{given[0]}= is given without fallback=: say what is to be done, or leave it out")
+        return None
+    if batch is not None:
+        raise SettingsError(f"batch={batch} and fallback=: a fallback takes one message; leave one of them out")
+    if concurrency is not None:
+        _at_least_one("fallback_concurrency", concurrency)
+    return FallbackSettings(0.0 if after == 0 else validation.seconds("fallback_after", after), concurrency)
 
 
 def _check_batch(batch: object, order: Order, intake: Intake[Any]) -> None:

@@ -231,6 +231,16 @@ class Worker:
             if not watcher[1].done():
                 watcher[1].set_result(None)
 
+    async def fall_back(self, delivery: AnyDelivery) -> None:
+        """Run the fallback of the run."""
+        if self._plans.fallback is not None:  # the engine starts none otherwise
+            await self._plans.fallback(delivery)
+
+    def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
+        """The fallback raised: the message keeps its place."""
+        self.log_failure(delivery, error, "fallback")
+        self.engine.fallback_failed(delivery, self.now())
+
     def look_for_overdue(self, now: float) -> list[HandlerStuck]:
         """Interrupt handlers whose time is over; returns what is to be announced."""
         return self._overdue.look(self.seats, now)
@@ -287,13 +297,13 @@ class Worker:
         """The user's dependency behind a gate."""
         return self.guard.dependencies[gate.name]
 
-    def log_failure(self, delivery: AnyDelivery, error: BaseException) -> None:
-        """One line: what, where, how often; and what to change, where it was one of our own complaints. One of the settings ends the run."""
+    def log_failure(self, delivery: AnyDelivery, error: BaseException, what: str = "handler") -> None:
+        """One line: what, where, how often; and what to change, where it was our own complaint. One of the settings ends the run."""
         kind, source = type(error).__name__, delivery.source
-        log.warning("handler raised %s at %s on %s, attempt %d", kind, failures.whereabouts(error), source, delivery.attempt)
+        log.warning("%s raised %s at %s on %s, attempt %d", what, kind, failures.whereabouts(error), source, delivery.attempt)
         if isinstance(error, HoldgateError) and not isinstance(error, NEVER_OUTCOMES):
             # A slip in the handler's code, which every message meets. Its text is ours, so that it quotes no payload, and says the remedy.
-            log.error("%s: the handler has to be mended: %s", source, error)
+            log.error("%s: the %s has to be mended: %s", source, what, error)
         if isinstance(error, SettingsError):
             self.fail(error)  # it will be the same each time: tried for ever in silence, or charged to good messages, would be worse
         if log.isEnabledFor(logging.DEBUG):
