@@ -169,7 +169,8 @@ class RabbitMQServer(RabbitMQAddress):
         command = self._installation.command(program, self._folder)
         with (self._folder / "server.log").open("ab") as log:
             # A session of its own: Ctrl-C in the terminal must reach the tests first, and the node only by them.
-            process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log, start_new_session=True)
+            # In its folder: a node that is killed at the wrong moment writes what it knew where it stands.
+            process = subprocess.Popen(command, env=self._environment, cwd=self._folder, stdout=log, stderr=log, start_new_session=True)
         guardian.watch_process(process.pid)
         return process
 
