@@ -198,7 +198,8 @@ async def test_a_failing_target_holds_the_source_and_loses_nothing(caplog: pytes
         await until(lambda: committed(broker) == 5)
         assert held(guard) == ()
     assert len(dead.letters) == 1
-    assert "the dead letter of orders[0]@2 could not be published: ConnectionError: no such host" in caplog.text
+    assert "the dead letter of orders[0]@2 could not be published: ConnectionError at " in caplog.text
+    assert "no such host" not in caplog.text  # the target's own text may quote the message
 
 
 @in_virtual_time

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, cast
 
+from holdgate.core import validation
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.flow.attribution import Cause
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from holdgate.flow.gate import Trial
 
 
@@ -43,13 +46,14 @@ class RetryPolicy:
     of the dependency; None: never, it is held and announced.
     `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its place where there are none; "skip" settles it as if
     it were done, with an event and nothing else: it is lost.
-    Waits are seconds: min(max_backoff, initial_backoff * multiplier^(n-1)), then times 1 - jitter + 2 * jitter * draw, the cap last.
+    Waits are seconds, or a timedelta: min(max_backoff, initial_backoff * multiplier^(n-1)), times 1 - jitter + 2 * jitter * draw, the cap
+    last.
     Raises SettingsError at construction, naming the values that clash.
     """
 
     attempts: int = 5  # what SQS, Sidekiq and Spring Kafka users are used to (3 to 10)
     initial_backoff: float = 0.5  # long enough for a failover's blip, short enough not to stall a partition
-    multiplier: float = 2.0
+    multiplier: float = 2.0  # the factor of the circuit's open wait
     max_backoff: float = 30.0  # half a minute: the slowest retry that still feels alive to whoever watches
     jitter: float = 0.2  # the same share as the circuit's open wait: spreads a fleet without blurring the schedule
 
@@ -58,24 +62,39 @@ class RetryPolicy:
     reject_after_probes: int | None = None  # a probe is seldom the same as the call itself: who trusts it says so
     on_exhausted: Literal["reject", "skip"] = "reject"  # skipping silently is loss: somebody has to ask for it
 
+    if TYPE_CHECKING:
+
+        def __init__(  # noqa: PLR0917 - it is the dataclass's own
+            self,
+            attempts: int = ...,
+            initial_backoff: float | timedelta = ...,
+            multiplier: float = ...,
+            max_backoff: float | timedelta = ...,
+            jitter: float = ...,
+            not_retryable: type[Exception] | tuple[type[Exception], ...] = ...,
+            doubt: float = ...,
+            reject_after_probes: int | None = ...,
+            on_exhausted: Literal["reject", "skip"] = ...,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
-        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or self.attempts < 1:
-            raise SettingsError(f"attempts={self.attempts!r} must be a whole number of at least 1")
-        if not (math.isfinite(self.initial_backoff) and self.initial_backoff > 0):
-            raise SettingsError(f"initial_backoff={self.initial_backoff!r} must be more than 0 seconds")
-        if not (math.isfinite(self.max_backoff) and self.max_backoff >= self.initial_backoff):
+        validation.count("attempts", self.attempts)
+        for name in ("initial_backoff", "max_backoff"):
+            object.__setattr__(self, name, validation.seconds(name, getattr(self, name)))
+        for name in ("multiplier", "jitter", "doubt"):
+            object.__setattr__(self, name, validation.number(name, getattr(self, name)))
+        if self.max_backoff < self.initial_backoff:
             raise SettingsError(
                 f"max_backoff={self.max_backoff!r} is shorter than initial_backoff={self.initial_backoff!r}:"
                 " raise the first or lower the second"
             )
-        if not (math.isfinite(self.multiplier) and self.multiplier >= 1):
+        if self.multiplier < 1:
             raise SettingsError(f"multiplier={self.multiplier!r} must be at least 1: waits never shrink")
         if not 0 <= self.jitter < 1:
             raise SettingsError(f"jitter={self.jitter!r} must be in [0, 1), a ratio and not percent")
         object.__setattr__(self, "not_retryable", _types(self.not_retryable))
-        probes = self.reject_after_probes
-        if probes is not None and (isinstance(probes, bool) or not isinstance(probes, int) or probes < 1):
-            raise SettingsError(f"reject_after_probes={probes!r} must be a whole number of at least 1, or None")
+        if self.reject_after_probes is not None:
+            validation.count("reject_after_probes", self.reject_after_probes)
         if not 0 < self.doubt < 1:
             raise SettingsError(f"doubt={self.doubt!r} must be in (0, 1): the chance that a rejected message was innocent")
         if self.on_exhausted not in ("reject", "skip"):

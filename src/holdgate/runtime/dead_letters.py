@@ -19,12 +19,13 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from holdgate.errors import Reject
+from holdgate.errors import HoldgateError, Reject
 from holdgate.flow.dead_letter import DeadLetter, type_name
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.gate import Trial
 from holdgate.flow.place import Place, Run
 from holdgate.ports import DeadLetters
+from holdgate.runtime import failures
 
 log = logging.getLogger("holdgate")
 
@@ -108,7 +109,7 @@ class Outbox:
         post.task = None
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:
-            self._put_down(delivery, post, f"{type(error).__name__}: {error}" if isinstance(error, Exception) else type(error).__name__)
+            self._put_down(delivery, post, _cause(error))
         elif post.in_hand:
             self._finish(delivery)
         else:
@@ -121,7 +122,6 @@ class Outbox:
         if not post.in_hand:  # the engine has its answer already, or the run is over
             return
         post.put_down()
-        # The text is the target's own: it names topics and brokers, and has never seen the message.
         log.warning("the dead letter of %s@%s could not be published: %s", delivery.source, delivery.position, why)
         self._failed(delivery)
 
@@ -129,6 +129,13 @@ class Outbox:
         self._posts.pop(delivery).put_down()
         log.info("%s@%s is in the dead letters", delivery.source, delivery.position)
         self._sent(delivery)
+
+
+def _cause(error: BaseException) -> str:
+    """Why, without a text that is not ours: a target has seen the message, and may quote it."""
+    if isinstance(error, HoldgateError):
+        return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__} at {failures.whereabouts(error)}"
 
 
 class _Post:

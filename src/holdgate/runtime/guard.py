@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from holdgate.core import Circuit
+from holdgate.core.validation import seconds
 from holdgate.errors import GuardClosed, SettingsError
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import AnyEvent, Engine
@@ -58,26 +59,26 @@ class Guard:
     def __init__(
         self,
         *dependencies: Dependency,
-        drain_timeout: float = 25.0,  # Kubernetes kills at 30: five are left for the last commit and for leaving the group
+        drain_timeout: float | timedelta = 25.0,  # Kubernetes kills at 30: five are left for the last commit and for leaving the group
         signals: bool | None = None,
         observers: Iterable[Callable[[AnyEvent], object]] = (),
         clock: Clock | None = None,
-        hold_warn_after: float = 600.0,  # ten minutes: a person looks at an outage more often than that only while dealing with it
-        stall_after: float = 300.0,  # Kafka's max.poll.interval: how long that world lets a consumer work on something before it is dead
+        hold_warn_after: float | timedelta = 600.0,  # ten minutes: more often only those look at an outage who deal with it
+        stall_after: float | timedelta = 300.0,  # Kafka's max.poll.interval: a consumer that works for longer counts as dead there
     ) -> None:
-        for name, value in (("drain_timeout", drain_timeout), ("hold_warn_after", hold_warn_after), ("stall_after", stall_after)):
-            if not value > 0:
-                raise SettingsError(f"{name}={value!r} must be more than 0 seconds")
+        for given in dependencies:
+            if not isinstance(cast("object", given), Dependency):
+                raise SettingsError(f"Guard takes Dependency objects, got {given!r} ({type(given).__name__}): pass the Dependency itself")
         self._clock = clock or SystemClock()
         self.now = self._clock.now
-        self.engine = Engine(draw=self._clock.draw, hold_warn_after=hold_warn_after)
-        self.hold_warn_after = hold_warn_after
+        self.hold_warn_after = seconds("hold_warn_after", hold_warn_after)
+        self.engine = Engine(draw=self._clock.draw, hold_warn_after=self.hold_warn_after)
         self.dependencies: dict[str, Dependency] = {}
         self._declared = dependencies
-        self._drain_timeout = drain_timeout
+        self._drain_timeout = seconds("drain_timeout", drain_timeout)
         self._announcer = Announcer(observers)
         self._prober = Prober(self)
-        self._pulse = Pulse(stall_after)
+        self._pulse = Pulse(seconds("stall_after", stall_after))
         self._termination = Termination(self._ask_to_stop, signals)
         self._workers: dict[Worker, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
