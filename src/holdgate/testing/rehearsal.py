@@ -30,6 +30,7 @@ from holdgate.testing.memory import MemoryBroker, MemoryIntake
 
 AnyHandler = Callable[[Any], Any]
 Needs = Sequence[Dependency] | Mapping[str, Sequence[Dependency]]
+_Given = Delivery[Message] | Sequence[Delivery[Message]]  # with `batch` the handler takes several
 _Place = tuple[str, int]  # topic and offset; each topic has one partition
 
 
@@ -193,27 +194,34 @@ class _Stage:
         """The handler with its outages, still async or plain as it was."""
         if not _is_async(handler):
 
-            def plain(delivery: Delivery[Message]) -> None:
-                outage = self._outage_of(delivery)
+            def plain(given: _Given) -> None:
+                outage = self._outage_of(given)
                 self._calls.append(outage is not None)
                 if outage is not None:
                     outage[1].call_sync(_fail_plainly, outage[0].error)
-                handler(delivery)
-                self._returned[_place(delivery)] = None
+                handler(given)
+                self._note(given)
 
             return plain
 
-        async def on_loop(delivery: Delivery[Message]) -> None:
-            outage = self._outage_of(delivery)
+        async def on_loop(given: _Given) -> None:
+            outage = self._outage_of(given)
             self._calls.append(outage is not None)
             if outage is not None:
                 await outage[1].call(_fail, outage[0].error)
-            await handler(delivery)
-            self._returned[_place(delivery)] = None
+            await handler(given)
+            self._note(given)
 
         return on_loop
 
-    def _outage_of(self, delivery: Delivery[Message]) -> tuple[Outage, Dependency] | None:
+    def _note(self, given: _Given) -> None:
+        """The handler returned: these are processed, unless it asked for something else."""
+        for delivery in _each(given):
+            if delivery.trial is None or delivery.trial.wish is None:
+                self._returned[_place(delivery)] = None
+
+    def _outage_of(self, given: _Given) -> tuple[Outage, Dependency] | None:
+        delivery = _each(given)[0]
         needs = self._needs[delivery.source.name] if isinstance(self._needs, Mapping) else self._needs
         now = self._loop.time()
         return next((pair for pair in self._outages if pair[0].start <= now < pair[0].end and pair[1] in needs), None)
@@ -233,6 +241,11 @@ class _Stage:
             took=took,
             events=tuple(events),
         )
+
+
+def _each(given: _Given) -> Sequence[Delivery[Message]]:
+    """One delivery, or those of a batch."""
+    return [given] if isinstance(given, Delivery) else given
 
 
 def _place(delivery: Delivery[Message]) -> _Place:
