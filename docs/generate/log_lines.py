@@ -23,11 +23,15 @@ from holdgate.core.thresholds import Reason
 from holdgate.flow.engine import AnyEvent
 from holdgate.flow.events import (
     AttributionShared,
+    HandlerStuck,
     HoldContinued,
     LocalCauseSuspected,
+    MessageSkipped,
     SourceBlocked,
+    SourceFallingBack,
     SourceHeld,
     SourceReleased,
+    SourceRetried,
     UndeclaredNeed,
 )
 from holdgate.flow.sources import Partition
@@ -56,6 +60,20 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
         SourceBlocked(120.0, _ORDERS, 4711, 5, "KeyError"),
         "A message failed by its own fault, and everything behind it waits. Mend the handler and deploy; once a minute until then.",
     ),
+    (
+        SourceBlocked(120.0, _ORDERS, 4711, 6, "ConnectionError", suspect=True),
+        "Nobody else tells whether it is this message or the dependency. It is held and tried again; a health `probe` can tell.",
+    ),
+    (
+        MessageSkipped(120.0, _ORDERS, 4711, "duplicate", by_operator=True),
+        "It was settled without having been processed, by somebody's word.",
+    ),
+    (SourceRetried(120.0, _ORDERS, 2, "handler mended"), "An operator did that: they start afresh, or their dead letters are sent now."),
+    (
+        HandlerStuck(690.0, _ORDERS, 4711, 600.0),
+        "Every `hold_warn_after`, for a handler that does not end. Give it a time limit, or the run a `timeout`.",
+    ),
+    (SourceFallingBack(90.0, _ORDERS, ("payments",)), "Its messages go to the fallback until the dependency is tried again."),
     (
         AttributionShared(120.0, _ORDERS, ("payments", "ledger")),
         "With several needs the guard cannot tell whose exception it was. Call them by `dependency.call`.",

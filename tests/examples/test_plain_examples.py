@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.examples.running import example
 
-from examples import dead_letters_test, outage_test
+from examples import dead_letters_test, fall_back_test, order_test, outage_test, sort_errors_test
 
 
 async def test_the_call_forms_admit_refuse_fall_back_and_recover() -> None:
@@ -48,3 +48,22 @@ def test_the_rehearsal_passes() -> None:
 def test_the_test_of_dead_letters_passes() -> None:
     """The one that a reader copies."""
     dead_letters_test.test_what_is_no_amount_goes_to_the_dead_letters()
+
+
+def test_every_error_finds_its_way() -> None:
+    """Each by its own, on a broker in memory."""
+    sort_errors_test.test_every_error_finds_its_way()
+
+
+def test_what_goes_to_the_side_store() -> None:
+    """In an outage all of it, and of a parked key all that comes after."""
+    fall_back_test.charged.clear()
+    fall_back_test.stored.clear()
+    fall_back_test.test_nothing_waits_while_the_service_is_down()
+    fall_back_test.test_no_message_overtakes_a_parked_one_of_its_key()
+
+
+def test_a_slow_customer_holds_up_only_himself() -> None:
+    """The order of each key is kept."""
+    order_test.seen.clear()
+    order_test.test_a_slow_customer_holds_up_only_himself()

@@ -238,7 +238,7 @@ class Worker:
 
     def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
         """The fallback raised: the message keeps its place."""
-        self.log_failure(delivery, error, "fallback")
+        self.log_failure(delivery, error, "fallback raised %s at %s on %s, attempt %d")
         self.engine.fallback_failed(delivery, self.now())
 
     def look_for_overdue(self, now: float) -> list[HandlerStuck]:
@@ -297,13 +297,13 @@ class Worker:
         """The user's dependency behind a gate."""
         return self.guard.dependencies[gate.name]
 
-    def log_failure(self, delivery: AnyDelivery, error: BaseException, what: str = "handler") -> None:
+    def log_failure(self, delivery: AnyDelivery, error: BaseException, line: str = "handler raised %s at %s on %s, attempt %d") -> None:
         """One line: what, where, how often; and what to change, where it was our own complaint. One of the settings ends the run."""
         kind, source = type(error).__name__, delivery.source
-        log.warning("%s raised %s at %s on %s, attempt %d", what, kind, failures.whereabouts(error), source, delivery.attempt)
+        log.warning(line, kind, failures.whereabouts(error), source, delivery.attempt)
         if isinstance(error, HoldgateError) and not isinstance(error, NEVER_OUTCOMES):
             # A slip in the handler's code, which every message meets. Its text is ours, so that it quotes no payload, and says the remedy.
-            log.error("%s: the %s has to be mended: %s", source, what, error)
+            log.error("%s: the handler has to be mended: %s", source, error)
         if isinstance(error, SettingsError):
             self.fail(error)  # it will be the same each time: tried for ever in silence, or charged to good messages, would be worse
         if log.isEnabledFor(logging.DEBUG):
