@@ -32,7 +32,6 @@ MEANINGS: dict[str, dict[str, str]] = {
         "fallback_after": "seconds that a need must be down before anything falls back",
         "fallback_concurrency": "fallbacks at once; None: as many as handlers",
         "dead_letters": "where rejected messages go, such as `KafkaDeadLetters`; None: RabbitMQ rejects them, a Kafka partition is blocked",
-        "batch": "the handler takes a sequence of up to so many deliveries of one source; at most the intake's `inbox` or `prefetch`",
     },
     "guard.deliveries": {
         "intake": "as for `guard.run`",
