@@ -20,8 +20,8 @@ from holdgate.core import (
 )
 from holdgate.core.states import Override, State
 from holdgate.core.thresholds import Reason
-from holdgate.flow.engine import AnyEvent
 from holdgate.flow.events import (
+    AnyEvent,
     AttributionShared,
     HandlerStuck,
     HoldContinued,

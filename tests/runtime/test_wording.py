@@ -23,8 +23,8 @@ from holdgate.core import (
     State,
     ThresholdExceeded,
 )
-from holdgate.flow.engine import AnyEvent
 from holdgate.flow.events import (
+    AnyEvent,
     AttributionShared,
     FlowEvent,
     HandlerStuck,

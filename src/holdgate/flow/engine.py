@@ -6,54 +6,41 @@ plan, events. Nothing here waits, reads a clock, or calls user code, so a test d
 same lines as the runtime.
 
 Two paths. The fast one is `pass_on`: one delivery after another of one source whose circuit is closed, a handful of attribute reads each.
-Everything else sets `restless` and leaves the work to `turn`, which the runtime calls soon: let circuits see the
-time, regroup who waits, grant, and bring the plan up to date. `turn` may be called at any time and any number of times.
+Everything else sets `restless` and leaves the work to `turn`, which the runtime calls soon: let circuits see the time, regroup who waits,
+grant, and bring the plan up to date. `turn` may be called at any time and any number of times.
 
-A delivery is in exactly one of these: an inbox, the waiting list, granted, running, blocked, finished, or dropped with its place. It has
-permits in the third and fourth only.
+A delivery is in exactly one of these: an inbox, the waiting list, granted, running, falling back, rejected (on its way to the dead
+letters, or blocking its place), finished, or dropped with its place. It has permits while it is granted or runs, and at no other time.
+How deliveries end is in endings.py; this file is how they begin, and how time passes.
 
-What is ugly: `pass_on` has a copy of what `succeeded` and `follow` do, for one need and the order of the source: that is nearly every
-source, and it runs once per message.
+What is ugly: `pass_on` repeats `succeeded` and `follow` for the common case, because it runs once per message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from holdgate.core import Circuit, Outcome, Permit
-from holdgate.core.events import Event
 from holdgate.errors import SettingsError
-from holdgate.flow.admission import WaitingList, acquire_in_turn
-from holdgate.flow.assignments import Assignments
-from holdgate.flow.attribution import Attribution, Cause
-from holdgate.flow.batch import Batch, Deliveries
-from holdgate.flow.delivery import Wish
-from holdgate.flow.events import FlowEvent, MessageSkipped, SourceRetried
-from holdgate.flow.fallbacks import Fallbacks
-from holdgate.flow.fate import Verdict, decide
+from holdgate.flow.admission import acquire_in_turn
+from holdgate.flow.endings import Endings
+from holdgate.flow.events import AnyEvent
+from holdgate.flow.fate import Verdict
 from holdgate.flow.gate import Gate
-from holdgate.flow.halves import Halves
 from holdgate.flow.holds import Holds
 from holdgate.flow.inbox import AnyDelivery
 from holdgate.flow.outage import Outages
 from holdgate.flow.place import Place, Run
 from holdgate.flow.plan import Plan
 from holdgate.flow.probing import Probes
-from holdgate.flow.rejections import Rejections
-from holdgate.flow.retries import Retries
 from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.sources import Source
-from holdgate.flow.verdicts import gates_of, record, record_successes, trial_of
-from holdgate.flow.watch import Watch
-from holdgate.flow.wishes import Parted, Wishes
-
-AnyEvent = Event | FlowEvent
+from holdgate.flow.verdicts import record_successes
 
 _SUCCESS = Outcome.SUCCESS
 
 
-class Engine:
+class Engine(Endings):
     """All circuits, runs and waiting heads of one guard.
 
     `draw` gives [0, 1) and spreads retries. `hold_warn_after` seconds a hold lasts before it is announced again, and again after each
@@ -61,23 +48,10 @@ class Engine:
     """
 
     def __init__(self, *, draw: Callable[[], float], hold_warn_after: float = 600.0) -> None:
-        self.gates: dict[str, Gate] = {}
-        self.runs: dict[Run, None] = {}
-        self.restless = False  # something needs a turn
-        self._waiting = WaitingList()
-        self._assignments = Assignments(self.gates, self.runs, self._waiting)
-        self._watch = Watch(hold_warn_after)
-        self._retries = Retries(self._waiting, self.gates, draw)
-        self._halves = Halves(self._waiting, self._retries)
-        self._rejections = Rejections(self._waiting, self._watch)
-        self._wishes = Wishes(self._retries, self._rejections)
+        super().__init__(draw, hold_warn_after)
         self._probes = Probes()
-        self._fallbacks = Fallbacks(self.runs, self._waiting)
         self._outages = Outages(self._waiting)
         self._holds = Holds(self.runs, self._waiting)
-        self._events: list[AnyEvent] = []
-
-    # -- what exists ------------------------------------------------------------------------------------------------------------------
 
     def add_gate(self, circuit: Circuit, *, probed: bool = False) -> Gate:
         """Put a dependency's circuit under this engine. `probed`: it has a health probe, to be run when `probes` says so. Raises
@@ -91,8 +65,7 @@ class Engine:
 
     def add_run(self, run: Run) -> None:
         """Take up a run; its places come with `assigned`. Raises SettingsError when it needs a dependency that was never added."""
-        unknown = sorted(set(run.needs.names()) - set(self.gates))
-        if unknown:
+        if unknown := sorted(set(run.needs.names()) - set(self.gates)):
             raise SettingsError(f"needs names {unknown}, and the dependencies are {sorted(self.gates)}")
         self.runs[run] = None
 
@@ -243,8 +216,7 @@ class Engine:
                 following.attempt += 1
                 return following
         circuit.record(permits[0], _SUCCESS, now)
-        if circuit.events_pending:
-            self.restless = True
+        self.restless = self.restless or bool(circuit.events_pending)
         if following is not None:
             permit = circuit.try_acquire(now)
             if permit.__class__ is Permit:
@@ -258,121 +230,6 @@ class Engine:
         place.in_flight -= 1
         run.running -= 1
         return None
-
-    def settle(self, delivery: AnyDelivery, attribution: Attribution, error: str, now: float, *, reason: str | None = None) -> Verdict:
-        """The handler ended, in any way of its own. Records outcomes by vote, decides what becomes of the message, lets it wait if need be.
-
-        `error` is the type name of what it raised, for events, `reason` the word of a handler that rejected it. AGAIN for a place that is
-        going away means that it is dropped. REJECT comes where the run has somewhere to put it: it is still in flight, and so is its lane,
-        until `rejected`, `reject_failed` or `interrupted`. A batch of several messages is never rejected: its pieces come again.
-        """
-        place: Place = delivery.place
-        if not place.alive:
-            return self.interrupted(delivery, now)
-        self.restless = True
-        record(delivery, attribution, now)
-        if isinstance(delivery, Batch):
-            return self._settle_batch(delivery, attribution, error, now)
-        if attribution.cause not in (Cause.RETURNED, Cause.REFUSED, Cause.POSTPONED):
-            trial_of(delivery).failed(error, now)
-        verdict = decide(attribution.cause, delivery.trial, place.run.retry)
-        self._events.extend(self._retries.keep(delivery, verdict, attribution, now))
-        if verdict is Verdict.REJECT:
-            verdict, events = self._rejections.reject(delivery, error, reason, now)
-            self._events.extend(events)
-            if verdict is Verdict.REJECT:
-                return verdict
-        place.in_flight -= 1
-        place.run.running -= 1
-        if verdict is Verdict.DONE:
-            self._finished(delivery)
-        elif self._is_lone_suspect(delivery, attribution):
-            self._events.append(self._watch.suspect(delivery, error, now))
-        return verdict
-
-    def settle_in_parts(
-        self, batch: Batch, items: Deliveries[Any], wishes: Mapping[int, Wish], attribution: Attribution, now: float
-    ) -> Parted:
-        """The handler of a batch returned, and asked for something else for some of its messages. What is to be done now; nothing where its
-        assignment is gone."""
-        place: Place = batch.place
-        if not place.alive:
-            self.interrupted(batch, now)
-            return Parted()
-        self.restless = True
-        record(batch, attribution, now)
-        place.in_flight -= 1
-        place.run.running -= 1
-        parted, events = self._wishes.grant(batch, items, wishes, now)
-        self._events.extend(events)
-        return parted
-
-    def rejected(self, delivery: AnyDelivery, now: float) -> Verdict:
-        """A rejected delivery is where it belongs, confirmed: it is finished. DONE: settle it; STALE: its assignment is gone."""
-        place: Place = delivery.place
-        self.restless = True
-        self._assignments.unstart(delivery, now)
-        if not place.alive:
-            return Verdict.STALE
-        self._rejections.sent(delivery)
-        self._finished(delivery)
-        return Verdict.DONE
-
-    def reject_failed(self, delivery: AnyDelivery, now: float) -> Verdict:
-        """A rejected delivery could not be sent: its place is held, and `next` gives it to a lane again after the policy's `max_backoff`.
-
-        AGAIN, and dropped where its place is going away; STALE: its assignment is gone.
-        """
-        place: Place = delivery.place
-        self.restless = True
-        self._assignments.unstart(delivery, now)
-        if not place.alive:
-            return Verdict.STALE
-        if not place.going:
-            self._rejections.failed(delivery, now)
-        return Verdict.AGAIN
-
-    def fell_back(self, delivery: AnyDelivery, now: float) -> Verdict:
-        """The fallback of a delivery succeeded: it is finished. DONE: settle it; STALE: its assignment is gone."""
-        place: Place = delivery.place
-        self.restless = True
-        self._assignments.unstart(delivery, now)
-        if not place.alive:
-            return Verdict.STALE
-        place.fallbacks += 1
-        self._finished(delivery)
-        return Verdict.DONE
-
-    def fallback_failed(self, delivery: AnyDelivery, now: float) -> Verdict:
-        """The fallback of a delivery failed: it waits for what it needs. AGAIN, and dropped where its place is going away; or STALE."""
-        place: Place = delivery.place
-        self.restless = True
-        self._assignments.unstart(delivery, now)
-        if not place.alive:
-            return Verdict.STALE
-        if not place.going:
-            self._fallbacks.failed(delivery)
-        return Verdict.AGAIN
-
-    def interrupted(self, delivery: AnyDelivery, now: float) -> Verdict:
-        """The handler was cancelled from outside (shutdown, revoked, lost), or never started: no verdict, nothing counted.
-
-        Unless its place is going away, it waits to be started again.
-        """
-        place: Place = delivery.place
-        self.restless = True
-        self._assignments.unstart(delivery, now)
-        if not place.alive:
-            return Verdict.STALE
-        if place.going:
-            return Verdict.AGAIN
-        if delivery.trial is not None:
-            delivery.trial.wish = None
-        if delivery.trial is not None and delivery.trial.reason is not None:
-            self._rejections.again(delivery)
-        else:
-            self._waiting.add(delivery, gates_of(delivery))
-        return Verdict.AGAIN
 
     # -- time -------------------------------------------------------------------------------------------------------------------------
 
@@ -409,16 +266,14 @@ class Engine:
 
     def next_deadline(self) -> float | None:
         """When `turn` will matter though nothing happens; None when only something that happens can matter."""
-        times = [gate.circuit.next_deadline() for gate in self.gates.values()]
-        times += [self._waiting.next_deadline(), self._holds.next_deadline(), self._watch.next_deadline(), self._rejections.next_deadline()]
-        times.append(self._fallbacks.next_deadline())
+        parts = (self._waiting, self._holds, self._watch, self._rejections, self._fallbacks)
+        times = [*(gate.circuit.next_deadline() for gate in self.gates.values()), *(part.next_deadline() for part in parts)]
         return min((time for time in times if time is not None), default=None)
 
     def take_events(self) -> tuple[AnyEvent, ...]:
         """What was announced since the last call; drained by the caller."""
-        events = tuple(self._events)
-        self._events.clear()
-        return events
+        events, self._events = self._events, []
+        return tuple(events)
 
     def snapshot(self, now: float) -> Snapshot:
         """The read model at `now`."""
@@ -436,50 +291,7 @@ class Engine:
         self.restless = True
         return self._holds.end(source)
 
-    def retry(self, source: Source, reason: str, now: float) -> int:
-        """Let the rejected messages of this source go on, afresh; returns how many there are."""
-        self.restless = True
-        places = [run.places[source] for run in self.runs if source in run.places]
-        count = sum(self._rejections.retry(place) for place in places)
-        if count:
-            self._events.append(SourceRetried(now, source, count, reason))
-        return count
-
-    def skip(self, run: Run, source: Source, position: int, reason: str, now: float) -> AnyDelivery | None:
-        """Give up one message of this source that is rejected, or has failed and waits; it is to be settled. None: there is no such."""
-        place = run.places.get(source)
-        delivery = None if place is None or place.going else self._rejections.skip(place, position)
-        if delivery is not None:
-            self.restless = True
-            self._finished(delivery)
-            self._events.append(MessageSkipped(now, source, position, reason, by_operator=True))
-        return delivery
-
     # -- inside -----------------------------------------------------------------------------------------------------------------------
-
-    def _finished(self, delivery: AnyDelivery) -> None:
-        place: Place = delivery.place
-        self._watch.settled(delivery)
-        if place.inbox.done(delivery):
-            place.run.offer(place)
-
-    def _is_lone_suspect(self, delivery: AnyDelivery, attribution: Attribution) -> bool:
-        """Whether its source waits behind it, and nobody can tell whose fault it is. It may be an outage: it is held, and named."""
-        place: Place = delivery.place
-        if attribution.cause is not Cause.DEPENDENCY or place.going or self._watch.is_named(delivery):
-            return False
-        return delivery.trial is not None and delivery.trial.is_alone(place.run.retry)
-
-    def _settle_batch(self, batch: Batch, attribution: Attribution, error: str, now: float) -> Verdict:
-        place: Place = batch.place
-        place.in_flight -= 1
-        place.run.running -= 1
-        if attribution.cause is Cause.RETURNED:
-            if place.inbox.done(batch):
-                place.run.offer(place)
-            return Verdict.DONE
-        self._events.extend(self._halves.again(batch, attribution, error, now))
-        return Verdict.AGAIN
 
     def _replan(self, run: Run, now: float) -> None:
         events = run.replan(now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from holdgate.core.events import Event
 from holdgate.flow.sources import Source
 
 
@@ -115,3 +116,6 @@ class LocalCauseSuspected(FlowEvent):
     """Every dependency tripped within a short time: the cause is probably here (network, DNS, clock), not in all of them."""
 
     dependencies: tuple[str, ...]
+
+
+AnyEvent = Event | FlowEvent

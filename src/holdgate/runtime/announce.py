@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from holdgate.core.events import CircuitOpened
 from holdgate.errors import SettingsError
-from holdgate.flow.engine import AnyEvent
-from holdgate.flow.events import HandlerStuck, HoldContinued, LocalCauseSuspected, MessageSkipped, SourceBlocked
+from holdgate.flow.events import AnyEvent, HandlerStuck, HoldContinued, LocalCauseSuspected, MessageSkipped, SourceBlocked
 from holdgate.runtime.wording import lines
 
 log = logging.getLogger("holdgate")

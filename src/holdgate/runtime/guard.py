@@ -20,7 +20,8 @@ from holdgate.core import Circuit
 from holdgate.core.validation import seconds
 from holdgate.errors import GuardClosed, SettingsError
 from holdgate.flow.delivery import Delivery
-from holdgate.flow.engine import AnyEvent, Engine
+from holdgate.flow.engine import Engine
+from holdgate.flow.events import AnyEvent
 from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import Order
 from holdgate.flow.snapshot import Snapshot

@@ -18,8 +18,8 @@ from holdgate.core import (
     OverrideSet,
     ThresholdExceeded,
 )
-from holdgate.flow.engine import AnyEvent
 from holdgate.flow.events import (
+    AnyEvent,
     AttributionShared,
     HandlerStuck,
     HoldContinued,

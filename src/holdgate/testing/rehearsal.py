@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from holdgate.core import Outcome
 from holdgate.errors import SettingsError
 from holdgate.flow.delivery import Delivery, Settlement
-from holdgate.flow.engine import AnyEvent
+from holdgate.flow.events import AnyEvent
 from holdgate.flow.plan import Plan
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
