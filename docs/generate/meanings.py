@@ -100,6 +100,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "RetryPolicy": {
         "attempts": "how often a message's own failure may happen before it is rejected; a dependency's failures never count",
         "initial_backoff": "seconds before the first retry",
+        "multiplier": "the factor of the wait, each time",
         "max_backoff": "the longest wait, in seconds",
         "jitter": "spreads the wait by plus and minus this share",
         "not_retryable": "exception types that reject at the first failure, whatever `failures` says",
@@ -159,8 +160,6 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
     },
     "CircuitSettings": {"ramp": "RampSettings' own defaults"},
     "RampSettings": {"full": "the guard knows how much runs at once"},
-    "RetryPolicy": {
-    },
     "rehearse": {
         "needs": "as for `guard.run`",
         "deliveries": "enough for an outage of a minute to end in the middle of them",

@@ -53,7 +53,7 @@ class RetryPolicy:
 
     attempts: int = 5  # what SQS, Sidekiq and Spring Kafka users are used to (3 to 10)
     initial_backoff: float = 0.5  # long enough for a failover's blip, short enough not to stall a partition
-    multiplier: float = 2.0  # the factor of the circuit's open wait
+    multiplier: float = 2.0  # five attempts wait 0.5, 1, 2 and 4 s in between: past a blip, and no partition stood still for long
     max_backoff: float = 30.0  # half a minute: the slowest retry that still feels alive to whoever watches
     jitter: float = 0.2  # the same share as the circuit's open wait: spreads a fleet without blurring the schedule
 
