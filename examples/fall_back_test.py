@@ -1,7 +1,6 @@
 """A test of yours: what goes to the side store while the payment service is down."""
 
-from holdgate import Delivery, Dependency
-from holdgate.runtime.parking import Parking
+from holdgate import Delivery, Dependency, Parking
 from holdgate.testing import Outage, rehearse
 
 payments = Dependency("payments", failures=ConnectionError)

@@ -7,6 +7,7 @@ from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.sources import Partition, Queue
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
+from holdgate.runtime.parking import Parking
 
 __all__ = [
     "CallNotPermitted",
@@ -18,6 +19,7 @@ __all__ = [
     "HoldgateError",
     "Outcome",
     "Override",
+    "Parking",
     "Partition",
     "Queue",
     "RampSettings",

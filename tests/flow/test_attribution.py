@@ -395,3 +395,22 @@ def test_the_guards_time_limit_during_an_undeclared_call_is_not_charged() -> Non
 def test_a_call_still_under_way_at_a_return_says_nothing() -> None:
     """It was left behind in a task; only the guard's time limit makes a running call a failure."""
     assert attribute([PAYMENTS], under_way("payments"), None, NOW) == Attribution((RELEASED,), Cause.RETURNED)
+
+
+def test_asking_for_another_time_leaves_the_calls_what_they_were() -> None:
+    """The handler returned: its calls have their verdicts, an untouched need has none."""
+    tally = Tally()
+    tally.touch("payments").ended(Outcome.FAILURE, 1.0)
+    result = attribute([PAYMENTS, MAIL], tally, None, NOW, postponed=True)
+
+    assert result == Attribution((Finding(Outcome.FAILURE, 1.0), RELEASED), Cause.POSTPONED)
+
+
+def test_asking_for_another_time_is_no_success_of_what_was_not_called() -> None:
+    """Nobody knows how the dependency is."""
+    assert attribute([PAYMENTS], None, None, NOW, postponed=True) == Attribution((RELEASED,), Cause.POSTPONED)
+
+
+def test_an_exception_says_more_than_the_wish_for_another_time() -> None:
+    """It is judged as ever."""
+    assert attribute([PAYMENTS], None, CallNotPermitted("payments"), NOW, postponed=True).cause is Cause.REFUSED

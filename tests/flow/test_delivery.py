@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from tests.flow.stage import ORDERS, Message
 
-from holdgate.flow.delivery import Delivery
+from holdgate.errors import SettingsError
+from holdgate.flow.delivery import Delivery, Wish
 
 
 def test_a_fresh_delivery_has_not_started() -> None:
@@ -29,3 +32,21 @@ def test_its_repr_names_its_place_and_no_payload() -> None:
     delivery.attempt = 2
 
     assert repr(delivery) == "<Message orders[0]@42 attempt=2>"
+
+
+def test_the_last_word_of_a_handler_counts() -> None:
+    """It may change its mind while it runs."""
+    delivery = Message(ORDERS, 0)
+    delivery.reject("no such customer")
+    assert delivery.trial.wish == Wish(reason="no such customer")
+    delivery.retry(after=2.5)
+    assert delivery.trial.wish == Wish(after=2.5)
+    delivery.retry()
+    assert delivery.trial.wish == Wish()
+
+
+@pytest.mark.parametrize("after", [0.0, -1.0, math.nan, math.inf])
+def test_another_time_is_a_number_of_seconds(after: float) -> None:
+    """Above 0, and not for ever."""
+    with pytest.raises(SettingsError, match=r"retry\(after="):
+        Message(ORDERS, 0).retry(after=after)

@@ -115,6 +115,7 @@ def test_a_probe_of_an_earlier_half_open_decides_nothing(good: bool) -> None:
     stage.turn()
 
     assert (stage.circuit.state, stage.circuit.is_probing) == (State.HALF_OPEN, True)
+    assert stage.circuit.snapshot(stage.now).late_results == (0 if good else 1)
     assert stage.engine.take_probes() == stage.gates
 
 
@@ -169,6 +170,8 @@ def test_a_probe_runs_before_each_attempt_of_a_lone_suspect() -> None:
     assert stage.circuit.state is State.HALF_OPEN
     stage.probe(True)
     assert stage.circuit.snapshot(stage.now).in_flight == 0
+    assert stage.circuit._half_open is not None
+    assert stage.circuit._half_open.ramp.results == 1  # the message's own
     stage.turn(later=2.0)
     stage.end(stage.start(), dependency_failed())
 
@@ -204,3 +207,38 @@ def test_a_dependency_without_a_probe_has_none() -> None:
 
     assert stage.engine.take_probes() == []
     assert stage.run.plan.of(ORDERS).held is False
+
+
+def test_a_slot_that_a_call_outside_of_handlers_has_taken_is_waited_for() -> None:
+    """The probe runs when it is free again."""
+    stage = ProbedStage()
+    stage.trip()
+    stage.now += 10.0
+    permit = stage.circuit.try_acquire(stage.now)
+    stage.turn()
+    assert stage.engine.take_probes() == []
+    stage.circuit.release(permit, stage.now)  # type: ignore[arg-type]
+    stage.turn()
+
+    assert stage.engine.take_probes() == stage.gates
+
+
+def test_beside_others_no_attempt_needs_a_probe() -> None:
+    """They tell more than a probe does."""
+    stage = ProbedStage(RetryPolicy(initial_backoff=1.0, jitter=0.0), sources=2, ramp=RampSettings(minimum_verdicts=9))
+    for source in partitions(2):
+        stage.receive(9, source)
+    stage.half_open()
+    stage.probe(True)
+    (suspect,) = stage.start_all()
+    stage.end(suspect, dependency_failed())
+    stage.probe(True)  # nobody has spoken yet
+    (other,) = stage.start_all()
+    assert other.source != suspect.source
+    stage.end(other, returned())
+    stage.end(stage.start_all()[0], returned())
+    stage.turn(later=2.0)
+    again = next(delivery for _ in range(9) for delivery in stage.start_all() if delivery is suspect or not stage.end(delivery, returned()))
+    stage.end(again, dependency_failed())
+
+    assert (stage.circuit.state, stage.engine.take_probes()) == (State.HALF_OPEN, [])

@@ -315,3 +315,20 @@ def test_a_message_that_waits_for_a_lane_to_be_sent_is_skipped() -> None:
     stage.turn()
 
     assert stage.start_all()[0].position == 1
+
+
+def test_the_source_counts_beside_the_position() -> None:
+    """Two sources have a message at the same place that waits to be sent: the one that was named is skipped."""
+    sources = partitions(2)
+    stage = Stage("payments", run=run_of(["payments"], rejects=True), sources=sources)
+    for source in sources:
+        stage.receive(1, source)
+    for delivery in stage.start_all():
+        stage.end(delivery, rejected())
+        stage.engine.interrupted(delivery, stage.now)
+    stage.run.lanes = 0
+    stage.turn()
+    skipped = stage.engine.skip(stage.run, sources[1], 0, "", stage.now)
+
+    assert skipped is not None
+    assert skipped.source == sources[1]

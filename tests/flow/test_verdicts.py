@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.flow.stage import Message, dependency_failed, gate, own_failure, place_of, placed, returned
 
-from holdgate.core import Outcome, Permit
+from holdgate.core import CircuitSettings, Outcome, Permit
 from holdgate.flow.attribution import Attribution, Cause, Finding
 from holdgate.flow.gate import Gate
 from holdgate.flow.verdicts import gates_of, give_back, record, record_successes, trial_of
@@ -193,3 +193,18 @@ def test_a_success_at_the_first_attempt_leaves_no_trial() -> None:
     record(delivery, returned(), 1.0)
 
     assert (delivery.trial, mail.successes, mail.circuit.snapshot(1.0).calls) == (None, 1, 1)
+
+
+def test_a_message_is_one_result_to_others() -> None:
+    """By its first: failing again beside a success is no failure more, and succeeding after that is no first success."""
+    mail = gate("mail", CircuitSettings(consecutive_failures=None, minimum_calls=20))
+    suspect, other = running(mail), running(mail)
+    record(suspect, dependency_failed(), 1.0)
+    record(other, returned(), 1.0)
+    suspect.permits = permits(mail)
+    record(suspect, dependency_failed(), 2.0)
+    assert (mail.failures, mail.first_successes) == (1, 1)
+    suspect.permits = permits(mail)
+    record(suspect, returned(), 3.0)
+
+    assert (mail.failures, mail.first_successes, mail.successes) == (1, 1, 2)

@@ -98,6 +98,24 @@ async def test_calls_in_a_fallback_are_nobodys_verdict() -> None:
 
 
 @in_virtual_time
+async def test_calls_in_a_fallback_that_failed_are_forgotten() -> None:
+    """The handler's next attempt is judged by what it does itself: its return is a success of what it needs."""
+    store, broker, handler = Dependency("store"), broker_with(1), Handler(down=True)
+
+    async def fallback(delivery: Delivery[Any]) -> None:
+        await store.call(asyncio.sleep, 0.01)
+        handler.down = False
+        raise OSError
+
+    async with (
+        quiet_guard(store) as guard,
+        running(guard.run(MemoryIntake(broker, topics=["orders"]), handler, needs=[dependency()], fallback=fallback)),
+    ):
+        await until(lambda: committed(broker) == 1)
+        assert guard.engine.gates["payments"].successes == 1
+
+
+@in_virtual_time
 async def test_draining_waits_for_a_fallback() -> None:
     """It settles its message; one that outlasts the drain is cancelled, and its message kept."""
     for seconds, settled in ((1.0, 1), (1e6, 0)):
