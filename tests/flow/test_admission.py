@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.flow.stage import Message, gate, place_of, placed, run_of
+from tests.flow.stage import ORDERS, Message, gate, messages, place_of, placed, run_of
 
 from holdgate.core import Outcome, Permit
 from holdgate.flow.admission import WaitingList, acquire, acquire_in_turn
+from holdgate.flow.batch import AS_THEY_ARE, Batch
 from holdgate.flow.gate import Gate, Trial
+from holdgate.flow.needs import Needs
 from holdgate.flow.place import Place, Run
 
 LANES = 100
@@ -489,3 +491,48 @@ def test_first_time_heads_are_counted_by_place() -> None:
     waiting.grants([], 1.0)
 
     assert place.fresh_heads == 0
+
+
+# -- batches --------------------------------------------------------------------------------------------------------------------------
+
+
+def batch_at(place: Place, count: int, first: int = 0) -> Batch:
+    """A batch of so many messages, taken from its place."""
+    chunk = Batch(place.source, list(messages(ORDERS, count, first)), AS_THEY_ARE)
+    chunk.place = place
+    place.inbox.put([chunk])
+    taken = place.inbox.take()
+    assert isinstance(taken, Batch)
+    return taken
+
+
+def batch_place(*gates: Gate) -> Place:
+    """A place of a run with batches of up to a hundred."""
+    return place_of(*gates, run=Run(Needs([]), order="none", concurrency=LANES, inbox=500, batch=100))
+
+
+@pytest.mark.parametrize("limits", [(2, 4), (4, 2)])
+def test_a_batch_is_cut_to_the_smallest_of_its_limits(limits: tuple[int, int]) -> None:
+    """Whichever need has it; the rest waits in its inbox."""
+    mail, payments = half_open("mail", limits[0]), half_open("payments", limits[1])
+    place = batch_place(mail, payments)
+    batch = batch_at(place, 10)
+
+    assert acquire(batch, place.gates, 1.0)
+    assert ([permit.weight for permit in batch.permits], place.inbox.waiting) == ([2, 2], 8)
+
+
+def test_a_batch_leaves_what_is_reserved() -> None:
+    """An older head waits for another need: the slot that it reserves is not the batch's, nor that of whoever comes behind the batch."""
+    mail, search = half_open("mail", 4), half_open("search")
+    search.circuit.try_acquire(1.0)
+    waiting = WaitingList()
+    wait(waiting, place_of(mail, search, run=free_run()))
+    place = batch_place(mail)
+    batch = batch_at(place, 10)
+    waiting.add(batch, (mail,))
+    (last,) = wait(waiting, place_of(mail, run=free_run()))
+
+    assert list(waiting.grants((mail, search), 1.0)) == [batch]
+    assert [permit.weight for permit in batch.permits] == [3]
+    assert last in waiting

@@ -359,9 +359,46 @@ def test_a_batch_that_fails_on_its_way_out_is_dropped() -> None:
     batch = stage.start()
     stage.engine.closing(stage.run, [ORDERS], stage.now)
     assert stage.end(batch, dependency_failed()) is Verdict.AGAIN
+    assert stage.engine.snapshot(stage.now).sources[ORDERS].waiting == 0
     stage.turn(100.0)
     assert stage.next() is None
     assert stage.run.running == 0
+
+
+def test_a_batch_of_one_that_nobody_has_started_comes_again_as_it_is() -> None:
+    """Its lane was ended from outside: there is nothing to halve."""
+    stage = BatchStage(4, "payments")
+    stage.put(1)
+    stage.end(stage.start(), dependency_failed())
+    stage.turn(1.0)
+    assert stage.next() is not None
+    assert stage.calls == [[0]]
+    assert stage.place().inbox.waiting == 0
+
+
+def test_a_message_alone_knows_since_when_it_fails() -> None:
+    """It failed with its batch first."""
+    stage = BatchStage(2, "payments")
+    stage.put(2)
+    stage.turn(3.0)
+    stage.handle(stage.start(), own_failure())
+    stage.turn(1.0)
+    alone = stage.start()
+    assert isinstance(alone, Batch)
+    assert (alone.trial.failures, alone.trial.first_failed_at) == (1, 3.0)
+
+
+def test_a_vote_of_another_generation_says_nothing_of_this_one() -> None:
+    """A result that comes after the circuit was reset is late: whatever succeeded meanwhile, it waits as an outage would."""
+    stage = BatchStage(8, "payments")
+    stage.put(8)
+    stage.handle(stage.start(), dependency_failed())
+    stage.turn(0.5)
+    late = stage.start()
+    stage.gates[0].circuit.reset(stage.now)
+    stage.gates[0].successes += 1
+    stage.handle(late, dependency_failed())
+    assert stage.engine.next_deadline() == 1.5
 
 
 # -- without an order -----------------------------------------------------------------------------------------------------------------

@@ -25,10 +25,10 @@ BACKOFF = Wish()
 class WishStage(Stage):
     """A run with batches of up to four; six messages have come in."""
 
-    def __init__(self, *, rejects: bool = True, order: Order = "source", retry: RetryPolicy | None = None) -> None:
+    def __init__(self, *, rejects: bool = True, order: Order = "source", retry: RetryPolicy | None = None, span: int = 1000) -> None:
         concurrency = None if order == "source" else 2
         retry = retry or RetryPolicy(jitter=0.0)
-        run = Run(Needs(["payments"]), order=order, concurrency=concurrency, inbox=500, span=1000, retry=retry, rejects=rejects, batch=4)
+        run = Run(Needs(["payments"]), order=order, concurrency=concurrency, inbox=500, span=span, retry=retry, rejects=rejects, batch=4)
         super().__init__("payments", run=run)
         self.engine.received(self.run, batches_of(messages(ORDERS, 6)))
         self.turn()
@@ -134,6 +134,7 @@ def test_what_is_postponed_on_its_way_out_is_dropped() -> None:
     stage.engine.closing(stage.run, [ORDERS], stage.now)
     parted = stage.part(batch, {1: LATER, 2: GONE})
     assert (positions(parted.done), positions(parted.rejected)) == ([0, 3], [2])
+    assert stage.engine.snapshot(stage.now).sources[ORDERS].waiting == 0
     stage.turn(100.0)
     assert stage.next_positions() is None
 
@@ -145,6 +146,25 @@ def test_a_batch_of_an_earlier_assignment_settles_nothing() -> None:
     stage.engine.forget(stage.run, [ORDERS], stage.now)
     assert stage.part(batch, {1: GONE}) == ((), ())
     assert (stage.run.running, stage.gates[0].circuit.snapshot(stage.now).in_flight) == (0, 0)
+
+
+def test_without_an_order_what_is_done_moves_the_span() -> None:
+    """It is measured from the oldest unfinished message: the one that was postponed, and not the first of its batch."""
+    stage = WishStage(order="none", span=6)
+    stage.part(stage.take(), {3: LATER})
+    stage.engine.received(stage.run, batches_of(messages(ORDERS, 4, 6)))
+    assert stage.next_positions() == [4, 5, 6, 7]
+    assert stage.next_positions() == [8, 9]
+
+
+def test_a_blocked_message_that_is_let_go_lets_the_next_batch_start() -> None:
+    """Its batch is finished with it, and not before."""
+    stage = WishStage(rejects=False)
+    stage.part(stage.take(), {1: GONE})
+    inbox = stage.place().inbox
+    (blocked,) = stage.place().blocked
+    assert inbox.take() is None
+    assert inbox.done(blocked)
 
 
 @pytest.mark.parametrize("wishes", [{1: GONE}, {1: LATER}])

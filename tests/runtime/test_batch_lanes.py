@@ -26,7 +26,9 @@ from tests.runtime.stage import (
 from holdgate import Delivery, Reject, RetryPolicy, State
 from holdgate.errors import SettingsError
 from holdgate.flow.sources import Queue
+from holdgate.runtime.worker import Worker
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, in_virtual_time
+from holdgate.testing.clock import run_virtual
 
 ORDER = ORDERS[0]
 
@@ -376,6 +378,73 @@ async def test_a_lost_batch_settles_nothing() -> None:
         await asyncio.sleep(3)
     assert store.done == []
     assert broker.committed(GROUP).get(ORDER, 0) == 0
+
+
+@in_virtual_time
+async def test_a_handler_that_returns_though_it_was_interrupted_is_heard() -> None:
+    """It swallows our cancellation, and postpones one: the others are done, and what comes later is interrupted and judged as ever."""
+    broker, calls = broker_with(6), []
+
+    async def handler(deliveries: Sequence[Delivery[Any]]) -> None:
+        calls.append([delivery.position for delivery in deliveries])
+        if len(calls) == 1:
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                deliveries[1].retry(after=1.0)
+        elif 3 in calls[-1] and len(calls[-1]) > 1:
+            raise Wrong
+
+    async with quiet_guard() as guard, running(guard.run(intake(broker, rebalance_timeout=2.0), handler, batch=4)):
+        await until(lambda: len(calls) == 1)
+        broker.rebalance(GROUP)
+        await until(lambda: broker.committed(GROUP).get(ORDER) == 6)
+    assert calls[:4] == [[0, 1, 2, 3], [1, 2, 3, 4], [1, 2], [3, 4]]
+
+
+def test_what_is_given_and_lost_in_the_same_step_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the grant and the lane's step the source goes away."""
+    broker, store, lost = broker_with(3), Store(), []
+    hand_out = Worker.hand_out
+
+    def hand_out_and_lose(worker: Worker) -> None:
+        hand_out(worker)
+        if not lost and any(seat.delivery is not None for seat in worker.seats):
+            lost.append(ORDER)
+            worker.lost([ORDER])
+
+    async def play() -> None:
+        async with quiet_guard() as guard, running(guard.run(intake(broker), store, batch=3)):
+            await asyncio.sleep(5)
+
+    monkeypatch.setattr(Worker, "hand_out", hand_out_and_lose)
+    run_virtual(play())
+    assert (lost, store.calls) == ([ORDER], [])
+
+
+@in_virtual_time
+async def test_a_revoked_source_is_let_go_while_others_are_busy() -> None:
+    """Messages of another source come without a pause: whoever waits for the end of a batch is told of it all the same."""
+    broker = broker_with(0, partitions=2)
+    reading = BreakingIntake(broker, topics=["orders"])
+    slow = Store(seconds=1.0)
+
+    async def handler(deliveries: Sequence[Delivery[Any]]) -> None:
+        if deliveries[0].source == ORDERS[0]:
+            await slow(deliveries)
+
+    async def produce() -> None:
+        while True:
+            broker.produce("orders", b"", partition=1)
+            await asyncio.sleep(0.01)
+
+    broker.produce("orders", b"", partition=0)
+    async with quiet_guard() as guard, running(produce()), running(guard.run(reading, handler, batch=10)):
+        await until(lambda: slow.running > 0)
+        assert reading.listener is not None
+        begun = now()
+        await reading.listener.revoked([ORDERS[0]])
+        assert now() - begun < 2.0
 
 
 # -- settings -------------------------------------------------------------------------------------------------------------------------

@@ -52,7 +52,8 @@ class BatchInbox:
         return batch
 
     def divided(self, units: int) -> None:
-        """One batch that was taken goes on as so many deliveries, each of which will be done."""
+        """One batch that was taken goes on as so many deliveries, each of which will be done before anything else starts. Without an order
+        nothing waits for them anyway."""
         self._out += units - 1
 
     def done(self, delivery: AnyDelivery) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from holdgate.flow.admission import WaitingList
 from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.batch import Batch
-from holdgate.flow.batch_inbox import BatchInbox
 from holdgate.flow.events import FlowEvent
 from holdgate.flow.fate import Verdict
 from holdgate.flow.place import Place
@@ -55,8 +54,6 @@ class Halves:
         if not place.run.shared:
             place.put_back(second)
             return [first]
-        if isinstance(place.inbox, BatchInbox):
-            place.inbox.divided(2)
         return [first, second]
 
 

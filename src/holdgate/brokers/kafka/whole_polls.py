@@ -34,7 +34,7 @@ class WholePolls(InFlight):
 
     def finished_records(self, records: list[Record]) -> None:
         """The work on these is over. They come in their order; a list that is a poll's own is that poll."""
-        if self._polls and self._polls[0] is records and not self._row:
+        if self._polls and self._polls[0] is records:
             self._polls.popleft()
             return
         self._take_apart(records[-1].offset)
