@@ -323,11 +323,11 @@ def test_the_source_counts_beside_the_position() -> None:
     stage = Stage("payments", run=run_of(["payments"], rejects=True), sources=sources)
     for source in sources:
         stage.receive(1, source)
-    for delivery in stage.start_all():
+    started = stage.start_all()
+    stage.run.lanes = 0
+    for delivery in started:
         stage.end(delivery, rejected())
         stage.engine.interrupted(delivery, stage.now)
-    stage.run.lanes = 0
-    stage.turn()
     skipped = stage.engine.skip(stage.run, sources[1], 0, "", stage.now)
 
     assert skipped is not None
