@@ -6,6 +6,8 @@ import math
 from typing import Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.flow.crowd import Crowd
 from tests.flow.stage import Stage, dependency_failed, gate, own_failure, partitions, returned, run_of
 
@@ -403,3 +405,23 @@ def test_a_suspect_is_not_the_next_probe_when_others_wait() -> None:
         stage.turn(later=1000.0)
 
     assert probes[1:] in ([0, 1, 0, 1, 0], [1, 0, 1, 0, 1])
+
+
+@given(
+    between=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40),
+    attempts=st.integers(1, 6),
+    doubt=st.sampled_from([0.1, 1e-3, 1e-6]),
+)
+def test_nobody_is_convicted_without_evidence(between: list[tuple[int, int]], attempts: int, doubt: float) -> None:
+    """Whatever others came to between its failures: the verdict is that of the rule, worked out by hand."""
+    payments = gate(settings=CALM)
+    blame = begun(payments)
+    likely = []
+    for successes, failures in between:
+        seen_by(payments, blame, successes, failures)
+        likely.append((failures + 1) / (successes + failures + 1))
+    counted = [p for p in likely if p <= 0.5]
+    is_unlikely = math.prod(likely) <= doubt * (1 - 1e-9)
+    near = abs(math.log(math.prod(likely)) - math.log(doubt)) < 1e-6
+
+    assert near or blame.convicts(payments, RetryPolicy(attempts=attempts, doubt=doubt)) is (len(counted) >= attempts and is_unlikely)

@@ -1,0 +1,58 @@
+"""Order by key beside serial work: the throughput of handlers that wait 1 to 5 ms, with the order of every key checked.
+
+    python benchmarks/by_key.py
+
+10,000 messages of 1,000 keys on one partition in memory. Serial work is measured on a tenth of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from holdgate import Delivery, Dependency, Guard
+from holdgate.testing import MemoryBroker, MemoryIntake
+
+MESSAGES = 10_000
+KEYS = 1_000
+CONCURRENCY = 100
+
+
+async def measure(messages: int, **settings: Any) -> float:
+    """Messages a second. Raises AssertionError when a key was out of order."""
+    broker = MemoryBroker(topics={"orders": 1})
+    for number in range(messages):
+        broker.produce("orders", b"%d" % number, b"%d" % (number * 7919 % KEYS))
+    last: dict[bytes | None, int] = {}
+    finished = asyncio.Event()
+    count = 0
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        nonlocal count
+        number = delivery.position
+        await asyncio.sleep(0.001 + 0.004 * (number * 31 % 97) / 97)
+        assert number > last.get(delivery.key, -1), f"key {delivery.key!r} is out of order"
+        last[delivery.key] = number
+        count += 1
+        if count == messages:
+            finished.set()
+
+    async with Guard(signals=False) as guard:
+        begin = time.perf_counter()
+        run = asyncio.create_task(guard.run(MemoryIntake(broker, topics=["orders"]), handler, needs=[Dependency("payments")], **settings))
+        await finished.wait()
+        took = time.perf_counter() - begin
+        await guard.stop()
+        await run
+    return messages / took
+
+
+async def main() -> None:
+    serial = await measure(MESSAGES // 10)
+    keyed = await measure(MESSAGES, order="key", concurrency=CONCURRENCY)
+    print(f"serial        {serial:8.0f} messages/s")
+    print(f"order='key'   {keyed:8.0f} messages/s, {keyed / serial:.0f} times as many")
+
+
+asyncio.run(main())
