@@ -370,10 +370,10 @@ def test_a_batch_of_one_that_nobody_has_started_comes_again_as_it_is() -> None:
     stage = BatchStage(4, "payments")
     stage.put(1)
     stage.end(stage.start(), dependency_failed())
+    stage.put(2, first=1)
     stage.turn(1.0)
-    assert stage.next() is not None
-    assert stage.calls == [[0]]
-    assert stage.place().inbox.waiting == 0
+    assert stage.work(lambda _: returned()) == [0, 1, 2]
+    assert stage.calls == [[0], [1, 2]]
 
 
 def test_a_message_alone_knows_since_when_it_fails() -> None:
