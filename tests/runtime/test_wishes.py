@@ -11,6 +11,7 @@ from tests.runtime.stage import GROUP, ORDERS, Down, Handler, Wrong, broker_with
 
 from holdgate import Delivery, RetryPolicy, State
 from holdgate.errors import CallNotPermitted, SettingsError
+from holdgate.flow.events import MessageSkipped
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]
@@ -183,3 +184,30 @@ async def test_a_loop_says_the_same() -> None:
 
     assert times == [(0, 1), (0, 2), (1, 1), (2, 1)]
     assert [letter.reason for letter in dead.letters] == ["never"]
+
+
+@in_virtual_time
+async def test_skipping_and_dead_letters_exclude_each_other() -> None:
+    """One of them would be in vain, and nobody would see which."""
+    async with quiet_guard() as guard:
+        with pytest.raises(SettingsError, match=r"dead_letters= is given, and RetryPolicy\(on_exhausted=\"skip\"\)"):
+            await guard.run(
+                MemoryIntake(broker_with(1), topics=["orders"]),
+                Handler(),
+                retry=RetryPolicy(on_exhausted="skip"),
+                dead_letters=MemoryDeadLetters(),
+            )
+
+
+@in_virtual_time
+async def test_what_is_skipped_is_settled() -> None:
+    """By the policy's word: the source goes on, and an event names the message."""
+    seen: list[Any] = []
+    broker, handler = broker_with(3), Saying(lambda delivery: delivery.reject("test data"))
+    async with (
+        quiet_guard(observers=[seen.append]) as guard,
+        running(guard.run(MemoryIntake(broker, topics=["orders"]), handler, retry=RetryPolicy(on_exhausted="skip"))),
+    ):
+        await until(lambda: committed(broker) == 3)
+
+    assert [(event.position, event.reason) for event in seen if isinstance(event, MessageSkipped)] == [(1, "test data")]

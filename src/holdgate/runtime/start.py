@@ -92,7 +92,7 @@ def plan_run(
     clash."""
     check_intake(intake)
     _check_types(key, retry)
-    _check_dead_letters(dead_letters)
+    _check_dead_letters(dead_letters, retry)
     seconds = None if timeout is None else validation.seconds("timeout", timeout)
     wanted = intake.order if order is None else order
     if wanted not in _ORDERS:
@@ -176,7 +176,9 @@ def _check_batch(batch: object, order: Order, intake: Intake[Any]) -> None:
         )
 
 
-def _check_dead_letters(given: object) -> None:
+def _check_dead_letters(given: object, retry: RetryPolicy | None) -> None:
+    if given is not None and retry is not None and retry.on_exhausted == "skip":
+        raise SettingsError('dead_letters= is given, and RetryPolicy(on_exhausted="skip") would put nothing there: leave one of them out')
     if given is not None and not isinstance(given, DeadLetters):
         raise SettingsError(
             f"dead_letters={type(given).__name__} has no open, publish and close: wrap a client, as in KafkaDeadLetters(producer)"
