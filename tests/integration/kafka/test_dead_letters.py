@@ -62,7 +62,6 @@ async def test_the_dead_letters_are_exactly_the_poison(scene: Scene) -> None:
         await scene.start(2, "--dead", dead)
         await scene.produce(topic, EACH)
         expected = await poison(scene, topic)
-        await scene.processing(20)
         await scene.down()
         await scene.produce(topic, EACH)
         expected |= await poison(scene, topic)
