@@ -86,6 +86,11 @@ class Scene:
         self.writer.write("down", dependency=dependency)
         await self.dependencies[dependency].set_mode(mode)
 
+    async def outage(self, queue: str, count: int = 60) -> None:
+        """Begin one, with so many messages that meet it: those of before may all be done by then."""
+        await self.down(dependency=self._needs[queue])
+        await self.produce(queue, count)
+
     async def up(self, dependency: str = "payments") -> None:
         """End it."""
         await self.dependencies[dependency].set_mode(Mode.UP)

@@ -25,7 +25,7 @@ async def test_three_outages_are_free(scene: Scene, arguments: Mapping[str, Any]
     for _ in range(TIMES):
         await scene.produce(queue, 300)
         await scene.processing(60)
-        await scene.down()
+        await scene.outage(queue)
         await scene.opened(worker, times=2)
         await scene.up()
         await scene.closed(worker)
@@ -43,7 +43,7 @@ async def test_order_is_kept_through_outages(scene: Scene) -> None:
     for _ in range(TIMES):
         await scene.produce(queue, 150)
         await scene.processing(40)
-        await scene.down()
+        await scene.outage(queue)
         await scene.opened(worker)
         await scene.up()
         await scene.closed(worker)
@@ -60,7 +60,7 @@ async def test_an_outage_longer_than_the_consumer_timeout(scene: Scene, argument
     (worker,) = await scene.start(1, "--consumer-timeout", "4", "--open", "0.5")
     await scene.produce(queue, 200)
     await scene.processing(40)
-    await scene.down()
+    await scene.outage(queue)
     await scene.opened(worker)
     given_back = 2 if scene.rabbitmq.version != "4.3" or arguments else 0
     if given_back:
@@ -84,7 +84,7 @@ async def test_twenty_outages_at_a_delivery_limit_of_twenty(scene: Scene) -> Non
     for _ in range(20):
         await scene.produce(queue, 40)
         await scene.processing(5)
-        await scene.down()
+        await scene.outage(queue)
         await scene.opened(worker, times=2)
         await scene.up()
         await scene.closed(worker)
@@ -99,8 +99,7 @@ async def test_only_what_needs_it_is_held(scene: Scene, arguments: Mapping[str, 
     held = await scene.queue(arguments, "payments")
     free = await scene.queue(arguments, "mails")
     (worker,) = await scene.start(1)
-    await scene.down(dependency="payments")
-    await scene.produce(held, 50)
+    await scene.outage(held)
     await scene.opened(worker)
     await scene.produce(free, 300)
     await scene.until(lambda entries: sum(1 for each in told(entries, "processed") if each.facts["topic"] == free) == 300)
@@ -119,7 +118,7 @@ async def test_every_prefetch(scene: Scene, arguments: Mapping[str, Any], prefet
     (worker,) = await scene.start(1, "--prefetch", str(prefetch))
     await scene.produce(queue, 300)
     await scene.processing(40)
-    await scene.down()
+    await scene.outage(queue)
     await scene.opened(worker)
     await scene.up()
     await scene.closed(worker)
@@ -138,7 +137,7 @@ async def test_a_hundred_thousand_messages(scene: Scene, arguments: Mapping[str,
     (worker,) = await scene.start(1, "--prefetch", "100")
     for _ in range(TIMES):
         await scene.processing(15_000)
-        await scene.down()
+        await scene.outage(queue)
         await scene.opened(worker, times=2)
         await scene.up()
         await scene.closed(worker)

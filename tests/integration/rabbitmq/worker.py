@@ -81,7 +81,7 @@ class Listener:
     def _gone(self, sources: Collection[Source], how: str) -> None:
         for source in sources:
             self._ledger.write("unheld", topic=source.name, partition=0)
-            self._ledger.write("note", gone=how, topic=source.name)
+            self._ledger.write("note", gone=how, queue=source.name)
 
 
 class Work:
