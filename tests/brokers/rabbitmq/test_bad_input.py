@@ -34,6 +34,7 @@ async def refused(intake: RabbitMQIntake, text: str) -> None:
     with pytest.raises(IntakeError, match=text) as caught:
         await intake.open(Silent())
     assert "secret" not in str(caught.value)
+    assert intake._client.is_closed or intake._client._url is None, "a connection of its own is left open"
     await intake.close()
 
 

@@ -201,8 +201,10 @@ async def test_a_message_near_its_limit_is_told(
     assert told == [DeliveryLimitNear(Queue(name), returns=0, limit=2)]
 
 
-async def test_closing_gives_back_in_order(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], kind: Kind) -> None:
-    """A worker that ends leaves what it had in hand in front, in order; where nacks are uncounted, uncounted."""
+async def test_closing_gives_back_in_order(
+    rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], kind: Kind, caplog
+) -> None:
+    """A worker that ends leaves what it had in hand in front, in order; uncounted where nacks are."""
     name = await queue(kind.arguments)
     await rabbitmq.publish(name, numbered(10))
     async with drive(intake(name, prefetch=WINDOW, single_active=kind.single_active or None)) as at:
@@ -210,6 +212,7 @@ async def test_closing_gives_back_in_order(rabbitmq: RabbitMQAddress, queue, int
     left = await rabbitmq.waiting_once_free(name)
     assert [message.body for message in left] == numbered(10)
     assert [message.returns for message in left] == [kind.returned] * WINDOW + [0] * 4
+    assert "could not be given back" not in caplog.text
 
 
 @pytest.mark.parametrize("taken", [50, 150, 400])
