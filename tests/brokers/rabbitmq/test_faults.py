@@ -255,5 +255,6 @@ async def test_it_closes_while_the_broker_is_away(
             proxy.refuse()
             proxy.reset()
             await at.until(lambda: at.count("lost") == 1)
+            await at.for_seconds(2)  # longer than it waits before it asks for a new channel
             await made.close()
             assert "could not be given back" not in caplog.text  # its patience was not used up

@@ -124,10 +124,16 @@ class Scene:
         """Wait until a worker has been told so many times in all that a queue was "given back" or "lost"."""
         return await self.until(lambda entries: gone(entries, how) >= times)
 
-    async def finished(self) -> list[Entry]:
+    async def finished(self, timeout: float = PATIENCE) -> list[Entry]:
         """Wait until everything produced is processed."""
         wanted = {(queue, number) for queue, count in self._produced.items() for number in range(count)}
-        return await self.until(lambda entries: {(each.facts["topic"], each.offset) for each in told(entries, "processed")} >= wanted)
+
+        def is_finished(entries: list[Entry]) -> bool:
+            processed = told(entries, "processed")
+            # Counted first: comparing a hundred thousand of them at each look would take the worker's core.
+            return len(processed) >= len(wanted) and {(each.facts["topic"], each.offset) for each in processed} >= wanted
+
+        return await self.until(is_finished, timeout)
 
     async def drained(self) -> None:
         """End the running workers with SIGTERM; each must end in order, and leave nothing in the queues."""
