@@ -69,6 +69,9 @@ def environment(ports: NodePorts, folder: str) -> dict[str, str]:
         "RABBITMQ_DIST_PORT": str(ports.distribution),
         "ERL_EPMD_PORT": str(ports.names),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
+        # The script then becomes the node, instead of waiting beside it: signals reach the node itself, and a run that was killed leaves
+        # none behind.
+        "RUNNING_UNDER_SYSTEMD": "true",
         # One scheduler that sleeps when idle: by default each core gets one that spins for a while.
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none",
     }
