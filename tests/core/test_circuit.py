@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.core.driving import (
     FAILURE,
@@ -698,6 +700,53 @@ def test_an_observed_circuit_records_and_tells_once_per_episode() -> None:
     calls(circuit, "FFFFFFF", 0.0)
     assert kinds(circuit.take_events()) == ["ThresholdExceeded"]
     assert (circuit.state, circuit.generation, circuit.snapshot(0.0).calls) == (State.CLOSED, 1, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "told"),
+    [("payments", None, "settings=None is no CircuitSettings"), (7, CircuitSettings(), "name=7 is no text")],
+)
+def test_a_circuit_takes_a_name_and_settings(name: str, settings: CircuitSettings, told: str) -> None:
+    """Anything else is refused where it is given, and not at the first call."""
+    with pytest.raises(SettingsError, match=told):
+        Circuit(name, settings)
+
+
+BY_RATE_ALONE = CircuitSettings(window=TimeWindow(30.0), consecutive_failures=None, slow_call_duration=1.0)
+
+
+def test_an_observed_circuit_tells_of_an_outage_after_an_idle_hour() -> None:
+    """The window has emptied by time alone, and that ends an episode as good results do."""
+    circuit = Circuit("payments", BY_RATE_ALONE)
+    circuit.observe(0.0)
+    calls(circuit, "F" * 12, 1.0)
+    circuit.take_events()
+    calls(circuit, "F" * 10, 3600.0)
+    assert kinds(circuit.take_events()) == ["ThresholdExceeded"]
+
+
+def test_an_observed_circuit_sees_the_end_of_an_episode_when_a_long_call_ends() -> None:
+    """Nothing was admitted in between: the first failures after the pause are those of calls from before it."""
+    circuit = Circuit("payments", replace(BY_RATE_ALONE, slow_call_duration=None))
+    circuit.observe(0.0)
+    long = [acquire(circuit, 0.5) for _ in range(10)]
+    calls(circuit, "F" * 12, 1.0)
+    circuit.take_events()
+    for permit in long:
+        circuit.record(permit, FAILURE, 3600.0)
+    assert kinds(circuit.take_events()) == ["ThresholdExceeded"]
+
+
+def test_an_observed_circuit_tells_of_calls_that_hang_after_an_idle_hour() -> None:
+    """No result has come that could have ended the episode."""
+    circuit = Circuit("payments", BY_RATE_ALONE)
+    circuit.observe(0.0)
+    calls(circuit, "F" * 12, 1.0)
+    circuit.take_events()
+    for _ in range(12):
+        acquire(circuit, 3600.0)
+    circuit.advance(3602.0)
+    assert kinds(circuit.take_events()) == ["ThresholdExceeded"]
 
 
 def test_an_observed_circuit_never_rejects() -> None:

@@ -131,14 +131,11 @@ def test_no_good_calls_no_expiry_to_wait_for() -> None:
 
 
 def test_rates_are_unknown_below_the_minimum() -> None:
-    """None below, shares from the minimum on, None again when the window has forgotten."""
-    evidence = evidence_of(CircuitSettings(window=TimeWindow(10.0), minimum_calls=4, slow_call_duration=1.0))
-    for failed, took in ((True, 0.0), (False, 2.0), (False, 2.0)):
-        evidence.count(failed, took, 0.0)
-    assert evidence.rates(0.0) is None
-    evidence.count(failed=False, took=0.0, now=0.0)
-    assert evidence.rates(0.0) == (0.25, 0.5)
-    assert evidence.rates(20.0) is None
+    """None below, shares from the minimum on."""
+    evidence = evidence_of(CircuitSettings(minimum_calls=4))
+
+    assert evidence.rates(3, 1, 2) is None
+    assert evidence.rates(4, 1, 2) == (0.25, 0.5)
 
 
 def test_who_judges_notes_how_many_bad_results_are_enough() -> None:

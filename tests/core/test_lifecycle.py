@@ -190,6 +190,79 @@ def test_only_unbroken_health_lowers_the_level() -> None:
     assert circuit.snapshot(106.0).level == 0
 
 
+def test_time_under_forced_open_lowers_no_level() -> None:
+    """Closed below or not, nothing went through: an hour of it is no health. What was healthy before still counts."""
+    circuit = half_opened()
+    call(circuit, FAILURE, 5.0)  # level 2, until 15
+    circuit.set_full(1, 5.0)
+    calls(circuit, "SSSS", 15.0)
+    circuit.force_open(75.0, until=1000.0)  # a minute later: level 1
+    assert circuit.snapshot(999.0).level == 1
+    circuit.force_open(2000.0, until=4000.0)
+    circuit.advance(4000.0)
+    assert (circuit.state, circuit.snapshot(4000.0).level) == (State.HALF_OPEN, 1)
+
+
+def test_a_reset_under_forced_open_takes_the_level_away() -> None:
+    """An operator's word is more than a count of minutes."""
+    circuit = opened()
+    circuit.force_open(1.0)
+    circuit.reset(2.0)
+    assert circuit.snapshot(2.0).level == 0
+
+
+@pytest.mark.parametrize("command", ["disable", "observe"])
+def test_other_overrides_expire_too(command: str) -> None:
+    """At their second, which is the next deadline, and the state below goes on: here the end of its wait was passed meanwhile."""
+    circuit = opened()
+    circuit.take_events()
+    getattr(circuit, command)(1.0, until=3.0)
+    assert circuit.next_deadline() == 3.0
+    circuit.advance(2.9)
+    assert circuit.override is not None
+    circuit.advance(FIRST_WAIT)
+    assert (circuit.state, circuit.override) == (State.HALF_OPEN, None)
+    assert kinds(circuit.take_events()) == ["OverrideSet", "OverrideCleared", "CircuitHalfOpened"]
+
+
+def test_an_override_that_ends_later_than_the_wait_waits_for_the_wait_first() -> None:
+    """The earlier of the two is the deadline."""
+    circuit = opened()
+    circuit.disable(1.0, until=60.0)
+    assert circuit.next_deadline() == FIRST_WAIT
+    circuit.advance(FIRST_WAIT)
+    assert (circuit.state, circuit.next_deadline()) == (State.HALF_OPEN, 60.0)
+
+
+def test_an_expired_override_admits_as_the_state_below_does() -> None:
+    """Also when nobody has let time pass before the call comes."""
+    circuit = opened(CircuitSettings(open_duration=100.0))
+    circuit.disable(1.0, until=3.0)
+    acquire(circuit, 2.9)
+    assert is_refused(circuit, 3.0)
+
+
+def test_a_wait_can_be_ended() -> None:
+    """A probe may go at once, and a failure of it counts on from the level that was."""
+    circuit = opened()
+    circuit.take_events()
+    assert circuit.end_wait(1.0) is True
+    assert (circuit.state, circuit.limit) == (State.HALF_OPEN, 1)
+    assert circuit.take_events() == (CircuitHalfOpened("payments", 1.0, 2, State.OPEN),)
+    call(circuit, FAILURE, 1.0)
+    assert circuit.snapshot(1.0).level == 2
+
+
+def test_no_other_wait_can_be_ended() -> None:
+    """Closed, half-open or under an override: nothing happens."""
+    forced = opened()
+    forced.force_open(1.0)
+    for circuit in (Circuit("payments"), half_opened(), forced):
+        generation = circuit.generation
+        assert circuit.end_wait(6.0) is False
+        assert circuit.generation == generation
+
+
 def test_forced_open_rejects_whatever_the_state() -> None:
     """Also when the wait below is over; without an expiry nobody knows until when."""
     for circuit in (Circuit("payments"), opened(), half_opened()):

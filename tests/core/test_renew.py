@@ -64,7 +64,7 @@ def test_it_ends_a_row_of_failures() -> None:
     circuit = learnt(TimeWindow(20.0))
     circuit.record(permit_of(circuit, 1.0), Outcome.FAILURE, 1.0)
     permit = permit_of(circuit, 50.0)
-    circuit.snapshot(50.0)
+    circuit.evidence.window.expire(50.0)
 
     assert circuit.renew(permit, 50.5)
     assert circuit.snapshot(50.5).consecutive_failures == 0

@@ -73,6 +73,14 @@ def test_taking_it_changes_nothing() -> None:
     assert circuit.snapshot(100.0) == circuit.snapshot(100.0)
 
 
+def test_looking_ahead_forgets_nothing() -> None:
+    """A reading of a later time leaves the window, and the last time that was seen, as they were."""
+    circuit = Circuit("payments", CircuitSettings(window=TimeWindow(10.0)))
+    calls(circuit, "SFFS", 0.0)
+    assert circuit.snapshot(60.0).calls == 0
+    assert (circuit.snapshot(1.0).calls, circuit.snapshot(1.0).failures, circuit.latest) == (4, 2, 0.0)
+
+
 def test_a_half_open_circuit_shows_its_limit() -> None:
     """Limit and weight in flight of the ramp; no end of a wait any more."""
     circuit = ramping(4)

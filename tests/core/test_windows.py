@@ -74,6 +74,20 @@ def test_a_time_window_is_a_list_without_its_old_buckets(
     assert totals(counter) == plain_totals([code for number, code in seen if number > floor(now / width) - buckets])
 
 
+@given(st.lists(st.tuples(CODES, st.floats(0, 3)), max_size=40), st.floats(0, 30))
+def test_a_look_ahead_sees_what_an_expiry_would_leave(results: list[tuple[int, float]], ahead: float) -> None:
+    """And the window still has what it had."""
+    for window in (CountWindow(7), TimeWindow(5.0, buckets=4)):
+        counter, now = window.counter(0.0), 0.0
+        for code, later in results:
+            now += later
+            add(counter, code, now)
+        before, seen = totals(counter), counter.seen_at(now + ahead)
+        assert totals(counter) == before
+        counter.expire(now + ahead)
+        assert seen == totals(counter)
+
+
 def test_a_time_window_forgets_after_its_seconds() -> None:
     """A result is in the window just before its seconds are over, and gone after them."""
     counter = TimeWindow(10.0).counter(0.0)

@@ -31,7 +31,7 @@ calls: that is what `latest`, `live`, `evidence`, `plain_until`, `refuse_until`,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from holdgate.core import backoff, events, validation
 from holdgate.core.lifecycle import Lifecycle
@@ -42,6 +42,7 @@ from holdgate.core.snapshot import CircuitSnapshot
 from holdgate.core.states import Override, State, Trigger
 from holdgate.core.thresholds import Breach, Reason
 from holdgate.core.windows import GOOD
+from holdgate.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ class Circuit(Lifecycle):
     `now` is monotonic seconds everywhere, of one clock. `draw` gives chance in [0, 1) for the jitter of the wait; the default always gives
     the middle, because this floor has no randomness: pass `random.random` where a fleet must not come back in step. `state`, `override`,
     `generation` and `events_pending` (what `take_events` would return, truthy while there is something) are for reading. Not for use from
-    several threads.
+    several threads. Raises SettingsError for a name that is no text, and settings that are none.
     """
 
     __slots__ = ("_late_results", "_settled_twice", "rejected")
@@ -67,6 +68,10 @@ class Circuit(Lifecycle):
     def __init__(
         self, name: str, settings: CircuitSettings = _DEFAULTS, *, now: float = 0.0, draw: Callable[[], float] = backoff.middle
     ) -> None:
+        if not isinstance(cast("object", name), str):
+            raise SettingsError(f"name={name!r} is no text: a circuit is told by its name everywhere")
+        if not isinstance(cast("object", settings), CircuitSettings):
+            raise SettingsError(f"settings={settings!r} is no CircuitSettings: leave it out, or write CircuitSettings(...)")
         super().__init__(name, settings, now, draw)
         self.rejected = self._late_results = self._settled_twice = 0
 
@@ -231,6 +236,7 @@ class Circuit(Lifecycle):
     # -- Judging -------------------------------------------------------------------------------------------------------------------
 
     def _count(self, failed: bool, held: float, took: float, wait: float | None, now: float) -> None:
+        self._look_for_end_of_episode(now)
         self.evidence.count(failed, took, now)
         if not failed and self.state is State.CLOSED:
             self.evidence.succeeded_after(held)
@@ -246,7 +252,13 @@ class Circuit(Lifecycle):
         breach = self.evidence.breach()
         if breach is not None:
             self._breached(breach, now)
-        elif self._is_reported:
+        else:
+            self._look_for_end_of_episode(now)
+
+    def _look_for_end_of_episode(self, now: float) -> None:
+        """METRICS_ONLY tells again once everything has been below the thresholds; before each result too, since a window also empties by
+        time alone."""
+        if self._is_reported:
             self._is_reported = not self.evidence.is_clear(now)
 
     def _breached(self, breach: Breach, now: float) -> None:
@@ -277,10 +289,11 @@ class Circuit(Lifecycle):
     def advance(self, now: float) -> None:
         """Let time pass up to `now`: end a wait, a forced opening, a lease or a stage, and judge calls in flight that have become slow."""
         now = self._seen(now)
+        if self._override_until is not None and now >= self._override_until:
+            self.clear_override(now)
         if self.override is Override.FORCED_OPEN:
-            if self._forced_until is not None and now >= self._forced_until:
-                self.clear_override(now)
-        elif self.state is State.OPEN and now >= self._until:
+            return
+        if self.state is State.OPEN and now >= self._until:
             self._end_wait(now)
         elif self._half_open is not None:
             self._follow(self._half_open, self._half_open.pass_time(now), now)
@@ -288,6 +301,7 @@ class Circuit(Lifecycle):
             self._judge_overdue(now)
 
     def _judge_overdue(self, now: float) -> None:
+        self._look_for_end_of_episode(now)
         breach = self.evidence.slow_breach(now)
         if breach is not None:
             self._breached(breach, now)
@@ -297,14 +311,12 @@ class Circuit(Lifecycle):
     def next_deadline(self) -> float | None:
         """The monotonic second at which `advance` will next matter if nothing else happens before; None: time alone changes nothing."""
         if self.override is Override.FORCED_OPEN:
-            return self._forced_until
+            return self._override_until
         if self._half_open is not None:
             return self._half_open.next_at()
         wait_ends = self._until if self.state is State.OPEN else None
-        if not self._is_plain and self.override is not Override.METRICS_ONLY:
-            return wait_ends
-        overdue = self.evidence.next_overdue()
-        return overdue if wait_ends is None else wait_ends if overdue is None else min(wait_ends, overdue)
+        overdue = self.evidence.next_overdue() if self._is_plain or self.override is Override.METRICS_ONLY else None
+        return min((at for at in (self._override_until, wait_ends, overdue) if at is not None), default=None)
 
     # -- Limits and readings -------------------------------------------------------------------------------------------------------
 
@@ -338,9 +350,10 @@ class Circuit(Lifecycle):
 
     def snapshot(self, now: float) -> CircuitSnapshot:
         """The circuit as it is at `now`. Reading it changes nothing: a wait that is over shows as OPEN until time is let pass."""
-        now = self._seen(now)
+        now = max(self.latest, now)
         evidence = self.evidence
-        rates = evidence.rates(now)
+        calls, failures, slow = evidence.window.seen_at(now)
+        rates = evidence.rates(calls, failures, slow)
         return CircuitSnapshot(
             name=self.name,
             state=self.state,
@@ -350,9 +363,9 @@ class Circuit(Lifecycle):
             open_until=self._until if self.state is State.OPEN else None,
             limit=self.limit,
             in_flight=sum(permit.weight for permits in (self.live, evidence.overdue.permits) for permit in permits),
-            calls=evidence.window.calls,
-            failures=evidence.window.failures,
-            slow_calls=evidence.window.slow,
+            calls=calls,
+            failures=failures,
+            slow_calls=slow,
             failure_rate=None if rates is None else rates[0],
             slow_call_rate=None if rates is None else rates[1],
             consecutive_failures=evidence.in_a_row,

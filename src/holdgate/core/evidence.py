@@ -65,6 +65,7 @@ class Evidence:
     def is_clear(self, now: float) -> bool:
         """Whether results and calls in flight are below every threshold again."""
         window = self.window
+        window.expire(now)
         is_below = self._thresholds.are_clear(window.calls, window.failures, window.slow, self.in_a_row)
         return is_below and self.slow_breach(now) is None
 
@@ -74,8 +75,6 @@ class Evidence:
         expiry = self.window.next_expiry() if self.overdue.permits else None
         return expiry if next_at is None else next_at if expiry is None else min(next_at, expiry)
 
-    def rates(self, now: float) -> tuple[float, float] | None:
-        """The shares of failed and of slow results; None below the minimum of calls."""
-        self.window.expire(now)
-        calls = self.window.calls
-        return None if calls < self._thresholds.minimum else (self.window.failures / calls, self.window.slow / calls)
+    def rates(self, calls: int, failures: int, slow: int) -> tuple[float, float] | None:
+        """The shares of failed and of slow results among so many; None below the minimum of calls."""
+        return None if calls < self._thresholds.minimum else (failures / calls, slow / calls)

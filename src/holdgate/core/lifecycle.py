@@ -32,8 +32,8 @@ class Lifecycle:
 
     # fmt: off
     __slots__ = (
-        "_closed_since", "_draw", "_forced_until", "_full", "_half_open", "_is_plain", "_is_reported", "_level",
-        "_until",
+        "_closed_since", "_draw", "_full", "_half_open", "_is_plain", "_is_reported", "_level",
+        "_override_until", "_until",
         "events_pending", "evidence", "generation", "latest", "live", "name", "override", "plain_until", "refuse_until", "rejection",
         "settings", "state",
     )
@@ -54,7 +54,7 @@ class Lifecycle:
         self.live: dict[Permit, None] = {}
         self.evidence = Evidence(settings, self.live, now)
         self._full = FULL_ALONE if settings.ramp.full is None else settings.ramp.full
-        self._forced_until: float | None = None
+        self._override_until: float | None = None
         self._closed_since = now
         self._swap(State.CLOSED, None, level=0)
 
@@ -105,6 +105,15 @@ class Lifecycle:
         self._swap(transition(previous, Trigger.WAITED), self.override, self._level)
         self._emit(events.CircuitHalfOpened(self.name, now, self.generation, previous))
 
+    def end_wait(self, now: float) -> bool:
+        """End the wait of OPEN now instead of at its time, so that a probe may go; the level stays. False, and nothing has happened,
+        unless it is OPEN without an override."""
+        now = self._seen(now)
+        if self.state is not State.OPEN or self.override is not None:
+            return False
+        self._end_wait(now)
+        return True
+
     def reset(self, now: float) -> None:
         """Close with empty windows and level 0: the full rate at once. It clears no override."""
         now = self._seen(now)
@@ -143,13 +152,13 @@ class Lifecycle:
         self.plain_until = self.evidence.overdue.look_again_at(self.latest) if self._is_plain else -inf
         self.refuse_until = -inf
         if self.override is Override.FORCED_OPEN:
-            self.refuse_until = inf if self._forced_until is None else self._forced_until
+            self.refuse_until = inf if self._override_until is None else self._override_until
         elif self.state is State.OPEN and self.override is None:
             self.refuse_until = self._until
         self.rejection = Rejected(None if self.refuse_until == inf else self.refuse_until, self.state, self.override)
 
     def _level_at(self, now: float) -> int:
-        if self.state is not State.CLOSED:
+        if self.state is not State.CLOSED or self.override is Override.FORCED_OPEN:  # nothing goes through: nobody knows of its health
             return self._level
         return max(0, self._level - backoff.healthy_intervals(self.settings, self._closed_since, now))
 
@@ -157,19 +166,21 @@ class Lifecycle:
 
     def force_open(self, now: float, *, until: float | None = None) -> None:
         """Reject everything until `until` (monotonic seconds; None: until cleared). It ends in HALF_OPEN, whatever the state was."""
-        self._set_override(Override.FORCED_OPEN, None if until is None else validation.number("until", until), now)
+        self._set_override(Override.FORCED_OPEN, until, now)
 
-    def disable(self, now: float) -> None:
-        """Admit everything and record nothing, until cleared. The wait of OPEN goes on below."""
-        self._set_override(Override.DISABLED, None, now)
+    def disable(self, now: float, *, until: float | None = None) -> None:
+        """Admit everything and record nothing until `until`, as above. The wait of OPEN goes on below."""
+        self._set_override(Override.DISABLED, until, now)
 
-    def observe(self, now: float) -> None:
-        """Admit everything, record, and tell once per episode when it would have opened, until cleared."""
-        self._set_override(Override.METRICS_ONLY, None, now)
+    def observe(self, now: float, *, until: float | None = None) -> None:
+        """Admit everything, record, and tell once per episode when it would have opened, until `until`, as above."""
+        self._set_override(Override.METRICS_ONLY, until, now)
 
     def _set_override(self, override: Override, until: float | None, now: float) -> None:
+        if until is not None:
+            until = validation.number("until", until)
         now = self._seen(now)
-        if self.override is override and self._forced_until == until:
+        if self.override is override and self._override_until == until:
             return
         unforced = self._lay(override, until, now)
         self._emit(events.OverrideSet(self.name, now, self.generation, override, until))
@@ -189,11 +200,13 @@ class Lifecycle:
         """Replace the override. What follows FORCED_OPEN finds HALF_OPEN below: the state that was left for it, otherwise None."""
         previous = self.state
         is_unforced = self.override is Override.FORCED_OPEN and override is not Override.FORCED_OPEN
-        self._forced_until = until
+        self._override_until = until
         if is_unforced:
-            self._swap(transition(previous, Trigger.UNFORCED), override, self._level_at(now))
+            self._swap(transition(previous, Trigger.UNFORCED), override, self._level)
             return previous
-        self._swap(previous, override, self._level, self._until)
+        # What is forced open is not healthy meanwhile: the level stays what it is now.
+        level = self._level_at(now) if override is Override.FORCED_OPEN else self._level
+        self._swap(previous, override, level, self._until)
         return None
 
     def _tell_unforced(self, previous: State | None, now: float) -> None:

@@ -49,6 +49,10 @@ class WindowCounter(Protocol):
         """Forget what is older than the window; a count window forgets by calls alone."""
         ...
 
+    def seen_at(self, now: float) -> tuple[int, int, int]:
+        """Calls, failures and slow calls that `expire(now)` would leave; forgets nothing."""
+        ...
+
     def clear(self, now: float) -> None:
         """Start empty."""
         ...
@@ -157,6 +161,9 @@ class CountCounter:
     def expire(self, now: float) -> None:
         """Nothing: calls push calls out, time does not."""
 
+    def seen_at(self, now: float) -> tuple[int, int, int]:  # noqa: ARG002
+        return self.calls, self.failures, self.slow
+
     def next_expiry(self) -> float | None:
         return None
 
@@ -229,6 +236,15 @@ class TimeCounter:
         for _ in range(min(steps, self._buckets)):
             self._drop_oldest()
         self._begin(number)
+
+    def seen_at(self, now: float) -> tuple[int, int, int]:
+        calls, failures, slow = self.calls, self.failures, self.slow
+        for step in range(1, min(floor(now / self._width) - self._number, self._buckets) + 1):
+            place = (self._place + step) % self._buckets
+            calls -= self._calls[place] + (self.goods if place == self._place else 0)
+            failures -= self._failures[place]
+            slow -= self._slow[place]
+        return calls, failures, slow
 
     def _drop_oldest(self) -> None:
         place = (self._place + 1) % self._buckets
