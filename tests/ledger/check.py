@@ -50,6 +50,7 @@ def violations(entries: Sequence[Entry], expected: Expected) -> list[str]:
     found = [
         messages.called_but_not_produced(entries),
         messages.committed_too_far(entries, expected.committed),
+        messages.acked_unprocessed(entries),
         messages.commits_backwards(entries),
         messages.duplicates(entries, expected.duplicates),
         messages.wrong_dead_letters(entries, expected.poison),

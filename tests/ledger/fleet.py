@@ -141,5 +141,6 @@ class Fleet:
 
 
 def _environment() -> dict[str, str]:
-    # A worker imports this package's ledger, from wherever its script lies.
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
+    # A worker imports this package's ledger, from wherever its script lies; and holdgate from where the tests have it.
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}

@@ -24,6 +24,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "dead_letter": ("topic", "partition", "offset"),
     "deleted": ("topic", "partition", "offset"),  # by the test, at the broker, as retention would
     "committed": ("topic", "partition", "offset"),  # by a worker, after the broker said yes; the next offset, not the last
+    "acked": ("topic", "partition", "offset"),  # by a worker, as its ack was written to the connection; this very message
     "observed": ("topic", "partition", "offset"),  # what the test saw committed at the broker
     "held": ("topic", "partition"),
     "unheld": ("topic", "partition"),

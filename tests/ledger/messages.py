@@ -84,6 +84,16 @@ def _passed(rows: Mapping[Row, _Waiting], place: Place, offset: int, what: str) 
         yield f"commit past unprocessed: {place} {what} up to {offset}, not processed {passed}"
 
 
+def acked_unprocessed(entries: Sequence[Entry]) -> Iterator[str]:
+    """No ack goes out for a message that was not done with by then."""
+    done: set[Message] = set()
+    for entry in entries:
+        if entry.kind in DONE:
+            done.add(message(entry))
+        elif entry.kind == "acked" and message(entry) not in done:
+            yield f"ack of unprocessed: {entry.who} acked {message(entry)}"
+
+
 def commits_backwards(entries: Sequence[Entry]) -> Iterator[str]:
     """Within one assignment a worker's commits only rise; after a revocation there is none until the next assignment.
 

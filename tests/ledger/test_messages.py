@@ -56,6 +56,14 @@ def test_a_commit_seen_at_the_broker_counts_too() -> None:
     assert "observed by test up to 2, not processed [1]" in told(story)
 
 
+def test_an_ack_before_the_processing_is_found() -> None:
+    """An ack is wrong at its own time, though the message is processed later; one after it, or of a dead letter, is right."""
+    early = Story().produced(0).at("w1", "acked", 0).done(0)
+    late = Story().produced(0, 1).done(0).at("w1", "acked", 0).at("w1", "dead_letter", 1).at("w1", "acked", 1)
+    assert "ack of unprocessed: w1 acked ('orders', 0, 0)" in told(early)
+    assert told(late, poison=[("orders", 0, 1)]) == ""
+
+
 def test_a_commit_past_a_gap_is_right() -> None:
     """Offsets that nobody produced (transactions, compaction) need no processing."""
     story = Story().produced(0, 5).source("w1", "assigned").done(0, 5).at("w1", "committed", 6)

@@ -1,4 +1,4 @@
-"""A TCP proxy for network faults: slow, reset, refused, cut, half-open."""
+"""A TCP proxy for network faults: slow, reset, refused, cut, half-open, truncated."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class _Link:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    truncated: bool = False
 
 
 class Proxy:
@@ -87,6 +88,11 @@ class Proxy:
             self._drop(link)
             self._left_open.append(link.client)
 
+    def truncate(self) -> None:
+        """Let each connection that exists break off in the middle: half of what its server sends next arrives, and then its end."""
+        for link in self._links:
+            link.truncated = True
+
     async def close(self) -> None:
         """End everything."""
         self.refuse()
@@ -129,6 +135,9 @@ class Proxy:
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 await self._flows.wait()
+                if link.truncated and writer is link.client:
+                    writer.write(piece[: len(piece) // 2])
+                    break
                 writer.write(piece)
                 await writer.drain()
         # One side ended: the other learns of it, after the black hole if there is one.

@@ -147,6 +147,18 @@ async def test_half_open_tells_the_server_alone() -> None:
         assert await hears_nothing(reader)
 
 
+async def test_truncate_breaks_off_in_the_middle() -> None:
+    """Half of the next answer arrives, then the end; a connection that is made later is whole."""
+    async with echo_behind_proxy() as (proxy, _):
+        async with connected(proxy) as (reader, writer):
+            await ask(reader, writer, b"x")
+            proxy.truncate()
+            writer.write(b"12345678")
+            assert await asyncio.wait_for(reader.read(), 5) == b"1234"
+        async with connected(proxy) as second:
+            assert await ask(*second, b"whole") == b"whole"
+
+
 async def test_a_server_that_is_down_resets_the_client() -> None:
     """With nobody behind the proxy, a client learns it at once."""
     async with echo_behind_proxy() as (proxy, _):
