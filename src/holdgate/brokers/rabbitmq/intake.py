@@ -5,6 +5,7 @@ What happens when
 - `receive` is called: what has arrived on live channels, of queues that may be read, is handed out; else it waits for the bell.
 - the plan changes: `apply` keeps it, which is all that a hold needs (the prefetch is the back-pressure); a hold also sends the acks that
   wait, and each keeper (keeper.py) looks at what its queue needs now.
+- a run takes batches: what has arrived is handed out once the wire pauses (gathering.py).
 - a message is settled: it is noted on the channel that it came by, and acks go out in runs (acks.py).
 - a channel or the connection is lost, or the broker cancels a consumer: keeper.py, which opens a fresh channel and tells the guard.
 - a hold lasts nearly as long as the broker's consumer timeout: give_back.py.
@@ -19,16 +20,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from aio_pika import IncomingMessage
 from aio_pika.abc import AbstractRobustConnection
 
+from holdgate.brokers.rabbitmq.channels import QueueChannel
 from holdgate.brokers.rabbitmq.checks import check_connection, check_kind, check_prefetch, check_queues, check_timeout, findings, terms_of
 from holdgate.brokers.rabbitmq.client import Client
 from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
+from holdgate.brokers.rabbitmq.gathering import ripe_at
 from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear, Terms
 from holdgate.brokers.rabbitmq.keeper import Keeper
 from holdgate.brokers.rabbitmq.kinds import QueueFacts, declare, find_out
@@ -36,6 +39,7 @@ from holdgate.brokers.rabbitmq.management import Management
 from holdgate.brokers.rabbitmq.versions import DEFAULT_CONSUMER_TIMEOUT
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError
+from holdgate.flow.batch import AS_THEY_ARE, Batch
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
 from holdgate.flow.plan import Plan
@@ -96,6 +100,7 @@ class RabbitMQIntake:
         self._keepers: dict[Queue, Keeper] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._plan = Plan()
+        self._batch: int | None = None
         self._margin = (self._consumer_timeout or DEFAULT_CONSUMER_TIMEOUT) / 4
         self._fault: BaseException | None = None
         self._bell: asyncio.Future[None] | None = None
@@ -119,6 +124,10 @@ class RabbitMQIntake:
     def rebalance_timeout(self) -> float:
         """The shortest margin before a consumer timeout: half of it is for running handlers to end before their messages go back."""
         return self._margin
+
+    def deliver_in_batches(self, most: int) -> None:
+        """What has arrived of a queue comes as one `Batch`, once its window or a batch is full, or the wire pauses."""
+        self._batch = most
 
     async def open(self, listener: IntakeListener) -> None:
         """Connect, check the queues and begin. Raises IntakeError before anything is consumed; the intake is closed then."""
@@ -153,6 +162,9 @@ class RabbitMQIntake:
     def settle(self, delivery: Delivery[IncomingMessage], settlement: Settlement) -> None:
         if isinstance(delivery, RabbitMQDelivery):
             delivery.channel.settle(delivery, settlement)
+        elif isinstance(delivery, Batch):
+            for one in delivery.message:
+                self.settle(one, settlement)
 
     async def flush(self) -> None:
         for keeper in self._keepers.values():
@@ -228,21 +240,33 @@ class RabbitMQIntake:
         await self._client.close()
         self._ring()
 
-    def _take(self) -> list[RabbitMQDelivery]:
+    def _take(self) -> Sequence[Delivery[IncomingMessage]]:
         if self._fault is not None:
             raise self._fault
-        taken: list[RabbitMQDelivery] = []
-        for source, keeper in self._keepers.items():
-            channel = keeper.channel
-            if channel is not None and channel.arrived and self._plan.of(source).fetch:
+        taken: list[Delivery[Any]] = []
+        for channel in self._readable():
+            if self._batch is None:
                 taken += channel.arrived
-                channel.arrived.clear()
+            elif ripe_at(channel, self._batch) <= asyncio.get_running_loop().time():
+                taken.append(Batch(channel.source, list(channel.arrived), AS_THEY_ARE))
+            else:
+                continue
+            channel.arrived.clear()
         return taken
+
+    def _readable(self) -> Iterator[QueueChannel]:
+        """The channels by which something has come that may be handed out."""
+        for source, keeper in self._keepers.items():
+            if keeper.channel is not None and keeper.channel.arrived and self._plan.of(source).fetch:
+                yield keeper.channel
 
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
+        end = loop.time() + self._poll_timeout
+        if self._batch is not None:
+            end = min([end, *(ripe_at(channel, self._batch) for channel in self._readable())])
         self._bell = loop.create_future()
-        timer = loop.call_later(self._poll_timeout, self._ring)
+        timer = loop.call_at(end, self._ring)
         try:
             await self._bell
         finally:
