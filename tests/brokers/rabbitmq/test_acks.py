@@ -140,20 +140,21 @@ def test_the_rest_goes_out_soon() -> None:
     assert run_virtual(soon()) == (0, [("ack", 2, True)])
 
 
-def test_held_back_nothing_goes_out_until_it_is_released() -> None:
-    """A probe's ack keeps its window full: neither a full run nor the timer sends it."""
+def test_held_back_nothing_goes_out_before_a_flush() -> None:
+    """A probe's ack keeps its window full: neither a full run nor the timer sends it; a flush does, and what follows goes out by itself."""
 
     async def held_back() -> tuple[int, bool, list[tuple[str, int, bool]]]:
-        out = Out(3, run=1)
+        out = Out(4, run=1)
         out.acks.held_back = True
         out.settle(1)
         await asyncio.sleep(1)
         before = len(out.wire.sent), out.acks.waiting and out.acks.has_success
-        out.acks.release()
+        await out.acks.flush()
+        out.settle(2)
         await asyncio.sleep(0)
         return *before, out.wire.sent
 
-    assert run_virtual(held_back()) == (0, True, [("ack", 1, False)])
+    assert run_virtual(held_back()) == (0, True, [("ack", 1, False), ("ack", 2, False)])
 
 
 def test_a_rejected_probe_is_no_success() -> None:

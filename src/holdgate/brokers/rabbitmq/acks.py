@@ -29,7 +29,7 @@ _FLUSH_WITHIN = 5.0
 
 
 class Acks:
-    """The settlements of one channel. `unsettled` has what is out, by tag in order of arrival; recording takes it from there."""
+    """The settlements of one channel. `unsettled` has what is out, by tag in order of arrival; who records one takes it from there."""
 
     def __init__(self, raw: Any, unsettled: Mapping[int, object]) -> None:
         self._raw = raw
@@ -38,7 +38,7 @@ class Acks:
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
         self.run = 1  # how many are sent at once: the rest of the window must last until the broker has them
-        self.held_back = False  # nothing is sent: the window stays as full as it is
+        self.held_back = False  # nothing is sent before a flush: the window stays as full as it is
 
     @property
     def waiting(self) -> bool:
@@ -52,38 +52,29 @@ class Acks:
 
     def record(self, tag: int, settlement: Settlement) -> None:
         """Note one; it goes out when a run is full, or soon."""
-        unsent = self._unsent
-        unsent[tag] = settlement
-        if len(unsent) >= self.run:
+        self._unsent[tag] = settlement
+        if len(self._unsent) >= self.run:
             self.soon()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SEND_WITHIN, self.soon)
 
     def soon(self) -> None:
         """Send what is recorded, in a task of its own."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         if self._unsent and not self.held_back and (self._sending is None or self._sending.done()):
             self._sending = asyncio.create_task(self._send(), name="holdgate rabbitmq acks")
 
-    def release(self) -> None:
-        """Send again."""
+    async def flush(self) -> bool:
+        """Send everything, also what was held back, within a bound; returns whether it is out."""
         self.held_back = False
         self.soon()
-
-    async def flush(self) -> bool:
-        """Send everything, within a bound; returns whether it is out."""
-        self.release()
         if self._sending is not None:
             await asyncio.wait((self._sending,), timeout=_FLUSH_WITHIN)
         return not self._unsent
 
     def end(self) -> None:
         """The channel is gone, and what was not sent with it: it comes again."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         if self._unsent:
             log.warning("a channel closed before %d settlements were sent; their messages come again", len(self._unsent))
         self._unsent.clear()
@@ -92,21 +83,27 @@ class Acks:
         try:
             while self._unsent:
                 unsent, self._unsent = self._unsent, {}
-                await self._send_these(unsent, next(iter(self._unsettled), None))
+                for tag, settlement, multiple in frames(unsent, next(iter(self._unsettled), None)):
+                    if settlement is _ACK:
+                        await self._raw.basic_ack(tag, multiple=multiple, wait=False)
+                    else:
+                        await self._raw.basic_reject(tag, requeue=False, wait=False)
         except (ChannelInvalidStateError, OSError) as error:
             log.info("settlements could not be sent, their channel is closing: %r", error)
 
-    async def _send_these(self, unsent: Mapping[int, Settlement], oldest: int | None) -> None:
-        acked: list[int] = []
-        for tag, settlement in unsent.items():
-            if settlement is _ACK:
-                acked.append(tag)
-            else:
-                await self._raw.basic_reject(tag, requeue=False, wait=False)
-        run = [tag for tag in acked if oldest is None or tag < oldest]
-        if run:
-            await self._raw.basic_ack(max(run), multiple=len(run) > 1, wait=False)
-        if len(run) < len(acked):
-            for tag in acked:
-                if oldest is not None and tag > oldest:
-                    await self._raw.basic_ack(tag, wait=False)
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def frames(unsent: Mapping[int, Settlement], oldest: int | None) -> list[tuple[int, Settlement, bool]]:
+    """What to send for these, in order: (tag, settlement, whether it covers all below it). `oldest` is unfinished; None: nothing is.
+
+    Rejects come first, so that none is covered by a run.
+    """
+    rejected = [(tag, settlement, False) for tag, settlement in unsent.items() if settlement is not _ACK]
+    acked = [tag for tag, settlement in unsent.items() if settlement is _ACK]
+    run = [tag for tag in acked if oldest is None or tag < oldest]
+    alone = [(tag, _ACK, False) for tag in acked if oldest is not None and tag > oldest]
+    return rejected + ([(max(run), _ACK, len(run) > 1)] if run else []) + alone
