@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from holdgate.brokers.rabbitmq.acks import Acks
 from holdgate.brokers.rabbitmq.background import within
 from holdgate.brokers.rabbitmq.client import is_transient
-from holdgate.brokers.rabbitmq.delivery import GuardedMessage, RabbitMQDelivery
+from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
 from holdgate.flow.delivery import Settlement
 from holdgate.flow.sources import Queue
 
@@ -31,14 +31,15 @@ _RUNS_PER_WINDOW = 4
 
 
 class QueueChannel:
-    """A channel. `rings` when something has come or changed, `lost` is told once when it ends though we did not close it.
+    """A channel. It calls `rings` when something has come, `changed` when its keeper has something to do, and `lost` once, when it ends
+    though we did not close it.
 
     `alive` is False from its end on. `unsettled`: what is out, by tag and so in order of arrival. `arrived`: what of it was not handed out
     yet. `consumer` is the tag of its consumer, None without one. `reason`: what it ended with.
     """
 
     __slots__ = (
-        "_lost", "_now", "_raw", "_rings", "acks", "alive", "arrived", "consumer", "failed", "last_arrival", "prefetch",
+        "_changed", "_lost", "_now", "_raw", "_rings", "acks", "alive", "arrived", "consumer", "failed", "last_arrival", "prefetch",
         "reason", "source", "unsettled",
     )  # fmt: skip
 
@@ -48,6 +49,7 @@ class QueueChannel:
         raw: Any,
         *,
         rings: Callable[[], None],
+        changed: Callable[[], None],
         lost: Callable[[QueueChannel], None],
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -63,6 +65,7 @@ class QueueChannel:
         self.failed = failed
         self._raw = raw
         self._rings = rings
+        self._changed = changed
         self._lost = lost
         self._now = asyncio.get_running_loop().time
         raw.on_consumer_cancel_callbacks.add(self._cancelled)
@@ -98,7 +101,7 @@ class QueueChannel:
         if self.alive and settlement is not Settlement.REQUEUE and self.unsettled.pop(delivery.position, None) is not None:
             self.acks.record(delivery.position, settlement)
             if self.acks.held_back:
-                self._rings()
+                self._changed()
 
     async def nack_back(self) -> None:
         """Give back everything that is out, in its order, and keep the channel. To be called without a consumer."""
@@ -123,7 +126,7 @@ class QueueChannel:
         if not self.alive:
             return
         now = self.last_arrival = self._now()
-        delivery = RabbitMQDelivery(self, GuardedMessage(raw, self), now)
+        delivery = RabbitMQDelivery(self, raw, now)
         self.unsettled[delivery.position] = delivery
         self.arrived.append(delivery)
         self._rings()
@@ -143,7 +146,7 @@ class QueueChannel:
             self.alive = False
             self._end()
             self._lost(self)
-        self._rings()
+        self._changed()
 
     def _end(self) -> None:
         self.acks.end()

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Everything that matters wakes the keeper; this is for what nobody foresaw.
+# What is out for longest is due a margin before the timeout, which is at least three margins after it came: a look in each is in time.
+# All else that matters wakes the keeper; a message that comes does not, which would cost more than the message.
 _LOOK_EVERY = 1.0
 # A queue that cannot be used just now (its leader is being elected, its node restarts) is asked for again so often.
 _RETRY_AFTER = 1.0
@@ -77,6 +79,7 @@ class Keeper:
         self._limit_near = limit_near
         self._failed = failed
         self._assigned = False
+        self._look_every = min(_LOOK_EVERY, terms.margin or _LOOK_EVERY)
         self._cautious = False  # the next consumer probes
         self._stopping = False
         self._told_slow = False
@@ -142,7 +145,7 @@ class Keeper:
     async def _open(self) -> QueueChannel:
         raw = await self._client.channel()
         await raw.queue_declare(queue=self.source.name, passive=True)
-        return QueueChannel(self.source, raw, rings=self._ring, lost=self._channel_lost, failed=self._failed)
+        return QueueChannel(self.source, raw, rings=self._rings, changed=self.wake, lost=self._channel_lost, failed=self._failed)
 
     async def _keep(self, channel: QueueChannel) -> None:
         if not self._assigned:
@@ -167,7 +170,7 @@ class Keeper:
         elif channel.acks.held_back and self._probe_is_over(channel, held=plan.held, now=now):
             await self._widen(channel)
         else:
-            await self._wait(_LOOK_EVERY if due_at is None else max(0.0, min(_LOOK_EVERY, due_at - now)))
+            await self._wait(max(0.0, min(self._look_every, math.inf if due_at is None else due_at - now)))
 
     async def _consume(self, channel: QueueChannel) -> None:
         probes = self._cautious and self._prefetch > 1 and not self._terms.single_active
@@ -189,8 +192,8 @@ class Keeper:
             return
         self._cautious = False
         await channel.cancel()
-        await self._consume(channel)
-        channel.acks.release()
+        await channel.consume(self._prefetch, self._arguments)
+        await channel.acks.flush()
 
     async def _give_back(self, channel: QueueChannel, *, held: bool) -> None:
         if not held and not self._told_slow:
@@ -246,10 +249,6 @@ class Keeper:
             if channel.alive and not self._stopping:  # one of its calls has failed: what the guard has of it must go
                 self._channel_lost(channel)
             await channel.close()
-
-    def _ring(self) -> None:
-        self._woken.set()
-        self._rings()
 
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
