@@ -1,0 +1,113 @@
+"""The brokers that each scenario runs on: in memory with the semantics of either, and the real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from tests.brokers.kafka.test_conformance import KafkaBed
+from tests.brokers.rabbitmq.test_conformance import RabbitMQBed
+from tests.scenarios.world import Target, World
+from tests.servers.rabbitmq_address import QUORUM
+from tests.testing.test_conformance_memory import PartitionBed, QueueBed
+
+from holdgate.brokers.kafka import KafkaDeadLetters
+from holdgate.brokers.rabbitmq import RabbitMQDeadLetters
+from holdgate.testing import MemoryDeadLetters, run_virtual
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from tests.servers.kafka_address import KafkaAddress
+    from tests.servers.rabbitmq import RabbitMQServer
+
+    Scenario = Callable[[World], Awaitable[None]]
+
+BROKERS = [
+    "memory-topic",
+    "memory-queue",
+    pytest.param("kafka", marks=pytest.mark.integration),
+    pytest.param("rabbitmq", marks=pytest.mark.integration),
+]
+
+
+def on_every_broker(scenario: Scenario) -> Callable[[str, pytest.FixtureRequest], None]:
+    """Make a test of a scenario: once for each broker. One that is not there is a skip with the reason, as for every test."""
+
+    @pytest.mark.parametrize("broker", BROKERS)
+    def test(broker: str, request: pytest.FixtureRequest) -> None:
+        play(scenario, broker, request)
+
+    test.__name__, test.__doc__ = scenario.__name__, scenario.__doc__
+    return test
+
+
+def play(scenario: Scenario, broker: str, request: pytest.FixtureRequest) -> None:
+    """Run it on one broker: in memory on virtual time, else on real time."""
+    if broker == "memory-topic":
+        run_virtual(_in(_memory(PartitionBed()), scenario))
+    elif broker == "memory-queue":
+        run_virtual(_in(_memory(QueueBed()), scenario))
+    elif broker == "kafka":
+        asyncio.run(_in(_kafka(request.getfixturevalue("kafka")), scenario))
+    else:
+        asyncio.run(_in(_rabbitmq(request.getfixturevalue("own_rabbitmq")), scenario))
+
+
+async def _in(world: Any, scenario: Scenario) -> None:
+    async with world as made:
+        await scenario(made)
+
+
+@asynccontextmanager
+async def _memory(bed: PartitionBed) -> AsyncIterator[World]:
+    dead = MemoryDeadLetters()
+
+    async def buried() -> list[bytes]:
+        return [letter.body or b"" for letter in dead.letters]
+
+    yield World(bed, Target(lambda: dead), buried)
+
+
+@asynccontextmanager
+async def _kafka(kafka: KafkaAddress) -> AsyncIterator[World]:
+    topic = await kafka.create_topic(f"scenario-{uuid.uuid4().hex[:8]}", 2)
+    dead = await kafka.create_topic(f"{topic}.dead", 1)
+    bed = KafkaBed(kafka, topic)
+
+    async def buried() -> list[bytes]:
+        return [record.value for record in await kafka.read(dead)]
+
+    def target() -> KafkaDeadLetters:
+        return KafkaDeadLetters(AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all"))
+
+    try:
+        yield World(bed, Target(target), buried)
+    finally:
+        await bed.close()
+        for name in (topic, dead):
+            await kafka.delete_topic(name)
+
+
+@asynccontextmanager
+async def _rabbitmq(rabbitmq: RabbitMQServer) -> AsyncIterator[World]:
+    names = [await rabbitmq.declare(f"scenario-{uuid.uuid4().hex[:8]}", QUORUM) for _ in range(2)]
+    dead = await rabbitmq.declare(f"{names[0]}.dead", QUORUM)
+
+    async def buried() -> list[bytes]:
+        return [message.body for message in await rabbitmq.waiting_once_free(dead)]
+
+    async with rabbitmq.proxy() as proxy:
+        # By another connection than the intake's: a scenario cuts that one.
+        bed = RabbitMQBed(rabbitmq, proxy, names, single_active=False)
+        try:
+            yield World(bed, Target(lambda: RabbitMQDeadLetters(rabbitmq.url, dead)), buried)
+        finally:
+            for intake in bed._open:
+                await intake.close()
+            for name in (*names, dead):
+                await rabbitmq.delete(name)
