@@ -23,14 +23,14 @@ from holdgate.simulator.queue import MessageQueue, QueueSettings
 class Broker:
     """Topics, queues, consumer groups and the ledger of everything that happened.
 
-    A name is a topic's or a queue's, never both.
+    A name is a topic's or a queue's, never both. `ledger`: where everything is written down; None: one that keeps all of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger | None = None) -> None:
         self.topics: dict[str, list[Log]] = {}
         self.queues: dict[str, MessageQueue] = {}
         self.groups: dict[str, Group] = {}
-        self.ledger = Ledger()
+        self.ledger = Ledger() if ledger is None else ledger
         self._keyless = 0
 
     def create_topic(self, name: str, partitions: int = 1) -> None:

@@ -27,11 +27,13 @@ class TopicSpec:
     `needs` names dependencies; a message calls each of them once, in that order. `keys`: how many keys there are, dealt in turn; 0: none.
     `poison`: numbers of messages of this topic, from 0 in the order produced, that can never be processed; `poison_ratio`: the share of
     all others that cannot either, by chance. `poison_as`: how they fail: as their first dependency does, by their own error, or by Reject.
+    `gap`: offsets after each message that hold nothing, as the markers of transactions do.
     """
 
     name: str
     needs: tuple[str, ...] = ()
     partitions: int = 1
+    gap: int = 0
     backlog: int = 0
     rate: float = 0.0
     keys: int = 0
@@ -41,6 +43,8 @@ class TopicSpec:
 
     def __post_init__(self) -> None:
         validation.count(f"topic {self.name!r} partitions", self.partitions)
+        if self.gap < 0:
+            raise SettingsError(f"topic {self.name!r}: gap={self.gap} must not be negative")
         _check_stream("topic", self)
 
 
@@ -76,7 +80,8 @@ class DependencySpec:
 
     A call takes `latency` seconds, times U(1 - spread, 1 + spread), as long as at most `capacity` calls are in it; beyond, with
     q = calls in it / capacity, times q * (1 + (q - 1) / 20). `capacity` None: never more than `latency`. Callers give up after `timeout`;
-    the call goes on occupying the dependency.
+    the call goes on occupying the dependency. `probe`: it has a health probe, which is one more call.
+    A dependency named "dead letters" that nothing needs is where dead letters go: one call for each.
     """
 
     name: str
@@ -84,6 +89,7 @@ class DependencySpec:
     latency: float = 0.05  # a call to a service in the same region
     spread: float = 0.1
     timeout: float = 1.0  # twenty times the usual latency
+    probe: bool = False
     circuit: CircuitSettings = CircuitSettings()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
