@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tests.ledger.check import Expected, check
 from tests.ledger.dependency import Mode, ModelDependency
 from tests.ledger.fleet import Fleet
+from tests.servers.rabbitmq_address import QUORUM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,9 @@ GROWTH = 64.0
 RECOVERS_WITHIN = 20.0
 STATES = ("opened", "half_opened", "closed")
 
+# Queue, partition (always 0) and number, as in the ledger.
+Message = tuple[str, int, int]
+
 
 class Scene:
     """A run on `rabbitmq` whose files are in `folder`. `async with` ends the workers and removes the queues."""
@@ -44,7 +48,7 @@ class Scene:
         self.dependencies: dict[str, ModelDependency] = {}
         self._needs: dict[str, str] = {}
         self._produced: Counter[str] = Counter()
-        self._processed_before = 0
+        self._poison: set[Message] = set()
         self._stack = AsyncExitStack()
 
     async def queue(self, arguments: Mapping[str, Any], needs: str = "payments") -> str:
@@ -73,13 +77,32 @@ class Scene:
 
     async def produce(self, queue: str, count: int, **properties: Any) -> None:
         """Write so many messages more."""
-        self._processed_before = len(told(self.ledger.entries(), "processed"))
         first = self._produced[queue]
         numbers = range(first, first + count)
         for number in numbers:
             self.writer.write("produced", topic=queue, partition=0, offset=number)
         self._produced[queue] += count
         await self.rabbitmq.publish(queue, [b"%d" % number for number in numbers], **properties)
+
+    async def poison(self, queue: str, count: int) -> set[Message]:
+        """Write so many that can never be processed, and return which."""
+        first = self._produced[queue]
+        await self.produce(queue, count, headers={"word": "reject"})
+        added = {(queue, 0, number) for number in range(first, first + count)}
+        self._poison |= added
+        return added
+
+    async def dead_letters(self) -> str:
+        """Make a queue for dead letters."""
+        name = await self.rabbitmq.declare(f"dead-{uuid.uuid4().hex[:8]}", QUORUM)
+        self._stack.push_async_callback(self._delete, name)
+        return name
+
+    async def forget(self, queue: str) -> None:
+        """Delete a queue with all that is in it: nobody is to process that any more."""
+        await self.rabbitmq.delete(queue)
+        del self._needs[queue]
+        del self._produced[queue]
 
     async def down(self, mode: Mode = Mode.DOWN, dependency: str = "payments") -> None:
         """Begin an outage."""
@@ -105,11 +128,9 @@ class Scene:
         return await self.fleet.until(condition, timeout)
 
     async def processing(self, count: int) -> list[Entry]:
-        """Wait until so many messages more are processed, counted from the last `produce` or `processing` on."""
-        wanted = self._processed_before + count
-        entries = await self.until(lambda entries: len(told(entries, "processed")) >= wanted)
-        self._processed_before = wanted
-        return entries
+        """Wait until so many messages more are processed, or all that there are: a quick machine may be done with them already."""
+        wanted = min(len(told(self.ledger.entries(), "processed")) + count, self._produced.total() - len(self._poison))
+        return await self.until(lambda entries: len(told(entries, "processed")) >= wanted)
 
     async def opened(self, worker: Worker, times: int = 1) -> list[Entry]:
         """Wait until the worker has opened its circuit so many times more; with 2 a probe has failed, too."""
@@ -125,8 +146,9 @@ class Scene:
         return await self.until(lambda entries: gone(entries, how) >= times)
 
     async def finished(self, timeout: float = PATIENCE) -> list[Entry]:
-        """Wait until everything produced is processed."""
+        """Wait until everything produced is processed that can be."""
         wanted = {(queue, number) for queue, count in self._produced.items() for number in range(count)}
+        wanted -= {(queue, number) for queue, _, number in self._poison}
 
         def is_finished(entries: list[Entry]) -> bool:
             processed = told(entries, "processed")

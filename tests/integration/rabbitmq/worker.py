@@ -17,7 +17,7 @@ from tests.ledger.dependency import DependencyClient
 from tests.ledger.ledger import LedgerWriter
 
 from holdgate import CircuitSettings, Dependency, Guard, Reject, RetryPolicy
-from holdgate.brokers.rabbitmq import RabbitMQIntake
+from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
 from holdgate.flow.events import SourceHeld, SourceReleased
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from holdgate import Delivery
+    from holdgate.flow.dead_letter import DeadLetter
     from holdgate.flow.plan import Plan
     from holdgate.flow.sources import Source
 
@@ -45,6 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--consumer-timeout", type=float)
     parser.add_argument("--single-active", action="store_true")
     parser.add_argument("--open", type=float, default=0.5)
+    parser.add_argument("--dead", help="the queue for dead letters; left out, the queue itself rejects")
     return parser.parse_args()
 
 
@@ -139,6 +141,25 @@ class Story:
                 pass
 
 
+class Dead(RabbitMQDeadLetters):
+    """Writes down what was confirmed, before anything can be acked for it."""
+
+    story: LedgerWriter
+
+    async def publish(self, letter: DeadLetter) -> None:
+        await super().publish(letter)
+        self.story.write("dead_letter", topic=letter.source.name, partition=0, offset=int(letter.delivery.body or b""))
+
+
+def dead(options: argparse.Namespace, ledger: LedgerWriter) -> Dead | None:
+    """Where rejected messages go; None: the queue's own dead letter exchange has them."""
+    if options.dead is None:
+        return None
+    letters = Dead(options.url, options.dead)
+    letters.story = ledger
+    return letters
+
+
 async def sample(guard: Guard, ledger: LedgerWriter) -> None:
     """Write down now and then how much this process has in hand, which also shows that it lives."""
     while True:
@@ -173,6 +194,7 @@ async def work(options: argparse.Namespace) -> None:
             order=options.order,
             concurrency=options.concurrency,
             retry=RetryPolicy(initial_backoff=0.05, max_backoff=0.5),
+            dead_letters=dead(options, ledger),
         )
         sampling.cancel()
     ledger.write("note", drained=True)

@@ -1,0 +1,160 @@
+"""A broker that goes away, takes messages or a queue away, or takes nothing from publishers; and a network that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.integration.rabbitmq.scene import Scene, again, gone, told, took
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.servers.proxy import Proxy
+    from tests.servers.rabbitmq import RabbitMQServer
+
+LANES = 16
+PREFETCH = 20
+# A quorum queue that is killed younger than this does not come back (RabbitMQServer.kill).
+GROWN_UP = 4.0
+# The messages that were in hand when their connection broke are made again by whoever has them next.
+FAULTS = ("reset", "black hole", "half-open", "closed by the broker")
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+async def test_the_broker_goes_away_during_a_hold(
+    fresh_rabbitmq: RabbitMQServer, tmp_path: Path, arguments: Mapping[str, Any], end: str
+) -> None:
+    """Killed or stopped in order, and started again: the worker comes back, still holding; nothing is lost, nothing processed twice."""
+    async with Scene(fresh_rabbitmq, tmp_path) as scene:
+        queue = await scene.queue(arguments)
+        scene.latency(0.01)
+        (worker,) = await scene.start(1)
+        await scene.produce(queue, 200)
+        await asyncio.sleep(GROWN_UP)
+        await scene.outage(queue)
+        await scene.opened(worker)
+        if end == "kill":
+            fresh_rabbitmq.kill()
+        else:
+            await fresh_rabbitmq.stop()
+        await scene.gone("lost")
+        await fresh_rabbitmq.start()
+        await scene.until(lambda entries: len(took(entries)) == 2)
+        await _finish(scene)
+        scene.check(lanes=LANES)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_the_network_fails(own_rabbitmq: RabbitMQServer, tmp_path: Path, arguments: Mapping[str, Any], fault: str) -> None:
+    """Connections that break, or carry nothing any more, under load and in an outage: what was in hand is made again, nothing is lost."""
+    async with own_rabbitmq.proxy() as proxy, Scene(own_rabbitmq, tmp_path, url=own_rabbitmq.url_through(proxy)) as scene:
+        queue = await scene.queue(arguments)
+        scene.latency(0.01)
+        (worker,) = await scene.start(1, "--prefetch", str(PREFETCH))
+        await scene.produce(queue, 400)
+        await scene.processing(50)
+        for times in (1, 2):
+            await _break(fault, proxy, own_rabbitmq)
+            await scene.gone("lost", times)
+            proxy.heal()
+            await scene.until(lambda entries: len(took(entries)) == times + 1)
+            await scene.produce(queue, 100)
+            await scene.processing(20)
+        await scene.outage(queue)
+        await scene.opened(worker)
+        await _break(fault, proxy, own_rabbitmq)
+        await scene.gone("lost", 3)
+        proxy.heal()
+        await _finish(scene)
+        entries = scene.check(lanes=LANES, duplicates=3 * PREFETCH)
+        assert gone(entries, "lost") == 3
+        assert again(entries) > 0
+
+
+async def _break(fault: str, proxy: Proxy, rabbitmq: RabbitMQServer) -> None:
+    match fault:
+        case "reset":
+            proxy.reset()
+        case "black hole":
+            proxy.cut()
+        case "half-open":
+            proxy.half_open()
+        case _:
+            await rabbitmq.ctl("close_all_connections", "the operator says so")
+
+
+async def test_the_broker_takes_messages_back_in_a_hold(own_rabbitmq: RabbitMQServer, tmp_path: Path, arguments: Mapping[str, Any]) -> None:
+    """With a consumer timeout of which nobody has told the worker: it loses what it holds to the broker, again and again, and no more."""
+    if own_rabbitmq.version == "4.3" and not arguments:
+        pytest.skip("from 4.3 on a classic queue takes nothing back")
+    await own_rabbitmq.ctl("eval", "application:set_env(rabbit, consumer_timeout, 3000).")
+    try:
+        async with Scene(own_rabbitmq, tmp_path) as scene:
+            queue = await scene.queue(arguments)
+            scene.latency(0.01)
+            (worker,) = await scene.start(1, "--prefetch", str(PREFETCH), "--open", "1")
+            await scene.produce(queue, 200)
+            await scene.processing(40)
+            await scene.outage(queue)
+            await scene.opened(worker)
+            await scene.gone("lost", 2)
+            await _finish(scene)
+            # A probe may be running when its message is taken away.
+            scene.check(lanes=LANES, duplicates=2)
+    finally:
+        await own_rabbitmq.ctl("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+
+
+async def test_a_deleted_queue_ends_its_worker(scene: Scene, arguments: Mapping[str, Any]) -> None:
+    """It ends with an error that names the queue, after acking what it finished of the other one, which another worker goes on with."""
+    kept = await scene.queue(arguments)
+    deleted = await scene.queue(arguments)
+    scene.latency(0.05)
+    (worker,) = await scene.start(1, "--prefetch", str(PREFETCH))
+    await scene.produce(kept, 300)
+    await scene.produce(deleted, 300)
+    await scene.processing(40)
+    await scene.forget(deleted)
+    assert await worker.ended() == 1
+    assert f"no queue '{deleted}'" in worker.output
+    scene.fleet.workers.remove(worker)
+    await scene.start(1, "--prefetch", str(PREFETCH))
+    await _finish(scene)
+    scene.check(lanes=LANES, complete=False)
+
+
+async def test_a_memory_alarm_in_an_outage(own_rabbitmq: RabbitMQServer, tmp_path: Path, arguments: Mapping[str, Any]) -> None:
+    """The broker takes nothing from publishers: dead letters wait, good messages go on; afterwards the letters are the poison, exactly."""
+    async with Scene(own_rabbitmq, tmp_path) as scene:
+        queue = await scene.queue(arguments)
+        dead = await scene.dead_letters()
+        scene.latency(0.01)
+        (worker,) = await scene.start(1, "--dead", dead)
+        await scene.produce(queue, 100)
+        await scene.processing(40)
+        await scene.outage(queue)
+        poison = await scene.poison(queue, 3)
+        await scene.produce(queue, 20)
+        await scene.opened(worker)
+        await own_rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
+        try:
+            await scene.up()
+            await scene.closed(worker)
+            await scene.until(lambda entries: bool(told(entries, "held")))
+            assert not told(scene.ledger.entries(), "dead_letter")
+        finally:
+            await own_rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
+        await own_rabbitmq.becomes(dead, ready=len(poison))
+        await _finish(scene)
+        scene.check(lanes=LANES, poison=poison)
+
+
+async def _finish(scene: Scene) -> None:
+    scene.latency(0.005)
+    if scene.is_down():
+        await scene.up()
+    await scene.finished()
+    await scene.drained()
