@@ -1,0 +1,121 @@
+"""What a cell of the table is: a fault, done while a worker is in a state, on a broker; or the reason why there is none."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.faults.world import World
+
+
+class State(Enum):
+    """Where the worker's circuit is when the fault comes, or that the worker is on its way out."""
+
+    CLOSED = "Closed"
+    TRIPPING = "Tripping"
+    OPEN = "Open"
+    HALF_OPEN = "Half-open"
+    RAMPING = "Ramping"
+    SHUTTING_DOWN = "Shutting down"
+
+
+class Broker(Enum):
+    """What the worker consumes from."""
+
+    KAFKA = "Kafka"
+    RABBITMQ = "RabbitMQ"
+
+
+class Ground(Enum):
+    """What a cell runs on. SHARED: a broker that many cells use at once. PROXIED: behind a proxy. OWN: a broker that may be stopped and
+    killed, one cell at a time. CLUSTER: three of them."""
+
+    SHARED = "shared"
+    PROXIED = "proxied"
+    OWN = "own"
+    CLUSTER = "cluster"
+
+
+EVERY_STATE = tuple(State)
+BOTH = tuple(Broker)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A row. `strike` does it, heals what it broke in the world, and returns; its docstring says what it is.
+
+    `not_on` and `not_in` have the reasons why a broker or a state has no such cell. `worker`: arguments of the worker, `session`: of its
+    Kafka membership, in seconds, `workers`: how many there are when it comes. `lingers`: seconds that the state must last, for a fault that is slow to come. `quiet`: it
+    costs no rebalance and loses no channel. `partial`: the dependency fails calls outside of an outage, so that wasted calls say nothing.
+    `dead`: the worker has a target for dead letters. `queue`: arguments of the RabbitMQ queue. `partitions`: of the Kafka topic.
+    `grace`: seconds between what happens and what an observer writes.
+    """
+
+    name: str
+    group: str
+    sentence: str
+    strike: Callable[[Any], Awaitable[None]]
+    not_on: Mapping[Broker, str] = field(default_factory=dict)
+    not_in: Mapping[State, str] = field(default_factory=dict)
+    ground: Ground = Ground.SHARED
+    worker: tuple[str, ...] = ()
+    session: float | None = None
+    workers: int = 1
+    lingers: float = 0.0
+    quiet: bool = True
+    partial: bool = False
+    dead: bool = False
+    queue: Mapping[str, Any] = field(default_factory=dict)
+    partitions: int = 4
+    grace: float = 0.5
+
+    def reason(self, broker: Broker, state: State) -> str | None:
+        """Why there is no such cell; None where there is one."""
+        return self.not_on.get(broker) or self.not_in.get(state)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One place of the table that is run."""
+
+    fault: Fault
+    state: State
+    broker: Broker
+
+    @property
+    def id(self) -> str:
+        """Its name in reports and for `pytest -k`."""
+        return "-".join(word.replace(" ", "_") for word in (self.broker.value, self.fault.name, self.state.value))
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(
+    name: str,
+    group: str,
+    *,
+    only: Broker | None = None,
+    because: str = "",
+    not_in: Mapping[State, str] | None = None,
+    **more: Any,
+) -> Callable[[Callable[[World], Awaitable[None]]], Callable[[World], Awaitable[None]]]:
+    """Make a row of an async function. `only` one broker has it, `because` the other one cannot."""
+    not_on = {} if only is None else {broker: f"does not apply: {because}" for broker in BOTH if broker is not only}
+    reasons = {state: f"does not apply: {why}" for state, why in (not_in or {}).items()}
+
+    def add(strike: Callable[[World], Awaitable[None]]) -> Callable[[World], Awaitable[None]]:
+        sentence = " ".join((inspect.getdoc(strike) or "").split())
+        FAULTS.append(Fault(name, group, sentence, strike, not_on=not_on, not_in=reasons, **more))
+        return strike
+
+    return add
+
+
+def cells(faults: Iterable[Fault]) -> list[Cell]:
+    """Every cell that can be run."""
+    return [Cell(each, state, broker) for each in faults for broker in BOTH for state in EVERY_STATE if each.reason(broker, state) is None]

@@ -1,0 +1,95 @@
+"""Faults that only a RabbitMQ broker does to its consumers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from tests.faults import story
+from tests.faults.cells import Broker, Ground, State, fault
+
+if TYPE_CHECKING:
+    from tests.faults.world import World
+
+GROUP = "channel"
+ONLY: dict[str, Any] = {"only": Broker.RABBITMQ, "because": "Kafka has no channels, acks or queues"}
+# rabbitmqctl is a program of its own that takes so long to start.
+SLOW_TO_COME = 3.0
+BAD_ACK = ("--strike", "bad-ack")
+
+
+@fault("the channel is closed with unacked messages", GROUP, **ONLY, quiet=False, worker=BAD_ACK)
+async def channel_closed(world: World) -> None:
+    """The broker closes every channel of the worker, for an ack of a delivery that never was."""
+    await _channels_lost(world)
+
+
+@fault("the delivery limit is near", GROUP, **ONLY, quiet=False, worker=BAD_ACK, queue={"x-delivery-limit": 4})
+async def delivery_limit(world: World) -> None:
+    """The same twice, on a queue that drops what has come back more than four times."""
+    await _channels_lost(world)
+    if world.victim.is_running:
+        await asyncio.sleep(0.5)
+        await _channels_lost(world)
+
+
+async def _channels_lost(world: World) -> None:
+    before = story.noted(world.entries(), "gone", "lost")
+    world.strike_victim()
+    await world.until(lambda entries: story.noted(entries, "gone", "lost") > before or not world.victim.is_running)
+
+
+@fault("the connection is closed by the broker", GROUP, **ONLY, quiet=False, ground=Ground.OWN, lingers=SLOW_TO_COME)
+async def connection_closed(world: World) -> None:
+    """An operator closes all connections by rabbitmqctl."""
+    before = story.noted(world.entries(), "gone", "lost")
+    await world.server.ctl("close_all_connections", "the table of faults")
+    world.struck()
+    await world.until(lambda entries: story.noted(entries, "gone", "lost") > before or not world.victim.is_running)
+
+
+@fault("the broker cancels the consumer", GROUP, **ONLY, quiet=False, lingers=SLOW_TO_COME)
+async def consumer_cancelled(world: World) -> None:
+    """The broker sends basic.cancel for the consumer of payments."""
+    before = story.noted(world.entries(), "gone", "lost")
+    await world.server.ctl("eval", CANCEL % world.payments)
+    world.struck()
+    await world.until(lambda entries: story.noted(entries, "gone", "lost") > before or not world.victim.is_running)
+
+
+CANCEL = (
+    '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)), '
+    "[rabbit_channel:send_command(element(1, C), {'basic.cancel', element(2, C), true}) || C <- rabbit_amqqueue:consumers(Q)]."
+)
+TIMEOUT_MS = 2000
+DEFAULT_TIMEOUT_MS = 1_800_000
+SET_TIMEOUT = "application:set_env(rabbit, consumer_timeout, %d)."
+
+
+@fault("the consumer timeout", GROUP, **ONLY, quiet=False, ground=Ground.OWN, lingers=SLOW_TO_COME, worker=("--consumer-timeout", "inf"))
+async def consumer_timeout(world: World) -> None:
+    """The broker takes back what is unacked for two seconds, and the worker knew of no such limit."""
+    before = story.noted(world.entries(), "gone", "lost")
+    await world.server.ctl("eval", SET_TIMEOUT % TIMEOUT_MS)
+    world.struck()
+    # Where handlers are quick nothing is out for so long: some must be slow.
+    world.scene.latency(3 * TIMEOUT_MS / 1000)
+    try:
+        await world.until(lambda entries: story.noted(entries, "gone", "lost") > before or not world.victim.is_running)
+    finally:
+        await world.server.ctl("eval", SET_TIMEOUT % DEFAULT_TIMEOUT_MS)
+
+
+@fault("the queue is deleted", GROUP, **ONLY, quiet=False)
+async def queue_deleted(world: World) -> None:
+    """Somebody deletes the queue with all that is in it; the worker ends with an error that names it. The queue is made again."""
+    await world.scene.rabbitmq.delete(world.payments)
+    for queue, partition, number in story.missing(world.entries()):
+        if queue == world.payments:
+            world.scene.writer.write("deleted", topic=queue, partition=partition, offset=number)
+    code = await world.victim.ended()
+    if world.cell.state is not State.SHUTTING_DOWN:
+        assert code == 1, f"it ended with {code}"
+        assert world.payments in world.victim.output.splitlines()[-1], world.victim.output[-3000:]
+    world.scene.fleet.workers.remove(world.victim)
+    await world.scene.rabbitmq.declare(world.payments, {"x-queue-type": "quorum"})

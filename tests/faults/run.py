@@ -1,0 +1,153 @@
+"""Runs cells side by side and prints one line of JSON for each: `python -m tests.faults.run FOLDER CELL...`.
+
+A process of its own for each kind of broker, so that scenes, model dependencies and brokers of many cells share one event loop, and the
+tests that wait for them another. It ends when its standard input closes: nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+import traceback
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.cells import Broker, Cell, Ground
+from tests.faults.table import CELLS
+from tests.faults.world import MissedStateError, World
+from tests.faults.world_kafka import KafkaWorld
+from tests.faults.world_kafka import Scene as KafkaScene
+from tests.faults.world_rabbitmq import RabbitMQWorld
+from tests.faults.world_rabbitmq import Scene as RabbitMQScene
+from tests.servers.kafka import KafkaServer
+from tests.servers.rabbitmq import RabbitMQServer
+from tests.servers.resolve import shared_kafka, shared_rabbitmq, wanted_rabbitmq
+from tests.servers.unavailable import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+# Cells that share a broker mostly wait; each has two processes that do not.
+SIDE_BY_SIDE = int(os.environ.get("HOLDGATE_FAULTS_SIDE_BY_SIDE", "4"))
+# A cell takes ten to thirty seconds; what hangs must not keep the rest.
+CELL_TIMEOUT = 240.0
+# On a machine with other things to do the fault may come too late for the state.
+TRIES = 4
+# A quorum queue that is killed younger than this does not come back.
+GROWN_UP = 4.0
+
+
+class Runner:
+    """Runs the cells of one broker on its grounds."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._limit = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def run(self, cells: Iterable[Cell]) -> None:
+        """Run all of them; each ground one after the other but for the shared one."""
+        cells = list(cells)
+        async with asyncio.TaskGroup() as tasks:
+            for broker in Broker:
+                for ground in Ground:
+                    mine = [cell for cell in cells if cell.broker is broker and cell.fault.ground is ground]
+                    if mine:
+                        tasks.create_task(self._on(broker, ground, mine))
+
+    async def _on(self, broker: Broker, ground: Ground, cells: Sequence[Cell]) -> None:
+        at_once = ground is Ground.SHARED or (broker is Broker.RABBITMQ and ground is Ground.PROXIED)
+        try:
+            async with _server(broker, ground) as server:
+                if at_once:
+                    await asyncio.gather(*(self._cell(cell, server) for cell in cells))
+                else:
+                    for cell in cells:
+                        await self._cell(cell, server)
+        except Unavailable as error:
+            for cell in cells:
+                _tell(cell, "skipped", str(error))
+
+    async def _cell(self, cell: Cell, server: Any) -> None:
+        async with self._limit:
+            begun = time.monotonic()
+            result, text = "failed", ""
+            for number in range(TRIES):
+                result, text = await self._try(cell, server, self._folder / f"{cell.id}-{number}")
+                if result != "missed":
+                    break
+            _tell(cell, result, text, seconds=round(time.monotonic() - begun, 1))
+
+    async def _try(self, cell: Cell, server: Any, folder: Path) -> tuple[str, str]:
+        await asyncio.to_thread(folder.mkdir, parents=True)
+        try:
+            async with asyncio.timeout(CELL_TIMEOUT), _world(cell, server, folder) as world:
+                wrong = await _course(world)
+        except MissedStateError as error:
+            return "missed", str(error)
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001  whatever it is, it is this cell's, and the others go on
+            return "failed", traceback.format_exc()[-6000:]
+        return ("held", "") if not wrong else ("violated", "\n".join(wrong[:20]))
+
+
+async def _course(world: World) -> list[str]:
+    await world.begin()
+    if world.cell.broker is Broker.RABBITMQ and world.cell.fault.ground is Ground.OWN:
+        await asyncio.sleep(GROWN_UP)
+    await world.reach()
+    await world.strike()
+    await world.finish()
+    return await world.judge()
+
+
+@asynccontextmanager
+async def _server(broker: Broker, ground: Ground) -> AsyncIterator[Any]:
+    if broker is Broker.KAFKA:
+        context: Any = {Ground.SHARED: shared_kafka, Ground.CLUSTER: lambda: KafkaServer(3)}.get(ground, KafkaServer)()
+    elif ground is Ground.SHARED:
+        context = shared_rabbitmq()
+    else:
+        context = RabbitMQServer(wanted_rabbitmq())
+    async with context as server:
+        yield server
+
+
+@asynccontextmanager
+async def _world(cell: Cell, server: Any, folder: Path) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        proxy = None
+        if cell.fault.ground is Ground.PROXIED:
+            (proxy,) = server.proxies() if cell.broker is Broker.KAFKA else [server.proxy()]
+            await stack.enter_async_context(proxy)
+        if cell.broker is Broker.KAFKA:
+            bootstrap = server.bootstrap if proxy is None else server.proxied_bootstrap
+            yield KafkaWorld(cell, await stack.enter_async_context(KafkaScene(server, folder, bootstrap)), server, proxy)
+        else:
+            url = server.url if proxy is None else server.url_through(proxy)
+            yield RabbitMQWorld(cell, await stack.enter_async_context(RabbitMQScene(server, folder, url)), server, proxy)
+
+
+def _tell(cell: Cell, result: str, text: str, **facts: Any) -> None:
+    print(json.dumps({"cell": cell.id, "result": result, "text": text, **facts}), flush=True)
+
+
+async def _main(folder: Path, names: Sequence[str]) -> None:
+    running = asyncio.create_task(Runner(folder).run([CELLS[name] for name in names]))
+    deserted = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    await asyncio.wait((running, deserted), return_when=asyncio.FIRST_COMPLETED)
+    running.cancel()
+    await asyncio.wait((running,))
+    # The thread that reads cannot be stopped.
+    sys.stdout.flush()
+    if not running.cancelled() and (error := running.exception()) is not None:
+        traceback.print_exception(error)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(Path(sys.argv[1]), sys.argv[2:]))

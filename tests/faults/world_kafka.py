@@ -1,0 +1,95 @@
+"""The world of a cell on Kafka."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from tests.faults import story
+from tests.faults.cells import State
+from tests.faults.world import World
+from tests.integration.kafka import scene as kafka_scene
+from tests.ledger.check import Expected
+from tests.ledger.fleet import Fleet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.ledger.ledger import Entry
+    from tests.servers.kafka_address import KafkaAddress
+
+SCRIPT = kafka_scene.SCRIPT.parents[2] / "faults" / "worker_kafka.py"
+
+
+class Scene(kafka_scene.Scene):
+    """A scene whose workers are those of the table, and come in by `bootstrap`."""
+
+    def __init__(self, kafka: KafkaAddress, folder: Path, bootstrap: str) -> None:
+        super().__init__(kafka, folder)
+        self.fleet = Fleet(SCRIPT, folder, "--bootstrap", bootstrap, "--group", self.group)
+        self.ledger = self.fleet.ledger
+
+
+class KafkaWorld(World):
+    """Topics, a group, and what the group has committed."""
+
+    scene: Scene
+
+    @property
+    def lanes(self) -> int:  # type: ignore[override]
+        """One handler for each partition."""
+        return self.cell.fault.partitions
+
+    @property
+    def sources(self) -> int:  # type: ignore[override]
+        """Partitions of both topics."""
+        return self.lanes + 1
+
+    async def make_sources(self) -> None:
+        self.payments = await self.scene.topic("payments", partitions=self.lanes)
+        self.mail = await self.scene.topic("mail", partitions=1)
+        if self.cell.fault.dead:
+            self.dead = await self.scene.kafka.create_topic(f"dead-{uuid.uuid4().hex[:8]}")
+
+    def arguments(self) -> tuple[str, ...]:
+        dead = ("--dead", self.dead) if self.dead else ()
+        session = () if self.cell.fault.session is None else ("--session", str(self.cell.fault.session))
+        return ("--open", str(self.wait), "--commit-every", "0.3", *session, *dead, *self.cell.fault.worker)
+
+    async def produce(self, count: int) -> None:
+        await self.scene.produce(self.payments, count // self.lanes)
+
+    async def produce_mail(self, count: int) -> None:
+        await self.scene.produce(self.mail, count)
+
+    async def produce_poison(self) -> None:
+        for number, body in enumerate((b"reject", b"broken")):
+            self.poison.add((self.payments, number, await self.scene.poison(self.payments, number, body)))
+
+    async def settled(self) -> None:
+        await self.scene.committed_up_to(self.scene._produced)
+
+    async def expected(self, entries: list[Entry]) -> Expected:
+        committed = {}
+        for topic in (self.payments, self.mail):
+            committed |= {(topic, number): offset for number, offset in (await self.scene.kafka.committed(self.scene.group, topic)).items()}
+        fault = self.cell.fault
+        # One after the other: where there are more, the first has left before.
+        assignments = self.sources * len(self.scene.fleet.workers) if fault.quiet else None
+        return Expected(
+            committed=committed,
+            duplicates=story.finished_above_the_watermark(entries),
+            poison=self.poison,
+            lanes=None if fault.partial else self.lanes,
+            assignments=assignments,
+            in_hand=500 + kafka_scene.POLLS,
+            growth=kafka_scene.GROWTH,
+            recovers_within=kafka_scene.RECOVERS_WITHIN,
+            grace=fault.grace,
+        )
+
+    def complaints(self, entries: list[Entry]) -> list[str]:
+        if self.cell.state is State.SHUTTING_DOWN or self.cell.fault.dead:
+            return []
+        blocked = [entry for entry in story.told(entries, "note") if "blocked" in entry.facts and not entry.facts.get("suspect")]
+        return [f"blocked: {entry.place} at {entry.facts['blocked']} for an outage" for entry in blocked]
