@@ -1,0 +1,129 @@
+"""Batches on a real broker: full ones in front of a full queue, one message at fault among many, and an outage in the middle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.brokers.rabbitmq.worker import Worker, working
+from tests.servers.rabbitmq_address import QUORUM, SINGLE_ACTIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tests.servers.rabbitmq_address import RabbitMQAddress
+
+    from holdgate import Delivery
+    from holdgate.brokers.rabbitmq import RabbitMQIntake
+
+BATCH = 20
+
+
+def numbered(count: int) -> list[bytes]:
+    return [b"%d" % number for number in range(count)]
+
+
+@pytest.fixture(params=[{}, QUORUM], ids=["classic", "quorum"])
+def arguments(request: pytest.FixtureRequest) -> Mapping[str, Any]:
+    """Both types of queue in turn."""
+    found: Mapping[str, Any] = request.param
+    return found
+
+
+async def test_in_front_of_a_full_queue_batches_are_full(
+    rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], arguments: Mapping[str, Any]
+) -> None:
+    """As they come out of the socket they would be of three messages: a hundred and thirty of them instead of twenty."""
+    name = await queue(arguments)
+    await rabbitmq.publish(name, numbered(400))
+    async with working(Worker(intake(name), batch=BATCH)) as at:
+        await at.until(lambda at: len(at.processed) == 400)
+    assert len(at.calls) < 60
+    assert max(map(len, at.calls)) == BATCH
+    assert await rabbitmq.waiting_once_free(name) == []
+
+
+async def test_with_little_traffic_batches_are_small(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake]) -> None:
+    """Nothing waits for a batch to become full."""
+    name = await queue()
+    async with working(Worker(intake(name), batch=BATCH)) as at:
+        for number in range(3):
+            await rabbitmq.publish(name, [b"%d" % number])
+            await at.until(lambda at, number=number: len(at.processed) == number + 1)  # type: ignore[misc]
+    assert at.calls == [[b"0"], [b"1"], [b"2"]]
+
+
+async def test_through_poison_and_an_outage(
+    rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], arguments: Mapping[str, Any]
+) -> None:
+    """One message at fault, and an outage in the middle: exactly that one is a dead letter, all others are processed once, nothing comes
+    back to the queue, and no batch is longer than the ramp's limit."""
+    name = await queue(arguments)
+    await rabbitmq.publish(name, numbered(300))
+    worker = Worker(intake(name), batch=BATCH, poison=[b"130"], seconds=0.01)
+    async with working(worker) as at:
+        await at.until(lambda at: len(at.processed) >= 40)
+        await at.outage()
+        await at.until(lambda at: len(at.processed) == 299 and bool(at.letters))
+    assert at.letters == [b"130"]
+    assert sorted(at.processed, key=int) == [body for body in numbered(300) if body != b"130"]
+    assert at.over == []
+    assert at.redelivered == 0
+    assert await rabbitmq.waiting_once_free(name) == []
+
+
+async def test_a_single_active_consumer_keeps_its_order(
+    rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], arguments: Mapping[str, Any]
+) -> None:
+    """Halves of a batch that failed are tried in order, before what is behind it; also through an outage."""
+    name = await queue({**arguments, **SINGLE_ACTIVE})
+    await rabbitmq.publish(name, numbered(200))
+    worker = Worker(intake(name, single_active=True), batch=BATCH, poison=[b"70"], seconds=0.005)
+    async with working(worker) as at:
+        await at.until(lambda at: len(at.processed) >= 20)
+        await at.outage()
+        await at.until(lambda at: len(at.processed) == 199 and bool(at.letters))
+    assert at.processed == [body for body in numbered(200) if body != b"70"]
+    assert await rabbitmq.waiting_once_free(name) == []
+
+
+async def test_a_handler_speaks_for_single_messages(
+    rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], arguments: Mapping[str, Any]
+) -> None:
+    """What it rejects goes to the queue's own dead letter exchange, what it wants again comes again; the rest is acked."""
+    dead = await queue()
+    name = await queue({**arguments, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+    await rabbitmq.publish(name, numbered(BATCH))
+    again: list[bytes | None] = []
+
+    class Speaking(Worker):
+        async def batch(self, deliveries: Sequence[Delivery[Any]]) -> None:
+            for delivery in deliveries:
+                if delivery.body == b"7":
+                    delivery.reject("seven")
+                elif delivery.body == b"11" and delivery.attempt == 1:
+                    delivery.retry(after=0.05)
+                    again.append(delivery.body)
+            self.calls.append([delivery.body or b"" for delivery in deliveries])
+
+    async with working(Speaking(intake(name), batch=BATCH, dead_letters=None)) as at:
+        await at.until(lambda at: at.calls[-1:] == [[b"11"]])
+    assert again == [b"11"]
+    assert sum(map(len, at.calls)) == BATCH + 1
+    assert await rabbitmq.waiting_once_free(name) == []
+    assert [message.body for message in await rabbitmq.waiting(dead)] == [b"7"]
+
+
+async def test_what_a_stop_interrupts_is_left(
+    rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], arguments: Mapping[str, Any]
+) -> None:
+    """A batch that has not ended when the guard stops, and what is in hand behind it, is in the queue again, in order."""
+    name = await queue(arguments)
+    await rabbitmq.publish(name, numbered(60))
+    async with working(Worker(intake(name, prefetch=40), batch=BATCH, concurrency=1)) as at:
+        await at.until(lambda at: len(at.processed) >= BATCH)
+        at.seconds = 60
+        await at.until(lambda at: bool(at.running))
+    left = [message.body for message in await rabbitmq.waiting_once_free(name)]
+    assert left == numbered(60)[len(at.processed) :]
+    assert at.processed == numbered(60)[: len(at.processed)]
