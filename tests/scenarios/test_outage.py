@@ -41,13 +41,11 @@ async def test_poison_that_comes_in_an_outage_is_found_after_it(world: World) ->
         await world.until(lambda: len(world.told(CircuitOpened)) >= 2, "a probe failed")
         assert world.target.letters == []
         work.down = False
-        await world.until(lambda: len(work.processed) == 200 or bool(world.target.letters), "it was found, or all others processed")
-        # The more others there are, the less it takes; these are for a machine on which the first ones were too quick.
-        await world.produce(world.first, more := numbered(400, b"more"))
-        await world.until(lambda: len(work.processed) == 600 and len(world.target.letters) == 1, "it was found")
+        # Neighbours, until it is found: on a quick machine the first ones are done before it has come twice.
+        bodies += await world.feed(world.first, lambda: bool(world.target.letters), "it was found")
+        await world.until(lambda: len(work.processed) == len(bodies), "all others were processed")
 
     await world.check(work.processed, buried=[b"poison"])
-    assert sorted(work.processed) == sorted([*bodies, *more])
 
 
 @on_every_broker
@@ -73,12 +71,7 @@ async def test_a_poison_message_as_the_first_probe_does_not_keep_the_circuit_ope
         opened = len(world.told(CircuitOpened))
         await world.until(lambda: bool(world.told(CircuitClosed)), "the circuit closed")
         assert len(world.told(CircuitOpened)) - opened <= 2  # by that probe, and by one more that met it again
-        await world.until(lambda: len(work.processed) == 200, "its neighbours were processed")
-        for number in range(20):  # neighbours, until it is found
-            if world.target.letters:
-                break
-            await world.produce(world.second, numbered(50, b"later-%d-" % number))
-            await world.until(lambda wanted=250 + 50 * number: len(work.processed) >= wanted, "they were processed")  # type: ignore[misc]
-        await world.until(lambda: bool(world.target.letters), "it was found")
+        fed = await world.feed(world.second, lambda: bool(world.target.letters), "it was found")
+        await world.until(lambda: len(work.processed) == 200 + len(fed), "its neighbours were processed")
 
     await world.check(work.processed, buried=[b"poison"])

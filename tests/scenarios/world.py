@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Only a failing scenario waits so long: two cores that other tests load.
 PATIENCE = 60.0
 LOOK_EVERY = 0.01
+FEED_EVERY = 0.05
 
 # An outage is over within a second, and a retry comes soon: on real brokers these are real seconds.
 QUICK = CircuitSettings(open_duration=0.2, open_duration_max=0.4, open_jitter=0.0)
@@ -144,13 +145,22 @@ class World:
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Return when the condition holds. AssertionError when that takes too long, or what ended the run."""
-        loop = asyncio.get_running_loop()
-        give_up = loop.time() + PATIENCE
+        give_up = asyncio.get_running_loop().time() + PATIENCE
         while not condition():
-            if self._run is not None and self._run.done():
-                self._run.result()
-            assert loop.time() < give_up, f"it did not happen that {what}; the last events: {self.events[-10:]}"
+            self._failed_unless(asyncio.get_running_loop().time() < give_up, what)
             await asyncio.sleep(LOOK_EVERY)
+
+    async def feed(self, source: Source, condition: Callable[[], bool], what: str, lot: int = 20) -> list[bytes]:
+        """Store new messages, so many at a time, until the condition holds; returns them all. Raises as `until` does."""
+        fed: list[bytes] = []
+        give_up = asyncio.get_running_loop().time() + PATIENCE
+        while not condition():
+            self._failed_unless(asyncio.get_running_loop().time() < give_up, what)
+            bodies = numbered(lot, b"fed-%d-" % len(self._produced))
+            await self.produce(source, bodies)
+            fed += bodies
+            await asyncio.sleep(FEED_EVERY)
+        return fed
 
     def told(self, kind: type[Any]) -> list[Any]:
         """The events of this type, so far."""
@@ -167,6 +177,11 @@ class World:
         remaining = [body for source in self.bed.sources for body in await self.bed.left(source)]
         assert Counter(remaining) == Counter(left)
         assert Counter(processed) + Counter(buried) + Counter(left) == Counter(self._produced)
+
+    def _failed_unless(self, patient: bool, what: str) -> None:
+        if self._run is not None and self._run.done():
+            self._run.result()
+        assert patient, f"it did not happen that {what}; the last events: {self.events[-10:]}"
 
     async def buried(self) -> Counter[bytes]:
         """What is in the dead letters, and how often."""

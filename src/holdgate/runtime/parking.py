@@ -7,6 +7,8 @@ from typing import Any, cast
 
 from holdgate.errors import SettingsError
 from holdgate.flow.delivery import Delivery
+from holdgate.flow.tally import Tally
+from holdgate.runtime.attempt import current_attempt, running_delivery
 from holdgate.runtime.calling import is_async
 
 AnyDelivery = Delivery[Any]
@@ -44,17 +46,32 @@ class Parking:
             self._parked[key] = self._parked.get(key, 0) + 1
 
     def fence(self, handler: Callable[[AnyDelivery], Awaitable[object]]) -> Callable[[AnyDelivery], Awaitable[None]]:
-        """`handler`, except for messages whose key has parked ones: those are parked too."""
+        """`handler`, except for messages whose key has parked ones: those are parked too, which is no verdict on any dependency."""
         if not is_async(handler):
             raise SettingsError(f"handler={cast('object', handler)!r} must be async to be fenced")
 
         async def fenced(delivery: AnyDelivery) -> None:
             if self._key(delivery) in self._parked:
-                await self(delivery)
+                await self._park_behind(delivery)
             else:
                 await handler(delivery)
 
         return fenced
+
+    async def _park_behind(self, delivery: AnyDelivery) -> None:
+        """Park one in the handler's stead. Nothing was called, so that its return is no word for what the source needs, or a circuit would
+        be closed by messages that never met it; and a store that fails is not the message's fault."""
+        attempt = current_attempt.get()
+        tally: Tally | None = None
+        if attempt is not None and running_delivery(attempt) is not None:
+            # An attempt that has a tally is judged by the calls in it alone.
+            tally = attempt.tally = attempt.tally or Tally()
+        try:
+            await self(delivery)
+        except Exception as error:
+            if tally is not None:
+                tally.excused.append(error)
+            raise
 
     def release(self, key: Hashable) -> None:
         """What was parked of this key has been worked on: its messages go to the handler again."""
