@@ -152,6 +152,26 @@ async def test_a_receive_that_raises_ends_the_run_after_draining() -> None:
         await assert_nothing_left(guard)
 
 
+@pytest.mark.parametrize("batch", [None, 2])
+@in_virtual_time
+async def test_a_receive_that_raises_ends_the_run_with_its_last_handler(batch: int | None) -> None:
+    """And not with the drain timeout: nobody polls any more, and the handler's end is noticed all the same."""
+    source = breaking(broker_with(4))
+    began: list[float] = []
+
+    async def handle(_: object) -> None:
+        began.append(now())
+        await asyncio.sleep(2.0)
+
+    async with quiet_guard() as guard, running(guard.run(source, handle, batch=batch)) as run:
+        await until(lambda: began != [])
+        source.breaks["receive"] = IntakeError("not authorised")
+        with pytest.raises(IntakeError, match="not authorised"):
+            await run
+        assert now() == pytest.approx(began[-1] + 2.0)
+        assert len(began) == 1
+
+
 @in_virtual_time
 async def test_a_receive_that_is_cancelled_by_others_is_an_error() -> None:
     """Somebody cancelled all tasks of the loop but the run: it ends with an error that says so."""

@@ -262,8 +262,8 @@ class Worker:
             self._outbox.send(delivery)  # it was rejected before, and keeps its lane's place until it is out
 
     def turn_if_needed(self) -> None:
-        """Let the guard act if something needs it."""
-        if self.engine.restless:
+        """Let the guard act if something needs it. Somebody who waits for work to end does: a poll that has ended takes no turns."""
+        if self.engine.restless or self._watchers:
             self.guard.turn()
 
     def reject(self, delivery: AnyDelivery, error: BaseException | None) -> None:
