@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from holdgate.flow.batch import Batch, batches_of
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.plan import Plan, SourcePlan
 from holdgate.flow.sources import Backlog, Source
@@ -28,6 +29,8 @@ def admits_all(plan: Plan) -> Plan:
 
 class BrokenBed(PartitionBed):
     """Partitions, read by an intake with a mistake."""
+
+    capabilities = PartitionBed.capabilities | {"batches"}
 
     def __init__(self, made: Made) -> None:
         super().__init__()
@@ -312,6 +315,40 @@ class ClaimsAnAgeOfNothing(MemoryIntake):
         return {source: Backlog(backlog.messages, 1.0) for source, backlog in (await super().backlog()).items()}
 
 
+class InBatches(MemoryIntake):
+    """Without a mistake: it makes batches, and settles each whole."""
+
+    def deliver_in_batches(self, most: int) -> None:
+        pass
+
+    async def receive(self) -> Sequence[Delivery[Message]]:
+        return batches_of(await super().receive())
+
+    def settle(self, delivery: Delivery[Any], settlement: Settlement) -> None:
+        for one in delivery.message if isinstance(delivery, Batch) else [delivery]:
+            super().settle(one, settlement)
+
+
+class LosesTheEndOfABatch(InBatches):
+    async def receive(self) -> Sequence[Delivery[Message]]:
+        return [Batch(batch.source, batch.message[:2], batch.origin) for batch in await super().receive() if isinstance(batch, Batch)]
+
+
+class SettlesTheFirstOfABatch(InBatches):
+    def settle(self, delivery: Delivery[Any], settlement: Settlement) -> None:
+        super().settle(delivery.message[0] if isinstance(delivery, Batch) else delivery, settlement)
+
+
+class SettlesAllOfABatchWithOne(InBatches):
+    async def receive(self) -> Sequence[Delivery[Message]]:
+        self.all = [*getattr(self, "all", []), *(batches := await super().receive())]
+        return batches
+
+    def settle(self, delivery: Delivery[Any], settlement: Settlement) -> None:
+        for batch in self.all:
+            super().settle(batch, settlement)
+
+
 PARTITION_MISTAKES: list[tuple[Made, str]] = [
     (behind(ForgetsTheFirstPlan), "a_source_held_at_its_assignment_delivers_nothing"),
     (behind(ForgetsTheFirstPlan), "a_hold_survives_a_rebalance"),
@@ -352,6 +389,9 @@ PARTITION_MISTAKES: list[tuple[Made, str]] = [
     (WaitsForEver, "an_empty_receive_returns"),
     (behind(ForgetsAssigned), "every_source_is_assigned_before_it_delivers"),
     (behind(HoldsAllForOne), "the_other_source_goes_on"),
+    (LosesTheEndOfABatch, "in_batches_everything_comes"),
+    (SettlesTheFirstOfABatch, "a_batch_is_settled_whole"),
+    (SettlesAllOfABatchWithOne, "a_batch_is_settled_in_parts"),
 ]
 QUEUE_MISTAKES: list[tuple[Made, str]] = [
     (HasAnotherInbox, "the_prefetch_bounds_what_is_unsettled"),
@@ -386,6 +426,13 @@ def test_a_mistake_with_partitions_is_seen(made: Made, name: str) -> None:
 def test_a_mistake_with_queues_is_seen(made: Made, name: str) -> None:
     """By the case that is meant for it."""
     run_virtual(fails(named(name), BrokenQueueBed(made)))
+
+
+def test_an_intake_that_makes_batches_passes() -> None:
+    """So that the mistakes with batches are seen for themselves."""
+    for case in INTAKE_CASES:
+        if "batches" in case.requires:
+            run_virtual(case(BrokenBed(InBatches)))
 
 
 def test_every_case_sees_some_mistake() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from holdgate.flow.sources import Source
 
-CAPABILITIES: frozenset[Capability] = frozenset({"members", "loss", "watermark", "peek"})
+CAPABILITIES: frozenset[Capability] = frozenset({"members", "loss", "watermark", "peek", "batches"})
 
 
 class KafkaBed:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from holdgate.flow.sources import Source
 
-CAPABILITIES: frozenset[Capability] = frozenset({"loss", "prefetch", "reject"})
+CAPABILITIES: frozenset[Capability] = frozenset({"loss", "prefetch", "reject", "batches"})
 
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "classic": {},

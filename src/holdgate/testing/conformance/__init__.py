@@ -14,12 +14,12 @@ the real ones: that is what makes a test on the memory broker worth something.
 from __future__ import annotations
 
 # The order in which they are imported is the order in which the cases run: what a broker breaks first, first.
-from holdgate.testing.conformance import bounds, holding, life, membership, settling
+from holdgate.testing.conformance import batches, bounds, holding, life, membership, settling
 from holdgate.testing.conformance.bed import Capability, IntakeBed
 from holdgate.testing.conformance.case import IntakeCase
 from holdgate.testing.conformance.station import RecordingListener, Station
 
-INTAKE_CASES: tuple[IntakeCase, ...] = (*life.CASES, *holding.CASES, *settling.CASES, *bounds.CASES, *membership.CASES)
+INTAKE_CASES: tuple[IntakeCase, ...] = (*life.CASES, *holding.CASES, *settling.CASES, *bounds.CASES, *batches.CASES, *membership.CASES)
 
 
 def cases_for(capabilities: frozenset[Capability]) -> tuple[IntakeCase, ...]:

@@ -14,7 +14,8 @@ from holdgate.ports import Intake
 # prefetch: the broker itself stops at `inbox` unsettled messages per source.
 # reject: the broker can refuse a message for good (Settlement.REJECT).
 # peek: `left` may be asked while an intake is open.
-Capability = Literal["members", "loss", "watermark", "prefetch", "reject", "peek"]
+# batches: the intake makes batches itself (holdgate.ports.Batching).
+Capability = Literal["members", "loss", "watermark", "prefetch", "reject", "peek", "batches"]
 
 
 class IntakeBed(Protocol):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.plan import Plan, SourcePlan
 from holdgate.flow.sources import Backlog, Source
-from holdgate.ports import Intake
+from holdgate.ports import Batching, Intake
 from holdgate.testing.conformance.bed import IntakeBed
 from holdgate.testing.conformance.case import expect
 
@@ -151,10 +151,13 @@ class Station:
 
 
 @asynccontextmanager
-async def station(bed: IntakeBed, *, held: Collection[Source] = (), inbox: int = 50) -> AsyncGenerator[Station]:
-    """A station on a new intake, opened, and closed at the end."""
+async def station(bed: IntakeBed, *, held: Collection[Source] = (), inbox: int = 50, batch: int | None = None) -> AsyncGenerator[Station]:
+    """A station on a new intake, opened, and closed at the end. `batch`: it is read in batches of so many."""
     listener = RecordingListener(held)
     intake = bed.intake(inbox=inbox)
+    if batch is not None:
+        expect(isinstance(intake, Batching), "an intake whose bed says so can deliver in batches")
+        cast("Batching", intake).deliver_in_batches(batch)
     await intake.open(listener)
     try:
         yield Station(bed, intake, listener)

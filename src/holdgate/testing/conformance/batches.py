@@ -1,0 +1,64 @@
+"""Batches: an intake that makes them itself gives everything in them, and settles each whole or in parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdgate.flow.batch import Batch
+from holdgate.flow.delivery import Delivery
+from holdgate.flow.sources import Source
+from holdgate.testing.conformance.bed import IntakeBed
+from holdgate.testing.conformance.case import case, expect_equal
+from holdgate.testing.conformance.station import Station, numbered, station
+
+_MOST = 3
+
+
+async def in_batches_everything_comes(bed: IntakeBed) -> None:
+    """All messages of all sources, in order, in batches each of which is of one source."""
+    for source in bed.sources:
+        await bed.produce(source, numbered(7))
+    async with station(bed, batch=_MOST) as at:
+        for source in bed.sources:
+            await _take(at, source, 7)
+        for source in bed.sources:
+            expect_equal([delivery.body for delivery in _messages(at, source)], numbered(7), f"{source} comes whole and in order")
+
+
+async def a_batch_is_settled_whole(bed: IntakeBed) -> None:
+    """An ack of what receive gave settles every message of it."""
+    source = bed.sources[0]
+    await bed.produce(source, numbered(7))
+    async with station(bed, batch=_MOST) as at:
+        await _take(at, source, 7)
+        at.ack(at.of(source))
+    expect_equal(await bed.left(source), [], "a batch is acked as a whole")
+
+
+async def a_batch_is_settled_in_parts(bed: IntakeBed) -> None:
+    """Settled for themselves, the first messages of a batch are gone and the others left."""
+    source = bed.sources[0]
+    await bed.produce(source, numbered(7))
+    async with station(bed, batch=_MOST) as at:
+        await _take(at, source, 7)
+        at.ack(_messages(at, source)[:2])
+    expect_equal(await bed.left(source), numbered(5, first=2), "what is not settled of a batch is left")
+
+
+async def _take(at: Station, source: Source, count: int) -> None:
+    await at.until(lambda: sum(map(len, _batches(at, source))) >= count, f"{source} delivered {count} messages in batches")
+
+
+def _batches(at: Station, source: Source) -> list[Batch]:
+    return [batch for batch in at.of(source) if isinstance(batch, Batch)]
+
+
+def _messages(at: Station, source: Source) -> list[Delivery[Any]]:
+    return [delivery for batch in _batches(at, source) for delivery in batch.items()]
+
+
+CASES = (
+    case(in_batches_everything_comes, "batches"),
+    case(a_batch_is_settled_whole, "batches"),
+    case(a_batch_is_settled_in_parts, "batches"),
+)
