@@ -1,0 +1,120 @@
+"""A TOML file: what it says, and the line in which it says it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from holdgate.errors import SettingsError
+
+# Keys, and numbers for the tables of a list: ("faults", 2, "kind").
+Place = tuple[str | int, ...]
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class TomlFile:
+    """What was read. `name` is how errors call it."""
+
+    name: str
+    text: str
+    data: Mapping[str, object]
+
+    def line(self, place: Place) -> int:
+        """The line in which this place begins, from 1; of what is not there, the line of what it would be in."""
+        while place and not _holds(self.data, place):
+            place = place[:-1]
+        if not place:
+            return 1
+        lines = self.text.split("\n")
+        # The first `low` lines are whole and do not have it; the first whole part of `high` lines or more has it. A part that ends within
+        # a value is not whole, so what is found in the end is the first line of the value.
+        low, high = 0, len(lines)
+        while high - low > 1:
+            middle = (low + high) // 2
+            whole, data = _whole_part(lines, middle)
+            if _holds(data, place):
+                high = middle
+            else:
+                low = whole
+        return low + 1
+
+
+class Problems:
+    """Everything that is wrong in one file, so that one look mends it all."""
+
+    def __init__(self, file: TomlFile) -> None:
+        self._file = file
+        self._found: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, place: Place, words: str) -> None:
+        """What is wrong at this place, and what is allowed there."""
+        line = self._file.line(place)
+        where = f"{dotted(place)}: " if place else ""
+        self._found.append((line, f"{self._file.name}:{line}: {where}{words}"))
+
+    def check(self) -> None:
+        """Raises SettingsError with all of it, in the order of the file."""
+        if self._found:
+            raise SettingsError("\n".join(text for _, text in sorted(self._found)))
+
+
+def read_toml(path: Path) -> TomlFile:
+    """Read it. Raises SettingsError for a file that cannot be read, or is no TOML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"{path}: cannot be read: {reason}") from None
+    return parse_toml(str(path), text)
+
+
+def parse_toml(name: str, text: str) -> TomlFile:
+    """The same for a text that is read already."""
+    text = text.replace("\r\n", "\n")
+    try:
+        return TomlFile(name, text, tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{name}: is not TOML: {error}") from None
+
+
+def dotted(place: Place) -> str:
+    """How TOML writes the place: `faults[2].kind`."""
+    words = ""
+    for step in place:
+        if isinstance(step, int):
+            words += f"[{step}]"
+        else:
+            words += ("." if words else "") + (step if _BARE.fullmatch(step) else json.dumps(step, ensure_ascii=False))
+    return words
+
+
+def _holds(data: object, place: Place) -> bool:
+    for step in place:
+        if isinstance(step, int):
+            if not isinstance(data, list) or step >= len(cast("list[object]", data)):
+                return False
+            data = cast("list[object]", data)[step]
+        elif isinstance(data, dict) and step in data:
+            data = cast("dict[str, object]", data)[step]
+        else:
+            return False
+    return True
+
+
+def _whole_part(lines: list[str], count: int) -> tuple[int, Mapping[str, object]]:
+    """The shortest beginning of at least so many lines that is TOML by itself; the whole file always is."""
+    while True:
+        try:
+            return count, tomllib.loads("\n".join(lines[:count]))
+        except tomllib.TOMLDecodeError:
+            count += 1
