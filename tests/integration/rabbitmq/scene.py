@@ -84,10 +84,10 @@ class Scene:
         self._produced[queue] += count
         await self.rabbitmq.publish(queue, [b"%d" % number for number in numbers], **properties)
 
-    async def poison(self, queue: str, count: int) -> set[Message]:
-        """Write so many that can never be processed, and return which."""
+    async def poison(self, queue: str, count: int, word: str = "reject") -> set[Message]:
+        """Write so many that can never be processed, and return which. `word` "broken": they fail, and do not say so."""
         first = self._produced[queue]
-        await self.produce(queue, count, headers={"word": "reject"})
+        await self.produce(queue, count, headers={"word": word})
         added = {(queue, 0, number) for number in range(first, first + count)}
         self._poison |= added
         return added

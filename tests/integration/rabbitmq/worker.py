@@ -87,7 +87,7 @@ class Listener:
 
 
 class Work:
-    """The handler: calls what the queue needs. A message with the header `word` b"reject" can never be processed."""
+    """The handler: calls what the queue needs. With a header `word` it can never be processed: "reject" says so, "broken" fails."""
 
     def __init__(self, options: argparse.Namespace, ledger: LedgerWriter) -> None:
         self.needs = dict(pair.split("=") for pair in options.queue)
@@ -107,6 +107,8 @@ class Work:
         try:
             if delivery.headers.get("word") == "reject":
                 raise Reject("it says so")
+            if delivery.headers.get("word") == "broken":
+                raise ValueError
             await self._clients[need].call("|".join([self._ledger.who, *map(str, message.values())]))
         except BaseException as error:
             self._ledger.write("failed", **message, error=type(error).__name__)
@@ -126,6 +128,7 @@ class Story:
         match event:
             case SourceHeld():
                 self._ledger.write("held", topic=event.source.name, partition=0)
+                self._ledger.write("note", reasons=list(event.reasons), queue=event.source.name)
             case SourceReleased():
                 self._ledger.write("unheld", topic=event.source.name, partition=0)
             case CircuitOpened():
