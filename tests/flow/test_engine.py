@@ -24,7 +24,16 @@ from holdgate.core import Circuit, CircuitClosed, CircuitHalfOpened, CircuitOpen
 from holdgate.errors import SettingsError
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
-from holdgate.flow.events import HoldContinued, LocalCauseSuspected, SourceBlocked, SourceHeld, SourceReleased, UndeclaredNeed
+from holdgate.flow.events import (
+    CommandEnded,
+    CommandGiven,
+    HoldContinued,
+    LocalCauseSuspected,
+    SourceBlocked,
+    SourceHeld,
+    SourceReleased,
+    UndeclaredNeed,
+)
 from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.plan import SourcePlan
 from holdgate.flow.sources import Partition
@@ -391,6 +400,89 @@ def test_a_refused_call_makes_its_dependency_a_need() -> None:
 
     assert stage.start() is delivery
     assert (in_flight(stage, "payments"), in_flight(stage, "search")) == (1, 1)
+
+
+def test_a_source_is_held_by_what_its_head_waits_for() -> None:
+    """In its order nothing else may start, so the reason names the dependency that nobody has declared, as long as it is down."""
+    stage = Stage("payments", "search", run=run_of(["payments"]))
+    stage.receive(2)
+    stage.trip("search")
+    stage.events()
+    stage.end(stage.start(), refused("search"))
+    held = SourceHeld(0.0, ORDERS, ("circuit:search",))
+    assert held in stage.events()
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+    assert (seen.held, seen.reasons, seen.since, seen.needs, seen.waits_for) == (True, ("circuit:search",), 0.0, ("payments",), ("search",))
+    stage.turn(later=10.0)
+
+    assert SourceReleased(10.0, ORDERS, 10.0) in stage.events()
+    assert stage.start().position == 0
+    assert stage.engine.snapshot(stage.now).sources[ORDERS].waits_for == ()
+
+
+def test_a_hold_by_an_undeclared_need_goes_on_from_probe_to_probe() -> None:
+    """Free for the moment of the probe, and held since the beginning of the outage when it fails; its next try is known."""
+    stage = Stage("payments", "search", run=run_of(["payments"]))
+    stage.receive(1)
+    stage.trip("search")
+    stage.end(stage.start(), refused("search"))
+    stage.turn(later=10.0)
+    probe = stage.start()
+    stage.engine.gates["search"].circuit.open_for(20.0, stage.now)
+    stage.end(probe, refused("search", needs=2))
+
+    assert stage.engine.snapshot(stage.now).sources[ORDERS].since == 0.0
+    stage.events()
+    stage.engine.gates["search"].circuit.open_for(2000.0, stage.now)
+    stage.turn(later=590.0)
+    assert [(event.since, event.next_try) for event in stage.events() if isinstance(event, HoldContinued)] == [(0.0, 2010.0)]
+
+
+def test_a_probe_slot_that_somebody_else_has_does_not_end_the_outage() -> None:
+    """Half-open, but not its turn: the source is free of the reason, and the hold that follows is still the first one."""
+    stage = Stage("payments", "search", run=run_of({"orders": ["payments"], "bills": ["search"]}), sources=(ORDERS, BILLS))
+    stage.receive(1, BILLS)
+    first = stage.start()
+    stage.trip("search")
+    stage.engine.interrupted(first, stage.now)
+    stage.receive(1)
+    stage.end(stage.start(), refused("search"))
+    stage.turn(later=10.0)
+    probe = stage.start()
+    assert (probe.source, stage.start_all()) == (BILLS, [])
+    assert stage.run.plan.of(ORDERS).reasons == ()
+    stage.end(probe, dependency_failed())
+
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+    assert (seen.reasons, seen.since) == (("circuit:search",), 0.0)
+
+
+def test_a_source_without_order_shows_what_its_messages_wait_for() -> None:
+    """Others of it go on, so it is not held; two of them wait, and one that leaves does not take the other's reason along."""
+    stage = Stage("payments", "search", run=run_of(["payments"], order="none", concurrency=2))
+    stage.receive(2)
+    stage.trip("search")
+    for delivery in stage.start_all():
+        stage.end(delivery, refused("search"))
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+    assert (seen.held, seen.waits_for) == (False, ("search",))
+    assert stage.engine.skip(stage.run, ORDERS, 0, "test", stage.now) is not None
+    assert stage.engine.snapshot(stage.now).sources[ORDERS].waits_for == ("search",)
+    assert stage.engine.skip(stage.run, ORDERS, 1, "test", stage.now) is not None
+
+    assert stage.engine.snapshot(stage.now).sources[ORDERS].waits_for == ()
+    assert not stage.engine.gates["search"].places
+
+
+def test_what_was_waited_for_is_forgotten_with_its_source() -> None:
+    """The dependency has nothing to tell a place that is gone."""
+    stage = Stage("payments", "search", run=run_of(["payments"]))
+    stage.receive(1)
+    stage.trip("search")
+    stage.end(stage.start(), refused("search"))
+    stage.engine.forget(stage.run, [ORDERS], stage.now)
+
+    assert not stage.engine.gates["search"].places
 
 
 def test_an_interrupted_delivery_waits_to_start_again() -> None:
@@ -765,8 +857,8 @@ def test_a_source_that_comes_again_starts_anew() -> None:
     assert stage.start().position == 0
 
 
-def test_a_hold_does_not_outlive_its_assignment() -> None:
-    """It expires after the source has gone, and the plan knows nothing of it any more."""
+def test_a_hold_may_end_while_its_source_is_elsewhere() -> None:
+    """The plan knows nothing of it, and nothing is left."""
     stage = Stage("payments")
     stage.engine.hold(ORDERS, until=5.0)
     stage.engine.forget(stage.run, [ORDERS], stage.now)
@@ -859,6 +951,36 @@ def test_an_unknown_source_cannot_be_held() -> None:
     stage = Stage("payments")
 
     assert (stage.engine.hold(BILLS), stage.engine.unhold(BILLS)) == (False, False)
+
+
+def test_a_held_source_comes_back_held() -> None:
+    """A rebalance takes it away and gives it back, and from the first step on nothing starts."""
+    stage = Stage("payments")
+    stage.engine.hold(ORDERS)
+    stage.engine.hold("bills")
+    stage.engine.forget(stage.run, [ORDERS], stage.now)
+    plan = stage.engine.assigned(stage.run, [ORDERS, Partition("bills", 3)], stage.now)
+
+    assert [plan.of(source).reasons for source in (ORDERS, Partition("bills", 3))] == [("operator",), ("operator",)]
+    assert (stage.engine.is_held(ORDERS), stage.engine.is_held("orders")) == (True, False)
+
+
+def test_a_command_is_announced_before_what_follows_it() -> None:
+    """It stands in the snapshot while it is in force, and its end is announced and kept with it."""
+    stage = Stage("payments")
+    stage.events()
+    stage.engine.hold(ORDERS, until=5.0)
+    said = CommandGiven(0.0, "hold", ORDERS, "alice", "deploying", 5.0)
+    stage.engine.note(said)
+    assert stage.engine.restless
+    stage.turn()
+    assert stage.events() == [said, SourceHeld(0.0, ORDERS, ("operator",))]
+    assert stage.engine.snapshot(stage.now).commands == (said,)
+    stage.turn(later=5.0)
+
+    over = CommandEnded(5.0, said)
+    assert stage.events() == [over, SourceReleased(5.0, ORDERS, 5.0)]
+    assert (stage.engine.snapshot(stage.now).commands, stage.engine.audit()) == ((), (said, over))
 
 
 def test_a_hold_that_goes_on_is_announced_again() -> None:

@@ -6,6 +6,9 @@ from tests.flow.stage import ORDERS, place_of, placed, run_of
 
 from holdgate.flow.admission import WaitingList
 from holdgate.flow.holds import Holds
+from holdgate.flow.sources import Partition
+
+BILLS = Partition("bills", 0)
 
 
 def test_a_hold_stops_every_place_of_the_source() -> None:
@@ -89,11 +92,80 @@ def test_heads_stay_aside_while_something_else_stops_their_place() -> None:
     assert waiting._aside.keys() == {place}
 
 
-def test_a_forgotten_place_takes_its_hold_along() -> None:
-    """Nothing expires later, when the source may be here again."""
+def test_a_new_place_of_a_held_source_is_held() -> None:
+    """A rebalance takes it away and gives it back: the hold is the operator's, not the assignment's. Others are not held."""
+    run = run_of()
+    holds = Holds([run], WaitingList())
+    first = place_of(run=run)
+    holds.hold(ORDERS, 5.0)
+    again, other = place_of(run=run), place_of(run=run, source=BILLS)
+    holds.take_up([again, other])
+
+    assert first is not again
+    assert [(place.operator_hold, place.stopped) for place in (again, other)] == [(True, True), (False, False)]
+    holds.expire(5.0)
+    assert not again.operator_hold
+
+
+def test_a_name_holds_all_of_its_sources() -> None:
+    """Those that are here, and those that come."""
+    run = run_of()
+    holds = Holds([run], WaitingList())
+    here, bills = place_of(run=run), place_of(run=run, source=BILLS)
+    assert holds.hold("orders", None) is True
+    later = place_of(run=run, source=Partition("orders", 7))
+    holds.take_up([later])
+
+    assert [place.operator_hold for place in (here, later, bills)] == [True, True, False]
+    assert ("orders" in holds, ORDERS in holds) == (True, False)
+    assert holds.end("orders") is True
+    assert [place.operator_hold for place in (here, later)] == [False, False]
+
+
+def test_a_name_may_be_held_before_its_sources_come() -> None:
+    """Nobody knows yet which they will be; a source that is not here is refused."""
+    holds = Holds([run_of()], WaitingList())
+
+    assert (holds.hold("orders", None), holds.hold(ORDERS, None)) == (True, False)
+    assert holds.end("orders") is True
+    assert "orders" not in holds
+
+
+def test_a_source_stays_held_with_its_name() -> None:
+    """Ending its own hold changes nothing then; ending that of the name ends both, and that of no other name."""
+    run = run_of()
+    holds = Holds([run], WaitingList())
+    place, bill = place_of(run=run), place_of(run=run, source=BILLS)
+    for target in ("orders", ORDERS, BILLS):
+        holds.hold(target, None)
+    holds.end(ORDERS)
+    assert (place.operator_hold, ORDERS in holds) == (True, False)
+    holds.hold(ORDERS, None)
+    holds.end("orders")
+
+    assert (place.operator_hold, ORDERS in holds, bill.operator_hold) == (False, False, True)
+
+
+def test_the_first_expiry_is_the_deadline() -> None:
+    """One that lasts until further notice has none; the earlier end of two leaves the source held by the other."""
+    place = place_of()
+    holds = Holds([place.run], WaitingList())
+    holds.hold("bills", None)
+    assert holds.next_deadline() is None
+    holds.hold("orders", 9.0)
+    holds.hold(ORDERS, 5.0)
+    assert holds.next_deadline() == 5.0
+    holds.expire(5.0)
+
+    assert (place.operator_hold, holds.next_deadline()) == (True, 9.0)
+
+
+def test_a_hold_outlives_the_place_that_it_was_set_on() -> None:
+    """Its source is elsewhere now; it may still be ended, and ends by itself."""
     place = place_of()
     holds = Holds([place.run], WaitingList())
     holds.hold(ORDERS, 5.0)
-    holds.forget([place])
+    del place.run.places[ORDERS]
 
-    assert holds.next_deadline() is None
+    assert (ORDERS in holds, holds.next_deadline()) == (True, 5.0)
+    assert (holds.end(ORDERS), holds.end(ORDERS)) == (True, False)

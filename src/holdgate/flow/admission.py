@@ -123,6 +123,8 @@ class WaitingList:
         self._heads[delivery] = head
         if head.fresh:
             delivery.place.fresh_heads += 1
+        if len(gates) > len(delivery.place.gates):
+            delivery.place.stray(gates[len(delivery.place.gates) :], 1)
         if not_before is None:
             self._queue(head)
         else:
@@ -232,6 +234,8 @@ class WaitingList:
         del self._heads[head.delivery]
         if head.fresh:
             head.delivery.place.fresh_heads -= 1
+        if len(head.gates) > len(head.delivery.place.gates):
+            head.delivery.place.stray(head.gates[len(head.delivery.place.gates) :], -1)
         self._unqueue(head)
 
 

@@ -23,8 +23,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from holdgate.core import Circuit, Outcome, Permit
 from holdgate.errors import SettingsError
 from holdgate.flow.admission import acquire_in_turn
+from holdgate.flow.commands import AuditEntry, Commands
 from holdgate.flow.endings import Endings
-from holdgate.flow.events import AnyEvent
+from holdgate.flow.events import AnyEvent, CommandGiven
 from holdgate.flow.fate import Verdict
 from holdgate.flow.gate import Gate
 from holdgate.flow.holds import Holds
@@ -52,6 +53,7 @@ class Engine(Endings):
         self._probes = Probes()
         self._outages = Outages(self._waiting)
         self._holds = Holds(self.runs, self._waiting)
+        self._commands = Commands(self.gates, self._holds)
 
     def add_gate(self, circuit: Circuit, *, probed: bool = False) -> Gate:
         """Put a dependency's circuit under this engine. `probed`: it has a health probe, to be run when `probes` says so. Raises
@@ -79,7 +81,9 @@ class Engine(Endings):
 
     def assigned(self, run: Run, sources: Iterable[Source], now: float) -> Plan:
         """Fresh places for these sources; returns the run's plan with them in it, to be applied at once."""
+        sources = tuple(sources)
         self._assignments.open(run, sources, now)
+        self._holds.take_up(run.places[source] for source in sources)
         self._events.extend(self._outages.settle_events(self.gates.values(), now))
         self._replan(run, now)
         self.restless = True
@@ -96,7 +100,6 @@ class Engine(Endings):
         """These sources are gone: whatever still runs for them is stale. Returns their places."""
         self.restless = True
         places = self._assignments.forget(run, sources, now)
-        self._holds.forget(places)
         self._rejections.forget(places)
         return places
 
@@ -238,6 +241,7 @@ class Engine(Endings):
         self.restless = False
         self._events.extend(self._outages.advance(self.gates.values(), now))
         self._holds.expire(now)
+        self._events.extend(self._commands.ended(now))
         for run in self.runs:
             run.lane_wanted = False
         self._rejections.hand_out(now)
@@ -277,19 +281,35 @@ class Engine(Endings):
 
     def snapshot(self, now: float) -> Snapshot:
         """The read model at `now`."""
-        return take_snapshot(self.gates.values(), self.runs, self._waiting.by_place(), now)
+        return take_snapshot(self.gates.values(), self.runs, self._waiting.by_place(), now, self._commands.in_force)
 
     # -- the operator -----------------------------------------------------------------------------------------------------------------
 
-    def hold(self, source: Source, until: float | None = None) -> bool:
-        """Start nothing for this source until `unhold`, or `until` that second; False when it is not assigned here. Gone with its place."""
+    def hold(self, target: Source | str, until: float | None = None) -> bool:
+        """Start nothing for this source, or all of this name, until `unhold`, or `until` that second, in later assignments too; False for a
+        source that is not assigned here."""
         self.restless = True
-        return self._holds.hold(source, until)
+        return self._holds.hold(target, until)
 
-    def unhold(self, source: Source) -> bool:
-        """End an operator's hold; False when the source is not assigned here. What a circuit holds stays held."""
+    def unhold(self, target: Source | str) -> bool:
+        """End an operator's hold, that of a name with those of its sources; False when nothing of it is known here. What a circuit holds
+        stays held, and a source whose name is held."""
         self.restless = True
-        return self._holds.end(source)
+        return self._holds.end(target)
+
+    def is_held(self, target: Source | str) -> bool:
+        """Whether an operator has held just this, a source or a name."""
+        return target in self._holds
+
+    def note(self, given: CommandGiven) -> None:
+        """An operator's command was carried out: announce it, and keep it in mind."""
+        self.restless = True
+        self._commands.note(given)
+        self._events.append(given)
+
+    def audit(self) -> tuple[AuditEntry, ...]:
+        """The operators' last commands and their ends, oldest first."""
+        return self._commands.last
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------
 

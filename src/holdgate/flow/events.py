@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from holdgate.core.events import Event
 from holdgate.flow.sources import Source
@@ -116,6 +117,33 @@ class LocalCauseSuspected(FlowEvent):
     """Every dependency tripped within a short time: the cause is probably here (network, DNS, clock), not in all of them."""
 
     dependencies: tuple[str, ...]
+
+
+# The guard's methods of these names.
+Command = Literal["hold", "unhold", "force_open", "disable", "observe", "clear_override", "reset", "probe", "retry", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandGiven(FlowEvent):
+    """An operator has done something: `command` to `target`, a dependency's name, a source, or the name of a topic or queue.
+
+    `actor` is who, `reason` why, both in their own words. `until` is when it ends by itself, in monotonic seconds; None: not by itself, or
+    it was done at once. `position` is that of the message that was skipped.
+    """
+
+    command: Command
+    target: Source | str
+    actor: str
+    reason: str
+    until: float | None = None
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEnded(FlowEvent):
+    """What an operator had `given` is over without another command: its time has come, or the program itself has ended it."""
+
+    given: CommandGiven
 
 
 AnyEvent = Event | FlowEvent

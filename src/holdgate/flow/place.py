@@ -6,7 +6,7 @@ Whatever still carries a dead place is of an earlier epoch, and settles nothing.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ class Place:
         "alive", "blocked", "closing", "direct", "fallbacks", "falling_back",
         "fresh_heads", "full", "gate", "gates", "held", "held_before", "idle", "in_flight",
         "in_ring", "inbox", "operator_hold", "plan", "probing", "run", "shares_announced", "since", "source", "stopped",
-        "undeclared", "unknown_needs", "unsent", "warned",
+        "strayed", "strays", "undeclared", "unknown_needs", "unsent", "warned",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None) -> None:
@@ -67,6 +67,8 @@ class Place:
         self.fallbacks = 0  # how many did, ever
         self.warned = 0.0  # when the hold was last announced
         self.undeclared: set[str] = set()  # dependencies announced as UndeclaredNeed
+        self.strays: Counter[Gate] = Counter()  # those that heads of it wait for though its needs do not name them: how many heads
+        self.strayed: tuple[Gate, ...] = ()  # those of them that it was held by
         self.shares_announced = False
         self.stopped = False
         self.held = False
@@ -100,6 +102,21 @@ class Place:
             self.run.dirty[self] = None
         if self.run.shared:
             self.run.offer(self)
+
+    def stray(self, gates: Iterable[Gate], heads: int) -> None:
+        """So many more heads of it wait for these gates, which its needs do not name; less when negative."""
+        for gate in gates:
+            self.strays[gate] += heads
+            if self.strays[gate]:
+                gate.places[self] = None
+            else:
+                del self.strays[gate], gate.places[self]
+        self.touch()
+
+    @property
+    def needed(self) -> tuple[Gate, ...]:
+        """What it needs to go on: what its source needs and, where nothing else may start before it, what its head waits for."""
+        return self.gates if self.run.shared or not self.strays else (*self.gates, *self.strays)
 
     @property
     def going(self) -> bool:
@@ -140,7 +157,9 @@ class Place:
         since = now if self.since is None else self.since
         self.since = None
         self.held_before = since
-        self.probing = {gate: gate.circuit.generation for gate in self.gates if gate.circuit.state is State.HALF_OPEN}
+        gates = (*self.gates, *self.strayed)
+        self.probing = {gate: gate.circuit.generation for gate in gates if gate.circuit.state is State.HALF_OPEN}
+        self.strayed = ()
         return SourceReleased(now, self.source, now - since)
 
     @property
@@ -159,7 +178,10 @@ class Place:
             yield AttributionShared(now, self.source, tuple(blamed))
 
     def _reasons(self) -> tuple[str, ...]:
-        reasons = [] if self.falling_back else [f"circuit:{gate.name}" for gate in self.gates if gate.shut]
+        shut = () if self.falling_back else tuple(gate for gate in self.needed if gate.shut)
+        if strayed := tuple(gate for gate in shut if gate in self.strays):
+            self.strayed = strayed
+        reasons = [f"circuit:{gate.name}" for gate in shut]
         if self.stopped:
             reasons += self._other_reasons()
         return tuple(sorted(reasons))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from holdgate.core import CircuitSnapshot
+from holdgate.flow.events import CommandGiven
 from holdgate.flow.gate import Gate
 from holdgate.flow.place import Place, Run
 from holdgate.flow.sources import Source
@@ -20,6 +21,8 @@ class SourceSnapshot:
     `held` while it has `reasons`, `since` when the hold began (monotonic seconds, None when not held). `waiting` counts deliveries in
     this process that no handler has; `in_flight` those that a handler has. `fetch` tells whether the broker may deliver more.
     `falling_back`: its messages go to the fallback now, and so it is not held; `fallbacks` counts those that did, in this assignment.
+    `waits_for`: dependencies that messages of it wait for though its `needs` do not name them; it is held by them only where the order
+    lets nothing else start.
     """
 
     source: Source
@@ -32,27 +35,35 @@ class SourceSnapshot:
     needs: tuple[str, ...]
     falling_back: bool = False
     fallbacks: int = 0
+    waits_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything, at one moment: circuits by dependency, and the assigned sources."""
+    """Everything, at one moment: circuits by dependency, the assigned sources, and the operators' commands in force.
+
+    A command of `commands` may be on a source that is elsewhere now: it is in force again when the source comes back.
+    """
 
     at: float
     dependencies: Mapping[str, CircuitSnapshot]
     sources: Mapping[Source, SourceSnapshot]
+    commands: tuple[CommandGiven, ...] = ()
 
     def held_by(self, dependency: str) -> tuple[Source, ...]:
         """The sources that the circuit of `dependency` holds now."""
         return tuple(source for source, seen in self.sources.items() if f"circuit:{dependency}" in seen.reasons)
 
 
-def take_snapshot(gates: Iterable[Gate], runs: Iterable[Run], heads: Counter[Place], now: float) -> Snapshot:
+def take_snapshot(
+    gates: Iterable[Gate], runs: Iterable[Run], heads: Counter[Place], now: float, commands: tuple[CommandGiven, ...] = ()
+) -> Snapshot:
     """Everything at `now`; `heads` are those on the waiting list. A source that two runs read stands for the later one."""
     return Snapshot(
         now,
         MappingProxyType({gate.name: gate.circuit.snapshot(now) for gate in gates}),
         MappingProxyType({place.source: _source(place, heads[place]) for run in runs for place in run.places.values()}),
+        commands,
     )
 
 
@@ -69,4 +80,5 @@ def _source(place: Place, heads: int) -> SourceSnapshot:
         needs=tuple(gate.name for gate in place.gates),
         falling_back=place.falling_back,
         fallbacks=place.fallbacks,
+        waits_for=tuple(gate.name for gate in place.strays),
     )

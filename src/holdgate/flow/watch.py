@@ -107,6 +107,6 @@ def _next_try(place: Place) -> float | None:
     """When the last of the circuits that hold it will admit a probe; None while something else holds it too."""
     if place.stopped:
         return None
-    times = [gate.circuit.next_deadline() for gate in place.gates if gate.shut]
+    times = [gate.circuit.next_deadline() for gate in place.needed if gate.shut]
     known = [time for time in times if time is not None]
     return max(known) if known and len(known) == len(times) else None
