@@ -42,6 +42,7 @@ class Ground(Enum):
 
 EVERY_STATE = tuple(State)
 BOTH = tuple(Broker)
+EARLY = "!early"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,10 @@ class Fault:
     """A row. `strike` does it, heals what it broke in the world, and returns; its docstring says what it is.
 
     `not_on` and `not_in` have the reasons why a broker or a state has no such cell. `worker`: arguments of the worker, `session`: of its
-    Kafka membership, in seconds, `workers`: how many there are when it comes. `lingers`: seconds that the state must last, for a fault that is slow to come. `quiet`: it
-    costs no rebalance and loses no channel. `partial`: the dependency fails calls outside of an outage, so that wasted calls say nothing.
-    `dead`: the worker has a target for dead letters. `queue`: arguments of the RabbitMQ queue. `partitions`: of the Kafka topic.
-    `grace`: seconds between what happens and what an observer writes.
+    Kafka membership, in seconds; `workers`: how many there are when it comes. `lingers`: seconds that the state must last, for a fault that
+    is slow to come. `quiet`: it costs no rebalance and loses no channel. `partial`: calls fail outside of an outage, so that wasted
+    ones say nothing. `dead`: the worker has a target for dead letters. `queue`: arguments of the RabbitMQ queue. `partitions`: of
+    the Kafka topic. `grace`: seconds between what happens and what an observer writes.
     """
 
     name: str
@@ -80,16 +81,18 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One place of the table that is run."""
+    """One place of the table that is run. `early`: with a worker that settles what it has not processed yet, to see the checker find it."""
 
     fault: Fault
     state: State
     broker: Broker
+    early: bool = False
 
     @property
     def id(self) -> str:
         """Its name in reports and for `pytest -k`."""
-        return "-".join(word.replace(" ", "_") for word in (self.broker.value, self.fault.name, self.state.value))
+        name = "-".join(word.replace(" ", "_") for word in (self.broker.value, self.fault.name, self.state.value))
+        return name + EARLY if self.early else name
 
 
 FAULTS: list[Fault] = []

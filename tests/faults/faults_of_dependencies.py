@@ -95,4 +95,6 @@ async def down_for_some_keys(world: World) -> None:
 async def health_probe_hangs(world: World) -> None:
     """The health probe that runs in place of the first message does not come back; `probe_timeout` ends it."""
     world.strike_victim()
+    # A message that probes must end before the next health probe.
+    await world.dependency.set_mode(Mode.DOWN)
     await world.until(lambda entries: any(entry.facts.get("probe") for entry in entries if entry.kind == "note"))

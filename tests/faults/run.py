@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.cells import Broker, Cell, Ground
-from tests.faults.table import CELLS
+from tests.faults.table import find
 from tests.faults.world import MissedStateError, World
 from tests.faults.world_kafka import KafkaWorld
 from tests.faults.world_kafka import Scene as KafkaScene
 from tests.faults.world_rabbitmq import RabbitMQWorld
 from tests.faults.world_rabbitmq import Scene as RabbitMQScene
 from tests.servers.kafka import KafkaServer
+from tests.servers.kafka_jars import KAFKA
 from tests.servers.rabbitmq import RabbitMQServer
-from tests.servers.resolve import shared_kafka, shared_rabbitmq, wanted_rabbitmq
+from tests.servers.resolve import wanted_rabbitmq
 from tests.servers.unavailable import Unavailable
 
 if TYPE_CHECKING:
@@ -49,27 +50,27 @@ class Runner:
         self._limit = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def run(self, cells: Iterable[Cell]) -> None:
-        """Run all of them; each ground one after the other but for the shared one."""
+        """Run all of them: those that leave their broker well at once, the others one after the other."""
         cells = list(cells)
         async with asyncio.TaskGroup() as tasks:
             for broker in Broker:
                 for ground in Ground:
-                    mine = [cell for cell in cells if cell.broker is broker and cell.fault.ground is ground]
+                    mine = [cell for cell in cells if cell.broker is broker and _ground(cell) is ground]
                     if mine:
                         tasks.create_task(self._on(broker, ground, mine))
 
     async def _on(self, broker: Broker, ground: Ground, cells: Sequence[Cell]) -> None:
-        at_once = ground is Ground.SHARED or (broker is Broker.RABBITMQ and ground is Ground.PROXIED)
         try:
             async with _server(broker, ground) as server:
-                if at_once:
+                _tell(servers={broker.value: server.version if broker is Broker.RABBITMQ else KAFKA})
+                if ground is Ground.SHARED:
                     await asyncio.gather(*(self._cell(cell, server) for cell in cells))
                 else:
                     for cell in cells:
                         await self._cell(cell, server)
         except Unavailable as error:
             for cell in cells:
-                _tell(cell, "skipped", str(error))
+                _tell(cell=cell.id, result="skipped", text=str(error))
 
     async def _cell(self, cell: Cell, server: Any) -> None:
         async with self._limit:
@@ -79,7 +80,7 @@ class Runner:
                 result, text = await self._try(cell, server, self._folder / f"{cell.id}-{number}")
                 if result != "missed":
                     break
-            _tell(cell, result, text, seconds=round(time.monotonic() - begun, 1))
+            _tell(cell=cell.id, result=result, text=text, seconds=round(time.monotonic() - begun, 1))
 
     async def _try(self, cell: Cell, server: Any, folder: Path) -> tuple[str, str]:
         await asyncio.to_thread(folder.mkdir, parents=True)
@@ -105,16 +106,18 @@ async def _course(world: World) -> list[str]:
     return await world.judge()
 
 
-@asynccontextmanager
-async def _server(broker: Broker, ground: Ground) -> AsyncIterator[Any]:
+def _ground(cell: Cell) -> Ground:
+    """A node of RabbitMQ can have a proxy for each cell; a Kafka tells its clients one address, so its proxy is everybody's."""
+    if cell.broker is Broker.RABBITMQ and cell.fault.ground is Ground.PROXIED:
+        return Ground.SHARED
+    return cell.fault.ground
+
+
+def _server(broker: Broker, ground: Ground) -> KafkaServer | RabbitMQServer:
+    """A broker of our own: it is stopped, killed and asked for things that nobody does to a broker of somebody else."""
     if broker is Broker.KAFKA:
-        context: Any = {Ground.SHARED: shared_kafka, Ground.CLUSTER: lambda: KafkaServer(3)}.get(ground, KafkaServer)()
-    elif ground is Ground.SHARED:
-        context = shared_rabbitmq()
-    else:
-        context = RabbitMQServer(wanted_rabbitmq())
-    async with context as server:
-        yield server
+        return KafkaServer(3 if ground is Ground.CLUSTER else 1)
+    return RabbitMQServer(wanted_rabbitmq())
 
 
 @asynccontextmanager
@@ -132,12 +135,12 @@ async def _world(cell: Cell, server: Any, folder: Path) -> AsyncIterator[World]:
             yield RabbitMQWorld(cell, await stack.enter_async_context(RabbitMQScene(server, folder, url)), server, proxy)
 
 
-def _tell(cell: Cell, result: str, text: str, **facts: Any) -> None:
-    print(json.dumps({"cell": cell.id, "result": result, "text": text, **facts}), flush=True)
+def _tell(**facts: Any) -> None:
+    print(json.dumps(facts), flush=True)
 
 
 async def _main(folder: Path, names: Sequence[str]) -> None:
-    running = asyncio.create_task(Runner(folder).run([CELLS[name] for name in names]))
+    running = asyncio.create_task(Runner(folder).run([find(name) for name in names]))
     deserted = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     await asyncio.wait((running, deserted), return_when=asyncio.FIRST_COMPLETED)
     running.cancel()

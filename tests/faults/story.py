@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.cells import State
+from tests.ledger.circuits import TRIPS_AFTER
 from tests.ledger.messages import DONE, message
 
 if TYPE_CHECKING:
@@ -107,3 +108,20 @@ def finished_above_the_watermark(entries: Sequence[Entry]) -> int:
         elif entry.kind == "assigned":
             allowed += sum(1 for offset in open_.pop(entry.place, ()) if offset >= committed[entry.place])
     return allowed
+
+
+def wasted_too_often(entries: Sequence[Entry], lanes: int) -> list[str]:
+    """Each worker wastes 5 + lanes - 1 calls per outage, one for each probe, and those that were interrupted and so gave no verdict.
+
+    Interrupted: at most one for each partition that was taken away, and one for each lane when a channel was lost.
+    """
+    outages = sum(1 for entry in entries if entry.kind == "down")
+    allowed: Counter[str] = Counter()
+    for entry in entries:
+        if entry.kind in ("half_opened", "revoked"):
+            allowed[entry.who] += 1
+        elif entry.kind == "note" and entry.facts.get("gone"):
+            allowed[entry.who] += lanes
+    wasted = Counter(entry.facts["caller"] for entry in entries if entry.kind == "wasted")
+    bound = {who: outages * (TRIPS_AFTER + lanes - 1) + allowed[who] for who in wasted}
+    return [f"wasted calls: {who} made {count}, allowed {bound[who]}" for who, count in wasted.items() if count > bound[who]]

@@ -116,6 +116,10 @@ class World(ABC):
         await self.produce_mail(6)
         await self.until(lambda entries: len(story.told(entries, "processed", self.victim.name)) >= 10)
 
+    def worker(self) -> tuple[str, ...]:
+        """Return what the fault has workers told."""
+        return (*self.cell.fault.worker, "--early") if self.cell.early else self.cell.fault.worker
+
     async def start(self, count: int = 1) -> list[Worker]:
         """Start so many workers more, which share the work."""
         return await self.scene.start(count, *self.arguments())
@@ -186,7 +190,8 @@ class World(ABC):
         entries = self.entries()
         if not any(entry.kind == "processed" for entry in entries):
             return ["the ledger shows no processed message: the run proves nothing"]
-        return violations(entries, await self.expected(entries)) + self.complaints(entries)
+        wasted = [] if self.cell.fault.partial else story.wasted_too_often(entries, self.lanes)
+        return violations(entries, await self.expected(entries)) + wasted + self.complaints(entries)
 
     # -- for faults -------------------------------------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class KafkaWorld(World):
     def arguments(self) -> tuple[str, ...]:
         dead = ("--dead", self.dead) if self.dead else ()
         session = () if self.cell.fault.session is None else ("--session", str(self.cell.fault.session))
-        return ("--open", str(self.wait), "--commit-every", "0.3", *session, *dead, *self.cell.fault.worker)
+        return ("--open", str(self.wait), "--commit-every", "0.3", *session, *dead, *self.worker())
 
     async def produce(self, count: int) -> None:
         await self.scene.produce(self.payments, count // self.lanes)
@@ -80,7 +80,6 @@ class KafkaWorld(World):
             committed=committed,
             duplicates=story.finished_above_the_watermark(entries),
             poison=self.poison,
-            lanes=None if fault.partial else self.lanes,
             assignments=assignments,
             in_hand=500 + kafka_scene.POLLS,
             growth=kafka_scene.GROWTH,

@@ -55,7 +55,7 @@ class RabbitMQWorld(World):
     def arguments(self) -> tuple[str, ...]:
         dead = ("--dead", self.dead) if self.dead else ()
         usual = ("--open", str(self.wait), "--prefetch", str(PREFETCH), "--concurrency", str(self.lanes))
-        return (*usual, *dead, *self.cell.fault.worker)
+        return (*usual, *dead, *self.worker())
 
     async def produce(self, count: int) -> None:
         await self.scene.produce(self.payments, count)
@@ -77,7 +77,6 @@ class RabbitMQWorld(World):
             order=None,
             duplicates=PREFETCH * self._losses(entries),
             poison=self.poison,
-            lanes=None if fault.partial else self.lanes,
             in_hand=PREFETCH,
             growth=rabbitmq_scene.GROWTH,
             recovers_within=rabbitmq_scene.RECOVERS_WITHIN,
