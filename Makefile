@@ -5,16 +5,24 @@ BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
 # More arguments for pytest: make test ARGS="-k commits -x"
 ARGS ?=
+# How many processes share the tests, each with brokers of its own: most tests wait, for a broker or for time to pass. 0: this one alone,
+# as a debugger wants it.
+WORKERS ?= 6
+# One test at a time to whoever is free: the long ones come first (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 1
+# Which RabbitMQ: make test-matrix VERSIONS=4.3
+VERSIONS ?= 3.10 4.0 4.3
 
 # The Python that was asked for, and the Node.js from the pyright[nodejs] wheel: the same on every machine, and nothing fetched aside.
 export UV_PYTHON_DOWNLOADS := never
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 
-.PHONY: help setup test test-matrix check format coverage demo bench clean
+.PHONY: help setup test test-faults test-matrix check format coverage demo bench clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
-	@echo "make test-matrix  RabbitMQ 3.10, 4.0 and 4.3, each with its fault runs; a quarter of an hour each"
+	@echo "make test-faults  every fault in every state of the circuit, on real brokers"
+	@echo "make test-matrix  what RabbitMQ has a part in, on 3.10, 4.0 and 4.3"
 	@echo "make check     ruff, mypy, pyright, import contracts"
 	@echo "make format    let ruff mend what it can"
 	@echo "make coverage  branches of core and flow that their own tests miss"
@@ -32,14 +40,17 @@ $(SYNCED): uv.lock pyproject.toml
 	$(BIN)/uv sync --quiet --frozen --inexact --all-extras --group dev
 	@touch $@
 
-# The fault runs on RabbitMQ belong to the matrix: with them this would take half an hour.
+# The table of faults has a target of its own.
 test: $(SYNCED)
-	$(BIN)/python -m pytest --ignore=tests/integration/rabbitmq $(ARGS)
+	$(PYTEST) --ignore=tests/faults $(ARGS)
+
+test-faults: $(SYNCED)
+	$(PYTEST) tests/faults $(ARGS)
 
 test-matrix: $(SYNCED)
-	@for version in 3.10 4.0 4.3; do \
+	@for version in $(VERSIONS); do \
 		echo "== RabbitMQ $$version"; \
-		HOLDGATE_TEST_RABBITMQ_VERSION=$$version $(BIN)/python -m pytest tests/brokers/rabbitmq tests/integration/rabbitmq $(ARGS) || exit 1; \
+		HOLDGATE_TEST_RABBITMQ_VERSION=$$version $(PYTEST) tests/brokers/rabbitmq tests/integration/rabbitmq $(ARGS) || exit 1; \
 	done
 
 check: $(SYNCED)
