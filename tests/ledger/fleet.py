@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # A drain may take 25 s; beyond this a worker hangs.
 END_TIMEOUT = 60.0
 BETWEEN_LOOKS = 0.05
+# A look at a long ledger takes a good part of a second: at most a quarter of a core goes into looking.
+LOOKS_IN_A_WAIT = 3
 
 
 class Worker:
@@ -108,9 +111,11 @@ class Fleet:
         """
         try:
             async with asyncio.timeout(timeout):
+                began = time.perf_counter()
                 while not condition(entries := self.ledger.entries()):
                     self._check_alive()
-                    await asyncio.sleep(BETWEEN_LOOKS)
+                    await asyncio.sleep(max(BETWEEN_LOOKS, LOOKS_IN_A_WAIT * (time.perf_counter() - began)))
+                    began = time.perf_counter()
                 return entries
         except TimeoutError:
             raise TimeoutError(f"not within {timeout} s; the workers printed:\n{self._outputs()}") from None

@@ -134,7 +134,7 @@ async def test_a_hundred_thousand_messages(scene: Scene, arguments: Mapping[str,
     queue = await scene.queue(arguments)
     for _ in range(20):
         await scene.produce(queue, 5_000)
-    (worker,) = await scene.start(1, "--prefetch", "100")
+    (worker,) = await scene.start(1, "--prefetch", "100", "--brief")
     for _ in range(TIMES):
         await scene.processing(15_000)
         await scene.outage(queue)

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from tests.ledger.dependency import DependencyClient
 from tests.ledger.ledger import LedgerWriter
 
-from holdgate import CircuitSettings, Dependency, Guard, Reject, RetryPolicy
+from holdgate import CircuitSettings, Dependency, Guard, Reject, RetryPolicy, State
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
 from holdgate.flow.events import SourceHeld, SourceReleased
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from holdgate import Delivery
     from holdgate.flow.dead_letter import DeadLetter
@@ -47,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--single-active", action="store_true")
     parser.add_argument("--open", type=float, default=0.5)
     parser.add_argument("--dead", help="the queue for dead letters; left out, the queue itself rejects")
+    parser.add_argument("--brief", action="store_true", help="write calls down only while the circuit is not closed")
     return parser.parse_args()
 
 
@@ -96,14 +97,15 @@ class Work:
         self.dependencies = {name: Dependency(name, failures=ConnectionError, settings=settings) for name in addresses}
         self._clients = {name: DependencyClient(address) for name, address in addresses.items()}
         self._ledger = ledger
+        self.is_closed: Callable[[str], bool] = lambda name: True
+        self._brief = options.brief
         self._calls = itertools.count()
 
     async def handle(self, delivery: Delivery[Any]) -> None:
         message = {"topic": delivery.source.name, "partition": 0, "offset": int(delivery.body or b"")}
         self._ledger.write("called", **message, returns=delivery.returns, redelivered=delivery.redelivered)
         need = self.needs[delivery.source.name]
-        call = next(self._calls)
-        self._ledger.write("call_started", dependency=need, call=call)
+        call = self._started(need)
         try:
             if delivery.headers.get("word") == "reject":
                 raise Reject("it says so")
@@ -114,8 +116,16 @@ class Work:
             self._ledger.write("failed", **message, error=type(error).__name__)
             raise
         finally:
-            self._ledger.write("call_ended", dependency=need, call=call)
+            if call is not None:
+                self._ledger.write("call_ended", dependency=need, call=call)
         self._ledger.write("processed", **message)
+
+    def _started(self, need: str) -> int | None:
+        if self._brief and self.is_closed(need):
+            return None
+        call = next(self._calls)
+        self._ledger.write("call_started", dependency=need, call=call)
+        return call
 
 
 class Story:
@@ -189,6 +199,7 @@ async def work(options: argparse.Namespace) -> None:
     )
     intake.story = ledger
     async with Guard(observers=[Story(ledger).observe]) as guard:
+        handlers.is_closed = lambda name: guard.circuit(name).state is State.CLOSED
         sampling = asyncio.create_task(sample(guard, ledger))
         await guard.run(
             intake,
