@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tests.integration.kafka import looks
+from tests.ledger.messages import uncommitted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
     from tests.integration.kafka.scene import Scene
+    from tests.ledger.fleet import Worker
 
 EACH = 60
 PARTITIONS = 4
@@ -131,3 +133,38 @@ async def test_a_drain_takes_letters_under_way_along(scene: Scene) -> None:
         await scene.drained()
         await check(scene, dead, expected)
     assert scene.committed == ends(topic, 21)
+
+
+async def test_poison_outages_and_every_kind_of_end(scene: Scene) -> None:
+    """Kill -9 in an outage, SIGTERM in the next one: the letters are the poison, a second one of each that the dead one had at worst."""
+    topic = await scene.topic(partitions=PARTITIONS)
+    settings = ("--commit-every", "1", "--session", "3")
+    async with graveyard(scene) as dead:
+        killed, terminated = await scene.start(2, "--dead", dead, *settings)
+        await scene.produce(topic, EACH)
+        expected = await poison(scene, topic)
+        await scene.processing(EACH)
+        expected |= await outage_and_end(scene, topic, killed, "kill")
+        await scene.start(1, "--dead", dead, *settings)
+        expected |= await outage_and_end(scene, topic, terminated, "terminate")
+        assert terminated.exit_code == 0, terminated.output
+        await scene.start(1, "--dead", dead, *settings)
+        await scene.committed_up_to(ends(topic, 3 * EACH + 6))
+        await scene.drained()
+        entries = scene.ledger.entries()
+        by_the_dead = len(looks.told(entries, "dead_letter", killed.name))
+        # One more than it wrote down of each: it may have died between the confirmation and the line.
+        await check(scene, dead, expected, second_letters=by_the_dead + PARTITIONS, duplicates=uncommitted(entries, killed.name))
+    assert len(expected) == 3 * 2 * PARTITIONS
+
+
+async def outage_and_end(scene: Scene, topic: str, worker: Worker, how: str) -> set[Message]:
+    """An outage with poison in it, in which this worker ends; over at the return."""
+    await scene.down()
+    await scene.produce(topic, EACH)
+    found = await poison(scene, topic)
+    await scene.opened()
+    getattr(worker, how)()
+    await worker.ended()
+    await scene.up()
+    return found
