@@ -37,21 +37,28 @@ BROKERS = [
 
 def on_every_broker(scenario: Scenario) -> Callable[[str, pytest.FixtureRequest], None]:
     """Make a test of a scenario: once for each broker. One that is not there is a skip with the reason, as for every test."""
+    return _test_of(scenario, run_virtual)
 
+
+def in_real_time_on_every_broker(scenario: Scenario) -> Callable[[str, pytest.FixtureRequest], None]:
+    """The same for a scenario that meets threads and sockets, which keep real time in memory too."""
+    return _test_of(scenario, asyncio.run)
+
+
+def _test_of(scenario: Scenario, in_memory: Callable[[Any], object]) -> Callable[[str, pytest.FixtureRequest], None]:
     @pytest.mark.parametrize("broker", BROKERS)
     def test(broker: str, request: pytest.FixtureRequest) -> None:
-        play(scenario, broker, request)
+        _play(scenario, broker, request, in_memory)
 
     test.__name__, test.__doc__ = scenario.__name__, scenario.__doc__
     return test
 
 
-def play(scenario: Scenario, broker: str, request: pytest.FixtureRequest) -> None:
-    """Run it on one broker: in memory on virtual time, else on real time."""
+def _play(scenario: Scenario, broker: str, request: pytest.FixtureRequest, in_memory: Callable[[Any], object]) -> None:
     if broker == "memory-topic":
-        run_virtual(_in(_memory(PartitionBed()), scenario))
+        in_memory(_in(_memory(PartitionBed()), scenario))
     elif broker == "memory-queue":
-        run_virtual(_in(_memory(QueueBed()), scenario))
+        in_memory(_in(_memory(QueueBed()), scenario))
     elif broker == "kafka":
         asyncio.run(_in(_kafka(request.getfixturevalue("kafka")), scenario))
     else:
