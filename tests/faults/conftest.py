@@ -15,16 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The mark of what takes half an hour."""
-    config.addinivalue_line("markers", "fault_matrix: the whole table of faults and states; make test leaves it out")
-    # Known where pytest-xdist is not installed, too: the processes of all cells are started by one worker.
-    config.addinivalue_line("markers", "xdist_group: tests that run in the same process")
-
-
 @pytest.fixture(scope="session")
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    """Every selected cell, running. When that is the whole table, its results are written down."""
+    """Every selected cell, running. When that is the whole table, its results are written down.
+
+    The cells run side by side anyway: where pytest-xdist shares the tests out, each of its processes would run all of them.
+    """
+    assert not hasattr(request.config, "workerinput"), "the table brings its own processes: pytest -n 0 tests/faults"
     names = [item.callspec.params["name"] for item in request.session.items if "runs" in getattr(item, "fixturenames", ())]  # type: ignore[attr-defined]
     begun = time.monotonic()
     runs = Runs(names, tmp_path_factory.mktemp("faults"))

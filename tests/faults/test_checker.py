@@ -16,8 +16,7 @@ FOUND_AS = {
 
 
 @pytest.mark.integration
-@pytest.mark.fault_matrix
-@pytest.mark.xdist_group("faults")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOUND_AS)
 def test_a_worker_that_settles_early_is_found(runs: Runs, name: str) -> None:
     """Nothing is lost as long as it lives, and the ledger shows all the same what a crash would lose."""

@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.table import CELLS, QUICK
+from tests.faults.table import CELLS
 from tests.servers.unavailable import in_ci
 
 if TYPE_CHECKING:
     from tests.faults.runs import Runs
 
-NAMES = [pytest.param(name, id=name, marks=() if name in QUICK else (pytest.mark.fault_matrix,)) for name in CELLS]
-
 
 @pytest.mark.integration
-@pytest.mark.xdist_group("faults")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CELLS)
 def test_the_invariants_hold(runs: Runs, name: str) -> None:
     """Nothing lost, nothing settled before it was processed, nothing called while held; and all of it comes back."""
     outcome = runs.outcome(name)

@@ -37,6 +37,8 @@ QUICK = 0.004
 LINGERS = 0.7
 # The shortest open wait: the fault must come before it is over.
 OPEN = 1.5
+# The longest wait of a circuit is some four seconds, and a quick ramp takes one; the rest is for the fault itself and a busy machine.
+RECOVERS_WITHIN = 25.0
 # Four calls of some milliseconds, on a busy machine.
 MAIL_WITHIN = 20.0
 
@@ -172,7 +174,7 @@ class World(ABC):
 
     async def finish(self) -> None:
         """Heal the world, let all be processed, end the workers in order."""
-        if self.cell.state is State.SHUTTING_DOWN:
+        if self.cell.state is State.SHUTTING_DOWN and self.victim in self.scene.fleet.workers:
             code = await self.victim.ended()
             if code > 0:
                 raise AssertionError(f"the victim ended with {code}; it printed:\n{self.victim.output[-3000:]}")
@@ -192,6 +194,11 @@ class World(ABC):
             return ["the ledger shows no processed message: the run proves nothing"]
         wasted = [] if self.cell.fault.partial else story.wasted_too_often(entries, self.lanes)
         return violations(entries, await self.expected(entries)) + wasted + self.complaints(entries)
+
+    @property
+    def recovers_within(self) -> float:
+        """Seconds from a healthy dependency to closed circuits: a ramp that is slow, so that the fault meets it, takes some calls more."""
+        return RECOVERS_WITHIN + (10 * self.cell.fault.lingers if self.cell.state is State.RAMPING else 0.0)
 
     # -- for faults -------------------------------------------------------------------------------------------------------------------
 

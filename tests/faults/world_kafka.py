@@ -83,7 +83,7 @@ class KafkaWorld(World):
             assignments=assignments,
             in_hand=500 + kafka_scene.POLLS,
             growth=kafka_scene.GROWTH,
-            recovers_within=kafka_scene.RECOVERS_WITHIN,
+            recovers_within=self.recovers_within,
             grace=fault.grace,
         )
 

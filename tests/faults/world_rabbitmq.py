@@ -79,7 +79,7 @@ class RabbitMQWorld(World):
             poison=self.poison,
             in_hand=PREFETCH,
             growth=rabbitmq_scene.GROWTH,
-            recovers_within=rabbitmq_scene.RECOVERS_WITHIN,
+            recovers_within=self.recovers_within,
             grace=fault.grace,
         )
 

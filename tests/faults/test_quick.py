@@ -1,0 +1,30 @@
+"""A few cells of the table, one of each kind, for every change; the whole of it is test_matrix.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.runs import Runs
+from tests.faults.table import QUICK
+from tests.servers.unavailable import in_ci
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_the_invariants_hold_in_a_few_cells(tmp_path: Path) -> None:
+    """Each state, dependency, process, group, network and channel once; side by side, so in one test."""
+    runs = Runs(QUICK, tmp_path)
+    try:
+        outcomes = [runs.outcome(name) for name in QUICK]
+    finally:
+        runs.close()
+    skipped = [each["text"] for each in outcomes if each["result"] == "skipped"]
+    wrong = [f"{each['cell']}: {each['result']}\n{each['text']}" for each in outcomes if each["result"] not in ("held", "skipped")]
+    assert not wrong, "\n".join(wrong)
+    if skipped:
+        (pytest.fail if in_ci() else pytest.skip)(skipped[0])
