@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 GROUP = "dependency"
 # Longer than a handler's timeout, and than most open waits.
-LASTS = 2.5
+LASTS = 3.0
 
 
 @fault("it answers with errors", GROUP)
@@ -29,7 +29,7 @@ async def refuses(world: World) -> None:
     await world.fail_for(Mode.GONE, LASTS)
 
 
-@fault("it hangs", GROUP, worker=("--timeout", "1.5"))
+@fault("it hangs", GROUP, worker=("--timeout", "2.4"))
 async def hangs(world: World) -> None:
     """Calls are accepted and never answered; the handler has a time limit."""
     await world.fail_for(Mode.HANG, LASTS)

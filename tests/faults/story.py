@@ -67,9 +67,10 @@ def probes(entries: Sequence[Entry], who: str) -> bool:
 
 
 def is_draining(entries: Sequence[Entry], who: str) -> bool:
-    """Whether it is on its way out: its sources are held, though its circuit is closed and nothing failed."""
-    begin = max((entry.at for entry in told(entries, "note", who) if entry.facts.get("drained")), default=None)
-    return begin is None and state(entries, who) == "closed" and bool(told(entries, "held", who))
+    """Whether it was asked to end, holds its sources for that, and has not ended."""
+    asked = [entry.at for entry in told(entries, "note") if entry.facts.get("terminates") == who]
+    has_ended = noted(entries, "drained", value=True, who=who) > 0
+    return bool(asked) and not has_ended and any(entry.at > asked[0] for entry in told(entries, "held", who))
 
 
 def was(wanted: State, entries: Sequence[Entry], who: str) -> bool:

@@ -29,7 +29,7 @@ STORIES = {
     State.OPEN: opened(),
     State.HALF_OPEN: probing(),
     State.RAMPING: probing().circuit("w1", "call_ended", call=7).circuit("w1", "limit", limit=2),
-    State.SHUTTING_DOWN: Story().at("w1", "called", 0).source("w1", "held"),
+    State.SHUTTING_DOWN: Story().at("w1", "called", 0).tell("test", "note", terminates="w1").source("w1", "held"),
 }
 
 

@@ -95,9 +95,9 @@ class World(ABC):
     async def expected(self, entries: list[Entry]) -> Expected:
         """Return what this run may cost."""
 
-    @abstractmethod
     def complaints(self, entries: list[Entry]) -> list[str]:
         """Return what only this broker can have wrong."""
+        return []
 
     # -- the course -------------------------------------------------------------------------------------------------------------------
 
@@ -159,6 +159,7 @@ class World(ABC):
                 await self.produce(40)
                 began = len(story.told(self.entries(), "called", self.victim.name))
                 await self.until(lambda entries: len(story.told(entries, "called", self.victim.name)) > began)
+                self.scene.writer.write("note", terminates=self.victim.name)
                 self.victim.terminate()
                 await self.until(lambda entries: story.is_draining(entries, self.victim.name))
 

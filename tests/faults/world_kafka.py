@@ -6,7 +6,6 @@ import uuid
 from typing import TYPE_CHECKING
 
 from tests.faults import story
-from tests.faults.cells import State
 from tests.faults.world import World
 from tests.integration.kafka import scene as kafka_scene
 from tests.ledger.check import Expected
@@ -86,9 +85,3 @@ class KafkaWorld(World):
             recovers_within=self.recovers_within,
             grace=fault.grace,
         )
-
-    def complaints(self, entries: list[Entry]) -> list[str]:
-        if self.cell.state is State.SHUTTING_DOWN or self.cell.fault.dead:
-            return []
-        blocked = [entry for entry in story.told(entries, "note") if "blocked" in entry.facts and not entry.facts.get("suspect")]
-        return [f"blocked: {entry.place} at {entry.facts['blocked']} for an outage" for entry in blocked]
