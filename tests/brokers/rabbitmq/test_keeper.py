@@ -44,6 +44,7 @@ def keeper(told: list[DeliveryLimitNear] | None = None, guard: Any = None, **set
         store=lambda plan: None,
         rings=lambda: None,
         limit_near=(told if told is not None else []).append,
+        parking=None,
         failed=lambda error: None,
     )
 

@@ -14,6 +14,7 @@ from holdgate.brokers.rabbitmq.versions import DEFAULT_CONSUMER_TIMEOUT, rules_f
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.sources import Queue
+from holdgate.ports import DeadLetters
 
 # Throughput does not grow above 10; every message of the window is one that a long hold gives back.
 _PREFETCH_AT_MOST = 100
@@ -70,6 +71,13 @@ def check_timeout(timeout: float | timedelta | None) -> float | None:
     return math.inf if timeout == math.inf else seconds("consumer_timeout", timeout)
 
 
+def check_parking(target: object) -> DeadLetters:
+    """Refuse what can take no letters. Raises SettingsError."""
+    if not isinstance(target, DeadLetters):
+        raise SettingsError(f'parking={type(target).__name__} takes no letters: give RabbitMQDeadLetters(url, "{{queue}}.parked")')
+    return target
+
+
 def check_kind(facts: QueueFacts, single_active: bool | None) -> None:
     """Refuse queues that a guard cannot hold. Raises IntakeError."""
     name = facts.name
@@ -95,6 +103,7 @@ def terms_of(
     single_active: bool | None,
     delivery_limit: int | None,
     consumer_timeout: float | None,
+    parks: bool = False,
 ) -> Terms:
     """What holds for this queue: what was said wins over what was found, and that over the version's defaults."""
     rules = rules_for(version, facts.kind)
@@ -110,6 +119,7 @@ def terms_of(
         nacks=rules.nacks_back and not single,
         limit=limit if facts.kind != "classic" else None,
         single_active=single,
+        parks=parks,
     )
 
 
@@ -124,13 +134,13 @@ def findings(facts: QueueFacts, terms: Terms) -> list[str]:
             f"it expires after {expires / 1000:g} s without a consumer, with everything that waits: longer than that without a connection, "
             "or with messages given back, and it is gone"
         )
-    if terms.limit is not None and terms.timeout is not None and not terms.nacks and not facts.has_dead_letters:
+    if terms.limit is not None and terms.timeout is not None and not (terms.nacks or terms.parks or facts.has_dead_letters):
         every = terms.timeout - terms.margin
         unseen = " that shows (policies were not checked: no management_url)" if facts.policy is None else ""
         hours = terms.limit * every / _HOUR
         found.append(
             f"it drops a message that has come back more than {terms.limit} times and has no dead letter exchange{unseen}. A hold gives "
             f"back every {every:g} s, so an outage of {hours:.1f} hours is the end of its first message: give it a dead letter exchange, a "
-            "higher delivery-limit, or raise the broker's consumer_timeout"
+            "higher delivery-limit, or the intake parking=RabbitMQDeadLetters(...), or raise the broker's consumer_timeout"
         )
     return found

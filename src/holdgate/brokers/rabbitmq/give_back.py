@@ -8,8 +8,8 @@ broker is left to empty its wire (a cancel under flow loses the order of what is
     elsewhere                                      close the channel; the only way that keeps the order on every queue type
     single active consumer                         close the channel; cancelled while messages are out, its queue breaks their order
 
-On a queue with a delivery limit a closed channel costs each message one of its returns. A message that is near the limit is kept until the
-last moment, and that is told.
+On a queue with a delivery limit a closed channel costs each message one of its returns. A message that is near the limit is parked
+(parking.py), if there is a place for it; else it is kept until the last moment, and that is told.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import asyncio
 from dataclasses import dataclass
 
 from holdgate.brokers.rabbitmq.channels import QueueChannel
+from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
 from holdgate.flow.sources import Queue
 
 # Without a delivery for so long the wire is empty: 0 of 8 messages lost their order, with 4 to 7 of 8 before.
@@ -46,7 +47,8 @@ class DeliveryLimitNear:
 class Terms:
     """What is known of one queue. `timeout` None: the broker takes nothing back. `limit` None: nothing is ever dead.
 
-    `margin` is how many seconds before `timeout` messages go back. `nacks`: by nacks, uncounted; else by closing the channel.
+    `margin` is how many seconds before `timeout` messages go back. `nacks`: by nacks, uncounted; else by closing the channel. `parks`: what
+    is near its limit has another place to go.
     """
 
     source: Queue
@@ -55,6 +57,7 @@ class Terms:
     nacks: bool
     limit: int | None
     single_active: bool
+    parks: bool = False
 
     def due_at(self, channel: QueueChannel) -> float | None:
         """When what is out must go back, on the event loop's clock; None while nothing must."""
@@ -62,14 +65,20 @@ class Terms:
         if self.timeout is None or oldest is None:
             return None
         end = oldest.arrived_at + self.timeout
-        return end - (min(_LAST_MOMENT, self.margin / 2) if self.near_limit(channel) else self.margin)
+        return end - (min(_LAST_MOMENT, self.margin / 2) if not self.parks and self.endangered(channel) else self.margin)
+
+    def endangered(self, channel: QueueChannel) -> list[RabbitMQDelivery]:
+        """What has so few returns left that giving it back may be its end; in order."""
+        if self.limit is None or self.nacks:
+            return []
+        return [delivery for delivery in channel.unsettled.values() if delivery.returns + _NEAR >= self.limit]
 
     def near_limit(self, channel: QueueChannel) -> DeliveryLimitNear | None:
-        """The message that has least returns left, when that is so few that giving it back may be its end."""
-        if self.limit is None or self.nacks or not channel.unsettled:
+        """The message that has least returns left, when that is so few."""
+        endangered = self.endangered(channel)
+        if self.limit is None or not endangered:
             return None
-        returns = max(delivery.returns for delivery in channel.unsettled.values())
-        return DeliveryLimitNear(self.source, returns, self.limit) if returns + _NEAR >= self.limit else None
+        return DeliveryLimitNear(self.source, max(delivery.returns for delivery in endangered), self.limit)
 
 
 async def quiesce(channel: QueueChannel) -> None:

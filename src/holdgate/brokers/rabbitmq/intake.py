@@ -8,7 +8,7 @@ What happens when
 - a run takes batches: what has arrived is handed out once the wire pauses (gathering.py).
 - a message is settled: it is noted on the channel that it came by, and acks go out in runs (acks.py).
 - a channel or the connection is lost, or the broker cancels a consumer: keeper.py, which opens a fresh channel and tells the guard.
-- a hold lasts nearly as long as the broker's consumer timeout: give_back.py.
+- a hold lasts nearly as long as the broker's consumer timeout: give_back.py, and parking.py for what may not come back once more.
 - it opens and closes: checks.py refuses, kinds.py finds out what the queues are, keeper.py gives back and closes.
 
 Non-obvious rules: no channel call is cancelled or given a timeout, which would close the channel. A consumer's callback only puts messages
@@ -28,7 +28,16 @@ from aio_pika import IncomingMessage
 from aio_pika.abc import AbstractRobustConnection
 
 from holdgate.brokers.rabbitmq.channels import QueueChannel
-from holdgate.brokers.rabbitmq.checks import check_connection, check_kind, check_prefetch, check_queues, check_timeout, findings, terms_of
+from holdgate.brokers.rabbitmq.checks import (
+    check_connection,
+    check_kind,
+    check_parking,
+    check_prefetch,
+    check_queues,
+    check_timeout,
+    findings,
+    terms_of,
+)
 from holdgate.brokers.rabbitmq.client import Client
 from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
 from holdgate.brokers.rabbitmq.gathering import ripe_at
@@ -36,6 +45,7 @@ from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear, Terms
 from holdgate.brokers.rabbitmq.keeper import Keeper
 from holdgate.brokers.rabbitmq.kinds import QueueFacts, declare, find_out
 from holdgate.brokers.rabbitmq.management import Management
+from holdgate.brokers.rabbitmq.parking import Parking
 from holdgate.brokers.rabbitmq.versions import DEFAULT_CONSUMER_TIMEOUT
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError
@@ -46,7 +56,7 @@ from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Backlog, Queue, Source
 
 if TYPE_CHECKING:
-    from holdgate.ports import IntakeListener
+    from holdgate.ports import DeadLetters, IntakeListener
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +74,9 @@ class RabbitMQIntake:
     `prefetch`, 1 to 100, is how many unsettled messages each queue may have here. What was not said is found out: `single_active` (a single
     active consumer's order is kept, one handler at a time), `delivery_limit` (returns), `consumer_timeout` (seconds; math.inf: none; else
     the broker's default of 30 minutes), and policies by `management_url` ("http://user:password@host:15672"). `arguments` are those of the
-    consumer, as {"x-priority": 10}. `poll_timeout` is seconds. `on_delivery_limit_near` is called when a hold brings a message near its
-    delivery limit.
+    consumer, as {"x-priority": 10}. `poll_timeout` is seconds. `parking` is where a message goes that one return more may take over its
+    delivery limit, when it would have to go back, as RabbitMQDeadLetters(url, "{queue}.parked"); without one, `on_delivery_limit_near` is
+    called, and it goes back at the last moment.
 
     Raises SettingsError for settings that make no sense; `open` raises IntakeError where the broker says no.
     """
@@ -82,6 +93,7 @@ class RabbitMQIntake:
         management_url: str | None = None,
         arguments: Mapping[str, Any] | None = None,
         poll_timeout: float | timedelta = 0.1,  # what a stop may wait for
+        parking: DeadLetters | None = None,  # its messages would have to be brought back by somebody, who must know of it
         on_delivery_limit_near: Callable[[DeliveryLimitNear], None] | None = None,
     ) -> None:
         check_connection(connection_or_url)
@@ -95,6 +107,7 @@ class RabbitMQIntake:
         self._management = None if management_url is None else Management(management_url)
         self._arguments = dict(arguments or {})
         self._poll_timeout = seconds("poll_timeout", poll_timeout)
+        self._parking = None if parking is None else Parking(check_parking(parking))
         self._on_delivery_limit_near = on_delivery_limit_near
         self._client = Client(connection_or_url)
         self._keepers: dict[Queue, Keeper] = {}
@@ -191,6 +204,8 @@ class RabbitMQIntake:
 
     async def _open(self, listener: IntakeListener) -> None:
         await self._client.connect()
+        if self._parking is not None:
+            await self._parking.open(self._names)
         terms = [await self._look_at(name) for name in self._names]
         self._margin = min([each.margin for each in terms if each.margin], default=self._margin)
         for each in terms:
@@ -204,6 +219,7 @@ class RabbitMQIntake:
                 store=self.apply,
                 rings=self._ring,
                 limit_near=self._tell_limit_near,
+                parking=self._parking,
                 failed=self._note_failure,
             )
             self._tasks.append(keeper.start())
@@ -222,6 +238,7 @@ class RabbitMQIntake:
             single_active=self._single_active,
             delivery_limit=self._delivery_limit,
             consumer_timeout=self._consumer_timeout,
+            parks=self._parking is not None,
         )
         for finding in findings(facts, terms):
             log.warning("%s: %s", name, finding)
@@ -237,6 +254,8 @@ class RabbitMQIntake:
             if late:
                 log.warning("%d queues could not be given back within %g s: the broker does not answer", len(late), _CLOSE_WITHIN)
                 await asyncio.wait(late, timeout=_CLOSE_WITHIN)
+        if self._parking is not None:
+            await self._parking.close()
         await self._client.close()
         self._ring()
 
@@ -284,7 +303,7 @@ class RabbitMQIntake:
 
     def _tell_limit_near(self, near: DeliveryLimitNear) -> None:
         log.error(
-            "%s: a message has come back %d times of %d, and is given back as late as possible; raise the limit or the consumer timeout",
+            "%s: a message has come back %d times of %d, and is given back as late as possible; raise the limit, or say parking=",
             near.source, near.returns, near.limit,
         )  # fmt: skip
         if self._on_delivery_limit_near is not None:

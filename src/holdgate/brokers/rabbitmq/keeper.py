@@ -30,7 +30,9 @@ from holdgate.brokers.rabbitmq.channels import QueueChannel
 from holdgate.brokers.rabbitmq.client import Client, is_transient
 from holdgate.brokers.rabbitmq.failures import end_of_intake
 from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear, Terms, quiesce
+from holdgate.brokers.rabbitmq.parking import Parking
 from holdgate.errors import IntakeError
+from holdgate.flow.delivery import Settlement
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Queue
 
@@ -64,6 +66,7 @@ class Keeper:
         store: Callable[[Plan], None],
         rings: Callable[[], None],
         limit_near: Callable[[DeliveryLimitNear], None],
+        parking: Parking | None,
         failed: Callable[[BaseException], None],
     ) -> None:
         self.source: Queue = terms.source
@@ -77,6 +80,7 @@ class Keeper:
         self._store = store
         self._rings = rings
         self._limit_near = limit_near
+        self._parking = parking
         self._failed = failed
         self._assigned = False
         self._look_every = min(_LOOK_EVERY, terms.margin or _LOOK_EVERY)
@@ -218,16 +222,32 @@ class Keeper:
             await channel.acks.flush()
         if channel.consumer is not None:
             await quiesce(channel)
+        if channel.alive and self._parking is not None:
+            await self._park(channel, self._parking)
         if self._terms.nacks and channel.alive:
             await channel.cancel()
             await channel.nack_back()
         elif channel.alive:
             await channel.close()
 
+    async def _park(self, channel: QueueChannel, parking: Parking) -> None:
+        """What one return more may kill goes to the parking place; what does not get there goes back, and is told."""
+        endangered = self._terms.endangered(channel)
+        if not endangered:
+            return
+        parked = await parking.park(endangered)
+        for delivery in parked:
+            channel.settle(delivery, Settlement.ACK)
+        await channel.acks.flush()
+        log.warning("%s: %d of %d messages near their delivery limit were parked", self.source, len(parked), len(endangered))
+        near = self._terms.near_limit(channel)
+        if near is not None:
+            self._limit_near(near)
+
     def _watch_limit(self, channel: QueueChannel, now: float) -> None:
         """Past the time at which the rest would have gone back: say for what it is kept."""
         oldest = channel.oldest
-        if self._told_limit or oldest is None or self._terms.timeout is None:
+        if self._told_limit or self._terms.parks or oldest is None or self._terms.timeout is None:
             return
         if now >= oldest.arrived_at + self._terms.timeout - self._terms.margin:
             near = self._terms.near_limit(channel)
