@@ -17,7 +17,7 @@ VERSIONS ?= 3.10 4.0 4.3
 export UV_PYTHON_DOWNLOADS := never
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 
-.PHONY: help setup test test-faults test-matrix check format coverage demo bench clean
+.PHONY: help setup test test-faults test-matrix check format coverage mutation demo bench clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
@@ -26,6 +26,7 @@ help:
 	@echo "make check     ruff, mypy, pyright, import contracts"
 	@echo "make format    let ruff mend what it can"
 	@echo "make coverage  branches of core and flow that their own tests miss"
+	@echo "make mutation  changes of core and flow that no test notices; half an hour on one core"
 	@echo "make demo      an outage and a recovery in the terminal"
 	@echo "make bench     the tables of docs/reference/benchmarks.md"
 	@echo "make clean     remove .venv and caches"
@@ -70,6 +71,9 @@ coverage: $(SYNCED)
 	$(BIN)/coverage run -m pytest -q tests/core tests/flow
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='src/holdgate/core/*,src/holdgate/flow/*' --fail-under=100
+
+mutation: $(SYNCED)
+	nice -n 19 $(BIN)/python -m tests.mutation; code=$$?; $(BIN)/python -m docs.generate; exit $$code
 
 demo: $(SYNCED)
 	@$(BIN)/python -m holdgate demo

@@ -1,0 +1,49 @@
+"""Which tests run which lines, and for how long: a mutant is shown to the tests of its line only, those of its own module first."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from coverage import Coverage
+from tests.mutation.mutants import Mutant
+
+# A test that takes longer, in seconds, is for the mutants of the module that it mirrors: the quick ones see the rest of the world, too.
+SLOW = 0.25
+
+
+class Evidence:
+    """What one run of the tests on the unchanged code has shown. `seconds`: processor time by test."""
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
+        self._coverage = Coverage(data_file=None, config_file=False, include=[f"{source}/*"])
+        self._items: dict[str, pytest.Item] = {}
+        self.seconds: dict[str, float] = {}
+        self._tests: dict[str, dict[int, set[str]]] = defaultdict(dict)
+
+    def collect(self, items: list[pytest.Item]) -> None:
+        """Run every test once."""
+        self._coverage.start()
+        for item, after in zip(items, [*items[1:], None], strict=True):
+            self._coverage.switch_context(item.nodeid)
+            start = time.process_time()
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+            self.seconds[item.nodeid] = time.process_time() - start
+            self._items[item.nodeid] = item
+        self._coverage.stop()
+        data = self._coverage.get_data()
+        for file in data.measured_files():
+            for line, tests in data.contexts_by_lineno(file).items():
+                self._tests[str(Path(file).relative_to(self._source))][line] = set(tests) - {""}
+
+    def tests_for(self, mutant: Mutant) -> list[pytest.Item]:
+        """The tests that run the mutant's line, or where only an import does, those that run anything of its file."""
+        lines = self._tests[mutant.file]
+        names = set[str]().union(*(lines.get(line, ()) for line in range(mutant.first, mutant.last + 1)))
+        names = names or set().union(*lines.values())
+        own = f"tests/{mutant.file.replace('/', '/test_')}::"
+        wanted = [name for name in names if name.startswith(own) or self.seconds[name] <= SLOW]
+        return [self._items[name] for name in sorted(wanted, key=lambda name: (not name.startswith(own), self.seconds[name], name))]

@@ -1,0 +1,52 @@
+"""What the last runs found, kept in results.json file by file, and why some survivors are no gap in the tests, from argued.toml."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+ARGUED = HERE / "argued.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """The mutants of one file: how many there are, and the names of those that no test noticed."""
+
+    mutants: int
+    survivors: list[str] = field(default_factory=list)
+
+
+def load(path: Path = RESULTS) -> dict[str, FileResult]:
+    """What is kept, by file; nothing before the first run."""
+    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return {file: FileResult(**it) for file, it in kept.items()}
+
+
+def keep(results: Mapping[str, FileResult], path: Path = RESULTS) -> None:
+    """Write them down."""
+    path.write_text(json.dumps({file: asdict(it) for file, it in sorted(results.items())}, indent=1, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """Why survivors whose names begin like this are none that a test should notice."""
+
+    mutant: str
+    why: str
+    file: str
+
+
+def arguments(path: Path = ARGUED) -> list[Argument]:
+    """All of argued.toml."""
+    return [Argument(file=file, **it) for file, found in tomllib.loads(path.read_text()).items() for it in found]
+
+
+def argued(file: str, name: str, known: list[Argument]) -> Argument | None:
+    """The argument for one survivor, or None: then a test is missing."""
+    return next((it for it in known if it.file == file and name.startswith(it.mutant)), None)

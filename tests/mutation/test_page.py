@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.mutation import page, results
+from tests.mutation.results import FileResult, argued, arguments, keep, load
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"core/a.py": FileResult(3, ["f: `x = 1` → `x = 2`"]), "flow/b.py": FileResult(1)}
+    keep(found, tmp_path / "results.json")
+    (tmp_path / "argued.toml").write_text("""[["core/a.py"]]\nmutant = "f: `x = 1`"\nwhy = "nobody reads it"\n""")
+    monkeypatch.setattr(page, "load", lambda: load(tmp_path / "results.json"))
+    monkeypatch.setattr(page, "arguments", lambda: arguments(tmp_path / "argued.toml"))
+
+
+def test_the_score_is_of_each_file_and_of_all() -> None:
+    """Three of four mutants were noticed."""
+    lines = page.score_table().splitlines()
+    assert lines[2:] == [
+        "| `core/a.py` | 3 | 1 | 66.7 % |",
+        "| `flow/b.py` | 1 | 0 | 100.0 % |",
+        "| **core** | 3 | 1 | 66.7 % |",
+        "| **flow** | 1 | 0 | 100.0 % |",
+        "| **both** | 4 | 1 | 75.0 % |",
+    ]
+
+
+def test_a_survivor_stands_with_its_reason() -> None:
+    """The argument is found by how the mutant's name begins."""
+    assert page.survivors_list() == "`core/a.py`\n\n- f: `x = 1` → `x = 2`: nobody reads it"
+
+
+def test_an_argument_is_for_its_file_alone() -> None:
+    """The same line in another file is another question."""
+    (known,) = page.arguments()
+    assert argued("core/a.py", "f: `x = 1` → `x = 3`", [known]) is known
+    assert argued("flow/b.py", "f: `x = 1` → `x = 3`", [known]) is None
+
+
+def test_every_survivor_that_is_kept_is_argued() -> None:
+    """The page in this repository has no line that says that a test is missing."""
+    known = results.arguments()
+    assert [name for file, it in results.load().items() for name in it.survivors if argued(file, name, known) is None] == []
