@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 BEHIND: dict[str, Any] = {"ground": Ground.PROXIED, "quiet": False}
 # A client that notices nothing by itself notices by a heartbeat or a request that is not answered.
 SILENT = 5.0
+# aio-pika notices after three heartbeats of two seconds and a second each.
+BLACK = 10.0
 DELAY = 0.15
 RESTS = 2.0
 
@@ -43,9 +45,9 @@ async def refuse(world: World) -> None:
 
 @fault("a black hole", "network", session=4.0, **BEHIND)
 async def black_hole(world: World) -> None:
-    """For five seconds no byte passes in either direction, and nobody is told; a Kafka session ends meanwhile."""
+    """For ten seconds no byte passes in either direction, and nobody is told; sessions and heartbeats end meanwhile."""
     proxy_of(world).cut()
-    await asyncio.sleep(SILENT)
+    await asyncio.sleep(BLACK)
     proxy_of(world).heal()
 
 
