@@ -23,6 +23,8 @@ from holdgate.core.thresholds import Reason
 from holdgate.flow.events import (
     AnyEvent,
     AttributionShared,
+    CommandEnded,
+    CommandGiven,
     HandlerStuck,
     HoldContinued,
     LocalCauseSuspected,
@@ -83,7 +85,15 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
         LocalCauseSuspected(90.0, ("ledger", "payments")),
         "Look at this machine first: network, DNS, clock.",
     ),
-    (OverrideSet("payments", 90.0, 1, Override.FORCED_OPEN, None), "An operator did that."),
+    (
+        CommandGiven(90.0, "hold", "orders", "alice", "deploying 1.2.3", 1890.0),
+        "Who did what, and why: [all commands](../how-to/operate.md).",
+    ),
+    (
+        CommandEnded(1890.0, CommandGiven(90.0, "hold", "orders", "alice", "deploying 1.2.3", 1890.0)),
+        "Its time was over, or the program itself has ended it. Nobody has to do anything.",
+    ),
+    (OverrideSet("payments", 90.0, 1, Override.FORCED_OPEN, None), "An operator did that; who, says the line before it."),
     (OverrideCleared("payments", 190.0, 2, Override.FORCED_OPEN), "An operator did that, or its time was over."),
     (CircuitReset("payments", 190.0, 3, State.OPEN), "An operator did that: full rate at once."),
     (

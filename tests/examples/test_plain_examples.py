@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.examples.running import example
 
-from examples import dead_letters_test, fall_back_test, order_test, outage_test, sort_errors_test
+from examples import dead_letters_test, fall_back_test, operate_test, order_test, outage_test, sort_errors_test
 
 
 async def test_the_call_forms_admit_refuse_fall_back_and_recover() -> None:
@@ -48,6 +48,12 @@ def test_the_rehearsal_passes() -> None:
 def test_the_test_of_dead_letters_passes() -> None:
     """The one that a reader copies."""
     dead_letters_test.test_what_is_no_amount_goes_to_the_dead_letters()
+
+
+async def test_an_operators_words_hold_and_release() -> None:
+    """For as long as they say."""
+    operate_test.charged.clear()
+    await operate_test.test_nothing_is_processed_during_the_migration()
 
 
 def test_every_error_finds_its_way() -> None:

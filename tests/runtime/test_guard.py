@@ -20,7 +20,7 @@ from tests.runtime.stage import (
     until,
 )
 
-from holdgate import Delivery, Guard, Partition, State
+from holdgate import Delivery, Guard, State
 from holdgate.core.events import CircuitOpened
 from holdgate.errors import GuardClosed, IntakeError, SettingsError
 from holdgate.testing import MemoryIntake, in_virtual_time, run_virtual
@@ -477,51 +477,3 @@ async def test_a_run_that_ends_leaves_its_siblings_alone() -> None:
             assert not second.done()
             broker.produce("orders", b"more")
             await until(lambda: len(other.done) == 3)
-
-
-# -- the operator ----------------------------------------------------------------------------------------------------------------------
-
-
-@in_virtual_time
-async def test_hold_and_unhold_a_source() -> None:
-    """A held source starts nothing, however often circuits change; unhold lets it go on."""
-    broker, handler = broker_with(4, partitions=2), Handler()
-    async with quiet_guard() as guard, running(guard.run(intake(broker), handler)):
-        await until(lambda: len(handler.done) == 4)
-        guard.hold(ORDER)
-        await asyncio.sleep(0.1)
-        assert guard.snapshot().sources[ORDER].reasons == ("operator",)
-        broker.produce("orders", b"", partition=0)
-        broker.produce("orders", b"", partition=1)
-        await asyncio.sleep(10)
-        assert handler.done[4:] == [("orders[1]", 2)]
-        guard.unhold(ORDER)
-        await until(lambda: len(handler.done) == 6)
-
-
-@in_virtual_time
-async def test_a_hold_expires() -> None:
-    """`expires_in` seconds later the source goes on by itself."""
-    broker, handler = broker_with(0), Handler()
-    async with quiet_guard() as guard, running(guard.run(intake(broker), handler)):
-        await asyncio.sleep(1)
-        guard.hold(ORDER, expires_in=30)
-        broker.produce("orders", b"")
-        await asyncio.sleep(29)
-        assert not handler.started
-        await asyncio.sleep(2)
-        assert len(handler.done) == 1
-
-
-@in_virtual_time
-async def test_operating_on_what_is_not_here_names_what_is() -> None:
-    """A source that is not assigned and a dependency that does not exist are refused, with the names that would do."""
-    async with quiet_guard(dependency()) as guard:
-        with pytest.raises(SettingsError, match=r"orders\[7\] is not assigned here; these are: none"):
-            guard.hold(Partition("orders", 7))
-        async with running(guard.run(intake(broker_with(0, partitions=2)), Handler())):
-            await asyncio.sleep(1)
-            with pytest.raises(SettingsError, match=r"these are: orders\[0\], orders\[1\]"):
-                guard.unhold(Partition("orders", 7))
-        with pytest.raises(SettingsError, match=r"no dependency is named 'mail'; there are \['payments'\]"):
-            guard.circuit("mail")

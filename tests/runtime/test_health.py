@@ -91,7 +91,7 @@ async def test_an_open_circuit_is_degraded_ready_and_alive() -> None:
         assert (await watched(guard, 400)).live
         guard.circuit("payments").force_open(guard.now())
         guard.wake()
-        guard.hold(ORDER)
+        guard.hold(ORDER, reason="test")
         await asyncio.sleep(0.1)
         assert guard.health().reasons == (
             "circuit:payments is FORCED_OPEN",

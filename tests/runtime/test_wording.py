@@ -26,6 +26,8 @@ from holdgate.core import (
 from holdgate.flow.events import (
     AnyEvent,
     AttributionShared,
+    CommandEnded,
+    CommandGiven,
     FlowEvent,
     HandlerStuck,
     HoldContinued,
@@ -84,13 +86,26 @@ PAYMENTS = ("circuit:payments",)
         ),
         (
             HoldContinued(690.0, ORDERS, ("operator",), 90.0, None),
-            "still holding orders[3] after 600 s: operator; nothing but an operator ends it",
+            "still holding orders[3] after 600 s: operator; no try is planned",
         ),
         (SourceBlocked(1.0, ORDERS, 7, 5, "KeyError"), "orders[3] is blocked by its message at 7: KeyError after 5 attempts of its own"),
         (SourceBlocked(1.0, ORDERS, 7, 0, ""), "orders[3] is blocked by its message at 7: rejected after 0 attempts of its own"),
         (
             SourceBlocked(1.0, ORDERS, 7, 6, "KeyError", suspect=True),
             "orders[3] waits behind its message at 7, which failed 6 times with KeyError: no other message tells message from outage",
+        ),
+        (
+            CommandGiven(1.0, "hold", "orders", "alice", "deploying 1.2.3", 1801.0),
+            "hold orders by alice, for 1800 s: deploying 1.2.3",
+        ),
+        (
+            CommandGiven(1.0, "clear_override", "payments", "the program", "it is back"),
+            "clear override payments by the program: it is back",
+        ),
+        (CommandGiven(1.0, "skip", ORDERS, "bob", "test data", position=7), "skip orders[3]@7 by bob: test data"),
+        (
+            CommandEnded(601.0, CommandGiven(1.0, "force_open", "payments", "alice", "migration", 601.0)),
+            "force open payments by alice is over after 600 s",
         ),
         (SourceRetried(1.0, ORDERS, 2, "API fixed"), "orders[3]: 2 rejected, tried again by an operator: API fixed"),
         (SourceFallingBack(1.0, ORDERS, ("payments", "mail")), "orders[3] falls back: payments, mail down"),

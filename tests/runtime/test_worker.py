@@ -223,13 +223,13 @@ async def test_an_intake_that_breaks_its_word_ends_its_run_alone(method: str) ->
         await until(lambda: len(other.done) == 1)
         source.breaks[method] = RuntimeError("broken adapter")
         broker.produce("orders", b"")
-        guard.hold(ORDER)
-        guard.unhold(ORDER)
+        guard.hold(ORDER, reason="test")
+        guard.unhold(ORDER, reason="test")
         broker.produce("orders", b"")
         if method == "apply":
-            guard.hold(ORDER)
+            guard.hold(ORDER, reason="test")
             await asyncio.sleep(0.1)
-            guard.unhold(ORDER)
+            guard.unhold(ORDER, reason="test")
         with pytest.raises(RuntimeError, match="broken adapter"):
             await run
         assert not sibling.done()

@@ -31,6 +31,7 @@ from holdgate.runtime.announce import Announcer
 from holdgate.runtime.attempt import current_attempt
 from holdgate.runtime.binding import Binding
 from holdgate.runtime.clock import SystemClock
+from holdgate.runtime.commands import OperatorCommands
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
@@ -46,7 +47,7 @@ from holdgate.runtime.worker import Worker
 _ROUNDS = 16
 
 
-class Guard:
+class Guard(OperatorCommands):
     """Runs guarded intakes. Enter it with `async with`; leaving drains every run.
 
     `dependencies`: only those that call forms alone use, `needs` adopts the others. `drain_timeout` seconds running handlers may take to
@@ -195,6 +196,10 @@ class Guard:
         if tasks:
             await asyncio.wait(tasks)
 
+    @property
+    def workers(self) -> Iterable[Worker]:
+        return self._workers
+
     def snapshot(self) -> Snapshot:
         """What is held, why, since when, and what happens next; frozen."""
         return self.engine.snapshot(self.now())
@@ -202,58 +207,6 @@ class Guard:
     def health(self) -> Health:
         """Whether this process is alive, ready and started, and why it is not "ok"; ask it every few seconds, as probes do."""
         return self._pulse.take(self._workers, self.snapshot(), stopping=self._stopping)
-
-    # -- the operator -----------------------------------------------------------------------------------------------------------------
-
-    def hold(self, source: Source, *, expires_in: float | None = None) -> None:
-        """Start no handler for `source` until `unhold`, or for `expires_in` seconds. Raises SettingsError for a source that is not ours."""
-        if not self.engine.hold(source, None if expires_in is None else self.now() + expires_in):
-            raise SettingsError(f"{source} is not assigned here; these are: {self._assigned()}")
-        self.wake()
-
-    def unhold(self, source: Source) -> None:
-        """End an operator's hold; what a circuit holds stays held."""
-        if not self.engine.unhold(source):
-            raise SettingsError(f"{source} is not assigned here; these are: {self._assigned()}")
-        self.wake()
-
-    def retry(self, source: Source, *, reason: str) -> int:
-        """Let the rejected messages of a source that is blocked go on: they start afresh, or go to the dead letters now. Returns how many.
-
-        `reason` goes to the event. Raises SettingsError for a source that is not ours.
-        """
-        self._must_be_ours(source)
-        count = self.engine.retry(source, reason, self.now())
-        self.wake()
-        return count
-
-    def skip(self, source: Source, position: int, *, reason: str) -> None:
-        """Give up one message that keeps its source from going on: it is settled as if it were done, and lost.
-
-        `position` is Kafka's offset or RabbitMQ's delivery tag, as `SourceBlocked` names it. `reason` goes to the event. Raises
-        SettingsError for a source that is not ours, and where no message that was rejected, or failed and waits, stands there.
-        """
-        self._must_be_ours(source)
-        for worker in self._workers:
-            if worker.skip(source, position, reason):
-                self.wake()
-                return
-        raise SettingsError(
-            f"no message at {source}@{position} was rejected, or has failed and waits; while its handler runs, it cannot be skipped"
-        )
-
-    def _must_be_ours(self, source: Source) -> None:
-        if not any(source in run.places for run in self.engine.runs):
-            raise SettingsError(f"{source} is not assigned here; these are: {self._assigned()}")
-
-    def circuit(self, dependency: str) -> Circuit:
-        """The circuit of a dependency, for `force_open`, `disable`, `observe`, `clear_override` and `reset`; call `wake` afterwards."""
-        if dependency not in self.dependencies:
-            raise SettingsError(f"no dependency is named {dependency!r}; there are {sorted(self.dependencies)}")
-        return self.engine.gates[dependency].circuit
-
-    def _assigned(self) -> str:
-        return ", ".join(str(source) for run in self.engine.runs for source in run.places) or "none"
 
     # -- acting -----------------------------------------------------------------------------------------------------------------------
 

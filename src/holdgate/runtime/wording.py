@@ -21,6 +21,8 @@ from holdgate.core import (
 from holdgate.flow.events import (
     AnyEvent,
     AttributionShared,
+    CommandEnded,
+    CommandGiven,
     HandlerStuck,
     HoldContinued,
     LocalCauseSuspected,
@@ -76,7 +78,7 @@ def _released(events: list[Any]) -> str:
 
 def _continued(events: list[Any]) -> str:
     event = events[0]
-    tried = "nothing but an operator ends it" if event.next_try is None else f"next try in {max(0.0, event.next_try - event.at):.1f} s"
+    tried = "no try is planned" if event.next_try is None else f"next try in {max(0.0, event.next_try - event.at):.1f} s"
     return f"still holding {event.source} after {event.at - event.since:.0f} s: {', '.join(event.reasons)}; {tried}"
 
 
@@ -116,6 +118,18 @@ def _overridden(events: list[Any]) -> str:
     return f"{event.name}: {_plain(event.override)} by an operator, {until}"
 
 
+def _given(events: list[Any]) -> str:
+    event = events[0]
+    message = "" if event.position is None else f"@{event.position}"
+    lasts = "" if event.until is None else f", for {event.until - event.at:.0f} s"
+    return f"{_plain_command(event)} {event.target}{message} by {event.actor}{lasts}: {event.reason}"
+
+
+def _ended(events: list[Any]) -> str:
+    event, given = events[0], events[0].given
+    return f"{_plain_command(given)} {given.target} by {given.actor} is over after {event.at - given.at:.0f} s"
+
+
 def _lease(events: list[Any]) -> str:
     event = events[0]
     return f"{event.name}: a call did not end within {event.lease:g} s of its permit, which counts as a failure now"
@@ -144,6 +158,8 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     SourceBlocked: _blocked,
     MessageSkipped: _skipped,
     SourceRetried: lambda events: f"{events[0].source}: {events[0].messages} rejected, tried again by an operator: {events[0].reason}",
+    CommandGiven: _given,
+    CommandEnded: _ended,
     HandlerStuck: lambda events: f"the handler of {events[0].source}@{events[0].position} has run for {events[0].seconds:.0f} s",
     UndeclaredNeed: _undeclared,
     AttributionShared: _shared,
@@ -153,6 +169,10 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
 
 def _state(event: Any) -> str:
     return _plain(event.previous)
+
+
+def _plain_command(given: Any) -> str:
+    return str(given.command).replace("_", " ")
 
 
 def _plain(member: Any) -> str:
