@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.flow.stage import Message, gate, place_of, placed, run_of
+from tests.flow.stage import ORDERS, Message, Stage, dependency_failed, gate, partitions, place_of, placed, run_of
 
 from holdgate.core import CircuitHalfOpened, CircuitOpened, LimitChanged, Outcome, Permit
 from holdgate.flow.admission import WaitingList
@@ -260,3 +260,52 @@ def test_an_opening_of_before_a_recovery_is_forgotten() -> None:
     payments.circuit.open_for(5.0, 3.0)
 
     assert suspicions(outages.settle_events(gates, 3.0)) == []
+
+
+def test_with_one_lane_a_message_that_nobody_has_tried_gets_its_turn_as_a_probe() -> None:
+    """Two that keep failing wait already when the circuit becomes half-open; the third stands behind them, not behind their next tries."""
+    stage = Stage("payments", run=run_of(["payments"], concurrency=1), sources=partitions(3))
+    for number, source in enumerate(partitions(3)):
+        stage.receive(1, source)
+        if number < 2:
+            stage.end(stage.start(), dependency_failed())  # the second opens the circuit
+
+    probes = []
+    for _ in range(3):
+        stage.turn(later=1000.0)
+        probe = stage.start()
+        probes.append(probe.source)
+        stage.end(probe, dependency_failed())
+    assert set(probes) == set(partitions(3))
+
+
+def test_a_held_source_has_no_head_in_line_when_the_wait_is_over() -> None:
+    """An operator holds it: its message stays in the inbox, where a revocation or the end of the hold finds it."""
+    stage = Stage("payments", run=run_of(["payments"], concurrency=1))
+    stage.trip()
+    stage.receive(1)
+    stage.engine.hold(ORDERS)
+    stage.turn(later=1000.0)
+    assert stage.place().inbox.waiting == 1
+
+
+def test_a_full_inbox_that_gave_a_head_away_may_be_filled_again() -> None:
+    """The head stands in line when the wait is over, and with it the inbox is down to half."""
+    stage = Stage("payments", run=run_of(["payments"], concurrency=1, inbox=2), sources=partitions(2))
+    stage.trip()
+    for source in partitions(2):
+        stage.receive(2, source)
+    stage.turn(later=1000.0)
+    assert [stage.run.plan.of(source).fetch for source in partitions(2)] == [True, True]
+
+
+def test_one_head_that_nobody_has_tried_is_enough_however_often_the_wait_ends() -> None:
+    """Another outage, another half-open: one is the probe, one of each source stands in line, and the rest stays in the inbox."""
+    stage = Stage("payments", run=run_of(["payments"], order="none", concurrency=1), sources=partitions(2))
+    stage.trip()
+    stage.receive(3, partitions(2)[1])
+    stage.receive(3)
+    for _ in range(3):
+        stage.turn(later=1000.0)
+        stage.trip()
+    assert [stage.place(source).inbox.waiting for source in partitions(2)] == [1, 2]

@@ -64,6 +64,20 @@ class Outages:
             self._shut ^= {gate}
             for place in gate.places:
                 place.run.dirty[place] = None
+        if was_shut and gate.limited and not gate.shut:
+            self._queue_up(gate)
+
+    def _queue_up(self, gate: Gate) -> None:
+        """Every source that needs it has a head on the waiting list, be no lane free: those that have failed are there already, and with
+        few lanes they would take turns at being the probe for ever, and what nobody has tried would never be."""
+        for place in gate.places:
+            if place.fresh_heads or place.stopped:
+                continue
+            head = place.inbox.take()
+            if head is not None:
+                self._waiting.add(head, place.gates)
+                if place.full:
+                    place.make_room()
 
     def _suspicion(self, gates: Collection[Gate], now: float) -> LocalCauseSuspected | None:
         """Every dependency open, and all left CLOSED at about the same moment: said once until one of them is CLOSED again."""
