@@ -194,12 +194,27 @@ class Scenario:
         for name in ("workers", "span", "inbox", "prefetch"):
             validation.count(name, getattr(self, name))
         known = _once("dependency", (spec.name for spec in self.dependencies))
-        streams: tuple[Stream, ...] = (*self.topics, *self.queues)
-        _once("topic or queue", (stream.name for stream in streams))
-        for stream in streams:
+        _once("topic or queue", (stream.name for stream in self.streams))
+        for stream in self.streams:
             _check_known(f"{stream.name!r} needs", stream.needs, known)
         for fault in self.faults:
             _check_known(f"the fault {fault.kind!r} at {fault.at:g} s is of", (fault.dependency,), known)
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Topics and queues."""
+        return (*self.topics, *self.queues)
+
+    @property
+    def topic_order(self) -> Order:
+        """The order in which topics are worked on."""
+        return self.order or "source"
+
+    @property
+    def queue_order(self) -> Order:
+        """The order in which queues are worked on: what RabbitMQ promises is an order only with single active consumers."""
+        usual: Order = "source" if all(spec.single_active for spec in self.queues) else "none"
+        return self.order or usual
 
 
 Stream = TopicSpec | QueueSpec

@@ -49,13 +49,12 @@ class Strategy:
     def topic_run(self, scenario: Scenario) -> Run:
         """The run that works on all topics."""
         needs = self._needs({spec.name: spec.needs for spec in scenario.topics})
-        return self._run(scenario, needs, scenario.order or "source", scenario.inbox, rejects=scenario.dead_letters)
+        return self._run(scenario, needs, scenario.topic_order, scenario.inbox, rejects=scenario.dead_letters)
 
     def queue_run(self, scenario: Scenario) -> Run:
         """The run that works on all queues."""
         needs = self._needs({spec.name: spec.needs for spec in scenario.queues})
-        usual: Order = "source" if all(spec.single_active for spec in scenario.queues) else "none"
-        return self._run(scenario, needs, scenario.order or usual, scenario.prefetch, rejects=True)
+        return self._run(scenario, needs, scenario.queue_order, scenario.prefetch, rejects=True)
 
     def succeeded(self, worker: Worker, parcel: Parcel) -> None:
         """A handler did its work."""

@@ -51,6 +51,7 @@ class Witness(Ledger):
         self._schedule = schedule
         self._is_strict = is_strict
         self._excuses = 0
+        self._keeps_order = scenario.queue_order == "source"
         self._victims = {fault.dependency: fault.key for fault in scenario.faults if fault.kind == "key"}
         self._read_up_to: dict[Source, int] = {}
         self._hear: dict[LedgerEvent, Callable[[Source, int], None]] = {
@@ -69,7 +70,8 @@ class Witness(Ledger):
             if isinstance(source, Partition):
                 self.partitions[source] = PartitionRecord(traffic, source, self.complain)
             elif isinstance(traffic.spec, QueueSpec):
-                self.queues[source] = QueueRecord(source, is_ordered=traffic.spec.single_active, complain=self.complain)
+                is_ordered = traffic.spec.single_active and self._keeps_order
+                self.queues[source] = QueueRecord(source, is_ordered=is_ordered, complain=self.complain)
 
     def complain(self, invariant: str, words: str) -> None:
         """An invariant is broken."""

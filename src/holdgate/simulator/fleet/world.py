@@ -9,7 +9,7 @@ from random import Random
 from holdgate.simulator.broker import Broker
 from holdgate.simulator.fleet.dependency import ModelDependency
 from holdgate.simulator.fleet.parcel import Parcel
-from holdgate.simulator.fleet.scenario import DependencySpec, MemberEvent, Scenario, Stream
+from holdgate.simulator.fleet.scenario import DependencySpec, MemberEvent, Scenario
 from holdgate.simulator.fleet.schedule import Schedule
 from holdgate.simulator.fleet.strategy import Strategy
 from holdgate.simulator.fleet.topic_reader import TopicReader
@@ -43,14 +43,13 @@ class World:
         self.scenario = scenario
         self.seed = seed
         self.schedule = Schedule()
-        streams: tuple[Stream, ...] = (*scenario.topics, *scenario.queues)
-        self.traffic = {spec.name: Traffic(spec, seed) for spec in streams}
+        self.traffic = {spec.name: Traffic(spec, seed) for spec in scenario.streams}
         self.witness = Witness(scenario, self.traffic, self.schedule, is_strict=strategy.is_strict, tell=tell)
         self.broker = Broker(self.witness)
         self.group = self.broker.group("fleet", scenario.rebalance_timeout)
         self.dependencies = {spec.name: self._dependency(spec) for spec in scenario.dependencies}
-        self.needs = {spec.name: tuple(self.dependencies[name] for name in spec.needs) for spec in streams}
-        needed = {name for spec in streams for name in spec.needs}
+        self.needs = {spec.name: tuple(self.dependencies[name] for name in spec.needs) for spec in scenario.streams}
+        needed = {name for spec in scenario.streams for name in spec.needs}
         self.letter_target = None if LETTERS in needed else self.dependencies.get(LETTERS)
         self.calls_by_name = dict.fromkeys(self.dependencies, 0)
         self.failures_by_name = dict.fromkeys(self.dependencies, 0)
@@ -91,7 +90,7 @@ class World:
         else:
             for _ in range(traffic.produced - before):
                 self.broker.queues[name].publish(None, self.schedule.now)
-        if traffic.spec.rate > 0:
+        if traffic.spec.rate > 0 and self.schedule.now < self.scenario.seconds:
             self.schedule.after(max(1 / traffic.spec.rate, _TOGETHER), lambda: self._arrive(name, traffic))
         self._look_again(Worker.look_for_messages)
 

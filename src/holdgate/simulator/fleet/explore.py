@@ -1,0 +1,89 @@
+"""Go through many seeds, and tell the story of those that fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from holdgate.simulator.fleet.generate import random_scenario
+from holdgate.simulator.fleet.outcome import Violation
+from holdgate.simulator.fleet.scenario import Scenario
+from holdgate.simulator.fleet.shrink import shrink
+from holdgate.simulator.fleet.trial import NewWorker, try_out
+from holdgate.simulator.fleet.worker import Worker
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+# The end of a story tells why; the beginning of a long one is the same every time.
+_LINES = 60
+_TOLD_APART = ("name", "seconds", "topics", "queues", "dependencies", "faults", "members", "workers")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A seed that breaks an invariant: its scenario made small, what is broken there, and the steps that lead to it, in words."""
+
+    seed: int
+    scenario: Scenario
+    violation: Violation
+    steps: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """What replays it."""
+        return f"python -m holdgate.simulator --seed {self.seed}"
+
+    def __str__(self) -> str:
+        left_out = len(self.steps) - _LINES
+        shown = [f"({left_out} steps before these)", *self.steps[left_out:]] if left_out > 0 else list(self.steps)
+        return "\n".join([f"seed {self.seed} breaks: {self.violation.invariant}. Replay: {self.command}", *describe(self.scenario), *shown])
+
+
+def explore(
+    seeds: Iterable[int], *, worker: NewWorker = Worker, scenario_of: Callable[[int], Scenario] = random_scenario
+) -> Iterator[Failure]:
+    """Try the scenario of each seed, and yield those that fail, made small."""
+    for seed in seeds:
+        scenario = scenario_of(seed)
+        violation = try_out(scenario, seed, worker=worker)
+        if violation is not None:
+            yield explain(scenario, seed, violation, worker=worker)
+
+
+def explain(scenario: Scenario, seed: int, violation: Violation, *, worker: NewWorker = Worker) -> Failure:
+    """Make a failing scenario small, and tell its steps."""
+
+    def still_fails(smaller: Scenario) -> bool:
+        found = try_out(smaller, seed, worker=worker)
+        return found is not None and found.invariant == violation.invariant
+
+    small = shrink(scenario, still_fails)
+    steps: list[str] = []
+    found = try_out(small, seed, worker=worker, tell=steps.append)
+    return Failure(seed, small, found or violation, tuple(steps))
+
+
+def describe(scenario: Scenario) -> Iterator[str]:
+    """A scenario in a few lines: who, on what, and what goes wrong; of settings those that are not the defaults."""
+    yield f"{scenario.workers} workers; {_unusual(scenario, _TOLD_APART)}"
+    for spec in scenario.streams:
+        yield f"{spec.name}: {spec.backlog} messages, {spec.rate:g} more per second, needs {', '.join(spec.needs) or 'nothing'}"
+        yield f"  {_unusual(spec, ('name', 'backlog', 'rate', 'needs'))}"
+    for dependency in scenario.dependencies:
+        yield f"{dependency.name}: {_unusual(dependency, ('name', 'circuit'))}; circuit: {_unusual(dependency.circuit)}"
+    for fault in scenario.faults:
+        unusual = _unusual(fault, ("at", "until", "dependency", "kind"))
+        yield f"{fault.dependency}: {fault.kind} from {fault.at:g} s until {fault.until:g} s; {unusual}"
+    for event in scenario.members:
+        yield f"worker {event.worker}: {event.kind} at {event.at:g} s"
+
+
+def _unusual(values: DataclassInstance, left_out: Sequence[str] = ()) -> str:
+    told = [
+        f"{each.name}={getattr(values, each.name)!r}"
+        for each in fields(values)
+        if each.name not in left_out and getattr(values, each.name) != each.default
+    ]
+    return ", ".join(told) or "everything else by default"

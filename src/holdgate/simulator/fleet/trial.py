@@ -1,0 +1,31 @@
+"""One scenario put on trial: it runs until everything is finished, and stops at the first invariant that is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from holdgate.simulator.fleet.liveness import Liveness, finished_by, is_finished, quiet_from
+from holdgate.simulator.fleet.outcome import Violation
+from holdgate.simulator.fleet.scenario import Scenario
+from holdgate.simulator.fleet.strategy import Strategy
+from holdgate.simulator.fleet.worker import Worker
+from holdgate.simulator.fleet.world import World
+
+NewWorker = Callable[[World, int, Strategy, int], Worker]
+
+
+def try_out(scenario: Scenario, seed: int, *, worker: NewWorker = Worker, tell: Callable[[str], None] | None = None) -> Violation | None:
+    """The first invariant that is broken, None when all hold. `worker` makes the workers; `tell` hears the story, line by line."""
+    world = World(scenario, Strategy(), seed, worker=worker, tell=tell)
+    found = world.witness.violations
+    quiet, end = quiet_from(scenario), finished_by(scenario)
+    schedule = world.schedule
+    liveness = Liveness(world)
+    schedule.at(quiet, liveness.begin)
+    while not found and schedule.step(end):
+        if schedule.now > quiet and is_finished(world):
+            break
+    if not found:
+        for words in liveness.wedged():
+            world.witness.complain("liveness", words)
+    return found[0] if found else None
