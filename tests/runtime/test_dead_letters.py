@@ -423,6 +423,62 @@ async def test_letters_of_partitions_that_have_gone_are_forgotten() -> None:
         assert worker._outbox._posts == {}
 
 
+@in_virtual_time
+async def test_a_skipped_message_leaves_no_letter_behind() -> None:
+    """Its target is down, and an operator gives it up: what is behind it goes on, and nothing of it is kept or sent later."""
+    broker, dead = with_poison(before=0), MemoryDeadLetters()
+    dead.failing = ConnectionError()
+    async with quiet_guard() as guard, running(guard.run(orders(broker), Picky(), dead_letters=dead)):
+        (worker,) = await first_worker(guard)
+        await until(lambda: held(guard) == ("dead letters",))
+        guard.skip(ORDER, 0, reason="test data")
+        assert worker._outbox._posts == {}
+        dead.failing = None
+        await until(lambda: committed(broker) == 3)
+        await asyncio.sleep(2 * MAX_BACKOFF)
+    assert dead.letters == []
+
+
+@in_virtual_time
+async def test_a_publication_that_nobody_waits_for_has_let_go_before_the_target_is_closed() -> None:
+    """It took too long, its message was skipped meanwhile, and then the run ends."""
+    ended: list[str] = []
+
+    class Slow(MemoryDeadLetters):
+        async def publish(self, letter: DeadLetter) -> None:
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                ended.append("publication")
+
+        async def close(self) -> None:
+            ended.append("target")
+
+    broker = with_poison(before=0)
+    async with quiet_guard() as guard, running(guard.run(orders(broker), Picky(), dead_letters=Slow())):
+        (worker,) = await first_worker(guard)
+        await until(lambda: held(guard) == ("dead letters",))
+        guard.skip(ORDER, 0, reason="test data")
+        await until(lambda: committed(broker) == 3)
+        assert (worker._outbox._posts, len(worker._outbox._unwanted)) == ({}, 1)
+        await guard.stop()
+    assert ended == ["publication", "target"]
+
+
+@in_virtual_time
+async def test_a_publication_that_ends_after_its_message_was_skipped_changes_nothing() -> None:
+    """The letter is there, and the message was given up: it is settled once."""
+    broker, dead = with_poison(before=0), MemoryDeadLetters(delay=CONFIRM_WITHIN + 5)
+    async with quiet_guard() as guard, running(guard.run(orders(broker), Picky(), dead_letters=dead)):
+        (worker,) = await first_worker(guard)
+        await until(lambda: held(guard) == ("dead letters",))
+        guard.skip(ORDER, 0, reason="test data")
+        await until(lambda: committed(broker) == 3)
+        await until(lambda: len(dead.letters) == 1)
+        await asyncio.sleep(0)
+        assert (worker._outbox._posts, worker._outbox._unwanted) == ({}, set())
+
+
 async def first_worker(guard: Guard) -> Collection[Any]:
     await until(lambda: bool(guard._workers) and all(worker.started for worker in guard._workers))
     return guard._workers

@@ -45,6 +45,7 @@ class Outbox:
         self._sent = sent
         self._failed = failed
         self._posts: dict[AnyDelivery, _Post] = {}
+        self._unwanted: set[asyncio.Task[None]] = set()  # publications that nobody waits for
         self._opened = False
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -61,7 +62,7 @@ class Outbox:
 
     async def close(self) -> None:
         """Give up what is not confirmed yet, and close the target."""
-        tasks = {post.task for post in self._posts.values() if post.task is not None and not post.task.done()}
+        tasks = {post.task for post in self._posts.values() if post.task is not None and not post.task.done()} | self._unwanted
         for post in self._posts.values():
             post.put_down()
         self._posts.clear()
@@ -103,7 +104,14 @@ class Outbox:
     def forget(self) -> None:
         """Places have gone: their messages come again to whoever has them next. What is under way may end."""
         for delivery in [delivery for delivery, post in self._posts.items() if not post.in_hand and not delivery.place.alive]:
-            del self._posts[delivery]
+            self.drop(delivery)
+
+    def drop(self, delivery: AnyDelivery) -> None:
+        """No letter is wanted of this message any more, if one was; the engine waits for no answer. A publication under way may end."""
+        post = self._posts.pop(delivery, None)
+        if post is not None and post.task is not None:
+            self._unwanted.add(post.task)
+            post.task.add_done_callback(self._unwanted.discard)
 
     def _ended(self, delivery: AnyDelivery, post: _Post, task: asyncio.Task[None]) -> None:
         post.task = None

@@ -290,6 +290,7 @@ class Worker:
         """Settle a message that an operator gives up; False when there is none such here."""
         delivery = self.engine.skip(self.run, source, position, reason, self.now())
         if delivery is not None:
+            self._outbox.drop(delivery)
             self.intake.settle(delivery, Settlement.ACK)
         return delivery is not None
 
