@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ import pytest
 from tests.brokers.kafka.drive import drive
 
 from holdgate.brokers.rabbitmq import RabbitMQIntake
-from holdgate.brokers.rabbitmq.checks import check_kind, check_timeout, findings, terms_of
+from holdgate.brokers.rabbitmq.checks import check_kind, check_timeout, findings, terms_of, too_slow
 from holdgate.brokers.rabbitmq.kinds import QueueFacts
 from holdgate.errors import IntakeError
 
@@ -106,6 +107,28 @@ def test_an_expiring_queue_is_told() -> None:
     facts = QueueFacts("q", "classic", {"x-expires": 90_000})
     (found,) = findings(facts, terms(facts))
     assert "it expires after 90 s without a consumer" in found
+
+
+def test_a_limit_with_a_parking_place_needs_no_word() -> None:
+    """What is near its limit has somewhere to go."""
+    assert findings(quorum(), terms(quorum(), MIDDLE, parks=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("longest", "prefetch", "text"),
+    [
+        (None, 100, None),
+        (16.0, 100, None),
+        (17.0, 100, "one handler that takes 17 s for each of 100 messages in hand is over the 1680 s .* lower prefetch to 98"),
+        (1679.0, 1, None),
+        (1680.0, 1, "a handler may take 1680 s, and after 1680 s its message goes back and it is interrupted"),
+    ],
+)
+def test_handlers_that_outlast_the_timeout_are_told(longest: float | None, prefetch: int, text: str | None) -> None:
+    """One alone, or a window of them one after the other; half an hour less two minutes is the time that there is."""
+    told = too_slow(terms(CLASSIC), prefetch, longest)
+    assert (told is None) if text is None else re.search(text, told or "")
+    assert too_slow(terms(CLASSIC, NEW), prefetch, longest) is None
 
 
 def test_an_unknown_type_is_told() -> None:

@@ -38,9 +38,11 @@ async def test_policies_are_read(own_rabbitmq: RabbitMQServer, intake: Callable[
 
 
 async def test_an_api_that_does_not_answer_is_told_and_no_error(caplog) -> None:
-    """Policies are then unknown, as without the setting; the password is not in the log."""
+    """Policies are then unknown, as without the setting, and no consumers known; the password is not in the log."""
     port = reserve_port()
-    assert await Management(f"http://guest:secret@127.0.0.1:{port}").policy("/", "orders") is None
-    assert "does not tell the policies of orders" in caplog.text
+    silent = Management(f"http://guest:secret@127.0.0.1:{port}")
+    assert await silent.policy("/", "orders") is None
+    assert await silent.consumers("/", "orders") == []
+    assert "tells nothing of queue orders" in caplog.text
     assert "secret" not in caplog.text
     release_port(port)

@@ -11,9 +11,10 @@ except ImportError as error:
 
 from holdgate.brokers.rabbitmq.dead_letters import RabbitMQDeadLetters
 from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
+from holdgate.brokers.rabbitmq.examination import Finding
 from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear
 from holdgate.brokers.rabbitmq.intake import RabbitMQIntake
 
 del _aio_pika
 
-__all__ = ["DeliveryLimitNear", "RabbitMQDeadLetters", "RabbitMQDelivery", "RabbitMQIntake"]
+__all__ = ["DeliveryLimitNear", "Finding", "RabbitMQDeadLetters", "RabbitMQDelivery", "RabbitMQIntake"]

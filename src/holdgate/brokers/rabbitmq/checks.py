@@ -144,3 +144,21 @@ def findings(facts: QueueFacts, terms: Terms) -> list[str]:
             "higher delivery-limit, or the intake parking=RabbitMQDeadLetters(...), or raise the broker's consumer_timeout"
         )
     return found
+
+
+def too_slow(terms: Terms, prefetch: int, longest: float | None) -> str | None:
+    """What handlers that may take `longest` seconds (None: unknown) would not get done before the consumer timeout; None when all."""
+    if longest is None or terms.timeout is None:
+        return None
+    patience = terms.timeout - terms.margin
+    if longest >= patience:
+        return (
+            f"a handler may take {longest:g} s, and after {patience:g} s its message goes back and it is interrupted: raise the broker's "
+            "consumer_timeout, and say it with consumer_timeout=; or give guard.run a shorter timeout="
+        )
+    if longest * prefetch >= patience:
+        return (
+            f"one handler that takes {longest:g} s for each of {prefetch} messages in hand is over the {patience:g} s after which they go "
+            f"back: lower prefetch to {int(patience / longest)}, or let enough handlers run side by side"
+        )
+    return None

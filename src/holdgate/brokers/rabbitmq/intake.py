@@ -9,7 +9,7 @@ What happens when
 - a message is settled: it is noted on the channel that it came by, and acks go out in runs (acks.py).
 - a channel or the connection is lost, or the broker cancels a consumer: keeper.py, which opens a fresh channel and tells the guard.
 - a hold lasts nearly as long as the broker's consumer timeout: give_back.py, and parking.py for what may not come back once more.
-- it opens and closes: checks.py refuses, kinds.py finds out what the queues are, keeper.py gives back and closes.
+- it opens and closes: checks.py refuses, examination.py finds out what the queues are, keeper.py gives back and closes.
 
 Non-obvious rules: no channel call is cancelled or given a timeout, which would close the channel. A consumer's callback only puts messages
 down. A delivery finds its channel by reference, so a late one settles nothing. Nothing is nacked while a consumer is there to get it again.
@@ -30,20 +30,17 @@ from aio_pika.abc import AbstractRobustConnection
 from holdgate.brokers.rabbitmq.channels import QueueChannel
 from holdgate.brokers.rabbitmq.checks import (
     check_connection,
-    check_kind,
     check_parking,
     check_prefetch,
     check_queues,
     check_timeout,
-    findings,
-    terms_of,
 )
 from holdgate.brokers.rabbitmq.client import Client
 from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
+from holdgate.brokers.rabbitmq.examination import Finding, Said, examine, prepare
 from holdgate.brokers.rabbitmq.gathering import ripe_at
 from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear, Terms
 from holdgate.brokers.rabbitmq.keeper import Keeper
-from holdgate.brokers.rabbitmq.kinds import QueueFacts, declare, find_out
 from holdgate.brokers.rabbitmq.management import Management
 from holdgate.brokers.rabbitmq.parking import Parking
 from holdgate.brokers.rabbitmq.versions import DEFAULT_CONSUMER_TIMEOUT
@@ -101,10 +98,13 @@ class RabbitMQIntake:
         self.inbox = check_prefetch(prefetch)
         self._names = queues
         self._declare = declare
-        self._single_active = single_active
-        self._delivery_limit = None if delivery_limit is None else count("delivery_limit", delivery_limit)
-        self._consumer_timeout = check_timeout(consumer_timeout)
-        self._management = None if management_url is None else Management(management_url)
+        self._said = Said(
+            single_active,
+            None if delivery_limit is None else count("delivery_limit", delivery_limit),
+            check_timeout(consumer_timeout),
+            parks=parking is not None,
+            management=None if management_url is None else Management(management_url),
+        )
         self._arguments = dict(arguments or {})
         self._poll_timeout = seconds("poll_timeout", poll_timeout)
         self._parking = None if parking is None else Parking(check_parking(parking))
@@ -114,7 +114,7 @@ class RabbitMQIntake:
         self._tasks: list[asyncio.Task[None]] = []
         self._plan = Plan()
         self._batch: int | None = None
-        self._margin = (self._consumer_timeout or DEFAULT_CONSUMER_TIMEOUT) / 4
+        self._margin = (self._said.consumer_timeout or DEFAULT_CONSUMER_TIMEOUT) / 4
         self._fault: BaseException | None = None
         self._bell: asyncio.Future[None] | None = None
         self._was_opened = False
@@ -126,7 +126,7 @@ class RabbitMQIntake:
 
     @property
     def order(self) -> Order:
-        return "source" if self._single_active else "none"
+        return "source" if self._said.single_active else "none"
 
     @property
     def can_reject(self) -> bool:
@@ -141,6 +141,15 @@ class RabbitMQIntake:
     def deliver_in_batches(self, most: int) -> None:
         """What has arrived of a queue comes as one `Batch`, once its window or a batch is full, or the wire pauses."""
         self._batch = most
+
+    async def examine(self, *, longest_handler: float | timedelta | None = None) -> list[Finding]:
+        """What would hurt in an outage, with the remedies: what `open` refuses and warns of, and what other consumers do.
+
+        For an intake that is not open. Connects, and makes, consumes and changes nothing. `longest_handler` is the seconds that a handler
+        may take, as `guard.run(timeout=)` says; None: unknown. Other consumers and policies show only with `management_url`.
+        """
+        longest = None if longest_handler is None else seconds("longest_handler", longest_handler)
+        return await examine(self._client, self._names, self._said, prefetch=self.inbox, longest=longest)
 
     async def open(self, listener: IntakeListener) -> None:
         """Connect, check the queues and begin. Raises IntakeError before anything is consumed; the intake is closed then."""
@@ -206,7 +215,7 @@ class RabbitMQIntake:
         await self._client.connect()
         if self._parking is not None:
             await self._parking.open(self._names)
-        terms = [await self._look_at(name) for name in self._names]
+        terms = [await self._prepare(name) for name in self._names]
         self._margin = min([each.margin for each in terms if each.margin], default=self._margin)
         for each in terms:
             keeper = self._keepers[each.source] = Keeper(
@@ -224,24 +233,10 @@ class RabbitMQIntake:
             )
             self._tasks.append(keeper.start())
 
-    async def _look_at(self, name: str) -> Terms:
-        if self._declare is not None:
-            await declare(self._client, name, self._declare)
-        facts = await find_out(self._client, name)
-        if self._management is not None:
-            policy = await self._management.policy(self._client.vhost, name)
-            facts = QueueFacts(name, facts.type, facts.arguments, facts.auto_delete, policy)
-        check_kind(facts, self._single_active)
-        terms = terms_of(
-            facts,
-            self._client.version,
-            single_active=self._single_active,
-            delivery_limit=self._delivery_limit,
-            consumer_timeout=self._consumer_timeout,
-            parks=self._parking is not None,
-        )
-        for finding in findings(facts, terms):
-            log.warning("%s: %s", name, finding)
+    async def _prepare(self, name: str) -> Terms:
+        terms, told = await prepare(self._client, name, self._said, self._declare)
+        for text in told:
+            log.warning("%s: %s", name, text)
         return terms
 
     async def _close(self) -> None:

@@ -1,4 +1,4 @@
-"""The management API, where there is one: policies, which no AMQP call tells."""
+"""The management API, where there is one: policies and other consumers, which no AMQP call tells."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from urllib.error import URLError
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -34,15 +34,23 @@ class Management:
 
     async def policy(self, vhost: str, queue: str) -> Mapping[str, Any] | None:
         """The settings that policies give a queue, operator policies included; None when the API does not tell."""
-        return await asyncio.to_thread(self._policy, vhost, queue)
+        told = await self._queue(vhost, queue)
+        definition = None if told is None else told.get("effective_policy_definition", {})
+        return cast("dict[str, Any]", definition) if isinstance(definition, dict) or definition is None else {}
 
-    def _policy(self, vhost: str, queue: str) -> Mapping[str, Any] | None:
-        address = f"{self._base}/api/queues/{quote(vhost, safe='')}/{quote(queue, safe='')}"
+    async def consumers(self, vhost: str, queue: str) -> Sequence[Mapping[str, Any]]:
+        """Who consumes from a queue, as the API tells it some seconds late; nobody when it does not tell."""
+        told = await self._queue(vhost, queue)
+        return cast("list[dict[str, Any]]", (told or {}).get("consumer_details", []))
+
+    async def _queue(self, vhost: str, queue: str) -> Mapping[str, object] | None:
+        return await asyncio.to_thread(self._ask, f"{self._base}/api/queues/{quote(vhost, safe='')}/{quote(queue, safe='')}", queue)
+
+    def _ask(self, address: str, queue: str) -> Mapping[str, object] | None:
         try:
             with urlopen(Request(address, headers=self._headers), timeout=_ANSWER_WITHIN) as answer:  # noqa: S310 - http, see above
                 told: object = json.load(answer)
         except (URLError, OSError, ValueError) as error:
-            log.warning("the management API at %s does not tell the policies of %s: %r", self._base, queue, error)
+            log.warning("the management API at %s tells nothing of queue %s, such as its policies: %r", self._base, queue, error)
             return None
-        definition = cast("dict[str, object]", told).get("effective_policy_definition") if isinstance(told, dict) else None
-        return cast("dict[str, Any]", definition) if isinstance(definition, dict) else {}
+        return cast("dict[str, object]", told) if isinstance(told, dict) else {}
