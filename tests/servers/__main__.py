@@ -1,6 +1,6 @@
 """Start a server by hand: `python -m tests.servers up kafka [--brokers 3]`, `... up rabbitmq [--version 4.3]`.
 
-Ctrl-C stops it and removes what it wrote.
+Ctrl-C stops it and removes what it wrote. `... get rabbitmq --version 4.3` only brings here what it needs, or says why it cannot be had.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 from tests.servers.kafka import KafkaServer
 from tests.servers.rabbitmq import RabbitMQServer
-from tests.servers.rabbitmq_install import RELEASES
+from tests.servers.rabbitmq_install import RELEASES, install
 from tests.servers.unavailable import Unavailable
 
 
@@ -49,10 +49,16 @@ def main() -> None:
     up = commands.add_parser("up", help="start a server in the foreground")
     up.add_argument("server", choices=["kafka", "rabbitmq"])
     up.add_argument("--brokers", type=int, default=1, help="Kafka: how many brokers (default 1)")
-    up.add_argument("--version", choices=sorted(RELEASES), help="RabbitMQ: which (default: what this machine's packages have)")
+    get = commands.add_parser("get", help="bring here what a server needs, and start nothing")
+    get.add_argument("server", choices=["rabbitmq"])
+    for command in (up, get):
+        command.add_argument("--version", choices=sorted(RELEASES), help="RabbitMQ: which (default: what this machine's packages have)")
     arguments = parser.parse_args()
     try:
-        asyncio.run(up_kafka(arguments.brokers) if arguments.server == "kafka" else up_rabbitmq(arguments.version))
+        if arguments.command == "get":
+            print(f"RabbitMQ {install(arguments.version).version} is here")
+        else:
+            asyncio.run(up_kafka(arguments.brokers) if arguments.server == "kafka" else up_rabbitmq(arguments.version))
     except Unavailable as error:
         sys.exit(str(error))
 

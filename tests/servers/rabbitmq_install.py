@@ -116,7 +116,9 @@ def _debootstrap(release: str, folder: Path) -> None:
     scripts = Path("/usr/share/debootstrap/scripts")
     # A debootstrap that is older than the release has no script for it; it would be a link to this one.
     script = scripts / (release if (scripts / release).exists() else "sid")
-    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGE}", release, str(unfinished), _mirror(), str(script)]
+    # It mounts /proc in there: in a namespace of its own that is gone with it, however it ends, and the folder can be removed.
+    command = ["unshare", "--mount", "--propagation", "private", "--"]
+    command += ["debootstrap", "--variant=minbase", f"--include={PACKAGE}", release, str(unfinished), _mirror(), str(script)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEBOOTSTRAP_TIMEOUT)
     except subprocess.TimeoutExpired:

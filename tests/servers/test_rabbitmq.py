@@ -57,13 +57,17 @@ async def test_data_survives_kill_and_restart(fresh_rabbitmq: RabbitMQServer) ->
 async def test_signals_reach_the_node_itself(fresh_rabbitmq: RabbitMQServer) -> None:
     """Its process is Erlang's and no script beside it: frozen it answers nobody, thawed it goes on, and its end is the node's."""
     assert fresh_rabbitmq._process is not None
-    assert Path(f"/proc/{fresh_rabbitmq._process.pid}/comm").read_text().strip() == "beam.smp"
+    assert _program(fresh_rabbitmq._process.pid) == "beam.smp"
     fresh_rabbitmq.freeze()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
             await fresh_rabbitmq.answers()
     fresh_rabbitmq.thaw()
     assert await fresh_rabbitmq.answers()
+
+
+def _program(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 async def test_rabbitmqctl_speaks_to_the_node(own_rabbitmq: RabbitMQServer) -> None:

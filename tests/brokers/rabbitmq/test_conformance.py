@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from holdgate.flow.sources import Source
 
+pytestmark = pytest.mark.versions
+
 CAPABILITIES: frozenset[Capability] = frozenset({"loss", "prefetch", "reject", "batches"})
 
 KINDS: Mapping[str, Mapping[str, Any]] = {

@@ -96,6 +96,7 @@ async def test_it_closes_in_a_black_hole(own_rabbitmq: RabbitMQServer, queue, in
     assert [message.body for message in await own_rabbitmq.waiting_once_free(name)] == numbered(2)
 
 
+@pytest.mark.versions
 async def test_a_restarted_broker_brings_everything_again(fresh_rabbitmq: RabbitMQServer, intake: Callable[..., RabbitMQIntake]) -> None:
     """Killed during a hold and started again: the hold stays, and admitted everything comes, each message once more."""
     await fresh_rabbitmq.declare("orders", QUORUM)
@@ -135,6 +136,7 @@ async def test_a_hold_sends_what_waits(rabbitmq: RabbitMQAddress, queue, intake:
         assert not channel.acks.waiting
 
 
+@pytest.mark.versions
 async def test_a_deleted_queue_is_an_error_with_its_name(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake]) -> None:
     """The intake ends, and says which queue is gone; the guard heard that what was in hand is lost."""
     name = await rabbitmq.declare("deleted-under-a-guard")
@@ -147,6 +149,7 @@ async def test_a_deleted_queue_is_an_error_with_its_name(rabbitmq: RabbitMQAddre
         assert at.count("lost") == 1
 
 
+@pytest.mark.versions
 async def test_the_brokers_consumer_timeout_is_survived(
     own_rabbitmq: RabbitMQServer, queue, intake: Callable[..., RabbitMQIntake], kind: Kind
 ) -> None:
@@ -175,6 +178,7 @@ async def test_the_brokers_consumer_timeout_is_survived(
     assert await own_rabbitmq.waiting_once_free(name) == []
 
 
+@pytest.mark.versions
 async def test_a_memory_alarm_stops_publishers_alone(own_rabbitmq: RabbitMQServer, queue, intake: Callable[..., RabbitMQIntake]) -> None:
     """While the broker takes nothing from publishers, a connection of the intake's own gets messages, and its acks arrive."""
     name = await queue()

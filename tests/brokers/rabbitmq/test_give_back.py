@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from holdgate.brokers.rabbitmq import RabbitMQIntake
 
+pytestmark = pytest.mark.versions
+
 # So short that a test waits for it, so long that a busy machine takes a window before it is over. Ours alone: the broker has its own.
 TIMEOUT = 2.0
 WINDOW = 6

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.servers.rabbitmq import RabbitMQServer
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
+pytestmark = pytest.mark.versions
+
 LIMITED = {**QUORUM, "x-delivery-limit": 7, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
 MANY = {"x-max-priority": 10, "x-expires": 600_000, "x-message-ttl": 5_000, "x-max-length": 1_000, "x-overflow": "reject-publish"}
 

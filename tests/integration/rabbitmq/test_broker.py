@@ -23,6 +23,7 @@ GROWN_UP = 4.0
 FAULTS = ("reset", "black hole", "half-open", "closed by the broker")
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("end", ["kill", "stop"])
 async def test_the_broker_goes_away_during_a_hold(
     fresh_rabbitmq: RabbitMQServer, tmp_path: Path, arguments: Mapping[str, Any], end: str
@@ -86,6 +87,7 @@ async def _break(fault: str, proxy: Proxy, rabbitmq: RabbitMQServer) -> None:
             await rabbitmq.ctl("close_all_connections", "the operator says so")
 
 
+@pytest.mark.versions
 async def test_the_broker_takes_messages_back_in_a_hold(own_rabbitmq: RabbitMQServer, tmp_path: Path, arguments: Mapping[str, Any]) -> None:
     """With a consumer timeout of which nobody has told the worker: it loses what it holds to the broker, again and again, and no more."""
     if own_rabbitmq.version == "4.3" and not arguments:
@@ -108,6 +110,7 @@ async def test_the_broker_takes_messages_back_in_a_hold(own_rabbitmq: RabbitMQSe
         await own_rabbitmq.ctl("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
 
 
+@pytest.mark.versions
 async def test_a_deleted_queue_ends_its_worker(scene: Scene, arguments: Mapping[str, Any]) -> None:
     """It ends with an error that names the queue, after acking what it finished of the other one, which another worker goes on with."""
     kept = await scene.queue(arguments)
@@ -126,6 +129,7 @@ async def test_a_deleted_queue_ends_its_worker(scene: Scene, arguments: Mapping[
     scene.check(lanes=LANES, complete=False)
 
 
+@pytest.mark.versions
 async def test_a_memory_alarm_in_an_outage(own_rabbitmq: RabbitMQServer, tmp_path: Path, arguments: Mapping[str, Any]) -> None:
     """The broker takes nothing from publishers: dead letters wait, good messages go on; afterwards the letters are the poison, exactly."""
     async with Scene(own_rabbitmq, tmp_path) as scene:

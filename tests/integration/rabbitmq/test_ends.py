@@ -97,6 +97,7 @@ async def _finish(scene: Scene) -> None:
     await scene.drained()
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("end", ["kill", "terminate"])
 async def test_a_single_active_consumer_hands_over(scene: Scene, end: str) -> None:
     """Two workers, one active: when it ends during a hold the other takes over where it was, in order."""

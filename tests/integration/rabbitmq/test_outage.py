@@ -17,6 +17,7 @@ LANES = 16
 TIMES = 3
 
 
+@pytest.mark.versions
 async def test_three_outages_are_free(scene: Scene, arguments: Mapping[str, Any]) -> None:
     """Nothing is lost, repeated, or as much as handed out again; each outage wastes its few calls."""
     queue = await scene.queue(arguments)
@@ -53,6 +54,7 @@ async def test_order_is_kept_through_outages(scene: Scene) -> None:
     assert again(entries) == 0
 
 
+@pytest.mark.versions
 async def test_an_outage_longer_than_the_consumer_timeout(scene: Scene, arguments: Mapping[str, Any]) -> None:
     """Messages go back in time, twice: none is lost or processed twice, and none came back more often than that and a probe each."""
     queue = await scene.queue(arguments)
@@ -75,6 +77,7 @@ async def test_an_outage_longer_than_the_consumer_timeout(scene: Scene, argument
     assert returns(entries) <= given_back
 
 
+@pytest.mark.versions
 @pytest.mark.slow
 async def test_twenty_outages_at_a_delivery_limit_of_twenty(scene: Scene) -> None:
     """Twenty outages of a second, on a queue that drops what has come back twenty times: not one message comes back at all."""
