@@ -8,13 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from tests.mutation.mutants import Mutant
 from tests.mutation.page import score
-from tests.mutation.results import FileResult, argued, arguments, keep, load
+from tests.mutation.results import FileResult, argued, arguments, digest, keep, load
 from tests.mutation.run import Fate, Run
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("files", nargs="*", metavar="FILE", help="core/ramp.py and the like; left out, all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time; left out, one per core")
+    parser.add_argument("--again", action="store_true", help="of files as they were at the last run, only what survived it")
     options = parser.parse_args()
     source = ROOT / "src" / "holdgate"
     files = [
@@ -38,12 +38,19 @@ def main() -> int:
         parser.error(f"no such file: {', '.join(sorted(unknown))}; there are {', '.join(files)}")
     results = {file: it for file, it in load().items() if file in files}
 
-    def found(file: str, fates: dict[Mutant, Fate]) -> None:
-        results[file] = result_of(fates)
-        keep(results)
-        print(f"{file}: {results[file].mutants} mutants, {len(results[file].survivors)} survived", file=sys.stderr, flush=True)
+    before = {file: it for file, it in results.items() if options.again and it.digest == digest(source / file)}
 
-    run = Run(ROOT, options.files or files, options.jobs, found)
+    def known(mutant: Mutant) -> bool:
+        return mutant.file in before and mutant.name not in before[mutant.file].survivors
+
+    def found(file: str, fates: dict[Mutant, Fate]) -> None:
+        number = before[file].mutants if file in before else sum(fate is not Fate.NOT_PLACED for fate in fates.values())
+        survivors = [mutant.name for mutant, fate in fates.items() if fate is Fate.SURVIVED]
+        results[file] = FileResult(digest(source / file), number, survivors)
+        keep(results)
+        print(f"{file}: {number} mutants, {len(results[file].survivors)} survived", file=sys.stderr, flush=True)
+
+    run = Run(ROOT, options.files or files, options.jobs, known, found)
     # One process, forked by us. Hypothesis is imported here already, and pytest would have liked to rewrite its asserts.
     quiet = ["--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     code = pytest.main([*(f"tests/{floor}" for floor in FLOORS), *quiet], plugins=[run])
@@ -51,12 +58,6 @@ def main() -> int:
         print(f"pytest ended with {code}; without any mutant these fail: {', '.join(run.failed) or 'none'}", file=sys.stderr)
         return 2
     return judge(results)
-
-
-def result_of(fates: Mapping[Mutant, Fate]) -> FileResult:
-    """What the fates of one file's mutants come to; what could not be put in place is not counted."""
-    counted = {mutant: fate for mutant, fate in fates.items() if fate is not Fate.NOT_PLACED}
-    return FileResult(len(counted), [mutant.name for mutant, fate in counted.items() if fate is Fate.SURVIVED])
 
 
 def judge(results: dict[str, FileResult]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -16,10 +17,16 @@ ARGUED = HERE / "argued.toml"
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """The mutants of one file: how many there are, and the names of those that no test noticed."""
+    """The mutants of one file: how many there are, and the names of those that no test noticed. `digest`: of the file, as it was then."""
 
+    digest: str
     mutants: int
     survivors: list[str] = field(default_factory=list)
+
+
+def digest(path: Path) -> str:
+    """Tells one state of a file from another."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def load(path: Path = RESULTS) -> dict[str, FileResult]:

@@ -9,7 +9,7 @@ from tests.mutation.results import FileResult, argued, arguments, keep, load
 
 @pytest.fixture(autouse=True)
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {"core/a.py": FileResult(3, ["f: `x = 1` → `x = 2`"]), "flow/b.py": FileResult(1)}
+    found = {"core/a.py": FileResult("", 3, ["f: `x = 1` → `x = 2`"]), "flow/b.py": FileResult("", 1)}
     keep(found, tmp_path / "results.json")
     (tmp_path / "argued.toml").write_text("""[["core/a.py"]]\nmutant = "f: `x = 1`"\nwhy = "nobody reads it"\n""")
     monkeypatch.setattr(page, "load", lambda: load(tmp_path / "results.json"))
