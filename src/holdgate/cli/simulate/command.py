@@ -12,6 +12,7 @@ from rich.console import Console
 
 from holdgate.cli.simulate.against import scenario_against
 from holdgate.cli.simulate.comparison import Comparison, differences
+from holdgate.cli.simulate.html.page import page
 from holdgate.cli.simulate.json_report import dumped
 from holdgate.cli.simulate.reading import scenario_of
 from holdgate.cli.simulate.running import Runs, entrants
@@ -81,6 +82,8 @@ def _check_target(html: Path | None) -> None:
 
 
 def _report(comparison: Comparison, options: Options) -> None:
+    if options.html is not None:
+        _write(options.html, page(comparison))
     if options.as_json:
         sys.stdout.write(dumped(comparison))
         return
@@ -90,3 +93,10 @@ def _report(comparison: Comparison, options: Options) -> None:
         print_report(comparison, console, ascii_only=True)
     else:
         print_report(comparison, console, ascii_only=False)
+
+
+def _write(target: Path, text: str) -> None:
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"--html {target}: cannot be written: {error.strerror}") from None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from holdgate.core import State
-from holdgate.simulator.fleet.outcome import Outcome, Sample
+from holdgate.simulator.fleet.outcome import Outcome
 from holdgate.simulator.fleet.scenario import Fault, Scenario, Stream
 
 
@@ -16,8 +17,7 @@ class DependencyFigures:
 
     `failed_by_fault`: for each of its faults, in order, the calls that failed while it was active; `failed_otherwise` while none was.
     `peak_in_flight`: the most calls in it at the moment of a sample. `not_closed_seconds`: how long some worker's circuit was open or
-    half-open. `closed_after`: seconds from the end of its last fault until all circuits were closed for good; None: not before the end, it
-    had no fault that ended, or the workers have no circuits.
+    half-open. `closed_at`: when all circuits were closed for good; None: they were never anything else, or not before the end.
     """
 
     calls: int
@@ -26,21 +26,21 @@ class DependencyFigures:
     failed_otherwise: int
     peak_in_flight: int
     not_closed_seconds: float
-    closed_after: float | None
+    closed_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamFigures:
     """One topic or queue over a whole run.
 
-    `backlog`: what waits at the end. `drained_after`: seconds from the end of the last fault until no more waited than before the first
-    one; None: not before the end, or there was no fault that ended.
+    `backlog`: what waits at the end. `drained_at`: from when on no more waited than comes in within a second, or a sample; 0: at all times;
+    None: not before the end.
     """
 
     processed: int
     peak_backlog: int
     backlog: int
-    drained_after: float | None
+    drained_at: float | None
 
 
 def faults_of(scenario: Scenario, name: str) -> list[Fault]:
@@ -59,51 +59,34 @@ def dependency_figures(scenario: Scenario, outcome: Outcome, name: str) -> Depen
         for number in active:
             by_fault[number] += seen.failures
         otherwise += 0 if active else seen.failures
-    shut = [at for at, seen in series if seen.state is not State.CLOSED]
+    shut = [(at, seen.state is not State.CLOSED) for at, seen in series]
     return DependencyFigures(
         calls=sum(seen.calls for _, seen in series),
         failed_calls=sum(seen.failures for _, seen in series),
         failed_by_fault=tuple(by_fault),
         failed_otherwise=otherwise,
         peak_in_flight=max((seen.in_flight for _, seen in series), default=0),
-        not_closed_seconds=len(shut) * scenario.sample_every,
-        closed_after=None if outcome.worker == "naive" else _closed_after(outcome.samples, shut, _end_of(scenario, faults)),
+        not_closed_seconds=sum(is_shut for _, is_shut in shut) * scenario.sample_every,
+        closed_at=_last_over(shut) or None,
     )
 
 
 def stream_figures(scenario: Scenario, outcome: Outcome, stream: Stream) -> StreamFigures:
     """What happened to this topic or queue."""
     series = [(sample.at, sample.streams[stream.name]) for sample in outcome.samples]
+    # What comes in meanwhile is on its way, not waiting.
+    usual = max(1.0, stream.rate * max(1.0, scenario.sample_every))
     return StreamFigures(
         processed=sum(seen.processed for _, seen in series),
         peak_backlog=max((seen.backlog for _, seen in series), default=0),
         backlog=series[-1][1].backlog if series else 0,
-        drained_after=_drained_after(scenario, [(at, seen.backlog) for at, seen in series], stream),
+        drained_at=_last_over([(at, seen.backlog > usual) for at, seen in series]),
     )
 
 
-def _end_of(scenario: Scenario, faults: Sequence[Fault]) -> float | None:
-    """When the last of them is over; None: there is none, or not within the run."""
-    end = max((fault.until for fault in faults), default=None)
-    return None if end is None or end >= scenario.seconds else end
-
-
-def _closed_after(samples: Sequence[Sample], shut: Sequence[float], end: float | None) -> float | None:
-    if end is None:
-        return None
-    last = max(shut, default=0.0)
-    if last < end:
-        return 0.0
-    after = next((sample.at for sample in samples if sample.at > last), None)
-    return None if after is None else after - end
-
-
-def _drained_after(scenario: Scenario, backlogs: Sequence[tuple[float, int]], stream: Stream) -> float | None:
-    faults = [fault for fault in scenario.faults if fault.dependency in stream.needs]
-    end = _end_of(scenario, faults)
-    if end is None:
-        return None
-    before = [backlog for at, backlog in backlogs if at <= min(fault.at for fault in faults)]
-    # What comes in within one sample is on its way, not waiting.
-    usual = max(*before, stream.rate * scenario.sample_every, 1) if before else max(stream.rate * scenario.sample_every, 1)
-    return next((at - end for at, backlog in backlogs if at >= end and backlog <= usual), None)
+def _last_over(series: Sequence[tuple[float, bool]]) -> float | None:
+    """The moment from which on it was not any more; 0: it never was; None: it was at the end."""
+    over = 0.0
+    for (_, was), (at, _) in pairwise(series):
+        over = at if was else over
+    return None if series and series[-1][1] else over

@@ -84,10 +84,9 @@ def _dependency_rows(scenario: Scenario, name: str, figures: list[DependencyFigu
         yield Row(f"  while {fault_words(fault)}", tuple(str(each.failed_by_fault[number]) for each in figures))
     if faults:
         yield row("  at other times", lambda each: str(each.failed_otherwise))
-    yield row("most calls in it at once", lambda each: str(each.peak_in_flight))
+    yield row("most calls in it at a sample", lambda each: str(each.peak_in_flight))
     yield row("some circuit open or half-open", lambda each: seconds(each.not_closed_seconds))
-    if faults:
-        yield row("closed for good after its last fault", lambda each: seconds(each.closed_after))
+    yield row("all circuits closed for good at", lambda each: moment(each.closed_at) if each.not_closed_seconds else NOTHING)
 
 
 def _stream_rows(figures: list[StreamFigures]) -> Iterator[Row]:
@@ -97,7 +96,7 @@ def _stream_rows(figures: list[StreamFigures]) -> Iterator[Row]:
     yield row("processed", lambda each: str(each.processed))
     yield row("longest backlog", lambda each: str(each.peak_backlog))
     yield row("backlog at the end", lambda each: str(each.backlog))
-    yield row("drained after the last fault", lambda each: seconds(each.drained_after))
+    yield row("drained for good at", lambda each: NOTHING if each.drained_at == 0 else moment(each.drained_at))
 
 
 _FAULTS: dict[str, Callable[[Fault], str]] = {
@@ -117,6 +116,11 @@ def fault_words(fault: Fault) -> str:
     return f"{_FAULTS[fault.kind](fault)} ({fault.at:g}-{fault.until:g} s)"
 
 
-def seconds(value: float | None) -> str:
-    """A duration for a table."""
-    return NOTHING if value is None else f"{value:g} s"
+def seconds(value: float) -> str:
+    """A duration, or a moment of the run."""
+    return f"{value:g} s"
+
+
+def moment(value: float | None) -> str:
+    """When something had come to its end, if it had."""
+    return "not yet" if value is None else seconds(value)
