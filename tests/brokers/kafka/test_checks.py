@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,6 +44,33 @@ async def test_good_settings_are_taken() -> None:
     assert intake.names == ("mails", "orders")
     assert (intake.inbox, intake.order, intake.rebalance_timeout) == (7, "source", 7.0)
     await intake.close()
+
+
+async def test_what_is_no_consumer() -> None:
+    """An address, for one: named, with what to write."""
+    with pytest.raises(SettingsError, match=r"KafkaIntake takes an AIOKafkaConsumer, got 'localhost:9092': write KafkaIntake\(AIO"):
+        KafkaIntake("localhost:9092", topics=["orders"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"listener": 3}, "listener=3 is no ConsumerRebalanceListener"),
+        ({"on_records_lost": "log"}, "on_records_lost='log' cannot be called"),
+    ],
+)
+async def test_what_cannot_be_told_anything(settings: dict[str, Any], told: str, refused) -> None:
+    """It is refused where it is given, and not at the first rebalance or loss."""
+    assert told in await refused(intake={"topics": ["orders"], **settings})
+
+
+@pytest.mark.parametrize("settings", [{"enable_auto_commit": True}, {"group_id": None}])
+async def test_a_refused_consumer_leaves_no_word_of_an_unclosed_one(settings: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing of it was open, and the error alone is what there is to read: filterwarnings=error would turn another into a failure."""
+    with pytest.raises(SettingsError):
+        KafkaIntake(AIOKafkaConsumer(**{**GOOD, **settings}), topics=["orders"])
+    gc.collect()
+    assert "Unclosed" not in caplog.text
 
 
 async def test_auto_commit(refused) -> None:

@@ -193,6 +193,23 @@ async def test_a_revocation_that_turns_into_a_loss_commits_nothing_more(world: W
     assert world.client.committed == [{FIRST: 2}]
 
 
+async def test_a_stopped_consumer_commits_nothing_more(world: World) -> None:
+    """Nobody would answer: a flush returns at once, with what is due still due, and so does one that waits for a commit under way."""
+    world.deliver(FIRST, 1, 2)
+    world.finish(FIRST, 1)
+    world.client.answers.clear()
+    await world.commits.flush(0.01)
+    world.finish(FIRST, 2)
+    async with asyncio.timeout(60):
+        flushing = asyncio.create_task(world.commits.flush(HOUR))
+        await asyncio.sleep(0)
+        world.client.is_stopped = True
+        assert await flushing is False
+        world.client.answers.set()
+        assert await world.commits.flush(HOUR) is False
+    assert world.client.committed == [{FIRST: 2}]
+
+
 async def test_a_dead_assignment_commits_nothing(world: World) -> None:
     """A late result finishes something that nobody commits from."""
     world.deliver(FIRST, 1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from tests.brokers.kafka.drive import Drive, drive
+from tests.brokers.kafka.drive import PATIENCE, Drive, drive
 
 from holdgate.brokers.kafka import KafkaIntake, intake, opening
 from holdgate.errors import AlreadySettled, IntakeError
@@ -47,7 +47,7 @@ async def test_a_broker_that_is_not_there() -> None:
         nobody.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
     ours = AIOKafkaConsumer(bootstrap_servers=address, group_id="g", enable_auto_commit=False, auto_offset_reset="earliest")
-    with pytest.raises(IntakeError, match=f"no Kafka broker answers at {address}"):
+    with pytest.raises(IntakeError, match=rf"no Kafka broker can be reached at {address} \(KafkaConnectionError"):
         await KafkaIntake(ours, topics=["orders"]).open(Drive(None))
 
 
@@ -93,6 +93,33 @@ async def test_a_second_guard_on_the_same_consumer(kafka: KafkaAddress, topic, c
             await ours.commit()
         with pytest.raises(IntakeError, match="a consumer of its own"):
             await KafkaIntake(ours).open(Drive(None))
+
+
+async def test_a_second_intake_with_topics_on_an_owned_consumer(topic, consumer) -> None:
+    """It is said whose the consumer is, and not that it has a subscription: leaving the topics out would help nobody."""
+    name = await topic()
+    ours = consumer()
+    async with drive(KafkaIntake(ours, topics=[name])) as at:
+        with pytest.raises(IntakeError, match="a guard owns this consumer already"):
+            KafkaIntake(ours, topics=[name])
+        await at.poll()
+        assert not ours._closed
+
+
+async def test_a_consumer_that_is_stopped_by_somebody_else_ends_the_intake_at_once(
+    kafka: KafkaAddress, topic, consumer, monkeypatch
+) -> None:
+    """The error says what to call first, and the end waits for no commit that nobody will answer: here that would take an hour."""
+    monkeypatch.setattr(intake, "_FLUSH_WITHIN", 3600.0)
+    name = await topic()
+    await kafka.produce(name, [b"1", b"2"], partition=0)
+    ours = consumer()
+    async with asyncio.timeout(PATIENCE), drive(KafkaIntake(ours, topics=[name], commit_every=3600.0)) as at:
+        at.ack(await at.take(2))
+        await ours.stop()
+        with pytest.raises(IntakeError, match=r"stopped while a guard uses it, .*: call guard.stop\(\) first"):
+            await at.until(lambda: False)
+        await at.intake.flush()
 
 
 async def test_an_intake_is_opened_once(topic, consumer) -> None:
@@ -168,7 +195,7 @@ async def test_the_users_listener_is_chained(topic, consumer, driven) -> None:
         await at.until(lambda: len(at.owned) == 2)
         other = consumer(name)
         await at.beside(other.start())
-        await at.until(lambda: len(at.owned) == 1)
+        await at.until(lambda: len(at.owned) == 1 and len(heard.calls) == 4)
         assert heard.calls == [("revoked", 0), ("assigned", 2), ("revoked", 2), ("assigned", 1)]
 
 

@@ -31,15 +31,17 @@ class Aside:
         self._consumer: Any = None
 
     async def start(self, within: float) -> None:
-        """Connect. Raises IntakeError when no broker answers within `within` seconds, or when it refuses us."""
+        """Connect. Raises IntakeError when no broker answers within `within` seconds, or at once when none can be reached."""
         self._consumer = self._client.make_aside()
         try:
             await asyncio.wait_for(self._consumer.start(), within)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.stop()
+            servers = self._client.bootstrap_servers
+            silent = isinstance(error, TimeoutError)
+            what = f"answers at {servers} within {within:g} s" if silent else f"can be reached at {servers} ({error!r})"
             raise IntakeError(
-                f"no Kafka broker answers at {self._client.bootstrap_servers} within {within:g} s ({error!r}): "
-                "check bootstrap_servers, the listener's security settings and that the broker is up"
+                f"no Kafka broker {what}: check bootstrap_servers, the listener's security settings and that the broker is up"
             ) from error
 
     async def stop(self) -> None:

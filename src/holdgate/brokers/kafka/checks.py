@@ -5,8 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+
 from holdgate.brokers.kafka.client import Client
 from holdgate.errors import IntakeError, SettingsError
+
+
+def check_types(consumer: object, listener: object, on_records_lost: object) -> None:
+    """Refuse what is not of its kind, before anything is read off it. Raises SettingsError with the value."""
+    if not isinstance(consumer, AIOKafkaConsumer):
+        raise SettingsError(
+            f"KafkaIntake takes an AIOKafkaConsumer, got {consumer!r}: write KafkaIntake(AIOKafkaConsumer(...), topics=[...])"
+        )
+    if listener is not None and not isinstance(listener, ConsumerRebalanceListener):
+        raise SettingsError(f"listener={listener!r} is no ConsumerRebalanceListener: derive it from aiokafka's class, or leave it out")
+    if on_records_lost is not None and not callable(on_records_lost):
+        raise SettingsError(f"on_records_lost={on_records_lost!r} cannot be called: give a function that takes a RecordsLost")
 
 
 def check_consumer(client: Client, *, allow_latest: bool, poll_timeout: float) -> None:

@@ -129,6 +129,11 @@ class Client:
         else:
             self._consumer.subscribe(topics=list(topics or ()), listener=listener)
 
+    def write_off(self) -> None:
+        """A consumer that was never started will not be: it has nothing open, and its destructor need not say that it was not closed."""
+        if not self.is_started:
+            self._consumer._closed = True
+
     async def start(self) -> None:
         await self._consumer.start()
 

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # aiokafka has retried whatever may pass; what comes back as an error twice comes back a third time.
 _ATTEMPTS = 2
+# How soon a flush notices that its consumer was stopped by somebody else; a commit that ends wakes it at once.
+_LOOK_EVERY = 0.25
 
 
 class Commits:
@@ -90,7 +92,7 @@ class Commits:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), self._every)
             self._wanted.clear()
-            if self._open and not self._is_running():
+            if self._open and not self._is_running() and not self._client.is_stopped:
                 self._send(self._assignments)
             if self._running is not None:
                 await asyncio.wait((self._running,))
@@ -99,10 +101,10 @@ class Commits:
         loop = asyncio.get_running_loop()
         end = loop.time() + within
         attempts = 0
-        while loop.time() < end:
+        while loop.time() < end and not (self._client.is_stopped and self._is_running()):  # that one nobody answers any more
             if self._running is not None and self._is_running():
-                await asyncio.wait((self._running,), timeout=end - loop.time())
-            elif not self._due(whose()) or attempts == _ATTEMPTS:
+                await asyncio.wait((self._running,), timeout=min(_LOOK_EVERY, end - loop.time()))
+            elif self._client.is_stopped or not self._due(whose()) or attempts == _ATTEMPTS:
                 break
             else:
                 attempts += 1

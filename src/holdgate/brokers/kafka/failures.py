@@ -19,6 +19,11 @@ from aiokafka.errors import (
 from holdgate.brokers.kafka.client import Client
 from holdgate.errors import IntakeError
 
+STOPPED = (
+    "the consumer was stopped while a guard uses it, and what was finished last is not committed:"
+    " call guard.stop() first, then consumer.stop()"
+)
+
 # A broker that is being restarted may answer with errors that aiokafka does not know for a few seconds; rolling restarts of three
 # brokers took up to 35 s.
 _LASTING_AFTER = 60.0
@@ -86,7 +91,7 @@ def _meaning_by_text(error: BaseException, client: Client) -> str | None:
     """A plain KafkaError: aiokafka wraps what its background tasks met, and only the text tells."""
     text = str(error)
     if isinstance(error, ConsumerStoppedError):
-        return "the consumer was stopped while a guard uses it: call guard.stop() first, then consumer.stop()"
+        return STOPPED
     if not isinstance(error, KafkaError):
         return None
     if "Unexpected error during coordination" in text or "Unexpected error during data retrieval" in text:

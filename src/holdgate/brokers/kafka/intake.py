@@ -30,11 +30,11 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeEr
 from holdgate.brokers.kafka.aside import Aside
 from holdgate.brokers.kafka.assignments import Assignment, Assignments, Rewound
 from holdgate.brokers.kafka.background import run_beside
-from holdgate.brokers.kafka.checks import check_consumer, check_subscription, check_topics
+from holdgate.brokers.kafka.checks import check_consumer, check_subscription, check_topics, check_types
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.commits import Commits
 from holdgate.brokers.kafka.delivery import KafkaBatch, KafkaDelivery, Record
-from holdgate.brokers.kafka.failures import Failing, end_of_intake
+from holdgate.brokers.kafka.failures import STOPPED, Failing, end_of_intake
 from holdgate.brokers.kafka.membership import Membership
 from holdgate.brokers.kafka.opening import Opening
 from holdgate.brokers.kafka.pauses import Pauses
@@ -42,7 +42,7 @@ from holdgate.brokers.kafka.poll import Poll
 from holdgate.brokers.kafka.rebalance import OwnedListener
 from holdgate.brokers.kafka.retention import RecordsLost, Retention
 from holdgate.core.validation import count, seconds
-from holdgate.errors import IntakeError
+from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.batch import Batch
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 
 # A consumer has one listener, one poll loop and one owner of its commits.
 _owned: WeakSet[AIOKafkaConsumer] = WeakSet()
+
+_OWNED = "a guard owns this consumer already: give every intake a consumer of its own"
 
 _ACK = Settlement.ACK
 
@@ -84,7 +86,8 @@ class KafkaIntake:
     `allow_latest` allows `auto_offset_reset="latest"`, which skips what waits for a new group. `on_records_lost` is called when the
     broker deleted records during a hold before they were read.
 
-    Raises SettingsError for settings that would lose or repeat messages; `open` raises IntakeError where the broker says no.
+    Raises SettingsError for settings that would lose or repeat messages, and then an unstarted consumer is of no use any more: make a new
+    one. IntakeError for a consumer that another intake owns; `open` raises it where the broker says no.
     """
 
     order: Order = "source"
@@ -102,21 +105,42 @@ class KafkaIntake:
         listener: ConsumerRebalanceListener | None = None,
         on_records_lost: Callable[[RecordsLost], None] | None = None,
     ) -> None:
+        check_types(consumer, listener, on_records_lost)
+        if consumer in _owned:
+            raise IntakeError(_OWNED)
         client = self._client = Client(consumer)
-        self.inbox = count("inbox", inbox)
-        self._poll_timeout = seconds("poll_timeout", poll_timeout)
-        check_consumer(client, allow_latest=allow_latest, poll_timeout=self._poll_timeout)
-        check_subscription(client, topics, pattern)
+        try:
+            self.inbox = count("inbox", inbox)
+            self._poll_timeout = seconds("poll_timeout", poll_timeout)
+            every = seconds("commit_every", commit_every)
+            check_consumer(client, allow_latest=allow_latest, poll_timeout=self._poll_timeout)
+            check_subscription(client, topics, pattern)
+        except SettingsError:
+            client.write_off()
+            raise
         self._topics = topics
         self._pattern = pattern
         self._chained = listener
         self._on_records_lost = on_records_lost
         self._most = min(inbox, _POLL_AT_MOST)
+        self._compose(client, every)
+        self._in_batches = False
+        self._failing = Failing()
+        self._fault: BaseException | None = None
+        self._ready: list[KafkaDelivery | KafkaBatch] = []
+        self._epoch = 0
+        self._next_look = 0.0
+        self._looked_at = 0
+        self._looking: asyncio.Task[None] | None = None
+        self._owns = False
+        self._closing: asyncio.Task[None] | None = None
+
+    def _compose(self, client: Client, commit_every: float) -> None:
         self._assignments = Assignments()
         self._pauses = Pauses(client, self._assignments)
         self._opening = Opening(client, self._assignments, self._pauses)
         self._aside = Aside(client)
-        self._commits = Commits(client, self._assignments, seconds("commit_every", commit_every), self._note_failure)
+        self._commits = Commits(client, self._assignments, commit_every, self._note_failure)
         self._retention = Retention(
             client,
             self._assignments,
@@ -130,16 +154,6 @@ class KafkaIntake:
             client, self._assignments, self._pauses, self._commits, changed=self._assert_plan, failed=self._note_failure
         )
         self._poll = Poll(client, self._take, self._poll_timeout, self._most)
-        self._in_batches = False
-        self._failing = Failing()
-        self._fault: BaseException | None = None
-        self._ready: list[KafkaDelivery | KafkaBatch] = []
-        self._epoch = 0
-        self._next_look = 0.0
-        self._looked_at = 0
-        self._looking: asyncio.Task[None] | None = None
-        self._owns = False
-        self._closing: asyncio.Task[None] | None = None
 
     @property
     def names(self) -> Collection[str] | None:
@@ -171,7 +185,7 @@ class KafkaIntake:
     async def open(self, listener: IntakeListener) -> None:
         """Check, connect and subscribe. Raises IntakeError before anything is consumed; the intake is closed then."""
         if self._client.consumer in _owned:
-            raise IntakeError("a guard owns this consumer already: give every intake a consumer of its own")
+            raise IntakeError(_OWNED)
         if self._closing is not None or self._client.is_stopped:
             raise IntakeError("this intake was closed, or its consumer was stopped: make new ones")
         _owned.add(self._client.consumer)
@@ -299,6 +313,8 @@ class KafkaIntake:
         if now < self._next_look and not self._membership.has_changed:
             return
         self._next_look = now + _LOOK_EVERY
+        if self._client.is_stopped:
+            raise IntakeError(STOPPED)
         if self._client.has_died:
             raise IntakeError("aiokafka's fetch task has died: this consumer will deliver nothing any more, make a new one")
         if self._opening.is_subscribed_by_others:
