@@ -32,12 +32,13 @@ class Broker(Enum):
 
 class Ground(Enum):
     """What a cell runs on. SHARED: a broker that many cells use at once. PROXIED: behind a proxy. OWN: a broker that may be stopped and
-    killed, one cell at a time. CLUSTER: three of them."""
+    killed, one cell at a time. CLUSTER: three of them. IMPATIENT: a RabbitMQ with a consumer timeout of some seconds."""
 
     SHARED = "shared"
     PROXIED = "proxied"
     OWN = "own"
     CLUSTER = "cluster"
+    IMPATIENT = "impatient"
 
 
 EVERY_STATE = tuple(State)

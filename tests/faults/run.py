@@ -40,6 +40,8 @@ CELL_TIMEOUT = 240.0
 TRIES = 4
 # A quorum queue that is killed younger than this does not come back.
 GROWN_UP = 4.0
+# Longer than it takes to bring a worker into any state. Up to 4.2 a channel has the timeout of its opening, so it cannot be set later.
+CONSUMER_TIMEOUT_MS = 6000
 
 
 class Runner:
@@ -63,7 +65,7 @@ class Runner:
         try:
             async with _server(broker, ground) as server:
                 _tell(servers={broker.value: server.version if broker is Broker.RABBITMQ else KAFKA})
-                if ground is Ground.SHARED:
+                if ground in (Ground.SHARED, Ground.IMPATIENT):
                     await asyncio.gather(*(self._in_turn(cell, server) for cell in cells))
                 else:
                     for cell in cells:
@@ -120,7 +122,8 @@ def _server(broker: Broker, ground: Ground) -> KafkaServer | RabbitMQServer:
     """A broker of our own: it is stopped, killed and asked for things that nobody does to a broker of somebody else."""
     if broker is Broker.KAFKA:
         return KafkaServer(3 if ground is Ground.CLUSTER else 1)
-    return RabbitMQServer(wanted_rabbitmq())
+    settings = {"consumer_timeout": str(CONSUMER_TIMEOUT_MS)} if ground is Ground.IMPATIENT else {}
+    return RabbitMQServer(wanted_rabbitmq(), settings)
 
 
 @asynccontextmanager
