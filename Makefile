@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
+BENCH := .venv-bench
 # More arguments for pytest: make test ARGS="-k commits -x"
 ARGS ?=
 # How many processes share the tests, each with brokers of its own: most tests wait, for a broker or for time to pass. 0: this one alone,
@@ -78,11 +79,14 @@ mutation: $(SYNCED)
 demo: $(SYNCED)
 	@$(BIN)/python -m holdgate demo
 
+# The figures' own environment: what they are compared with is no part of the tests'.
+$(BENCH)/.synced: $(SYNCED)
+	UV_PROJECT_ENVIRONMENT=$(BENCH) $(BIN)/uv sync --quiet --frozen --all-extras --no-default-groups --group bench
+	@touch $@
+
 # One after the other, and one that cannot run here (no Java for Kafka, say) does not keep the rest from it.
-bench: $(SYNCED)
-	@for file in $(filter-out __init__,$(basename $(notdir $(sort $(wildcard benchmarks/*.py))))); do \
-		echo "## $$file"; echo; $(BIN)/python -m benchmarks.$$file || failed="$$failed $$file"; echo; \
-	done; test -z "$$failed" || { echo "these did not run to their end:$$failed"; exit 1; }
+bench: $(BENCH)/.synced
+	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist
+	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist
