@@ -68,6 +68,7 @@ class NaiveCircuit:
     stage: int = 0
     stage_start: float = 0.0
     stage_bad: list[bool] = field(default_factory=list)
+    stage_weight: int = 0
     stage_failures: int = 0
     stage_refused: bool = False
     half_open_run: int = 0
@@ -126,6 +127,7 @@ class NaiveCircuit:
     def new_stage(self) -> None:
         self.stage += 1
         self.stage_start, self.stage_bad, self.stage_failures, self.stage_refused = self.now, [], 0, False
+        self.stage_weight = 0
 
     def open(self, until: float | None, *, raises: bool, threshold: bool) -> None:
         level = self.level_now()
@@ -194,6 +196,7 @@ class NaiveCircuit:
         self.half_open_run = self.half_open_run + 1 if failed else 0
         if permit.stage == self.stage:
             self.stage_bad.append(bad)
+            self.stage_weight += permit.weight
             self.stage_failures += failed
         if failed and (self.half_open_run >= 3 or (self.limit <= 2 and (expired or self.stage_failures * 2 >= self.need()))):
             self.open(None, raises=True, threshold=True)
@@ -204,7 +207,8 @@ class NaiveCircuit:
         if self.probing or not self.stage_bad:
             return
         is_old = self.now >= self.stage_start + self.settings.ramp.stage_timeout and not self.stage_refused
-        if len(self.stage_bad) < self.need() and not is_old:
+        has_enough = len(self.stage_bad) >= self.settings.ramp.minimum_verdicts and self.stage_weight >= self.limit
+        if not has_enough and not is_old:
             return
         hanging = sum(self.is_slow(self.now - permit.at) for permit in self.live() if permit.stage == self.stage)
         is_good = (sum(self.stage_bad) + hanging) / (len(self.stage_bad) + hanging) <= self.settings.ramp.bad_rate
