@@ -3,11 +3,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.brokers.kafka.drive import drive
+from tests.brokers.rabbitmq.test_channels import Line
 from tests.servers.rabbitmq_address import QUORUM
 
-from holdgate.brokers.rabbitmq.delivery import returns_of
+from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery, returns_of
 from holdgate.flow.sources import Queue
+from holdgate.testing import run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +65,33 @@ async def test_the_backlog_knows_the_age_of_the_oldest_in_hand(
         age = (await made.backlog())[Queue(name)].oldest_age
     assert age is not None
     assert age > 0
+
+
+def test_aio_pikas_message_is_made_when_it_is_asked_for() -> None:
+    """Once, and not for what most handlers look at; a name that there is not is no message."""
+
+    async def looks() -> None:
+        line = Line()
+        await line.arrive(1)
+        delivery = line.channel.unsettled[1]
+        assert (delivery.position, delivery.body, delivery.headers, delivery.returns) == (1, b"body", {}, 0)
+        assert not _has_message(delivery)
+        assert delivery.message is delivery.message
+        assert (delivery.message.delivery_tag, delivery.message.body) == (1, b"body")
+        assert _has_message(delivery)
+        with pytest.raises(AttributeError, match="RabbitMQDelivery has no attribute 'payload'"):
+            _ = delivery.payload  # type: ignore[attr-defined]
+
+    run_virtual(looks())
+
+
+def _has_message(delivery: RabbitMQDelivery) -> bool:
+    """Without making one."""
+    try:
+        object.__getattribute__(delivery, "message")
+    except AttributeError:
+        return False
+    return True
 
 
 def test_a_header_that_is_no_number_counts_nothing() -> None:

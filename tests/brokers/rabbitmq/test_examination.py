@@ -76,25 +76,21 @@ async def ignore(message: object) -> None:
     pass
 
 
-@pytest.mark.parametrize(
-    ("consume", "text", "refused"),
-    [
-        ({"no_ack": True}, "without acks", False),
-        ({"exclusive": True}, "exclusively", True),
-        ({}, "has no prefetch", False),
-    ],
-    ids=["no_ack", "exclusive", "no prefetch"],
-)
-async def test_other_consumers_are_looked_at(own_rabbitmq: RabbitMQServer, consume: dict[str, Any], text: str, refused: bool) -> None:
+async def test_other_consumers_are_looked_at(own_rabbitmq: RabbitMQServer, queue) -> None:
     """With the management API: who loses messages, keeps others out, or takes the whole queue."""
-    name = await own_rabbitmq.declare(f"consumed-{'-'.join(consume) or 'whole'}")
-    made = RabbitMQIntake(own_rabbitmq.url, name, management_url=own_rabbitmq.management_url)
+    kinds: dict[str, dict[str, Any]] = {"no_ack": {"no_ack": True}, "exclusive": {"exclusive": True}, "unbounded": {}, "good": {}}
+    names = {kind: await queue() for kind in kinds}
+    made = RabbitMQIntake(own_rabbitmq.url, *names.values(), management_url=own_rabbitmq.management_url)
     async with own_rabbitmq.channel() as channel:
-        await channel.set_qos(prefetch_count=10 if consume else 0)
-        await (await channel.get_queue(name, ensure=False)).consume(ignore, **consume)
+        for kind, consume in kinds.items():
+            await channel.set_qos(prefetch_count=0 if kind == "unbounded" else 10)
+            await (await channel.get_queue(names[kind], ensure=False)).consume(ignore, **consume)
         async with asyncio.timeout(60):
-            while not (found := await made.examine()):  # the API counts some seconds later
-                await asyncio.sleep(0.1)
-    assert [(text in finding.text, finding.refused) for finding in found] == [(True, refused)]
+            while len(found := await made.examine()) < 3:  # the API counts some seconds later
+                await asyncio.sleep(0.5)
+    texts = {finding.about: (finding.text, finding.refused) for finding in found}
+    assert texts.keys() == {names[kind] for kind in ("no_ack", "exclusive", "unbounded")}
+    for kind, text, refused in (("no_ack", "without acks", False), ("exclusive", "exclusively", True), ("unbounded", "no prefetch", False)):
+        assert text in texts[names[kind]][0]
+        assert texts[names[kind]][1] == refused
     assert isinstance(found[0], Finding)
-    await own_rabbitmq.delete(name)
