@@ -20,7 +20,7 @@ from holdgate.simulator.fleet.scenario import (
 from holdgate.simulator.fleet.world import LETTERS
 
 # What goes wrong goes wrong within this time.
-_SECONDS = 20.0
+_SECONDS = 12.0
 _FAULTS: tuple[FaultKind, ...] = ("refuse", "hang", "slow", "errors", "capacity", "cold", "flap", "key")
 _MEMBERS: tuple[MemberEventKind, ...] = ("join", "leave", "kill", "freeze", "drop")
 # How many of the scenarios have it.
@@ -110,7 +110,7 @@ def _fault(chance: Random, dependency: str) -> Fault:
     at = round(chance.uniform(0, _SECONDS - 2), 2)
     return Fault(
         at=at,
-        until=round(min(_SECONDS, at + chance.choice((0.5, 2.0, 6.0, 15.0))), 2),
+        until=round(min(_SECONDS, at + chance.choice((0.5, 2.0, 5.0, 10.0))), 2),
         dependency=dependency,
         kind=chance.choice(_FAULTS),
         factor=chance.choice((3.0, 30.0)),
@@ -131,14 +131,14 @@ def _poison(chance: Random, backlog: int) -> tuple[int, ...]:
 
 
 def _topic(chance: Random, name: str, names: list[str]) -> TopicSpec:
-    backlog = chance.choice((5, 20, 60))
+    backlog = chance.choice((3, 10, 30))
     return TopicSpec(
         name=name,
         needs=_needs(chance, names),
         partitions=chance.choice((1, 1, 2, 4)),
         gap=chance.choice((0, 0, 1)),
         backlog=backlog,
-        rate=chance.choice((0.0, 1.0, 3.0)),
+        rate=chance.choice((0.0, 0.5, 2.0)),
         keys=chance.choice((0, 3, 7)),
         poison=_poison(chance, backlog),
         poison_as=chance.choice(_POISONS),
@@ -146,12 +146,12 @@ def _topic(chance: Random, name: str, names: list[str]) -> TopicSpec:
 
 
 def _queue(chance: Random, name: str, names: list[str]) -> QueueSpec:
-    backlog = chance.choice((5, 20, 60))
+    backlog = chance.choice((3, 10, 30))
     return QueueSpec(
         name=name,
         needs=_needs(chance, names),
         backlog=backlog,
-        rate=chance.choice((0.0, 1.0, 3.0)),
+        rate=chance.choice((0.0, 0.5, 2.0)),
         keys=chance.choice((0, 3, 7)),
         poison=_poison(chance, backlog),
         poison_as=chance.choice(_POISONS),
@@ -164,7 +164,7 @@ def _queue(chance: Random, name: str, names: list[str]) -> QueueSpec:
 def _members(chance: Random, workers: int) -> tuple[MemberEvent, ...]:
     events = [
         MemberEvent(
-            at=round(chance.uniform(0, _SECONDS - 8), 2),
+            at=round(chance.uniform(0, _SECONDS - 7), 2),
             worker=chance.randrange(workers + 1),
             kind=chance.choice(_MEMBERS),
             seconds=chance.choice((0.5, 2.0, 6.0)),

@@ -36,15 +36,6 @@ class PartitionRecord:
             self._complain("commit", f"{self._partition} is committed up to {offset}, and {first} is not processed")
         self.committed = offset
 
-    def was_given_back(self, order: Order) -> None:
-        """An assignment ended in order, and its last commit is out: what was finished in turn must not come again."""
-        index_from = self.traffic.index_from
-        if order == "source" and index_from(self.committed) < index_from(self.done.low):
-            text = (
-                f"{self._partition} was given back with {self.committed} committed, though everything before {self.done.low} is processed"
-            )
-            self._complain("duplicates", text)
-
 
 class AssignmentRecord:
     """One assignment of one partition to one worker: which handlers may run when, by the order that was asked for."""
@@ -52,6 +43,7 @@ class AssignmentRecord:
     def __init__(self, record: PartitionRecord, partition: Partition, start: int, order: Order, complain: Complain) -> None:
         traffic = record.traffic
         self._traffic = traffic
+        self._record = record
         self._partition = partition
         self._start = start
         self._order = order
@@ -82,6 +74,13 @@ class AssignmentRecord:
         """The work on it is over for good."""
         if not self._done.finish(position):
             self._complain("duplicates", f"{self._partition}@{position} is finished twice, though it was delivered once")
+
+    def was_given_back(self) -> None:
+        """It has ended in order, and its last commit is out: what was finished in turn must not come again."""
+        committed, low = self._record.committed, self._done.low
+        if self._order == "source" and self._traffic.index_from(committed) < self._traffic.index_from(low):
+            text = f"{self._partition} was given back with {committed} committed, though everything before {low} is processed"
+            self._complain("duplicates", text)
 
 
 class QueueRecord:

@@ -73,7 +73,9 @@ class TopicReader:
 
     def close(self) -> None:
         """Commit and leave the group."""
-        self._commit()
+        if self._commit():
+            for assigned in self._assigned.values():
+                assigned.record.was_given_back()
         self._forget(lost=False)
         self._is_open = False
         self._world.leave_group(self.member)
@@ -126,8 +128,8 @@ class TopicReader:
         self._worker.engine.forget(self.run, tuple(self._assigned), self._world.schedule.now)
         accepted = self._commit()
         if accepted and self.member in self._group.members:
-            for partition in self._assigned:
-                self._world.witness.partitions[partition].was_given_back(self.run.order)
+            for assigned in self._assigned.values():
+                assigned.record.was_given_back()
         # Too slow to give back in time: evicted meanwhile, and the commit above was refused.
         self._forget(lost=self.member not in self._group.members)
         if self.member in self._group.members:

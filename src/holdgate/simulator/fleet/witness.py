@@ -45,6 +45,7 @@ class Witness(Ledger):
         self._counts: dict[tuple[Source, int], int] = {}  # of messages that have one and are still there
         self.processed_by_name: Counter[str] = Counter()
         self.finished_by_name: Counter[str] = Counter()
+        self.dead_by_name: Counter[str] = Counter()
         self.partitions: dict[Source, PartitionRecord] = {}
         self.queues: dict[Source, QueueRecord] = {}
         self._traffic = traffic
@@ -183,6 +184,7 @@ class Witness(Ledger):
 
     def _dead(self, source: Source, place: int, words: str) -> None:
         self.dead_lettered += 1
+        self.dead_by_name[source.name] += 1
         if isinstance(source, Queue):
             self.finished_by_name[source.name] += place not in self.queues[source].done
         traffic = self._traffic[source.name]

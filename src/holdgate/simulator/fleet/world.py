@@ -126,6 +126,7 @@ class World:
         worker = self.workers.get(number)
         if worker is None or not worker.is_alive:
             self._lives += 1
+            self._excused_generations += 1
             self.workers[number] = worker = self._new_worker(self, number, self._strategy, self._lives)
             worker.start()
 
@@ -136,6 +137,7 @@ class World:
         worker = self.workers.get(event.worker)
         if worker is None or not worker.is_alive:
             return
+        self._excused_generations += 2  # it goes, and may come back
         if event.kind == "kill":
             worker.kill()
             self._miss(worker, self.scenario.session_timeout)
@@ -166,22 +168,20 @@ class World:
         return f"member {self._members:05d}"
 
     def join_group(self, member: str, topics: Collection[str]) -> None:
-        """A member joins: its own doing, or the scenario's."""
-        self._excused_generations += 1
+        """A member joins."""
         self.group.join(member, topics, self.schedule.now)
         self.group_changed()
 
     def leave_group(self, member: str) -> None:
         """A member is gone."""
         if member in self.group.members:
-            self._excused_generations += 1
             self.group.leave(member, self.schedule.now)
             self.group_changed()
 
     def group_changed(self) -> None:
         """Let every member find out, and let the group lose its patience in time."""
         if self.group.generation > self._excused_generations:
-            words = f"the group is at generation {self.group.generation}, and {self._excused_generations} members have come and gone"
+            words = f"the group has its generation {self.group.generation}, and {self._excused_generations} have a reason in the scenario"
             self.witness.complain("quiet", words)
         for worker in self.workers.values():
             if worker.is_alive:
@@ -193,9 +193,6 @@ class World:
 
     def _expire(self) -> None:
         evicted = self.group.expire(self.schedule.now)
-        if not evicted:
-            return
-        self._excused_generations += 1
         silent = {
             reader.member
             for worker in self.workers.values()
@@ -207,6 +204,7 @@ class World:
             self.witness.say(f"the group evicts {member}")
             if member not in silent and not self._is_forgotten(member):
                 self.witness.complain("quiet", f"{member} is evicted: it has not given back in time")
+            self._excused_generations += 1  # it comes back
         self.group_changed()
 
     def _is_forgotten(self, member: str) -> bool:
