@@ -80,3 +80,10 @@ def test_what_cannot_observe_is_refused(observer: Any, text: str) -> None:
     """At construction, with the remedy."""
     with pytest.raises(SettingsError, match=text):
         Announcer([observer])
+
+
+@pytest.mark.parametrize("observers", [print, None, 3])
+def test_a_lone_observer_is_no_list(observers: Any) -> None:
+    """The most likely slip, and what to write instead."""
+    with pytest.raises(SettingsError, match=r"observers=.* is no list: write observers=\[...\]"):
+        Announcer(observers)

@@ -39,6 +39,13 @@ def intake(broker: Any, **settings: Any) -> MemoryIntake:
 # -- life ------------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("clock", [3, "system", 0, object()])
+def test_a_clock_gives_time_and_chance(clock: Any) -> None:
+    """Anything else is refused when the guard is made, and shown."""
+    with pytest.raises(SettingsError, match=r"clock=.* has no now\(\) and draw\(\)"):
+        Guard(clock=clock)
+
+
 @in_virtual_time
 async def test_a_run_processes_and_commits_everything() -> None:
     """The plain case: every message reaches the handler once, in order, and is committed."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -170,3 +171,10 @@ def test_first_ctrl_c_drains_and_the_second_stops_now() -> None:
     assert out == ""
     assert "KeyboardInterrupt" in err
     assert process.returncode != 0
+
+
+@pytest.mark.parametrize("signals", ["no", 0, [15]])
+def test_signals_is_yes_no_or_nothing_said(signals: Any) -> None:
+    """A word that is true would take what it was meant to leave."""
+    with pytest.raises(SettingsError, match="is none of None, True and False"):
+        Termination(lambda: None, signals)

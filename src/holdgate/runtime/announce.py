@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 from holdgate.core.events import CircuitOpened
 from holdgate.errors import SettingsError
@@ -24,6 +25,8 @@ class Announcer:
     """Hands every event to the log and to each observer, in order. An observer that raises is logged, and called again the next time."""
 
     def __init__(self, observers: Iterable[Observer]) -> None:
+        if not isinstance(cast("object", observers), Iterable):
+            raise SettingsError(f"observers={observers!r} is no list: write observers=[...], be it of one function")
         self._observers = tuple(observers)
         for observer in self._observers:
             if not callable(observer):

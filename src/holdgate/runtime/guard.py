@@ -71,7 +71,9 @@ class Guard(OperatorCommands):
         for given in dependencies:
             if not isinstance(cast("object", given), Dependency):
                 raise SettingsError(f"Guard takes Dependency objects, got {given!r} ({type(given).__name__}): pass the Dependency itself")
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock() if clock is None else clock
+        if not all(callable(getattr(self._clock, name, None)) for name in ("now", "draw")):
+            raise SettingsError(f"clock={clock!r} has no now() and draw(): leave it out, or give a holdgate.ports.Clock")
         self.now = self._clock.now
         self.hold_warn_after = seconds("hold_warn_after", hold_warn_after)
         self.engine = Engine(draw=self._clock.draw, hold_warn_after=self.hold_warn_after)

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import cast
 
 from holdgate.errors import SettingsError
 
@@ -20,12 +21,17 @@ class Termination:
     """Takes SIGTERM and turns the first one into a call of `drain` on the running loop.
 
     `signals` None takes it where that harms nobody and does nothing elsewhere, False never takes it, True raises SettingsError where it
-    cannot be had. Later SIGTERMs do nothing more: drain is bounded by itself. Not reentrant; `take` runs on the loop.
+    cannot be had, and so does anything else at once. Later SIGTERMs do nothing more: drain is bounded by itself. Not reentrant; `take` runs
+    on the loop.
     """
 
     __slots__ = ("_drain", "_loop", "_signals", "_wanted")
 
     def __init__(self, drain: Callable[[], None], signals: bool | None = None) -> None:
+        if signals is not None and not isinstance(cast("object", signals), bool):
+            raise SettingsError(
+                f"signals={signals!r} is none of None, True and False: leave it out, or give False to keep SIGTERM for yourself"
+            )
         self._drain = drain
         self._signals = signals  # None by default: inside a web server, a notebook or a thread the signal belongs to somebody else
         self._loop: asyncio.AbstractEventLoop | None = None
