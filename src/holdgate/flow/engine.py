@@ -228,8 +228,6 @@ class Engine(Endings):
                 return following
             self._waiting.add(following, place.gates)
             self.restless = True
-        else:
-            place.idle = True
         place.in_flight -= 1
         run.running -= 1
         return None
