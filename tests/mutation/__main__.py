@@ -29,7 +29,10 @@ def main() -> int:
     parser.add_argument("files", nargs="*", metavar="FILE", help="core/ramp.py and the like; left out, all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time; left out, one per core")
     parser.add_argument("--again", action="store_true", help="of files as they were at the last run, only what survived it")
+    parser.add_argument("--tests", nargs="+", metavar="TEST", help="with --again: only these files of tests, for a quick look at new ones")
     options = parser.parse_args()
+    if options.tests and not options.again:
+        parser.error("--tests without --again would find survivors that other tests notice")
     source = ROOT / "src" / "holdgate"
     files = [
         str(path.relative_to(source)) for floor in FLOORS for path in sorted((source / floor).glob("*.py")) if path.name != "__init__.py"
@@ -53,7 +56,7 @@ def main() -> int:
     run = Run(ROOT, options.files or files, options.jobs, known, found)
     # One process, forked by us. Hypothesis is imported here already, and pytest would have liked to rewrite its asserts.
     quiet = ["--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    code = pytest.main([*(f"tests/{floor}" for floor in FLOORS), *quiet], plugins=[run])
+    code = pytest.main([*(options.tests or (f"tests/{floor}" for floor in FLOORS)), *quiet], plugins=[run])
     if code or run.failed:
         print(f"pytest ended with {code}; without any mutant these fail: {', '.join(run.failed) or 'none'}", file=sys.stderr)
         return 2

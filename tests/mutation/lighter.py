@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 # Enough for most mutants; the full number runs in `make test`.
-EXAMPLES = 20
+EXAMPLES = 10
 
 # They measure memory, time, or chance over a hundred thousand messages: slow, and what they show is no line's own behaviour.
 _LEFT_OUT = ("test_trap_13", "test_trap_14", "hundred_thousand")

@@ -4,6 +4,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,16 @@ class Mutant:
     first: int
     last: int
     text: str
+    nth: int = 1
 
     @property
     def name(self) -> str:
-        """The same from run to run, as long as nobody edits the line: the key of an argument in argued.toml."""
-        return f"{self.scope}: `{self.before}` → `{self.after}`"
+        """The same from run to run, as long as nobody edits the line: the key of an argument in argued.toml.
+
+        `nth` tells it from the same change of the same line elsewhere in the function.
+        """
+        again = f" (no. {self.nth})" if self.nth > 1 else ""
+        return f"{self.scope}: `{self.before}` → `{self.after}`{again}"
 
     def code(self) -> CodeType:
         """The changed top-level statement of the file, compiled on its own."""
@@ -52,6 +58,7 @@ def mutants_of(path: Path, file: str) -> Iterator[Mutant]:
     tree = ast.parse(text)
     silent = [*_silent(tree)]
     seen = {text}
+    names: Counter[tuple[str, str, str]] = Counter()
     for mutation in mutations:
         span = spans[mutation.original_node]
         begin, end = (span.start.line, span.start.column), (span.end.line, span.end.column)
@@ -63,7 +70,8 @@ def mutants_of(path: Path, file: str) -> Iterator[Mutant]:
         seen.add(changed)
         scope, first, last = _place(tree, begin[0])
         before, after = _difference(text, changed)
-        yield Mutant(file, scope, before, after, first, last, changed)
+        names[scope, before, after] += 1
+        yield Mutant(file, scope, before, after, first, last, changed, names[scope, before, after])
 
 
 def _is_typing(node: libcst.CSTNode) -> bool:
