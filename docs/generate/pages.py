@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import errors, log_lines, settings, snippets, states
+from docs.generate import errors, log_lines, mutation, settings, snippets, states
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +26,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "reasons": states.reasons_table,
     "errors": errors.sections,
     "log-lines": log_lines.log_table,
+    "mutation": mutation.tables,
 }
 
 
