@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import errors, log_lines, mutation, settings, snippets, states
+from docs.generate import errors, faults, log_lines, mutation, settings, snippets, states
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +27,11 @@ MAKERS: dict[str, Callable[..., str]] = {
     "errors": errors.sections,
     "log-lines": log_lines.log_table,
     "mutation": mutation.tables,
+    "fault-summary": faults.summary,
+    "fault-matrix": faults.matrix,
+    "fault-failures": faults.failures,
+    "fault-sentences": faults.sentences,
+    "fault-reasons": faults.reasons,
 }
 
 
