@@ -7,6 +7,7 @@ first worker is the victim.
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ class World(ABC):
         self.dead = ""
         self.poison: set[tuple[str, int, int]] = set()
         self.victim: Worker
+        self._lasted = 0.0
         self.wait = max(OPEN, cell.fault.lingers + 1.0)
 
     # -- what a broker does in its own way --------------------------------------------------------------------------------------------
@@ -165,8 +167,10 @@ class World(ABC):
 
     async def strike(self) -> None:
         """Do the fault, and look whether the victim was in the state."""
+        begun = time.monotonic()
         self.struck()
         await self.cell.fault.strike(self)
+        self._lasted = time.monotonic() - begun
         self._check_state()
 
     def struck(self) -> None:
@@ -198,8 +202,8 @@ class World(ABC):
 
     @property
     def recovers_within(self) -> float:
-        """Seconds from a healthy dependency to closed circuits: a ramp that is slow, so that the fault meets it, takes some calls more."""
-        return RECOVERS_WITHIN + (10 * self.cell.fault.lingers if self.cell.state is State.RAMPING else 0.0)
+        """Seconds from a healthy dependency to closed circuits; a ramp that the fault meets may have to wait until it is over."""
+        return RECOVERS_WITHIN + (self._lasted if self.cell.state is State.RAMPING else 0.0)
 
     # -- for faults -------------------------------------------------------------------------------------------------------------------
 
