@@ -1,6 +1,6 @@
 """Order by key beside serial work: the throughput of handlers that wait 1 to 5 ms, with the order of every key checked.
 
-    python benchmarks/by_key.py
+    python -m benchmarks.by_key
 
 10,000 messages of 1,000 keys on one partition in memory. Serial work is measured on a tenth of them.
 """
@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import platform
 import time
 from typing import Any
 
@@ -51,8 +53,11 @@ async def measure(messages: int, **settings: Any) -> float:
 async def main() -> None:
     serial = await measure(MESSAGES // 10)
     keyed = await measure(MESSAGES, order="key", concurrency=CONCURRENCY)
-    print(f"serial        {serial:8.0f} messages/s")
-    print(f"order='key'   {keyed:8.0f} messages/s, {keyed / serial:.0f} times as many")
+    print(f"CPython {platform.python_version()}, {os.cpu_count()} cores, {MESSAGES:,} messages, {KEYS:,} keys\n")
+    print("| work | messages per second | serial = 1 |\n|---|---:|---:|")
+    print(f"| one at a time | {serial:,.0f} | 1 |")
+    print(f'| `order="key"`, {CONCURRENCY} lanes | {keyed:,.0f} | {keyed / serial:.0f} |')
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

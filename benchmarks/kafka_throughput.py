@@ -28,6 +28,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.servers.resolve import shared_kafka
 from tests.servers.unavailable import Unavailable
 
+from benchmarks import faststream_loops
 from holdgate import CircuitSettings, Delivery, Dependency, Guard
 from holdgate.brokers.kafka import KafkaIntake
 
@@ -174,6 +175,7 @@ LOOPS: dict[str, Loop] = {
     "guarded, batches of 500": guarded_batches,
     "bare `getmany`, every body read": bare_batches_read,
     "guarded, batches of 500, every body read": guarded_batches_read,
+    **({"FastStream": faststream_loops.kafka} if faststream_loops.INSTALLED else {}),
 }
 
 

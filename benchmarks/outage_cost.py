@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import logging
 import platform
 import sys
@@ -23,7 +24,7 @@ from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from tests.servers.resolve import shared_kafka, shared_rabbitmq
 from tests.servers.unavailable import Unavailable
 
@@ -87,7 +88,7 @@ class Story:
 
     def row(self) -> list[str]:
         firsts = list(dict.fromkeys(self.order))
-        inversions = sum(1 for before, after in zip(firsts, firsts[1:], strict=False) if after < before)
+        inversions = sum(1 for before, after in itertools.pairwise(firsts) if after < before)
         lost = self.messages - len(set(self.order) | set(self.dead))
         return [str(value) for value in (lost, len(self.dead), self.calls, self.failed, self.returns, inversions)]
 

@@ -6,12 +6,13 @@ a window of a hundred and slow calls: that is what is compared.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from holdgate import CallNotPermitted, CircuitSettings, CountWindow, Dependency
+from holdgate import CircuitSettings, CountWindow, Dependency
 
 LONG = 3000.0
 WINDOW = 100
@@ -22,13 +23,20 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """`make(wait)` gives one decorator for plain and one for async functions; None: it has no such form. `has`: what it judges by."""
+    """`make(wait)` gives one decorator for plain and one for async functions; None: it has no such form. `has`: what it judges by.
+    `refused_by`: module and name of the exception."""
 
     name: str
     distribution: str
     has: str
-    refusal: Callable[[], type[Exception]]
+    refused_by: str
     make: Callable[[float], tuple[Decorator, Decorator | None]]
+
+    def refusal(self) -> type[Exception]:
+        """What it raises instead of calling."""
+        module, _, name = self.refused_by.partition(":")
+        found: type[Exception] = getattr(importlib.import_module(module), name)
+        return found
 
 
 def holdgate(wait: float) -> tuple[Decorator, Decorator | None]:
@@ -48,7 +56,9 @@ def pyresilience(wait: float) -> tuple[Decorator, Decorator | None]:
     from pyresilience import CircuitBreakerConfig, resilient
 
     def guard(fn: Callable[..., Any]) -> Callable[..., Any]:
-        return resilient(circuit_breaker=CircuitBreakerConfig(sliding_window_size=WINDOW, slow_call_duration=SLOW, recovery_timeout=wait))(fn)
+        return resilient(circuit_breaker=CircuitBreakerConfig(sliding_window_size=WINDOW, slow_call_duration=SLOW, recovery_timeout=wait))(
+            fn
+        )
 
     return guard, guard
 
@@ -79,48 +89,12 @@ def purgatory(wait: float) -> tuple[Decorator, Decorator | None]:
     return SyncCircuitBreakerFactory(default_ttl=wait)("peer"), AsyncCircuitBreakerFactory(default_ttl=wait)("peer")
 
 
-def _refusal_of_interlock() -> type[Exception]:
-    from interlock import CircuitOpenError
-
-    return CircuitOpenError
-
-
-def _refusal_of_pyresilience() -> type[Exception]:
-    from pyresilience import CircuitOpenError
-
-    return CircuitOpenError
-
-
-def _refusal_of_pybreaker() -> type[Exception]:
-    from pybreaker import CircuitBreakerError
-
-    return CircuitBreakerError
-
-
-def _refusal_of_circuitbreaker() -> type[Exception]:
-    from circuitbreaker import CircuitBreakerError
-
-    return CircuitBreakerError
-
-
-def _refusal_of_aiobreaker() -> type[Exception]:
-    from aiobreaker import CircuitBreakerError
-
-    return CircuitBreakerError
-
-
-def _refusal_of_purgatory() -> type[Exception]:
-    from purgatory.domain.model import OpenedState
-
-    return OpenedState
-
-
 PEERS = (
-    Peer("holdgate", "holdgate", "window, slow calls", lambda: CallNotPermitted, holdgate),
-    Peer("interlock-cb", "interlock-cb", "window, slow calls", _refusal_of_interlock, interlock),
-    Peer("pyresilience", "pyresilience", "window, slow calls", _refusal_of_pyresilience, pyresilience),
-    Peer("pybreaker", "pybreaker", "failures in a row", _refusal_of_pybreaker, pybreaker),
-    Peer("circuitbreaker", "circuitbreaker", "failures in a row", _refusal_of_circuitbreaker, circuitbreaker),
-    Peer("aiobreaker", "aiobreaker", "failures in a row", _refusal_of_aiobreaker, aiobreaker),
-    Peer("purgatory", "purgatory", "failures in a row", _refusal_of_purgatory, purgatory),
+    Peer("holdgate", "holdgate", "window, slow calls", "holdgate:CallNotPermitted", holdgate),
+    Peer("interlock-cb", "interlock-cb", "window, slow calls", "interlock:CircuitOpenError", interlock),
+    Peer("pyresilience", "pyresilience", "window, slow calls", "pyresilience:CircuitOpenError", pyresilience),
+    Peer("pybreaker", "pybreaker", "failures in a row", "pybreaker:CircuitBreakerError", pybreaker),
+    Peer("circuitbreaker", "circuitbreaker", "failures in a row", "circuitbreaker:CircuitBreakerError", circuitbreaker),
+    Peer("aiobreaker", "aiobreaker", "failures in a row", "aiobreaker:CircuitBreakerError", aiobreaker),
+    Peer("purgatory", "purgatory", "failures in a row", "purgatory.domain.model:OpenedState", purgatory),
 )

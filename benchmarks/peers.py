@@ -230,7 +230,9 @@ def main() -> None:
     print(f"CPython {platform.python_version()}, {os.cpu_count()} cores, {options.rounds} rounds of {options.calls:,} calls; {versions}\n")
     good = microseconds({peer.name: seconds_of_successes(peer) for peer in peers}, options.rounds, options.calls)
     bad = microseconds({peer.name: seconds_of_refusals(peer) for peer in peers}, options.rounds, options.calls)
-    print("| | judges by | a success, µs | a refusal by exception, µs | bytes kept per refusal | calls that reach a dead dependency", end=" ")
+    print(
+        "| | judges by | a success, µs | a refusal by exception, µs | bytes kept per refusal | calls that reach a dead dependency", end=" "
+    )
     print(f"| let through at half-open, of {WAITING} |\n|---|---|---:|---:|---:|---:|---:|")
     for peer in peers:
         kept = bytes_kept(peer, options.refusals)
