@@ -102,3 +102,53 @@ def test_a_success_before_any_failure_is_not_noted() -> None:
     trial.succeeded(payments)
 
     assert trial.votes == {}
+
+
+def test_a_fresh_gate_knows_nothing() -> None:
+    """No probe, no success, no failure; no probe is due before there was an outage."""
+    payments = gate()
+
+    assert (payments.probed, payments.probe_due, payments.good_probes, payments.down_since) == (False, False, 0, 0.0)
+    assert (payments.successes, payments.recoveries, payments.failures) == (0, 0, 0)
+
+
+def test_a_fresh_trial_knows_nothing() -> None:
+    """It is made when a message first needs one, which need not be a failure: a wish, or a rejection."""
+    trial = Trial()
+
+    assert (trial.failures, trial.first_failed_at, trial.last_failed_at, trial.error) == (0, 0.0, 0.0, "")
+    assert (trial.falling_back, trial.fallback_failed, trial.reason, trial.wish) == (False, None, None, None)
+
+
+def test_several_successes_of_its_own_are_no_evidence_of_others() -> None:
+    """As with one: only what others came to is."""
+    payments, trial = gate(), Trial()
+    trial.votes_again(payments)
+    for _ in range(3):
+        payments.successes += 1
+        trial.succeeded(payments)
+
+    assert trial.votes_again(payments)
+
+
+def test_messages_that_recover_are_told_from_first_successes() -> None:
+    """Each is counted, and the fast path need not know."""
+    payments = gate()
+    for _ in range(2):
+        trial = Trial()
+        trial.blame_of(payments)
+        payments.successes += 1
+        trial.succeeded(payments)
+    payments.successes += 1
+
+    assert (payments.recoveries, payments.first_successes) == (2, 1)
+
+
+def test_what_is_held_against_it_is_its_own_failures_and_those_among_others_that_went_well() -> None:
+    """Of several dependencies the one with most of them."""
+    payments, mail, trial = gate(), gate("mail"), Trial()
+    trial.charged = 2
+    trial.blame_of(payments).attempts = 1
+    trial.blame_of(mail).attempts = 3
+
+    assert trial.counted == 5
