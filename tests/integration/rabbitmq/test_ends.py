@@ -44,8 +44,8 @@ async def _begin(scene: Scene, arguments: Mapping[str, Any], when: str) -> Worke
     queue = await scene.queue(arguments)
     # Slow enough that much is left when the end comes.
     scene.latency(0.1)
-    # Two handlers fail five times in three rounds: between the first and the last is time for an end.
-    lanes = ("--concurrency", "2") if when == "tripping" else ()
+    # One handler fails five times in two seconds: between the first and the last is time for an end.
+    lanes = ("--concurrency", "1") if when == "tripping" else ()
     worker, other = await scene.start(2, "--prefetch", str(PREFETCH), *lanes)
     await scene.produce(queue, 300)
     await scene.processing(40)
@@ -53,12 +53,13 @@ async def _begin(scene: Scene, arguments: Mapping[str, Any], when: str) -> Worke
         case "closed":
             pass
         case "tripping":
-            scene.latency(0.4)
+            scene.latency(0.5)
             await scene.outage(queue, 100)
             await scene.until(lambda entries: bool(told(entries, "failed", worker.name)))
         case "shutting down":
             # Its running handlers keep it from ending at once.
             scene.latency(2)
+            await scene.produce(queue, 100)
             calls = len(told(scene.ledger.entries(), "called", worker.name))
             await scene.until(lambda entries: len(told(entries, "called", worker.name)) > calls)
             worker.terminate()
