@@ -195,6 +195,8 @@ def simulate(  # noqa: PLR0917 - click passes them by name
     from holdgate.cli.simulate.command import Ending, Options, print_shipped, run_simulate
 
     if as_list:
+        if scenario or against or workers or as_json or html:
+            raise click.UsageError("--list takes nothing else")
         print_shipped()
         return
     if scenario is None:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from holdgate.cli.simulate.toml_file import Place, Problems
@@ -35,10 +35,10 @@ def build(cls: type[T], table: object, place: Place, problems: Problems, given: 
     entries = cast("dict[str, object]", table)
     before = len(problems)
     hints = hints_of(cls)
-    values = dict(given or {})
+    values, known = dict(given or {}), [name for name in hints if name not in (given or {})]
     for key, value in entries.items():
-        if key not in hints or key in values:
-            problems.add((*place, key), unknown(key, (name for name in hints if name not in values)))
+        if key not in known:
+            problems.add((*place, key), unknown(key, known))
             continue
         values[key] = _convert(value, hints[key], (*place, key), problems)
     for name in required(cls):
@@ -51,19 +51,20 @@ def _made(cls: type[T], values: Mapping[str, Any], place: Place, problems: Probl
     try:
         return cls(**values)
     except SettingsError as error:
-        problems.add((*place, *_blamed(str(error), values)), str(error))
+        named = [(*place, *steps) for steps in _named(str(error), values)]
+        # Of two that clash one may be a default, or stand in another file.
+        problems.add(next((each for each in named if problems.knows(each)), named[0] if named else place), str(error))
         return None
 
 
-def _blamed(words: str, values: Mapping[str, object]) -> Place:
-    """The first setting that the text names as `name=value`, if it was given in this table; for its line."""
+def _named(words: str, values: Mapping[str, object]) -> Iterator[Place]:
+    """The settings of this table that the text names as `name=value`."""
     for name in re.findall(r"([\w.]+)=", words):
         steps = name.split(".")
         if steps[0] in values:
-            return tuple(steps)
-        if steps[-1] in values:
-            return (steps[-1],)
-    return ()
+            yield tuple(steps)
+        elif steps[-1] in values:
+            yield (steps[-1],)
 
 
 def hints_of(cls: type[Any]) -> dict[str, Any]:

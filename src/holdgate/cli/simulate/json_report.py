@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from holdgate.cli.simulate.comparison import Comparison, Run, streams_of
 from holdgate.cli.simulate.figures import dependency_figures, stream_figures
@@ -90,4 +90,10 @@ def _columns(cls: type[Any], samples: Sequence[Any]) -> dict[str, list[Any]]:
 
 
 def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(value, _DIGITS) if isinstance(value, float) else value for name, value in figures.items()}
+    return {name: _plain(value) for name, value in figures.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float):
+        return round(value, _DIGITS)
+    return list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else value

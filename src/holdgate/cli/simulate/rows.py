@@ -15,10 +15,11 @@ NOTHING = "-"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fact: a value for each run."""
+    """One fact: a value for each run. `is_part`: of the row above that is no part."""
 
     label: str
     values: tuple[str, ...]
+    is_part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,9 @@ def _dependency_rows(scenario: Scenario, name: str, figures: list[DependencyFigu
     yield row("failed calls", lambda each: str(each.failed_calls))
     faults = faults_of(scenario, name)
     for number, fault in enumerate(faults):
-        yield Row(f"  while {fault_words(fault)}", tuple(str(each.failed_by_fault[number]) for each in figures))
+        yield Row(f"while {fault_words(fault)}", tuple(str(each.failed_by_fault[number]) for each in figures), is_part=True)
     if faults:
-        yield row("  at other times", lambda each: str(each.failed_otherwise))
+        yield Row("at other times", tuple(str(each.failed_otherwise) for each in figures), is_part=True)
     yield row("most calls in it at a sample", lambda each: str(each.peak_in_flight))
     yield row("some circuit open or half-open", lambda each: seconds(each.not_closed_seconds))
     yield row("all circuits closed for good at", lambda each: moment(each.closed_at) if each.not_closed_seconds else NOTHING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -26,7 +27,7 @@ def named(argument: str) -> TomlFile:
     known = shipped()
     if argument in known and not path.is_file():
         return parse_toml(argument + _SUFFIX, known[argument].read_text(encoding="utf-8"))
-    if path.exists() or argument.endswith(_SUFFIX) or len(path.parts) != 1:
+    if path.exists() or argument.endswith(_SUFFIX) or "/" in argument or os.sep in argument:
         return read_toml(path)
     near = difflib.get_close_matches(argument, known, n=1)
     guess = f"did you mean {near[0]}?" if near else "holdgate simulate --list names them."

@@ -52,5 +52,5 @@ def _table(comparison: Comparison, *, ascii_only: bool) -> Table:
         table.add_section()
         table.add_row(Text(section.title, style="bold"))
         for row in section.rows:
-            table.add_row(Text(f"  {row.label}"), *row.values)
+            table.add_row(Text(f"    {row.label}" if row.is_part else f"  {row.label}"), *row.values)
     return table

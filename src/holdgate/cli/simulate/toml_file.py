@@ -56,6 +56,10 @@ class Problems:
     def __len__(self) -> int:
         return len(self._found)
 
+    def knows(self, place: Place) -> bool:
+        """Whether the file says something at this place."""
+        return _holds(self._file.data, place)
+
     def add(self, place: Place, words: str) -> None:
         """What is wrong at this place, and what is allowed there."""
         line = self._file.line(place)

@@ -14,7 +14,7 @@ from holdgate.cli.simulate.html.series import Column, DependencyColumn, Scales
 from holdgate.cli.simulate.rows import fault_words
 from holdgate.simulator.fleet.scenario import Fault, Scenario
 
-WIDTH, LEFT, RIGHT = 960.0, 190.0, 12.0
+WIDTH, LEFT, RIGHT = 960.0, 190.0, 24.0
 LANE, GAP, FAULT, AXIS = 56.0, 14.0, 18.0, 26.0
 # Labels of a time axis do not touch each other with so many.
 TICKS = 10
@@ -92,7 +92,8 @@ class Chart:
         most = self._scales.in_flight[name]
         top = self._lane("in flight, and limit", f"up to {most}")
         self._area(lambda column: column.dependencies[name].in_flight, top + LANE, -LANE / most, "inside")
-        self._line(lambda column: column.dependencies[name].limit, top + LANE, -LANE / most, "limit")
+        # A breaker that admits much more than comes would flatten what does come.
+        self._line(lambda column: _capped(column.dependencies[name].limit, most), top + LANE, -LANE / most, "limit")
         self._base(top + LANE)
 
     def _calls(self, name: str) -> None:
@@ -160,6 +161,10 @@ class Chart:
             width, height = self._x(column.end) - x, self._top - GAP
             title = element("title", "\n".join(lines))
             self._parts.append(element("rect", title, x=x, y=GAP, width=width, height=height, fill="none", class_="hit"))
+
+
+def _capped(limit: int | None, most: int) -> int | None:
+    return None if limit is None else min(limit, most)
 
 
 def told(name: str, column: DependencyColumn) -> str:

@@ -12,7 +12,7 @@ from holdgate.cli.simulate.comparison import Comparison, Run
 from holdgate.cli.simulate.html.chart import Chart, legend
 from holdgate.cli.simulate.html.markup import Markup, element, joined
 from holdgate.cli.simulate.html.series import Column, Scales, columns_of, scales_of, state_of
-from holdgate.cli.simulate.rows import NOTHING, Section, sections
+from holdgate.cli.simulate.rows import NOTHING, Row, Section, sections
 
 
 def page(comparison: Comparison) -> str:
@@ -58,11 +58,12 @@ def _table(comparison: Comparison) -> Markup:
 
 def _section(section: Section, width: int) -> Markup:
     title = element("tr", element("th", section.title, scope="rowgroup", colspan=width + 1))
-    rows = (
-        element("tr", element("th", row.label.strip(), scope="row"), *(element("td", value) for value in row.values))
-        for row in section.rows
-    )
-    return element("tbody", title, *rows, class_="section")
+    return element("tbody", title, *(_fact(row) for row in section.rows), class_="section")
+
+
+def _fact(row: Row) -> Markup:
+    label = element("th", row.label, scope="row", class_="part" if row.is_part else None)
+    return element("tr", label, *(element("td", value) for value in row.values))
 
 
 def _row(first: str, others: Sequence[str], scope: str) -> Markup:

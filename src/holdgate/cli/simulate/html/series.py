@@ -66,11 +66,17 @@ def scales_of(comparison: Comparison, columns: Sequence[Sequence[Column]]) -> Sc
     return Scales(
         seconds=comparison.scenario.seconds,
         workers=_top(column.workers for column in every),
-        in_flight={name: _top(max(each.in_flight, each.limit or 0) for each in seen) for name, seen in by_name.items()},
+        in_flight={name: _in_flight(seen) for name, seen in by_name.items()},
         calls={name: max([1.0, *(each.calls for each in seen)]) for name, seen in by_name.items()},
         failures={name: max([1.0, *(each.failures for each in seen)]) for name, seen in by_name.items()},
         waiting=_top(column.waiting for column in every),
     )
+
+
+def _in_flight(seen: Sequence[DependencyColumn]) -> int:
+    """The most calls at once, with room for a limit of twice as much."""
+    calls = _top(each.in_flight for each in seen)
+    return max(calls, min(2 * calls, max((each.limit or 0 for each in seen), default=0)))
 
 
 def _top(values: Iterable[int]) -> int:
