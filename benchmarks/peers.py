@@ -1,6 +1,6 @@
 """Holdgate's breaker beside those that Python has: what a call costs, what a refusal costs and keeps, and what an outage gets through.
 
-    python -m benchmarks.peers [--rounds 41] [--calls 2000] [--refusals 1000000]
+    python -m benchmarks.peers [--rounds 41] [--calls 2000] [--refusals 200000]
 
 The peers are installed by `make bench`, in an environment of their own (the dependency group `bench`); one that is missing is left out, and
 the run says so. Times: rounds in random order, the thread's own CPU time, garbage collected before each. Counts are the same everywhere.
@@ -223,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--calls", type=int, default=2_000)
-    parser.add_argument("--refusals", type=int, default=1_000_000)
+    parser.add_argument("--refusals", type=int, default=200_000)
     options = parser.parse_args()
     peers = installed()
     versions = ", ".join(f"{peer.name} {importlib.metadata.version(peer.distribution)}" for peer in peers)
