@@ -89,13 +89,13 @@ def _circuit(chance: Random) -> CircuitSettings:
         window=chance.choice((CountWindow(5), CountWindow(20), TimeWindow(2.0))),
         minimum_calls=chance.choice((2, 5, 10)),
         failure_rate_threshold=chance.choice((0.3, 0.5, 1.0)),
-        slow_call_duration=chance.choice((None, None, 0.1, 0.5)),
+        slow_call_duration=chance.choice((None, None, 0.5, 1.0)),  # longer than all calls of a healthy handler together
         consecutive_failures=chance.choice((None, 1, 2, 5)),
         open_duration=chance.choice((0.2, 1.0, 3.0)),
         open_duration_max=chance.choice((3.0, 10.0)),
         open_jitter=chance.choice((0.0, 0.2)),
         healthy_interval=chance.choice((1.0, 60.0)),
-        permit_lease=chance.choice((0.5, 2.0, 300.0)),
+        permit_lease=chance.choice((1.0, 2.0, 300.0)),
         ramp=RampSettings(
             initial=chance.choice((1, 1, 2)),
             growth=chance.choice((1.5, 2.0, 4.0)),

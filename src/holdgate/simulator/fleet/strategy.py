@@ -90,6 +90,7 @@ class Naive(Strategy):
             return
         worker.engine.succeeded(parcel, worker.now)
         worker.acknowledge(parcel, Settlement.REQUEUE)
+        worker.hand_out(parcel.place.run)
 
     def _needs(self, needs: dict[str, tuple[str, ...]]) -> Needs:
         return Needs(dict.fromkeys(needs, ()))

@@ -197,7 +197,7 @@ class Worker:
         for _ in range(_ROUNDS):
             engine.turn(now)
             for reader in self.readers:
-                self._hand_out(reader.run)
+                self.hand_out(reader.run)
                 self._apply(reader)
             if not engine.restless:
                 break
@@ -265,7 +265,8 @@ class Worker:
         self.interrupt(self.engine.forget(run, sources, self.now))
         self.turn()
 
-    def _hand_out(self, run: Run) -> None:
+    def hand_out(self, run: Run) -> None:
+        """Start whatever a free lane may start."""
         now = self.now
         while (delivery := self.engine.next(run, now)) is not None:
             parcel = cast("Parcel", delivery)
@@ -334,7 +335,7 @@ class Worker:
         if following is not None:
             self._start(cast("Parcel", following))
         elif not engine.restless:
-            self._hand_out(place.run)
+            self.hand_out(place.run)
 
     def settle(self, parcel: Parcel, error: Exception | None, *, timed_out: bool = False) -> None:
         """Let the engine judge how the attempt ended, and do what it says."""
