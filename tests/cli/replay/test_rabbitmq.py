@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
+import signal
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
 import pytest
+from rich.console import Console
 from tests.servers.rabbitmq_address import QUORUM
 
+from holdgate.cli.replay.command import Ending, Options, run_replay
 from holdgate.cli.replay.move import Stop, move
 from holdgate.cli.replay.rabbitmq import RabbitMQRoute
 from holdgate.errors import IntakeError
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
 FAST = 5000.0
+PATIENCE = 60.0
 
 
 async def moved(rabbitmq: RabbitMQAddress, dead: str, to: str, limit: int | None = None) -> int:
@@ -156,3 +164,73 @@ async def test_ending_twice_is_fine(rabbitmq: RabbitMQAddress, queue) -> None:
     await route.end()
     await route.survey()
     await asyncio.gather(route.end(), route.end())
+
+
+# -- the whole command -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_dry_run_and_then_the_command_itself(rabbitmq: RabbitMQAddress, queue) -> None:
+    """The first says what the second would do and moves nothing, and costs no letter a delivery."""
+    orders, dead = await queue(), await queue(QUORUM)
+    await rabbitmq.publish(dead, [b"1", b"2", b"3"])
+    said: list[str] = []
+    for dry_run in (True, False):
+        out = io.StringIO()
+        options = Options(dead, orders, FAST, dry_run=dry_run)
+        route = RabbitMQRoute(rabbitmq.url, dead, orders)
+        ending = await asyncio.to_thread(run_replay, route, options, lambda _: True, Console(file=out, width=150))
+        assert ending is Ending.DONE
+        said.append(out.getvalue())
+        if dry_run:
+            assert (await rabbitmq.depth(dead))[0] == 3
+            assert await bodies(rabbitmq, orders) == []
+    assert said[0].strip() in said[1]
+    assert f"3 wait in {dead}; 3 go to {orders}" in said[0]
+    assert "moved 3 of 3" in said[1]
+    assert await bodies(rabbitmq, orders) == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["Ctrl-C", "SIGTERM", "kill -9"])
+async def test_stopped_in_the_middle_the_same_command_finishes_it(rabbitmq: RabbitMQAddress, queue, number: signal.Signals) -> None:
+    """Nothing is lost; in order, nothing is moved twice, and after a kill at most the one under way."""
+    orders, dead = await queue(), await queue(QUORUM)
+    sent = [b"%d" % count for count in range(120)]
+    await rabbitmq.publish(dead, sent)
+    command = [sys.executable, "-m", "holdgate", "replay", dead, "--to", orders, "--yes", "--rate"]
+    # As a variable: a URL on a command line shows its password to whoever lists processes.
+    environment = {**os.environ, "HOLDGATE_AMQP_URL": rabbitmq.url}
+    process = await asyncio.create_subprocess_exec(*command, "40", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    async with asyncio.timeout(PATIENCE):
+        while (await rabbitmq.depth(orders))[0] < 20:
+            assert process.returncode is None
+            await asyncio.sleep(0.05)
+    process.send_signal(number)
+    said = (await process.communicate())[0].decode()
+    before = await bodies(rabbitmq, orders)
+    assert 20 <= len(before) < 120
+    assert process.returncode == (-9 if number is signal.SIGKILL else 130), said
+    if number is not signal.SIGKILL:
+        assert f"moved {len(before)} of 120; run it again" in said
+    await rabbitmq.becomes(dead, consumers=0)
+    finished = await asyncio.to_thread(
+        subprocess.run, [*command, "5000"], env=environment, capture_output=True, timeout=PATIENCE, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    after = await bodies(rabbitmq, orders)
+    assert sorted(set(after)) == sorted(sent)
+    assert len(after) - len(sent) <= (1 if number is signal.SIGKILL else 0)
+    assert (await rabbitmq.depth(dead))[0] == 0
+
+
+async def test_the_rate_is_a_bound(rabbitmq: RabbitMQAddress, queue) -> None:
+    """Eleven letters at fifty a second take ten fiftieths at least, however quick the broker is."""
+    orders, dead = await queue(), await queue()
+    await rabbitmq.publish(dead, [b"%d" % count for count in range(11)])
+    route = RabbitMQRoute(rabbitmq.url, dead, orders)
+    await route.survey()
+    await route.begin()
+    began = asyncio.get_running_loop().time()
+    assert await move(route, rate=50, limit=None, stop=Stop(), moved=lambda _: None) == 11
+    took = asyncio.get_running_loop().time() - began
+    await route.end()
+    assert took >= 10 / 50
