@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from holdgate.core import RampSettings, Reason
-from holdgate.core.ramp import Mark, Ramp
+from holdgate.core.ramp import FULL_ALONE, Mark, Ramp
 from holdgate.core.thresholds import Breach
 from holdgate.errors import SettingsError
 
@@ -338,3 +338,20 @@ def test_the_weight_of_a_stage_is_its_own() -> None:
     ramp = ramp_at(4)
     assert heavy(ramp, [4, 4, 4]) == "limit 8"
     assert heavy(ramp, [1, 1, 1]) == "limit 8"
+
+
+def test_a_good_result_opens_nothing() -> None:
+    """Two failures were few for a limit of eight; when the full rate comes down, the next one to fail may open, a good one may not."""
+    ramp = Ramp(RampSettings(initial=8), 16)
+    ramp.count(ramp.stage, Mark.GOOD, 0.0)
+    for mark in (Mark.FAILED, Mark.GOOD, Mark.FAILED):
+        assert ramp.count(ramp.stage, mark, 0.0) is None
+    ramp.set_full(2)
+
+    assert ramp.count(ramp.stage, Mark.GOOD, 0.0) is None
+    assert ramp.count(ramp.stage, Mark.SLOW, 0.0) is None
+
+
+def test_a_circuit_alone_ends_its_ramp_at_sixteen() -> None:
+    """The number that the docs name, for whoever has said nothing else."""
+    assert FULL_ALONE == 16

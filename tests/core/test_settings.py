@@ -35,9 +35,9 @@ def test_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"window": 20}, "window=20"),
+        ({"window": 20}, "window=20 is not understood; give CountWindow(20) or TimeWindow(30.0)"),
         ({"window": None}, "window=None"),
-        ({"ramp": 1.0}, "ramp=1.0"),
+        ({"ramp": 1.0}, "ramp=1.0 is not understood; give RampSettings()"),
         ({"minimum_calls": 0}, "minimum_calls=0"),
         ({"minimum_calls": 2.5}, "minimum_calls=2.5"),
         ({"failure_rate_threshold": 50}, "failure_rate_threshold=50 is not a ratio in (0, 1]; write 0.5 for 50 %"),
@@ -54,17 +54,26 @@ def test_the_defaults() -> None:
         ({"open_duration_max": float("inf")}, "open_duration_max=inf"),
         ({"open_duration": 10.0, "open_duration_max": 5.0}, "open_duration=10 is above open_duration_max=5"),
         ({"open_multiplier": 0.9}, "open_multiplier=0.9"),
+        ({"open_multiplier": "2"}, "open_multiplier='2'"),
         ({"open_jitter": 1.0}, "open_jitter=1"),
+        ({"open_jitter": None}, "open_jitter=None"),
         ({"open_jitter": -0.1}, "open_jitter=-0.1"),
         ({"healthy_interval": 0}, "healthy_interval=0"),
         ({"retry_after_max": 0}, "retry_after_max=0"),
         ({"permit_lease": -5}, "permit_lease=-5"),
-        ({"failure_rate_threshold": 0.1}, "ramp.bad_rate=0.1 is not below failure_rate_threshold=0.1"),
+        (
+            {"failure_rate_threshold": 0.1},
+            "ramp.bad_rate=0.1 is not below failure_rate_threshold=0.1: the ramp would close onto a rate that opens; lower ramp.bad_rate",
+        ),
         (
             {"ramp": RampSettings(bad_rate=0.6)},
             "ramp.bad_rate=0.6 is not below failure_rate_threshold=0.5",
         ),
-        ({"permit_lease": 5.0, "slow_call_duration": 10.0}, "permit_lease=5 is below slow_call_duration=10"),
+        (
+            {"permit_lease": 5.0, "slow_call_duration": 10.0},
+            "permit_lease=5 is below slow_call_duration=10: calls that are not even slow"
+            " would be taken back as failures; raise permit_lease",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -202,7 +202,7 @@ def test_a_count_window_never_asks_for_more_calls_than_it_holds() -> None:
 @pytest.mark.parametrize("calls", [0, -1, 1.5, True])
 def test_a_count_window_holds_calls(calls: int) -> None:
     """Its size is a whole number from 1."""
-    with pytest.raises(SettingsError, match=r"CountWindow\.calls"):
+    with pytest.raises(SettingsError, match=r"^CountWindow\.calls="):
         CountWindow(calls)
 
 
@@ -223,5 +223,47 @@ def test_a_time_window_takes_a_timedelta() -> None:
 @pytest.mark.parametrize(("seconds", "buckets", "named"), [(0, 10, "seconds"), (-1, 10, "seconds"), (1, 0, "buckets"), (1, 1.5, "buckets")])
 def test_a_time_window_has_seconds_and_buckets(seconds: float, buckets: int, named: str) -> None:
     """Both are above 0, and buckets are whole."""
-    with pytest.raises(SettingsError, match=rf"TimeWindow\.{named}"):
+    with pytest.raises(SettingsError, match=rf"^TimeWindow\.{named}="):
         TimeWindow(seconds, buckets)
+
+
+def test_a_look_ahead_leaves_out_the_oldest_buckets_first() -> None:
+    """One by one, however the ring has turned."""
+    counter = TimeWindow(4.0, 4).counter(0.0)
+    for now in (0.5, 1.5, 1.6, 3.5):
+        counter.add(FAILED, now)
+    assert [counter.seen_at(now)[1] for now in (3.9, 4.0, 5.0, 6.0, 7.0)] == [4, 3, 1, 1, 0]
+    counter.add(SLOW, 4.5)
+    assert [counter.seen_at(now) for now in (4.9, 5.0, 7.0, 8.0)] == [(4, 3, 1), (2, 1, 1), (1, 0, 1), (0, 0, 0)]
+
+
+def test_a_look_ahead_goes_by_the_width_of_a_bucket() -> None:
+    """Which need not be a second, from a window that did not begin at 0."""
+    counter = TimeWindow(40.0, 4).counter(100.0)
+    counter.add(FAILED, 105.0)
+    counter.add(FAILED, 115.0)
+    assert [counter.seen_at(now)[1] for now in (119.0, 139.0, 140.0, 149.0, 150.0)] == [2, 2, 1, 1, 0]
+
+
+def test_a_result_at_the_end_of_a_bucket_is_in_the_next() -> None:
+    """It leaves with that one."""
+    counter = TimeWindow(10.0).counter(0.0)
+    counter.add(FAILED, 1.0)
+    counter.expire(10.0)
+    assert counter.failures == 1
+
+
+@pytest.mark.parametrize(("width", "number"), [(0.1, 42), (0.3, 30), (1.1, 14)])
+def test_a_bucket_whose_end_is_rounded_down_ends_a_hair_later(width: float, number: int) -> None:
+    """Its end divided by its width is still its own number: a timer set there would find nothing."""
+    assert floor((number + 1) * width / width) == number
+    counter = TimeWindow(width * 10, 10).counter(number * width + width / 2)
+    assert floor(counter.clean_until / width) == number + 1
+
+
+def test_totals_are_whole_numbers() -> None:
+    """Also after a slow result has pushed out another."""
+    counter = CountWindow(1).counter(0.0)
+    counter.add(SLOW, 0.0)
+    counter.add(FAILED | SLOW, 0.0)
+    assert [type(total) for total in totals(counter)] == [int, int, int]

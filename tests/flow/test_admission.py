@@ -536,3 +536,43 @@ def test_a_batch_leaves_what_is_reserved() -> None:
     assert list(waiting.grants((mail, search), 1.0)) == [batch]
     assert [permit.weight for permit in batch.permits] == [3]
     assert last in waiting
+
+
+def test_a_head_that_was_set_aside_and_taken_out_does_not_come_back() -> None:
+    """An operator has given it up while its source was held; the other one waits on."""
+    waiting, place = WaitingList(), place_of(run=free_run())
+    first, _ = wait(waiting, place, 2)
+    place.operator_hold = True
+    place.touch()
+    assert grants(waiting) == []
+    waiting.take_out(first)
+    place.operator_hold = False
+    place.touch()
+    waiting.back_in_line(place)
+
+    assert grants(waiting) == [1]
+
+
+def test_waiting_messages_are_counted_by_place() -> None:
+    """Each message of a batch."""
+    waiting, place = WaitingList(), place_of(run=free_run())
+    wait(waiting, place, 2)
+    batch = Batch(ORDERS, messages(ORDERS, 3), AS_THEY_ARE)
+    batch.place = place
+    waiting.add(batch, ())
+
+    assert waiting.by_place() == {place: 5}
+
+
+def test_heads_of_one_dependency_say_nothing_of_the_traffic_of_another() -> None:
+    """A ramp without heads of its own is one of low traffic: its stage is judged by its age."""
+    payments, mail = half_open(limit=4), half_open("mail")
+    waiting = WaitingList()
+    permit = payments.circuit.try_acquire(1.0)
+    assert isinstance(permit, Permit)
+    payments.circuit.record(permit, Outcome.SUCCESS, 1.0)
+    wait(waiting, place_of(mail, run=free_run()), 2)
+    waiting.grants([payments, mail], 1.0)
+    payments.circuit.advance(11.0)
+
+    assert payments.circuit.limit == 8

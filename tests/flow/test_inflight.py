@@ -240,3 +240,24 @@ def test_it_agrees_with_the_naive_model(steps: list[tuple[str, int | list[int] |
             row.finished(position)
             naive.done.update({position} & set(naive.order))
         assert (row.next_position, row.unfinished, row.span()) == naive.view()
+
+
+def test_a_run_with_a_hole_is_no_beginning_of_the_row() -> None:
+    """It ends where the row's beginning of the same length would, but for one place."""
+    row = InFlight()
+    row.delivered_many((10, 55, 56, 57))
+    row.finished_many((10, 56, 57))
+
+    assert (row.next_position, row.unfinished) == (55, 1)
+
+
+def test_one_may_be_finished_as_a_run() -> None:
+    """Alone in the row, and before others."""
+    row = InFlight()
+    row.delivered(10)
+    row.finished_many((10,))
+    assert (row.next_position, row.unfinished) == (11, 0)
+    row.delivered_many((11, 12))
+    row.finished_many((11,))
+
+    assert (row.next_position, row.unfinished) == (12, 1)

@@ -42,13 +42,7 @@ def _exchange(owner: Any, name: str, old: Any, new: Any) -> bool:
 
 
 def _exchange_function(old: FunctionType, new: FunctionType) -> bool:
-    """Callers hold the function itself, so that its parts are exchanged. A default that is not plain stays what it was."""
-    defaults = tuple(_default(*pair) for pair in zip(old.__defaults__ or (), new.__defaults__ or (), strict=False))
-    named = {key: _default(it, (new.__kwdefaults__ or {}).get(key, it)) for key, it in (old.__kwdefaults__ or {}).items()}
-    before = (old.__code__, old.__defaults__ or (), old.__kwdefaults__ or {})
-    old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, defaults, named
-    return before != (new.__code__, defaults, named)
-
-
-def _default(old: Any, new: Any) -> Any:
-    return new if isinstance(old, _PLAIN) and isinstance(new, _PLAIN) else old
+    """Callers hold the function itself, so that its parts are exchanged."""
+    before = (old.__code__, old.__defaults__, old.__kwdefaults__)
+    old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
+    return before != (new.__code__, new.__defaults__, new.__kwdefaults__)
