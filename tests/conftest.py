@@ -13,6 +13,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.servers.kafka import KafkaServer
 from tests.servers.rabbitmq import RabbitMQServer
@@ -33,6 +34,11 @@ SERVER_FIXTURES |= {"rabbitmq", "own_rabbitmq", "fresh_rabbitmq", "queue"}
 
 # Nothing here depends on a machine: what fails once is wrong.
 PURE = ("tests/core/", "tests/flow/", "tests/simulator/")
+
+
+# An example may take as long as it takes: on two cores that others load, a limit on its time tells of them and not of the code.
+settings.register_profile("holdgate", settings(), deadline=None)
+settings.load_profile("holdgate")
 
 
 def pytest_configure() -> None:

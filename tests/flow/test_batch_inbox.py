@@ -167,6 +167,45 @@ def test_a_divided_batch_is_done_with_its_last_part() -> None:
     assert bench.inbox.done(batch.piece([1]))
 
 
+def test_what_is_no_batch_is_not_taken_in() -> None:
+    """An intake that makes batches gives nothing else."""
+    inbox = BatchInbox(most=2)
+    inbox.put(messages(ORDERS, 2))
+
+    assert (inbox.waiting, inbox.take()) == (0, None)
+
+
+def test_in_order_a_failure_lets_nothing_start_before_its_piece() -> None:
+    """The batch is still out; one of a single message too."""
+    for most in (1, 2):
+        bench = Bench(most=most)
+        bench.put(4)
+        batch = bench.take()
+        assert bench.inbox.failed(batch if most > 1 else batch.single()) is False
+
+
+def test_with_a_span_a_failure_lets_witnesses_start() -> None:
+    """The last 64 places of the span are kept for them, so that evidence does not run dry. Only the oldest one's failure counts."""
+    bench = Bench(most=64, span=128)
+    bench.put(64, 64, 64)
+    first = bench.take()
+    assert bench.inbox.take() is None
+    assert bench.inbox.failed(first) is True
+    witnesses = bench.take()
+    assert positions(witnesses)[0] == 64
+    assert bench.inbox.failed(witnesses) is False
+
+
+def test_with_a_span_a_message_that_failed_alone_counts_too() -> None:
+    """What is left of a batch that was searched."""
+    bench = Bench(most=1, span=128)
+    bench.put(65)
+    first = bench.take()
+    while bench.inbox.take() is not None:
+        pass
+    assert bench.inbox.failed(first.single()) is True
+
+
 def test_clearing_forgets_what_has_not_started() -> None:
     """Pieces too: whoever has the source next gets them again."""
     bench = Bench(most=2)

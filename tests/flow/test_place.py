@@ -9,9 +9,13 @@ from tests.flow.stage import ORDERS, gate, messages, partitions, place_of, place
 
 from holdgate.core import Outcome
 from holdgate.flow.attribution import Attribution, Cause, Finding
-from holdgate.flow.events import AttributionShared, SourceHeld, SourceReleased
-from holdgate.flow.inbox import FreeInbox, KeyInbox, SourceInbox
-from holdgate.flow.place import Place
+from holdgate.flow.batch import Batch, batches_of
+from holdgate.flow.events import AttributionShared, SourceFallingBack, SourceHeld, SourceReleased
+from holdgate.flow.fallbacks import FallbackSettings
+from holdgate.flow.gate import Gate
+from holdgate.flow.inbox import FreeInbox, KeyInbox, Order, SourceInbox
+from holdgate.flow.needs import Needs
+from holdgate.flow.place import Place, Run
 
 
 def hold(place: Place) -> None:
@@ -346,3 +350,108 @@ def test_only_one_need_in_the_order_of_the_source_goes_the_direct_way() -> None:
     assert place_of().direct is None
     assert place_of(gate("a"), gate("b")).direct is None
     assert place_of(gate(), run=run_of(order="none", concurrency=1)).direct is None
+
+
+# -- what heads wait for beside the needs of their source ------------------------------------------------------------------------------
+
+
+def shut(name: str) -> Gate:
+    one = gate(name)
+    one.circuit.force_open(0.0)
+    return one
+
+
+def test_in_the_order_of_the_source_a_head_holds_it() -> None:
+    """By what it waits for, as long as it waits and that is shut; the dependency tells the place of its changes meanwhile."""
+    payments, search = gate(), shut("search")
+    place = place_of(payments)
+    place.stray((search,), 1)
+    assert (list(search.places), list(place.run.dirty), place.needed) == ([place], [place], (payments, search))
+    place.replan(1.0)
+    assert place.plan.reasons == ("circuit:search",)
+    place.stray((search,), -1)
+    place.replan(2.0)
+
+    assert (place.plan.reasons, place.needed, dict(search.places), dict(place.strays)) == ((), (payments,), {}, {})
+
+
+def test_without_an_order_a_head_holds_nothing() -> None:
+    """Others go on; two heads that wait are told from one."""
+    search = shut("search")
+    place = place_of(gate(), run=run_of(order="none", concurrency=2))
+    place.stray((search,), 1)
+    place.stray((search,), 1)
+    place.stray((search,), -1)
+    place.replan(1.0)
+
+    assert (place.plan.reasons, list(place.strays), list(search.places)) == ((), [search], [place])
+
+
+def test_a_letter_that_cannot_be_sent_is_a_reason() -> None:
+    """Until it is out."""
+    place = place_of(gate())
+    place.unsent[placed(place)] = None
+    place.touch()
+    place.replan(1.0)
+
+    assert place.plan.reasons == ("dead letters",)
+
+
+def test_a_place_falls_back_instead_of_being_held() -> None:
+    """Said once, with the dependencies that are down."""
+    payments = gate()
+    place = place_of(payments, run=Run(Needs(["payments"]), order="source", concurrency=None, inbox=10, fallback=FallbackSettings()))
+    payments.circuit.open_for(10.0, 0.0)
+
+    assert place.replan(1.0) == SourceFallingBack(1.0, ORDERS, ("payments",))
+    assert place.replan(2.0) is None
+    assert (place.falling_back, place.plan.reasons) == (True, ())
+
+
+def test_a_hold_that_follows_on_a_probe_is_the_one_before_it() -> None:
+    """It counts from its first begin, not from the failed probe."""
+    payments = gate()
+    place = place_of(payments)
+    payments.circuit.open_for(10.0, 0.0)
+    place.replan(0.0)
+    payments.circuit.advance(10.0)
+    assert isinstance(place.replan(10.0), SourceReleased)
+    payments.circuit.open_for(10.0, 11.0)
+    place.replan(11.0)
+
+    assert place.since == 0.0
+
+
+# -- batches ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("order", "ring"), [("source", False), ("none", True)])
+def test_what_comes_back_of_a_batch_fills_the_inbox(order: Order, ring: bool) -> None:
+    """Full at its limit; where several lanes may work on the place it is offered to them."""
+    run = Run(Needs([]), order=order, concurrency=None if order == "source" else 2, inbox=2, batch=4)
+    place = place_of(run=run)
+    run.take_in(batches_of(messages(ORDERS, 4)))
+    place.full = False
+    batch = place.inbox.take()
+    assert isinstance(batch, Batch)
+    run.ring.clear()
+    place.in_ring = False
+    run.dirty.clear()
+    rest = batch.cut(1)
+    place.put_back(rest)
+
+    assert (place.full, list(run.dirty), bool(run.ring), place.inbox.waiting) == (True, [place], ring, 3)
+    assert run.capacity == (4 if order == "source" else 8)
+
+
+def test_less_than_a_full_inbox_leaves_it_fetching() -> None:
+    """One message of a batch comes back."""
+    run = Run(Needs([]), order="source", concurrency=None, inbox=2, batch=4)
+    place = place_of(run=run)
+    run.take_in(batches_of(messages(ORDERS, 2)))
+    place.full = False
+    batch = place.inbox.take()
+    assert isinstance(batch, Batch)
+    place.put_back(batch.cut(1))
+
+    assert not place.full

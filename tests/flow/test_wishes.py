@@ -127,6 +127,15 @@ def test_a_policy_that_skips_is_done_with_all() -> None:
     assert stage.next_positions() == [4, 5]
 
 
+def test_a_policy_that_skips_is_done_with_the_last_batch() -> None:
+    """Nothing is left to start, and its place is not offered to lanes."""
+    stage = WishStage(retry=RetryPolicy(on_exhausted="skip"))
+    for _ in range(2):
+        stage.part(stage.take(), {0: GONE})
+
+    assert (stage.next_positions(), list(stage.run.ring), stage.place().inbox.waiting) == (None, [], 0)
+
+
 def test_what_is_postponed_on_its_way_out_is_dropped() -> None:
     """Its source goes away in order: it is not acknowledged, so that it comes again to whoever has it next."""
     stage = WishStage()

@@ -7,7 +7,7 @@ batch is finished when all of these are: with the order of the source, nothing b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.batch import Batch, Deliveries
@@ -78,9 +78,7 @@ class Wishes:
 
     def _divide(self, batch: Batch, parts: int, finished: list[int]) -> None:
         place: Place = batch.place
-        inbox = place.inbox
-        if not isinstance(inbox, BatchInbox):
-            return
+        inbox = cast("BatchInbox", place.inbox)  # where batches come from
         if not parts:
             if inbox.done(batch):
                 place.run.offer(place)
