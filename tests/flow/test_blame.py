@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.flow.crowd import Crowd
 from tests.flow.stage import Stage, dependency_failed, gate, own_failure, partitions, returned, run_of
 
-from holdgate.core import CircuitSettings, Outcome, Permit
+from holdgate.core import CircuitSettings, Outcome, Permit, State
 from holdgate.flow.attribution import Attribution, Cause, Finding
 from holdgate.flow.blame import Blame, counts_as_closed
 from holdgate.flow.delivery import Delivery
@@ -271,6 +271,34 @@ def test_a_failure_of_a_call_beside_one_of_its_own_is_not_charged_twice() -> Non
     stage = beside(RetryPolicy(attempts=9, doubt=0.01))
 
     assert fail_beside(stage, ended, 20) == [Verdict.AGAIN] * 8 + [Verdict.REJECT]
+
+
+@pytest.mark.parametrize("override", ["disable", "observe"])
+def test_under_an_override_that_admits_everything_poison_is_found_too(override: str) -> None:
+    """Also where the circuit below is open: it records nothing, or has no say, and the results of others are kept whatever it does."""
+    stage = beside()
+    stage.gates[0].circuit.open_for(1e9, stage.now)
+    getattr(stage.gates[0].circuit, override)(stage.now)
+    stage.turn()
+
+    assert fail_beside(stage, dependency_failed(), 9, neighbours=10)[-1] is Verdict.REJECT
+
+
+def test_its_own_failures_are_charged_in_half_open_too() -> None:
+    """They are nobody's outage. Uncharged, a message like that at the head of every lane would be the only probe for ever, and decide
+    nothing."""
+    stage = Stage("payments", run=run_of(["payments"], retry=POLICY, rejects=True))
+    stage.receive(2)
+    stage.trip()
+    stage.turn(later=10.0)
+    assert stage.gates[0].circuit.state is State.HALF_OPEN
+    verdicts = []
+    for _ in range(2):
+        verdicts.append(stage.end(stage.start(), own_failure()))
+        stage.turn(later=30.0)
+
+    assert verdicts == [Verdict.AGAIN, Verdict.REJECT]
+    assert stage.gates[0].circuit.state is State.HALF_OPEN
 
 
 def test_repeated_failures_of_one_message_do_not_excuse_another() -> None:
