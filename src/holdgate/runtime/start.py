@@ -94,17 +94,9 @@ def plan_run(
     _check_types(key, retry)
     _check_dead_letters(dead_letters, retry)
     seconds = None if timeout is None else validation.seconds("timeout", timeout)
-    wanted = intake.order if order is None else order
-    if wanted not in _ORDERS:
-        raise SettingsError(f"order={order!r} is none of {', '.join(map(repr, _ORDERS))}")
-    if key is not None and wanted != "key":
-        raise SettingsError(f'key= is given, but order={wanted!r} keeps no order by key: add order="key" or leave key out')
+    wanted = _order(order, key, intake)
     _check_batch(batch, wanted, intake)
-    if wanted != "source" and concurrency is None:
-        # More lanes than deliveries in hand would only stand idle; more than full batches in hand would make all of them smaller.
-        concurrency = min(_LANES, intake.inbox // (batch or 1))
-    if concurrency is not None:
-        _at_least_one("concurrency", concurrency)
+    concurrency = _concurrency(concurrency, wanted, batch, intake)
     _at_least_one("span", span)
     dependencies, names = _resolve(_for_handlers(needs, handled) if intake.names is None else needs)
     if intake.names is not None:
@@ -134,6 +126,24 @@ def plan_run(
         seconds,
         fallback,
     )
+
+
+def _order(order: Order | None, key: KeyOf | None, intake: Intake[Any]) -> Order:
+    """The one that was asked for, or else what the broker promises anyway."""
+    wanted = intake.order if order is None else order
+    if wanted not in _ORDERS:
+        raise SettingsError(f"order={order!r} is none of {', '.join(map(repr, _ORDERS))}")
+    if key is not None and wanted != "key":
+        raise SettingsError(f'key= is given, but order={wanted!r} keeps no order by key: add order="key" or leave key out')
+    return wanted
+
+
+def _concurrency(given: int | None, order: Order, batch: int | None, intake: Intake[Any]) -> int | None:
+    """How many handlers run at once; None: one per source."""
+    if given is not None:
+        return _at_least_one("concurrency", given)
+    # More lanes than deliveries in hand would only stand idle; more than full batches in hand would make all of them smaller.
+    return None if order == "source" else min(_LANES, intake.inbox // (batch or 1))
 
 
 def check_intake(intake: object) -> None:
