@@ -23,7 +23,7 @@ _TYPING = ("cast", "TypeVar", "ParamSpec", "TypeVarTuple")
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One change of one file: `text` is the changed file, `first` and `last` are the lines of the statement that it is in."""
+    """One change of one file: `first` and `last` are the lines of the statement that it is in, `source` is what it changes."""
 
     file: str
     scope: str
@@ -31,7 +31,7 @@ class Mutant:
     after: str
     first: int
     last: int
-    text: str
+    source: str
     nth: int = 1
 
     @property
@@ -44,9 +44,26 @@ class Mutant:
         return f"{self.scope}: `{self.before}` → `{self.after}`{again}"
 
     def code(self) -> CodeType:
-        """The changed top-level statement of the file, compiled on its own."""
-        statement = next(it for it in ast.parse(self.text).body if _begin(it) <= self.first <= (it.end_lineno or 0))
-        return compile(ast.Module([statement], []), self.file, "exec", flags=__future__.annotations.compiler_flag)
+        """The changed part of the file, compiled on its own: a function, a method in a class of the same name, or a whole statement."""
+        return compile(self.source, self.file, "exec", flags=__future__.annotations.compiler_flag)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """Where a line stands: the lines of its innermost statement, and the smallest part of the file that runs without the rest."""
+
+    scope: str
+    first: int
+    last: int
+    begin: int
+    end: int
+    head: str  # of the class that this part is a method of
+
+    def source(self, text: str, grown: int) -> str:
+        """The part, of a text that is so many lines longer; each line where it was, for tracebacks."""
+        lines = text.splitlines(keepends=True)[self.begin - 1 : self.end + grown]
+        before = self.begin - 1
+        return "\n" * (before - 1) + self.head + "\n" + "".join(lines) if self.head else "\n" * before + "".join(lines)
 
 
 def mutants_of(path: Path, file: str) -> Iterator[Mutant]:
@@ -68,10 +85,11 @@ def mutants_of(path: Path, file: str) -> Iterator[Mutant]:
         if changed in seen:
             continue
         seen.add(changed)
-        scope, first, last = _place(tree, begin[0])
+        spot = _spot(tree, begin[0])
         before, after = _difference(text, changed)
-        names[scope, before, after] += 1
-        yield Mutant(file, scope, before, after, first, last, changed, names[scope, before, after])
+        names[spot.scope, before, after] += 1
+        source = spot.source(changed, changed.count("\n") - text.count("\n"))
+        yield Mutant(file, spot.scope, before, after, spot.first, spot.last, source, names[spot.scope, before, after])
 
 
 def _is_typing(node: libcst.CSTNode) -> bool:
@@ -117,22 +135,23 @@ def _spliced(text: str, begin: Spot, end: Spot, code: str) -> str:
     return head + code + tail
 
 
-def _place(tree: ast.Module, line: int) -> tuple[str, int, int]:
-    """The qualified name that a line belongs to, and the lines of its innermost statement; of a compound one, those of its head."""
+def _spot(tree: ast.Module, line: int) -> _Spot:
+    """Of a compound statement the innermost is its head."""
     names: list[str] = []
+    around: list[ast.stmt] = []
     first, last = line, line
     body: list[ast.stmt] = tree.body
-    while body:
-        found = next((it for it in body if _begin(it) <= line <= (it.end_lineno or 0)), None)
-        if found is None:
-            break
-        if isinstance(found, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+    while found := next((it for it in body if _begin(it) <= line <= (it.end_lineno or 0)), None):
+        around.append(found)
+        if isinstance(found, ast.ClassDef | ast.FunctionDef):
             names.append(found.name)
-        inner = [it for field in ("body", "orelse", "finalbody", "handlers") for it in getattr(found, field, [])]
-        ends = [_begin(it) - 1 if hasattr(it, "lineno") else 0 for it in inner if _begin(it) > line]
-        first, last = _begin(found), min([found.end_lineno or 0, *ends])
-        body = inner
-    return ".".join(names) or "module", first, last
+        body = [it for field in ("body", "orelse", "finalbody", "handlers") for it in getattr(found, field, [])]
+        first, last = _begin(found), min([found.end_lineno or 0, *(_begin(it) - 1 for it in body if _begin(it) > line)])
+    part, head = around[0], ""
+    if isinstance(part, ast.ClassDef) and len(around) > 1 and isinstance(around[1], ast.FunctionDef):
+        head = f"class {part.name}({', '.join(ast.unparse(it) for it in part.bases)}):"
+        part = around[1]
+    return _Spot(".".join(names) or "module", first, last, _begin(part), part.end_lineno or 0, head)
 
 
 def _difference(text: str, changed: str) -> tuple[str, str]:
