@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import errors, faults, log_lines, mutation, settings, snippets, states
+from docs.generate import errors, faults, log_lines, mutation, scenarios, settings, snippets, states
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +32,12 @@ MAKERS: dict[str, Callable[..., str]] = {
     "fault-failures": faults.failures,
     "fault-sentences": faults.sentences,
     "fault-reasons": faults.reasons,
+    "scenario-keys": scenarios.keys_table,
+    "scenario-faults": scenarios.faults_table,
+    "scenario-members": scenarios.members_table,
+    "scenarios": scenarios.shipped_table,
+    "scenario-report": scenarios.report,
+    "scenario-file": scenarios.source,
 }
 
 

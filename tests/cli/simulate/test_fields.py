@@ -11,6 +11,7 @@ from holdgate.cli.simulate.toml_file import Problems
 from holdgate.core import CircuitSettings, CountWindow, TimeWindow
 from holdgate.errors import SettingsError
 from holdgate.flow.fate import RetryPolicy
+from holdgate.flow.inbox import Order
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,11 @@ def test_what_only_python_has_is_told_apart_from_a_slip() -> None:
 
 def test_what_is_allowed_is_said_in_words() -> None:
     """As a person would."""
-    assert [described(hint) for hint in (float, int | None, tuple[Thing, ...])] == [
+    assert [described(hint) for hint in (float, int | None, tuple[Thing, ...], Order | None)] == [
         "a number",
         'a whole number or "none"',
         "a list of tables",
+        'one of "source", "key", "none"',
     ]
 
 

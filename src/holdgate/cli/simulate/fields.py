@@ -143,7 +143,13 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 def described(hint: Any) -> str:
     """What is allowed, for a person."""
-    return " or ".join(_described(each) for each in _alternatives(hint))
+    kinds = [each for each in _alternatives(hint) if each is not type(None) or not says_none(hint)]
+    return " or ".join(_described(each) for each in kinds)
+
+
+def says_none(hint: Any) -> bool:
+    """Whether "none" is one of its own words, and so cannot mean None: an order, say. Left out it is None."""
+    return any(get_origin(each) is Literal and NONE in get_args(each) for each in _alternatives(hint))
 
 
 _WORDS: dict[Any, str] = {float: "a number", int: "a whole number", str: "a text in quotes", bool: "true or false", type(None): f'"{NONE}"'}
@@ -156,7 +162,8 @@ def _described(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(f'"{choice}"' for choice in get_args(hint))
     if get_origin(hint) is tuple:
-        return f"a list of {_PLURALS.get(get_args(hint)[0], 'tables')}"
+        item = get_args(hint)[0]
+        return f"a list of {_PLURALS[item]}" if item in _PLURALS else "tables" if "name" in hints_of(item) else "a list of tables"
     return _WORDS[hint]
 
 

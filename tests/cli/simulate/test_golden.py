@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from difflib import unified_diff
+
+import pytest
+from tests.cli.simulate.golden_reports import FOLDER, reports_of
+
+from holdgate.cli.simulate.shipped import shipped
+
+REMEDY = "if that is what you meant: python -m tests.cli.simulate.golden_reports && python -m docs.generate, and look at what they change"
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_a_shipped_scenario_reports_what_it_did(name: str) -> None:
+    """Text and JSON to the last character: time and chance are simulated, so a change is a change of the rules."""
+    for file, text in reports_of(name).items():
+        before = (FOLDER / file).read_text(encoding="utf-8").splitlines()
+        # By whole lines: to look for what is alike inside of lines this long would take minutes.
+        changes = list(unified_diff(before, text.splitlines(), file, file, lineterm="", n=0))
+        if changes:
+            pytest.fail("\n".join([*changes[:40], REMEDY]), pytrace=False)
+
+
+def test_no_report_is_of_a_scenario_that_is_gone() -> None:
+    """One text and one document for each."""
+    assert sorted(path.name for path in FOLDER.iterdir()) == sorted(f"{name}.{kind}" for name in shipped() for kind in ("json", "txt"))
