@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 from tests.cli.simulate.examples import BROKEN, comparison_of, outcome_of, run_of
 
 from holdgate.cli.simulate.comparison import Comparison
 from holdgate.cli.simulate.text_report import print_report
+from holdgate.simulator.fleet.outcome import Totals
 
 
-def text_of(comparison: Comparison, *, ascii_only: bool = True, colours: bool = False) -> str:
+def text_of(comparison: Comparison, *, ascii_only: bool = True, colours: bool = False, width: int = 200) -> str:
     out = io.StringIO()
-    console = Console(file=out, width=200, color_system="standard" if colours else None, force_terminal=colours)
+    console = Console(file=out, width=width, color_system="standard" if colours else None, force_terminal=colours)
     print_report(comparison, console, ascii_only=ascii_only)
     return out.getvalue()
 
@@ -37,6 +39,13 @@ def test_a_pipe_gets_ascii_and_a_terminal_gets_shapes() -> None:
     """A log shows nothing else for sure."""
     assert text_of(comparison_of()).isascii()
     assert "■" in text_of(comparison_of(), ascii_only=False)
+
+
+def test_a_narrow_terminal_loses_no_digit() -> None:
+    """The labels get more lines instead."""
+    totals = Totals(produced=9_999_999, processed=7_654_321)
+    many = [run_of(replace(outcome_of(), totals=totals), label=f"with number {number}") for number in range(4)]
+    assert text_of(comparison_of(*many), width=70).count("7654321") == 4 + 4  # in the sentences and in the table
 
 
 def test_what_is_broken_is_a_word_and_not_only_a_colour() -> None:

@@ -16,6 +16,9 @@ from holdgate.cli.simulate.rows import sections
 ASCII_LEGEND = "- fine   x some calls fail or are slow   ! most fail   # open, or down   1248+ half-open: so many at once in all workers"
 LEGEND = ASCII_LEGEND.replace("-", cells.BLOCKS.fine, 1).replace("#", cells.BLOCKS.bad, 1)
 
+# A million, or "not yet".
+FIGURE = 7
+
 
 def print_report(comparison: Comparison, console: Console, *, ascii_only: bool) -> None:
     """Print it: first what it was and whether anything was broken, then the rows of time, then the table."""
@@ -45,9 +48,10 @@ def _pictures(comparison: Comparison, glyphs: cells.Glyphs) -> Iterator[str]:
 
 def _table(comparison: Comparison, *, ascii_only: bool) -> Table:
     table = Table(box=box.ASCII if ascii_only else box.ROUNDED)
-    table.add_column("", no_wrap=True)
+    # In a narrow terminal the labels become longer: a figure that lost a digit would be another one.
+    table.add_column("", overflow="fold")
     for run in comparison.runs:
-        table.add_column(run.entrant.label, justify="right", no_wrap=True)
+        table.add_column(run.entrant.label, justify="right", overflow="fold", min_width=FIGURE)
     for section in sections(comparison):
         table.add_section()
         table.add_row(Text(section.title, style="bold"))
