@@ -1,0 +1,160 @@
+"""Circuit: the edges that only a changed line has shown, and what it counts and tells there."""
+
+from __future__ import annotations
+
+from tests.core.driving import FIRST_WAIT, SUCCESS, acquire, call, calls, half_opened, is_refused, opened, ramping
+
+from holdgate.core import (
+    Circuit,
+    CircuitHalfOpened,
+    CircuitSettings,
+    Override,
+    OverrideSet,
+    RampSettings,
+    State,
+    ThresholdExceeded,
+    TimeWindow,
+)
+from holdgate.core.permits import LIVE
+
+SLOW = CircuitSettings(slow_call_duration=1.0, slow_call_rate_threshold=0.5, minimum_calls=1)
+
+
+def test_a_permit_is_live_when_it_is_handed_out() -> None:
+    """By the short way of the closed circuit, and by that of a half-open."""
+    assert acquire(Circuit("payments"), 0.0).standing == LIVE
+    assert acquire(half_opened(), FIRST_WAIT).standing == LIVE
+
+
+def test_every_refusal_for_want_of_room_is_counted() -> None:
+    """Beside those of before."""
+    circuit = opened()
+    assert is_refused(circuit, 1.0)
+    acquire(circuit, FIRST_WAIT)
+    for _ in range(3):
+        assert is_refused(circuit, FIRST_WAIT)
+    assert circuit.snapshot(FIRST_WAIT).rejected == 4
+
+
+def test_the_refusal_that_finds_calls_overdue_is_counted() -> None:
+    """The acquire that opens the circuit is refused itself."""
+    circuit = Circuit("payments", SLOW)
+    circuit.open_for(5.0, 0.0)
+    assert is_refused(circuit, 1.0)
+    circuit.reset(2.0)
+    acquire(circuit, 2.0)
+    assert is_refused(circuit, 4.0)
+    assert (circuit.state, circuit.rejected) == (State.OPEN, 2)
+
+
+def test_a_good_result_at_the_end_of_a_bucket_is_in_the_next() -> None:
+    """It leaves the window with that one."""
+    circuit = Circuit("payments", CircuitSettings(window=TimeWindow(10.0)))
+    call(circuit, SUCCESS, 0.2, took=0.5)
+    call(circuit, SUCCESS, 1.0)
+    assert circuit.snapshot(10.0).calls == 1
+    assert circuit.snapshot(11.0).calls == 0
+
+
+def test_a_wait_that_ends_is_told_with_its_time() -> None:
+    """Whoever let the time pass."""
+    circuit = opened()
+    circuit.take_events()
+    circuit.advance(FIRST_WAIT)
+    assert [(type(event), event.at) for event in circuit.take_events()] == [(CircuitHalfOpened, FIRST_WAIT)]
+
+
+def test_calls_in_flight_are_no_deadline_where_nothing_is_judged() -> None:
+    """DISABLED records nothing, so that a call may take as long as it likes."""
+    circuit = Circuit("payments", SLOW)
+    circuit.disable(0.0)
+    acquire(circuit, 0.0)
+    assert circuit.next_deadline() is None
+
+
+def test_only_a_half_open_without_a_result_probes() -> None:
+    """Not a closed or an open circuit, and not a ramp."""
+    assert Circuit("payments").is_probing is False
+    assert opened().is_probing is False
+    assert half_opened().is_probing is True
+    assert ramping(2).is_probing is False
+
+
+def test_a_ramp_that_becomes_shorter_in_the_middle_of_a_stage_goes_on() -> None:
+    """What has come in is too little for a verdict, and too young."""
+    circuit = ramping(8)
+    calls(circuit, "S", FIRST_WAIT)
+    circuit.set_full(4, FIRST_WAIT)
+    assert (circuit.limit, circuit.state) == (4, State.HALF_OPEN)
+    circuit.set_full(4, FIRST_WAIT + 20.0)
+    assert circuit.state is State.CLOSED
+
+
+def test_an_explicit_end_of_the_ramp_is_its_end() -> None:
+    """Four, where nobody has said another number since."""
+    circuit = half_opened(CircuitSettings(ramp=RampSettings(initial=4, full=4)))
+    calls(circuit, "SSSSS", FIRST_WAIT)
+    assert circuit.state is State.CLOSED
+
+
+def test_an_opening_under_an_override_leaves_the_override() -> None:
+    """An operator's word is ended by an operator, or by its time."""
+    circuit = Circuit("payments")
+    circuit.observe(0.0)
+    circuit.open_for(5.0, 1.0)
+    assert (circuit.state, circuit.override) == (State.OPEN, Override.METRICS_ONLY)
+
+
+def test_a_reset_begins_the_window_then() -> None:
+    """A window of time has its buckets from that second on."""
+    circuit = Circuit("payments", CircuitSettings(window=TimeWindow(10.0)))
+    circuit.reset(101.0)
+    call(circuit, SUCCESS, 101.0)
+    assert circuit.snapshot(110.0).calls == 1
+    assert circuit.snapshot(111.0).calls == 0
+
+
+def test_the_lease_is_twice_the_longest_success() -> None:
+    """A call of 200 seconds has been seen to end well: from then on a permit may be away for 400, and no longer."""
+    circuit = Circuit("payments")
+    call(circuit, SUCCESS, 0.0, took=200.0)
+    calls(circuit, "FFFFF", 200.0)
+    acquire(circuit, 205.0)
+    assert circuit.next_deadline() == 605.0
+
+
+def test_what_follows_a_forced_opening_is_told_with_its_time() -> None:
+    """The half-open that it leaves behind, under another override too."""
+    circuit = Circuit("payments")
+    circuit.force_open(0.0)
+    circuit.take_events()
+    circuit.disable(3.0)
+    assert [(type(event), event.at) for event in circuit.take_events()] == [(OverrideSet, 3.0), (CircuitHalfOpened, 3.0)]
+
+
+def test_an_override_that_admits_leaves_the_level_to_time() -> None:
+    """It falls by one per healthy interval, whoever has looked."""
+    circuit = opened()
+    circuit.reset(1.0)
+    calls(circuit, "FFFFF", 1.0)
+    circuit.advance(6.0)
+    circuit.set_full(1, 6.0)
+    calls(circuit, "SSSS", 6.0)
+    assert (circuit.state, circuit.snapshot(6.0).level) == (State.CLOSED, 1)
+    circuit.disable(66.0)
+    assert circuit.snapshot(66.0).level == 0
+    calls(circuit, "S", 66.0)
+    circuit.clear_override(67.0)
+    calls(circuit, "FFFFF", 67.0)
+    assert circuit.snapshot(67.0).level == 1
+
+
+def test_what_is_only_observed_is_told_as_observed() -> None:
+    """It opens nothing."""
+    circuit = Circuit("payments")
+    circuit.observe(0.0)
+    circuit.take_events()
+    calls(circuit, "FFFFF", 0.0)
+    (event,) = circuit.take_events()
+    assert isinstance(event, ThresholdExceeded)
+    assert event.observed is True
