@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from bisect import bisect_left
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -83,6 +85,9 @@ class LedgerWriter:
         os.close(self._file)
 
 
+_at = attrgetter("at")
+
+
 @dataclass(slots=True)
 class Ledger:
     """All files in `folder`, read on from where the last look ended."""
@@ -99,8 +104,9 @@ class Ledger:
         """Return everything written until now, by time. A last line that a kill cut short is left out."""
         news = [entry for path in sorted(self.folder.glob("*.jsonl")) for entry in self._news(path)]
         if news:
-            self._entries.extend(news)
-            self._entries.sort(key=lambda entry: entry.at)
+            # Only the end can be out of order: what one process wrote while another one's file was read.
+            end = bisect_left(self._entries, min(map(_at, news)), key=_at)
+            self._entries[end:] = sorted(self._entries[end:] + news, key=_at)
         return list(self._entries)
 
     def _news(self, path: Path) -> list[Entry]:

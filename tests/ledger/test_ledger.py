@@ -32,6 +32,17 @@ def test_a_second_look_adds_what_is_new(tmp_path) -> None:
     writer.close()
 
 
+def test_what_is_read_late_comes_in_its_place(tmp_path) -> None:
+    """A line that was written earlier than others, and read after them, stands before them; of the same time, it stands behind."""
+    ledger = Ledger(tmp_path)
+    line = '{{"at": {}, "who": "{}", "kind": "note"}}\n'
+    (tmp_path / "one.jsonl").write_text("".join(line.format(at, "one") for at in (1.0, 2.0, 3.0, 4.0)))
+    assert len(ledger.entries()) == 4
+    (tmp_path / "two.jsonl").write_text("".join(line.format(at, "two") for at in (5.0, 2.5, 3.0)))
+    expected = [(1.0, "one"), (2.0, "one"), (2.5, "two"), (3.0, "one"), (3.0, "two"), (4.0, "one"), (5.0, "two")]
+    assert [(entry.at, entry.who) for entry in ledger.entries()] == expected
+
+
 def test_a_line_cut_short_waits_for_its_rest(tmp_path) -> None:
     """Half a line is no entry; when the rest comes, it is one."""
     ledger = Ledger(tmp_path)
