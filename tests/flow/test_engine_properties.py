@@ -17,6 +17,7 @@ from holdgate.core import Circuit, CircuitSettings, CountWindow, Outcome, Overri
 from holdgate.flow.attribution import Attribution, Cause, Finding
 from holdgate.flow.engine import Engine
 from holdgate.flow.fate import RetryPolicy, Verdict
+from holdgate.flow.gate import Gate
 from holdgate.flow.place import Place, Run
 from holdgate.flow.sources import Partition
 
@@ -285,12 +286,18 @@ class EngineMachine(RuleBasedStateMachine):
         )  # fmt: skip
 
     def _reasons(self, place: Place) -> tuple[str, ...]:
-        reasons = [f"circuit:{gate.name}" for gate in place.gates if self._is_shut(gate.circuit)]
+        gates = [*place.gates, *self._waited_for(place)]
+        reasons = [f"circuit:{gate.name}" for gate in gates if self._is_shut(gate.circuit)]
         reasons += ["operator"] if place.operator_hold else []
         reasons += ["draining"] if place.closing or place.run.draining else []
         reasons += ["blocked"] if place.blocked else []
         reasons += ["no needs"] if place.run.needs.of(place.source) is None else []
         return tuple(sorted(reasons))
+
+    def _waited_for(self, place: Place) -> list[Gate]:
+        """What keeps all of a source in order waiting, though its needs do not name it."""
+        heads = [message for message in self.unfinished[place] if message in self.engine._waiting and message.trial is not None]
+        return [] if place.run.order != "source" else [gate for head in heads for gate in head.trial.extra]
 
     def _is_shut(self, circuit: Circuit) -> bool:
         return circuit.override is Override.FORCED_OPEN or (circuit.override is None and circuit.state is State.OPEN)
