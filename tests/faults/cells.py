@@ -50,11 +50,11 @@ EARLY = "!early"
 class Fault:
     """A row. `strike` does it, heals what it broke in the world, and returns; its docstring says what it is.
 
-    `not_on` and `not_in` have the reasons why a broker or a state has no such cell. `worker`: arguments of the worker, `session`: of its
-    Kafka membership, in seconds; `workers`: how many there are when it comes. `lingers`: seconds that the state must last, for a fault that
-    is slow to come. `quiet`: it costs no rebalance and loses no channel. `partial`: calls fail outside of an outage, so that wasted
-    ones say nothing. `dead`: the worker has a target for dead letters. `queue`: arguments of the RabbitMQ queue. `partitions`: of
-    the Kafka topic. `grace`: seconds between what happens and what an observer writes.
+    `prepare` is done before the state is reached, for what would take too long in it. `not_on` and `not_in` have the reasons why a broker
+    or a state has no such cell. `worker`: arguments of the worker, `session`: of its Kafka membership, in seconds; `workers`: how many
+    there are when it comes. `quiet`: it costs no rebalance and loses no channel. `partial`: calls fail outside of an outage, so that wasted
+    ones say nothing. `dead`: the worker has a target for dead letters. `queue`: arguments of the RabbitMQ queue. `partitions`: of the Kafka
+    topic. `grace`: seconds between what happens and what an observer writes.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Fault:
     worker: tuple[str, ...] = ()
     session: float | None = None
     workers: int = 1
-    lingers: float = 0.0
+    prepare: Callable[[Any], Awaitable[None]] | None = None
     quiet: bool = True
     partial: bool = False
     dead: bool = False

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from tests.faults import story
 from tests.faults.cells import Broker, Ground, State, fault
+from tests.faults.erlang import Prepared
 
 if TYPE_CHECKING:
     from tests.faults.world import World
 
 GROUP = "channel"
 ONLY: dict[str, Any] = {"only": Broker.RABBITMQ, "because": "Kafka has no channels, acks or queues"}
-# rabbitmqctl is a program of its own that takes so long to start.
-SLOW_TO_COME = 3.0
 BAD_ACK = ("--strike", "bad-ack")
 
 
@@ -41,28 +40,43 @@ async def _channels_lost(world: World) -> None:
     await world.until(lambda entries: story.noted(entries, "gone", "lost") > before or not world.victim.is_running)
 
 
-@fault("the connection is closed by the broker", GROUP, **ONLY, quiet=False, ground=Ground.OWN, lingers=SLOW_TO_COME)
+async def prepare_to_close(world: World) -> None:
+    """Let the node wait for the moment to close every connection."""
+    world.prepared = Prepared(world.server, CLOSE)
+    await world.prepared.ready()
+
+
+async def prepare_to_cancel(world: World) -> None:
+    """Let the node wait for the moment to cancel the consumer."""
+    world.prepared = Prepared(world.server, CANCEL % world.payments)
+    await world.prepared.ready()
+
+
+@fault("the connection is closed by the broker", GROUP, **ONLY, quiet=False, ground=Ground.OWN, prepare=prepare_to_close)
 async def connection_closed(world: World) -> None:
-    """An operator closes all connections by rabbitmqctl."""
-    before = story.noted(world.entries(), "gone", "lost")
-    await world.server.ctl("close_all_connections", "the table of faults")
-    world.struck()
-    await world.until(lambda entries: story.noted(entries, "gone", "lost") > before or not world.victim.is_running)
+    """The broker closes all connections, as for an operator's command."""
+    await _done_by_the_broker(world)
 
 
-@fault("the broker cancels the consumer", GROUP, **ONLY, quiet=False, lingers=SLOW_TO_COME)
+@fault("the broker cancels the consumer", GROUP, **ONLY, quiet=False, prepare=prepare_to_cancel)
 async def consumer_cancelled(world: World) -> None:
     """The broker sends basic.cancel for the consumer of payments."""
+    await _done_by_the_broker(world)
+
+
+async def _done_by_the_broker(world: World) -> None:
+    assert world.prepared is not None
     before = story.noted(world.entries(), "gone", "lost")
-    await world.server.ctl("eval", CANCEL % world.payments)
-    world.struck()
+    await world.prepared.fire()
     await world.until(lambda entries: story.noted(entries, "gone", "lost") > before or not world.victim.is_running)
 
 
+CLOSE = '[rabbit_networking:close_connection(Connection, "the table of faults") || Connection <- rabbit_networking:connections()].'
 CANCEL = (
     '{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)), '
     "[rabbit_channel:send_command(element(1, C), {'basic.cancel', element(2, C), true}) || C <- rabbit_amqqueue:consumers(Q)]."
 )
+
 # Where handlers are quick nothing is out for as long as a consumer timeout: some must be slow.
 LONG = 10.0
 

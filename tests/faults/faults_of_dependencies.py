@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.faults.cells import State, fault
-from tests.faults.world import QUICK, STEADY
+from tests.faults.world import OPEN, QUICK, STEADY
 from tests.ledger.dependency import Mode
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ async def flaps(world: World) -> None:
     """Down and up again, six times in turn, for about as long as a circuit stays open."""
     world.scene.latency(STEADY)
     for _ in range(3):
-        await world.fail_for(Mode.DOWN, world.wait / 2)
+        await world.fail_for(Mode.DOWN, OPEN / 2)
         await world.scene.up()
-        await asyncio.sleep(world.wait / 3)
+        await asyncio.sleep(OPEN / 3)
 
 
 @fault("it fails a third to a half of its calls", GROUP, partial=True)

@@ -13,18 +13,20 @@ if TYPE_CHECKING:
 
 GROUP = "group"
 ONLY: dict[str, Any] = {"only": Broker.KAFKA, "because": "RabbitMQ has no consumer groups"}
+# A rebalance takes up to three seconds to begin: the circuit must be open when it is over.
+STAYS_OPEN = ("--open", "5")
 # Long enough for a cluster to notice and to choose anew, short enough for a cell.
 AWAY = 3.0
 
 
-@fault("a member joins", GROUP, **ONLY, quiet=False)
+@fault("a member joins", GROUP, **ONLY, quiet=False, worker=STAYS_OPEN)
 async def joins(world: World) -> None:
     """Another worker joins the group and takes its share."""
     other = world.launch()
     await world.until(lambda entries: bool(story.told(entries, "assigned", other.name)))
 
 
-@fault("a member leaves", GROUP, **ONLY, quiet=False, workers=2)
+@fault("a member leaves", GROUP, **ONLY, quiet=False, workers=2, worker=STAYS_OPEN)
 async def leaves(world: World) -> None:
     """One of two workers ends in order; the other one gets all partitions."""
     (other,) = [worker for worker in world.scene.running if worker is not world.victim]

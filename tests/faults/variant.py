@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from holdgate import Dependency, Guard, RetryPolicy
+from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
 from tests.faults.strikes import NAMES, Strike
 from tests.ledger.ledger import LedgerWriter
 
@@ -64,12 +65,22 @@ class Variant:
 
         class VariantGuard(Guard):
             def __init__(self, *given: Any, observers: Any = (), **settings: Any) -> None:
-                super().__init__(*given, observers=[*observers, variant.strike.observe], drain_timeout=DRAIN, **settings)
+                super().__init__(*given, observers=[*observers, variant.observe, variant.strike.observe], drain_timeout=DRAIN, **settings)
 
             async def run(self, intake: Any, handler: Any, **settings: Any) -> None:
                 await super().run(intake, handler, **{**settings, **variant.run_settings()})
 
         return VariantGuard
+
+    def observe(self, event: Any) -> None:
+        """Write down what a circuit did, with the time at which it did it: an observer hears of it later."""
+        match event:
+            case CircuitOpened() | CircuitHalfOpened() | CircuitClosed():
+                self.ledger.write("note", circuit=type(event).__name__, of=event.name, at=event.at)
+            case LimitChanged():
+                self.ledger.write("note", circuit="LimitChanged", of=event.name, limit=event.limit, at=event.at)
+            case _:
+                pass
 
     def run_settings(self) -> dict[str, Any]:
         """Settings of `guard.run` that take the place of the worker's own."""

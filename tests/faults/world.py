@@ -7,20 +7,21 @@ first worker is the victim.
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from tests.faults import story
+from tests.faults import admissions, story
 from tests.faults.cells import Broker, State
 from tests.ledger.check import violations
 from tests.ledger.dependency import Mode
-from tests.ledger.messages import DONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.faults.cells import Cell
+    from tests.faults.erlang import Prepared
     from tests.integration.kafka.scene import Scene as KafkaScene
     from tests.integration.rabbitmq.scene import Scene as RabbitMQScene
     from tests.ledger.check import Expected
@@ -36,6 +37,8 @@ STEADY = 0.03
 QUICK = 0.004
 # A call of a state that must last: long enough to be seen and met in the middle.
 LINGERS = 0.7
+RAMPS = 0.4
+DRAINS = 2.0
 # The shortest open wait: the fault must come before it is over.
 OPEN = 1.5
 # The longest wait of a circuit is some four seconds, and a quick ramp takes one; the rest is for the fault itself and a busy machine.
@@ -65,7 +68,7 @@ class World(ABC):
         self.poison: set[tuple[str, int, int]] = set()
         self.victim: Worker
         self._lasted = 0.0
-        self.wait = max(OPEN, cell.fault.lingers + 1.0)
+        self.prepared: Prepared | None = None
 
     # -- what a broker does in its own way --------------------------------------------------------------------------------------------
 
@@ -97,6 +100,10 @@ class World(ABC):
     async def expected(self, entries: list[Entry]) -> Expected:
         """Return what this run may cost."""
 
+    @abstractmethod
+    async def letters(self) -> set[tuple[str, int, int]]:
+        """Return what is in `dead`."""
+
     def complaints(self, entries: list[Entry]) -> list[str]:
         """Return what only this broker can have wrong."""
         return []
@@ -119,6 +126,8 @@ class World(ABC):
         await self.produce(100)
         await self.produce_mail(6)
         await self.until(lambda entries: len(story.told(entries, "processed", self.victim.name)) >= 10)
+        if self.cell.fault.prepare is not None:
+            await self.cell.fault.prepare(self)
 
     def worker(self) -> tuple[str, ...]:
         """Return what the fault has workers told."""
@@ -142,7 +151,7 @@ class World(ABC):
             case State.CLOSED:
                 await self.produce(200)
             case State.TRIPPING:
-                self.scene.latency(max(LINGERS, self.cell.fault.lingers))
+                self.scene.latency(LINGERS)
                 await self._outage()
                 await self.until(lambda entries: story.failures_since_down(entries, self.victim.name) > 0)
             case State.OPEN:
@@ -153,11 +162,11 @@ class World(ABC):
                 await self.until(lambda entries: story.probes(entries, self.victim.name))
             case State.RAMPING:
                 await self._opened()
-                self.scene.latency(max(0.4, self.cell.fault.lingers))
+                self.scene.latency(RAMPS)
                 await self.scene.up()
                 await self.until(lambda entries: story.limit(entries, self.victim.name) > 1)
             case State.SHUTTING_DOWN:
-                self.scene.latency(max(2.0, 1.5 * self.cell.fault.lingers))
+                self.scene.latency(DRAINS)
                 await self.produce(40)
                 began = len(story.told(self.entries(), "called", self.victim.name))
                 await self.until(lambda entries: len(story.told(entries, "called", self.victim.name)) > began)
@@ -197,8 +206,12 @@ class World(ABC):
         entries = self.entries()
         if not any(entry.kind == "processed" for entry in entries):
             return ["the ledger shows no processed message: the run proves nothing"]
-        wasted = [] if self.cell.fault.partial else story.wasted_too_often(entries, self.lanes)
-        return violations(entries, await self.expected(entries)) + wasted + self.complaints(entries)
+        wrong = violations(entries, await self.expected(entries)) + self.complaints(entries) + admissions.wrong(entries)
+        if not self.cell.fault.partial:
+            wrong += story.wasted_too_often(entries, self.lanes)
+        if self.dead and (found := await self.letters()) != self.poison:
+            wrong.append(f"dead letters: the broker has {sorted(found)}, and poison is {sorted(self.poison)}")
+        return wrong
 
     @property
     def recovers_within(self) -> float:
@@ -225,7 +238,7 @@ class World(ABC):
 
     def strike_victim(self) -> None:
         """SIGUSR2: it does to itself what it was started with."""
-        self.victim._process.send_signal(12)
+        self.victim._process.send_signal(signal.SIGUSR2)
 
     async def _outage(self) -> None:
         await self.scene.down()
@@ -251,7 +264,3 @@ class World(ABC):
         then = [entry for entry in entries if entry.at <= at]
         if not story.was(self.cell.state, then, self.victim.name):
             raise MissedStateError(f"it was not {self.cell.state.value} when the fault came")
-
-    def done(self, entries: list[Entry]) -> int:
-        """How many messages are done with."""
-        return sum(1 for entry in entries if entry.kind in DONE)

@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from tests.faults import story
-from tests.faults.world import World
+from tests.faults.world import OPEN, World
 from tests.integration.kafka import scene as kafka_scene
 from tests.ledger.check import Expected
 from tests.ledger.fleet import Fleet
@@ -49,11 +49,12 @@ class KafkaWorld(World):
         self.mail = await self.scene.topic("mail", partitions=1)
         if self.cell.fault.dead:
             self.dead = await self.scene.kafka.create_topic(f"dead-{uuid.uuid4().hex[:8]}")
+            self.scene._stack.push_async_callback(self.scene._delete_topic, self.dead)
 
     def arguments(self) -> tuple[str, ...]:
         dead = ("--dead", self.dead) if self.dead else ()
         session = () if self.cell.fault.session is None else ("--session", str(self.cell.fault.session))
-        return ("--open", str(self.wait), "--commit-every", "0.3", *session, *dead, *self.worker())
+        return ("--open", str(OPEN), "--commit-every", "0.3", *session, *dead, *self.worker())
 
     async def produce(self, count: int) -> None:
         await self.scene.produce(self.payments, count // self.lanes)
@@ -64,6 +65,10 @@ class KafkaWorld(World):
     async def produce_poison(self) -> None:
         for number, body in enumerate((b"reject", b"broken")):
             self.poison.add((self.payments, number, await self.scene.poison(self.payments, number, body)))
+
+    async def letters(self) -> set[tuple[str, int, int]]:
+        told = [dict(record.headers) for record in await self.scene.kafka.read(self.dead)]
+        return {(one["holdgate-source"].decode(), int(one["holdgate-partition"]), int(one["holdgate-offset"])) for one in told}
 
     async def settled(self) -> None:
         await self.scene.committed_up_to(self.scene._produced)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.faults import story
 from tests.faults.cells import State
-from tests.faults.world import World
+from tests.faults.world import OPEN, World
 from tests.integration.rabbitmq import scene as rabbitmq_scene
 from tests.ledger.check import Expected
 from tests.ledger.fleet import Fleet
@@ -51,10 +51,11 @@ class RabbitMQWorld(World):
         self.mail = await self.scene.queue(QUORUM, "mail")
         if self.cell.fault.dead:
             self.dead = await self.scene.rabbitmq.declare(f"dead-{uuid.uuid4().hex[:8]}", QUORUM)
+            self.scene._stack.push_async_callback(self.scene._delete, self.dead)
 
     def arguments(self) -> tuple[str, ...]:
         dead = ("--dead", self.dead) if self.dead else ()
-        usual = ("--open", str(self.wait), "--prefetch", str(PREFETCH), "--concurrency", str(self.lanes))
+        usual = ("--open", str(OPEN), "--prefetch", str(PREFETCH), "--concurrency", str(self.lanes))
         return (*usual, *dead, *self.worker())
 
     async def produce(self, count: int) -> None:
@@ -67,6 +68,9 @@ class RabbitMQWorld(World):
         number = self.scene._produced[self.payments]
         await self.scene.produce(self.payments, 1, headers={"word": "reject"})
         self.poison.add((self.payments, 0, number))
+
+    async def letters(self) -> set[tuple[str, int, int]]:
+        return {(self.payments, 0, int(letter.body)) for letter in await self.scene.rabbitmq.waiting_once_free(self.dead)}
 
     async def settled(self) -> None:
         """A drain sends every ack; `drained` looks that the queues are empty."""
@@ -100,11 +104,3 @@ class RabbitMQWorld(World):
         crashed = [worker for worker in self.scene.fleet.workers if (worker.exit_code or 0) != 0]
         ended_in_it = 0 if self.cell.fault.quiet or self.cell.state is not State.SHUTTING_DOWN else 1
         return story.noted(entries, "gone", "lost") + len(crashed) + ended_in_it
-
-    async def delete_and_declare(self) -> None:
-        """Delete the queue of payments with all in it, and make it again, empty."""
-        await self.scene.rabbitmq.delete(self.payments)
-
-    async def declare_again(self) -> Any:
-        """Make the queue of payments again."""
-        return await self.scene.rabbitmq.declare(self.payments, {**QUORUM, **self.cell.fault.queue})
