@@ -175,3 +175,16 @@ def test_what_a_predicate_raises_goes_to_the_caller() -> None:
 
     with pytest.raises(ZeroDivisionError):
         Classifier(broken).classify(ValueError())
+
+
+def test_nothing_to_match_is_refused_with_the_remedy() -> None:
+    """The whole sentence: it is read by whoever has just left the setting empty."""
+    with pytest.raises(SettingsError) as caught:
+        Classifier(failures=())
+    assert str(caught.value) == "failures=() matches nothing, so the circuit could never open; give Exception or the client's own errors"
+
+
+def test_an_excluded_that_is_no_matcher_is_named_as_excluded() -> None:
+    """Not as `failures`, which stands beside it."""
+    with pytest.raises(SettingsError, match=r"^excluded=3 is neither"):
+        Classifier(excluded=3)  # type: ignore[arg-type]
