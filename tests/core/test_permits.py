@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from holdgate.core import Rejected, State
-from holdgate.core.permits import LIVE, issue
+from holdgate.core.permits import EXPIRED, LIVE, SETTLED, issue
 
 
 def test_a_permit_carries_when_and_in_which_generation_it_was_issued() -> None:
@@ -28,3 +28,8 @@ def test_a_refusal_is_a_frozen_value() -> None:
     assert refusal.override is None
     with pytest.raises(FrozenInstanceError):
         refusal.retry_at = 1.0  # type: ignore[misc]
+
+
+def test_the_standings_are_three() -> None:
+    """And small whole numbers, which are quick to write and to compare."""
+    assert (LIVE, SETTLED, EXPIRED) == (0, 1, 2)

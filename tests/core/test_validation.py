@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -82,3 +83,15 @@ def test_a_count_begins_at_one(value: int) -> None:
 def test_one_is_a_count() -> None:
     """The least count is taken."""
     assert validation.count("minimum_calls", 1) == 1
+
+
+def test_a_duration_may_be_short() -> None:
+    """A fraction of a second is one."""
+    assert validation.seconds("open_duration", 0.05) == 0.05
+
+
+@pytest.mark.parametrize("check", [validation.seconds, validation.ratio, validation.count])
+def test_every_check_names_the_setting(check: Callable[[str, object], object]) -> None:
+    """With the value as it was given."""
+    with pytest.raises(SettingsError, match=r"^open_jitter='much'"):
+        check("open_jitter", "much")

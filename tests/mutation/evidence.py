@@ -41,11 +41,12 @@ class Evidence:
                 self._tests[str(Path(file).relative_to(self._source))][line] = set(tests) - {""}
 
     def tests_for(self, mutant: Mutant) -> list[pytest.Item]:
-        """The tests that run the mutant's line, or where only an import does, those that run anything of its file."""
+        """The tests that run the mutant's line; where only an import does, its own, and those that run anything of its file."""
         lines = self._tests[mutant.file]
+        own = f"tests/{mutant.file.replace('/', '/test_').removesuffix('.py')}"
         names = set[str]().union(*(lines.get(line, ()) for line in range(mutant.first, mutant.last + 1)))
-        names = names or set().union(*lines.values())
-        own = f"tests/{mutant.file.replace('/', '/test_')}::"
+        if not names:
+            names = {name for name in self._items if name.startswith(own)}.union(*lines.values())
         wanted = [name for name in names if name.startswith(own) or self.seconds[name] <= SLOW]
         wanted.sort(key=lambda name: (not name.startswith(own), -self.kills[name], self.seconds[name], name))
         return [self._items[name] for name in wanted]
