@@ -158,3 +158,22 @@ def test_what_is_only_observed_is_told_as_observed() -> None:
     (event,) = circuit.take_events()
     assert isinstance(event, ThresholdExceeded)
     assert event.observed is True
+
+
+def test_the_first_success_is_learnt_however_quick() -> None:
+    """A lease of half a second is too short for a dependency whose calls take one."""
+    circuit = Circuit("payments", CircuitSettings(permit_lease=0.5))
+    call(circuit, SUCCESS, 0.0, took=0.9)
+    calls(circuit, "FFFFF", 1.0)
+    acquire(circuit, 6.0)
+    assert circuit.next_deadline() == 7.8
+
+
+def test_beside_a_call_that_hangs_time_matters_when_good_results_leave_the_window() -> None:
+    """Earlier than the next call becomes slow."""
+    circuit = Circuit("payments", CircuitSettings(window=TimeWindow(10.0), slow_call_duration=1.0, minimum_calls=20))
+    acquire(circuit, 0.0)
+    call(circuit, SUCCESS, 1.2)
+    circuit.advance(1.3)
+    acquire(circuit, 1.5)
+    assert circuit.next_deadline() == 2.0
