@@ -13,6 +13,8 @@ WORKERS ?= 6
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 1
 # Which RabbitMQ: make test-matrix VERSIONS=4.3
 VERSIONS ?= 3.10 4.0 4.3
+# What it has a part in; the scenarios are played on other brokers, too.
+OF_RABBITMQ := tests/brokers/rabbitmq tests/integration/rabbitmq tests/scenarios -k rabbitmq
 
 # The Python that was asked for, and the Node.js from the pyright[nodejs] wheel: the same on every machine, and nothing fetched aside.
 export UV_PYTHON_DOWNLOADS := never
@@ -53,7 +55,7 @@ test-faults: $(SYNCED)
 test-matrix: $(SYNCED)
 	@for version in $(VERSIONS); do \
 		echo "== RabbitMQ $$version"; \
-		HOLDGATE_TEST_RABBITMQ_VERSION=$$version $(PYTEST) tests/brokers/rabbitmq tests/integration/rabbitmq $(ARGS) || exit 1; \
+		HOLDGATE_TEST_RABBITMQ_VERSION=$$version $(PYTEST) $(OF_RABBITMQ) $(ARGS) || exit 1; \
 	done
 
 check: $(SYNCED)

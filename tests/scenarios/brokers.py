@@ -31,7 +31,7 @@ BROKERS = [
     "memory-topic",
     "memory-queue",
     pytest.param("kafka", marks=pytest.mark.integration),
-    pytest.param("rabbitmq", marks=pytest.mark.integration),
+    pytest.param("rabbitmq", marks=[pytest.mark.integration, pytest.mark.versions]),
 ]
 
 
