@@ -73,6 +73,27 @@ def test_in_the_order_of_the_source_each_waits_for_the_one_before() -> None:
     assert complaints == ["order"]
 
 
+def test_a_batch_has_what_follows_on_each_other() -> None:
+    """Offset 2 follows on 0, and 6 does not follow on 2."""
+    complaints = Complaints()
+    record = assignment("source", complaints)
+    record.start_together([0, 2])
+    assert complaints == []
+    for position in (0, 2):
+        record.stopped(position)
+    record.start_together([0, 2, 6])
+    assert complaints == ["order"]
+
+
+def test_a_batch_has_nothing_that_runs() -> None:
+    """In no order."""
+    complaints = Complaints()
+    record = assignment("none", complaints)
+    record.starts(2, None)
+    record.start_together([0, 2])
+    assert complaints == ["duplicates"]
+
+
 def test_by_key_each_waits_for_the_one_before_of_its_key() -> None:
     """Offsets 0 and 4 are of one key; with a gap after each, 2 is of the other."""
     complaints = Complaints()
@@ -116,9 +137,9 @@ def test_a_single_active_consumer_keeps_the_order_of_its_queue() -> None:
     complaints = Complaints()
     queue = QueueRecord(Queue("tasks"), is_ordered=True, complain=complaints.hear)
     queue.finished(0)
-    queue.starts(0)
-    queue.starts(1)
+    queue.starts([0])
+    queue.starts([1])
     assert complaints == []
-    queue.starts(2)
+    queue.starts([2])
     queue.was_acked(2)
     assert complaints == ["order", "commit"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from holdgate.core import Outcome
 from holdgate.errors import CallNotPermitted, Reject
+from holdgate.flow.delivery import Delivery
 from holdgate.simulator.fleet.parcel import Parcel
+from holdgate.simulator.fleet.scenario import PoisonKind
 
 if TYPE_CHECKING:
     from holdgate.simulator.fleet.dependency import Answer, ModelDependency
-    from holdgate.simulator.fleet.worker import Worker
+    from holdgate.simulator.fleet.lanes import Lanes
 
 # What a handler takes that calls nothing.
 _OWN_WORK = 0.01
@@ -45,16 +48,17 @@ class Judging:
 
 
 class Attempt:
-    """A handler at work. `generations` are those of the circuits that it runs under."""
+    """A handler at work on one message, or on a batch of them. `generations` are those of the circuits that it runs under."""
 
-    __slots__ = ("_calls", "_worker", "generations", "is_over", "parcel")
+    __slots__ = ("_calls", "_worker", "delivery", "generations", "is_over", "parcels")
 
-    def __init__(self, worker: Worker, parcel: Parcel, generations: tuple[int, ...]) -> None:
-        self.parcel = parcel
+    def __init__(self, worker: Lanes, delivery: Delivery[Any], parcels: Sequence[Parcel], generations: tuple[int, ...]) -> None:
+        self.delivery = delivery
+        self.parcels = parcels
         self.generations = generations
         self.is_over = False
         self._worker = worker
-        self._calls = list(reversed(worker.calls_of(parcel)))
+        self._calls = list(reversed(worker.world.needs[delivery.source.name]))
 
     def begin(self) -> None:
         """Make the first call."""
@@ -65,14 +69,21 @@ class Attempt:
 
     def _call(self, dependency: ModelDependency, *, is_first: bool = False) -> None:
         schedule = self._worker.world.schedule
-        answer = dependency.call(schedule.now, self.parcel.facts.key)
+        answer = dependency.call(schedule.now, self.parcels[0].facts.key)
         patience = dependency.spec.timeout
-        is_good = answer.good and answer.seconds <= patience and not (is_first and self._worker.fails_at_once(self.parcel))
+        is_good = answer.good and answer.seconds <= patience and not (is_first and self._poison == "dependency")
         if answer.seconds > patience:
             if answer.occupies:
                 schedule.after(answer.seconds, dependency.leave)
             answer = answer._replace(seconds=patience, occupies=False)
         schedule.after(answer.seconds, lambda: self._arrived(dependency, answer, is_good=is_good))
+
+    @property
+    def _poison(self) -> PoisonKind | None:
+        """How the messages fail because of what they are; None: none of them does."""
+        if any(parcel.facts.is_poison for parcel in self.parcels):
+            return self._worker.world.traffic[self.delivery.source.name].spec.poison_as
+        return None
 
     def _arrived(self, dependency: ModelDependency, answer: Answer, *, is_good: bool) -> None:
         # The call has ended, whatever has become of its caller.
@@ -83,7 +94,7 @@ class Attempt:
     def _answered(self, dependency: ModelDependency, *, is_good: bool) -> None:
         if self.is_over:
             return
-        self._worker.world.called(dependency, self.parcel, failed=not is_good)
+        self._worker.world.called(dependency, failed=not is_good, wasted=not is_good and self._poison is None)
         if not is_good:
             self._worker.ended(self, DependencyFailed(dependency.spec.name))
         elif self._calls:
@@ -94,9 +105,12 @@ class Attempt:
     def _did_its_work(self) -> None:
         if self.is_over:
             return
-        if not self.parcel.facts.is_poison:
+        poison = self._poison
+        if poison is None:
             self._worker.ended(self, None)
-        elif self._worker.world.traffic[self.parcel.source.name].spec.poison_as == "reject":
-            self._worker.ended(self, Reject("cannot be processed"))
         else:
-            self._worker.ended(self, Unprocessable())
+            self._worker.ended(self, Reject("cannot be processed") if poison == "reject" else Unprocessable())
+
+    def __str__(self) -> str:
+        places = [parcel.place_in_source for parcel in self.parcels]
+        return f"{self.delivery.source}@{places[0]}" + (f"..{places[-1]}" if len(places) > 1 else "")

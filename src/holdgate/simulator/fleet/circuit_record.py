@@ -18,26 +18,26 @@ class CircuitRecord:
         self._generation = -1
         self._running = 0
 
-    def starts(self) -> int:
-        """A handler that needs it was handed out; returns the generation that `stopped` wants to know."""
+    def starts(self, messages: int) -> int:
+        """A handler of so many messages that needs it was handed out; returns the generation that `stopped` wants to know."""
         circuit = self._gate.circuit
         if circuit.generation != self._generation:
             self._generation = circuit.generation
             self._running = 0
-        self._running += 1
+        self._running += messages
         if circuit.override is not None:
             return self._generation
         if circuit.state is State.OPEN:
             self._complain("open", f"a handler that needs {circuit.name} begins while its circuit is open")
         limit = circuit.limit
         if circuit.state is State.HALF_OPEN and limit is not None and self._running > limit:
-            self._complain("limit", f"{self._running} handlers run in the half-open of {circuit.name}, and its limit is {limit}")
+            self._complain("limit", f"{self._running} messages are in work in the half-open of {circuit.name}, and its limit is {limit}")
         return self._generation
 
-    def stopped(self, generation: int) -> None:
+    def stopped(self, generation: int, messages: int) -> None:
         """That handler has ended."""
         if generation == self._generation:
-            self._running -= 1
+            self._running -= messages
 
     def moved(self, event: LimitChanged, ramp: RampSettings, full: int) -> None:
         """Its limit has changed."""

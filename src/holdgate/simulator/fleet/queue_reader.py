@@ -13,7 +13,7 @@ from holdgate.simulator.fleet.parcel import Parcel
 from holdgate.simulator.queue import Channel
 
 if TYPE_CHECKING:
-    from holdgate.simulator.fleet.worker import Worker
+    from holdgate.simulator.fleet.lanes import Lanes
 
 # A robust connection comes back within a moment of its loss.
 _RECONNECT = 0.05
@@ -22,7 +22,7 @@ _RECONNECT = 0.05
 class QueueReader:
     """Reads all queues of the scenario."""
 
-    def __init__(self, worker: Worker, run: Run) -> None:
+    def __init__(self, worker: Lanes, run: Run) -> None:
         self.run = run
         self.giving_back: set[Place] = set()  # always empty: a queue is never given back while its worker lives
         self._worker = worker

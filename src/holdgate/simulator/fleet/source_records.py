@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from holdgate.flow.inbox import Order
 from holdgate.flow.sources import Partition, Queue
@@ -66,6 +67,19 @@ class AssignmentRecord:
                 self._complain("order", f"{self._partition}@{position} begins before {before} of its key {key} has ended")
         running.add(position)
 
+    def start_together(self, positions: Sequence[int]) -> None:
+        """A handler begins on a batch: in the order of the source it has all that follow on each other."""
+        for position, following in pairwise(positions):
+            if self._order == "source" and following != self._traffic.next_offset(position):
+                self._complain("order", f"{self._partition}@{following} begins in one batch with {position}")
+        running = len(self._running)
+        for position in positions:
+            if position in self._running or position in self._done:
+                self._complain("duplicates", f"{self._partition}@{position} begins in a batch, though it runs or is finished")
+        if self._order == "source" and (running or positions[0] != self._done.low):
+            self._complain("order", f"{self._partition}@{positions[0]} begins a batch before {self._done.low} has ended")
+        self._running.update(positions)
+
     def stopped(self, position: int) -> None:
         """A handler has ended, in any way."""
         self._running.discard(position)
@@ -92,10 +106,10 @@ class QueueRecord:
         self._is_ordered = is_ordered
         self._complain = complain
 
-    def starts(self, number: int) -> None:
-        """A handler begins."""
-        if self._is_ordered and number > self.done.low:
-            self._complain("order", f"{self._queue}@{number} begins before {self.done.low} has ended")
+    def starts(self, numbers: Sequence[int]) -> None:
+        """A handler begins on these."""
+        if self._is_ordered and numbers[0] > self.done.low:
+            self._complain("order", f"{self._queue}@{numbers[0]} begins before {self.done.low} has ended")
 
     def finished(self, number: int) -> bool:
         """A handler succeeded here, or a dead letter was confirmed; False when it is not the first time."""

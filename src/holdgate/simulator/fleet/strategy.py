@@ -18,12 +18,13 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.needs import Needs
 from holdgate.flow.place import Run
 from holdgate.flow.sources import Partition
+from holdgate.simulator.fleet.attempt import Judging
 from holdgate.simulator.fleet.outcome import WorkerKind
 from holdgate.simulator.fleet.scenario import DependencySpec, Scenario
 from holdgate.simulator.fleet.stepping import SteppingCircuit
 
 if TYPE_CHECKING:
-    from holdgate.simulator.fleet.parcel import Parcel
+    from holdgate.simulator.fleet.lanes import AnyDelivery, Lanes
     from holdgate.simulator.fleet.worker import Worker
 
 # What a guard takes where an order lets many run and nobody said how many.
@@ -37,6 +38,7 @@ class Strategy:
     """What holdgate does. The baselines override a part."""
 
     is_strict = True  # held to the invariants
+    failing_fallbacks = 0.0  # the share of them
 
     def engine(self, draw: Callable[[], float]) -> Engine:
         """A fresh engine."""
@@ -45,6 +47,13 @@ class Strategy:
     def circuit(self, spec: DependencySpec, draw: Callable[[], float]) -> Circuit:
         """A fresh circuit for one dependency."""
         return Circuit(spec.name, spec.circuit, draw=draw)
+
+    def judge(self, name: str) -> Judging:
+        """Who says what is a failure of this dependency."""
+        return Judging(name)
+
+    def begun(self, worker: Worker) -> None:
+        """A worker has started."""
 
     def topic_run(self, scenario: Scenario) -> Run:
         """The run that works on all topics."""
@@ -56,13 +65,13 @@ class Strategy:
         needs = self._needs({spec.name: spec.needs for spec in scenario.queues})
         return self._run(scenario, needs, scenario.queue_order, scenario.prefetch, rejects=True)
 
-    def succeeded(self, worker: Worker, parcel: Parcel) -> None:
+    def succeeded(self, worker: Lanes, delivery: AnyDelivery) -> None:
         """A handler did its work."""
-        worker.done(parcel)
+        worker.done(delivery)
 
-    def failed(self, worker: Worker, parcel: Parcel, error: Exception, *, timed_out: bool) -> None:
+    def failed(self, worker: Lanes, delivery: AnyDelivery, error: Exception, *, timed_out: bool) -> None:
         """A handler raised."""
-        worker.settle(parcel, error, timed_out=timed_out)
+        worker.settle(delivery, error, timed_out=timed_out)
 
     def _retry(self, scenario: Scenario) -> RetryPolicy:
         return scenario.retry
@@ -84,13 +93,13 @@ class Naive(Strategy):
 
     is_strict = False
 
-    def failed(self, worker: Worker, parcel: Parcel, error: Exception, *, timed_out: bool) -> None:
-        if isinstance(parcel.source, Partition) or isinstance(error, Reject):
-            worker.settle(parcel, error, timed_out=timed_out)
+    def failed(self, worker: Lanes, delivery: AnyDelivery, error: Exception, *, timed_out: bool) -> None:
+        if isinstance(delivery.source, Partition) or isinstance(error, Reject):
+            worker.settle(delivery, error, timed_out=timed_out)
             return
-        worker.engine.succeeded(parcel, worker.now)
-        worker.acknowledge(parcel, Settlement.REQUEUE)
-        worker.hand_out(parcel.place.run)
+        worker.engine.succeeded(delivery, worker.now)
+        worker.acknowledge(delivery, Settlement.REQUEUE)
+        worker.hand_out(delivery.place.run)
 
     def _needs(self, needs: dict[str, tuple[str, ...]]) -> Needs:
         return Needs(dict.fromkeys(needs, ()))

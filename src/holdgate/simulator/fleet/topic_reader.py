@@ -18,7 +18,7 @@ from holdgate.simulator.fleet.parcel import Parcel
 from holdgate.simulator.fleet.source_records import AssignmentRecord
 
 if TYPE_CHECKING:
-    from holdgate.simulator.fleet.worker import Worker
+    from holdgate.simulator.fleet.lanes import Lanes
 
 # Heartbeats go out every few seconds and bring the word of a rebalance; nobody waits for the next one on average longer than this.
 _HEARSAY = 0.5
@@ -39,7 +39,7 @@ class Assigned:
 class TopicReader:
     """Reads all topics of the scenario as one member of one group."""
 
-    def __init__(self, worker: Worker, run: Run) -> None:
+    def __init__(self, worker: Lanes, run: Run) -> None:
         world = worker.world
         self.run = run
         self.member = world.new_member()

@@ -8,7 +8,7 @@ traffic costs it nothing. What a scenario itself brings about (a worker that is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from holdgate.flow.inbox import Order
@@ -53,7 +53,7 @@ class Witness(Ledger):
         self._is_strict = is_strict
         self._excuses = 0
         self._keeps_order = scenario.queue_order == "source"
-        self._victims = {fault.dependency: fault.key for fault in scenario.faults if fault.kind == "key"}
+        self._victims = {(fault.dependency, fault.key) for fault in scenario.faults if fault.kind == "key"}
         self._read_up_to: dict[Source, int] = {}
         self._hear: dict[LedgerEvent, Callable[[Source, int], None]] = {
             "delivered": self._delivered,
@@ -143,14 +143,19 @@ class Witness(Ledger):
         """A fresh record for an assignment that begins at this offset."""
         return AssignmentRecord(self.partitions[partition], partition, start, order, self.complain)
 
-    def starts(self, parcel: Parcel) -> None:
-        """A handler begins."""
-        if parcel.is_finished:
-            self.complain("duplicates", f"{parcel.source}@{parcel.place_in_source} begins again, though it is finished")
-        if parcel.record is not None:
-            parcel.record.starts(parcel.place_in_source, parcel.facts.key)
+    def starts(self, parcels: Sequence[Parcel]) -> None:
+        """A handler begins on these, of one source."""
+        for parcel in parcels:
+            if parcel.is_finished:
+                self.complain("duplicates", f"{parcel.source}@{parcel.place_in_source} begins again, though it is finished")
+        places = [parcel.place_in_source for parcel in parcels]
+        record = parcels[0].record
+        if record is None:
+            self.queues[parcels[0].source].starts(places)
+        elif len(parcels) == 1:
+            record.starts(places[0], parcels[0].facts.key)
         else:
-            self.queues[parcel.source].starts(parcel.place_in_source)
+            record.start_together(places)
 
     def stopped(self, parcel: Parcel) -> None:
         """A handler has ended, in any way."""
@@ -192,7 +197,7 @@ class Witness(Ledger):
         if facts.is_poison:
             return
         self.wrongly_dead_lettered += 1
-        if not any(facts.key == key for name, key in self._victims.items() if name in traffic.spec.needs):
+        if not any((need, facts.key) in self._victims for need in traffic.spec.needs):
             self.complain("dead letters", f"{words}, and it is no poison")
 
     def called(self, *, failed: bool, wasted: bool) -> None:

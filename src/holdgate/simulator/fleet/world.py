@@ -8,7 +8,6 @@ from random import Random
 
 from holdgate.simulator.broker import Broker
 from holdgate.simulator.fleet.dependency import ModelDependency
-from holdgate.simulator.fleet.parcel import Parcel
 from holdgate.simulator.fleet.scenario import DependencySpec, MemberEvent, Scenario
 from holdgate.simulator.fleet.schedule import Schedule
 from holdgate.simulator.fleet.strategy import Strategy
@@ -103,12 +102,12 @@ class World:
             if worker.is_alive:
                 look(worker)
 
-    def called(self, dependency: ModelDependency, parcel: Parcel, *, failed: bool) -> None:
+    def called(self, dependency: ModelDependency, *, failed: bool, wasted: bool) -> None:
         """A message's call has ended for its caller."""
         name = dependency.spec.name
         self.calls_by_name[name] += 1
         self.failures_by_name[name] += failed
-        self.witness.called(failed=failed, wasted=failed and not parcel.facts.is_poison)
+        self.witness.called(failed=failed, wasted=wasted)
 
     # -- who comes and goes -----------------------------------------------------------------------------------------------------------
 
@@ -129,6 +128,7 @@ class World:
             self._excused_generations += 1
             self.workers[number] = worker = self._new_worker(self, number, self._strategy, self._lives)
             worker.start()
+            self._strategy.begun(worker)
 
     def _happen(self, event: MemberEvent) -> None:
         if event.kind == "join":
