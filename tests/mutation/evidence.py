@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from tests.mutation.mutants import Mutant
 
 # A test that takes longer, in seconds, is for the mutants of the module that it mirrors: the quick ones see the rest of the world, too.
 SLOW = 0.1
+
+# So long, in seconds, a mutant that its own tests have not noticed is shown to those of other modules, those that noticed most first.
+OTHERS = 0.3
 
 
 class Evidence:
@@ -49,4 +53,5 @@ class Evidence:
             names = {name for name in self._items if name.startswith(own)}.union(*lines.values())
         wanted = [name for name in names if name.startswith(own) or self.seconds[name] <= SLOW]
         wanted.sort(key=lambda name: (not name.startswith(own), -self.kills[name], self.seconds[name], name))
-        return [self._items[name] for name in wanted]
+        spent = accumulate(0.0 if name.startswith(own) else self.seconds[name] for name in wanted)
+        return [self._items[name] for name, seconds in zip(wanted, spent, strict=True) if seconds <= OTHERS]
