@@ -54,3 +54,13 @@ def test_only_full_healthy_intervals_count(now: float, intervals: int) -> None:
 def test_without_chance_the_jitter_is_left_out() -> None:
     """The default draw is the middle of the range."""
     assert backoff.middle() == 0.5
+
+
+def test_healthy_intervals_begin_with_the_close() -> None:
+    """Not with the clock."""
+    assert [backoff.healthy_intervals(CircuitSettings(healthy_interval=60.0), 600.0, now) for now in (600.0, 659.0, 660.0, 720.0)] == [
+        0,
+        0,
+        1,
+        2,
+    ]

@@ -103,3 +103,9 @@ def test_fewer_bad_results_than_enough_meet_no_rate(threshold: float, minimum: i
 def test_enough_grows_with_the_calls() -> None:
     """Half of the calls, from the minimum on."""
     assert [RULES.enough(calls) for calls in (0, 10, 11, 12, 100)] == [5, 5, 5, 6, 50]
+
+
+def test_failures_in_a_row_are_a_rule_of_their_own() -> None:
+    """Whatever the window holds; and none where it is off."""
+    assert Thresholds(CircuitSettings(consecutive_failures=3)).breach(3, 3, 0, 3) == Breach(Reason.CONSECUTIVE_FAILURES, 3, 3)
+    assert Thresholds(CircuitSettings(consecutive_failures=None)).breach(3, 3, 0, 3) is None
