@@ -33,7 +33,7 @@ def test_a_file_is_simulated_with_every_kind_of_worker(folder: Path) -> None:
     """Exit code 0, the report, and nothing on stderr."""
     result = run("short.toml")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "| holdgate | naive | one probe | ten probes |" in result.stdout
+    assert "| holdgate |   naive | one probe | ten probes |" in result.stdout
 
 
 def test_the_same_seed_is_the_same_report(folder: Path) -> None:
@@ -153,7 +153,7 @@ def test_the_list_names_every_scenario_with_its_lesson() -> None:
 def test_in_a_bare_container_it_is_ascii_and_wide_enough(tmp_path: Path) -> None:
     """A pipe, an ASCII locale and narrow columns change nothing; nothing is on stderr."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "TERM": "dumb", "COLUMNS": "40"}
-    (tmp_path / "short.toml").write_text(SHORT)
+    (tmp_path / "short.toml").write_text('description = "Fünf Sekunden."\n' + SHORT, encoding="utf-8")
     ended = subprocess.run(
         [sys.executable, "-m", "holdgate", "simulate", "short.toml", "--worker", "holdgate"],
         capture_output=True,
@@ -164,3 +164,4 @@ def test_in_a_bare_container_it_is_ascii_and_wide_enough(tmp_path: Path) -> None
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert "dead letters that were good messages" in ended.stdout.decode("ascii")
+    assert rb"F\xfcnf Sekunden." in ended.stdout

@@ -148,6 +148,36 @@ def test_what_happens_after_the_end_is_refused(text: str) -> None:
     assert "is not before the end, and the run is over after seconds = 20" in complaint(text)
 
 
+def members(*events: tuple[float, int, str]) -> str:
+    return SHORT + "".join(f'\n[[members]]\nat = {at}\nworker = {worker}\nkind = "{kind}"\n' for at, worker, kind in events)
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([(1, 1, "kill")], "worker 1 is not there at 1 s"),
+        ([(1, 0, "join")], "worker 0 is there already at 1 s"),
+        ([(2, 0, "drop"), (1, 0, "leave")], "worker 0 is not there at 2 s"),
+        ([(1, 0, "freeze"), (2, 0, "join")], "worker 0 is there already at 2 s"),
+    ],
+)
+def test_an_event_of_a_worker_that_changes_nothing_is_refused(events: list[tuple[float, int, str]], words: str) -> None:
+    """A slip in its number, or in the order of things."""
+    assert words in complaint(members(*events))
+
+
+def test_workers_may_come_go_and_come_back() -> None:
+    """Also some that were not there at the beginning."""
+    events = [(1, 0, "kill"), (2, 1, "join"), (3, 1, "freeze"), (4, 1, "leave"), (5, 0, "join"), (6, 1, "join")]
+    assert len(scenario_from(members(*events)).members) == 6
+
+
+def test_a_million_samples_are_refused() -> None:
+    """They would fill the memory, and nobody looks at them."""
+    assert scenario_from("seconds = 100000").seconds == 100_000
+    assert complaint("seconds = 100001") == "some.toml:1: sample_every: 100001 samples are more than anybody looks at: give 1.00001 or more"
+
+
 def test_less_capacity_of_a_dependency_without_one_is_refused() -> None:
     """A share of no limit is no limit."""
     told = complaint(SHORT.replace("capacity = 4\n", "").replace('"refuse"', '"capacity"'))

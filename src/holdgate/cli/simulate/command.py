@@ -82,6 +82,10 @@ def _check_target(html: Path | None) -> None:
 
 
 def _report(comparison: Comparison, options: Options) -> None:
+    # Names come from a file, and a pipe may take nothing but ASCII. What a test puts in place of stdout may not have it.
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
     if options.html is not None:
         _write(options.html, page(comparison))
     if options.as_json:

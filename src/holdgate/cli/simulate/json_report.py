@@ -46,7 +46,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
 
 def dumped(comparison: Comparison) -> str:
     """The document as text, with a newline at its end."""
-    text = json.dumps(document(comparison), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(document(comparison), indent=2, allow_nan=False)
     return _FLAT_LIST.sub(lambda found: "[" + re.sub(r",\n\s+", ", ", found[1]) + "]", text) + "\n"
 
 

@@ -29,6 +29,10 @@ FAULT_KEYS: Mapping[str, frozenset[str]] = {
     "flap": frozenset({"down", "up", "latency"}),
     "key": frozenset({"key"}),
 }
+# After these a worker is gone until it joins again.
+_ENDS = frozenset({"leave", "kill"})
+# A day by the second. All of them are in memory, and in the document.
+MOST_SAMPLES = 100_000
 _FAULT_ALWAYS = frozenset({"at", "until", "dependency", "kind"})
 
 
@@ -53,7 +57,7 @@ def scenario_from(file: TomlFile, data: Table, name: str) -> Scenario:
     problems = Problems(file)
     scenario = build(Scenario, {"name": name, **data}, (), problems)
     if scenario is not None:
-        for place, words in (*_idle_settings(file), *_idle_events(scenario)):
+        for place, words in (*_idle_settings(file), *_idle_events(scenario), *_too_many_samples(scenario)):
             problems.add(place, words)
     problems.check()
     if scenario is None:  # then there was a problem
@@ -101,9 +105,21 @@ def _idle_events(scenario: Scenario) -> Iterator[tuple[Place, str]]:
         reason = _no_effect(fault, scenario)
         if reason:
             yield ("faults", number, "kind"), reason
-    for number, member in enumerate(scenario.members):
+    alive = set(range(scenario.workers))
+    for number, member in sorted(enumerate(scenario.members), key=lambda entry: entry[1].at):
         if member.at >= scenario.seconds:
             yield ("members", number, "at"), _too_late(member, scenario)
+        elif (member.worker in alive) == (member.kind == "join"):
+            is_there = "is there already" if member.worker in alive else "is not there"
+            yield ("members", number, "kind"), f'"{member.kind}" does nothing: worker {member.worker} {is_there} at {member.at:g} s'
+        alive = alive | {member.worker} if member.kind == "join" else alive - {member.worker} if member.kind in _ENDS else alive
+
+
+def _too_many_samples(scenario: Scenario) -> Iterator[tuple[Place, str]]:
+    samples = scenario.seconds / scenario.sample_every
+    if samples > MOST_SAMPLES:
+        least = scenario.seconds / MOST_SAMPLES
+        yield ("sample_every",), f"{samples:.0f} samples are more than anybody looks at: give {least:g} or more"
 
 
 def _too_late(event: Fault | MemberEvent, scenario: Scenario) -> str:
