@@ -20,7 +20,7 @@ from docs.generate.tables import table
 
 from holdgate import CircuitSettings, CountWindow, Dependency, Guard, RampSettings, RetryPolicy, TimeWindow
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
-from holdgate.brokers.rabbitmq import RabbitMQDeadLetters
+from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.testing import Outage, rehearse
 
 # Whose settings they are, as the pages name it. A class of settings is read by its fields, everything else by its signature.
@@ -30,6 +30,7 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "guard.deliveries": Guard.deliveries,
     "KafkaIntake": KafkaIntake.__init__,
     "KafkaDeadLetters": KafkaDeadLetters.__init__,
+    "RabbitMQIntake": RabbitMQIntake.__init__,
     "RabbitMQDeadLetters": RabbitMQDeadLetters.__init__,
     "Dependency": Dependency.__init__,
     "CircuitSettings": CircuitSettings,

@@ -70,3 +70,12 @@ async def test_the_tutorials_three_terminals_work_together(rabbitmq: RabbitMQAdd
             await worker.until(lambda: f"holding {orders}: circuit:payments" in worker.log)
     await rabbitmq.delete(orders)
     release_port(port)
+
+
+async def test_a_queue_is_examined_before_an_outage_does_it(rabbitmq: RabbitMQAddress, queue) -> None:
+    """What is only told leaves the exit code 0; what no worker would start with makes it 1."""
+    expiring, stream = await queue({"x-expires": 90_000}), await queue({"x-queue-type": "stream"})
+    for name, code, line in ((expiring, 0, "warning: it expires after 90 s"), (stream, 1, "refused: queue")):
+        async with example("rabbitmq_examine", RABBITMQ=rabbitmq.url, QUEUE=name) as examining:
+            assert await examining.ended() == code
+            assert f"{name}, {line}" in examining.log
