@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import aio_pika
 import pytest
 
-from tests.servers import rabbitmq_install, resolve
+from tests.servers import __main__, rabbitmq_install, resolve
 from tests.servers.ports import release_port, reserve_port
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.rabbitmq_address import QUORUM, RabbitMQAddress, Waiting
@@ -115,6 +116,26 @@ def test_installing_is_announced_first(monkeypatch, tmp_path, capsys) -> None:
     with pytest.raises(Unavailable, match="no apt-get"):
         rabbitmq_install.install()
     assert "rabbitmq-server missing; installing by apt-get" in capsys.readouterr().err
+
+
+def test_getting_what_cannot_be_had_says_why(monkeypatch, tmp_path) -> None:
+    """`python -m tests.servers get` ends with the reason, by which .ci/run knows what it does not run."""
+    for name in ("CI", "HOLDGATE_TEST_INSTALL"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("PATH", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(rabbitmq_install, "BIN", tmp_path / "bin")
+    monkeypatch.setattr(sys, "argv", ["servers", "get", "rabbitmq", "--version", "4.3"])
+    with pytest.raises(SystemExit, match="no RabbitMQ: "):
+        __main__.main()
+
+
+def test_getting_what_is_here_says_so(monkeypatch, capsys) -> None:
+    """And ends well."""
+    monkeypatch.setattr(__main__, "install", lambda version: Installation(version, None))
+    monkeypatch.setattr(sys, "argv", ["servers", "get", "rabbitmq", "--version", "4.3"])
+    __main__.main()
+    assert capsys.readouterr().out == "RabbitMQ 4.3 is here\n"
 
 
 def test_an_unknown_version_is_refused() -> None:
