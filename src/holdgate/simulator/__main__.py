@@ -9,6 +9,7 @@ from time import perf_counter
 from holdgate.simulator.fleet.explore import describe, explain, explore
 from holdgate.simulator.fleet.generate import random_scenario
 from holdgate.simulator.fleet.trial import try_out
+from holdgate.simulator.fleet.twists import random_twists
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,19 +35,21 @@ def _explore(first: int, count: int) -> int:
 
 def _replay(seed: int) -> int:
     scenario = random_scenario(seed)
-    violation = try_out(scenario, seed)
+    twists = random_twists(seed, scenario)
+    violation = try_out(scenario, seed, twists)
     if violation is not None:
-        _say(str(explain(scenario, seed, violation)))
+        _say(str(explain(scenario, seed, twists, violation)))
         return 1
-    for line in describe(scenario):
+    for line in describe(scenario, twists):
         _say(line)
-    try_out(scenario, seed, tell=_say)
+    try_out(scenario, seed, twists, tell=_say)
     _say(f"seed {seed} keeps every invariant")
     return 0
 
 
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()  # who reads it from a file wants to see the first failure before the last seed
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from tests.simulator.fleet import saboteurs
 from holdgate.simulator.fleet.explore import Failure, explore
 from holdgate.simulator.fleet.generate import random_scenario
 from holdgate.simulator.fleet.trial import NewWorker, try_out
+from holdgate.simulator.fleet.twists import random_twists
 
 # A story that nobody reads to its end tells nothing.
 READABLE = 45
@@ -36,7 +37,8 @@ SABOTAGE = [
 def first_failure(worker: NewWorker, invariant: str) -> Failure | None:
     """The first seed in which this worker is caught breaking this."""
     for seed in range(200):
-        violation = try_out(random_scenario(seed), seed, worker=worker)
+        scenario = random_scenario(seed)
+        violation = try_out(scenario, seed, random_twists(seed, scenario), worker=worker)
         if violation is not None and violation.invariant == invariant:
             return next(explore([seed], worker=worker))
     return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from holdgate.core import CircuitSettings
 from holdgate.simulator.fleet.generate import random_scenario
 from holdgate.simulator.fleet.scenario import DependencySpec, Fault, MemberEvent, QueueSpec, Scenario, TopicSpec
-from holdgate.simulator.fleet.shrink import shrink
+from holdgate.simulator.fleet.shrink import shrink, shrink_twists
+from holdgate.simulator.fleet.twists import Command, Twists
 
 LARGE = Scenario(
     name="large",
@@ -47,3 +48,11 @@ def test_it_gives_up_after_so_many_trials() -> None:
 
     shrink(random_scenario(3), fails, most=7)
     assert len(trials) == 7
+
+
+def test_twists_that_do_not_matter_go() -> None:
+    """One command is enough."""
+    commands = (Command(1.0, "payments", "reset", 1.0), Command(2.0, "payments", "disable", 1.0))
+    twists = Twists(batch=5, fallback=0.0, claims=True, retry_after=1.0, commands=commands)
+    fewest = shrink_twists(twists, lambda fewer: any(command.word == "disable" for command in fewer.commands))
+    assert fewest == Twists(commands=commands[1:])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from holdgate.simulator.fleet.generate import random_scenario
 from holdgate.simulator.fleet.outcome import Violation
 from holdgate.simulator.fleet.scenario import Scenario
-from holdgate.simulator.fleet.shrink import shrink
+from holdgate.simulator.fleet.shrink import shrink, shrink_twists
 from holdgate.simulator.fleet.trial import NewWorker, try_out
+from holdgate.simulator.fleet.twists import PLAIN, Twists, random_twists
 from holdgate.simulator.fleet.worker import Worker
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Failure:
 
     seed: int
     scenario: Scenario
+    twists: Twists
     violation: Violation
     steps: tuple[str, ...]
 
@@ -38,34 +40,39 @@ class Failure:
     def __str__(self) -> str:
         left_out = len(self.steps) - _LINES
         shown = [f"({left_out} steps before these)", *self.steps[left_out:]] if left_out > 0 else list(self.steps)
-        return "\n".join([f"seed {self.seed} breaks: {self.violation.invariant}. Replay: {self.command}", *describe(self.scenario), *shown])
+        return "\n".join(
+            [f"seed {self.seed} breaks: {self.violation.invariant}. Replay: {self.command}", *describe(self.scenario, self.twists), *shown]
+        )
 
 
-def explore(
-    seeds: Iterable[int], *, worker: NewWorker = Worker, scenario_of: Callable[[int], Scenario] = random_scenario
-) -> Iterator[Failure]:
+def explore(seeds: Iterable[int], *, worker: NewWorker = Worker) -> Iterator[Failure]:
     """Try the scenario of each seed, and yield those that fail, made small."""
     for seed in seeds:
-        scenario = scenario_of(seed)
-        violation = try_out(scenario, seed, worker=worker)
+        scenario = random_scenario(seed)
+        twists = random_twists(seed, scenario)
+        violation = try_out(scenario, seed, twists, worker=worker)
         if violation is not None:
-            yield explain(scenario, seed, violation, worker=worker)
+            yield explain(scenario, seed, twists, violation, worker=worker)
 
 
-def explain(scenario: Scenario, seed: int, violation: Violation, *, worker: NewWorker = Worker) -> Failure:
+def explain(scenario: Scenario, seed: int, twists: Twists, violation: Violation, *, worker: NewWorker = Worker) -> Failure:
     """Make a failing scenario small, and tell its steps."""
 
-    def still_fails(smaller: Scenario) -> bool:
-        found = try_out(smaller, seed, worker=worker)
+    def still_fails(smaller: Scenario, fewer: Twists) -> bool:
+        known = {spec.name for spec in smaller.dependencies}
+        if not all(command.dependency in known for command in fewer.commands):
+            return False
+        found = try_out(smaller, seed, fewer, worker=worker)
         return found is not None and found.invariant == violation.invariant
 
-    small = shrink(scenario, still_fails)
+    twists = shrink_twists(twists, lambda fewer: still_fails(scenario, fewer))
+    small = shrink(scenario, lambda smaller: still_fails(smaller, twists))
     steps: list[str] = []
-    found = try_out(small, seed, worker=worker, tell=steps.append)
-    return Failure(seed, small, found or violation, tuple(steps))
+    found = try_out(small, seed, twists, worker=worker, tell=steps.append)
+    return Failure(seed, small, twists, found or violation, tuple(steps))
 
 
-def describe(scenario: Scenario) -> Iterator[str]:
+def describe(scenario: Scenario, twists: Twists = PLAIN) -> Iterator[str]:
     """A scenario in a few lines: who, on what, and what goes wrong; of settings those that are not the defaults."""
     yield f"{scenario.workers} workers; {_unusual(scenario, _TOLD_APART)}"
     for spec in scenario.streams:
@@ -78,6 +85,8 @@ def describe(scenario: Scenario) -> Iterator[str]:
         yield f"{fault.dependency}: {fault.kind} from {fault.at:g} s until {fault.until:g} s; {unusual}"
     for event in scenario.members:
         yield f"worker {event.worker}: {event.kind} at {event.at:g} s"
+    if twists != PLAIN:
+        yield f"twists: {_unusual(twists)}"
 
 
 def _unusual(values: DataclassInstance, left_out: Sequence[str] = ()) -> str:

@@ -26,12 +26,12 @@ def quiet_from(scenario: Scenario) -> float:
     return max([scenario.seconds, *frozen, *(fault.until for fault in scenario.faults)])
 
 
-def finished_by(scenario: Scenario) -> float:
-    """The second by which everything must be finished."""
+def patience(scenario: Scenario) -> float:
+    """Seconds after `quiet_from` within which everything must be finished."""
     membership = scenario.session_timeout + 2 * scenario.rebalance_timeout + scenario.drain_timeout
     waits = sum(spec.circuit.open_duration_max + _ramp(scenario, spec.circuit.ramp.stage_timeout) for spec in scenario.dependencies)
     work = sum(_work(scenario, spec) for spec in scenario.streams)
-    return quiet_from(scenario) + _ROOM * (membership + waits + work + 5 * scenario.retry.max_backoff)
+    return _ROOM * (membership + waits + work + 5 * scenario.retry.max_backoff)
 
 
 def _ramp(scenario: Scenario, stage: float) -> float:
@@ -51,7 +51,7 @@ def is_finished(world: World) -> bool:
     for name, traffic in world.traffic.items():
         left = traffic.produced - witness.finished_by_name[name]
         if traffic.spec.poison_as == "dependency" and traffic.spec.needs:
-            left -= len(traffic.spec.poison) - witness.dead_by_name[name]
+            left -= len(traffic.spec.poison) - witness.poison_by_name[name]
         if left > 0:
             return False
     return True
@@ -94,7 +94,7 @@ def _watermarks(world: World) -> dict[Source, Watermark]:
 def _suspected(traffic: Traffic, source: Source, waiting: list[int]) -> Iterator[str]:
     """The dependencies that a poison message which waits makes look as if they were down."""
     if traffic.spec.poison_as == "dependency" and any(traffic.facts_at(source, place).is_poison for place in waiting):
-        yield from traffic.spec.needs[:1]
+        yield from traffic.spec.needs
 
 
 def _unfinished(traffic: Traffic, source: Source, done: Watermark, span: int) -> Iterator[int]:

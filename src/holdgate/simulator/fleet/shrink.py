@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from holdgate.errors import SettingsError
 from holdgate.simulator.fleet.scenario import DependencySpec, Scenario, TopicSpec
+from holdgate.simulator.fleet.twists import Twists
 
 T = TypeVar("T")
 
@@ -26,6 +27,24 @@ def shrink(scenario: Scenario, still_fails: Callable[[Scenario], bool], most: in
             if trials >= most:
                 break
     return scenario
+
+
+def shrink_twists(twists: Twists, still_fails: Callable[[Twists], bool]) -> Twists:
+    """The fewest twists with which it goes on failing."""
+    shrunk = True
+    while shrunk:
+        shrunk = False
+        for candidate in _fewer(twists):
+            if still_fails(candidate):
+                twists, shrunk = candidate, True
+                break
+    return twists
+
+
+def _fewer(twists: Twists) -> Iterator[Twists]:
+    for commands in _each_left_out(twists.commands):
+        yield replace(twists, commands=commands)
+    yield from _with_defaults(twists, ("batch", "fallback", "failing_fallbacks", "claims", "retry_after"))
 
 
 def _smaller(scenario: Scenario) -> Iterator[Scenario]:

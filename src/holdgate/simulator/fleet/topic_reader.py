@@ -192,7 +192,7 @@ class TopicReader:
 
     def _look_at_memory(self, partition: Partition, assigned: Assigned) -> None:
         scenario = self._world.scenario
-        most = 2 * scenario.inbox + (scenario.span if self.run.order != "source" else 1)
+        most = scenario.inbox + self.run.inbox + (self.run.batch or 0) + (scenario.span if self.run.order != "source" else 1)
         if assigned.inflight.span() > most:
             words = f"{partition} has {assigned.inflight.span()} deliveries in hand, and {most} is the most"
             self._world.witness.complain("memory", words)

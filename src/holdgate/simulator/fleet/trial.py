@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from holdgate.simulator.fleet.liveness import Liveness, finished_by, is_finished, quiet_from
+from holdgate.simulator.fleet.liveness import Liveness, is_finished, patience, quiet_from
 from holdgate.simulator.fleet.outcome import Violation
 from holdgate.simulator.fleet.scenario import Scenario
 from holdgate.simulator.fleet.strategy import Strategy
+from holdgate.simulator.fleet.twists import PLAIN, Twisted, Twists
 from holdgate.simulator.fleet.worker import Worker
 from holdgate.simulator.fleet.world import World
 
 NewWorker = Callable[[World, int, Strategy, int], Worker]
 
 
-def try_out(scenario: Scenario, seed: int, *, worker: NewWorker = Worker, tell: Callable[[str], None] | None = None) -> Violation | None:
+def try_out(
+    scenario: Scenario, seed: int, twists: Twists = PLAIN, *, worker: NewWorker = Worker, tell: Callable[[str], None] | None = None
+) -> Violation | None:
     """The first invariant that is broken, None when all hold. `worker` makes the workers; `tell` hears the story, line by line."""
-    world = World(scenario, Strategy(), seed, worker=worker, tell=tell)
+    world = World(scenario, Twisted(twists), seed, worker=worker, tell=tell)
     found = world.witness.violations
-    quiet, end = quiet_from(scenario), finished_by(scenario)
+    told = [command.at + command.seconds for command in twists.commands]
+    quiet = max([quiet_from(scenario), *told])
+    end = quiet + patience(scenario)
     schedule = world.schedule
     liveness = Liveness(world)
     schedule.at(quiet, liveness.begin)

@@ -45,7 +45,7 @@ class Witness(Ledger):
         self._counts: dict[tuple[Source, int], int] = {}  # of messages that have one and are still there
         self.processed_by_name: Counter[str] = Counter()
         self.finished_by_name: Counter[str] = Counter()
-        self.dead_by_name: Counter[str] = Counter()
+        self.poison_by_name: Counter[str] = Counter()  # finished, in whatever way
         self.partitions: dict[Source, PartitionRecord] = {}
         self.queues: dict[Source, QueueRecord] = {}
         self._traffic = traffic
@@ -185,15 +185,16 @@ class Witness(Ledger):
         record = parcel.record
         fresh = self.queues[source].finished(place) if record is None else self.partitions[source].finished(place, record)
         self.finished_by_name[source.name] += fresh
+        self.poison_by_name[source.name] += fresh and parcel.facts.is_poison
         return fresh
 
     def _dead(self, source: Source, place: int, words: str) -> None:
         self.dead_lettered += 1
-        self.dead_by_name[source.name] += 1
-        if isinstance(source, Queue):
-            self.finished_by_name[source.name] += place not in self.queues[source].done
         traffic = self._traffic[source.name]
         facts = traffic.facts_at(source, place)
+        if isinstance(source, Queue) and place not in self.queues[source].done:
+            self.finished_by_name[source.name] += 1
+            self.poison_by_name[source.name] += facts.is_poison
         if facts.is_poison:
             return
         self.wrongly_dead_lettered += 1
