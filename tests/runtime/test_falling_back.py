@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -113,6 +114,48 @@ async def test_calls_in_a_fallback_that_failed_are_forgotten() -> None:
     ):
         await until(lambda: committed(broker) == 1)
         assert guard.engine.gates["payments"].successes == 1
+
+
+def closes(guard: Guard) -> None:
+    guard.circuit("payments").reset(guard.now())
+    guard.engine.turn(guard.now())
+
+
+def is_held(guard: Guard) -> None:
+    guard.engine.hold(ORDER, guard.now() + 1.0)
+
+
+@pytest.mark.parametrize("meanwhile", [closes, is_held])
+@in_virtual_time
+async def test_a_fallback_that_comes_too_late_does_not_begin(meanwhile: Callable[[Guard], None]) -> None:
+    """Between the grant and the step of an idle lane the circuit closes, or an operator holds: the message waits as if nothing was."""
+    stored, handler, broker = list[tuple[int, int]](), Handler(down=True), broker_with(2)
+
+    async def store(delivery: Delivery[Any]) -> None:
+        stored.append((delivery.position, delivery.attempt))
+
+    def strike() -> None:
+        if is_open(guard) and not told:
+            told.append(len(stored))
+            meanwhile(guard)
+
+    async def work(delivery: Delivery[Any]) -> None:
+        try:
+            await handler(delivery)
+        finally:
+            # In line before any lane that this end wakes.
+            asyncio.get_running_loop().call_soon(strike)
+
+    guard, told = quiet_guard(), list[int]()
+    intake = MemoryIntake(broker, topics=["orders"])
+    async with guard, running(guard.run(intake, work, needs=[dependency()], fallback=store, order="none", concurrency=2)):
+        await until(lambda: told != [])
+        await asyncio.sleep(0.3)
+        assert told == [len(stored)]  # the other lane, which woke this one, may have begun before
+        await until(lambda: committed(broker) == 2)
+
+    for position, attempt in stored:  # it was never started in vain
+        assert attempt == handler.started.count((str(ORDER), position)) + 1
 
 
 @in_virtual_time

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 
 async def fall_back(lane: Lane, delivery: Delivery[Any]) -> None:
-    """Run it to its end and settle the delivery by it. Raises what is not a fallback's own end, as a handler's lane does."""
+    """Run it to its end and settle the delivery by it; one that comes too late waits for its needs instead. Raises what is not a fallback's
+    own end, as a handler's lane does."""
+    place = delivery.place
+    if place.stopped or not place.falling_back:
+        # Between the grant and now no lane was free, or a step has passed: its dependency is being tried by now, or an operator has spoken.
+        delivery.attempt -= 1
+        lane.give_back(delivery)
+        return
     worker = lane.worker
     lane.since = worker.now()
     lane.started = True
