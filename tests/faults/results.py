@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.cells import EVERY_STATE, FAULTS, Broker, Cell, Fault, State
-from tests.faults.table import ELSEWHERE
+from tests.faults.table import CELLS, ELSEWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,15 +23,20 @@ PACKAGES = ("aiokafka", "aio-pika", "aiormq")
 def write(outcomes: Mapping[str, Mapping[str, Any]], servers: Mapping[str, str], seconds: float, file: Path = FILE) -> None:
     """Write down a run of the whole table, with what it ran on."""
     versions = {"Python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}, **servers}
-    whole = {
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "versions": versions,
-        "cores": os.cpu_count(),
-        "seconds": round(seconds),
-        "cells": {name: _kept(outcome) for name, outcome in sorted(outcomes.items())},
-        "rows": [row(each) for each in FAULTS],
-        "elsewhere": dict(ELSEWHERE),
-    }
+    run = {"date": dt.datetime.now(dt.UTC).date().isoformat(), "versions": versions, "cores": os.cpu_count(), "seconds": round(seconds)}
+    _write(run, {name: _kept(outcome) for name, outcome in outcomes.items()}, file)
+
+
+def merge(outcomes: Mapping[str, Mapping[str, Any]], file: Path = FILE) -> None:
+    """Put cells that were run again, or are new in the table, into the results of the last whole run; cells that are gone go."""
+    before = json.loads(file.read_text())
+    run = {name: before[name] for name in ("date", "versions", "cores", "seconds")}
+    merged = before["cells"] | {name: _kept(outcome) for name, outcome in outcomes.items()}
+    _write(run, {name: cell for name, cell in merged.items() if name in CELLS}, file)
+
+
+def _write(run: Mapping[str, Any], cells: Mapping[str, Any], file: Path) -> None:
+    whole = {**run, "cells": dict(sorted(cells.items())), "rows": [row(each) for each in FAULTS], "elsewhere": dict(ELSEWHERE)}
     file.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
 
 

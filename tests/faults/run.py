@@ -69,6 +69,7 @@ class Runner:
                     await asyncio.gather(*(self._in_turn(cell, server) for cell in cells))
                 else:
                     for cell in cells:
+                        await _whole(server)
                         await self._cell(cell, server)
         except Unavailable as error:
             for cell in cells:
@@ -109,6 +110,14 @@ async def _course(world: World) -> list[str]:
     await world.strike()
     await world.finish()
     return await world.judge()
+
+
+async def _whole(server: KafkaServer | RabbitMQServer) -> None:
+    """A cell that failed in the middle may have left its broker frozen or dead."""
+    for each in server.brokers if isinstance(server, KafkaServer) else [server]:
+        if each.is_running:
+            each.thaw()
+    await server.start()
 
 
 def _ground(cell: Cell) -> Ground:
