@@ -8,11 +8,8 @@ from holdgate.core import (
     Circuit,
     CircuitHalfOpened,
     CircuitSettings,
-    Override,
-    OverrideSet,
     RampSettings,
     State,
-    ThresholdExceeded,
     TimeWindow,
 )
 from holdgate.core.permits import LIVE
@@ -95,69 +92,6 @@ def test_an_explicit_end_of_the_ramp_is_its_end() -> None:
     circuit = half_opened(CircuitSettings(ramp=RampSettings(initial=4, full=4)))
     calls(circuit, "SSSSS", FIRST_WAIT)
     assert circuit.state is State.CLOSED
-
-
-def test_an_opening_under_an_override_leaves_the_override() -> None:
-    """An operator's word is ended by an operator, or by its time."""
-    circuit = Circuit("payments")
-    circuit.observe(0.0)
-    circuit.open_for(5.0, 1.0)
-    assert (circuit.state, circuit.override) == (State.OPEN, Override.METRICS_ONLY)
-
-
-def test_a_reset_begins_the_window_then() -> None:
-    """A window of time has its buckets from that second on."""
-    circuit = Circuit("payments", CircuitSettings(window=TimeWindow(10.0)))
-    circuit.reset(101.0)
-    call(circuit, SUCCESS, 101.0)
-    assert circuit.snapshot(110.0).calls == 1
-    assert circuit.snapshot(111.0).calls == 0
-
-
-def test_the_lease_is_twice_the_longest_success() -> None:
-    """A call of 200 seconds has been seen to end well: from then on a permit may be away for 400, and no longer."""
-    circuit = Circuit("payments")
-    call(circuit, SUCCESS, 0.0, took=200.0)
-    calls(circuit, "FFFFF", 200.0)
-    acquire(circuit, 205.0)
-    assert circuit.next_deadline() == 605.0
-
-
-def test_what_follows_a_forced_opening_is_told_with_its_time() -> None:
-    """The half-open that it leaves behind, under another override too."""
-    circuit = Circuit("payments")
-    circuit.force_open(0.0)
-    circuit.take_events()
-    circuit.disable(3.0)
-    assert [(type(event), event.at) for event in circuit.take_events()] == [(OverrideSet, 3.0), (CircuitHalfOpened, 3.0)]
-
-
-def test_an_override_that_admits_leaves_the_level_to_time() -> None:
-    """It falls by one per healthy interval, whoever has looked."""
-    circuit = opened()
-    circuit.reset(1.0)
-    calls(circuit, "FFFFF", 1.0)
-    circuit.advance(6.0)
-    circuit.set_full(1, 6.0)
-    calls(circuit, "SSSS", 6.0)
-    assert (circuit.state, circuit.snapshot(6.0).level) == (State.CLOSED, 1)
-    circuit.disable(66.0)
-    assert circuit.snapshot(66.0).level == 0
-    calls(circuit, "S", 66.0)
-    circuit.clear_override(67.0)
-    calls(circuit, "FFFFF", 67.0)
-    assert circuit.snapshot(67.0).level == 1
-
-
-def test_what_is_only_observed_is_told_as_observed() -> None:
-    """It opens nothing."""
-    circuit = Circuit("payments")
-    circuit.observe(0.0)
-    circuit.take_events()
-    calls(circuit, "FFFFF", 0.0)
-    (event,) = circuit.take_events()
-    assert isinstance(event, ThresholdExceeded)
-    assert event.observed is True
 
 
 def test_the_first_success_is_learnt_however_quick() -> None:

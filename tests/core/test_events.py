@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from holdgate.core import Event, LimitChanged, events
+from holdgate.core import Event, LimitChanged, Reason, ThresholdExceeded, events
 
 KINDS = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event]
 
@@ -39,3 +39,8 @@ def test_an_event_is_frozen() -> None:
     event = LimitChanged("payments", 1.0, 2, 4, 8)
     with pytest.raises(FrozenInstanceError):
         event.limit = 1  # type: ignore[misc]
+
+
+def test_a_threshold_is_exceeded_and_not_only_observed() -> None:
+    """Unless the event says so."""
+    assert ThresholdExceeded("payments", 0.0, 1, Reason.FAILURE_RATE, 0.6, 0.5).observed is False

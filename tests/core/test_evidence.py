@@ -151,3 +151,11 @@ def test_who_judges_notes_how_many_bad_results_are_enough() -> None:
     assert evidence.window.enough == 20
     evidence.window.expire(1.0)
     assert evidence.window.enough == 0
+
+
+def test_nothing_is_known_to_be_quick_at_first() -> None:
+    """The first success is learnt, however short."""
+    evidence = Evidence(CircuitSettings(), {}, 0.0)
+    assert (evidence.quick, evidence.longest) == (0.0, 0.0)
+    evidence.succeeded_after(0.25)
+    assert (evidence.quick, evidence.longest) == (0.25, 0.25)

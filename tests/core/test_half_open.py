@@ -179,3 +179,30 @@ def test_the_next_time_is_a_lease_or_a_stage(admitted_at: float | None, result_a
     if result_at is not None:
         bench.settle(bench.admit(0.0), result_at)
     assert bench.half_open.next_at() == deadline
+
+
+def test_a_bad_probe_is_told_with_the_limit_and_nothing_else() -> None:
+    """Nothing expired, and nothing recovered."""
+    bench = Bench()
+    step = bench.settle(bench.admit(0.0), 0.1, failed=True)
+    assert (step.limit, step.expired, step.recovered) == (1, (), False)  # type: ignore[attr-defined]
+
+
+def test_time_that_passes_is_told_with_the_limit_of_before() -> None:
+    """So that the circuit sees it change: by an old stage of low traffic, and by a lease that has ended."""
+    bench = Bench(limit=4)
+    bench.settle(bench.admit(0.0), 0.1)
+    step = bench.half_open.pass_time(10.0)
+    assert (step.limit, bench.half_open.ramp.limit) == (4, 8)
+    bench = Bench(limit=4)
+    bench.admit(0.0)
+    step = bench.half_open.pass_time(LEASE)
+    assert (step.limit, bench.half_open.ramp.limit, len(step.expired)) == (4, 2, 1)
+
+
+def test_a_result_counts_by_its_weight() -> None:
+    """Three batches that fill a limit of eight are a stage."""
+    bench = Bench(limit=8)
+    for weight in (3, 3, 2):
+        bench.settle(bench.admit(0.0, weight), 0.1)
+    assert bench.half_open.ramp.limit == 16

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.flow.stage import gate, messages, place_of, placed, run_of
+from tests.flow.stage import ORDERS, Stage, dependency_failed, gate, messages, place_of, placed, run_of
 
+from holdgate.flow.batch import Batch, batches_of
 from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.needs import Needs
 from holdgate.flow.place import Run
@@ -79,3 +80,49 @@ def test_deliveries_that_are_taken_in_know_their_place() -> None:
 
     assert [delivery.place for delivery in came] == [place, place]
     assert place.inbox.take() is came[0]
+
+
+def test_a_part_that_is_put_back_may_fill_the_inbox() -> None:
+    """Exactly as much as it holds: nothing more is fetched."""
+    run = Run(Needs([]), order="source", concurrency=None, inbox=3, batch=4)
+    place = place_of(run=run)
+    run.take_in(batches_of(messages(place.source, 4)))
+    place.full = False
+    batch = place.inbox.take()
+    assert isinstance(batch, Batch)
+    place.put_back(batch.cut(1))
+
+    assert (place.inbox.waiting, place.full) == (3, True)
+
+
+def test_a_hold_by_a_stray_need_is_known_as_one() -> None:
+    """Beside that of a need of its own: only the stray is remembered as such."""
+    payments, mail = gate(), gate("mail")
+    place = place_of(payments)
+    for each in (payments, mail):
+        each.circuit.open_for(10.0, 0.0)
+    place.stray([mail], 1)
+    place.replan(0.0)
+
+    assert place.plan.reasons == ("circuit:mail", "circuit:payments")
+    assert place.strayed == (mail,)
+
+
+def test_a_hold_while_the_circuit_is_still_half_open_goes_on() -> None:
+    """An operator holds the source between two probes: it is held since the outage began."""
+    stage = Stage("payments")
+    stage.trip()
+    stage.turn(later=10.0)
+    assert stage.place().since is None
+    stage.now += 1.0
+    stage.engine.hold(ORDERS)
+    stage.turn()
+
+    assert stage.place().since == 0.0
+
+
+def test_findings_that_are_not_one_per_need_are_a_mistake() -> None:
+    """None is dropped in silence."""
+    place = place_of(gate(), gate("mail"))
+    with pytest.raises(ValueError, match="shorter"):
+        list(place.announce_shared(0.0, place.gates, dependency_failed(needs=1, shared=True)))
