@@ -5,6 +5,7 @@ python -m tests.cli.simulate.golden_reports
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
 
@@ -23,6 +24,7 @@ FOLDER = Path(__file__).parent / "golden"
 SEED = 0
 
 
+@functools.cache
 def comparison_of(name: str) -> Comparison:
     """The scenario of this name, as the command line runs it when it is asked for nothing else."""
     scenario = scenario_of(named(name), name)

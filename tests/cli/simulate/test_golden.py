@@ -3,8 +3,10 @@ from __future__ import annotations
 from difflib import unified_diff
 
 import pytest
-from tests.cli.simulate.golden_reports import FOLDER, reports_of
+from tests.cli.simulate.golden_reports import FOLDER, comparison_of, reports_of
+from tests.cli.simulate.html.reader import read, texts_in, what_it_wants
 
+from holdgate.cli.simulate.html.page import page
 from holdgate.cli.simulate.shipped import shipped
 
 REMEDY = "if that is what you meant: python -m tests.cli.simulate.golden_reports && python -m docs.generate, and look at what they change"
@@ -19,6 +21,14 @@ def test_a_shipped_scenario_reports_what_it_did(name: str) -> None:
         changes = list(unified_diff(before, text.splitlines(), file, file, lineterm="", n=0))
         if changes:
             pytest.fail("\n".join([*changes[:40], REMEDY]), pytrace=False)
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_a_shipped_scenario_has_a_page_that_needs_nothing(name: str) -> None:
+    """Well-formed, with a drawing of each kind of worker, and nothing fetched or run."""
+    text = page(comparison_of(name))
+    assert what_it_wants(text) == []
+    assert texts_in(read(text), "h3") == ["holdgate", "naive", "one probe", "ten probes"]
 
 
 def test_no_report_is_of_a_scenario_that_is_gone() -> None:
