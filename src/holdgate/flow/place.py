@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from holdgate.core import Outcome, State
 from holdgate.flow.attribution import Attribution
@@ -95,8 +95,7 @@ class Place:
 
     def put_back(self, piece: Batch) -> None:
         """A part of a batch that was taken does not start now: it comes next."""
-        if isinstance(self.inbox, BatchInbox):
-            self.inbox.put_back(piece)
+        cast("BatchInbox", self.inbox).put_back(piece)  # where batches come from
         if self.inbox.waiting >= self.run.inbox and not self.full:
             self.full = True
             self.run.dirty[self] = None

@@ -7,6 +7,8 @@ its attempts: good probe and failed message together say whose fault it is (`Ret
 
 from __future__ import annotations
 
+from typing import cast
+
 from holdgate.core import Outcome, Permit, State
 from holdgate.flow.gate import Gate
 
@@ -29,12 +31,10 @@ class Probes:
         """Take the slots of the probes that are due. Comes before any grant: a message would take them."""
         for gate in self._gates:
             if self._is_due(gate) and gate.circuit.may_acquire(now):
-                permit = gate.circuit.try_acquire(now)
-                if isinstance(permit, Permit):
-                    self._permits[gate] = permit
-                    self._generations[gate] = permit.generation
-                    gate.probe_due = False
-                    self.begun.append(gate)
+                permit = self._permits[gate] = cast("Permit", gate.circuit.try_acquire(now))  # it has just said that it may
+                self._generations[gate] = permit.generation
+                gate.probe_due = False
+                self.begun.append(gate)
 
     def ended(self, gate: Gate, good: bool | None, now: float, retry_after: float | None) -> None:
         """The probe came back. `good` None: it was not run to its end, and says nothing."""
