@@ -57,6 +57,12 @@ def test_a_cell_of_several_samples_shows_the_rarest() -> None:
     assert row(scenario, seen(), seen(calls=1, failures=1), seen(State.OPEN), seen()).startswith("#-")
 
 
+def test_of_several_that_are_as_rare_a_cell_shows_the_last() -> None:
+    """A ramp that goes from 1 to 4 within a cell has reached 4."""
+    steps = [seen(State.HALF_OPEN, limit=limit) for limit in (1, 2, 4)]
+    assert row(replace(MINUTE, seconds=240.0), *steps, seen()).startswith("4-")
+
+
 def test_a_sample_of_several_cells_goes_on() -> None:
     """Until the next one says something else."""
     scenario = replace(MINUTE, seconds=30.0)
