@@ -17,7 +17,7 @@ from holdgate.flow.sources import Queue
 from holdgate.testing import run_virtual
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
@@ -37,13 +37,11 @@ def arguments(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     return found
 
 
-async def test_a_batch_is_as_long_as_it_may_be(
-    rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], arguments: Mapping[str, Any]
-) -> None:
+async def test_a_batch_is_as_long_as_it_may_be(rabbitmq: RabbitMQAddress, queue, arguments: Mapping[str, Any]) -> None:
     """A full queue gives full batches, which are acked and leave nothing."""
     name = await queue(arguments)
     await rabbitmq.publish(name, numbered(400))
-    async with working(Worker(intake(name), batch=BATCH)) as at:
+    async with working(Worker(RabbitMQIntake(rabbitmq.url, name), batch=BATCH)) as at:
         await at.until(lambda at: len(at.processed) == 400)
     assert max(map(len, at.calls)) == BATCH
     assert await rabbitmq.waiting_once_free(name) == []
@@ -77,24 +75,22 @@ def test_bunches_that_come_over_the_wire_become_one_batch() -> None:
     assert run_virtual(bunches()) == [21, 3]
 
 
-async def test_with_little_traffic_batches_are_small(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake]) -> None:
+async def test_with_little_traffic_batches_are_small(rabbitmq: RabbitMQAddress, queue) -> None:
     """Nothing waits for a batch to become full."""
     name = await queue()
-    async with working(Worker(intake(name), batch=BATCH)) as at:
+    async with working(Worker(RabbitMQIntake(rabbitmq.url, name), batch=BATCH)) as at:
         for number in range(3):
             await rabbitmq.publish(name, [b"%d" % number])
             await at.until(lambda at, number=number: len(at.processed) == number + 1)  # type: ignore[misc]
     assert at.calls == [[b"0"], [b"1"], [b"2"]]
 
 
-async def test_through_poison_and_an_outage(
-    rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], arguments: Mapping[str, Any]
-) -> None:
+async def test_through_poison_and_an_outage(rabbitmq: RabbitMQAddress, queue, arguments: Mapping[str, Any]) -> None:
     """One message at fault, and an outage in the middle: exactly that one is a dead letter, all others are processed once, nothing comes
     back to the queue, and no batch is longer than the ramp's limit."""
     name = await queue(arguments)
     await rabbitmq.publish(name, numbered(300))
-    worker = Worker(intake(name), batch=BATCH, poison=[b"130"], seconds=0.01)
+    worker = Worker(RabbitMQIntake(rabbitmq.url, name), batch=BATCH, poison=[b"130"], seconds=0.01)
     async with working(worker) as at:
         await at.until(lambda at: len(at.processed) >= 40)
         await at.outage()
@@ -106,13 +102,11 @@ async def test_through_poison_and_an_outage(
     assert await rabbitmq.waiting_once_free(name) == []
 
 
-async def test_a_single_active_consumer_keeps_its_order(
-    rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], arguments: Mapping[str, Any]
-) -> None:
+async def test_a_single_active_consumer_keeps_its_order(rabbitmq: RabbitMQAddress, queue, arguments: Mapping[str, Any]) -> None:
     """Halves of a batch that failed are tried in order, before what is behind it; also through an outage."""
     name = await queue({**arguments, **SINGLE_ACTIVE})
     await rabbitmq.publish(name, numbered(200))
-    worker = Worker(intake(name, single_active=True), batch=BATCH, poison=[b"70"], seconds=0.005)
+    worker = Worker(RabbitMQIntake(rabbitmq.url, name, single_active=True), batch=BATCH, poison=[b"70"], seconds=0.005)
     async with working(worker) as at:
         await at.until(lambda at: len(at.processed) >= 20)
         await at.outage()
@@ -121,9 +115,7 @@ async def test_a_single_active_consumer_keeps_its_order(
     assert await rabbitmq.waiting_once_free(name) == []
 
 
-async def test_a_handler_speaks_for_single_messages(
-    rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], arguments: Mapping[str, Any]
-) -> None:
+async def test_a_handler_speaks_for_single_messages(rabbitmq: RabbitMQAddress, queue, arguments: Mapping[str, Any]) -> None:
     """What it rejects goes to the queue's own dead letter exchange, what it wants again comes again; the rest is acked."""
     dead = await queue()
     name = await queue({**arguments, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
@@ -140,7 +132,7 @@ async def test_a_handler_speaks_for_single_messages(
                     again.append(delivery.body)
             self.calls.append([delivery.body or b"" for delivery in deliveries])
 
-    async with working(Speaking(intake(name), batch=BATCH, dead_letters=None)) as at:
+    async with working(Speaking(RabbitMQIntake(rabbitmq.url, name), batch=BATCH, dead_letters=None)) as at:
         await at.until(lambda at: sum(map(len, at.calls)) == BATCH + 1)
     assert again == [b"11"]
     assert [b"11"] in at.calls
@@ -148,13 +140,11 @@ async def test_a_handler_speaks_for_single_messages(
     assert [message.body for message in await rabbitmq.waiting(dead)] == [b"7"]
 
 
-async def test_what_a_stop_interrupts_is_left(
-    rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], arguments: Mapping[str, Any]
-) -> None:
+async def test_what_a_stop_interrupts_is_left(rabbitmq: RabbitMQAddress, queue, arguments: Mapping[str, Any]) -> None:
     """A batch that has not ended when the guard stops, and what is in hand behind it, is in the queue again, in order."""
     name = await queue(arguments)
     await rabbitmq.publish(name, numbered(60))
-    async with working(Worker(intake(name, prefetch=40), batch=BATCH, concurrency=1)) as at:
+    async with working(Worker(RabbitMQIntake(rabbitmq.url, name, prefetch=40), batch=BATCH, concurrency=1)) as at:
         await at.until(lambda at: len(at.processed) >= BATCH)
         at.seconds = 60
         await at.until(lambda at: bool(at.running))

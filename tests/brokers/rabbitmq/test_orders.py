@@ -9,13 +9,14 @@ import pytest
 from tests.brokers.rabbitmq.worker import Worker, working
 from tests.servers.rabbitmq_address import QUORUM
 
+from holdgate.brokers.rabbitmq import RabbitMQIntake
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
     from holdgate import Delivery
-    from holdgate.brokers.rabbitmq import RabbitMQIntake
 
 LANES = 16
 KEYS = 24
@@ -56,7 +57,6 @@ ORDERS: Mapping[str, Mapping[str, Any]] = {"key": {"order": "key", "key": key}, 
 async def test_sixteen_lanes_through_poison_and_an_outage(
     rabbitmq: RabbitMQAddress,
     queue,
-    intake: Callable[..., RabbitMQIntake],
     arguments: Mapping[str, Any],
     order: Mapping[str, Any],
 ) -> None:
@@ -65,7 +65,7 @@ async def test_sixteen_lanes_through_poison_and_an_outage(
     bodies = keyed(COUNT)
     await rabbitmq.publish(name, bodies)
     poison = bodies[100]
-    worker = Worker(intake(name, prefetch=100), concurrency=LANES, poison=[poison], seconds=0.005, **order)
+    worker = Worker(RabbitMQIntake(rabbitmq.url, name, prefetch=100), concurrency=LANES, poison=[poison], seconds=0.005, **order)
     async with working(worker) as at:
         await at.until(lambda at: len(at.processed) >= 200)
         await at.outage()
@@ -95,7 +95,6 @@ class Blocking(Worker):
 async def test_what_is_finished_past_a_blocked_message_is_acked_alone(
     rabbitmq: RabbitMQAddress,
     queue,
-    intake: Callable[..., RabbitMQIntake],
     arguments: Mapping[str, Any],
     order: Mapping[str, Any],
 ) -> None:
@@ -103,7 +102,7 @@ async def test_what_is_finished_past_a_blocked_message_is_acked_alone(
     name = await queue(arguments)
     bodies = keyed(120)
     await rabbitmq.publish(name, bodies)
-    worker = Blocking(intake(name, prefetch=40), concurrency=LANES, **order)
+    worker = Blocking(RabbitMQIntake(rabbitmq.url, name, prefetch=40), concurrency=LANES, **order)
     worker.blocked = bodies[3]
     behind = [body for body in bodies if key_of(body) == b"3"] if "key" in order else [bodies[3]]
     async with working(worker) as at:
