@@ -111,3 +111,12 @@ def test_beside_a_call_that_hangs_time_matters_when_good_results_leave_the_windo
     circuit.advance(1.3)
     acquire(circuit, 1.5)
     assert circuit.next_deadline() == 2.0
+
+
+def test_a_permit_is_not_renewed_at_the_end_of_a_bucket() -> None:
+    """The result belongs to the next one, which is begun by recording it."""
+    circuit = Circuit("payments", CircuitSettings(window=TimeWindow(20.0)))
+    call(circuit, SUCCESS, 0.0, took=1.0)
+    permit = acquire(circuit, 1.5)
+    assert circuit.renew(permit, 2.0) is False
+    assert circuit.renew(permit, 1.9) is True

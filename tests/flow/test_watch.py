@@ -154,3 +154,37 @@ def test_a_blocked_place_that_is_gone_is_not_named_any_more() -> None:
 
     assert watch.announcements([], 60.0) == []
     assert watch.next_deadline() is None
+
+
+def test_a_suspect_is_named_with_its_place_and_its_failures() -> None:
+    """As a blocked message is, and as a suspect."""
+    delivery = placed(place_of(), 42)
+    delivery.trial = Trial()
+    delivery.trial.failures = 7
+
+    assert Watch(WARN).suspect(delivery, "OSError", 3.0) == SourceBlocked(3.0, ORDERS, 42, 7, "OSError", suspect=True)
+
+
+def test_a_source_that_is_free_for_a_probe_is_looked_at_again_in_a_second() -> None:
+    """Its outage is not over, and its hold goes on when the probe fails; a hold of another source is told meanwhile."""
+    payments = gate()
+    payments.circuit.open_for(10.0, 0.0)
+    payments.circuit.advance(10.0)
+    free, other = place_of(payments), held()
+    free.probing = {payments: payments.circuit.generation}
+    watch = Watch(WARN)
+    watch.held(0.0)
+
+    assert [event.source for event in watch.announcements([free.run, other.run], WARN)] == [ORDERS]
+    assert watch.next_deadline() == WARN + 1.0
+
+
+def test_a_blocked_place_that_is_gone_keeps_nobody_else_from_being_named() -> None:
+    """The one behind it in the list is."""
+    gone, stays = place_of(), place_of()
+    watch = Watch(WARN)
+    watch.block(placed(gone, 1), "ValueError", 0.0)
+    watch.block(placed(stays, 2), "ValueError", 0.0)
+    gone.alive = False
+
+    assert [event.position for event in watch.announcements([gone.run, stays.run], 60.0) if isinstance(event, SourceBlocked)] == [2]
