@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from holdgate.core import Circuit, CircuitSettings, Permit, Rejected, State
@@ -99,6 +100,13 @@ class NeverGivesBack(Worker):
         super().hear()
 
 
+class IsNotToldOfLosses(Worker):
+    """Goes on with what an eviction has taken away."""
+
+    def lost(self, run: Run, sources: Any) -> None:
+        pass
+
+
 class WorksWhileHeld(Worker):
     """Takes messages of a held source from its inbox."""
 
@@ -165,6 +173,21 @@ class Jumping(Circuit):
         if self.state is State.HALF_OPEN and not half_open.ramp.is_probing and step.breach is None:
             half_open.ramp.limit = max(half_open.ramp.limit, 8 * half_open.ramp.full)
         super()._follow(half_open, step, now)
+
+
+class Hasty(Circuit):
+    """Closes after the first good stage, at whatever limit."""
+
+    def _follow(self, half_open: Any, step: Any, now: float) -> None:
+        is_probing = half_open.ramp.is_probing or half_open.ramp.limit == 1
+        super()._follow(half_open, step if is_probing or step.breach is not None else replace(step, recovered=True), now)
+
+
+class Keeping(Circuit):
+    """Takes no permit back that was not used."""
+
+    def release(self, permit: Permit, now: float) -> None:
+        pass
 
 
 class Leaking(Circuit):

@@ -29,6 +29,9 @@ SABOTAGE = [
     (saboteurs.HasNoMercy, "dead letters"),
     (saboteurs.with_circuit(saboteurs.Unlimited), "limit"),
     (saboteurs.with_circuit(saboteurs.Jumping), "ramp"),
+    (saboteurs.with_circuit(saboteurs.Hasty), "ramp"),
+    (saboteurs.with_circuit(saboteurs.Keeping), "leak"),
+    (saboteurs.IsNotToldOfLosses, "stale"),
     (saboteurs.with_circuit(saboteurs.Leaking), "open"),
     (saboteurs.needs_everything, "isolation"),
 ]

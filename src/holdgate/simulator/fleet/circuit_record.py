@@ -17,6 +17,7 @@ class CircuitRecord:
         self._complain = complain
         self._generation = -1
         self._running = 0
+        self._limit = 0
 
     def starts(self, messages: int) -> int:
         """A handler of so many messages that needs it was handed out; returns the generation that `stopped` wants to know."""
@@ -42,6 +43,22 @@ class CircuitRecord:
     def moved(self, event: LimitChanged, ramp: RampSettings, full: int) -> None:
         """Its limit has changed."""
         before = event.previous
+        self._limit = event.limit
         most = max(int(before * ramp.growth), before + max(1, full // GENTLE_STEPS), ramp.initial)
         if event.limit > most:
             self._complain("ramp", f"the limit of {event.name} goes from {before} to {event.limit}, and one step is {most} at most")
+
+    def half_opened(self) -> None:
+        """A half-open has begun, with a probe."""
+        self._limit = 1
+
+    def closed(self, full: int) -> None:
+        """A half-open has ended well; `full` is the limit at which it may."""
+        if self._limit < full:
+            self._complain("ramp", f"{self._gate.name} closes at a limit of {self._limit}, and its full rate is {full}")
+
+    def look_for_leaks(self) -> None:
+        """Nothing runs in this worker: nobody may hold a permit."""
+        leaked = len(self._gate.circuit.live)
+        if leaked:
+            self._complain("leak", f"{leaked} permits of {self._gate.name} are out, and nothing runs")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def hear(worker: Lanes, event: AnyEvent) -> None:
     """Take an event in."""
-    if isinstance(event, LimitChanged):
-        _look_at_step(worker, event)
+    if isinstance(event, LimitChanged | CircuitHalfOpened | CircuitClosed):
+        _look_at_ramp(worker, event)
     elif isinstance(event, SourceHeld):
         _look_at_reasons(worker, event)
     words = _WORDS.get(type(event))
@@ -23,10 +23,18 @@ def hear(worker: Lanes, event: AnyEvent) -> None:
         worker.say(words(event))
 
 
-def _look_at_step(worker: Lanes, event: LimitChanged) -> None:
+def _look_at_ramp(worker: Lanes, event: LimitChanged | CircuitHalfOpened | CircuitClosed) -> None:
     gate = worker.engine.gates[event.name]
-    full = sum(run.capacity for run in worker.engine.runs if event.name in run.needs.names())
-    worker.records[gate].moved(event, gate.circuit.settings.ramp, full)
+    ramp = gate.circuit.settings.ramp
+    full = worker.full_of(gate)
+    record = worker.records[gate]
+    if isinstance(event, LimitChanged):
+        record.moved(event, ramp, full)
+    elif isinstance(event, CircuitHalfOpened):
+        record.half_opened()
+    else:
+        # Sources may have come in the very turn in which it has closed.
+        record.closed(min(full, worker.full_before.get(gate, full), full if ramp.full is None else ramp.full))
 
 
 def _look_at_reasons(worker: Lanes, event: SourceHeld) -> None:

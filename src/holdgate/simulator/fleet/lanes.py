@@ -60,6 +60,8 @@ class Lanes(Life):
         self.attempts: dict[AnyDelivery, Attempt] = {}
         self.fallbacks: set[AnyDelivery] = set()  # on their way, as are letters to the dead letters
         self.letters: set[Parcel] = set()
+        self.full_before: dict[Gate, int] = {}  # where the ramp of each dependency ended at the last turn
+        self._probing: set[Gate] = set()
         self._applied: dict[Run, int] = {}  # the version of each plan that its reader has
         self._armed_for: float | None = None
         self._turns: tuple[float, int] = (0.0, 0)
@@ -89,9 +91,16 @@ class Lanes(Life):
                 break
         for gate in engine.take_probes():
             self._probe(gate)
-        for event in engine.take_events():
+        events = engine.take_events()
+        for event in events:
             self._heard(event)
+        if events:
+            self.full_before = {gate: self.full_of(gate) for gate in self.records}
         self._arm(now)
+
+    def full_of(self, gate: Gate) -> int:
+        """Where the ramp of a dependency ends: what may be in work at once that needs it."""
+        return sum(run.capacity for run in self.engine.runs if gate.name in run.needs.names())
 
     def _heard(self, event: AnyEvent) -> None:
         hear(self, event)
@@ -256,6 +265,10 @@ class Lanes(Life):
         self._turn_if_needed()
         if any(reader.giving_back and reader.have_ended() for reader in self.readers):
             self._turn_if_needed()
+        if self.is_quiet:
+            for gate, record in self.records.items():
+                if gate not in self._probing:
+                    record.look_for_leaks()
 
     # -- beside handlers: fallbacks, dead letters, probes -----------------------------------------------------------------------------
 
@@ -301,9 +314,11 @@ class Lanes(Life):
         self._something_ended()
 
     def _probe(self, gate: Gate) -> None:
+        self._probing.add(gate)
         self._call_aside(self.world.dependencies[gate.name], lambda is_good: self._probed(gate, is_good=is_good))
 
     def _probed(self, gate: Gate, *, is_good: bool) -> None:
+        self._probing.discard(gate)
         self.engine.probe_ended(gate, is_good, self.now)
         self.turn()
 

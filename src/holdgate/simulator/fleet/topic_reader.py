@@ -200,7 +200,11 @@ class TopicReader:
     def settle(self, parcel: Parcel, settlement: Settlement) -> None:
         """It is finished: the next commit tells. What came by an earlier assignment settles nothing."""
         assigned = parcel.assigned
-        if settlement is not Settlement.ACK or assigned is None or not assigned.is_ours:
+        if settlement is not Settlement.ACK or assigned is None:
+            return
+        if not assigned.is_ours:
+            words = f"{parcel.source}@{parcel.position} is settled, and its assignment is gone"
+            self._world.witness.complain("stale", words)
             return
         assigned.inflight.finished(parcel.position)
         if not self._commit_is_due:
