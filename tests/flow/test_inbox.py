@@ -298,3 +298,8 @@ def test_beside_the_only_one_there_are_no_witnesses() -> None:
     inbox.take()
 
     assert (inbox.failed(first), inbox.take()) == (False, None)
+
+
+def test_an_inbox_without_order_is_empty_at_first() -> None:
+    """Nothing waits before something came."""
+    assert FreeInbox(10).waiting == 0

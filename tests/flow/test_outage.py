@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.flow.stage import ORDERS, Message, Stage, dependency_failed, gate, partitions, place_of, placed, run_of
+from tests.flow.stage import ORDERS, Message, Stage, dependency_failed, gate, messages, partitions, place_of, placed, run_of
 
 from holdgate.core import CircuitHalfOpened, CircuitOpened, LimitChanged, Outcome, Permit
 from holdgate.flow.admission import WaitingList
@@ -309,3 +309,58 @@ def test_one_head_that_nobody_has_tried_is_enough_however_often_the_wait_ends() 
         stage.turn(later=1000.0)
         stage.trip()
     assert [stage.place(source).inbox.waiting for source in partitions(2)] == [1, 2]
+
+
+# -- who queues up --------------------------------------------------------------------------------------------------------------------
+
+
+def with_messages(payments: Gate, number: int) -> Any:
+    """A place that needs it, and that two messages have come in at."""
+    (source,) = partitions(number + 1)[number:]
+    place = place_of(payments, source=source)
+    place.run.take_in(messages(source, 2))
+    payments.places[place] = None
+    return place
+
+
+def test_every_dependency_that_has_something_to_say_is_heard() -> None:
+    """In one look."""
+    payments, mail, calm = gate("payments"), gate("mail"), gate("calm")
+    for each in (payments, mail):
+        each.circuit.open_for(5.0, 0.0)
+
+    assert [event.name for event in Outages(WaitingList()).settle_events([payments, mail, calm], 0.0)] == ["payments", "mail"]  # type: ignore[union-attr]
+
+
+def test_a_source_that_cannot_start_keeps_no_other_from_queueing_up() -> None:
+    """When half-open begins, the next source has its head on the list."""
+    payments = gate()
+    stopped, free = with_messages(payments, 0), with_messages(payments, 1)
+    stopped.stopped = True
+    waiting = WaitingList()
+    outages = Outages(waiting)
+    payments.circuit.open_for(5.0, 0.0)
+    outages.settle_events([payments], 0.0)
+    outages.advance([payments], 5.0)
+
+    assert waiting.by_place() == {free: 1}
+
+
+def test_nobody_queues_up_for_a_circuit_that_has_closed_or_only_moves_its_limit() -> None:
+    """Lanes take the messages themselves."""
+    payments = gate()
+    waiting = WaitingList()
+    outages = Outages(waiting)
+    payments.circuit.open_for(5.0, 0.0)
+    payments.circuit.advance(5.0)
+    outages.settle_events([payments], 5.0)
+    with_messages(payments, 0)
+    for _ in range(2):  # the probe, and the stage of one
+        permit = payments.circuit.try_acquire(5.0)
+        assert isinstance(permit, Permit)
+        payments.circuit.record(permit, Outcome.SUCCESS, 5.0)
+    assert LimitChanged in kinds(outages.settle_events([payments], 5.0))
+    payments.circuit.reset(6.0)
+    outages.settle_events([payments], 6.0)
+
+    assert len(waiting) == 0

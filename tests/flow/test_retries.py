@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.flow.stage import ORDERS, Message, dependency_failed, gate, own_failure, place_of, placed, refused, returned, run_of
+from tests.flow.stage import ORDERS, Message, dependency_failed, gate, messages, own_failure, place_of, placed, refused, returned, run_of
 
 from holdgate.flow.admission import WaitingList
 from holdgate.flow.attribution import Attribution
@@ -160,3 +160,36 @@ def test_a_shared_exception_is_announced() -> None:
 
     assert desk.keep(placed(desk.place), dependency_failed(shared=True)) == [AttributionShared(0.0, ORDERS, ("payments",))]
     assert desk.keep(placed(desk.place, 1), dependency_failed(shared=True)) == []
+
+
+def test_only_a_dependency_failure_lets_witnesses_start() -> None:
+    """A message's own failure needs none: 64 of the 128 places stay theirs, and eight are given out per attempt that may be an outage."""
+    desk = Desk(gate())
+    run = run_of(order="none", concurrency=200, span=128, retry=POLICY)
+    place = desk.place = place_of(gate(), run=run)
+    run.take_in(messages(place.source, 128))
+    taken: list[Any] = []
+
+    def take_all() -> int:
+        while (delivery := place.inbox.take()) is not None:
+            taken.append(delivery)
+        return len(taken)
+
+    assert take_all() == 64
+    desk.keep(taken[0], own_failure())
+    assert take_all() == 64
+    desk.waiting.drop({place})
+    desk.keep(taken[0], dependency_failed())
+    assert take_all() == 72
+
+
+def test_every_dependency_that_refused_is_a_need_of_the_message() -> None:
+    """One after the other, in the order in which they did."""
+    payments, mail, search = gate(), gate("mail"), gate("search")
+    desk = Desk(payments, mail, search)
+    delivery = placed(desk.place)
+    desk.keep(delivery, refused("mail"))
+    desk.waiting.drop({desk.place})
+    desk.keep(delivery, refused("search"))
+
+    assert gates_of(delivery) == (payments, mail, search)
