@@ -2,8 +2,9 @@
 
 What is ugly: the two wrappers spell out the usual case, a call outside of handlers, on the one thread that may go to the circuit directly,
 admitted or refused without a look at anything else, ended well and quickly while nothing bad is in the window. It is what
-`Circuit.try_acquire` and `record` do then, without the two calls, and with a permit that is used again and again, since nobody but the
-wrapper has it. That nearly halves the cost of a call. Everything else goes the way of calls.py.
+`Circuit.try_acquire` and `record` do then, without the two calls (and `refuse`, without its frame in the traceback), and with a permit that
+is used again and again, since nobody but the wrapper has it. That nearly halves the cost of a call. Everything else goes the way of
+calls.py.
 
 `busy` is true around each step, and `thread` is looked at inside: see Alone in binding.py. No step calls anything or makes an object, so
 nothing can come between.
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from holdgate.core import Rejected
 from holdgate.core.permits import issue
-from holdgate.errors import SettingsError
+from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.runtime.attempt import current_attempt
 from holdgate.runtime.calling import answer_with, check_fallback, check_function, is_async, named, no_coroutine, refuse, run_async, run_sync
 from holdgate.runtime.calls import OwnCall
@@ -49,6 +50,7 @@ def guard_function(dependency: Dependency, fn: Callable[P, Any], fallback: Any) 
 
 def _guard_sync(dependency: Dependency, fn: Callable[P, T], fallback: Any) -> Callable[P, T]:
     get_attempt = current_attempt.get
+    name = dependency.name
 
     @functools.wraps(fn)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -73,6 +75,8 @@ def _guard_sync(dependency: Dependency, fn: Callable[P, T], fallback: Any) -> Ca
             access.busy = False
             if refusal is None:
                 return _long_way(dependency, access, fn, args, kwargs, fallback=fallback)
+            if fallback is None:
+                raise CallNotPermitted(name, refusal.retry_at)
             return cast("T", refuse(dependency, refusal, fallback))
         access.spare = None
         permit.generation = circuit.generation
@@ -109,6 +113,7 @@ def _guard_sync(dependency: Dependency, fn: Callable[P, T], fallback: Any) -> Ca
 
 def _guard_async(dependency: Dependency, fn: Callable[P, Awaitable[T]], fallback: Any) -> Callable[P, Awaitable[T]]:
     get_attempt = current_attempt.get
+    name = dependency.name
 
     @functools.wraps(fn)
     async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -133,6 +138,8 @@ def _guard_async(dependency: Dependency, fn: Callable[P, Awaitable[T]], fallback
             access.busy = False
             if refusal is None:
                 return await _long_way_async(dependency, access, fn, args, kwargs, fallback=fallback)
+            if fallback is None:
+                raise CallNotPermitted(name, refusal.retry_at)
             return cast("T", await answer_with(refuse(dependency, refusal, fallback)))
         access.spare = None
         permit.generation = circuit.generation
