@@ -414,3 +414,38 @@ def test_asking_for_another_time_is_no_success_of_what_was_not_called() -> None:
 def test_an_exception_says_more_than_the_wish_for_another_time() -> None:
     """It is judged as ever."""
     assert attribute([PAYMENTS], None, CallNotPermitted("payments"), NOW, postponed=True).cause is Cause.REFUSED
+
+
+def test_a_handler_that_postpones_keeps_what_refused_it() -> None:
+    """The refusing dependency is one of the message's needs until it is settled."""
+    tally = Tally()
+    tally.refused["mail"] = None
+
+    assert attribute([PAYMENTS], tally, None, NOW, postponed=True) == Attribution((RELEASED,), Cause.POSTPONED, ("mail",))
+
+
+def test_the_server_s_word_is_read_off_the_exception() -> None:
+    """The very one that the handler raised."""
+
+    class Told(Need):
+        def retry_after_of(self, exception: BaseException) -> float | None:
+            return 30.0 if isinstance(exception, PaymentError) else None
+
+    result = attribute([Told("payments", (PaymentError,))], None, PaymentError(), NOW)
+    assert result.findings == (Finding(Outcome.FAILURE, None, 30.0),)
+
+
+def test_a_call_that_was_cut_short_keeps_what_the_server_said_before() -> None:
+    """An earlier call of the same handler was told when to come back."""
+    tally = touched("payments", Outcome.FAILURE, 1.0, retry_after=30.0)
+    tally.touches["payments"].cut_short = 2.0
+    result = attribute([Need("payments")], tally, TimeoutError(), NOW)
+
+    assert result.findings == (Finding(Outcome.FAILURE, 2.0, 30.0),)
+
+
+def test_every_member_of_a_group_is_looked_at() -> None:
+    """The refusal is found before and behind another exception."""
+    refusal = CallNotPermitted("mail", None)
+    for members in ([refusal, PaymentError()], [PaymentError(), refusal]):
+        assert attribute([PAYMENTS], None, ExceptionGroup("both", members), NOW).refused == ("mail",)
