@@ -37,6 +37,9 @@ QUICK = (
 
 # What was asked for, and cannot be or is better shown elsewhere.
 ELSEWHERE: Mapping[str, str] = {
+    "a probe that is cancelled": "SIGTERM, a member that joins, and a channel that is closed, each in Half-open with the probe on its way",
+    "a probe that times out": "it hangs, in Half-open, with a time limit for the handler; and the health probe that hangs",
+    "session expiry": "SIGSTOP, a blocked event loop and a black hole, each for longer than the session",
     "state flips while a pause or a cancel is pending": "every step of it, on a virtual clock (tests/runtime/scenarios); "
     "here it is a dependency that flaps",
     "a backlog of 10^6 with the dependency at 60 %": "the simulator; a real broker takes an hour for it",
