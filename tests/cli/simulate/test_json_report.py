@@ -72,4 +72,6 @@ def test_brackets_and_line_breaks_in_words_stay_as_they_are() -> None:
     """The lines are joined between values, never inside of one."""
     nasty = 'a [\n  1,\n  2\n] "b", [c]'
     comparison = comparison_of(run_of(outcome_of(violations=(replace(BROKEN, words=nasty),))))
-    assert json.loads(dumped(comparison))["runs"][0]["violations"][0]["words"] == nasty
+    found = json.loads(dumped(replace(comparison, differences=(("old.toml", (Difference(("x",), [nasty, "two  spaces"], None),)),))))
+    assert found["runs"][0]["violations"][0]["words"] == nasty
+    assert found["differences"][0]["scenario"] == [nasty, "two  spaces"]

@@ -32,7 +32,7 @@ def test_all_kinds_take_part_in_one_order() -> None:
 
 def test_other_settings_run_with_holdgate_only() -> None:
     """The baselines are what both are compared with."""
-    assert labels([("old.toml", OTHER)], ("holdgate", "naive")) == ["holdgate", "with old.toml", "naive"]
+    assert labels([("old.toml", OTHER)], ("holdgate", "naive", "one probe")) == ["holdgate", "with old.toml", "naive", "one probe"]
     assert labels([("old.toml", OTHER)], ("naive",)) == ["naive"]
     assert entrants(SCENARIO, [("old.toml", OTHER)], ("holdgate",))[1] == Entrant("with old.toml", OTHER, "holdgate", against="old.toml")
 
@@ -52,7 +52,7 @@ def test_every_run_is_the_one_of_its_entrant() -> None:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_leaves_what_was_finished(stop: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of the second of two runs; the handlers of before are back afterwards."""
-    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     plain = running.simulate
 
     def interrupted(*arguments: object, **named: object) -> object:
@@ -64,7 +64,7 @@ def test_a_signal_ends_it_and_leaves_what_was_finished(stop: signal.Signals, mon
     runs = Runs(entrants(SCENARIO, [], ("holdgate", "naive")), seed=0)
     assert not runs.run(quiet())
     assert [run.entrant.label for run in runs.finished] == ["holdgate"]
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_terminal_sees_how_far_each_run_is() -> None:
