@@ -141,3 +141,15 @@ def test_what_comes_in_as_batches_stays_as_it_is() -> None:
 def test_a_batch_stands_for_its_messages(delivery: Any, count: int) -> None:
     """Any other delivery stands for itself."""
     assert messages_in(delivery) == count
+
+
+def test_a_single_delivery_is_a_batch_of_one() -> None:
+    """The very one, for a handler of batches."""
+    (one,) = messages(ORDERS, 1)
+    alone = Deliveries.of(one)
+    assert (len(alone), list(alone), alone.made) == (1, [one], [one])
+
+
+def test_a_fresh_batch_has_no_numbers() -> None:
+    """Its inbox gives them."""
+    assert Batch(ORDERS, [], AS_THEY_ARE).numbers == ()
