@@ -120,7 +120,7 @@ async def test_a_drain_takes_letters_under_way_along(scene: Scene) -> None:
     """After SIGTERM every letter that was written is committed for, so none comes twice."""
     topic = await scene.topic(partitions=PARTITIONS)
     async with graveyard(scene) as dead:
-        worker, _ = await scene.start(2, "--dead", dead, "--commit-every", "60")
+        worker, _ = await scene.start(2, "--dead", dead, "--commit-every", "60", "--slow-letters", "0.3")
         expected: set[Message] = set()
         for _ in range(10):
             expected |= await poison(scene, topic)

@@ -56,6 +56,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--block", type=float, default=5.0, help="how long SIGUSR1 blocks the event loop")
     parser.add_argument("--pace", help="call this dependency without the guard beside, to tell what rate is possible")
     parser.add_argument("--dead", help="the topic for dead letters; left out, a rejected message blocks its partition")
+    parser.add_argument("--slow-letters", type=float, default=0.0, help="how long a dead letter's confirmation takes in addition")
     parser.add_argument("--brief", action="store_true", help="write calls down only while the circuit is not closed")
     return parser.parse_args()
 
@@ -259,17 +260,19 @@ def consumer(options: argparse.Namespace, ledger: LedgerWriter) -> Consumer:
 class Dead(KafkaDeadLetters):
     """Writes down what was confirmed, before anything can be committed for it."""
 
-    def __init__(self, ledger: LedgerWriter, bootstrap: str, topic: str) -> None:
+    def __init__(self, ledger: LedgerWriter, bootstrap: str, topic: str, slow: float) -> None:
         # Quick to notice that a topic has gone, and that it is there again.
         settings = {"request_timeout_ms": 1000, "metadata_max_age_ms": 500}
         super().__init__(AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", **settings), topic)
         self._ledger = ledger
+        self._slow = slow
 
     async def publish(self, letter: DeadLetter) -> None:
         """As it does."""
         await super().publish(letter)
         source: Any = letter.source
         self._ledger.write("dead_letter", topic=source.topic, partition=source.number, offset=letter.delivery.position)
+        await asyncio.sleep(self._slow)
 
 
 async def sample(guard: Guard, ledger: LedgerWriter) -> None:
@@ -319,7 +322,7 @@ async def work(options: argparse.Namespace) -> None:
             order=options.order,
             concurrency=options.concurrency,
             retry=RetryPolicy(initial_backoff=0.05, max_backoff=0.5),
-            dead_letters=Dead(ledger, options.bootstrap, options.dead) if options.dead else None,
+            dead_letters=Dead(ledger, options.bootstrap, options.dead, options.slow_letters) if options.dead else None,
         )
         for task in beside:
             task.cancel()

@@ -145,7 +145,7 @@ async def test_a_drain_takes_letters_under_way_along(scene: Scene, arguments: Ma
     queue = await scene.queue(arguments)
     dead = await scene.dead_letters()
     scene.latency(LATENCY)
-    worker, _ = await scene.start(2, "--dead", dead, "--prefetch", str(PREFETCH))
+    worker, _ = await scene.start(2, "--dead", dead, "--prefetch", str(PREFETCH), "--slow-letters", "0.3")
     poison = await mixed(scene, queue, times=15)
     await scene.until(lambda entries: confirmed(entries, worker.name) >= 2)
     worker.terminate()

@@ -47,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--single-active", action="store_true")
     parser.add_argument("--open", type=float, default=0.5)
     parser.add_argument("--dead", help="the queue for dead letters; left out, the queue itself rejects")
+    parser.add_argument("--slow-letters", type=float, default=0.0, help="how long a dead letter's confirmation takes in addition")
     parser.add_argument("--brief", action="store_true", help="write calls down only while the circuit is not closed")
     return parser.parse_args()
 
@@ -158,10 +159,12 @@ class Dead(RabbitMQDeadLetters):
     """Writes down what was confirmed, before anything can be acked for it."""
 
     story: LedgerWriter
+    slow = 0.0
 
     async def publish(self, letter: DeadLetter) -> None:
         await super().publish(letter)
         self.story.write("dead_letter", topic=letter.source.name, partition=0, offset=int(letter.delivery.body or b""))
+        await asyncio.sleep(self.slow)
 
 
 def dead(options: argparse.Namespace, ledger: LedgerWriter) -> Dead | None:
@@ -170,6 +173,7 @@ def dead(options: argparse.Namespace, ledger: LedgerWriter) -> Dead | None:
         return None
     letters = Dead(options.url, options.dead)
     letters.story = ledger
+    letters.slow = options.slow_letters
     return letters
 
 
