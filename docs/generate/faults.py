@@ -53,7 +53,7 @@ def reasons(file: Path = RESULTS) -> str:
             if place not in results["cells"]:
                 found.setdefault((row["name"], place), []).append(f"{broker} {state}")
     lines = [f"- {name}, {_where(places)}: {reason.removeprefix('does not apply: ')}" for (name, reason), places in found.items()]
-    lines += [f"- {what}, in no row: {where}" for what, where in results["elsewhere"].items()]
+    lines += [f"- {what}, in no row of its own: {where}" for what, where in results["elsewhere"].items()]
     return "\n".join(lines)
 
 

@@ -53,7 +53,7 @@ def test_what_failed_is_told_in_the_checkers_words(results: Path) -> None:
 
 def test_empty_places_say_why(results: Path) -> None:
     """A whole broker in one word, and what is in no row at all."""
-    assert faults.reasons(results) == "- it fails, on RabbitMQ: no groups\n- a store, in no row: there is none"
+    assert faults.reasons(results) == "- it fails, on RabbitMQ: no groups\n- a store, in no row of its own: there is none"
 
 
 def test_each_fault_is_told(results: Path) -> None:
