@@ -64,6 +64,7 @@ def test_failed_calls_go_down_from_where_good_ones_go_up() -> None:
     good, bad = ([float(y) for y in re.findall(r"V([\d.]+)", path_of(svg, name))] for name in ("good", "bad"))
     base = good[-1]
     assert bad[-1] == base
+    assert good[0] < base < bad[0]  # y grows downwards
     # Good 2, 0, 2, 4 a second; failed 0, 5, 1, 0.
     assert [round((base - y) / (base - good[0]), 1) for y in good] == [1.0, 0.0, 1.0, 2.0, 0.0]
     assert [round((y - base) / (bad[0] - base), 1) for y in bad] == [1.0, 0.2, 0.0]
