@@ -45,18 +45,25 @@ def test_what_follows_a_forced_opening_is_told_with_its_time() -> None:
 def test_an_override_that_admits_leaves_the_level_to_time() -> None:
     """It falls by one per healthy interval, whoever has looked."""
     circuit = opened()
-    circuit.reset(1.0)
-    calls(circuit, "FFFFF", 1.0)
-    circuit.advance(6.0)
-    circuit.set_full(1, 6.0)
-    calls(circuit, "SSSS", 6.0)
-    assert (circuit.state, circuit.snapshot(6.0).level) == (State.CLOSED, 1)
-    circuit.disable(66.0)
-    assert circuit.snapshot(66.0).level == 0
-    calls(circuit, "S", 66.0)
-    circuit.clear_override(67.0)
-    calls(circuit, "FFFFF", 67.0)
-    assert circuit.snapshot(67.0).level == 1
+    circuit.advance(5.0)
+    calls(circuit, "F", 5.0)
+    circuit.advance(15.0)
+    circuit.set_full(1, 15.0)
+    calls(circuit, "SSSS", 15.0)
+    assert (circuit.state, circuit.snapshot(15.0).level) == (State.CLOSED, 2)
+    circuit.disable(75.0)
+    assert circuit.snapshot(75.0).level == 1
+
+
+def test_results_that_had_opened_it_are_told_when_it_is_observed() -> None:
+    """With the first that comes after: an operator who looks on has to know."""
+    circuit = opened()
+    circuit.observe(1.0)
+    circuit.take_events()
+    calls(circuit, "F", 1.0)
+    (event,) = circuit.take_events()
+    assert isinstance(event, ThresholdExceeded)
+    assert event.observed is True
 
 
 def test_what_is_only_observed_is_told_as_observed() -> None:

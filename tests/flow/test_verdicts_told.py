@@ -96,8 +96,9 @@ def test_a_failing_call_in_a_handler_that_returned_speaks_against_nobody() -> No
 def test_the_circuit_is_told_how_long_its_calls_took() -> None:
     """Not how long the handler did."""
     payments = gate(settings=SLOW)
-    record(running(payments), Attribution((Finding(Outcome.SUCCESS, 0.5),), Cause.RETURNED), 5.0)
-    record(running(payments), Attribution((Finding(Outcome.SUCCESS, 2.0),), Cause.RETURNED), 5.0)
+    quick, slow = running(payments), running(payments)
+    record(quick, Attribution((Finding(Outcome.SUCCESS, 0.5),), Cause.RETURNED), 5.0)
+    record(slow, Attribution((Finding(Outcome.SUCCESS, 2.0),), Cause.RETURNED), 5.0)
 
     assert payments.circuit.snapshot(5.0).slow_calls == 1
 

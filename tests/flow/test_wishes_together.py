@@ -66,3 +66,16 @@ def test_nothing_overtakes_what_is_postponed_beside_what_is_sent() -> None:
     assert [one.position for one in postponed.items()] == [1]
     stage.end(postponed, returned())
     assert take(stage).position == 4
+
+
+def test_a_message_that_is_skipped_makes_room_in_the_span() -> None:
+    """It was the oldest: the next batch may start though another of its batch is postponed."""
+    policy = RetryPolicy(on_exhausted="skip", jitter=0.0)
+    run = Run(Needs(["payments"]), order="none", concurrency=2, inbox=500, span=4, retry=policy, batch=4)
+    stage = Stage("payments", run=run)
+    stage.engine.received(run, batches_of(messages(ORDERS, 8)))
+    stage.turn()
+    batch = take(stage)
+    stage.engine.settle_in_parts(batch, batch.items(), {0: GONE, 1: LATER}, returned(), stage.now)
+    stage.turn()
+    assert take(stage).position == 4
