@@ -69,7 +69,8 @@ class KafkaBroker:
         (self._folder / "server.properties").write_text(self._text)
         (self._folder / "log4j2.properties").write_text(LOG4J)
         # With "=": one id in sixty-four begins with a dash, and would be taken for an option.
-        command = self._java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(self._folder / "server.properties"))
+        settings = str(self._folder / "server.properties")
+        command = self._java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", settings)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"Kafka broker {self.number}: formatting its storage failed: {(done.stdout + done.stderr)[-2000:]}")
