@@ -83,7 +83,7 @@ async def test_twenty_outages_at_a_delivery_limit_of_twenty(scene: Scene) -> Non
     """Twenty outages of a second, on a queue that drops what has come back twenty times: not one message comes back at all."""
     queue = await scene.queue({**QUORUM, "x-delivery-limit": 20})
     scene.latency(0.005)
-    (worker,) = await scene.start(1, "--open", "0.3")
+    (worker,) = await scene.start(1, "--open", "0.3", "--open-max", "0.5")
     for _ in range(20):
         await scene.produce(queue, 40)
         await scene.processing(5)

@@ -46,6 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--consumer-timeout", type=float)
     parser.add_argument("--single-active", action="store_true")
     parser.add_argument("--open", type=float, default=0.5)
+    parser.add_argument("--open-max", type=float, default=2.0, help="what outages that follow each other lengthen it to")
     parser.add_argument("--dead", help="the queue for dead letters; left out, the queue itself rejects")
     parser.add_argument("--slow-letters", type=float, default=0.0, help="how long a dead letter's confirmation takes in addition")
     parser.add_argument("--brief", action="store_true", help="write calls down only while the circuit is not closed")
@@ -94,7 +95,7 @@ class Work:
     def __init__(self, options: argparse.Namespace, ledger: LedgerWriter) -> None:
         self.needs = dict(pair.split("=") for pair in options.queue)
         addresses = dict(pair.split("=") for pair in options.dependency)
-        settings = CircuitSettings(open_duration=options.open, open_duration_max=max(2.0, options.open))
+        settings = CircuitSettings(open_duration=options.open, open_duration_max=max(options.open_max, options.open))
         self.dependencies = {name: Dependency(name, failures=ConnectionError, settings=settings) for name in addresses}
         self._clients = {name: DependencyClient(address) for name, address in addresses.items()}
         self._ledger = ledger
