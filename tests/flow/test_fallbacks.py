@@ -262,3 +262,16 @@ def test_when_the_dependency_is_back_nothing_falls_back() -> None:
 
     assert len(delivery.permits) == 1
     assert stage.end(delivery, returned()) is Verdict.DONE
+
+
+def test_the_time_of_a_source_that_is_stopped_is_due_for_nobody() -> None:
+    """An operator holds it: a timer for a moment that is past would be due for ever. It falls back when the hold ends."""
+    stage = down(1, after=0.5)
+    stage.engine.hold(ORDERS)
+    stage.turn(later=1.0)
+    deadline = stage.engine.next_deadline()
+    assert deadline is None or deadline > stage.now
+
+    stage.engine.unhold(ORDERS)
+    stage.turn()
+    assert len(stage.fallbacks()) == 1

@@ -86,7 +86,8 @@ class Fallbacks:
                 continue
             for place in run.places.values():
                 down = [gate for gate in place.gates if gate.limited]
-                if down and not place.falling_back and all(gate.is_open for gate in down):
+                # One that is stopped does not fall back, and its plan is looked at when that ends: its time is due for nobody.
+                if down and not (place.falling_back or place.stopped) and all(gate.is_open for gate in down):
                     yield place, max(gate.down_since for gate in down) + run.fallback.after
 
 
