@@ -17,7 +17,7 @@ from holdgate.simulator.fleet.watermark import Watermark
 from holdgate.simulator.fleet.world import World
 
 # Bounds add up worst cases that come one after the other; a run ends as soon as everything is finished, so that room costs nothing.
-_ROOM = 3.0
+_ROOM = 6.0
 
 
 def quiet_from(scenario: Scenario) -> float:
