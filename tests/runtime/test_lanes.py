@@ -475,7 +475,9 @@ async def test_an_undeclared_call_that_is_refused_holds_the_message() -> None:
         async with running(guard.run(intake(broker), handler, retry=RetryPolicy(attempts=1))):
             await asyncio.sleep(100)
             assert attempts == [0]
-            assert not guard.snapshot().sources[ORDER].held
+            source = guard.snapshot().sources[ORDER]
+            assert source.held
+            assert source.waits_for == ("mail",)
             guard.circuit("mail").clear_override(guard.now())
             guard.wake()
             await until(lambda: broker.committed(GROUP) == {ORDER: 2})
