@@ -154,10 +154,10 @@ class Scene:
         names = [worker.name for worker in self.running]
         return await self.until(lambda entries: all(looks.state(entries, name, dependency) == "closed" for name in names))
 
-    async def finished(self, timeout: float = PATIENCE) -> list[Entry]:
+    async def finished(self) -> list[Entry]:
         """Wait until everything produced is processed, and committed at the broker."""
         wanted = {(*entry.place, entry.offset) for entry in looks.told(self.ledger.entries(), "produced")}
-        entries = await self.until(lambda entries: looks.done(entries) >= wanted, timeout)
+        entries = await self.until(lambda entries: looks.done(entries) >= wanted)
         await self.committed_up_to(self._produced)
         return entries
 
