@@ -163,18 +163,22 @@ def idle_next() -> float:
     return timed(lambda: [crowd.engine.next(crowd.run, 11.0) for _ in range(BATCH)]) / BATCH
 
 
-def table(title: str, unit: str, scale: float, rows: dict[str, Callable[[], float]]) -> None:
+def head(title: str, unit: str) -> None:
+    print(f"\n| {title} | median, {unit} | least | most |\n|---|---|---|---|")
+
+
+def measure(scale: float, rows: dict[str, Callable[[], float]]) -> None:
     seen: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(ROUNDS):
         for name in random.sample(list(rows), len(rows)):
             seen[name].append(rows[name]() * scale)
-    print(f"\n| {title} | median, {unit} | least | most |\n|---|---|---|---|")
     for name, times in seen.items():
         print(f"| {name} | {statistics.median(times):.3f} | {min(times):.3f} | {max(times):.3f} |")
 
 
 def main() -> None:
     print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, medians of {ROUNDS} rounds")
+    head("per message", "µs")
     # One row at a time: the interpreter specialises these lines for the inbox they meet, as it does in a worker.
     for name, row in {
         "circuit alone: try_acquire + record": circuit_alone(),
@@ -185,10 +189,9 @@ def main() -> None:
         "`follow` + `succeeded`, two needs": messages_through(("mail", "payments"), "source"),
     }.items():
         row()
-        table("per message", "µs", 1e6, {name: row})
-    table(
-        f"{SOURCES} sources, {DEPENDENCIES} dependencies",
-        "ms",
+        measure(1e6, {name: row})
+    head(f"{SOURCES} sources, {DEPENDENCIES} dependencies", "ms")
+    measure(
         1e3,
         {
             "turn: one circuit opens, 50 sources held": lambda: opening_turn(all_need_one=False),

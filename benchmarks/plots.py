@@ -36,11 +36,12 @@ def bars(name: str, title: str, series: dict[str, dict[str, float]]) -> None:
     import pygal
     from pygal.style import CleanStyle
 
-    # No script and no font from elsewhere, and no random ids: it works offline, and the same figures give the same file.
+    # No script and no font from elsewhere, and no random id: it works offline, and the same figures give the same file.
     chart: Any = pygal.HorizontalBar(
-        js=(), no_prefix=True, disable_xml_declaration=True, style=CleanStyle(font_family="sans-serif"), print_values=True,
+        js=(), disable_xml_declaration=True, style=CleanStyle(font_family="sans-serif"), print_values=True,
         title=title, width=900, height=120 + 40 * len(next(iter(series.values()))) * len(series), show_legend=len(series) > 1,
     )  # fmt: skip
+    chart.uuid = name
     # It draws from below.
     labels = list(next(iter(series.values())))[::-1]
     chart.x_labels = labels
