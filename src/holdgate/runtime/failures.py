@@ -17,12 +17,13 @@ _NOT_THE_USERS = tuple(
 
 def whereabouts(error: BaseException) -> str:
     """`file:line` of the innermost line outside of libraries, or of the innermost at all."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
-    if not frames:
+    # Not `extract_tb`, which reads the lines of source, too: this runs before a circuit is told of the failure.
+    places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [place for place in places if not place[0].startswith(_NOT_THE_USERS)]
+    if not places:
         return "an unknown place"
-    frame = (own or frames)[-1]
-    return f"{frame.filename}:{frame.lineno}"
+    file, line = (own or places)[-1]
+    return f"{file}:{line}"
 
 
 def steps(error: BaseException) -> str:
