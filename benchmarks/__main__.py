@@ -25,6 +25,7 @@ NAMES = (
     "rabbitmq_throughput",
     "by_key",
     "outage_cost",
+    "hold_latency",
     "flow_turn",
     "ramp_fleet",
     "import_time",
