@@ -22,8 +22,6 @@ import platform
 import random
 import statistics
 import time
-import tracemalloc
-from array import array
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,7 +32,6 @@ from holdgate.testing import MemoryBroker, MemoryIntake
 
 Loop = Callable[[int], float]
 WINDOWS = (10, 100, 1_000, 10_000)
-REFUSALS = 1_000_000
 
 
 def settings(window: int = 100) -> CircuitSettings:
@@ -236,23 +233,6 @@ async def measure_in_a_guard(rounds: int, calls: int) -> dict[str, list[float]]:
     return ended.result()
 
 
-def bytes_kept(refusals: int) -> int:
-    """What is still allocated after so many refusals by exception."""
-    loop = refused(opened("kept").guarded(work), CallNotPermitted)
-    loop(1_000)  # whatever is made once is made now
-    gc.collect()
-    tracemalloc.start()
-    loop(1_000)
-    gc.collect()
-    seen = array("q", (0, 0))  # no objects of our own between the two looks
-    seen[0] = tracemalloc.get_traced_memory()[0]
-    loop(refusals)
-    gc.collect()
-    seen[1] = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    return seen[1] - seen[0]
-
-
 def report(times: dict[str, list[float]], calls: int) -> None:
     bare, least, refusal = (statistics.median(times[name]) for name in ("bare call", "floor", "floor, refused by exception"))
     rounds = len(times["floor"])
@@ -274,7 +254,6 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=4_000)
     options = parser.parse_args()
     report(asyncio.run(measure_in_a_guard(options.rounds, options.calls)), options.calls)
-    print(f"{REFUSALS:,} refusals by exception keep {bytes_kept(REFUSALS)} bytes.")
 
 
 if __name__ == "__main__":

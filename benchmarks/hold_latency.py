@@ -28,6 +28,7 @@ from holdgate.brokers.kafka import KafkaIntake
 
 SETTINGS = CircuitSettings(consecutive_failures=1, open_duration=0.1, open_multiplier=1.0, open_jitter=0.0)
 MESSAGES = 50  # between two failures
+GIVE_UP = 120.0  # fifty rounds take twenty seconds
 TAKES = 0.004  # so that the partition is resumed long before the next one
 
 
@@ -83,10 +84,10 @@ async def measure(bootstrap: str, topic: str, rounds: int) -> Story:
         # All that there is fits into the inbox: a full one would have paused the partition already.
         intake = KafkaIntake(consumer, topics=[topic], inbox=(rounds + 2) * MESSAGES * 2)
         run = asyncio.create_task(guard.run(intake, story.handler, needs=needs))
-        await asyncio.wait({run, story.ended}, return_when=asyncio.FIRST_COMPLETED)
-        if not story.ended.done():
-            run.result()
+        await asyncio.wait({run, story.ended}, timeout=GIVE_UP, return_when=asyncio.FIRST_COMPLETED)
     await run
+    if not story.ended.done():
+        raise RuntimeError(f"{len(story.holds)} of {rounds} failures paused the partition within {GIVE_UP:g} s")
     return story
 
 

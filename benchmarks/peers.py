@@ -19,11 +19,10 @@ import random
 import statistics
 import threading
 import time
-import tracemalloc
-from array import array
 from collections.abc import Callable
 
 from benchmarks.peer_breakers import LONG, PEERS, Peer
+from benchmarks.refusals import bytes_kept
 
 WAITING = 100
 HEALTHY = 100
@@ -94,21 +93,17 @@ def seconds_of_refusals(peer: Peer) -> Callable[[int], float]:
     return loop
 
 
-def bytes_kept(peer: Peer, refusals: int) -> float:
-    """What is still allocated after so many refusals, per refusal."""
-    loop = seconds_of_refusals(peer)
-    loop(1000)  # whatever is made once is made now
-    gc.collect()
-    tracemalloc.start()
-    loop(100)
-    gc.collect()
-    seen = array("q", (0, 0))  # no objects of our own between the two looks
-    seen[0] = tracemalloc.get_traced_memory()[0]
-    loop(refusals)
-    gc.collect()
-    seen[1] = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    return max(0, seen[1] - seen[0]) / refusals
+def refused_once(peer: Peer) -> Callable[[], None]:
+    guarded, refusal = opened(peer, LONG), peer.refusal()
+
+    def refuse() -> None:
+        try:
+            guarded()
+        except refusal:
+            return
+        raise RuntimeError("not refused")
+
+    return refuse
 
 
 def wasted(peer: Peer) -> int:
@@ -235,7 +230,7 @@ def main() -> None:
     )
     print(f"| let through at half-open, of {WAITING} |\n|---|---|---:|---:|---:|---:|---:|")
     for peer in peers:
-        kept = bytes_kept(peer, options.refusals)
+        kept = bytes_kept(refused_once(peer), options.refusals) / options.refusals
         row = [peer.name, peer.has, spread(good[peer.name]), spread(bad[peer.name]), f"{kept:,.0f}", str(wasted(peer))]
         print(f"| {' | '.join(row)} | {asyncio.run(let_through(peer))} |", flush=True)
 
