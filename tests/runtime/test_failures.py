@@ -15,12 +15,26 @@ def raised_by_a_library() -> ValueError:
     raise AssertionError("json took it")
 
 
+def inner() -> None:
+    json.loads("secret {")
+
+
 def test_the_line_is_the_users() -> None:
     """An error deep inside a library is reported at the call that the reader can change."""
     file, line = failures.whereabouts(raised_by_a_library()).rsplit(":", 1)
 
     assert file == __file__
     assert int(line) == raised_by_a_library.__code__.co_firstlineno + 2
+
+
+def test_of_the_users_lines_it_is_the_innermost() -> None:
+    """A handler that calls a function of its own is told the line in that function."""
+    try:
+        inner()
+    except ValueError as error:
+        place = failures.whereabouts(error)
+
+    assert place == f"{__file__}:{inner.__code__.co_firstlineno + 1}"
 
 
 def test_an_exception_that_was_never_raised_has_no_place() -> None:

@@ -52,14 +52,14 @@ class Parking:
 
     @property
     def parked(self) -> dict[Hashable, int]:
-        """How many messages this process has parked of each key that it has not released; a copy."""
+        """How many messages this process has parked of each key that it has not released; a copy. Empty with `is_parked`."""
         return dict(self._parked)
 
     async def __call__(self, delivery: AnyDelivery) -> None:
         """Park one message."""
         await self._publish(delivery)
         key = self._key(delivery)
-        if key is None:
+        if key is None or self._is_parked is not None:  # the store knows: kept here as well, keys would add up for ever
             return
         self._parked[key] = self._parked.get(key, 0) + 1
         if self._forgets:
@@ -108,7 +108,7 @@ class Parking:
             raise
 
     def release(self, key: Hashable) -> None:
-        """What was parked of this key has been worked on: its messages go to the handler again, unless `is_parked` says otherwise."""
+        """What was parked of this key has been worked on: its messages go to the handler again. With `is_parked` it has nothing to do."""
         self._parked.pop(key, None)
 
 
