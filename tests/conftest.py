@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 from tests.closing import Closing, serves
+from tests.second_try import allow_second_try
 from tests.servers.kafka import KafkaServer
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.resolve import label, shared_kafka, shared_rabbitmq, wanted_rabbitmq
@@ -33,10 +34,6 @@ SERVER_FIXTURES = {"kafka", "own_kafka", "fresh_kafka", "kafka_cluster", "kafka_
 SERVER_FIXTURES |= {"rabbitmq", "own_rabbitmq", "fresh_rabbitmq", "queue"}
 
 
-# Nothing here depends on a machine: what fails once is wrong.
-PURE = ("tests/core/", "tests/flow/", "tests/simulator/")
-
-
 # An example may take as long as it takes: on two cores that others load, a limit on its time tells of them and not of the code.
 settings.register_profile("holdgate", settings(), deadline=None)
 settings.load_profile("holdgate")
@@ -51,14 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a real broker, and refuse a test that does not say in a docstring what it shows."""
+    """Mark what needs a real broker and what may be tried again, and refuse a test that does not say in a docstring what it shows."""
     for item in items:
         if SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.integration)
-        if in_ci() and not item.nodeid.startswith(PURE):
-            # Real brokers, processes and threads on a machine that others use too: in CI one such test may be tried a second time, and
-            # pytest says so (R). What fails twice is a failure.
-            item.add_marker(pytest.mark.flaky(reruns=1))
+        allow_second_try(item)
         function = getattr(item, "function", None)
         if function is not None and not inspect.getdoc(function):
             message = f"{item.nodeid} has no docstring: one sentence on the behaviour it shows"
