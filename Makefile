@@ -11,6 +11,11 @@ ARGS ?=
 WORKERS ?= 6
 # One test at a time to whoever is free: the long ones come first (tests/conftest.py).
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 1
+# The table of faults has a target of its own; a few of its cells are here (test_quick.py).
+TESTS := --ignore=tests/faults/test_matrix.py --ignore=tests/faults/test_checker.py
+# How often and where: make test-repeat RUNS=3 SETTINGS="slow stressed" ARGS=tests/integration
+RUNS ?= 10
+SETTINGS ?=
 # Which RabbitMQ: make test-matrix VERSIONS=4.3
 VERSIONS ?= 3.10 4.0 4.3
 # What it has a part in; the scenarios are played on other brokers, too.
@@ -20,12 +25,13 @@ OF_RABBITMQ := tests/brokers/rabbitmq tests/integration/rabbitmq tests/scenarios
 export UV_PYTHON_DOWNLOADS := never
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 
-.PHONY: help setup test test-faults test-matrix check format coverage mutation demo bench clean
+.PHONY: help setup test test-faults test-matrix test-repeat check format coverage mutation demo bench clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
 	@echo "make test-faults  every fault in every state of the circuit, on real brokers"
 	@echo "make test-matrix  what RabbitMQ has a part in, on 3.10, 4.0 and 4.3"
+	@echo "make test-repeat  the tests ten times in each setting that finds races: few processes, many, a busy machine, slow workers"
 	@echo "make check     ruff, mypy, pyright, import contracts"
 	@echo "make format    let ruff mend what it can"
 	@echo "make coverage  branches of core and flow that their own tests miss"
@@ -44,13 +50,16 @@ $(SYNCED): uv.lock pyproject.toml
 	$(BIN)/uv sync --quiet --frozen --inexact --all-extras --group dev
 	@touch $@
 
-# The table of faults has a target of its own; a few of its cells are here (test_quick.py).
 test: $(SYNCED)
-	$(PYTEST) --ignore=tests/faults/test_matrix.py --ignore=tests/faults/test_checker.py $(ARGS)
+	$(PYTEST) $(TESTS) $(ARGS)
 
 # Its cells run side by side without pytest-xdist: they share brokers.
 test-faults: $(SYNCED)
 	$(PYTEST) -n 0 tests/faults --ignore=tests/faults/test_quick.py $(ARGS)
+
+# Stops at no failure: what counts is which tests fail how often. Not in CI: forty runs take hours.
+test-repeat: $(SYNCED)
+	$(BIN)/python -m tests.repeat --runs $(RUNS) $(SETTINGS:%=--setting %) -- $(TESTS) $(ARGS)
 
 test-matrix: $(SYNCED)
 	@for version in $(VERSIONS); do \

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.closing import Closing, serves
+from tests.second_try import allow_second_try
 from tests.servers.kafka import KafkaServer
 from tests.servers.rabbitmq import RabbitMQServer
-from tests.servers.resolve import shared_kafka, shared_rabbitmq, wanted_rabbitmq
+from tests.servers.resolve import label, shared_kafka, shared_rabbitmq, wanted_rabbitmq
 from tests.servers.unavailable import Unavailable, in_ci
 
 if TYPE_CHECKING:
@@ -32,30 +34,25 @@ SERVER_FIXTURES = {"kafka", "own_kafka", "fresh_kafka", "kafka_cluster", "kafka_
 SERVER_FIXTURES |= {"rabbitmq", "own_rabbitmq", "fresh_rabbitmq", "queue"}
 
 
-# Nothing here depends on a machine: what fails once is wrong.
-PURE = ("tests/core/", "tests/flow/", "tests/simulator/")
-
-
 # An example may take as long as it takes: on two cores that others load, a limit on its time tells of them and not of the code.
 settings.register_profile("holdgate", settings(), deadline=None)
 settings.load_profile("holdgate")
 
 
-def pytest_configure() -> None:
-    """Give SIGINT back to the processes that tests start: a shell ignores it for what runs in the background, and children inherit that."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the run say at its end what ran on which broker. Give SIGINT back to the processes that tests start: a shell ignores it for what
+    runs in the background, and children inherit that."""
+    config.pluginmanager.register(Closing(config, shared=("kafka", "rabbitmq")))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a real broker, and refuse a test that does not say in a docstring what it shows."""
+    """Mark what needs a real broker and what may be tried again, and refuse a test that does not say in a docstring what it shows."""
     for item in items:
         if SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.integration)
-        if in_ci() and not item.nodeid.startswith(PURE):
-            # Real brokers, processes and threads on a machine that others use too: in CI one such test may be tried a second time, and
-            # pytest says so (R). What fails twice is a failure.
-            item.add_marker(pytest.mark.flaky(reruns=1))
+        allow_second_try(item)
         function = getattr(item, "function", None)
         if function is not None and not inspect.getdoc(function):
             message = f"{item.nodeid} has no docstring: one sentence on the behaviour it shows"
@@ -87,7 +84,7 @@ def log_levels() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[KafkaAddress]:
+def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaAddress]:
     """One Kafka for all tests that leave it running: HOLDGATE_TEST_KAFKA, or Docker, or a broker of our own."""
     # In a loop of its own: the tests have one each, and this outlives them.
     with asyncio.Runner() as runner:
@@ -96,34 +93,39 @@ def kafka() -> Iterator[KafkaAddress]:
             server = runner.run(context.__aenter__())
         except Unavailable as error:
             _missing(error)
+        serves(request, label(server))
         yield server
         runner.run(context.__aexit__(None, None, None))
 
 
 @pytest.fixture(scope="session")
-def own_kafka(kafka: KafkaAddress) -> Iterator[KafkaServer]:
+def own_kafka(kafka: KafkaAddress, request: pytest.FixtureRequest) -> Iterator[KafkaServer]:
     """A Kafka that we started ourselves, for the tests whose clients go through a proxy; the shared one where that is ours."""
     if isinstance(kafka, KafkaServer):
+        serves(request, label(kafka))
         yield kafka
         return
     with asyncio.Runner() as runner:
         server = _own_server()
         runner.run(server.start())
+        serves(request, label(server))
         yield server
         runner.run(server.close())
 
 
 @pytest.fixture
-async def fresh_kafka() -> AsyncIterator[KafkaServer]:
+async def fresh_kafka(request: pytest.FixtureRequest) -> AsyncIterator[KafkaServer]:
     """A broker for one test alone, to be stopped, killed, frozen and started again."""
     async with _own_server() as server:
+        serves(request, label(server))
         yield server
 
 
 @pytest.fixture
-async def kafka_cluster() -> AsyncIterator[KafkaServer]:
+async def kafka_cluster(request: pytest.FixtureRequest) -> AsyncIterator[KafkaServer]:
     """Three brokers for one test alone; every topic is on all three."""
     async with _own_server(brokers=3) as server:
+        serves(request, label(server))
         yield server
 
 
@@ -153,7 +155,7 @@ async def topic(kafka: KafkaAddress, request: pytest.FixtureRequest) -> AsyncIte
 
 
 @pytest.fixture(scope="session")
-def rabbitmq() -> Iterator[RabbitMQAddress]:
+def rabbitmq(request: pytest.FixtureRequest) -> Iterator[RabbitMQAddress]:
     """One RabbitMQ for all tests that leave it running: HOLDGATE_TEST_RABBITMQ, or Docker, or a node of our own."""
     with asyncio.Runner() as runner:
         context = shared_rabbitmq()
@@ -161,27 +163,31 @@ def rabbitmq() -> Iterator[RabbitMQAddress]:
             server = runner.run(context.__aenter__())
         except Unavailable as error:
             _missing(error)
+        serves(request, label(server))
         yield server
         runner.run(context.__aexit__(None, None, None))
 
 
 @pytest.fixture(scope="session")
-def own_rabbitmq(rabbitmq: RabbitMQAddress) -> Iterator[RabbitMQServer]:
+def own_rabbitmq(rabbitmq: RabbitMQAddress, request: pytest.FixtureRequest) -> Iterator[RabbitMQServer]:
     """A RabbitMQ that we started ourselves, for rabbitmqctl; the shared one where that is ours."""
     if isinstance(rabbitmq, RabbitMQServer):
+        serves(request, label(rabbitmq))
         yield rabbitmq
         return
     with asyncio.Runner() as runner:
         server = _own_rabbitmq()
         runner.run(server.start())
+        serves(request, label(server))
         yield server
         runner.run(server.close())
 
 
 @pytest.fixture
-async def fresh_rabbitmq() -> AsyncIterator[RabbitMQServer]:
+async def fresh_rabbitmq(request: pytest.FixtureRequest) -> AsyncIterator[RabbitMQServer]:
     """A node for one test alone, to be stopped, killed, frozen and started again."""
     async with _own_rabbitmq() as server:
+        serves(request, label(server))
         yield server
 
 

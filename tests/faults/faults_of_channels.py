@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 from tests.faults import story
 from tests.faults.cells import Broker, Ground, State, fault
 from tests.faults.erlang import Prepared
+from tests.ledger.ledger import after, mark
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.faults.world import World
+    from tests.ledger.ledger import Entry, Mark
 
 GROUP = "channel"
 ONLY: dict[str, Any] = {"only": Broker.RABBITMQ, "because": "Kafka has no channels, acks or queues"}
@@ -27,17 +31,26 @@ async def channel_closed(world: World) -> None:
 async def delivery_limit(world: World) -> None:
     """The same twice, on a queue that drops what has come back more than four times; a worker that holds has no second channel to lose."""
     await _channels_lost(world)
-    before = story.noted(world.entries(), "gone", "lost")
+    second = mark()
     for _ in range(10):
-        if world.victim.is_running and story.noted(world.entries(), "gone", "lost") == before:
+        if world.victim.is_running and not _has_lost(world.entries(), since=second):
             world.strike_victim()
             await asyncio.sleep(0.3)
 
 
 async def _channels_lost(world: World) -> None:
-    before = story.noted(world.entries(), "gone", "lost")
+    struck = mark()
     world.strike_victim()
-    await world.until(lambda entries: story.noted(entries, "gone", "lost") > before or not world.victim.is_running)
+    await _lost(world, since=struck)
+
+
+async def _lost(world: World, *, since: Mark) -> None:
+    """Wait until the victim has lost a channel since the mark, or has ended."""
+    await world.until(lambda entries: _has_lost(entries, since=since) or not world.victim.is_running)
+
+
+def _has_lost(entries: Sequence[Entry], *, since: Mark) -> bool:
+    return story.noted(after(entries, since), "gone", "lost") > 0
 
 
 async def prepare_to_close(world: World) -> None:
@@ -66,9 +79,9 @@ async def consumer_cancelled(world: World) -> None:
 
 async def _done_by_the_broker(world: World) -> None:
     assert world.prepared is not None
-    before = story.noted(world.entries(), "gone", "lost")
+    fired = mark()
     await world.prepared.fire()
-    await world.until(lambda entries: story.noted(entries, "gone", "lost") > before or not world.victim.is_running)
+    await _lost(world, since=fired)
 
 
 CLOSE = '[rabbit_networking:close_connection(Connection, "the table of faults") || Connection <- rabbit_networking:connections()].'
@@ -84,10 +97,10 @@ LONG = 10.0
 @fault("the consumer timeout", GROUP, **ONLY, quiet=False, ground=Ground.IMPATIENT, worker=("--consumer-timeout", "inf"))
 async def consumer_timeout(world: World) -> None:
     """The broker takes back what is unacked for six seconds, and the worker knows of no such limit."""
-    before = story.noted(world.entries(), "gone", "lost")
+    begun = mark()
     if world.cell.state in (State.CLOSED, State.RAMPING):
         world.scene.latency(LONG)
-    await world.until(lambda entries: story.noted(entries, "gone", "lost") > before or not world.victim.is_running)
+    await _lost(world, since=begun)
 
 
 @fault("the queue is deleted", GROUP, **ONLY, quiet=False)

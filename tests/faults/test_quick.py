@@ -6,23 +6,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.closing import BROKER
 from tests.faults.runs import Runs
 from tests.faults.table import QUICK
 from tests.servers.unavailable import in_ci
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
 @pytest.mark.integration
 @pytest.mark.slow
-def test_the_invariants_hold_in_a_few_cells(tmp_path: Path) -> None:
+def test_the_invariants_hold_in_a_few_cells(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """Each state, dependency, process, group, network and channel once; side by side, so in one test."""
     runs = Runs(QUICK, tmp_path)
     try:
         outcomes = [runs.outcome(name) for name in QUICK]
     finally:
         runs.close()
+    for server, version in runs.servers.items():
+        record_property(BROKER, f"{server} {version} (started here)")
     skipped = [each["text"] for each in outcomes if each["result"] == "skipped"]
     wrong = [f"{each['cell']}: {each['result']}\n{each['text']}" for each in outcomes if each["result"] not in ("held", "skipped")]
     assert not wrong, "\n".join(wrong)

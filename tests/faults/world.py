@@ -16,6 +16,7 @@ from tests.faults import admissions, story
 from tests.faults.cells import Broker, State
 from tests.ledger.check import violations
 from tests.ledger.dependency import Mode
+from tests.ledger.ledger import after, mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,9 +168,9 @@ class World(ABC):
                 await self.until(lambda entries: story.limit(entries, self.victim.name) > 1)
             case State.SHUTTING_DOWN:
                 self.scene.latency(DRAINS)
+                slow = mark()
                 await self.produce(40)
-                began = len(story.told(self.entries(), "called", self.victim.name))
-                await self.until(lambda entries: len(story.told(entries, "called", self.victim.name)) > began)
+                await self.until(lambda entries: bool(story.told(after(entries, slow), "called", self.victim.name)))
                 self.scene.writer.write("note", terminates=self.victim.name)
                 self.victim.terminate()
                 await self.until(lambda entries: story.is_draining(entries, self.victim.name))

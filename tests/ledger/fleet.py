@@ -132,7 +132,17 @@ class Fleet:
     def _start_one(self, *more: str) -> Worker:
         # The number of those that were started before, of this fleet: a name is never used twice.
         name = f"worker-{len(list(self.ledger.folder.glob('worker-*.txt'))) + 1}"
-        command = [sys.executable, str(self._script), *self._arguments, *more, "--ledger", str(self.ledger.folder), "--name", name]
+        command = [
+            sys.executable,
+            *_slowly(),
+            str(self._script),
+            *self._arguments,
+            *more,
+            "--ledger",
+            str(self.ledger.folder),
+            "--name",
+            name,
+        ]
         return Worker(name, command, self.ledger.folder / f"{name}.txt")
 
     def _check_alive(self) -> None:
@@ -143,6 +153,12 @@ class Fleet:
 
     def _outputs(self) -> str:
         return "\n".join(f"--- {worker.name}\n{worker.output[-1500:]}" for worker in self.workers)
+
+
+def _slowly() -> list[str]:
+    """HOLDGATE_TEST_SLOW=4: every worker has a quarter of its time, to see which tests count on quick ones."""
+    times = os.environ.get("HOLDGATE_TEST_SLOW")
+    return ["-m", "tests.ledger.slow", times] if times else []
 
 
 def _environment() -> dict[str, str]:

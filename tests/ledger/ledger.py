@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NewType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 # What may be written, and the facts that must come with it beside `topic`, `partition` and `offset` where a message is meant.
@@ -43,6 +43,10 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "sampled": ("waiting", "rss"),  # the most deliveries of one source in hand, and the process's memory in bytes
     "note": (),  # anything a person would want to see in the story
 }
+
+# A moment, in the seconds of `Entry.at`. Whoever waits for something takes one *before* what is to cause it, and counts what is written
+# after it: a worker may be done before the test looks for the first time, and who counts from that look on waits for one more, in vain.
+Mark = NewType("Mark", float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,16 @@ class LedgerWriter:
 
 
 _at = attrgetter("at")
+
+
+def mark() -> Mark:
+    """Return this moment."""
+    return Mark(time.monotonic())
+
+
+def after(entries: Sequence[Entry], since: Mark) -> Sequence[Entry]:
+    """Return those that were written after the mark, by whatever process of this machine."""
+    return entries[bisect_right(entries, since, key=_at) :]
 
 
 @dataclass(slots=True)

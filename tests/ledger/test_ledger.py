@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.ledger.ledger import Ledger
+from tests.ledger.ledger import Entry, Ledger, Mark, after, mark
 
 
 def test_processes_make_one_story_by_time(tmp_path) -> None:
@@ -41,6 +41,26 @@ def test_what_is_read_late_comes_in_its_place(tmp_path) -> None:
     (tmp_path / "two.jsonl").write_text("".join(line.format(at, "two") for at in (5.0, 2.5, 3.0)))
     expected = [(1.0, "one"), (2.0, "one"), (2.5, "two"), (3.0, "one"), (3.0, "two"), (4.0, "one"), (5.0, "two")]
     assert [(entry.at, entry.who) for entry in ledger.entries()] == expected
+
+
+def test_what_a_mark_divides(tmp_path) -> None:
+    """Of what two processes wrote, that from after the mark, in order; what was written before it is left out, however late it is read."""
+    ledger = Ledger(tmp_path)
+    one, two = ledger.writer("one"), ledger.writer("two")
+    two.write("note", text="before")
+    since = mark()
+    one.write("note", text="first")
+    two.write("note", text="second")
+    assert [entry.facts["text"] for entry in after(ledger.entries(), since)] == ["first", "second"]
+    assert after(ledger.entries(), mark()) == []
+    one.close()
+    two.close()
+
+
+def test_what_was_written_at_the_mark_itself_is_before_it() -> None:
+    """A clock has steps: the last line before a mark may bear its very time."""
+    entries = [Entry(at, "w", "note", {}) for at in (1.0, 2.0, 2.0, 3.0)]
+    assert [entry.at for entry in after(entries, Mark(2.0))] == [3.0]
 
 
 def test_a_line_cut_short_waits_for_its_rest(tmp_path) -> None:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 BROKERS = [
     "memory-topic",
     "memory-queue",
-    pytest.param("kafka", marks=pytest.mark.integration),
-    pytest.param("rabbitmq", marks=[pytest.mark.integration, pytest.mark.versions]),
+    pytest.param("kafka", marks=pytest.mark.integration("kafka")),
+    pytest.param("rabbitmq", marks=[pytest.mark.integration("own_rabbitmq"), pytest.mark.versions]),
 ]
 
 

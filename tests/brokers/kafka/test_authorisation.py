@@ -10,7 +10,9 @@ from aiokafka import AIOKafkaConsumer
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourcePatternType, ResourceType
 from tests.brokers.kafka.conftest import QUICK
 from tests.brokers.kafka.drive import Drive, drive
+from tests.closing import serves
 from tests.servers.kafka import KafkaServer
+from tests.servers.resolve import label
 from tests.servers.unavailable import Unavailable, in_ci
 
 from holdgate.brokers.kafka import KafkaIntake
@@ -27,7 +29,7 @@ GUARDED = {
 
 
 @pytest.fixture
-async def guarded() -> AsyncIterator[KafkaServer]:
+async def guarded(request: pytest.FixtureRequest) -> AsyncIterator[KafkaServer]:
     """A broker that lets everybody do everything, until `deny`."""
     try:
         server = KafkaServer(settings=GUARDED)
@@ -36,6 +38,7 @@ async def guarded() -> AsyncIterator[KafkaServer]:
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))
     async with server:
+        serves(request, label(server))
         yield server
 
 

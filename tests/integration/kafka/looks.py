@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tests.ledger.ledger import Entry
+    from tests.ledger.ledger import Entry, Mark
 
 STATES = ("opened", "half_opened", "closed")
 
@@ -43,6 +43,16 @@ def owners(entries: Sequence[Entry]) -> dict[Place, str]:
         elif entry.kind == "revoked" and found.get(entry.place) == entry.who:
             del found[entry.place]
     return found
+
+
+def taken_over(entries: Sequence[Entry], loser: str, since: Mark) -> bool:
+    """Whether this process owned nothing at some moment since the mark, and others everything: it may have some again by now."""
+    found: dict[Place, str] = {}
+    for entry in told(entries, "assigned"):
+        found[entry.place] = entry.who
+        if entry.at > since and loser not in found.values():
+            return True
+    return False
 
 
 def shared_out(entries: Sequence[Entry], places: Iterable[Place], workers: Iterable[str]) -> bool:

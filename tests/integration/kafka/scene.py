@@ -15,13 +15,14 @@ from tests.integration.kafka import looks
 from tests.ledger.check import Expected, check
 from tests.ledger.dependency import Mode, ModelDependency
 from tests.ledger.fleet import Fleet
+from tests.ledger.ledger import after, mark
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from tests.integration.kafka.looks import Place
     from tests.ledger.fleet import Worker
-    from tests.ledger.ledger import Entry
+    from tests.ledger.ledger import Entry, Mark
     from tests.servers.kafka_address import KafkaAddress
 
 SCRIPT = Path(__file__).with_name("worker.py")
@@ -42,6 +43,7 @@ RECOVERS_WITHIN = 20.0
 class Scene:
     """A run on `kafka` whose files are in `folder`. `async with` ends the workers and removes the topics.
 
+    What sets something off (`produce`, `down`, `up`, `note`) returns the mark from before it; what waits for its effect wants that.
     The defaults of `check` are what a run may cost; a case says where it may cost more.
     """
 
@@ -56,6 +58,7 @@ class Scene:
         self._needs: dict[str, str] = {}
         self._partitions: dict[str, int] = {}
         self._produced: dict[Place, int] = {}
+        self._poison = 0
         self._stack = AsyncExitStack()
 
     async def topic(self, needs: str = "payments", partitions: int = 4, **settings: Any) -> str:
@@ -88,8 +91,9 @@ class Scene:
         await self.until(lambda entries: looks.shared_out(entries, self.places, running))
         return started
 
-    async def produce(self, topic: str, each: int, *, body: bytes = b"", keys: int = 0) -> None:
+    async def produce(self, topic: str, each: int, *, body: bytes = b"", keys: int = 0) -> Mark:
         """Write so many messages into each partition; with `keys`, the n-th has key n modulo `keys`."""
+        before = mark()
         producer = AIOKafkaProducer(bootstrap_servers=self.kafka.bootstrap, acks="all")
         await producer.start()
         try:
@@ -97,10 +101,12 @@ class Scene:
                 await self._produce_one(producer, topic, number, [str(count % keys) if keys else "" for count in range(each)], body)
         finally:
             await producer.stop()
+        return before
 
     async def poison(self, topic: str, partition: int, body: bytes) -> int:
         """Write one message with this body, and return its offset."""
         ((_, offset),) = await self.kafka.produce(topic, [body], partition=partition)
+        self._poison += 1
         self.produced(topic, partition, offset)
         return offset
 
@@ -110,47 +116,55 @@ class Scene:
         place = topic, partition
         self._produced[place] = max(self._produced.get(place, 0), offset + 1)
 
-    async def down(self, mode: Mode = Mode.DOWN, dependency: str = "payments") -> None:
+    async def down(self, mode: Mode = Mode.DOWN, dependency: str = "payments") -> Mark:
         """Begin an outage. Produce after it what is to meet it: what was produced before may be processed by then."""
+        before = mark()
         self.writer.write("down", dependency=dependency)
         await self.dependencies[dependency].set_mode(mode)
+        return before
 
-    async def up(self, dependency: str = "payments") -> None:
+    async def up(self, dependency: str = "payments") -> Mark:
         """End it."""
+        before = mark()
         await self.dependencies[dependency].set_mode(Mode.UP)
         self.writer.write("up", dependency=dependency)
+        return before
 
     def is_down(self, dependency: str = "payments") -> bool:
         """Whether an outage is under way."""
         return self.dependencies[dependency].mode is not Mode.UP
 
-    def note(self, **facts: Any) -> None:
+    def note(self, **facts: Any) -> Mark:
         """Write something down."""
+        before = mark()
         self.writer.write("note", **facts)
+        return before
 
     async def until(self, condition: Callable[[list[Entry]], bool], timeout: float = PATIENCE) -> list[Entry]:
-        """Wait until the ledger satisfies the condition."""
+        """Wait until the ledger satisfies the condition, whatever of it came before this call."""
         return await self.fleet.until(condition, timeout)
 
-    async def processing(self, count: int) -> list[Entry]:
-        """Wait until so many messages more are processed, or all that there are: a quick machine may be done with them already."""
-        before = len(looks.told(self.ledger.entries(), "processed"))
+    async def processing(self, count: int, *, since: Mark) -> list[Entry]:
+        """Wait until so many messages were processed since the mark. AssertionError when there cannot be so many any more."""
 
         def enough(entries: list[Entry]) -> bool:
-            processed = len(looks.told(entries, "processed"))
-            return processed >= min(before + count, len(looks.told(entries, "produced")))
+            processed = len(looks.told(after(entries, since), "processed"))
+            if processed < count:
+                left = len(looks.told(entries, "produced")) - self._poison - len(looks.done(entries))
+                assert left > 0, f"all is processed, {processed} messages of it since the mark, and {count} were waited for"
+            return processed >= count
 
         return await self.until(enough)
 
-    async def opened(self, times: int = 1, dependency: str = "payments") -> list[Entry]:
-        """Wait until every running worker has opened its circuit, so many times more from now on: with 2 a probe has failed, too."""
-        before = {worker.name: self._opened(self.ledger.entries(), worker.name, dependency) for worker in self.running}
+    async def opened(self, times: int = 1, dependency: str = "payments", *, since: Mark) -> list[Entry]:
+        """Wait until every running worker has opened its circuit so many times since the mark: with 2 a probe has failed, too."""
+        names = [worker.name for worker in self.running]
         return await self.until(
-            lambda entries: all(self._opened(entries, name, dependency) >= count + times for name, count in before.items())
+            lambda entries: all(len(looks.told(after(entries, since), "opened", name, dependency=dependency)) >= times for name in names)
         )
 
     async def closed(self, dependency: str = "payments") -> list[Entry]:
-        """Wait until every running worker has closed its circuit."""
+        """Wait until the circuit of every running worker is closed; to be called when it has been seen open."""
         names = [worker.name for worker in self.running]
         return await self.until(lambda entries: all(looks.state(entries, name, dependency) == "closed" for name in names))
 
@@ -233,7 +247,3 @@ class Scene:
         # A run that failed may have left the broker dead; its own error is the one to show.
         with contextlib.suppress(KafkaError):
             await self.kafka.delete_topic(name)
-
-    @staticmethod
-    def _opened(entries: Iterable[Entry], who: str, dependency: str) -> int:
-        return sum(1 for entry in entries if entry.kind == "opened" and entry.who == who and entry.facts["dependency"] == dependency)

@@ -42,15 +42,15 @@ async def _begin(scene: Scene, state: str) -> Worker:
     scene.latency(0.02)
     # Seldom, so that a crash has something to repeat.
     worker, _ = await scene.start(2, "--commit-every", "1", "--session", "3")
-    await scene.produce(topic, 100)
-    await scene.processing(40)
+    begin = await scene.produce(topic, 100)
+    await scene.processing(40, since=begin)
     if state != "closed":
-        await scene.down()
+        outage = await scene.down()
         await scene.produce(topic, 30)
-        await scene.opened()
+        await scene.opened(since=outage)
     if state == "ramping":
         # Slow enough that a ramp is met half-way.
-        scene.latency(0.3)
+        scene.latency(0.6)
         await scene.up()
         await scene.until(lambda entries: _limit(entries, worker.name) > 1)
     return worker

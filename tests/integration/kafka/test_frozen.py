@@ -5,48 +5,55 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.integration.kafka import looks
+from tests.ledger.ledger import mark
 from tests.ledger.messages import uncommitted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.kafka.scene import Scene
     from tests.ledger.fleet import Worker
+    from tests.ledger.ledger import Mark
 
 PARTITIONS = 4
 
 
-async def test_a_blocked_event_loop(scene: Scene) -> None:
-    """Five seconds without a heartbeat: evicted. Nothing is lost, no stale commit is accepted, nothing stale is started."""
-    worker = await _begin(scene)
+async def test_a_blocked_event_loop(scene: Scene, tmp_path: Path) -> None:
+    """No heartbeat until others have its partitions: evicted. Nothing is lost, no stale commit is accepted, nothing stale is started."""
+    unblock = tmp_path / "unblock"
+    worker, topic = await _begin(scene, "--unblock", str(unblock))
+    blocked = mark()
     worker.block()
-    await scene.until(lambda entries: bool(looks.noted(entries, "blocking")))
-    await _taken_over(scene, worker)
+    await _taken_over(scene, worker, topic, since=blocked)
+    unblock.touch()
     await scene.until(lambda entries: len(looks.noted(entries, "blocking")) == 2)
     await _finish(scene, worker)
 
 
 async def test_a_zombie(scene: Scene) -> None:
     """Stopped by SIGSTOP until others have its partitions, and longer: when it goes on it commits nothing and starts nothing stale."""
-    worker = await _begin(scene)
+    worker, topic = await _begin(scene)
+    frozen = mark()
     worker.freeze()
-    entries = await _taken_over(scene, worker)
-    # The new owner goes on for a while: what the zombie has in hand is long done.
-    await scene.until(lambda later: len(looks.done(later)) >= len(looks.done(entries)) + 100)
+    await _taken_over(scene, worker, topic, since=frozen)
     worker.thaw()
     await _finish(scene, worker)
 
 
-async def _begin(scene: Scene) -> Worker:
+async def _begin(scene: Scene, *arguments: str) -> tuple[Worker, str]:
     topic = await scene.topic(partitions=PARTITIONS)
     scene.latency(0.02)
-    worker, _ = await scene.start(2, "--session", "2")
-    await scene.produce(topic, 250)
-    await scene.processing(60)
-    return worker
+    worker, _ = await scene.start(2, "--session", "2", *arguments)
+    begin = await scene.produce(topic, 250)
+    await scene.processing(60, since=begin)
+    return worker, topic
 
 
-async def _taken_over(scene: Scene, worker: Worker):
-    """Wait until somebody else has all partitions."""
-    return await scene.until(lambda entries: len(looks.owners(entries)) == PARTITIONS and worker.name not in looks.owners(entries).values())
+async def _taken_over(scene: Scene, worker: Worker, topic: str, *, since: Mark) -> None:
+    """Wait until somebody else has all partitions, and has gone on for a while: what this one has in hand is long done."""
+    await scene.until(lambda entries: looks.taken_over(entries, worker.name, since))
+    begin = await scene.produce(topic, 25)
+    await scene.processing(100, since=begin)
 
 
 async def _finish(scene: Scene, worker: Worker) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer
 from tests.integration.kafka import looks
+from tests.ledger.ledger import after, mark
 
 if TYPE_CHECKING:
     from tests.integration.kafka.scene import Scene
@@ -18,19 +19,19 @@ async def test_a_member_joins_and_leaves_five_times_during_a_hold(scene: Scene) 
     topic = await scene.topic(partitions=4)
     # A small inbox: there is more to fetch for whoever forgets a pause.
     (worker,) = await scene.start(1, "--open", "120", "--inbox", "10")
+    begin = await scene.produce(topic, 100)
+    await scene.processing(20, since=begin)
+    outage = await scene.down()
     await scene.produce(topic, 100)
-    await scene.processing(20)
-    await scene.down()
-    await scene.produce(topic, 100)
-    entries = await scene.opened()
-    before = len(looks.told(entries, "assigned"))
+    await scene.opened(since=outage)
+    opened = mark()
     for _ in range(TIMES):
         await _join_and_leave(scene, topic)
-    entries = scene.ledger.entries()
-    after = looks.told(entries, "assigned")[before:]
-    assert len(after) == TIMES * (2 + 4), "two partitions with the other member, four without it, and no assignment beside these"
+    # Its last line about an assignment: each of them was held again.
+    entries = await scene.until(lambda entries: len(looks.told(after(entries, opened), "held")) >= TIMES * (2 + 4))
+    assigned = looks.told(after(entries, opened), "assigned")
+    assert len(assigned) == TIMES * (2 + 4), "two partitions with the other member, four without it, and no assignment beside these"
     assert looks.state(entries, worker.name, "payments") == "opened", "it was held all the time"
-    assert len(looks.told(entries, "held")) >= len(after), "each of them was held again"
     await scene.up()
     # The circuit is open for long; a fresh process finishes what is left.
     await scene.drained()
@@ -41,7 +42,7 @@ async def test_a_member_joins_and_leaves_five_times_during_a_hold(scene: Scene) 
 
 
 async def _join_and_leave(scene: Scene, topic: str) -> None:
-    count = len(looks.told(scene.ledger.entries(), "assigned"))
+    joins = mark()
     other = AIOKafkaConsumer(
         topic,
         bootstrap_servers=scene.kafka.bootstrap,
@@ -51,7 +52,8 @@ async def _join_and_leave(scene: Scene, topic: str) -> None:
     )
     await other.start()
     try:
-        await scene.until(lambda entries: len(looks.told(entries, "assigned")) >= count + 2)
+        await scene.until(lambda entries: len(looks.told(after(entries, joins), "assigned")) >= 2)
     finally:
+        leaves = mark()
         await other.stop()
-    await scene.until(lambda entries: len(looks.told(entries, "assigned")) >= count + 2 + 4)
+    await scene.until(lambda entries: len(looks.told(after(entries, leaves), "assigned")) >= 4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.integration.kafka import looks
+from tests.ledger.ledger import after, mark
 from tests.ledger.progress import slowed_by_others, slower_after
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ async def test_the_other_topic_runs_at_full_rate(scene: Scene) -> None:
     scene.latency(0.01, "mail")
     await scene.start(1, "--pace", scene.dependencies["mail"].address)
     await scene.produce(orders, 2500)
-    await scene.produce(letters, 2500)
-    await scene.processing(20)
+    begin = await scene.produce(letters, 2500)
+    await scene.processing(20, since=begin)
     scene.note(measuring="begin")
     await _paced(scene)
     for _ in range(OUTAGES):
-        await scene.down()
-        await scene.opened()
+        outage = await scene.down()
+        await scene.opened(since=outage)
         await _paced(scene)
         await scene.up()
         await scene.closed()
@@ -47,5 +48,5 @@ async def test_the_other_topic_runs_at_full_rate(scene: Scene) -> None:
 
 
 async def _paced(scene: Scene) -> None:
-    before = len(looks.told(scene.ledger.entries(), "paced"))
-    await scene.until(lambda entries: len(looks.told(entries, "paced")) >= before + PACED)
+    begin = mark()
+    await scene.until(lambda entries: len(looks.told(after(entries, begin), "paced")) >= PACED)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.integration.kafka import looks
+from tests.ledger.ledger import mark
 
 if TYPE_CHECKING:
     from tests.integration.kafka.scene import Scene
@@ -19,9 +20,9 @@ async def test_retention_that_passes_a_held_offset_is_told(scene: Scene) -> None
     await scene.start(1, "--open", "120", "--inbox", "10")
     await scene.produce(topic, 20)
     await scene.finished()
-    await scene.down()
+    outage = await scene.down()
     await scene.produce(topic, 100)
-    await scene.opened()
+    await scene.opened(since=outage)
     await scene.kafka.delete_records(topic, {0: 70})
     for offset in range(20, 70):
         scene.writer.write("deleted", topic=topic, partition=0, offset=offset)
@@ -46,13 +47,14 @@ async def test_aborted_transactions_leave_no_lag(scene: Scene) -> None:
     await scene.start(1, "--isolation", "read_committed")
     producer = AIOKafkaProducer(bootstrap_servers=scene.kafka.bootstrap, transactional_id=topic)
     await producer.start()
+    begin = outage = mark()
     try:
         for number in range(20):
             await _transaction(scene, producer, topic, abort=number % 3 == 1)
             if number == 10:
-                await scene.processing(1)
-                await scene.down()
-        await scene.opened()
+                await scene.processing(1, since=begin)
+                outage = await scene.down()
+        await scene.opened(since=outage)
         await scene.up()
         await _transaction(scene, producer, topic, abort=True)
     finally:
@@ -82,9 +84,9 @@ async def test_compaction_leaves_gaps_that_are_passed(scene: Scene) -> None:
     records = await _unchanging(scene, topic)
     for record in records:
         scene.produced(topic, 0, record.offset)
-    await scene.down()
+    outage = await scene.down()
     await scene.start(1)
-    await scene.opened()
+    await scene.opened(since=outage)
     await scene.up()
     await scene.finished()
     await scene.drained()

@@ -22,17 +22,17 @@ async def test_an_outage_and_a_crash(scene: Scene, order: str) -> None:
     topic = await scene.topic(partitions=2)
     scene.latency(0.02)
     worker, _ = await scene.start(2, "--order", order, "--concurrency", str(LANES), "--session", "3")
-    await scene.produce(topic, 600, keys=KEYS)
     # Some keys fail beside healthy ones: their messages wait, and others overtake them.
     scene.dependencies["payments"].fail_every = 10
-    await scene.processing(200)
+    begin = await scene.produce(topic, 600, keys=KEYS)
+    await scene.processing(200, since=begin)
     scene.dependencies["payments"].fail_every = 0
-    await scene.down()
+    outage = await scene.down()
     await scene.produce(topic, 300, keys=KEYS)
-    await scene.opened()
-    await scene.up()
+    await scene.opened(since=outage)
+    healthy = await scene.up()
     await scene.closed()
-    await scene.processing(100)
+    await scene.processing(100, since=healthy)
     worker.kill()
     await worker.ended()
     await scene.finished()

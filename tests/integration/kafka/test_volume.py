@@ -33,9 +33,9 @@ async def test_a_hundred_thousand_messages(scene: Scene) -> None:
         await scene.produce(topic, PART)
         await _until(scene, lambda enough=enough: payments.calls >= enough)
         await scene.closed()
-        await scene.down()
+        outage = await scene.down()
         await scene.produce(topic, PART)  # three quick workers may be through with the first part by now
-        await scene.opened(times=2)
+        await scene.opened(times=2, since=outage)
         await scene.up()
         await scene.closed()
     await _until(scene, lambda: all(scene.committed.get(place, 0) >= EACH for place in scene.places))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from holdgate.flow.dead_letter import DeadLetter
 
 SAMPLE_EVERY = 0.25
+LOOK_EVERY = 0.05
 PACE_LANES = 2
 
 
@@ -54,6 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--isolation", default="read_uncommitted")
     parser.add_argument("--open", type=float, default=0.5)
     parser.add_argument("--block", type=float, default=5.0, help="how long SIGUSR1 blocks the event loop")
+    parser.add_argument("--unblock", type=Path, help="the file that ends the block when somebody makes it; with it, --block is not asked")
     parser.add_argument("--pace", help="call this dependency without the guard beside, to tell what rate is possible")
     parser.add_argument("--dead", help="the topic for dead letters; left out, a rejected message blocks its partition")
     parser.add_argument("--slow-letters", type=float, default=0.0, help="how long a dead letter's confirmation takes in addition")
@@ -288,10 +290,14 @@ def _rss() -> int:
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
 
 
-def block(seconds: float, ledger: LedgerWriter) -> None:
+def block(options: argparse.Namespace, ledger: LedgerWriter) -> None:
     """Be the handler that calls something slow without a thread."""
     ledger.write("note", blocking="begin")
-    time.sleep(seconds)
+    if options.unblock is None:
+        time.sleep(options.block)
+    else:
+        while not options.unblock.exists():
+            time.sleep(LOOK_EVERY)
     ledger.write("note", blocking="end")
 
 
@@ -309,7 +315,7 @@ async def work(options: argparse.Namespace) -> None:
         listener=story,
         on_records_lost=story.tell_lost,
     )
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, block, options.block, ledger)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, block, options, ledger)
     async with Guard(observers=[story.observe]) as guard:
         handlers.is_closed = lambda name: guard.circuit(name).state is State.CLOSED
         story.is_open = lambda name: guard.circuit(name).state is State.OPEN

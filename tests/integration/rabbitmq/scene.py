@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 from tests.ledger.check import Expected, check
 from tests.ledger.dependency import Mode, ModelDependency
 from tests.ledger.fleet import Fleet
+from tests.ledger.ledger import after, mark
 from tests.servers.rabbitmq_address import QUORUM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tests.ledger.fleet import Worker
-    from tests.ledger.ledger import Entry
+    from tests.ledger.ledger import Entry, Mark
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
 SCRIPT = Path(__file__).with_name("worker.py")
@@ -38,7 +39,10 @@ Message = tuple[str, int, int]
 
 
 class Scene:
-    """A run on `rabbitmq` whose files are in `folder`. `async with` ends the workers and removes the queues."""
+    """A run on `rabbitmq` whose files are in `folder`. `async with` ends the workers and removes the queues.
+
+    What sets something off (`produce`, `down`, `outage`, `up`) returns the mark from before it; what waits for its effect wants that.
+    """
 
     def __init__(self, rabbitmq: RabbitMQAddress, folder: Path, *, url: str | None = None) -> None:
         self.rabbitmq = rabbitmq
@@ -75,14 +79,16 @@ class Scene:
         await self.until(lambda entries: {(each.who, each.facts["took"]) for each in took(entries)} >= wanted)
         return started
 
-    async def produce(self, queue: str, count: int, **properties: Any) -> None:
+    async def produce(self, queue: str, count: int, **properties: Any) -> Mark:
         """Write so many messages more."""
+        before = mark()
         first = self._produced[queue]
         numbers = range(first, first + count)
         for number in numbers:
             self.writer.write("produced", topic=queue, partition=0, offset=number)
         self._produced[queue] += count
         await self.rabbitmq.publish(queue, [b"%d" % number for number in numbers], **properties)
+        return before
 
     async def poison(self, queue: str, count: int, word: str = "reject") -> set[Message]:
         """Write so many that can never be processed, and return which. `word` "broken": they fail, and do not say so."""
@@ -104,46 +110,61 @@ class Scene:
         del self._needs[queue]
         del self._produced[queue]
 
-    async def down(self, mode: Mode = Mode.DOWN, dependency: str = "payments") -> None:
+    async def down(self, mode: Mode = Mode.DOWN, dependency: str = "payments") -> Mark:
         """Begin an outage."""
+        before = mark()
         self.writer.write("down", dependency=dependency)
         await self.dependencies[dependency].set_mode(mode)
+        return before
 
-    async def outage(self, queue: str, count: int = 60) -> None:
+    async def outage(self, queue: str, count: int = 60) -> Mark:
         """Begin one, with so many messages that meet it: those of before may all be done by then."""
-        await self.down(dependency=self._needs[queue])
+        before = await self.down(dependency=self._needs[queue])
         await self.produce(queue, count)
+        return before
 
-    async def up(self, dependency: str = "payments") -> None:
+    async def up(self, dependency: str = "payments") -> Mark:
         """End it."""
+        before = mark()
         await self.dependencies[dependency].set_mode(Mode.UP)
         self.writer.write("up", dependency=dependency)
+        return before
 
     def is_down(self, dependency: str = "payments") -> bool:
         """Whether an outage is under way."""
         return self.dependencies[dependency].mode is not Mode.UP
 
     async def until(self, condition: Callable[[list[Entry]], bool], timeout: float = PATIENCE) -> list[Entry]:
-        """Wait until the ledger satisfies the condition."""
+        """Wait until the ledger satisfies the condition, whatever of it came before this call."""
         return await self.fleet.until(condition, timeout)
 
-    async def processing(self, count: int) -> list[Entry]:
-        """Wait until so many messages more are processed, or all that there are: a quick machine may be done with them already."""
-        wanted = min(len(told(self.ledger.entries(), "processed")) + count, self._produced.total() - len(self._poison))
-        return await self.until(lambda entries: len(told(entries, "processed")) >= wanted)
+    async def processing(self, count: int, *, since: Mark) -> list[Entry]:
+        """Wait until so many messages were processed since the mark. AssertionError when there cannot be so many any more."""
 
-    async def opened(self, worker: Worker, times: int = 1) -> list[Entry]:
-        """Wait until the worker has opened its circuit so many times more; with 2 a probe has failed, too."""
-        before = len(told(self.ledger.entries(), "opened", worker.name))
-        return await self.until(lambda entries: len(told(entries, "opened", worker.name)) >= before + times)
+        def enough(entries: list[Entry]) -> bool:
+            processed = len(told(after(entries, since), "processed"))
+            if processed < count:
+                left = self._produced.total() - len(self._poison) - len(told(entries, "processed"))
+                assert left > 0, f"all is processed, {processed} messages of it since the mark, and {count} were waited for"
+            return processed >= count
+
+        return await self.until(enough)
+
+    async def opened(self, worker: Worker, times: int = 1, *, since: Mark) -> list[Entry]:
+        """Wait until the worker has opened its circuit so many times since the mark; with 2 a probe has failed, too."""
+        return await self.until(lambda entries: len(told(after(entries, since), "opened", worker.name)) >= times)
 
     async def closed(self, worker: Worker) -> list[Entry]:
-        """Wait until the worker's circuit is closed."""
+        """Wait until the worker's circuit is closed; to be called when it has been seen open."""
         return await self.until(lambda entries: state(entries, worker.name) == "closed")
 
-    async def gone(self, how: str, times: int = 1) -> list[Entry]:
-        """Wait until a worker has been told so many times in all that a queue was "given back" or "lost"."""
-        return await self.until(lambda entries: gone(entries, how) >= times)
+    async def gone(self, how: str, times: int = 1, *, since: Mark) -> list[Entry]:
+        """Wait until workers have been told so many times since the mark that a queue was "given back" or "lost"."""
+        return await self.until(lambda entries: gone(after(entries, since), how) >= times)
+
+    async def came_back(self, *, since: Mark) -> list[Entry]:
+        """Wait until a worker got a queue since the mark."""
+        return await self.until(lambda entries: bool(took(after(entries, since))))
 
     async def finished(self, timeout: float = PATIENCE) -> list[Entry]:
         """Wait until everything produced is processed that can be."""

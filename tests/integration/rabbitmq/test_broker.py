@@ -6,12 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.rabbitmq.scene import Scene, again, gone, told, took
+from tests.integration.rabbitmq.scene import Scene, again, gone, told
+from tests.ledger.ledger import after, mark
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from tests.ledger.ledger import Entry
     from tests.servers.proxy import Proxy
     from tests.servers.rabbitmq import RabbitMQServer
 
@@ -35,15 +37,16 @@ async def test_the_broker_goes_away_during_a_hold(
         (worker,) = await scene.start(1)
         await scene.produce(queue, 200)
         await asyncio.sleep(GROWN_UP)
-        await scene.outage(queue)
-        await scene.opened(worker)
+        outage = await scene.outage(queue)
+        await scene.opened(worker, since=outage)
+        away = mark()
         if end == "kill":
             fresh_rabbitmq.kill()
         else:
             await fresh_rabbitmq.stop()
-        await scene.gone("lost")
+        await scene.gone("lost", since=away)
         await fresh_rabbitmq.start()
-        await scene.until(lambda entries: len(took(entries)) == 2)
+        await scene.came_back(since=away)
         await _finish(scene)
         scene.check(lanes=LANES)
 
@@ -55,19 +58,21 @@ async def test_the_network_fails(own_rabbitmq: RabbitMQServer, tmp_path: Path, a
         queue = await scene.queue(arguments)
         scene.latency(0.01)
         (worker,) = await scene.start(1, "--prefetch", str(PREFETCH))
-        await scene.produce(queue, 400)
-        await scene.processing(50)
-        for times in (1, 2):
+        begin = await scene.produce(queue, 400)
+        await scene.processing(50, since=begin)
+        for _ in range(2):
+            broken = mark()
             await _break(fault, proxy, own_rabbitmq)
-            await scene.gone("lost", times)
+            await scene.gone("lost", since=broken)
             proxy.heal()
-            await scene.until(lambda entries: len(took(entries)) == times + 1)
-            await scene.produce(queue, 100)
-            await scene.processing(20)
-        await scene.outage(queue)
-        await scene.opened(worker)
+            await scene.came_back(since=broken)
+            begin = await scene.produce(queue, 100)
+            await scene.processing(20, since=begin)
+        outage = await scene.outage(queue)
+        await scene.opened(worker, since=outage)
+        broken = mark()
         await _break(fault, proxy, own_rabbitmq)
-        await scene.gone("lost", 3)
+        await scene.gone("lost", since=broken)
         proxy.heal()
         await _finish(scene)
         entries = scene.check(lanes=LANES, duplicates=3 * PREFETCH)
@@ -98,11 +103,11 @@ async def test_the_broker_takes_messages_back_in_a_hold(own_rabbitmq: RabbitMQSe
             queue = await scene.queue(arguments)
             scene.latency(0.01)
             (worker,) = await scene.start(1, "--prefetch", str(PREFETCH), "--open", "1")
-            await scene.produce(queue, 200)
-            await scene.processing(40)
-            await scene.outage(queue)
-            await scene.opened(worker)
-            await scene.gone("lost", 2)
+            begin = await scene.produce(queue, 200)
+            await scene.processing(40, since=begin)
+            outage = await scene.outage(queue)
+            await scene.opened(worker, since=outage)
+            await scene.gone("lost", 2, since=outage)
             await _finish(scene)
             # A probe may be running when its message is taken away.
             scene.check(lanes=LANES, duplicates=2)
@@ -117,9 +122,9 @@ async def test_a_deleted_queue_ends_its_worker(scene: Scene, arguments: Mapping[
     deleted = await scene.queue(arguments)
     scene.latency(0.05)
     (worker,) = await scene.start(1, "--prefetch", str(PREFETCH))
-    await scene.produce(kept, 300)
+    begin = await scene.produce(kept, 300)
     await scene.produce(deleted, 300)
-    await scene.processing(40)
+    await scene.processing(40, since=begin)
     await scene.forget(deleted)
     assert await worker.ended() == 1
     assert f"no queue '{deleted}'" in worker.output
@@ -137,23 +142,27 @@ async def test_a_memory_alarm_in_an_outage(own_rabbitmq: RabbitMQServer, tmp_pat
         dead = await scene.dead_letters()
         scene.latency(0.01)
         (worker,) = await scene.start(1, "--dead", dead)
-        await scene.produce(queue, 100)
-        await scene.processing(40)
-        await scene.outage(queue)
+        begin = await scene.produce(queue, 100)
+        await scene.processing(40, since=begin)
+        outage = await scene.outage(queue)
         poison = await scene.poison(queue, 3)
         await scene.produce(queue, 20)
-        await scene.opened(worker)
+        await scene.opened(worker, since=outage)
         await own_rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
         try:
-            await scene.up()
+            healthy = await scene.up()
             await scene.closed(worker)
-            await scene.until(lambda entries: bool(told(entries, "held")))
+            await scene.until(lambda entries: _held_for_letters(after(entries, healthy)))
             assert not told(scene.ledger.entries(), "dead_letter")
         finally:
             await own_rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
         await own_rabbitmq.becomes(dead, ready=len(poison))
         await _finish(scene)
         scene.check(lanes=LANES, poison=poison)
+
+
+def _held_for_letters(entries: Sequence[Entry]) -> bool:
+    return any("dead letters" in entry.facts.get("reasons", ()) for entry in told(entries, "note"))
 
 
 async def _finish(scene: Scene) -> None:

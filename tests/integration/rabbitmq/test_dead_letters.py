@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.rabbitmq.scene import told
+from tests.ledger.ledger import mark
 from tests.servers.rabbitmq_address import QUORUM
 
 if TYPE_CHECKING:
@@ -62,11 +63,12 @@ async def test_both_kinds_of_poison_through_an_outage(scene: Scene, arguments: M
     dead = await scene.dead_letters()
     scene.latency(LATENCY)
     worker, _ = await scene.start(2, "--dead", dead, "--prefetch", str(PREFETCH))
+    begin = mark()
     poison = await mixed(scene, queue)
-    await scene.processing(20)
-    await scene.outage(queue)
+    await scene.processing(20, since=begin)
+    outage = await scene.outage(queue)
     poison |= await mixed(scene, queue)
-    await scene.opened(worker, times=2)
+    await scene.opened(worker, times=2, since=outage)
     await scene.up()
     await all_buried(scene, poison)
     await check(scene, dead, poison)
@@ -80,8 +82,9 @@ async def test_poison_outages_and_every_kind_of_end(scene: Scene, arguments: Map
     scene.latency(LATENCY)
     settings = ("--dead", dead, "--prefetch", str(PREFETCH))
     killed, terminated = await scene.start(2, *settings)
+    begin = mark()
     poison = await mixed(scene, queue)
-    await scene.processing(20)
+    await scene.processing(20, since=begin)
     poison |= await _outage_and_end(scene, queue, killed, "kill")
     await scene.start(1, *settings)
     poison |= await _outage_and_end(scene, queue, terminated, "terminate")
@@ -94,9 +97,9 @@ async def test_poison_outages_and_every_kind_of_end(scene: Scene, arguments: Map
 
 async def _outage_and_end(scene: Scene, queue: str, worker: Worker, how: str) -> set[Message]:
     """An outage with poison in it, in which this worker ends; over at the return."""
-    await scene.outage(queue)
+    outage = await scene.outage(queue)
     poison = await mixed(scene, queue)
-    await scene.opened(worker)
+    await scene.opened(worker, since=outage)
     getattr(worker, how)()
     await worker.ended()
     await scene.up()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.integration.rabbitmq.scene import limit, state, told
+from tests.ledger.ledger import after, mark
 from tests.servers.rabbitmq_address import QUORUM, SINGLE_ACTIVE
 
 if TYPE_CHECKING:
@@ -46,29 +47,31 @@ async def _begin(scene: Scene, arguments: Mapping[str, Any], when: str) -> Worke
     scene.latency(0.1)
     # One handler fails five times in two seconds: between the first and the last is time for an end.
     lanes = ("--concurrency", "1") if when == "tripping" else ()
-    worker, other = await scene.start(2, "--prefetch", str(PREFETCH), *lanes)
-    await scene.produce(queue, 300)
-    await scene.processing(40)
+    # The first to open must still be open when the other one is, too.
+    waits = ("--open", "2") if when == "open" else ()
+    worker, other = await scene.start(2, "--prefetch", str(PREFETCH), *lanes, *waits)
+    begin = await scene.produce(queue, 300)
+    await scene.processing(40, since=begin)
     match when:
         case "closed":
             pass
         case "tripping":
             scene.latency(0.5)
-            await scene.outage(queue, 100)
-            await scene.until(lambda entries: bool(told(entries, "failed", worker.name)))
+            outage = await scene.outage(queue, 100)
+            await scene.until(lambda entries: bool(told(after(entries, outage), "failed", worker.name)))
         case "shutting down":
             # Its running handlers keep it from ending at once.
             scene.latency(2)
-            await scene.produce(queue, 100)
-            calls = len(told(scene.ledger.entries(), "called", worker.name))
-            await scene.until(lambda entries: len(told(entries, "called", worker.name)) > calls)
+            begin = await scene.produce(queue, 100)
+            await scene.until(lambda entries: bool(told(after(entries, begin), "called", worker.name)))
+            drain = mark()
             worker.terminate()
-            await scene.until(lambda entries: bool(told(entries, "held", worker.name)))
+            await scene.until(lambda entries: bool(told(after(entries, drain), "held", worker.name)))
         case _:
             await _during_an_outage(scene, queue, [worker, other])
             if when != "open":
                 # Slow enough that a probe, or a ramp, is met half-way.
-                scene.latency(0.3)
+                scene.latency(0.6)
                 await scene.up()
                 least = 1 if when == "half-open" else 2
                 await scene.until(lambda entries: limit(entries, worker.name) >= least)
@@ -76,9 +79,9 @@ async def _begin(scene: Scene, arguments: Mapping[str, Any], when: str) -> Worke
 
 
 async def _during_an_outage(scene: Scene, queue: str, workers: list[Worker]) -> None:
-    await scene.outage(queue, 100)
+    outage = await scene.outage(queue, 100)
     for worker in workers:
-        await scene.until(lambda entries: bool(told(entries, "opened", worker.name)))
+        await scene.opened(worker, since=outage)
 
 
 def _was(scene: Scene, worker: Worker, when: str) -> None:
@@ -105,16 +108,17 @@ async def test_a_single_active_consumer_hands_over(scene: Scene, end: str) -> No
     queue = await scene.queue({**QUORUM, **SINGLE_ACTIVE})
     scene.latency(0.005)
     (first,) = await scene.start(1, "--single-active", "--prefetch", str(PREFETCH))
-    await scene.produce(queue, 200)
-    await scene.processing(20)
+    begin = await scene.produce(queue, 200)
+    await scene.processing(20, since=begin)
     (second,) = await scene.start(1, "--single-active", "--prefetch", str(PREFETCH))
-    await scene.processing(20)
+    begin = await scene.produce(queue, 40)
+    await scene.processing(20, since=begin)
     assert not told(scene.ledger.entries(), "called", second.name)
-    await scene.outage(queue)
-    await scene.opened(first)
+    outage = await scene.outage(queue)
+    await scene.opened(first, since=outage)
     getattr(first, end)()
     await first.ended()
-    await scene.opened(second)
+    await scene.opened(second, since=outage)
     await _finish(scene)
     # What the dead one had finished in its last acks comes again, and so out of order.
     scene.check(lanes=1, order="source" if end == "terminate" else None, duplicates=PREFETCH if end == "kill" else 0)

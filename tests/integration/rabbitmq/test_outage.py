@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.integration.rabbitmq.scene import again, gone, returns, told
+from tests.ledger.ledger import mark
 from tests.servers.rabbitmq_address import QUORUM, SINGLE_ACTIVE
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ async def test_three_outages_are_free(scene: Scene, arguments: Mapping[str, Any]
     scene.latency(0.01)
     (worker,) = await scene.start(1, "--concurrency", str(LANES))
     for _ in range(TIMES):
-        await scene.produce(queue, 300)
-        await scene.processing(60)
-        await scene.outage(queue)
-        await scene.opened(worker, times=2)
+        begin = await scene.produce(queue, 300)
+        await scene.processing(60, since=begin)
+        outage = await scene.outage(queue)
+        await scene.opened(worker, times=2, since=outage)
         await scene.up()
         await scene.closed(worker)
     await scene.finished()
@@ -42,10 +43,10 @@ async def test_order_is_kept_through_outages(scene: Scene) -> None:
     scene.latency(0.005)
     (worker,) = await scene.start(1, "--single-active")
     for _ in range(TIMES):
-        await scene.produce(queue, 150)
-        await scene.processing(40)
-        await scene.outage(queue)
-        await scene.opened(worker)
+        begin = await scene.produce(queue, 150)
+        await scene.processing(40, since=begin)
+        outage = await scene.outage(queue)
+        await scene.opened(worker, since=outage)
         await scene.up()
         await scene.closed(worker)
     await scene.finished()
@@ -60,15 +61,15 @@ async def test_an_outage_longer_than_the_consumer_timeout(scene: Scene, argument
     queue = await scene.queue(arguments)
     scene.latency(0.01)
     (worker,) = await scene.start(1, "--consumer-timeout", "4", "--open", "0.5")
-    await scene.produce(queue, 200)
-    await scene.processing(40)
-    await scene.outage(queue)
-    await scene.opened(worker)
+    begin = await scene.produce(queue, 200)
+    await scene.processing(40, since=begin)
+    outage = await scene.outage(queue)
+    await scene.opened(worker, since=outage)
     given_back = 2 if scene.rabbitmq.version != "4.3" or arguments else 0
     if given_back:
-        await scene.gone("given back", given_back)
+        await scene.gone("given back", given_back, since=outage)
     else:
-        await scene.opened(worker, times=3)
+        await scene.opened(worker, times=4, since=outage)
     await scene.up()
     await scene.finished()
     await scene.drained()
@@ -85,10 +86,10 @@ async def test_twenty_outages_at_a_delivery_limit_of_twenty(scene: Scene) -> Non
     scene.latency(0.005)
     (worker,) = await scene.start(1, "--open", "0.3", "--open-max", "0.5")
     for _ in range(20):
-        await scene.produce(queue, 40)
-        await scene.processing(5)
-        await scene.outage(queue)
-        await scene.opened(worker, times=2)
+        begin = await scene.produce(queue, 40)
+        await scene.processing(5, since=begin)
+        outage = await scene.outage(queue)
+        await scene.opened(worker, times=2, since=outage)
         await scene.up()
         await scene.closed(worker)
     await scene.finished()
@@ -102,8 +103,8 @@ async def test_only_what_needs_it_is_held(scene: Scene, arguments: Mapping[str, 
     held = await scene.queue(arguments, "payments")
     free = await scene.queue(arguments, "mails")
     (worker,) = await scene.start(1)
-    await scene.outage(held)
-    await scene.opened(worker)
+    outage = await scene.outage(held)
+    await scene.opened(worker, since=outage)
     await scene.produce(free, 300)
     await scene.until(lambda entries: sum(1 for each in told(entries, "processed") if each.facts["topic"] == free) == 300)
     assert not [each for each in told(scene.ledger.entries(), "processed") if each.facts["topic"] == held]
@@ -119,10 +120,10 @@ async def test_every_prefetch(scene: Scene, arguments: Mapping[str, Any], prefet
     queue = await scene.queue(arguments)
     scene.latency(0.005)
     (worker,) = await scene.start(1, "--prefetch", str(prefetch))
-    await scene.produce(queue, 300)
-    await scene.processing(40)
-    await scene.outage(queue)
-    await scene.opened(worker)
+    begin = await scene.produce(queue, 300)
+    await scene.processing(40, since=begin)
+    outage = await scene.outage(queue)
+    await scene.opened(worker, since=outage)
     await scene.up()
     await scene.closed(worker)
     await scene.finished()
@@ -137,12 +138,13 @@ async def test_a_hundred_thousand_messages(scene: Scene, arguments: Mapping[str,
     queue = await scene.queue(arguments)
     for _ in range(20):
         await scene.produce(queue, 5_000)
+    begin = mark()
     (worker,) = await scene.start(1, "--prefetch", "100", "--brief")
     for _ in range(TIMES):
-        await scene.processing(15_000)
-        await scene.outage(queue)
-        await scene.opened(worker, times=2)
-        await scene.up()
+        await scene.processing(15_000, since=begin)
+        outage = await scene.outage(queue)
+        await scene.opened(worker, times=2, since=outage)
+        begin = await scene.up()
         await scene.closed(worker)
     await scene.finished(timeout=600)
     await scene.drained()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.ledger.ledger import mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,11 +23,12 @@ async def test_the_queues_own_exchange_gets_the_poison(scene: Scene, arguments: 
     queue = await scene.queue({**arguments, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
     scene.latency(0.005)
     (worker,) = await scene.start(1, "--prefetch", str(PREFETCH))
+    begin = mark()
     poison = await _mixed(scene, queue)
-    await scene.processing(40)
-    await scene.outage(queue)
+    await scene.processing(40, since=begin)
+    outage = await scene.outage(queue)
     poison |= await _mixed(scene, queue)
-    await scene.opened(worker, times=2)
+    await scene.opened(worker, times=2, since=outage)
     await scene.up()
     await scene.finished()
     await scene.rabbitmq.becomes(dead, ready=len(poison))
