@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -38,6 +39,14 @@ def test_without_an_outage_everything_is_processed_once(payments: Dependency) ->
 
     assert (report.processed, report.rejected, report.left) == (BODIES, (), ())
     assert (report.called, report.called_in_outage, report.held, report.took) == (COUNT, 0, 0.0, COUNT - 1.0)
+
+
+@pytest.mark.parametrize("outage", [(), Outage(START, END)])
+def test_a_good_rehearsal_logs_no_error(payments: Dependency, caplog: pytest.LogCaptureFixture, outage: Any) -> None:
+    """An outage is announced, and whoever looks for what went wrong finds nothing."""
+    rehearse(fine, needs=[payments], outage=outage)
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_an_outage_costs_a_few_calls_and_no_message(payments: Dependency) -> None:
