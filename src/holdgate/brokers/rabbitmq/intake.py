@@ -192,6 +192,7 @@ class RabbitMQIntake:
         for keeper in self._keepers.values():
             if keeper.channel is not None and not keeper.channel.acks.held_back:
                 await keeper.channel.acks.flush()
+        self._ring()
 
     async def backlog(self) -> Mapping[Source, Backlog]:
         """What is ready, and what is in hand here. What other consumers have in hand is not counted: only they know."""
