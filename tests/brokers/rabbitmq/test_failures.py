@@ -10,7 +10,7 @@ from aiormq.exceptions import (
     InvalidFrameError,
 )
 
-from holdgate.brokers.rabbitmq.failures import end_of_intake, no_connection
+from holdgate.brokers.rabbitmq.failures import ConsumerCancelled, end_of_intake, no_connection, words_of
 from holdgate.errors import IntakeError
 
 
@@ -40,6 +40,26 @@ def test_what_ends_an_intake(error: Exception, text: str) -> None:
 def test_what_passes(error: Exception) -> None:
     """A broker that restarts, a timeout, a broken connection: tried again."""
     assert end_of_intake(error, "orders") is None
+
+
+def test_what_it_takes_to_declare_is_not_what_it_takes_to_read() -> None:
+    """The permission that the failed call needs is the one to ask for."""
+    error = ChannelAccessRefused("ACCESS_REFUSED - access to queue 'orders' in vhost '/' refused for user 'u'")
+    assert "give this user configure permission" in str(end_of_intake(error, "orders", "configure"))
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (None, "the connection went away, or the broker gave no reason"),
+        (OSError("reset by peer"), "OSError: reset by peer"),
+        (Exception(), "Exception, without a word of why"),
+        (ConsumerCancelled(), "ConsumerCancelled: the broker cancelled the consumer: its queue was deleted"),
+    ],
+)
+def test_an_end_is_told_in_words(error: BaseException | None, text: str) -> None:
+    """Never as None, or as an error that says nothing."""
+    assert words_of(error).startswith(text)
 
 
 def test_an_end_stays_the_same_end() -> None:

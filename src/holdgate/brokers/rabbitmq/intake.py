@@ -30,6 +30,7 @@ from aio_pika.abc import AbstractRobustConnection
 from holdgate.brokers.rabbitmq.channels import QueueChannel
 from holdgate.brokers.rabbitmq.checks import (
     check_connection,
+    check_own_timeout,
     check_parking,
     check_prefetch,
     check_queues,
@@ -104,6 +105,7 @@ class RabbitMQIntake:
             check_timeout(consumer_timeout),
             parks=parking is not None,
             management=None if management_url is None else Management(management_url),
+            own_timeout=check_own_timeout(arguments or {}),
         )
         self._arguments = dict(arguments or {})
         self._poll_timeout = seconds("poll_timeout", poll_timeout)
