@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
 BENCH := .venv-bench
+CLIENTS := clients clients-niquests
 # More arguments for pytest: make test ARGS="-k commits -x"
 ARGS ?=
 # How many processes share the tests, each with brokers of its own: most tests wait, for a broker or for time to pass. 0: this one alone,
@@ -25,11 +26,12 @@ OF_RABBITMQ := tests/brokers/rabbitmq tests/integration/rabbitmq tests/scenarios
 export UV_PYTHON_DOWNLOADS := never
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 
-.PHONY: help setup test test-faults test-matrix test-repeat check format coverage mutation demo bench clean
+.PHONY: help setup test test-faults test-clients test-matrix test-repeat check format coverage mutation demo bench clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
 	@echo "make test-faults  every fault in every state of the circuit, on real brokers"
+	@echo "make test-clients  what the failures of real clients are taken for, on sockets that refuse, drop, hang and answer"
 	@echo "make test-matrix  what RabbitMQ has a part in, on 3.10, 4.0 and 4.3"
 	@echo "make test-repeat  the tests ten times in each setting that finds races: few processes, many, a busy machine, slow workers"
 	@echo "make check     ruff, mypy, pyright, import contracts"
@@ -60,6 +62,17 @@ test-faults: $(SYNCED)
 # Stops at no failure: what counts is which tests fail how often. Not in CI: forty runs take hours.
 test-repeat: $(SYNCED)
 	$(BIN)/python -m tests.repeat --runs $(RUNS) $(SETTINGS:%=--setting %) -- $(TESTS) $(ARGS)
+
+# An environment for each group of clients that can live together.
+$(CLIENTS:%=.venv-%/.synced): .venv-%/.synced: $(SYNCED)
+	UV_PROJECT_ENVIRONMENT=.venv-$* $(BIN)/uv sync --quiet --frozen --all-extras --no-default-groups --group $*
+	@touch $@
+
+test-clients: $(CLIENTS:%=.venv-%/.synced)
+	@for group in $(CLIENTS); do \
+		echo "== $$group"; \
+		.venv-$$group/bin/python -m pytest -n 2 tests/clients $(ARGS) || exit 1; \
+	done
 
 test-matrix: $(SYNCED)
 	@for version in $(VERSIONS); do \
@@ -100,4 +113,4 @@ bench: $(BENCH)/.synced
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist
+	rm -rf $(VENV) $(BENCH) $(CLIENTS:%=.venv-%) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist
