@@ -23,7 +23,7 @@ async def client_of(dependency: ModelDependency) -> AsyncIterator[DependencyClie
 
 
 async def in_flight(dependency: ModelDependency, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while dependency.in_flight != count:
             await asyncio.sleep(0.005)
 

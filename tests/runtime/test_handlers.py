@@ -148,7 +148,7 @@ async def test_a_plain_function_that_gives_something_to_await_is_awaited() -> No
 
     source = MemoryIntake(broker, topics=["orders"], poll_timeout=0.005)
     async with quiet_guard() as guard, running(guard.run(source, lambda delivery: handle(delivery.position))):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(seen) < 2:
                 await asyncio.sleep(0.005)
     assert seen == [0, 1]

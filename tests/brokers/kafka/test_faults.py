@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from confluent_kafka.admin import AdminClient
 from tests.brokers.kafka.conftest import QUICK
-from tests.brokers.kafka.drive import Drive, drive
+from tests.brokers.kafka.drive import PATIENCE, Drive, drive
 
 from holdgate.brokers.kafka import KafkaIntake, intake, opening
 from holdgate.flow.sources import Partition
@@ -72,6 +73,14 @@ async def test_the_coordinator_and_leader_is_killed_during_a_hold(kafka_cluster:
         assert await kafka_cluster.committed("workers", name) == {0: 10}
 
 
+def block_until_evicted(kafka: KafkaAddress, group: str) -> None:
+    """Keep the event loop from everything until the broker has given the group's only member up."""
+    admin, give_up = AdminClient({"bootstrap.servers": kafka.bootstrap}), time.monotonic() + PATIENCE
+    while admin.describe_consumer_groups([group])[group].result().members:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
 async def test_an_eviction_is_a_loss(kafka: KafkaAddress, topic, consumer, group, driven) -> None:
     """A loop blocked beyond the session timeout costs the membership: sources are lost, nothing is committed, the hold comes back."""
     name = await topic()
@@ -84,7 +93,7 @@ async def test_an_eviction_is_a_loss(kafka: KafkaAddress, topic, consumer, group
         at.received.clear()
         at.events.clear()
         at.in_revoked = None
-        time.sleep(2.0)  # noqa: ASYNC251 - it is the blocked loop that is tested
+        block_until_evicted(kafka, group)  # the blocked loop is what is tested
         at.intake._commits._wanted.clear()
         await at.until(lambda: at.count("assigned") == 1)
         assert [event for event, _ in at.events] == ["lost", "assigned"]

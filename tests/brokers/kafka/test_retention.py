@@ -54,7 +54,7 @@ async def test_deleted_while_not_held(kafka: KafkaAddress, topic, consumer, driv
         await at.take(3)
         # What a long pause of the process would do: the place is passed while nobody looks.
         ours.pause(TopicPartition(name, 0))
-        await at.for_seconds(0.5)  # until the fetch under way has ended
+        await at.until(lambda: not ours._fetcher._in_flight)  # the fetch under way may still bring what comes now
         await kafka.produce(name, numbered(5, first=3), partition=0)
         await kafka.delete_records(name, {0: 6})
         ours.resume(TopicPartition(name, 0))

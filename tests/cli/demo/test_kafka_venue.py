@@ -43,7 +43,7 @@ async def test_a_message_goes_through_the_embedded_broker_and_its_commit_comes_b
         feed = venue.feed()
         try:
             await feed.open()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not (records := await feed.take(16)):
                     pass
             await feed.commit()

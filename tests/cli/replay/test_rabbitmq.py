@@ -265,20 +265,21 @@ async def test_a_dry_run_and_then_the_command_itself(rabbitmq: RabbitMQAddress, 
 async def test_stopped_in_the_middle_the_same_command_finishes_it(rabbitmq: RabbitMQAddress, queue, number: signal.Signals) -> None:
     """Nothing is lost; in order, nothing is moved twice, and after a kill at most the one under way."""
     orders, dead = await queue(), await queue(QUORUM)
+    # At ten a second there are twelve seconds to stop it in.
     sent = [b"%d" % count for count in range(120)]
     await rabbitmq.publish(dead, sent)
     command = [sys.executable, "-m", "holdgate", "replay", dead, "--to", orders, "--yes", "--rate"]
     # As a variable: a URL on a command line shows its password to whoever lists processes.
     environment = {**os.environ, "HOLDGATE_AMQP_URL": rabbitmq.url}
-    process = await asyncio.create_subprocess_exec(*command, "40", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = await asyncio.create_subprocess_exec(*command, "10", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     async with asyncio.timeout(PATIENCE):
-        while (await rabbitmq.depth(orders))[0] < 20:
+        while (await rabbitmq.depth(orders))[0] < 5:
             assert process.returncode is None
             await asyncio.sleep(0.05)
     process.send_signal(number)
     said = (await process.communicate())[0].decode()
     before = await bodies(rabbitmq, orders)
-    assert 20 <= len(before) < 120
+    assert 5 <= len(before) < len(sent)
     assert process.returncode == (-9 if number is signal.SIGKILL else 130), said
     if number is not signal.SIGKILL:
         assert f"moved {len(before)} of 120; run it again" in said

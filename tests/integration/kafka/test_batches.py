@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ class Worker:
         self.processed: dict[int, list[int]] = {number: [] for number in range(PARTITIONS)}
         self.over: list[int] = []
         self.seconds = 0.0
-        self._running = 0
+        self._in_ramp: Counter[int] = Counter()
 
     async def run(self) -> None:
         consumer = AIOKafkaConsumer(
@@ -58,10 +59,12 @@ class Worker:
 
     async def _handle(self, deliveries: Sequence[Delivery[Any]]) -> None:
         taken = [(delivery.source.number, delivery.position) for delivery in deliveries]  # type: ignore[union-attr]
-        limit = self.guard.circuit("payments").limit
+        circuit = self.guard.circuit("payments")
+        generation = circuit.generation
         self.calls.append(taken)
-        self._running += len(taken)
-        if limit is not None and self._running > limit:
+        self._in_ramp[generation] += len(taken)
+        # By the generation in which they began: what was called before the outage may still be running on a machine that stands still.
+        if circuit.state is State.HALF_OPEN and self._in_ramp[generation] > (circuit.limit or 0):
             self.over.append(len(taken))
         try:
             await asyncio.sleep(self.seconds)
@@ -73,7 +76,7 @@ class Worker:
             for number, position in taken:
                 self.processed[number].append(position)
         finally:
-            self._running -= len(taken)
+            self._in_ramp[generation] -= len(taken)
 
 
 async def until(condition: Callable[[], bool]) -> None:
