@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BROKERS = [
     "memory-topic",
     "memory-queue",
-    pytest.param("kafka", marks=pytest.mark.integration),
+    pytest.param("kafka", marks=[pytest.mark.integration, pytest.mark.versions]),
     pytest.param("rabbitmq", marks=[pytest.mark.integration, pytest.mark.versions]),
 ]
 

@@ -20,12 +20,12 @@ from yarl import URL
 
 from holdgate.brokers.rabbitmq.background import within
 from holdgate.brokers.rabbitmq.failures import no_connection
-from holdgate.brokers.rabbitmq.older_clients import close_called
+from holdgate.brokers.rabbitmq.older_clients import FRAME_ERRORS, close_called
 from holdgate.brokers.rabbitmq.versions import parse_version
 from holdgate.errors import IntakeError
 
 # What a call on a channel or connection that goes away may raise; all of it passes, or shows again at the next try.
-TRANSIENT = (AMQPError, ChannelInvalidStateError, OSError, RuntimeError)
+TRANSIENT = (AMQPError, *FRAME_ERRORS, ChannelInvalidStateError, OSError, RuntimeError)
 
 
 def is_transient(error: BaseException) -> bool:

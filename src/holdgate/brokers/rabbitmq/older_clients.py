@@ -8,6 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from aiormq.exceptions import InvalidFrameError
+from pamqp.exceptions import AMQPInternalError, PAMQPException
+
+# A frame that is not the expected answer. aiormq up to 6.9 raises its codec's errors for it, which are none of its own.
+FRAME_ERRORS = (InvalidFrameError, PAMQPException)
+UNEXPECTED_FRAME = (InvalidFrameError, AMQPInternalError)
+
 
 def close_called(connection: Any) -> bool:
     """Whether the connection's owner has called its `close()`.
