@@ -9,7 +9,9 @@ from aiormq.exceptions import (
     ChannelPreconditionFailed,
     InvalidFrameError,
 )
+from pamqp.exceptions import AMQPInternalError
 
+from holdgate.brokers.rabbitmq.client import is_transient
 from holdgate.brokers.rabbitmq.failures import ConsumerCancelled, end_of_intake, no_connection, words_of
 from holdgate.errors import IntakeError
 
@@ -66,6 +68,14 @@ def test_an_end_stays_the_same_end() -> None:
     """An IntakeError is handed on as it is."""
     error = IntakeError("the connection was closed")
     assert end_of_intake(error, "orders") is error
+
+
+@pytest.mark.parametrize("kind", [InvalidFrameError, AMQPInternalError])
+def test_a_refused_virtual_host_is_told_by_every_client(kind: type[Exception]) -> None:
+    """It comes as a frame that aiormq did not expect: from 7 on with an error of its own, before with one of its codec's."""
+    error = kind("one of ['Connection.OpenOk']", "Connection.Close")
+    assert "refuses the virtual host" in no_connection(error, "localhost:5672/nowhere")
+    assert is_transient(error)
 
 
 def test_a_frame_nobody_expected_is_no_virtual_host() -> None:

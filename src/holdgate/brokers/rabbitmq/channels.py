@@ -19,6 +19,7 @@ from holdgate.brokers.rabbitmq.background import within
 from holdgate.brokers.rabbitmq.client import is_transient
 from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
 from holdgate.brokers.rabbitmq.failures import ConsumerCancelled
+from holdgate.brokers.rabbitmq.older_clients import on_consumer_cancel
 from holdgate.brokers.rabbitmq.versions import Counts
 from holdgate.flow.delivery import Settlement
 from holdgate.flow.sources import Queue
@@ -73,7 +74,7 @@ class QueueChannel:
         self._changed = changed
         self._lost = lost
         self._now = asyncio.get_running_loop().time
-        raw.on_consumer_cancel_callbacks.add(self._cancelled)
+        on_consumer_cancel(raw, self._cancelled)
         raw.closing.add_done_callback(self._closed)
 
     @property
@@ -136,9 +137,9 @@ class QueueChannel:
         self.arrived.append(delivery)
         self._rings()
 
-    def _cancelled(self, frame: Any) -> None:
+    def _cancelled(self, consumer: str) -> None:
         """The broker took the consumer away: the queue was deleted, or on 4.3 a message was out for too long. What is out is not ours."""
-        if frame.consumer_tag == self.consumer:
+        if consumer == self.consumer:
             self.consumer = None
             self._ended_by_broker(ConsumerCancelled())
 

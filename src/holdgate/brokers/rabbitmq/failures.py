@@ -6,10 +6,10 @@ from aiormq.exceptions import (
     ChannelAccessRefused,
     ChannelLockedResource,
     ChannelNotFoundEntity,
-    InvalidFrameError,
     ProbableAuthenticationError,
 )
 
+from holdgate.brokers.rabbitmq.older_clients import UNEXPECTED_FRAME
 from holdgate.errors import IntakeError
 
 
@@ -33,7 +33,7 @@ def no_connection(error: BaseException, where: str) -> str:
     """Why there is no connection to `where`, and what to do."""
     if isinstance(error, ProbableAuthenticationError):
         return f"the broker at {where} refuses this user or password: check the URL, and that the user may log in from this host"
-    if isinstance(error, InvalidFrameError) and "Connection.OpenOk" in str(error):
+    if isinstance(error, UNEXPECTED_FRAME) and "Connection.OpenOk" in str(error):
         # aiormq tells a refused virtual host as a frame that it did not expect.
         return f"the broker at {where} refuses the virtual host: check its name in the URL, and that this user has permissions in it"
     return f"no RabbitMQ broker answers at {where} ({error!r}): check host, port and TLS, and that the broker is up"
