@@ -50,6 +50,10 @@ class Classifier:
             return Outcome.IGNORED
         return Outcome.FAILURE
 
+    def excludes(self, error: BaseException) -> bool:
+        """Whether `excluded` has it: IGNORED by the user's own word."""
+        return isinstance(error, Exception) and self._is_excluded(error)
+
 
 def _predicate(setting: str, matcher: Matcher) -> Callable[[Exception], bool]:
     if isinstance(matcher, type | tuple):

@@ -33,14 +33,14 @@ def give_back(delivery: Delivery[Any], now: float) -> None:
     delivery.permits = None
 
 
-def record(delivery: Delivery[Any], attribution: Attribution, now: float) -> None:
-    """Settle the delivery's permits, one finding each, and charge the message what is its own."""
+def record(delivery: Delivery[Any], attribution: Attribution, now: float, *, excused: bool = False) -> None:
+    """Settle the delivery's permits, one finding each, and charge the message what is its own; nothing when it is `excused`."""
     # With several needs that match, nobody knows whose failure it was: doubt is never charged.
     charged = attribution.cause is Cause.DEPENDENCY and not attribution.shared
     for gate, permit, finding in zip(gates_of(delivery), delivery.permits or (), attribution.findings, strict=True):
         _record_one(delivery, gate, permit, finding, now, charged=charged)
     delivery.permits = None
-    if attribution.cause is Cause.MESSAGE:
+    if attribution.cause is Cause.MESSAGE and not excused:
         trial_of(delivery).charged += 1
 
 
