@@ -89,8 +89,7 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
     ),
     (
         OutageSuspected(90.0, (_ORDERS,), "httpx.ConnectError", 3, 3, 90.0),
-        "Do what the line says: declared, it is held in time and comes back gently. Once a minute until a message succeeds"
-        " ([the rule](../explanation/fate-of-a-message.md#an-outage-that-nobody-described)).",
+        "Do what it says; once a minute. [The rule](../explanation/fate-of-a-message.md#an-outage-nobody-described).",
     ),
     (OutageOver(190.0, (_ORDERS,), "httpx.ConnectError", 100.0), "It goes on. Declare what the line before it has named."),
     (

@@ -185,7 +185,8 @@ class Engine(Endings):
         place: Place = delivery.place
         if not place.alive:
             return self.interrupted(delivery, now)
-        if record_successes(place.gates, delivery.permits, now) or place.held:  # by unclaimed failures, and this ends it
+        gates = place.gates
+        if (gates and record_successes(gates, delivery.permits, now)) or place.held:  # a hold that a success may end
             self.restless = True
         delivery.permits = None
         place.results.successes += 1

@@ -144,23 +144,24 @@ class Span:
 class FreeInbox:
     """No order: whatever came first starts first, as long as the span allows it."""
 
-    __slots__ = ("_queue", "_span", "waiting")
+    __slots__ = ("_queue", "_span")
 
     def __init__(self, span: int) -> None:
         self._queue: deque[AnyDelivery] = deque()
         self._span = Span(span)
-        self.waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
         for delivery in deliveries:
             delivery.serial = self._span.add()
             self._queue.append(delivery)
-        self.waiting = len(self._queue)
 
     def take(self) -> AnyDelivery | None:
         if not self._may_start():
             return None
-        self.waiting -= 1
         return self._queue.popleft()
 
     def done(self, delivery: AnyDelivery) -> bool:
@@ -173,7 +174,6 @@ class FreeInbox:
 
     def clear(self) -> None:
         self._queue.clear()
-        self.waiting = 0
 
     def _may_start(self) -> bool:
         return bool(self._queue) and self._span.allows(self._queue[0].serial)

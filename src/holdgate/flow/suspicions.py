@@ -5,7 +5,8 @@ as probes: those that have failed come again after the policy's backoff, as ever
 growing distances. Without a fresh one a few bad messages that came together would hold everything behind them for ever. The first success
 ends it: what waited for time goes on at once, as far as lanes go.
 
-In an outage that takes some calls and not all, success and hold take turns. That is said once a minute and not each time.
+In an outage that takes some calls and not all, success and hold take turns. That is said once a minute and not each time, and messages keep
+their backoffs.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Suspicions:
         kind = place.results.failed(trial_of(delivery), attribution.unclaimed, place.run.retry.conviction)
         if kind is None:
             return False
-        if place.results not in self._standing:
+        if place.results not in self._standing and kind.evidence >= place.run.retry.conviction:
             self._begin(place.run, place.results, kind, now)
         return True
 
@@ -94,8 +95,8 @@ class Suspicions:
         places = list(_places(suspicion.run, results))
         for place in places:
             place.touch()
-        self._waiting.end_waits_of(places)
-        if suspicion.told:
+        if suspicion.told:  # not each time that success and hold take turns: backoffs would mean nothing any more
+            self._waiting.end_waits_of(places)
             yield OutageOver(now, tuple(place.source for place in places), suspicion.kind.error, now - suspicion.since)
 
     def _tell(self, results: Results, suspicion: Suspicion, now: float) -> Iterator[FlowEvent]:

@@ -11,7 +11,7 @@ Each failure adds the logarithm of how much better the second explains it, each 
 takes ln 4 away, and the sum never falls below 0: Page's test for a change. At `ln(1/doubt)` it is an outage: as ever, it would look like
 this once in 1/doubt. That is what convicts a message, too (blame.py), and here it acquits all of them: such a failure is not charged.
 Several messages must have failed since the sum was 0, and one must have succeeded before: one alone says nothing, and what has never
-worked is no outage.
+worked is no outage. It is one until the sum is 0 again.
 
     how often it failed so before    failures in a row until it is an outage
     never, of a thousand             2
@@ -51,6 +51,9 @@ _WEIGHT = 10.0
 # A message that failed is expected to fail again, until others have come back from it: two of them are half of the matter.
 _WEIGHT_AGAIN = 2.0
 
+# What more than three in ten run into is never as ever: an outage that takes most calls must not become the rule while it lasts.
+_USUAL = 0.3
+
 # Of the types that a handler raises a handful matter; a handler that makes types as it goes must not fill the memory.
 _TYPES = 32
 
@@ -62,8 +65,8 @@ class Kind:
     """What is known of one type of exception, in one handler. `evidence` is a natural logarithm: how much speaks for an outage."""
 
     __slots__ = (
-        "_declared", "_failures", "_pending", "_repeated", "_results", "_retried", "_seen",
-        "error", "evidence", "messages", "others", "spell",
+        "_failures", "_pending", "_repeated", "_results", "_retried", "_seen",
+        "error", "evidence", "is_outage", "messages", "others", "spell",
     )  # fmt: skip
 
     def __init__(self, error: str) -> None:
@@ -72,7 +75,7 @@ class Kind:
         self.spell = 0  # goes up when the evidence falls to 0: who failed before that is somebody new
         self.messages = 0  # different ones that failed in this spell
         self.others = 0  # results that were anything else, in this spell
-        self._declared = False  # it was an outage, since the last success
+        self.is_outage = False  # from when enough speaks for one until nothing does
         self._seen = 0  # of the handler's other results
         self._results = self._failures = 0.0  # first results of messages, and how many of them failed like this
         self._retried = self._repeated = 0.0  # of those that had: how often they were tried again, and failed again
@@ -90,18 +93,18 @@ class Kind:
         if self.evidence <= 0.0:
             self.evidence = 0.0
             self.messages = self.others = 0
+            self.is_outage = False
             self.spell += 1
 
-    def failed(self, *, again: bool, new: bool, enough: float) -> bool:
-        """A message failed, `again` or for the first time, a `new` one in this spell or not. True when `enough` speaks for an outage."""
+    def failed(self, *, again: bool, new: bool, enough: float) -> None:
+        """A message failed, `again` or for the first time, a `new` one in this spell or not."""
         rate = self._rate_again if again else self._rate
         self._pending[again] += 1
         self.messages += new
         # No more than enough: however long an outage was, a handful of successes are the end of it.
         self.evidence = min(enough, self.evidence + max(0.0, math.log(_MOST / rate)))
-        stands = self.evidence >= enough and self.messages >= _SEVERAL
-        self._declared = self._declared or stands
-        return stands
+        if self.evidence >= enough and self.messages >= _SEVERAL:
+            self.is_outage = True
 
     def recovered(self) -> None:
         """A message that had failed like this has succeeded."""
@@ -109,7 +112,7 @@ class Kind:
 
     @property
     def _rate(self) -> float:
-        return (self._failures + _WEIGHT * _EXPECTED) / (self._results + _WEIGHT)
+        return min(_USUAL, (self._failures + _WEIGHT * _EXPECTED) / (self._results + _WEIGHT))
 
     @property
     def _rate_again(self) -> float:
@@ -118,8 +121,7 @@ class Kind:
     def _remember(self, others: int) -> None:
         """Something else has happened: what failed before belongs to the past now. Of an outage no more than one failure does, or a long
         one would make the next look usual; nothing at all would let a suspicion that is wrong come again and again."""
-        first, again = (1, 0) if self._declared else self._pending
-        self._declared = False
+        first, again = (1, 0) if self.is_outage else self._pending
         self._pending = [0, 0]
         self._failures += first
         self._results += others + first
@@ -156,8 +158,8 @@ class Results:
         before = trial.unclaimed
         again = before is not None and before[0] is kind
         trial.unclaimed = (kind, kind.spell)
-        stands = kind.failed(again=again, new=before != trial.unclaimed, enough=enough)
-        return kind if stands and self.successes else None
+        kind.failed(again=again, new=before != trial.unclaimed, enough=enough)
+        return kind if kind.is_outage and self.successes else None
 
     def succeeded(self, trial: Trial | None) -> None:
         """A message was processed whose `trial` may know of failures."""

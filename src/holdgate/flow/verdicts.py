@@ -10,6 +10,8 @@ from holdgate.flow.attribution import Attribution, Cause, Finding
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.gate import Gate, Trial
 
+_SUCCESS = Outcome.SUCCESS  # a name of the module: an enum's member costs more to look up than the rest of a step here
+
 
 def gates_of(delivery: Delivery[Any]) -> tuple[Gate, ...]:
     """What the delivery needs: what its source needs, and what refused one of its calls. Its permits are in this order."""
@@ -48,7 +50,7 @@ def record_successes(gates: tuple[Gate, ...], permits: Sequence[Permit], now: fl
     """Success for every need; True when the engine should look: a circuit has something to say, or a slot that others wait for is free."""
     look = False
     for gate, permit in zip(gates, permits, strict=True):
-        gate.circuit.record(permit, Outcome.SUCCESS, now)
+        gate.circuit.record(permit, _SUCCESS, now)
         gate.successes += 1
         if gate.circuit.events_pending or (gate.heads and gate.limited):
             look = True
