@@ -33,11 +33,15 @@ class Need:
     failures: tuple[type[BaseException], ...] = (Exception,)
     retry_after: float | None = None
     doubtful: bool = False
+    excluded: tuple[type[BaseException], ...] = ()
 
     def classify(self, exception: BaseException) -> Outcome | None:
         if self.doubtful:
             return None
-        return Outcome.FAILURE if isinstance(exception, self.failures) else Outcome.IGNORED
+        return Outcome.FAILURE if isinstance(exception, self.failures) and not self.excludes(exception) else Outcome.IGNORED
+
+    def excludes(self, exception: BaseException) -> bool:
+        return isinstance(exception, self.excluded)
 
     def retry_after_of(self, exception: BaseException) -> float | None:
         return self.retry_after
@@ -95,12 +99,27 @@ def test_a_server_that_asked_to_wait_is_heard() -> None:
 
 def test_an_exception_that_matches_no_need_is_the_messages_own() -> None:
     """A json error in front of healthy dependencies is charged."""
-    assert attribute([PAYMENTS, MAIL], None, ValueError(), NOW) == Attribution((IGNORED, IGNORED), Cause.MESSAGE)
+    assert attribute([PAYMENTS, MAIL], None, ValueError(), NOW) == Attribution((IGNORED, IGNORED), Cause.MESSAGE, unclaimed="ValueError")
 
 
 def test_any_exception_without_needs_is_the_messages_own() -> None:
     """Nobody else could have caused it."""
-    assert attribute([], None, PaymentError(), NOW) == Attribution((), Cause.MESSAGE)
+    assert attribute([], None, PaymentError(), NOW) == Attribution((), Cause.MESSAGE, unclaimed=f"{__name__}.PaymentError")
+
+
+def test_what_a_need_excludes_is_claimed_for_the_message() -> None:
+    """The user has said that it is the message's own: nobody is to look for an outage behind it."""
+    need = Need("payments", excluded=(ValueError,))
+    assert attribute([MAIL, need], None, ValueError(), NOW) == Attribution((IGNORED, IGNORED), Cause.MESSAGE)
+    assert attribute([need], touched("payments", Outcome.IGNORED), ValueError(), NOW).unclaimed == ""
+
+
+@pytest.mark.parametrize(
+    ("end", "options"), [(Reject("bad"), {}), (ValueError(), {"rejected": True}), (None, {}), (CallNotPermitted("mail", None), {})]
+)
+def test_only_the_messages_own_failures_are_unclaimed(end: BaseException | None, options: dict[str, bool]) -> None:
+    """A word, a return and a refusal are claimed."""
+    assert attribute([PAYMENTS], None, end, NOW, **options).unclaimed == ""
 
 
 def test_a_predicate_that_fails_means_doubt_and_no_charge() -> None:
@@ -277,7 +296,7 @@ def test_an_exception_that_no_call_saw_is_the_messages_own() -> None:
     """Even one that a need's `failures` match: it did not come out of its call."""
     tally = touched("payments", Outcome.SUCCESS)
     result = attribute([Need("payments"), Need("mail")], tally, ValueError(), NOW)
-    assert result == Attribution((Finding(Outcome.SUCCESS, 1.0), RELEASED), Cause.MESSAGE)
+    assert result == Attribution((Finding(Outcome.SUCCESS, 1.0), RELEASED), Cause.MESSAGE, unclaimed="ValueError")
 
 
 def test_an_exception_that_a_call_took_for_a_failure_is_not_charged() -> None:
@@ -304,7 +323,7 @@ def test_a_failure_that_was_swallowed_excuses_no_later_exception() -> None:
     tally = touched("payments", Outcome.FAILURE)
     tally.excused.append(PaymentError())
     result = attribute([PAYMENTS], tally, ValueError(), NOW)
-    assert result == Attribution((Finding(Outcome.FAILURE, 1.0),), Cause.MESSAGE)
+    assert result == Attribution((Finding(Outcome.FAILURE, 1.0),), Cause.MESSAGE, unclaimed="ValueError")
 
 
 def test_an_exception_that_a_call_ignored_is_charged() -> None:
@@ -367,7 +386,8 @@ def test_a_wrapped_time_limit_counts_too() -> None:
 
 def test_a_time_limit_that_is_no_failure_of_the_need_is_the_messages_own() -> None:
     """Its `failures` do not match a TimeoutError."""
-    assert attribute([PAYMENTS], cut_short("payments"), TimeoutError(), NOW) == Attribution((RELEASED,), Cause.MESSAGE)
+    result = attribute([PAYMENTS], cut_short("payments"), TimeoutError(), NOW)
+    assert result == Attribution((RELEASED,), Cause.MESSAGE, unclaimed="TimeoutError")
 
 
 def test_a_time_limit_that_cannot_be_judged_means_doubt() -> None:
@@ -384,14 +404,15 @@ def test_a_time_limit_around_an_undeclared_call_means_doubt() -> None:
 def test_a_cut_call_excuses_no_other_exception() -> None:
     """The loser of a race was cancelled, and then the message could not be read."""
     need = Need("payments", (TimeoutError,))
-    assert attribute([need], cut_short("payments"), ValueError(), NOW) == Attribution((RELEASED,), Cause.MESSAGE)
+    result = attribute([need], cut_short("payments"), ValueError(), NOW)
+    assert result == Attribution((RELEASED,), Cause.MESSAGE, unclaimed="ValueError")
 
 
 def test_a_time_limit_with_no_call_cut_is_the_messages_own() -> None:
     """The calls had ended; the time went elsewhere."""
     need = Need("payments", (TimeoutError,))
     result = attribute([need], touched("payments", Outcome.SUCCESS), TimeoutError(), NOW)
-    assert result == Attribution((Finding(Outcome.SUCCESS, 1.0),), Cause.MESSAGE)
+    assert result == Attribution((Finding(Outcome.SUCCESS, 1.0),), Cause.MESSAGE, unclaimed="TimeoutError")
 
 
 def under_way(name: str, started: float = 90.0) -> Tally:
@@ -411,7 +432,7 @@ def test_the_guards_time_limit_belongs_to_the_call_under_way() -> None:
 def test_the_guards_time_limit_with_no_call_under_way_is_the_messages_own() -> None:
     """A call that the handler had cut short earlier is not what hung."""
     result = attribute([Need("payments")], cut_short("payments"), TimeoutError(), NOW, timed_out=True)
-    assert result == Attribution((RELEASED,), Cause.MESSAGE)
+    assert result == Attribution((RELEASED,), Cause.MESSAGE, unclaimed="TimeoutError")
 
 
 def test_the_guards_time_limit_during_an_undeclared_call_is_not_charged() -> None:

@@ -103,6 +103,17 @@ def test_cancellation_and_holdgates_own_errors_are_never_outcomes(never: BaseExc
     assert Dependency("payments").classify(never) is None
 
 
+def test_what_is_excluded_is_said_so() -> None:
+    """A predicate that raises has said nothing."""
+
+    def broken(error: Exception) -> bool:
+        raise RuntimeError
+
+    assert Dependency("payments", excluded=KeyError).excludes(KeyError())
+    assert not Dependency("payments", excluded=KeyError).excludes(ValueError())
+    assert not Dependency("payments", excluded=broken).excludes(KeyError())
+
+
 def test_a_predicate_that_raises_costs_the_verdict_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """The original goes on with a note; the log has type and line, and not the text, which may quote the payload."""
 

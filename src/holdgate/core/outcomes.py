@@ -60,6 +60,10 @@ class Classifier:
         handled = [link for link in meanwhile if isinstance(link, Exception) and not isinstance(link, HoldgateError)]
         return Outcome.FAILURE if _any(self._is_failure, links) or _any(self._is_only_failure, handled) else Outcome.IGNORED
 
+    def excludes(self, error: BaseException) -> bool:
+        """Whether `excluded` has it, or anything else that somebody put there on purpose: IGNORED by the user's own word."""
+        return _any(self._is_excluded, [link for link in chain_of(error).said if isinstance(link, Exception)])
+
     def _is_only_failure(self, error: Exception) -> bool:
         return not self._is_excluded(error) and self._is_failure(error)
 

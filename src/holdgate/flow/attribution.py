@@ -32,19 +32,23 @@ from enum import Enum
 from typing import NamedTuple, Protocol, cast
 
 from holdgate.core import Outcome
-from holdgate.core.causes import chain_of
+from holdgate.core.causes import chain_of, leaves
 from holdgate.errors import CallNotPermitted, Reject
 from holdgate.flow.tally import Tally, Touch
 
 
 class Judge(Protocol):
-    """A dependency, as far as attribution asks it. Neither method raises."""
+    """A dependency, as far as attribution asks it. None of the methods raises."""
 
     @property
     def name(self) -> str: ...
 
     def classify(self, exception: BaseException) -> Outcome | None:
         """FAILURE or IGNORED; None when it cannot be told: never an outcome, or the user's predicate failed."""
+        ...
+
+    def excludes(self, exception: BaseException) -> bool:
+        """Whether the user has said that it is none of this dependency's failures."""
         ...
 
     def retry_after_of(self, exception: BaseException) -> float | None:
@@ -82,6 +86,8 @@ class Attribution:
 
     `refused` names the dependencies that refused a call, declared ones too; it may be filled after a return as well. `shared`: one
     exception was a failure of several needs, because no call form says whose it was. `reason` is that of a `Reject`; None without one.
+    `unclaimed` is the type of an exception that is the message's own only because nobody has said anything about it, with its module, of a
+    group that of its first member; empty for every other end.
     """
 
     findings: tuple[Finding, ...]
@@ -89,6 +95,7 @@ class Attribution:
     refused: tuple[str, ...] = ()
     shared: bool = False
     reason: str | None = None
+    unclaimed: str = ""
 
 
 _NO_VERDICT = Finding(None)
@@ -146,7 +153,8 @@ def _ended(needs: Sequence[Judge], tally: Tally | None, exception: BaseException
     if tally is None:
         return _by_end(needs, exception, timed_out=timed_out)
     own = not _excused(needs, tally, exception, timed_out=timed_out)
-    return Attribution(_by_calls(needs, tally, exception, now, timed_out=timed_out), Cause.MESSAGE if own else Cause.DEPENDENCY)
+    findings = _by_calls(needs, tally, exception, now, timed_out=timed_out)
+    return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY)
 
 
 def _refused(tally: Tally | None, exception: BaseException | None) -> tuple[str, ...]:
@@ -160,7 +168,17 @@ def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool
     findings = (_FAILURE,) * len(needs) if timed_out else tuple(_judged(need, exception) for need in needs)
     own = all(finding.outcome is Outcome.IGNORED for finding in findings)
     failures = sum(finding.outcome is Outcome.FAILURE for finding in findings)
-    return Attribution(findings, Cause.MESSAGE if own else Cause.DEPENDENCY, shared=failures > 1)
+    return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY, shared=failures > 1)
+
+
+def _own(needs: Sequence[Judge], exception: BaseException, findings: tuple[Finding, ...]) -> Attribution:
+    """The message's own failure: by the word of a need, or because nobody has one for it."""
+    said = not isinstance(exception, Exception) or any(need.excludes(exception) for need in needs)
+    return Attribution(findings, Cause.MESSAGE, unclaimed="" if said else _name_of(type(leaves(exception)[0])))
+
+
+def _name_of(kind: type[BaseException]) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _judged(need: Judge, exception: BaseException) -> Finding:

@@ -42,7 +42,8 @@ class RetryPolicy:
     `attempts`: how many times its own failure may happen before it is rejected; failures of a dependency are never counted.
     `not_retryable`: exception types that reject the message at the first failure, as `Reject` does, whatever `failures` says of them.
     `doubt`, in (0, 1): a message that fails as its dependency does is rejected too, when an innocent one would have failed so often among
-    succeeding neighbours with less than this chance.
+    succeeding neighbours with less than this chance; and failures that no need claims are an outage, when they would come so close together
+    with less than this chance, were they messages' own (unclaimed.py).
     `reject_after_probes`, from 1: a message with no other to compare is rejected after so many failures right after a good health probe
     of the dependency; None: never, it is held and announced.
     `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its place where there are none; "skip" settles it as if

@@ -154,6 +154,13 @@ class Dependency:
             self._report("failures or excluded", broken, exception)
             return None
 
+    def excludes(self, exception: BaseException) -> bool:
+        """Whether `excluded` says that it is the message's own. Never raises; one that does has said nothing, and `classify` reports it."""
+        try:
+            return self._classifier.excludes(exception)
+        except Exception:  # noqa: BLE001 - a user's predicate may raise anything
+            return False
+
     def classify_result(self, result: object) -> Outcome | None:
         """SUCCESS, or FAILURE by `result_failures`; None when that raised. Never raises: the result is the caller's all the same."""
         if self.result_failures is None:
