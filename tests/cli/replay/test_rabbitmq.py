@@ -157,6 +157,22 @@ async def test_a_letter_that_brought_its_count_along_is_not_lost_by_going_back(r
     assert await bodies(rabbitmq, dead) == [b"1"]
 
 
+async def test_a_publication_that_costs_its_channel_costs_no_letter(rabbitmq: RabbitMQAddress, queue) -> None:
+    """The broker closes the channel of what it refuses: the letter is on another one, and is written back by a third; once."""
+    dead, orders = await queue(QUORUM), await queue()
+    await rabbitmq.publish(dead, [b"1"])
+    await came_back(rabbitmq, dead, 1)
+    route = RabbitMQRoute(rabbitmq.url, dead, orders)
+    await route.survey()
+    await route.begin()
+    letter = await route.take()
+    with pytest.raises(aio_pika.exceptions.ChannelClosed):
+        await (await route._channel.get_exchange("no-such-exchange", ensure=False)).publish(letter, routing_key="")
+    await route.end()
+    await rabbitmq.becomes(dead, ready=1)
+    assert await bodies(rabbitmq, dead) == [b"1"]
+
+
 async def lose_the_target_in_the_middle(rabbitmq: RabbitMQAddress, dead: str, target: str) -> None:
     """Take a letter, fail to put it, and end."""
     route = RabbitMQRoute(rabbitmq.url, dead, target)

@@ -71,7 +71,7 @@ class RabbitMQRoute:
         connection, self._connection = self._connection, None
         letter, self._letter = self._letter, None
         if letter is not None and has_come_back(letter):
-            await self._put_back(letter)
+            await self._put_back(letter, connection)
         if connection is not None:
             await asyncio.wait({asyncio.ensure_future(connection.close())}, timeout=_CLOSE_WITHIN)
 
@@ -81,12 +81,17 @@ class RabbitMQRoute:
         # mandatory is aio-pika's default, and on_return_raises turns a queue that has gone into an error instead of a loss.
         await self._channel.default_exchange.publish(copy_of(letter, headers), routing_key=queue)
 
-    async def _put_back(self, letter: Any) -> None:
+    async def _put_back(self, letter: Any, connection: Any) -> None:
         from holdgate.brokers.rabbitmq.background import within
 
+        async def write() -> None:
+            # Afresh: the broker may have closed the channel of the publication that failed.
+            self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+            await self._write(letter, letter.headers, self._dead)
+            await letter.ack()
+
         try:
-            if await within(self._write(letter, letter.headers, self._dead), _PUT_BACK_WITHIN):
-                await letter.ack()
+            if await within(write(), _PUT_BACK_WITHIN):
                 return
             reason = f"no answer within {_PUT_BACK_WITHIN:g} s"
         except Exception as error:  # noqa: BLE001 - whatever it was, the letter goes back with its channel
