@@ -1,9 +1,11 @@
 # Needs Python 3.11 or newer and make; everything else goes into .venv. Which Python: make PYTHON=python3.12 ...
+# and with an environment of its own: make test PYTHON=python3.12 VENV=.venv-3.12
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
 BENCH := .venv-bench
+CLIENTS := clients clients-niquests
 # More arguments for pytest: make test ARGS="-k commits -x"
 ARGS ?=
 # How many processes share the tests, each with brokers of its own: most tests wait, for a broker or for time to pass. 0: this one alone,
@@ -11,26 +13,42 @@ ARGS ?=
 WORKERS ?= 6
 # One test at a time to whoever is free: the long ones come first (tests/conftest.py).
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 1
-# The table of faults has a target of its own; a few of its cells are here (test_quick.py).
-TESTS := --ignore=tests/faults/test_matrix.py --ignore=tests/faults/test_checker.py
+# The table of faults has a target of its own; a few of its cells are here (test_quick.py). So has the wheel.
+TESTS := --ignore=tests/faults/test_matrix.py --ignore=tests/faults/test_checker.py --ignore=tests/packaging
 # How often and where: make test-repeat RUNS=3 SETTINGS="slow stressed" ARGS=tests/integration
 RUNS ?= 10
 SETTINGS ?=
-# Which RabbitMQ: make test-matrix VERSIONS=4.3
+# Which RabbitMQ and which Kafka: make test-matrix VERSIONS=4.3 KAFKA_VERSIONS=4.4, make test-matrix VERSIONS= for Kafka alone
 VERSIONS ?= 3.10 4.0 4.3
-# What it has a part in; the scenarios are played on other brokers, too.
+KAFKA_VERSIONS ?= 4.1 4.4
+# What they have a part in; the scenarios are played on other brokers, too.
 OF_RABBITMQ := tests/brokers/rabbitmq tests/integration/rabbitmq tests/scenarios -k rabbitmq
+OF_KAFKA := tests/brokers/kafka tests/integration/kafka tests/scenarios -k kafka
+# Which CPythons, of those that are here: make test-pythons PYTHONS=3.13
+PYTHONS ?= 3.11 3.12 3.13 3.14
+# What has no part in any of them but Python's own.
+OF_PYTHON := tests/core tests/flow tests/runtime
+# What the oldest and the newest clients have a part in.
+OF_CLIENTS := tests/brokers tests/integration tests/scenarios tests/cli
+# An environment of what a user may have: the extras with code, at `lowest-direct` or `highest` of what pyproject.toml allows.
+LOWEST := .venv-lowest
+NEWEST := .venv-newest
 
 # The Python that was asked for, and the Node.js from the pyright[nodejs] wheel: the same on every machine, and nothing fetched aside.
 export UV_PYTHON_DOWNLOADS := never
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 
-.PHONY: help setup test test-faults test-matrix test-repeat check format coverage mutation demo bench clean
+.PHONY: help setup test test-faults test-clients test-matrix test-lowest test-newest test-pythons test-wheel test-repeat check format coverage mutation
+.PHONY: demo bench clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
 	@echo "make test-faults  every fault in every state of the circuit, on real brokers"
-	@echo "make test-matrix  what RabbitMQ has a part in, on 3.10, 4.0 and 4.3"
+	@echo "make test-clients  what the failures of real clients are taken for, on sockets that refuse, drop, hang and answer"
+	@echo "make test-matrix  what a broker has a part in, on RabbitMQ 3.10, 4.0, 4.3 and Kafka 4.1, 4.4"
+	@echo "make test-lowest  what a client has a part in, with the oldest ones that pyproject.toml allows; test-newest: with the newest"
+	@echo "make test-pythons  core, flow and runtime on each CPython from 3.11 on that is here"
+	@echo "make test-wheel  build the wheel and try it in clean environments"
 	@echo "make test-repeat  the tests ten times in each setting that finds races: few processes, many, a busy machine, slow workers"
 	@echo "make check     ruff, mypy, pyright, import contracts"
 	@echo "make format    let ruff mend what it can"
@@ -38,7 +56,7 @@ help:
 	@echo "make mutation  changes of core and flow that no test notices; half an hour on one core"
 	@echo "make demo      an outage and a recovery in the terminal"
 	@echo "make bench     the tables of docs/reference/benchmarks.md"
-	@echo "make clean     remove .venv and caches"
+	@echo "make clean     remove .venv, its siblings and caches"
 
 setup: $(SYNCED)
 
@@ -47,7 +65,7 @@ $(SYNCED): uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "holdgate needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv sync --quiet --frozen --inexact --all-extras --group dev
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --all-extras --group dev
 	@touch $@
 
 test: $(SYNCED)
@@ -61,11 +79,60 @@ test-faults: $(SYNCED)
 test-repeat: $(SYNCED)
 	$(BIN)/python -m tests.repeat --runs $(RUNS) $(SETTINGS:%=--setting %) -- $(TESTS) $(ARGS)
 
+# An environment for each group of clients that can live together.
+$(CLIENTS:%=.venv-%/.synced): .venv-%/.synced: $(SYNCED)
+	UV_PROJECT_ENVIRONMENT=.venv-$* $(BIN)/uv sync --quiet --frozen --all-extras --no-default-groups --group $*
+	@touch $@
+
+test-clients: $(CLIENTS:%=.venv-%/.synced)
+	@for group in $(CLIENTS); do \
+		echo "== $$group"; \
+		.venv-$$group/bin/python -m pytest -n 2 tests/clients $(ARGS) || exit 1; \
+	done
+
 test-matrix: $(SYNCED)
 	@for version in $(VERSIONS); do \
 		echo "== RabbitMQ $$version"; \
 		HOLDGATE_TEST_RABBITMQ_VERSION=$$version $(PYTEST) $(OF_RABBITMQ) $(ARGS) || exit 1; \
 	done
+	@for version in $(KAFKA_VERSIONS); do \
+		echo "== Kafka $$version"; \
+		HOLDGATE_TEST_KAFKA_VERSION=$$version $(PYTEST) $(OF_KAFKA) $(ARGS) || exit 1; \
+	done
+
+# What uv.lock says has no part in these two but for the tests' own tools, which must not move the clients.
+$(LOWEST)/.synced: RESOLUTION := lowest-direct
+$(NEWEST)/.synced: RESOLUTION := highest
+$(LOWEST)/.synced $(NEWEST)/.synced: $(SYNCED)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D) --resolution $(RESOLUTION) --editable '.[kafka,rabbitmq,demo]'
+	$(BIN)/uv pip freeze --python $(@D) --exclude-editable > $(@D)/clients.txt
+	$(BIN)/uv export --quiet --frozen --only-group test --no-hashes --no-emit-project --output-file $(@D)/tools.txt
+	$(BIN)/uv pip install --quiet --python $(@D) --constraint $(@D)/clients.txt --requirement $(@D)/tools.txt
+	@grep -iE '^(aio-pika|aiokafka|aiormq|anyio|click|confluent-kafka|rich)==' $(@D)/clients.txt | tr '\n' ' '; echo
+	@touch $@
+
+# aiormq up to 6.9 leaves the socket of a connection that was refused to the garbage collector.
+test-lowest: $(LOWEST)/.synced
+	$(subst $(BIN),$(LOWEST)/bin,$(PYTEST)) -W default::pytest.PytestUnraisableExceptionWarning $(OF_CLIENTS) $(ARGS)
+
+test-newest: $(NEWEST)/.synced
+	$(subst $(BIN),$(NEWEST)/bin,$(PYTEST)) $(OF_CLIENTS) $(ARGS)
+
+test-pythons:
+	@for version in $(PYTHONS); do \
+		if python=$$(.ci/python $$version); then \
+			echo "== CPython $$version"; \
+			$(MAKE) --no-print-directory test-python PYTHON=$$python VENV=.venv-$$version || exit 1; \
+		fi; \
+	done
+
+test-python: $(SYNCED)
+	$(PYTEST) $(OF_PYTHON) $(ARGS)
+
+# One process: the environments are made once.
+test-wheel: $(SYNCED)
+	$(PYTEST) -n 0 tests/packaging $(ARGS)
 
 check: $(SYNCED)
 	$(BIN)/ruff check .
@@ -100,4 +167,4 @@ bench: $(BENCH)/.synced
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist

@@ -29,6 +29,8 @@ from holdgate.flow.events import (
     HoldContinued,
     LocalCauseSuspected,
     MessageSkipped,
+    OutageOver,
+    OutageSuspected,
     SourceBlocked,
     SourceFallingBack,
     SourceHeld,
@@ -85,6 +87,11 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
         LocalCauseSuspected(90.0, ("ledger", "payments")),
         "Look at this machine first: network, DNS, clock.",
     ),
+    (
+        OutageSuspected(90.0, (_ORDERS,), "httpx.ConnectError", 3, 3, 90.0),
+        "Do what it says; once a minute. [The rule](../explanation/fate-of-a-message.md#an-outage-nobody-described).",
+    ),
+    (OutageOver(190.0, (_ORDERS,), "httpx.ConnectError", 100.0), "It goes on. Declare what the line before it has named."),
     (
         CommandGiven(90.0, "hold", "orders", "alice", "deploying 1.2.3", 1890.0),
         "Who did what, and why: [all commands](../how-to/operate.md).",

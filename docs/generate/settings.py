@@ -44,6 +44,8 @@ OWNERS: dict[str, type | Callable[..., object]] = {
 
 # A linter's note, and why it is there, come before the reason for the value.
 _NOTE = re.compile(r"noqa: [A-Z0-9]+ - frozen[.;]? ?")
+# A default that gives way to other settings is told as the number that it usually is; to what it gives way is its meaning.
+_USUAL = re.compile(r"Usual\((.*)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ def reason_for(owner: str, setting: Setting) -> str:
 def _value(setting: Setting) -> str:
     if setting.default is None:
         return "none" if setting.name.startswith("*") else "must be given"
-    return f"`{setting.default}`"
+    usual = _USUAL.sub(r"\1", setting.default)
+    return f"`{usual}`"
 
 
 def _comments(source: str) -> dict[int, str]:

@@ -79,7 +79,8 @@ class Intake(Protocol[M]):
         ...
 
     async def flush(self) -> None:
-        """Return when everything recorded is out, or a bound is over."""
+        """Return when everything recorded is out, or a bound is over. A receive that waits returns then too: it is the end, and however
+        long `poll_timeout` is, nobody has to wait for it."""
         ...
 
     async def backlog(self) -> Mapping[Source, Backlog]:

@@ -3,16 +3,16 @@ from __future__ import annotations
 import socket
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from tests.cli.runner import invoke
 
 from holdgate.cli import INTERRUPTED, REFUSED
-from holdgate.cli.app import app
 from holdgate.cli.demo import command
 from holdgate.errors import IntakeError, MissingExtra
 
 
 def run(*args: str) -> Result:
-    return CliRunner().invoke(app, list(args))
+    return invoke(*args)
 
 
 def test_the_help_names_the_brokers_and_the_exit_codes() -> None:

@@ -19,7 +19,9 @@ def test_without_its_libraries_the_command_line_says_what_to_install(
     with pytest.raises(SystemExit) as ended:
         main(["demo", "--broker", "memory"])
     assert ended.value.code == REFUSED
-    assert capsys.readouterr().err.splitlines() == ['The command line comes with: pip install "holdgate[demo]"']
+    assert capsys.readouterr().err.splitlines() == [
+        'The command line comes with: pip install "holdgate[cli]", and with what the demo needs: "holdgate[demo]"'
+    ]
 
 
 def test_an_import_error_of_our_own_is_not_hidden_behind_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

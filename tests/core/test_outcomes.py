@@ -50,6 +50,19 @@ def test_types_may_be_a_tuple() -> None:
     assert classifier.classify(UnicodeDecodeError("utf-8", b"", 0, 1, "")) is Outcome.IGNORED
 
 
+def test_what_is_excluded_is_told_from_what_matches_nothing() -> None:
+    """Both are IGNORED: one by the user's own word, the other because nobody has said anything. What is no Exception is neither."""
+    classifier = Classifier(ConnectionError, excluded=(KeyError, ConnectionResetError))
+
+    assert [classifier.excludes(error()) for error in (KeyError, ConnectionResetError, ValueError, ConnectionError)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert not Classifier(excluded=lambda error: True).excludes(KeyboardInterrupt())
+
+
 def test_excluded_wins() -> None:
     """An exception that both match is the message's own."""
     assert Classifier(Exception, Declined).classify(Declined()) is Outcome.IGNORED

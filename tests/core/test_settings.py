@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
 from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
 from typing import Any
@@ -62,7 +64,7 @@ def test_the_defaults() -> None:
         ({"retry_after_max": 0}, "retry_after_max=0"),
         ({"permit_lease": -5}, "permit_lease=-5"),
         (
-            {"failure_rate_threshold": 0.1},
+            {"failure_rate_threshold": 0.1, "ramp": RampSettings(bad_rate=0.1)},
             "ramp.bad_rate=0.1 is not below failure_rate_threshold=0.1: the ramp would close onto a rate that opens; lower ramp.bad_rate",
         ),
         (
@@ -124,4 +126,41 @@ def test_settings_are_frozen_values() -> None:
         settings.open_duration = 1.0  # type: ignore[misc]
     assert hash(settings) == hash(CircuitSettings())
     with pytest.raises(SettingsError):
-        replace(settings, open_duration=1000.0)
+        replace(settings, open_duration=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("alone", "gives_way"),
+    [
+        ({"failure_rate_threshold": 0.1}, {"ramp": RampSettings(bad_rate=0.05)}),  # Polly's and Istio's
+        ({"failure_rate_threshold": 0.2}, {"ramp": RampSettings(bad_rate=0.1)}),
+        ({"failure_rate_threshold": 0.001}, {"ramp": RampSettings(bad_rate=0.0005)}),
+        ({"slow_call_rate_threshold": 0.1}, {"ramp": RampSettings(bad_rate=0.1)}),  # no call is slow
+        ({"slow_call_rate_threshold": 0.1, "slow_call_duration": 1.0}, {"ramp": RampSettings(bad_rate=0.05)}),
+        ({"failure_rate_threshold": 0.1, "ramp": RampSettings(growth=3.0)}, {"ramp": RampSettings(growth=3.0, bad_rate=0.05)}),
+        ({"open_duration": 600.0}, {"open_duration_max": 600.0}),
+        ({"open_duration": 300.0}, {"open_duration_max": 300.0}),
+        ({"open_duration_max": 2.0}, {"open_duration": 2.0}),
+        ({"open_duration_max": timedelta(minutes=1)}, {"open_duration": 5.0}),
+        ({"slow_call_duration": 400.0}, {"permit_lease": 800.0}),
+        ({"slow_call_duration": 150.0}, {"permit_lease": 300.0}),
+    ],
+)
+def test_a_setting_alone_is_never_refused_for_a_default(alone: dict[str, Any], gives_way: dict[str, Any]) -> None:
+    """The default of the other one gives way, and further than it must it does not move."""
+    assert CircuitSettings(**alone) == CircuitSettings(**(alone | gives_way))
+
+
+def test_a_default_that_gave_way_is_worked_out_anew() -> None:
+    """`replace` does not take for given what nobody gave: neither that a value gave way, nor that it did not."""
+    strict = CircuitSettings(failure_rate_threshold=0.1, open_duration_max=2.0, slow_call_duration=400.0)
+    plain = replace(strict, failure_rate_threshold=0.5, open_duration_max=300.0, slow_call_duration=None)
+    assert plain == CircuitSettings()
+    assert replace(plain, failure_rate_threshold=0.1, open_duration_max=2.0, slow_call_duration=400.0) == strict
+
+
+def test_a_default_that_gives_way_survives_a_copy() -> None:
+    """Settings go to worker processes; there too a replace works anew."""
+    settings: CircuitSettings = pickle.loads(pickle.dumps(deepcopy(CircuitSettings(open_duration=600.0))))  # noqa: S301 - our own
+    assert settings == CircuitSettings(open_duration=600.0)
+    assert replace(settings, open_duration=5.0) == CircuitSettings()

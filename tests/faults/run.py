@@ -24,7 +24,7 @@ from tests.faults.world_kafka import Scene as KafkaScene
 from tests.faults.world_rabbitmq import RabbitMQWorld
 from tests.faults.world_rabbitmq import Scene as RabbitMQScene
 from tests.servers.kafka import KafkaServer
-from tests.servers.kafka_jars import KAFKA
+from tests.servers.kafka_jars import release_of, wanted_kafka
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.resolve import wanted_rabbitmq
 from tests.servers.unavailable import Unavailable
@@ -64,7 +64,7 @@ class Runner:
     async def _on(self, broker: Broker, ground: Ground, cells: Sequence[Cell]) -> None:
         try:
             async with _server(broker, ground) as server:
-                _tell(servers={broker.value: server.version if broker is Broker.RABBITMQ else KAFKA})
+                _tell(servers={broker.value: server.version if broker is Broker.RABBITMQ else release_of(wanted_kafka())})
                 if ground in (Ground.SHARED, Ground.IMPATIENT):
                     await asyncio.gather(*(self._in_turn(cell, server) for cell in cells))
                 else:

@@ -91,6 +91,11 @@ def own_failure(needs: int = 1) -> Attribution:
     return _end(Cause.MESSAGE, Outcome.IGNORED, needs)
 
 
+def unclaimed(needs: int = 0, error: str = "client.ConnectError") -> Attribution:
+    """Its own failure only because nobody has said anything about it."""
+    return _end(Cause.MESSAGE, Outcome.IGNORED, needs, unclaimed=error)
+
+
 def rejected(needs: int = 1) -> Attribution:
     return _end(Cause.REJECTED, Outcome.IGNORED, needs)
 

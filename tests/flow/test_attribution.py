@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -32,11 +33,15 @@ class Need:
     failures: tuple[type[BaseException], ...] = (Exception,)
     retry_after: float | None = None
     doubtful: bool = False
+    excluded: tuple[type[BaseException], ...] = ()
 
     def classify(self, exception: BaseException) -> Outcome | None:
         if self.doubtful:
             return None
-        return Outcome.FAILURE if isinstance(exception, self.failures) else Outcome.IGNORED
+        return Outcome.FAILURE if isinstance(exception, self.failures) and not self.excludes(exception) else Outcome.IGNORED
+
+    def excludes(self, exception: BaseException) -> bool:
+        return isinstance(exception, self.excluded)
 
     def retry_after_of(self, exception: BaseException) -> float | None:
         return self.retry_after
@@ -58,6 +63,12 @@ def chained(outer: BaseException, inner: BaseException) -> BaseException:
         raise outer from inner
     except BaseException as error:  # noqa: BLE001 - any kind is built here
         return error
+
+
+def while_handling(outer: BaseException, inner: BaseException) -> BaseException:
+    """`outer`, raised in the `except` of `inner`."""
+    outer.__context__ = inner
+    return outer
 
 
 # Rule 2: no call form ran.
@@ -88,12 +99,27 @@ def test_a_server_that_asked_to_wait_is_heard() -> None:
 
 def test_an_exception_that_matches_no_need_is_the_messages_own() -> None:
     """A json error in front of healthy dependencies is charged."""
-    assert attribute([PAYMENTS, MAIL], None, ValueError(), NOW) == Attribution((IGNORED, IGNORED), Cause.MESSAGE)
+    assert attribute([PAYMENTS, MAIL], None, ValueError(), NOW) == Attribution((IGNORED, IGNORED), Cause.MESSAGE, unclaimed="ValueError")
 
 
 def test_any_exception_without_needs_is_the_messages_own() -> None:
     """Nobody else could have caused it."""
-    assert attribute([], None, PaymentError(), NOW) == Attribution((), Cause.MESSAGE)
+    assert attribute([], None, PaymentError(), NOW) == Attribution((), Cause.MESSAGE, unclaimed=f"{__name__}.PaymentError")
+
+
+def test_what_a_need_excludes_is_claimed_for_the_message() -> None:
+    """The user has said that it is the message's own: nobody is to look for an outage behind it."""
+    need = Need("payments", excluded=(ValueError,))
+    assert attribute([MAIL, need], None, ValueError(), NOW) == Attribution((IGNORED, IGNORED), Cause.MESSAGE)
+    assert attribute([need], touched("payments", Outcome.IGNORED), ValueError(), NOW).unclaimed == ""
+
+
+@pytest.mark.parametrize(
+    ("end", "options"), [(Reject("bad"), {}), (ValueError(), {"rejected": True}), (None, {}), (CallNotPermitted("mail", None), {})]
+)
+def test_only_the_messages_own_failures_are_unclaimed(end: BaseException | None, options: dict[str, bool]) -> None:
+    """A word, a return and a refusal are claimed."""
+    assert attribute([PAYMENTS], None, end, NOW, **options).unclaimed == ""
 
 
 def test_a_predicate_that_fails_means_doubt_and_no_charge() -> None:
@@ -118,20 +144,40 @@ def test_an_exhausted_time_limit_without_needs_is_the_messages_own() -> None:
 
 def test_reject_leaves_every_dependency_untouched() -> None:
     """Poison by the handler's own word, though `failures=Exception` would match it."""
-    assert attribute([Need("payments")], None, Reject("bad"), NOW) == Attribution((RELEASED,), Cause.REJECTED)
+    assert attribute([Need("payments")], None, Reject("bad"), NOW) == Attribution((RELEASED,), Cause.REJECTED, reason="bad")
 
 
 def test_the_policys_word_is_as_good_as_reject() -> None:
     """An exception that is not retryable wins over `failures`."""
-    assert attribute([PAYMENTS], None, PaymentError(), NOW, rejected=True) == Attribution((RELEASED,), Cause.REJECTED)
+    assert attribute([PAYMENTS], None, PaymentError(), NOW, not_retryable=(PaymentError,)) == Attribution((RELEASED,), Cause.REJECTED)
 
 
-@pytest.mark.parametrize("rejected", [False, True])
-def test_after_a_refusal_any_exception_means_hold(rejected: bool) -> None:
+@pytest.mark.parametrize("wrap", [lambda word: chained(RuntimeError(), word), lambda word: ExceptionGroup("x", [PaymentError(), word])])
+def test_a_word_wins_wherever_somebody_put_it(wrap: Callable[[Exception], BaseException]) -> None:
+    """As a cause, or beside a failure of the dependency in a group."""
+    rejected = Attribution((RELEASED,), Cause.REJECTED)
+
+    assert attribute([Need("payments")], None, wrap(Reject("bad")), NOW) == replace(rejected, reason="bad")
+    assert attribute([Need("payments")], None, wrap(ValueError()), NOW, not_retryable=(ValueError,)) == rejected
+
+
+def test_a_word_that_was_only_being_handled_wins_over_nobodys_failure_alone() -> None:
+    """A handler that was about to reject and met an outage has met an outage."""
+    error = while_handling(MailError(), Reject("bad"))
+
+    assert attribute([PAYMENTS], None, error, NOW) == Attribution((RELEASED,), Cause.REJECTED, reason="bad")
+    assert attribute([MAIL], None, error, NOW) == Attribution((FAILURE,), Cause.DEPENDENCY)
+    unsaid = while_handling(MailError(), ValueError())
+    assert attribute([PAYMENTS], None, unsaid, NOW, not_retryable=(ValueError,)) == Attribution((RELEASED,), Cause.REJECTED)
+    assert attribute([PAYMENTS], None, unsaid, NOW) == Attribution((IGNORED,), Cause.MESSAGE)
+
+
+@pytest.mark.parametrize("not_retryable", [(), (ValueError,)])
+def test_after_a_refusal_any_exception_means_hold(not_retryable: tuple[type[Exception], ...]) -> None:
     """Not even an exception that is not retryable outweighs it: what looks like poison may be the outage."""
     tally = Tally()
     tally.refused["mail"] = None
-    result = attribute([PAYMENTS], tally, ValueError(), NOW, rejected=rejected)
+    result = attribute([PAYMENTS], tally, ValueError(), NOW, not_retryable=not_retryable)
     assert result == Attribution((RELEASED,), Cause.REFUSED, ("mail",))
 
 
@@ -250,7 +296,7 @@ def test_an_exception_that_no_call_saw_is_the_messages_own() -> None:
     """Even one that a need's `failures` match: it did not come out of its call."""
     tally = touched("payments", Outcome.SUCCESS)
     result = attribute([Need("payments"), Need("mail")], tally, ValueError(), NOW)
-    assert result == Attribution((Finding(Outcome.SUCCESS, 1.0), RELEASED), Cause.MESSAGE)
+    assert result == Attribution((Finding(Outcome.SUCCESS, 1.0), RELEASED), Cause.MESSAGE, unclaimed="ValueError")
 
 
 def test_an_exception_that_a_call_took_for_a_failure_is_not_charged() -> None:
@@ -277,7 +323,7 @@ def test_a_failure_that_was_swallowed_excuses_no_later_exception() -> None:
     tally = touched("payments", Outcome.FAILURE)
     tally.excused.append(PaymentError())
     result = attribute([PAYMENTS], tally, ValueError(), NOW)
-    assert result == Attribution((Finding(Outcome.FAILURE, 1.0),), Cause.MESSAGE)
+    assert result == Attribution((Finding(Outcome.FAILURE, 1.0),), Cause.MESSAGE, unclaimed="ValueError")
 
 
 def test_an_exception_that_a_call_ignored_is_charged() -> None:
@@ -340,7 +386,8 @@ def test_a_wrapped_time_limit_counts_too() -> None:
 
 def test_a_time_limit_that_is_no_failure_of_the_need_is_the_messages_own() -> None:
     """Its `failures` do not match a TimeoutError."""
-    assert attribute([PAYMENTS], cut_short("payments"), TimeoutError(), NOW) == Attribution((RELEASED,), Cause.MESSAGE)
+    result = attribute([PAYMENTS], cut_short("payments"), TimeoutError(), NOW)
+    assert result == Attribution((RELEASED,), Cause.MESSAGE, unclaimed="TimeoutError")
 
 
 def test_a_time_limit_that_cannot_be_judged_means_doubt() -> None:
@@ -357,14 +404,15 @@ def test_a_time_limit_around_an_undeclared_call_means_doubt() -> None:
 def test_a_cut_call_excuses_no_other_exception() -> None:
     """The loser of a race was cancelled, and then the message could not be read."""
     need = Need("payments", (TimeoutError,))
-    assert attribute([need], cut_short("payments"), ValueError(), NOW) == Attribution((RELEASED,), Cause.MESSAGE)
+    result = attribute([need], cut_short("payments"), ValueError(), NOW)
+    assert result == Attribution((RELEASED,), Cause.MESSAGE, unclaimed="ValueError")
 
 
 def test_a_time_limit_with_no_call_cut_is_the_messages_own() -> None:
     """The calls had ended; the time went elsewhere."""
     need = Need("payments", (TimeoutError,))
     result = attribute([need], touched("payments", Outcome.SUCCESS), TimeoutError(), NOW)
-    assert result == Attribution((Finding(Outcome.SUCCESS, 1.0),), Cause.MESSAGE)
+    assert result == Attribution((Finding(Outcome.SUCCESS, 1.0),), Cause.MESSAGE, unclaimed="TimeoutError")
 
 
 def under_way(name: str, started: float = 90.0) -> Tally:
@@ -384,7 +432,7 @@ def test_the_guards_time_limit_belongs_to_the_call_under_way() -> None:
 def test_the_guards_time_limit_with_no_call_under_way_is_the_messages_own() -> None:
     """A call that the handler had cut short earlier is not what hung."""
     result = attribute([Need("payments")], cut_short("payments"), TimeoutError(), NOW, timed_out=True)
-    assert result == Attribution((RELEASED,), Cause.MESSAGE)
+    assert result == Attribution((RELEASED,), Cause.MESSAGE, unclaimed="TimeoutError")
 
 
 def test_the_guards_time_limit_during_an_undeclared_call_is_not_charged() -> None:

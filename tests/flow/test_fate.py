@@ -86,7 +86,7 @@ def test_every_wait_is_positive_and_capped(failures: int, draw: float, jitter: f
         ({"attempts": 2.0}, "attempts=2.0"),
         ({"initial_backoff": 0.0}, "initial_backoff=0.0"),
         ({"initial_backoff": math.nan}, "initial_backoff=nan"),
-        ({"initial_backoff": 40.0}, "max_backoff=30.0 is shorter than initial_backoff=40.0"),
+        ({"initial_backoff": 40.0, "max_backoff": 30.0}, "max_backoff=30.0 is shorter than initial_backoff=40.0"),
         ({"max_backoff": math.inf}, "max_backoff=inf"),
         ({"multiplier": 0.9}, "multiplier=0.9"),
         ({"multiplier": math.inf}, "multiplier=inf"),

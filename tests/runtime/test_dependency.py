@@ -103,6 +103,17 @@ def test_cancellation_and_holdgates_own_errors_are_never_outcomes(never: BaseExc
     assert Dependency("payments").classify(never) is None
 
 
+def test_what_is_excluded_is_said_so() -> None:
+    """A predicate that raises has said nothing."""
+
+    def broken(error: Exception) -> bool:
+        raise RuntimeError
+
+    assert Dependency("payments", excluded=KeyError).excludes(KeyError())
+    assert not Dependency("payments", excluded=KeyError).excludes(ValueError())
+    assert not Dependency("payments", excluded=broken).excludes(KeyError())
+
+
 def test_a_predicate_that_raises_costs_the_verdict_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """The original goes on with a note; the log has type and line, and not the text, which may quote the payload."""
 
@@ -129,6 +140,37 @@ def test_an_exception_that_is_raised_again_and_again_keeps_one_note() -> None:
     payments.classify(original)
     payments.classify(original)
     assert len(original.__notes__) == 1
+
+
+class Throttled(Exception):
+    """A client's error that says when to come back."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__()
+        self.wait = wait
+
+
+def test_the_longest_wait_of_all_that_it_stands_for_counts() -> None:
+    """In a cause, in a group, or being handled when something else was raised; what says nothing is passed over in silence."""
+    payments = Dependency("payments", retry_after=lambda error: error.wait)  # type: ignore[attr-defined]
+    wrapped = PaymentError()
+    wrapped.__cause__ = Throttled(7)
+    handling = PaymentError()
+    handling.__context__ = Throttled(8)
+
+    assert payments.retry_after_of(wrapped) == 7
+    assert payments.retry_after_of(ExceptionGroup("x", [Throttled(3), ValueError(), Throttled(9), Throttled(float("nan"))])) == 9
+    assert payments.retry_after_of(handling) == 8
+
+
+def test_a_retry_after_that_only_raises_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing of the chain could be read, so the setting is wrong."""
+    payments = Dependency("payments", retry_after=lambda error: error.wait)  # type: ignore[attr-defined]
+    wrapped = PaymentError()
+    wrapped.__cause__ = ValueError()
+
+    assert payments.retry_after_of(wrapped) is None
+    assert ["retry_after" in record.getMessage() for record in caplog.records] == [True]
 
 
 def test_results_are_successes_by_default() -> None:

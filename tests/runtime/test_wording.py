@@ -33,6 +33,8 @@ from holdgate.flow.events import (
     HoldContinued,
     LocalCauseSuspected,
     MessageSkipped,
+    OutageOver,
+    OutageSuspected,
     SourceBlocked,
     SourceEvent,
     SourceFallingBack,
@@ -119,6 +121,22 @@ PAYMENTS = ("circuit:payments",)
         (
             AttributionShared(1.0, ORDERS, ("a", "b")),
             "one exception on orders[3] counted against a, b: call them by `dependency.call` to tell them apart",
+        ),
+        (
+            OutageSuspected(1.0, (ORDERS,), "client.ConnectError", 3, 4, 1.0),
+            "orders[3]: 3 of the last 4 messages failed with client.ConnectError, which no need claims; taken for an outage, held until one"
+            " succeeds, nothing is charged: add client.ConnectError to failures= of the dependency that is down, or a Dependency to needs=;"
+            " if these messages are bad, raise Reject instead",
+        ),
+        (
+            OutageSuspected(61.0, (ORDERS,), "KeyError", 9, 9, 1.0),
+            "orders[3]: 9 of the last 9 messages failed with KeyError, which no need claims; taken for an outage, held for 60 s by now,"
+            " nothing is charged: add KeyError to failures= of the dependency that is down, or a Dependency to needs=;"
+            " if these messages are bad, raise Reject instead",
+        ),
+        (
+            OutageOver(61.0, (ORDERS,), "KeyError", 60.0),
+            "orders[3]: a message succeeded, the outage of KeyError is over after 60.0 s",
         ),
         (
             LocalCauseSuspected(1.0, ("a", "b")),

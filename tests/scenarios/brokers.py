@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BROKERS = [
     "memory-topic",
     "memory-queue",
-    pytest.param("kafka", marks=pytest.mark.integration("kafka")),
+    pytest.param("kafka", marks=[pytest.mark.integration("kafka"), pytest.mark.versions]),
     pytest.param("rabbitmq", marks=[pytest.mark.integration("own_rabbitmq"), pytest.mark.versions]),
 ]
 

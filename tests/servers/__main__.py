@@ -1,6 +1,7 @@
-"""Start a server by hand: `python -m tests.servers up kafka [--brokers 3]`, `... up rabbitmq [--version 4.3]`.
+"""Start a server by hand: `python -m tests.servers up kafka [--brokers 3]`, `... up rabbitmq`, each with `--version 4.3` where it matters.
 
-Ctrl-C stops it and removes what it wrote. `... get rabbitmq --version 4.3` only brings here what it needs, or says why it cannot be had.
+Ctrl-C stops it and removes what it wrote. `... get rabbitmq --version 4.3` (or kafka) only brings here what it needs, or says why it cannot
+be had.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import asyncio
 import signal
 import sys
 
+from tests.servers import kafka_jars
 from tests.servers.kafka import KafkaServer
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.rabbitmq_install import RELEASES, install
 from tests.servers.unavailable import Unavailable
 
 
-async def up_kafka(brokers: int) -> None:
+async def up_kafka(brokers: int, version: str | None) -> None:
     """Start Kafka, print its address, and stay until SIGINT or SIGTERM."""
     done = _asked_to_end()
-    async with KafkaServer(brokers) as server:
+    async with KafkaServer(brokers, version=version) as server:
         print(server.bootstrap, flush=True)
         print(f"HOLDGATE_TEST_KAFKA={server.bootstrap} make test   uses it; Ctrl-C ends it", file=sys.stderr, flush=True)
         await done.wait()
@@ -33,6 +35,14 @@ async def up_rabbitmq(version: str | None) -> None:
         print(f"RabbitMQ {server.version}, management at {server.management_url}", file=sys.stderr)
         print(f"HOLDGATE_TEST_RABBITMQ={server.url} make test   uses it; Ctrl-C ends it", file=sys.stderr, flush=True)
         await done.wait()
+
+
+def _get(server: str, version: str | None) -> str:
+    if server == "rabbitmq":
+        return f"RabbitMQ {install(version).version}"
+    version = version or kafka_jars.wanted_kafka()
+    kafka_jars.classpath(version)
+    return f"Kafka {kafka_jars.release_of(version)}"
 
 
 def _asked_to_end() -> asyncio.Event:
@@ -50,15 +60,18 @@ def main() -> None:
     up.add_argument("server", choices=["kafka", "rabbitmq"])
     up.add_argument("--brokers", type=int, default=1, help="Kafka: how many brokers (default 1)")
     get = commands.add_parser("get", help="bring here what a server needs, and start nothing")
-    get.add_argument("server", choices=["rabbitmq"])
+    get.add_argument("server", choices=["kafka", "rabbitmq"])
     for command in (up, get):
-        command.add_argument("--version", choices=sorted(RELEASES), help="RabbitMQ: which (default: what this machine's packages have)")
+        known = f"Kafka: {', '.join(kafka_jars.RELEASES)} or a release in full; RabbitMQ: {', '.join(RELEASES)}"
+        command.add_argument("--version", help=f"which (default: Kafka {kafka_jars.DEFAULT}, this machine's RabbitMQ). {known}")
     arguments = parser.parse_args()
     try:
         if arguments.command == "get":
-            print(f"RabbitMQ {install(arguments.version).version} is here")
+            print(f"{_get(arguments.server, arguments.version)} is here")
+        elif arguments.server == "kafka":
+            asyncio.run(up_kafka(arguments.brokers, arguments.version))
         else:
-            asyncio.run(up_kafka(arguments.brokers) if arguments.server == "kafka" else up_rabbitmq(arguments.version))
+            asyncio.run(up_rabbitmq(arguments.version))
     except Unavailable as error:
         sys.exit(str(error))
 

@@ -25,14 +25,14 @@ BETWEEN_LOOKS = 0.1
 
 
 class KafkaServer(KafkaAddress):
-    """A cluster of `brokers` (default one), with `settings` over the quick ones.
+    """A cluster of `brokers` (default one), with `settings` over the quick ones; `version` None: what HOLDGATE_TEST_KAFKA_VERSION says.
 
     `async with` starts it and removes it; or `start()` and `close()`. Between them `stop()`, `kill()` and `start()` as often as wanted:
     data and ports stay. Raises Unavailable on making when Kafka cannot be had here.
     """
 
-    def __init__(self, brokers: int = 1, settings: Mapping[str, str] | None = None) -> None:
-        jars = classpath()
+    def __init__(self, brokers: int = 1, settings: Mapping[str, str] | None = None, version: str | None = None) -> None:
+        jars = classpath(version)
         self._ports = [BrokerPorts.reserve() for _ in range(brokers)]
         self._folder = Path(tempfile.mkdtemp(prefix="holdgate-kafka-"))
         guardian.watch_folder(self._folder)

@@ -116,6 +116,20 @@ class RabbitMQAddress:
                     await done.wait()
             return found
 
+    async def taken(self, queue: str, count: int) -> list[Waiting]:
+        """Take so many for good, each as soon as it is ready."""
+        async with self.channel() as channel, asyncio.timeout(TIMEOUT):
+            source = await channel.get_queue(queue, ensure=False)
+            found: list[Waiting] = []
+            while len(found) < count:
+                message = await source.get(fail=False)
+                if message is None:
+                    await asyncio.sleep(BETWEEN_LOOKS)
+                    continue
+                await message.ack()
+                found.append(Waiting(message.body, int(message.headers.get("x-delivery-count", 0)), bool(message.redelivered)))
+            return found
+
     async def _take_and_return(self, queue: str) -> list[Waiting]:
         async with self.channel() as channel:
             source = await channel.get_queue(queue, ensure=False)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import socket
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -167,6 +170,175 @@ def test_a_quick_thread_is_quicker_than_any_timer() -> None:
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) < 60
+
+
+@pytest.mark.parametrize("pool", [None, ThreadPoolExecutor])
+def test_time_stands_still_while_a_job_is_in_a_thread(pool: type[ThreadPoolExecutor] | None) -> None:
+    """However slow it is: fifty real milliseconds are five times what an unknown thread gets, and a timeout of a second is not due."""
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        executor = None if pool is None else pool(1)
+        async with asyncio.timeout(1):
+            await loop.run_in_executor(executor, time.sleep, 0.05)
+            await asyncio.to_thread(time.sleep, 0.05)
+        if executor is not None:
+            executor.shutdown()
+        return loop.time()
+
+    assert run_virtual(main()) == 0.0
+
+
+def test_time_stands_still_while_a_thread_works_for_nobody() -> None:
+    """Whoever waited for it was cancelled; what it still does belongs to the second in which it began."""
+    release, seen = threading.Event(), []
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def work() -> None:
+        release.wait(10)
+        time.sleep(0.05)
+        seen.append(loops[0].time())
+
+    async def main() -> None:
+        loops.append(asyncio.get_running_loop())
+        task = asyncio.create_task(asyncio.to_thread(work))
+        await asyncio.sleep(0)
+        task.cancel()
+        release.set()
+        await asyncio.sleep(HOUR)
+
+    run_virtual(main())
+    assert seen == [0.0]
+
+
+def test_a_name_is_looked_up_in_no_time() -> None:
+    """A resolver is asked in a thread, too."""
+
+    async def main() -> tuple[int, float]:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(0.001):
+            found = await loop.getaddrinfo("localhost", 80)
+        return len(found), loop.time()
+
+    found, at = run_virtual(main())
+    assert found > 0
+    assert at == 0.0
+
+
+def test_a_server_in_a_thread_answers_in_no_time() -> None:
+    """An open connection is waited for in real time, however slow the server is; once it is closed, time passes."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for _ in range(3):
+            connection, _address = server.accept()
+            with connection:
+                connection.recv(10)
+                time.sleep(0.05)
+                connection.sendall(b"answer")
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection(*server.getsockname())
+        writer.write(b"question")
+        async with asyncio.timeout(1):
+            answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+    async def main() -> list[tuple[bytes, float]]:
+        answers = []
+        for _ in range(3):
+            answers.append((await ask(), asyncio.get_running_loop().time()))
+            await asyncio.sleep(HOUR)
+        return answers
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with server:
+        assert run_virtual(main()) == [(b"answer", 0.0), (b"answer", HOUR), (b"answer", 2 * HOUR)]
+        thread.join()
+
+
+def test_a_server_on_the_same_loop_is_no_stranger() -> None:
+    """It listens for ever and keeps its connections open: nothing of that is waited for, and an hour of the server's is an hour here."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(10):
+            await asyncio.sleep(HOUR)
+            writer.write(b"answer")
+        writer.close()
+
+    async def main() -> list[float]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        times = []
+        for _ in range(2):
+            writer.write(b"question")
+            await reader.read(10)
+            times.append(asyncio.get_running_loop().time())
+        writer.close()
+        server.close()
+        await asyncio.sleep(1)
+        return times
+
+    assert run_virtual(main()) == [HOUR, 2 * HOUR]
+
+
+def impatient() -> VirtualEventLoop:
+    return VirtualEventLoop(work_patience=0.05)
+
+
+def test_a_thread_that_waits_for_virtual_time_is_told() -> None:
+    """It can never end, since time stands still for it: named, and no hang, not even at the end."""
+    release = threading.Event()
+
+    def wait_for_the_timer() -> None:
+        release.wait(10)
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(1, release.set)
+        await asyncio.to_thread(wait_for_the_timer)
+
+    with pytest.raises(Stalled, match=r"0\.05 s of real time, because .*wait_for_the_timer did not return from its thread"):  # noqa: SIM117
+        with asyncio.Runner(loop_factory=impatient) as runner:
+            runner.run(main())
+    release.set()
+
+
+def test_a_connection_that_is_kept_open_is_told() -> None:
+    """Nobody can see whether an answer is on its way: named with its address, and no hang."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        async def main() -> None:
+            _reader, writer = await asyncio.open_connection(*server.getsockname())
+            try:
+                await asyncio.sleep(HOUR)
+            finally:
+                writer.close()
+
+        port = server.getsockname()[1]
+        with pytest.raises(Stalled, match=f"a connection to 127.0.0.1:{port} is open and nothing comes by it"):  # noqa: SIM117
+            with asyncio.Runner(loop_factory=impatient) as runner:
+                runner.run(main())
+
+
+def test_a_pipe_that_is_silent_is_told() -> None:
+    """It has no address: its descriptor names it."""
+    here, there = os.pipe()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(here, lambda: None)
+        try:
+            await asyncio.sleep(HOUR)
+        finally:
+            loop.remove_reader(here)
+
+    with pytest.raises(Stalled, match=f"descriptor {here} is open"), asyncio.Runner(loop_factory=impatient) as runner:
+        runner.run(main())
+    os.close(here)
+    os.close(there)
 
 
 def test_a_thread_that_never_answers_is_a_stall() -> None:

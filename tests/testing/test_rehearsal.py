@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from typing import Any
 
 import pytest
@@ -40,6 +42,14 @@ def test_without_an_outage_everything_is_processed_once(payments: Dependency) ->
     assert (report.called, report.called_in_outage, report.held, report.took) == (COUNT, 0, 0.0, COUNT - 1.0)
 
 
+@pytest.mark.parametrize("outage", [(), Outage(START, END)])
+def test_a_good_rehearsal_logs_no_error(payments: Dependency, caplog: pytest.LogCaptureFixture, outage: Any) -> None:
+    """An outage is announced, and whoever looks for what went wrong finds nothing."""
+    rehearse(fine, needs=[payments], outage=outage)
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 def test_an_outage_costs_a_few_calls_and_no_message(payments: Dependency) -> None:
     """The source is held through it, and everything is processed in order afterwards."""
     report = rehearse(fine, needs=[payments], outage=Outage(START, END))
@@ -60,6 +70,31 @@ def test_a_plain_handler_gets_the_same_report(payments: Dependency) -> None:
     assert _numbers(rehearse(plain, needs=[payments], outage=Outage(START, END))) == _numbers(
         rehearse(fine, needs=[payments], outage=Outage(START, END))
     )
+
+
+@pytest.mark.parametrize("milliseconds", [1, 20, 50])
+def test_a_plain_handler_may_be_slow(payments: Dependency, milliseconds: int) -> None:
+    """What it takes is real time and no virtual time: the report is the one of a handler that takes none, also where a retry is due in
+    less than it takes."""
+    settings: dict[str, Any] = {"deliveries": 12, "outage": Outage(3, 6), "retry": RetryPolicy(initial_backoff=0.01)}
+
+    def slow(delivery: Delivery[Any]) -> None:
+        time.sleep(milliseconds / 1000)
+
+    assert _numbers(rehearse(slow, needs=[payments], **settings)) == _numbers(rehearse(fine, needs=[payments], **settings))
+
+
+def test_a_plain_function_in_front_of_an_async_one(payments: Dependency) -> None:
+    """A lambda, say: what it gives back is awaited, and only then is the message processed."""
+    done: list[bytes | None] = []
+
+    async def charge(delivery: Delivery[Any]) -> None:
+        await asyncio.sleep(0.1)
+        done.append(delivery.body)
+
+    report = rehearse(lambda delivery: charge(delivery), needs=[payments], deliveries=3)  # noqa: PLW0108 - the lambda is the point
+
+    assert report.processed == tuple(done) == BODIES[:3]
 
 
 def test_an_object_with_an_async_call_is_an_async_handler(payments: Dependency) -> None:

@@ -25,6 +25,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ImportError as error:
         if (error.name or "").split(".")[0] not in {"click", "rich"}:
             raise
-        missing = MissingExtra('The command line comes with: pip install "holdgate[demo]"')
+        missing = MissingExtra('The command line comes with: pip install "holdgate[cli]", and with what the demo needs: "holdgate[demo]"')
         sys.stderr.write(f"{missing}\n")
         raise SystemExit(REFUSED) from None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from holdgate.core import validation
 from holdgate.core.thresholds import Breach, Reason
+from holdgate.core.validation import Usual
 from holdgate.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class RampSettings:
 
     `initial`: the limit of the first stage, from 1. `growth`: factor of the limit after a good stage, above 1. `full`: the limit whose good
     stage closes the circuit; None: what `Circuit.set_full` says (a guard: the concurrency of its runs), 16 for a circuit alone; a given
-    value is lowered by `set_full`, never raised. `bad_rate`: the share of failed or slow results a good stage may have, in [0, 1).
+    value is lowered by `set_full`, never raised. `bad_rate`: the share of failed or slow results a good stage may have, in [0, 1); left out
+    and in a circuit's settings, half of the rate that opens at most.
     `minimum_verdicts`: results that a stage needs at least. `stage_timeout`: seconds after which a stage without refusals is judged by
     what it has. Raises SettingsError.
     """
@@ -58,7 +60,7 @@ class RampSettings:
     initial: int = 1  # the probe proved one call at a time, no more
     growth: float = 2.0  # log2(full) stages: 16 is reached in four
     full: int | None = None
-    bad_rate: float = 0.1  # tolerates background errors, well below what opens
+    bad_rate: float = Usual(0.1)  # tolerates background errors; half of what opens, where that is less
     minimum_verdicts: int = 3  # one good result doubled three times is luck
     stage_timeout: float = 10.0  # low traffic is never stuck
 

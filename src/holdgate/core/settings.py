@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from holdgate.core import validation
 from holdgate.core.ramp import RampSettings
+from holdgate.core.validation import Usual
 from holdgate.core.windows import CountWindow, TimeWindow
 from holdgate.errors import SettingsError
 
@@ -24,7 +25,9 @@ class CircuitSettings:
     `open_duration_max`, `open_jitter`: the wait at level n is open_duration * open_multiplier ** (n - 1), spread by the jitter, capped.
     `healthy_interval`: seconds of unbroken CLOSED that lower the level by one. `retry_after_max`: the longest wait a server may ask for.
     `permit_lease`: seconds after which a half-open permit is taken back, or twice the longest success if that is longer. Durations take a
-    timedelta too. Raises SettingsError with the values that clash and the remedy.
+    timedelta too. A default gives way to what was given: `open_duration` and `open_duration_max` to each other, `permit_lease` to twice
+    `slow_call_duration`, `ramp.bad_rate` to half of the rates that open. Raises SettingsError with the given values that clash and the
+    remedy.
     """
 
     window: CountWindow | TimeWindow = CountWindow(20)  # noqa: RUF009 - frozen. Judges within twenty calls, at any traffic
@@ -33,13 +36,13 @@ class CircuitSettings:
     slow_call_duration: float | None = None  # only the caller knows what is slow
     slow_call_rate_threshold: float = 0.5  # as for failures
     consecutive_failures: int | None = 5  # Envoy's; opens a full outage after five calls, whatever the window holds
-    open_duration: float = 5.0  # Hystrix and Polly: a restart of the dependency is not missed by much
+    open_duration: float = Usual(5.0)  # Hystrix and Polly: a restart of the dependency is not missed by much
     open_multiplier: float = 2.0  # six openings to the maximum
-    open_duration_max: float = 300.0  # Envoy's; nobody waits longer than five minutes after a recovery
+    open_duration_max: float = Usual(300.0)  # Envoy's; nobody waits longer than five minutes after a recovery
     open_jitter: float = 0.2  # a fleet that opened together must not probe together
     healthy_interval: float = 60.0  # flapping faster than once a minute keeps backing off
     retry_after_max: float = 3600.0  # a wrong header must not stop a worker for a day
-    permit_lease: float = 300.0  # longer than any sane call, so that a lost permit cannot hold half-open for ever
+    permit_lease: float = Usual(300.0)  # longer than any sane call: a lost permit cannot hold half-open for ever
     ramp: RampSettings = RampSettings()  # noqa: RUF009 - frozen
 
     if TYPE_CHECKING:
@@ -68,6 +71,7 @@ class CircuitSettings:
         self._check_wait()
         for name in ("healthy_interval", "retry_after_max", "permit_lease"):
             self._keep(name, validation.seconds(name, getattr(self, name)))
+        self._give_way()
         self._check_clashes()
 
     def _keep(self, name: str, value: float) -> None:
@@ -94,11 +98,25 @@ class CircuitSettings:
         if not 0 <= self.open_jitter < 1:
             raise SettingsError(f"open_jitter={self.open_jitter:g} is not in [0, 1): at 1 a wait could be no wait at all")
 
+    def _give_way(self) -> None:
+        """What was left out makes room for what was given; what is left for `_check_clashes` was given by somebody."""
+        wait, longest = validation.make_room(self.open_duration, self.open_duration_max)
+        self._keep("open_duration", wait)
+        self._keep("open_duration_max", longest)
+        if isinstance(self.permit_lease, Usual):
+            # Twice: a call that has just become slow is not lost yet.
+            self._keep("permit_lease", self.permit_lease.at_least(2 * (self.slow_call_duration or 0)))
+        if isinstance(self.ramp.bad_rate, Usual):
+            opens = min(self.failure_rate_threshold, 1 if self.slow_call_duration is None else self.slow_call_rate_threshold)
+            # Half: a circuit that closes onto a rate just below what opens would open again by chance, within its first window.
+            object.__setattr__(self, "ramp", replace(self.ramp, bad_rate=self.ramp.bad_rate.at_most(opens / 2)))
+
     def _check_clashes(self) -> None:
         if self.open_duration > self.open_duration_max:
             raise SettingsError(
                 f"open_duration={self.open_duration:g} is above open_duration_max={self.open_duration_max:g}; raise open_duration_max"
             )
+        # The threshold does not give way to a given bad_rate: nobody who says how to come back means to open later.
         if self.ramp.bad_rate >= self.failure_rate_threshold:
             raise SettingsError(
                 f"ramp.bad_rate={self.ramp.bad_rate:g} is not below failure_rate_threshold={self.failure_rate_threshold:g}: the ramp would"

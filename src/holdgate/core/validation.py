@@ -1,13 +1,50 @@
-"""Checks of one setting at a time. Each returns the value as the machine uses it, or says what is wrong and what to write instead."""
+"""Checks of one setting at a time. Each returns the value as the machine uses it, or says what is wrong and what to write instead.
+
+Two settings may clash, and then whoever gave both is told. A default never clashes with what somebody gave: it is a `Usual`, and gives way.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from math import isfinite
+from math import inf, isfinite
+from typing import Self
 
 from holdgate.errors import SettingsError
 
 HUNDRED_PERCENT = 100
+
+
+class Usual(float):
+    """A default that gives way: `usual`, unless a setting that somebody gave leaves no room for it.
+
+    It is a float like any other for whoever reads it, and it stays a Usual in frozen settings, so that `dataclasses.replace` works it out
+    anew and does not take it for somebody's wish.
+    """
+
+    __slots__ = ("usual",)
+    usual: float
+
+    def __new__(cls, value: float, usual: float | None = None) -> Self:
+        made = super().__new__(cls, value)
+        made.usual = value if usual is None else usual
+        return made
+
+    def at_most(self, limit: float) -> Usual:
+        """The usual value, or `limit` where that is less."""
+        return Usual(min(self.usual, limit), self.usual)
+
+    def at_least(self, limit: float) -> Usual:
+        """The usual value, or `limit` where that is more."""
+        return Usual(max(self.usual, limit), self.usual)
+
+
+def make_room(least: float, most: float) -> tuple[float, float]:
+    """A least and a greatest value: one that was left out gives way to one that was given; two that were given stay."""
+    if isinstance(least, Usual):
+        least = least.at_most(inf if isinstance(most, Usual) else most)
+    if isinstance(most, Usual):
+        most = most.at_least(least)
+    return least, most
 
 
 def number(name: str, value: object) -> float:
@@ -16,7 +53,7 @@ def number(name: str, value: object) -> float:
         raise SettingsError(f"{name}={value!r} is not a number")
     if not isfinite(value):
         raise SettingsError(f"{name}={value!r} is not finite; give a number that can be reached")
-    return float(value)
+    return value if isinstance(value, Usual) else float(value)
 
 
 def seconds(name: str, value: object) -> float:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -154,6 +154,14 @@ class WaitingList:
         waiting = [head for _, _, head in self._timed if gate in head.gates and self._waits_for_time(head)]
         for head in sorted(waiting, key=_arrival):
             head.delivery.trial.backoffs = 0
+            self._due(head)
+
+    def end_waits_of(self, places: Collection[Place]) -> None:
+        """What kept heads of these places failing is over: they wait for time no longer."""
+        waiting = [head for _, _, head in self._timed if head.delivery.place in places and self._waits_for_time(head)]
+        for head in sorted(waiting, key=_arrival):
+            if head.delivery.trial is not None:
+                head.delivery.trial.backoffs = 0
             self._due(head)
 
     def regroup(self, gate: Gate) -> None:

@@ -5,6 +5,11 @@
    Neighbours clear the innocent.
 3. Call forms ran: untouched needs get no verdict, and an exception that none of them took for a failure is the message's own.
 
+An exception is read with all that it stands for (core/causes.py): causes, members of groups, and last what was being handled when it was
+raised. `Reject` and the policy's `not_retryable` win wherever somebody put them on purpose. Where one was only being handled, it wins if
+the exception is nobody's failure. So of a group with a failure of the dependency and an error of the message's own, the failure counts:
+the dependency was down, and what is wrong with the message shows again when it is not.
+
 Doubt never spends a message's budget. That decides five cases the rules leave open:
 - An exception raised because of one that a call form took for a failure (its cause, its context, a member of a group) is not the
   message's own.
@@ -27,18 +32,23 @@ from enum import Enum
 from typing import NamedTuple, Protocol, cast
 
 from holdgate.core import Outcome
+from holdgate.core.causes import chain_of, leaves
 from holdgate.errors import CallNotPermitted, Reject
 from holdgate.flow.tally import Tally, Touch
 
 
 class Judge(Protocol):
-    """A dependency, as far as attribution asks it. Neither method raises."""
+    """A dependency, as far as attribution asks it. None of the methods raises."""
 
     @property
     def name(self) -> str: ...
 
     def classify(self, exception: BaseException) -> Outcome | None:
         """FAILURE or IGNORED; None when it cannot be told: never an outcome, or the user's predicate failed."""
+        ...
+
+    def excludes(self, exception: BaseException) -> bool:
+        """Whether the user has said that it is none of this dependency's failures."""
         ...
 
     def retry_after_of(self, exception: BaseException) -> float | None:
@@ -75,13 +85,17 @@ class Attribution:
     """`findings` has one entry per need, in the order they were given.
 
     `refused` names the dependencies that refused a call, declared ones too; it may be filled after a return as well. `shared`: one
-    exception was a failure of several needs, because no call form says whose it was.
+    exception was a failure of several needs, because no call form says whose it was. `reason` is that of a `Reject`; None without one.
+    `unclaimed` is the type of an exception that is the message's own only because nobody has said anything about it, with its module, of a
+    group that of its first member; empty for every other end.
     """
 
     findings: tuple[Finding, ...]
     cause: Cause
     refused: tuple[str, ...] = ()
     shared: bool = False
+    reason: str | None = None
+    unclaimed: str = ""
 
 
 _NO_VERDICT = Finding(None)
@@ -97,15 +111,15 @@ def attribute(
     now: float,
     *,
     timed_out: bool = False,
-    rejected: bool = False,
+    not_retryable: tuple[type[Exception], ...] = (),
     postponed: bool = False,
 ) -> Attribution:
     """Say whose success or failure the end of a handler was; `exception` None means that it returned.
 
-    `timed_out`: the guard's own `timeout` ended it (then `exception` is any TimeoutError). `rejected`: the policy calls this exception
-    not retryable; a Reject needs no word. `postponed`: the handler returned, and asked to be called again. A refusal comes before an
-    exception: what looks like poison may be the outage. Not for handlers that were interrupted by shutdown or a lost channel: those give
-    their permits back and say nothing.
+    `timed_out`: the guard's own `timeout` ended it (then `exception` is any TimeoutError). `not_retryable` are the policy's types that
+    reject a message. `postponed`: the handler returned, and asked to be called again. A refusal comes before an exception: what looks
+    like poison may be the outage. Not for handlers that were interrupted by shutdown or a lost channel: those give their permits back and
+    say nothing.
     """
     refused = _refused(tally, exception)
     if exception is None and postponed:
@@ -113,13 +127,34 @@ def attribute(
     if exception is None:
         findings = (_SUCCESS,) * len(needs) if tally is None else _by_calls(needs, tally, None, now)
         return Attribution(findings, Cause.RETURNED, refused)
-    word = _word(exception, refused, rejected=rejected)
-    if word is not None:
-        return Attribution(_by_calls(needs, tally, None, now), word, refused)
+    if refused:
+        return Attribution(_by_calls(needs, tally, None, now), Cause.REFUSED, refused)
+    said, meanwhile = chain_of(exception)
+    words: tuple[type[Exception], ...] = (Reject, *not_retryable)
+    word = _first(said, words)
+    if word is None:
+        ended = _ended(needs, tally, exception, now, timed_out=timed_out)
+        word = _first(meanwhile, words) if ended.cause is Cause.MESSAGE else None
+        if word is None:
+            return ended
+    reason = word.reason if isinstance(word, Reject) else None
+    return Attribution(_by_calls(needs, tally, None, now), Cause.REJECTED, reason=reason)
+
+
+def _first(links: Sequence[BaseException], kinds: tuple[type[Exception], ...]) -> BaseException | None:
+    return next((link for link in links if isinstance(link, kinds)), None)
+
+
+def _ended(needs: Sequence[Judge], tally: Tally | None, exception: BaseException, now: float, *, timed_out: bool) -> Attribution:
+    """What the needs and the calls say of it, when nobody gave a word of his own."""
+    # CancelledError and its kind are never outcomes: nobody's failure, and no charge.
+    if not isinstance(exception, Exception):
+        return Attribution(_by_calls(needs, tally, None, now), Cause.DEPENDENCY)
     if tally is None:
         return _by_end(needs, exception, timed_out=timed_out)
     own = not _excused(needs, tally, exception, timed_out=timed_out)
-    return Attribution(_by_calls(needs, tally, exception, now, timed_out=timed_out), Cause.MESSAGE if own else Cause.DEPENDENCY)
+    findings = _by_calls(needs, tally, exception, now, timed_out=timed_out)
+    return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY)
 
 
 def _refused(tally: Tally | None, exception: BaseException | None) -> tuple[str, ...]:
@@ -128,22 +163,22 @@ def _refused(tally: Tally | None, exception: BaseException | None) -> tuple[str,
     return tuple(dict.fromkeys([*(tally.refused if tally is not None else ()), *unseen]))
 
 
-def _word(exception: BaseException, refused: tuple[str, ...], *, rejected: bool) -> Cause | None:
-    """What ends an attempt whatever the needs say; None when they are to be asked."""
-    if refused:
-        return Cause.REFUSED
-    if rejected or isinstance(exception, Reject):
-        return Cause.REJECTED
-    # CancelledError and its kind are never outcomes: nobody's failure, and no charge.
-    return None if isinstance(exception, Exception) else Cause.DEPENDENCY
-
-
 def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool) -> Attribution:
     """No call form ran: the exception is all there is."""
     findings = (_FAILURE,) * len(needs) if timed_out else tuple(_judged(need, exception) for need in needs)
     own = all(finding.outcome is Outcome.IGNORED for finding in findings)
     failures = sum(finding.outcome is Outcome.FAILURE for finding in findings)
-    return Attribution(findings, Cause.MESSAGE if own else Cause.DEPENDENCY, shared=failures > 1)
+    return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY, shared=failures > 1)
+
+
+def _own(needs: Sequence[Judge], exception: BaseException, findings: tuple[Finding, ...]) -> Attribution:
+    """The message's own failure: by the word of a need, or because nobody has one for it."""
+    said = not isinstance(exception, Exception) or any(need.excludes(exception) for need in needs)
+    return Attribution(findings, Cause.MESSAGE, unclaimed="" if said else _name_of(type(leaves(exception)[0])))
+
+
+def _name_of(kind: type[BaseException]) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _judged(need: Judge, exception: BaseException) -> Finding:

@@ -153,6 +153,7 @@ def heir(trial: Trial) -> Trial:
     own = Trial()
     own.extra = trial.extra
     own.backoffs = trial.backoffs
+    own.unclaimed = trial.unclaimed
     own.failures, own.error = trial.failures, trial.error
     own.first_failed_at, own.last_failed_at = trial.first_failed_at, trial.last_failed_at
     # Copies: a piece that succeeds speaks for its dependency, also to the other pieces.

@@ -25,6 +25,7 @@ from holdgate.flow.place import Place, Run
 from holdgate.flow.rejections import Rejections
 from holdgate.flow.retries import Retries
 from holdgate.flow.sources import Source
+from holdgate.flow.suspicions import Suspicions
 from holdgate.flow.verdicts import gates_of, record, trial_of
 from holdgate.flow.watch import Watch
 from holdgate.flow.wishes import Parted, Wishes
@@ -45,6 +46,7 @@ class Endings:
         self._rejections = Rejections(self._waiting, self._watch)
         self._wishes = Wishes(self._retries, self._rejections)
         self._fallbacks = Fallbacks(self.runs, self._waiting)
+        self._suspicions = Suspicions(self._waiting, draw)
         self._events: list[AnyEvent] = []
 
     def settle(self, delivery: AnyDelivery, attribution: Attribution, error: str, now: float, *, reason: str | None = None) -> Verdict:
@@ -58,9 +60,12 @@ class Endings:
         if not place.alive:
             return self.interrupted(delivery, now)
         self.restless = True
-        record(delivery, attribution, now)
+        excused = self._suspicions.failed(delivery, attribution, now)
+        record(delivery, attribution, now, excused=excused)
+        if attribution.cause is Cause.RETURNED:
+            place.results.succeeded(delivery.trial)
         if isinstance(delivery, Batch):
-            return self._settle_batch(delivery, attribution, error, now)
+            return self._settle_batch(delivery, attribution, error, now, excused=excused)
         if attribution.cause not in (Cause.RETURNED, Cause.REFUSED, Cause.POSTPONED):
             trial_of(delivery).failed(error, now)
         verdict = decide(attribution.cause, delivery.trial, place.run.retry)
@@ -89,6 +94,7 @@ class Endings:
             return Parted()
         self.restless = True
         record(batch, attribution, now)
+        place.results.succeeded(batch.trial)
         place.in_flight -= 1
         place.run.running -= 1
         parted, events = self._wishes.grant(batch, items, wishes, now)
@@ -198,7 +204,7 @@ class Endings:
             return False
         return delivery.trial is not None and delivery.trial.is_alone(place.run.retry)
 
-    def _settle_batch(self, batch: Batch, attribution: Attribution, error: str, now: float) -> Verdict:
+    def _settle_batch(self, batch: Batch, attribution: Attribution, error: str, now: float, *, excused: bool) -> Verdict:
         place: Place = batch.place
         place.in_flight -= 1
         place.run.running -= 1
@@ -206,5 +212,5 @@ class Endings:
             if place.inbox.done(batch):
                 place.run.offer(place)
             return Verdict.DONE
-        self._events.extend(self._halves.again(batch, attribution, error, now))
+        self._events.extend(self._halves.again(batch, attribution, error, now, excused=excused))
         return Verdict.AGAIN

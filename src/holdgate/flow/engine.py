@@ -134,7 +134,7 @@ class Engine(Endings):
             return run.resend.popleft()
         while run.granted:
             granted = run.granted.popleft()
-            if not granted.place.held:
+            if not granted.place.bars_heads:
                 return granted
             granted.attempt -= 1  # held between the grant and now: it has not started
             self.interrupted(granted, now)
@@ -185,9 +185,11 @@ class Engine(Endings):
         place: Place = delivery.place
         if not place.alive:
             return self.interrupted(delivery, now)
-        if record_successes(place.gates, delivery.permits, now):
+        gates = place.gates
+        if (gates and record_successes(gates, delivery.permits, now)) or place.held:  # a hold that a success may end
             self.restless = True
         delivery.permits = None
+        place.results.successes += 1
         run = place.run
         place.in_flight -= 1
         run.running -= 1
@@ -208,6 +210,7 @@ class Engine(Endings):
         permits = delivery.permits
         delivery.permits = None
         gate.successes += 1
+        place.results.successes += 1
         following = direct.pass_on()
         if following is not None:
             if place.full and direct.waiting <= run.half and place.make_room():
@@ -239,6 +242,7 @@ class Engine(Endings):
         self.restless = False
         self._events.extend(self._outages.advance(self.gates.values(), now))
         self._holds.expire(now)
+        self._events.extend(self._suspicions.look(self.runs, now))
         self._events.extend(self._commands.ended(now))
         for run in self.runs:
             run.lane_wanted = False
@@ -268,7 +272,7 @@ class Engine(Endings):
 
     def next_deadline(self) -> float | None:
         """When `turn` will matter though nothing happens; None when only something that happens can matter."""
-        parts = (self._waiting, self._holds, self._watch, self._rejections, self._fallbacks)
+        parts = (self._waiting, self._holds, self._suspicions, self._watch, self._rejections, self._fallbacks)
         times = [*(gate.circuit.next_deadline() for gate in self.gates.values()), *(part.next_deadline() for part in parts)]
         return min((time for time in times if time is not None), default=None)
 

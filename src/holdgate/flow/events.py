@@ -70,6 +70,31 @@ class SourceBlocked(SourceEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class OutageSuspected(FlowEvent):
+    """Most messages of these sources fail with an error that no need claims, and did not before: they are held until one succeeds, and none
+    is charged for it. Repeated once a minute while it lasts, and said no more often than that.
+
+    `error` is the exception type, with its module: add it to the `failures` of what is down. Of the last `of` messages `failed` did.
+    `since` is when the hold began.
+    """
+
+    sources: tuple[Source, ...]
+    error: str
+    failed: int
+    of: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutageOver(FlowEvent):
+    """A message has succeeded after an `OutageSuspected`, which held these sources for so many seconds: they go on."""
+
+    sources: tuple[Source, ...]
+    error: str
+    held_for: float
+
+
+@dataclass(frozen=True, slots=True)
 class HandlerStuck(SourceEvent):
     """A handler has run for `hold_warn_after` or longer, and again each time: `seconds`, on the message at `position`."""
 

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Literal, cast
 
 from holdgate.core import validation
+from holdgate.core.validation import Usual
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.flow.attribution import Cause
 
@@ -41,20 +42,21 @@ class RetryPolicy:
     `attempts`: how many times its own failure may happen before it is rejected; failures of a dependency are never counted.
     `not_retryable`: exception types that reject the message at the first failure, as `Reject` does, whatever `failures` says of them.
     `doubt`, in (0, 1): a message that fails as its dependency does is rejected too, when an innocent one would have failed so often among
-    succeeding neighbours with less than this chance.
+    succeeding neighbours with less than this chance; and failures that no need claims are an outage, when they would come so close together
+    with less than this chance, were they messages' own (unclaimed.py).
     `reject_after_probes`, from 1: a message with no other to compare is rejected after so many failures right after a good health probe
     of the dependency; None: never, it is held and announced.
     `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its place where there are none; "skip" settles it as if
     it were done, with an event and nothing else: it is lost.
     Waits are seconds, or a timedelta: min(max_backoff, initial_backoff * multiplier^(n-1)), times 1 - jitter + 2 * jitter * draw, the cap
-    last.
+    last. Of the two backoffs, one that is left out gives way to the other.
     Raises SettingsError at construction, naming the values that clash.
     """
 
     attempts: int = 5  # what SQS, Sidekiq and Spring Kafka users are used to (3 to 10)
-    initial_backoff: float = 0.5  # long enough for a failover's blip, short enough not to stall a partition
+    initial_backoff: float = Usual(0.5)  # long enough for a failover's blip, short enough not to stall a partition
     multiplier: float = 2.0  # five attempts wait 0.5, 1, 2 and 4 s in between: past a blip, and no partition stood still for long
-    max_backoff: float = 30.0  # half a minute: the slowest retry that still feels alive to whoever watches
+    max_backoff: float = Usual(30.0)  # half a minute: the slowest retry that still feels alive to whoever watches
     jitter: float = 0.2  # the same share as the circuit's open wait: spreads a fleet without blurring the schedule
 
     not_retryable: type[Exception] | tuple[type[Exception], ...] = ()  # nobody but the user knows which errors never heal
@@ -81,6 +83,9 @@ class RetryPolicy:
         validation.count("attempts", self.attempts)
         for name in ("initial_backoff", "max_backoff"):
             object.__setattr__(self, name, validation.seconds(name, getattr(self, name)))
+        first, longest = validation.make_room(self.initial_backoff, self.max_backoff)
+        object.__setattr__(self, "initial_backoff", first)
+        object.__setattr__(self, "max_backoff", longest)
         for name in ("multiplier", "jitter", "doubt"):
             object.__setattr__(self, name, validation.number(name, getattr(self, name)))
         if self.max_backoff < self.initial_backoff:

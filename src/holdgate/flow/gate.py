@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from holdgate.flow.delivery import Wish
     from holdgate.flow.fate import RetryPolicy
     from holdgate.flow.place import Place
+    from holdgate.flow.unclaimed import Kind
 
 
 class Gate:
@@ -104,6 +105,7 @@ class Trial:
         "first_failed_at",
         "last_failed_at",
         "reason",
+        "unclaimed",
         "votes",
         "wish",
     )
@@ -117,6 +119,7 @@ class Trial:
         self.failures = 0  # attempts that failed, whoever's fault: told, never decided by
         self.first_failed_at = 0.0  # monotonic, as every time in here
         self.last_failed_at = 0.0
+        self.unclaimed: tuple[Kind, int] | None = None  # what it failed with that no need claims, and in which spell
         self.error = ""  # the type of its last exception, never its text
         self.reason: str | None = None  # why it was rejected; None while it was not
         self.falling_back = False  # a lane runs its fallback, or is about to

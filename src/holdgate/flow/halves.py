@@ -25,9 +25,9 @@ class Halves:
         self._waiting = waiting
         self._retries = retries
 
-    def again(self, batch: Batch, attribution: Attribution, error: str, now: float) -> list[FlowEvent]:
+    def again(self, batch: Batch, attribution: Attribution, error: str, now: float, *, excused: bool = False) -> list[FlowEvent]:
         """A batch of several was not processed, its outcomes are recorded: it comes again, in halves if it failed. Returns what is to be
-        announced. What is going away is dropped."""
+        announced. What is going away is dropped. `excused`: it is an outage that nobody described."""
         place: Place = batch.place
         if attribution.cause is Cause.REFUSED:  # it was not its turn: nothing is known of it
             return self._retries.keep(batch, Verdict.AGAIN, attribution, now)
@@ -36,7 +36,7 @@ class Halves:
         if attribution.shared:
             events.extend(place.announce_shared(now, gates_of(batch), attribution))
         if not place.going:
-            at_once = attribution.cause is not Cause.DEPENDENCY or _was_outvoted(batch)
+            at_once = not excused and (attribution.cause is not Cause.DEPENDENCY or _was_outvoted(batch))
             for piece in self._divide(batch):
                 if at_once:
                     self._waiting.add(piece, gates_of(piece))

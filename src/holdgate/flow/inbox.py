@@ -26,7 +26,10 @@ Order = Literal["source", "key", "none"]
 class Inbox(Protocol):
     """One source's waiting room."""
 
-    waiting: int
+    @property
+    def waiting(self) -> int:
+        """How many messages have not been taken yet."""
+        ...
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
         """Add deliveries in the order in which the broker gave them."""
@@ -52,27 +55,29 @@ class Inbox(Protocol):
 class SourceInbox:
     """One delivery at a time: the processed sequence equals the sequence of the source."""
 
-    __slots__ = ("_busy", "_queue", "waiting")
+    __slots__ = ("_busy", "_queue")
 
     def __init__(self) -> None:
         self._queue: deque[AnyDelivery] = deque()
         self._busy = False
-        self.waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        # Counted only when asked: a number kept up to date costs something with every message.
+        return len(self._queue)
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
         self._queue.extend(deliveries)
-        self.waiting = len(self._queue)
 
     def take(self) -> AnyDelivery | None:
         if self._busy or not self._queue:
             return None
         self._busy = True
-        self.waiting -= 1
         return self._queue.popleft()
 
     def done(self, delivery: AnyDelivery) -> bool:  # noqa: ARG002 - only one was taken
         self._busy = False
-        return self.waiting > 0
+        return bool(self._queue)
 
     def failed(self, delivery: AnyDelivery) -> bool:  # noqa: ARG002 - nothing starts beside it
         return False
@@ -82,12 +87,10 @@ class SourceInbox:
         if not self._queue:
             self._busy = False
             return None
-        self.waiting -= 1
         return self._queue.popleft()
 
     def clear(self) -> None:
         self._queue.clear()
-        self.waiting = 0
 
 
 class Span:
@@ -141,23 +144,24 @@ class Span:
 class FreeInbox:
     """No order: whatever came first starts first, as long as the span allows it."""
 
-    __slots__ = ("_queue", "_span", "waiting")
+    __slots__ = ("_queue", "_span")
 
     def __init__(self, span: int) -> None:
         self._queue: deque[AnyDelivery] = deque()
         self._span = Span(span)
-        self.waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
         for delivery in deliveries:
             delivery.serial = self._span.add()
             self._queue.append(delivery)
-        self.waiting = len(self._queue)
 
     def take(self) -> AnyDelivery | None:
         if not self._may_start():
             return None
-        self.waiting -= 1
         return self._queue.popleft()
 
     def done(self, delivery: AnyDelivery) -> bool:
@@ -170,7 +174,6 @@ class FreeInbox:
 
     def clear(self) -> None:
         self._queue.clear()
-        self.waiting = 0
 
     def _may_start(self) -> bool:
         return bool(self._queue) and self._span.allows(self._queue[0].serial)

@@ -21,6 +21,7 @@ from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import AnyDelivery, FreeInbox, Inbox, KeyInbox, Order, SourceInbox
 from holdgate.flow.plan import Plan, SourcePlan
 from holdgate.flow.sources import Source
+from holdgate.flow.unclaimed import Results
 
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 # What a place starts with, so that its first real plan is a change.
 _UNPLANNED = SourcePlan(fetch=False, reasons=())
 
+# The reason of a hold for an outage that nobody described.
+_UNCLAIMED = "unclaimed failures"
+
 
 class Place:
     """One source in one assignment."""
@@ -36,7 +40,7 @@ class Place:
     __slots__ = (
         "alive", "blocked", "closing", "direct", "fallbacks", "falling_back",
         "fresh_heads", "full", "gate", "gates", "held", "held_before", "idle", "in_flight",
-        "in_ring", "inbox", "operator_hold", "plan", "probing", "run", "shares_announced", "since", "source", "stopped",
+        "in_ring", "inbox", "operator_hold", "plan", "probing", "results", "run", "shares_announced", "since", "source", "stopped",
         "strayed", "strays", "undeclared", "unknown_needs", "unsent", "warned",
     )  # fmt: skip
 
@@ -49,6 +53,7 @@ class Place:
         self.inbox: Inbox = run.new_inbox()
         # Set when the next delivery may follow in one step with the end of the one before it: one need, in the order of the source.
         self.direct = self.inbox if self.gate is not None and isinstance(self.inbox, SourceInbox) else None
+        self.results = run.results_of(source)
         self.plan = _UNPLANNED
         self.alive = True  # False: revoked or lost, every result is stale
         self.closing = False  # going away: what runs may finish, nothing starts
@@ -122,6 +127,11 @@ class Place:
         """Whether it is on its way out: what fails now is not tried again here."""
         return self.closing or self.run.draining
 
+    @property
+    def bars_heads(self) -> bool:
+        """Whether no head of it starts either. In a hold by unclaimed failures they do: they find out when it is over."""
+        return self.stopped or self.plan.reasons not in ((), (_UNCLAIMED,))
+
     def replan(self, now: float) -> FlowEvent | None:
         """Bring the plan of this place up to date; an event when its reasons have changed."""
         began = self._look_for_fallback(now)
@@ -181,6 +191,8 @@ class Place:
         if strayed := tuple(gate for gate in shut if gate in self.strays):
             self.strayed = strayed
         reasons = [f"circuit:{gate.name}" for gate in shut]
+        if self.results.suspected:
+            reasons.append(_UNCLAIMED)
         if self.stopped:
             reasons += self._other_reasons()
         return tuple(sorted(reasons))
@@ -203,11 +215,11 @@ class Run:
 
     `concurrency` None means one lane per place. `span` counts places past the oldest unfinished delivery of a source. `inbox` is how
     many deliveries may wait per source. `rejects`: there is somewhere to put rejected messages, so that they block nothing.
-    `batch`: how many of them a handler gets at a time; None: one, and not in a batch.
+    `batch`: how many of them a handler gets at a time; None: one, and not in a batch. `apart`: each topic or queue has its own handler.
     """
 
     __slots__ = (
-        "_concurrency", "_leftover", "batch", "dirty", "draining", "fallback", "falling",
+        "_apart", "_concurrency", "_leftover", "_results", "batch", "dirty", "draining", "fallback", "falling",
         "granted", "half", "inbox", "lane_wanted", "lanes", "needs", "order",
         "places", "plan", "rejects", "resend", "retry", "ring", "running", "shared", "span",
     )  # fmt: skip
@@ -224,6 +236,7 @@ class Run:
         rejects: bool = False,
         fallback: FallbackSettings | None = None,
         batch: int | None = None,
+        apart: bool = False,
     ) -> None:
         self.needs = needs
         self.order: Order = order
@@ -248,6 +261,13 @@ class Run:
         self._leftover = 0  # admitted, not settled yet, and their place is dead
         self.lane_wanted = False  # a head was passed over because every lane was busy: the next free one is its own
         self.draining = False
+        self._apart = apart or needs.by_name
+        self._results: dict[str, Results] = {}
+
+    def results_of(self, source: Source) -> Results:
+        """What the messages of this source are compared with: all of the run, unless topics or queues have handlers or needs of their own.
+        It outlives an assignment."""
+        return self._results.setdefault(source.name if self._apart else "", Results())
 
     @property
     def concurrency(self) -> int:

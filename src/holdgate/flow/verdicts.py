@@ -10,6 +10,8 @@ from holdgate.flow.attribution import Attribution, Cause, Finding
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.gate import Gate, Trial
 
+_SUCCESS = Outcome.SUCCESS  # a name of the module: an enum's member costs more to look up than the rest of a step here
+
 
 def gates_of(delivery: Delivery[Any]) -> tuple[Gate, ...]:
     """What the delivery needs: what its source needs, and what refused one of its calls. Its permits are in this order."""
@@ -33,14 +35,14 @@ def give_back(delivery: Delivery[Any], now: float) -> None:
     delivery.permits = None
 
 
-def record(delivery: Delivery[Any], attribution: Attribution, now: float) -> None:
-    """Settle the delivery's permits, one finding each, and charge the message what is its own."""
+def record(delivery: Delivery[Any], attribution: Attribution, now: float, *, excused: bool = False) -> None:
+    """Settle the delivery's permits, one finding each, and charge the message what is its own; nothing when it is `excused`."""
     # With several needs that match, nobody knows whose failure it was: doubt is never charged.
     charged = attribution.cause is Cause.DEPENDENCY and not attribution.shared
     for gate, permit, finding in zip(gates_of(delivery), delivery.permits or (), attribution.findings, strict=True):
         _record_one(delivery, gate, permit, finding, now, charged=charged)
     delivery.permits = None
-    if attribution.cause is Cause.MESSAGE:
+    if attribution.cause is Cause.MESSAGE and not excused:
         trial_of(delivery).charged += 1
 
 
@@ -48,7 +50,7 @@ def record_successes(gates: tuple[Gate, ...], permits: Sequence[Permit], now: fl
     """Success for every need; True when the engine should look: a circuit has something to say, or a slot that others wait for is free."""
     look = False
     for gate, permit in zip(gates, permits, strict=True):
-        gate.circuit.record(permit, Outcome.SUCCESS, now)
+        gate.circuit.record(permit, _SUCCESS, now)
         gate.successes += 1
         if gate.circuit.events_pending or (gate.heads and gate.limited):
             look = True

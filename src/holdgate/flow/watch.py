@@ -104,9 +104,11 @@ class Watch:
 
 
 def _next_try(place: Place) -> float | None:
-    """When the last of the circuits that hold it will admit a probe; None while something else holds it too."""
+    """When the last of what holds it will admit a probe; None while something else than circuits and failures holds it too."""
     if place.stopped:
         return None
     times = [gate.circuit.next_deadline() for gate in place.needed if gate.shut]
+    if place.results.suspected:
+        times.append(place.results.next_try)
     known = [time for time in times if time is not None]
     return max(known) if known and len(known) == len(times) else None

@@ -10,13 +10,21 @@ from typing import cast
 
 from holdgate.core.events import CircuitOpened
 from holdgate.errors import SettingsError
-from holdgate.flow.events import AnyEvent, HandlerStuck, HoldContinued, LocalCauseSuspected, MessageSkipped, SourceBlocked
+from holdgate.flow.events import (
+    AnyEvent,
+    HandlerStuck,
+    HoldContinued,
+    LocalCauseSuspected,
+    MessageSkipped,
+    OutageSuspected,
+    SourceBlocked,
+)
 from holdgate.runtime.wording import lines
 
 log = logging.getLogger("holdgate")
 
 # What a person should hear of without having asked.
-_WARNINGS = (CircuitOpened, HandlerStuck, HoldContinued, SourceBlocked, MessageSkipped, LocalCauseSuspected)
+_WARNINGS = (CircuitOpened, HandlerStuck, HoldContinued, SourceBlocked, MessageSkipped, LocalCauseSuspected, OutageSuspected)
 
 Observer = Callable[[AnyEvent], object]
 

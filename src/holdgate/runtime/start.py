@@ -115,6 +115,7 @@ def plan_run(
         rejects=rejects,
         batch=batch,
         fallback=falling_back,
+        apart=handled is not None,
     )
     return Plans(
         run,

@@ -26,7 +26,7 @@ class ThreadCall(Generic[T]):
 
     __slots__ = ("_end", "_job")
 
-    def __init__(self, job: Future[T]) -> None:
+    def __init__(self, job: Future[T], fn: Callable[..., T]) -> None:
         loop = asyncio.get_running_loop()
         self._job = job
         # Only ever a bare "it is over": an asyncio future that carried the exception would log it when the waiter has left.
@@ -37,6 +37,9 @@ class ThreadCall(Generic[T]):
                 loop.call_soon_threadsafe(self._end.set_result, None)
 
         job.add_done_callback(over)
+        under_way = getattr(loop, "under_way", None)  # a test's virtual loop: its time must not jump over what a thread of ours does
+        if under_way is not None:
+            under_way(job, self._end, fn)
 
     async def result(self) -> T:
         """What the call returned or raised; CancelledError when it was withdrawn. Cancelling the waiter does not touch the call."""
@@ -69,7 +72,7 @@ class HandlerThreads:
         """Call `fn` in a thread, in a copy of the caller's context, so that call forms in it know their delivery."""
         # A copy each: one Context cannot be entered by two threads, and an abandoned thread may still be in the last one.
         context = copy_context()
-        return ThreadCall(self._executor.submit(lambda: context.run(fn, *args)))
+        return ThreadCall(self._executor.submit(lambda: context.run(fn, *args)), fn)
 
     def close(self) -> None:
         """Take no more calls, and wait for none. Threads that still run finish on their own; the interpreter waits for them at exit."""

@@ -27,6 +27,8 @@ from holdgate.flow.events import (
     HoldContinued,
     LocalCauseSuspected,
     MessageSkipped,
+    OutageOver,
+    OutageSuspected,
     SourceBlocked,
     SourceFallingBack,
     SourceHeld,
@@ -112,6 +114,21 @@ def _local(events: list[Any]) -> str:
     return f"every dependency tripped at about the same time ({', '.join(events[0].dependencies)}): look for the cause here first"
 
 
+def _suspected(events: list[Any]) -> str:
+    event = events[0]
+    lasts = f"for {event.at - event.since:.0f} s by now" if event.at > event.since else "until one succeeds"
+    return (
+        f"{sources(event.sources)}: {event.failed} of the last {event.of} messages failed with {event.error}, which no need claims;"
+        f" taken for an outage, held {lasts}, nothing is charged: add {event.error} to failures= of the dependency that is down,"
+        " or a Dependency to needs=; if these messages are bad, raise Reject instead"
+    )
+
+
+def _over(events: list[Any]) -> str:
+    event = events[0]
+    return f"{sources(event.sources)}: a message succeeded, the outage of {event.error} is over after {event.held_for:.1f} s"
+
+
 def _overridden(events: list[Any]) -> str:
     event = events[0]
     until = "until it is cleared" if event.until is None else f"for {event.until - event.at:.1f} s"
@@ -164,6 +181,8 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     UndeclaredNeed: _undeclared,
     AttributionShared: _shared,
     LocalCauseSuspected: _local,
+    OutageSuspected: _suspected,
+    OutageOver: _over,
 }
 
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from itertools import zip_longest
 from typing import Any, NoReturn
 
@@ -194,13 +195,17 @@ class _Stage:
         """The handler with its outages, still async or plain as it was."""
         if not _is_async(handler):
 
-            def plain(given: _Given) -> None:
+            @wraps(handler)
+            def plain(given: _Given) -> Any:
                 outage = self._outage_of(given)
                 self._calls.append(outage is not None)
                 if outage is not None:
                     outage[1].call_sync(_fail_plainly, outage[0].error)
-                handler(given)
+                result = handler(given)
+                if inspect.isawaitable(result):  # a plain function in front of an async one, such as a lambda
+                    return self._noted_when_done(result, given)
                 self._note(given)
+                return None
 
             return plain
 
@@ -213,6 +218,10 @@ class _Stage:
             self._note(given)
 
         return on_loop
+
+    async def _noted_when_done(self, result: Awaitable[Any], given: _Given) -> None:
+        await result
+        self._note(given)
 
     def _note(self, given: _Given) -> None:
         """The handler returned: these are processed, unless it asked for something else."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from holdgate.flow.sources import Source
 
+pytestmark = pytest.mark.versions
+
 CAPABILITIES: frozenset[Capability] = frozenset({"members", "loss", "watermark", "peek", "batches"})
 
 

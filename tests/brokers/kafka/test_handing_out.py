@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
-from tests.brokers.kafka.fakes import FakeClient, turns_until
+from tests.brokers.kafka.fakes import FakeClient, ended, turns_until
 from tests.brokers.kafka.test_delivery import record
 
 from holdgate.brokers.kafka import KafkaIntake
+from holdgate.brokers.kafka.poll import Poll
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -86,3 +87,14 @@ async def test_a_full_buffer_lets_the_others_run(unopened: KafkaIntake) -> None:
     asyncio.get_running_loop().call_soon(turned.append, True)
     await unopened.receive()
     assert turned == [True]
+
+
+async def test_a_flush_ends_a_receive_that_waits(unopened: KafkaIntake) -> None:
+    """It is the end of a run, which does not wait for a long poll; the poll itself goes on and ends by itself."""
+    client = FakeClient()
+    unopened._poll = Poll(client, unopened._take, timeout=3600, most=MOST)
+    receiving = asyncio.create_task(unopened.receive())
+    await turns_until(lambda: client.polls)
+    await unopened.flush()
+    assert list(await ended(receiving)) == []
+    client.poll_ends.set()

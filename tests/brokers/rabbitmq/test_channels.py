@@ -63,6 +63,7 @@ class Line:
         self.channel = QueueChannel(
             Queue("orders"),
             self.raw,
+            counts="returns",
             rings=lambda: self.ring(),  # noqa: PLW0108 - a test may put another one there
             changed=lambda: self.heard.append("changed"),
             lost=self.lost.append,
@@ -72,9 +73,9 @@ class Line:
     def ring(self) -> None:
         self.heard.append("rings")
 
-    async def arrive(self, *tags: int) -> None:
+    async def arrive(self, *tags: int, redelivered: bool = False) -> None:
         for tag in tags:
-            frame = Basic.Deliver("tag", tag, False, "", "orders")
+            frame = Basic.Deliver("tag", tag, redelivered, "", "orders")
             await self.channel._arrive(DeliveredMessage(frame, ContentHeader(), b"body", self.raw))
 
 

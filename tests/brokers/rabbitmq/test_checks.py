@@ -9,9 +9,9 @@ import pytest
 from tests.brokers.kafka.drive import drive
 
 from holdgate.brokers.rabbitmq import RabbitMQIntake
-from holdgate.brokers.rabbitmq.checks import check_kind, check_timeout, findings, terms_of, too_slow
+from holdgate.brokers.rabbitmq.checks import check_kind, check_own_timeout, check_timeout, findings, terms_of, too_slow
 from holdgate.brokers.rabbitmq.kinds import QueueFacts
-from holdgate.errors import IntakeError
+from holdgate.errors import IntakeError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +62,31 @@ def test_a_limit_is_said_found_or_the_versions() -> None:
     assert terms(quorum(delivery_limit=5), MIDDLE).limit == 5
     assert terms(quorum(delivery_limit=5), MIDDLE, delivery_limit=9).limit == 9
     assert terms(QueueFacts("q", "classic", policy={"delivery-limit": 5}), MIDDLE).limit is None
+
+
+def test_no_limit_is_said_by_minus_one_and_none_at_all_by_nought() -> None:
+    """-1 means none since 4.0; before, it drops at the first return, as 0 does everywhere."""
+    assert terms(quorum(delivery_limit=-1), MIDDLE).limit is None
+    assert terms(quorum(delivery_limit=-1), OLD).limit == 0
+    assert terms(quorum(delivery_limit=0), MIDDLE).limit == 0
+    assert findings(quorum(delivery_limit=-1), terms(quorum(delivery_limit=-1), MIDDLE)) == []
+
+
+def test_a_consumer_may_ask_for_a_shorter_timeout() -> None:
+    """From 4.3 on, on a quorum queue; the shortest of all that were said holds, and a longer one changes nothing."""
+    assert terms(quorum(), NEW, own_timeout=60.0).timeout == 60
+    assert terms(quorum(), NEW, own_timeout=60.0, consumer_timeout=30.0).timeout == 30
+    assert terms(quorum(), NEW, own_timeout=7200.0).timeout == 1800
+    assert terms(quorum(), MIDDLE, own_timeout=60.0).timeout == 1800
+    assert terms(CLASSIC, NEW, own_timeout=60.0).timeout is None
+
+
+def test_a_consumers_own_timeout_is_read_from_its_arguments() -> None:
+    """In the broker's milliseconds; what is no whole number is refused, as the broker would."""
+    assert check_own_timeout({"x-priority": 1}) == math.inf
+    assert check_own_timeout({"x-consumer-timeout": 6000}) == 6
+    with pytest.raises(SettingsError, match="x-consumer-timeout='6 s' is not a whole number"):
+        check_own_timeout({"x-consumer-timeout": "6 s"})
 
 
 def test_nacks_only_where_they_are_uncounted_and_nobody_waits_in_line() -> None:

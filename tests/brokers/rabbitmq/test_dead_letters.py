@@ -124,6 +124,55 @@ async def test_body_and_properties_are_the_messages_and_what_is_known_is_added(r
     assert (await rabbitmq.depth(orders))[0] == 0
 
 
+async def test_what_a_broker_wrote_of_an_earlier_life_stays_behind(rabbitmq: RabbitMQAddress, queue) -> None:
+    """A copy is a new message to its queue: a count or a death of another one would be taken for its own. A header like one goes along."""
+    dead = await queue()
+    written = {
+        "x-delivery-count": 21,
+        "x-acquired-count": 21,
+        "x-death": [{"count": 3}],
+        "x-first-death-queue": "a",
+        "x-last-death-reason": "rejected",
+    }
+    target = RabbitMQDeadLetters(rabbitmq.url, dead)
+    await target.open(None)
+    await target.publish(letter(Queue("orders"), headers={**written, "x-death-certificate": "4711"}))
+    await target.close()
+    told = (await take(rabbitmq, dead)).headers
+    assert told["x-death-certificate"] == "4711"
+    assert not written.keys() & told.keys()
+
+
+async def test_a_queue_that_cannot_be_asked_for_is_not_said_to_be_missing(rabbitmq: RabbitMQAddress, own_rabbitmq: RabbitMQServer) -> None:
+    """Another connection's exclusive queue, and one that this user may not see, are there: to declare it is no remedy."""
+    async with rabbitmq.channel() as channel:
+        name = (await channel.declare_queue(exclusive=True)).name
+        with pytest.raises(IntakeError, match=f"queue '{name}' for dead letters at .* is exclusive to another connection"):
+            await RabbitMQDeadLetters(rabbitmq.url, name).open(["orders"])
+    await own_rabbitmq.ctl("add_user", "blind", "blind")
+    await own_rabbitmq.ctl("set_permissions", "blind", "", "", "")
+    try:
+        url = own_rabbitmq.url.replace("guest:guest", "blind:blind")
+        target = RabbitMQDeadLetters(url, exchange="amq.topic")
+        if rabbitmq.version == "3.10":
+            await target.open(["orders"])  # there everybody may ask
+            await target.close()
+        else:
+            with pytest.raises(IntakeError, match=r"exchange 'amq\.topic' for dead letters at .* may not be seen by this user"):
+                await target.open(["orders"])
+    finally:
+        await own_rabbitmq.ctl("delete_user", "blind")
+
+
+def test_a_question_that_got_no_answer_is_told_as_that() -> None:
+    """A connection that went away says nothing about the queue."""
+    text = RabbitMQDeadLetters("amqp://localhost:1")._refusal("queue 'orders.dead'", OSError("reset"))
+    assert (
+        text
+        == "whether there is queue 'orders.dead' for dead letters at localhost:1/ could not be asked: is the broker up? (OSError: reset)"
+    )
+
+
 async def test_a_kafka_records_key_becomes_a_header(rabbitmq: RabbitMQAddress, queue) -> None:
     """And its bytes arrive as bytes; a tombstone is an empty body."""
     dead = await queue()

@@ -8,7 +8,7 @@ from tests.brokers.kafka.drive import drive
 from tests.brokers.rabbitmq.test_channels import Line
 from tests.servers.rabbitmq_address import QUORUM
 
-from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery, returns_of
+from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
 from holdgate.flow.sources import Queue
 from holdgate.testing import run_virtual
 
@@ -92,10 +92,3 @@ def _has_message(delivery: RabbitMQDelivery) -> bool:
     except AttributeError:
         return False
     return True
-
-
-def test_a_header_that_is_no_number_counts_nothing() -> None:
-    """Anybody can set a header of that name on a classic queue."""
-    assert returns_of({"x-delivery-count": "many"}) == 0
-    assert returns_of({}) == 0
-    assert returns_of({"x-delivery-count": 3}) == 3

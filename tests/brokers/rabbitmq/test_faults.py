@@ -137,8 +137,10 @@ async def test_a_hold_sends_what_waits(rabbitmq: RabbitMQAddress, queue, intake:
 
 
 @pytest.mark.versions
-async def test_a_deleted_queue_is_an_error_with_its_name(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake]) -> None:
-    """The intake ends, and says which queue is gone; the guard heard that what was in hand is lost."""
+async def test_a_deleted_queue_is_an_error_with_its_name(
+    rabbitmq: RabbitMQAddress, intake: Callable[..., RabbitMQIntake], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The intake ends, and says which queue is gone; the guard heard that what was in hand is lost, and the log says why."""
     name = await rabbitmq.declare("deleted-under-a-guard")
     await rabbitmq.publish(name, numbered(2))
     async with drive(intake(name)) as at:
@@ -147,6 +149,8 @@ async def test_a_deleted_queue_is_an_error_with_its_name(rabbitmq: RabbitMQAddre
         with pytest.raises(IntakeError, match=f"no queue '{name}'"):
             await at.until(lambda: False)
         assert at.count("lost") == 1
+    assert "its channel has closed (ConsumerCancelled: the broker cancelled the consumer: its queue was deleted" in caplog.text
+    assert "None" not in caplog.text
 
 
 @pytest.mark.versions

@@ -257,7 +257,8 @@ def test_near_the_limit_it_is_due_at_the_last_moment() -> None:
     limit = 20
     assert terms(limit=limit).due_at(channel([0, 17])) == 100.0 - 20.0
     assert terms(limit=limit).due_at(channel([0, 18])) == 100.0 - 5.0
-    assert terms(limit=limit, nacks=True).due_at(channel([18])) == 100.0 - 20.0
+    assert terms(limit=limit, nacks=True).due_at(channel([20])) == 100.0 - 20.0
+    assert terms(limit=limit, nacks=True).due_at(channel([21])) == 100.0 - 5.0
     assert terms().due_at(channel([18])) == 100.0 - 20.0
     assert terms(limit=limit, parks=True).due_at(channel([18])) == 100.0 - 20.0
     assert terms(limit=limit, margin=4.0).due_at(channel([18])) == 100.0 - 2.0
@@ -267,6 +268,14 @@ def test_the_message_with_least_returns_left_is_named() -> None:
     """One message is told, the one that is nearest to its end."""
     assert terms(limit=20).near_limit(channel([1, 19, 18])) == DeliveryLimitNear(Queue("orders"), returns=19, limit=20)
     assert terms(limit=20).near_limit(channel([])) is None
+
+
+def test_the_last_return_is_known() -> None:
+    """The one that goes over the limit; uncounted, only what brought more along than its queue allows is dropped by it."""
+    for returns, counted, uncounted in ((19, 0, 0), (20, 1, 0), (21, 1, 1)):
+        assert len(terms(limit=20).at_their_end(channel([returns, 0]))) == counted
+        assert len(terms(limit=20, nacks=True).at_their_end(channel([returns, 0]))) == uncounted
+    assert terms().at_their_end(channel([21])) == []
 
 
 def test_quiescing_waits_for_quiet() -> None:

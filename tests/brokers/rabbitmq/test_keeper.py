@@ -86,7 +86,7 @@ def test_a_limit_is_told_once() -> None:
         told: list[DeliveryLimitNear] = []
         watching = keeper(told)
         line = Line()
-        await line.arrive(1)
+        await line.arrive(1, redelivered=True)
         line.channel.unsettled[1].raw.header.properties.headers = {"x-delivery-count": 1}
         for now in (79.0, 81.0, 82.0):
             watching._watch_limit(line.channel, now)

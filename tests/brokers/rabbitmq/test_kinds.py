@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import aio_pika
 import pytest
 from tests.servers.rabbitmq_address import QUORUM, SINGLE_ACTIVE
 
@@ -90,6 +91,44 @@ def test_the_lower_of_two_numbers_holds() -> None:
     assert facts.number("x-delivery-limit", "delivery-limit") == 5
     assert QueueFacts("q", "quorum", {"x-delivery-limit": 20}).number("x-delivery-limit", "delivery-limit") == 20
     assert QueueFacts("q", "quorum", {"x-delivery-limit": "many"}).number("x-delivery-limit", "delivery-limit") is None
+
+
+@pytest.mark.parametrize(
+    ("argument", "policy", "limit"), [(None, None, None), (5, 7, 5), (-1, 7, 7), (7, -1, 7), (-1, None, -1), (0, 7, 0), (None, 0, 0)]
+)
+def test_no_limit_is_weaker_than_any(argument: int | None, policy: int | None, limit: int | None) -> None:
+    """Of an argument and a policy the lower one holds, but -1, which means no limit, only where there is no other."""
+    arguments = {} if argument is None else {"x-delivery-limit": argument}
+    facts = QueueFacts("q", "quorum", arguments, policy={} if policy is None else {"delivery-limit": policy})
+    assert facts.delivery_limit == limit
+
+
+@pytest.mark.parametrize("declared", [None, {}], ids=["found", "declared"])
+async def test_an_exclusive_queue_is_told_to_be_the_connections_own(rabbitmq: RabbitMQAddress, declared: Mapping[str, Any] | None) -> None:
+    """Or another one's: the broker's refusal is the same for both, and the way out of it is not."""
+    mine = await aio_pika.connect_robust(rabbitmq.url)
+    name = (await (await mine.channel()).declare_queue(exclusive=True)).name
+    for connection, whose in ((mine, "the connection that was given"), (rabbitmq.url, "another connection")):
+        client = Client(connection)
+        await client.connect()
+        with pytest.raises(IntakeError, match=f"queue '{name}' is exclusive to {whose}"):
+            await (find_out(client, name) if declared is None else declare(client, name, declared))
+        await client.close()
+    await mine.close()
+
+
+async def test_who_may_not_declare_is_told_which_permission_it_takes(own_rabbitmq: RabbitMQServer) -> None:
+    """To declare a queue is to configure it, and no word of reading helps."""
+    await own_rabbitmq.ctl("add_user", "reader", "reader")
+    await own_rabbitmq.ctl("set_permissions", "reader", "", "", ".*")
+    client = Client(own_rabbitmq.url.replace("guest:guest", "reader:reader"))
+    await client.connect()
+    try:
+        with pytest.raises(IntakeError, match="not authorised to configure queue 'to-be-declared': give this user configure permission"):
+            await declare(client, "to-be-declared", QUORUM)
+    finally:
+        await client.close()
+        await own_rabbitmq.ctl("delete_user", "reader")
 
 
 def test_a_policy_may_have_the_dead_letters() -> None:

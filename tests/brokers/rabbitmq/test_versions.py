@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from holdgate.brokers.rabbitmq.versions import parse_version, rules_for
+
+if TYPE_CHECKING:
+    from holdgate.brokers.rabbitmq.versions import Counts, Kind
+
+VERSIONS = ((3, 10), (4, 0), (4, 3))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +45,32 @@ def test_before_40_there_is_none(version: tuple[int, int]) -> None:
     for kind in ("quorum", "classic"):
         rules = rules_for(version, kind)
         assert (rules.nacks_back, rules.times_out, rules.delivery_limit) == (False, True, None)
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "counts"),
+    [
+        ((3, 10), "quorum", "returns"),
+        ((4, 0), "quorum", "returns"),
+        ((4, 3), "quorum", "failures"),
+        ((4, 3), "classic", "nothing"),
+        ((4, 0), None, "returns"),
+        ((4, 3), None, "failures"),
+    ],
+)
+def test_what_is_counted(version: tuple[int, int], kind: Kind | None, counts: Counts) -> None:
+    """Every return, or from 4.3 on the failures; nothing on a classic queue, and on an unknown one what a quorum queue would count."""
+    assert rules_for(version, kind).counts == counts
+
+
+def test_what_43_brought() -> None:
+    """On quorum queues: a consumer's own timeout, and delays; a limit of -1 is none since 4.0, and 0 before."""
+    assert [(rules.own_timeouts, rules.delays, rules.unlimited) for rules in (rules_for(version, "quorum") for version in VERSIONS)] == [
+        (False, False, False),
+        (False, False, True),
+        (True, True, True),
+    ]
+    assert not rules_for((4, 3), "classic").delays
 
 
 def test_an_unknown_type_has_rules_that_suit_both() -> None:

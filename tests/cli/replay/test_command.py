@@ -6,12 +6,12 @@ import signal
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from rich.console import Console
 from tests.cli.replay.fake_route import FakeRoute
+from tests.cli.runner import invoke
 
 from holdgate.cli import FAILED, INTERRUPTED, REFUSED
-from holdgate.cli.app import app
 from holdgate.cli.replay import command, kafka
 from holdgate.cli.replay.command import Broken, Ending, Options, run_replay
 from holdgate.errors import IntakeError, SettingsError
@@ -31,7 +31,7 @@ def replay(route: FakeRoute, answer: bool = True, **options: object) -> tuple[En
 
 
 def run(*args: str) -> Result:
-    return CliRunner().invoke(app, ["replay", *args])
+    return invoke("replay", *args)
 
 
 def test_it_looks_asks_and_moves() -> None:

@@ -123,19 +123,73 @@ async def test_a_letter_under_way_goes_back_to_its_queue(rabbitmq: RabbitMQAddre
     assert await bodies(rabbitmq, dead) == [b"1", b"2"]
 
 
+async def came_back(rabbitmq: RabbitMQAddress, dead: str, times: int) -> None:
+    for _ in range(times):
+        await rabbitmq.waiting(dead)
+
+
+@pytest.mark.versions
+async def test_a_letter_at_its_limit_is_not_lost_by_going_back(rabbitmq: RabbitMQAddress, queue) -> None:
+    """One return more would drop it, so it is written again before it is acknowledged: at the end of its queue, counted from nothing."""
+    dead = await queue({**QUORUM, "x-delivery-limit": 2})
+    orders = await rabbitmq.declare(f"{dead}-target")
+    headers = {"trace": "t", "holdgate-source": "orders", "holdgate-replays": "1"}
+    await rabbitmq.publish(dead, [b"1", b"2"], headers=headers)
+    await came_back(rabbitmq, dead, 2)
+    await lose_the_target_in_the_middle(rabbitmq, dead, orders)
+    await rabbitmq.becomes(dead, ready=2)
+    assert [(message.body, message.returns) for message in await rabbitmq.waiting(dead)] == [(b"2", 2), (b"1", 0)]
+    async with rabbitmq.channel() as channel:
+        message = await (await channel.get_queue(dead, ensure=False)).get(no_ack=True)
+    assert {name: message.headers.get(name) for name in headers} == headers
+
+
+@pytest.mark.versions
+async def test_a_letter_that_brought_its_count_along_is_not_lost_by_going_back(rabbitmq: RabbitMQAddress, queue) -> None:
+    """On 4.3 what died of its limit has none left in the next queue: any return is its end there."""
+    dead = await queue({**QUORUM, "x-delivery-limit": 2})
+    dying = await queue({**QUORUM, "x-delivery-limit": 2, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+    await rabbitmq.publish(dying, [b"1"])
+    await came_back(rabbitmq, dying, 3)
+    await rabbitmq.becomes(dead, ready=1)
+    await lose_the_target_in_the_middle(rabbitmq, dead, await rabbitmq.declare(f"{dead}-target"))
+    await rabbitmq.becomes(dead, ready=1)
+    assert await bodies(rabbitmq, dead) == [b"1"]
+
+
+async def lose_the_target_in_the_middle(rabbitmq: RabbitMQAddress, dead: str, target: str) -> None:
+    """Take a letter, fail to put it, and end."""
+    route = RabbitMQRoute(rabbitmq.url, dead, target)
+    await route.survey()
+    await route.begin()
+    letter = await route.take()
+    await rabbitmq.delete(target)
+    with pytest.raises(aio_pika.exceptions.DeliveryError):
+        await route.put(letter)
+    await route.end()
+
+
+async def test_a_letter_that_cannot_be_written_back_is_told(rabbitmq: RabbitMQAddress, queue, caplog: pytest.LogCaptureFixture) -> None:
+    """With its connection gone there is nobody to write to: it returns, and somebody must know."""
+    orders, dead = await queue(), await queue(QUORUM)
+    await rabbitmq.publish(dead, [b"1"])
+    await came_back(rabbitmq, dead, 1)
+    route = RabbitMQRoute(rabbitmq.url, dead, orders)
+    await route.survey()
+    await route.begin()
+    await route.take()
+    await route._connection.close()
+    await route.end()
+    assert f"the letter under way could not be written back to {dead}" in caplog.text
+    await rabbitmq.becomes(dead, ready=1)
+
+
 async def test_a_target_that_goes_away_is_an_error_and_no_loss(rabbitmq: RabbitMQAddress, queue) -> None:
     """The broker hands the copy back, and the letter stays where it is."""
     dead = await queue()
     orders = await rabbitmq.declare(f"{dead}-target")
     await rabbitmq.publish(dead, [b"1"])
-    route = RabbitMQRoute(rabbitmq.url, dead, orders)
-    await route.survey()
-    await route.begin()
-    letter = await route.take()
-    await rabbitmq.delete(orders)
-    with pytest.raises(aio_pika.exceptions.DeliveryError):
-        await route.put(letter)
-    await route.end()
+    await lose_the_target_in_the_middle(rabbitmq, dead, orders)
     await rabbitmq.becomes(dead, ready=1)
 
 
@@ -156,6 +210,23 @@ async def test_a_broker_that_is_not_there_is_told_without_the_password() -> None
             await route.survey()
     await route.end()
     assert "secret" not in str(caught.value)
+    assert "within" not in str(caught.value), "it was refused at once"
+
+
+async def test_a_refused_password_is_not_told_as_a_broker_that_is_away(rabbitmq: RabbitMQAddress) -> None:
+    """It does answer; and the password is still not told."""
+    route = RabbitMQRoute(rabbitmq.url.replace("guest:guest", "guest:secret"), "dead", "orders")
+    with pytest.raises(IntakeError, match="refuses this user or password") as caught:
+        await route.survey()
+    assert "secret" not in str(caught.value)
+
+
+async def test_an_exclusive_queue_is_not_told_as_a_missing_one(rabbitmq: RabbitMQAddress, queue) -> None:
+    """It is there, and somebody else's."""
+    async with rabbitmq.channel() as channel:
+        name = (await channel.declare_queue(exclusive=True)).name
+        with pytest.raises(IntakeError, match=f"queue '{name}' is exclusive to another connection"):
+            await survey(rabbitmq, name, await queue())
 
 
 async def test_ending_twice_is_fine(rabbitmq: RabbitMQAddress, queue) -> None:

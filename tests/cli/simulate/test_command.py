@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from tests.cli.runner import invoke
 from tests.cli.simulate.examples import BROKEN, SHORT
 
 from holdgate.cli import FAILED, INTERRUPTED, REFUSED
-from holdgate.cli.app import app
 from holdgate.cli.simulate import running
 from holdgate.cli.simulate.shipped import shipped
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*args: str) -> Result:
-    return CliRunner().invoke(app, ["simulate", *args])
+    return invoke("simulate", *args)
 
 
 def test_a_file_is_simulated_with_every_kind_of_worker(folder: Path) -> None:

@@ -98,8 +98,9 @@ def test_a_setting_of_the_ramp_has_its_line() -> None:
 
 def test_two_settings_that_clash_have_the_line_of_one_that_was_given() -> None:
     """The other one is a default and stands nowhere."""
-    text = "minimum_calls = 3\nopen_duration_max = 2"
-    assert complaint(text, CircuitSettings).startswith("some.toml:2: open_duration_max: open_duration=5 is above open_duration_max=2")
+    text = "minimum_calls = 3\nramp.bad_rate = 0.6"
+    said = complaint(text, CircuitSettings)
+    assert said.startswith("some.toml:2: ramp.bad_rate: ramp.bad_rate=0.6 is not below failure_rate_threshold=0.5")
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,20 @@ async def test_a_close_ends_a_receive_that_waits(broker: MemoryBroker, names: di
     assert (list(deliveries), asyncio.get_running_loop().time()) == ([], start)
 
 
+@pytest.mark.parametrize("names", [{"topics": ["orders"]}, {"queues": ["mails"]}])
+@in_virtual_time
+async def test_a_flush_ends_a_receive_that_waits(broker: MemoryBroker, names: dict[str, Any]) -> None:
+    """At the end of a run nobody waits for the poll's timeout, which may be longer than the run's patience."""
+    async with driving(MemoryIntake(broker, **names, poll_timeout=POLL_TIMEOUT)) as at:
+        start = asyncio.get_running_loop().time()
+        waiting = asyncio.create_task(at.intake.receive())
+        await asyncio.sleep(1)
+        await at.intake.flush()
+        deliveries = await waiting
+
+        assert (list(deliveries), asyncio.get_running_loop().time() - start) == ([], 1.0)
+
+
 @pytest.mark.parametrize(("names", "name"), [({"topics": ["orders"]}, "orders"), ({"queues": ["mails"]}, "mails")])
 @in_virtual_time
 async def test_a_deleted_name_ends_it(broker: MemoryBroker, names: dict[str, Any], name: str) -> None:

@@ -227,6 +227,7 @@ class KafkaIntake:
 
     async def flush(self) -> None:
         await self._commits.flush(_FLUSH_WITHIN)
+        self._poll.wake()
 
     async def backlog(self) -> Mapping[Source, Backlog]:
         """Counts by offsets: gaps of transactions and compaction count as messages until they are passed."""

@@ -18,6 +18,9 @@ from holdgate.brokers.rabbitmq.acks import Acks
 from holdgate.brokers.rabbitmq.background import within
 from holdgate.brokers.rabbitmq.client import is_transient
 from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
+from holdgate.brokers.rabbitmq.failures import ConsumerCancelled
+from holdgate.brokers.rabbitmq.older_clients import on_consumer_cancel
+from holdgate.brokers.rabbitmq.versions import Counts
 from holdgate.flow.delivery import Settlement
 from holdgate.flow.sources import Queue
 
@@ -35,12 +38,13 @@ class QueueChannel:
     though we did not close it.
 
     `alive` is False from its end on. `unsettled`: what is out, by tag and so in order of arrival. `arrived`: what of it was not handed out
-    yet. `consumer` is the tag of its consumer, None without one. `reason`: what it ended with.
+    yet. `consumer` is the tag of its consumer, None without one. `counts`: which returns its queue counts. `reason`: what it ended with,
+    None where nobody said.
     """
 
     __slots__ = (
-        "_changed", "_lost", "_now", "_raw", "_rings", "acks", "alive", "arrived", "consumer", "failed", "last_arrival", "prefetch",
-        "reason", "source", "unsettled",
+        "_changed", "_lost", "_now", "_raw", "_rings", "acks", "alive", "arrived", "consumer", "counts", "failed", "last_arrival",
+        "prefetch", "reason", "source", "unsettled",
     )  # fmt: skip
 
     def __init__(
@@ -48,12 +52,14 @@ class QueueChannel:
         source: Queue,
         raw: Any,
         *,
+        counts: Counts,
         rings: Callable[[], None],
         changed: Callable[[], None],
         lost: Callable[[QueueChannel], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self.source = source
+        self.counts: Counts = counts
         self.alive = True
         self.arrived: deque[RabbitMQDelivery] = deque()
         self.unsettled: dict[int, RabbitMQDelivery] = {}
@@ -68,7 +74,7 @@ class QueueChannel:
         self._changed = changed
         self._lost = lost
         self._now = asyncio.get_running_loop().time
-        raw.on_consumer_cancel_callbacks.add(self._cancelled)
+        on_consumer_cancel(raw, self._cancelled)
         raw.closing.add_done_callback(self._closed)
 
     @property
@@ -131,11 +137,11 @@ class QueueChannel:
         self.arrived.append(delivery)
         self._rings()
 
-    def _cancelled(self, frame: Any) -> None:
+    def _cancelled(self, consumer: str) -> None:
         """The broker took the consumer away: the queue was deleted, or on 4.3 a message was out for too long. What is out is not ours."""
-        if frame.consumer_tag == self.consumer:
+        if consumer == self.consumer:
             self.consumer = None
-            self._ended_by_broker(None)
+            self._ended_by_broker(ConsumerCancelled())
 
     def _closed(self, closing: asyncio.Future[Any]) -> None:
         self._ended_by_broker(None if closing.cancelled() else closing.exception())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import timedelta
 
 from aio_pika.abc import AbstractConnection, AbstractRobustConnection
 from yarl import URL
 
+from holdgate.brokers.rabbitmq.delays import delay_of, word_on
 from holdgate.brokers.rabbitmq.give_back import Terms
 from holdgate.brokers.rabbitmq.kinds import QueueFacts
-from holdgate.brokers.rabbitmq.versions import DEFAULT_CONSUMER_TIMEOUT, rules_for
+from holdgate.brokers.rabbitmq.versions import DEFAULT_CONSUMER_TIMEOUT, Rules, rules_for
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.sources import Queue
@@ -71,6 +73,12 @@ def check_timeout(timeout: float | timedelta | None) -> float | None:
     return math.inf if timeout == math.inf else seconds("consumer_timeout", timeout)
 
 
+def check_own_timeout(arguments: Mapping[str, object]) -> float:
+    """The consumer timeout that these arguments of a consumer ask for, in seconds; infinity: none. Raises SettingsError."""
+    asked = arguments.get("x-consumer-timeout")
+    return math.inf if asked is None else count("x-consumer-timeout", asked) / 1000
+
+
 def check_parking(target: object) -> DeadLetters:
     """Refuse what can take no letters. Raises SettingsError."""
     if not isinstance(target, DeadLetters):
@@ -104,23 +112,41 @@ def terms_of(
     delivery_limit: int | None,
     consumer_timeout: float | None,
     parks: bool = False,
+    own_timeout: float = math.inf,
 ) -> Terms:
-    """What holds for this queue: what was said wins over what was found, and that over the version's defaults."""
+    """What holds for this queue: what was said wins over what was found, and that over the version's defaults.
+
+    `own_timeout` is what its consumer asks the broker for, in seconds; infinity: nothing.
+    """
     rules = rules_for(version, facts.kind)
     single = facts.single_active if single_active is None else single_active or facts.single_active
-    limit = delivery_limit or facts.number("x-delivery-limit", "delivery-limit") or rules.delivery_limit
+    delay = delay_of(facts) if rules.delays else None
     found = facts.number("x-consumer-timeout", "consumer-timeout")
     timeout = consumer_timeout or (DEFAULT_CONSUMER_TIMEOUT if found is None else found / 1000)
+    if rules.own_timeouts:
+        timeout = min(timeout, own_timeout)
     lasting = not rules.times_out or timeout == math.inf
     return Terms(
         Queue(facts.name),
         timeout=None if lasting else timeout,
         margin=0.0 if lasting else rules.margin(timeout),
-        nacks=rules.nacks_back and not single,
-        limit=limit if facts.kind != "classic" else None,
+        # Where both ways wait, the one that is uncounted.
+        nacks=rules.nacks_back and not single and (delay is None or delay.of_closing),
+        limit=_limit(facts, rules, delivery_limit),
         single_active=single,
         parks=parks,
+        counts=rules.counts,
+        delay=delay,
     )
+
+
+def _limit(facts: QueueFacts, rules: Rules, said: int | None) -> int | None:
+    limit = facts.delivery_limit if said is None else said
+    if limit is None:
+        limit = rules.delivery_limit
+    if limit is None or facts.kind == "classic" or (limit < 0 and rules.unlimited):
+        return None
+    return max(0, limit)
 
 
 def findings(facts: QueueFacts, terms: Terms) -> list[str]:
@@ -134,6 +160,8 @@ def findings(facts: QueueFacts, terms: Terms) -> list[str]:
             f"it expires after {expires / 1000:g} s without a consumer, with everything that waits: longer than that without a connection, "
             "or with messages given back, and it is gone"
         )
+    if terms.delay is not None:
+        found.append(word_on(terms.delay, nacks=terms.nacks, single_active=terms.single_active))
     if terms.limit is not None and terms.timeout is not None and not (terms.nacks or terms.parks or facts.has_dead_letters):
         every = terms.timeout - terms.margin
         unseen = " that shows (policies were not checked: no management_url)" if facts.policy is None else ""

@@ -1,6 +1,6 @@
-"""The connection as holdgate uses it: every look behind aio-pika's public names is in this file, with its reason.
+"""The connection as holdgate uses it: every look behind aio-pika's public names is in this file or in older_clients.py, with its reason.
 
-aio-pika 9.5 to 10.2 were read for it. Its robust *connection* is used for what it does well, coming back. Its robust *channels* are not:
+aio-pika 9.0 to 10.2 were read for it. Its robust *connection* is used for what it does well, coming back. Its robust *channels* are not:
 they consume again by themselves, with the old consumer tag and before anybody is told, so that a hold would be undone on every reconnect,
 and on RabbitMQ 4.3 a consumer that the broker has cancelled ends the whole connection, again and again. So each queue gets a plain channel
 of aiormq, which lives as long as it is open and is replaced by a fresh one: a delivery belongs to a channel, and a channel is never two.
@@ -9,20 +9,23 @@ of aiormq, which lives as long as it is open and is replaced by a fresh one: a d
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from aio_pika import RobustConnection
 from aio_pika.abc import AbstractRobustConnection
 from aio_pika.connection import make_url
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from yarl import URL
 
 from holdgate.brokers.rabbitmq.background import within
 from holdgate.brokers.rabbitmq.failures import no_connection
+from holdgate.brokers.rabbitmq.older_clients import FRAME_ERRORS, close_called
 from holdgate.brokers.rabbitmq.versions import parse_version
 from holdgate.errors import IntakeError
 
 # What a call on a channel or connection that goes away may raise; all of it passes, or shows again at the next try.
-TRANSIENT = (AMQPError, ChannelInvalidStateError, OSError, RuntimeError)
+TRANSIENT = (AMQPError, *FRAME_ERRORS, ChannelInvalidStateError, OSError, RuntimeError)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -34,6 +37,9 @@ def is_transient(error: BaseException) -> bool:
 _CONNECT_WITHIN = 15.0
 # Closing is a handshake, and a broker that is away does not answer it.
 _CLOSE_WITHIN = 5.0
+# How soon a connection that its owner closes during a reconnect is noticed: well below what a drain may take.
+_BETWEEN_LOOKS = 0.2
+_CLOSED_IN_USE = "the connection was closed while a guard uses it: call guard.stop() first, then connection.close()"
 
 
 class Client:
@@ -59,12 +65,12 @@ class Client:
     @property
     def is_closed(self) -> bool:
         """Whether the connection was closed for good, by its owner; one that is lost comes back."""
-        return bool(self._connection is None or self._connection.is_closed or self._connection.close_called)
+        return bool(self._connection is None or self._connection.is_closed or close_called(self._connection))
 
     async def connect(self) -> None:
         """Connect, or wait for the caller's connection to be up. Raises IntakeError with the remedy."""
         if self._url is not None:
-            self._connection = RobustConnection(make_url(self._url), client_properties={"connection_name": "holdgate"})
+            self._connection = RobustConnection(_named(make_url(self._url)))
             try:
                 await self._connection.connect(timeout=_CONNECT_WITHIN)
             except TRANSIENT as error:
@@ -117,13 +123,19 @@ class Client:
 
     async def _up(self) -> None:
         if self.is_closed:
-            raise IntakeError("the connection was closed while a guard uses it: call guard.stop() first, then connection.close()")
-        if self._connection.connected.is_set():
-            return
-        waits = {asyncio.ensure_future(self._connection.connected.wait()), asyncio.ensure_future(self._connection.closed())}
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        await self._up()
+            raise IntakeError(_CLOSED_IN_USE)
+        # Looked at again and again: aio-pika below 9.5 tells nobody of its closing, up to 9.6.2 a waiter that is cancelled closes the
+        # connection with itself, and one closed while it is away tells nobody either.
+        while not self._connection.connected.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._connection.connected.wait(), _BETWEEN_LOOKS)
+            if self.is_closed:
+                raise IntakeError(_CLOSED_IN_USE)
+
+
+def _named(url: URL) -> URL:
+    """The URL with a name for the broker's list of connections, where it has none.
+
+    In the URL, which every version reads; aio-pika up to 9.6.2 ignores the property, and with it everything that the URL's query says.
+    """
+    return url if "name" in url.query else url.update_query(name="holdgate")

@@ -12,11 +12,13 @@ from typing import Any
 
 from aio_pika import DeliveryMode, IncomingMessage, Message
 from aio_pika.abc import AbstractRobustConnection
+from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, ChannelNotFoundEntity
 
 from holdgate.brokers.rabbitmq.background import within
 from holdgate.brokers.rabbitmq.checks import check_connection
 from holdgate.brokers.rabbitmq.client import TRANSIENT, Client
-from holdgate.brokers.rabbitmq.copies import copy_of
+from holdgate.brokers.rabbitmq.copies import copy_of, portable
+from holdgate.brokers.rabbitmq.failures import words_of
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.dead_letter import PREFIX, DeadLetter, own_headers
 
@@ -32,8 +34,9 @@ class RabbitMQDeadLetters:
 
     `connection_or_url`: an `aio_pika.connect_robust` connection, whose `close()` stays the caller's, or a URL, for a connection of its
     own. `routing_key` names the queue, `{queue}` in it stands for the queue (or topic) that the message came from; with `exchange` it is
-    the routing key there. Body and properties are unchanged, but for `expiration` and `user_id`. `exception_text`: whether the headers
-    quote what the exception says. Raises SettingsError for a connection that does not come back.
+    the routing key there. Body, properties and headers are unchanged, but for `expiration`, `user_id` and what a broker has written of it
+    (`x-death`, `x-delivery-count` and the like). `exception_text`: whether the headers quote what the exception says. Raises SettingsError
+    for a connection that does not come back.
     """
 
     def __init__(
@@ -104,7 +107,7 @@ class RabbitMQDeadLetters:
             return copy_of(message, headers)
         if letter.key is not None:
             headers[KEY] = letter.key
-        return Message(letter.body or b"", headers=_amqp(headers), delivery_mode=DeliveryMode.PERSISTENT)
+        return Message(letter.body or b"", headers=_amqp(portable(headers)), delivery_mode=DeliveryMode.PERSISTENT)
 
     async def _check(self, targets: Collection[str]) -> None:
         if self._exchange:
@@ -119,13 +122,20 @@ class RabbitMQDeadLetters:
         try:
             await getattr(channel, call)(passive=True, **name)
         except TRANSIENT as error:
-            raise IntakeError(
-                f"no {what} for dead letters at {self._client.where}: declare it, correct routing_key={self._routing_key!r} or exchange=, "
-                f"or allow this user to see and write it ({type(error).__name__})"
-            ) from error
+            raise IntakeError(self._refusal(what, error)) from error
         finally:
             if not channel.is_closed:
                 await within(channel.close(), _CLOSE_WITHIN)
+
+    def _refusal(self, what: str, error: BaseException) -> str:
+        where, target = self._client.where, f"correct routing_key={self._routing_key!r} or exchange="
+        if isinstance(error, ChannelNotFoundEntity):
+            return f"no {what} for dead letters at {where}: declare it, or {target} ({error})"
+        if isinstance(error, ChannelLockedResource):
+            return f"{what} for dead letters at {where} is exclusive to another connection: declare it without exclusive=True, or {target}"
+        if isinstance(error, ChannelAccessRefused):
+            return f"{what} for dead letters at {where} may not be seen by this user: allow it to write there, or {target} ({error})"
+        return f"whether there is {what} for dead letters at {where} could not be asked: is the broker up? ({words_of(error)})"
 
 
 def _amqp(headers: Mapping[str, Any]) -> dict[str, Any]:

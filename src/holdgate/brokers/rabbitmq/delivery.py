@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from aio_pika import IncomingMessage
 
+from holdgate.brokers.rabbitmq.counts import returns_of
 from holdgate.errors import AlreadySettled
 from holdgate.flow.delivery import Delivery
 
@@ -81,8 +82,8 @@ class RabbitMQDelivery(Delivery[IncomingMessage]):
 
     @property
     def returns(self) -> int:
-        """How often it has come back to its queue, as a quorum queue counts; 0 on a classic one, where nobody does."""
-        return returns_of(self.headers)
+        """How often it has come back to its queue, as a quorum queue counts; 0 where nobody does, or the header may be a publisher's."""
+        return returns_of(self.headers, self.channel.counts, redelivered=self.raw.redelivered is True, queue=self.channel.source.name)
 
     @property
     def body(self) -> bytes | None:
@@ -100,9 +101,3 @@ class RabbitMQDelivery(Delivery[IncomingMessage]):
     def timestamp(self) -> float | None:
         # Set by the producer, if at all.
         return None if self.message.timestamp is None else self.message.timestamp.timestamp()
-
-
-def returns_of(headers: Mapping[str, Any]) -> int:
-    """The value of `x-delivery-count`; 0 without it."""
-    found = headers.get("x-delivery-count", 0)
-    return found if isinstance(found, int) else 0

@@ -26,13 +26,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an intake was told of its queues; None is left to be found out. `parks`: what is near its limit has another place to go."""
+    """What an intake was told of its queues; None is left to be found out.
+
+    `parks`: what is near its limit has another place to go. `own_timeout`: what its consumers ask for, in seconds; infinity: nothing.
+    """
 
     single_active: bool | None
     delivery_limit: int | None
     consumer_timeout: float | None
     parks: bool
     management: Management | None
+    own_timeout: float
 
 
 async def look_at(client: Client, name: str, said: Said) -> tuple[QueueFacts, Terms]:
@@ -48,6 +52,7 @@ async def look_at(client: Client, name: str, said: Said) -> tuple[QueueFacts, Te
         delivery_limit=said.delivery_limit,
         consumer_timeout=said.consumer_timeout,
         parks=said.parks,
+        own_timeout=said.own_timeout,
     )
     return facts, terms
 

@@ -6,10 +6,13 @@ broker is left to empty its wire (a cancel under flow loses the order of what is
 
     where nacks are uncounted and keep the order   cancel, nack in the order of arrival; the channel stays
     elsewhere                                      close the channel; the only way that keeps the order on every queue type
-    single active consumer                         close the channel; cancelled while messages are out, its queue breaks their order
+    single active consumer                         close the channel; cancelled while messages are out, its queue breaks their order, and so
+                                                   does the consumer timeout: the next one is active as soon as the first message is back
+    where only nacks wait (delays.py)              close the channel
 
 On a queue with a delivery limit a closed channel costs each message one of its returns. A message that is near the limit is parked
-(parking.py), if there is a place for it; else it is kept until the last moment, and that is told.
+(parking.py), if there is a place for it; else it is kept until the last moment, and that is told. A message that has brought more returns
+along than its queue allows, as a dead letter does on RabbitMQ 4.3, is dropped by whatever brings it back, nacks included.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ import asyncio
 from dataclasses import dataclass
 
 from holdgate.brokers.rabbitmq.channels import QueueChannel
+from holdgate.brokers.rabbitmq.delays import RetryDelay
 from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
+from holdgate.brokers.rabbitmq.versions import Counts
 from holdgate.flow.sources import Queue
 
 # Without a delivery for so long the wire is empty: 0 of 8 messages lost their order, with 4 to 7 of 8 before.
@@ -48,7 +53,7 @@ class Terms:
     """What is known of one queue. `timeout` None: the broker takes nothing back. `limit` None: nothing is ever dead.
 
     `margin` is how many seconds before `timeout` messages go back. `nacks`: by nacks, uncounted; else by closing the channel. `parks`: what
-    is near its limit has another place to go.
+    is near its limit has another place to go. `counts`: which returns are counted. `delay`: what comes back waits.
     """
 
     source: Queue
@@ -58,6 +63,8 @@ class Terms:
     limit: int | None
     single_active: bool
     parks: bool = False
+    counts: Counts = "returns"
+    delay: RetryDelay | None = None
 
     def due_at(self, channel: QueueChannel) -> float | None:
         """When what is out must go back, on the event loop's clock; None while nothing must."""
@@ -69,9 +76,16 @@ class Terms:
 
     def endangered(self, channel: QueueChannel) -> list[RabbitMQDelivery]:
         """What has so few returns left that giving it back may be its end; in order."""
-        if self.limit is None or self.nacks:
+        return self.at_their_end(channel) if self.nacks else self._beyond(channel, -_NEAR)
+
+    def at_their_end(self, channel: QueueChannel) -> list[RabbitMQDelivery]:
+        """What this queue will drop, or dead-letter, when it is given back now; in order."""
+        return self._beyond(channel, 1 if self.nacks else 0)
+
+    def _beyond(self, channel: QueueChannel, more: int) -> list[RabbitMQDelivery]:
+        if self.limit is None:
             return []
-        return [delivery for delivery in channel.unsettled.values() if delivery.returns + _NEAR >= self.limit]
+        return [delivery for delivery in channel.unsettled.values() if delivery.returns >= self.limit + more]
 
     def near_limit(self, channel: QueueChannel) -> DeliveryLimitNear | None:
         """The message that has least returns left, when that is so few."""

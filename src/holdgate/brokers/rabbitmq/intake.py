@@ -30,6 +30,7 @@ from aio_pika.abc import AbstractRobustConnection
 from holdgate.brokers.rabbitmq.channels import QueueChannel
 from holdgate.brokers.rabbitmq.checks import (
     check_connection,
+    check_own_timeout,
     check_parking,
     check_prefetch,
     check_queues,
@@ -104,6 +105,7 @@ class RabbitMQIntake:
             check_timeout(consumer_timeout),
             parks=parking is not None,
             management=None if management_url is None else Management(management_url),
+            own_timeout=check_own_timeout(arguments or {}),
         )
         self._arguments = dict(arguments or {})
         self._poll_timeout = seconds("poll_timeout", poll_timeout)
@@ -192,6 +194,7 @@ class RabbitMQIntake:
         for keeper in self._keepers.values():
             if keeper.channel is not None and not keeper.channel.acks.held_back:
                 await keeper.channel.acks.flush()
+        self._ring()
 
     async def backlog(self) -> Mapping[Source, Backlog]:
         """What is ready, and what is in hand here. What other consumers have in hand is not counted: only they know."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from holdgate.brokers.rabbitmq.background import run_beside
 from holdgate.brokers.rabbitmq.channels import QueueChannel
 from holdgate.brokers.rabbitmq.client import Client, is_transient
-from holdgate.brokers.rabbitmq.failures import end_of_intake
+from holdgate.brokers.rabbitmq.failures import end_of_intake, words_of
 from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear, Terms, quiesce
 from holdgate.brokers.rabbitmq.parking import Parking
 from holdgate.errors import IntakeError
@@ -124,7 +124,7 @@ class Keeper:
             if end is not None:
                 raise end from error
             if error is not None and not self._stopping and now() - began < _RETRY_AFTER:
-                log.warning("%s: %r; trying again", self.source, error)
+                log.warning("%s: %s; trying again", self.source, words_of(error))
                 await self._wait(_RETRY_AFTER)
 
     async def _one_channel(self) -> BaseException | None:
@@ -149,7 +149,15 @@ class Keeper:
     async def _open(self) -> QueueChannel:
         raw = await self._client.channel()
         await raw.queue_declare(queue=self.source.name, passive=True)
-        return QueueChannel(self.source, raw, rings=self._rings, changed=self.wake, lost=self._channel_lost, failed=self._failed)
+        return QueueChannel(
+            self.source,
+            raw,
+            counts=self._terms.counts,
+            rings=self._rings,
+            changed=self.wake,
+            lost=self._channel_lost,
+            failed=self._failed,
+        )
 
     async def _keep(self, channel: QueueChannel) -> None:
         if not self._assigned:
@@ -224,6 +232,8 @@ class Keeper:
             await quiesce(channel)
         if channel.alive and self._parking is not None:
             await self._park(channel, self._parking)
+        if channel.alive and (last := self._terms.at_their_end(channel)):
+            log.error("%s: %d messages go back for the last time: the queue dead-letters or drops them", self.source, len(last))
         if self._terms.nacks and channel.alive:
             await channel.cancel()
             await channel.nack_back()
@@ -259,7 +269,7 @@ class Keeper:
         """The channel has ended though we did not close it: handlers are interrupted, nothing of it is settled."""
         if self._assigned:
             self._assigned = False
-            log.warning("%s: its channel has closed (%r); what was in hand comes again", self.source, channel.reason)
+            log.warning("%s: its channel has closed (%s); what was in hand comes again", self.source, words_of(channel.reason))
             self._guard.lost([self.source])
         self._woken.set()
 

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelPreconditionFailed
+from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelLockedResource, ChannelPreconditionFailed
 
 from holdgate.brokers.rabbitmq.client import Client
-from holdgate.brokers.rabbitmq.failures import end_of_intake
+from holdgate.brokers.rabbitmq.failures import end_of_intake, exclusive_here
 from holdgate.brokers.rabbitmq.versions import Kind
 from holdgate.errors import IntakeError
 
@@ -52,8 +52,16 @@ class QueueFacts:
 
     def number(self, argument: str, policy: str) -> int | None:
         """A number that the queue or a policy sets; the lower one where both do, as the broker does. None: neither."""
-        found = [value for value in (self.arguments.get(argument), (self.policy or {}).get(policy)) if isinstance(value, int)]
-        return min(found, default=None)
+        return min(self._numbers(argument, policy), default=None)
+
+    @property
+    def delivery_limit(self) -> int | None:
+        """Its limit, below 0 where it was set to no limit, which is weaker than any other. None: not set."""
+        found = self._numbers("x-delivery-limit", "delivery-limit")
+        return min((limit for limit in found if limit >= 0), default=min(found, default=None))
+
+    def _numbers(self, argument: str, policy: str) -> list[int]:
+        return [value for value in (self.arguments.get(argument), (self.policy or {}).get(policy)) if isinstance(value, int)]
 
     @property
     def has_dead_letters(self) -> bool:
@@ -67,8 +75,11 @@ async def declare(client: Client, name: str, arguments: Mapping[str, Any]) -> No
         await raw.queue_declare(queue=name, durable=True, arguments=dict(arguments))
     except ChannelPreconditionFailed as error:
         raise IntakeError(f"queue {name!r} exists and is another one than declare={dict(arguments)!r} says: {error}") from error
+    except ChannelLockedResource as error:
+        await _check_existence(client, name)
+        raise exclusive_here(name) from error
     except AMQPError as error:
-        raise end_of_intake(error, name) or IntakeError(f"queue {name!r} could not be declared: {error}") from error
+        raise end_of_intake(error, name, "configure") or IntakeError(f"queue {name!r} could not be declared: {error}") from error
     finally:
         await raw.close()
 
@@ -109,8 +120,10 @@ async def _refusal(client: Client, name: str, arguments: Mapping[str, Any], flag
         await raw.queue_declare(queue=name, arguments=dict(arguments), **flags)
     except ChannelAccessRefused as error:
         return f"no permission to configure: {error}"
+    except ChannelLockedResource as error:
+        # It exists for this connection, and only its exclusiveness can differ.
+        raise exclusive_here(name) from error
     except AMQPError as error:
-        # A queue that is there and refuses even this is exclusive to our own connection.
         if (end := end_of_intake(error, name)) is not None:
             raise end from error
         return str(error)

@@ -1,8 +1,14 @@
-"""A replay through RabbitMQ: a letter leaves its queue when the broker has confirmed the copy, so what is left there is what is to do."""
+"""A replay through RabbitMQ: a letter leaves its queue when the broker has confirmed the copy, so what is left there is what is to do.
+
+A letter that could not be moved goes back. If it has come back before, that may be once too often: its queue may have a limit, which
+policies hide, and on RabbitMQ 4.3 a dead letter has brought the returns along that it died of, so that the first one here is its end. Such
+a letter is written again, at the end of its queue, and then acknowledged.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +16,12 @@ from holdgate.cli.replay.route import Survey, replayed
 from holdgate.errors import IntakeError, MissingExtra
 from holdgate.flow.dead_letter import replays_of
 
+log = logging.getLogger(__name__)
+
 _REACH_WITHIN = 15.0
 _CLOSE_WITHIN = 5.0
-
-# What a broker has written about an earlier life in its queues: the next one counts from nothing.
-_BROKERS_OWN = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
+# A broker that is there confirms in milliseconds.
+_PUT_BACK_WITHIN = 5.0
 
 
 class RabbitMQRoute:
@@ -32,6 +39,7 @@ class RabbitMQRoute:
         self._connection: Any = None
         self._channel: Any = None
         self._queue: Any = None
+        self._letter: Any = None
         self._left = 0
 
     async def survey(self) -> Survey:
@@ -41,46 +49,76 @@ class RabbitMQRoute:
 
     async def begin(self) -> None:
         self._left = await self._count(self._dead)
-        self._queue = await self._channel.get_queue(self._dead, ensure=False)
+        # On a channel of its own: a publication that the broker closes its channel for does not take the letter with it.
+        self._queue = await (await self._connection.channel()).get_queue(self._dead, ensure=False)
 
     async def take(self) -> object | None:
         if self._left == 0:
             return None
         self._left -= 1
-        letter: object | None = await self._queue.get(fail=False)
-        return letter
+        self._letter = await self._queue.get(fail=False)
+        return self._letter  # type: ignore[no-any-return]
 
     async def put(self, letter: Any) -> None:
-        from holdgate.brokers.rabbitmq.copies import copy_of
-
-        # mandatory is aio-pika's default, and on_return_raises turns a queue that has gone into an error instead of a loss.
-        await self._channel.default_exchange.publish(copy_of(letter, headers_of(letter.headers)), routing_key=self._to)
+        await self._write(letter, headers_of(letter.headers), self._to)
 
     async def done(self, letter: Any) -> None:
         await letter.ack()
+        self._letter = None
 
     async def end(self) -> None:
-        """What was taken and is not done goes back to its queue with the channel."""
+        """What was taken and is not done goes back to its queue: with the channel, or, where that may be its end, as a copy."""
         connection, self._connection = self._connection, None
+        letter, self._letter = self._letter, None
+        if letter is not None and has_come_back(letter):
+            await self._put_back(letter)
         if connection is not None:
             await asyncio.wait({asyncio.ensure_future(connection.close())}, timeout=_CLOSE_WITHIN)
+
+    async def _write(self, letter: Any, headers: Mapping[str, Any], queue: str) -> None:
+        from holdgate.brokers.rabbitmq.copies import copy_of
+
+        # mandatory is aio-pika's default, and on_return_raises turns a queue that has gone into an error instead of a loss.
+        await self._channel.default_exchange.publish(copy_of(letter, headers), routing_key=queue)
+
+    async def _put_back(self, letter: Any) -> None:
+        from holdgate.brokers.rabbitmq.background import within
+
+        try:
+            if await within(self._write(letter, letter.headers, self._dead), _PUT_BACK_WITHIN):
+                await letter.ack()
+                return
+            reason = f"no answer within {_PUT_BACK_WITHIN:g} s"
+        except Exception as error:  # noqa: BLE001 - whatever it was, the letter goes back with its channel
+            reason = type(error).__name__
+        log.warning(
+            "the letter under way could not be written back to %s (%s), and returns: once more may be over its limit", self._dead, reason
+        )
 
     async def _connect(self) -> None:
         errors = (self._aio_pika.exceptions.AMQPError, OSError, TimeoutError)
         try:
             self._connection = await asyncio.wait_for(self._aio_pika.connect(self._url), _REACH_WITHIN)
         except errors as error:
-            raise IntakeError(f"no RabbitMQ answers within {_REACH_WITHIN:g} s ({type(error).__name__}): check --url") from error
+            raise IntakeError(self._no_connection(error)) from error
         self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
         await self._count(self._to)
 
+    def _no_connection(self, error: Exception) -> str:
+        if isinstance(error, self._aio_pika.exceptions.ProbableAuthenticationError):
+            return "RabbitMQ refuses this user or password: check --url, and that the user may log in from this host"
+        waited = f" within {_REACH_WITHIN:g} s" if isinstance(error, TimeoutError) else ""
+        return f"no RabbitMQ answers{waited} ({type(error).__name__}): check host, port and virtual host in --url"
+
     async def _count(self, name: str) -> int:
+        from holdgate.brokers.rabbitmq.failures import end_of_intake, words_of
+
         # On a channel of its own: asking for a queue that does not exist closes it.
         channel = await self._connection.channel()
         try:
             queue = await channel.declare_queue(name, passive=True)
         except self._aio_pika.exceptions.AMQPError as error:
-            raise IntakeError(f"no queue {name!r}: correct the name, or allow this user to read it ({type(error).__name__})") from error
+            raise end_of_intake(error, name) or IntakeError(f"queue {name!r} could not be asked for: {words_of(error)}") from error
         await channel.close()
         count: int = queue.declaration_result.message_count
         return count
@@ -88,6 +126,13 @@ class RabbitMQRoute:
 
 def headers_of(headers: Mapping[str, Any]) -> dict[str, Any]:
     """The headers that go back with a message: without what a dead letter, and the broker, wrote about its earlier life."""
-    own = [(name, value) for name, value in headers.items() if not name.startswith(_BROKERS_OWN)]
+    from holdgate.brokers.rabbitmq.copies import portable
+
     # As text on RabbitMQ too, so that the same header reads the same everywhere.
-    return dict(replayed(own, str(replays_of(headers.items()) + 1)))
+    return dict(replayed(portable(headers).items(), str(replays_of(headers.items()) + 1)))
+
+
+def has_come_back(letter: Any) -> bool:
+    """Whether its queue has counted a return of it, as far as headers tell."""
+    count = letter.headers.get("x-delivery-count", 0)
+    return bool(letter.redelivered and isinstance(count, int) and count > 0)

@@ -68,6 +68,9 @@ def _mover(progress: Progress, bar: TaskID) -> Callable[[float], None]:
 def _progress(console: Console) -> Progress:
     """Bars where somebody watches, and nothing elsewhere; they are gone when the report comes."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    if not console.is_terminal:
+        # Disabled bars would do, but rich up to 14.2 prints an empty line after them; to a console that says nothing it prints nothing.
+        console = Console(quiet=True)
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 

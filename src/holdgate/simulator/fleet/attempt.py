@@ -43,6 +43,10 @@ class Judging:
         is_mine = isinstance(exception, DependencyFailed) and exception.dependency == self.name
         return Outcome.FAILURE if is_mine else Outcome.IGNORED
 
+    def excludes(self, exception: BaseException) -> bool:
+        """It is said of the message's own failure, so that no strategy is told better of outages than another."""
+        return isinstance(exception, Unprocessable)
+
     def retry_after_of(self, exception: BaseException) -> float | None:  # noqa: ARG002 - none of them says
         return None
 

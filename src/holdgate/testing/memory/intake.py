@@ -112,9 +112,10 @@ class MemoryIntake:
         self._side.settle(delivery, settlement)
 
     async def flush(self) -> None:
-        """Commit the watermarks, or send the acks."""
+        """Commit the watermarks, or send the acks; a receive that waits returns."""
         if self._is_open:
             self._side.flush()
+            self._side.bell.ring()
 
     async def backlog(self) -> Mapping[Source, Backlog]:
         """What is not settled yet, per assigned source."""

@@ -1,4 +1,4 @@
-"""Which exceptions of HTTP clients are failures, and what a server's Retry-After says."""
+"""Which exceptions of HTTP clients are failures. With the real clients: tests/clients."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import errno
 import socket
 import ssl
+from enum import IntEnum
 from types import SimpleNamespace
+from urllib.error import ContentTooShortError, HTTPError, URLError
 
 import pytest
 import requests
@@ -90,6 +92,13 @@ def test_what_is_no_status_is_not_read_as_one(status: object) -> None:
         ssl.SSLError(),
         OSError("Multiple exceptions: refused, refused"),
         OSError(errno.ENETUNREACH, "unreachable"),
+        URLError(ConnectionRefusedError()),
+        URLError(TimeoutError("timed out")),
+        ContentTooShortError("got only 1 out of 9 bytes", b""),
+        urllib3.exceptions.MaxRetryError(None, "/", None),  # type: ignore[arg-type]
+        urllib3.exceptions.MaxRetryError(None, "/", urllib3.exceptions.ProtocolError("cut off")),  # type: ignore[arg-type]
+        urllib3.exceptions.MaxRetryError(None, "/", urllib3.exceptions.ResponseError("too many 503 error responses")),  # type: ignore[arg-type]
+        urllib3.exceptions.MaxRetryError(None, "/", urllib3.exceptions.ResponseError("too many error responses")),  # type: ignore[arg-type]
         requests.ConnectionError(),
         requests.ReadTimeout(),
         requests.exceptions.ChunkedEncodingError(),
@@ -97,6 +106,12 @@ def test_what_is_no_status_is_not_read_as_one(status: object) -> None:
         named("ConnectTimeout", "httpx", type("TimeoutException", (Exception,), {"__module__": "httpx"})),
         named("ReadError", "httpx", type("NetworkError", (Exception,), {"__module__": "httpx"})),
         named("RemoteProtocolError", "httpx"),
+        named("ConnectError", "httpx2", type("NetworkError", (Exception,), {"__module__": "httpx2"})),
+        named("ConnectTimeout", "niquests.exceptions", type("Timeout", (Exception,), {"__module__": "niquests.exceptions"})),
+        named("APITimeoutError", "any_sdk._errors"),
+        named(
+            "BadStatusLine", "aiohttp.http_exceptions", type("HttpProcessingError", (Exception,), {"__module__": "aiohttp.x", "code": 400})
+        ),
         named(
             "ServerDisconnectedError", "aiohttp.client_exceptions", type("ClientConnectionError", (Exception,), {"__module__": "aiohttp.x"})
         ),
@@ -115,6 +130,11 @@ def test_no_answer_is_a_failure(error: Exception) -> None:
         FileNotFoundError(errno.ENOENT, "no file"),
         PermissionError(errno.EACCES, "denied"),
         OSError(errno.ENOSPC, "disk full"),
+        URLError("unknown url type: nowhere"),
+        URLError(FileNotFoundError(errno.ENOENT, "no file")),
+        HTTPError("", 302, "a redirect without end", None, None),  # type: ignore[arg-type]
+        urllib3.exceptions.MaxRetryError(None, "/", urllib3.exceptions.ResponseError("too many redirects")),  # type: ignore[arg-type]
+        urllib3.exceptions.MaxRetryError(None, "/", urllib3.exceptions.ResponseError("too many 422 error responses")),  # type: ignore[arg-type]
         requests.exceptions.InvalidURL(),
         requests.exceptions.JSONDecodeError("no json", "", 0),
         named("UnsupportedProtocol", "httpx"),
@@ -129,57 +149,74 @@ def test_the_rest_is_no_failure(error: BaseException) -> None:
     assert not http.failures(error)
 
 
-@pytest.mark.parametrize("headers", [{"Retry-After": "7"}, {"retry-after": " 7 "}, {b"RETRY-AFTER": b"7"}])
-def test_seconds_are_read_in_any_case(headers: object) -> None:
-    """The header's name has no case, and clients give text or bytes."""
-    assert http.retry_after(StatusError(503, headers)) == 7.0
+class Code(IntEnum):
+    """Statuses as google-api-core has them."""
+
+    NOT_FOUND = 404
+    SERVICE_UNAVAILABLE = 503
 
 
-def test_headers_of_the_exception_itself_are_read() -> None:
-    """The exception of aiohttp carries the headers."""
-    assert http.retry_after(AiohttpError(503, {"Retry-After": "1.5"})) == 1.5
+@pytest.mark.parametrize("name", ["status_code", "status", "code", "http_status"])
+def test_the_status_may_stand_on_the_exception_itself(name: str) -> None:
+    """openai, aiohttp, urllib, google-api-core and stripe have different names for it."""
+    down, own = Exception(), Exception()
+    setattr(down, name, Code.SERVICE_UNAVAILABLE)
+    setattr(own, name, 422)
+    assert http.failures(down)
+    assert not http.failures(own)
 
 
-def test_the_first_of_several_values_counts() -> None:
-    """A header that comes twice is read once."""
-    headers = SimpleNamespace(items=lambda: [("Retry-After", "3"), ("retry-after", "9")])
-    assert http.retry_after(StatusError(503, headers)) == 3.0
+@pytest.mark.parametrize("code", [lambda: 503, "e3q8", 1, 111, 50_003, -1, None])
+def test_a_code_that_is_no_status_leaves_it_to_the_class(code: object) -> None:
+    """The code of grpcio is a method, SQLAlchemy's a text, errno and a database's numbers are no statuses of a refusal."""
+    refused, other = ConnectionRefusedError(), Exception()
+    refused.code = other.code = code  # type: ignore[attr-defined]
+    assert http.failures(refused)
+    assert not http.failures(other)
 
 
-DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
-THIRTY_SECONDS_LATER = "Wed, 21 Oct 2015 07:28:30 GMT"
+def test_an_answer_that_broke_off_is_a_failure_though_it_began_with_200() -> None:
+    """A good status says nothing of the rest of the answer: the class does."""
+    error = requests.ConnectionError(response=SimpleNamespace(status_code=200))  # type: ignore[arg-type]
+    assert http.failures(error)
 
 
-def test_a_date_is_compared_with_the_servers_own() -> None:
-    """The wait is the distance of two dates of the same clock."""
-    assert http.retry_after(StatusError(503, {"Retry-After": THIRTY_SECONDS_LATER, "Date": DATE})) == 30.0
+def test_a_property_that_raises_is_no_verdict() -> None:
+    """A client such as httpx raises a RuntimeError for a request that was never set; the class decides then."""
 
+    class LostError(ConnectionError):
+        @property
+        def response(self) -> object:
+            raise RuntimeError
 
-def test_a_date_that_has_passed_is_no_wait() -> None:
-    """A date before the answer's own is zero, never negative."""
-    assert http.retry_after(StatusError(503, {"Retry-After": DATE, "Date": THIRTY_SECONDS_LATER})) == 0.0
+    assert http.failures(LostError())
 
 
 @pytest.mark.parametrize(
-    "headers",
+    ("headers", "verdict"),
+    [({"X-RateLimit-Remaining": "0"}, True), ({"Retry-After": "60"}, True), ({"X-RateLimit-Remaining": "17"}, False), ({}, False)],
+)
+def test_a_403_for_too_many_requests_is_a_failure(headers: dict[str, str], verdict: bool) -> None:
+    """GitHub's API says so instead of 429; any other 403 is the message's own."""
+    assert http.failures(StatusError(403, headers)) is verdict
+
+
+@pytest.mark.parametrize(
+    ("args", "verdict"),
     [
-        None,
-        {},
-        "no mapping",
-        {"Retry-After": THIRTY_SECONDS_LATER},
-        {"Retry-After": THIRTY_SECONDS_LATER, "Date": "yesterday"},
-        {"Retry-After": "soon", "Date": DATE},
-        {"Retry-After": "-5"},
-        {"Retry-After": "nan"},
-        {"Retry-After": "inf"},
-        {"Retry-After": "9" * 400},
+        ((7, "Failed to connect"), True),
+        ((28, "Operation timed out"), True),
+        ((22, "The requested URL returned error: 503"), True),
+        ((22, "The requested URL returned error: 422"), False),
+        ((22, "no number"), False),
+        ((1, "Received HTTP/0.9 when not allowed"), True),
+        ((1, "Protocol not supported"), False),
+        ((3, "URL using bad/illegal format"), False),
+        ((), False),
     ],
 )
-def test_nonsense_is_no_wait(headers: object) -> None:
-    """A missing or senseless header, or a date without the server's clock, says nothing."""
-    assert http.retry_after(StatusError(503, headers)) is None
-
-
-def test_an_exception_without_an_answer_has_no_wait() -> None:
-    """A connection error carries no headers."""
-    assert http.retry_after(ConnectionError()) is None
+def test_pycurl_says_it_in_numbers(args: tuple[object, ...], verdict: bool) -> None:
+    """One class for everything: libcurl's number tells what it was."""
+    error = named("error", "pycurl")
+    error.args = args
+    assert http.failures(error) is verdict

@@ -1,0 +1,170 @@
+"""Failures that no dependency claims: a bad message, or an outage that nobody described? Told by the run's own past, by one rule.
+
+What matches no need's `failures` is the message's own failure, and is charged to it. Where needs are forgotten, or a client's exception is
+missing in `failures`, an outage would then put good messages into the dead letters. So, for each type of exception, two explanations are
+compared each time that it leaves a handler:
+
+- *as ever*: so many of this handler's messages fail like this, as its last thousand results have shown;
+- *an outage*: most messages fail like this, three in four.
+
+Each failure adds the logarithm of how much better the second explains it, each success (of any message) and each failure that a need claims
+takes ln 4 away, and the sum never falls below 0: Page's test for a change. At `ln(1/doubt)` it is an outage: as ever, it would look like
+this once in 1/doubt. That is what convicts a message, too (blame.py), and here it acquits all of them: such a failure is not charged.
+Several messages must have failed since the sum was 0, and one must have succeeded before: one alone says nothing, and what has never
+worked is no outage. It is one until the sum is 0 again.
+
+    how often it failed so before    failures in a row until it is an outage
+    never, of a thousand             2
+    never, of a hundred              3
+    one message in a hundred         4
+    one in ten                       7
+    three in ten                     15
+
+A message that failed before will fail again, if it is a bad one: that says nothing new. Only where messages with this failure are used to
+succeed when they are tried again, another failure does. So the two rates are kept apart, of first failures and of repeated ones.
+
+A success is a number that goes up by one, and nothing else happens on the fast path; the rest is worked out when something has failed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdgate.flow.gate import Trial
+
+# "Most": in an outage of half of all calls the evidence still grows; as much as all would make one lucky success end every suspicion.
+_MOST = 0.75
+
+# A success is four times likelier in healthy times than in such an outage.
+_GOOD = math.log(4)
+
+# The past is this many results: ten bad messages in a thousand tell one in a hundred, and a new kind of bad message is known in minutes.
+_MEMORY = 1000.0
+
+# Before anything is known a failure counts as one in a hundred: more than most workers ever see. Ten results outweigh that, so that a
+# worker with more of them learns it in tens of messages.
+_EXPECTED = 0.01
+_WEIGHT = 10.0
+
+# A message that failed is expected to fail again, until others have come back from it: two of them are half of the matter.
+_WEIGHT_AGAIN = 2.0
+
+# What more than three in ten run into is never as ever: an outage that takes most calls must not become the rule while it lasts.
+_USUAL = 0.3
+
+# Of the types that a handler raises a handful matter; a handler that makes types as it goes must not fill the memory.
+_TYPES = 32
+
+# One alone is a bad message as well as an outage.
+_SEVERAL = 2
+
+
+class Kind:
+    """What is known of one type of exception, in one handler. `evidence` is a natural logarithm: how much speaks for an outage."""
+
+    __slots__ = (
+        "_failures", "_pending", "_repeated", "_results", "_retried", "_seen",
+        "error", "evidence", "is_outage", "messages", "others", "spell",
+    )  # fmt: skip
+
+    def __init__(self, error: str) -> None:
+        self.error = error  # with its module
+        self.evidence = 0.0
+        self.spell = 0  # goes up when the evidence falls to 0: who failed before that is somebody new
+        self.messages = 0  # different ones that failed in this spell
+        self.others = 0  # results that were anything else, in this spell
+        self.is_outage = False  # from when enough speaks for one until nothing does
+        self._seen = 0  # of the handler's other results
+        self._results = self._failures = 0.0  # first results of messages, and how many of them failed like this
+        self._retried = self._repeated = 0.0  # of those that had: how often they were tried again, and failed again
+        # First and repeated failures since the last other result: not known yet whether of a bad time or of bad messages.
+        self._pending = [0, 0]
+
+    def look(self, others: int) -> None:
+        """The handler has come to so many other results by now."""
+        since, self._seen = others - self._seen, others
+        if not since:
+            return
+        self._remember(since)
+        self.others += since
+        self.evidence -= since * _GOOD
+        if self.evidence <= 0.0:
+            self.evidence = 0.0
+            self.messages = self.others = 0
+            self.is_outage = False
+            self.spell += 1
+
+    def failed(self, *, again: bool, new: bool, enough: float) -> None:
+        """A message failed, `again` or for the first time, a `new` one in this spell or not."""
+        rate = self._rate_again if again else self._rate
+        self._pending[again] += 1
+        self.messages += new
+        # No more than enough: however long an outage was, a handful of successes are the end of it.
+        self.evidence = min(enough, self.evidence + max(0.0, math.log(_MOST / rate)))
+        if self.evidence >= enough and self.messages >= _SEVERAL:
+            self.is_outage = True
+
+    def recovered(self) -> None:
+        """A message that had failed like this has succeeded."""
+        self._retried += 1
+
+    @property
+    def _rate(self) -> float:
+        return min(_USUAL, (self._failures + _WEIGHT * _EXPECTED) / (self._results + _WEIGHT))
+
+    @property
+    def _rate_again(self) -> float:
+        return (self._repeated + _WEIGHT_AGAIN) / (self._retried + _WEIGHT_AGAIN)
+
+    def _remember(self, others: int) -> None:
+        """Something else has happened: what failed before belongs to the past now. Of an outage no more than one failure does, or a long
+        one would make the next look usual; nothing at all would let a suspicion that is wrong come again and again."""
+        first, again = (1, 0) if self.is_outage else self._pending
+        self._pending = [0, 0]
+        self._failures += first
+        self._results += others + first
+        self._retried += again
+        self._repeated += again
+        share = _MEMORY / max(_MEMORY, self._results)
+        self._failures *= share
+        self._results *= share
+        share = _MEMORY / max(_MEMORY, self._retried)
+        self._retried *= share
+        self._repeated *= share
+
+
+class Results:
+    """What one handler's messages came to. `successes` is their number, ever; the fast path counts them, and nothing else."""
+
+    __slots__ = ("_kinds", "claimed", "next_try", "successes", "suspected")
+
+    def __init__(self) -> None:
+        self.successes = 0
+        self.claimed = 0  # failures of dependencies: they are results, too, and of another kind
+        self.suspected = False  # its sources are held
+        self.next_try = 0.0  # while they are: when a message that has not failed is tried
+        self._kinds: dict[str, Kind] = {}  # the one that failed last is the last
+
+    def failed(self, trial: Trial, error: str, enough: float) -> Kind | None:
+        """A message failed with this type, which nobody claims. What it is an outage of, when `enough` speaks for one; None: it is the
+        message's own failure."""
+        kind = self._kinds.pop(error, None) or Kind(error)
+        self._kinds[error] = kind
+        if len(self._kinds) > _TYPES:
+            del self._kinds[next(iter(self._kinds))]
+        kind.look(self.successes + self.claimed)
+        before = trial.unclaimed
+        again = before is not None and before[0] is kind
+        trial.unclaimed = (kind, kind.spell)
+        kind.failed(again=again, new=before != trial.unclaimed, enough=enough)
+        return kind if kind.is_outage and self.successes else None
+
+    def succeeded(self, trial: Trial | None) -> None:
+        """A message was processed whose `trial` may know of failures."""
+        self.successes += 1
+        if trial is not None and trial.unclaimed is not None:
+            kind, _ = trial.unclaimed
+            kind.recovered()
+            trial.unclaimed = None

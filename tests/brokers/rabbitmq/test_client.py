@@ -1,0 +1,83 @@
+"""The connection: its name, and what its owner does to it while it is away from its broker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import aio_pika
+import pytest
+
+from holdgate.brokers.rabbitmq.client import Client
+from holdgate.errors import IntakeError
+
+if TYPE_CHECKING:
+    from tests.servers.rabbitmq import RabbitMQServer
+
+# A reconnect takes milliseconds once the wire is whole; a machine that others use may sleep for seconds.
+WITHIN = 30.0
+
+
+async def test_its_name_is_in_the_brokers_list(own_rabbitmq: RabbitMQServer) -> None:
+    """A connection made from a URL is called holdgate there, or what the URL says."""
+    clients = [Client(own_rabbitmq.url + query) for query in ("", "?name=my+worker&heartbeat=7")]
+    try:
+        for client in clients:
+            await client.connect()
+        # One call for both: each starts an Erlang of its own.
+        listed = await own_rabbitmq.ctl("list_connections", "client_properties")
+    finally:
+        for client in clients:
+            await client.close()
+    assert '{"connection_name","holdgate"}' in listed
+    assert '{"connection_name","my worker"}' in listed
+
+
+async def test_what_the_url_says_beside_its_name_counts(own_rabbitmq: RabbitMQServer) -> None:
+    """How soon it comes back, for one: aio-pika 9 overlooks the query of a URL as soon as it is given anything else."""
+    client = Client(own_rabbitmq.url + "?reconnect_interval=0.25")
+    await client.connect()
+    try:
+        assert client._connection.reconnect_interval == 0.25
+    finally:
+        await client.close()
+
+
+async def test_a_channel_comes_after_two_lost_connections(own_rabbitmq: RabbitMQServer) -> None:
+    """Who waited for one reconnect has not closed the connection for the next."""
+    async with own_rabbitmq.proxy() as proxy:
+        client = Client(own_rabbitmq.url_through(proxy) + "?reconnect_interval=0.2")
+        await client.connect()
+        try:
+            for _ in range(2):
+                proxy.reset()
+                await _away(client)
+                async with asyncio.timeout(WITHIN):
+                    channel = await client.channel()
+                await channel.close()
+                assert not client.is_closed
+        finally:
+            await client.close()
+
+
+async def test_an_owner_who_closes_it_while_it_is_away_is_heard(own_rabbitmq: RabbitMQServer) -> None:
+    """Nothing would ever come back: whoever waits for a channel is told."""
+    async with own_rabbitmq.proxy() as proxy:
+        connection = await aio_pika.connect_robust(own_rabbitmq.url_through(proxy) + "?reconnect_interval=0.2")
+        client = Client(connection)
+        await client.connect()
+        proxy.cut()
+        proxy.reset()
+        await _away(client)
+        waiting = asyncio.ensure_future(client.channel())
+        await asyncio.sleep(0)
+        await connection.close()
+        with pytest.raises(IntakeError, match="closed while a guard uses it"):
+            await asyncio.wait_for(waiting, WITHIN)
+        assert client.is_closed
+
+
+async def _away(client: Client) -> None:
+    async with asyncio.timeout(WITHIN):
+        while client._connection.connected.is_set():
+            await asyncio.sleep(0.01)

@@ -1,0 +1,47 @@
+"""Tests with real clients: only in the environments of `make test-clients`, and what they found becomes docs/reference/failures.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tests.clients import results
+from tests.clients.installed import HAVE_CLIENTS, version
+from tests.servers.unavailable import in_ci
+
+# test_installed.py says, in one line, that the rest is not here.
+collect_ignore_glob = [] if HAVE_CLIENTS else ["test_*_clients.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The clients' own warnings are theirs."""
+    for item in items:
+        if "tests/clients" in item.nodeid:
+            item.add_marker(pytest.mark.filterwarnings("ignore"))
+
+
+@pytest.fixture(scope="session")
+def found() -> Iterator[dict[str, Any]]:
+    """What this run finds; outside of CI it goes into results.json, in CI it must be what is there."""
+    found: dict[str, Any] = {}
+    yield found
+    if not in_ci():
+        results.merge(found)
+
+
+@pytest.fixture
+def record(found: dict[str, Any]) -> Callable[..., None]:
+    """Write down what a family's client raised in a situation, and what it was taken for."""
+    known = json.loads(results.FILE.read_text()) if in_ci() else {}
+
+    def write(family: str, client: str, package: str | None, situation: str, error: BaseException, *, is_failure: bool) -> None:
+        cell = results.cell(error, is_failure=is_failure)
+        of_client = found.setdefault(family, {}).setdefault(client, {"version": version(package) if package else None, "cells": {}})
+        of_client["cells"][situation] = cell
+        if in_ci():
+            was = known.get(family, {}).get(client, {}).get("cells", {}).get(situation, {"verdict": "nothing"})
+            assert was["verdict"] == cell["verdict"], f"{results.FILE.name} is not up to date: make test-clients, python -m docs.generate"
+
+    return write

@@ -1,0 +1,31 @@
+"""What the last run with real clients found: results.json, from which docs/reference/failures.md is made."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_name("results.json")
+
+
+def cell(error: BaseException, *, is_failure: bool) -> dict[str, str]:
+    """Return a client and a situation as they are kept: the verdict and the exception's class."""
+    module = type(error).__module__.partition(".")[0]
+    name = type(error).__name__
+    return {"verdict": "failure" if is_failure else "own", "raised": name if module == "builtins" else f"{module}.{name}"}
+
+
+def merge(found: Mapping[str, Any], file: Path = FILE) -> None:
+    """Put what a run found into the results; what it did not look at stays. Several processes may do it at once."""
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        whole = json.loads(file.read_text()) if file.exists() else {}
+        for family, clients in found.items():
+            for client, result in clients.items():
+                before = whole.setdefault(family, {}).get(client, {"cells": {}})
+                whole[family][client] = {"version": result["version"], "cells": before["cells"] | result["cells"]}
+        # Sorted: the order of the tests is another one in each run.
+        file.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,95 @@
+"""What the failures of real HTTP clients are taken for, on a socket that refuses, drops, hangs, breaks off, talks nonsense, or answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tests.clients.http_clients import CALLS, PACKAGES
+from tests.clients.places import IN_VAIN, PATIENCE, Serve, answer, drop, hang, refusing, serving, talk_nonsense
+from tests.clients.verdicts import is_failure, raised
+
+from holdgate import http
+
+OUTAGES: dict[str, Serve | None] = {
+    "refused": None,
+    "dropped": drop,
+    "hung": hang,
+    "broken off": answer(200, b'{"a', length=99),
+    "nonsense": talk_nonsense,
+}
+NOT_NOW = (500, 503, 429, 408)
+OWN = (400, 401, 404, 422)
+OUTAGES |= {str(status): answer(status) for status in NOT_NOW}
+OWN_FAULTS = {str(status): answer(status) for status in OWN} | {"200, no JSON": answer(200, b"<html>")}
+
+# They raise for no status, or only for those that they were told to try again.
+NO_STATUS = {
+    "http.client": {str(status) for status in NOT_NOW + OWN},
+    "urllib3": {str(status) for status in OWN},
+    "urllib3-future": {str(status) for status in OWN},
+}
+
+# Their exceptions carry no answer, or only a chain to one.
+WITHOUT_HEADERS = {"pycurl", "requests (Retry)", "requests (urllib3-future, Retry)", "urllib3", "urllib3-future", "google-api-core (Retry)"}
+
+
+def cells(situations: dict[str, Serve | None]) -> list[tuple[str, str]]:
+    return [(client, situation) for client in CALLS for situation in situations if situation not in NO_STATUS.get(client, ())]
+
+
+async def fail(client: str, serve: Serve | None, patience: float) -> Exception:
+    async with refusing() if serve is None else serving(serve) as port:
+        return await raised(lambda: CALLS[client](f"http://127.0.0.1:{port}/charges", patience))
+
+
+@pytest.mark.parametrize(("client", "situation"), cells(OUTAGES))
+async def test_a_server_that_is_not_there_or_cannot_now_is_a_failure(client: str, situation: str, record: Callable[..., None]) -> None:
+    """No answer, 408, 429 and 5xx are the dependency's failures, whatever the client calls them."""
+    error = await fail(client, OUTAGES[situation], IN_VAIN if situation == "hung" else PATIENCE)
+    verdict = is_failure(http, error)
+    record("http", client, PACKAGES[client], situation, error, is_failure=verdict)
+    assert verdict, repr(error)
+
+
+@pytest.mark.parametrize(("client", "situation"), cells(dict(OWN_FAULTS)))
+async def test_a_request_that_the_server_refuses_is_the_messages_own(client: str, situation: str, record: Callable[..., None]) -> None:
+    """Any other 4xx, and an answer that the handler cannot read, are the message's own."""
+    error = await fail(client, OWN_FAULTS[situation], PATIENCE)
+    verdict = is_failure(http, error)
+    record("http", client, PACKAGES[client], situation, error, is_failure=verdict)
+    assert not verdict, repr(error)
+
+
+@pytest.mark.parametrize("client", sorted(CALLS.keys() - WITHOUT_HEADERS - {"http.client"}))
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30.0),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "12"}, 12.0),
+    ],
+    ids=["seconds", "date", "milliseconds", "reset"],
+)
+async def test_the_servers_wait_is_read(client: str, headers: dict[str, str], seconds: float) -> None:
+    """Whatever the client keeps the answer's headers in."""
+    error = await fail(client, answer(429, headers=headers), PATIENCE)
+    assert http.retry_after(error) == seconds
+
+
+async def test_a_redirect_that_leads_nowhere_is_the_messages_own() -> None:
+    """Urllib's HTTPError is a URLError, and its 302 no refusal."""
+    if "urllib.request" not in CALLS:
+        pytest.skip("tried in the other environment")
+    error = await fail("urllib.request", answer(302, headers={"Location": "/charges"}), PATIENCE)
+    assert not is_failure(http, error), repr(error)
+
+
+@pytest.mark.parametrize(
+    "client", sorted({"httpx", "httpx2", "requests", "aiohttp", "urllib.request", "pycurl", "niquests"} & CALLS.keys())
+)
+async def test_a_url_that_cannot_be_is_the_messages_own(client: str) -> None:
+    """What is wrong with the request itself says nothing of the server."""
+    error = await raised(lambda: CALLS[client]("nowhere://127.0.0.1/", PATIENCE))
+    assert not is_failure(http, error), repr(error)

@@ -1,0 +1,253 @@
+"""Failures that no need claims: is it a bad message, or an outage that nobody described?"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.flow.throng import Throng
+
+from holdgate.flow.events import OutageSuspected
+from holdgate.flow.fate import RetryPolicy
+from holdgate.flow.gate import Trial
+from holdgate.flow.unclaimed import Kind, Results
+
+ENOUGH = RetryPolicy().conviction
+ERROR = "client.ConnectError"
+
+
+def until_it_is_an_outage(results: Results, error: str = ERROR) -> int:
+    """How many different messages must fail in a row."""
+    for number in range(1, 1000):
+        if results.failed(Trial(), error, ENOUGH) is not None:
+            return number
+    raise AssertionError("never")
+
+
+def with_past(successes: int, failures: int = 0) -> Results:
+    """A handler whose failures were spread evenly among its successes; no evidence is left of them."""
+    results = Results()
+    for number in range(failures):
+        results.successes = successes * number // failures
+        assert results.failed(Trial(), ERROR, ENOUGH) is None
+    results.successes = successes + (20 if failures else 0)
+    return results
+
+
+@pytest.mark.parametrize(
+    ("successes", "failures", "needed"), [(1, 0, 4), (10, 0, 3), (100, 0, 3), (1000, 0, 2), (990, 10, 4), (900, 100, 7), (700, 300, 15)]
+)
+def test_how_many_failures_in_a_row_depends_on_how_usual_they_were(successes: int, failures: int, needed: int) -> None:
+    """The table at the head of the rule."""
+    assert until_it_is_an_outage(with_past(successes, failures)) == needed
+
+
+def test_what_has_never_worked_is_no_outage() -> None:
+    """Without a single success nobody can say that it has ended."""
+    results = Results()
+    assert [results.failed(Trial(), ERROR, ENOUGH) for _ in range(100)] == [None] * 100
+
+
+def test_one_message_alone_is_none() -> None:
+    """However often it fails, and however well everything went before."""
+    results = with_past(100_000)
+    alone = Trial()
+    assert [results.failed(alone, ERROR, ENOUGH) for _ in range(100)] == [None] * 100
+
+
+def test_a_bad_message_that_fails_again_says_nothing() -> None:
+    """A second one beside it brings the evidence of two, and no more with each of their attempts."""
+    results = with_past(100)
+    two = [Trial(), Trial()]
+    assert [results.failed(each, ERROR, ENOUGH) for _ in range(5) for each in two] == [None] * 10
+
+
+def test_where_messages_come_back_from_it_another_failure_says_something() -> None:
+    """Two that fail again and again, though with this error all others have succeeded at their second attempt."""
+    results = with_past(100)
+    for _ in range(30):
+        unlucky = Trial()
+        results.failed(unlucky, ERROR, ENOUGH)
+        results.successes += 20
+        results.succeeded(unlucky)
+    two = [Trial(), Trial()]
+    stands = [results.failed(each, ERROR, ENOUGH) is not None for _ in range(5) for each in two]
+    assert stands[:2] == [False, False]
+    assert stands[-1]
+
+
+def test_success_takes_evidence_away() -> None:
+    """Of anybody, and as much as ln 4 for each."""
+    kind = Kind(ERROR)
+    kind.look(100)
+    kind.failed(again=False, new=True, enough=ENOUGH)
+    before = kind.evidence
+    kind.look(102)
+    assert kind.evidence == pytest.approx(before - 2 * math.log(4))
+
+
+def test_what_a_need_claims_speaks_against_it_too() -> None:
+    """In the outage of a declared dependency bad messages come by as probes, and nothing succeeds between them."""
+    results = with_past(1000)
+    for _ in range(20):
+        assert results.failed(Trial(), ERROR, ENOUGH) is None
+        results.claimed += 6
+
+
+def test_each_type_stands_for_itself() -> None:
+    """Three bad messages of three kinds are no outage."""
+    results = with_past(1000)
+    assert [results.failed(Trial(), error, ENOUGH) for error in ("KeyError", "ValueError", "TypeError")] == [None] * 3
+
+
+def test_it_ends_with_a_handful_of_successes() -> None:
+    """However long it was: then a message that fails is charged again."""
+    results = with_past(1000)
+    for _ in range(500):
+        results.failed(Trial(), ERROR, ENOUGH)
+    results.successes += 10
+    assert results.failed(Trial(), ERROR, ENOUGH) is None
+
+
+def test_just_after_it_a_failure_still_belongs_to_it() -> None:
+    """An outage that takes some calls and not all charges none of them."""
+    results = with_past(1000)
+    until_it_is_an_outage(results)
+    results.successes += 2
+    assert results.failed(Trial(), ERROR, ENOUGH) is not None
+
+
+def test_an_outage_does_not_make_the_next_one_look_usual() -> None:
+    """Of a thousand failures in it one is remembered."""
+    results = with_past(1000)
+    for _ in range(1000):
+        results.failed(Trial(), ERROR, ENOUGH)
+    results.successes += 100
+    assert until_it_is_an_outage(results) == 3
+
+
+def test_what_was_bad_a_long_time_ago_is_forgotten() -> None:
+    """A thousand results are remembered: after ten million good ones the type is as good as new."""
+    results = with_past(900, 100)
+    results.successes += 10_000_000
+    assert until_it_is_an_outage(results) == 2
+
+
+def test_the_memory_of_recoveries_is_as_long() -> None:
+    """Bad messages that never come back outweigh those that once did."""
+    results = with_past(10)
+    for recovers in [True] * 2000 + [False] * 2000:
+        trial = Trial()
+        results.failed(trial, ERROR, ENOUGH)
+        results.successes += 20
+        if recovers:
+            results.succeeded(trial)
+        else:
+            results.failed(trial, ERROR, ENOUGH)
+            results.successes += 20
+    two = [Trial(), Trial()]
+    assert [results.failed(each, ERROR, ENOUGH) for _ in range(5) for each in two] == [None] * 10
+
+
+def test_types_without_end_are_forgotten() -> None:
+    """Thirty-two are known, those that came last; what is forgotten begins anew."""
+    results = with_past(1000)
+    first = Trial()
+    assert results.failed(first, ERROR, ENOUGH) is None
+    for number in range(31):
+        results.failed(Trial(), f"Error{number}", ENOUGH)
+    assert results.failed(Trial(), ERROR, ENOUGH) is not None  # it was there still, and is the youngest now
+    for number in range(32, 64):
+        results.failed(Trial(), f"Error{number}", ENOUGH)
+    assert results.failed(Trial(), ERROR, ENOUGH) is None
+
+
+@given(st.lists(st.sampled_from(["good", "first", "again", "claimed"]), max_size=200))
+def test_evidence_never_leaves_its_bounds(ends: list[Literal["good", "first", "again", "claimed"]]) -> None:
+    """Between nothing and enough, whatever comes; it is an outage only by several messages, and after a success."""
+    results, failed = Results(), [Trial()]
+    for end in ends:
+        results.successes += end == "good"
+        results.claimed += end == "claimed"
+        if end in ("first", "again"):
+            failed += [Trial()] if end == "first" else []
+            kind = results.failed(failed[-1], ERROR, ENOUGH)
+            assert kind is None or (0 < kind.evidence <= ENOUGH and kind.messages >= 2 and results.successes)
+
+
+# -- by chance ------------------------------------------------------------------------------------------------------------------------
+
+CROWDS: list[tuple[int, Literal["source", "none"]]] = [(8, "source"), (16, "none")]
+OUTAGE = (5.0, 125.0)
+
+
+@pytest.mark.parametrize(("lanes", "order"), CROWDS)
+@pytest.mark.parametrize("bad", [0.01, 0.1])
+def test_bad_messages_among_healthy_neighbours_go_after_exactly_their_attempts(
+    lanes: int, order: Literal["source", "none"], bad: float
+) -> None:
+    """One in a hundred, and one in ten: as quickly as if nobody had asked for outages."""
+    throng = Throng(lanes=lanes, order=order, seed=7, bad=bad).go(3000)
+
+    assert Counter(throng.attempts) == {5: len(throng.attempts)}
+    assert len(throng.attempts) > 1000 * bad
+    assert (throng.innocents, throng.events) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("lanes", "order", "unlucky"),
+    [(*crowd, unlucky) for crowd in CROWDS for unlucky in (0.0, 0.01, 0.1)] + [(3, "source", 0.0), (2, "source", 0.0)],
+)
+def test_an_outage_that_nobody_described_rejects_nothing(lanes: int, order: Literal["source", "none"], unlucky: float) -> None:
+    """Two minutes, after some seconds of work in which none, one in a hundred or one in ten attempts failed with the same error. With one in
+    ten a few messages have failed four times before it begins: they are as good as rejected then."""
+    throng = Throng(lanes=lanes, order=order, seed=8, unlucky=unlucky, outage=OUTAGE).go(10**9, 130.0)
+
+    assert len([at for at in throng.innocents if at >= OUTAGE[0]]) <= (1 if unlucky > 0.01 else 0)
+    assert throng.calls_in_outage < 500
+    assert [type(event) for event in throng.events][:2] == [OutageSuspected] * 2
+    assert len(throng.events) <= 4  # once a minute, and its end
+
+
+def test_with_one_message_in_view_at_a_time_it_ends_with_the_first_ones() -> None:
+    """One partition in strict order: the first is rejected, for one alone says nothing; the second one is held."""
+    throng = Throng(lanes=1, order="source", seed=7, outage=OUTAGE).go(10**9, 140.0)
+
+    assert len(throng.innocents) == 1
+
+
+def test_seven_calls_in_ten_that_fail_are_an_outage_too() -> None:
+    """Success and hold take turns, and nobody is rejected who would have been processed."""
+    throng = Throng(lanes=8, order="source", seed=7, outage=(5.0, 65.0), share=0.7).go(10**9, 70.0)
+
+    assert throng.innocents == []
+    assert len(throng.events) <= 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lanes", "order"), CROWDS)
+@pytest.mark.parametrize("bad", [0.001, 0.01, 0.1])
+def test_a_hundred_thousand_messages_are_never_taken_for_an_outage(lanes: int, order: Literal["source", "none"], bad: float) -> None:
+    """Bad ones go after their attempts, all but those that chance has put side by side, and nothing waits for ever."""
+    throng = Throng(lanes=lanes, order=order, seed=11, bad=bad).go(100_000)
+
+    assert Counter(throng.attempts)[5] >= 0.999 * len(throng.attempts)
+    assert throng.innocents == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("unlucky", "most"), [(0.0, 0), (0.01, 0), (0.1, 2), (0.3, 60)])
+def test_twenty_outages_reject_hardly_anybody_who_is_innocent(unlucky: float, most: int) -> None:
+    """Eight strict lanes. Those few have failed three or four times among healthy neighbours before: where three attempts in ten fail anyway,
+    one message in four hundred is rejected without any outage, too. Left alone, twenty outages of two minutes reject some five thousand."""
+    rejected = [
+        at
+        for seed in range(20)
+        for at in Throng(lanes=8, order="source", seed=seed, unlucky=unlucky, outage=OUTAGE).go(10**9, 130.0).innocents
+    ]
+
+    assert len([at for at in rejected if at >= OUTAGE[0]]) <= most

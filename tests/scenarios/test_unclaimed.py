@@ -1,0 +1,124 @@
+"""An outage of something that no need describes, on any broker: no good message is rejected, and the log says what to declare."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from tests.scenarios.brokers import on_every_broker
+from tests.scenarios.world import SOON, Down, Work, numbered, payments
+
+from holdgate import RetryPolicy
+from holdgate.core import CircuitOpened
+from holdgate.flow.events import OutageOver, OutageSuspected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.scenarios.world import World
+
+    from holdgate import Delivery
+
+HELD = "unclaimed failures"
+DOWN = f"{Down.__module__}.Down"
+
+
+async def through_an_outage(world: World, work: Work, bodies: Sequence[bytes]) -> None:
+    """Down until every message in hand has failed more often than a message may, and back."""
+    calls = len(work.called)
+    work.down = True
+    half = len(bodies) // 2
+    await world.produce(world.first, bodies[:half])
+    await world.produce(world.second, bodies[half:])
+    await world.until(lambda: HELD in world.reasons(), "it was taken for an outage")
+    attempts = SOON.attempts
+    await world.until(lambda: len(work.called) > calls + 16 * attempts, "all that is in hand was tried again and again")
+    assert world.target.letters == []
+    assert {event.error for event in world.told(OutageSuspected)} == {DOWN}
+    work.down = False
+
+
+async def worked(world: World, work: Work, count: int) -> list[bytes]:
+    """A past in which everything went well."""
+    good = numbered(count, b"good")
+    await world.produce(world.first, good[: count // 2])
+    await world.produce(world.second, good[count // 2 :])
+    await world.until(lambda: len(work.processed) == count, "a past was there")
+    return good
+
+
+@on_every_broker
+async def test_without_needs_an_outage_rejects_nothing(world: World) -> None:
+    """Sixteen lanes on two sources; nobody has told of any dependency."""
+    work = Work()
+    bodies = numbered(60)
+    async with world.working(work, order="none", concurrency=16):
+        await worked(world, work, 40)
+        await through_an_outage(world, work, bodies)
+        await world.until(lambda: len(work.processed) == 100, "all was processed")
+        await world.until(lambda: world.reasons() == set(), "nothing is held")
+
+    await world.check(work.processed)
+    assert [event.error for event in world.told(OutageOver)] == [DOWN]
+
+
+@on_every_broker
+async def test_with_two_messages_in_view_an_outage_rejects_nothing(world: World) -> None:
+    """One lane for each of two sources, whose past is long enough: what never failed in two hundred messages does in both."""
+    work = Work()
+    bodies = numbered(20)
+    async with world.working(work, order="source"):
+        await worked(world, work, 200)
+        await through_an_outage(world, work, bodies)
+        await world.until(lambda: len(work.processed) == 220, "all was processed")
+
+    await world.check(work.processed)
+
+
+@on_every_broker
+async def test_a_type_that_is_missing_in_failures_rejects_nothing(world: World) -> None:
+    """The dependency is declared, and its client raises something else: no circuit opens, and no message goes."""
+    work = Work()
+    bodies = numbered(60)
+    async with world.working(work, needs=[payments(failures=TimeoutError)], order="none", concurrency=16):
+        await worked(world, work, 40)
+        await through_an_outage(world, work, bodies)
+        await world.until(lambda: len(work.processed) == 100, "all was processed")
+
+    await world.check(work.processed)
+    assert world.told(CircuitOpened) == []
+
+
+@on_every_broker
+async def test_batches_of_an_outage_that_nobody_described_are_rejected_neither(world: World) -> None:
+    """They come again in halves, and nothing of them is charged."""
+    work = Work()
+    bodies = numbered(60)
+
+    async def handler(deliveries: Sequence[Delivery[Any]]) -> None:
+        for delivery in deliveries:
+            await work(delivery)
+
+    async with world.working(handler, order="none", concurrency=8, batch=5):
+        await worked(world, work, 100)
+        done = len(work.processed)
+        await through_an_outage(world, work, bodies)
+        await world.until(lambda: len(set(work.processed)) == done + 60, "all was processed")
+
+    await world.check(sorted(set(work.processed)))
+
+
+@on_every_broker
+async def test_bad_messages_in_a_row_hold_nothing_for_long(world: World) -> None:
+    """Six at once, behind each other: a message behind them is tried, succeeds, and all six go to the dead letters."""
+    work = Work(wrong=numbered(6, b"bad"))
+    async with world.working(work, order="none", concurrency=3, retry=RetryPolicy(attempts=4, initial_backoff=0.02, jitter=0.0)):
+        await worked(world, work, 40)
+        await world.produce(world.first, [*numbered(6, b"bad"), *numbered(60)])
+        await world.until(lambda: len(work.processed) == 100, "the good ones were processed")
+        fed = await world.feed(world.first, lambda: len(world.target.letters) == 6, "the bad ones were rejected")
+        await world.until(lambda: len(work.processed) == 100 + len(fed), "so were those beside them")
+        await asyncio.sleep(0)
+
+    await world.check(work.processed, buried=numbered(6, b"bad"))
+    assert max(work.calls(body) for body in numbered(6, b"bad")) < 20
