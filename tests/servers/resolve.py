@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_address import KafkaAddress
 from tests.servers.kafka_docker import docker_answers, start_kafka
-from tests.servers.kafka_jars import KAFKA
+from tests.servers.kafka_jars import release_of, wanted_kafka
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.rabbitmq_address import RabbitMQAddress
 from tests.servers.rabbitmq_docker import start_rabbitmq
@@ -75,7 +75,9 @@ async def shared_rabbitmq() -> AsyncIterator[RabbitMQAddress]:
 def label(server: KafkaAddress | RabbitMQAddress) -> str:
     """What the closing line of a run calls this server: which version, as far as it says, and where it comes from."""
     ours = isinstance(server, KafkaServer | RabbitMQServer)
-    kind, version = ("RabbitMQ", server.version) if isinstance(server, RabbitMQAddress) else ("Kafka", KAFKA if ours else None)
+    kind, version = (
+        ("RabbitMQ", server.version) if isinstance(server, RabbitMQAddress) else ("Kafka", release_of(wanted_kafka()) if ours else None)
+    )
     named = f"HOLDGATE_TEST_{kind.upper()}"
     where = "started here" if ours else f"named by {named}" if os.environ.get(named) else "in Docker"
     return f"{kind} {version} ({where})" if version else f"{kind} ({where})"
