@@ -72,7 +72,7 @@ def test_an_end_stays_the_same_end() -> None:
 
 @pytest.mark.parametrize("kind", [InvalidFrameError, AMQPInternalError])
 def test_a_refused_virtual_host_is_told_by_every_client(kind: type[Exception]) -> None:
-    """It comes as a frame that aiormq did not expect: from 7 on with an error of its own, before with one of its codec's."""
+    """It comes as a frame that aiormq did not expect: from 7.2 on with an error of its own, before with one of its codec's."""
     error = kind("one of ['Connection.OpenOk']", "Connection.Close")
     assert "refuses the virtual host" in no_connection(error, "localhost:5672/nowhere")
     assert is_transient(error)

@@ -124,8 +124,8 @@ class Client:
     async def _up(self) -> None:
         if self.is_closed:
             raise IntakeError(_CLOSED_IN_USE)
-        # Looked at again and again: aio-pika below 9.5 tells nobody of its closing, up to 9.6.2 a waiter that is cancelled closes the
-        # connection with itself, and one closed while it is away tells nobody either.
+        # Looked at again and again: with aio-pika up to 10.1 a waiter for `closed()` that is cancelled closes the connection with itself,
+        # and a connection that is closed while it is away tells nobody.
         while not self._connection.connected.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._connection.connected.wait(), _BETWEEN_LOOKS)
@@ -136,6 +136,6 @@ class Client:
 def _named(url: URL) -> URL:
     """The URL with a name for the broker's list of connections, where it has none.
 
-    In the URL, which every version reads; aio-pika up to 9.6.2 ignores the property, and with it everything that the URL's query says.
+    In the URL, which every version reads. aio-pika up to 10.0 does not send `client_properties`, and overlooks the query because of it.
     """
     return url if "name" in url.query else url.update_query(name="holdgate")

@@ -11,7 +11,7 @@ from typing import Any
 from aiormq.exceptions import InvalidFrameError
 from pamqp.exceptions import AMQPInternalError, PAMQPException
 
-# A frame that is not the expected answer. aiormq up to 6.9 raises its codec's errors for it, which are none of its own.
+# A frame that is not the expected answer. aiormq up to 7.1 raises its codec's errors for it, which are none of its own.
 FRAME_ERRORS = (InvalidFrameError, PAMQPException)
 UNEXPECTED_FRAME = (InvalidFrameError, AMQPInternalError)
 
@@ -19,7 +19,7 @@ UNEXPECTED_FRAME = (InvalidFrameError, AMQPInternalError)
 def close_called(connection: Any) -> bool:
     """Whether the connection's owner has called its `close()`.
 
-    The public name came with aio-pika 9.6.0. `is_closed` does not do instead: up to 9.6.2, one that is closed while it is away from its
+    The public name came with aio-pika 9.6.0. `is_closed` does not do instead: up to 10.1, one that is closed while it is away from its
     broker stays "not closed" for ever.
     """
     return bool(connection.close_called if hasattr(connection, "close_called") else connection._close_called)  # noqa: SLF001
