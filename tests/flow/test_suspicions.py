@@ -421,3 +421,20 @@ def test_with_few_attempts_the_first_ones_go(attempts: int) -> None:
     verdicts = [stage.end(delivery, unclaimed()) for delivery in stage.start_all()]
 
     assert verdicts.count(Verdict.REJECT) == (2 if attempts == 1 else 0)
+
+
+def test_when_nothing_is_left_to_try_more_is_fetched() -> None:
+    """The hold may have begun before more than the failed ones had come; what comes then is enough, until it has been tried."""
+    stage = working([ORDERS], order="none", concurrency=3)
+    stage.receive(3)
+    for delivery in stage.start_all():
+        stage.end(delivery, unclaimed())
+    plan = stage.run.plan.of(ORDERS)
+    assert (plan.reasons, plan.fetch) == (HELD, True)
+    stage.receive(1, first=3)
+    assert stage.run.plan.of(ORDERS).fetch is False
+    stage.turn(0.5)
+    assert len(stage.start_all()) == 3
+    stage.turn(8.0)
+
+    assert stage.run.plan.of(ORDERS).fetch is True

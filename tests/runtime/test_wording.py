@@ -124,15 +124,19 @@ PAYMENTS = ("circuit:payments",)
         ),
         (
             OutageSuspected(1.0, (ORDERS,), "client.ConnectError", 3, 4, 1.0),
-            "orders[3]: 3 of the last 4 messages failed with client.ConnectError, which no need claims; taken for an outage, held until one"
-            " succeeds, nothing is charged: add client.ConnectError to failures= of the dependency that is down, or a Dependency to needs=;"
-            " if these messages are bad, raise Reject instead",
+            (
+                "orders[3]: 3 of the last 4 messages failed with client.ConnectError, which no need claims; taken for an outage, held"
+                " until one succeeds, nothing is charged: add client.ConnectError to failures= of the dependency that is down,"
+                " or a Dependency to needs=; if these messages are bad, raise Reject instead"
+            ),
         ),
         (
             OutageSuspected(61.0, (ORDERS,), "KeyError", 9, 9, 1.0),
-            "orders[3]: 9 of the last 9 messages failed with KeyError, which no need claims; taken for an outage, held for 60 s by now,"
-            " nothing is charged: add KeyError to failures= of the dependency that is down, or a Dependency to needs=;"
-            " if these messages are bad, raise Reject instead",
+            (
+                "orders[3]: 9 of the last 9 messages failed with KeyError, which no need claims; taken for an outage, held for 60 s by now,"
+                " nothing is charged: add KeyError to failures= of the dependency that is down, or a Dependency to needs=;"
+                " if these messages are bad, raise Reject instead"
+            ),
         ),
         (
             OutageOver(61.0, (ORDERS,), "KeyError", 60.0),

@@ -137,7 +137,7 @@ class Place:
         began = self._look_for_fallback(now)
         reasons = self._reasons()
         before = self.plan.reasons
-        self.plan = SourcePlan(fetch=not reasons and not self.full, reasons=reasons)
+        self.plan = SourcePlan(fetch=self._fetches(reasons), reasons=reasons)
         self.held = bool(reasons)
         if reasons == before or self.closing:  # a revoked source is not held, it is gone
             return began
@@ -146,6 +146,11 @@ class Place:
         if not before:
             self._hold_begins(now)
         return SourceHeld(now, self.source, reasons)
+
+    def _fetches(self, reasons: tuple[str, ...]) -> bool:
+        if reasons == (_UNCLAIMED,):  # what ends it may be a message that has not come yet
+            return not self.inbox.waiting
+        return not reasons and not self.full
 
     def _look_for_fallback(self, now: float) -> FlowEvent | None:
         before = self.falling_back
@@ -315,6 +320,8 @@ class Run:
         if place is None or place.going:
             return
         place.inbox.put(batch)
+        if place.results.suspected:
+            self.dirty[place] = None
         if place.inbox.waiting >= self.inbox and not place.full:
             place.full = True
             self.dirty[place] = None

@@ -13,7 +13,8 @@ from holdgate.flow.sources import Source
 class SourcePlan:
     """What is wanted of one source.
 
-    `fetch`: may the broker deliver more (not held, and room in the inbox). `reasons`: why no handler may start, sorted; the source is
+    `fetch`: may the broker deliver more (not held, and room in the inbox; held by unclaimed failures alone, when nothing is left to try).
+    `reasons`: why no handler may start, sorted; the source is
     *held* while there is one. A full inbox clears `fetch` alone: it is back-pressure, never a reason.
     """
 

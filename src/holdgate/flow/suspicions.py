@@ -121,6 +121,7 @@ class Suspicions:
                 if place.full:
                     place.make_room()
                 self._waiting.add(delivery, place.gates)
+                place.touch()  # with nothing left to try, more is fetched
                 return
 
     def _plan_fresh(self, results: Results, suspicion: Suspicion, now: float) -> None:

@@ -116,7 +116,7 @@ def _local(events: list[Any]) -> str:
 
 def _suspected(events: list[Any]) -> str:
     event = events[0]
-    lasts = f"for {event.at - event.since:.0f} s by now" if event.at > event.since else "until one succeeds"
+    lasts = f"for {event.at - event.since:.0f} s by now" if event.at - event.since >= 1 else "until one succeeds"
     return (
         f"{sources(event.sources)}: {event.failed} of the last {event.of} messages failed with {event.error}, which no need claims;"
         f" taken for an outage, held {lasts}, nothing is charged: add {event.error} to failures= of the dependency that is down,"
