@@ -5,7 +5,7 @@
    Neighbours clear the innocent.
 3. Call forms ran: untouched needs get no verdict, and an exception that none of them took for a failure is the message's own.
 
-Doubt never spends a message's budget. That decides five cases the rules leave open:
+Doubt never spends a message's budget. That decides six cases the rules leave open:
 - An exception raised because of one that a call form took for a failure (its cause, its context, a member of a group) is not the
   message's own.
 - A call whose result failed (`result_failures`) is often followed by an exception made from that result, as `raise_for_status` does. It
@@ -15,6 +15,9 @@ Doubt never spends a message's budget. That decides five cases the rules leave o
 - The guard's own `timeout` is nobody's exception type, so `failures` is not asked: the needs whose calls were under way failed, or all
   needs when no call form ran.
 - A user's predicate that raises says nothing: no verdict and no charge.
+- What is no Exception (a cancellation of the handler's own making, a GeneratorExit, a group with one of them) is no type that `failures`
+  could match, and it is the message's own: what nobody counts would be tried for ever. A call that it cut short may be why, and then it
+  is read as the TimeoutError of a limit that somebody else has set.
 
 What is ugly: a call that outlives its handler, in a task left behind, is seen by nobody, or by the lane's next delivery.
 """
@@ -104,8 +107,8 @@ def attribute(
 
     `timed_out`: the guard's own `timeout` ended it (then `exception` is any TimeoutError). `rejected`: the policy calls this exception
     not retryable; a Reject needs no word. `postponed`: the handler returned, and asked to be called again. A refusal comes before an
-    exception: what looks like poison may be the outage. Not for handlers that were interrupted by shutdown or a lost channel: those give
-    their permits back and say nothing.
+    exception: what looks like poison may be the outage. Not for handlers that were interrupted by shutdown or a lost channel, nor for one
+    that ends the process: those give their permits back and say nothing.
     """
     refused = _refused(tally, exception)
     if exception is None and postponed:
@@ -132,17 +135,14 @@ def _word(exception: BaseException, refused: tuple[str, ...], *, rejected: bool)
     """What ends an attempt whatever the needs say; None when they are to be asked."""
     if refused:
         return Cause.REFUSED
-    if rejected or isinstance(exception, Reject):
-        return Cause.REJECTED
-    # CancelledError and its kind are never outcomes: nobody's failure, and no charge.
-    return None if isinstance(exception, Exception) else Cause.DEPENDENCY
+    return Cause.REJECTED if rejected or isinstance(exception, Reject) else None
 
 
 def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool) -> Attribution:
     """No call form ran: the exception is all there is."""
     findings = (_FAILURE,) * len(needs) if timed_out else tuple(_judged(need, exception) for need in needs)
-    own = all(finding.outcome is Outcome.IGNORED for finding in findings)
     failures = sum(finding.outcome is Outcome.FAILURE for finding in findings)
+    own = not failures and (not isinstance(exception, Exception) or all(finding.outcome is Outcome.IGNORED for finding in findings))
     return Attribution(findings, Cause.MESSAGE if own else Cause.DEPENDENCY, shared=failures > 1)
 
 
@@ -191,7 +191,9 @@ def _suspect(judge: Judge | None, touch: Touch, exception: BaseException, timeou
 
 
 def _timeout(exception: BaseException | None) -> TimeoutError | None:
-    return next((link for link in _chain(exception) if isinstance(link, TimeoutError)), None)
+    """What a call that was cut short is judged by."""
+    unnamed = None if exception is None or isinstance(exception, Exception) else TimeoutError()
+    return next((link for link in _chain(exception) if isinstance(link, TimeoutError)), unnamed)
 
 
 def _chain(exception: BaseException | None) -> Iterator[BaseException]:

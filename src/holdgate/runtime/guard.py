@@ -33,6 +33,7 @@ from holdgate.runtime.binding import Binding
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import OperatorCommands
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.exits import exit_in
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.loop_form import Deliveries
@@ -108,6 +109,8 @@ class Guard(OperatorCommands):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if exit_in(error) is not None:  # nobody waits for handlers any more
+            self.hurry()
         try:
             await self.finish(self._workers)
         finally:
@@ -273,7 +276,10 @@ class Guard(OperatorCommands):
         return task
 
     async def see_through(self, worker: Worker, task: asyncio.Task[None]) -> None:
-        """Wait for a run; a cancellation asks it to drain, a second one to stop at once, and neither reaches its tasks."""
+        """Wait for a run; a cancellation asks it to drain, a second one to stop at once, and neither reaches its tasks.
+
+        A handler's exit is raised when every run has ended: it may stop the loop.
+        """
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
@@ -281,8 +287,15 @@ class Guard(OperatorCommands):
                 await self.finish({worker: task})
             finally:
                 log_end(worker, task)
+                await self._raise_exit(worker)
             raise
+        await self._raise_exit(worker)
         task.result()
+
+    async def _raise_exit(self, worker: Worker) -> None:
+        if worker.exit is not None:
+            await wait_for_end(self._workers)
+            raise worker.exit
 
     async def finish(self, runs: Mapping[Worker, asyncio.Task[None]]) -> None:
         """Drain these runs and wait until they have ended; a cancellation meanwhile hurries them, and goes on at the end."""
@@ -290,6 +303,12 @@ class Guard(OperatorCommands):
         for worker in runs:
             worker.stop()
         await wait_for_end(runs)
+
+    def hurry(self) -> None:
+        """Stop every run, and wait for no handler."""
+        self._ask_to_stop()
+        for worker in self._workers:
+            worker.hurry()
 
     def _must_be_open(self) -> None:
         if self._loop is None:
