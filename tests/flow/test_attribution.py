@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -58,6 +59,12 @@ def chained(outer: BaseException, inner: BaseException) -> BaseException:
         raise outer from inner
     except BaseException as error:  # noqa: BLE001 - any kind is built here
         return error
+
+
+def while_handling(outer: BaseException, inner: BaseException) -> BaseException:
+    """`outer`, raised in the `except` of `inner`."""
+    outer.__context__ = inner
+    return outer
 
 
 # Rule 2: no call form ran.
@@ -118,20 +125,40 @@ def test_an_exhausted_time_limit_without_needs_is_the_messages_own() -> None:
 
 def test_reject_leaves_every_dependency_untouched() -> None:
     """Poison by the handler's own word, though `failures=Exception` would match it."""
-    assert attribute([Need("payments")], None, Reject("bad"), NOW) == Attribution((RELEASED,), Cause.REJECTED)
+    assert attribute([Need("payments")], None, Reject("bad"), NOW) == Attribution((RELEASED,), Cause.REJECTED, reason="bad")
 
 
 def test_the_policys_word_is_as_good_as_reject() -> None:
     """An exception that is not retryable wins over `failures`."""
-    assert attribute([PAYMENTS], None, PaymentError(), NOW, rejected=True) == Attribution((RELEASED,), Cause.REJECTED)
+    assert attribute([PAYMENTS], None, PaymentError(), NOW, not_retryable=(PaymentError,)) == Attribution((RELEASED,), Cause.REJECTED)
 
 
-@pytest.mark.parametrize("rejected", [False, True])
-def test_after_a_refusal_any_exception_means_hold(rejected: bool) -> None:
+@pytest.mark.parametrize("wrap", [lambda word: chained(RuntimeError(), word), lambda word: ExceptionGroup("x", [PaymentError(), word])])
+def test_a_word_wins_wherever_somebody_put_it(wrap: Callable[[Exception], BaseException]) -> None:
+    """As a cause, or beside a failure of the dependency in a group."""
+    rejected = Attribution((RELEASED,), Cause.REJECTED)
+
+    assert attribute([Need("payments")], None, wrap(Reject("bad")), NOW) == replace(rejected, reason="bad")
+    assert attribute([Need("payments")], None, wrap(ValueError()), NOW, not_retryable=(ValueError,)) == rejected
+
+
+def test_a_word_that_was_only_being_handled_wins_over_nobodys_failure_alone() -> None:
+    """A handler that was about to reject and met an outage has met an outage."""
+    error = while_handling(MailError(), Reject("bad"))
+
+    assert attribute([PAYMENTS], None, error, NOW) == Attribution((RELEASED,), Cause.REJECTED, reason="bad")
+    assert attribute([MAIL], None, error, NOW) == Attribution((FAILURE,), Cause.DEPENDENCY)
+    unsaid = while_handling(MailError(), ValueError())
+    assert attribute([PAYMENTS], None, unsaid, NOW, not_retryable=(ValueError,)) == Attribution((RELEASED,), Cause.REJECTED)
+    assert attribute([PAYMENTS], None, unsaid, NOW) == Attribution((IGNORED,), Cause.MESSAGE)
+
+
+@pytest.mark.parametrize("not_retryable", [(), (ValueError,)])
+def test_after_a_refusal_any_exception_means_hold(not_retryable: tuple[type[Exception], ...]) -> None:
     """Not even an exception that is not retryable outweighs it: what looks like poison may be the outage."""
     tally = Tally()
     tally.refused["mail"] = None
-    result = attribute([PAYMENTS], tally, ValueError(), NOW, rejected=rejected)
+    result = attribute([PAYMENTS], tally, ValueError(), NOW, not_retryable=not_retryable)
     assert result == Attribution((RELEASED,), Cause.REFUSED, ("mail",))
 
 

@@ -131,6 +131,37 @@ def test_an_exception_that_is_raised_again_and_again_keeps_one_note() -> None:
     assert len(original.__notes__) == 1
 
 
+class Throttled(Exception):
+    """A client's error that says when to come back."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__()
+        self.wait = wait
+
+
+def test_the_longest_wait_of_all_that_it_stands_for_counts() -> None:
+    """In a cause, in a group, or being handled when something else was raised; what says nothing is passed over in silence."""
+    payments = Dependency("payments", retry_after=lambda error: error.wait)  # type: ignore[attr-defined]
+    wrapped = PaymentError()
+    wrapped.__cause__ = Throttled(7)
+    handling = PaymentError()
+    handling.__context__ = Throttled(8)
+
+    assert payments.retry_after_of(wrapped) == 7
+    assert payments.retry_after_of(ExceptionGroup("x", [Throttled(3), ValueError(), Throttled(9), Throttled(float("nan"))])) == 9
+    assert payments.retry_after_of(handling) == 8
+
+
+def test_a_retry_after_that_only_raises_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing of the chain could be read, so the setting is wrong."""
+    payments = Dependency("payments", retry_after=lambda error: error.wait)  # type: ignore[attr-defined]
+    wrapped = PaymentError()
+    wrapped.__cause__ = ValueError()
+
+    assert payments.retry_after_of(wrapped) is None
+    assert ["retry_after" in record.getMessage() for record in caplog.records] == [True]
+
+
 def test_results_are_successes_by_default() -> None:
     """Whatever they are."""
     assert Dependency("payments").classify_result(503) is Outcome.SUCCESS

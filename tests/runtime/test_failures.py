@@ -52,3 +52,24 @@ def test_the_steps_leave_the_text_out() -> None:
 
     assert "raise ValueError(payload)" in steps
     assert payload not in steps
+
+
+def raised_group(*members: Exception) -> ExceptionGroup[Exception]:
+    try:
+        raise ExceptionGroup("several", members)
+    except ExceptionGroup as group:
+        return group
+
+
+def test_of_a_group_it_is_the_line_of_its_first_member() -> None:
+    """The line of the task group says nothing."""
+    error = raised_by_a_library()
+    group = raised_group(error, ValueError())
+
+    assert failures.whereabouts(group) == failures.whereabouts(error)
+    assert failures.steps(group) == failures.steps(error)
+
+
+def test_of_a_group_whose_members_were_never_raised_it_is_its_own_line() -> None:
+    """Better than none."""
+    assert failures.whereabouts(raised_group(ValueError())).startswith(f"{__file__}:")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeGuard, cast
 
-from holdgate.errors import CallNotPermitted, Reject, SettingsError
+from holdgate.core.causes import chain_of, is_plain
+from holdgate.errors import CallNotPermitted, HoldgateError, Reject, SettingsError
 
 # What `failures` and `excluded` take. A predicate gets the exception and answers whether it belongs.
 Matcher = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
@@ -27,8 +28,10 @@ class Outcome(Enum):
 class Classifier:
     """Reads an exception as an outcome: FAILURE when it is the dependency's, IGNORED when it is not.
 
-    `failures` and `excluded` are an exception type, a tuple of them, or a plain predicate; `excluded` wins. A predicate that raises lets
-    its exception go to the caller. Raises SettingsError for a class that is no exception (an abstract class would be called as if it were
+    `failures` and `excluded` are an exception type, a tuple of them, or a plain predicate; `excluded` wins. Each is asked about the
+    exception and about all that it stands for (causes.py): a cause, a member of a group. What was only being handled when it was raised
+    is asked last, for failures alone. A predicate that raises lets its exception go to the caller, unless another link of the chain is a
+    failure or excluded. Raises SettingsError for a class that is no exception (an abstract class would be called as if it were
     a predicate, and nothing would ever trip), for cancellation and other exceptions that are never outcomes, for a coroutine function
     (its answer would always be true), and when `excluded` covers all of `failures`.
     """
@@ -43,12 +46,36 @@ class Classifier:
         _check_clash(failures, excluded)
 
     def classify(self, error: BaseException) -> Outcome | None:
-        """The outcome, or None for what is never one: cancellation and the like, a refusal, a rejected message."""
-        if not isinstance(error, Exception) or isinstance(error, NEVER_OUTCOMES):
+        """The outcome, or None for what is never one: cancellation and the like, and holdgate's own errors, such as a refusal."""
+        if is_plain(error):
+            if not isinstance(error, Exception) or isinstance(error, HoldgateError):
+                return None
+            return Outcome.IGNORED if self._is_excluded(error) or not self._is_failure(error) else Outcome.FAILURE
+        said, meanwhile = chain_of(error)
+        links = [link for link in said if isinstance(link, Exception)]
+        if not links or any(isinstance(link, HoldgateError) for link in links):
             return None
-        if self._is_excluded(error) or not self._is_failure(error):
+        if _any(self._is_excluded, links):
             return Outcome.IGNORED
-        return Outcome.FAILURE
+        handled = [link for link in meanwhile if isinstance(link, Exception) and not isinstance(link, HoldgateError)]
+        return Outcome.FAILURE if _any(self._is_failure, links) or _any(self._is_only_failure, handled) else Outcome.IGNORED
+
+    def _is_only_failure(self, error: Exception) -> bool:
+        return not self._is_excluded(error) and self._is_failure(error)
+
+
+def _any(matches: Callable[[Exception], bool], links: list[Exception]) -> bool:
+    """Whether one of the links matches; raises what a predicate raised when none does, for then nobody can tell."""
+    broken: Exception | None = None
+    for link in links:
+        try:
+            if matches(link):
+                return True
+        except Exception as error:  # noqa: BLE001 - a predicate written for one client's errors may not bear another's
+            broken = broken or error
+    if broken is not None:
+        raise broken
+    return False
 
 
 def _predicate(setting: str, matcher: Matcher) -> Callable[[Exception], bool]:

@@ -5,6 +5,11 @@
    Neighbours clear the innocent.
 3. Call forms ran: untouched needs get no verdict, and an exception that none of them took for a failure is the message's own.
 
+An exception is read with all that it stands for (core/causes.py): causes, members of groups, and last what was being handled when it was
+raised. `Reject` and the policy's `not_retryable` win wherever somebody put them on purpose. Where one was only being handled, it wins if
+the exception is nobody's failure. So of a group with a failure of the dependency and an error of the message's own, the failure counts:
+the dependency was down, and what is wrong with the message shows again when it is not.
+
 Doubt never spends a message's budget. That decides six cases the rules leave open:
 - An exception raised because of one that a call form took for a failure (its cause, its context, a member of a group) is not the
   message's own.
@@ -15,7 +20,7 @@ Doubt never spends a message's budget. That decides six cases the rules leave op
 - The guard's own `timeout` is nobody's exception type, so `failures` is not asked: the needs whose calls were under way failed, or all
   needs when no call form ran.
 - A user's predicate that raises says nothing: no verdict and no charge.
-- What is no Exception (a cancellation of the handler's own making, a GeneratorExit, a group with one of them) is no type that `failures`
+- What is no Exception (a cancellation of the handler's own making, a GeneratorExit, a group of nothing else) is no type that `failures`
   could match, and it is the message's own: what nobody counts would be tried for ever. A call that it cut short may be why, and then it
   is read as the TimeoutError of a limit that somebody else has set.
 
@@ -30,6 +35,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol, cast
 
 from holdgate.core import Outcome
+from holdgate.core.causes import chain_of
 from holdgate.errors import CallNotPermitted, Reject
 from holdgate.flow.tally import Tally, Touch
 
@@ -78,13 +84,14 @@ class Attribution:
     """`findings` has one entry per need, in the order they were given.
 
     `refused` names the dependencies that refused a call, declared ones too; it may be filled after a return as well. `shared`: one
-    exception was a failure of several needs, because no call form says whose it was.
+    exception was a failure of several needs, because no call form says whose it was. `reason` is that of a `Reject`; None without one.
     """
 
     findings: tuple[Finding, ...]
     cause: Cause
     refused: tuple[str, ...] = ()
     shared: bool = False
+    reason: str | None = None
 
 
 _NO_VERDICT = Finding(None)
@@ -100,15 +107,15 @@ def attribute(
     now: float,
     *,
     timed_out: bool = False,
-    rejected: bool = False,
+    not_retryable: tuple[type[Exception], ...] = (),
     postponed: bool = False,
 ) -> Attribution:
     """Say whose success or failure the end of a handler was; `exception` None means that it returned.
 
-    `timed_out`: the guard's own `timeout` ended it (then `exception` is any TimeoutError). `rejected`: the policy calls this exception
-    not retryable; a Reject needs no word. `postponed`: the handler returned, and asked to be called again. A refusal comes before an
-    exception: what looks like poison may be the outage. Not for handlers that were interrupted by shutdown or a lost channel, nor for one
-    that ends the process: those give their permits back and say nothing.
+    `timed_out`: the guard's own `timeout` ended it (then `exception` is any TimeoutError). `not_retryable` are the policy's types that
+    reject a message. `postponed`: the handler returned, and asked to be called again. A refusal comes before an exception: what looks
+    like poison may be the outage. Not for handlers that were interrupted by shutdown or a lost channel, nor for one that ends the process:
+    those give their permits back and say nothing.
     """
     refused = _refused(tally, exception)
     if exception is None and postponed:
@@ -116,9 +123,26 @@ def attribute(
     if exception is None:
         findings = (_SUCCESS,) * len(needs) if tally is None else _by_calls(needs, tally, None, now)
         return Attribution(findings, Cause.RETURNED, refused)
-    word = _word(exception, refused, rejected=rejected)
-    if word is not None:
-        return Attribution(_by_calls(needs, tally, None, now), word, refused)
+    if refused:
+        return Attribution(_by_calls(needs, tally, None, now), Cause.REFUSED, refused)
+    said, meanwhile = chain_of(exception)
+    words: tuple[type[Exception], ...] = (Reject, *not_retryable)
+    word = _first(said, words)
+    if word is None:
+        ended = _ended(needs, tally, exception, now, timed_out=timed_out)
+        word = _first(meanwhile, words) if ended.cause is Cause.MESSAGE else None
+        if word is None:
+            return ended
+    reason = word.reason if isinstance(word, Reject) else None
+    return Attribution(_by_calls(needs, tally, None, now), Cause.REJECTED, reason=reason)
+
+
+def _first(links: Sequence[BaseException], kinds: tuple[type[Exception], ...]) -> BaseException | None:
+    return next((link for link in links if isinstance(link, kinds)), None)
+
+
+def _ended(needs: Sequence[Judge], tally: Tally | None, exception: BaseException, now: float, *, timed_out: bool) -> Attribution:
+    """What the needs and the calls say of it, when nobody gave a word of his own."""
     if tally is None:
         return _by_end(needs, exception, timed_out=timed_out)
     own = not _excused(needs, tally, exception, timed_out=timed_out)
@@ -129,13 +153,6 @@ def _refused(tally: Tally | None, exception: BaseException | None) -> tuple[str,
     # A refusal that no tally saw comes from a circuit of somebody else's, or from a thread that lost its context.
     unseen = [link.dependency for link in _chain(exception) if isinstance(link, CallNotPermitted)]
     return tuple(dict.fromkeys([*(tally.refused if tally is not None else ()), *unseen]))
-
-
-def _word(exception: BaseException, refused: tuple[str, ...], *, rejected: bool) -> Cause | None:
-    """What ends an attempt whatever the needs say; None when they are to be asked."""
-    if refused:
-        return Cause.REFUSED
-    return Cause.REJECTED if rejected or isinstance(exception, Reject) else None
 
 
 def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool) -> Attribution:

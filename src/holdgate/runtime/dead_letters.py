@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
+from holdgate.core.causes import find, is_group, named
 from holdgate.errors import HoldgateError, Reject
 from holdgate.flow.dead_letter import DeadLetter, type_name
 from holdgate.flow.delivery import Delivery
@@ -180,11 +181,16 @@ def _letter(delivery: AnyDelivery, error: BaseException | None, worker: str) -> 
         attempts=delivery.attempt,
         first_failure=now - (trial.last_failed_at - trial.first_failed_at),
         last_failure=now,
-        exception=None if error is None else type_name(type(error)),
+        exception=None if error is None else _kind(error),
         text=_text(error),
-        reason=trial.reason if error is None or isinstance(error, Reject) else None,
+        reason=trial.reason if error is None or find(error, Reject) is not None else None,
         worker=worker,
     )
+
+
+def _kind(error: BaseException) -> str:
+    """The type of an exception; of a group, which is nobody's own, also those of its members."""
+    return named(error, type_name) if is_group(error) else type_name(type(error))
 
 
 def _text(error: BaseException | None) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
-from math import isnan
 from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, validation
+from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import Classifier, Matcher
-from holdgate.errors import CallNotPermitted, HoldgateError, SettingsError
+from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.runtime.binding import Access, Alone, Binding
 from holdgate.runtime.calling import Calling, check_fallback, check_function, is_async, run_async, run_sync
 from holdgate.runtime.clock import SystemClock
@@ -44,6 +44,8 @@ class Dependency:
 
     `name` is its label everywhere: up to 100 letters, digits and `_ . : -`, beginning with a letter or digit. `failures` and `excluded`
     take exception types, a tuple of them, or a predicate; `excluded` wins and means: not this dependency's failure, the message's own.
+    Both are asked about the exception and all that it stands for: causes (`raise ... from`), members of groups, and last, for failures,
+    what was being handled when it was raised.
     `result_failures(result)` true: the call returned, and still failed (None: a return is a success). `retry_after(exception)`: the
     seconds its server asked to wait, None for nothing said. `probe()`, async or plain, asks whether it is well again, in place of the
     first message after an outage: it says no by raising, by returning False, or by taking longer than `probe_timeout` seconds. Its yes
@@ -146,8 +148,6 @@ class Dependency:
     def classify(self, exception: BaseException) -> Outcome | None:
         """FAILURE or IGNORED; None where an exception is never an outcome (cancellation, holdgate's own errors), or `failures` or
         `excluded` raised. Never raises."""
-        if isinstance(exception, HoldgateError):
-            return None
         try:
             return self._classifier.classify(exception)
         except Exception as broken:  # noqa: BLE001 - a user's predicate may raise anything
@@ -165,15 +165,31 @@ class Dependency:
             return None
 
     def retry_after_of(self, exception: BaseException) -> float | None:
-        """Seconds above 0 that the server asked to wait; None when it did not, or nobody can tell. Never raises."""
-        if self._retry_after is None or not isinstance(exception, Exception):
+        """Seconds above 0 that the server asked to wait; None when it did not, or nobody can tell. Never raises.
+
+        Of all that the exception stands for (core/causes.py) the longest counts: each server of a group wants its time.
+        """
+        if self._retry_after is None:
             return None
-        try:
-            wait = self._retry_after(exception)
-            return None if wait is None or isnan(wait) or wait <= 0 else float(wait)
-        except Exception as broken:  # noqa: BLE001 - as above
+        said, meanwhile = chain_of(exception)
+        waits, broken = self._waits(said)
+        if not waits:
+            waits, broken = self._waits(meanwhile, broken)
+        if not waits and broken is not None:
             self._report("retry_after", broken, exception)
-            return None
+        return max(waits, default=None)
+
+    def _waits(self, links: Iterable[BaseException], broken: Exception | None = None) -> tuple[list[float], Exception | None]:
+        """What `retry_after` says of each; and what it raised, for it may be written for one client's errors and not bear another's."""
+        waits: list[float] = []
+        for link in links:
+            try:
+                wait = self._retry_after(link) if self._retry_after is not None and isinstance(link, Exception) else None
+                if wait is not None and wait > 0:  # false for NaN, too
+                    waits.append(float(wait))
+            except Exception as error:  # noqa: BLE001 - as above
+                broken = broken or error
+        return waits, broken
 
     # -- its circuit ------------------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from holdgate.core.causes import named
 from holdgate.errors import Reject
 from holdgate.flow.attribution import attribute
 from holdgate.flow.delivery import Delivery, Settlement, Wish
@@ -143,17 +144,17 @@ class Seat:
             rejection = Reject(wish.reason)
             rejection.__cause__ = error  # it may come from a refusal, and then it is the outage that speaks
             error = rejection
-        reason = error.reason if isinstance(error, Reject) else None
         attribution = attribute(
             [worker.dependency_of(gate) for gate in gates_of(delivery)],
             tally,
             error,
             now,
             timed_out=timed_out,
-            rejected=isinstance(error, delivery.place.run.retry.not_retryable),
+            not_retryable=delivery.place.run.retry.not_retryable,
             postponed=wish is not None,
         )
-        verdict = worker.engine.settle(delivery, attribution, type(error).__name__, now, reason=reason)
+        name = type(error).__name__ if error is None else named(error)
+        verdict = worker.engine.settle(delivery, attribution, name, now, reason=attribution.reason)
         if verdict is Verdict.DONE:
             self.acknowledge(delivery)
         elif verdict is Verdict.REJECT:

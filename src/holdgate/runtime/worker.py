@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from holdgate.core.causes import chain_of, named
 from holdgate.core.outcomes import NEVER_OUTCOMES
 from holdgate.errors import HoldgateError, IntakeError, SettingsError
 from holdgate.flow.batch import batches_of
@@ -320,13 +321,14 @@ class Worker:
 
     def log_failure(self, delivery: AnyDelivery, error: BaseException, line: str = "handler raised %s at %s on %s, attempt %d") -> None:
         """One line: what, where, how often; and what to change, where it was our own complaint. One of the settings ends the run."""
-        kind, source = type(error).__name__, delivery.source
+        kind, source = named(error), delivery.source
         log.warning(line, kind, failures.whereabouts(error), source, delivery.attempt)
-        if isinstance(error, HoldgateError) and not isinstance(error, NEVER_OUTCOMES):
+        slip = _slip(error)
+        if slip is not None:
             # A slip in the handler's code, which every message meets. Its text is ours, so that it quotes no payload, and says the remedy.
-            log.error("%s: the handler has to be mended: %s", source, error)
-        if isinstance(error, SettingsError):
-            self.fail(error)  # it will be the same each time: tried for ever in silence, or charged to good messages, would be worse
+            log.error("%s: the handler has to be mended: %s", source, slip)
+        if isinstance(slip, SettingsError):
+            self.fail(slip)  # it will be the same each time: tried for ever in silence, or charged to good messages, would be worse
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s came about so:\n%s", kind, failures.steps(error))
 
@@ -422,3 +424,8 @@ class Worker:
         if not await self._until(lambda: not any(which(seat) for seat in chosen), _UNWIND, in_a_hurry=False):
             stuck = [repr(seat.delivery) for seat in chosen if which(seat)]
             log.warning("handlers do not end although they were cancelled: %s", ", ".join(stuck))
+
+
+def _slip(error: BaseException) -> HoldgateError | None:
+    """An error of holdgate's own that the handler's code has brought about, alone or within what it raised; None: there is none."""
+    return next((link for link in chain_of(error).said if isinstance(link, HoldgateError) and not isinstance(link, NEVER_OUTCOMES)), None)

@@ -1,0 +1,214 @@
+"""What an exception stands for."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdgate.core import Classifier, Outcome
+from holdgate.core.causes import chain_of, find, is_plain, leaves, named
+from holdgate.errors import CallNotPermitted, Reject
+
+
+class ApiError(Exception):
+    """A client's own error."""
+
+
+class Refined(ApiError):
+    """A client's error that carries the original in an attribute."""
+
+    def __init__(self, **carried: object) -> None:
+        super().__init__("no")
+        self.__dict__.update(carried)
+
+
+class Guarded(Exception):
+    """An error with a property that cannot be read, as httpx's `request`."""
+
+    @property
+    def reason(self) -> str:
+        raise RuntimeError("not set")
+
+
+def raised_from(outer: BaseException, inner: BaseException | None) -> BaseException:
+    """`raise outer from inner`."""
+    try:
+        raise outer from inner
+    except BaseException as error:  # noqa: BLE001 - any kind is built here
+        return error
+
+
+def raised_while_handling(outer: BaseException, inner: BaseException, *, hidden: bool = False) -> BaseException:
+    """`outer`, raised in the `except` of `inner`; `hidden`: with `from None`."""
+    try:
+        try:
+            raise inner
+        except BaseException:  # noqa: BLE001 - any kind is built here
+            if hidden:
+                raise outer from None
+            raise outer  # noqa: B904 - that it does not say from what is the case
+    except BaseException as error:  # noqa: BLE001 - as above
+        return error
+
+
+def group(*members: BaseException) -> BaseException:
+    """What a task group raises."""
+    return BaseExceptionGroup("several", list(members))
+
+
+REFUSED = ConnectionRefusedError()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        raised_from(ApiError(), REFUSED),
+        raised_from(ApiError(), raised_from(ApiError(), REFUSED)),
+        group(REFUSED),
+        group(ValueError(), group(REFUSED, KeyError())),
+        group(raised_from(ApiError(), REFUSED)),
+        raised_from(ApiError(), group(REFUSED)),
+        Refined(reason=REFUSED),
+        Refined(cause=REFUSED),
+        Refined(inner_exception=REFUSED),
+        Refined(orig=REFUSED),
+        ApiError("no", REFUSED),
+        raised_while_handling(ApiError(REFUSED), REFUSED, hidden=True),
+    ],
+)
+def test_what_was_put_there_on_purpose_is_said(error: BaseException) -> None:
+    """Causes, members of groups, arguments and the usual attributes, however deep; and it is a failure of who claims the innermost."""
+    said, meanwhile = chain_of(error)
+
+    assert said[0] is error
+    assert said.count(REFUSED) == 1
+    assert meanwhile == []
+    assert not is_plain(error)
+    assert Classifier(ConnectionError).classify(error) is Outcome.FAILURE
+
+
+def test_what_was_being_handled_comes_second() -> None:
+    """Its own causes, and what was being handled before that, come with it."""
+    inner = raised_while_handling(KeyError(), raised_from(ApiError(), REFUSED))
+    error = raised_while_handling(ValueError(), inner)
+    said, meanwhile = chain_of(error)
+
+    assert said == [error]
+    assert [type(each) for each in meanwhile] == [KeyError, ApiError, ConnectionRefusedError]
+    assert Classifier(ConnectionError).classify(error) is Outcome.FAILURE
+
+
+@pytest.mark.parametrize("error", [raised_while_handling(ApiError(), REFUSED, hidden=True), raised_from(ApiError(), None), ApiError()])
+def test_from_none_hides_it(error: BaseException) -> None:
+    """Whoever wrote `from None` has said that the one has nothing to do with the other."""
+    assert is_plain(error)
+    assert chain_of(error) == ([error], [])
+    assert Classifier(ConnectionError).classify(error) is Outcome.IGNORED
+
+
+def test_a_cause_hides_what_was_being_handled() -> None:
+    """`raise A from B` while C is handled stands for B."""
+    error = raised_while_handling(raised_from(ApiError(), ValueError()), REFUSED)
+
+    assert [type(each) for each in chain_of(error).said] == [ApiError, ValueError]
+    assert chain_of(error).meanwhile == []
+
+
+def test_a_property_that_raises_carries_nothing() -> None:
+    """Reading an exception never fails."""
+    assert is_plain(Guarded())
+    assert chain_of(raised_from(Guarded(), REFUSED)).said[1:] == [REFUSED]
+
+
+def test_a_circle_ends() -> None:
+    """Exceptions that stand for each other are each read once."""
+    first, second = ApiError(), ValueError()
+    first.__cause__, second.__cause__ = second, first
+    second.__context__ = first
+
+    assert chain_of(first).said == [first, second]
+    assert named(first) == "ApiError from ValueError"
+
+
+def test_a_group_of_thousands_is_read_as_far_as_a_thousand() -> None:
+    """The event loop waits for it."""
+    wide = group(*(ValueError() for _ in range(5000)), REFUSED)
+
+    assert len(chain_of(wide).said) == 1000
+
+
+def test_excluded_wins_wherever_somebody_put_it() -> None:
+    """As a cause and in a group it is the message's own, with the default `failures` too."""
+    classifier = Classifier(excluded=ValueError)
+
+    assert classifier.classify(group(REFUSED, ValueError())) is Outcome.IGNORED
+    assert classifier.classify(raised_from(ApiError(), ValueError())) is Outcome.IGNORED
+
+
+def test_excluded_that_was_only_being_handled_excuses_nothing() -> None:
+    """`except NotFound: await create()` that meets an outage has met an outage."""
+    classifier = Classifier(excluded=KeyError)
+
+    assert classifier.classify(raised_while_handling(ConnectionError(), KeyError())) is Outcome.FAILURE
+    narrow = Classifier(OSError, ConnectionError)
+    assert narrow.classify(raised_while_handling(ValueError(), REFUSED)) is Outcome.IGNORED
+
+
+def test_a_refusal_or_a_rejection_within_is_no_outcome() -> None:
+    """Neither says anything about the dependency; one that was only being handled says nothing at all."""
+    for own in (CallNotPermitted("mail"), Reject()):
+        assert Classifier().classify(group(REFUSED, own)) is None
+        assert Classifier().classify(raised_from(ApiError(), own)) is None
+        assert Classifier().classify(raised_while_handling(REFUSED, own)) is Outcome.FAILURE
+        assert Classifier(KeyError).classify(raised_while_handling(ValueError(), own)) is Outcome.IGNORED
+
+
+def test_a_group_without_an_exception_is_no_outcome() -> None:
+    """Cancellation and the like, bundled."""
+    assert Classifier().classify(group(GeneratorExit())) is None
+
+
+def test_a_predicate_that_cannot_read_a_wrapper_reads_what_is_in_it() -> None:
+    """A predicate written for one client's errors may raise on another's; only when nothing matches is that the answer."""
+    classifier = Classifier(lambda error: error.errno is not None)  # type: ignore[attr-defined]
+
+    assert classifier.classify(raised_from(ApiError(), OSError(5, "io"))) is Outcome.FAILURE
+    with pytest.raises(AttributeError):
+        classifier.classify(raised_from(ApiError(), ValueError()))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError(), "ValueError"),
+        (raised_from(ApiError(), raised_from(KeyError(), REFUSED)), "ApiError from ConnectionRefusedError"),
+        (ExceptionGroup("x", [REFUSED, TimeoutError(), REFUSED]), "ExceptionGroup of ConnectionRefusedError, TimeoutError"),
+        (ExceptionGroup("x", [ExceptionGroup("y", [REFUSED])]), "ExceptionGroup of ConnectionRefusedError"),
+        (raised_from(ApiError(), ExceptionGroup("x", [REFUSED])), "ApiError from ExceptionGroup of ConnectionRefusedError"),
+    ],
+)
+def test_it_is_named_with_what_it_stands_for(error: BaseException, words: str) -> None:
+    """A reader of the log sees the dependency's error, not only the wrapper."""
+    assert named(error) == words
+
+
+def test_it_is_named_as_one_likes() -> None:
+    """With modules, for a dead letter."""
+    assert named(ExceptionGroup("x", [REFUSED]), lambda kind: kind.__qualname__.upper()) == "EXCEPTIONGROUP of CONNECTIONREFUSEDERROR"
+
+
+def test_the_leaves_are_the_members_that_are_no_groups() -> None:
+    """The nearest first; of anything else, itself."""
+    one, other = ValueError(), raised_from(ApiError(), REFUSED)
+
+    assert leaves(group(group(one), other)) == [other, one]
+    assert leaves(other) == [other]
+
+
+def test_the_nearest_of_a_type_is_found() -> None:
+    """What was put there on purpose before what was only being handled."""
+    outer, inner = Reject("outer"), Reject("inner")
+
+    assert find(raised_from(ApiError(), outer), Reject) is outer
+    assert find(raised_while_handling(raised_from(ApiError(), outer), inner), Reject) is outer
+    assert find(raised_while_handling(ApiError(), inner), Reject) is inner
+    assert find(ValueError(), Reject) is None
