@@ -130,8 +130,9 @@ class LoopDelivery:
 class LoopSeat(Seat):
     """The one seat of a loop. Its task is the user's, so that nothing here may count on it to come back.
 
-    What goes through the block says nothing until the loop asks for more: then whoever sent it has taken it back, as a time limit around
-    the block does, and it is the failure of the delivery. When the loop ends instead, the delivery is given back.
+    What goes through the block says nothing until the loop asks for more. Then whoever sent it has taken it back, and it is the failure of
+    the delivery; a cancellation was a time limit around the block, and is read as its TimeoutError. When the loop ends instead, the
+    delivery is given back.
     """
 
     __slots__ = ("cut_by",)
@@ -154,7 +155,8 @@ class LoopSeat(Seat):
         if self.task is not None and self.task.cancelling():
             self.give_back(self.delivery)
         else:
-            self.end(self.delivery, cut_by)
+            limit = TimeoutError().with_traceback(cut_by.__traceback__)
+            self.end(self.delivery, limit if isinstance(cut_by, asyncio.CancelledError) else cut_by)
             self.worker.turn_if_needed()
 
     def let_go(self) -> None:
