@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
 BENCH := .venv-bench
+EAGER := .venv-eager-$(notdir $(PYTHON))
 # More arguments for pytest: make test ARGS="-k commits -x"
 ARGS ?=
 # How many processes share the tests, each with brokers of its own: most tests wait, for a broker or for time to pass. 0: this one alone,
@@ -20,12 +21,13 @@ OF_RABBITMQ := tests/brokers/rabbitmq tests/integration/rabbitmq tests/scenarios
 export UV_PYTHON_DOWNLOADS := never
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 
-.PHONY: help setup test test-faults test-matrix check format coverage mutation demo bench clean
+.PHONY: help setup test test-faults test-matrix test-eager check format coverage mutation demo bench clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
 	@echo "make test-faults  every fault in every state of the circuit, on real brokers"
 	@echo "make test-matrix  what RabbitMQ has a part in, on 3.10, 4.0 and 4.3"
+	@echo "make test-eager   flow, runtime and testing with asyncio.eager_task_factory; make PYTHON=python3.12 test-eager"
 	@echo "make check     ruff, mypy, pyright, import contracts"
 	@echo "make format    let ruff mend what it can"
 	@echo "make coverage  branches of core and flow that their own tests miss"
@@ -57,6 +59,13 @@ test-matrix: $(SYNCED)
 		echo "== RabbitMQ $$version"; \
 		HOLDGATE_TEST_RABBITMQ_VERSION=$$version $(PYTEST) $(OF_RABBITMQ) $(ARGS) || exit 1; \
 	done
+
+# Another Python than the tests' own has an environment of its own.
+test-eager: $(SYNCED)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12) and "asyncio has eager tasks from Python 3.12 on, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 test-eager")'
+	@test -x $(EAGER)/bin/python || $(PYTHON) -m venv $(EAGER)
+	@UV_PROJECT_ENVIRONMENT=$(EAGER) $(BIN)/uv sync --quiet --frozen --all-extras --no-default-groups --group test
+	HOLDGATE_TEST_EAGER=1 $(EAGER)/bin/python -m pytest -n $(WORKERS) --maxschedchunk 1 tests/flow tests/runtime tests/testing $(ARGS)
 
 check: $(SYNCED)
 	$(BIN)/ruff check .
@@ -91,4 +100,4 @@ bench: $(BENCH)/.synced
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist
+	rm -rf $(VENV) $(BENCH) .venv-eager-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist

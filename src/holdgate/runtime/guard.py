@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import copy_context
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, cast
@@ -43,6 +44,7 @@ from holdgate.runtime.signals import Termination
 from holdgate.runtime.start import NeedsSetting, Plans, check_intake, plan_run
 from holdgate.runtime.waiting import log_end, wait_for_end
 from holdgate.runtime.worker import Worker
+from holdgate.tasks import begin_later
 
 # A turn settles in one or two rounds; the bound only keeps a mistake from stopping the loop.
 _ROUNDS = 16
@@ -86,6 +88,7 @@ class Guard(OperatorCommands):
         self._pulse = Pulse(seconds("stall_after", stall_after))
         self._termination = Termination(self._ask_to_stop, signals)
         self._workers: dict[Worker, asyncio.Task[None]] = {}
+        self.context = copy_context()  # no message's: a turn may be taken in the context of any handler
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
@@ -99,6 +102,7 @@ class Guard(OperatorCommands):
         if self._loop is not None:
             raise GuardClosed("a Guard is entered once; make a new one")
         self._loop = asyncio.get_running_loop()
+        self.context = copy_context()
         try:
             self._termination.take()
             for dependency in self._declared:
@@ -271,7 +275,7 @@ class Guard(OperatorCommands):
 
     def start(self, worker: Worker) -> asyncio.Task[None]:
         """Run a worker in a task that the guard holds."""
-        task = self._workers[worker] = asyncio.create_task(worker.main(), name=f"holdgate run of {worker.name}")
+        task = self._workers[worker] = begin_later(worker.main(), f"run of {worker.name}")
         task.add_done_callback(lambda _: self._workers.pop(worker, None))
         return task
 

@@ -24,8 +24,8 @@ from holdgate.flow.fate import Verdict
 from holdgate.runtime.attempt import current_attempt
 from holdgate.runtime.contexts import in_context
 from holdgate.runtime.falling_back import fall_back
-from holdgate.runtime.own_tasks import begin_later
 from holdgate.runtime.seat import Seat
+from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from holdgate.flow.place import Place

@@ -32,6 +32,7 @@ from holdgate.runtime.overdue import Overdue
 from holdgate.runtime.seat import Seat
 from holdgate.runtime.standstill import Standstill
 from holdgate.runtime.start import Plans
+from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from holdgate.runtime.dependency import Dependency
@@ -137,7 +138,7 @@ class Worker:
 
     async def _open(self) -> bool:
         """Open the intake; False when the run was asked to stop meanwhile, and opening did not end within the drain timeout."""
-        opening = asyncio.create_task(self._open_all(), name=f"holdgate opening of {self.name}")
+        opening = begin_later(self._open_all(), f"opening of {self.name}")
         try:
             await asyncio.wait({opening, self._asked}, return_when=asyncio.FIRST_COMPLETED)
             if not opening.done():
@@ -167,7 +168,7 @@ class Worker:
         tell_way_out(self.name, self.run, self._outbox)
 
     async def _consume(self) -> None:
-        poll = asyncio.create_task(self._poll(), name=f"holdgate poll of {self.name}")
+        poll = begin_later(self._poll(), f"poll of {self.name}")
         poll.add_done_callback(self._poll_ended)
         try:
             await asyncio.wait({poll, self._asked}, return_when=asyncio.FIRST_COMPLETED)

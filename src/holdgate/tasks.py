@@ -1,8 +1,8 @@
-"""Tasks that the guard holds: none of them begins inside the step that makes it.
+"""Tasks of holdgate's own: none of them begins inside the step that makes it.
 
 `asyncio.create_task` asks the loop's task factory, and that may begin at once: `asyncio.eager_task_factory` of Python 3.12 runs a task's
-first step before it returns. A lane that runs a handler in the middle of a turn, and a callback that comes before the task is noted
-anywhere, are steps that nothing here was written for. What a handler makes is made by the factory as ever.
+first step before it returns. A lane that runs a handler in the middle of a turn, or work that ends before its task is noted anywhere,
+are orders that nothing here was written for. So every task of ours is made here; what a handler makes is made by the factory as ever.
 """
 
 from __future__ import annotations
