@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
 BENCH := .venv-bench
 CLIENTS := clients clients-niquests
+EAGER := .venv-eager-$(notdir $(PYTHON))
 # More arguments for pytest: make test ARGS="-k commits -x"
 ARGS ?=
 # How many processes share the tests, each with brokers of its own: most tests wait, for a broker or for time to pass. 0: this one alone,
@@ -38,8 +39,8 @@ NEWEST := .venv-newest
 export UV_PYTHON_DOWNLOADS := never
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 
-.PHONY: help setup test test-faults test-clients test-matrix test-lowest test-newest test-pythons test-wheel test-repeat check format coverage mutation
-.PHONY: demo bench clean
+.PHONY: help setup test test-faults test-clients test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
+.PHONY: check format coverage mutation demo bench clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
@@ -48,6 +49,7 @@ help:
 	@echo "make test-matrix  what a broker has a part in, on RabbitMQ 3.10, 4.0, 4.3 and Kafka 4.1, 4.4"
 	@echo "make test-lowest  what a client has a part in, with the oldest ones that pyproject.toml allows; test-newest: with the newest"
 	@echo "make test-pythons  core, flow and runtime on each CPython from 3.11 on that is here"
+	@echo "make test-eager   flow, runtime and testing with asyncio.eager_task_factory; make PYTHON=python3.12 test-eager"
 	@echo "make test-wheel  build the wheel and try it in clean environments"
 	@echo "make test-repeat  the tests ten times in each setting that finds races: few processes, many, a busy machine, slow workers"
 	@echo "make check     ruff, mypy, pyright, import contracts"
@@ -133,6 +135,13 @@ test-python: $(SYNCED)
 # One process: the environments are made once.
 test-wheel: $(SYNCED)
 	$(PYTEST) -n 0 tests/packaging $(ARGS)
+
+# Another Python than the tests' own has an environment of its own.
+test-eager: $(SYNCED)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12) and "asyncio has eager tasks from Python 3.12 on, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 test-eager")'
+	@test -x $(EAGER)/bin/python || $(PYTHON) -m venv $(EAGER)
+	@UV_PROJECT_ENVIRONMENT=$(EAGER) $(BIN)/uv sync --quiet --frozen --all-extras --no-default-groups --group test
+	HOLDGATE_TEST_EAGER=1 $(EAGER)/bin/python -m pytest -n $(WORKERS) --maxschedchunk 1 tests/flow tests/runtime tests/testing $(ARGS)
 
 check: $(SYNCED)
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import signal
+import sys
 import uuid
 from typing import TYPE_CHECKING
 
@@ -41,10 +42,27 @@ settings.load_profile("holdgate")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let the run say at its end what ran on which broker. Give SIGINT back to the processes that tests start: a shell ignores it for what
-    runs in the background, and children inherit that."""
+    runs in the background, and children inherit that.
+
+    With HOLDGATE_TEST_EAGER=1 every event loop begins with `asyncio.eager_task_factory` (Python 3.12 and newer): make test-eager."""
     config.pluginmanager.register(Closing(config, shared=("kafka", "rabbitmq")))
+    if os.environ.get("HOLDGATE_TEST_EAGER"):
+        _make_loops_eager()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _make_loops_eager() -> None:
+    """Tests make loops in many ways; all of them come by here."""
+    if sys.version_info < (3, 12):
+        raise pytest.UsageError("HOLDGATE_TEST_EAGER: asyncio has eager tasks from Python 3.12 on")
+    made = asyncio.BaseEventLoop.__init__
+
+    def make_eager(loop: asyncio.BaseEventLoop) -> None:
+        made(loop)
+        loop.set_task_factory(asyncio.eager_task_factory)
+
+    asyncio.BaseEventLoop.__init__ = make_eager  # type: ignore[method-assign]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from holdgate.core import Outcome
+from holdgate.core.outcomes import Classifier
 from holdgate.errors import CallNotPermitted, Reject
 from holdgate.flow.attribution import Attribution, Cause, Finding, attribute
 from holdgate.flow.tally import Tally
@@ -45,6 +46,19 @@ class Need:
 
     def retry_after_of(self, exception: BaseException) -> float | None:
         return self.retry_after
+
+
+class Read:
+    """A dependency that reads exceptions as a real one does; every Exception is its failure."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def classify(self, exception: BaseException) -> Outcome | None:
+        return Classifier().classify(exception)
+
+    def retry_after_of(self, exception: BaseException) -> float | None:
+        return None
 
 
 PAYMENTS = Need("payments", (PaymentError,))
@@ -250,11 +264,33 @@ def test_what_calls_came_to_counts_before_a_refusal() -> None:
     assert attribute([PAYMENTS], tally, ValueError(), NOW).findings == (Finding(Outcome.SUCCESS, 1.0),)
 
 
+class Cancelled(BaseException):  # noqa: N818 - what asyncio.CancelledError is to this floor
+    pass
+
+
 @pytest.mark.parametrize("tally", [None, Tally()])
-def test_cancellation_is_nobodys_failure_and_no_charge(tally: Tally | None) -> None:
-    """A handler that let a CancelledError of its own out says nothing about anybody."""
-    cancelled = KeyboardInterrupt()
-    assert attribute([Need("payments", (BaseException,))], tally, cancelled, NOW) == Attribution((RELEASED,), Cause.DEPENDENCY)
+@pytest.mark.parametrize("error", [Cancelled(), GeneratorExit(), BaseExceptionGroup("both", [Cancelled(), GeneratorExit()])])
+def test_what_is_no_exception_is_the_messages_own(tally: Tally | None, error: BaseException) -> None:
+    """A cancellation of the handler's own making: no need's failure, and charged, or it would be tried for ever."""
+    result = attribute([Read("payments"), Read("mail")], tally, error, NOW)
+    assert result == Attribution((RELEASED, RELEASED), Cause.MESSAGE)
+
+
+def test_a_cancellation_with_a_dependencys_failure_beside_or_behind_it_is_the_dependencys() -> None:
+    """The failure is read out of the group, or out of the cause."""
+    caused = Cancelled()
+    caused.__cause__ = PaymentError()
+    for error in (BaseExceptionGroup("both", [Cancelled(), PaymentError()]), caused):
+        assert attribute([Read("payments")], None, error, NOW) == Attribution((FAILURE,), Cause.DEPENDENCY)
+
+
+def test_a_call_that_a_cancellation_cut_short_is_judged_as_by_a_time_limit() -> None:
+    """Nobody can tell whose limit it was: a failure where TimeoutError is one, else the message's own."""
+    tally = Tally()
+    tally.touch("payments").cut(2.0)
+    matching, other = Need("payments", (TimeoutError,)), Need("payments", (PaymentError,))
+    assert attribute([matching], tally, Cancelled(), NOW) == Attribution((Finding(Outcome.FAILURE, 2.0),), Cause.DEPENDENCY)
+    assert attribute([other], tally, Cancelled(), NOW) == Attribution((RELEASED,), Cause.MESSAGE)
 
 
 # Rules 1 and 3: call forms ran.

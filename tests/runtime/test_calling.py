@@ -247,8 +247,8 @@ async def test_an_exception_before_the_first_await_is_a_failure_too(payments: De
 async def test_a_cancelled_call_gives_no_verdict(payments: Dependency, form: Form) -> None:
     """Trap 4: cancellation is routine; the slot is free at once."""
     task = asyncio.ensure_future(form(payments, 5))
-    await asyncio.sleep(0)
-    assert results(payments) == (0, 0, 1)
+    while results(payments) != (0, 0, 1):  # at once, with eager tasks
+        await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

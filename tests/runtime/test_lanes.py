@@ -183,8 +183,8 @@ async def test_a_handler_that_never_waits_lets_others_run() -> None:
 
 
 @in_virtual_time
-async def test_a_handlers_own_cancelled_error_is_no_verdict() -> None:
-    """A CancelledError of a task that the handler awaited: nothing is counted, and the message comes again after a backoff."""
+async def test_a_handlers_own_cancelled_error_is_no_dependencys_failure() -> None:
+    """A CancelledError of a task that the handler awaited: the circuit hears nothing, and the message comes again after a backoff."""
     broker, payments, attempts = broker_with(2), dependency(), []
 
     async def handler(delivery: Delivery[Any]) -> None:

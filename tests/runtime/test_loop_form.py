@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import anyio
 import pytest
 from tests.runtime.stage import GROUP, ORDERS, BreakingIntake, Down, assert_nothing_left, broker_with, dependency, quiet_guard, until
 
-from holdgate import State
+from holdgate import Dependency, RetryPolicy, State
 from holdgate.errors import GuardClosed, HoldgateError, IntakeError
-from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
+from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]
 
@@ -183,7 +184,7 @@ async def test_cancelled_error_goes_through() -> None:
 
 @in_virtual_time
 async def test_a_time_limit_around_the_block_gets_the_same_delivery_again() -> None:
-    """`asyncio.timeout` around the block cancels it: no verdict, and the loop that goes on must not lose the message."""
+    """`asyncio.timeout` around the block cancels it: the loop that goes on must not lose the message."""
     broker, seen = broker_with(2), []
     async with quiet_guard() as guard, guard.deliveries(intake(broker)) as deliveries:
         async for delivery in deliveries:
@@ -495,3 +496,106 @@ async def test_all_sources_take_turns_on_one_lane() -> None:
     await until(lambda: True)
     assert sorted(seen) == [0, 0, 0, 1, 1, 1]
     assert seen[:2] in ([0, 1], [1, 0])
+
+
+@pytest.mark.parametrize("kind", ["by hand", "a child's", "a limit around the block", "a group", "a kind of its own"])
+@in_virtual_time
+async def test_a_block_that_is_cut_off_by_its_own_making_is_charged(kind: str) -> None:
+    """It comes again so often as the policy says and is rejected then: uncounted it would come for ever."""
+    broker, payments, attempts, dead = broker_with(2), Dependency("payments"), [], MemoryDeadLetters()
+
+    async def cut_off() -> None:
+        if kind == "by hand":
+            raise asyncio.CancelledError
+        if kind == "a child's":
+            child = asyncio.ensure_future(asyncio.sleep(10))
+            child.cancel()
+            await child
+        if kind == "a group":
+            raise BaseExceptionGroup("several", [asyncio.CancelledError()])
+        if kind == "a kind of its own":
+            raise BaseException
+        await asyncio.sleep(3600)
+
+    retry = RetryPolicy(attempts=2)
+    async with quiet_guard(payments) as guard:
+        needs = [] if kind.startswith("a limit") else [payments]  # whose failure a TimeoutError would be
+        async with guard.deliveries(intake(broker), needs=needs, retry=retry, dead_letters=dead) as deliveries:
+            async for delivery in deliveries:
+                attempts.append(delivery.position)
+                try:
+                    async with asyncio.timeout(1 if kind.startswith("a limit") else None), delivery:
+                        if delivery.position == 0:
+                            await cut_off()
+                except TimeoutError:
+                    assert kind.startswith("a limit")
+                except BaseException as error:
+                    assert kind == "a kind of its own" and type(error) is BaseException  # noqa: PT018
+                if delivery.position == 1:
+                    break
+        assert attempts == [0, 0, 1]
+        assert [letter.attempts for letter in dead.letters] == [2]
+        assert guard.snapshot().dependencies["payments"].failures == 0
+        await assert_nothing_left(guard)
+
+
+@in_virtual_time
+async def test_a_time_limit_around_the_block_is_a_failure_of_what_it_needs() -> None:
+    """A server that hangs opens the circuit, and the messages that met it are charged nothing."""
+    broker, payments, dead = broker_with(3), Dependency("payments", failures=TimeoutError), MemoryDeadLetters()
+    down = True
+    async with quiet_guard(payments) as guard:
+        circuit = guard.circuit("payments")
+        run = guard.deliveries(intake(broker), needs=[payments], retry=RetryPolicy(attempts=1), dead_letters=dead)
+        async with run as deliveries:
+            async for delivery in deliveries:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1), delivery:
+                        await asyncio.sleep(3600 if down else 0)
+                down = down and circuit.state is State.CLOSED
+                if delivery.position == 2 and not down:
+                    break
+    assert not dead.letters
+    assert broker.committed(GROUP) == {ORDER: 3}
+
+
+@in_virtual_time
+async def test_a_loop_that_goes_on_though_its_task_is_being_cancelled_charges_nothing() -> None:
+    """Somebody outside has cancelled it and has not taken it back: that may be the end of the program."""
+    broker, attempts, dead = broker_with(1), [], MemoryDeadLetters()
+
+    async def work() -> None:
+        async with guard.deliveries(intake(broker), retry=RetryPolicy(attempts=1), dead_letters=dead) as deliveries:
+            async for delivery in deliveries:
+                attempts.append(delivery.position)
+                with contextlib.suppress(asyncio.CancelledError):
+                    async with delivery:
+                        if len(attempts) == 3:
+                            break
+                        await asyncio.sleep(3600)
+
+    async with quiet_guard() as guard:
+        task = asyncio.create_task(work())
+        for count in (1, 2):
+            await until(lambda count=count: len(attempts) == count)
+            task.cancel()
+        await task
+    assert attempts == [0, 0, 0]
+    assert not dead.letters
+
+
+@pytest.mark.parametrize("way_out", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+@in_virtual_time
+async def test_what_ends_more_than_the_block_goes_through_it(way_out: BaseException) -> None:
+    """The delivery is given back when the loop ends, and nothing is counted."""
+    broker, dead = broker_with(1), MemoryDeadLetters()
+    async with quiet_guard() as guard:
+        with pytest.raises(type(way_out)) as caught:  # noqa: PT012 - what is tested is a block
+            async with guard.deliveries(intake(broker), retry=RetryPolicy(attempts=1), dead_letters=dead) as deliveries:
+                async for delivery in deliveries:
+                    async with delivery:
+                        raise way_out
+        assert caught.value is way_out
+        await assert_nothing_left(guard)
+    assert not dead.letters
+    assert not broker.committed(GROUP)

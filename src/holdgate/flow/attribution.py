@@ -10,7 +10,7 @@ raised. `Reject` and the policy's `not_retryable` win wherever somebody put them
 the exception is nobody's failure. So of a group with a failure of the dependency and an error of the message's own, the failure counts:
 the dependency was down, and what is wrong with the message shows again when it is not.
 
-Doubt never spends a message's budget. That decides five cases the rules leave open:
+Doubt never spends a message's budget. That decides six cases the rules leave open:
 - An exception raised because of one that a call form took for a failure (its cause, its context, a member of a group) is not the
   message's own.
 - A call whose result failed (`result_failures`) is often followed by an exception made from that result, as `raise_for_status` does. It
@@ -20,6 +20,9 @@ Doubt never spends a message's budget. That decides five cases the rules leave o
 - The guard's own `timeout` is nobody's exception type, so `failures` is not asked: the needs whose calls were under way failed, or all
   needs when no call form ran.
 - A user's predicate that raises says nothing: no verdict and no charge.
+- What is no Exception (a cancellation of the handler's own making, a GeneratorExit, a group of nothing else) is no type that `failures`
+  could match, and it is the message's own: what nobody counts would be tried for ever. A call that it cut short may be why, and then it
+  is read as the TimeoutError of a limit that somebody else has set.
 
 What is ugly: a call that outlives its handler, in a task left behind, is seen by nobody, or by the lane's next delivery.
 """
@@ -118,8 +121,8 @@ def attribute(
 
     `timed_out`: the guard's own `timeout` ended it (then `exception` is any TimeoutError). `not_retryable` are the policy's types that
     reject a message. `postponed`: the handler returned, and asked to be called again. A refusal comes before an exception: what looks
-    like poison may be the outage. Not for handlers that were interrupted by shutdown or a lost channel: those give their permits back and
-    say nothing.
+    like poison may be the outage. Not for handlers that were interrupted by shutdown or a lost channel, nor for one that ends the process:
+    those give their permits back and say nothing.
     """
     refused = _refused(tally, exception)
     if exception is None and postponed:
@@ -147,9 +150,6 @@ def _first(links: Sequence[BaseException], kinds: tuple[type[Exception], ...]) -
 
 def _ended(needs: Sequence[Judge], tally: Tally | None, exception: BaseException, now: float, *, timed_out: bool) -> Attribution:
     """What the needs and the calls say of it, when nobody gave a word of his own."""
-    # CancelledError and its kind are never outcomes: nobody's failure, and no charge.
-    if not isinstance(exception, Exception):
-        return Attribution(_by_calls(needs, tally, None, now), Cause.DEPENDENCY)
     if tally is None:
         return _by_end(needs, exception, timed_out=timed_out)
     own = not _excused(needs, tally, exception, timed_out=timed_out)
@@ -166,8 +166,8 @@ def _refused(tally: Tally | None, exception: BaseException | None) -> tuple[str,
 def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool) -> Attribution:
     """No call form ran: the exception is all there is."""
     findings = (_FAILURE,) * len(needs) if timed_out else tuple(_judged(need, exception) for need in needs)
-    own = all(finding.outcome is Outcome.IGNORED for finding in findings)
     failures = sum(finding.outcome is Outcome.FAILURE for finding in findings)
+    own = not failures and (not isinstance(exception, Exception) or all(finding.outcome is Outcome.IGNORED for finding in findings))
     return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY, shared=failures > 1)
 
 
@@ -226,7 +226,9 @@ def _suspect(judge: Judge | None, touch: Touch, exception: BaseException, timeou
 
 
 def _timeout(exception: BaseException | None) -> TimeoutError | None:
-    return next((link for link in _chain(exception) if isinstance(link, TimeoutError)), None)
+    """What a call that was cut short is judged by."""
+    unnamed = None if exception is None or isinstance(exception, Exception) else TimeoutError()
+    return next((link for link in _chain(exception) if isinstance(link, TimeoutError)), unnamed)
 
 
 def _chain(exception: BaseException | None) -> Iterator[BaseException]:

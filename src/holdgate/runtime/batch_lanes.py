@@ -8,6 +8,7 @@ settled by one call.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from holdgate.errors import Reject
@@ -26,9 +27,13 @@ class BatchLane(Lane):
 
     __slots__ = ("_rested",)
 
-    def __init__(self, worker: Worker) -> None:
-        super().__init__(worker)
+    def __init__(self, worker: Worker, ended: Callable[[Lane, asyncio.Task[None]], None]) -> None:
+        super().__init__(worker, ended)
         self._rested = True  # others have run since its last batch
+
+    def start(self) -> None:
+        self._rested = True
+        super().start()
 
     def wait(self) -> asyncio.Future[None]:
         self._rested = True
@@ -51,7 +56,7 @@ class BatchLane(Lane):
         if isinstance(delivery, Batch) and len(delivery) == 1:
             delivery = self.delivery = delivery.single()
         items: Deliveries[Any] = delivery.items() if isinstance(delivery, Batch) else Deliveries.of(delivery)
-        handler = self.worker.handler_of(delivery.source)
+        handler = self.prepare(self.worker.handler_of(delivery.source))
         self._rested = False
         self.started = True
         self.since = self.worker.now()
@@ -61,6 +66,7 @@ class BatchLane(Lane):
             self._raised(delivery, error)
             return
         self.started = False
+        self.look_at_task()
         if isinstance(delivery, Batch) and items.made and items.wishes():
             self._returned_in_parts(delivery, items)
         else:
@@ -72,6 +78,7 @@ class BatchLane(Lane):
         """The handler has asked for something else for some of them."""
         if self.interrupted:  # it finished all the same: processed is processed
             self.recovered()
+        self.spent = True  # some of them come again
         worker, now = self.worker, self.worker.now()
         tally, self.tally = self.tally, None
         attribution = attribute([worker.dependency_of(gate) for gate in gates_of(batch)], tally, None, now)

@@ -27,6 +27,7 @@ from holdgate.flow.gate import Trial
 from holdgate.flow.place import Place, Run
 from holdgate.ports import DeadLetters
 from holdgate.runtime import failures
+from holdgate.tasks import begin_later
 
 log = logging.getLogger("holdgate")
 
@@ -90,7 +91,7 @@ class Outbox:
         post.in_hand = True
         post.timer = loop.call_later(_CONFIRM_WITHIN, self._took_too_long, delivery)
         if post.task is None and self._target is not None:
-            post.task = asyncio.create_task(_publish(self._target, post.letter), name=f"holdgate dead letter of {delivery.source}")
+            post.task = begin_later(_publish(self._target, post.letter), f"dead letter of {delivery.source}")
             post.task.add_done_callback(partial(self._ended, delivery, post))
 
     def works_for(self, places: Collection[Place]) -> bool:

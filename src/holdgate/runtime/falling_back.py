@@ -26,27 +26,29 @@ async def fall_back(lane: Lane, delivery: Delivery[Any]) -> None:
     lane.started = True
     error: BaseException | None = None
     try:
-        await worker.fall_back(delivery)
+        await lane.prepare(worker.fall_back)(delivery)
     except BaseException as raised:  # noqa: BLE001 - every end is a verdict; what is not the fallback's is raised again below
         error = raised
     lane.started = False
+    beyond = None if error is None else lane.beyond(error)
+    if isinstance(beyond, GeneratorExit):
+        raise beyond
     ours, timed_out = lane.interrupted, lane.timed_out
     if ours:
         lane.recovered()
     lane.tally = None  # its calls are nobody's verdict
+    if error is None and not ours:
+        lane.look_at_task()
+    else:
+        lane.spent = True
     if error is None:
         if worker.engine.fell_back(delivery, worker.now()) is Verdict.DONE:
             worker.intake.settle(delivery, Settlement.ACK)
-    elif ours and not timed_out:
+    elif (ours and not timed_out) or beyond is not None:
         lane.give_back(delivery)
     else:
         worker.fallback_failed(delivery, error)
     lane.delivery = None
+    if isinstance(beyond, asyncio.CancelledError):
+        raise beyond
     worker.turn_if_needed()
-    if error is not None and not isinstance(error, Exception) and not _is_cancellation(lane, error, ours=ours):
-        raise error
-
-
-def _is_cancellation(lane: Lane, error: BaseException, *, ours: bool) -> bool:
-    """Whether it is a cancellation that nobody else sent to the lane."""
-    return isinstance(error, asyncio.CancelledError) and (ours or (lane.task is not None and not lane.task.cancelling()))

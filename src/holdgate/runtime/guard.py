@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import copy_context
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, cast
@@ -33,6 +34,7 @@ from holdgate.runtime.binding import Binding
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import OperatorCommands
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.exits import exit_in
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.loop_form import Deliveries
@@ -42,6 +44,7 @@ from holdgate.runtime.signals import Termination
 from holdgate.runtime.start import NeedsSetting, Plans, check_intake, plan_run
 from holdgate.runtime.waiting import log_end, wait_for_end
 from holdgate.runtime.worker import Worker
+from holdgate.tasks import begin_later
 
 # A turn settles in one or two rounds; the bound only keeps a mistake from stopping the loop.
 _ROUNDS = 16
@@ -85,6 +88,7 @@ class Guard(OperatorCommands):
         self._pulse = Pulse(seconds("stall_after", stall_after))
         self._termination = Termination(self._ask_to_stop, signals)
         self._workers: dict[Worker, asyncio.Task[None]] = {}
+        self.context = copy_context()  # no message's: a turn may be taken in the context of any handler
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
@@ -98,6 +102,7 @@ class Guard(OperatorCommands):
         if self._loop is not None:
             raise GuardClosed("a Guard is entered once; make a new one")
         self._loop = asyncio.get_running_loop()
+        self.context = copy_context()
         try:
             self._termination.take()
             for dependency in self._declared:
@@ -108,6 +113,8 @@ class Guard(OperatorCommands):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if exit_in(error) is not None:  # nobody waits for handlers any more
+            self.hurry()
         try:
             await self.finish(self._workers)
         finally:
@@ -268,12 +275,15 @@ class Guard(OperatorCommands):
 
     def start(self, worker: Worker) -> asyncio.Task[None]:
         """Run a worker in a task that the guard holds."""
-        task = self._workers[worker] = asyncio.create_task(worker.main(), name=f"holdgate run of {worker.name}")
+        task = self._workers[worker] = begin_later(worker.main(), f"run of {worker.name}")
         task.add_done_callback(lambda _: self._workers.pop(worker, None))
         return task
 
     async def see_through(self, worker: Worker, task: asyncio.Task[None]) -> None:
-        """Wait for a run; a cancellation asks it to drain, a second one to stop at once, and neither reaches its tasks."""
+        """Wait for a run; a cancellation asks it to drain, a second one to stop at once, and neither reaches its tasks.
+
+        A handler's exit is raised when every run has ended: it may stop the loop.
+        """
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
@@ -281,8 +291,15 @@ class Guard(OperatorCommands):
                 await self.finish({worker: task})
             finally:
                 log_end(worker, task)
+                await self._raise_exit(worker)
             raise
+        await self._raise_exit(worker)
         task.result()
+
+    async def _raise_exit(self, worker: Worker) -> None:
+        if worker.exit is not None:
+            await wait_for_end(self._workers)
+            raise worker.exit
 
     async def finish(self, runs: Mapping[Worker, asyncio.Task[None]]) -> None:
         """Drain these runs and wait until they have ended; a cancellation meanwhile hurries them, and goes on at the end."""
@@ -290,6 +307,12 @@ class Guard(OperatorCommands):
         for worker in runs:
             worker.stop()
         await wait_for_end(runs)
+
+    def hurry(self) -> None:
+        """Stop every run, and wait for no handler."""
+        self._ask_to_stop()
+        for worker in self._workers:
+            worker.hurry()
 
     def _must_be_open(self) -> None:
         if self._loop is None:

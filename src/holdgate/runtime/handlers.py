@@ -75,7 +75,7 @@ class Handlers:
             except asyncio.CancelledError:
                 lane = current_attempt.get()
                 if not call.withdraw() and isinstance(lane, Lane):
-                    lane.leftover = call  # the verdict is given now, the lane stays taken until the thread comes back
+                    lane.leave(call)
                 raise
             if inspect.isawaitable(result):  # a plain function in front of an async one, such as a lambda
                 await result

@@ -13,6 +13,7 @@ from holdgate.flow.delivery import Delivery
 from holdgate.flow.sources import Source
 from holdgate.ports import Intake
 from holdgate.runtime.attempt import Attempt, current_attempt
+from holdgate.runtime.exits import exit_in
 from holdgate.runtime.seat import Seat
 from holdgate.runtime.start import Plans
 from holdgate.runtime.waiting import log_end
@@ -29,8 +30,9 @@ def _no_handler(source: Source) -> NoReturn:
 class LoopDelivery:
     """One delivery of the loop form. `async with` it: the block is one attempt.
 
-    A failure in the block is recorded and not raised; the same delivery comes again when it may. CancelledError goes through. Its
-    attributes are those of `Delivery`.
+    A failure in the block is recorded and not raised; the same delivery comes again when it may. What ends more than the block goes
+    through: the cancellation of the loop's task, KeyboardInterrupt, SystemExit, GeneratorExit. A CancelledError that nobody sent to that
+    task is a failure like any other. Its attributes are those of `Delivery`.
     """
 
     __slots__ = ("_delivery", "_seat", "_token", "entered")
@@ -107,31 +109,58 @@ class LoopDelivery:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         seat, delivery = self._seat, self._delivery
-        failed = isinstance(error, Exception)
         if self._token is None:
-            return failed
+            return isinstance(error, Exception)
         seat.started = False
         current_attempt.reset(self._token)
         ours = seat.interrupted
         if ours:
             seat.recovered()
-        if ours and error is not None:
+        passes = error is not None and seat.passes(error)
+        if error is not None and ours:
             seat.give_back(delivery)
+        elif passes:
+            seat.cut_by = error
         else:
-            # A cancellation of the user's own, by a time limit around the block for one, is no verdict: the loop may go on, with the same
-            # delivery.
             seat.end(delivery, error)
             seat.worker.turn_if_needed()
-        return failed or (ours and isinstance(error, asyncio.CancelledError))
+        return error is not None and not passes
 
 
 class LoopSeat(Seat):
-    """The one seat of a loop. Its task is the user's, so that nothing here may count on it to come back."""
+    """The one seat of a loop. Its task is the user's, so that nothing here may count on it to come back.
 
-    __slots__ = ()
+    What goes through the block says nothing until the loop asks for more. Then whoever sent it has taken it back, and it is the failure of
+    the delivery; a cancellation was a time limit around the block, and is read as its TimeoutError. When the loop ends instead, the
+    delivery is given back.
+    """
+
+    __slots__ = ("cut_by",)
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self.cut_by: BaseException | None = None  # what went through the block of the delivery in hand
+
+    def passes(self, error: BaseException) -> bool:
+        """Whether it goes through the block: it ends more than that."""
+        if isinstance(error, asyncio.CancelledError):
+            return self.task is not None and self.task.cancelling() > 0
+        return not isinstance(error, Exception | BaseExceptionGroup) or exit_in(error) is not None
+
+    def go_on(self) -> None:
+        """The loop asks for more."""
+        cut_by, self.cut_by = self.cut_by, None
+        if cut_by is None or self.delivery is None:
+            return
+        if self.task is not None and self.task.cancelling():
+            self.give_back(self.delivery)
+        else:
+            limit = TimeoutError().with_traceback(cut_by.__traceback__)
+            self.end(self.delivery, limit if isinstance(cut_by, asyncio.CancelledError) else cut_by)
+            self.worker.turn_if_needed()
 
     def let_go(self) -> None:
-        """Take back a delivery whose block was not entered."""
+        """Take back a delivery whose block was not entered, or was cut off."""
         if self.delivery is not None and not self.started:
             self.give_back(self.delivery)
 
@@ -188,6 +217,7 @@ class Deliveries:
         if last is not None and not last.entered:
             raise HoldgateError(f"{last.source}@{last.position} was not entered: write `async with delivery:` in the loop")
         self._current = None
+        seat.go_on()
         await asyncio.sleep(0)  # a body that never waits must not keep the poll from running
         while not task.done():
             delivery = seat.delivery = seat.delivery or worker.next()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from holdgate.flow.gate import Gate
 from holdgate.runtime.calling import is_async
 from holdgate.runtime.threads import HandlerThreads
+from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from holdgate.runtime.dependency import Dependency
@@ -30,7 +31,7 @@ class Prober:
     def run(self, gates: Iterable[Gate]) -> None:
         """Start the probe of each of these."""
         for gate in gates:
-            task = asyncio.create_task(self._probe(gate), name=f"holdgate probe of {gate.name}")
+            task = begin_later(self._probe(gate), f"probe of {gate.name}", self._guard.context.copy())
             self._tasks[task] = None
             task.add_done_callback(lambda ended: self._tasks.pop(ended, None))
 

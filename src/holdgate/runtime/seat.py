@@ -1,6 +1,12 @@
 """A seat: where one delivery at a time is worked on, and how its end is settled. A lane is one, and so is the loop form.
 
 No await lies between the end of an attempt and the recorded settlement.
+
+Whose was a cancellation? Ours, when the seat was `interrupted`: revoked, drained, channel lost; that is no verdict, and after `timeout` it
+is one of its own kind. The event loop's, when it is shut down, by `asyncio.run` at its end or by a program that cancels every task: that
+reaches the run's own task as well, which only the guard holds. Every other one is the attempt's own, whoever sent it and however it got
+out: a `cancel()` of its task, of a child, of a library's scope, or a CancelledError raised by hand. It is charged like any failure of the
+message; a cancellation that nobody counted would be tried for ever.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ from holdgate.flow.delivery import Delivery, Settlement, Wish
 from holdgate.flow.fate import Verdict
 from holdgate.flow.tally import Tally
 from holdgate.flow.verdicts import gates_of
+from holdgate.runtime.exits import exit_in
 
 if TYPE_CHECKING:
     from holdgate.flow.place import Place
@@ -67,12 +74,17 @@ class Seat:
         if not self.started or self.interrupted or self.task is None:
             return
         self.interrupted = True
-        if self.task is asyncio.current_task():
+        if self._is_running(self.task):
             # The user's code itself has brought this about. A task that cancels itself may have ended its attempt before the
             # cancellation arrives, and then it would hit whatever comes next.
             asyncio.get_running_loop().call_soon(self._cancel, self.delivery)
         else:
             self.task.cancel()
+
+    @staticmethod
+    def _is_running(task: asyncio.Task[Any]) -> bool:
+        """Whether we are in the middle of a step of it; an eager task that it makes is the current one meanwhile."""
+        return task is asyncio.current_task() or bool(getattr(task.get_coro(), "cr_running", False))
 
     def time_out(self) -> None:
         """Cancel the running user code because its time is over: that is a verdict."""
@@ -98,16 +110,37 @@ class Seat:
         if self.task is not None:
             self.task.uncancel()
 
-    def end(self, delivery: AnyDelivery, error: BaseException | None, *, timed_out: bool = False) -> None:
+    def beyond(self, error: BaseException) -> BaseException | None:
+        """What does not end with the attempt that raised `error`; None: it is the attempt's own end.
+
+        A CancelledError when the event loop is shut down, whatever the handler makes of it; a GeneratorExit when the coroutine is closed
+        from outside, and nothing may be done any more; an exit, which ends the run and is told to it here.
+        """
+        if self.worker.is_cancelled and not self.interrupted and self.task is not None and self.task.cancelling():
+            return error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError()
+        if isinstance(error, GeneratorExit) and not self._is_current():
+            return error
+        way_out = exit_in(error)
+        if way_out is not None:
+            self.worker.leave(way_out)
+        return way_out
+
+    def _is_current(self) -> bool:
+        try:
+            return asyncio.current_task() is self.task
+        except RuntimeError:  # no loop runs: the interpreter clears up
+            return False
+
+    def end(self, delivery: AnyDelivery, error: BaseException | None, *, timed_out: bool = False) -> Verdict:
         """An attempt ended, `error` None when it returned: settle it by what its calls and its exception say, or the handler's own word.
-        One that somebody else cancelled is no verdict, and comes again. `timed_out`: its time was over."""
+        `timed_out`: its time was over. Not for one that we, or a loop that shuts down, have interrupted."""
         worker = self.worker
         now = worker.now()
-        if isinstance(error, Exception):
+        if error is not None:
             worker.log_failure(delivery, error)
         tally, self.tally = self.tally, None
         wish: Wish | None = delivery.trial.wish if delivery.trial is not None else None
-        if wish is not None and wish.reason is not None and (error is None or isinstance(error, Exception)):
+        if wish is not None and wish.reason is not None:
             rejection = Reject(wish.reason)
             rejection.__cause__ = error  # it may come from a refusal, and then it is the outage that speaks
             error = rejection
@@ -127,6 +160,7 @@ class Seat:
         elif verdict is Verdict.REJECT:
             worker.reject(delivery, error)
         self.delivery = None
+        return verdict
 
     def acknowledge(self, delivery: AnyDelivery) -> None:
         """It was processed: tell the intake."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from holdgate.core.causes import chain_of, named
@@ -25,11 +26,13 @@ from holdgate.ports import Batching, Intake
 from holdgate.runtime import failures
 from holdgate.runtime.batch_lanes import BatchLane
 from holdgate.runtime.dead_letters import Outbox, tell_way_out
+from holdgate.runtime.exits import EXITS
 from holdgate.runtime.lanes import Lane
 from holdgate.runtime.overdue import Overdue
 from holdgate.runtime.seat import Seat
 from holdgate.runtime.standstill import Standstill
 from holdgate.runtime.start import Plans
+from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from holdgate.runtime.dependency import Dependency
@@ -78,6 +81,10 @@ class Worker:
         self._watchers: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._overdue = Overdue(plans.timeout, guard.hold_warn_after, guard.now())
         self._applied = -1
+        self.exit: BaseException | None = None  # what a handler ends the process with; `guard.run` raises it
+        self.context = copy_context()  # of the caller of `guard.run`: each delivery begins with it
+        self.apart = False  # a handler has set a context variable: from now on each delivery has a context of its own
+        self._task: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None  # what the run ends with
         self._polling = True
 
@@ -85,6 +92,7 @@ class Worker:
 
     async def main(self) -> None:
         """Open, work until asked to stop or the intake ends, drain, close."""
+        self._task = asyncio.current_task()
         try:
             if await self._open():
                 await self._consume()
@@ -107,8 +115,21 @@ class Worker:
         if not self._hurried.done():
             self._hurried.set_result(None)
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the event loop is being shut down: nobody else can reach the run's own task."""
+        return self._task is not None and self._task.cancelling() > 0
+
+    def leave(self, way_out: BaseException) -> None:
+        """A handler ends the process: so does every run of the guard, without waiting for handlers."""
+        self.exit = self.exit or way_out
+        self.guard.hurry()
+
     def fail(self, error: BaseException) -> None:
         """The run cannot go on: it drains, and raises the first error that was told here. Later ones are logged."""
+        if isinstance(error, EXITS):
+            self.stop()  # raised in a task, it has gone out of the loop already
+            return
         if self._broken is None:
             self._broken = error
         elif error is not self._broken:
@@ -117,7 +138,7 @@ class Worker:
 
     async def _open(self) -> bool:
         """Open the intake; False when the run was asked to stop meanwhile, and opening did not end within the drain timeout."""
-        opening = asyncio.create_task(self._open_all(), name=f"holdgate opening of {self.name}")
+        opening = begin_later(self._open_all(), f"opening of {self.name}")
         try:
             await asyncio.wait({opening, self._asked}, return_when=asyncio.FIRST_COMPLETED)
             if not opening.done():
@@ -147,7 +168,7 @@ class Worker:
         tell_way_out(self.name, self.run, self._outbox)
 
     async def _consume(self) -> None:
-        poll = asyncio.create_task(self._poll(), name=f"holdgate poll of {self.name}")
+        poll = begin_later(self._poll(), f"poll of {self.name}")
         poll.add_done_callback(self._poll_ended)
         try:
             await asyncio.wait({poll, self._asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -313,9 +334,9 @@ class Worker:
             log.debug("%s came about so:\n%s", kind, failures.steps(error))
 
     def _new_lane(self) -> Lane:
-        lane = Lane(self) if self.run.batch is None else BatchLane(self)
+        lane = (Lane if self.run.batch is None else BatchLane)(self, self._lane_ended)
         self.seats.append(lane)
-        lane.start().add_done_callback(lambda task: self._lane_ended(lane, task))
+        lane.start()
         return lane
 
     def _lane_ended(self, lane: Lane, task: asyncio.Task[None]) -> None:

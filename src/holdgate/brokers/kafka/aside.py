@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from holdgate.brokers.kafka.client import Client
 from holdgate.errors import IntakeError
+from holdgate.tasks import begin_later
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class Aside:
         """Disconnect, in a task of its own so that nobody's cancellation leaves it half stopped."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await asyncio.wait((asyncio.create_task(consumer.stop(), name="holdgate kafka stop aside"),), timeout=_STOP_WITHIN)
+            await asyncio.wait((begin_later(consumer.stop(), "kafka stop aside"),), timeout=_STOP_WITHIN)
 
     async def topics(self) -> frozenset[str] | None:
         """All topics this user may see."""

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from holdgate.tasks import begin_later
+
 
 def run_beside(work: Coroutine[Any, Any, None], name: str, failed: Callable[[BaseException], None]) -> asyncio.Task[None]:
     """Start `work` as a task of its own; `failed` gets what it raises."""
-    task = asyncio.create_task(work, name=f"holdgate kafka {name}")
+    task = begin_later(work, f"kafka {name}")
     task.add_done_callback(lambda ended: _report(ended, failed))
     return task
 

@@ -27,6 +27,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from holdgate.brokers.kafka.assignments import Assignment, Assignments
 from holdgate.brokers.kafka.background import run_beside
 from holdgate.brokers.kafka.client import Client
+from holdgate.tasks import begin_later
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class Commits:
     def _send(self, assignments: Iterable[Assignment]) -> None:
         due = self._due(assignments)
         if due:
-            self._running = asyncio.create_task(self._commit(due), name="holdgate kafka commit")
+            self._running = begin_later(self._commit(due), "kafka commit")
 
     def _due(self, assignments: Iterable[Assignment]) -> dict[Assignment, int]:
         return {assignment: offset for assignment in assignments if (offset := self._offset(assignment)) is not None}

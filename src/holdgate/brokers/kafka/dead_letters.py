@@ -18,6 +18,7 @@ from holdgate.brokers.kafka.delivery import KafkaDelivery
 from holdgate.brokers.kafka.producer import Producer
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.dead_letter import DeadLetter, own_headers
+from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -96,7 +97,7 @@ class KafkaDeadLetters:
         if self._producer.is_started:
             return
         self._is_ours = True
-        starting = asyncio.create_task(self._producer.start(), name="holdgate kafka start dead letters")
+        starting = begin_later(self._producer.start(), "kafka start dead letters")
         try:
             await asyncio.wait_for(starting, _CONNECT_WITHIN)
         except (KafkaError, OSError, TimeoutError) as error:
@@ -110,7 +111,7 @@ class KafkaDeadLetters:
 
     async def _stop(self) -> None:
         """In a task of its own, so that nobody's cancellation leaves it half stopped."""
-        stopping = asyncio.create_task(self._producer.stop(), name="holdgate kafka stop dead letters")
+        stopping = begin_later(self._producer.stop(), "kafka stop dead letters")
         done, _ = await asyncio.wait((stopping,), timeout=_STOP_WITHIN)
         if not done:
             log.warning("the dead letters' producer did not stop within %g s; it is left behind", _STOP_WITHIN)

@@ -48,6 +48,7 @@ from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Backlog, Source
+from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener
@@ -246,7 +247,7 @@ class KafkaIntake:
 
     async def close(self) -> None:
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close(), name="holdgate kafka close")
+            self._closing = begin_later(self._close(), "kafka close")
         await asyncio.shield(self._closing)
 
     async def _open(self) -> None:

@@ -27,6 +27,7 @@ from holdgate.brokers.kafka.delivery import KafkaBatch, KafkaDelivery, Record
 from holdgate.brokers.kafka.failures import Duplicates
 from holdgate.brokers.kafka.pauses import Pauses
 from holdgate.flow.plan import Plan
+from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener
@@ -179,7 +180,7 @@ class Membership:
 
 async def _within(work: Coroutine[Any, Any, None], seconds: float) -> None:
     """Wait for `work` at most so long, and leave it alone after that: it is the guard's, and the group does not wait for it."""
-    task = asyncio.create_task(work, name="holdgate kafka revoked")
+    task = begin_later(work, "kafka revoked")
     await asyncio.wait((task,), timeout=seconds)
     if task.done():
         task.result()

@@ -18,6 +18,7 @@ from holdgate.brokers.kafka.failures import end_of_intake
 from holdgate.brokers.kafka.pauses import Pauses
 from holdgate.brokers.kafka.rebalance import OwnedListener
 from holdgate.errors import IntakeError
+from holdgate.tasks import begin_later
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Opening:
         self._is_ours = not self._client.is_started
         if not self._is_ours:
             return
-        self._starting = asyncio.create_task(self._client.start(), name="holdgate kafka start")
+        self._starting = begin_later(self._client.start(), "kafka start")
         await asyncio.wait((self._starting,), timeout=_START_WITHIN)
         if not self._starting.done():
             raise IntakeError(
@@ -84,7 +85,7 @@ class Opening:
 
     async def _stop(self) -> None:
         """In a task of its own: cancelled at its first step, stop() leaves a member that keeps its partitions as long as we live."""
-        stopping = asyncio.create_task(self._client.stop(), name="holdgate kafka stop")
+        stopping = begin_later(self._client.stop(), "kafka stop")
         done, _ = await asyncio.wait((stopping,), timeout=_STOP_WITHIN)
         if not done:
             log.warning("the consumer did not stop within %g s; the group will notice after its session timeout", _STOP_WITHIN)

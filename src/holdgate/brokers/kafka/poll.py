@@ -19,6 +19,7 @@ from aiokafka import TopicPartition
 
 from holdgate.brokers.kafka.client import NOWHERE, Client
 from holdgate.brokers.kafka.delivery import Record
+from holdgate.tasks import begin_later
 
 # Names are searched one after the other by aiokafka, for each buffered partition: with very many, throwing away the buffers of paused
 # partitions and fetching them again (98 ms, once per resume) costs less than 64 x 64 comparisons in every poll.
@@ -61,7 +62,7 @@ class Poll:
             return True
         if not self._covered():
             names = self._names
-            task = asyncio.create_task(self._wait(names), name="holdgate kafka poll")
+            task = begin_later(self._wait(names), "kafka poll")
             self._waiting[task] = frozenset(names)
         self._wake = asyncio.get_running_loop().create_future()
         await asyncio.wait((*self._waiting, self._wake), timeout=self._timeout, return_when=asyncio.FIRST_COMPLETED)

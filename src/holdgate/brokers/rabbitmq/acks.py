@@ -17,6 +17,7 @@ from typing import Any
 from aiormq.exceptions import ChannelInvalidStateError
 
 from holdgate.flow.delivery import Settlement
+from holdgate.tasks import begin_later
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Acks:
         """Send what is recorded, in a task of its own."""
         self._stop_timer()
         if self._unsent and not self.held_back and (self._sending is None or self._sending.done()):
-            self._sending = asyncio.create_task(self._send(), name="holdgate rabbitmq acks")
+            self._sending = begin_later(self._send(), "rabbitmq acks")
 
     async def flush(self) -> bool:
         """Send everything, also what was held back, within a bound; returns whether it is out."""

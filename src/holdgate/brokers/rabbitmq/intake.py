@@ -52,6 +52,7 @@ from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Backlog, Queue, Source
+from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from holdgate.ports import DeadLetters, IntakeListener
@@ -211,7 +212,7 @@ class RabbitMQIntake:
 
     async def close(self) -> None:
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close(), name="holdgate rabbitmq close")
+            self._closing = begin_later(self._close(), "rabbitmq close")
         await asyncio.shield(self._closing)
 
     async def _open(self, listener: IntakeListener) -> None:

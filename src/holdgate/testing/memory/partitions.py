@@ -17,6 +17,7 @@ from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Backlog, Partition, Source
 from holdgate.ports import IntakeListener
 from holdgate.simulator.message import Message
+from holdgate.tasks import begin_later
 from holdgate.testing.memory.bell import Bell
 from holdgate.testing.memory.broker import MemoryBroker
 from holdgate.testing.memory.delivery import MemoryDelivery
@@ -64,7 +65,7 @@ class PartitionSide:
         self._broker.watch(self.bell)
         self._group.join(self._member, self.names, self._broker.now())
         self._broker.changed()
-        self._follower = asyncio.create_task(self._follow(), name=f"holdgate memory {self._member}")
+        self._follower = begin_later(self._follow(), f"memory {self._member}")
 
     def check(self) -> None:
         """Raises IntakeError when this cannot go on: a topic is gone, or the listener failed."""
