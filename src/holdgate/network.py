@@ -7,7 +7,7 @@ No client is imported: a class is known by the first part of its module's name a
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 # Exception classes by the first part of their module's name.
 Names = Mapping[str, Collection[str]]
@@ -69,6 +69,11 @@ def known_as(names: Names) -> Callable[[type[BaseException]], bool]:
         return verdict
 
     return is_known
+
+
+def known_in(libraries: Iterable[str], names: Collection[str]) -> Callable[[type[BaseException]], bool]:
+    """The same for libraries that have the same names for their classes."""
+    return known_as(dict.fromkeys(libraries, names))
 
 
 def attribute(error: object, name: str, default: None = None) -> object:

@@ -1,0 +1,89 @@
+"""Which exceptions of AWS clients are the service's failures, and how long it asks to wait: botocore, boto3, aiobotocore, aioboto3.
+
+The answer of a ClientError is a dict with the service's own code and the HTTP status. What botocore's standard retries take for throttling
+or for passing trouble is a failure here as well (https://docs.aws.amazon.com/boto3/latest/guide/retries.html).
+
+A batch call that succeeds in part raises nothing: SQS's `Failed`, DynamoDB's `UnprocessedItems` and Kinesis' `FailedRecordCount` are in the
+result, for `Dependency(result_failures=...)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from holdgate import network
+from holdgate.http.answers import by_name
+from holdgate.http.exceptions import is_not_now
+from holdgate.http.waits import wait_of
+from holdgate.network import attribute, known_as
+
+# No answer, or no credentials to ask with: the metadata service or the token's issuer did not answer, and every message meets it.
+_is_no_answer = known_as(
+    {
+        "botocore": {
+            *("HTTPClientError", "ConnectionError", "IncompleteReadError", "ResponseStreamingError"),
+            *("NoCredentialsError", "CredentialRetrievalError", "MetadataRetrievalError", "TokenRetrievalError"),
+        }
+    }
+)
+
+_THROTTLED = frozenset(
+    {
+        *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException", "TooManyRequestsException"),
+        *("ProvisionedThroughputExceededException", "RequestLimitExceeded", "BandwidthLimitExceeded", "LimitExceededException"),
+        *("RequestThrottled", "SlowDown", "PriorRequestNotComplete", "EC2ThrottledException", "TransactionInProgressException"),
+        # SQS's and KMS's own.
+        *("OverLimit", "KMSThrottlingException"),
+    }
+)
+_TROUBLE = frozenset(
+    {
+        *(
+            "RequestTimeout",
+            "RequestTimeoutException",
+            "InternalError",
+            "InternalFailure",
+            "InternalServerError",
+            "InternalServerException",
+        ),
+        *("ServiceUnavailable", "ServiceUnavailableException"),
+        # Temporary credentials that were not renewed: every message meets it, none of them has caused it.
+        *("ExpiredToken", "ExpiredTokenException", "RequestExpired"),
+    }
+)
+
+
+def failures(error: BaseException) -> bool:
+    """Whether an AWS client's exception is the service's failure: no answer, 408, 429, 5xx, its throttling codes, credentials that ran out.
+
+    A failed condition, a missing key or queue, a bad parameter, a denied access are the message's own.
+    """
+    response = _response(error)
+    if response is None:
+        return network.failures(error) or _is_no_answer(type(error))
+    code = _part(response, "Error").get("Code")
+    if code in _THROTTLED or code in _TROUBLE:
+        return True
+    status = _part(response, "ResponseMetadata").get("HTTPStatusCode")
+    return isinstance(status, int) and is_not_now(status)
+
+
+def retry_after(error: BaseException) -> float | None:
+    """The seconds that the service asks to wait, from `x-amz-retry-after` or Retry-After as in `holdgate.http`; None: it does not say."""
+    response = _response(error)
+    if response is None:
+        return None
+    metadata = _part(response, "ResponseMetadata")
+    status = metadata.get("HTTPStatusCode")
+    return wait_of(by_name(metadata.get("HTTPHeaders")), status if isinstance(status, int) else None)
+
+
+def _response(error: BaseException) -> Mapping[str, Any] | None:
+    response = attribute(error, "response")
+    return cast("Mapping[str, Any]", response) if isinstance(response, Mapping) else None
+
+
+def _part(response: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = response.get(name)
+    return cast("Mapping[str, Any]", part) if isinstance(part, Mapping) else {}
