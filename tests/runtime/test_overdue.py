@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 
@@ -162,12 +163,24 @@ async def test_a_handler_that_finishes_all_the_same_is_done() -> None:
 @in_virtual_time
 async def test_a_thread_gives_its_verdict_in_time_and_keeps_its_lane() -> None:
     """Nothing else starts on its lane until the thread has come back."""
+    loop: Any = asyncio.get_running_loop()
+    under_way, jobs = loop.under_way, []
+    begun, known = Future[None](), loop.create_future()
+    known.set_result(None)
+
+    def hang(*job: Any) -> None:
+        """As in real life, time passes for a thread that hangs: it is waited for until it has begun, and then again when it may end."""
+        jobs.append(job)
+        under_way(begun, known, job[-1])
+
+    loop.under_way = hang
     gate = threading.Event()
     attempts: list[int] = []
 
     def blocking(delivery: Delivery[Any]) -> None:
         attempts.append(delivery.attempt)
         if len(attempts) == 1:
+            begun.set_result(None)
             gate.wait(20.0)
 
     broker = broker_with(1)
@@ -187,6 +200,8 @@ async def test_a_thread_gives_its_verdict_in_time_and_keeps_its_lane() -> None:
         assert failures(guard, "payments") == 1
         await asyncio.sleep(2.0)  # many backoffs
         assert attempts == [1]
+        loop.under_way = under_way
+        under_way(*jobs[0])
         gate.set()
         await until(lambda: committed(broker) == 1)
         assert attempts == [1, 2]

@@ -137,17 +137,16 @@ class Worker:
         self.stop()
 
     async def _open(self) -> bool:
-        """Open the intake; False when the run was asked to stop meanwhile, and opening did not end within the drain timeout."""
+        """Open the intake; False when the run was asked to stop meanwhile. Nothing is in hand before it is open: there is nothing to wait
+        for, and a broker that takes the connection and says nothing would keep a pod that is to go until it is killed."""
         opening = begin_later(self._open_all(), f"opening of {self.name}")
         try:
             await asyncio.wait({opening, self._asked}, return_when=asyncio.FIRST_COMPLETED)
-            if not opening.done():
-                await asyncio.wait({opening, self._hurried}, timeout=self._drain_timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not opening.done():
                 opening.cancel()
                 await asyncio.wait({opening}, timeout=_UNWIND)
-        if not opening.done() or (opening.cancelled() and self._asked.done()):
+        if self._asked.done() and self._given_up(opening):
             return False
         if opening.cancelled():
             raise IntakeError(f"{self.name}: opening was cancelled from outside; to end a run, cancel `guard.run` or stop the guard")
@@ -157,6 +156,19 @@ class Worker:
         self.polled_at = self.now()
         self.standstill.start()
         self.opened.set_result(None)
+        return True
+
+    def _given_up(self, opening: asyncio.Task[None]) -> bool:
+        """Whether opening came to nothing. What it ran into is no error of a run that is to end."""
+        if not opening.done():
+            opening.add_done_callback(lambda late: late.cancelled() or late.exception())
+        elif not opening.cancelled():
+            error = opening.exception()
+            if error is None:
+                return False
+            log.info("%s: asked to stop while it was being opened, which ended with %s", self.name, type(error).__name__)
+            return True
+        log.info("%s: asked to stop while it was being opened", self.name)
         return True
 
     async def _open_all(self) -> None:

@@ -45,11 +45,11 @@ class Aside:
                 f"no Kafka broker {what}: check bootstrap_servers, the listener's security settings and that the broker is up"
             ) from error
 
-    async def stop(self) -> None:
+    async def stop(self, within: float = _STOP_WITHIN) -> None:
         """Disconnect, in a task of its own so that nobody's cancellation leaves it half stopped."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await asyncio.wait((begin_later(consumer.stop(), "kafka stop aside"),), timeout=_STOP_WITHIN)
+            await asyncio.wait((begin_later(consumer.stop(), "kafka stop aside"),), timeout=within)
 
     async def topics(self) -> frozenset[str] | None:
         """All topics this user may see."""

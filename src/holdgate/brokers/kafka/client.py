@@ -140,6 +140,12 @@ class Client:
     async def stop(self) -> None:
         await self._consumer.stop()
 
+    def cut(self) -> None:
+        """Close its connections without another word: what waits for an answer of the broker ends with an error, and `stop` comes to its
+        end. For a process that is to go while the broker says nothing."""
+        for connection in list(self._consumer._client._conns.values()):
+            connection.close()
+
     # Assignment
 
     def assignment(self) -> frozenset[TopicPartition]:

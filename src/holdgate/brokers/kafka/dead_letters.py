@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.errors import KafkaError
 
 from holdgate.brokers.kafka.delivery import KafkaDelivery
+from holdgate.brokers.kafka.opening import GIVE_UP_WITHIN
 from holdgate.brokers.kafka.producer import Producer
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.dead_letter import DeadLetter, own_headers
@@ -67,8 +68,8 @@ class KafkaDeadLetters:
         try:
             for target in sorted({self._target(name) for name in names or ()}):
                 await self._check_topic(target)
-        except BaseException:
-            await self.close()
+        except BaseException as error:
+            await self._close(GIVE_UP_WITHIN if isinstance(error, asyncio.CancelledError) else _STOP_WITHIN)
             raise
 
     async def publish(self, letter: DeadLetter) -> None:
@@ -79,11 +80,14 @@ class KafkaDeadLetters:
         await self._producer.send(self._target(letter.source.name), letter.body, letter.key, [*kept, *added])
 
     async def close(self) -> None:
+        await self._close(_STOP_WITHIN)
+
+    async def _close(self, within: float) -> None:
         if self._users == 0:
             return
         self._users -= 1
         if self._users == 0 and self._is_ours:
-            await self._stop()
+            await self._stop(within)
 
     def _target(self, name: str) -> str:
         target = self._template.format(topic=name)
@@ -105,16 +109,16 @@ class KafkaDeadLetters:
             raise IntakeError(
                 f"no Kafka broker answers the dead letters' producer at {self._producer.servers} within {_CONNECT_WITHIN:g} s ({error!r})"
             ) from error
-        except BaseException:
-            await self._stop()
+        except BaseException:  # nothing was sent yet: a process that is to go does not wait for a broker that says nothing
+            await self._stop(GIVE_UP_WITHIN)
             raise
 
-    async def _stop(self) -> None:
+    async def _stop(self, within: float = _STOP_WITHIN) -> None:
         """In a task of its own, so that nobody's cancellation leaves it half stopped."""
         stopping = begin_later(self._producer.stop(), "kafka stop dead letters")
-        done, _ = await asyncio.wait((stopping,), timeout=_STOP_WITHIN)
+        done, _ = await asyncio.wait((stopping,), timeout=within)
         if not done:
-            log.warning("the dead letters' producer did not stop within %g s; it is left behind", _STOP_WITHIN)
+            log.warning("the dead letters' producer did not stop within %g s; it is left behind", within)
 
     async def _check_topic(self, target: str) -> None:
         try:

@@ -36,7 +36,7 @@ from holdgate.brokers.kafka.commits import Commits
 from holdgate.brokers.kafka.delivery import KafkaBatch, KafkaDelivery, Record
 from holdgate.brokers.kafka.failures import STOPPED, Failing, end_of_intake
 from holdgate.brokers.kafka.membership import Membership
-from holdgate.brokers.kafka.opening import Opening
+from holdgate.brokers.kafka.opening import GIVE_UP_WITHIN, Opening
 from holdgate.brokers.kafka.pauses import Pauses
 from holdgate.brokers.kafka.poll import Poll
 from holdgate.brokers.kafka.rebalance import OwnedListener
@@ -134,6 +134,7 @@ class KafkaIntake:
         self._looked_at = 0
         self._looking: asyncio.Task[None] | None = None
         self._owns = False
+        self._given_up = False  # while it was being opened: nobody waits for an answer of the broker
         self._closing: asyncio.Task[None] | None = None
 
     def _compose(self, client: Client, commit_every: float) -> None:
@@ -194,7 +195,8 @@ class KafkaIntake:
         self._membership.guard = listener
         try:
             await self._open()
-        except BaseException:
+        except BaseException as error:
+            self._given_up = isinstance(error, asyncio.CancelledError)
             await self.close()
             raise
 
@@ -277,10 +279,13 @@ class KafkaIntake:
         await self._commits.flush(_FLUSH_WITHIN)
         await self._poll.end(self._poll_timeout * 2)
         self._client.allow_commits()
-        await self._opening.let_go()
+        await self._opening.let_go(given_up=self._given_up)
         self._assignments.drop(self._assignments.tps())
         await self._poll.abandon()
-        await self._aside.stop()
+        if self._given_up:
+            await self._aside.stop(GIVE_UP_WITHIN)
+        else:
+            await self._aside.stop()
         _owned.discard(self._client.consumer)
 
     def _take(self, records: dict[TopicPartition, list[Record]]) -> None:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _START_WITHIN = 90.0
 # stop() took 3.8 s in the middle of a join; with its coordinator away it may never return.
 _STOP_WITHIN = 10.0
+# A process that is to go before it had anything in hand: a broker in reach has answered by then, and one that says nothing is left.
+GIVE_UP_WITHIN = 0.25
 
 
 class Opening:
@@ -69,26 +71,31 @@ class Opening:
             fallback = IntakeError(f"the consumer could not start at {self._client.bootstrap_servers}: {error!r}")
             raise end_of_intake(error, self._client) or fallback from error
 
-    async def let_go(self) -> None:
-        """Stop a consumer that is ours; hand back one that is the caller's."""
+    async def let_go(self, *, given_up: bool = False) -> None:
+        """Stop a consumer that is ours; hand back one that is the caller's. `given_up`: it was being opened, and nobody waits any more."""
+        within = GIVE_UP_WITHIN if given_up else _STOP_WITHIN
         if self._starting is None and self._client.is_started:
             self._is_ours = False
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
-            await asyncio.wait((self._starting,), timeout=_STOP_WITHIN)
+            await asyncio.wait((self._starting,), timeout=within)
         if self._is_ours:
-            await self._stop()
+            await self._stop(within, cuts=given_up)
         elif not self._client.is_stopped:
             self._hand_back()
         if self._listener is not None:
             self._listener.retire()
 
-    async def _stop(self) -> None:
-        """In a task of its own: cancelled at its first step, stop() leaves a member that keeps its partitions as long as we live."""
+    async def _stop(self, within: float, *, cuts: bool) -> None:
+        """In a task of its own: cancelled at its first step, stop() leaves a member that keeps its partitions as long as we live. `cuts`:
+        the broker's answer is not worth waiting for, a join's for one, and the connections are closed under it."""
         stopping = begin_later(self._client.stop(), "kafka stop")
-        done, _ = await asyncio.wait((stopping,), timeout=_STOP_WITHIN)
+        done, _ = await asyncio.wait((stopping,), timeout=within)
+        if not done and cuts:
+            self._client.cut()
+            done, _ = await asyncio.wait((stopping,), timeout=within)
         if not done:
-            log.warning("the consumer did not stop within %g s; the group will notice after its session timeout", _STOP_WITHIN)
+            log.warning("the consumer did not stop within %g s; the group will notice after its session timeout", within)
 
     def _hand_back(self) -> None:
         self._pauses.give_up()

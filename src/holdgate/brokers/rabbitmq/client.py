@@ -36,10 +36,20 @@ def is_transient(error: BaseException) -> bool:
 # A broker in reach answers in milliseconds; a wrong address should not take the minutes that TCP allows.
 _CONNECT_WITHIN = 15.0
 # Closing is a handshake, and a broker that is away does not answer it.
-_CLOSE_WITHIN = 5.0
+CLOSE_WITHIN = 5.0
+# A process that is to go before it had anything in hand: a broker in reach has answered by then, and one that says nothing is left.
+GIVE_UP_WITHIN = 0.25
 # How soon a connection that its owner closes during a reconnect is noticed: well below what a drain may take.
 _BETWEEN_LOOKS = 0.2
 _CLOSED_IN_USE = "the connection was closed while a guard uses it: call guard.stop() first, then connection.close()"
+
+
+async def throw_away(channel: Any) -> None:
+    """Close a channel that was made for one question. Whoever is being cancelled meanwhile hardly waits for the broker's goodbye."""
+    task = asyncio.current_task()
+    is_cancelled = task is not None and task.cancelling() > 0
+    if not channel.is_closed:
+        await within(channel.close(), GIVE_UP_WITHIN if is_cancelled else CLOSE_WITHIN)
 
 
 class Client:
@@ -76,6 +86,9 @@ class Client:
             except TRANSIENT as error:
                 await self.close()
                 raise IntakeError(no_connection(error, self.where)) from error
+            except BaseException:  # cancelled; left open it would connect again and again, even while the loop ends
+                await self.close(GIVE_UP_WITHIN)
+                raise
         elif self.is_closed:
             raise IntakeError("the connection was closed: make a new one with aio_pika.connect_robust(...)")
         else:
@@ -113,13 +126,13 @@ class Client:
                     raise
         return found
 
-    async def close(self) -> None:
-        """Close a connection that is ours, and the channel for questions; bounded."""
+    async def close(self, seconds: float = CLOSE_WITHIN) -> None:
+        """Close a connection that is ours, and the channel for questions, each within `seconds`."""
         aside, self._aside = self._aside, None
         if aside is not None and not aside.is_closed:
-            await within(aside.close(), _CLOSE_WITHIN)
+            await within(aside.close(), seconds)
         if self._url is not None and self._connection is not None and not self._connection.is_closed:
-            await within(self._connection.close(), _CLOSE_WITHIN)
+            await within(self._connection.close(), seconds)
 
     async def _up(self) -> None:
         if self.is_closed:

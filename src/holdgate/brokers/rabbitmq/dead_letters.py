@@ -16,14 +16,11 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, Chann
 
 from holdgate.brokers.rabbitmq.background import within
 from holdgate.brokers.rabbitmq.checks import check_connection
-from holdgate.brokers.rabbitmq.client import TRANSIENT, Client
+from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, GIVE_UP_WITHIN, TRANSIENT, Client, throw_away
 from holdgate.brokers.rabbitmq.copies import copy_of, portable
 from holdgate.brokers.rabbitmq.failures import words_of
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.dead_letter import PREFIX, DeadLetter, own_headers
-
-# Closing is a handshake, and a broker that is away does not answer it.
-_CLOSE_WITHIN = 5.0
 
 # Where the key of a Kafka record goes, which a message here does not have.
 KEY = PREFIX + "key"
@@ -66,8 +63,8 @@ class RabbitMQDeadLetters:
             self._users += 1
         try:
             await self._check(targets)
-        except BaseException:
-            await self.close()
+        except BaseException as error:
+            await self._close(GIVE_UP_WITHIN if isinstance(error, asyncio.CancelledError) else CLOSE_WITHIN)
             raise
 
     async def publish(self, letter: DeadLetter) -> None:
@@ -84,6 +81,9 @@ class RabbitMQDeadLetters:
             )
 
     async def close(self) -> None:
+        await self._close(CLOSE_WITHIN)
+
+    async def _close(self, seconds: float) -> None:
         if self._users == 0:
             return
         self._users -= 1
@@ -91,8 +91,8 @@ class RabbitMQDeadLetters:
             return
         channel, self._channel = self._channel, None
         if channel is not None and not channel.is_closed:
-            await within(channel.close(), _CLOSE_WITHIN)
-        await self._client.close()
+            await within(channel.close(), seconds)
+        await self._client.close(seconds)
 
     def _target(self, name: str) -> str:
         target = self._routing_key.format(queue=name)
@@ -124,8 +124,7 @@ class RabbitMQDeadLetters:
         except TRANSIENT as error:
             raise IntakeError(self._refusal(what, error)) from error
         finally:
-            if not channel.is_closed:
-                await within(channel.close(), _CLOSE_WITHIN)
+            await throw_away(channel)
 
     def _refusal(self, what: str, error: BaseException) -> str:
         where, target = self._client.where, f"correct routing_key={self._routing_key!r} or exchange="

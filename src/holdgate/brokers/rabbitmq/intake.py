@@ -36,7 +36,7 @@ from holdgate.brokers.rabbitmq.checks import (
     check_queues,
     check_timeout,
 )
-from holdgate.brokers.rabbitmq.client import Client
+from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, GIVE_UP_WITHIN, Client
 from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
 from holdgate.brokers.rabbitmq.examination import Finding, Said, examine, prepare
 from holdgate.brokers.rabbitmq.gathering import ripe_at
@@ -121,6 +121,7 @@ class RabbitMQIntake:
         self._fault: BaseException | None = None
         self._bell: asyncio.Future[None] | None = None
         self._was_opened = False
+        self._given_up = False  # while it was being opened: nobody waits for an answer of the broker
         self._closing: asyncio.Task[None] | None = None
 
     @property
@@ -161,7 +162,8 @@ class RabbitMQIntake:
         self._was_opened = True
         try:
             await self._open(listener)
-        except BaseException:
+        except BaseException as error:
+            self._given_up = isinstance(error, asyncio.CancelledError)
             await self.close()
             raise
 
@@ -255,7 +257,7 @@ class RabbitMQIntake:
                 await asyncio.wait(late, timeout=_CLOSE_WITHIN)
         if self._parking is not None:
             await self._parking.close()
-        await self._client.close()
+        await self._client.close(GIVE_UP_WITHIN if self._given_up else CLOSE_WITHIN)
         self._ring()
 
     def _take(self) -> Sequence[Delivery[IncomingMessage]]:

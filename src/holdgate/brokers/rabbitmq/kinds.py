@@ -16,7 +16,7 @@ from typing import Any
 
 from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelLockedResource, ChannelPreconditionFailed
 
-from holdgate.brokers.rabbitmq.client import Client
+from holdgate.brokers.rabbitmq.client import Client, throw_away
 from holdgate.brokers.rabbitmq.failures import end_of_intake, exclusive_here
 from holdgate.brokers.rabbitmq.versions import Kind
 from holdgate.errors import IntakeError
@@ -81,7 +81,7 @@ async def declare(client: Client, name: str, arguments: Mapping[str, Any]) -> No
     except AMQPError as error:
         raise end_of_intake(error, name, "configure") or IntakeError(f"queue {name!r} could not be declared: {error}") from error
     finally:
-        await raw.close()
+        await throw_away(raw)
 
 
 async def find_out(client: Client, name: str) -> QueueFacts:
@@ -110,7 +110,7 @@ async def _check_existence(client: Client, name: str) -> None:
     except AMQPError as error:
         raise end_of_intake(error, name) or IntakeError(f"queue {name!r} cannot be used: {error}") from error
     finally:
-        await raw.close()
+        await throw_away(raw)
 
 
 async def _refusal(client: Client, name: str, arguments: Mapping[str, Any], flags: Mapping[str, bool]) -> str | None:
@@ -128,7 +128,7 @@ async def _refusal(client: Client, name: str, arguments: Mapping[str, Any], flag
             raise end from error
         return str(error)
     finally:
-        await raw.close()
+        await throw_away(raw)
     return None
 
 
