@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal, Protocol
 
 from holdgate.flow.delivery import Delivery
@@ -27,6 +27,16 @@ class Inbox(Protocol):
     """One source's waiting room."""
 
     waiting: int
+
+    @property
+    def oldest(self) -> int:
+        """The number, by arrival, of the oldest message that is not finished; what comes next has it when all are."""
+        ...
+
+    @property
+    def ended(self) -> Collection[int]:
+        """The numbers of those past `oldest` that are finished all the same."""
+        ...
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
         """Add deliveries in the order in which the broker gave them."""
@@ -52,15 +62,23 @@ class Inbox(Protocol):
 class SourceInbox:
     """One delivery at a time: the processed sequence equals the sequence of the source."""
 
-    __slots__ = ("_busy", "_queue", "waiting")
+    __slots__ = ("_busy", "_came", "_queue", "waiting")
+
+    ended: Collection[int] = ()
 
     def __init__(self) -> None:
         self._queue: deque[AnyDelivery] = deque()
         self._busy = False
+        self._came = 0
         self.waiting = 0
+
+    @property
+    def oldest(self) -> int:
+        return self._came - self.waiting - self._busy
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
         self._queue.extend(deliveries)
+        self._came += len(self._queue) - self.waiting
         self.waiting = len(self._queue)
 
     def take(self) -> AnyDelivery | None:
@@ -87,6 +105,7 @@ class SourceInbox:
 
     def clear(self) -> None:
         self._queue.clear()
+        self._came -= self.waiting
         self.waiting = 0
 
 
@@ -97,14 +116,14 @@ class Span:
     message would end all other work when the span is full, be the only one to vote, and keep the circuit open for ever.
     """
 
-    __slots__ = ("_finished", "_next", "_oldest", "_reserved", "limit")
+    __slots__ = ("_next", "_reserved", "finished", "limit", "oldest")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._reserved = self._reserve
         self._next = 0
-        self._oldest = 0
-        self._finished: set[int] = set()
+        self.oldest = 0
+        self.finished: set[int] = set()
 
     def add(self) -> int:
         """A number for the next arrival."""
@@ -119,23 +138,23 @@ class Span:
 
     def allows(self, serial: int) -> bool:
         """Whether that arrival may start now."""
-        return serial - self._oldest < self.limit - self._reserved
+        return serial - self.oldest < self.limit - self._reserved
 
     def failed(self, serial: int) -> None:
         """That arrival failed as its dependency does: if it is the oldest, some witnesses more may start."""
-        if serial == self._oldest:
+        if serial == self.oldest:
             self._reserved = max(0, self._reserved - _PER_ATTEMPT)
 
     def finish(self, serial: int) -> None:
         """That arrival is finished; the oldest unfinished moves up past all that are."""
-        if serial == self._oldest:
-            self._oldest += 1
+        if serial == self.oldest:
+            self.oldest += 1
             self._reserved = self._reserve
         else:
-            self._finished.add(serial)
-        while self._oldest in self._finished:
-            self._finished.remove(self._oldest)
-            self._oldest += 1
+            self.finished.add(serial)
+        while self.oldest in self.finished:
+            self.finished.remove(self.oldest)
+            self.oldest += 1
 
 
 class FreeInbox:
@@ -147,6 +166,14 @@ class FreeInbox:
         self._queue: deque[AnyDelivery] = deque()
         self._span = Span(span)
         self.waiting = 0
+
+    @property
+    def oldest(self) -> int:
+        return self._span.oldest
+
+    @property
+    def ended(self) -> Collection[int]:
+        return self._span.finished
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
         for delivery in deliveries:
@@ -188,6 +215,14 @@ class KeyInbox:
         self._behind: dict[object, deque[AnyDelivery]] = {}  # a key that is ready or in work, and what waits behind it
         self._span = Span(span)
         self.waiting = 0
+
+    @property
+    def oldest(self) -> int:
+        return self._span.oldest
+
+    @property
+    def ended(self) -> Collection[int]:
+        return self._span.finished
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
         for delivery in deliveries:
