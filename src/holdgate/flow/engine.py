@@ -291,7 +291,7 @@ class Engine(Endings):
 
     def snapshot(self, now: float) -> Snapshot:
         """The read model at `now`."""
-        return take_snapshot(self.gates.values(), self.runs, self._waiting.by_place(), now, self._commands.in_force)
+        return take_snapshot(self.gates.values(), self.memory, self._waiting.by_place(), now, self._commands.in_force)
 
     # -- the operator -----------------------------------------------------------------------------------------------------------------
 

@@ -172,7 +172,7 @@ class Memory:
         if self.bound is None or not (self.is_due or (self.tight and now >= self._look_at)):
             return
         self.due, self._came, self._look_at = False, 0, now + _LOOK_EVERY
-        places = [place for run in self._runs for place in run.places.values()]
+        places = list(self.places())
         before = self.tight
         self.held = sum(place.weigh() for place in places)
         # Room for one more of the biggest, so that it is not the next one that passes the limit.
@@ -193,7 +193,11 @@ class Memory:
 
     def sum(self) -> int:
         """What is in hand now, in bytes."""
-        return sum(place.weigh() for run in self._runs for place in run.places.values())
+        return sum(place.weigh() for place in self.places())
+
+    def places(self) -> Iterator[Place]:
+        """All of them."""
+        return (place for run in self._runs for place in run.places.values())
 
     @property
     def _limit(self) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiokafka import ConsumerRecord
 
 from holdgate.flow.batch import Batch
 from holdgate.flow.delivery import Delivery
+from holdgate.flow.memory import OVERHEAD
 
 if TYPE_CHECKING:
     from holdgate.brokers.kafka.assignments import Assignment
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 # Without deserializers, which the intake refuses, keys and values are bytes.
 Record: TypeAlias = ConsumerRecord[bytes, bytes]
+
+
+# A tuple, a string and bytes, without what is in them.
+_PER_HEADER = 150
 
 
 class KafkaDelivery(Delivery[Record]):
@@ -66,6 +71,25 @@ class KafkaBatch(Batch):
     def __init__(self, assignment: Assignment, records: list[Record]) -> None:
         super().__init__(assignment.source, records, assignment)
         self.assignment = assignment
+
+
+def weigh(deliveries: Sequence[Delivery[Any]]) -> int:
+    """The bytes that deliveries of one partition take. Every value counts, and as many keys and headers as the first has: to look at all of
+    them would cost more than they weigh."""
+    first = deliveries[0]
+    if isinstance(first, Batch):
+        return sum(_weight_of(batch.message) for batch in deliveries)
+    return len(deliveries) * _beside(first.message) + sum([delivery.message.serialized_value_size for delivery in deliveries])
+
+
+def _weight_of(records: list[Record]) -> int:
+    return len(records) * _beside(records[0]) + sum([record.serialized_value_size for record in records])
+
+
+def _beside(record: Record) -> int:
+    """What a record takes beside its value; aiokafka's size of a value that is None is -1."""
+    headers = sum(len(name) + len(value or b"") + _PER_HEADER for name, value in record.headers)
+    return OVERHEAD + max(0, record.serialized_key_size) + headers
 
 
 def wrap(assignment: Assignment, records: Iterable[Record]) -> list[KafkaDelivery]:

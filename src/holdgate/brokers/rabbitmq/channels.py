@@ -31,8 +31,8 @@ _RUNS_PER_WINDOW = 4
 
 
 class QueueChannel:
-    """A channel. It calls `rings` when something has come, `changed` when its keeper has something to do, and `lost` once, when it ends
-    though we did not close it.
+    """A channel. It calls `rings` when something has come, `changed` when its keeper has something to do, `saw` with the size of each body,
+    and `lost` once, when it ends though we did not close it.
 
     `alive` is False from its end on. `unsettled`: what is out, by tag and so in order of arrival. `arrived`: what of it was not handed out
     yet. `consumer` is the tag of its consumer, None without one. `reason`: what it ended with.
@@ -40,7 +40,7 @@ class QueueChannel:
 
     __slots__ = (
         "_changed", "_lost", "_now", "_raw", "_rings", "acks", "alive", "arrived", "consumer", "failed", "last_arrival", "prefetch",
-        "reason", "source", "unsettled",
+        "_saw", "reason", "source", "unsettled",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +52,7 @@ class QueueChannel:
         changed: Callable[[], None],
         lost: Callable[[QueueChannel], None],
         failed: Callable[[BaseException], None],
+        saw: Callable[[int], None],
     ) -> None:
         self.source = source
         self.alive = True
@@ -67,6 +68,7 @@ class QueueChannel:
         self._rings = rings
         self._changed = changed
         self._lost = lost
+        self._saw = saw
         self._now = asyncio.get_running_loop().time
         raw.on_consumer_cancel_callbacks.add(self._cancelled)
         raw.closing.add_done_callback(self._closed)
@@ -129,6 +131,7 @@ class QueueChannel:
         delivery = RabbitMQDelivery(self, raw, now)
         self.unsettled[delivery.position] = delivery
         self.arrived.append(delivery)
+        self._saw(len(raw.body))
         self._rings()
 
     def _cancelled(self, frame: Any) -> None:
