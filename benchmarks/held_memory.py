@@ -92,13 +92,13 @@ class Watch:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
-        handle = AIOKafkaConnection._handle_frame
+        handle = AIOKafkaConnection._handle_frame  # noqa: SLF001 - every response comes by it, and no public name tells its size
 
         def counting(connection: AIOKafkaConnection, frame: bytes) -> None:
             self.received += len(frame)
             handle(connection, frame)
 
-        AIOKafkaConnection._handle_frame = counting  # type: ignore[method-assign]
+        AIOKafkaConnection._handle_frame = counting  # noqa: SLF001
 
     def _look(self) -> None:
         while not self._over.wait(0.01):
@@ -220,7 +220,9 @@ def as_line(row: Row, seen: dict[str, float]) -> str:
 
 async def run(bootstrap: str | None, rows: tuple[Row, ...]) -> None:
     print(f"CPython {platform.python_version()}, aiokafka {aiokafka.__version__}; `Guard(memory=64 MiB)`, each row watched for 12 s\n")
-    print("| loop | partitions | records | handlers | peak, MB above the start | at the end | handled, MB | bytes fetched per byte handled |")
+    print(
+        "| loop | partitions | records | handlers | peak, MB above the start | at the end | handled, MB | bytes fetched per byte handled |"
+    )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     if bootstrap is not None:
         await measure(bootstrap, rows)

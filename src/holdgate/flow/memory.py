@@ -5,11 +5,11 @@ A count of messages bounds no memory: 500 messages are half a megabyte, or four 
 - **What waits of one source**, at its *share*: the bound by the number of sources, and never more than a sixteenth of it. A handler needs
   a few messages ahead to be kept busy, and a single source of big ones has no use for 64 MiB of them. Batches are taken out of what waits,
   so a source of a run with batches has the bound by the number of sources.
-- **What is in hand of all sources**, at three quarters of the bound. A quarter is for what a client reads ahead on its own. Past it the guard
-  is *tight* and no source is read, until an eighth less is in hand: to read one message for each that ends would be a turn for each.
+- **What is in hand of all sources**, at three quarters of the bound; a quarter is for what a client reads ahead on its own. Past it the
+  guard is *tight* and no source is read, until an eighth less is in hand: to read one message for each that ends would be a turn for each.
 - **What goes on when it is tight.** A source of small messages goes on in a corner of its own, an eighth of the bound by the number of
-  sources: else one source's big ones would be an outage for all. And when nothing is in hand but what is held, the sources that are not held
-  are read all the same: one message may always pass, however large.
+  sources: else one source's big ones would be an outage for all. And when nothing is in hand but what is held, the sources that are not
+  held are read all the same: one message may always pass, however large.
 
 What is in hand is not counted per message, which would cost more than the whole engine does. It is weighed poll by poll as it comes in, and
 of each poll we can tell how many of its messages are finished: what is left counts at the mean size of its poll. That is exact for big

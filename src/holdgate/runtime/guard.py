@@ -59,8 +59,8 @@ class Guard(OperatorCommands):
     end after stop or cancel. `signals` None: SIGTERM drains, taken only in the main thread while its handler is the default; False never,
     True or an error. `observers` get every event, one after the other, isolated from each other. `hold_warn_after` seconds between two
     announcements of a hold that goes on, or of a handler that does not end. `memory`: bytes of messages that this process may have in hand,
-    of all runs, those in work included; one message may always pass, however large; None: no bound but the counts. `stall_after` seconds without progress make `health` say that
-    the process is not alive.
+    of all runs, those in work included; one message may always pass, however large; None: no bound but the counts. `stall_after` seconds
+    without progress make `health` say that the process is not alive.
     Raises SettingsError for values that make no sense.
     """
 

@@ -230,7 +230,7 @@ class Client:
     # What it fetches
 
     def limit_fetches(self, per_partition: int, per_response: int) -> None:
-        """Ask the broker for at most so many bytes per partition, and in all, at a time; and for no more than the consumer's own settings say.
+        """Ask the broker for at most so many bytes at a time, per partition and in all; and for no more than the consumer's settings say.
 
         No public call does, and a consumer's settings are made before anybody knows how many partitions it gets. A first record always
         comes, however large.

@@ -79,17 +79,20 @@ def weigh(deliveries: Sequence[Delivery[Any]]) -> int:
     first = deliveries[0]
     if isinstance(first, Batch):
         return sum(_weight_of(batch.message) for batch in deliveries)
-    return len(deliveries) * _beside(first.message) + sum([delivery.message.serialized_value_size for delivery in deliveries])
+    sizes: list[int] = [delivery.message.serialized_value_size for delivery in deliveries]
+    return len(deliveries) * _beside(first.message) + sum(sizes)
 
 
 def _weight_of(records: list[Record]) -> int:
-    return len(records) * _beside(records[0]) + sum([record.serialized_value_size for record in records])
+    sizes: list[int] = [record.serialized_value_size for record in records]
+    return len(records) * _beside(records[0]) + sum(sizes)
 
 
 def _beside(record: Record) -> int:
     """What a record takes beside its value; aiokafka's size of a value that is None is -1."""
     headers = sum(len(name) + len(value or b"") + _PER_HEADER for name, value in record.headers)
-    return OVERHEAD + max(0, record.serialized_key_size) + headers
+    key: int = max(0, record.serialized_key_size)
+    return OVERHEAD + key + headers
 
 
 def wrap(assignment: Assignment, records: Iterable[Record]) -> list[KafkaDelivery]:

@@ -1,9 +1,9 @@
 """Makes what is paused match the plan, again and again: a pause is a flag that every rebalance forgets.
 
 Desired: every assigned partition whose plan does not fetch, and every one whose place in the log was not compared with the log's start
-since it was assigned or held (retention.py): it is resumed only after that. And what has just handed out much, for a moment: aiokafka fetches
-more in the step after that in which a poll has emptied a buffer, and the plan comes later. Actual: `paused()` of the client. The difference is applied
-in one synchronous step. What the application paused itself is never resumed: only our own pauses are undone.
+since it was assigned or held (retention.py): it is resumed only after that. And, for a moment, one that has just handed out much: aiokafka
+fetches more in the step after that in which a poll has emptied a buffer, and the plan comes later. Actual: `paused()` of the client. The
+difference is applied in one synchronous step. What the application paused itself is never resumed: only our own pauses are undone.
 
 A new plan usually differs from the last one in one source of a thousand, so only what changed is looked at, and what was paused is
 remembered; `look` asks the client, and finds what others did to it.

@@ -39,8 +39,22 @@ class QueueChannel:
     """
 
     __slots__ = (
-        "_changed", "_lost", "_now", "_raw", "_rings", "acks", "alive", "arrived", "consumer", "failed", "last_arrival", "prefetch",
-        "_saw", "reason", "source", "unsettled",
+        "_changed",
+        "_lost",
+        "_now",
+        "_raw",
+        "_rings",
+        "_saw",
+        "acks",
+        "alive",
+        "arrived",
+        "consumer",
+        "failed",
+        "last_arrival",
+        "prefetch",
+        "reason",
+        "source",
+        "unsettled",
     )  # fmt: skip
 
     def __init__(
