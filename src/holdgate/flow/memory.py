@@ -13,7 +13,7 @@ A count of messages bounds no memory: 500 messages are half a megabyte, or four 
 
 What is in hand is not counted per message, which would cost more than the whole engine does. It is weighed poll by poll as it comes in, and
 of each poll we can tell how many of its messages are finished: what is left counts at the mean size of its poll. That is exact for big
-messages, of which a poll has one or a few. The sum over all sources is made anew when as much has come in as could have filled the bound.
+messages, of which a poll has one or a few. The sum over all sources is made anew each time an eighth of what there may be has come in.
 
 Fullness is back-pressure: it clears `fetch`, is never a reason, and never shows as held.
 """
@@ -164,8 +164,8 @@ class Memory:
 
     @property
     def is_due(self) -> bool:
-        """Whether the sum is to be made anew: as much has come in as could fill the bound, or it is tight and something has ended."""
-        return self.bound is not None and (self.due or self.held + self._came > self._limit)
+        """Whether the sum is to be made anew: an eighth of what there may be has come in, or it is tight and something has ended."""
+        return self.bound is not None and (self.due or self._came > self._limit // 8)
 
     def review(self, now: float) -> None:
         """Make the sum anew, and let every place know where it is tight, or not any more. To be called at every turn."""
@@ -175,9 +175,10 @@ class Memory:
         places = list(self.places())
         before = self.tight
         self.held = sum(place.weigh() for place in places)
-        # Room for one more of the biggest, so that it is not the next one that passes the limit.
-        biggest = min(max((place.weights.typical for place in places if place.weights.most), default=0), self._limit // 4)
-        self.tight = self.held + biggest > (self._limit * 7 // 8 if before else self._limit)
+        # Room for two more of the biggest: for the one that a client has asked for already, and for the copies it makes on the way.
+        biggest = max((place.weights.typical for place in places if place.weights.most), default=0)
+        limit = self._limit - min(2 * biggest, self._limit // 2)
+        self.tight = self.held > (limit * 7 // 8 if before else limit)
         if not (self.tight or before):
             return
         nothing_works = not any(place.weights.most for place in places if not place.held)
