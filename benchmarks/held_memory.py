@@ -21,7 +21,6 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,7 +174,8 @@ async def one(bootstrap: str, topic: str, row: Row) -> dict[str, float]:
 # -- all of them ----------------------------------------------------------------------------------------------------------------------
 
 
-async def filled_topic(bootstrap: str, partitions: int, size: str) -> str:
+async def filled_topic(bootstrap: str, partitions: int, size: str, backlog: int | None = None) -> str:
+    """A topic with records of this size; `backlog` bytes of them, left out, as the table has."""
     topic = f"memory-{uuid.uuid4().hex[:8]}"
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
@@ -184,7 +184,7 @@ async def filled_topic(bootstrap: str, partitions: int, size: str) -> str:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20, max_request_size=10_000_000)
     await producer.start()
     body = os.urandom(SIZES[size])
-    for number in range(BACKLOG[size] // SIZES[size]):
+    for number in range((backlog or BACKLOG[size]) // SIZES[size]):
         sent = await producer.send(topic, body, partition=number % partitions)
         if len(body) >= MEGABYTE:
             await sent
@@ -199,17 +199,14 @@ def in_a_process(bootstrap: str, topic: str, row: Row) -> dict[str, float]:
     return dict(json.loads(ended.stdout))
 
 
-async def measure(bootstrap: str, rows: tuple[Row, ...]) -> Iterator[str]:
-    lines = []
+async def measure(bootstrap: str, rows: tuple[Row, ...]) -> None:
     topics: dict[tuple[int, str], str] = {}
     for row in rows:
         world = (row.partitions, row.size)
         if world not in topics:
             topics[world] = await filled_topic(bootstrap, *world)
         seen = await asyncio.to_thread(in_a_process, bootstrap, topics[world], row)
-        lines.append(as_line(row, seen))
-        print(lines[-1], flush=True)
-    return iter(lines)
+        print(as_line(row, seen), flush=True)
 
 
 def as_line(row: Row, seen: dict[str, float]) -> str:

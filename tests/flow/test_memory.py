@@ -53,16 +53,21 @@ class World:
     """An engine with so many sources of one topic and others; deliveries come when told to."""
 
     def __init__(
-        self, *topics: str, partitions: int = 1, bound: int | None = BOUND, inbox: int = 500, order: Order = "source", batch: int | None = None,
+        self,
+        *topics: str,
+        partitions: int = 1,
+        bound: int | None = BOUND,
+        inbox: int = 500,
+        order: Order = "source",
+        batch: int | None = None,
         unasked: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.now = 0.0
         self.engine = Engine(draw=lambda: 0.5, memory=bound)
         self.engine.add_gate(Circuit("payments"))
         lanes = None if order == "source" else 4
-        self.run = Run(
-            Needs(["payments"]), order=order, concurrency=lanes, inbox=inbox, weigh=sizes, sends_unasked=unasked, batch=batch
-        )  # fmt: skip
+        needs = Needs(["payments"])
+        self.run = Run(needs, order=order, concurrency=lanes, inbox=inbox, weigh=sizes, sends_unasked=unasked, batch=batch)
         self.engine.add_run(self.run)
         self.sources = [Partition(topic, number) for topic in topics or ("orders",) for number in range(partitions)]
         self.engine.assigned(self.run, self.sources, self.now)

@@ -21,6 +21,8 @@ Record: TypeAlias = ConsumerRecord[bytes, bytes]
 
 # A tuple, a string and bytes, without what is in them.
 _PER_HEADER = 150
+# Of one poll. One that gives more has small ones: a partition's fetch is a megabyte by default, or a single record.
+_LOOKED_AT = 64
 
 
 class KafkaDelivery(Delivery[Record]):
@@ -74,25 +76,22 @@ class KafkaBatch(Batch):
 
 
 def weigh(deliveries: Sequence[Delivery[Any]]) -> int:
-    """The bytes that deliveries of one partition take. Every value counts, and as many keys and headers as the first has: to look at all of
-    them would cost more than they weigh."""
-    first = deliveries[0]
-    if isinstance(first, Batch):
+    """The bytes that deliveries of one partition take. Of polls with few records every value counts; keys and headers are those of the
+    first record: to look at all of them would cost more than they weigh."""
+    if isinstance(deliveries[0], Batch):
         return sum(_weight_of(batch.message) for batch in deliveries)
-    sizes: list[int] = [delivery.message.serialized_value_size for delivery in deliveries]
-    return len(deliveries) * _beside(first.message) + sum(sizes)
+    step = len(deliveries) // _LOOKED_AT or 1
+    return _weight_of([delivery.message for delivery in deliveries[::step]], len(deliveries))
 
 
-def _weight_of(records: list[Record]) -> int:
-    sizes: list[int] = [record.serialized_value_size for record in records]
-    return len(records) * _beside(records[0]) + sum(sizes)
-
-
-def _beside(record: Record) -> int:
-    """What a record takes beside its value; aiokafka's size of a value that is None is -1."""
-    headers = sum(len(name) + len(value or b"") + _PER_HEADER for name, value in record.headers)
-    key: int = max(0, record.serialized_key_size)
-    return OVERHEAD + key + headers
+def _weight_of(records: list[Record], count: int | None = None) -> int:
+    """What records take; `count`: these are a sample of so many."""
+    count = len(records) if count is None else count
+    first, sample = records[0], records[:: len(records) // _LOOKED_AT or 1]
+    headers = sum(len(name) + len(value or b"") + _PER_HEADER for name, value in first.headers)
+    sizes: list[int] = [record.serialized_value_size for record in sample]  # of None it is -1
+    values = sum(sizes) * count // len(sample)
+    return (OVERHEAD + max(0, int(first.serialized_key_size)) + headers) * count + values
 
 
 def wrap(assignment: Assignment, records: Iterable[Record]) -> list[KafkaDelivery]:

@@ -221,7 +221,7 @@ class KafkaIntake:
     async def receive(self) -> Sequence[Delivery[Record]]:
         if self._fault is not None:
             raise self._fault
-        if self._pauses.rests:
+        if self._pauses.rests and not self._ready:  # what a late poll gave is no part of the plan yet
             self._pauses.rested()
             self._assert_plan()
         self._look()
