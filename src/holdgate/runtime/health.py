@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from holdgate.core import State
@@ -38,7 +38,7 @@ class Health:
     started: bool
     status: Status
     reasons: tuple[str, ...]
-    memory: str = ""
+    memory: str = field(default="", compare=False)  # a figure of the moment, and no part of the state
 
 
 class Pulse:
