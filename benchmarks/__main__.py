@@ -26,6 +26,7 @@ NAMES = (
     "by_key",
     "outage_cost",
     "hold_latency",
+    "held_memory",
     "flow_turn",
     "ramp_fleet",
     "import_time",

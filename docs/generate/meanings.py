@@ -15,6 +15,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "observers": "functions that get every event, one after the other; one that raises is logged and harms nobody",
         "clock": "where time and chance come from; None: the system's monotonic clock. For tests",
         "hold_warn_after": "seconds between two log lines about a hold that goes on",
+        "memory": "bytes of messages that the process may have in hand, over all runs ([how](../how-to/memory.md)); None: no bound",
         "stall_after": "seconds without progress, with work waiting and nothing held, after which `health().live` is False",
     },
     "guard.run": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from holdgate.flow.dead_letter import DeadLetter
 from holdgate.flow.delivery import Delivery, Settlement
@@ -114,6 +114,35 @@ class Batching(Protocol):
     def deliver_in_batches(self, most: int) -> None:
         """From now on `receive` gives `flow.batch.Batch` objects, whose handler takes at most `most` messages at a time, and `settle` takes
         an ACK for any such batch of what it gave; for single deliveries of it as before. Called at most once, before `open`."""
+        ...
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """What an intake has beside `Intake` when it knows a quicker way to weigh deliveries than by their bodies and keys."""
+
+    def weigh(self, deliveries: Sequence[Delivery[Any]]) -> int:
+        """About how many bytes of memory these take: what `receive` gave of one source, at least one."""
+        ...
+
+
+@runtime_checkable
+class ReadingAhead(Protocol):
+    """What an intake has beside `Intake` when its client takes messages from the broker before `receive` asks for them."""
+
+    @property
+    def sends_unasked(self) -> bool:
+        """Whether messages come, up to a window, also of a source that the plan does not fetch: to read less of it saves no memory."""
+        ...
+
+    @property
+    def read_ahead(self) -> int:
+        """About how many bytes the client has now that `receive` has not given yet."""
+        ...
+
+    def bound(self, memory: int) -> None:
+        """The guard and all its clients may have so many bytes in hand: read ahead by a fitting part of it, or warn where that cannot be.
+        Called at most once, before `open`."""
         ...
 
 

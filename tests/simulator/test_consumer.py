@@ -149,3 +149,13 @@ def test_the_ledger_tells_what_was_assigned_delivered_and_taken_away(broker: Bro
         ("assigned", P1, 0),
         ("lost", P1, 0),
     ]
+
+
+def test_a_poll_may_be_bounded_in_bytes(broker: Broker) -> None:
+    """As many as fit, the next poll goes on behind them, and one message always passes."""
+    broker.produce("orders", b"x" * 100, 0.0, partition=1)
+    consumer = broker.consumer(GROUP)
+    consumer.assign([P0, P1])
+    polls = [[[message.position for message in messages] for _, messages in consumer.poll(100, 2)] for _ in range(3)]
+
+    assert polls == [[[0, 1], [0]], [[2], [1]], []]

@@ -85,6 +85,7 @@ class Assignments:
         for place in places:
             place.touch()
             place.inbox.clear()
+            place.weights.clear()
         gone = set(places)
         self._waiting.drop(gone)
         for queue in (run.granted, run.resend):

@@ -7,7 +7,7 @@ message that is looked for in them is in none of the others.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from holdgate.flow.batch import AnyDelivery, Batch
@@ -17,7 +17,7 @@ from holdgate.flow.inbox import Span
 class BatchInbox:
     """An `Inbox` that gives batches of up to `most`. One at a time, the order of the source kept; with a `span` of messages any number."""
 
-    __slots__ = ("_chunks", "_most", "_next", "_out", "_pieces", "_span", "waiting")
+    __slots__ = ("_chunks", "_done", "_most", "_next", "_out", "_pieces", "_span", "waiting")
 
     def __init__(self, most: int, span: int | None = None) -> None:
         self._most = most
@@ -26,7 +26,16 @@ class BatchInbox:
         self._pieces: deque[Batch] = deque()
         self._next = 0  # number of the first message in `_chunks`
         self._out = 0  # taken and not done
+        self._done = 0  # messages finished, in the order of the source
         self.waiting = 0  # messages
+
+    @property
+    def oldest(self) -> int:
+        return self._done if self._span is None else self._span.oldest
+
+    @property
+    def ended(self) -> Collection[int]:
+        return () if self._span is None else self._span.finished
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
         for batch in deliveries:
@@ -66,9 +75,11 @@ class BatchInbox:
             self._span.failed(delivery.numbers[0] if isinstance(delivery, Batch) else delivery.serial)
         return self._may_start()
 
-    def finished(self, numbers: Iterable[int]) -> None:
+    def finished(self, numbers: Sequence[int]) -> None:
         """These messages are finished for good."""
-        if self._span is not None:
+        if self._span is None:
+            self._done += len(numbers)
+        else:
             for number in numbers:
                 self._span.finish(number)
 

@@ -30,6 +30,7 @@ from holdgate.flow.fate import Verdict
 from holdgate.flow.gate import Gate
 from holdgate.flow.holds import Holds
 from holdgate.flow.inbox import AnyDelivery
+from holdgate.flow.memory import Memory
 from holdgate.flow.outage import Outages
 from holdgate.flow.place import Place, Run
 from holdgate.flow.plan import Plan
@@ -45,11 +46,13 @@ class Engine(Endings):
     """All circuits, runs and waiting heads of one guard.
 
     `draw` gives [0, 1) and spreads retries. `hold_warn_after` seconds a hold lasts before it is announced again, and again after each
-    such time. Not thread-safe: everything happens in the order in which it is told.
+    such time. `memory` bytes its places may have in hand (memory.py); None: no bound. Not thread-safe: everything happens in the order in
+    which it is told.
     """
 
-    def __init__(self, *, draw: Callable[[], float], hold_warn_after: float = 600.0) -> None:
+    def __init__(self, *, draw: Callable[[], float], hold_warn_after: float = 600.0, memory: int | None = None) -> None:
         super().__init__(draw, hold_warn_after)
+        self.memory = Memory(memory, self.runs)
         self._probes = Probes()
         self._outages = Outages(self._waiting)
         self._holds = Holds(self.runs, self._waiting)
@@ -70,6 +73,7 @@ class Engine(Endings):
         if unknown := sorted(set(run.needs.names()) - set(self.gates)):
             raise SettingsError(f"needs names {unknown}, and the dependencies are {sorted(self.gates)}")
         self.runs[run] = None
+        run.memory = self.memory
 
     def remove_run(self, run: Run, now: float) -> None:
         """Forget a run and its places."""
@@ -83,6 +87,7 @@ class Engine(Endings):
         """Fresh places for these sources; returns the run's plan with them in it, to be applied at once."""
         sources = tuple(sources)
         self._assignments.open(run, sources, now)
+        self.memory.resize()
         self._holds.take_up(run.places[source] for source in sources)
         self._events.extend(self._outages.settle_events(self.gates.values(), now))
         self._replan(run, now)
@@ -100,6 +105,8 @@ class Engine(Endings):
         """These sources are gone: whatever still runs for them is stale. Returns their places."""
         self.restless = True
         places = self._assignments.forget(run, sources, now)
+        self.memory.resize()
+        self.memory.due = self.memory.tight
         self._rejections.forget(places)
         return places
 
@@ -197,6 +204,8 @@ class Engine(Endings):
             run.offer(place)
             if run.shared:  # several may start now, and the lane of this one takes one
                 self.restless = True
+        if run.memory.tight and not place.inbox.waiting:
+            self.restless = run.memory.due = True
         return Verdict.DONE
 
     def pass_on(self, delivery: AnyDelivery, now: float) -> AnyDelivery | None:
@@ -213,7 +222,7 @@ class Engine(Endings):
         place.results.successes += 1
         following = direct.pass_on()
         if following is not None:
-            if place.full and direct.waiting <= run.half and place.make_room():
+            if place.full and direct.waiting <= place.low and place.make_room():
                 self.restless = True
             if circuit.renew(permits[0], now):
                 if circuit.events_pending:
@@ -231,6 +240,8 @@ class Engine(Endings):
                 return following
             self._waiting.add(following, place.gates)
             self.restless = True
+        elif run.memory.tight:
+            self.restless = run.memory.due = True
         place.in_flight -= 1
         run.running -= 1
         return None
@@ -255,6 +266,7 @@ class Engine(Endings):
         if late:  # admitting has moved a circuit: who waits stands elsewhere now
             self.restless = True
             self._events.extend(late)
+        self.memory.review(now)
         for run in self.runs:
             self._replan(run, now)
         self._fallbacks.grant(now)
@@ -283,7 +295,7 @@ class Engine(Endings):
 
     def snapshot(self, now: float) -> Snapshot:
         """The read model at `now`."""
-        return take_snapshot(self.gates.values(), self.runs, self._waiting.by_place(), now, self._commands.in_force)
+        return take_snapshot(self.gates.values(), self.memory, self._waiting.by_place(), now, self._commands.in_force)
 
     # -- the operator -----------------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal, Protocol
 
 from holdgate.flow.delivery import Delivery
@@ -29,6 +29,16 @@ class Inbox(Protocol):
     @property
     def waiting(self) -> int:
         """How many messages have not been taken yet."""
+        ...
+
+    @property
+    def oldest(self) -> int:
+        """The number, by arrival, of the oldest message that is not finished; what comes next has it when all are."""
+        ...
+
+    @property
+    def ended(self) -> Collection[int]:
+        """The numbers of those past `oldest` that are finished all the same."""
         ...
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
@@ -55,19 +65,28 @@ class Inbox(Protocol):
 class SourceInbox:
     """One delivery at a time: the processed sequence equals the sequence of the source."""
 
-    __slots__ = ("_busy", "_queue")
+    __slots__ = ("_busy", "_came", "_queue")
+
+    ended: Collection[int] = ()
 
     def __init__(self) -> None:
         self._queue: deque[AnyDelivery] = deque()
         self._busy = False
+        self._came = 0
 
     @property
     def waiting(self) -> int:
         # Counted only when asked: a number kept up to date costs something with every message.
         return len(self._queue)
 
+    @property
+    def oldest(self) -> int:
+        return self._came - self.waiting - self._busy
+
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
+        before = len(self._queue)
         self._queue.extend(deliveries)
+        self._came += len(self._queue) - before
 
     def take(self) -> AnyDelivery | None:
         if self._busy or not self._queue:
@@ -90,6 +109,7 @@ class SourceInbox:
         return self._queue.popleft()
 
     def clear(self) -> None:
+        self._came -= len(self._queue)
         self._queue.clear()
 
 
@@ -100,14 +120,14 @@ class Span:
     message would end all other work when the span is full, be the only one to vote, and keep the circuit open for ever.
     """
 
-    __slots__ = ("_finished", "_next", "_oldest", "_reserved", "limit")
+    __slots__ = ("_next", "_reserved", "finished", "limit", "oldest")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._reserved = self._reserve
         self._next = 0
-        self._oldest = 0
-        self._finished: set[int] = set()
+        self.oldest = 0
+        self.finished: set[int] = set()
 
     def add(self) -> int:
         """A number for the next arrival."""
@@ -122,23 +142,23 @@ class Span:
 
     def allows(self, serial: int) -> bool:
         """Whether that arrival may start now."""
-        return serial - self._oldest < self.limit - self._reserved
+        return serial - self.oldest < self.limit - self._reserved
 
     def failed(self, serial: int) -> None:
         """That arrival failed as its dependency does: if it is the oldest, some witnesses more may start."""
-        if serial == self._oldest:
+        if serial == self.oldest:
             self._reserved = max(0, self._reserved - _PER_ATTEMPT)
 
     def finish(self, serial: int) -> None:
         """That arrival is finished; the oldest unfinished moves up past all that are."""
-        if serial == self._oldest:
-            self._oldest += 1
+        if serial == self.oldest:
+            self.oldest += 1
             self._reserved = self._reserve
         else:
-            self._finished.add(serial)
-        while self._oldest in self._finished:
-            self._finished.remove(self._oldest)
-            self._oldest += 1
+            self.finished.add(serial)
+        while self.oldest in self.finished:
+            self.finished.remove(self.oldest)
+            self.oldest += 1
 
 
 class FreeInbox:
@@ -153,6 +173,14 @@ class FreeInbox:
     @property
     def waiting(self) -> int:
         return len(self._queue)
+
+    @property
+    def oldest(self) -> int:
+        return self._span.oldest
+
+    @property
+    def ended(self) -> Collection[int]:
+        return self._span.finished
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
         for delivery in deliveries:
@@ -191,6 +219,14 @@ class KeyInbox:
         self._behind: dict[object, deque[AnyDelivery]] = {}  # a key that is ready or in work, and what waits behind it
         self._span = Span(span)
         self.waiting = 0
+
+    @property
+    def oldest(self) -> int:
+        return self._span.oldest
+
+    @property
+    def ended(self) -> Collection[int]:
+        return self._span.finished
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
         for delivery in deliveries:

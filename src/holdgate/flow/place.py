@@ -19,6 +19,7 @@ from holdgate.flow.events import AttributionShared, FlowEvent, SourceFallingBack
 from holdgate.flow.fallbacks import FallbackSettings, may_fall_back
 from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import AnyDelivery, FreeInbox, Inbox, KeyInbox, Order, SourceInbox
+from holdgate.flow.memory import Memory, Weigh, Weights, unweighed
 from holdgate.flow.plan import Plan, SourcePlan
 from holdgate.flow.sources import Source
 from holdgate.flow.unclaimed import Results
@@ -40,8 +41,8 @@ class Place:
     __slots__ = (
         "alive", "blocked", "closing", "direct", "fallbacks", "falling_back",
         "fresh_heads", "full", "gate", "gates", "held", "held_before", "idle", "in_flight",
-        "in_ring", "inbox", "operator_hold", "plan", "probing", "results", "run", "shares_announced", "since", "source", "stopped",
-        "strayed", "strays", "undeclared", "unknown_needs", "unsent", "warned",
+        "in_ring", "inbox", "low", "operator_hold", "plan", "probing", "results", "run", "shares_announced", "since", "source", "stopped",
+        "strayed", "strays", "undeclared", "unknown_needs", "unsent", "warned", "weights",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None) -> None:
@@ -57,7 +58,9 @@ class Place:
         self.plan = _UNPLANNED
         self.alive = True  # False: revoked or lost, every result is stale
         self.closing = False  # going away: what runs may finish, nothing starts
-        self.full = False
+        self.full = False  # no more is fetched until it has made room
+        self.low = run.half  # while it is full: how few must wait for that
+        self.weights = Weights()
         self.idle = False  # nothing here that a lane could take
         self.in_ring = False
         self.in_flight = 0  # admitted and not settled yet
@@ -90,20 +93,48 @@ class Place:
         if self.alive:  # the plan knows nothing of a dead place, or already of the one after it
             self.run.dirty[self] = None
 
+    @property
+    def has_enough(self) -> bool:
+        """Whether as many messages wait here as may, or as many bytes."""
+        return self.inbox.waiting >= self.run.inbox or self.run.memory.is_enough(self)
+
+    def weigh(self) -> int:
+        """The bytes in hand of it now: waiting, in work, and failed."""
+        return self.weights.settle(self.inbox.oldest, self.inbox.ended)
+
+    def fill(self) -> None:
+        """Nothing more is to be fetched until half of what waits is worked off: so that fetching does not flap."""
+        if not self.full:
+            self.full = True
+            self.low = min(self.run.half, self.inbox.waiting // 2)
+            self.run.dirty[self] = None
+
+    def drain(self) -> None:
+        """There is room."""
+        if self.full:
+            self.full = False
+            self.run.dirty[self] = None
+
     def make_room(self) -> bool:
-        """The full inbox has given one away; True when it may be filled again: at half, so that fetching does not flap."""
-        if self.inbox.waiting > self.run.half:
+        """The full inbox has given one away; True when it may be filled again, or others may instead."""
+        if self.inbox.waiting > self.low:
             return False
-        self.full = False
-        self.run.dirty[self] = None
+        memory = self.run.memory
+        if memory.tight:
+            self.low = self.inbox.waiting // 2
+            memory.due = True
+            return True
+        if self.has_enough:
+            self.low = self.inbox.waiting // 2
+            return False
+        self.drain()
         return True
 
     def put_back(self, piece: Batch) -> None:
         """A part of a batch that was taken does not start now: it comes next."""
         cast("BatchInbox", self.inbox).put_back(piece)  # where batches come from
-        if self.inbox.waiting >= self.run.inbox and not self.full:
-            self.full = True
-            self.run.dirty[self] = None
+        if self.inbox.waiting >= self.run.inbox:
+            self.fill()
         if self.run.shared:
             self.run.offer(self)
 
@@ -221,12 +252,14 @@ class Run:
     `concurrency` None means one lane per place. `span` counts places past the oldest unfinished delivery of a source. `inbox` is how
     many deliveries may wait per source. `rejects`: there is somewhere to put rejected messages, so that they block nothing.
     `batch`: how many of them a handler gets at a time; None: one, and not in a batch. `apart`: each topic or queue has its own handler.
+    `weigh` tells the bytes of deliveries of one source. `sends_unasked`: its broker sends what it likes, up to a window, and not to fetch
+    it saves no memory.
     """
 
     __slots__ = (
         "_apart", "_concurrency", "_leftover", "_results", "batch", "dirty", "draining", "fallback", "falling",
-        "granted", "half", "inbox", "lane_wanted", "lanes", "needs", "order",
-        "places", "plan", "rejects", "resend", "retry", "ring", "running", "shared", "span",
+        "granted", "half", "inbox", "lane_wanted", "lanes", "memory", "needs", "order",
+        "places", "plan", "rejects", "resend", "retry", "ring", "running", "sends_unasked", "shared", "span", "weigh",
     )  # fmt: skip
 
     def __init__(
@@ -242,6 +275,8 @@ class Run:
         fallback: FallbackSettings | None = None,
         batch: int | None = None,
         apart: bool = False,
+        weigh: Weigh = unweighed,
+        sends_unasked: bool = False,
     ) -> None:
         self.needs = needs
         self.order: Order = order
@@ -255,6 +290,9 @@ class Run:
         self.fallback = fallback
         self.falling = 0  # running, and it is the fallback that runs
         self.batch = batch
+        self.weigh = weigh
+        self.sends_unasked = sends_unasked
+        self.memory = Memory(None)  # the engine's, from `Engine.add_run` on
         self.places: dict[Source, Place] = {}
         self.plan = Plan()
         self.ring: deque[Place] = deque()  # places with work that may start, in turn
@@ -319,12 +357,17 @@ class Run:
     def _put(self, place: Place | None, batch: list[AnyDelivery]) -> None:
         if place is None or place.going:
             return
+        before = place.inbox.waiting
         place.inbox.put(batch)
+        waiting = place.inbox.waiting
+        if waiting > before:
+            size = self.weigh(batch)
+            place.weights.add(waiting - before, size)
+            self.memory.came(place, size)
         if place.results.suspected:
             self.dirty[place] = None
-        if place.inbox.waiting >= self.inbox and not place.full:
-            place.full = True
-            self.dirty[place] = None
+        if waiting >= self.inbox:
+            place.fill()
         if not place.held:
             self.offer(place)
 

@@ -10,7 +10,8 @@ from types import MappingProxyType
 from holdgate.core import CircuitSnapshot
 from holdgate.flow.events import CommandGiven
 from holdgate.flow.gate import Gate
-from holdgate.flow.place import Place, Run
+from holdgate.flow.memory import Memory
+from holdgate.flow.place import Place
 from holdgate.flow.sources import Source
 
 
@@ -22,7 +23,7 @@ class SourceSnapshot:
     this process that no handler has; `in_flight` those that a handler has. `fetch` tells whether the broker may deliver more.
     `falling_back`: its messages go to the fallback now, and so it is not held; `fallbacks` counts those that did, in this assignment.
     `waits_for`: dependencies that messages of it wait for though its `needs` do not name them; it is held by them only where the order
-    lets nothing else start.
+    lets nothing else start. `held_bytes`: about what its messages take here, waiting and in work.
     """
 
     source: Source
@@ -36,6 +37,7 @@ class SourceSnapshot:
     falling_back: bool = False
     fallbacks: int = 0
     waits_for: tuple[str, ...] = ()
+    held_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,18 @@ class Snapshot:
     """Everything, at one moment: circuits by dependency, the assigned sources, and the operators' commands in force.
 
     A command of `commands` may be on a source that is elsewhere now: it is in force again when the source comes back.
+    `held_bytes` are about what all messages here take, those in work included, and `read_ahead_bytes` what the clients have read beyond
+    that; `memory` is their bound, None without one. `waiting_for_room` sources are not read now because others have filled it.
     """
 
     at: float
     dependencies: Mapping[str, CircuitSnapshot]
     sources: Mapping[Source, SourceSnapshot]
     commands: tuple[CommandGiven, ...] = ()
+    memory: int | None = None
+    held_bytes: int = 0
+    read_ahead_bytes: int = 0
+    waiting_for_room: int = 0
 
     def held_by(self, dependency: str) -> tuple[Source, ...]:
         """The sources that the circuit of `dependency` holds now."""
@@ -56,14 +64,17 @@ class Snapshot:
 
 
 def take_snapshot(
-    gates: Iterable[Gate], runs: Iterable[Run], heads: Counter[Place], now: float, commands: tuple[CommandGiven, ...] = ()
+    gates: Iterable[Gate], memory: Memory, heads: Counter[Place], now: float, commands: tuple[CommandGiven, ...] = ()
 ) -> Snapshot:
     """Everything at `now`; `heads` are those on the waiting list. A source that two runs read stands for the later one."""
     return Snapshot(
         now,
         MappingProxyType({gate.name: gate.circuit.snapshot(now) for gate in gates}),
-        MappingProxyType({place.source: _source(place, heads[place]) for run in runs for place in run.places.values()}),
+        MappingProxyType({place.source: _source(place, heads[place]) for place in memory.places()}),
         commands,
+        memory=memory.bound,
+        held_bytes=memory.sum(),
+        waiting_for_room=memory.waiting if memory.tight else 0,
     )
 
 
@@ -81,4 +92,5 @@ def _source(place: Place, heads: int) -> SourceSnapshot:
         falling_back=place.falling_back,
         fallbacks=place.fallbacks,
         waits_for=tuple(gate.name for gate in place.strays),
+        held_bytes=place.weigh(),
     )

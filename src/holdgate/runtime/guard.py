@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, cast
 
 from holdgate.core import Circuit
-from holdgate.core.validation import seconds
+from holdgate.core.validation import count, seconds
 from holdgate.errors import GuardClosed, SettingsError
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
@@ -50,14 +51,19 @@ from holdgate.tasks import begin_later
 _ROUNDS = 16
 
 
+# Less is a slip: somebody meant megabytes. A broker's own default limit of one message is 1 MiB.
+_MEMORY_AT_LEAST = 1024 * 1024
+
+
 class Guard(OperatorCommands):
     """Runs guarded intakes. Enter it with `async with`; leaving drains every run.
 
     `dependencies`: only those that call forms alone use, `needs` adopts the others. `drain_timeout` seconds running handlers may take to
     end after stop or cancel. `signals` None: SIGTERM drains, taken only in the main thread while its handler is the default; False never,
     True or an error. `observers` get every event, one after the other, isolated from each other. `hold_warn_after` seconds between two
-    announcements of a hold that goes on, or of a handler that does not end. `stall_after` seconds without progress make `health` say that
-    the process is not alive.
+    announcements of a hold that goes on, or of a handler that does not end. `memory`: bytes of messages that this process may have in hand,
+    of all runs, those in work included; one message may always pass, however large; None: no bound but the counts. `stall_after` seconds
+    without progress make `health` say that the process is not alive.
     Raises SettingsError for values that make no sense.
     """
 
@@ -69,6 +75,7 @@ class Guard(OperatorCommands):
         observers: Iterable[Callable[[AnyEvent], object]] = (),
         clock: Clock | None = None,
         hold_warn_after: float | timedelta = 600.0,  # ten minutes: more often only those look at an outage who deal with it
+        memory: int | None = 64 * 1024 * 1024,  # a tenth of a small container's, and hundreds of thousands of usual messages
         stall_after: float | timedelta = 300.0,  # Kafka's max.poll.interval: a consumer that works for longer counts as dead there
     ) -> None:
         for given in dependencies:
@@ -79,7 +86,7 @@ class Guard(OperatorCommands):
             raise SettingsError(f"clock={clock!r} has no now() and draw(): leave it out, or give a holdgate.ports.Clock")
         self.now = self._clock.now
         self.hold_warn_after = seconds("hold_warn_after", hold_warn_after)
-        self.engine = Engine(draw=self._clock.draw, hold_warn_after=self.hold_warn_after)
+        self.engine = Engine(draw=self._clock.draw, hold_warn_after=self.hold_warn_after, memory=_check_memory(memory))
         self.dependencies: dict[str, Dependency] = {}
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
@@ -211,7 +218,7 @@ class Guard(OperatorCommands):
 
     def snapshot(self) -> Snapshot:
         """What is held, why, since when, and what happens next; frozen."""
-        return self.engine.snapshot(self.now())
+        return replace(self.engine.snapshot(self.now()), read_ahead_bytes=sum(worker.read_ahead for worker in self._workers))
 
     def health(self) -> Health:
         """Whether this process is alive, ready and started, and why it is not "ok"; ask it every few seconds, as probes do."""
@@ -349,3 +356,12 @@ class Guard(OperatorCommands):
             if handle is not None:
                 handle.cancel()
         self._announcer.announce(self.engine.take_events())
+
+
+def _check_memory(memory: object) -> int | None:
+    if memory is None:
+        return None
+    bound = count("memory", memory)
+    if bound < _MEMORY_AT_LEAST:
+        raise SettingsError(f"memory={memory!r} must be at least {_MEMORY_AT_LEAST} bytes (1 MiB), or None for no bound: it counts bytes")
+    return bound

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from holdgate.core import State
 from holdgate.flow.place import Place
 from holdgate.flow.snapshot import Snapshot, SourceSnapshot
 from holdgate.runtime.worker import Worker
+
+_MIB = 1024 * 1024
 
 Status = Literal["ok", "degraded", "starting", "stopping"]
 
@@ -28,7 +30,7 @@ class Health:
 
     `live` False: restart this process. `ready`: it has started and is not stopping; True also while a circuit is open. `started`: every
     run has had its first assignment once. `status`: "degraded" while a circuit is not closed or a source is held. `reasons`: why it is
-    not "ok", in words; never a payload or a key.
+    not "ok", in words; never a payload or a key. `memory`: how much is in hand, in words.
     """
 
     live: bool
@@ -36,6 +38,7 @@ class Health:
     started: bool
     status: Status
     reasons: tuple[str, ...]
+    memory: str = field(default="", compare=False)  # a figure of the moment, and no part of the state
 
 
 class Pulse:
@@ -57,7 +60,7 @@ class Pulse:
         stalls = () if stopping else (*self._silent(workers, snapshot.at), *self._stalled(workers, snapshot))
         troubles = (*stalls, *_open(snapshot), *_held(snapshot))
         status: Status = "stopping" if stopping else "starting" if not self._started else "degraded" if troubles else "ok"
-        return Health(not stalls, self._started and not stopping, self._started, status, troubles)
+        return Health(not stalls, self._started and not stopping, self._started, status, troubles, _memory(snapshot))
 
     def _silent(self, workers: Iterable[Worker], now: float) -> Iterator[str]:
         """Runs whose poll does not come back: a receive waits for its `poll_timeout`, whatever the broker does."""
@@ -104,3 +107,13 @@ def _held(snapshot: Snapshot) -> Iterator[str]:
     counts = Counter(reason for seen in snapshot.sources.values() for reason in seen.reasons)
     for reason, count in sorted(counts.items()):
         yield f"{reason} holds {count} of {len(snapshot.sources)} sources"
+
+
+def _memory(snapshot: Snapshot) -> str:
+    """Not a trouble: a bound that is reached does its work."""
+    told = f"{(snapshot.held_bytes + snapshot.read_ahead_bytes) / _MIB:.1f} MiB of messages in hand"
+    if snapshot.memory is not None:
+        told += f", of {snapshot.memory / _MIB:g} MiB"
+    if snapshot.waiting_for_room:
+        told += f"; {snapshot.waiting_for_room} of {len(snapshot.sources)} sources wait for room"
+    return told

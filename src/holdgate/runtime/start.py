@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from holdgate.core import validation
 from holdgate.errors import SettingsError
+from holdgate.flow import memory
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.fallbacks import FallbackSettings
 from holdgate.flow.fate import RetryPolicy
@@ -16,7 +17,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.needs import Needs
 from holdgate.flow.place import Run
 from holdgate.flow.sources import Queue, Source
-from holdgate.ports import DeadLetters, Intake, Rejecting
+from holdgate.ports import DeadLetters, Intake, ReadingAhead, Rejecting, Weighing
 from holdgate.runtime.dependency import Dependency
 
 NeedsSetting = Sequence[Dependency] | Mapping[str, Sequence[Dependency]]
@@ -116,6 +117,8 @@ def plan_run(
         batch=batch,
         fallback=falling_back,
         apart=handled is not None,
+        weigh=intake.weigh if isinstance(intake, Weighing) else memory.weigh,
+        sends_unasked=isinstance(intake, ReadingAhead) and intake.sends_unasked,
     )
     return Plans(
         run,

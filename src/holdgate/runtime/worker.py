@@ -22,7 +22,7 @@ from holdgate.flow.fate import Verdict
 from holdgate.flow.gate import Gate
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Source
-from holdgate.ports import Batching, Intake
+from holdgate.ports import Batching, Intake, ReadingAhead
 from holdgate.runtime import failures
 from holdgate.runtime.batch_lanes import BatchLane
 from holdgate.runtime.dead_letters import Outbox, tell_way_out
@@ -176,6 +176,8 @@ class Worker:
         await self._outbox.open(self.intake.names)
         if self.run.batch is not None and isinstance(self.intake, Batching):
             self.intake.deliver_in_batches(self.run.batch)
+        if self.engine.memory.bound is not None and isinstance(self.intake, ReadingAhead):
+            self.intake.bound(self.engine.memory.bound)
         await self.intake.open(self)
         tell_way_out(self.name, self.run, self._outbox)
 
@@ -278,6 +280,11 @@ class Worker:
     def look_for_overdue(self, now: float) -> list[HandlerStuck]:
         """Interrupt handlers whose time is over; returns what is to be announced."""
         return self._overdue.look(self.seats, now)
+
+    @property
+    def read_ahead(self) -> int:
+        """The bytes that the intake's client has and `receive` has not given yet; 0 for one that does not say."""
+        return self.intake.read_ahead if isinstance(self.intake, ReadingAhead) else 0
 
     @property
     def next_look(self) -> float:

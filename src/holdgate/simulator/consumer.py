@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
 from typing import Literal
 
 from holdgate.flow.sources import Partition
@@ -71,19 +72,21 @@ class Consumer:
         """Go to `position`; what was read from there on comes again."""
         self._positions[partition] = position
 
-    def poll(self, limit: int) -> Sequence[tuple[Partition, Sequence[Message]]]:
-        """At most `limit` messages of each partition that is not paused; those with none are left out."""
-        return [(partition, messages) for partition in self._positions if (messages := self._read(partition, limit))]
+    def poll(self, limit: int, size: int | None = None) -> Sequence[tuple[Partition, Sequence[Message]]]:
+        """At most `limit` messages of each partition that is not paused, and at most `size` bytes of them, or one message; those with none
+        are left out. `size` None: bytes are not counted."""
+        return [(partition, messages) for partition in self._positions if (messages := self._read(partition, limit, size))]
 
-    def _read(self, partition: Partition, limit: int) -> Sequence[Message]:
+    def _read(self, partition: Partition, limit: int, size: int | None) -> Sequence[Message]:
         if partition in self._paused:
             return ()
         log = self._log(partition)
         if self._positions[partition] < log.start:
             self._positions[partition] = self._starting_point(partition)
-        messages = log.read(self._positions[partition], limit)
+        found = log.read(self._positions[partition], limit)
+        messages = found if size is None else found[: max(1, _fitting(found, size))]
         # Read to the end, the position stands behind a gap there too. Only committing it then makes the lag zero.
-        self._positions[partition] = messages[-1].position + 1 if len(messages) == limit else log.end
+        self._positions[partition] = messages[-1].position + 1 if len(found) == limit or len(messages) < len(found) else log.end
         for message in messages:
             self._ledger.note("delivered", partition, message.position)
         return messages
@@ -94,3 +97,9 @@ class Consumer:
 
     def _log(self, partition: Partition) -> Log:
         return self._logs[partition.topic][partition.number]
+
+
+def _fitting(messages: Sequence[Message], size: int) -> int:
+    """How many of the first are no more than so many bytes together."""
+    sizes = accumulate(len(message.body or b"") for message in messages)
+    return sum(1 for total in sizes if total <= size)

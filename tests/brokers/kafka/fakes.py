@@ -49,6 +49,7 @@ class FakeClient:
         self.buffered: dict[TopicPartition, list[Any]] = {}
         self.polls: list[tuple[frozenset[TopicPartition], float]] = []
         self.poll_ends = asyncio.Event()
+        self.limits: list[tuple[int, int]] = []
 
     def assignment(self) -> frozenset[TopicPartition]:
         return self.assigned
@@ -67,6 +68,9 @@ class FakeClient:
 
     def resume(self, tps: Collection[TopicPartition]) -> None:
         self.flags = self.flags.difference(tps)
+
+    def limit_fetches(self, per_partition: int, per_response: int) -> None:
+        self.limits.append((per_partition, per_response))
 
     def position(self, tp: TopicPartition) -> int | None:
         return self.positions.get(tp)

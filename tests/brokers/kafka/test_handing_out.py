@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,8 @@ from tests.brokers.kafka.test_delivery import record
 
 from holdgate.brokers.kafka import KafkaIntake
 from holdgate.brokers.kafka.poll import Poll
+from holdgate.flow.plan import Plan, SourcePlan
+from holdgate.flow.sources import Partition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -98,3 +101,30 @@ async def test_a_flush_ends_a_receive_that_waits(unopened: KafkaIntake) -> None:
     await unopened.flush()
     assert list(await ended(receiving)) == []
     client.poll_ends.set()
+
+
+async def test_a_partition_that_gave_much_fetches_nothing_before_the_next_plan(unopened: KafkaIntake) -> None:
+    """The client would ask for the next megabytes a step later, before the guard could say that there is no room for them."""
+
+    async def nothing(**_: Any) -> bool:
+        return False
+
+    client = FakeClient()
+    client.assigned = frozenset({A, B})
+    unopened.bound(64 * 1024 * 1024)
+    unopened._next_look = math.inf
+    unopened._poll.more = nothing
+    real, unopened._pauses._client = unopened._client, client
+    unopened._client = client
+    unopened._membership.is_rebalancing = False
+    unopened._pauses.store(Plan({Partition("orders", 0): SourcePlan(), Partition("orders", 1): SourcePlan()}))
+
+    unopened._take({A: [record(0, value=b"x" * 1024 * 1024)], B: [record(0)]})
+    assert client.flags == {A}
+    await unopened.receive()
+    assert client.flags == {A}
+    await unopened.receive()
+
+    unopened._client = unopened._pauses._client = real
+    assert client.flags == frozenset()
+    assert client.limits[-1] == (8 * 1024 * 1024, 8 * 1024 * 1024)

@@ -149,3 +149,16 @@ def test_a_fresh_assignment_begins_with_its_own_plan() -> None:
     world.pauses.checked([A, B])
     world.pauses.match()
     assert world.client.flags == {B}
+
+
+def test_what_rests_is_paused_until_the_plan_counts_with_it() -> None:
+    """It handed out much: nothing more is fetched of it, whatever the plan from before says, and afterwards what the new one says."""
+    world = World()
+    world.pauses.rest(A)
+    world.pauses.match()
+    assert (world.client.flags, world.pauses.rests) == ({A}, True)
+
+    world.pauses.rested()
+    world.apply(plan(b=FULL))
+
+    assert (world.client.flags, world.pauses.rests) == ({B}, False)

@@ -60,6 +60,7 @@ class Line:
         self.lost: list[QueueChannel] = []
         self.failed: list[BaseException] = []
         self.heard: list[str] = []
+        self.sizes: list[int] = []
         self.channel = QueueChannel(
             Queue("orders"),
             self.raw,
@@ -68,6 +69,7 @@ class Line:
             changed=lambda: self.heard.append("changed"),
             lost=self.lost.append,
             failed=self.failed.append,
+            saw=self.sizes.append,
         )
 
     def ring(self) -> None:

@@ -10,6 +10,7 @@ from tests.brokers.rabbitmq.test_channels import Line
 from holdgate.brokers.rabbitmq.client import Client
 from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear, Terms
 from holdgate.brokers.rabbitmq.keeper import Keeper
+from holdgate.brokers.rabbitmq.window import Window
 from holdgate.flow.delivery import Settlement
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Queue
@@ -38,7 +39,7 @@ def keeper(told: list[DeliveryLimitNear] | None = None, guard: Any = None, **set
         Client("amqp://localhost/"),
         Terms(SOURCE, **{**usual, **settings}),
         guard or Guard(),
-        prefetch=10,
+        window=Window(SOURCE, 10, None),
         arguments={},
         plan=Plan,
         store=lambda plan: None,

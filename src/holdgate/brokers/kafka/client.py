@@ -233,6 +233,30 @@ class Client:
         finally:
             self._polls -= 1
 
+    # What it fetches
+
+    def limit_fetches(self, per_partition: int, per_response: int) -> None:
+        """Ask the broker for at most so many bytes at a time, per partition and in all; and for no more than the consumer's settings say.
+
+        No public call does, and a consumer's settings are made before anybody knows how many partitions it gets. A first record always
+        comes, however large.
+        """
+        fetcher = self._consumer._fetcher
+        if fetcher is not None:
+            fetcher._max_partition_fetch_bytes = min(self._consumer._max_partition_fetch_bytes, per_partition)
+            fetcher._fetch_max_bytes = min(self._consumer._fetch_max_bytes, per_response)
+
+    def restore_fetches(self) -> None:
+        """Undo `limit_fetches`."""
+        self.limit_fetches(self._consumer._max_partition_fetch_bytes, self._consumer._fetch_max_bytes)
+
+    @property
+    def buffered(self) -> int:
+        """The bytes of fetched record batches that no poll has handed out to the end; compressed ones as they came."""
+        fetched = () if self._consumer._fetcher is None else tuple(self._consumer._fetcher._records.values())
+        unread = (getattr(result, "_partition_records", None) for result in fetched)  # an error has none
+        return sum(records._records.size_in_bytes() for records in unread if records is not None)
+
     # Offsets
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:

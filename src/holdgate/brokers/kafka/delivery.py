@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiokafka import ConsumerRecord
 
 from holdgate.flow.batch import Batch
 from holdgate.flow.delivery import Delivery
+from holdgate.flow.memory import OVERHEAD
 
 if TYPE_CHECKING:
     from holdgate.brokers.kafka.assignments import Assignment
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 # Without deserializers, which the intake refuses, keys and values are bytes.
 Record: TypeAlias = ConsumerRecord[bytes, bytes]
+
+
+# A tuple, a string and bytes, without what is in them.
+_PER_HEADER = 150
+# Of one poll. One that gives more has small ones: a partition's fetch is a megabyte by default, or a single record.
+_LOOKED_AT = 64
 
 
 class KafkaDelivery(Delivery[Record]):
@@ -66,6 +73,25 @@ class KafkaBatch(Batch):
     def __init__(self, assignment: Assignment, records: list[Record]) -> None:
         super().__init__(assignment.source, records, assignment)
         self.assignment = assignment
+
+
+def weigh(deliveries: Sequence[Delivery[Any]]) -> int:
+    """The bytes that deliveries of one partition take. Of polls with few records every value counts; keys and headers are those of the
+    first record: to look at all of them would cost more than they weigh."""
+    if isinstance(deliveries[0], Batch):
+        return sum(_weight_of(batch.message) for batch in deliveries)
+    step = len(deliveries) // _LOOKED_AT or 1
+    return _weight_of([delivery.message for delivery in deliveries[::step]], len(deliveries))
+
+
+def _weight_of(records: list[Record], count: int | None = None) -> int:
+    """What records take; `count`: these are a sample of so many."""
+    count = len(records) if count is None else count
+    first, sample = records[0], records[:: len(records) // _LOOKED_AT or 1]
+    headers = sum(len(name) + len(value or b"") + _PER_HEADER for name, value in first.headers)
+    sizes: list[int] = [record.serialized_value_size for record in sample]  # of None it is -1
+    values = sum(sizes) * count // len(sample)
+    return (OVERHEAD + max(0, int(first.serialized_key_size)) + headers) * count + values
 
 
 def wrap(assignment: Assignment, records: Iterable[Record]) -> list[KafkaDelivery]:

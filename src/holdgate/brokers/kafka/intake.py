@@ -33,7 +33,7 @@ from holdgate.brokers.kafka.background import run_beside
 from holdgate.brokers.kafka.checks import check_consumer, check_subscription, check_topics, check_types
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.commits import Commits
-from holdgate.brokers.kafka.delivery import KafkaBatch, KafkaDelivery, Record
+from holdgate.brokers.kafka.delivery import KafkaBatch, KafkaDelivery, Record, weigh
 from holdgate.brokers.kafka.failures import STOPPED, Failing, end_of_intake
 from holdgate.brokers.kafka.membership import Membership
 from holdgate.brokers.kafka.opening import GIVE_UP_WITHIN, Opening
@@ -71,6 +71,12 @@ _LOOK_EVERY = 0.1
 # The most one poll hands out: 250 records and their deliveries stay below the 700 new objects at which Python's collector runs, which
 # costs 0.3 us a record with 500; below 200 the poll itself begins to cost.
 _POLL_AT_MOST = 250
+# aiokafka may have a quarter of the guard's bound in its buffers, half of that by one response.
+_READ_AHEAD = 4
+# However many partitions there are, a fetch is worth its round trip.
+_FETCH_AT_LEAST = 16_384
+# What is a sixteenth of that quarter is much for one partition and poll: it waits for the plan before it fetches again.
+_MUCH = 16
 
 
 class KafkaIntake:
@@ -126,6 +132,7 @@ class KafkaIntake:
         self._most = min(inbox, _POLL_AT_MOST)
         self._compose(client, every)
         self._in_batches = False
+        self._ahead: int | None = None  # bytes that aiokafka may have in its buffers; None: as its settings say
         self._failing = Failing()
         self._fault: BaseException | None = None
         self._ready: list[KafkaDelivery | KafkaBatch] = []
@@ -181,6 +188,20 @@ class KafkaIntake:
         self._most = max(self._most, most)
         self._poll = Poll(self._client, self._take, self._poll_timeout, self._most)
 
+    @property
+    def sends_unasked(self) -> bool:
+        return False
+
+    @property
+    def read_ahead(self) -> int:
+        return self._client.buffered
+
+    def bound(self, memory: int) -> None:
+        self._ahead = memory // _READ_AHEAD
+
+    def weigh(self, deliveries: Sequence[Delivery[Record]]) -> int:
+        return weigh(deliveries)
+
     def stood_still(self) -> None:
         self._membership.doubt()
 
@@ -203,6 +224,9 @@ class KafkaIntake:
     async def receive(self) -> Sequence[Delivery[Record]]:
         if self._fault is not None:
             raise self._fault
+        if self._pauses.rests and not self._ready:  # what a late poll gave is no part of the plan yet
+            self._pauses.rested()
+            self._assert_plan()
         self._look()
         if not self._ready:
             try:
@@ -279,6 +303,7 @@ class KafkaIntake:
         await self._commits.flush(_FLUSH_WITHIN)
         await self._poll.end(self._poll_timeout * 2)
         self._client.allow_commits()
+        self._client.restore_fetches()
         await self._opening.let_go(given_up=self._given_up)
         self._assignments.drop(self._assignments.tps())
         await self._poll.abandon()
@@ -299,6 +324,10 @@ class KafkaIntake:
             except Rewound as error:
                 log.warning("%s: %s; what was in hand of it is dropped and comes again", assignment.source, error)
                 self._ready += self._membership.begin_anew(tp, batch)
+            if self._ahead is not None and len(batch) * batch[0].serialized_value_size >= self._ahead // _MUCH:
+                self._pauses.rest(tp)
+        if self._pauses.rests:
+            self._assert_plan()
 
     def _put_back(self, tp: TopicPartition, batch: list[Record]) -> None:
         """Records that a late poll handed out after we had let go: whoever polls the consumer next gets them."""
@@ -350,7 +379,13 @@ class KafkaIntake:
         if self._pauses.look() if look else self._pauses.match():
             self._poll.wake()
         self._poll.name(self._assignments.tps(), self._pauses.paused)
+        self._limit_fetches()
         self._retention.soon()
+
+    def _limit_fetches(self) -> None:
+        if self._ahead is not None:
+            partitions = max(1, len(self._assignments))
+            self._client.limit_fetches(max(_FETCH_AT_LEAST, self._ahead // partitions), self._ahead // 2)
 
     async def _poll_failed(self, error: BaseException) -> None:
         end = end_of_intake(error, self._client)

@@ -1,8 +1,9 @@
 """Makes what is paused match the plan, again and again: a pause is a flag that every rebalance forgets.
 
 Desired: every assigned partition whose plan does not fetch, and every one whose place in the log was not compared with the log's start
-since it was assigned or held (retention.py): it is resumed only after that. Actual: `paused()` of the client. The difference is applied
-in one synchronous step. What the application paused itself is never resumed: only our own pauses are undone.
+since it was assigned or held (retention.py): it is resumed only after that. And, for a moment, one that has just handed out much: aiokafka
+fetches more in the step after that in which a poll has emptied a buffer, and the plan comes later. Actual: `paused()` of the client. The
+difference is applied in one synchronous step. What the application paused itself is never resumed: only our own pauses are undone.
 
 A new plan usually differs from the last one in one source of a thousand, so only what changed is looked at, and what was paused is
 remembered; `look` asks the client, and finds what others did to it.
@@ -31,6 +32,7 @@ class Pauses:
         self._plan = Plan()
         self._stopped: set[TopicPartition] = set()  # whose plan does not fetch
         self._unchecked: set[TopicPartition] = set()
+        self._resting: set[TopicPartition] = set()
         self._ours: frozenset[TopicPartition] = frozenset()
         self.paused: frozenset[TopicPartition] = frozenset()
 
@@ -55,7 +57,7 @@ class Pauses:
 
     def match(self) -> bool:
         """Apply the difference now; returns whether a partition was resumed."""
-        wanted = self._assignments.tps() & (self._stopped | self._unchecked)
+        wanted = self._assignments.tps() & (self._stopped | self._unchecked | self._resting)
         self.paused = self.paused.union(filter(self._client.is_paused, wanted - self.paused))  # by the application, just now
         pause = wanted - self.paused
         resume = (self._ours - wanted) & self.paused
@@ -71,6 +73,19 @@ class Pauses:
         """The same, after a look at what is paused in truth."""
         self.paused = self._client.paused()
         return self.match()
+
+    def rest(self, tp: TopicPartition) -> None:
+        """Not to be fetched from until the plan counts with what was just handed out: `rested` tells that."""
+        self._resting.add(tp)
+
+    @property
+    def rests(self) -> bool:
+        """Whether anything waits for the plan."""
+        return bool(self._resting)
+
+    def rested(self) -> None:
+        """The plan is up to date."""
+        self._resting.clear()
 
     def give_up(self) -> None:
         """Undo our pauses: the consumer goes back to its owner."""

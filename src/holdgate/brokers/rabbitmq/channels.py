@@ -34,8 +34,8 @@ _RUNS_PER_WINDOW = 4
 
 
 class QueueChannel:
-    """A channel. It calls `rings` when something has come, `changed` when its keeper has something to do, and `lost` once, when it ends
-    though we did not close it.
+    """A channel. It calls `rings` when something has come, `changed` when its keeper has something to do, `saw` with the size of each body,
+    and `lost` once, when it ends though we did not close it.
 
     `alive` is False from its end on. `unsettled`: what is out, by tag and so in order of arrival. `arrived`: what of it was not handed out
     yet. `consumer` is the tag of its consumer, None without one. `counts`: which returns its queue counts. `reason`: what it ended with,
@@ -43,7 +43,7 @@ class QueueChannel:
     """
 
     __slots__ = (
-        "_changed", "_lost", "_now", "_raw", "_rings", "acks", "alive", "arrived", "consumer", "counts", "failed", "last_arrival",
+        "_changed", "_lost", "_now", "_raw", "_rings", "_saw", "acks", "alive", "arrived", "consumer", "counts", "failed", "last_arrival",
         "prefetch", "reason", "source", "unsettled",
     )  # fmt: skip
 
@@ -57,6 +57,7 @@ class QueueChannel:
         changed: Callable[[], None],
         lost: Callable[[QueueChannel], None],
         failed: Callable[[BaseException], None],
+        saw: Callable[[int], None],
     ) -> None:
         self.source = source
         self.counts: Counts = counts
@@ -73,6 +74,7 @@ class QueueChannel:
         self._rings = rings
         self._changed = changed
         self._lost = lost
+        self._saw = saw
         self._now = asyncio.get_running_loop().time
         on_consumer_cancel(raw, self._cancelled)
         raw.closing.add_done_callback(self._closed)
@@ -135,6 +137,7 @@ class QueueChannel:
         delivery = RabbitMQDelivery(self, raw, now)
         self.unsettled[delivery.position] = delivery
         self.arrived.append(delivery)
+        self._saw(len(raw.body))
         self._rings()
 
     def _cancelled(self, consumer: str) -> None:

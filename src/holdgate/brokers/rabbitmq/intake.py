@@ -45,6 +45,7 @@ from holdgate.brokers.rabbitmq.keeper import Keeper
 from holdgate.brokers.rabbitmq.management import Management
 from holdgate.brokers.rabbitmq.parking import Parking
 from holdgate.brokers.rabbitmq.versions import DEFAULT_CONSUMER_TIMEOUT
+from holdgate.brokers.rabbitmq.window import Window
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError
 from holdgate.flow.batch import AS_THEY_ARE, Batch
@@ -117,6 +118,7 @@ class RabbitMQIntake:
         self._tasks: list[asyncio.Task[None]] = []
         self._plan = Plan()
         self._batch: int | None = None
+        self._memory: int | None = None
         self._margin = (self._said.consumer_timeout or DEFAULT_CONSUMER_TIMEOUT) / 4
         self._fault: BaseException | None = None
         self._bell: asyncio.Future[None] | None = None
@@ -145,6 +147,18 @@ class RabbitMQIntake:
     def deliver_in_batches(self, most: int) -> None:
         """What has arrived of a queue comes as one `Batch`, once its window or a batch is full, or the wire pauses."""
         self._batch = most
+
+    @property
+    def sends_unasked(self) -> bool:
+        return True
+
+    @property
+    def read_ahead(self) -> int:
+        channels = [keeper.channel for keeper in self._keepers.values() if keeper.channel is not None]
+        return sum(len(delivery.raw.body) for channel in channels for delivery in channel.arrived)
+
+    def bound(self, memory: int) -> None:
+        self._memory = memory
 
     async def examine(self, *, longest_handler: float | timedelta | None = None) -> list[Finding]:
         """What would hurt in an outage, with the remedies: what `open` refuses and warns of, and what other consumers do.
@@ -228,7 +242,7 @@ class RabbitMQIntake:
                 self._client,
                 each,
                 listener,
-                prefetch=self.inbox,
+                window=Window(each.source, self.inbox, None if self._memory is None else self._memory // len(terms)),
                 arguments=self._arguments,
                 plan=lambda: self._plan,
                 store=self.apply,

@@ -31,6 +31,7 @@ from holdgate.brokers.rabbitmq.client import Client, is_transient
 from holdgate.brokers.rabbitmq.failures import end_of_intake, words_of
 from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear, Terms, quiesce
 from holdgate.brokers.rabbitmq.parking import Parking
+from holdgate.brokers.rabbitmq.window import Window
 from holdgate.errors import IntakeError
 from holdgate.flow.delivery import Settlement
 from holdgate.flow.plan import Plan
@@ -60,7 +61,7 @@ class Keeper:
         terms: Terms,
         guard: IntakeListener,
         *,
-        prefetch: int,
+        window: Window,
         arguments: Mapping[str, Any],
         plan: Callable[[], Plan],
         store: Callable[[Plan], None],
@@ -74,7 +75,7 @@ class Keeper:
         self._client = client
         self._terms = terms
         self._guard = guard
-        self._prefetch = prefetch
+        self._window = window
         self._arguments = arguments
         self._plan = plan
         self._store = store
@@ -157,6 +158,7 @@ class Keeper:
             changed=self.wake,
             lost=self._channel_lost,
             failed=self._failed,
+            saw=self._window.saw,
         )
 
     async def _keep(self, channel: QueueChannel) -> None:
@@ -175,6 +177,7 @@ class Keeper:
         now = asyncio.get_running_loop().time()
         due_at = self._terms.due_at(channel)
         self._watch_limit(channel, now)
+        self._window.warn()
         if due_at is not None and now >= due_at:
             await self._give_back(channel, held=plan.held)
         elif plan.fetch and channel.consumer is None:
@@ -185,10 +188,11 @@ class Keeper:
             await self._wait(max(0.0, min(self._look_every, math.inf if due_at is None else due_at - now)))
 
     async def _consume(self, channel: QueueChannel) -> None:
-        probes = self._cautious and self._prefetch > 1 and not self._terms.single_active
+        size = self._window.size
+        probes = self._cautious and size > 1 and not self._terms.single_active
         # A window of one whose ack is kept is full for as long as we like: nothing is on the wire, and a cancel loses no order.
         channel.acks.held_back = probes
-        await channel.consume(1 if probes else self._prefetch, self._arguments)
+        await channel.consume(1 if probes else size, self._arguments)
 
     def _probe_is_over(self, channel: QueueChannel, *, held: bool, now: float) -> bool:
         if channel.acks.waiting:
@@ -204,7 +208,7 @@ class Keeper:
             return
         self._cautious = False
         await channel.cancel()
-        await channel.consume(self._prefetch, self._arguments)
+        await channel.consume(self._window.size, self._arguments)
         await channel.acks.flush()
 
     async def _give_back(self, channel: QueueChannel, *, held: bool) -> None:

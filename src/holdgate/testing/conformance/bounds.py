@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holdgate.flow.sources import Source
+from holdgate.ports import ReadingAhead, Weighing
 from holdgate.testing.conformance.bed import IntakeBed
 from holdgate.testing.conformance.case import case, expect, expect_equal
 from holdgate.testing.conformance.station import Station, numbered, station
 
 _INBOX = 4
+_FEW = 4
+_BIG = 500_000
+_BESIDE = 4096  # what a message may weigh beside its body
 _MANY = 11  # more than twice the inbox, and no multiple of it
 
 
@@ -64,6 +68,22 @@ async def the_backlog_of_a_held_source_grows(bed: IntakeBed) -> None:
         await at.stays_silent()
 
 
+async def big_messages_come_under_a_bound(bed: IntakeBed) -> None:
+    """Told of a bound that one message nearly fills, an intake still gives all of them, in order, and says what they weigh."""
+    for source in bed.sources:
+        await bed.produce(source, [body * _BIG for body in numbered(_FEW)])
+    async with station(bed, memory=_BIG) as at:
+        for source in bed.sources:
+            at.ack(await at.take(source, _FEW))
+            expect_equal([(body or b"")[:1] for body in at.bodies(source)], numbered(_FEW), f"{source} delivers everything in order")
+        if isinstance(at.intake, Weighing):
+            weight = at.intake.weigh(at.of(bed.sources[0]))
+            expect(_FEW * _BIG <= weight <= _FEW * (_BIG + _BESIDE), f"{_FEW} messages of {_BIG} bytes do not weigh {weight}")
+        if isinstance(at.intake, ReadingAhead):
+            await at.for_a_while()
+            expect_equal(at.intake.read_ahead, 0, "with everything given, nothing is read ahead")
+
+
 async def _take_and_ack(at: Station, sources: Sequence[Source]) -> None:
     acked = 0
 
@@ -86,4 +106,5 @@ CASES = (
     case(the_prefetch_bounds_what_is_unsettled, "prefetch"),
     case(the_backlog_counts_what_is_not_settled),
     case(the_backlog_of_a_held_source_grows),
+    case(big_messages_come_under_a_bound),
 )

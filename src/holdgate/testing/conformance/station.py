@@ -10,7 +10,7 @@ from typing import Any, cast
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.plan import Plan, SourcePlan
 from holdgate.flow.sources import Backlog, Source
-from holdgate.ports import Batching, Intake
+from holdgate.ports import Batching, Intake, ReadingAhead
 from holdgate.testing.conformance.bed import IntakeBed
 from holdgate.testing.conformance.case import expect
 
@@ -151,13 +151,18 @@ class Station:
 
 
 @asynccontextmanager
-async def station(bed: IntakeBed, *, held: Collection[Source] = (), inbox: int = 50, batch: int | None = None) -> AsyncGenerator[Station]:
-    """A station on a new intake, opened, and closed at the end. `batch`: it is read in batches of so many."""
+async def station(
+    bed: IntakeBed, *, held: Collection[Source] = (), inbox: int = 50, batch: int | None = None, memory: int | None = None
+) -> AsyncGenerator[Station]:
+    """A station on a new intake, opened, and closed at the end. `batch`: it is read in batches of so many. `memory`: the guard's bound, in
+    bytes, where the intake has to know it."""
     listener = RecordingListener(held)
     intake = bed.intake(inbox=inbox)
     if batch is not None:
         expect(isinstance(intake, Batching), "an intake whose bed says so can deliver in batches")
         cast("Batching", intake).deliver_in_batches(batch)
+    if memory is not None and isinstance(intake, ReadingAhead):
+        intake.bound(memory)
     await intake.open(listener)
     try:
         yield Station(bed, intake, listener)

@@ -21,10 +21,10 @@ from holdgate.testing.memory.queues import QueueSide
 class MemoryIntake:
     """Delivers from a `MemoryBroker`, as a Kafka consumer from `topics` or as a RabbitMQ one from `queues`; exactly one of the two.
 
-    Topics: a member of `group`; one receive gives at most `inbox` messages of each partition (500, as `KafkaIntake`); the watermark is
-    committed every `commit_every` seconds (1.0, as `KafkaIntake`), and on a hold, a revocation, a flush and at the end; whoever needs
-    longer than `rebalance_timeout` seconds to give back is evicted (10, aiokafka's default). Queues: at most `prefetch` messages
-    unsettled per queue (50, as `RabbitMQIntake`); acks go out in runs, a turn of the loop later.
+    Topics: a member of `group`; one receive gives at most `inbox` messages of each partition (500, as `KafkaIntake`), and at most 1 MiB of
+    them or one message; the watermark is committed every `commit_every` seconds (1.0, as `KafkaIntake`), and on a hold, a revocation, a
+    flush and at the end; whoever needs longer than `rebalance_timeout` seconds to give back is evicted (10, aiokafka's default). Queues: at
+    most `prefetch` messages unsettled per queue (50, as `RabbitMQIntake`); acks go out in runs, a turn of the loop later.
     `poll_timeout` is how many seconds an empty receive waits: 0.05 keeps a test under real time quick. Opened once, closed for good.
     """
 

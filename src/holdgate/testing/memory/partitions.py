@@ -34,6 +34,10 @@ class _Assignment:
         self.committed = start  # where it began is no news to the group
 
 
+# What one poll gives of a partition at most, or one message: aiokafka's `max_partition_fetch_bytes`.
+_FETCH = 1024 * 1024
+
+
 class PartitionSide:
     """Reads topics as one member of `group`; commits the watermark every `commit_every` seconds, on a hold, a revocation and a flush."""
 
@@ -83,7 +87,7 @@ class PartitionSide:
             return ()
         self._match()
         deliveries: list[MemoryDelivery] = []
-        for partition, messages in self._consumer.poll(self.inbox):
+        for partition, messages in self._consumer.poll(self.inbox, _FETCH):
             assignment = self._assigned[partition]
             assignment.inflight.delivered_many([message.position for message in messages])
             deliveries += [MemoryDelivery(partition, message, message.position, assignment) for message in messages]

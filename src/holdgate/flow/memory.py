@@ -1,0 +1,210 @@
+"""How many bytes of messages a guard has in hand, and whose source may be given more: the rules behind `Guard(memory=)`.
+
+A count of messages bounds no memory: 500 messages are half a megabyte, or four gigabytes. So three things are bounded in bytes.
+
+- **What waits of one source**, at its *share*: the bound by the number of sources, and never more than a sixteenth of it. A handler needs
+  a few messages ahead to be kept busy, and a single source of big ones has no use for 64 MiB of them. Batches are taken out of what waits,
+  so a source of a run with batches has the bound by the number of sources.
+- **What is in hand of all sources**, at three quarters of the bound; a quarter is for what a client reads ahead on its own. Past it the
+  guard is *tight* and no source is read, until an eighth less is in hand: to read one message for each that ends would be a turn for each.
+- **What goes on when it is tight.** A source of small messages goes on in a corner of its own, an eighth of the bound by the number of
+  sources: else one source's big ones would be an outage for all. And when nothing is in hand but what is held, the sources that are not
+  held are read all the same: one message may always pass, however large.
+
+What is in hand is not counted per message, which would cost more than the whole engine does. It is weighed poll by poll as it comes in, and
+of each poll we can tell how many of its messages are finished: what is left counts at the mean size of its poll. That is exact for big
+messages, of which a poll has one or a few. The sum over all sources is made anew each time an eighth of what there may be has come in.
+
+Fullness is back-pressure: it clears `fetch`, is never a reason, and never shows as held.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from holdgate.flow.batch import Batch
+from holdgate.flow.delivery import Delivery
+
+if TYPE_CHECKING:
+    from holdgate.flow.place import Place, Run
+
+AnyDelivery = Delivery[Any]
+
+Weigh: TypeAlias = Callable[[Sequence[AnyDelivery]], int]
+
+# What a message costs beside its body: the client's object and ours, measured for aiokafka's records (benchmarks/held_memory.py).
+OVERHEAD = 700
+# Polls of small messages are weighed together up to here: nobody needs to know which of them is left.
+_TOGETHER = 65_536
+# A source's share is never more than this part of the bound, however few sources there are.
+_SHARES = 16
+# While it is tight, the sum is made anew when somebody has worked off half of what waits, and at least so often (seconds).
+_LOOK_EVERY = 0.1
+
+
+def weigh(deliveries: Sequence[AnyDelivery]) -> int:
+    """The bytes that these take, by their bodies and keys. An intake that knows a quicker way is asked instead (`ports.Weighing`)."""
+    return sum(OVERHEAD + len(one.body or b"") + len(one.key or b"") for one in _singles(deliveries))
+
+
+def unweighed(deliveries: Sequence[AnyDelivery]) -> int:  # noqa: ARG001 - it does not look
+    """For a run whose messages take no memory worth a look, as in a simulation."""
+    return 0
+
+
+def _singles(deliveries: Iterable[AnyDelivery]) -> Iterator[AnyDelivery]:
+    for delivery in deliveries:
+        if isinstance(delivery, Batch):
+            yield from delivery.origin.deliveries(delivery.message)
+        else:
+            yield delivery
+
+
+class Weights:
+    """What came in at one place and may not be finished yet, poll by poll; messages go by their number of arrival, from 0.
+
+    `most` is what is in hand at most, in bytes: what has ended since the last `settle` is still in it.
+    """
+
+    __slots__ = ("_next", "_polls", "most", "typical")
+
+    def __init__(self) -> None:
+        self._polls: deque[tuple[int, int, int]] = deque()  # the first number, one past the last, and their bytes
+        self._next = 0
+        self.most = 0
+        self.typical = 0  # the mean size of the last poll's messages; 0 before the first
+
+    def add(self, count: int, size: int) -> None:
+        """So many messages came in, and take so many bytes."""
+        start, end = self._next, self._next + count
+        self._next = end
+        self.most += size
+        self.typical = size // max(1, count)
+        if self._polls and self._polls[-1][2] + size <= _TOGETHER:
+            start, _, before = self._polls.pop()
+            size += before
+        self._polls.append((start, end, size))
+
+    def settle(self, oldest: int, finished: Collection[int]) -> int:
+        """The bytes of what is unfinished: everything from number `oldest` on that is not in `finished`."""
+        while self._polls and self._polls[0][1] <= oldest:
+            self._polls.popleft()
+        ended = sorted(finished)
+        total = 0
+        for start, end, size in self._polls:
+            done = max(0, oldest - start) + bisect_left(ended, end) - bisect_left(ended, start)
+            total += size * (end - start - done) // (end - start)
+        self.most = total
+        return total
+
+    def newest(self, count: int) -> int:
+        """The bytes of the last `count` that came in."""
+        total = 0
+        for start, end, size in reversed(self._polls):
+            if count <= 0:
+                break
+            total += size * min(count, end - start) // (end - start)
+            count -= end - start
+        return total
+
+    def clear(self) -> None:
+        """Nothing of it is in hand any more."""
+        self._polls.clear()
+        self.most = 0
+
+
+class Memory:
+    """What the places of one engine have in hand, in bytes, and what they may have. `bound` None: no bound, and everything is counted."""
+
+    __slots__ = ("_came", "_corner", "_look_at", "_places", "_runs", "bound", "due", "held", "share", "tight", "waiting")
+
+    def __init__(self, bound: int | None, runs: Collection[Run] = ()) -> None:
+        self.bound = bound
+        self.tight = False
+        self.due = False  # while it is tight: something has ended, so that the sum is to be made anew
+        self.held = 0  # when it was last made
+        self.waiting = 0  # how many places are not read because it is tight
+        self._came = 0  # bytes since then
+        self._runs = runs
+        self._look_at = 0.0
+        self._places = 0
+        self.resize()
+
+    def resize(self) -> None:
+        """Places have come or gone: each has another share."""
+        self._places = max(1, sum(len(run.places) for run in self._runs))
+        bound = self.bound or 0
+        self.share = bound // max(self._places, _SHARES)  # what may wait of one place, in bytes
+        self._corner = bound // (8 * self._places)
+
+    def came(self, place: Place, size: int) -> None:
+        """So many bytes more came in at this place."""
+        self._came += size
+        if self.tight:
+            self.due = True
+        if self.bound is not None and not place.full and place.weights.most >= self.share and self.is_enough(place):
+            place.fill()
+
+    def is_enough(self, place: Place) -> bool:
+        """Whether as much waits here as may, by its share. Without a share, a place whose broker sends what it likes: never."""
+        if self.bound is None or place.run.sends_unasked:
+            return False
+        share = self.share if place.run.batch is None else self.bound // self._places
+        return place.weights.newest(place.inbox.waiting) >= share
+
+    def lets(self, place: Place) -> bool:
+        """Whether this place may be read while it is tight."""
+        if place.run.sends_unasked:  # not to take what the process has already helps nobody
+            return True
+        typical = place.weights.typical or self._typical_of(place)
+        return typical <= self._corner and place.weights.most < self._corner
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the sum is to be made anew: an eighth of what there may be has come in, or it is tight and something has ended."""
+        return self.bound is not None and (self.due or self._came > self._limit // 8)
+
+    def review(self, now: float) -> None:
+        """Make the sum anew, and let every place know where it is tight, or not any more. To be called at every turn."""
+        if self.bound is None or not (self.is_due or (self.tight and now >= self._look_at)):
+            return
+        self.due, self._came, self._look_at = False, 0, now + _LOOK_EVERY
+        places = list(self.places())
+        before = self.tight
+        self.held = sum(place.weigh() for place in places)
+        # Room for two more of the biggest: for the one that a client has asked for already, and for the copies it makes on the way.
+        biggest = max((place.weights.typical for place in places if place.weights.most), default=0)
+        limit = self._limit - min(2 * biggest, self._limit // 2)
+        self.tight = self.held > (limit * 7 // 8 if before else limit)
+        if not (self.tight or before):
+            return
+        nothing_works = not any(place.weights.most for place in places if not place.held)
+        self.waiting = 0
+        for place in places:
+            enough = place.has_enough
+            kept = self.tight and not nothing_works and not self.lets(place)
+            self.waiting += kept and not enough
+            if enough or kept:
+                place.fill()
+            else:
+                place.drain()
+
+    def sum(self) -> int:
+        """What is in hand now, in bytes."""
+        return sum(place.weigh() for place in self.places())
+
+    def places(self) -> Iterator[Place]:
+        """All of them."""
+        return (place for run in self._runs for place in run.places.values())
+
+    @property
+    def _limit(self) -> int:
+        return (self.bound or 0) * 3 // 4
+
+    def _typical_of(self, place: Place) -> int:
+        """What is to be expected of a place that has had nothing yet: what came of others of its name."""
+        name = place.source.name
+        return max((other.weights.typical for other in place.run.places.values() if other.source.name == name), default=0)
