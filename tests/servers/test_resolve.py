@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from tests.servers import kafka_jars, resolve
+from tests.servers.kafka_address import KafkaAddress
 from tests.servers.ports import release_port, reserve_port
+from tests.servers.rabbitmq_address import RabbitMQAddress
 from tests.servers.unavailable import Unavailable, in_ci, may_install
 
 
@@ -24,6 +26,15 @@ async def test_a_named_broker_that_is_silent_is_named(monkeypatch) -> None:
         async with resolve.shared_kafka():
             pass
     release_port(port)
+
+
+def test_a_server_is_called_by_where_it_comes_from(monkeypatch) -> None:
+    """With its version where it says one: somebody else's Kafka does not, a RabbitMQ does."""
+    monkeypatch.delenv("HOLDGATE_TEST_KAFKA", raising=False)
+    assert resolve.label(KafkaAddress("localhost:1")) == "Kafka (in Docker)"
+    monkeypatch.setenv("HOLDGATE_TEST_RABBITMQ", "amqp://localhost:1/")
+    named = RabbitMQAddress("amqp://localhost:1/", version="4.3")
+    assert resolve.label(named) == "RabbitMQ 4.3 (named by HOLDGATE_TEST_RABBITMQ)"
 
 
 @pytest.mark.usefixtures("bare_machine")
