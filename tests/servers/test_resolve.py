@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from tests.servers import kafka_jars, resolve
+from tests.servers import __main__, kafka_jars, resolve
 from tests.servers.kafka_address import KafkaAddress
 from tests.servers.ports import release_port, reserve_port
 from tests.servers.rabbitmq_address import RabbitMQAddress
@@ -86,3 +88,38 @@ def test_a_failed_maven_leaves_no_half_of_the_jars(monkeypatch, tmp_path) -> Non
     with pytest.raises(Unavailable, match="no route to the registry"):
         kafka_jars.classpath()
     assert list((tmp_path / "cache" / "holdgate").glob("*/")) == []
+
+
+@pytest.mark.parametrize(("asked", "release"), [(None, "4.1.0"), ("4.4", "4.4.0"), ("4.3.1", "4.3.1")])
+def test_a_series_and_a_release_are_both_a_version(monkeypatch, asked: str | None, release: str) -> None:
+    """HOLDGATE_TEST_KAFKA_VERSION names either; without it, it is the usual one."""
+    monkeypatch.delenv("HOLDGATE_TEST_KAFKA_VERSION", raising=False)
+    if asked:
+        monkeypatch.setenv("HOLDGATE_TEST_KAFKA_VERSION", asked)
+    assert kafka_jars.release_of(kafka_jars.wanted_kafka()) == release
+
+
+@pytest.mark.parametrize("version", ["5", "4.4.0/../..", "latest"])
+def test_an_unknown_kafka_is_refused(version: str) -> None:
+    """What is neither a known series nor a release in full is named, with what there is."""
+    with pytest.raises(Unavailable, match=r"is none of 4\.1, 4\.4; name one of these"):
+        kafka_jars.classpath(version)
+
+
+@pytest.mark.usefixtures("bare_machine")
+def test_each_version_has_jars_of_its_own(monkeypatch, tmp_path) -> None:
+    """The version asked for is what Maven is asked for, and no other version's folder is used for it."""
+    (tmp_path / "java").write_text("#!/bin/sh\necho 'openjdk version \"17.0.2\"' >&2\n")
+    (tmp_path / "mvn").write_text('#!/bin/sh\nwhile read -r line; do case $line in *kafka_2.13*) echo "$line"; esac; done <"$4"; exit 1\n')
+    for name in ("java", "mvn"):
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(Unavailable, match=r"<version>4\.4\.0</version>"):
+        kafka_jars.classpath("4.4")
+
+
+def test_getting_kafka_says_which(monkeypatch, capsys) -> None:
+    """`python -m tests.servers get kafka` names the release, for .ci/run's log."""
+    monkeypatch.setattr(kafka_jars, "classpath", lambda version: "jars/*")
+    monkeypatch.setattr(sys, "argv", ["servers", "get", "kafka", "--version", "4.4"])
+    __main__.main()
+    assert capsys.readouterr().out == "Kafka 4.4.0 is here\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -69,7 +69,9 @@ class KafkaBed:
     async def cut(self) -> None:
         """The broker forgets the member, as after a session timeout; the member learns of it at its next heartbeat."""
         coordinator = self._consumers[-1]._coordinator
-        await coordinator._send_req(LeaveGroupRequest(self._group, coordinator.member_id))
+        # aiokafka 0.12 has a list of its versions by that name.
+        leave: Any = LeaveGroupRequest[-1] if isinstance(LeaveGroupRequest, list) else LeaveGroupRequest
+        await coordinator._send_req(leave(self._group, coordinator.member_id))
 
     async def close(self) -> None:
         for consumer in self._consumers:

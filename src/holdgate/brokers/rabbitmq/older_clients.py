@@ -30,8 +30,12 @@ def on_consumer_cancel(raw: Any, tell: Callable[[str], None]) -> None:
 
     aiormq up to 7.0 (aio-pika up to 10.0.1) has no callback for it: the consumer goes out of the channel's table in silence.
     """
+
+    def cancelled(frame: Any) -> None:
+        tell(frame.consumer_tag)
+
     if hasattr(raw, "on_consumer_cancel_callbacks"):
-        raw.on_consumer_cancel_callbacks.add(lambda frame: tell(frame.consumer_tag))
+        raw.on_consumer_cancel_callbacks.add(cancelled)
     else:
         raw.consumers = _Consumers(raw.consumers, tell)
 
