@@ -48,6 +48,10 @@ class Lane(Seat):
         task = self.task = asyncio.create_task(self._run(), name=f"holdgate lane of {self.worker.name}")
         return task
 
+    @property
+    def oversleeps(self) -> bool:
+        return not self.started
+
     def end_task(self) -> asyncio.Task[Any] | None:
         """A lane between two deliveries, or one that waits for a thread, ends now; one whose handler runs, with its handler."""
         interrupted_before = self.interrupted
