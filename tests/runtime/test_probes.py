@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from tests.runtime.stage import GROUP, ORDERS, STEADY, Down, Handler, broker_wit
 
 from holdgate import Dependency, Guard, RetryPolicy, State
 from holdgate.errors import SettingsError
+from holdgate.runtime.probes import Prober
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]
@@ -79,6 +81,25 @@ async def test_a_plain_probe_runs_in_a_thread() -> None:
     await an_outage(service.plain, service)
 
     assert len(service.asked) >= 3
+
+
+async def test_a_plain_probe_that_hangs_keeps_one_thread() -> None:
+    """The next one waits for it: a dependency that answers nobody does not cost a thread at every wait."""
+    gate, asked = threading.Event(), threading.Semaphore(0)
+    prober = Prober(quiet_guard())
+
+    def probe() -> None:
+        asked.release()
+        gate.wait(10)
+
+    asking = [asyncio.create_task(prober._in_thread(probe, "payments")) for _ in range(2)]
+    await asyncio.to_thread(asked.acquire)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not asked.acquire(blocking=False)
+    gate.set()
+    await asyncio.gather(*asking)
+    assert asked.acquire(blocking=False)
 
 
 @in_virtual_time

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdgate.runtime.threads import HandlerThreads
+from holdgate.runtime.threads import HandlerThreads, start_daemon
 
 color: contextvars.ContextVar[str] = contextvars.ContextVar("color", default="none")
 
@@ -180,3 +180,27 @@ def test_thread_that_ends_after_its_loop_is_quiet(gate: threading.Event, caplog:
     gate.set()
     pool._executor.shutdown(wait=True)
     assert caplog.records == []
+
+
+async def test_a_daemons_result_and_its_error() -> None:
+    """As of any call: what the function returned, or the very exception, in a copy of the caller's context."""
+    color.set("red")
+    assert await start_daemon(color.get, "probe").result() == "red"
+    with pytest.raises(ZeroDivisionError):
+        await start_daemon(lambda: 1 // 0, "probe").result()
+
+
+async def test_nobody_waits_for_a_daemon(gate: threading.Event) -> None:
+    """The interpreter ends without it, and so does whoever was interrupted; it can still be waited for."""
+    names: list[tuple[str, bool]] = []
+
+    def hang() -> str:
+        names.append((threading.current_thread().name, threading.current_thread().daemon))
+        return stuck(gate)
+
+    call = start_daemon(hang, "probe-payments")
+    await interrupted(asyncio.create_task(call.result()))
+    assert not call.withdraw()
+    gate.set()
+    await call.ended()
+    assert names == [("holdgate-probe-payments", True)]

@@ -42,6 +42,7 @@ from holdgate.runtime.loop_form import Deliveries
 from holdgate.runtime.probes import Prober
 from holdgate.runtime.seat import Seat
 from holdgate.runtime.signals import Termination
+from holdgate.runtime.silence import Silence
 from holdgate.runtime.start import NeedsSetting, Plans, check_intake, plan_run
 from holdgate.runtime.waiting import log_end, wait_for_end
 from holdgate.runtime.worker import Worker
@@ -92,6 +93,7 @@ class Guard(OperatorCommands):
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
         self._announcer = Announcer(observers)
         self._prober = Prober(self)
+        self._silence = Silence(self)
         self._pulse = Pulse(seconds("stall_after", stall_after))
         self._termination = Termination(self._ask_to_stop, signals)
         self._workers: dict[Worker, asyncio.Task[None]] = {}
@@ -222,7 +224,7 @@ class Guard(OperatorCommands):
 
     def health(self) -> Health:
         """Whether this process is alive, ready and started, and why it is not "ok"; ask it every few seconds, as probes do."""
-        return self._pulse.take(self._workers, self.snapshot(), stopping=self._stopping)
+        return self._pulse.take(self._workers, self.snapshot(), self._silence.found.values(), stopping=self._stopping)
 
     # -- acting -----------------------------------------------------------------------------------------------------------------------
 
@@ -282,6 +284,7 @@ class Guard(OperatorCommands):
 
     def start(self, worker: Worker) -> asyncio.Task[None]:
         """Run a worker in a task that the guard holds."""
+        self._silence.start()
         task = self._workers[worker] = begin_later(worker.main(), f"run of {worker.name}")
         task.add_done_callback(lambda _: self._workers.pop(worker, None))
         return task
@@ -349,6 +352,7 @@ class Guard(OperatorCommands):
         self._stopping = self._released = True
         self._termination.restore()
         self._prober.close()
+        self._silence.stop()
         for dependency in self.dependencies.values():
             dependency.unbind()
         self.dependencies.clear()

@@ -53,11 +53,11 @@ class Pulse:
         self._started = False
         self._seen: dict[Place, tuple[object, float]] = {}
 
-    def take(self, workers: Iterable[Worker], snapshot: Snapshot, *, stopping: bool) -> Health:
-        """The health at the time of `snapshot`."""
+    def take(self, workers: Iterable[Worker], snapshot: Snapshot, silent: Iterable[str] = (), *, stopping: bool) -> Health:
+        """The health at the time of `snapshot`. `silent`: what stands still for no reason at all, in words."""
         workers = tuple(workers)
         self._started = self._started or (bool(workers) and all(worker.started for worker in workers))
-        stalls = () if stopping else (*self._silent(workers, snapshot.at), *self._stalled(workers, snapshot))
+        stalls = () if stopping else (*silent, *self._silent(workers, snapshot.at), *self._stalled(workers, snapshot))
         troubles = (*stalls, *_open(snapshot), *_held(snapshot))
         status: Status = "stopping" if stopping else "starting" if not self._started else "degraded" if troubles else "ok"
         return Health(not stalls, self._started and not stopping, self._started, status, troubles, _memory(snapshot))

@@ -66,6 +66,10 @@ class Lane(Seat):
         if self.delivery is not None:
             self._leftover = (call, self.delivery.place)
 
+    @property
+    def oversleeps(self) -> bool:
+        return not self.started
+
     def end_task(self) -> asyncio.Task[Any] | None:
         """A lane between two deliveries, or one that waits for a thread, ends now; one whose handler runs, with its handler."""
         interrupted_before = self.interrupted

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from holdgate.flow.gate import Gate
 from holdgate.runtime.calling import is_async
-from holdgate.runtime.threads import HandlerThreads
+from holdgate.runtime.threads import ThreadCall, start_daemon
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
@@ -21,12 +21,13 @@ log = logging.getLogger("holdgate")
 
 
 class Prober:
-    """Runs the probes of one guard. A plain probe runs in a thread of its dependency's own; one that is stuck keeps that thread alone."""
+    """Runs the probes of one guard. A plain probe runs in a thread of its own, one at a time for each dependency; one that is stuck keeps
+    that thread alone, and no process from ending."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         self._tasks: dict[asyncio.Task[None], None] = {}
-        self._threads: dict[str, HandlerThreads] = {}
+        self._calls: dict[str, ThreadCall[object]] = {}  # the last of each dependency, which may not have come back
 
     def run(self, gates: Iterable[Gate]) -> None:
         """Start the probe of each of these."""
@@ -39,8 +40,6 @@ class Prober:
         """End what runs, and wait for nothing."""
         for task in self._tasks:
             task.cancel()
-        for threads in self._threads.values():
-            threads.close()
 
     async def _probe(self, gate: Gate) -> None:
         dependency = self._guard.dependencies[gate.name]
@@ -63,6 +62,12 @@ class Prober:
         if is_async(probe):
             answer = probe()
         else:
-            threads = self._threads.setdefault(dependency.name, HandlerThreads(1, f"probe-{dependency.name}"))
-            answer = await threads.start(probe).result()
+            answer = await self._in_thread(probe, dependency.name)
         return await answer if inspect.isawaitable(answer) else answer
+
+    async def _in_thread(self, probe: Callable[[], object], name: str) -> object:
+        last = self._calls.get(name)
+        if last is not None:
+            await last.ended()
+        call = self._calls[name] = start_daemon(probe, f"probe-{name}")
+        return await call.result()

@@ -66,6 +66,12 @@ class Seat:
         """Whether it has a delivery of one of these places."""
         return self.delivery is not None and self.delivery.place in places
 
+    @property
+    def oversleeps(self) -> bool:
+        """Whether it has a delivery that it should have started, a step after it was given, and has not. A loop starts when its user comes
+        back to it."""
+        return False
+
     def let_go(self) -> None:
         """Hand back a delivery that was given and may never start. A lane starts within a step, and looks then."""
 

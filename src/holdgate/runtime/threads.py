@@ -7,6 +7,7 @@ come back; that is why a `ThreadCall` can be awaited twice, once for the result 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -55,6 +56,23 @@ class ThreadCall(Generic[T]):
     def withdraw(self) -> bool:
         """Take the call back; True when no thread had begun it, so that it never will. A running one goes on."""
         return self._job.cancel()
+
+
+def start_daemon(fn: Callable[[], T], name: str) -> ThreadCall[T]:
+    """Call `fn` in a new thread that the interpreter does not wait for at its end: for what has nothing in hand, and may hang."""
+    job: Future[T] = Future()
+    context = copy_context()
+
+    def run() -> None:
+        try:
+            job.set_result(context.run(fn))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody awaits it
+            job.set_exception(error)
+
+    call = ThreadCall(job, fn)
+    job.set_running_or_notify_cancel()
+    threading.Thread(target=run, name=f"holdgate-{name}", daemon=True).start()
+    return call
 
 
 class HandlerThreads:

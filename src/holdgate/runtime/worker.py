@@ -35,6 +35,7 @@ from holdgate.runtime.start import Plans
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
+    from holdgate.flow.place import Place
     from holdgate.runtime.dependency import Dependency
     from holdgate.runtime.guard import Guard
     from holdgate.runtime.handlers import Handler
@@ -326,6 +327,10 @@ class Worker:
     def _letter_failed(self, delivery: AnyDelivery) -> None:
         self.engine.reject_failed(delivery, self.now())
         self.guard.wake()
+
+    def sends_for(self, place: Place) -> bool:
+        """Whether a letter of this place is on its way now."""
+        return self._outbox.works_for((place,))
 
     def skip(self, source: Source, position: int, reason: str) -> bool:
         """Settle a message that an operator gives up; False when there is none such here."""

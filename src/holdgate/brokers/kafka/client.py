@@ -1,14 +1,15 @@
 """The consumer as holdgate uses it: every look behind aiokafka's public names is in this file, with its reason.
 
 aiokafka 0.12 to 0.14 were read for it. What has a public name is called by it; the rest are settings without a getter (auto-commit, the
-reset policy, time limits), and four facts that no public call tells: whether the group threw this member out, whether it still knows it,
-whether an assignment is the one seen before, and whether the background tasks are alive.
+reset policy, time limits), four facts that no public call tells (whether the group threw this member out, whether it still knows it,
+whether an assignment is the one seen before, and whether the background tasks are alive), and two ways to end what waits for a broker.
 """
 
 # ruff: noqa: SLF001 - see above
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -24,6 +25,9 @@ from holdgate.errors import AlreadySettled
 NOWHERE = TopicPartition("", -1)
 
 _NO_GENERATION = -1
+
+# A cancelled task of the client's lets go within a step.
+_LET_GO_WITHIN = 0.25
 
 _COMMIT = (
     "consumer.commit() while a guard owns this consumer would commit work that is not processed, or rewind what is: "
@@ -145,6 +149,13 @@ class Client:
         end. For a process that is to go while the broker says nothing."""
         for connection in list(self._consumer._client._conns.values()):
             connection.close()
+
+    async def give_up_joining(self) -> None:
+        """Let a join that is under way go, so that `stop` does not wait for its answer, as it would for as long as the group takes."""
+        joining = getattr(self._consumer._coordinator, "_coordination_task", None)
+        if joining is not None and not joining.done():
+            joining.cancel()
+            await asyncio.wait((joining,), timeout=_LET_GO_WITHIN)
 
     # Assignment
 

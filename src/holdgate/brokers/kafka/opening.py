@@ -77,8 +77,12 @@ class Opening:
         if self._starting is None and self._client.is_started:
             self._is_ours = False
         if self._starting is not None and not self._starting.done():
+            if given_up:  # a group that answers now is left in order, and the others need not wait for a session timeout
+                await asyncio.wait((self._starting,), timeout=within)
             self._starting.cancel()
             await asyncio.wait((self._starting,), timeout=within)
+            if given_up:
+                await self._client.give_up_joining()
         if self._is_ours:
             await self._stop(within, cuts=given_up)
         elif not self._client.is_stopped:
@@ -88,7 +92,7 @@ class Opening:
 
     async def _stop(self, within: float, *, cuts: bool) -> None:
         """In a task of its own: cancelled at its first step, stop() leaves a member that keeps its partitions as long as we live. `cuts`:
-        the broker's answer is not worth waiting for, a join's for one, and the connections are closed under it."""
+        the broker's answer is not worth waiting for, and the connections are closed under it."""
         stopping = begin_later(self._client.stop(), "kafka stop")
         done, _ = await asyncio.wait((stopping,), timeout=within)
         if not done and cuts:
