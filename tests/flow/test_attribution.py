@@ -265,7 +265,7 @@ def test_what_calls_came_to_counts_before_a_refusal() -> None:
     assert attribute([PAYMENTS], tally, ValueError(), NOW).findings == (Finding(Outcome.SUCCESS, 1.0),)
 
 
-class Cancelled(BaseException):  # noqa: N818 - what asyncio.CancelledError is to this floor
+class Cancelled(BaseException):
     pass
 
 

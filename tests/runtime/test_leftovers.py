@@ -243,9 +243,8 @@ async def test_sqlalchemy_rows_of_a_failed_attempt_are_not_committed_by_the_next
     pytest.importorskip("aiosqlite")
     file = tmp_path / "orders.db"
     engine = aio.create_async_engine(f"sqlite+aiosqlite:///{file}")
-    table = alchemy.Table(
-        "done", alchemy.MetaData(), alchemy.Column("position", alchemy.Integer), alchemy.Column("attempt", alchemy.Integer)
-    )
+    columns = [alchemy.Column(name, alchemy.Integer) for name in ("position", "attempt")]
+    table = alchemy.Table("done", alchemy.MetaData(), *columns)
     async with engine.begin() as connection:
         await connection.run_sync(table.create)
     orm = pytest.importorskip("sqlalchemy.orm")

@@ -82,8 +82,9 @@ async def cancelled_from_a_child() -> None:
 
 
 async def within_a_scope() -> None:
-    """Left on purpose, but the scope's end is never seen: its code raises the cancellation by itself."""
+    """The scope did not cancel anything, so that it lets it through."""
     with anyio.CancelScope():
+        await asyncio.sleep(0)
         raise asyncio.CancelledError
 
 
@@ -111,7 +112,7 @@ async def a_mixed_group() -> None:
     raise BaseExceptionGroup("several", [asyncio.CancelledError(), Wrong()])
 
 
-class Odd(BaseException):  # noqa: N818 - no error of anybody's
+class Odd(BaseException):
     pass
 
 
@@ -158,7 +159,7 @@ async def test_what_a_handler_ends_in_is_the_messages_failure(way: Callable[[], 
     # By default every Exception is the dependency's failure, and so would be the member of the mixed group.
     payments = dependency() if way is a_mixed_group else Dependency("payments")
     broker, handler, dead = broker_with(4), Failing(way), MemoryDeadLetters()
-    run = dict(needs=[payments] if needed else [], retry=TWICE, dead_letters=dead)
+    run = {"needs": [payments] if needed else [], "retry": TWICE, "dead_letters": dead}
     async with quiet_guard(payments) as guard, running(guard.run(intake(broker), handler, **run)) as task:
         await until(lambda: broker.committed(GROUP) == {ORDER: 4})
         assert handler.attempts == [0, 1, 1, 2, 3]
@@ -209,10 +210,13 @@ async def test_what_was_cancelled_once_leaves_task_groups_whole() -> None:
             async with asyncio.timeout(0.01):
                 await asyncio.sleep(1)
         with pytest.raises(ExceptionGroup):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(fail())
-                await asyncio.sleep(1)
+            await a_group_that_fails()
         handled.append((delivery.position, this_task().cancelling()))
+
+    async def a_group_that_fails() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+            await asyncio.sleep(1)
 
     async def fail() -> None:
         raise Wrong
@@ -242,7 +246,7 @@ async def test_a_plain_handlers_cancelled_error_is_the_messages_failure(handler:
     """In a thread nobody is cancelled at all."""
     broker, dead = broker_with(3), MemoryDeadLetters()
     retry = RetryPolicy(attempts=2, initial_backoff=0.001)
-    run = dict(needs=[dependency()], retry=retry, dead_letters=dead)
+    run = {"needs": [dependency()], "retry": retry, "dead_letters": dead}
     async with quiet_guard() as guard, running(guard.run(intake(broker, poll_timeout=0.005, commit_every=0.01), handler, **run)):
         async with asyncio.timeout(10):
             while broker.committed(GROUP) != {ORDER: 3}:
@@ -373,7 +377,7 @@ async def test_a_call_that_a_cancellation_cut_short_is_a_vote_and_no_charge() ->
     async def handler(delivery: Delivery[Any]) -> None:
         await payments.call(pay, delivery)
 
-    run = dict(needs=[payments], retry=RetryPolicy(attempts=3, initial_backoff=2.0), dead_letters=dead)
+    run = {"needs": [payments], "retry": RetryPolicy(attempts=3, initial_backoff=2.0), "dead_letters": dead}
     async with quiet_guard() as guard, running(guard.run(intake(broker), handler, **run)):
         await until(lambda: sum(broker.committed(GROUP).values()) == 300)
         assert guard.snapshot().dependencies["payments"].level == 0

@@ -176,8 +176,11 @@ class Lane(Seat):
         self.started = False
         if over:
             place.run.offer(place)
-            if not self.spent:
-                await asyncio.sleep(0)
+            await self._let_others_run()
+
+    async def _let_others_run(self) -> None:
+        if not self.spent:  # else the next task begins after the others, and a wait in this one could meet a cancellation
+            await asyncio.sleep(0)
 
     def _returned(self, delivery: AnyDelivery, time: float) -> None:
         """Settle an attempt that returned, where more than the common case may be to do."""

@@ -145,7 +145,7 @@ class LoopSeat(Seat):
         """Whether it goes through the block: it ends more than that."""
         if isinstance(error, asyncio.CancelledError):
             return self.task is not None and self.task.cancelling() > 0
-        return not isinstance(error, Exception | BaseExceptionGroup) or exit_in(error) is not None
+        return exit_in(error) is not None or not isinstance(error, Exception | BaseExceptionGroup)
 
     def go_on(self) -> None:
         """The loop asks for more."""

@@ -1,0 +1,61 @@
+"""`sys.exit()` in a handler on a real broker: prompt, with its code, committed, and out of the group."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.servers.kafka_address import KafkaAddress
+
+WORKER = """
+import asyncio, logging, sys
+from aiokafka import AIOKafkaConsumer
+from holdgate import Guard
+from holdgate.brokers.kafka import KafkaIntake
+
+bootstrap, topic, group, way = sys.argv[1:]
+logging.basicConfig(level=logging.WARNING)
+
+
+def plain(delivery):
+    if delivery.position == 3:
+        sys.exit(3)
+
+
+async def handler(delivery):
+    plain(delivery)
+
+
+async def main():
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False)
+    async with Guard() as guard:
+        await guard.run(KafkaIntake(consumer, topics=[topic]), plain if way == "plain" else handler)
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("way", ["plain", "coroutine"])
+async def test_an_exit_commits_leaves_and_ends(kafka: KafkaAddress, topic: Callable[..., Awaitable[str]], way: str) -> None:
+    """What was finished is committed, what asked for the exit is not, and asyncio complains of no task."""
+    name, group = await topic(), f"exit-{uuid.uuid4().hex[:8]}"
+    await kafka.produce(name, [b"x"] * 6)
+    begun = time.monotonic()
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WORKER, kafka.bootstrap, name, group, way, stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(worker.communicate(), 60)
+    assert time.monotonic() - begun < 20  # well below the 26 s that it took
+    assert worker.returncode == 3
+    assert b"pending" not in err
+    assert b"did not stop" not in err
+    assert await kafka.committed(group, name) == {0: 3}
