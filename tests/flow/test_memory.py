@@ -316,6 +316,59 @@ def test_when_only_held_sources_have_something_the_others_go_on() -> None:
     assert not world.fetches(17)
 
 
+def test_big_ones_go_on_beside_an_outage_and_small_ones() -> None:
+    """The bound is full of what an outage holds, and small messages are always in hand: big ones of another source have their turn too."""
+    world = World("held", "small", "big", partitions=10)
+    world.come(1, 3_000_000, 20)
+    world.end(world.start())
+    for number in [*range(10), *range(6)]:
+        world.come(1, 3_000_000, number)
+    world.come(10, 1000, 10)
+    world.engine.hold("held")
+    world.turn(1.0)
+
+    assert all(world.fetches(number) for number in range(10, 30))
+    world.come(1, 3_000_000, 21)
+    assert [world.fetches(number) for number in (11, 22)] == [True, False]
+
+
+def test_a_source_that_had_big_ones_is_expected_to_have_more() -> None:
+    """One small message says nothing of the next; a few do."""
+    weights = Weights()
+    weights.add(1, 3_000_000)
+    weights.add(1, 1000)
+    assert weights.typical > 2_000_000
+    for _ in range(100):
+        weights.add(1, 1000)
+
+    assert weights.typical == 1000
+
+
+def test_with_very_many_sources_the_sum_is_not_made_at_every_end() -> None:
+    """A look at a thousand places takes a millisecond: it waits until that is a small part of the time."""
+    world = World(partitions=600)
+    fill(world, 400_000)
+    world.turn(1.0)
+    first, second = world.start(), world.start()
+    before = world.engine.memory.held
+    world.engine.pass_on(first, world.now)
+    world.turn()
+    assert (world.engine.memory.due, world.engine.memory.held) == (True, before)
+
+    world.engine.pass_on(second, world.now)
+    world.turn(0.006)
+
+    assert (world.engine.memory.due, world.engine.memory.held) == (False, before - 800_000)
+
+
+def test_batches_that_come_in_peace_are_weighed_too() -> None:
+    """Without a turn for each of them, an eighth of the bound is a reason for one."""
+    world = World(partitions=60, batch=100)
+    came = [Batch(world.sources[0], [Sized(world.sources[0], number, 100_000) for number in range(70)], AS_THEY_ARE)]
+
+    assert not world.engine.received_in_peace(world.run, came)
+
+
 def test_one_message_may_always_pass() -> None:
     """Ten times the bound: it comes, and when it is done, the next."""
     world = World()
@@ -397,7 +450,7 @@ def test_no_source_starves_and_nothing_piles_up(seed: int, partitions: int, orde
     most = 0
     for _ in range(200_000):
         world.turn(0.01)
-        ready = [number for number, sizes in left.items() if sizes and world.fetches(number)]
+        ready = [number for number, coming in left.items() if coming and world.fetches(number)]
         if ready and chance.random() < 0.7:
             number = chance.choice(ready)
             world.come(1, left[number].popleft(), number)

@@ -129,7 +129,7 @@ class Engine(Endings):
             run.take_in(deliveries)
             return False
         run.take_in(deliveries)
-        self.restless = bool(run.dirty)
+        self.restless = bool(run.dirty) or self.memory.is_due
         return not self.restless
 
     def next(self, run: Run, now: float) -> AnyDelivery | None:

@@ -8,8 +8,8 @@ A count of messages bounds no memory: 500 messages are half a megabyte, or four 
 - **What is in hand of all sources**, at three quarters of the bound; a quarter is for what a client reads ahead on its own. Past it the
   guard is *tight* and no source is read, until an eighth less is in hand: to read one message for each that ends would be a turn for each.
 - **What goes on when it is tight.** A source of small messages goes on in a corner of its own, an eighth of the bound by the number of
-  sources: else one source's big ones would be an outage for all. And when nothing is in hand but what is held, the sources that are not
-  held are read all the same: one message may always pass, however large.
+  sources: else one source's big ones would be an outage for all. And when of the sources of big ones only such have something in hand as
+  are held, the others are read all the same: one message may always pass, however large.
 
 What is in hand is not counted per message, which would cost more than the whole engine does. It is weighed poll by poll as it comes in, and
 of each poll we can tell how many of its messages are finished: what is left counts at the mean size of its poll. That is exact for big
@@ -23,6 +23,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from holdgate.flow.batch import Batch
@@ -43,6 +44,9 @@ _TOGETHER = 65_536
 _SHARES = 16
 # While it is tight, the sum is made anew when somebody has worked off half of what waits, and at least so often (seconds).
 _LOOK_EVERY = 0.1
+# And with more than so many places not more often than this many seconds for each: a look at one takes a tenth of that.
+_AT_ONCE = 100
+_PER_PLACE = 1e-5
 
 
 def weigh(deliveries: Sequence[AnyDelivery]) -> int:
@@ -75,14 +79,14 @@ class Weights:
         self._polls: deque[tuple[int, int, int]] = deque()  # the first number, one past the last, and their bytes
         self._next = 0
         self.most = 0
-        self.typical = 0  # the mean size of the last poll's messages; 0 before the first
+        self.typical = 0  # the mean size of a poll's messages, the biggest of the last few polls; 0 before the first
 
     def add(self, count: int, size: int) -> None:
         """So many messages came in, and take so many bytes."""
         start, end = self._next, self._next + count
         self._next = end
         self.most += size
-        self.typical = size // max(1, count)
+        self.typical = max(size // max(1, count), self.typical * 7 // 8)
         if self._polls and self._polls[-1][2] + size <= _TOGETHER:
             start, _, before = self._polls.pop()
             size += before
@@ -119,7 +123,7 @@ class Weights:
 class Memory:
     """What the places of one engine have in hand, in bytes, and what they may have. `bound` None: no bound, and everything is counted."""
 
-    __slots__ = ("_came", "_corner", "_look_at", "_places", "_runs", "bound", "due", "held", "share", "tight", "waiting")
+    __slots__ = ("_came", "_corner", "_look_at", "_not_before", "_places", "_runs", "bound", "due", "held", "share", "tight", "waiting")
 
     def __init__(self, bound: int | None, runs: Collection[Run] = ()) -> None:
         self.bound = bound
@@ -130,6 +134,7 @@ class Memory:
         self._came = 0  # bytes since then
         self._runs = runs
         self._look_at = 0.0
+        self._not_before = -inf
         self._places = 0
         self.resize()
 
@@ -155,23 +160,18 @@ class Memory:
         share = self.share if place.run.batch is None else self.bound // self._places
         return place.weights.newest(place.inbox.waiting) >= share
 
-    def lets(self, place: Place) -> bool:
-        """Whether this place may be read while it is tight."""
-        if place.run.sends_unasked:  # not to take what the process has already helps nobody
-            return True
-        typical = place.weights.typical or self._typical_of(place)
-        return typical <= self._corner and place.weights.most < self._corner
-
     @property
     def is_due(self) -> bool:
         """Whether the sum is to be made anew: an eighth of what there may be has come in, or it is tight and something has ended."""
-        return self.bound is not None and (self.due or self._came > self._limit // 8)
+        return self.bound is not None and (self.due or self._much_came)
 
     def review(self, now: float) -> None:
         """Make the sum anew, and let every place know where it is tight, or not any more. To be called at every turn."""
-        if self.bound is None or not (self.is_due or (self.tight and now >= self._look_at)):
+        is_time = self.tight and now >= self._look_at
+        if self.bound is None or not (is_time or self._much_came or (self.due and now >= self._not_before)):
             return
         self.due, self._came, self._look_at = False, 0, now + _LOOK_EVERY
+        self._not_before = now + max(0, self._places - _AT_ONCE) * _PER_PLACE
         places = list(self.places())
         before = self.tight
         self.held = sum(place.weigh() for place in places)
@@ -179,18 +179,32 @@ class Memory:
         biggest = max((place.weights.typical for place in places if place.weights.most), default=0)
         limit = self._limit - min(2 * biggest, self._limit // 2)
         self.tight = self.held > (limit * 7 // 8 if before else limit)
-        if not (self.tight or before):
-            return
-        nothing_works = not any(place.weights.most for place in places if not place.held)
         self.waiting = 0
+        if self.tight or before:
+            kept = self._kept_waiting(places) if self.tight else ()
+            for place in places:
+                if place in kept or place.has_enough:
+                    place.fill()
+                else:
+                    place.drain()
+
+    def _kept_waiting(self, places: Iterable[Place]) -> Collection[Place]:
+        """Those that may not be read because it is tight."""
+        expected: dict[tuple[Run, str], int] = {}  # of a place that has had nothing yet: what came of others of its name
         for place in places:
-            enough = place.has_enough
-            kept = self.tight and not nothing_works and not self.lets(place)
-            self.waiting += kept and not enough
-            if enough or kept:
-                place.fill()
-            else:
-                place.drain()
+            name = place.run, place.source.name
+            expected[name] = max(expected.get(name, 0), place.weights.typical)
+        big: dict[Place, None] = {}
+        small: dict[Place, None] = {}
+        for place in places:
+            if not place.run.sends_unasked:  # not to take what the process has already helps nobody
+                typical = place.weights.typical or expected[place.run, place.source.name]
+                (small if typical <= self._corner else big)[place] = None
+        kept = {place: None for place in small if place.weights.most >= self._corner}
+        if any(place.weights.most for place in big if not place.held):  # else one message of theirs may pass
+            kept |= big
+        self.waiting = sum(not place.has_enough for place in kept)
+        return kept
 
     def sum(self) -> int:
         """What is in hand now, in bytes."""
@@ -201,10 +215,9 @@ class Memory:
         return (place for run in self._runs for place in run.places.values())
 
     @property
+    def _much_came(self) -> bool:
+        return self._came > self._limit // 8
+
+    @property
     def _limit(self) -> int:
         return (self.bound or 0) * 3 // 4
-
-    def _typical_of(self, place: Place) -> int:
-        """What is to be expected of a place that has had nothing yet: what came of others of its name."""
-        name = place.source.name
-        return max((other.weights.typical for other in place.run.places.values() if other.source.name == name), default=0)

@@ -10,12 +10,14 @@ from tests.servers.rabbitmq_address import QUORUM
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pytest
     from tests.brokers.rabbitmq.conftest import Kind
     from tests.servers.rabbitmq import RabbitMQServer
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
     from holdgate.brokers.rabbitmq import RabbitMQIntake
 
+MIB = 1024 * 1024
 TIMEOUT = 2.0  # ours alone: the broker has its own
 
 
@@ -92,3 +94,20 @@ async def test_a_priority_is_the_brokers(rabbitmq: RabbitMQAddress, queue, intak
         await low.take(2)
         assert sorted(map(str, high.bodies())) == sorted(map(str, numbered(4)))
         assert low.bodies() == numbered(6)[4:]
+
+
+async def test_a_window_of_big_messages_is_named_and_smaller_for_the_next_consumer(
+    own_rabbitmq: RabbitMQServer, queue, intake: Callable[..., RabbitMQIntake], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the broker sends cannot be sent back: ten of a megabyte are in hand where four were wanted, and after a reconnect it is four."""
+    name = await queue()
+    await own_rabbitmq.publish(name, [b"x" * MIB] * 12)
+    async with own_rabbitmq.proxy() as proxy:
+        made = intake(name, prefetch=10, url=own_rabbitmq.url_through(proxy))
+        made.bound(4 * MIB)
+        async with drive(made) as at:
+            await at.take(10)
+            await at.until(lambda: "prefetch=10 times a mean body of 1.0 MiB is 10 MiB" in caplog.text)
+            proxy.reset()
+            await at.take(14)
+            await at.beside(own_rabbitmq.becomes(name, ready=8, consumers=1))
