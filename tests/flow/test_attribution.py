@@ -130,7 +130,8 @@ def test_what_a_need_excludes_is_claimed_for_the_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "options"), [(Reject("bad"), {}), (ValueError(), {"not_retryable": (ValueError,)}), (None, {}), (CallNotPermitted("mail", None), {})]
+    ("end", "options"),
+    [(Reject("bad"), {}), (ValueError(), {"not_retryable": (ValueError,)}), (None, {}), (CallNotPermitted("mail", None), {})],
 )
 def test_only_the_messages_own_failures_are_unclaimed(end: BaseException | None, options: dict[str, Any]) -> None:
     """A word, a return and a refusal are claimed."""
