@@ -160,8 +160,7 @@ class WaitingList:
         """What kept heads of these places failing is over: they wait for time no longer."""
         waiting = [head for _, _, head in self._timed if head.delivery.place in places and self._waits_for_time(head)]
         for head in sorted(waiting, key=_arrival):
-            if head.delivery.trial is not None:
-                head.delivery.trial.backoffs = 0
+            head.delivery.trial.backoffs = 0
             self._due(head)
 
     def regroup(self, gate: Gate) -> None:
