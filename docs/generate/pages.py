@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import errors, faults, log_lines, mutation, scenarios, settings, snippets, states
+from docs.generate import clients, errors, faults, log_lines, mutation, scenarios, settings, snippets, states
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +27,8 @@ MAKERS: dict[str, Callable[..., str]] = {
     "errors": errors.sections,
     "log-lines": log_lines.log_table,
     "mutation": mutation.tables,
+    "client-verdicts": clients.verdicts,
+    "client-raised": clients.raised,
     "fault-summary": faults.summary,
     "fault-matrix": faults.matrix,
     "fault-failures": faults.failures,
