@@ -89,7 +89,7 @@ $(CLIENTS:%=.venv-%/.synced): .venv-%/.synced: $(SYNCED)
 test-clients: $(CLIENTS:%=.venv-%/.synced)
 	@for group in $(CLIENTS); do \
 		echo "== $$group"; \
-		.venv-$$group/bin/python -m pytest -n 2 tests/clients $(ARGS) || exit 1; \
+		.venv-$$group/bin/python -m pytest tests/clients $(ARGS) || exit 1; \
 	done
 
 test-matrix: $(SYNCED)

@@ -2,7 +2,8 @@
 
 import json
 
-from holdgate import Delivery, Dependency, RetryPolicy, http
+from holdgate import Delivery, Dependency, Outcome, RetryPolicy, http
+from holdgate.presets import grpc, sql
 from holdgate.testing import MemoryDeadLetters, rehearse
 
 
@@ -51,3 +52,15 @@ def test_every_error_finds_its_way() -> None:
 
 
 # endregion
+
+
+# region presets
+orders_db = Dependency("orders-db", failures=sql.failures)
+stock = Dependency("stock", failures=grpc.failures, retry_after=grpc.retry_after)
+# endregion
+
+
+def test_a_database_that_is_gone_is_a_failure_and_a_bug_is_not() -> None:
+    assert orders_db.classify(ConnectionRefusedError()) is Outcome.FAILURE
+    assert stock.classify(ConnectionRefusedError()) is Outcome.FAILURE
+    assert orders_db.classify(KeyError("amount")) is Outcome.IGNORED

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import errors, faults, log_lines, mutation, rabbitmq_versions, scenarios, settings, snippets, states
+from docs.generate import clients, errors, faults, log_lines, mutation, rabbitmq_versions, scenarios, settings, snippets, states
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +28,8 @@ MAKERS: dict[str, Callable[..., str]] = {
     "log-lines": log_lines.log_table,
     "mutation": mutation.tables,
     "rabbitmq-versions": rabbitmq_versions.versions_table,
+    "client-verdicts": clients.verdicts,
+    "client-raised": clients.raised,
     "fault-summary": faults.summary,
     "fault-matrix": faults.matrix,
     "fault-failures": faults.failures,

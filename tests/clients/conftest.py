@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 from tests.clients import results
-from tests.clients.installed import HAVE_CLIENTS, version
+from tests.clients.installed import HAVE_CLIENTS, installed, version
 from tests.servers.unavailable import in_ci
 
-# test_installed.py says, in one line, that the rest is not here.
+# test_installed.py says, in one line, that the rest is not here. niquests has an environment of its own, with HTTP clients alone.
 collect_ignore_glob = [] if HAVE_CLIENTS else ["test_*_clients.py"]
+if installed("niquests"):
+    collect_ignore_glob += [
+        f"test_{family}_clients.py" for family in ("amqp", "aws", "grpc", "kafka", "mongo", "redis", "search", "smtp", "sql")
+    ]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -91,3 +91,8 @@ def answer(status: int, body: bytes = b"{}", headers: Mapping[str, str] = {}, le
         await writer.wait_closed()
 
     return serve
+
+
+async def drop_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reset the connection before anything is said: for protocols in which the server speaks first."""
+    writer.transport.abort()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,13 +18,10 @@ def cell(error: BaseException, *, is_failure: bool) -> dict[str, str]:
 
 
 def merge(found: Mapping[str, Any], file: Path = FILE) -> None:
-    """Put what a run found into the results; what it did not look at stays. Several processes may do it at once."""
-    with file.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        whole = json.loads(file.read_text()) if file.exists() else {}
-        for family, clients in found.items():
-            for client, result in clients.items():
-                before = whole.setdefault(family, {}).get(client, {"cells": {}})
-                whole[family][client] = {"version": result["version"], "cells": before["cells"] | result["cells"]}
-        # Sorted: the order of the tests is another one in each run.
-        file.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
+    """Put what a run found into the results; what it did not look at stays."""
+    whole = json.loads(file.read_text()) if file.exists() else {}
+    for family, clients in found.items():
+        for client, result in clients.items():
+            before = whole.setdefault(family, {}).get(client, {"cells": {}})
+            whole[family][client] = {"version": result["version"], "cells": before["cells"] | result["cells"]}
+    file.write_text(json.dumps(whole, indent=1) + "\n")

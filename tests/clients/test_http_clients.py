@@ -33,6 +33,9 @@ NO_STATUS = {
 # Their exceptions carry no answer, or only a chain to one.
 WITHOUT_HEADERS = {"pycurl", "requests (Retry)", "requests (urllib3-future, Retry)", "urllib3", "urllib3-future", "google-api-core (Retry)"}
 
+# aiohttp's parser has a status of its own for an answer that is no HTTP, 400; the cause alone tells (findings/aiohttp_invents_a_status.sh).
+FROM_ITS_CAUSE = {("aiohttp", "nonsense"), ("aiohttp (sock_read)", "nonsense")}
+
 
 def cells(situations: dict[str, Serve | None]) -> list[tuple[str, str]]:
     return [(client, situation) for client in CALLS for situation in situations if situation not in NO_STATUS.get(client, ())]
@@ -50,6 +53,8 @@ async def test_a_server_that_is_not_there_or_cannot_now_is_a_failure(client: str
     verdict = is_failure(http, error)
     record("http", client, PACKAGES[client], situation, error, is_failure=verdict)
     assert verdict, repr(error)
+    # By the client's own class, too: what it was raised from would hide that its name is not known.
+    assert http.failures(error) is ((client, situation) not in FROM_ITS_CAUSE), repr(error)
 
 
 @pytest.mark.parametrize(("client", "situation"), cells(dict(OWN_FAULTS)))
@@ -93,3 +98,41 @@ async def test_a_url_that_cannot_be_is_the_messages_own(client: str) -> None:
     """What is wrong with the request itself says nothing of the server."""
     error = await raised(lambda: CALLS[client]("nowhere://127.0.0.1/", PATIENCE))
     assert not is_failure(http, error), repr(error)
+
+
+STREAMED = {
+    "openai": ('data: {"error": {"type": "%s", "message": "said so"}}', "server_error"),
+    "anthropic": ('event: error\ndata: {"type": "error", "error": {"type": "%s", "message": "said so"}}', "overloaded_error"),
+}
+
+
+async def stream(client: str, url: str) -> None:
+    if client == "openai":
+        import openai
+
+        async with openai.AsyncOpenAI(base_url=url, api_key="none", timeout=PATIENCE, max_retries=0) as connection:
+            question = [{"role": "user", "content": "?"}]
+            async for _ in await connection.chat.completions.create(model="any", messages=question, stream=True):
+                pass
+        return
+    import anthropic
+
+    async with anthropic.AsyncAnthropic(base_url=url, api_key="none", timeout=PATIENCE, max_retries=0) as other:
+        question = [{"role": "user", "content": "?"}]
+        async for _ in await other.messages.create(model="any", max_tokens=9, messages=question, stream=True):
+            pass
+
+
+@pytest.mark.parametrize("client", sorted(STREAMED.keys() & CALLS.keys()))
+@pytest.mark.parametrize("is_own", [False, True], ids=["trouble", "own"])
+async def test_a_server_may_say_in_the_middle_of_a_stream_that_it_cannot_go_on(
+    client: str, is_own: bool, record: Callable[..., None]
+) -> None:
+    """The status was 200 by then."""
+    events, trouble = STREAMED[client]
+    body = f"{events % ('invalid_request_error' if is_own else trouble)}\n\n".encode()
+    async with serving(answer(200, body, {"Content-Type": "text/event-stream"})) as port:
+        error = await raised(lambda: stream(client, f"http://127.0.0.1:{port}"))
+    assert is_failure(http, error) is not is_own, repr(error)
+    if not is_own:
+        record("http", client, PACKAGES[client], "200, trouble in the stream", error, is_failure=True)

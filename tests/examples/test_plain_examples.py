@@ -59,6 +59,7 @@ async def test_an_operators_words_hold_and_release() -> None:
 def test_every_error_finds_its_way() -> None:
     """Each by its own, on a broker in memory."""
     sort_errors_test.test_every_error_finds_its_way()
+    sort_errors_test.test_a_database_that_is_gone_is_a_failure_and_a_bug_is_not()
 
 
 def test_what_goes_to_the_side_store() -> None:

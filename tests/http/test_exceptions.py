@@ -220,3 +220,20 @@ def test_pycurl_says_it_in_numbers(args: tuple[object, ...], verdict: bool) -> N
     error = named("error", "pycurl")
     error.args = args
     assert http.failures(error) is verdict
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        ({"type": "error", "error": {"type": "overloaded_error"}}, True),
+        ({"type": "server_error"}, True),
+        ({"type": "error", "error": {"type": "invalid_request_error"}}, False),
+        ({"error": "nonsense"}, False),
+        ("overloaded_error", False),
+    ],
+)
+def test_a_stream_may_say_that_the_server_cannot_go_on(body: object, verdict: bool) -> None:
+    """The answer began with 200; the SDKs keep the event in `body`."""
+    error = named("APIError", "openai")
+    error.body = body  # type: ignore[attr-defined]
+    assert http.failures(error) is verdict

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from holdgate import network
 from holdgate.http.answers import headers_of, status_of
@@ -45,6 +46,9 @@ _NO_ANSWER: Names = {
 # A server that talks nonsense gave no answer. aiohttp's parser puts a status of its own on these, 400, that no server sent.
 _NONSENSE: Names = {"aiohttp": {"HttpProcessingError"}}
 
+# What OpenAI's and Anthropic's servers say in the middle of a streamed answer when they mean 429, 500, 503, 504 or 529.
+_STREAMED = frozenset({"overloaded_error", "api_error", "rate_limit_error", "timeout_error", "server_error", "rate_limit_exceeded"})
+
 # libcurl's numbers (https://curl.se/libcurl/c/libcurl-errors.html): could not resolve (5, 6) or connect (7), no HTTP (8), HTTP/2 broke
 # (16, 92), cut short (18), timed out (28), TLS (35, 60), nothing came (52), could not send (55) or receive (56), HTTP/3 (95, 96), a
 # proxy (97). Not here: an unknown protocol (1), a bad URL (3), too many redirects (47).
@@ -72,7 +76,7 @@ def failures(error: BaseException) -> bool:
         return is_not_now(status) or (status == _FORBIDDEN and _is_limit(error))
     if network.failures(error):
         return True
-    return _is_no_answer(type(error)) and _is_by(error)
+    return _is_by(error) if _is_no_answer(type(error)) else _is_in_stream(error)
 
 
 def is_not_now(status: int) -> bool:
@@ -87,6 +91,17 @@ _is_no_answer = known_as(_NO_ANSWER)
 def _is_limit(error: BaseException) -> bool:
     headers = headers_of(error)
     return "retry-after" in headers or headers.get("x-ratelimit-remaining", "").strip() == "0"
+
+
+def _is_in_stream(error: BaseException) -> bool:
+    """An answer that began with 200 and says in its stream of events that the server cannot go on; the SDKs keep the event in `body`."""
+    body = attribute(error, "body")
+    while isinstance(body, Mapping):
+        event = cast("Mapping[str, object]", body)
+        if event.get("type") in _STREAMED:
+            return True
+        body = event.get("error")
+    return False
 
 
 def _is_by(error: BaseException) -> bool:

@@ -1,0 +1,137 @@
+"""What the failures of real SQL clients are taken for, on sockets that refuse, drop, hang and talk nonsense, and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from tests.clients.places import PATIENCE, Serve, drop, drop_at_once, greet_with_nonsense, hang, refusing, serving, talk_nonsense
+from tests.clients.servers import folder_of, postgres
+from tests.clients.sql_clients import MYSQL, PACKAGES, POSTGRES
+from tests.clients.verdicts import is_failure, raised
+from tests.servers.unavailable import Unavailable, in_ci
+
+from holdgate.presets import sql
+
+Record = Callable[..., None]
+
+SOCKETS: dict[str, Serve | None] = {"refused": None, "dropped": drop, "hung": hang, "nonsense": talk_nonsense}
+# Its server speaks first.
+MYSQL_SOCKETS: dict[str, Serve | None] = {"refused": None, "dropped": drop_at_once, "hung": hang, "nonsense": greet_with_nonsense}
+# libpq counts whole seconds, from 2 on.
+IN_VAIN = 2.0
+
+TERMINATE = "SELECT pg_terminate_backend(pg_backend_pid())"
+
+
+def raising(state: str) -> list[str]:
+    return [f"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{state}'; END $$"]
+
+
+# user, database, statements
+Situation = tuple[str, str, Sequence[str]]
+OUTAGES: dict[str, Situation] = {
+    "shut down": ("postgres", "postgres", [TERMINATE]),
+    "lost before": ("postgres", "postgres", [TERMINATE, "SELECT 1"]),
+    "starting up": ("postgres", "postgres", raising("57P03")),
+    "too many connections": ("crowded", "postgres", ["SELECT 1"]),
+    "statement timeout": ("hasty", "postgres", ["SELECT pg_sleep(60)"]),
+    "read-only": ("reader", "postgres", ["INSERT INTO orders VALUES (3, 3)"]),
+    "disk full": ("postgres", "postgres", raising("53100")),
+    "no such login": ("nobody", "postgres", ["SELECT 1"]),
+    "no such database": ("postgres", "nowhere", ["SELECT 1"]),
+}
+OWN_FAULTS: dict[str, Situation] = {
+    "duplicate key": ("postgres", "postgres", ["INSERT INTO orders VALUES (1, 5)"]),
+    "not null": ("postgres", "postgres", ["INSERT INTO orders VALUES (2, NULL)"]),
+    "check": ("postgres", "postgres", ["INSERT INTO orders VALUES (2, -5)"]),
+    "bad data": ("postgres", "postgres", ["SELECT 'a'::int"]),
+    "division by zero": ("postgres", "postgres", ["SELECT 1/0"]),
+    "syntax": ("postgres", "postgres", ["SELEKT"]),
+    "no such table": ("postgres", "postgres", ["SELECT * FROM nowhere"]),
+    "no right": ("stranger", "postgres", ["SELECT * FROM orders"]),
+    "deadlock": ("postgres", "postgres", raising("40P01")),
+    "serialization": ("postgres", "postgres", raising("40001")),
+    "lock not available": ("postgres", "postgres", raising("55P03")),
+}
+SETUP = """
+CREATE TABLE orders (id int PRIMARY KEY, amount int NOT NULL CHECK (amount > 0)); INSERT INTO orders VALUES (1, 5);
+CREATE ROLE crowded LOGIN CONNECTION LIMIT 0; CREATE ROLE hasty LOGIN; ALTER ROLE hasty SET statement_timeout = 50;
+CREATE ROLE reader LOGIN; ALTER ROLE reader SET default_transaction_read_only = on; GRANT ALL ON orders TO reader;
+CREATE ROLE stranger LOGIN;
+"""
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    try:
+        with postgres() as port:
+            psql = [
+                str(folder_of("postgres")) + "/psql",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(port),
+                "-U",
+                "postgres",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-q",
+            ]
+            subprocess.run(psql, input=SETUP, text=True, check=True, capture_output=True)
+            yield port
+    except Unavailable as error:
+        if in_ci():
+            raise
+        pytest.skip(str(error))
+
+
+# Not asyncpg on nonsense: 0.32 never comes back from data_received, and the event loop stands still.
+@pytest.mark.parametrize(
+    ("client", "situation"),
+    [(client, situation) for client in POSTGRES for situation in SOCKETS if (situation != "nonsense" or "asyncpg" not in client)],
+)
+async def test_a_database_that_is_not_there_is_a_failure(client: str, situation: str, record: Record) -> None:
+    """Refused, dropped, hung and nonsense while connecting."""
+    serve = SOCKETS[situation]
+    async with refusing() if serve is None else serving(serve) as port:
+        patience = IN_VAIN if situation == "hung" else PATIENCE
+        error = await raised(lambda: POSTGRES[client](port, "postgres", "postgres", ["SELECT 1"], patience))
+    verdict = is_failure(sql, error)
+    record("sql", client, PACKAGES[client], situation, error, is_failure=verdict)
+    assert verdict, repr(error)
+
+
+@pytest.mark.parametrize("client", MYSQL)
+@pytest.mark.parametrize("situation", MYSQL_SOCKETS)
+async def test_a_mysql_that_is_not_there_is_a_failure(client: str, situation: str, record: Record) -> None:
+    """The same for MySQL's clients; no server of theirs is started here."""
+    serve = MYSQL_SOCKETS[situation]
+    async with refusing() if serve is None else serving(serve) as port:
+        error = await raised(lambda: MYSQL[client](port, "root", "orders", ["SELECT 1"], 1.0 if situation == "hung" else PATIENCE))
+    verdict = is_failure(sql, error)
+    record("sql", client, PACKAGES[client], situation, error, is_failure=verdict)
+    assert verdict, repr(error)
+
+
+@pytest.mark.parametrize("client", POSTGRES)
+@pytest.mark.parametrize("situation", OUTAGES)
+async def test_a_database_in_trouble_is_a_failure(client: str, situation: str, port: int, record: Record) -> None:
+    """Shut down, out of resources or time, read-only after a failover, no login: what every message meets."""
+    user, database, statements = OUTAGES[situation]
+    error = await raised(lambda: POSTGRES[client](port, user, database, statements, PATIENCE))
+    verdict = is_failure(sql, error)
+    record("sql", client, PACKAGES[client], situation, error, is_failure=verdict)
+    assert verdict, repr(error)
+
+
+@pytest.mark.parametrize("client", POSTGRES)
+@pytest.mark.parametrize("situation", OWN_FAULTS)
+async def test_a_statement_that_the_database_refuses_is_the_messages_own(client: str, situation: str, port: int, record: Record) -> None:
+    """Constraints, bad data, syntax, missing tables and rights, and conflicts between transactions."""
+    user, database, statements = OWN_FAULTS[situation]
+    error = await raised(lambda: POSTGRES[client](port, user, database, statements, PATIENCE))
+    verdict = is_failure(sql, error)
+    record("sql", client, PACKAGES[client], situation, error, is_failure=verdict)
+    assert not verdict, repr(error)

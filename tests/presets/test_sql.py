@@ -1,0 +1,85 @@
+"""Which exceptions of SQL databases are failures. With the real clients: tests/clients."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import pytest
+
+from holdgate.presets import sql
+
+
+def error(name: str, module: str, *args: object, **carried: Any) -> Exception:
+    """An exception of a client that is not installed here."""
+    made = type(name, (Exception,), {"__module__": module})(*args)
+    for key, value in carried.items():
+        setattr(made, key, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    "state", ["08006", "08003", "28P01", "3D000", "53300", "53100", "57P01", "57P03", "57014", "25006", "58030", "XX000"]
+)
+@pytest.mark.parametrize("name", ["sqlstate", "pgcode"])
+def test_a_database_in_trouble_says_so_in_its_state(name: str, state: str) -> None:
+    """Connection, login, resources, shutdown, time, read-only after a failover."""
+    assert sql.failures(error("Any", "any", **{name: state}))
+
+
+@pytest.mark.parametrize("state", ["23505", "23503", "22P02", "42601", "42P01", "42501", "40001", "40P01", "55P03", "P0001"])
+def test_what_a_statement_brings_about_is_the_messages_own(state: str) -> None:
+    """Constraints, data, syntax, rights, conflicts, whatever the class is called."""
+    assert not sql.failures(error("OperationalError", "psycopg", sqlstate=state))
+
+
+@pytest.mark.parametrize("number", [0, 1040, 1045, 1053, 1205, 1213, 1290, 2003, 2006, 2013, 3024, 1062, 1064, 1146, 1452, "1040"])
+def test_mysql_has_numbers(number: object) -> None:
+    """The numbers of a connection, of resources and of time; not those of a conflict (1205, 1213) or a statement, and not as text."""
+    base = type("MySQLError", (Exception,), {"__module__": "pymysql.err"})
+    raised = type("OperationalError", (base,), {"__module__": "pymysql.err"})(number, "said so")
+    assert sql.failures(raised) is (number in {1040, 1045, 1053, 1290, 2003, 2006, 2013, 3024})
+    assert not sql.failures(Exception(number, "said so"))
+
+
+def test_mysql_connectors_number_comes_before_its_state() -> None:
+    """Its state is mostly HY000, and 08S01 for some."""
+    base = type("Error", (Exception,), {"__module__": "mysql.connector.errors"})
+    assert sql.failures(type("OperationalError", (base,), {})(2013, "Lost connection"))
+    duplicate = type("IntegrityError", (base,), {})(1062, "Duplicate entry")
+    duplicate.sqlstate = "08000"  # type: ignore[attr-defined]
+    assert not sql.failures(duplicate)
+
+
+@pytest.mark.parametrize(("code", "verdict"), [(10, True), (13, True), (14, True), (2570, True), (1, False), (5, False), (2067, False)])
+def test_sqlite_has_result_codes(code: int, verdict: bool) -> None:
+    """I/O (2570 is one of its kinds), full, cannot open; not a missing table (1), a lock (5), a unique constraint (2067)."""
+    raised = sqlite3.OperationalError("said so")
+    raised.sqlite_errorcode = code
+    assert sql.failures(raised) is verdict
+
+
+@pytest.mark.parametrize(
+    ("raised", "verdict"),
+    [
+        (ConnectionRefusedError(), True),
+        (error("OperationalError", "psycopg", "connection timeout expired"), True),
+        (error("OperationalError", "psycopg2", "could not connect"), True),
+        (error("InterfaceError", "asyncpg.exceptions._base", "connection is closed"), True),
+        (error("InterfaceError", "asyncpg.exceptions._base", "another operation is in progress"), False),
+        (error("InterfaceError", "psycopg2", "connection already closed"), True),
+        (error("InterfaceError", "psycopg2", "cursor already closed"), False),
+        (error("InterfaceError", "pymysql.err", 0, ""), True),
+        (error("TimeoutError", "sqlalchemy.exc", "QueuePool limit"), True),
+        (error("DBAPIError", "sqlalchemy.exc", connection_invalidated=True), True),
+        (error("DBAPIError", "sqlalchemy.exc", connection_invalidated=False), False),
+        (error("PendingRollbackError", "sqlalchemy.exc", code="8s2b"), True),
+        (error("PendingRollbackError", "sqlalchemy.exc", code="7s2a"), False),
+        (error("NoResultFound", "sqlalchemy.exc"), False),
+        (ValueError(), False),
+    ],
+    ids=repr,
+)
+def test_where_no_server_answered_the_client_says_it(raised: Exception, verdict: bool) -> None:
+    """Refused, timed out, closed before, no connection free; not a mistake in the handler."""
+    assert sql.failures(raised) is verdict
