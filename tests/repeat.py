@@ -7,6 +7,7 @@ has found one. Output of every run is kept in a folder that is told; the exit co
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,16 +102,16 @@ def meanwhile(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
         guardian.process_ended(process.pid)
 
 
-def repeat(settings: Sequence[Setting], runs: int, arguments: Sequence[str], folder: Path) -> list[Outcome]:
+def repeat(settings: Sequence[Setting], runs: int, arguments: Sequence[str], folder: Path) -> Iterator[Outcome]:
     """Run the tests so often in each setting, one run after the other, and tell of each."""
-    outcomes: list[Outcome] = []
+    outputs = (folder / f"{number}.txt" for number in itertools.count(1))
     for setting in settings:
         with meanwhile(setting.beside) if setting.beside else nullcontext():
             for number in range(1, runs + 1):
-                output = folder / f"{len(outcomes) + 1}.txt"
-                outcomes.append(run(setting, arguments, output))
-                print(f"{setting.words}, {number} of {runs}: {outcomes[-1].closing} ({output})", flush=True)
-    return outcomes
+                output = next(outputs)
+                outcome = run(setting, arguments, output)
+                print(f"{setting.words}, {number} of {runs}: {outcome.closing} ({output})", flush=True)
+                yield outcome
 
 
 def main() -> None:
@@ -124,7 +125,10 @@ def main() -> None:
     for command in {setting.beside[0] for setting in settings if setting.beside}:
         if shutil.which(command) is None:
             sys.exit(f"not installed: {command}; apt-get install {command}, or name other settings")
-    outcomes = repeat(settings, options.runs, options.arguments, Path(tempfile.mkdtemp(prefix="holdgate-repeat-")))
+    outcomes: list[Outcome] = []
+    # Stopped in the middle, it says what it has.
+    with suppress(KeyboardInterrupt):
+        outcomes.extend(repeat(settings, options.runs, options.arguments, Path(tempfile.mkdtemp(prefix="holdgate-repeat-"))))
     print(table(outcomes))
     sys.exit(any(outcome.code != 0 for outcome in outcomes))
 

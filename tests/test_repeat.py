@@ -28,7 +28,7 @@ def test_now_and_then():
 def test_a_test_that_fails_in_one_of_two_runs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By its name, how often and in which setting; the setting is green once of two times, and each run's own words are kept."""
     (tmp_path / "test_it.py").write_text(TEST)
-    outcomes = repeat([Setting("by itself", 0)], 2, [str(tmp_path / "test_it.py")], tmp_path)
+    outcomes = list(repeat([Setting("by itself", 0)], 2, [str(tmp_path / "test_it.py")], tmp_path))
     assert [outcome.code for outcome in outcomes] == [0, 1]
     head, row, failed = table(outcomes).splitlines()
     assert row.split()[:3] == ["by", "itself", "1/2"]

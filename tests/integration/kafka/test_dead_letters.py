@@ -39,10 +39,16 @@ async def found(scene: Scene, dead: str) -> list[Message]:
     )
 
 
-async def poison(scene: Scene, topic: str) -> set[Message]:
-    """One that says so and one that fails by itself, in every partition."""
-    bodies = (b"reject", b"broken")
-    return {(topic, number, await scene.poison(topic, number, body)) for number in range(PARTITIONS) for body in bodies}
+async def poison(scene: Scene, topic: str, *, broken: bool = True) -> set[Message]:
+    """Two in every partition: they say so, but for one that fails by itself.
+
+    One alone, and with good messages before it: several that fail by themselves, in front of everything else, are an outage that nobody
+    described (flow/unclaimed.py), in which nothing is rejected.
+    """
+    bodies = {
+        (number, turn): b"broken" if broken and (number, turn) == (0, 1) else b"reject" for number in range(PARTITIONS) for turn in (0, 1)
+    }
+    return {(topic, number, await scene.poison(topic, number, body)) for (number, _), body in bodies.items()}
 
 
 def ends(topic: str, each: int) -> dict[looks.Place, int]:
@@ -84,8 +90,8 @@ async def test_a_crash_costs_a_second_letter_at_worst(scene: Scene) -> None:
         worker, _ = await scene.start(2, "--dead", dead, "--commit-every", "2", "--session", "3")
         await scene.produce(topic, EACH)
         expected: set[Message] = set()
-        for _ in range(5):
-            expected |= await poison(scene, topic)
+        for number in range(5):
+            expected |= await poison(scene, topic, broken=number == 0)
         await scene.until(lambda entries: len(looks.told(entries, "dead_letter", worker.name)) >= 4)
         worker.kill()
         assert await worker.ended() == -9
@@ -121,8 +127,8 @@ async def test_a_drain_takes_letters_under_way_along(scene: Scene) -> None:
     async with graveyard(scene) as dead:
         worker, _ = await scene.start(2, "--dead", dead, "--commit-every", "60", "--slow-letters", "0.3")
         expected: set[Message] = set()
-        for _ in range(5):
-            expected |= await poison(scene, topic)
+        for number in range(5):
+            expected |= await poison(scene, topic, broken=number == 0)
         await scene.until(lambda entries: len(looks.told(entries, "dead_letter", worker.name)) >= 2)
         worker.terminate()
         assert await worker.ended() == 0, worker.output
