@@ -10,14 +10,8 @@ from holdgate import Dependency, Outcome
 
 
 def is_failure(preset: ModuleType, error: BaseException) -> bool:
-    """Whether it is the dependency's failure, the exceptions that it was raised from included."""
-    dependency = Dependency("downstream", failures=preset.failures)
-    link: BaseException | None = error
-    while link is not None:
-        if dependency.classify(link) is Outcome.FAILURE:
-            return True
-        link = link.__cause__
-    return False
+    """Whether it is the dependency's failure, with all that it stands for."""
+    return Dependency("downstream", failures=preset.failures).classify(error) is Outcome.FAILURE
 
 
 async def raised(call: Callable[[], Awaitable[Any]]) -> Exception:

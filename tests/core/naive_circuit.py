@@ -376,7 +376,14 @@ class NaiveCircuit:
         return not self.overdue_met()
 
     def snapshot(self, now: float) -> dict[str, object]:
+        """Reading changes nothing: what it sees of the time is forgotten again."""
+        before = self.now
         self.see(now)
+        shown = self.shown()
+        self.now = before
+        return shown
+
+    def shown(self) -> dict[str, object]:
         seen = self.in_window()
         enough = len(seen) >= self.minimum()
         limit = None
