@@ -342,7 +342,7 @@ async def test_its_own_and_ours_at_once_is_no_verdict() -> None:
     assert (len(attempts), dead.letters) == (2, [])
 
 
-def test_the_shutdown_of_the_loop_is_no_verdict() -> None:
+def test_the_shutdown_of_the_loop_is_no_verdict(caplog: pytest.LogCaptureFixture) -> None:
     """Every task is cancelled, as `asyncio.run` does at its end, ten times running: the message is never charged, and the lane ends."""
     broker, dead = MemoryBroker(queues=["mails"]), MemoryDeadLetters()
     broker.produce("mails", b"")
@@ -359,6 +359,7 @@ def test_the_shutdown_of_the_loop_is_no_verdict() -> None:
     for count in range(1, 11):
         run_virtual(main())
         assert (handler.interrupted, handler.running) == (count, 0)
+    assert "handler raised" not in caplog.text
     assert not dead.letters
     assert broker.waiting(Queue("mails"))
 
@@ -383,3 +384,27 @@ async def test_a_call_that_a_cancellation_cut_short_is_a_vote_and_no_charge() ->
         assert guard.snapshot().dependencies["payments"].level == 0
     assert [(letter.delivery.source, letter.delivery.position) for letter in dead.letters] == [(ORDER, 3)]
     assert dead.letters[0].attempts >= 3
+
+
+@pytest.mark.parametrize("end", [asyncio.CancelledError(), GeneratorExit(), BaseExceptionGroup("one", [asyncio.CancelledError()]), Wrong()])
+@in_virtual_time
+async def test_interrupted_by_a_drain_it_is_no_verdict_either(end: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    """Its place is still ours then, and an only attempt would be the last: the message is kept, and nothing is said of it."""
+    broker, dead, handler_began = broker_with(1), MemoryDeadLetters(), asyncio.Event()
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        handler_began.set()
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            this_task().cancel()
+            raise end from None
+
+    run = {"retry": RetryPolicy(attempts=1), "dead_letters": dead}
+    async with quiet_guard(drain_timeout=1.0) as guard, running(guard.run(intake(broker), handler, **run)):
+        await handler_began.wait()
+        await guard.stop()
+        await assert_nothing_left(guard)
+    assert not dead.letters
+    assert not broker.committed(GROUP)
+    assert "handler raised" not in caplog.text

@@ -79,7 +79,9 @@ class PartitionSide:
 
     def failure(self) -> BaseException | None:
         """What ended the task that follows the group; None while it lives."""
-        return self._follower.exception() if self._follower.done() and not self._follower.cancelled() else None
+        if self._follower.cancelled():
+            return None if self._closing else IntakeError(f"the task that follows group {self._group_name!r} was cancelled from outside")
+        return self._follower.exception() if self._follower.done() else None
 
     def take(self) -> Sequence[MemoryDelivery]:
         """What one poll gives. Nothing from the moment a rebalance begins until the next assignment."""
