@@ -100,7 +100,7 @@ class NaiveCircuit:
         return sum(self.is_slow(self.now - permit.at) for permit in self.live())
 
     def level_now(self) -> int:
-        if self.state != "closed":
+        if self.state != "closed" or self.override == "forced_open":  # nothing goes through: nobody knows of its health
             return self.level
         return max(0, self.level - floor((self.now - self.closed_since) / self.settings.healthy_interval))
 
