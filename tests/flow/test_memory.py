@@ -364,9 +364,10 @@ def test_with_very_many_sources_the_sum_is_not_made_at_every_end() -> None:
 def test_batches_that_come_in_peace_are_weighed_too() -> None:
     """Without a turn for each of them, an eighth of the bound is a reason for one."""
     world = World(partitions=60, batch=100)
-    came = [Batch(world.sources[0], [Sized(world.sources[0], number, 100_000) for number in range(70)], AS_THEY_ARE)]
+    came = [Batch(source, [Sized(source, number, 100_000) for number in range(9)], AS_THEY_ARE) for source in world.sources[:10]]
 
-    assert not world.engine.received_in_peace(world.run, came)
+    assert world.engine.received_in_peace(world.run, came[:5])
+    assert not world.engine.received_in_peace(world.run, came[5:])
 
 
 def test_one_message_may_always_pass() -> None:

@@ -349,6 +349,33 @@ class SettlesAllOfABatchWithOne(InBatches):
             super().settle(batch, settlement)
 
 
+class WeighsNothing(MemoryIntake):
+    def weigh(self, deliveries: Sequence[Delivery[Message]]) -> int:
+        return len(deliveries)
+
+
+class DropsWhatDoesNotFit(MemoryIntake):
+    """It takes the bound for that of one message."""
+
+    most = 1 << 60
+    sends_unasked = False
+    read_ahead = 0
+
+    def bound(self, memory: int) -> None:
+        self.most = memory // 4
+
+    async def receive(self) -> Sequence[Delivery[Message]]:
+        return [delivery for delivery in await super().receive() if len(delivery.body or b"") <= self.most]
+
+
+class HasSomethingForEver(MemoryIntake):
+    sends_unasked = False
+    read_ahead = 1
+
+    def bound(self, memory: int) -> None:
+        pass
+
+
 PARTITION_MISTAKES: list[tuple[Made, str]] = [
     (behind(ForgetsTheFirstPlan), "a_source_held_at_its_assignment_delivers_nothing"),
     (behind(ForgetsTheFirstPlan), "a_hold_survives_a_rebalance"),
@@ -389,6 +416,9 @@ PARTITION_MISTAKES: list[tuple[Made, str]] = [
     (WaitsForEver, "an_empty_receive_returns"),
     (behind(ForgetsAssigned), "every_source_is_assigned_before_it_delivers"),
     (behind(HoldsAllForOne), "the_other_source_goes_on"),
+    (WeighsNothing, "big_messages_come_under_a_bound"),
+    (DropsWhatDoesNotFit, "big_messages_come_under_a_bound"),
+    (HasSomethingForEver, "big_messages_come_under_a_bound"),
     (LosesTheEndOfABatch, "in_batches_everything_comes"),
     (SettlesTheFirstOfABatch, "a_batch_is_settled_whole"),
     (SettlesAllOfABatchWithOne, "a_batch_is_settled_in_parts"),

@@ -90,7 +90,8 @@ class Weights:
         if self._polls and self._polls[-1][2] + size <= _TOGETHER:
             start, _, before = self._polls.pop()
             size += before
-        self._polls.append((start, end, size))
+        if start < end:
+            self._polls.append((start, end, size))
 
     def settle(self, oldest: int, finished: Collection[int]) -> int:
         """The bytes of what is unfinished: everything from number `oldest` on that is not in `finished`."""
@@ -154,7 +155,7 @@ class Memory:
             place.fill()
 
     def is_enough(self, place: Place) -> bool:
-        """Whether as much waits here as may, by its share. Without a share, a place whose broker sends what it likes: never."""
+        """Whether as much waits here as may, by its share. Never where the broker sends what it likes: it is here all the same."""
         if self.bound is None or place.run.sends_unasked:
             return False
         share = self.share if place.run.batch is None else self.bound // self._places

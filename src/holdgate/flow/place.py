@@ -359,11 +359,9 @@ class Run:
             return
         before = place.inbox.waiting
         place.inbox.put(batch)
-        waiting = place.inbox.waiting
-        if waiting > before:
-            size = self.weigh(batch)
-            place.weights.add(waiting - before, size)
-            self.memory.came(place, size)
+        waiting, size = place.inbox.waiting, self.weigh(batch)
+        place.weights.add(waiting - before, size)
+        self.memory.came(place, size)
         if place.results.suspected:
             self.dirty[place] = None
         if waiting >= self.inbox:
