@@ -52,6 +52,19 @@ def reasons(stage: Stage) -> set[tuple[str, ...]]:
     return {plan.reasons for plan in stage.run.plan.sources.values()}
 
 
+def test_redelivered_messages_make_no_outage_however_many_fail() -> None:
+    """A worker that was killed leaves its bad messages to this one, all of them in front: they are charged."""
+    stage = working()
+    for source in THREE:
+        stage.receive(2, source)
+    for delivery in stage.start_all():
+        delivery.redelivered = True
+        assert stage.end(delivery, unclaimed(0)) is Verdict.AGAIN
+        assert delivery.trial.charged == 1
+
+    assert reasons(stage) == {()}
+
+
 def test_the_failure_that_makes_it_an_outage_holds_every_source_of_the_handler() -> None:
     """With its reason in the plan and in the snapshot, and one event that names the type."""
     stage, _ = suspecting()

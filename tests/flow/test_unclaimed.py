@@ -59,6 +59,13 @@ def test_one_message_alone_is_none() -> None:
     assert [results.failed(alone, ERROR, ENOUGH) for _ in range(100)] == [None] * 100
 
 
+def test_what_was_redelivered_may_be_what_failed_before_and_says_nothing() -> None:
+    """A killed worker leaves all of its bad messages to the next one, and the rest of its queue is good."""
+    results = with_past(1000)
+    assert [results.failed(Trial(), ERROR, ENOUGH, redelivered=True) for _ in range(20)] == [None] * 20
+    assert until_it_is_an_outage(results) == 2
+
+
 def test_a_bad_message_that_fails_again_says_nothing() -> None:
     """A second one beside it brings the evidence of two, and no more with each of their attempts."""
     results = with_past(100)

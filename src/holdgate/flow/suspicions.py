@@ -55,7 +55,8 @@ class Suspicions:
         place.results.claimed += attribution.cause is Cause.DEPENDENCY
         if not attribution.unclaimed:
             return False
-        kind = place.results.failed(trial_of(delivery), attribution.unclaimed, place.run.retry.conviction)
+        before = bool(delivery.redelivered)
+        kind = place.results.failed(trial_of(delivery), attribution.unclaimed, place.run.retry.conviction, redelivered=before)
         if kind is None:
             return False
         if place.results not in self._standing and kind.evidence >= place.run.retry.conviction:

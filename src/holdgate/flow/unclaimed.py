@@ -21,7 +21,8 @@ worked is no outage. It is one until the sum is 0 again.
     three in ten                     15
 
 A message that failed before will fail again, if it is a bad one: that says nothing new. Only where messages with this failure are used to
-succeed when they are tried again, another failure does. So the two rates are kept apart, of first failures and of repeated ones.
+succeed when they are tried again, another failure does. So the two rates are kept apart, of first failures and of repeated ones. What the
+broker calls redelivered is one that may have failed before: a worker that was killed leaves its bad messages to the next one, all at once.
 
 A success is a number that goes up by one, and nothing else happens on the fast path; the rest is worked out when something has failed.
 """
@@ -147,9 +148,9 @@ class Results:
         self.next_try = 0.0  # while they are: when a message that has not failed is tried
         self._kinds: dict[str, Kind] = {}  # the one that failed last is the last
 
-    def failed(self, trial: Trial, error: str, enough: float) -> Kind | None:
+    def failed(self, trial: Trial, error: str, enough: float, *, redelivered: bool = False) -> Kind | None:
         """A message failed with this type, which nobody claims. What it is an outage of, when `enough` speaks for one; None: it is the
-        message's own failure."""
+        message's own failure. `redelivered`: somebody had it before."""
         kind = self._kinds.pop(error, None) or Kind(error)
         self._kinds[error] = kind
         if len(self._kinds) > _TYPES:
@@ -158,7 +159,7 @@ class Results:
         before = trial.unclaimed
         again = before is not None and before[0] is kind
         trial.unclaimed = (kind, kind.spell)
-        kind.failed(again=again, new=before != trial.unclaimed, enough=enough)
+        kind.failed(again=again or redelivered, new=before != trial.unclaimed, enough=enough)
         return kind if kind.is_outage and self.successes else None
 
     def succeeded(self, trial: Trial | None) -> None:
