@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,7 @@ async def handler(delivery):
 
 async def main():
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False)
-    async with Guard() as guard:
+    async with Guard(drain_timeout=600) as guard:  # whoever waits for it fails
         await guard.run(KafkaIntake(consumer, topics=[topic]), plain if way == "plain" else handler)
 
 
@@ -49,12 +48,10 @@ async def test_an_exit_commits_leaves_and_ends(kafka: KafkaAddress, topic: Calla
     """What was finished is committed, what asked for the exit is not, and asyncio complains of no task."""
     name, group = await topic(), f"exit-{uuid.uuid4().hex[:8]}"
     await kafka.produce(name, [b"x"] * 6)
-    begun = time.monotonic()
     worker = await asyncio.create_subprocess_exec(
         sys.executable, "-c", WORKER, kafka.bootstrap, name, group, way, stderr=asyncio.subprocess.PIPE
     )
-    _, err = await asyncio.wait_for(worker.communicate(), 60)
-    assert time.monotonic() - begun < 20  # well below the 26 s that it took
+    _, err = await asyncio.wait_for(worker.communicate(), 120)
     assert worker.returncode == 3
     assert b"pending" not in err
     assert b"did not stop" not in err
