@@ -6,7 +6,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -71,7 +70,7 @@ async def run(guard, topic):
 
 
 async def main():
-    async with Guard() as guard:
+    async with Guard(drain_timeout=600) as guard:  # whoever waits for it fails
         if way == "two runs":
             async with asyncio.TaskGroup() as group:
                 for topic in ("orders", "mails"):
@@ -84,16 +83,14 @@ asyncio.run(main())
 
 
 def exits(way: str) -> subprocess.CompletedProcess[str]:
-    begun = time.monotonic()
-    ended = subprocess.run([sys.executable, "-c", WORKER, way], capture_output=True, text=True, timeout=60, check=False)
-    assert time.monotonic() - begun < 20  # well below the 25 s that it took
+    ended = subprocess.run([sys.executable, "-c", WORKER, way], capture_output=True, text=True, timeout=120, check=False)
     assert ended.stdout.count("let go") == {"plain": 0, "loop": 0, "two runs": 2}.get(way, 1)
     return ended
 
 
 @pytest.mark.parametrize("way", ["coroutine", "plain", "in a group", "loop"])
 def test_the_process_ends_promptly_with_its_code_and_in_silence(way: str) -> None:
-    """Not after the drain timeout of 25 s: what runs elsewhere is interrupted at once, and no task is left for asyncio to complain of."""
+    """Not after the drain timeout: what runs elsewhere is interrupted at once, and no task is left for asyncio to complain of."""
     ended = exits(way)
     assert ended.returncode == 3
     assert [line for line in ended.stderr.splitlines() if not line.startswith("WARNING:holdgate:no dead_letters given")] == []
