@@ -6,6 +6,7 @@ What the runtime's guard, worker and lanes do, in the same order, with acts on t
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from holdgate.flow.attribution import attribute
@@ -208,10 +209,12 @@ class Lanes(Life):
         elif not engine.restless:
             self.hand_out(place.run)
 
-    def settle(self, delivery: AnyDelivery, error: Exception | None, *, timed_out: bool = False) -> None:
-        """Let the engine judge how the attempt ended, and do what it says."""
+    def settle(self, delivery: AnyDelivery, error: Exception | None, *, timed_out: bool = False, naive: bool = False) -> None:
+        """Let the engine judge how the attempt ended, and do what it says. `naive`: nobody suspects an outage in it."""
         gates = gates_of(delivery)
         attribution = attribute([self._judges[gate] for gate in gates], None, error, self.now, timed_out=timed_out)
+        if naive:
+            attribution = replace(attribution, unclaimed="")
         verdict = self.engine.settle(delivery, attribution, type(error).__name__, self.now)
         if verdict is Verdict.DONE:
             self.acknowledge(delivery)

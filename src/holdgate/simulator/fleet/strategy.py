@@ -95,7 +95,7 @@ class Naive(Strategy):
 
     def failed(self, worker: Lanes, delivery: AnyDelivery, error: Exception, *, timed_out: bool) -> None:
         if isinstance(delivery.source, Partition) or isinstance(error, Reject):
-            worker.settle(delivery, error, timed_out=timed_out)
+            worker.settle(delivery, error, timed_out=timed_out, naive=True)
             return
         worker.engine.succeeded(delivery, worker.now)
         worker.acknowledge(delivery, Settlement.REQUEUE)
