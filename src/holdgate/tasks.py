@@ -15,6 +15,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+def is_shutting_down() -> bool:
+    """Whether the loop is: it cancels every task then, and nobody else can reach one that the guard holds. To be asked within such a task.
+
+    The broker client's own tasks are cancelled with ours: no commit is answered any more, and no goodbye.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def begin_later(work: Coroutine[Any, Any, T], name: str, context: Context | None = None) -> asyncio.Task[T]:
     """A task that begins at the loop's next step, whatever the task factory. `context` None: a copy of the caller's."""
     return asyncio.Task(work, loop=asyncio.get_running_loop(), name=f"holdgate {name}", context=context)

@@ -307,7 +307,7 @@ class Guard(OperatorCommands):
         task.result()
 
     async def _raise_exit(self, worker: Worker) -> None:
-        if worker.exit is not None:
+        if worker.exit is not None and not worker.is_cancelled:  # a loop that shuts down has been left with it already
             await wait_for_end(self._workers)
             raise worker.exit
 

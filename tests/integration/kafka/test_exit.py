@@ -30,6 +30,15 @@ def plain(delivery):
 
 
 async def handler(delivery):
+    if way != "child task":
+        plain(delivery)
+        return
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.to_thread(lambda: None))
+        group.create_task(child(delivery))
+
+
+async def child(delivery):
     plain(delivery)
 
 
@@ -56,3 +65,18 @@ async def test_an_exit_commits_leaves_and_ends(kafka: KafkaAddress, topic: Calla
     assert b"pending" not in err
     assert b"did not stop" not in err
     assert await kafka.committed(group, name) == {0: 3}
+
+
+async def test_an_exit_in_a_child_task_ends_as_soon(kafka: KafkaAddress, topic: Callable[..., Awaitable[str]]) -> None:
+    """It stops the event loop on the spot, and the client's own tasks with it: nobody answers a commit any more, and none is waited for."""
+    name, group = await topic(), f"exit-{uuid.uuid4().hex[:8]}"
+    await kafka.produce(name, [b"x"] * 6)
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WORKER, kafka.bootstrap, name, group, "child task", stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(worker.communicate(), 120)
+    assert worker.returncode == 3
+    assert b"pending" not in err
+    assert b"never retrieved" not in err
+    assert b"did not stop" not in err
+    assert (await kafka.committed(group, name)).get(0, 0) <= 3

@@ -48,7 +48,7 @@ from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Backlog, Source
-from holdgate.tasks import begin_later
+from holdgate.tasks import begin_later, is_shutting_down
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener
@@ -141,7 +141,7 @@ class KafkaIntake:
         self._looked_at = 0
         self._looking: asyncio.Task[None] | None = None
         self._owns = False
-        self._given_up = False  # while it was being opened: nobody waits for an answer of the broker
+        self._given_up = False  # while it was being opened, or with the loop: nobody waits for an answer of the broker
         self._closing: asyncio.Task[None] | None = None
 
     def _compose(self, client: Client, commit_every: float) -> None:
@@ -273,6 +273,7 @@ class KafkaIntake:
 
     async def close(self) -> None:
         if self._closing is None:
+            self._given_up = self._given_up or is_shutting_down()
             self._closing = begin_later(self._close(), "kafka close")
         await asyncio.shield(self._closing)
 
@@ -300,7 +301,10 @@ class KafkaIntake:
         self._commits.stop()
         self._retention.stop()
         self._membership.stop()
-        await self._commits.flush(_FLUSH_WITHIN)
+        if self._given_up:
+            self._commits.abandon()
+        else:
+            await self._commits.flush(_FLUSH_WITHIN)
         await self._poll.end(self._poll_timeout * 2)
         self._client.allow_commits()
         self._client.restore_fetches()

@@ -53,7 +53,7 @@ from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Backlog, Queue, Source
-from holdgate.tasks import begin_later
+from holdgate.tasks import begin_later, is_shutting_down
 
 if TYPE_CHECKING:
     from holdgate.ports import DeadLetters, IntakeListener
@@ -123,7 +123,7 @@ class RabbitMQIntake:
         self._fault: BaseException | None = None
         self._bell: asyncio.Future[None] | None = None
         self._was_opened = False
-        self._given_up = False  # while it was being opened: nobody waits for an answer of the broker
+        self._given_up = False  # while it was being opened, or with the loop: nobody waits for an answer of the broker
         self._closing: asyncio.Task[None] | None = None
 
     @property
@@ -228,6 +228,7 @@ class RabbitMQIntake:
 
     async def close(self) -> None:
         if self._closing is None:
+            self._given_up = self._given_up or is_shutting_down()
             self._closing = begin_later(self._close(), "rabbitmq close")
         await asyncio.shield(self._closing)
 
