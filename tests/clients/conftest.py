@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import pytest
 from tests.clients import results
 from tests.clients.installed import HAVE_CLIENTS, installed, version
+from tests.clients.outages import assert_buries_nothing
 from tests.servers.unavailable import in_ci
+
+from holdgate import http
 
 # test_installed.py says, in one line, that the rest is not here. niquests has an environment of its own, with HTTP clients alone.
 collect_ignore_glob = [] if HAVE_CLIENTS else ["test_*_clients.py"]
@@ -37,13 +41,15 @@ def found() -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def record(found: dict[str, Any]) -> Callable[..., None]:
-    """Write down what a family's client raised in a situation, and what it was taken for."""
+    """Write down what a family's client raised in a situation, and what it was taken for; an outage of it must bury nothing."""
     known = json.loads(results.FILE.read_text()) if in_ci() else {}
 
     def write(family: str, client: str, package: str | None, situation: str, error: BaseException, *, is_failure: bool) -> None:
         cell = results.cell(error, is_failure=is_failure)
         of_client = found.setdefault(family, {}).setdefault(client, {"version": version(package) if package else None, "cells": {}})
         of_client["cells"][situation] = cell
+        if is_failure and isinstance(error, Exception):
+            assert_buries_nothing(http if family == "http" else importlib.import_module(f"holdgate.presets.{family}"), error)
         if in_ci():
             was = known.get(family, {}).get(client, {}).get("cells", {}).get(situation, {"verdict": "nothing"})
             assert was["verdict"] == cell["verdict"], f"{results.FILE.name} is not up to date: make test-clients, python -m docs.generate"
