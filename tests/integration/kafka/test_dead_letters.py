@@ -79,7 +79,8 @@ async def test_the_dead_letters_are_exactly_the_poison(scene: Scene) -> None:
         await scene.drained()
         await check(scene, dead, expected)
         entries = scene.ledger.entries()
-    assert looks.noted(entries, "blocked") == []
+    # Not "blocked" notes: in a longer outage a head that nobody can compare is named, and goes on.
+    assert [entry for entry in looks.noted(entries, "reasons") if "blocked" in entry.facts["reasons"]] == []
     assert len(expected) == 4 * PARTITIONS
 
 
