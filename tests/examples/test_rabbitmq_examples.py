@@ -52,6 +52,9 @@ async def test_the_handler_before_loses_messages_in_an_outage(rabbitmq: RabbitMQ
             payments.is_up = False
             await rabbitmq.publish(orders, DURING)
             await worker.until(lambda: payments.refused == len(DURING))
+            payments.is_up = True
+            await rabbitmq.publish(orders, AFTER)  # charged after the worker has heard of the refusals, and said what it makes of them
+            await worker.until(lambda: sorted(payments.charged) == BEFORE + AFTER)
         assert await rabbitmq.waiting_once_free(orders) == []
         assert sorted(payments.charged) == BEFORE + AFTER
 
