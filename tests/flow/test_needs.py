@@ -72,8 +72,3 @@ def test_an_entry_without_topic_is_refused() -> None:
     """Most likely a slip of the pen, and the real topic is unguarded."""
     with pytest.raises(SettingsError, match=r"entries for \['orders'\].*delivers \['audit'\]"):
         Needs(BY_NAME).check(["audit"])
-
-
-def test_it_says_whether_it_goes_by_name() -> None:
-    """Then each topic is a matter of its own."""
-    assert (Needs([]).by_name, Needs(BY_NAME).by_name) == (False, True)

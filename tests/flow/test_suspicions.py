@@ -299,11 +299,32 @@ def test_success_and_hold_in_turns_are_told_once_a_minute() -> None:
     assert failed
 
 
+def by_name(*, apart: bool) -> Run:
+    """Topics that are named one by one, and need the same."""
+    needs = run_of({"orders": [], "bills": []}).needs
+    return Run(needs, order="source", concurrency=None, inbox=500, retry=STEADY, rejects=True, apart=apart)
+
+
+def test_topics_that_are_named_one_by_one_are_looked_at_together() -> None:
+    """One handler and the same needs: a partition of each is enough to see an outage."""
+    topics = [partitions(1, name)[0] for name in ("orders", "bills")]
+    stage = Stage(run=by_name(apart=False), sources=topics)
+    for _ in range(1000):
+        stage.receive(1, topics[0])
+        stage.engine.succeeded(stage.start(), 0.0)
+    for source in topics:
+        stage.receive(1, source)
+    for delivery in stage.start_all():
+        stage.end(delivery, unclaimed())
+    stage.turn()
+
+    assert reasons(stage) == {HELD}
+
+
 def test_topics_with_handlers_of_their_own_are_held_apart() -> None:
     """What one handler runs into says nothing of the other's."""
     orders, bills = partitions(3), partitions(3, "bills")
-    run = Run(run_of({"orders": [], "bills": []}).needs, order="source", concurrency=None, inbox=500, retry=STEADY, rejects=True)
-    stage = Stage(run=run, sources=[*orders, *bills])
+    stage = Stage(run=by_name(apart=True), sources=[*orders, *bills])
     for source in (orders[0], bills[0]):
         for _ in range(10):
             stage.receive(1, source)

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +271,8 @@ async def test_sqlalchemy_rows_of_a_failed_attempt_are_not_committed_by_the_next
     for session in list(sessions.registry.registry.values()):
         await session.close()
     await engine.dispose()
-    assert sqlite3.connect(file).execute("select position, attempt from done order by 1, 2").fetchall() == [(0, 1), (1, 3), (2, 1)]
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("select position, attempt from done order by 1, 2").fetchall() == [(0, 1), (1, 3), (2, 1)]
 
 
 @in_virtual_time

@@ -13,6 +13,7 @@ from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.plan import Plan, SourcePlan
 from holdgate.flow.sources import Backlog, Source
 from holdgate.ports import IntakeListener
+from holdgate.tasks import begin_later
 from holdgate.testing import MemoryBroker, MemoryIntake, Message, run_virtual
 from holdgate.testing.conformance import INTAKE_CASES, IntakeCase
 from holdgate.testing.memory.partitions import PartitionSide
@@ -94,7 +95,7 @@ class HoldsAllForOne(Listener):
 
 class DoesNotWaitForRevoked(Listener):
     async def revoked(self, sources: Collection[Source]) -> None:
-        self.late = asyncio.ensure_future(self.guard.revoked(sources))
+        self.late = begin_later(self.guard.revoked(sources), "late")  # an eager one would be done before this returns
         self.late.add_done_callback(lambda _: None)
 
 

@@ -29,11 +29,6 @@ class Needs:
         """The dependencies of `source`; None when nobody said, so that it must be held."""
         return self._for_all if self._for_all is not None else self._by_name.get(source.name)
 
-    @property
-    def by_name(self) -> bool:
-        """Whether each topic or queue has its own."""
-        return self._for_all is None
-
     def names(self) -> tuple[str, ...]:
         """Every dependency that some source needs, in the order given, each once."""
         every = self._for_all or tuple(name for names in self._by_name.values() for name in names)

@@ -304,13 +304,13 @@ class Run:
         self._leftover = 0  # admitted, not settled yet, and their place is dead
         self.lane_wanted = False  # a head was passed over because every lane was busy: the next free one is its own
         self.draining = False
-        self._apart = apart or needs.by_name
-        self._results: dict[str, Results] = {}
+        self._apart = apart
+        self._results: dict[tuple[str, tuple[str, ...] | None], Results] = {}
 
     def results_of(self, source: Source) -> Results:
-        """What the messages of this source are compared with: all of the run, unless topics or queues have handlers or needs of their own.
-        It outlives an assignment."""
-        return self._results.setdefault(source.name if self._apart else "", Results())
+        """What the messages of this source are compared with: those of every source with the same handler and the same needs. It outlives
+        an assignment."""
+        return self._results.setdefault((source.name if self._apart else "", self.needs.of(source)), Results())
 
     @property
     def concurrency(self) -> int:
