@@ -6,6 +6,7 @@ import random
 from collections import deque
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -370,9 +371,10 @@ def test_batches_that_come_in_peace_are_weighed_too() -> None:
     assert not world.engine.received_in_peace(world.run, came[5:])
 
 
-def test_one_message_may_always_pass() -> None:
+@pytest.mark.parametrize("order", ["source", "none"])
+def test_one_message_may_always_pass(order: Order) -> None:
     """Ten times the bound: it comes, and when it is done, the next."""
-    world = World()
+    world = World(order=order)
     world.come(1, 640_000_000)
     delivery = world.start()
     world.turn()
