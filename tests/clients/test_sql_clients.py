@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from tests.clients.places import PATIENCE, Serve, drop, drop_at_once, greet_with_nonsense, hang, refusing, serving, talk_nonsense
+from tests.clients.places import PATIENCE, Serve, drop, drop_at_once, greet_with_nonsense, hang, refusing, serving
 from tests.clients.servers import folder_of, postgres
 from tests.clients.sql_clients import MYSQL, PACKAGES, POSTGRES
 from tests.clients.verdicts import is_failure, raised
@@ -16,7 +16,7 @@ from holdgate.presets import sql
 
 Record = Callable[..., None]
 
-SOCKETS: dict[str, Serve | None] = {"refused": None, "dropped": drop, "hung": hang, "nonsense": talk_nonsense}
+SOCKETS: dict[str, Serve | None] = {"refused": None, "dropped": drop, "hung": hang}
 # Its server speaks first.
 MYSQL_SOCKETS: dict[str, Serve | None] = {"refused": None, "dropped": drop_at_once, "hung": hang, "nonsense": greet_with_nonsense}
 # libpq counts whole seconds, from 2 on.
@@ -87,13 +87,10 @@ def port() -> Iterator[int]:
         pytest.skip(str(error))
 
 
-# Not asyncpg on nonsense: 0.32 never comes back from data_received, and the event loop stands still.
-@pytest.mark.parametrize(
-    ("client", "situation"),
-    [(client, situation) for client in POSTGRES for situation in SOCKETS if (situation != "nonsense" or "asyncpg" not in client)],
-)
+@pytest.mark.parametrize("client", POSTGRES)
+@pytest.mark.parametrize("situation", SOCKETS)
 async def test_a_database_that_is_not_there_is_a_failure(client: str, situation: str, record: Record) -> None:
-    """Refused, dropped, hung and nonsense while connecting."""
+    """Refused, dropped and hung while connecting."""
     serve = SOCKETS[situation]
     async with refusing() if serve is None else serving(serve) as port:
         patience = IN_VAIN if situation == "hung" else PATIENCE
