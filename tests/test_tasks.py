@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import holdgate
-from holdgate.tasks import begin_later
+from holdgate.tasks import begin_later, is_being_cancelled
 
 value: ContextVar[str] = ContextVar("value", default="none")
 
@@ -64,3 +64,21 @@ def test_every_task_of_ours_is_made_so() -> None:
         if re.search(r"\b(create_task|ensure_future)\(", file.read_text("utf-8"))
     }
     assert found == EXCEPT
+
+
+async def test_who_is_being_cancelled_knows_it() -> None:
+    """While it cleans up, too, and nobody else."""
+    told: list[bool] = []
+
+    async def work() -> None:
+        told.append(is_being_cancelled())
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            told.append(is_being_cancelled())
+
+    task = begin_later(work(), "work of a test")
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert told == [False, True]

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def is_shutting_down() -> bool:
-    """Whether the loop is: it cancels every task then, and nobody else can reach one that the guard holds. To be asked within such a task.
+def is_being_cancelled() -> bool:
+    """Whether the task that asks is being cancelled. One that the guard holds nobody can reach but the guard, and a loop that shuts down.
 
-    The broker client's own tasks are cancelled with ours: no commit is answered any more, and no goodbye.
+    Such a loop cancels every task, the broker client's own with ours: no commit is answered any more, and no goodbye.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

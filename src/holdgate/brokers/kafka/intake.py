@@ -48,7 +48,7 @@ from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Backlog, Source
-from holdgate.tasks import begin_later, is_shutting_down
+from holdgate.tasks import begin_later, is_being_cancelled
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener
@@ -273,7 +273,7 @@ class KafkaIntake:
 
     async def close(self) -> None:
         if self._closing is None:
-            self._given_up = self._given_up or is_shutting_down()
+            self._given_up = self._given_up or is_being_cancelled()
             self._closing = begin_later(self._close(), "kafka close")
         await asyncio.shield(self._closing)
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _START_WITHIN = 90.0
 # stop() took 3.8 s in the middle of a join; with its coordinator away it may never return.
 _STOP_WITHIN = 10.0
-# A process that is to go before it had anything in hand: a broker in reach has answered by then, and one that says nothing is left.
+# A process that is to go before it had anything in hand, or with its loop: a broker in reach has answered by then, others are left.
 GIVE_UP_WITHIN = 0.25
 
 
@@ -72,7 +72,8 @@ class Opening:
             raise end_of_intake(error, self._client) or fallback from error
 
     async def let_go(self, *, given_up: bool = False) -> None:
-        """Stop a consumer that is ours; hand back one that is the caller's. `given_up`: it was being opened, and nobody waits any more."""
+        """Stop a consumer that is ours; hand back one that is the caller's. `given_up`: nobody waits any more, as it was
+        being opened, or the loop shuts down."""
         within = GIVE_UP_WITHIN if given_up else _STOP_WITHIN
         if self._starting is None and self._client.is_started:
             self._is_ours = False

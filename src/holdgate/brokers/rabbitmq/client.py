@@ -23,6 +23,7 @@ from holdgate.brokers.rabbitmq.failures import no_connection
 from holdgate.brokers.rabbitmq.older_clients import FRAME_ERRORS, close_called
 from holdgate.brokers.rabbitmq.versions import parse_version
 from holdgate.errors import IntakeError
+from holdgate.tasks import is_being_cancelled
 
 # What a call on a channel or connection that goes away may raise; all of it passes, or shows again at the next try.
 TRANSIENT = (AMQPError, *FRAME_ERRORS, ChannelInvalidStateError, OSError, RuntimeError)
@@ -37,7 +38,7 @@ def is_transient(error: BaseException) -> bool:
 _CONNECT_WITHIN = 15.0
 # Closing is a handshake, and a broker that is away does not answer it.
 CLOSE_WITHIN = 5.0
-# A process that is to go before it had anything in hand: a broker in reach has answered by then, and one that says nothing is left.
+# A process that is to go before it had anything in hand, or with its loop: a broker in reach has answered by then, others are left.
 GIVE_UP_WITHIN = 0.25
 # How soon a connection that its owner closes during a reconnect is noticed: well below what a drain may take.
 _BETWEEN_LOOKS = 0.2
@@ -46,10 +47,8 @@ _CLOSED_IN_USE = "the connection was closed while a guard uses it: call guard.st
 
 async def throw_away(channel: Any) -> None:
     """Close a channel that was made for one question. Whoever is being cancelled meanwhile hardly waits for the broker's goodbye."""
-    task = asyncio.current_task()
-    is_cancelled = task is not None and task.cancelling() > 0
     if not channel.is_closed:
-        await within(channel.close(), GIVE_UP_WITHIN if is_cancelled else CLOSE_WITHIN)
+        await within(channel.close(), GIVE_UP_WITHIN if is_being_cancelled() else CLOSE_WITHIN)
 
 
 class Client:
