@@ -10,10 +10,10 @@ from tests.flow.stage import Message, dependency_failed, partitions, returned, r
 
 from holdgate.core import Circuit
 from holdgate.core.events import CircuitOpened
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
-from holdgate.flow.fate import RetryPolicy, Verdict
-from holdgate.flow.place import Place
+from holdgate.flow.message import Delivery
+from holdgate.flow.policy import RetryPolicy, Verdict
+from holdgate.flow.state import Place
 
 LANES = 8
 SECONDS = 0.01  # that a handler takes

@@ -7,14 +7,12 @@ from typing import Any
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, RampSettings
 from holdgate.flow.attribution import Attribution, Cause, Finding
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.gate import Gate
 from holdgate.flow.inbox import Order
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Place, Run
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Delivery, Partition
+from holdgate.flow.policy import Needs, RetryPolicy, Verdict
+from holdgate.flow.state import Place, Run
 
 ORDERS = Partition("orders", 0)
 # Opens at the second failure in a row, for ten seconds; back at the full rate after three good calls at each limit.

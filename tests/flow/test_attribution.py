@@ -9,8 +9,7 @@ import pytest
 from holdgate.core import Outcome
 from holdgate.core.outcomes import Classifier
 from holdgate.errors import CallNotPermitted, Reject
-from holdgate.flow.attribution import Attribution, Cause, Finding, attribute
-from holdgate.flow.tally import Tally
+from holdgate.flow.attribution import Attribution, Cause, Finding, Tally, attribute
 
 NOW = 100.0
 RELEASED = Finding(None)

@@ -8,8 +8,8 @@ import pytest
 from tests.flow.stage import ORDERS, Message, gate, messages, place_of
 
 from holdgate.flow.batch import AS_THEY_ARE, Batch, Deliveries, batches_of, heir, messages_in
-from holdgate.flow.gate import Trial
-from holdgate.flow.sources import Partition
+from holdgate.flow.blame import Trial
+from holdgate.flow.message import Partition
 
 OTHER = Partition("orders", 1)
 

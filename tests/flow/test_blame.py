@@ -14,11 +14,10 @@ from tests.flow.stage import Stage, dependency_failed, gate, own_failure, partit
 from holdgate.core import CircuitSettings, Outcome, Permit, State
 from holdgate.flow.attribution import Attribution, Cause, Finding
 from holdgate.flow.blame import Blame, counts_as_closed
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.events import SourceBlocked
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.gate import Gate
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Delivery, Partition
+from holdgate.flow.policy import RetryPolicy, Verdict
 
 # Trips only when told to: these tests bring the evidence themselves.
 CALM = CircuitSettings(consecutive_failures=None, minimum_calls=20, failure_rate_threshold=1.0, open_jitter=0.0)

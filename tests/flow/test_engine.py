@@ -22,7 +22,6 @@ from tests.flow.stage import (
 
 from holdgate.core import Circuit, CircuitClosed, CircuitHalfOpened, CircuitOpened, CircuitSettings, RampSettings, State
 from holdgate.errors import SettingsError
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import (
     CommandEnded,
@@ -34,9 +33,9 @@ from holdgate.flow.events import (
     SourceReleased,
     UndeclaredNeed,
 )
-from holdgate.flow.fate import RetryPolicy, Verdict
+from holdgate.flow.message import Delivery, Partition
 from holdgate.flow.plan import SourcePlan
-from holdgate.flow.sources import Partition
+from holdgate.flow.policy import RetryPolicy, Verdict
 
 BILLS = Partition("bills", 0)
 FREE = SourcePlan(fetch=True, reasons=())
@@ -754,7 +753,7 @@ def test_a_circuit_that_opens_by_itself_while_admitting_calls_for_a_turn(monkeyp
         stage.engine.gates["payments"].circuit.open_for(5.0, now)
         return grants(gates, now)
 
-    monkeypatch.setattr("holdgate.flow.admission.WaitingList.grants", lambda _, gates, now: admit_and_open(gates, now))
+    monkeypatch.setattr("holdgate.flow.waiting.WaitingList.grants", lambda _, gates, now: admit_and_open(gates, now))
     stage.turn()
 
     assert stage.engine.restless is True

@@ -11,10 +11,8 @@ from holdgate.core import Circuit
 from holdgate.flow.batch import Batch, batches_of
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import SourceBlocked
-from holdgate.flow.fallbacks import FallbackSettings
-from holdgate.flow.fate import RetryPolicy, Verdict
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Run
+from holdgate.flow.policy import FallbackSettings, Needs, RetryPolicy, Verdict
+from holdgate.flow.state import Run
 
 
 def blocked(stage: Stage) -> list[SourceBlocked]:

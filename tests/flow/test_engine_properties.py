@@ -16,10 +16,10 @@ from tests.flow.stage import Message, run_of
 from holdgate.core import Circuit, CircuitSettings, CountWindow, Outcome, Override, RampSettings, State
 from holdgate.flow.attribution import Attribution, Cause, Finding
 from holdgate.flow.engine import Engine
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.gate import Gate
-from holdgate.flow.place import Place, Run
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition
+from holdgate.flow.policy import RetryPolicy, Verdict
+from holdgate.flow.state import Place, Run
 
 NAMES = ("mail", "payments", "search")
 TOPICS = ("bills", "orders")

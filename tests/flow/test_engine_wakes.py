@@ -10,9 +10,9 @@ from tests.flow.stage import ORDERS, QUICK, Stage, dependency_failed, messages, 
 from holdgate.core import Circuit
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import CommandGiven, HoldContinued, LocalCauseSuspected
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Run
+from holdgate.flow.policy import Needs
 from holdgate.flow.snapshot import Snapshot
+from holdgate.flow.state import Run
 
 OTHER = partitions(2)[1]
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from holdgate.errors import SettingsError
 from holdgate.flow.attribution import Cause
-from holdgate.flow.fate import RetryPolicy, Verdict, decide
-from holdgate.flow.gate import Trial
+from holdgate.flow.blame import Trial
+from holdgate.flow.fate import decide
+from holdgate.flow.policy import RetryPolicy, Verdict
 
 POLICY = RetryPolicy(attempts=3, initial_backoff=1.0, multiplier=2.0, max_backoff=6.0, jitter=0.0)
 

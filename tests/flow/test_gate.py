@@ -6,7 +6,7 @@ import pytest
 from tests.flow.stage import gate
 
 from holdgate.core import State
-from holdgate.flow.gate import Trial
+from holdgate.flow.blame import Trial
 
 
 def test_a_closed_circuit_is_neither_shut_nor_limited() -> None:
@@ -117,7 +117,7 @@ def test_a_fresh_trial_knows_nothing() -> None:
     trial = Trial()
 
     assert (trial.failures, trial.first_failed_at, trial.last_failed_at, trial.error) == (0, 0.0, 0.0, "")
-    assert (trial.falling_back, trial.fallback_failed, trial.reason, trial.wish) == (False, None, None, None)
+    assert (trial.falling_back, trial.fallback_failed, trial.reason) == (False, None, None)
 
 
 def test_several_successes_of_its_own_are_no_evidence_of_others() -> None:

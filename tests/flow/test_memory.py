@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 
 from holdgate.core import Circuit
 from holdgate.flow.batch import AS_THEY_ARE, Batch
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
-from holdgate.flow.inbox import Order
-from holdgate.flow.memory import OVERHEAD, Weights, unweighed, weigh
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Place, Run
-from holdgate.flow.sources import Partition
+from holdgate.flow.inbox import OVERHEAD, Order, Weights, unweighed, weigh
+from holdgate.flow.message import Delivery, Partition
+from holdgate.flow.policy import Needs
+from holdgate.flow.state import Place, Run
 
 BOUND = 64_000_000
 LIMIT = BOUND * 3 // 4

@@ -8,8 +8,8 @@ import pytest
 from tests.flow.stage import ORDERS, Stage, dependency_failed, own_failure, partitions, rejected, returned, run_of
 
 from holdgate.flow.events import MessageSkipped, SourceBlocked, SourceHeld, SourceReleased, SourceRetried
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.plan import SourcePlan
+from holdgate.flow.policy import RetryPolicy, Verdict
 
 MAX_BACKOFF = 30.0
 FREE = SourcePlan(fetch=True, reasons=())

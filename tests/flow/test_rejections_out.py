@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tests.flow.stage import gate, place_of, placed, run_of
 
-from holdgate.flow.admission import WaitingList
-from holdgate.flow.place import Place
+from holdgate.flow.message import Partition
 from holdgate.flow.rejections import Rejections
-from holdgate.flow.sources import Partition
-from holdgate.flow.watch import Watch
+from holdgate.flow.reminders import Watch
+from holdgate.flow.state import Place
+from holdgate.flow.waiting import WaitingList
 
 BILLS = Partition("bills", 0)
 

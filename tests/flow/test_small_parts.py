@@ -5,14 +5,13 @@ from __future__ import annotations
 from tests.flow.stage import ORDERS, Message, Stage, dependency_failed, messages, partitions, refused
 
 from holdgate.core import CircuitSettings, Outcome
+from holdgate.flow.attribution import Tally, Touch
 from holdgate.flow.batch import batches_of
-from holdgate.flow.delivery import Delivery, Wish
 from holdgate.flow.events import AttributionShared, CommandGiven
-from holdgate.flow.fallbacks import FallbackSettings
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Run
+from holdgate.flow.message import Delivery, HandlerRequest
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.flow.tally import Tally, Touch
+from holdgate.flow.policy import FallbackSettings, Needs
+from holdgate.flow.state import Run
 
 
 def test_a_delivery_keeps_whether_it_was_handed_out_before() -> None:
@@ -25,14 +24,14 @@ def test_a_rejection_without_a_reason_says_who() -> None:
     """It stands in the dead letter."""
     delivery = Message(ORDERS, 0)
     delivery.reject()
-    assert delivery.trial.wish == Wish(reason="rejected by the handler")
+    assert delivery.request == HandlerRequest(reason="rejected by the handler")
 
 
 def test_a_message_may_be_wanted_again_in_half_a_second() -> None:
     """Any time above 0."""
     delivery = Message(ORDERS, 0)
     delivery.retry(after=0.5)
-    assert delivery.trial.wish == Wish(after=0.5)
+    assert delivery.request == HandlerRequest(after=0.5)
 
 
 def test_a_fresh_tally_has_seen_nothing() -> None:

@@ -9,13 +9,12 @@ from tests.flow.stage import ORDERS, Stage, dependency_failed, messages, partiti
 
 from holdgate.core import Circuit
 from holdgate.flow.batch import AS_THEY_ARE, Batch
-from holdgate.flow.delivery import Delivery, Wish
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import HoldContinued, OutageOver, OutageSuspected, SourceHeld, SourceReleased
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.inbox import Order
-from holdgate.flow.place import Run
-from holdgate.flow.sources import Partition, Queue
+from holdgate.flow.message import Delivery, HandlerRequest, Partition, Queue
+from holdgate.flow.policy import RetryPolicy, Verdict
+from holdgate.flow.state import Run
 
 ERROR = "client.ConnectError"
 HELD = ("unclaimed failures",)
@@ -418,7 +417,7 @@ def test_a_batch_that_is_done_in_parts_is_a_success() -> None:
     stage.turn()
     batch = stage.start()
     assert isinstance(batch, Batch)
-    stage.engine.settle_in_parts(batch, batch.items(), {0: Wish(after=5.0)}, returned(0), 0.0)
+    stage.engine.settle_in_parts(batch, batch.items(), {0: HandlerRequest(after=5.0)}, returned(0), 0.0)
 
     assert stage.place().results.successes == 1
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.flow.throng import Throng
 
+from holdgate.flow.blame import Trial
 from holdgate.flow.events import OutageSuspected
-from holdgate.flow.fate import RetryPolicy
-from holdgate.flow.gate import Trial
+from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.unclaimed import Kind, Results
 
 ENOUGH = RetryPolicy().conviction

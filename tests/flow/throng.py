@@ -13,12 +13,12 @@ from typing import Any
 from tests.flow.stage import Message, partitions, run_of
 
 from holdgate.flow.attribution import Attribution, Cause
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import OutageOver, OutageSuspected
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.inbox import Order
-from holdgate.flow.place import Place
+from holdgate.flow.message import Delivery
+from holdgate.flow.policy import RetryPolicy, Verdict
+from holdgate.flow.state import Place
 
 SECONDS = 0.01  # that a handler takes
 _FED = 50  # as RabbitMQ's prefetch

@@ -4,10 +4,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from holdgate.core import Circuit, Outcome, Permit, State
-from holdgate.flow.delivery import Delivery
+from holdgate.flow.attribution import Tally
 from holdgate.flow.gate import Gate
-from holdgate.flow.sources import Queue
-from holdgate.flow.tally import Tally
+from holdgate.flow.message import Delivery, Queue
 
 
 class ManualClock:

@@ -15,11 +15,11 @@ from tests.runtime.fake_lane import FakeLane, ManualClock, trip
 
 from holdgate.core import Circuit, CircuitSettings, CountWindow, Outcome, Permit, RampSettings, Rejected, State
 from holdgate.errors import CallNotPermitted, SettingsError
-from holdgate.runtime.attempt import current_attempt
-from holdgate.runtime.binding import Binding
+from holdgate.runtime.access import Binding
+from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.dependency import Dependency
-from holdgate.runtime.threads import HandlerThreads
+from holdgate.runtime.handlers import HandlerThreads
 
 REFUSED = "dependency 'payments' does not admit calls now"
 TRIPS_AT_ONCE = CircuitSettings(consecutive_failures=1)

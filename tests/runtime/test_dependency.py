@@ -13,7 +13,7 @@ from tests.runtime.fake_lane import ManualClock
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, State
 from holdgate.errors import CallNotPermitted, GuardClosed, Reject, SettingsError
-from holdgate.runtime.binding import Alone, Binding
+from holdgate.runtime.access import Alone, Binding
 from holdgate.runtime.dependency import Dependency
 
 

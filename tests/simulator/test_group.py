@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition
 from holdgate.simulator.group import Group
 from holdgate.simulator.ledger import Ledger
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdgate.flow.sources import Queue
+from holdgate.flow.message import Queue
 from holdgate.simulator.broker import Broker
 from holdgate.simulator.queue import Channel, MessageQueue, QueueSettings
 

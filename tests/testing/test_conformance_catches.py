@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from holdgate.flow.batch import Batch, batches_of
-from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.message import Backlog, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.flow.sources import Backlog, Source
 from holdgate.ports import IntakeListener
 from holdgate.tasks import begin_later
 from holdgate.testing import MemoryBroker, MemoryIntake, Message, run_virtual

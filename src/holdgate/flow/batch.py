@@ -12,9 +12,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar, overload
 
-from holdgate.flow.delivery import Delivery, Wish
-from holdgate.flow.gate import Trial, Vote
-from holdgate.flow.sources import Source
+from holdgate.flow.blame import Trial, Vote
+from holdgate.flow.message import Delivery, HandlerRequest, Source
 
 M = TypeVar("M")
 AnyDelivery = Delivery[Any]
@@ -35,7 +34,7 @@ class AsTheyAre:
 
     def deliveries(self, messages: list[AnyDelivery]) -> Sequence[AnyDelivery]:
         for delivery in messages:
-            delivery.trial = None  # what an earlier attempt has wished for it is forgotten with that attempt
+            delivery.trial = delivery.request = None  # what an earlier attempt has asked for is forgotten with that attempt
         return messages
 
 
@@ -65,9 +64,9 @@ class Deliveries(Sequence[Delivery[M]], Generic[M]):
         """The deliveries, if somebody has looked at one; else none."""
         return self._made or ()
 
-    def wishes(self) -> dict[int, Wish]:
+    def requests(self) -> dict[int, HandlerRequest]:
         """What the handler has asked for some of them, by index."""
-        return {index: one.trial.wish for index, one in enumerate(self.made) if one.trial is not None and one.trial.wish is not None}
+        return {index: one.request for index, one in enumerate(self.made) if one.request is not None}
 
     def __len__(self) -> int:
         return len(self._messages)

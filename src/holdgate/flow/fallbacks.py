@@ -8,30 +8,16 @@ the message. After its failure the message waits as if there were none, until th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from holdgate.flow.verdicts import gates_of, trial_of
+from holdgate.flow.blame import trial_of
+from holdgate.flow.gate import gates_of, may_fall_back
 
 if TYPE_CHECKING:
-    from holdgate.flow.admission import WaitingList
-    from holdgate.flow.delivery import Delivery
-    from holdgate.flow.gate import Gate
-    from holdgate.flow.place import Place, Run
-
-
-@dataclass(frozen=True, slots=True)
-class FallbackSettings:
-    """`after`: seconds that a need must be down before anything falls back. `concurrency`: how many at once; None: as many as lanes."""
-
-    after: float = 0.0
-    concurrency: int | None = None
-
-
-def may_fall_back(gates: Iterable[Gate], after: float, now: float) -> bool:
-    """Whether something is unavailable, and all that is has been down for that long."""
-    unavailable = [gate for gate in gates if gate.limited]
-    return bool(unavailable) and all(gate.is_open and now >= gate.down_since + after for gate in unavailable)
+    from holdgate.flow.message import Delivery
+    from holdgate.flow.policy import FallbackSettings
+    from holdgate.flow.state import Place, Run
+    from holdgate.flow.waiting import WaitingList
 
 
 class Fallbacks:

@@ -20,26 +20,13 @@ Fullness is back-pressure: it clears `fetch`, is never a reason, and never shows
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-from holdgate.flow.batch import Batch
-from holdgate.flow.delivery import Delivery
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from holdgate.flow.place import Place, Run
+    from holdgate.flow.state import Place, Run
 
-AnyDelivery = Delivery[Any]
-
-Weigh: TypeAlias = Callable[[Sequence[AnyDelivery]], int]
-
-# What a message costs beside its body: the client's object and ours, measured for aiokafka's records (benchmarks/held_memory.py).
-OVERHEAD = 700
-# Polls of small messages are weighed together up to here: nobody needs to know which of them is left.
-_TOGETHER = 65_536
 # A source's share is never more than this part of the bound, however few sources there are.
 _SHARES = 16
 # While it is tight, the sum is made anew when somebody has worked off half of what waits, and at least so often (seconds).
@@ -47,78 +34,6 @@ _LOOK_EVERY = 0.1
 # And with more than so many places not more often than this many seconds for each: a look at one takes a tenth of that.
 _AT_ONCE = 100
 _PER_PLACE = 1e-5
-
-
-def weigh(deliveries: Sequence[AnyDelivery]) -> int:
-    """The bytes that these take, by their bodies and keys. An intake that knows a quicker way is asked instead (`ports.Weighing`)."""
-    return sum(OVERHEAD + len(one.body or b"") + len(one.key or b"") for one in _singles(deliveries))
-
-
-def unweighed(deliveries: Sequence[AnyDelivery]) -> int:  # noqa: ARG001 - it does not look
-    """For a run whose messages take no memory worth a look, as in a simulation."""
-    return 0
-
-
-def _singles(deliveries: Iterable[AnyDelivery]) -> Iterator[AnyDelivery]:
-    for delivery in deliveries:
-        if isinstance(delivery, Batch):
-            yield from delivery.origin.deliveries(delivery.message)
-        else:
-            yield delivery
-
-
-class Weights:
-    """What came in at one place and may not be finished yet, poll by poll; messages go by their number of arrival, from 0.
-
-    `most` is what is in hand at most, in bytes: what has ended since the last `settle` is still in it.
-    """
-
-    __slots__ = ("_next", "_polls", "most", "typical")
-
-    def __init__(self) -> None:
-        self._polls: deque[tuple[int, int, int]] = deque()  # the first number, one past the last, and their bytes
-        self._next = 0
-        self.most = 0
-        self.typical = 0  # the mean size of a poll's messages, the biggest of the last few polls; 0 before the first
-
-    def add(self, count: int, size: int) -> None:
-        """So many messages came in, and take so many bytes."""
-        start, end = self._next, self._next + count
-        self._next = end
-        self.most += size
-        self.typical = max(size // max(1, count), self.typical * 7 // 8)
-        if self._polls and self._polls[-1][2] + size <= _TOGETHER:
-            start, _, before = self._polls.pop()
-            size += before
-        if start < end:
-            self._polls.append((start, end, size))
-
-    def settle(self, oldest: int, finished: Collection[int]) -> int:
-        """The bytes of what is unfinished: everything from number `oldest` on that is not in `finished`."""
-        while self._polls and self._polls[0][1] <= oldest:
-            self._polls.popleft()
-        ended = sorted(finished)
-        total = 0
-        for start, end, size in self._polls:
-            done = max(0, oldest - start) + bisect_left(ended, end) - bisect_left(ended, start)
-            total += size * (end - start - done) // (end - start)
-        self.most = total
-        return total
-
-    def newest(self, count: int) -> int:
-        """The bytes of the last `count` that came in."""
-        total = 0
-        for start, end, size in reversed(self._polls):
-            if count <= 0:
-                break
-            total += size * min(count, end - start) // (end - start)
-            count -= end - start
-        return total
-
-    def clear(self) -> None:
-        """Nothing of it is in hand any more."""
-        self._polls.clear()
-        self.most = 0
 
 
 class Memory:

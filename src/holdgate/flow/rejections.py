@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from holdgate.flow.admission import WaitingList
 from holdgate.flow.batch import Batch
-from holdgate.flow.delivery import Delivery
+from holdgate.flow.blame import trial_of
 from holdgate.flow.events import FlowEvent, MessageSkipped
-from holdgate.flow.fate import Verdict
-from holdgate.flow.place import Place, Run
-from holdgate.flow.verdicts import trial_of
-from holdgate.flow.watch import Watch
+from holdgate.flow.message import Delivery
+from holdgate.flow.policy import Verdict
+from holdgate.flow.reminders import Watch
+from holdgate.flow.state import Place, Run
+from holdgate.flow.waiting import WaitingList
 
 AnyDelivery = Delivery[Any]
 
@@ -81,7 +81,7 @@ class Rejections:
         """An operator lets its rejected messages go on: those that block it start afresh, those that were not sent are sent now."""
         blocked, place.blocked = place.blocked, []
         for delivery in blocked:
-            delivery.trial = None
+            delivery.trial = delivery.request = None
             self._watch.settled(delivery)
             self._waiting.add(delivery, place.gates)
         unsent = [delivery for delivery in self._later if delivery.place is place]

@@ -11,8 +11,8 @@ from holdgate.core import CircuitSnapshot
 from holdgate.flow.events import CommandGiven
 from holdgate.flow.gate import Gate
 from holdgate.flow.memory import Memory
-from holdgate.flow.place import Place
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Source
+from holdgate.flow.state import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from holdgate.flow.admission import WaitingList
 from holdgate.flow.attribution import Attribution, Cause
-from holdgate.flow.delivery import Delivery
+from holdgate.flow.blame import trial_of
 from holdgate.flow.events import FlowEvent, OutageOver, OutageSuspected
-from holdgate.flow.place import Place, Run
+from holdgate.flow.message import Delivery
+from holdgate.flow.state import Place, Run
 from holdgate.flow.unclaimed import Kind, Results
-from holdgate.flow.verdicts import trial_of
+from holdgate.flow.waiting import WaitingList
 
-# As for a source that is blocked (watch.py): in any log excerpt that somebody looks at.
+# As for a source that is blocked (reminders.py): in any log excerpt that somebody looks at.
 _EVERY = 60.0
 
 

@@ -30,10 +30,7 @@ A success is a number that goes up by one, and nothing else happens on the fast 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from holdgate.flow.gate import Trial
+from typing import Protocol
 
 # "Most": in an outage of half of all calls the evidence still grows; as much as all would make one lucky success end every suspicion.
 _MOST = 0.75
@@ -60,6 +57,12 @@ _TYPES = 32
 
 # One alone is a bad message as well as an outage.
 _SEVERAL = 2
+
+
+class History(Protocol):
+    """What a message's failures have left in it: what it failed with that no need claims, and in which spell."""
+
+    unclaimed: tuple[Kind, int] | None
 
 
 class Kind:
@@ -148,7 +151,7 @@ class Results:
         self.next_try = 0.0  # while they are: when a message that has not failed is tried
         self._kinds: dict[str, Kind] = {}  # the one that failed last is the last
 
-    def failed(self, trial: Trial, error: str, enough: float, *, redelivered: bool = False) -> Kind | None:
+    def failed(self, trial: History, error: str, enough: float, *, redelivered: bool = False) -> Kind | None:
         """A message failed with this type, which nobody claims. What it is an outage of, when `enough` speaks for one; None: it is the
         message's own failure. `redelivered`: somebody had it before."""
         kind = self._kinds.pop(error, None) or Kind(error)
@@ -162,7 +165,7 @@ class Results:
         kind.failed(again=again or redelivered, new=before != trial.unclaimed, enough=enough)
         return kind if kind.is_outage and self.successes else None
 
-    def succeeded(self, trial: Trial | None) -> None:
+    def succeeded(self, trial: History | None) -> None:
         """A message was processed whose `trial` may know of failures."""
         self.successes += 1
         if trial is not None and trial.unclaimed is not None:

@@ -15,7 +15,7 @@ from holdgate.core.validation import seconds
 from holdgate.errors import SettingsError
 from holdgate.flow.commands import AuditEntry
 from holdgate.flow.events import Command, CommandGiven
-from holdgate.flow.sources import Partition, Queue, Source
+from holdgate.flow.message import Partition, Queue, Source
 
 if TYPE_CHECKING:
     from holdgate.flow.engine import Engine

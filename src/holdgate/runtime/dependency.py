@@ -17,10 +17,10 @@ from holdgate.core import Circuit, CircuitSettings, Outcome, validation
 from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import Classifier, Matcher
 from holdgate.errors import CallNotPermitted, SettingsError
-from holdgate.runtime.binding import Access, Alone, Binding
+from holdgate.runtime.access import Access, Alone, Binding
 from holdgate.runtime.calling import Calling, check_fallback, check_function, is_async, run_async, run_sync
 from holdgate.runtime.clock import SystemClock
-from holdgate.runtime.wrapping import guard_function
+from holdgate.runtime.guarded import guard_function
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -21,31 +21,28 @@ from typing import Any, Self, cast
 from holdgate.core import Circuit
 from holdgate.core.validation import count, seconds
 from holdgate.errors import GuardClosed, SettingsError
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import AnyEvent
-from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import Order
+from holdgate.flow.message import Delivery, Source
+from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.sources import Source
 from holdgate.ports import Clock, DeadLetters, Intake
-from holdgate.runtime.announce import Announcer
-from holdgate.runtime.attempt import current_attempt
-from holdgate.runtime.binding import Binding
+from holdgate.runtime.access import Binding
+from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import OperatorCommands
 from holdgate.runtime.dependency import Dependency
-from holdgate.runtime.exits import exit_in
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
+from holdgate.runtime.lane import Seat, exit_in
+from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
 from holdgate.runtime.probes import Prober
-from holdgate.runtime.seat import Seat
+from holdgate.runtime.run_settings import NeedsSetting, Plans, check_intake, plan_run
 from holdgate.runtime.signals import Termination
-from holdgate.runtime.silence import Silence
-from holdgate.runtime.start import NeedsSetting, Plans, check_intake, plan_run
-from holdgate.runtime.waiting import log_end, wait_for_end
-from holdgate.runtime.worker import Worker
+from holdgate.runtime.standstill import Silence
+from holdgate.runtime.worker import Worker, log_end, wait_for_end
 from holdgate.tasks import begin_later
 
 # A turn settles in one or two rounds; the bound only keeps a mistake from stopping the loop.

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from holdgate.core import State
-from holdgate.flow.place import Place
 from holdgate.flow.snapshot import Snapshot, SourceSnapshot
+from holdgate.flow.state import Place
 from holdgate.runtime.worker import Worker
 
 _MIB = 1024 * 1024

@@ -9,14 +9,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from holdgate.errors import HoldgateError
-from holdgate.flow.delivery import Delivery
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Delivery, Source
 from holdgate.ports import Intake
-from holdgate.runtime.attempt import Attempt, current_attempt
-from holdgate.runtime.exits import exit_in
-from holdgate.runtime.seat import Seat
-from holdgate.runtime.start import Plans
-from holdgate.runtime.waiting import log_end
+from holdgate.runtime.calling import Attempt, current_attempt
+from holdgate.runtime.lane import Seat, exit_in
+from holdgate.runtime.run_settings import Plans
+from holdgate.runtime.worker import log_end
 
 if TYPE_CHECKING:
     from holdgate.runtime.guard import Guard

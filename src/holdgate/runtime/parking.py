@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, cast
 
 from holdgate.errors import SettingsError
-from holdgate.flow.delivery import Delivery
-from holdgate.flow.tally import Tally
-from holdgate.runtime.attempt import current_attempt, running_delivery
-from holdgate.runtime.calling import is_async
+from holdgate.flow.attribution import Tally
+from holdgate.flow.message import Delivery
+from holdgate.runtime.calling import current_attempt, is_async, running_delivery
 
 log = logging.getLogger("holdgate")
 

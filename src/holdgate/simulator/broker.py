@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
-from holdgate.flow.sources import Partition, Queue, Source
+from holdgate.flow.message import Partition, Queue, Source
 from holdgate.simulator.consumer import Consumer, Reset
 from holdgate.simulator.group import Group
 from holdgate.simulator.ledger import Ledger

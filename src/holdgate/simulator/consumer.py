@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 from typing import Literal
 
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition
 from holdgate.simulator.group import Group
 from holdgate.simulator.ledger import Ledger
 from holdgate.simulator.log import Log

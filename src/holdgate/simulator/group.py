@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition
 from holdgate.simulator.ledger import Ledger
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Source
 
 LedgerEvent = Literal["produced", "assigned", "delivered", "committed", "acked", "requeued", "rejected", "dead", "revoked", "lost"]
 

@@ -4,9 +4,8 @@ import pytest
 from aiokafka import TopicPartition
 from tests.brokers.kafka.test_delivery import record
 
-from holdgate.brokers.kafka.assignments import Assignment, Assignments, Rewound
-from holdgate.brokers.kafka.delivery import KafkaBatch
-from holdgate.flow.sources import Partition
+from holdgate.brokers.kafka.assignments import Assignment, Assignments, KafkaBatch, Rewound
+from holdgate.flow.message import Partition
 
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
 

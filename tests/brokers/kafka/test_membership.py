@@ -11,9 +11,8 @@ from tests.brokers.kafka.test_delivery import record
 
 from holdgate.brokers.kafka.assignments import Assignments
 from holdgate.brokers.kafka.commits import Commits
-from holdgate.brokers.kafka.membership import Membership
-from holdgate.brokers.kafka.pauses import Pauses
-from holdgate.brokers.kafka.rebalance import OwnedListener
+from holdgate.brokers.kafka.fetching import Pauses
+from holdgate.brokers.kafka.membership import Membership, OwnedListener
 
 A = TopicPartition("orders", 0)
 BOTH = frozenset({A, TopicPartition("orders", 1)})

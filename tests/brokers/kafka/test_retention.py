@@ -9,10 +9,10 @@ from tests.brokers.kafka.fakes import FakeClient, turns_until
 
 from holdgate.brokers.kafka import KafkaIntake, RecordsLost, retention
 from holdgate.brokers.kafka.assignments import Assignments
-from holdgate.brokers.kafka.pauses import Pauses
+from holdgate.brokers.kafka.fetching import Pauses
 from holdgate.brokers.kafka.retention import Retention
+from holdgate.flow.message import Partition
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.flow.sources import Partition
 
 if TYPE_CHECKING:
     from tests.servers.kafka_address import KafkaAddress

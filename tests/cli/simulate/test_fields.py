@@ -10,8 +10,8 @@ from holdgate.cli.simulate.fields import build, described, shown
 from holdgate.cli.simulate.toml_file import Problems
 from holdgate.core import CircuitSettings, CountWindow, TimeWindow
 from holdgate.errors import SettingsError
-from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import Order
+from holdgate.flow.policy import RetryPolicy
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from tests.cli.simulate.examples import SHORT, scenario_from
 from holdgate.cli.simulate.reading import FAULT_KEYS, read_scenario
 from holdgate.core import CircuitSettings, CountWindow, RampSettings, TimeWindow
 from holdgate.errors import SettingsError
-from holdgate.flow.fate import RetryPolicy
+from holdgate.flow.policy import RetryPolicy
 from holdgate.simulator.fleet.scenario import DependencySpec, Fault, FaultKind, MemberEvent, QueueSpec, TopicSpec
 
 WHOLE = """\

@@ -8,9 +8,9 @@ from typing import Any
 
 from holdgate.core import Circuit, CircuitSettings, Permit, Rejected, State
 from holdgate.flow.attribution import Attribution, Cause
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Place, Run
-from holdgate.flow.verdicts import gates_of
+from holdgate.flow.gate import gates_of
+from holdgate.flow.policy import Needs
+from holdgate.flow.state import Place, Run
 from holdgate.simulator.fleet.parcel import Parcel
 from holdgate.simulator.fleet.scenario import DependencySpec, Scenario
 from holdgate.simulator.fleet.strategy import Strategy

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdgate.flow.inbox import Order
-from holdgate.flow.sources import Partition, Queue
+from holdgate.flow.message import Partition, Queue
 from holdgate.simulator.fleet.scenario import TopicSpec
 from holdgate.simulator.fleet.source_records import AssignmentRecord, PartitionRecord, QueueRecord
 from holdgate.simulator.fleet.traffic import Traffic

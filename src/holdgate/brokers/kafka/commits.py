@@ -25,8 +25,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from holdgate.brokers.kafka.assignments import Assignment, Assignments
-from holdgate.brokers.kafka.background import run_beside
 from holdgate.brokers.kafka.client import Client
+from holdgate.brokers.tasks import run_beside
 from holdgate.tasks import begin_later
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Commits:
 
     def start(self) -> None:
         """Begin the periodic commits; still nothing is sent until `resume`."""
-        self._loop = run_beside(self._run(), "commits", self._failed)
+        self._loop = run_beside(self._run(), "kafka commits", self._failed)
 
     def stop(self) -> None:
         """End the periodic commits. One in flight goes on."""

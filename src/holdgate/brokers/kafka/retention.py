@@ -16,12 +16,11 @@ from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
-from holdgate.brokers.kafka.aside import Aside
 from holdgate.brokers.kafka.assignments import Assignment, Assignments
-from holdgate.brokers.kafka.background import run_beside
-from holdgate.brokers.kafka.client import Client
-from holdgate.brokers.kafka.pauses import Pauses
-from holdgate.flow.sources import Partition
+from holdgate.brokers.kafka.client import Aside, Client
+from holdgate.brokers.kafka.fetching import Pauses
+from holdgate.brokers.tasks import run_beside
+from holdgate.flow.message import Partition
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class Retention:
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._loop = run_beside(self._run(), "retention", self._failed)
+        self._loop = run_beside(self._run(), "kafka retention", self._failed)
 
     def stop(self) -> None:
         if self._loop is not None:

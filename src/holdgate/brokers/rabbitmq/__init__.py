@@ -9,11 +9,11 @@ try:
 except ImportError as error:
     raise MissingExtra("aio-pika is not installed: pip install 'holdgate[rabbitmq]'") from error
 
+from holdgate.brokers.rabbitmq.channel import RabbitMQDelivery
+from holdgate.brokers.rabbitmq.checks import Finding
 from holdgate.brokers.rabbitmq.dead_letters import RabbitMQDeadLetters
-from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
-from holdgate.brokers.rabbitmq.examination import Finding
-from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear
 from holdgate.brokers.rabbitmq.intake import RabbitMQIntake
+from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear
 
 del _aio_pika
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdgate.core import Outcome
 from holdgate.errors import CallNotPermitted, Reject
-from holdgate.flow.delivery import Delivery
+from holdgate.flow.message import Delivery
 from holdgate.simulator.fleet.parcel import Parcel
 from holdgate.simulator.fleet.scenario import PoisonKind
 

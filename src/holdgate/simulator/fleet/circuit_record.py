@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from holdgate.core import State
 from holdgate.core.events import LimitChanged
-from holdgate.core.ramp import GENTLE_STEPS, RampSettings
+from holdgate.core.ramp import GENTLE_STEPS
+from holdgate.core.settings import RampSettings
 from holdgate.flow.gate import Gate
 from holdgate.simulator.fleet.source_records import Complain
 

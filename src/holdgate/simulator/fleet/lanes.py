@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from holdgate.flow.attribution import attribute
 from holdgate.flow.batch import Batch, batches_of
-from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import AnyEvent
-from holdgate.flow.fate import Verdict
-from holdgate.flow.place import Place, Run
-from holdgate.flow.sources import Partition, Source
-from holdgate.flow.verdicts import gates_of
+from holdgate.flow.gate import gates_of
+from holdgate.flow.message import Delivery, Partition, Settlement, Source
+from holdgate.flow.policy import Verdict
+from holdgate.flow.state import Place, Run
 from holdgate.simulator.fleet.attempt import Attempt
 from holdgate.simulator.fleet.circuit_record import CircuitRecord
 from holdgate.simulator.fleet.hearing import hear

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log2
 
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Source
 from holdgate.simulator.fleet.scenario import Scenario, Stream, TopicSpec
 from holdgate.simulator.fleet.traffic import Traffic
 from holdgate.simulator.fleet.watermark import Watermark

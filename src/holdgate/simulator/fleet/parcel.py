@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdgate.flow.delivery import Delivery
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Delivery, Source
 from holdgate.simulator.fleet.traffic import Facts
 from holdgate.simulator.message import Message
 

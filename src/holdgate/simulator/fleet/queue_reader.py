@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from holdgate.flow.delivery import Settlement
-from holdgate.flow.place import Place, Run
+from holdgate.flow.message import Queue, Settlement
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Queue
+from holdgate.flow.state import Place, Run
 from holdgate.simulator.fleet.parcel import Parcel
 from holdgate.simulator.queue import Channel
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from holdgate.flow.inbox import Order
-from holdgate.flow.sources import Partition, Queue
+from holdgate.flow.message import Partition, Queue
 from holdgate.simulator.fleet.traffic import Traffic
 from holdgate.simulator.fleet.watermark import Watermark
 

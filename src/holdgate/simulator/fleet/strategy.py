@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 
 from holdgate.core import Circuit
 from holdgate.errors import Reject
-from holdgate.flow.delivery import Settlement
 from holdgate.flow.engine import Engine
-from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import Order
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Run
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition, Settlement
+from holdgate.flow.policy import Needs, RetryPolicy
+from holdgate.flow.state import Run
 from holdgate.simulator.fleet.attempt import Judging
 from holdgate.simulator.fleet.outcome import WorkerKind
 from holdgate.simulator.fleet.scenario import DependencySpec, Scenario

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from holdgate.flow.delivery import Settlement
 from holdgate.flow.inflight import InFlight
-from holdgate.flow.place import Place, Run
+from holdgate.flow.message import Partition, Settlement
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Partition
+from holdgate.flow.state import Place, Run
 from holdgate.simulator.fleet.parcel import Parcel
 from holdgate.simulator.fleet.source_records import AssignmentRecord
 

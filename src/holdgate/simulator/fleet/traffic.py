@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from holdgate.flow.sources import Partition, Queue, Source
+from holdgate.flow.message import Partition, Queue, Source
 from holdgate.simulator.fleet.scenario import Stream, TopicSpec
 from holdgate.simulator.log import Log
 from holdgate.simulator.message import Message

@@ -11,10 +11,9 @@ from random import Random
 from typing import TYPE_CHECKING, Literal
 
 from holdgate.core import Circuit, Outcome
-from holdgate.flow.fallbacks import FallbackSettings
 from holdgate.flow.inbox import Order
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Run
+from holdgate.flow.policy import FallbackSettings, Needs
+from holdgate.flow.state import Run
 from holdgate.simulator.fleet.attempt import DependencyFailed, Judging
 from holdgate.simulator.fleet.scenario import Scenario
 from holdgate.simulator.fleet.strategy import Strategy

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from holdgate.flow.inbox import Order
-from holdgate.flow.sources import Partition, Queue, Source
+from holdgate.flow.message import Partition, Queue, Source
 from holdgate.simulator.fleet.outcome import Violation
 from holdgate.simulator.fleet.parcel import Parcel
 from holdgate.simulator.fleet.scenario import QueueSpec, Scenario

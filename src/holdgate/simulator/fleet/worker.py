@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdgate.flow.place import Run
+from holdgate.flow.state import Run
 from holdgate.simulator.fleet.lanes import Lanes
 from holdgate.simulator.fleet.queue_reader import QueueReader
 from holdgate.simulator.fleet.topic_reader import TopicReader

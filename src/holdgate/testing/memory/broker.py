@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from holdgate.flow.sources import Partition, Source
+from holdgate.flow.message import Partition, Source
 from holdgate.simulator.broker import Broker
 from holdgate.simulator.ledger import Ledger
 from holdgate.simulator.message import Message

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from holdgate.flow.delivery import Delivery
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Delivery, Source
 from holdgate.simulator.message import Message
 
 

@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from holdgate.errors import IntakeError
-from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
 from holdgate.flow.inflight import InFlight
+from holdgate.flow.message import Backlog, Delivery, Partition, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Backlog, Partition, Source
 from holdgate.ports import IntakeListener
 from holdgate.simulator.message import Message
 from holdgate.tasks import begin_later
