@@ -77,10 +77,10 @@ def messages_through(needs: tuple[str, ...], order: Order, *, directly: bool = F
     def work() -> None:
         delivery = engine.next(run, 1.0)
         assert delivery is not None
-        place = delivery.place
+        assignment = delivery.assignment
         while delivery is not None:
             engine.succeeded(delivery, 1.0)
-            delivery = engine.follow(place, 1.0)
+            delivery = engine.follow(assignment, 1.0)
 
     def work_directly() -> None:
         delivery = engine.next(run, 1.0)

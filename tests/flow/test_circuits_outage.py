@@ -8,8 +8,8 @@ import pytest
 from tests.flow.stage import ORDERS, Message, Stage, dependency_failed, gate, messages, partitions, place_of, placed, run_of
 
 from holdgate.core import CircuitHalfOpened, CircuitOpened, LimitChanged, Outcome, Permit
-from holdgate.flow.blame import Trial
-from holdgate.flow.circuits import Outages
+from holdgate.flow.blame import FailureHistory
+from holdgate.flow.circuits import CircuitChanges
 from holdgate.flow.events import LocalCauseSuspected
 from holdgate.flow.gate import Gate
 from holdgate.flow.waiting import WaitingList
@@ -22,7 +22,7 @@ def kinds(events: list[Any]) -> list[type]:
 def backing_off(waiting: WaitingList, *gates: Gate) -> Message:
     """A retry of a delivery that needs these, waiting until second 1000."""
     delivery = placed(place_of(*gates, run=run_of(order="none", concurrency=9)))
-    delivery.trial = Trial()
+    delivery.trial = FailureHistory()
     delivery.trial.backoffs = 4
     delivery.attempt = 1
     waiting.add(delivery, gates, not_before=1000.0)
@@ -41,7 +41,7 @@ def test_only_a_circuit_whose_time_has_come_is_advanced() -> None:
     early, late, calm = gate("early"), gate("late"), gate("calm")
     early.circuit.open_for(5.0, 0.0)
     late.circuit.open_for(9.0, 0.0)
-    outages = Outages(WaitingList())
+    outages = CircuitChanges(WaitingList())
     outages.settle_events([early, late, calm], 0.0)
 
     assert outages.advance([early, late, calm], 4.9) == []
@@ -55,27 +55,27 @@ def test_an_opening_has_the_plans_of_its_sources_looked_at() -> None:
     """And no others."""
     payments, mail = gate("payments"), gate("mail")
     needs_it, does_not = place_of(payments), place_of(mail)
-    for each, place in ((payments, needs_it), (mail, does_not)):
-        each.places[place] = None
+    for each, assignment in ((payments, needs_it), (mail, does_not)):
+        each.assignments[assignment] = None
     payments.circuit.open_for(5.0, 0.0)
 
-    assert kinds(Outages(WaitingList()).settle_events([payments, mail], 0.0)) == [CircuitOpened]
+    assert kinds(CircuitChanges(WaitingList()).settle_events([payments, mail], 0.0)) == [CircuitOpened]
     assert (list(needs_it.run.dirty), list(does_not.run.dirty)) == ([needs_it], [])
 
 
 def test_a_change_that_shuts_nothing_looks_at_no_plan() -> None:
     """From half-open to closed nobody is held or released."""
     payments = gate()
-    place = place_of(payments)
-    outages = Outages(WaitingList())
+    assignment = place_of(payments)
+    outages = CircuitChanges(WaitingList())
     payments.circuit.open_for(5.0, 0.0)
     payments.circuit.advance(5.0)
     outages.settle_events([payments], 5.0)
-    payments.places[place] = None
+    payments.assignments[assignment] = None
     payments.circuit.reset(6.0)
     outages.settle_events([payments], 6.0)
 
-    assert list(place.run.dirty) == []
+    assert list(assignment.run.dirty) == []
 
 
 @pytest.mark.parametrize("how", ["open_for", "force_open"])
@@ -87,7 +87,7 @@ def test_an_opening_ends_backoffs(how: str) -> None:
         payments.circuit.open_for(5.0, 0.0)
     else:
         payments.circuit.force_open(0.0)
-    Outages(waiting).settle_events([payments], 0.0)
+    CircuitChanges(waiting).settle_events([payments], 0.0)
 
     assert (waiting.next_deadline(), delivery.trial.backoffs) == (None, 0)
 
@@ -95,7 +95,7 @@ def test_an_opening_ends_backoffs(how: str) -> None:
 def test_a_reopening_ends_backoffs_too() -> None:
     """They began in half-open."""
     payments, waiting = gate(), WaitingList()
-    outages = Outages(waiting)
+    outages = CircuitChanges(waiting)
     payments.circuit.open_for(5.0, 0.0)
     payments.circuit.advance(5.0)
     outages.settle_events([payments], 5.0)
@@ -112,7 +112,7 @@ def test_an_opening_under_an_override_that_admits_ends_none() -> None:
     backing_off(waiting, payments)
     payments.circuit.disable(0.0)
     payments.circuit.open_for(5.0, 0.0)
-    Outages(waiting).settle_events([payments], 0.0)
+    CircuitChanges(waiting).settle_events([payments], 0.0)
 
     assert waiting.next_deadline() == 1000.0
 
@@ -121,7 +121,7 @@ def test_a_closing_lets_waiting_heads_stand_anew() -> None:
     """They waited for slots, and from now on for a lane only."""
     payments, waiting = gate(), WaitingList()
     payments.circuit.open_for(5.0, 0.0)
-    outages = Outages(waiting)
+    outages = CircuitChanges(waiting)
     outages.settle_events([payments], 0.0)
     head = placed(place_of(payments, run=run_of(order="none", concurrency=1)))
     waiting.add(head, (payments,))
@@ -138,7 +138,7 @@ def test_a_change_there_and_back_lets_heads_stand_anew() -> None:
     head = placed(place_of(payments, run=run_of(order="none", concurrency=1)))
     waiting.add(head, (payments,))
     payments.circuit.reset(0.0)
-    Outages(waiting).settle_events([payments], 0.0)
+    CircuitChanges(waiting).settle_events([payments], 0.0)
 
     assert waiting.grants([payments], 1.0) == [head]
 
@@ -146,7 +146,7 @@ def test_a_change_there_and_back_lets_heads_stand_anew() -> None:
 def test_a_new_limit_moves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ramp changes its limit at every stage, and a thousand heads need not stand anew for that."""
     payments, waiting = gate(), WaitingList()
-    outages = Outages(waiting)
+    outages = CircuitChanges(waiting)
     payments.circuit.set_full(8, 0.0)
     payments.circuit.open_for(5.0, 0.0)
     payments.circuit.advance(5.0)
@@ -168,7 +168,7 @@ def test_a_new_limit_moves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_opening_together_is_suspicious() -> None:
     """The cause is probably here, and it is said once."""
     mail, payments = gates = [gate("mail"), gate("payments")]
-    outages = Outages(WaitingList())
+    outages = CircuitChanges(WaitingList())
     mail.circuit.open_for(60.0, 0.0)
     assert suspicions(outages.settle_events(gates, 0.0)) == []
     payments.circuit.open_for(60.0, 10.0)
@@ -181,7 +181,7 @@ def test_all_opening_together_is_suspicious() -> None:
 def test_openings_further_apart_are_no_coincidence() -> None:
     """More than ten seconds."""
     mail, payments = gates = [gate("mail"), gate("payments")]
-    outages = Outages(WaitingList())
+    outages = CircuitChanges(WaitingList())
     mail.circuit.open_for(60.0, 0.0)
     payments.circuit.open_for(60.0, 10.1)
 
@@ -193,13 +193,13 @@ def test_one_dependency_alone_is_no_coincidence() -> None:
     mail = gate("mail")
     mail.circuit.open_for(60.0, 0.0)
 
-    assert suspicions(Outages(WaitingList()).settle_events([mail], 0.0)) == []
+    assert suspicions(CircuitChanges(WaitingList()).settle_events([mail], 0.0)) == []
 
 
 def test_a_reopening_is_no_coincidence() -> None:
     """One has been down for long and fails its probe just when the other opens."""
     mail, payments = gates = [gate("mail"), gate("payments")]
-    outages = Outages(WaitingList())
+    outages = CircuitChanges(WaitingList())
     mail.circuit.open_for(60.0, 0.0)
     outages.settle_events(gates, 0.0)
     mail.circuit.advance(60.0)
@@ -212,7 +212,7 @@ def test_a_reopening_is_no_coincidence() -> None:
 def test_a_failed_probe_does_not_repeat_the_suspicion() -> None:
     """It holds until one of them has recovered."""
     mail, payments = gates = [gate("mail"), gate("payments")]
-    outages = Outages(WaitingList())
+    outages = CircuitChanges(WaitingList())
     for each in gates:
         each.circuit.open_for(5.0, 0.0)
     assert len(suspicions(outages.settle_events(gates, 0.0))) == 1
@@ -227,7 +227,7 @@ def test_a_failed_probe_does_not_repeat_the_suspicion() -> None:
 def test_while_one_is_in_half_open_nothing_is_suspected() -> None:
     """Not every dependency is out of reach."""
     mail, payments = gates = [gate("mail"), gate("payments")]
-    outages = Outages(WaitingList())
+    outages = CircuitChanges(WaitingList())
     mail.circuit.open_for(5.0, 0.0)
     outages.settle_events(gates, 0.0)
     mail.circuit.advance(5.0)
@@ -239,7 +239,7 @@ def test_while_one_is_in_half_open_nothing_is_suspected() -> None:
 def test_a_recovery_makes_the_next_coincidence_new() -> None:
     """All come back, and all go again: said again."""
     gates = [gate("mail"), gate("payments")]
-    outages = Outages(WaitingList())
+    outages = CircuitChanges(WaitingList())
     for now in (0.0, 100.0):
         for each in gates:
             each.circuit.open_for(5.0, now)
@@ -252,7 +252,7 @@ def test_a_recovery_makes_the_next_coincidence_new() -> None:
 def test_an_opening_of_before_a_recovery_is_forgotten() -> None:
     """Mail opened, recovered, and is held by an operator when payments opens a moment later: not together."""
     mail, payments = gates = [gate("mail"), gate("payments")]
-    outages = Outages(WaitingList())
+    outages = CircuitChanges(WaitingList())
     mail.circuit.open_for(5.0, 0.0)
     outages.settle_events(gates, 0.0)
     mail.circuit.reset(1.0)
@@ -287,7 +287,7 @@ def test_a_held_source_has_no_head_in_line_when_the_wait_is_over() -> None:
     stage.receive(1)
     stage.engine.hold(ORDERS)
     stage.turn(later=1000.0)
-    assert stage.place().inbox.waiting == 1
+    assert stage.assignment().inbox.waiting == 1
 
 
 def test_a_full_inbox_that_gave_a_head_away_may_be_filled_again() -> None:
@@ -309,7 +309,7 @@ def test_one_head_that_nobody_has_tried_is_enough_however_often_the_wait_ends() 
     for _ in range(3):
         stage.turn(later=1000.0)
         stage.trip()
-    assert [stage.place(source).inbox.waiting for source in partitions(2)] == [1, 2]
+    assert [stage.assignment(source).inbox.waiting for source in partitions(2)] == [1, 2]
 
 
 # -- who queues up --------------------------------------------------------------------------------------------------------------------
@@ -318,10 +318,10 @@ def test_one_head_that_nobody_has_tried_is_enough_however_often_the_wait_ends() 
 def with_messages(payments: Gate, number: int) -> Any:
     """A place that needs it, and that two messages have come in at."""
     (source,) = partitions(number + 1)[number:]
-    place = place_of(payments, source=source)
-    place.run.take_in(messages(source, 2))
-    payments.places[place] = None
-    return place
+    assignment = place_of(payments, source=source)
+    assignment.run.take_in(messages(source, 2))
+    payments.assignments[assignment] = None
+    return assignment
 
 
 def test_every_dependency_that_has_something_to_say_is_heard() -> None:
@@ -330,7 +330,7 @@ def test_every_dependency_that_has_something_to_say_is_heard() -> None:
     for each in (payments, mail):
         each.circuit.open_for(5.0, 0.0)
 
-    assert [event.name for event in Outages(WaitingList()).settle_events([payments, mail, calm], 0.0)] == ["payments", "mail"]  # type: ignore[union-attr]
+    assert [event.name for event in CircuitChanges(WaitingList()).settle_events([payments, mail, calm], 0.0)] == ["payments", "mail"]  # type: ignore[union-attr]
 
 
 def test_a_source_that_cannot_start_keeps_no_other_from_queueing_up() -> None:
@@ -339,7 +339,7 @@ def test_a_source_that_cannot_start_keeps_no_other_from_queueing_up() -> None:
     stopped, free = with_messages(payments, 0), with_messages(payments, 1)
     stopped.stopped = True
     waiting = WaitingList()
-    outages = Outages(waiting)
+    outages = CircuitChanges(waiting)
     payments.circuit.open_for(5.0, 0.0)
     outages.settle_events([payments], 0.0)
     outages.advance([payments], 5.0)
@@ -351,7 +351,7 @@ def test_nobody_queues_up_for_a_circuit_that_has_closed_or_only_moves_its_limit(
     """Lanes take the messages themselves."""
     payments = gate()
     waiting = WaitingList()
-    outages = Outages(waiting)
+    outages = CircuitChanges(waiting)
     payments.circuit.open_for(5.0, 0.0)
     payments.circuit.advance(5.0)
     outages.settle_events([payments], 5.0)

@@ -13,11 +13,11 @@ BILLS = Partition("bills", 0)
 
 def test_a_hold_stops_every_place_of_the_source() -> None:
     """Two runs may read one topic."""
-    places = [place_of(run=run_of()) for _ in range(2)]
-    holds = Holds([place.run for place in places], WaitingList())
+    assignments = [place_of(run=run_of()) for _ in range(2)]
+    holds = Holds([assignment.run for assignment in assignments], WaitingList())
 
     assert holds.hold(ORDERS, None) is True
-    assert [(place.operator_hold, place.stopped) for place in places] == [(True, True)] * 2
+    assert [(assignment.operator_hold, assignment.stopped) for assignment in assignments] == [(True, True)] * 2
     assert holds.next_deadline() is None
 
 
@@ -30,44 +30,44 @@ def test_an_unknown_source_cannot_be_held_or_released() -> None:
 
 def test_an_ended_hold_sets_its_place_going() -> None:
     """And nothing expires any more."""
-    place = place_of()
-    holds = Holds([place.run], WaitingList())
+    assignment = place_of()
+    holds = Holds([assignment.run], WaitingList())
     holds.hold(ORDERS, 5.0)
 
     assert holds.end(ORDERS) is True
-    assert (place.stopped, holds.next_deadline()) == (False, None)
+    assert (assignment.stopped, holds.next_deadline()) == (False, None)
 
 
 def test_a_hold_expires_at_its_time() -> None:
     """At that second and not before."""
-    place = place_of()
-    holds = Holds([place.run], WaitingList())
+    assignment = place_of()
+    holds = Holds([assignment.run], WaitingList())
     holds.hold(ORDERS, 5.0)
     holds.expire(4.9)
-    assert (place.operator_hold, holds.next_deadline()) == (True, 5.0)
+    assert (assignment.operator_hold, holds.next_deadline()) == (True, 5.0)
     holds.expire(5.0)
 
-    assert (place.operator_hold, holds.next_deadline()) == (False, None)
+    assert (assignment.operator_hold, holds.next_deadline()) == (False, None)
 
 
 def test_a_later_word_replaces_an_earlier_one() -> None:
     """Held for five seconds, and then until further notice."""
-    place = place_of()
-    holds = Holds([place.run], WaitingList())
+    assignment = place_of()
+    holds = Holds([assignment.run], WaitingList())
     holds.hold(ORDERS, 5.0)
     holds.hold(ORDERS, None)
     holds.expire(9.0)
 
-    assert place.operator_hold
+    assert assignment.operator_hold
 
 
 def test_heads_set_aside_are_back_in_line() -> None:
     """What waited during the hold can be granted after it."""
-    place = place_of(run=run_of(order="none", concurrency=1))
+    assignment = place_of(run=run_of(order="none", concurrency=1))
     waiting = WaitingList()
-    holds = Holds([place.run], waiting)
+    holds = Holds([assignment.run], waiting)
     holds.hold(ORDERS, None)
-    head = placed(place)
+    head = placed(assignment)
     waiting.add(head, ())
     assert waiting.grants([], 1.0) == []
     holds.end(ORDERS)
@@ -77,19 +77,19 @@ def test_heads_set_aside_are_back_in_line() -> None:
 
 def test_heads_stay_aside_while_something_else_stops_their_place() -> None:
     """Two reasons never clear each other."""
-    place = place_of(run=run_of(order="none", concurrency=1))
+    assignment = place_of(run=run_of(order="none", concurrency=1))
     waiting = WaitingList()
-    holds = Holds([place.run], waiting)
+    holds = Holds([assignment.run], waiting)
     holds.hold(ORDERS, None)
-    head = placed(place)
+    head = placed(assignment)
     waiting.add(head, ())
     waiting.grants([], 1.0)
-    place.blocked.append(placed(place, 1))
+    assignment.blocked.append(placed(assignment, 1))
     holds.end(ORDERS)
 
-    assert place.stopped
+    assert assignment.stopped
     assert waiting.grants([], 1.0) == []
-    assert waiting._aside.keys() == {place}
+    assert waiting._aside.keys() == {assignment}
 
 
 def test_a_new_place_of_a_held_source_is_held() -> None:
@@ -102,7 +102,7 @@ def test_a_new_place_of_a_held_source_is_held() -> None:
     holds.take_up([again, other])
 
     assert first is not again
-    assert [(place.operator_hold, place.stopped) for place in (again, other)] == [(True, True), (False, False)]
+    assert [(assignment.operator_hold, assignment.stopped) for assignment in (again, other)] == [(True, True), (False, False)]
     holds.expire(5.0)
     assert not again.operator_hold
 
@@ -116,10 +116,10 @@ def test_a_name_holds_all_of_its_sources() -> None:
     later = place_of(run=run, source=Partition("orders", 7))
     holds.take_up([later])
 
-    assert [place.operator_hold for place in (here, later, bills)] == [True, True, False]
+    assert [assignment.operator_hold for assignment in (here, later, bills)] == [True, True, False]
     assert ("orders" in holds, ORDERS in holds) == (True, False)
     assert holds.end("orders") is True
-    assert [place.operator_hold for place in (here, later)] == [False, False]
+    assert [assignment.operator_hold for assignment in (here, later)] == [False, False]
 
 
 def test_a_name_may_be_held_before_its_sources_come() -> None:
@@ -135,21 +135,21 @@ def test_a_source_stays_held_with_its_name() -> None:
     """Ending its own hold changes nothing then; ending that of the name ends both, and that of no other name."""
     run = run_of()
     holds = Holds([run], WaitingList())
-    place, bill = place_of(run=run), place_of(run=run, source=BILLS)
+    assignment, bill = place_of(run=run), place_of(run=run, source=BILLS)
     for target in ("orders", ORDERS, BILLS):
         holds.hold(target, None)
     holds.end(ORDERS)
-    assert (place.operator_hold, ORDERS in holds) == (True, False)
+    assert (assignment.operator_hold, ORDERS in holds) == (True, False)
     holds.hold(ORDERS, None)
     holds.end("orders")
 
-    assert (place.operator_hold, ORDERS in holds, bill.operator_hold) == (False, False, True)
+    assert (assignment.operator_hold, ORDERS in holds, bill.operator_hold) == (False, False, True)
 
 
 def test_the_first_expiry_is_the_deadline() -> None:
     """One that lasts until further notice has none; the earlier end of two leaves the source held by the other."""
-    place = place_of()
-    holds = Holds([place.run], WaitingList())
+    assignment = place_of()
+    holds = Holds([assignment.run], WaitingList())
     holds.hold("bills", None)
     assert holds.next_deadline() is None
     holds.hold("orders", 9.0)
@@ -157,15 +157,15 @@ def test_the_first_expiry_is_the_deadline() -> None:
     assert holds.next_deadline() == 5.0
     holds.expire(5.0)
 
-    assert (place.operator_hold, holds.next_deadline()) == (True, 9.0)
+    assert (assignment.operator_hold, holds.next_deadline()) == (True, 9.0)
 
 
 def test_a_hold_outlives_the_place_that_it_was_set_on() -> None:
     """Its source is elsewhere now; it may still be ended, and ends by itself."""
-    place = place_of()
-    holds = Holds([place.run], WaitingList())
+    assignment = place_of()
+    holds = Holds([assignment.run], WaitingList())
     holds.hold(ORDERS, 5.0)
-    del place.run.places[ORDERS]
+    del assignment.run.assignments[ORDERS]
 
     assert (ORDERS in holds, holds.next_deadline()) == (True, 5.0)
     assert (holds.end(ORDERS), holds.end(ORDERS)) == (True, False)

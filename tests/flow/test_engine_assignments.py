@@ -30,7 +30,7 @@ class Desk:
 
 def granted(run: Run, source: Partition, *gates: Gate) -> Any:
     """A delivery that was admitted, and that no lane has taken up yet."""
-    delivery = placed(run.places[source])
+    delivery = placed(run.assignments[source])
     delivery.permits = tuple(gate.circuit.try_acquire(0.0) for gate in gates)
     run.running += 1
     run.grant(delivery)
@@ -43,9 +43,9 @@ def test_a_source_gets_a_place_with_the_gates_it_needs() -> None:
     desk = Desk(run)
     desk.assignments.open(run, [ORDERS, BILLS], 0.0)
 
-    orders, bills = run.places[ORDERS], run.places[BILLS]
+    orders, bills = run.assignments[ORDERS], run.assignments[BILLS]
     assert ([gate.name for gate in orders.gates], bills.gates) == (["payments", "mail"], ())
-    assert [list(gate.places) for gate in desk.gates.values()] == [[orders], [orders]]
+    assert [list(gate.assignments) for gate in desk.gates.values()] == [[orders], [orders]]
     assert list(run.dirty) == [orders, bills]
 
 
@@ -54,7 +54,7 @@ def test_a_source_that_nobody_spoke_of_is_stopped() -> None:
     run = run_of({"orders": []})
     Desk(run).assignments.open(run, [BILLS], 0.0)
 
-    assert (run.places[BILLS].unknown_needs, run.places[BILLS].stopped) == (True, True)
+    assert (run.assignments[BILLS].unknown_needs, run.assignments[BILLS].stopped) == (True, True)
 
 
 def test_a_source_that_comes_again_gets_a_fresh_place() -> None:
@@ -62,11 +62,11 @@ def test_a_source_that_comes_again_gets_a_fresh_place() -> None:
     run = run_of(["mail"])
     desk = Desk(run)
     desk.assignments.open(run, [ORDERS], 0.0)
-    old = run.places[ORDERS]
+    old = run.assignments[ORDERS]
     desk.assignments.open(run, [ORDERS], 1.0)
 
-    assert run.places[ORDERS] is not old
-    assert (old.alive, list(desk.gates["mail"].places)) == (False, [run.places[ORDERS]])
+    assert run.assignments[ORDERS] is not old
+    assert (old.alive, list(desk.gates["mail"].assignments)) == (False, [run.assignments[ORDERS]])
 
 
 def test_a_ramp_ends_at_the_concurrency_of_the_runs_that_need_it() -> None:
@@ -98,15 +98,15 @@ def test_a_closing_source_starts_nothing_and_drops_what_waits() -> None:
     desk.assignments.open(run, [going, staying], 0.0)
     run.take_in([*messages(going, 2), *messages(staying, 2)])
     for source in (going, staying):
-        desk.waiting.add(placed(run.places[source]), run.places[source].gates)
+        desk.waiting.add(placed(run.assignments[source]), run.assignments[source].gates)
     dropped, kept = (granted(run, source, desk.gates["mail"]) for source in (going, staying))
     (closed,) = desk.assignments.close(run, [going, Partition("unknown", 0)], 1.0)
 
-    assert closed is run.places[going]
+    assert closed is run.assignments[going]
     assert (closed.stopped, closed.alive, closed.inbox.waiting, closed.in_flight) == (True, True, 0, 0)
     assert (list(run.granted), run.running, len(desk.waiting)) == ([kept], 1, 1)
     assert (dropped.permits, desk.gates["mail"].circuit.snapshot(1.0).in_flight) == (None, 1)
-    assert run.places[staying].inbox.waiting == 2
+    assert run.assignments[staying].inbox.waiting == 2
 
 
 def test_a_forgotten_source_is_gone_from_everything() -> None:
@@ -116,10 +116,10 @@ def test_a_forgotten_source_is_gone_from_everything() -> None:
     desk.assignments.open(run, partitions(2), 0.0)
     run.replan(0.0)
     gone, stays = partitions(2)
-    (place,) = desk.assignments.forget(run, [gone], 1.0)
+    (assignment,) = desk.assignments.forget(run, [gone], 1.0)
 
-    assert (place.alive, list(run.places), list(run.plan.sources), run.dirty) == (False, [stays], [stays], {})
-    assert list(desk.gates["mail"].places) == [run.places[stays]]
+    assert (assignment.alive, list(run.assignments), list(run.plan.sources), run.dirty) == (False, [stays], [stays], {})
+    assert list(desk.gates["mail"].assignments) == [run.assignments[stays]]
 
 
 def test_forgetting_nothing_changes_nothing() -> None:
@@ -155,7 +155,7 @@ def test_an_admission_can_end_without_a_verdict() -> None:
     assert isinstance(delivery.permits[0], Permit)
     desk.assignments.unstart(delivery, 1.0)
 
-    assert (run.running, run.places[ORDERS].in_flight, run.lanes) == (0, 0, 1)
+    assert (run.running, run.assignments[ORDERS].in_flight, run.lanes) == (0, 0, 1)
     assert desk.gates["mail"].circuit.snapshot(1.0).in_flight == 0
 
 
@@ -168,4 +168,6 @@ def test_a_draining_run_starts_nothing_any_more() -> None:
     desk.assignments.drain(run, 1.0)
     desk.assignments.open(run, [BILLS], 2.0)
 
-    assert [(place.stopped, place.closing, place.inbox.waiting) for place in run.places.values()] == [(True, False, 0)] * 2
+    assert [(assignment.stopped, assignment.closing, assignment.inbox.waiting) for assignment in run.assignments.values()] == [
+        (True, False, 0)
+    ] * 2

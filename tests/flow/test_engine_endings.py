@@ -18,10 +18,10 @@ from tests.flow.stage import (
     run_of,
 )
 
-from holdgate.flow.attribution import Attribution, Cause, Finding
+from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.batch import Batch, batches_of
 from holdgate.flow.events import MessageSkipped, SourceBlocked, SourceRetried
-from holdgate.flow.fate import Parted
+from holdgate.flow.fate import SettledParts
 from holdgate.flow.message import Delivery, HandlerRequest, Partition
 from holdgate.flow.policy import FallbackSettings, Needs, RetryPolicy, Verdict
 from holdgate.flow.state import Run
@@ -72,8 +72,8 @@ def lose(stage: Stage) -> None:
 
 def work(stage: Stage) -> tuple[int, int, int]:
     """Running, in flight at the place, permits out."""
-    place = stage.run.places.get(ORDERS)
-    in_flight = 0 if place is None else place.in_flight
+    assignment = stage.run.assignments.get(ORDERS)
+    in_flight = 0 if assignment is None else assignment.in_flight
     return stage.run.running, in_flight, stage.gates[0].circuit.snapshot(stage.now).in_flight
 
 
@@ -113,7 +113,7 @@ def test_what_is_postponed_has_not_failed() -> None:
     stage = staged()
     delivery = stage.start()
     delivery.retry(after=7.0)
-    verdict = stage.engine.settle(delivery, Attribution((Finding(None),), Cause.POSTPONED), "NoneType", stage.now)
+    verdict = stage.engine.settle(delivery, Attribution((NeedVerdict(None),), Cause.POSTPONED), "NoneType", stage.now)
 
     assert (verdict, delivery.trial.failures) == (Verdict.AGAIN, 0)
     stage.turn(later=6.9)
@@ -148,7 +148,7 @@ def test_a_rejected_message_without_a_way_out_blocks_its_place() -> None:
     delivery = stage.start()
 
     assert stage.engine.settle(delivery, rejected(), "Reject", stage.now) is Verdict.AGAIN
-    assert (work(stage), stage.place().blocked) == ((0, 0, 0), [delivery])
+    assert (work(stage), stage.assignment().blocked) == ((0, 0, 0), [delivery])
     assert stage.events() == [SourceBlocked(0.0, ORDERS, 0, 0, "Reject")]
 
 
@@ -223,7 +223,7 @@ def test_parts_of_a_batch_that_is_gone_settle_nothing() -> None:
     stage, batch = batch_of(4)
     lose(stage)
 
-    assert stage.engine.settle_in_parts(batch, batch.items(), {}, returned(), stage.now) == Parted()
+    assert stage.engine.settle_in_parts(batch, batch.items(), {}, returned(), stage.now) == SettledParts()
     assert work(stage) == (0, 0, 0)
 
 
@@ -270,7 +270,7 @@ def test_a_message_whose_fallback_succeeded_is_finished() -> None:
     stage, delivery = with_fallback()
 
     assert stage.engine.fell_back(delivery, stage.now) is Verdict.DONE
-    assert (work(stage), stage.place().fallbacks, stage.run.falling) == ((0, 0, 0), 1, 0)
+    assert (work(stage), stage.assignment().fallbacks, stage.run.falling) == ((0, 0, 0), 1, 0)
 
 
 def test_a_message_whose_fallback_failed_waits_for_its_needs() -> None:
@@ -328,7 +328,7 @@ def test_what_goes_away_is_dropped(ending: str) -> None:
     close(stage)
 
     assert getattr(stage.engine, ending)(delivery, stage.now) is Verdict.AGAIN
-    assert (work(stage), stage.place().unsent) == ((0, 0, 0), {})
+    assert (work(stage), stage.assignment().unsent) == ((0, 0, 0), {})
     assert delivery not in stage.engine._waiting
 
 

@@ -77,9 +77,9 @@ def test_a_batch_that_has_ended_is_not_in_flight(end: Any) -> None:
     """Whatever it came to, its lane is free."""
     stage = batches()
     batch = stage.start()
-    assert (stage.place().in_flight, stage.run.running) == (1, 1)
+    assert (stage.assignment().in_flight, stage.run.running) == (1, 1)
     stage.engine.settle(batch, end, "ValueError", stage.now)
-    assert (stage.place().in_flight, stage.run.running) == (0, 0)
+    assert (stage.assignment().in_flight, stage.run.running) == (0, 0)
 
 
 def test_a_message_keeps_what_its_batch_failed_with() -> None:
@@ -118,7 +118,7 @@ def test_every_fallback_is_counted() -> None:
         delivery = engine.next(run, 0.0)
         if delivery is not None:
             engine.fell_back(delivery, 0.0)
-    assert run.places[ORDERS].fallbacks == 2
+    assert run.assignments[ORDERS].fallbacks == 2
 
 
 def test_a_skip_asks_for_a_turn() -> None:

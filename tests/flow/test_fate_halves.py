@@ -133,7 +133,7 @@ def test_what_comes_in_peace_calls_for_no_turn() -> None:
     assert not stage.run.plan.of(ORDERS).fetch
     stage.engine.restless = True
     assert not stage.engine.received_in_peace(stage.run, batches_of(messages(ORDERS, 1, 9)))
-    assert stage.place().inbox.waiting == 6
+    assert stage.assignment().inbox.waiting == 6
 
 
 # -- the ramp -------------------------------------------------------------------------------------------------------------------------

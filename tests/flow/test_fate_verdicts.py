@@ -6,7 +6,7 @@ import pytest
 from tests.flow.stage import Message, dependency_failed, gate, own_failure, place_of, placed, returned
 
 from holdgate.core import CircuitSettings, Outcome, Permit
-from holdgate.flow.attribution import Attribution, Cause, Finding
+from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.blame import trial_of
 from holdgate.flow.fate import give_back, record, record_successes
 from holdgate.flow.gate import Gate, gates_of
@@ -111,7 +111,7 @@ def test_each_need_gets_its_own_finding() -> None:
     """One failed, one succeeded, one has no verdict."""
     gates = gate("mail"), gate("payments"), gate("search")
     delivery = running(*gates)
-    findings = (Finding(Outcome.FAILURE), Finding(Outcome.SUCCESS), Finding(None))
+    findings = (NeedVerdict(Outcome.FAILURE), NeedVerdict(Outcome.SUCCESS), NeedVerdict(None))
     record(delivery, Attribution(findings, Cause.DEPENDENCY), 1.0)
 
     seen = [each.circuit.snapshot(1.0) for each in gates]
@@ -124,7 +124,7 @@ def test_the_duration_and_the_wait_of_a_call_reach_the_circuit() -> None:
     """A server that says when to come back opens the circuit until then."""
     mail = gate("mail")
     delivery = running(mail)
-    record(delivery, Attribution((Finding(Outcome.FAILURE, 0.5, 30.0),), Cause.DEPENDENCY), 1.0)
+    record(delivery, Attribution((NeedVerdict(Outcome.FAILURE, 0.5, 30.0),), Cause.DEPENDENCY), 1.0)
 
     assert mail.circuit.snapshot(1.0).open_until == 31.0
 

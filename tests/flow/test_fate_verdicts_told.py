@@ -6,7 +6,7 @@ import pytest
 from tests.flow.stage import Message, dependency_failed, gate, own_failure, place_of, placed, returned
 
 from holdgate.core import CircuitSettings, Outcome, Permit
-from holdgate.flow.attribution import Attribution, Cause, Finding
+from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.fate import give_back, record, record_successes
 from holdgate.flow.gate import Gate
 
@@ -88,7 +88,7 @@ def test_a_failing_call_in_a_handler_that_returned_speaks_against_nobody() -> No
     """It is a vote, and the message is done."""
     payments = healthy()
     delivery = running(payments)
-    record(delivery, Attribution((Finding(Outcome.FAILURE),), Cause.RETURNED), 0.0)
+    record(delivery, Attribution((NeedVerdict(Outcome.FAILURE),), Cause.RETURNED), 0.0)
 
     assert (delivery.trial.blames[payments].attempts, payments.failures) == (0, 1)
 
@@ -97,8 +97,8 @@ def test_the_circuit_is_told_how_long_its_calls_took() -> None:
     """Not how long the handler did."""
     payments = gate(settings=SLOW)
     quick, slow = running(payments), running(payments)
-    record(quick, Attribution((Finding(Outcome.SUCCESS, 0.5),), Cause.RETURNED), 5.0)
-    record(slow, Attribution((Finding(Outcome.SUCCESS, 2.0),), Cause.RETURNED), 5.0)
+    record(quick, Attribution((NeedVerdict(Outcome.SUCCESS, 0.5),), Cause.RETURNED), 5.0)
+    record(slow, Attribution((NeedVerdict(Outcome.SUCCESS, 2.0),), Cause.RETURNED), 5.0)
 
     assert payments.circuit.snapshot(5.0).slow_calls == 1
 

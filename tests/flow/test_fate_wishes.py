@@ -8,9 +8,9 @@ import pytest
 from tests.flow.stage import ORDERS, Message, Stage, messages, returned
 
 from holdgate.core import State
-from holdgate.flow.batch import AS_THEY_ARE, Batch, Deliveries, batches_of
+from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems, batches_of
 from holdgate.flow.events import MessageSkipped, SourceBlocked
-from holdgate.flow.fate import Parted
+from holdgate.flow.fate import SettledParts
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import HandlerRequest
 from holdgate.flow.policy import Needs, RetryPolicy, Verdict
@@ -37,9 +37,9 @@ class WishStage(Stage):
         assert isinstance(batch, Batch)
         return batch
 
-    def part(self, batch: Batch, wishes: Mapping[int, HandlerRequest]) -> Parted:
+    def part(self, batch: Batch, wishes: Mapping[int, HandlerRequest]) -> SettledParts:
         """The handler returns with these wishes, and the engine takes its turn."""
-        items: Deliveries[int] = batch.items()
+        items: BatchItems[int] = batch.items()
         parted = self.engine.settle_in_parts(batch, items, wishes, returned(), self.now)
         self.turn()
         return parted
@@ -70,7 +70,7 @@ def test_what_is_rejected_is_in_flight_until_it_is_out() -> None:
     parted = stage.part(stage.take(), {1: GONE, 3: GONE})
     assert positions(parted.rejected) == [1, 3]
     assert [one.trial.reason for one in parted.rejected] == ["no address", "no address"]
-    assert (stage.place().in_flight, stage.run.running) == (2, 2)
+    assert (stage.assignment().in_flight, stage.run.running) == (2, 2)
     assert stage.engine.rejected(parted.rejected[0], stage.now) is Verdict.DONE
     stage.turn()
     assert stage.next_positions() is None
@@ -113,7 +113,7 @@ def test_without_a_way_out_the_place_is_blocked() -> None:
     parted = stage.part(stage.take(), {1: GONE})
     assert (positions(parted.done), parted.rejected) == ([0, 2, 3], ())
     assert [event.position for event in stage.events() if isinstance(event, SourceBlocked)] == [1]
-    assert stage.place().held
+    assert stage.assignment().held
     assert stage.next_positions() is None
 
 
@@ -132,7 +132,7 @@ def test_a_policy_that_skips_is_done_with_the_last_batch() -> None:
     for _ in range(2):
         stage.part(stage.take(), {0: GONE})
 
-    assert (stage.next_positions(), list(stage.run.ring), stage.place().inbox.waiting) == (None, [], 0)
+    assert (stage.next_positions(), list(stage.run.ring), stage.assignment().inbox.waiting) == (None, [], 0)
 
 
 def test_what_is_postponed_on_its_way_out_is_dropped() -> None:
@@ -169,8 +169,8 @@ def test_a_blocked_message_that_is_let_go_lets_the_next_batch_start() -> None:
     """Its batch is finished with it, and not before."""
     stage = WishStage(rejects=False)
     stage.part(stage.take(), {1: GONE})
-    inbox = stage.place().inbox
-    (blocked,) = stage.place().blocked
+    inbox = stage.assignment().inbox
+    (blocked,) = stage.assignment().blocked
     assert inbox.take() is None
     assert inbox.done(blocked)
 
@@ -185,7 +185,7 @@ def test_without_an_order_the_rest_goes_on_meanwhile(wishes: dict[int, HandlerRe
 
 def test_a_wish_is_found_by_its_place_in_the_batch() -> None:
     """And none where nobody has looked at a delivery."""
-    items: Deliveries[int] = Batch(ORDERS, list(messages(ORDERS, 3)), AS_THEY_ARE).items()
+    items: BatchItems[int] = Batch(ORDERS, list(messages(ORDERS, 3)), AS_THEY_ARE).items()
     assert items.requests() == {}
     items[1].reject("no address")
     items[2].retry(after=5.0)
@@ -206,5 +206,5 @@ def test_a_delivery_alone_keeps_what_is_known_of_it() -> None:
     alone = Message(ORDERS, 7)
     alone.attempt = 2
     alone.retry(after=5.0)
-    items = Deliveries.of(alone)
+    items = BatchItems.of(alone)
     assert (list(items), items.requests()) == ([alone], {0: LATER})

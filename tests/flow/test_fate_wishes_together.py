@@ -47,7 +47,7 @@ def test_what_is_to_be_sent_is_in_flight_beside_another_batch() -> None:
     first, _ = take(stage), take(stage)
     parted = stage.engine.settle_in_parts(first, first.items(), {0: GONE, 1: GONE}, returned(), stage.now)
     assert len(parted.rejected) == 2
-    assert (stage.place().in_flight, stage.run.running) == (3, 3)
+    assert (stage.assignment().in_flight, stage.run.running) == (3, 3)
 
 
 def test_nothing_overtakes_what_is_postponed_beside_what_is_sent() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.flow.stage import ORDERS, messages
 
 from holdgate.flow.batch import AS_THEY_ARE, Batch
-from holdgate.flow.blame import Trial
+from holdgate.flow.blame import FailureHistory
 from holdgate.flow.inbox import BatchInbox
 
 
@@ -38,7 +38,7 @@ def positions(batch: Batch) -> list[int]:
 def failed(piece: Batch) -> Batch:
     """As a piece of a batch that has been tried."""
     piece.attempt = 1
-    piece.trial = Trial()
+    piece.trial = FailureHistory()
     return piece
 
 

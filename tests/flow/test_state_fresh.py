@@ -12,20 +12,28 @@ from holdgate.flow.state import Run
 
 def test_a_fresh_place_has_nothing_going_on() -> None:
     """Nothing is held, full, offered or announced."""
-    place = place_of(gate())
+    assignment = place_of(gate())
 
-    flags = [place.closing, place.full, place.idle, place.in_ring, place.operator_hold, place.falling_back, place.shares_announced]
+    flags = [
+        assignment.closing,
+        assignment.full,
+        assignment.idle,
+        assignment.in_ring,
+        assignment.operator_hold,
+        assignment.falling_back,
+        assignment.shares_announced,
+    ]
     assert flags == [False] * 7
-    assert (place.alive, place.stopped, place.held) == (True, False, False)
+    assert (assignment.alive, assignment.stopped, assignment.held) == (True, False, False)
 
 
 def test_a_fresh_place_has_counted_nothing() -> None:
     """No delivery, no head, no fallback, no announcement."""
-    place = place_of(gate())
+    assignment = place_of(gate())
 
-    assert (place.in_flight, place.fresh_heads, place.fallbacks, place.warned) == (0, 0, 0, 0.0)
-    assert (place.blocked, place.unsent, place.undeclared, place.probing, place.strayed) == ([], {}, set(), {}, ())
-    assert (place.since, place.held_before) == (None, None)
+    assert (assignment.in_flight, assignment.fresh_heads, assignment.fallbacks, assignment.warned) == (0, 0, 0, 0.0)
+    assert (assignment.blocked, assignment.unsent, assignment.undeclared, assignment.probing, assignment.strayed) == ([], {}, set(), {}, ())
+    assert (assignment.since, assignment.held_before) == (None, None)
 
 
 def test_a_fresh_run_has_nothing_in_work() -> None:
@@ -34,7 +42,7 @@ def test_a_fresh_run_has_nothing_in_work() -> None:
 
     assert (run.running, run.falling, run.lanes) == (0, 0, 3)
     assert (run.lane_wanted, run.draining) == (False, False)
-    assert [list(each) for each in (run.ring, run.granted, run.resend, run.dirty, run.places)] == [[]] * 5
+    assert [list(each) for each in (run.ring, run.granted, run.resend, run.dirty, run.assignments)] == [[]] * 5
 
 
 def test_what_a_run_takes_when_it_is_told_nothing() -> None:
@@ -62,49 +70,49 @@ def test_a_run_may_have_a_batch_per_lane_in_work(batch: int | None, capacity: in
 
 def test_a_granted_delivery_is_one_more_in_flight() -> None:
     """And one start more of this delivery, whatever it had before."""
-    place = place_of(gate(), run=run_of(order="none", concurrency=4))
-    first, second = placed(place, 0), placed(place, 1)
+    assignment = place_of(gate(), run=run_of(order="none", concurrency=4))
+    first, second = placed(assignment, 0), placed(assignment, 1)
     second.attempt = 2
-    place.run.grant(first)
-    place.run.grant(second)
+    assignment.run.grant(first)
+    assignment.run.grant(second)
 
-    assert (place.in_flight, first.attempt, second.attempt, list(place.run.granted)) == (2, 1, 3, [first, second])
+    assert (assignment.in_flight, first.attempt, second.attempt, list(assignment.run.granted)) == (2, 1, 3, [first, second])
 
 
 def test_deliveries_that_are_taken_in_know_their_place() -> None:
     """Whatever comes of them is found by it."""
-    place = place_of(gate())
-    came = messages(place.source, 2)
-    place.run.take_in(came)
+    assignment = place_of(gate())
+    came = messages(assignment.source, 2)
+    assignment.run.take_in(came)
 
-    assert [delivery.place for delivery in came] == [place, place]
-    assert place.inbox.take() is came[0]
+    assert [delivery.assignment for delivery in came] == [assignment, assignment]
+    assert assignment.inbox.take() is came[0]
 
 
 def test_a_part_that_is_put_back_may_fill_the_inbox() -> None:
     """Exactly as much as it holds: nothing more is fetched."""
     run = Run(Needs([]), order="source", concurrency=None, inbox=3, batch=4)
-    place = place_of(run=run)
-    run.take_in(batches_of(messages(place.source, 4)))
-    place.full = False
-    batch = place.inbox.take()
+    assignment = place_of(run=run)
+    run.take_in(batches_of(messages(assignment.source, 4)))
+    assignment.full = False
+    batch = assignment.inbox.take()
     assert isinstance(batch, Batch)
-    place.put_back(batch.cut(1))
+    assignment.put_back(batch.cut(1))
 
-    assert (place.inbox.waiting, place.full) == (3, True)
+    assert (assignment.inbox.waiting, assignment.full) == (3, True)
 
 
 def test_a_hold_by_a_stray_need_is_known_as_one() -> None:
     """Beside that of a need of its own: only the stray is remembered as such."""
     payments, mail = gate(), gate("mail")
-    place = place_of(payments)
+    assignment = place_of(payments)
     for each in (payments, mail):
         each.circuit.open_for(10.0, 0.0)
-    place.stray([mail], 1)
-    place.replan(0.0)
+    assignment.stray([mail], 1)
+    assignment.replan(0.0)
 
-    assert place.plan.reasons == ("circuit:mail", "circuit:payments")
-    assert place.strayed == (mail,)
+    assert assignment.plan.reasons == ("circuit:mail", "circuit:payments")
+    assert assignment.strayed == (mail,)
 
 
 def test_a_hold_while_the_circuit_is_still_half_open_goes_on() -> None:
@@ -112,16 +120,16 @@ def test_a_hold_while_the_circuit_is_still_half_open_goes_on() -> None:
     stage = Stage("payments")
     stage.trip()
     stage.turn(later=10.0)
-    assert stage.place().since is None
+    assert stage.assignment().since is None
     stage.now += 1.0
     stage.engine.hold(ORDERS)
     stage.turn()
 
-    assert stage.place().since == 0.0
+    assert stage.assignment().since == 0.0
 
 
 def test_findings_that_are_not_one_per_need_are_a_mistake() -> None:
     """None is dropped in silence."""
-    place = place_of(gate(), gate("mail"))
+    assignment = place_of(gate(), gate("mail"))
     with pytest.raises(ValueError, match="shorter"):
-        list(place.announce_shared(0.0, place.gates, dependency_failed(needs=1, shared=True)))
+        list(assignment.announce_shared(0.0, assignment.gates, dependency_failed(needs=1, shared=True)))

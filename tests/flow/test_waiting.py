@@ -7,10 +7,10 @@ from tests.flow.stage import ORDERS, Message, gate, messages, place_of, placed, 
 
 from holdgate.core import Outcome, Permit
 from holdgate.flow.batch import AS_THEY_ARE, Batch
-from holdgate.flow.blame import Trial
+from holdgate.flow.blame import FailureHistory
 from holdgate.flow.gate import Gate
 from holdgate.flow.policy import Needs
-from holdgate.flow.state import Place, Run
+from holdgate.flow.state import Assignment, Run
 from holdgate.flow.waiting import WaitingList, acquire, acquire_in_turn
 
 LANES = 100
@@ -40,11 +40,11 @@ def shut(name: str) -> Gate:
     return each
 
 
-def wait(waiting: WaitingList, place: Place, count: int = 1, gates: tuple[Gate, ...] | None = None) -> list[Message]:
+def wait(waiting: WaitingList, assignment: Assignment, count: int = 1, gates: tuple[Gate, ...] | None = None) -> list[Message]:
     """Fresh heads of a place on the list."""
-    heads = [placed(place, position) for position in range(count)]
+    heads = [placed(assignment, position) for position in range(count)]
     for head in heads:
-        waiting.add(head, place.gates if gates is None else gates)
+        waiting.add(head, assignment.gates if gates is None else gates)
     return heads
 
 
@@ -130,8 +130,8 @@ def test_a_closed_circuit_lets_everybody_in_by_arrival() -> None:
     """A hundred grants for a hundred heads of ten sources."""
     payments = half_open()
     waiting, run = WaitingList(), free_run()
-    places = [place_of(payments, run=run) for _ in range(10)]
-    heads = [placed(places[number % 10], number) for number in range(100)]
+    assignments = [place_of(payments, run=run) for _ in range(10)]
+    heads = [placed(assignments[number % 10], number) for number in range(100)]
     for head in heads:
         waiting.add(head, (payments,))
     payments.circuit.reset(1.0)
@@ -169,7 +169,7 @@ def test_a_run_without_lanes_does_not_stop_another() -> None:
     wait(waiting, place_of(payments, run=full), 3)
     wait(waiting, place_of(payments, run=other), 2)
 
-    assert [delivery.place.run for delivery in waiting.grants([payments], 1.0)] == [other, other]
+    assert [delivery.assignment.run for delivery in waiting.grants([payments], 1.0)] == [other, other]
     assert full.lane_wanted
 
 
@@ -192,7 +192,7 @@ def test_the_last_lane_may_go_to_a_head_of_another_line() -> None:
     wait(waiting, place_of(mail, run=run))
     wait(waiting, place_of(payments, run=run))
 
-    assert [delivery.place.gates for delivery in waiting.grants([mail, payments], 1.0)] == [(mail,)]
+    assert [delivery.assignment.gates for delivery in waiting.grants([mail, payments], 1.0)] == [(mail,)]
     assert run.lane_wanted
 
 
@@ -364,8 +364,8 @@ def test_a_circuit_that_opens_ends_backoffs_in_order_of_arrival() -> None:
     """From now on only admission decides; the exponent starts again. Those of other dependencies go on waiting."""
     payments, mail = gate("payments"), gate("mail")
     waiting, run = WaitingList(), free_run()
-    place = place_of(payments, run=run)
-    failed = [placed(place, position) for position in range(2)]
+    assignment = place_of(payments, run=run)
+    failed = [placed(assignment, position) for position in range(2)]
     for delivery, until in zip(failed, (9.0, 8.0), strict=True):
         delivery.trial = _trial(backoffs=3)
         waiting.add(delivery, (payments,), not_before=until)
@@ -380,30 +380,30 @@ def test_a_circuit_that_opens_ends_backoffs_in_order_of_arrival() -> None:
     assert waiting.grants([payments, mail], 9.0) == [other]
 
 
-def _trial(backoffs: int) -> Trial:
-    trial = Trial()
+def _trial(backoffs: int) -> FailureHistory:
+    trial = FailureHistory()
     trial.backoffs = backoffs
     return trial
 
 
 def test_a_dropped_backoff_ends_without_a_start() -> None:
     """Its source has gone: nothing happens at its time, and no timer is set for it."""
-    waiting, place = WaitingList(), place_of(run=free_run())
-    waiting.add(placed(place), (), not_before=5.0)
-    waiting.drop({place})
+    waiting, assignment = WaitingList(), place_of(run=free_run())
+    waiting.add(placed(assignment), (), not_before=5.0)
+    waiting.drop({assignment})
 
     assert waiting.grants([], 5.0) == []
-    waiting.add(placed(place), (), not_before=6.0)
-    waiting.drop({place})
+    waiting.add(placed(assignment), (), not_before=6.0)
+    waiting.drop({assignment})
     assert waiting.next_deadline() is None
 
 
 def test_a_delivery_that_waits_anew_is_not_woken_by_its_old_time() -> None:
     """Its source went and it came again: the old entry is passed over."""
-    waiting, place = WaitingList(), place_of(run=free_run())
-    delivery = placed(place)
+    waiting, assignment = WaitingList(), place_of(run=free_run())
+    delivery = placed(assignment)
     waiting.add(delivery, (), not_before=5.0)
-    waiting.drop({place})
+    waiting.drop({assignment})
     waiting.add(delivery, (), not_before=9.0)
 
     assert grants(waiting, now=5.0) == []
@@ -483,31 +483,31 @@ def test_heads_set_aside_can_be_dropped() -> None:
 
 def test_first_time_heads_are_counted_by_place() -> None:
     """A retry is none: it has been in the count of its lane before."""
-    waiting, place = WaitingList(), place_of(run=free_run())
-    fresh, retry = placed(place), placed(place)
+    waiting, assignment = WaitingList(), place_of(run=free_run())
+    fresh, retry = placed(assignment), placed(assignment)
     retry.attempt = 1
     waiting.add(fresh, ())
     waiting.add(retry, ())
-    assert place.fresh_heads == 1
+    assert assignment.fresh_heads == 1
     waiting.grants([], 1.0)
 
-    assert place.fresh_heads == 0
+    assert assignment.fresh_heads == 0
 
 
 # -- batches --------------------------------------------------------------------------------------------------------------------------
 
 
-def batch_at(place: Place, count: int, first: int = 0) -> Batch:
+def batch_at(assignment: Assignment, count: int, first: int = 0) -> Batch:
     """A batch of so many messages, taken from its place."""
-    chunk = Batch(place.source, list(messages(ORDERS, count, first)), AS_THEY_ARE)
-    chunk.place = place
-    place.inbox.put([chunk])
-    taken = place.inbox.take()
+    chunk = Batch(assignment.source, list(messages(ORDERS, count, first)), AS_THEY_ARE)
+    chunk.assignment = assignment
+    assignment.inbox.put([chunk])
+    taken = assignment.inbox.take()
     assert isinstance(taken, Batch)
     return taken
 
 
-def batch_place(*gates: Gate) -> Place:
+def batch_place(*gates: Gate) -> Assignment:
     """A place of a run with batches of up to a hundred."""
     return place_of(*gates, run=Run(Needs([]), order="none", concurrency=LANES, inbox=500, batch=100))
 
@@ -516,11 +516,11 @@ def batch_place(*gates: Gate) -> Place:
 def test_a_batch_is_cut_to_the_smallest_of_its_limits(limits: tuple[int, int]) -> None:
     """Whichever need has it; the rest waits in its inbox."""
     mail, payments = half_open("mail", limits[0]), half_open("payments", limits[1])
-    place = batch_place(mail, payments)
-    batch = batch_at(place, 10)
+    assignment = batch_place(mail, payments)
+    batch = batch_at(assignment, 10)
 
-    assert acquire(batch, place.gates, 1.0)
-    assert ([permit.weight for permit in batch.permits], place.inbox.waiting) == ([2, 2], 8)
+    assert acquire(batch, assignment.gates, 1.0)
+    assert ([permit.weight for permit in batch.permits], assignment.inbox.waiting) == ([2, 2], 8)
 
 
 def test_a_batch_leaves_what_is_reserved() -> None:
@@ -529,8 +529,8 @@ def test_a_batch_leaves_what_is_reserved() -> None:
     search.circuit.try_acquire(1.0)
     waiting = WaitingList()
     wait(waiting, place_of(mail, search, run=free_run()))
-    place = batch_place(mail)
-    batch = batch_at(place, 10)
+    assignment = batch_place(mail)
+    batch = batch_at(assignment, 10)
     waiting.add(batch, (mail,))
     (last,) = wait(waiting, place_of(mail, run=free_run()))
 
@@ -541,28 +541,28 @@ def test_a_batch_leaves_what_is_reserved() -> None:
 
 def test_a_head_that_was_set_aside_and_taken_out_does_not_come_back() -> None:
     """An operator has given it up while its source was held; the other one waits on."""
-    waiting, place = WaitingList(), place_of(run=free_run())
-    first, _ = wait(waiting, place, 2)
-    place.operator_hold = True
-    place.touch()
+    waiting, assignment = WaitingList(), place_of(run=free_run())
+    first, _ = wait(waiting, assignment, 2)
+    assignment.operator_hold = True
+    assignment.touch()
     assert grants(waiting) == []
     waiting.take_out(first)
-    place.operator_hold = False
-    place.touch()
-    waiting.back_in_line(place)
+    assignment.operator_hold = False
+    assignment.touch()
+    waiting.back_in_line(assignment)
 
     assert grants(waiting) == [1]
 
 
 def test_waiting_messages_are_counted_by_place() -> None:
     """Each message of a batch."""
-    waiting, place = WaitingList(), place_of(run=free_run())
-    wait(waiting, place, 2)
+    waiting, assignment = WaitingList(), place_of(run=free_run())
+    wait(waiting, assignment, 2)
     batch = Batch(ORDERS, messages(ORDERS, 3), AS_THEY_ARE)
-    batch.place = place
+    batch.assignment = assignment
     waiting.add(batch, ())
 
-    assert waiting.by_place() == {place: 5}
+    assert waiting.by_place() == {assignment: 5}
 
 
 def test_heads_of_one_dependency_say_nothing_of_the_traffic_of_another() -> None:

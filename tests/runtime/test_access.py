@@ -10,7 +10,7 @@ from tests.runtime.fake_lane import ManualClock, trip
 
 from holdgate.core import Circuit, CircuitSettings, CountWindow, Outcome, Permit, Rejected, State
 from holdgate.errors import GuardClosed
-from holdgate.runtime.access import Alone, Binding
+from holdgate.runtime.access import GuardCircuit, OwnCircuit
 
 THREADS = 8
 
@@ -49,7 +49,7 @@ class Guarded:
         self.clock = ManualClock()
         self.turns = 0
         self.circuit = Circuit("payments", settings or CircuitSettings())
-        self.binding = Binding("guard A", self.circuit, self.clock, self.turn, asyncio.get_running_loop())
+        self.binding = GuardCircuit("guard A", self.circuit, self.clock, self.turn, asyncio.get_running_loop())
 
     def turn(self) -> None:
         self.turns += 1
@@ -61,7 +61,7 @@ class Guarded:
 def test_alone_settles_with_its_circuit() -> None:
     """A failure is counted with the server's wish, a release is not."""
     clock = ManualClock()
-    alone = Alone(Circuit("payments"), clock)
+    alone = OwnCircuit(Circuit("payments"), clock)
     alone.release(permit_of(alone.acquire()))
     assert alone.circuit.snapshot(0.0).calls == 0
     alone.record(permit_of(alone.acquire()), Outcome.FAILURE, 30.0)
@@ -71,7 +71,7 @@ def test_alone_settles_with_its_circuit() -> None:
 
 def test_alone_keeps_no_events() -> None:
     """Nobody reads them; a flapping dependency must not fill the memory."""
-    alone = Alone(Circuit("payments"), ManualClock())
+    alone = OwnCircuit(Circuit("payments"), ManualClock())
     for _ in range(5):
         alone.record(permit_of(alone.acquire()), Outcome.FAILURE)
     assert alone.circuit.state is State.OPEN
@@ -81,7 +81,7 @@ def test_alone_keeps_no_events() -> None:
 @pytest.mark.usefixtures("eager_switches")
 async def test_alone_is_safe_in_eight_threads() -> None:
     """Eight threads make 500 calls each: every one is counted, and none stays in flight."""
-    alone = Alone(Circuit("payments", CircuitSettings(window=CountWindow(10_000))), ManualClock())
+    alone = OwnCircuit(Circuit("payments", CircuitSettings(window=CountWindow(10_000))), ManualClock())
 
     def work() -> None:
         for _ in range(500):
@@ -204,7 +204,7 @@ async def test_an_error_on_the_loop_reaches_the_thread() -> None:
         await asyncio.to_thread(guarded.binding.acquire)
 
 
-async def acquiring_in_a_thread(binding: Binding) -> tuple[threading.Thread, list[BaseException]]:
+async def acquiring_in_a_thread(binding: GuardCircuit) -> tuple[threading.Thread, list[BaseException]]:
     """A thread that waits for the loop's answer, which cannot come before the test lets the loop run again."""
     errors: list[BaseException] = []
 
@@ -262,7 +262,7 @@ async def test_a_call_that_ends_after_the_guard_asks_for_no_turn() -> None:
 def test_a_closed_loop_is_a_closed_guard() -> None:
     """The loop ended without leaving the guard: acquire says so, and an end that nobody can hear is dropped."""
 
-    async def make() -> tuple[Binding, Permit]:
+    async def make() -> tuple[GuardCircuit, Permit]:
         binding = Guarded().binding
         return binding, permit_of(binding.acquire())
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from tests.runtime.fake_lane import FakeLane
 
 from holdgate.core import Circuit
-from holdgate.flow.blame import Trial
+from holdgate.flow.blame import FailureHistory
 from holdgate.flow.gate import Gate
 from holdgate.runtime.calling import current_attempt, permit_for, running_delivery
 
@@ -29,7 +29,7 @@ def test_permit_of_a_need_that_came_by_refusal_is_found() -> None:
     """An undeclared dependency that refused once is a need of the message from then on, after the source's own."""
     lane = FakeLane(PAYMENTS)
     assert lane.delivery is not None
-    lane.delivery.trial = Trial()
+    lane.delivery.trial = FailureHistory()
     lane.delivery.trial.extra = (Gate(MAIL),)
     extra = MAIL.try_acquire(0.0)
     lane.delivery.permits += (extra,)

@@ -8,7 +8,7 @@ from tests.runtime.fake_lane import FakeLane, ManualClock, trip
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, Rejected, State
 from holdgate.errors import CallNotPermitted, Reject
-from holdgate.runtime.access import Binding
+from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.calling import Call, begin, current_attempt
 from holdgate.runtime.dependency import Dependency
 
@@ -20,7 +20,7 @@ class Bound:
         self.clock = ManualClock()
         self.dependency = dependency
         self.circuit = Circuit(dependency.name, dependency.settings)
-        dependency.bind(Binding("guard A", self.circuit, self.clock, lambda: None, asyncio.get_running_loop()))
+        dependency.bind(GuardCircuit("guard A", self.circuit, self.clock, lambda: None, asyncio.get_running_loop()))
 
     @property
     def calls(self) -> int:

@@ -12,7 +12,7 @@ from tests.runtime.fake_lane import ManualClock
 
 from holdgate import CallNotPermitted, CircuitSettings, CountWindow, Dependency, State
 from holdgate.core import Circuit, TimeWindow
-from holdgate.runtime.access import Alone
+from holdgate.runtime.access import OwnCircuit
 
 THREADS = 8
 CALLS = 500
@@ -30,7 +30,7 @@ class World:
     def __init__(self, settings: CircuitSettings, inner: str = "guarded") -> None:
         self.clock = ManualClock()
         self.dependency = Dependency("payments", settings=settings)
-        self.alone = Alone(Circuit("payments", settings), self.clock)
+        self.alone = OwnCircuit(Circuit("payments", settings), self.clock)
         self.dependency.access = self.alone
         self.guarded = self.dependency.guarded(self.work)
         self.guarded_async = self.dependency.guarded(self.work_async)

@@ -477,7 +477,7 @@ async def test_without_an_order_there_are_as_many_lanes_as_full_batches() -> Non
     async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, queues=["mails"], prefetch=50), Store(), batch=20)):
         await until(lambda: bool(guard.engine.runs))
         (run,) = guard.engine.runs
-        await until(lambda: Queue("mails") in run.places)
+        await until(lambda: Queue("mails") in run.assignments)
         assert (run.concurrency, run.capacity) == (2, 40)
 
 

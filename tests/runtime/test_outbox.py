@@ -321,7 +321,7 @@ async def test_a_confirmation_after_the_partition_has_gone_settles_nothing() -> 
         """Fails at a settlement of something that is not ours any more."""
 
         def settle(self, delivery: Delivery[Any], settlement: Any) -> None:
-            assert delivery.place.alive
+            assert delivery.assignment.alive
             super().settle(delivery, settlement)
 
     broker, dead = with_poison(before=0), MemoryDeadLetters(delay=2.0)

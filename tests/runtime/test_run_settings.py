@@ -8,7 +8,7 @@ from tests.runtime.stage import ORDERS, Handler, broker_with, dependency, quiet_
 from holdgate import Delivery, Dependency
 from holdgate.errors import SettingsError
 from holdgate.flow.message import Queue
-from holdgate.runtime.run_settings import Plans, plan_run
+from holdgate.runtime.run_settings import RunSettings, plan_run
 from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]
@@ -30,7 +30,7 @@ class Pattern(MemoryIntake):
         return None
 
 
-def plan(intake: Any = None, needs: Any = (), **settings: Any) -> Plans:
+def plan(intake: Any = None, needs: Any = (), **settings: Any) -> RunSettings:
     values: dict[str, Any] = {"order": None, "key": None, "concurrency": None, "span": 1000, "retry": None} | settings
     return plan_run(intake or topics("orders"), needs, **values)
 

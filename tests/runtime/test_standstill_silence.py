@@ -8,7 +8,7 @@ import pytest
 from tests.runtime.stage import ORDERS, Down, Handler, broker_with, dependency, quiet_guard, running, until
 
 from holdgate import Delivery
-from holdgate.runtime.lane import Seat
+from holdgate.runtime.lane import Lane
 from holdgate.runtime.worker import Worker
 from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
 
@@ -25,12 +25,12 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def lose_the_wake_up(self: Seat, delivery: Delivery[Any]) -> None:
+def lose_the_wake_up(self: Lane, delivery: Delivery[Any]) -> None:
     """A saboteur: the delivery is given, and the lane sleeps on."""
     self.delivery = delivery
 
 
-def forget(self: Seat, delivery: Delivery[Any]) -> None:
+def forget(self: Lane, delivery: Delivery[Any]) -> None:
     """Another one: the delivery is lost on its way to a lane, which goes on waiting."""
     self.worker.idle.append(self)
 
@@ -41,7 +41,7 @@ def hand_out_nothing(self: Worker) -> None:
 
 @pytest.mark.parametrize(
     ("owner", "method", "fault"),
-    [(Seat, "give", lose_the_wake_up), (Seat, "give", forget), (Worker, "hand_out", hand_out_nothing)],
+    [(Lane, "give", lose_the_wake_up), (Lane, "give", forget), (Worker, "hand_out", hand_out_nothing)],
 )
 @in_virtual_time
 async def test_a_silent_standstill_is_told_within_half_a_minute(

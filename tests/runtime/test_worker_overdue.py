@@ -14,7 +14,7 @@ from tests.runtime.stage import GROUP, ORDERS, Handler, broker_with, dependency,
 from holdgate import Delivery, Guard, RetryPolicy
 from holdgate.errors import SettingsError
 from holdgate.flow.events import HandlerStuck
-from holdgate.runtime.lane import Seat
+from holdgate.runtime.lane import Lane
 from holdgate.runtime.worker import Overdue
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, in_virtual_time
 
@@ -237,7 +237,7 @@ def test_nothing_is_looked_at_before_its_time() -> None:
     """A look costs nothing until something can be over."""
     looked: list[int] = []
 
-    def seats() -> list[Seat]:
+    def seats() -> list[Lane]:
         looked.append(1)
         return []
 

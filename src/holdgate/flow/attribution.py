@@ -49,7 +49,7 @@ _FAILURE = Outcome.FAILURE
 _IGNORED = Outcome.IGNORED
 
 
-class Touch:
+class CallSummary:
     """What the calls of one dependency came to in this attempt.
 
     `outcome` None: no call has ended with a verdict. `slowest` is the longest of those that ended in SUCCESS or FAILURE, `cut_short` the
@@ -87,7 +87,7 @@ class Touch:
         return max((now - started for started in list(self.running.values())), default=None)
 
 
-class Tally:
+class AttemptCalls:
     """All call forms of one attempt.
 
     `touches` by name of the dependency, declared or not. `excused` are the exceptions that are not the message's own: a call form took
@@ -98,15 +98,15 @@ class Tally:
     __slots__ = ("excused", "refused", "timed_out", "touches")
 
     def __init__(self) -> None:
-        self.touches: dict[str, Touch] = {}
+        self.touches: dict[str, CallSummary] = {}
         self.timed_out = False
         self.excused: list[BaseException] = []
         self.refused: dict[str, None] = {}  # a set that keeps its order
 
-    def touch(self, name: str) -> Touch:
+    def touch(self, name: str) -> CallSummary:
         """The record of one dependency, created when it is asked for first."""
         found = self.touches.get(name)
-        return self.touches.setdefault(name, Touch()) if found is None else found
+        return self.touches.setdefault(name, CallSummary()) if found is None else found
 
 
 class Judge(Protocol):
@@ -144,7 +144,7 @@ class Cause(Enum):
     POSTPONED = "postponed"
 
 
-class Finding(NamedTuple):
+class NeedVerdict(NamedTuple):
     """The verdict on one need. `outcome` None: release the permit. `duration` in seconds; None: as long as the permit was held."""
 
     outcome: Outcome | None
@@ -162,7 +162,7 @@ class Attribution:
     group that of its first member; empty for every other end.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[NeedVerdict, ...]
     cause: Cause
     refused: tuple[str, ...] = ()
     shared: bool = False
@@ -170,15 +170,15 @@ class Attribution:
     unclaimed: str = ""
 
 
-_NO_VERDICT = Finding(None)
-_SUCCEEDED = Finding(Outcome.SUCCESS)
-_FAILED = Finding(Outcome.FAILURE)
-_LEFT_OUT = Finding(Outcome.IGNORED)
+_NO_VERDICT = NeedVerdict(None)
+_SUCCEEDED = NeedVerdict(Outcome.SUCCESS)
+_FAILED = NeedVerdict(Outcome.FAILURE)
+_LEFT_OUT = NeedVerdict(Outcome.IGNORED)
 
 
 def attribute(
     needs: Sequence[Judge],
-    tally: Tally | None,
+    tally: AttemptCalls | None,
     exception: BaseException | None,
     now: float,
     *,
@@ -217,7 +217,7 @@ def _first(links: Sequence[BaseException], kinds: tuple[type[Exception], ...]) -
     return next((link for link in links if isinstance(link, kinds)), None)
 
 
-def _ended(needs: Sequence[Judge], tally: Tally | None, exception: BaseException, now: float, *, timed_out: bool) -> Attribution:
+def _ended(needs: Sequence[Judge], tally: AttemptCalls | None, exception: BaseException, now: float, *, timed_out: bool) -> Attribution:
     """What the needs and the calls say of it, when nobody gave a word of his own."""
     if tally is None:
         return _by_end(needs, exception, timed_out=timed_out)
@@ -226,7 +226,7 @@ def _ended(needs: Sequence[Judge], tally: Tally | None, exception: BaseException
     return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY)
 
 
-def _refused(tally: Tally | None, exception: BaseException | None) -> tuple[str, ...]:
+def _refused(tally: AttemptCalls | None, exception: BaseException | None) -> tuple[str, ...]:
     # A refusal that no tally saw comes from a circuit of somebody else's, or from a thread that lost its context.
     unseen = [link.dependency for link in _chain(exception) if isinstance(link, CallNotPermitted)]
     return tuple(dict.fromkeys([*(tally.refused if tally is not None else ()), *unseen]))
@@ -240,7 +240,7 @@ def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool
     return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY, shared=failures > 1)
 
 
-def _own(needs: Sequence[Judge], exception: BaseException, findings: tuple[Finding, ...]) -> Attribution:
+def _own(needs: Sequence[Judge], exception: BaseException, findings: tuple[NeedVerdict, ...]) -> Attribution:
     """The message's own failure: by the word of a need, or because nobody has one for it."""
     said = not isinstance(exception, Exception) or any(need.excludes(exception) for need in needs)
     return Attribution(findings, Cause.MESSAGE, unclaimed="" if said else _name_of(type(leaves(exception)[0])))
@@ -250,33 +250,33 @@ def _name_of(kind: type[BaseException]) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _judged(need: Judge, exception: BaseException) -> Finding:
+def _judged(need: Judge, exception: BaseException) -> NeedVerdict:
     outcome = need.classify(exception)
     if outcome is Outcome.FAILURE:
-        return Finding(Outcome.FAILURE, None, need.retry_after_of(exception))
+        return NeedVerdict(Outcome.FAILURE, None, need.retry_after_of(exception))
     return _NO_VERDICT if outcome is None else _LEFT_OUT
 
 
 def _by_calls(
-    needs: Sequence[Judge], tally: Tally | None, exception: BaseException | None, now: float, *, timed_out: bool = False
-) -> tuple[Finding, ...]:
+    needs: Sequence[Judge], tally: AttemptCalls | None, exception: BaseException | None, now: float, *, timed_out: bool = False
+) -> tuple[NeedVerdict, ...]:
     touches = {} if tally is None else tally.touches
     timeout = _timeout(exception)
     return tuple(_of_touch(need, touches.get(need.name), timeout, now, timed_out=timed_out) for need in needs)
 
 
-def _of_touch(need: Judge, touch: Touch | None, timeout: TimeoutError | None, now: float, *, timed_out: bool) -> Finding:
+def _of_touch(need: Judge, touch: CallSummary | None, timeout: TimeoutError | None, now: float, *, timed_out: bool) -> NeedVerdict:
     if touch is None:
         return _NO_VERDICT
     cut = touch.under_way(now) if timed_out else touch.cut_short
     if cut is not None and (timed_out or (timeout is not None and need.classify(timeout) is Outcome.FAILURE)):
-        return Finding(Outcome.FAILURE, max(touch.slowest, cut), touch.retry_after)
+        return NeedVerdict(Outcome.FAILURE, max(touch.slowest, cut), touch.retry_after)
     if touch.outcome in (None, Outcome.IGNORED):
-        return Finding(touch.outcome)
-    return Finding(touch.outcome, touch.slowest, touch.retry_after)
+        return NeedVerdict(touch.outcome)
+    return NeedVerdict(touch.outcome, touch.slowest, touch.retry_after)
 
 
-def _excused(needs: Sequence[Judge], tally: Tally, exception: BaseException, *, timed_out: bool) -> bool:
+def _excused(needs: Sequence[Judge], tally: AttemptCalls, exception: BaseException, *, timed_out: bool) -> bool:
     """Whether the exception is not the message's own, or may not be."""
     if timed_out:
         return any(touch.running for touch in tally.touches.values())
@@ -287,7 +287,7 @@ def _excused(needs: Sequence[Judge], tally: Tally, exception: BaseException, *, 
     return any(_suspect(judges.get(name), touch, exception, timeout) for name, touch in tally.touches.items())
 
 
-def _suspect(judge: Judge | None, touch: Touch, exception: BaseException, timeout: TimeoutError | None) -> bool:
+def _suspect(judge: Judge | None, touch: CallSummary, exception: BaseException, timeout: TimeoutError | None) -> bool:
     """Whether the exception may come from this dependency though no call form saw it: a result that failed, a call cut short."""
     evidence = exception if touch.failed_result else timeout if touch.cut_short is not None else None
     # An undeclared dependency is not here to be asked: doubt.

@@ -23,7 +23,7 @@ from holdgate.flow.message import Delivery
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
     from holdgate.flow.policy import RetryPolicy
-    from holdgate.flow.unclaimed import Kind
+    from holdgate.flow.unclaimed import UnclaimedType
 
 
 class Vote:
@@ -40,7 +40,7 @@ class Vote:
         return gate.successes == self.successes
 
 
-class Trial:
+class FailureHistory:
     """What is known of a delivery that has failed; created at its first failure, gone with the delivery."""
 
     __slots__ = (
@@ -68,7 +68,7 @@ class Trial:
         self.failures = 0  # attempts that failed, whoever's fault: told, never decided by
         self.first_failed_at = 0.0  # monotonic, as every time in here
         self.last_failed_at = 0.0
-        self.unclaimed: tuple[Kind, int] | None = None  # what it failed with that no need claims, and in which spell
+        self.unclaimed: tuple[UnclaimedType, int] | None = None  # what it failed with that no need claims, and in which spell
         self.error = ""  # the type of its last exception, never its text
         self.reason: str | None = None  # why it was rejected; None while it was not
         self.falling_back = False  # a lane runs its fallback, or is about to
@@ -187,9 +187,9 @@ def counts_as_closed(gate: Gate) -> bool:
     return gate.circuit.state is State.CLOSED if override is None else override is not Override.FORCED_OPEN
 
 
-def trial_of(delivery: Delivery[Any]) -> Trial:
+def trial_of(delivery: Delivery[Any]) -> FailureHistory:
     """What is known of its failures; begins here with the first."""
     if delivery.trial is None:
-        delivery.trial = Trial()
-    trial: Trial = delivery.trial
+        delivery.trial = FailureHistory()
+    trial: FailureHistory = delivery.trial
     return trial

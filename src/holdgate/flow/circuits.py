@@ -24,7 +24,7 @@ from holdgate.flow.waiting import WaitingList
 _COINCIDENCE = 10.0
 
 
-class Outages:
+class CircuitChanges:
     """Passes the circuits' events on, and acts on them: regroups heads, ends backoffs, marks places whose plan changes."""
 
     def __init__(self, waiting: WaitingList) -> None:
@@ -67,27 +67,27 @@ class Outages:
         if self._generations.get(gate) != gate.circuit.generation:  # it stands for every change but that of a limit
             self._generations[gate] = gate.circuit.generation
             self._waiting.regroup(gate)
-            for place in gate.places:  # an override over an open circuit holds a source that fell back
-                if place.run.fallback is not None:
-                    place.run.dirty[place] = None
+            for assignment in gate.assignments:  # an override over an open circuit holds a source that fell back
+                if assignment.run.fallback is not None:
+                    assignment.run.dirty[assignment] = None
         if gate.shut != was_shut:
             self._shut ^= {gate}
-            for place in gate.places:
-                place.run.dirty[place] = None
+            for assignment in gate.assignments:
+                assignment.run.dirty[assignment] = None
         if was_shut and gate.limited and not gate.shut:
             self._queue_up(gate)
 
     def _queue_up(self, gate: Gate) -> None:
         """Every source that needs it has a head on the waiting list, be no lane free: those that have failed are there already, and with
         few lanes they would take turns at being the probe for ever, and what nobody has tried would never be."""
-        for place in gate.places:
-            if place.fresh_heads or place.stopped:
+        for assignment in gate.assignments:
+            if assignment.fresh_heads or assignment.stopped:
                 continue
-            head = place.inbox.take()
+            head = assignment.inbox.take()
             if head is not None:
-                self._waiting.add(head, place.gates)
-                if place.full:
-                    place.make_room()
+                self._waiting.add(head, assignment.gates)
+                if assignment.full:
+                    assignment.make_room()
 
     def _suspicion(self, gates: Collection[Gate], now: float) -> LocalCauseSuspected | None:
         """Every dependency open, and all left CLOSED at about the same moment: said once until one of them is CLOSED again."""
@@ -101,7 +101,7 @@ class Outages:
         return LocalCauseSuspected(now, tuple(gate.name for gate in gates))
 
 
-class Probes:
+class HealthProbes:
     """Begins and ends the probes of one engine, one at a time per gate. `begun` is drained by whoever runs them."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from holdgate.core import Override
 from holdgate.flow.events import CommandEnded, CommandGiven
 from holdgate.flow.gate import Gate
 from holdgate.flow.message import Source
-from holdgate.flow.state import Place, Run
+from holdgate.flow.state import Assignment, Run
 from holdgate.flow.waiting import WaitingList
 
 
@@ -41,12 +41,12 @@ class Holds:
 
         False, and nothing is held: the source is unknown here. A name is always taken, its sources may come yet.
         """
-        places = self._places_of(target)
-        if not places and not isinstance(target, str):
+        assignments = self._places_of(target)
+        if not assignments and not isinstance(target, str):
             return False
         self._until[target] = until
-        for place in places:
-            _hold(place)
+        for assignment in assignments:
+            _hold(assignment)
         return True
 
     def end(self, target: Source | str) -> bool:
@@ -54,9 +54,9 @@ class Holds:
         over = [held for held in self._until if held == target or (not isinstance(held, str) and held.name == target)]
         for held in over:
             del self._until[held]
-        places = self._places_of(target)
-        self._release(places)
-        return bool(places or over)
+        assignments = self._places_of(target)
+        self._release(assignments)
+        return bool(assignments or over)
 
     def expire(self, now: float) -> None:
         """End the holds whose time is over."""
@@ -64,37 +64,37 @@ class Holds:
             del self._until[target]
             self._release(self._places_of(target))
 
-    def take_up(self, places: Iterable[Place]) -> None:
+    def take_up(self, assignments: Iterable[Assignment]) -> None:
         """These places are new: what was held before they came is held."""
-        for place in places:
-            if self._is_held(place):
-                _hold(place)
+        for assignment in assignments:
+            if self._is_held(assignment):
+                _hold(assignment)
 
     def next_deadline(self) -> float | None:
         """When the first hold ends by itself; None when none does."""
         return min((at for at in self._until.values() if at is not None), default=None)
 
-    def _release(self, places: Iterable[Place]) -> None:
-        for place in places:
-            if self._is_held(place):
+    def _release(self, assignments: Iterable[Assignment]) -> None:
+        for assignment in assignments:
+            if self._is_held(assignment):
                 continue
-            place.operator_hold = False
-            place.touch()
-            if not place.stopped:
-                self._waiting.back_in_line(place)
+            assignment.operator_hold = False
+            assignment.touch()
+            if not assignment.stopped:
+                self._waiting.back_in_line(assignment)
 
-    def _is_held(self, place: Place) -> bool:
-        return place.source in self._until or place.source.name in self._until
+    def _is_held(self, assignment: Assignment) -> bool:
+        return assignment.source in self._until or assignment.source.name in self._until
 
-    def _places_of(self, target: Source | str) -> list[Place]:
+    def _places_of(self, target: Source | str) -> list[Assignment]:
         if isinstance(target, str):
-            return [place for run in self._runs for place in run.places.values() if place.source.name == target]
-        return [run.places[target] for run in self._runs if target in run.places]
+            return [assignment for run in self._runs for assignment in run.assignments.values() if assignment.source.name == target]
+        return [run.assignments[target] for run in self._runs if target in run.assignments]
 
 
-def _hold(place: Place) -> None:
-    place.operator_hold = True
-    place.touch()
+def _hold(assignment: Assignment) -> None:
+    assignment.operator_hold = True
+    assignment.touch()
 
 
 # Incidents are worked through with tens of commands; a thousand are those of weeks, and 200 kB.

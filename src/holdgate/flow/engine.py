@@ -34,13 +34,13 @@ from typing import Any
 from holdgate.core import Circuit, Outcome, Permit
 from holdgate.errors import SettingsError
 from holdgate.flow.attribution import Attribution, Cause
-from holdgate.flow.batch import Batch, Deliveries
+from holdgate.flow.batch import Batch, BatchItems
 from holdgate.flow.blame import trial_of
-from holdgate.flow.circuits import Outages, Probes
+from holdgate.flow.circuits import CircuitChanges, HealthProbes
 from holdgate.flow.commands import AuditEntry, Commands, Holds
 from holdgate.flow.events import AnyEvent, CommandGiven, MessageSkipped, SourceRetried
 from holdgate.flow.fallbacks import Fallbacks
-from holdgate.flow.fate import Halves, Parted, Retries, Wishes, decide, give_back, record, record_successes
+from holdgate.flow.fate import Bisection, PartialSettlement, Retries, SettledParts, decide, give_back, record, record_successes
 from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.inbox import AnyDelivery
 from holdgate.flow.memory import Memory
@@ -48,9 +48,9 @@ from holdgate.flow.message import Delivery, HandlerRequest, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
 from holdgate.flow.rejections import Rejections
-from holdgate.flow.reminders import Watch
+from holdgate.flow.reminders import Reminders
 from holdgate.flow.snapshot import Snapshot, take_snapshot
-from holdgate.flow.state import Place, Run
+from holdgate.flow.state import Assignment, Run
 from holdgate.flow.suspicions import Suspicions
 from holdgate.flow.waiting import WaitingList, acquire_in_turn
 
@@ -66,43 +66,43 @@ class Assignments:
     def open(self, run: Run, sources: Iterable[Source], now: float) -> None:
         """Fresh places. What is known of a source that was here already is of an earlier epoch, and forgotten."""
         for source in sources:
-            if source in run.places:
+            if source in run.assignments:
                 self.forget(run, [source], now)
             needs = run.needs.of(source)
-            place = Place(run, source, None if needs is None else [self._gates[name] for name in needs])
-            run.places[source] = place
-            for gate in place.gates:
-                gate.places[place] = None
-            run.dirty[place] = None
+            assignment = Assignment(run, source, None if needs is None else [self._gates[name] for name in needs])
+            run.assignments[source] = assignment
+            for gate in assignment.gates:
+                gate.assignments[assignment] = None
+            run.dirty[assignment] = None
         self.resize(run, now)
 
-    def close(self, run: Run, sources: Iterable[Source], now: float) -> list[Place]:
+    def close(self, run: Run, sources: Iterable[Source], now: float) -> list[Assignment]:
         """Nothing starts here any more, and what waits is dropped. Returns the places."""
-        places = [run.places[source] for source in sources if source in run.places]
-        for place in places:
-            place.closing = True
-        self._empty(run, places, now)
-        return places
+        assignments = [run.assignments[source] for source in sources if source in run.assignments]
+        for assignment in assignments:
+            assignment.closing = True
+        self._empty(run, assignments, now)
+        return assignments
 
-    def forget(self, run: Run, sources: Iterable[Source], now: float) -> list[Place]:
+    def forget(self, run: Run, sources: Iterable[Source], now: float) -> list[Assignment]:
         """Their places are dead from now on: what still runs for them is stale. Returns them."""
-        places = self.close(run, sources, now)
-        for place in places:
-            place.alive = False
-            del run.places[place.source]
-            run.dirty.pop(place, None)
-            run.count_lanes(leftover=place.in_flight)
-            for gate in place.gates:
-                gate.places.pop(place, None)
-        if places:
-            run.replan_without(places)
+        assignments = self.close(run, sources, now)
+        for assignment in assignments:
+            assignment.alive = False
+            del run.assignments[assignment.source]
+            run.dirty.pop(assignment, None)
+            run.count_lanes(leftover=assignment.in_flight)
+            for gate in assignment.gates:
+                gate.assignments.pop(assignment, None)
+        if assignments:
+            run.replan_without(assignments)
             self.resize(run, now)
-        return places
+        return assignments
 
     def drain(self, run: Run, now: float) -> None:
         """The same as closing every source, for a run that ends; sources that come later are drained too."""
         run.draining = True
-        self._empty(run, list(run.places.values()), now)
+        self._empty(run, list(run.assignments.values()), now)
 
     def resize(self, run: Run, now: float) -> None:
         """The ramp of a dependency ends at what all runs that need it may have in work at once."""
@@ -113,28 +113,28 @@ class Assignments:
 
     def unstart(self, delivery: Delivery[Any], now: float) -> None:
         """It was admitted, and that ends without a verdict: its lane and its permits are free again."""
-        place: Place = delivery.place
-        place.in_flight -= 1
-        place.run.running -= 1
+        assignment: Assignment = delivery.assignment
+        assignment.in_flight -= 1
+        assignment.run.running -= 1
         if delivery.trial is not None and delivery.trial.falling_back:
             delivery.trial.falling_back = False
-            place.run.falling -= 1
-        if not place.alive:
-            place.run.count_lanes(leftover=-1)
+            assignment.run.falling -= 1
+        if not assignment.alive:
+            assignment.run.count_lanes(leftover=-1)
         give_back(delivery, now)
 
-    def _empty(self, run: Run, places: Collection[Place], now: float) -> None:
-        for place in places:
-            place.touch()
-            place.inbox.clear()
-            place.weights.clear()
-        gone = set(places)
+    def _empty(self, run: Run, assignments: Collection[Assignment], now: float) -> None:
+        for assignment in assignments:
+            assignment.touch()
+            assignment.inbox.clear()
+            assignment.weights.clear()
+        gone = set(assignments)
         self._waiting.drop(gone)
         for queue in (run.granted, run.resend):
             given = list(queue)
             queue.clear()
             for delivery in given:
-                if delivery.place in gone:
+                if delivery.assignment in gone:
                     self.unstart(delivery, now)
                 else:
                     queue.append(delivery)
@@ -149,11 +149,11 @@ class Endings:
         self.restless = False  # something needs a turn
         self._waiting = WaitingList()
         self._assignments = Assignments(self.gates, self.runs, self._waiting)
-        self._watch = Watch(hold_warn_after)
+        self._watch = Reminders(hold_warn_after)
         self._retries = Retries(self._waiting, self.gates, draw)
-        self._halves = Halves(self._waiting, self._retries)
+        self._halves = Bisection(self._waiting, self._retries)
         self._rejections = Rejections(self._waiting, self._watch)
-        self._wishes = Wishes(self._retries, self._rejections)
+        self._wishes = PartialSettlement(self._retries, self._rejections)
         self._fallbacks = Fallbacks(self.runs, self._waiting)
         self._suspicions = Suspicions(self._waiting, draw)
         self._events: list[AnyEvent] = []
@@ -165,27 +165,27 @@ class Endings:
         going away means that it is dropped. REJECT comes where the run has somewhere to put it: it is still in flight, and so is its lane,
         until `rejected`, `reject_failed` or `interrupted`. A batch of several messages is never rejected: its pieces come again.
         """
-        place: Place = delivery.place
-        if not place.alive:
+        assignment: Assignment = delivery.assignment
+        if not assignment.alive:
             return self.interrupted(delivery, now)
         self.restless = True
         excused = self._suspicions.failed(delivery, attribution, now)
         record(delivery, attribution, now, excused=excused)
         if attribution.cause is Cause.RETURNED:
-            place.results.succeeded(delivery.trial)
+            assignment.results.succeeded(delivery.trial)
         if isinstance(delivery, Batch):
             return self._settle_batch(delivery, attribution, error, now, excused=excused)
         if attribution.cause not in (Cause.RETURNED, Cause.REFUSED, Cause.POSTPONED):
             trial_of(delivery).failed(error, now)
-        verdict = decide(attribution.cause, delivery.trial, place.run.retry)
+        verdict = decide(attribution.cause, delivery.trial, assignment.run.retry)
         self._events.extend(self._retries.keep(delivery, verdict, attribution, now))
         if verdict is Verdict.REJECT:
             verdict, events = self._rejections.reject(delivery, error, reason, now)
             self._events.extend(events)
             if verdict is Verdict.REJECT:
                 return verdict
-        place.in_flight -= 1
-        place.run.running -= 1
+        assignment.in_flight -= 1
+        assignment.run.running -= 1
         if verdict is Verdict.DONE:
             self._finished(delivery)
         elif self._is_lone_suspect(delivery, attribution):
@@ -193,29 +193,29 @@ class Endings:
         return verdict
 
     def settle_in_parts(
-        self, batch: Batch, items: Deliveries[Any], wishes: Mapping[int, HandlerRequest], attribution: Attribution, now: float
-    ) -> Parted:
+        self, batch: Batch, items: BatchItems[Any], wishes: Mapping[int, HandlerRequest], attribution: Attribution, now: float
+    ) -> SettledParts:
         """The handler of a batch returned, and asked for something else for some of its messages. What is to be done now; nothing where its
         assignment is gone."""
-        place: Place = batch.place
-        if not place.alive:
+        assignment: Assignment = batch.assignment
+        if not assignment.alive:
             self.interrupted(batch, now)
-            return Parted()
+            return SettledParts()
         self.restless = True
         record(batch, attribution, now)
-        place.results.succeeded(batch.trial)
-        place.in_flight -= 1
-        place.run.running -= 1
+        assignment.results.succeeded(batch.trial)
+        assignment.in_flight -= 1
+        assignment.run.running -= 1
         parted, events = self._wishes.grant(batch, items, wishes, now)
         self._events.extend(events)
         return parted
 
     def rejected(self, delivery: AnyDelivery, now: float) -> Verdict:
         """A rejected delivery is where it belongs, confirmed: it is finished. DONE: settle it; STALE: its assignment is gone."""
-        place: Place = delivery.place
+        assignment: Assignment = delivery.assignment
         self.restless = True
         self._assignments.unstart(delivery, now)
-        if not place.alive:
+        if not assignment.alive:
             return Verdict.STALE
         self._rejections.sent(delivery)
         self._finished(delivery)
@@ -226,34 +226,34 @@ class Endings:
 
         AGAIN, and dropped where its place is going away; STALE: its assignment is gone.
         """
-        place: Place = delivery.place
+        assignment: Assignment = delivery.assignment
         self.restless = True
         self._assignments.unstart(delivery, now)
-        if not place.alive:
+        if not assignment.alive:
             return Verdict.STALE
-        if not place.going:
+        if not assignment.going:
             self._rejections.failed(delivery, now)
         return Verdict.AGAIN
 
     def fell_back(self, delivery: AnyDelivery, now: float) -> Verdict:
         """The fallback of a delivery succeeded: it is finished. DONE: settle it; STALE: its assignment is gone."""
-        place: Place = delivery.place
+        assignment: Assignment = delivery.assignment
         self.restless = True
         self._assignments.unstart(delivery, now)
-        if not place.alive:
+        if not assignment.alive:
             return Verdict.STALE
-        place.fallbacks += 1
+        assignment.fallbacks += 1
         self._finished(delivery)
         return Verdict.DONE
 
     def fallback_failed(self, delivery: AnyDelivery, now: float) -> Verdict:
         """The fallback of a delivery failed: it waits for what it needs. AGAIN, and dropped where its place is going away; or STALE."""
-        place: Place = delivery.place
+        assignment: Assignment = delivery.assignment
         self.restless = True
         self._assignments.unstart(delivery, now)
-        if not place.alive:
+        if not assignment.alive:
             return Verdict.STALE
-        if not place.going:
+        if not assignment.going:
             self._fallbacks.failed(delivery)
         return Verdict.AGAIN
 
@@ -262,12 +262,12 @@ class Endings:
 
         Unless its place is going away, it waits to be started again.
         """
-        place: Place = delivery.place
+        assignment: Assignment = delivery.assignment
         self.restless = True
         self._assignments.unstart(delivery, now)
-        if not place.alive:
+        if not assignment.alive:
             return Verdict.STALE
-        if place.going:
+        if assignment.going:
             return Verdict.AGAIN
         delivery.request = None
         if delivery.trial is not None and delivery.trial.reason is not None:
@@ -281,16 +281,16 @@ class Endings:
     def retry(self, source: Source, reason: str, now: float) -> int:
         """Let the rejected messages of this source go on, afresh; returns how many there are."""
         self.restless = True
-        places = [run.places[source] for run in self.runs if source in run.places]
-        count = sum(self._rejections.retry(place) for place in places)
+        assignments = [run.assignments[source] for run in self.runs if source in run.assignments]
+        count = sum(self._rejections.retry(assignment) for assignment in assignments)
         if count:
             self._events.append(SourceRetried(now, source, count, reason))
         return count
 
     def skip(self, run: Run, source: Source, position: int, reason: str, now: float) -> AnyDelivery | None:
         """Give up one message of this source that is rejected, or has failed and waits; it is to be settled. None: there is no such."""
-        place = run.places.get(source)
-        delivery = None if place is None or place.going else self._rejections.skip(place, position)
+        assignment = run.assignments.get(source)
+        delivery = None if assignment is None or assignment.going else self._rejections.skip(assignment, position)
         if delivery is not None:
             self.restless = True
             self._finished(delivery)
@@ -300,25 +300,25 @@ class Endings:
     # -- inside -----------------------------------------------------------------------------------------------------------------------
 
     def _finished(self, delivery: AnyDelivery) -> None:
-        place: Place = delivery.place
+        assignment: Assignment = delivery.assignment
         self._watch.settled(delivery)
-        if place.inbox.done(delivery):
-            place.run.offer(place)
+        if assignment.inbox.done(delivery):
+            assignment.run.offer(assignment)
 
     def _is_lone_suspect(self, delivery: AnyDelivery, attribution: Attribution) -> bool:
         """Whether its source waits behind it, and nobody can tell whose fault it is. It may be an outage: it is held, and named."""
-        place: Place = delivery.place
-        if attribution.cause is not Cause.DEPENDENCY or place.going or self._watch.is_named(delivery):
+        assignment: Assignment = delivery.assignment
+        if attribution.cause is not Cause.DEPENDENCY or assignment.going or self._watch.is_named(delivery):
             return False
-        return delivery.trial is not None and delivery.trial.is_alone(place.run.retry)
+        return delivery.trial is not None and delivery.trial.is_alone(assignment.run.retry)
 
     def _settle_batch(self, batch: Batch, attribution: Attribution, error: str, now: float, *, excused: bool) -> Verdict:
-        place: Place = batch.place
-        place.in_flight -= 1
-        place.run.running -= 1
+        assignment: Assignment = batch.assignment
+        assignment.in_flight -= 1
+        assignment.run.running -= 1
         if attribution.cause is Cause.RETURNED:
-            if place.inbox.done(batch):
-                place.run.offer(place)
+            if assignment.inbox.done(batch):
+                assignment.run.offer(assignment)
             return Verdict.DONE
         self._events.extend(self._halves.again(batch, attribution, error, now, excused=excused))
         return Verdict.AGAIN
@@ -338,8 +338,8 @@ class Engine(Endings):
     def __init__(self, *, draw: Callable[[], float], hold_warn_after: float = 600.0, memory: int | None = None) -> None:
         super().__init__(draw, hold_warn_after)
         self.memory = Memory(memory, self.runs)
-        self._probes = Probes()
-        self._outages = Outages(self._waiting)
+        self._probes = HealthProbes()
+        self._outages = CircuitChanges(self._waiting)
         self._holds = Holds(self.runs, self._waiting)
         self._commands = Commands(self.gates, self._holds)
 
@@ -362,7 +362,7 @@ class Engine(Endings):
 
     def remove_run(self, run: Run, now: float) -> None:
         """Forget a run and its places."""
-        self.forget(run, list(run.places), now)
+        self.forget(run, list(run.assignments), now)
         self.runs.pop(run, None)
         self._assignments.resize(run, now)
 
@@ -373,33 +373,33 @@ class Engine(Endings):
         sources = tuple(sources)
         self._assignments.open(run, sources, now)
         self.memory.resize()
-        self._holds.take_up(run.places[source] for source in sources)
+        self._holds.take_up(run.assignments[source] for source in sources)
         self._events.extend(self._outages.settle_events(self.gates.values(), now))
         self._replan(run, now)
         self.restless = True
         return run.plan
 
-    def closing(self, run: Run, sources: Collection[Source], now: float) -> list[Place]:
+    def closing(self, run: Run, sources: Collection[Source], now: float) -> list[Assignment]:
         """These sources go away: nothing starts any more, what waits is dropped, what runs may finish. Returns their places."""
         self.restless = True
-        places = self._assignments.close(run, sources, now)
-        self._rejections.forget(places)
-        return places
+        assignments = self._assignments.close(run, sources, now)
+        self._rejections.forget(assignments)
+        return assignments
 
-    def forget(self, run: Run, sources: Collection[Source], now: float) -> list[Place]:
+    def forget(self, run: Run, sources: Collection[Source], now: float) -> list[Assignment]:
         """These sources are gone: whatever still runs for them is stale. Returns their places."""
         self.restless = True
-        places = self._assignments.forget(run, sources, now)
+        assignments = self._assignments.forget(run, sources, now)
         self.memory.resize()
         self.memory.due = self.memory.tight
-        self._rejections.forget(places)
-        return places
+        self._rejections.forget(assignments)
+        return assignments
 
     def drain(self, run: Run, now: float) -> None:
         """Nothing of this run starts any more; what waits is dropped, what runs may finish."""
         self.restless = True
         self._assignments.drain(run, now)
-        self._rejections.forget(run.places.values())
+        self._rejections.forget(run.assignments.values())
 
     # -- the way of a message ---------------------------------------------------------------------------------------------------------
 
@@ -426,88 +426,90 @@ class Engine(Endings):
             return run.resend.popleft()
         while run.granted:
             granted = run.granted.popleft()
-            if not granted.place.bars_heads:
+            if not granted.assignment.bars_heads:
                 return granted
             granted.attempt -= 1  # held between the grant and now: it has not started
             self.interrupted(granted, now)
         ring = run.ring
         while ring and not run.lane_wanted and run.running < run.lanes:
-            place = ring[0]
-            place.idle = place.fresh_heads >= run.lanes  # enough for every lane wait already; it is offered again when one is granted
-            if not place.idle:
-                delivery = self.follow(place, now)
+            assignment = ring[0]
+            assignment.idle = (
+                assignment.fresh_heads >= run.lanes
+            )  # enough for every lane wait already; it is offered again when one is granted
+            if not assignment.idle:
+                delivery = self.follow(assignment, now)
                 if delivery is not None:
                     ring.rotate(-1)
                     return delivery
-            if place.idle:
+            if assignment.idle:
                 ring.popleft()
-                place.in_ring = False
+                assignment.in_ring = False
         self.restless = self.restless or (run.lane_wanted and run.running < run.lanes)
         return None
 
-    def follow(self, place: Place, now: float) -> AnyDelivery | None:
+    def follow(self, assignment: Assignment, now: float) -> AnyDelivery | None:
         """The next delivery of this place, for the lane that has just finished one of it or of a place in the ring.
 
         A head that is not admitted goes to the waiting list; then, as when there is none, the answer is None.
         """
-        run = place.run
-        if place.held:  # offered again when it is not held any more
-            place.idle = True
+        run = assignment.run
+        if assignment.held:  # offered again when it is not held any more
+            assignment.idle = True
             return None
         if run.lane_wanted or run.running >= run.lanes:
             self.restless = True
             return None
-        delivery = place.inbox.take()
+        delivery = assignment.inbox.take()
         if delivery is None:
-            place.idle = True
+            assignment.idle = True
             return None
-        if place.full and place.make_room():
+        if assignment.full and assignment.make_room():
             self.restless = True
-        if acquire_in_turn(delivery, place.gates, now):
+        if acquire_in_turn(delivery, assignment.gates, now):
             run.running += 1
-            place.in_flight += 1
+            assignment.in_flight += 1
             delivery.attempt += 1
             return delivery
-        self._waiting.add(delivery, place.gates)
+        self._waiting.add(delivery, assignment.gates)
         self.restless = True
         return None
 
     def succeeded(self, delivery: AnyDelivery, now: float) -> Verdict:
         """The handler returned at its first attempt, and no call form ran: success for every need. `follow` or `next` comes after it."""
-        place: Place = delivery.place
-        if not place.alive:
+        assignment: Assignment = delivery.assignment
+        if not assignment.alive:
             return self.interrupted(delivery, now)
-        gates = place.gates
-        if (gates and record_successes(gates, delivery.permits, now)) or place.held:  # a hold that a success may end
+        gates = assignment.gates
+        if (gates and record_successes(gates, delivery.permits, now)) or assignment.held:  # a hold that a success may end
             self.restless = True
         delivery.permits = None
-        place.results.successes += 1
-        run = place.run
-        place.in_flight -= 1
+        assignment.results.successes += 1
+        run = assignment.run
+        assignment.in_flight -= 1
         run.running -= 1
-        if place.inbox.done(delivery) and not place.in_ring:
-            run.offer(place)
+        if assignment.inbox.done(delivery) and not assignment.in_ring:
+            run.offer(assignment)
             if run.shared:  # several may start now, and the lane of this one takes one
                 self.restless = True
-        if run.memory.tight and not place.inbox.waiting:
+        if run.memory.tight and not assignment.inbox.waiting:
             self.restless = run.memory.due = True
         return Verdict.DONE
 
     def pass_on(self, delivery: AnyDelivery, now: float) -> AnyDelivery | None:
         """`succeeded`, which is DONE here, and `follow` in one step: for a place that has a `direct` inbox and is not held."""
-        place: Place = delivery.place
-        run, gate, direct = place.run, place.gate, place.direct
+        assignment: Assignment = delivery.assignment
+        run, gate, direct = assignment.run, assignment.gate, assignment.direct
         if gate is None or direct is None or gate.heads or run.lane_wanted or run.running > run.lanes:
             self.succeeded(delivery, now)
-            return self.follow(place, now)
+            return self.follow(assignment, now)
         circuit = gate.circuit
         permits = delivery.permits
         delivery.permits = None
         gate.successes += 1
-        place.results.successes += 1
+        assignment.results.successes += 1
         following = direct.pass_on()
         if following is not None:
-            if place.full and direct.waiting <= place.low and place.make_room():
+            if assignment.full and direct.waiting <= assignment.low and assignment.make_room():
                 self.restless = True
             if circuit.renew(permits[0], now):
                 if circuit.events_pending:
@@ -523,11 +525,11 @@ class Engine(Endings):
                 following.permits = (permit,)
                 following.attempt += 1
                 return following
-            self._waiting.add(following, place.gates)
+            self._waiting.add(following, assignment.gates)
             self.restless = True
         elif run.memory.tight:
             self.restless = run.memory.due = True
-        place.in_flight -= 1
+        assignment.in_flight -= 1
         run.running -= 1
         return None
 
@@ -546,7 +548,7 @@ class Engine(Endings):
         self._fallbacks.mark(now)
         self._probes.begin(now)
         for delivery in self._waiting.grants(self.gates.values(), now):
-            delivery.place.run.grant(delivery)
+            delivery.assignment.run.grant(delivery)
         late = self._outages.settle_events(self.gates.values(), now)
         if late:  # admitting has moved a circuit: who waits stands elsewhere now
             self.restless = True

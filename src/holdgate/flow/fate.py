@@ -28,8 +28,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from holdgate.core import Outcome, Permit
-from holdgate.flow.attribution import Attribution, Cause, Finding
-from holdgate.flow.batch import Batch, Deliveries
+from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
+from holdgate.flow.batch import Batch, BatchItems
 from holdgate.flow.blame import trial_of
 from holdgate.flow.events import FlowEvent, UndeclaredNeed
 from holdgate.flow.gate import Gate, gates_of
@@ -37,11 +37,11 @@ from holdgate.flow.inbox import BatchInbox
 from holdgate.flow.message import Delivery, HandlerRequest
 from holdgate.flow.policy import Verdict
 from holdgate.flow.rejections import Rejections
-from holdgate.flow.state import Place
+from holdgate.flow.state import Assignment
 from holdgate.flow.waiting import WaitingList
 
 if TYPE_CHECKING:
-    from holdgate.flow.blame import Trial
+    from holdgate.flow.blame import FailureHistory
     from holdgate.flow.policy import RetryPolicy
 
 
@@ -56,7 +56,7 @@ _FATE = {
 }
 
 
-def decide(cause: Cause, trial: Trial | None, policy: RetryPolicy) -> Verdict:
+def decide(cause: Cause, trial: FailureHistory | None, policy: RetryPolicy) -> Verdict:
     """The fate of a message whose attempt ended by this cause; `trial` knows of it, and None means that it has never failed."""
     if trial is not None:
         if cause is Cause.MESSAGE and trial.charged >= policy.attempts:
@@ -99,7 +99,7 @@ def record_successes(gates: tuple[Gate, ...], permits: Sequence[Permit], now: fl
     return look
 
 
-def _record_one(delivery: Delivery[Any], gate: Gate, permit: Permit, finding: Finding, now: float, *, charged: bool) -> None:
+def _record_one(delivery: Delivery[Any], gate: Gate, permit: Permit, finding: NeedVerdict, now: float, *, charged: bool) -> None:
     outcome, duration, retry_after = finding
     if outcome is None:
         gate.circuit.release(permit, now)
@@ -137,20 +137,20 @@ class Retries:
 
     def keep(self, delivery: Delivery[Any], verdict: Verdict, attribution: Attribution, now: float) -> list[FlowEvent]:
         """Give an ended attempt its place by the verdict on it; returns what is to be announced. What is going away is dropped."""
-        place: Place = delivery.place
+        assignment: Assignment = delivery.assignment
         events: list[FlowEvent] = []
         if attribution.shared:
-            events.extend(place.announce_shared(now, gates_of(delivery), attribution))
-        if verdict is Verdict.AGAIN and not place.going:
+            events.extend(assignment.announce_shared(now, gates_of(delivery), attribution))
+        if verdict is Verdict.AGAIN and not assignment.going:
             events.extend(self.add(delivery, attribution, now))
         return events
 
     def add(self, delivery: Delivery[Any], attribution: Attribution, now: float) -> list[UndeclaredNeed]:
         """To the end of the list: for a backoff first, or straight away when a circuit decides from now on."""
         trial = trial_of(delivery)
-        place: Place = delivery.place
-        if attribution.cause is Cause.DEPENDENCY and place.inbox.failed(delivery):
-            place.run.offer(place)
+        assignment: Assignment = delivery.assignment
+        if attribution.cause is Cause.DEPENDENCY and assignment.inbox.failed(delivery):
+            assignment.run.offer(assignment)
         events = [event for name in attribution.refused for event in self._refused_by(delivery, name, now)]
         gates = gates_of(delivery)
         request, delivery.request = delivery.request, None
@@ -161,7 +161,7 @@ class Retries:
             self._waiting.add(delivery, gates)
         else:
             trial.backoffs += 1
-            self._waiting.add(delivery, gates, now + delivery.place.run.retry.wait(trial.backoffs, self._draw()))
+            self._waiting.add(delivery, gates, now + delivery.assignment.run.retry.wait(trial.backoffs, self._draw()))
         return events
 
     def _will_be_told(self, attribution: Attribution) -> bool:
@@ -174,18 +174,18 @@ class Retries:
 
     def _refused_by(self, delivery: Delivery[Any], name: str, now: float) -> list[UndeclaredNeed]:
         """The dependency is one of the message's needs until the message is settled. Announced once per source."""
-        place: Place = delivery.place
+        assignment: Assignment = delivery.assignment
         gate = self._gates.get(name)
         if gate is None or gate in gates_of(delivery):
             return []
         trial_of(delivery).extra += (gate,)
-        if name in place.undeclared:
+        if name in assignment.undeclared:
             return []
-        place.undeclared.add(name)
-        return [UndeclaredNeed(now, place.source, name)]
+        assignment.undeclared.add(name)
+        return [UndeclaredNeed(now, assignment.source, name)]
 
 
-class Halves:
+class Bisection:
     """Divides failed batches of one engine, and lets the pieces wait for their turn."""
 
     def __init__(self, waiting: WaitingList, retries: Retries) -> None:
@@ -195,14 +195,14 @@ class Halves:
     def again(self, batch: Batch, attribution: Attribution, error: str, now: float, *, excused: bool = False) -> list[FlowEvent]:
         """A batch of several was not processed, its outcomes are recorded: it comes again, in halves if it failed. Returns what is to be
         announced. What is going away is dropped. `excused`: it is an outage that nobody described."""
-        place: Place = batch.place
+        assignment: Assignment = batch.assignment
         if attribution.cause is Cause.REFUSED:  # it was not its turn: nothing is known of it
             return self._retries.keep(batch, Verdict.AGAIN, attribution, now)
         trial_of(batch).failed(error, now)
         events: list[FlowEvent] = []
         if attribution.shared:
-            events.extend(place.announce_shared(now, gates_of(batch), attribution))
-        if not place.going:
+            events.extend(assignment.announce_shared(now, gates_of(batch), attribution))
+        if not assignment.going:
             at_once = not excused and (attribution.cause is not Cause.DEPENDENCY or _was_outvoted(batch))
             for piece in self._divide(batch):
                 if at_once:
@@ -213,13 +213,13 @@ class Halves:
 
     def _divide(self, batch: Batch) -> list[Batch]:
         """The pieces that wait for their turn from now on. Where the order counts it is the first alone, and the second comes after it."""
-        place: Place = batch.place
+        assignment: Assignment = batch.assignment
         if len(batch) == 1:
             return [batch]
         half = (len(batch) + 1) // 2
         first, second = batch.piece(range(half)), batch.piece(range(half, len(batch)))
-        if not place.run.shared:
-            place.put_back(second)
+        if not assignment.run.shared:
+            assignment.put_back(second)
             return [first]
         return [first, second]
 
@@ -236,14 +236,14 @@ AnyDelivery = Delivery[Any]
 _POSTPONED = Attribution((), Cause.POSTPONED)
 
 
-class Parted(NamedTuple):
+class SettledParts(NamedTuple):
     """What is to be done with the deliveries of a batch now: `done` are to be acknowledged, `rejected` to be sent, each still in flight."""
 
     done: tuple[AnyDelivery, ...] = ()
     rejected: tuple[AnyDelivery, ...] = ()
 
 
-class Wishes:
+class PartialSettlement:
     """Acts on what handlers ask for messages of their batches, for one engine."""
 
     def __init__(self, retries: Retries, rejections: Rejections) -> None:
@@ -251,11 +251,11 @@ class Wishes:
         self._rejections = rejections
 
     def grant(
-        self, batch: Batch, items: Deliveries[Any], requests: Mapping[int, HandlerRequest], now: float
-    ) -> tuple[Parted, list[FlowEvent]]:
+        self, batch: Batch, items: BatchItems[Any], requests: Mapping[int, HandlerRequest], now: float
+    ) -> tuple[SettledParts, list[FlowEvent]]:
         """Its outcomes are recorded, and it is not in flight any more. What is not mentioned in the answer waits, is blocked, or, where its
         place is going away, dropped."""
-        place: Place = batch.place
+        assignment: Assignment = batch.assignment
         done = [one for index, one in enumerate(items) if index not in requests]
         finished = [number for index, number in enumerate(batch.numbers) if index not in requests]
         sent: list[AnyDelivery] = []
@@ -275,13 +275,13 @@ class Wishes:
                 sent.append(one)
             else:
                 blocked += 1
-        place.in_flight += len(sent)
-        place.run.running += len(sent)
+        assignment.in_flight += len(sent)
+        assignment.run.running += len(sent)
         postponed = [index for index, request in requests.items() if request.reason is None]
-        if postponed and not place.going:
+        if postponed and not assignment.going:
             events += self._postpone(batch.piece(postponed), [requests[index].after for index in postponed], now)
         self._divide(batch, len(sent) + blocked + bool(postponed), finished)
-        return Parted(tuple(done), tuple(sent)), events
+        return SettledParts(tuple(done), tuple(sent)), events
 
     def _postpone(self, piece: Batch, times: list[float | None], now: float) -> list[FlowEvent]:
         """All of them after the longest of their times: they are one piece, so that they stay in their order."""
@@ -290,21 +290,21 @@ class Wishes:
         return list(self._retries.add(piece, _POSTPONED, now))
 
     def _divide(self, batch: Batch, parts: int, finished: list[int]) -> None:
-        place: Place = batch.place
-        inbox = cast("BatchInbox", place.inbox)  # where batches come from
+        assignment: Assignment = batch.assignment
+        inbox = cast("BatchInbox", assignment.inbox)  # where batches come from
         if not parts:
             if inbox.done(batch):
-                place.run.offer(place)
+                assignment.run.offer(assignment)
             return
         inbox.divided(parts)
         inbox.finished(finished)
-        if place.run.shared:
-            place.run.offer(place)
+        if assignment.run.shared:
+            assignment.run.offer(assignment)
 
 
 def _place(one: AnyDelivery, batch: Batch, index: int, now: float) -> None:
     """From now on it is a delivery of its own."""
-    one.place = batch.place
+    one.assignment = batch.assignment
     one.serial = batch.numbers[index]
     trial = trial_of(one)
     one.request = None

@@ -19,13 +19,13 @@ class Gate:
     """One dependency of one engine. Plain data; admission and the engine move it."""
 
     __slots__ = (
+        "assignments",
         "circuit",
         "down_since",
         "failures",
         "good_probes",
         "heads",
         "name",
-        "places",
         "probe_due",
         "probed",
         "recoveries",
@@ -38,7 +38,7 @@ class Gate:
         # By run and number of arrival, those that wait and need it: the waiting list puts them in and takes them out.
         self.heads: dict[Any, dict[int, Any]] = {}
         # The assignments that need it, which put themselves in: a set that keeps its order, so plans and events are the same every time.
-        self.places: dict[Any, None] = {}
+        self.assignments: dict[Any, None] = {}
         # Of messages, ever: only differences are looked at.
         self.successes = 0
         self.recoveries = 0  # those of the successes that had failed here before
@@ -80,5 +80,5 @@ def may_fall_back(gates: Iterable[Gate], after: float, now: float) -> bool:
 
 def gates_of(delivery: Delivery[Any]) -> tuple[Gate, ...]:
     """What the delivery needs: what its source needs, and what refused one of its calls. Its permits are in this order."""
-    gates: tuple[Gate, ...] = delivery.place.gates
+    gates: tuple[Gate, ...] = delivery.assignment.gates
     return gates + delivery.trial.extra if delivery.trial is not None else gates

@@ -444,7 +444,7 @@ class BatchInbox:
         while self._chunks and len(messages) < self._most:
             messages = messages + self._first(self._most - len(messages))
         batch = Batch(first.source, messages, first.origin)
-        batch.place = first.place
+        batch.assignment = first.assignment
         batch.numbers = range(self._next, self._next + len(messages))
         self._next += len(messages)
         return batch

@@ -100,7 +100,7 @@ class Delivery(Generic[M]):
     Not frozen: a frozen dataclass costs a microsecond a message.
     """
 
-    __slots__ = ("attempt", "message", "order_key", "permits", "place", "redelivered", "request", "serial", "source", "trial")
+    __slots__ = ("assignment", "attempt", "message", "order_key", "permits", "redelivered", "request", "serial", "source", "trial")
 
     source: Source
     message: M
@@ -113,7 +113,7 @@ class Delivery(Generic[M]):
         self.redelivered = redelivered
         self.attempt = 0
         # The engine's own marks. An intake leaves them alone.
-        self.place: Any = None  # the assignment it came in with; a dead one makes every late result stale
+        self.assignment: Any = None  # the assignment it came in with; a dead one makes every late result stale
         self.serial = 0  # its number within that assignment, in the order of arrival
         self.order_key: Any = None  # with order="key": what it is kept in order by; None has no order to keep
         self.permits: Any = None  # what it holds while its handler runs

@@ -8,7 +8,7 @@ from typing import Any
 
 from holdgate.flow.events import FlowEvent, HoldContinued, SourceBlocked
 from holdgate.flow.message import Delivery
-from holdgate.flow.state import Place, Run
+from holdgate.flow.state import Assignment, Run
 
 AnyDelivery = Delivery[Any]
 
@@ -19,7 +19,7 @@ _BLOCKED_EVERY = 60.0
 _LOOK_AGAIN = 1.0
 
 
-class Watch:
+class Reminders:
     """Repeats announcements. `hold_warn_after` is seconds between two of one hold."""
 
     def __init__(self, hold_warn_after: float) -> None:
@@ -33,17 +33,17 @@ class Watch:
 
     def block(self, delivery: AnyDelivery, error: str, now: float) -> SourceBlocked:
         """A delivery was rejected and has nowhere to go: its place waits behind it, and is named again and again."""
-        place: Place = delivery.place
-        place.blocked.append(delivery)
-        place.touch()
+        assignment: Assignment = delivery.assignment
+        assignment.blocked.append(delivery)
+        assignment.touch()
         return self._name(
-            delivery, SourceBlocked(now, place.source, delivery.position, delivery.trial.counted if delivery.trial else 0, error)
+            delivery, SourceBlocked(now, assignment.source, delivery.position, delivery.trial.counted if delivery.trial else 0, error)
         )
 
     def suspect(self, delivery: AnyDelivery, error: str, now: float) -> SourceBlocked:
         """A delivery keeps its source from going on, and there is nobody to tell whether it is its fault: say so until it is settled."""
         return self._name(
-            delivery, SourceBlocked(now, delivery.place.source, delivery.position, delivery.trial.failures, error, suspect=True)
+            delivery, SourceBlocked(now, delivery.assignment.source, delivery.position, delivery.trial.failures, error, suspect=True)
         )
 
     def _name(self, delivery: AnyDelivery, event: SourceBlocked) -> SourceBlocked:
@@ -68,28 +68,28 @@ class Watch:
         if self._due is None or self._due > now:
             return []
         self._due = None
-        places = [place for run in runs for place in run.places.values()]
-        return [*self._holds(places, now), *self._blocks(now)]
+        assignments = [assignment for run in runs for assignment in run.assignments.values()]
+        return [*self._holds(assignments, now), *self._blocks(now)]
 
-    def _holds(self, places: Iterable[Place], now: float) -> list[FlowEvent]:
+    def _holds(self, assignments: Iterable[Assignment], now: float) -> list[FlowEvent]:
         events: list[FlowEvent] = []
-        for place in places:
-            if place.since is None:
-                if place.goes_on:  # a probe runs at this very moment
+        for assignment in assignments:
+            if assignment.since is None:
+                if assignment.goes_on:  # a probe runs at this very moment
                     self._plan(now + _LOOK_AGAIN)
                 continue
-            due = max(place.since, place.warned) + self._hold_warn_after
+            due = max(assignment.since, assignment.warned) + self._hold_warn_after
             if due <= now:
-                place.warned = now
+                assignment.warned = now
                 due = now + self._hold_warn_after
-                events.append(HoldContinued(now, place.source, place.plan.reasons, place.since, _next_try(place)))
+                events.append(HoldContinued(now, assignment.source, assignment.plan.reasons, assignment.since, _next_try(assignment)))
             self._plan(due)
         return events
 
     def _blocks(self, now: float) -> list[FlowEvent]:
         events: list[FlowEvent] = []
         for delivery, event in list(self._blocked.items()):
-            if not delivery.place.alive:
+            if not delivery.assignment.alive:
                 del self._blocked[delivery]
                 continue
             again = event
@@ -103,12 +103,12 @@ class Watch:
         self._due = at if self._due is None else min(self._due, at)
 
 
-def _next_try(place: Place) -> float | None:
+def _next_try(assignment: Assignment) -> float | None:
     """When the last of what holds it will admit a probe; None while something else than circuits and failures holds it too."""
-    if place.stopped:
+    if assignment.stopped:
         return None
-    times = [gate.circuit.next_deadline() for gate in place.needed if gate.shut]
-    if place.results.suspected:
-        times.append(place.results.next_try)
+    times = [gate.circuit.next_deadline() for gate in assignment.needed if gate.shut]
+    if assignment.results.suspected:
+        times.append(assignment.results.next_try)
     known = [time for time in times if time is not None]
     return max(known) if known and len(known) == len(times) else None

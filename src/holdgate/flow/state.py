@@ -20,7 +20,7 @@ from holdgate.flow.inbox import AnyDelivery, BatchInbox, FreeInbox, Inbox, KeyIn
 from holdgate.flow.message import Source
 from holdgate.flow.plan import Plan, SourcePlan
 from holdgate.flow.policy import FallbackSettings, RetryPolicy
-from holdgate.flow.unclaimed import Results
+from holdgate.flow.unclaimed import RunResults
 
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
@@ -34,7 +34,7 @@ _UNPLANNED = SourcePlan(fetch=False, reasons=())
 _UNCLAIMED = "unclaimed failures"
 
 
-class Place:
+class Assignment:
     """One source in one assignment."""
 
     __slots__ = (
@@ -142,9 +142,9 @@ class Place:
         for gate in gates:
             self.strays[gate] += heads
             if self.strays[gate]:
-                gate.places[self] = None
+                gate.assignments[self] = None
             else:
-                del self.strays[gate], gate.places[self]
+                del self.strays[gate], gate.assignments[self]
         self.touch()
 
     @property
@@ -251,10 +251,10 @@ class MemoryBound(Protocol):
     tight: bool
     due: bool
 
-    def came(self, place: Place, size: int) -> None:
+    def came(self, assignment: Assignment, size: int) -> None:
         """So many bytes came in."""
 
-    def is_enough(self, place: Place) -> bool:
+    def is_enough(self, assignment: Assignment) -> bool:
         """Whether as much waits as may."""
         ...
 
@@ -265,10 +265,10 @@ class Unbounded:
     tight = False
     due = False
 
-    def came(self, place: Place, size: int) -> None:
+    def came(self, assignment: Assignment, size: int) -> None:
         """Nobody counts."""
 
-    def is_enough(self, place: Place) -> bool:  # noqa: ARG002 - it does not look
+    def is_enough(self, assignment: Assignment) -> bool:  # noqa: ARG002 - it does not look
         """Never."""
         return False
 
@@ -284,9 +284,34 @@ class Run:
     """
 
     __slots__ = (
-        "_apart", "_concurrency", "_leftover", "_results", "batch", "dirty", "draining", "fallback", "falling",
-        "granted", "half", "inbox", "lane_wanted", "lanes", "memory", "needs", "order",
-        "places", "plan", "rejects", "resend", "retry", "ring", "running", "sends_unasked", "shared", "span", "weigh",
+        "_apart",
+        "_concurrency",
+        "_leftover",
+        "_results",
+        "assignments",
+        "batch",
+        "dirty",
+        "draining",
+        "fallback",
+        "falling",
+        "granted",
+        "half",
+        "inbox",
+        "lane_wanted",
+        "lanes",
+        "memory",
+        "needs",
+        "order",
+        "plan",
+        "rejects",
+        "resend",
+        "retry",
+        "ring",
+        "running",
+        "sends_unasked",
+        "shared",
+        "span",
+        "weigh",
     )  # fmt: skip
 
     def __init__(
@@ -320,29 +345,29 @@ class Run:
         self.weigh = weigh
         self.sends_unasked = sends_unasked
         self.memory: MemoryBound = Unbounded()  # the engine's, from `Engine.add_run` on
-        self.places: dict[Source, Place] = {}
+        self.assignments: dict[Source, Assignment] = {}
         self.plan = Plan()
-        self.ring: deque[Place] = deque()  # places with work that may start, in turn
+        self.ring: deque[Assignment] = deque()  # places with work that may start, in turn
         self.granted: deque[AnyDelivery] = deque()  # admitted, permits in hand, waiting for a lane to wake
         self.resend: deque[AnyDelivery] = deque()  # rejected, to be sent again: a lane may take them, and starts no handler
-        self.dirty: dict[Place, None] = {}  # places whose plan must be looked at again
+        self.dirty: dict[Assignment, None] = {}  # places whose plan must be looked at again
         self.running = 0  # admitted and not settled yet, those granted included
         self.lanes = concurrency or 0  # how many may run at once, those of dead places included
         self._leftover = 0  # admitted, not settled yet, and their place is dead
         self.lane_wanted = False  # a head was passed over because every lane was busy: the next free one is its own
         self.draining = False
         self._apart = apart
-        self._results: dict[tuple[str, tuple[str, ...] | None], Results] = {}
+        self._results: dict[tuple[str, tuple[str, ...] | None], RunResults] = {}
 
-    def results_of(self, source: Source) -> Results:
+    def results_of(self, source: Source) -> RunResults:
         """What the messages of this source are compared with: those of every source with the same handler and the same needs. It outlives
         an assignment."""
-        return self._results.setdefault((source.name if self._apart else "", self.needs.of(source)), Results())
+        return self._results.setdefault((source.name if self._apart else "", self.needs.of(source)), RunResults())
 
     @property
     def concurrency(self) -> int:
         """How many handlers of living places may run at once now."""
-        return len(self.places) if self._concurrency is None else self._concurrency
+        return len(self.assignments) if self._concurrency is None else self._concurrency
 
     @property
     def capacity(self) -> int:
@@ -355,7 +380,7 @@ class Run:
         With one lane per place, what still runs for a dead one has kept its lane: it must not take that of a living one.
         """
         self._leftover += leftover
-        self.lanes = len(self.places) + self._leftover if self._concurrency is None else self._concurrency
+        self.lanes = len(self.assignments) + self._leftover if self._concurrency is None else self._concurrency
 
     def new_inbox(self) -> Inbox:
         """A fresh inbox of this run's order."""
@@ -368,48 +393,48 @@ class Run:
     def take_in(self, deliveries: Iterable[AnyDelivery]) -> None:
         """Put deliveries into the inboxes of their places. Those of a source that is not here, or is going away, are dropped."""
         # A poll's deliveries come by source, so a list is cut where the next one has another source than the one before it.
-        place: Place | None = None
+        assignment: Assignment | None = None
         source: Source | None = None
         batch: list[AnyDelivery] = []
         for delivery in deliveries:
             if delivery.source is not source:
-                self._put(place, batch)
+                self._put(assignment, batch)
                 source = delivery.source
-                place = self.places.get(source)
+                assignment = self.assignments.get(source)
                 batch = []
-            delivery.place = place
+            delivery.assignment = assignment
             batch.append(delivery)
-        self._put(place, batch)
+        self._put(assignment, batch)
 
-    def _put(self, place: Place | None, batch: list[AnyDelivery]) -> None:
-        if place is None or place.going:
+    def _put(self, assignment: Assignment | None, batch: list[AnyDelivery]) -> None:
+        if assignment is None or assignment.going:
             return
-        before = place.inbox.waiting
-        place.inbox.put(batch)
-        waiting, size = place.inbox.waiting, self.weigh(batch)
-        place.weights.add(waiting - before, size)
-        self.memory.came(place, size)
-        if place.results.suspected:
-            self.dirty[place] = None
+        before = assignment.inbox.waiting
+        assignment.inbox.put(batch)
+        waiting, size = assignment.inbox.waiting, self.weigh(batch)
+        assignment.weights.add(waiting - before, size)
+        self.memory.came(assignment, size)
+        if assignment.results.suspected:
+            self.dirty[assignment] = None
         if waiting >= self.inbox:
-            place.fill()
-        if not place.held:
-            self.offer(place)
+            assignment.fill()
+        if not assignment.held:
+            self.offer(assignment)
 
     def grant(self, delivery: AnyDelivery) -> None:
         """A waiting head is admitted, its lane counted already: the next lane that asks starts it."""
-        place: Place = delivery.place
+        assignment: Assignment = delivery.assignment
         delivery.attempt += 1
-        place.in_flight += 1
+        assignment.in_flight += 1
         self.granted.append(delivery)
-        if place.inbox.waiting:  # enough heads of it may have been waiting, and now there is one less
-            self.offer(place)
+        if assignment.inbox.waiting:  # enough heads of it may have been waiting, and now there is one less
+            self.offer(assignment)
 
-    def offer(self, place: Place) -> None:
+    def offer(self, assignment: Assignment) -> None:
         """Put a place into the ring of those that lanes look at, once."""
-        if not place.in_ring:
-            place.in_ring = True
-            self.ring.append(place)
+        if not assignment.in_ring:
+            assignment.in_ring = True
+            self.ring.append(assignment)
 
     def replan(self, now: float) -> list[FlowEvent]:
         """Bring the plan up to date where something has changed since the last time."""
@@ -417,22 +442,22 @@ class Run:
             return []
         changed = dict(self.plan.sources)
         events: list[FlowEvent] = []
-        for place in self.dirty:
-            event = place.replan(now)
-            changed[place.source] = place.plan
+        for assignment in self.dirty:
+            event = assignment.replan(now)
+            changed[assignment.source] = assignment.plan
             if event is not None:
                 events.append(event)
-            if not place.plan.reasons and place.inbox.waiting:
-                self.offer(place)
+            if not assignment.plan.reasons and assignment.inbox.waiting:
+                self.offer(assignment)
         self.dirty.clear()
         self._publish(changed)
         return events
 
-    def replan_without(self, places: Collection[Place]) -> None:
+    def replan_without(self, assignments: Collection[Assignment]) -> None:
         """Take places that are gone out of the plan."""
         changed = dict(self.plan.sources)
-        for place in places:
-            changed.pop(place.source, None)
+        for assignment in assignments:
+            changed.pop(assignment.source, None)
         self._publish(changed)
 
     def _publish(self, sources: dict[Source, SourcePlan]) -> None:

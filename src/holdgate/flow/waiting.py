@@ -29,20 +29,20 @@ from holdgate.flow.batch import Batch, messages_in
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
     from holdgate.flow.inbox import AnyDelivery
-    from holdgate.flow.state import Place, Run
+    from holdgate.flow.state import Assignment, Run
 
 
 _arrival = attrgetter("arrival")
 
 
-class Head:
+class Waiting:
     """One waiting delivery: what it needs, when it came, and until when it waits for time alone."""
 
     __slots__ = ("arrival", "delivery", "gates", "not_before", "run")
 
     def __init__(self, delivery: AnyDelivery, gates: tuple[Gate, ...], arrival: int, not_before: float | None) -> None:
         self.delivery = delivery
-        self.run: Run = delivery.place.run
+        self.run: Run = delivery.assignment.run
         self.gates = gates
         self.arrival = arrival
         self.not_before = not_before
@@ -54,7 +54,7 @@ class Head:
 
 
 # Heads by number of arrival, and so in order of arrival, for each run that has some.
-Lines = dict["Run", dict[int, Head]]
+Lines = dict["Run", dict[int, Waiting]]
 
 
 def acquire(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float, room: float = inf) -> bool:
@@ -84,7 +84,7 @@ def _acquire_batch(batch: Batch, gates: tuple[Gate, ...], now: float, room: floa
         slots = gate.circuit.free_slots
         room = room if slots is None else min(room, slots)
     if room < len(batch):
-        batch.place.put_back(batch.cut(int(room)))
+        batch.assignment.put_back(batch.cut(int(room)))
         for gate in gates:
             gate.circuit.expect_more()
     batch.permits = [gate.circuit.try_acquire(now, len(batch)) for gate in gates]
@@ -106,10 +106,10 @@ class WaitingList:
 
     def __init__(self) -> None:
         self._arrivals = 0
-        self._heads: dict[AnyDelivery, Head] = {}
+        self._heads: dict[AnyDelivery, Waiting] = {}
         self._ready: Lines = {}  # only a lane is missing
-        self._aside: dict[Place, list[Head]] = {}  # heads of sources that are held by something other than a circuit
-        self._timed: list[tuple[float, int, Head]] = []  # a heap; an entry whose head has left or changed its time is passed over
+        self._aside: dict[Assignment, list[Waiting]] = {}  # heads of sources that are held by something other than a circuit
+        self._timed: list[tuple[float, int, Waiting]] = []  # a heap; an entry whose head has left or changed its time is passed over
 
     def __len__(self) -> int:
         return len(self._heads)
@@ -120,35 +120,35 @@ class WaitingList:
     def add(self, delivery: AnyDelivery, gates: tuple[Gate, ...], not_before: float | None = None) -> None:
         """Let a delivery wait, behind all that wait already; until `not_before` for time alone."""
         self._arrivals += 1
-        head = Head(delivery, gates, self._arrivals, not_before)
+        head = Waiting(delivery, gates, self._arrivals, not_before)
         self._heads[delivery] = head
         if head.fresh:
-            delivery.place.fresh_heads += 1
-        if len(gates) > len(delivery.place.gates):
-            delivery.place.stray(gates[len(delivery.place.gates) :], 1)
+            delivery.assignment.fresh_heads += 1
+        if len(gates) > len(delivery.assignment.gates):
+            delivery.assignment.stray(gates[len(delivery.assignment.gates) :], 1)
         if not_before is None:
             self._queue(head)
         else:
             heapq.heappush(self._timed, (not_before, head.arrival, head))
 
-    def waiting_of(self, place: Place) -> list[AnyDelivery]:
+    def waiting_of(self, assignment: Assignment) -> list[AnyDelivery]:
         """The deliveries of a place that wait; walks the whole list."""
-        return [delivery for delivery in self._heads if delivery.place is place]
+        return [delivery for delivery in self._heads if delivery.assignment is assignment]
 
     def take_out(self, delivery: AnyDelivery) -> None:
         """Forget one head."""
         head = self._heads[delivery]
         self._leave(head)
-        aside = self._aside.get(delivery.place)
+        aside = self._aside.get(delivery.assignment)
         if aside is not None and head in aside:
             aside.remove(head)
 
-    def drop(self, places: set[Place]) -> None:
+    def drop(self, assignments: set[Assignment]) -> None:
         """Forget every head of these places."""
-        for head in [head for head in self._heads.values() if head.delivery.place in places]:
+        for head in [head for head in self._heads.values() if head.delivery.assignment in assignments]:
             self._leave(head)
-        for place in places:
-            self._aside.pop(place, None)
+        for assignment in assignments:
+            self._aside.pop(assignment, None)
 
     def end_backoffs(self, gate: Gate) -> None:
         """A circuit has opened: from now on only admission decides, so waits for time end for whoever needs the gate."""
@@ -157,9 +157,9 @@ class WaitingList:
             head.delivery.trial.backoffs = 0
             self._due(head)
 
-    def end_waits_of(self, places: Collection[Place]) -> None:
+    def end_waits_of(self, assignments: Collection[Assignment]) -> None:
         """What kept heads of these places failing is over: they wait for time no longer."""
-        waiting = [head for _, _, head in self._timed if head.delivery.place in places and self._waits_for_time(head)]
+        waiting = [head for _, _, head in self._timed if head.delivery.assignment in assignments and self._waits_for_time(head)]
         for head in sorted(waiting, key=_arrival):
             head.delivery.trial.backoffs = 0
             self._due(head)
@@ -168,15 +168,15 @@ class WaitingList:
         """The gate admits in another way now: let its heads stand where that says."""
         self._stand_again([head for line in gate.heads.values() for head in line.values()])
 
-    def back_in_line(self, place: Place) -> None:
+    def back_in_line(self, assignment: Assignment) -> None:
         """The source is no longer held: what was set aside waits again, in order of its arrival."""
-        self._stand_again(self._aside.pop(place, []))
+        self._stand_again(self._aside.pop(assignment, []))
 
-    def by_place(self) -> Counter[Place]:
+    def by_place(self) -> Counter[Assignment]:
         """How many messages wait, by place; walks the whole list."""
-        waiting: Counter[Place] = Counter()
+        waiting: Counter[Assignment] = Counter()
         for delivery in self._heads:
-            waiting[delivery.place] += messages_in(delivery)
+            waiting[delivery.assignment] += messages_in(delivery)
         return waiting
 
     def next_deadline(self) -> float | None:
@@ -193,11 +193,11 @@ class WaitingList:
                 self._due(head)
         if not self._heads:
             return []
-        one = Pass(gates, self._ready, now)
+        one = GrantRound(gates, self._ready, now)
         granted = list(one.admit())
         for head in one.held:
             self._unqueue(head)
-            self._aside.setdefault(head.delivery.place, []).append(head)
+            self._aside.setdefault(head.delivery.assignment, []).append(head)
         for head in granted:
             self._leave(head)
         for gate in gates:
@@ -205,16 +205,16 @@ class WaitingList:
                 gate.circuit.expect_more()
         return [head.delivery for head in granted]
 
-    def _waits_for_time(self, head: Head) -> bool:
+    def _waits_for_time(self, head: Waiting) -> bool:
         return head.not_before is not None and self._heads.get(head.delivery) is head
 
-    def _due(self, head: Head) -> None:
+    def _due(self, head: Waiting) -> None:
         head.not_before = None
         self._arrivals += 1
         head.arrival = self._arrivals  # its wait was its own affair: it does not overtake those that waited for a slot
         self._queue(head)
 
-    def _stand_again(self, heads: Iterable[Head]) -> None:
+    def _stand_again(self, heads: Iterable[Waiting]) -> None:
         heads = list(heads)
         for head in heads:
             self._unqueue(head)
@@ -225,36 +225,36 @@ class WaitingList:
             for run in lines.keys() & {head.run for head in heads}:
                 lines[run] = dict(sorted(lines[run].items()))
 
-    def _queue(self, head: Head) -> None:
+    def _queue(self, head: Waiting) -> None:
         shut = next((gate for gate in head.gates if gate.shut), None)
         for gate in head.gates if shut is None else (shut,):
             gate.heads.setdefault(head.run, {})[head.arrival] = head
         if shut is None and not any(gate.limited for gate in head.gates):
             self._ready.setdefault(head.run, {})[head.arrival] = head
 
-    def _unqueue(self, head: Head) -> None:
+    def _unqueue(self, head: Waiting) -> None:
         for lines in (self._ready, *(gate.heads for gate in head.gates)):
             line = lines.get(head.run)
             if line is not None and line.pop(head.arrival, None) is not None and not line:
                 del lines[head.run]
 
-    def _leave(self, head: Head) -> None:
+    def _leave(self, head: Waiting) -> None:
         del self._heads[head.delivery]
         if head.fresh:
-            head.delivery.place.fresh_heads -= 1
-        if len(head.gates) > len(head.delivery.place.gates):
-            head.delivery.place.stray(head.gates[len(head.delivery.place.gates) :], -1)
+            head.delivery.assignment.fresh_heads -= 1
+        if len(head.gates) > len(head.delivery.assignment.gates):
+            head.delivery.assignment.stray(head.gates[len(head.delivery.assignment.gates) :], -1)
         self._unqueue(head)
 
 
-class Pass:
+class GrantRound:
     """One walk along the lines, oldest head first. `held` has the heads of held sources that it met."""
 
     __slots__ = ("_free", "_lines", "_now", "held")
 
     def __init__(self, gates: Iterable[Gate], ready: Lines, now: float) -> None:
         self._now = now
-        self.held: list[Head] = []
+        self.held: list[Waiting] = []
         # How many slots each gate has left for this pass; None is no limit. A gate that is missing is full or shut.
         self._free = {gate: gate.circuit.free_slots for gate in gates if gate.heads and gate.circuit.may_acquire(now)}
         self._lines = [self._line(run, line, None) for run, line in ready.items()]
@@ -262,7 +262,7 @@ class Pass:
             self._line(run, line, gate) for gate, slots in self._free.items() if slots is not None for run, line in gate.heads.items()
         ]
 
-    def admit(self) -> Iterator[Head]:
+    def admit(self) -> Iterator[Waiting]:
         """Every head that may start, its permits taken and its lane counted."""
         reserved = False
         last = 0
@@ -271,7 +271,7 @@ class Pass:
                 continue
             last = head.arrival
             run = head.run
-            if head.delivery.place.stopped:
+            if head.delivery.assignment.stopped:
                 self.held.append(head)
             elif run.running >= run.lanes:  # the last one went to a head of another line
                 run.lane_wanted = True
@@ -283,7 +283,7 @@ class Pass:
                 reserved = True
                 self._take(head, 1)  # of a batch too: whatever is admitted of it is a beginning
 
-    def _line(self, run: Run, heads: dict[int, Head], gate: Gate | None) -> Iterator[Head]:
+    def _line(self, run: Run, heads: dict[int, Waiting], gate: Gate | None) -> Iterator[Waiting]:
         """One line, until what it waits for is used up."""
         for head in heads.values():
             if gate is not None and self._free[gate] == 0:
@@ -302,7 +302,7 @@ class Pass:
                 room = slots
         return room
 
-    def _take(self, head: Head, slots: int) -> None:
+    def _take(self, head: Waiting, slots: int) -> None:
         for gate in head.gates:
             free = self._free.get(gate)
             if free is not None:

@@ -23,7 +23,7 @@ from holdgate.ports import Clock
 _SUCCESS = Outcome.SUCCESS
 
 
-class Alone:
+class OwnCircuit:
     """A plain breaker: a circuit outside any guard, shared by all threads and loops of the process. Nobody reads its events.
 
     `acquire`, `succeeded`, `record` and `release` are as in Binding. They are closures, for speed: a call spends most of its time on the
@@ -101,7 +101,7 @@ class Alone:
         self.circuit.events_pending.clear()  # one step for the interpreter, so it needs no lock
 
 
-class Binding:
+class GuardCircuit:
     """A guard's circuit for one dependency; usable from any thread.
 
     `guard` is what errors name, by its repr. `settled` is called on the loop after a call outside of handlers has ended, when the guard
@@ -204,4 +204,4 @@ class Binding:
 
 
 # How a dependency reaches its circuit now.
-Access = Alone | Binding
+Access = OwnCircuit | GuardCircuit

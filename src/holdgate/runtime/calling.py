@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from holdgate.core import Circuit, Outcome, Override, Permit, Rejected, State
 from holdgate.errors import CallNotPermitted, SettingsError
-from holdgate.flow.attribution import Tally
+from holdgate.flow.attribution import AttemptCalls
 from holdgate.flow.gate import gates_of
 from holdgate.flow.message import Delivery
 
@@ -45,7 +45,7 @@ class Attempt(Protocol):
     """
 
     delivery: Delivery[Any] | None
-    tally: Tally | None
+    tally: AttemptCalls | None
 
 
 # None outside of handlers. Set once per lane.
@@ -100,7 +100,7 @@ def begin(dependency: Dependency) -> Call | Rejected:
         return permit if isinstance(permit, Rejected) else OwnCall(dependency, access, permit)
     tally = attempt.tally
     if tally is None:
-        tally = attempt.tally = Tally()
+        tally = attempt.tally = AttemptCalls()
     held = permit_for(delivery, access.circuit)
     own = access.acquire() if held is None else _refusal(access.circuit, held)
     if isinstance(own, Rejected):
@@ -154,7 +154,7 @@ class HandlerCall:
 
     __slots__ = ("_access", "_dependency", "_permit", "_started", "_tally", "_touch")
 
-    def __init__(self, dependency: Dependency, access: Access, tally: Tally, permit: Permit | None) -> None:
+    def __init__(self, dependency: Dependency, access: Access, tally: AttemptCalls, permit: Permit | None) -> None:
         self._dependency = dependency
         self._access = access
         self._tally = tally

@@ -24,7 +24,7 @@ from holdgate.errors import SettingsError
 from holdgate.flow.message import Delivery, Source
 from holdgate.ports import Intake
 from holdgate.runtime.calling import current_attempt
-from holdgate.runtime.lane import Lane
+from holdgate.runtime.lane import TaskLane
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -167,7 +167,7 @@ class Handlers:
                 result = await call.result()
             except asyncio.CancelledError:
                 lane = current_attempt.get()
-                if not call.withdraw() and isinstance(lane, Lane):
+                if not call.withdraw() and isinstance(lane, TaskLane):
                     lane.leave(call)
                 raise
             if inspect.isawaitable(result):  # a plain function in front of an async one, such as a lambda

@@ -53,8 +53,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from holdgate.core.causes import named
 from holdgate.errors import Reject
-from holdgate.flow.attribution import Tally, attribute
-from holdgate.flow.batch import AS_THEY_ARE, Batch, Deliveries
+from holdgate.flow.attribution import AttemptCalls, attribute
+from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems
 from holdgate.flow.gate import gates_of
 from holdgate.flow.message import Delivery, Settlement
 from holdgate.flow.policy import Verdict
@@ -62,7 +62,7 @@ from holdgate.runtime.calling import current_attempt
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
-    from holdgate.flow.state import Place
+    from holdgate.flow.state import Assignment
     from holdgate.runtime.handlers import ThreadCall
     from holdgate.runtime.worker import Worker
 
@@ -116,7 +116,7 @@ def _begin(fn: Callable[[A], Awaitable[T]], argument: A) -> Generator[Any, Any, 
 AnyDelivery = Delivery[Any]
 
 
-class Seat:
+class Lane:
     """What `runtime.attempt` calls an attempt. `delivery` is set from the moment it was given; None while the seat waits. `task` is who
     works here, None before somebody does."""
 
@@ -125,7 +125,7 @@ class Seat:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.delivery: AnyDelivery | None = None
-        self.tally: Tally | None = None  # made by the first call form of an attempt
+        self.tally: AttemptCalls | None = None  # made by the first call form of an attempt
         self.task: asyncio.Task[Any] | None = None
         self.started = False  # user code runs
         self.interrupted = False  # and was cancelled by us
@@ -148,9 +148,9 @@ class Seat:
         if given is not None and not given.done():
             given.set_result(None)
 
-    def works_for(self, places: set[Place]) -> bool:
+    def works_for(self, assignments: set[Assignment]) -> bool:
         """Whether it has a delivery of one of these places."""
-        return self.delivery is not None and self.delivery.place in places
+        return self.delivery is not None and self.delivery.assignment in assignments
 
     @property
     def oversleeps(self) -> bool:
@@ -242,7 +242,7 @@ class Seat:
             error,
             now,
             timed_out=timed_out,
-            not_retryable=delivery.place.run.retry.not_retryable,
+            not_retryable=delivery.assignment.run.retry.not_retryable,
             postponed=request is not None,
         )
         name = type(error).__name__ if error is None else named(error)
@@ -275,16 +275,16 @@ _SLICE = 128
 _SLICE_SECONDS = 0.0002
 
 
-class Lane(Seat):
+class TaskLane(Lane):
     """One worker of one run. Its tasks belong to the guard: no scope of the user's cancels them."""
 
     __slots__ = ("_clean", "_ended", "_leftover", "spent")
 
-    def __init__(self, worker: Worker, ended: Callable[[Lane, asyncio.Task[None]], None]) -> None:
+    def __init__(self, worker: Worker, ended: Callable[[TaskLane, asyncio.Task[None]], None]) -> None:
         super().__init__(worker)
         self.spent = False  # this task has run what may have left something in it: the lane goes on in another
         self._ended = ended
-        self._leftover: tuple[ThreadCall[object], Place] | None = None  # goes on after its handler was interrupted
+        self._leftover: tuple[ThreadCall[object], Assignment] | None = None  # goes on after its handler was interrupted
         self._clean = worker.context.copy()
         self._clean.run(current_attempt.set, self)
 
@@ -296,7 +296,7 @@ class Lane(Seat):
     def leave(self, call: ThreadCall[object]) -> None:
         """The verdict is given without this thread, which cannot be stopped; the lane stays taken until it has come back."""
         if self.delivery is not None:
-            self._leftover = (call, self.delivery.place)
+            self._leftover = (call, self.delivery.assignment)
 
     @property
     def oversleeps(self) -> bool:
@@ -348,10 +348,10 @@ class Lane(Seat):
         if task is self.task:  # else the lane goes on in another
             self._ended(self, task)
 
-    async def _wait_for_thread(self, leftover: ThreadCall[object], place: Place) -> None:
+    async def _wait_for_thread(self, leftover: ThreadCall[object], assignment: Assignment) -> None:
         """A thread cannot be stopped: its verdict is given, its lane stays taken. Where each source has a lane, a source that is gone
         must not keep the lane of the one that came for it."""
-        gone = place.closing and self.worker.lane_per_source
+        gone = assignment.closing and self.worker.lane_per_source
         self.worker.lanes_lent += gone
         try:
             await leftover.ended()
@@ -361,8 +361,8 @@ class Lane(Seat):
 
     async def _work(self, delivery: AnyDelivery) -> None:
         """Run this delivery and those of its source that follow, for a slice."""
-        place = delivery.place
-        if place.going:  # between the grant and now the source went away
+        assignment = delivery.assignment
+        if assignment.going:  # between the grant and now the source went away
             self.give_back(delivery)
             return
         if delivery.trial is not None and delivery.trial.falling_back:
@@ -370,8 +370,8 @@ class Lane(Seat):
             return
         worker = self.worker
         engine, now, settle = worker.engine, worker.now, worker.intake.settle
-        handler = self.prepare(worker.handler_of(place.source))
-        direct = place.direct is not None
+        handler = self.prepare(worker.handler_of(assignment.source))
+        direct = assignment.direct is not None
         clean, cancelling = self._clean, _counter(self.task)
         over = False
         slice_ends = self.since = now() + _SLICE_SECONDS  # no handler of this slice begins later than that
@@ -390,7 +390,7 @@ class Lane(Seat):
                 over = self.look_at_task()
             if direct and not (
                 over
-                or place.held
+                or assignment.held
                 or self.interrupted
                 or self.tally is not None
                 or delivery.trial is not None
@@ -402,7 +402,7 @@ class Lane(Seat):
                 self.started = False
                 self._returned(delivery, time)
                 over = over or self.spent
-                following = None if over else engine.follow(place, time)
+                following = None if over else engine.follow(assignment, time)
                 self.started = True
             self.delivery = following
             if engine.restless:
@@ -414,7 +414,7 @@ class Lane(Seat):
             delivery = following
         self.started = False
         if over:
-            place.run.offer(place)
+            assignment.run.offer(assignment)
             await self._let_others_run()
 
     async def _let_others_run(self) -> None:
@@ -463,12 +463,12 @@ def _counter(task: asyncio.Task[None] | None) -> Callable[[], int]:
     return int if task is None else task.cancelling
 
 
-class BatchLane(Lane):
+class BatchLane(TaskLane):
     """A lane whose handler takes a sequence of deliveries."""
 
     __slots__ = ("_rested",)
 
-    def __init__(self, worker: Worker, ended: Callable[[Lane, asyncio.Task[None]], None]) -> None:
+    def __init__(self, worker: Worker, ended: Callable[[TaskLane, asyncio.Task[None]], None]) -> None:
         super().__init__(worker, ended)
         self._rested = True  # others have run since its last batch
 
@@ -491,12 +491,12 @@ class BatchLane(Lane):
     async def _work(self, delivery: AnyDelivery) -> None:
         if not self._rested:
             await asyncio.sleep(0)
-        if delivery.place.going:  # between the grant and now the source went away
+        if delivery.assignment.going:  # between the grant and now the source went away
             self.give_back(delivery)
             return
         if isinstance(delivery, Batch) and len(delivery) == 1:
             delivery = self.delivery = delivery.single()
-        items: Deliveries[Any] = delivery.items() if isinstance(delivery, Batch) else Deliveries.of(delivery)
+        items: BatchItems[Any] = delivery.items() if isinstance(delivery, Batch) else BatchItems.of(delivery)
         handler = self.prepare(self.worker.handler_of(delivery.source))
         self._rested = False
         self.started = True
@@ -515,7 +515,7 @@ class BatchLane(Lane):
         self.delivery = None
         self.worker.turn_if_needed()
 
-    def _returned_in_parts(self, batch: Batch, items: Deliveries[Any]) -> None:
+    def _returned_in_parts(self, batch: Batch, items: BatchItems[Any]) -> None:
         """The handler has asked for something else for some of them."""
         if self.interrupted:  # it finished all the same: processed is processed
             self.recovered()
@@ -530,11 +530,11 @@ class BatchLane(Lane):
             worker.reject(one, Reject(one.trial.reason))
 
 
-async def fall_back(lane: Lane, delivery: Delivery[Any]) -> None:
+async def fall_back(lane: TaskLane, delivery: Delivery[Any]) -> None:
     """Run it to its end and settle the delivery by it; one that comes too late waits for its needs instead. Raises what is not a fallback's
     own end, as a handler's lane does."""
-    place = delivery.place
-    if place.stopped or not place.falling_back:
+    assignment = delivery.assignment
+    if assignment.stopped or not assignment.falling_back:
         # Between the grant and now no lane was free, or a step has passed: its dependency is being tried by now, or an operator has spoken.
         delivery.attempt -= 1
         lane.give_back(delivery)

@@ -21,9 +21,9 @@ from typing import Any
 
 from holdgate.core.causes import find, is_group, named
 from holdgate.errors import HoldgateError, Reject
-from holdgate.flow.blame import Trial
+from holdgate.flow.blame import FailureHistory
 from holdgate.flow.message import DeadLetter, Delivery, type_name
-from holdgate.flow.state import Place, Run
+from holdgate.flow.state import Assignment, Run
 from holdgate.ports import DeadLetters
 from holdgate.runtime.log import whereabouts
 from holdgate.tasks import begin_later
@@ -93,9 +93,9 @@ class Outbox:
             post.task = begin_later(_publish(self._target, post.letter), f"dead letter of {delivery.source}")
             post.task.add_done_callback(partial(self._ended, delivery, post))
 
-    def works_for(self, places: Collection[Place]) -> bool:
+    def works_for(self, assignments: Collection[Assignment]) -> bool:
         """Whether a message of one of these places is on its way now."""
-        return any(post.in_hand and delivery.place in places for delivery, post in self._posts.items())
+        return any(post.in_hand and delivery.assignment in assignments for delivery, post in self._posts.items())
 
     @property
     def is_quiet(self) -> bool:
@@ -104,7 +104,7 @@ class Outbox:
 
     def forget(self) -> None:
         """Places have gone: their messages come again to whoever has them next. What is under way may end."""
-        for delivery in [delivery for delivery, post in self._posts.items() if not post.in_hand and not delivery.place.alive]:
+        for delivery in [delivery for delivery, post in self._posts.items() if not post.in_hand and not delivery.assignment.alive]:
             self.drop(delivery)
 
     def drop(self, delivery: AnyDelivery) -> None:
@@ -173,7 +173,7 @@ async def _publish(target: DeadLetters, letter: DeadLetter) -> None:
 
 
 def _letter(delivery: AnyDelivery, error: BaseException | None, worker: str) -> DeadLetter:
-    trial: Trial = delivery.trial  # whatever was rejected has one
+    trial: FailureHistory = delivery.trial  # whatever was rejected has one
     # People read these times beside other systems' logs, so they are of the wall clock; how long it failed, of the monotonic one.
     now = time.time()
     return DeadLetter(

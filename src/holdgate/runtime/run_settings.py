@@ -31,7 +31,7 @@ _INTAKE = ("names", "order", "inbox", "rebalance_timeout", "open", "receive", "a
 
 
 @dataclass(frozen=True, slots=True)
-class Plans:
+class RunSettings:
     """A run that is known to be good, and what the runtime needs beside it.
 
     `key_of` is set with order="key" alone; `own_key` says that the user gave it. `lane_per_source`: as many lanes as there are sources.
@@ -84,7 +84,7 @@ def plan_run(
     fallback_after: float | timedelta = 0.0,
     fallback_concurrency: int | None = None,
     handled: Iterable[str] | None = None,
-) -> Plans:
+) -> RunSettings:
     """Check the settings of a run. `handled`: the names that have a handler; None: one for all. Raises SettingsError with the values that
     clash."""
     check_intake(intake)
@@ -116,7 +116,7 @@ def plan_run(
         weigh=intake.weigh if isinstance(intake, Weighing) else weigh,
         sends_unasked=isinstance(intake, ReadingAhead) and intake.sends_unasked,
     )
-    return Plans(
+    return RunSettings(
         run,
         dependencies,
         (key or _key_of) if wanted == "key" else None,

@@ -24,7 +24,7 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.state import Place
+from holdgate.flow.state import Assignment
 from holdgate.ports import Evictable, Intake
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ class Silence:
     """Watches over the runs of one guard. `found` names the places that stand still now."""
 
     def __init__(self, guard: Guard) -> None:
-        self.found: dict[Place, str] = {}
+        self.found: dict[Assignment, str] = {}
         self._guard = guard
-        self._seen: dict[Place, tuple[int, int]] = {}  # how much waited, and at how many looks in a row
+        self._seen: dict[Assignment, tuple[int, int]] = {}  # how much waited, and at how many looks in a row
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -112,45 +112,52 @@ class Silence:
         before, self._seen = self._seen, {}
         told, self.found = self.found, {}
         for worker in self._guard.workers:
-            for place in _silent(worker, snapshot):
-                waiting = snapshot.sources[place.source].waiting
-                last, looks = before.get(place, (waiting, 0))
-                self._seen[place] = waiting, (looks + 1 if last == waiting else 1)
-                if self._seen[place][1] >= _SILENT_LOOKS:
-                    self.found[place] = f"{place.source}: {waiting} waiting, nothing holds them, a lane is free, and nothing moves"
-                    if place not in told:
-                        self._tell(place, snapshot)
+            for assignment in _silent(worker, snapshot):
+                waiting = snapshot.sources[assignment.source].waiting
+                last, looks = before.get(assignment, (waiting, 0))
+                self._seen[assignment] = waiting, (looks + 1 if last == waiting else 1)
+                if self._seen[assignment][1] >= _SILENT_LOOKS:
+                    self.found[assignment] = (
+                        f"{assignment.source}: {waiting} waiting, nothing holds them, a lane is free, and nothing moves"
+                    )
+                    if assignment not in told:
+                        self._tell(assignment, snapshot)
 
-    def _tell(self, place: Place, snapshot: Snapshot) -> None:
+    def _tell(self, assignment: Assignment, snapshot: Snapshot) -> None:
         log.error(
             "%s stands still though nothing holds it and a lane is free: restart this process, and report it to holdgate with this: %r, %r",
-            place.source,
-            snapshot.sources[place.source],
+            assignment.source,
+            snapshot.sources[assignment.source],
             {name: circuit.state.name for name, circuit in snapshot.dependencies.items()},
         )
 
 
-def _silent(worker: Worker, snapshot: Snapshot) -> Iterator[Place]:
+def _silent(worker: Worker, snapshot: Snapshot) -> Iterator[Assignment]:
     """The places of a run that are owed work which nobody does."""
     run = worker.run
     if run.draining or worker.closed or not worker.opened.done():
         return
     has_lane = bool(worker.idle) or len(worker.seats) - worker.lanes_lent < run.lanes
-    asleep = {seat.delivery.place for seat in worker.seats if seat.delivery is not None and seat.oversleeps}
-    working = {seat.delivery.place for seat in worker.seats if seat.delivery is not None and not seat.oversleeps}
+    asleep = {seat.delivery.assignment for seat in worker.seats if seat.delivery is not None and seat.oversleeps}
+    working = {seat.delivery.assignment for seat in worker.seats if seat.delivery is not None and not seat.oversleeps}
     deadline = worker.engine.next_deadline()
     nothing_due = deadline is None or deadline <= snapshot.at
-    for place in run.places.values():
-        seen = snapshot.sources.get(place.source)
-        if seen is None or place in working or not _may_start(place) or worker.sends_for(place):
+    for assignment in run.assignments.values():
+        seen = snapshot.sources.get(assignment.source)
+        if seen is None or assignment in working or not _may_start(assignment) or worker.sends_for(assignment):
             continue
-        if not has_lane and place not in asleep:
+        if not has_lane and assignment not in asleep:
             continue
-        heads = seen.waiting != place.inbox.waiting  # on the waiting list: for time, for a slot, or for a lane that should be theirs
-        if (nothing_due and heads) or (not heads and (place.inbox.waiting or place.in_flight)):
-            yield place
+        heads = seen.waiting != assignment.inbox.waiting  # on the waiting list: for time, for a slot, or for a lane that should be theirs
+        if (nothing_due and heads) or (not heads and (assignment.inbox.waiting or assignment.in_flight)):
+            yield assignment
 
 
-def _may_start(place: Place) -> bool:
+def _may_start(assignment: Assignment) -> bool:
     """Whether nothing keeps its deliveries: no hold, and no ramp of what it needs."""
-    return not place.held and not place.plan.held and not place.going and all(gate.circuit.limit is None for gate in place.needed)
+    return (
+        not assignment.held
+        and not assignment.plan.held
+        and not assignment.going
+        and all(gate.circuit.limit is None for gate in assignment.needed)
+    )

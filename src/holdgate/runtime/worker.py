@@ -33,15 +33,15 @@ from holdgate.flow.message import Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
 from holdgate.ports import Batching, Intake, ReadingAhead
-from holdgate.runtime.lane import EXITS, BatchLane, Lane, Seat
+from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
 from holdgate.runtime.log import steps, whereabouts
 from holdgate.runtime.outbox import Outbox, tell_way_out
-from holdgate.runtime.run_settings import Plans
+from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.standstill import Standstill
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
-    from holdgate.flow.state import Place
+    from holdgate.flow.state import Assignment
     from holdgate.runtime.dependency import Dependency
     from holdgate.runtime.guard import Guard
     from holdgate.runtime.handlers import Handler
@@ -85,10 +85,10 @@ class Overdue:
     def __init__(self, timeout: float | None, warn_after: float, now: float) -> None:
         self._timeout = math.inf if timeout is None else timeout
         self._warn_after = warn_after
-        self._named: dict[Seat, tuple[AnyDelivery, int, float]] = {}  # what was named, which attempt of it, and when
+        self._named: dict[Lane, tuple[AnyDelivery, int, float]] = {}  # what was named, which attempt of it, and when
         self.next_at = now
 
-    def look(self, seats: Iterable[Seat], now: float) -> list[HandlerStuck]:
+    def look(self, seats: Iterable[Lane], now: float) -> list[HandlerStuck]:
         """Interrupt what is over, and return whom to name. Does nothing before `next_at`."""
         if now < self.next_at:
             return []
@@ -101,7 +101,7 @@ class Overdue:
         return stuck
 
     def _look_at(
-        self, seat: Seat, delivery: AnyDelivery, last: tuple[AnyDelivery, int, float] | None, now: float, stuck: list[HandlerStuck]
+        self, seat: Lane, delivery: AnyDelivery, last: tuple[AnyDelivery, int, float] | None, now: float, stuck: list[HandlerStuck]
     ) -> None:
         over = seat.since + self._timeout
         if now >= over:
@@ -128,7 +128,7 @@ class Worker:
     """Runs one intake. `main` returns when it was asked to stop, and raises what ended the intake, after draining in both cases."""
 
     def __init__(
-        self, guard: Guard, intake: Intake[Any], plans: Plans, handler_of: Callable[[Source], Handler], *, drain_timeout: float
+        self, guard: Guard, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler], *, drain_timeout: float
     ) -> None:
         loop = asyncio.get_running_loop()
         self.guard = guard
@@ -138,8 +138,8 @@ class Worker:
         self.run = plans.run
         self.handler_of = handler_of
         self.name = "+".join(sorted(intake.names or ())) or type(intake).__name__
-        self.idle: list[Seat] = []
-        self.seats: list[Seat] = []
+        self.idle: list[Lane] = []
+        self.seats: list[Lane] = []
         self.opened: asyncio.Future[None] = loop.create_future()
         self.started = False  # an assignment has come, be it an empty one
         self.polled_at = guard.now()  # when a receive last returned
@@ -401,9 +401,9 @@ class Worker:
         self.engine.reject_failed(delivery, self.now())
         self.guard.wake()
 
-    def sends_for(self, place: Place) -> bool:
+    def sends_for(self, assignment: Assignment) -> bool:
         """Whether a letter of this place is on its way now."""
-        return self._outbox.works_for((place,))
+        return self._outbox.works_for((assignment,))
 
     def skip(self, source: Source, position: int, reason: str) -> bool:
         """Settle a message that an operator gives up; False when there is none such here."""
@@ -430,13 +430,13 @@ class Worker:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s came about so:\n%s", kind, steps(error))
 
-    def _new_lane(self) -> Lane:
-        lane = (Lane if self.run.batch is None else BatchLane)(self, self._lane_ended)
+    def _new_lane(self) -> TaskLane:
+        lane = (TaskLane if self.run.batch is None else BatchLane)(self, self._lane_ended)
         self.seats.append(lane)
         lane.start()
         return lane
 
-    def _lane_ended(self, lane: Lane, task: asyncio.Task[None]) -> None:
+    def _lane_ended(self, lane: TaskLane, task: asyncio.Task[None]) -> None:
         """A lane ends with its run. One that raises is a mistake of ours, or the process ends: the run must not go on in silence. One
         that somebody else cancelled is replaced as soon as there is work."""
         error = None if task.cancelled() else task.exception()
@@ -462,36 +462,36 @@ class Worker:
             self.fail(error)
         self._outbox.forget()
         for seat in self.seats:  # given again without having been taken: what runs for the earlier assignment is of no use
-            if seat.delivery is not None and not seat.delivery.place.alive:
+            if seat.delivery is not None and not seat.delivery.assignment.alive:
                 seat.interrupt()
         self.guard.wake()
         return plan
 
     async def revoked(self, sources: Collection[Source]) -> None:
         """Let what runs for these sources end, for half of the rebalance timeout, then interrupt it, then forget them."""
-        places = set(self.engine.closing(self.run, sources, self.now()))
+        assignments = set(self.engine.closing(self.run, sources, self.now()))
         for seat in self.seats:
-            if seat.works_for(places):
+            if seat.works_for(assignments):
                 seat.let_go()
         self.guard.turn()
 
         def ended() -> bool:
-            return not self._outbox.works_for(places) and not any(seat.works_for(places) for seat in self.seats)
+            return not self._outbox.works_for(assignments) and not any(seat.works_for(assignments) for seat in self.seats)
 
         try:
             if not await self._until(ended, self.intake.rebalance_timeout / 2):
-                await self._interrupt(lambda seat: seat.works_for(places))
+                await self._interrupt(lambda seat: seat.works_for(assignments))
         finally:  # an intake whose patience is over cancels this; the sources are gone all the same
-            self.engine.forget(self.run, [place.source for place in places if place.alive], self.now())
+            self.engine.forget(self.run, [assignment.source for assignment in assignments if assignment.alive], self.now())
             self._outbox.forget()
             self.guard.wake()
 
     def lost(self, sources: Collection[Source]) -> None:
         """They are gone: interrupt, settle nothing."""
-        places = set(self.engine.forget(self.run, sources, self.now()))
+        assignments = set(self.engine.forget(self.run, sources, self.now()))
         self._outbox.forget()
         for seat in self.seats:
-            if seat.works_for(places):
+            if seat.works_for(assignments):
                 seat.interrupt()
         self.guard.wake()
 
@@ -515,7 +515,7 @@ class Worker:
                 self._watchers.remove(watcher)
         return condition()
 
-    async def _interrupt(self, which: Callable[[Seat], bool]) -> None:
+    async def _interrupt(self, which: Callable[[Lane], bool]) -> None:
         chosen = [seat for seat in self.seats if which(seat)]
         for seat in chosen:
             seat.interrupt()

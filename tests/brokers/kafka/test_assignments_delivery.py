@@ -6,7 +6,7 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
 from holdgate.brokers.kafka import KafkaDelivery
-from holdgate.brokers.kafka.assignments import Assignment, KafkaBatch, weigh, wrap
+from holdgate.brokers.kafka.assignments import AssignedPartition, KafkaBatch, weigh, wrap
 from holdgate.flow.inbox import OVERHEAD
 from holdgate.flow.message import Delivery, Partition
 
@@ -27,7 +27,7 @@ def record(offset: int = 7, **more: Any) -> ConsumerRecord[bytes, bytes]:
 
 
 def delivery(**more: Any) -> KafkaDelivery:
-    return wrap(Assignment(TopicPartition("orders", 3), epoch=1), [record(**more)])[0]
+    return wrap(AssignedPartition(TopicPartition("orders", 3), epoch=1), [record(**more)])[0]
 
 
 def test_it_is_made_as_its_parent_makes_it() -> None:
@@ -67,7 +67,7 @@ def test_it_has_no_dict() -> None:
 
 def test_records_weigh_their_values_keys_and_headers() -> None:
     """Each value by itself, keys and headers as the first record has them. A batch weighs what its records do."""
-    assignment = Assignment(TopicPartition("orders", 3), epoch=1)
+    assignment = AssignedPartition(TopicPartition("orders", 3), epoch=1)
     records = [record(1, value=b"x" * 1000, headers=(("trace", b"12345"), ("none", None))), record(2, value=None), record(3)]
     beside = OVERHEAD + 1 + 150 + 10 + 150 + 4
 
@@ -77,7 +77,7 @@ def test_records_weigh_their_values_keys_and_headers() -> None:
 
 def test_of_a_long_poll_a_part_is_weighed() -> None:
     """Hundreds of small records are weighed by every so many of them; one poll is never far off, and many are right in the mean."""
-    assignment = Assignment(TopicPartition("orders", 3), epoch=1)
+    assignment = AssignedPartition(TopicPartition("orders", 3), epoch=1)
     records = [record(offset, value=b"x" * (100 + offset % 2)) for offset in range(499)]
 
     assert weigh(wrap(assignment, records)) == pytest.approx(499 * (OVERHEAD + 1 + 100.5), rel=0.001)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from aiokafka import TopicPartition
 from tests.brokers.kafka.fakes import FakeClient
 
-from holdgate.brokers.kafka.assignments import Assignments
+from holdgate.brokers.kafka.assignments import AssignedPartitions
 from holdgate.brokers.kafka.fetching import Pauses
 from holdgate.flow.message import Partition
 from holdgate.flow.plan import Plan, SourcePlan
@@ -18,7 +18,7 @@ def plan(a: SourcePlan = FREE, b: SourcePlan = FREE) -> Plan:
 
 class World:
     def __init__(self) -> None:
-        self.client, self.assignments = FakeClient(), Assignments()
+        self.client, self.assignments = FakeClient(), AssignedPartitions()
         self.pauses = Pauses(self.client, self.assignments)
         self.assignments.add([A, B])
         self.pauses.take_over(plan())

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
-    from holdgate.brokers.rabbitmq.terms import Terms
+    from holdgate.brokers.rabbitmq.terms import QueueTerms
 
 OLD, MIDDLE, NEW = (3, 10), (4, 0), (4, 3)
 UNSAID: dict[str, Any] = {"single_active": None, "delivery_limit": None, "consumer_timeout": None}
 
 
-def terms(facts: QueueFacts, version: tuple[int, int] = OLD, **said: Any) -> Terms:
+def terms(facts: QueueFacts, version: tuple[int, int] = OLD, **said: Any) -> QueueTerms:
     return terms_of(facts, version, **{**UNSAID, **said})
 
 

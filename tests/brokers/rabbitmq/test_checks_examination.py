@@ -10,7 +10,7 @@ from tests.brokers.kafka.drive import drive
 from tests.servers.ports import release_port, reserve_port
 from tests.servers.rabbitmq_address import QUORUM, SINGLE_ACTIVE
 
-from holdgate.brokers.rabbitmq import Finding, RabbitMQIntake
+from holdgate.brokers.rabbitmq import Diagnosis, RabbitMQIntake
 from holdgate.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -93,4 +93,4 @@ async def test_other_consumers_are_looked_at(own_rabbitmq: RabbitMQServer, queue
     for kind, text, refused in (("no_ack", "without acks", False), ("exclusive", "exclusively", True), ("unbounded", "no prefetch", False)):
         assert text in texts[names[kind]][0]
         assert texts[names[kind]][1] == refused
-    assert isinstance(found[0], Finding)
+    assert isinstance(found[0], Diagnosis)

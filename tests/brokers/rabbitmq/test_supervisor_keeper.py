@@ -8,8 +8,8 @@ import pytest
 from tests.brokers.rabbitmq.test_channels import Line
 
 from holdgate.brokers.rabbitmq.client import Client
-from holdgate.brokers.rabbitmq.supervisor import Keeper, Window
-from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, Terms
+from holdgate.brokers.rabbitmq.supervisor import QueueSupervisor, Window
+from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, QueueTerms
 from holdgate.flow.message import Queue, Settlement
 from holdgate.flow.plan import Plan
 from holdgate.testing import run_virtual
@@ -31,11 +31,11 @@ class Guard:
         self.told.append("lost")
 
 
-def keeper(told: list[DeliveryLimitNear] | None = None, guard: Any = None, **settings: Any) -> Keeper:
+def keeper(told: list[DeliveryLimitNear] | None = None, guard: Any = None, **settings: Any) -> QueueSupervisor:
     usual: dict[str, Any] = {"timeout": 100.0, "margin": 20.0, "nacks": False, "limit": 3, "single_active": False}
-    return Keeper(
+    return QueueSupervisor(
         Client("amqp://localhost/"),
-        Terms(SOURCE, **{**usual, **settings}),
+        QueueTerms(SOURCE, **{**usual, **settings}),
         guard or Guard(),
         window=Window(SOURCE, 10, None),
         arguments={},

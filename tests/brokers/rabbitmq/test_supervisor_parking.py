@@ -10,7 +10,7 @@ import pytest
 from tests.brokers.kafka.drive import drive
 
 from holdgate.brokers.rabbitmq import DeliveryLimitNear, RabbitMQDeadLetters, RabbitMQIntake
-from holdgate.brokers.rabbitmq.supervisor import Parking
+from holdgate.brokers.rabbitmq.supervisor import Overflow
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.message import Queue
 from holdgate.testing import run_virtual
@@ -146,7 +146,7 @@ def test_only_what_is_confirmed_is_parked(hangs: bool, caplog: pytest.LogCapture
     """A target that fails or hangs in the middle has what it confirmed before; within five seconds the rest goes on its way."""
 
     async def parks() -> tuple[list[bytes], float]:
-        parking = Parking(Target(2, hangs=hangs))
+        parking = Overflow(Target(2, hangs=hangs))
         await parking.open(["orders"])
         parked = await parking.park(letters(4))
         return [delivery.body or b"" for delivery in parked], asyncio.get_running_loop().time()
@@ -162,8 +162,8 @@ def test_its_target_is_closed_once() -> None:
 
     async def closes() -> bool:
         unopened, target = Target(1), Target(1)
-        await Parking(unopened).close()
-        parking = Parking(target)
+        await Overflow(unopened).close()
+        parking = Overflow(target)
         await parking.open(["orders"])
         await parking.close()
         await parking.close()

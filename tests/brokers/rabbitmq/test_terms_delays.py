@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
     from holdgate.brokers.rabbitmq import RabbitMQIntake
-    from holdgate.brokers.rabbitmq.terms import Terms
+    from holdgate.brokers.rabbitmq.terms import QueueTerms
 
 TIMEOUT = 2.0  # ours alone: the broker has its own
 DELAY = 1.5
@@ -35,7 +35,7 @@ def facts(kind: str | None = None, least: int | None = 1500, **more: Any) -> Que
     return QueueFacts("q", "quorum", {name: value for name, value in arguments.items() if value is not None}, **more)
 
 
-def terms(found: QueueFacts, version: tuple[int, int] = NEW, *, single_active: bool | None = None) -> Terms:
+def terms(found: QueueFacts, version: tuple[int, int] = NEW, *, single_active: bool | None = None) -> QueueTerms:
     return terms_of(found, version, single_active=single_active, delivery_limit=None, consumer_timeout=None)
 
 

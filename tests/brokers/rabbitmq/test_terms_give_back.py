@@ -9,7 +9,7 @@ import pytest
 from tests.brokers.kafka.drive import drive
 from tests.servers.rabbitmq_address import QUORUM
 
-from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, Terms, quiesce
+from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, QueueTerms, quiesce
 from holdgate.flow.message import Queue
 from holdgate.testing import run_virtual
 
@@ -234,9 +234,9 @@ async def test_closing_under_flow_keeps_the_order(
     assert left == list(range(len(at.received), 800))
 
 
-def terms(**settings: Any) -> Terms:
+def terms(**settings: Any) -> QueueTerms:
     usual: dict[str, Any] = {"timeout": 100.0, "margin": 20.0, "nacks": False, "limit": None, "single_active": False}
-    return Terms(Queue("orders"), **{**usual, **settings})
+    return QueueTerms(Queue("orders"), **{**usual, **settings})
 
 
 def channel(returns: Sequence[int], arrived_at: float = 0.0) -> Any:

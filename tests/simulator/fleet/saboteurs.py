@@ -10,7 +10,7 @@ from holdgate.core import Circuit, CircuitSettings, Permit, Rejected, State
 from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.gate import gates_of
 from holdgate.flow.policy import Needs
-from holdgate.flow.state import Place, Run
+from holdgate.flow.state import Assignment, Run
 from holdgate.simulator.fleet.parcel import Parcel
 from holdgate.simulator.fleet.scenario import DependencySpec, Scenario
 from holdgate.simulator.fleet.strategy import Strategy
@@ -112,7 +112,7 @@ class WorksWhileHeld(Worker):
 
     def turn(self) -> None:
         super().turn()
-        places: list[Place] = [place for run in self.engine.runs for place in run.places.values() if place.plan.held]
+        places: list[Assignment] = [place for run in self.engine.runs for place in run.places.values() if place.plan.held]
         for place in places:
             parcel = place.inbox.take()
             if isinstance(parcel, Parcel):
@@ -133,7 +133,7 @@ class HasNoMercy(Worker):
         for gate, permit in zip(gates_of(parcel), parcel.permits or (), strict=False):
             gate.circuit.release(permit, self.now)
         parcel.permits = ()
-        place: Place = parcel.place
+        place: Assignment = parcel.place
         gates, place.gates = place.gates, ()
         cause = Cause.RETURNED if error is None else Cause.MESSAGE
         verdict = self.engine.settle(parcel, Attribution((), cause), type(error).__name__, self.now)

@@ -9,9 +9,9 @@ of single positions that `InFlight` is, together with every poll before it: the 
 
 What is assigned to this member now: one object per partition, fresh with every assignment.
 
-A rebalance gives every partition a new `Assignment`, also one that stays. Deliveries keep a reference to theirs, so that a result which
-comes after the partition went away finishes something in an object that nobody commits from any more: no comparison of epochs can be
-forgotten, because there is none.
+A rebalance gives every partition a new `AssignedPartition`, also one that stays. Deliveries keep a reference to theirs, so that a result
+which comes after the partition went away finishes something in an object that nobody commits from any more: no comparison of epochs can
+be forgotten, because there is none.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class KafkaDelivery(Delivery[Record]):
     `message` is aiokafka's ConsumerRecord. `redelivered` is always None: Kafka does not say.
     """
 
-    __slots__ = ("assignment",)
+    __slots__ = ("assigned",)
 
-    assignment: Assignment
+    assigned: AssignedPartition
 
     if not TYPE_CHECKING:  # type checkers see the parent's, which nobody calls
         # A call of a class without a constructor of its own costs a third of one with: `wrap` makes these, one per message.
@@ -81,11 +81,11 @@ class KafkaDelivery(Delivery[Record]):
 class KafkaBatch(Batch):
     """The records of one poll of one partition, for a run with batches."""
 
-    __slots__ = ("assignment",)
+    __slots__ = ("assigned",)
 
-    def __init__(self, assignment: Assignment, records: list[Record]) -> None:
+    def __init__(self, assignment: AssignedPartition, records: list[Record]) -> None:
         super().__init__(assignment.source, records, assignment)
-        self.assignment = assignment
+        self.assigned = assignment
 
 
 def weigh(deliveries: Sequence[Delivery[Any]]) -> int:
@@ -107,19 +107,19 @@ def _weight_of(records: list[Record], count: int | None = None) -> int:
     return (OVERHEAD + max(0, int(first.serialized_key_size)) + headers) * count + values
 
 
-def wrap(assignment: Assignment, records: Iterable[Record]) -> list[KafkaDelivery]:
+def wrap(assignment: AssignedPartition, records: Iterable[Record]) -> list[KafkaDelivery]:
     """The deliveries of these records. A test holds what is set here to what the parent's constructor sets."""
     source = assignment.source
     new: Callable[[], KafkaDelivery] = KafkaDelivery  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     deliveries: list[KafkaDelivery] = []
     for record in records:
         delivery = new()
-        delivery.assignment = assignment
+        delivery.assigned = assignment
         delivery.source = source
         delivery.message = record
         delivery.redelivered = None
         delivery.attempt = 0
-        delivery.place = None
+        delivery.assignment = None
         delivery.serial = 0
         delivery.order_key = None
         delivery.permits = None
@@ -206,7 +206,7 @@ class Rewound(Exception):
     """A record came whose offset does not follow what was delivered: somebody sought back, or the partition was made anew."""
 
 
-class Assignment:
+class AssignedPartition:
     """One partition, from the moment it was assigned until it is given back or lost.
 
     `alive` is False from then on. `began` is the first offset delivered; None before. `sent` is what needs no commit any more: the last
@@ -285,19 +285,19 @@ class Assignment:
             chunks.popleft()
 
 
-class Assignments:
+class AssignedPartitions:
     """The live assignments by partition. `epoch` grows with every change. `in_batches`: what polls give becomes batches."""
 
     def __init__(self) -> None:
         self.epoch = 0
         self.in_batches = False
-        self._live: dict[TopicPartition, Assignment] = {}
+        self._live: dict[TopicPartition, AssignedPartition] = {}
 
     def add(self, tps: Collection[TopicPartition]) -> None:
         """A fresh assignment for each of `tps`; one that is alive already is replaced."""
         self.drop(tps)
         for tp in sorted(tps):
-            self._live[tp] = Assignment(tp, self.epoch, in_batches=self.in_batches)
+            self._live[tp] = AssignedPartition(tp, self.epoch, in_batches=self.in_batches)
 
     def drop(self, tps: Collection[TopicPartition]) -> None:
         """These are not ours any more: whatever comes late for them is ignored."""
@@ -307,7 +307,7 @@ class Assignments:
             if gone is not None:
                 gone.alive = False
 
-    def get(self, tp: TopicPartition) -> Assignment | None:
+    def get(self, tp: TopicPartition) -> AssignedPartition | None:
         return self._live.get(tp)
 
     def tps(self) -> frozenset[TopicPartition]:
@@ -317,7 +317,7 @@ class Assignments:
         """The sources of those of `tps` that are alive, in a stable order."""
         return [self._live[tp].source for tp in sorted(tps) if tp in self._live]
 
-    def __iter__(self) -> Iterator[Assignment]:
+    def __iter__(self) -> Iterator[AssignedPartition]:
         return iter(tuple(self._live.values()))
 
     def __len__(self) -> int:

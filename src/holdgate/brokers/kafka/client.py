@@ -335,7 +335,7 @@ _ANSWER_WITHIN = 5.0
 _STOP_WITHIN = 5.0
 
 
-class Aside:
+class SideConsumer:
     """Log starts, log ends and topic names. Answers are None when the broker does not answer in time."""
 
     def __init__(self, client: Client) -> None:

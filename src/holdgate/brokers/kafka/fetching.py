@@ -31,7 +31,7 @@ from operator import is_, is_not
 
 from aiokafka import TopicPartition
 
-from holdgate.brokers.kafka.assignments import Assignments, Record
+from holdgate.brokers.kafka.assignments import AssignedPartitions, Record
 from holdgate.brokers.kafka.client import NOWHERE, Client
 from holdgate.flow.message import Partition, Source
 from holdgate.flow.plan import Plan
@@ -123,7 +123,7 @@ class Poll:
 class Pauses:
     """The pauses of one consumer. `paused` is what is paused now, whoever did it."""
 
-    def __init__(self, client: Client, assignments: Assignments) -> None:
+    def __init__(self, client: Client, assignments: AssignedPartitions) -> None:
         self._client = client
         self._assignments = assignments
         self._plan = Plan()

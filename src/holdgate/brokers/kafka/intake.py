@@ -27,9 +27,9 @@ from weakref import WeakSet
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
-from holdgate.brokers.kafka.assignments import Assignment, Assignments, KafkaBatch, KafkaDelivery, Record, Rewound, weigh
+from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions, KafkaBatch, KafkaDelivery, Record, Rewound, weigh
 from holdgate.brokers.kafka.checks import STOPPED, Failing, check_consumer, check_subscription, check_topics, check_types, end_of_intake
-from holdgate.brokers.kafka.client import Aside, Client
+from holdgate.brokers.kafka.client import Client, SideConsumer
 from holdgate.brokers.kafka.commits import Commits
 from holdgate.brokers.kafka.fetching import Pauses, Poll
 from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, Membership, Opening, OwnedListener
@@ -138,10 +138,10 @@ class KafkaIntake:
         self._closing: asyncio.Task[None] | None = None
 
     def _compose(self, client: Client, commit_every: float) -> None:
-        self._assignments = Assignments()
+        self._assignments = AssignedPartitions()
         self._pauses = Pauses(client, self._assignments)
         self._opening = Opening(client, self._assignments, self._pauses)
-        self._aside = Aside(client)
+        self._aside = SideConsumer(client)
         self._commits = Commits(client, self._assignments, commit_every, self._note_failure)
         self._retention = Retention(
             client,
@@ -239,8 +239,8 @@ class KafkaIntake:
     def settle(self, delivery: Delivery[Record], settlement: Settlement) -> None:
         # REQUEUE leaves it unfinished: its place is kept by never committing past it.
         if settlement is _ACK and type(delivery) is KafkaDelivery:  # isinstance costs twice as much, and this is once a message
-            delivery.assignment.inflight.finished(delivery.message.offset)
-        elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, Assignment):
+            delivery.assigned.inflight.finished(delivery.message.offset)
+        elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, AssignedPartition):
             delivery.origin.finished_together(delivery.message)
         elif settlement is Settlement.REJECT:
             raise IntakeError(f"{delivery.source}@{delivery.position}: Kafka cannot reject a record; give the run dead_letters")
@@ -335,7 +335,7 @@ class KafkaIntake:
         ready = self._ready
         if self._epoch != self._assignments.epoch:
             self._epoch = self._assignments.epoch
-            ready = [delivery for delivery in ready if delivery.assignment.alive]
+            ready = [delivery for delivery in ready if delivery.assigned.alive]
         # Two polls may have ended at the same time; one receive never gives more than a poll does.
         self._ready = ready[self._most :]
         return ready[: self._most] if self._ready else ready

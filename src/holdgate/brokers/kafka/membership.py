@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from holdgate.brokers.kafka.assignments import Assignments, KafkaBatch, KafkaDelivery, Record
+from holdgate.brokers.kafka.assignments import AssignedPartitions, KafkaBatch, KafkaDelivery, Record
 from holdgate.brokers.kafka.checks import Duplicates, end_of_intake
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.commits import Commits
@@ -119,7 +119,7 @@ class Membership:
     def __init__(
         self,
         client: Client,
-        assignments: Assignments,
+        assignments: AssignedPartitions,
         pauses: Pauses,
         commits: Commits,
         *,
@@ -266,7 +266,7 @@ GIVE_UP_WITHIN = 0.25
 class Opening:
     """One consumer, taken in hand and let go."""
 
-    def __init__(self, client: Client, assignments: Assignments, pauses: Pauses) -> None:
+    def __init__(self, client: Client, assignments: AssignedPartitions, pauses: Pauses) -> None:
         self._client = client
         self._assignments = assignments
         self._pauses = pauses

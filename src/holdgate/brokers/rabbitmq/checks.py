@@ -16,7 +16,7 @@ from yarl import URL
 
 from holdgate.brokers.rabbitmq.client import Client
 from holdgate.brokers.rabbitmq.queue_facts import DEFAULT_CONSUMER_TIMEOUT, Management, QueueFacts, Rules, declare, find_out, rules_for
-from holdgate.brokers.rabbitmq.terms import Terms, delay_of, word_on
+from holdgate.brokers.rabbitmq.terms import QueueTerms, delay_of, word_on
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.message import Queue
@@ -117,7 +117,7 @@ def terms_of(
     consumer_timeout: float | None,
     parks: bool = False,
     own_timeout: float = math.inf,
-) -> Terms:
+) -> QueueTerms:
     """What holds for this queue: what was said wins over what was found, and that over the version's defaults.
 
     `own_timeout` is what its consumer asks the broker for, in seconds; infinity: nothing.
@@ -130,7 +130,7 @@ def terms_of(
     if rules.own_timeouts:
         timeout = min(timeout, own_timeout)
     lasting = not rules.times_out or timeout == math.inf
-    return Terms(
+    return QueueTerms(
         Queue(facts.name),
         timeout=None if lasting else timeout,
         margin=0.0 if lasting else rules.margin(timeout),
@@ -153,7 +153,7 @@ def _limit(facts: QueueFacts, rules: Rules, said: int | None) -> int | None:
     return max(0, limit)
 
 
-def findings(facts: QueueFacts, terms: Terms) -> list[str]:
+def findings(facts: QueueFacts, terms: QueueTerms) -> list[str]:
     """What may surprise later, with numbers and the remedy; a sentence each."""
     found: list[str] = []
     if facts.type is None:
@@ -178,7 +178,7 @@ def findings(facts: QueueFacts, terms: Terms) -> list[str]:
     return found
 
 
-def too_slow(terms: Terms, prefetch: int, longest: float | None) -> str | None:
+def too_slow(terms: QueueTerms, prefetch: int, longest: float | None) -> str | None:
     """What handlers that may take `longest` seconds (None: unknown) would not get done before the consumer timeout; None when all."""
     if longest is None or terms.timeout is None:
         return None
@@ -197,7 +197,7 @@ def too_slow(terms: Terms, prefetch: int, longest: float | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """Something that would hurt in an outage. `about` is a queue, or the broker's address; `refused`: no run starts with it, else it is
     only told. `text` says why, and the remedy."""
 
@@ -207,7 +207,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class QueueOptions:
     """What an intake was told of its queues; None is left to be found out.
 
     `parks`: what is near its limit has another place to go. `own_timeout`: what its consumers ask for, in seconds; infinity: nothing.
@@ -221,7 +221,7 @@ class Said:
     own_timeout: float
 
 
-async def look_at(client: Client, name: str, said: Said) -> tuple[QueueFacts, Terms]:
+async def look_at(client: Client, name: str, said: QueueOptions) -> tuple[QueueFacts, QueueTerms]:
     """The facts of a queue, and what follows from them. Raises IntakeError for one that a guard cannot hold."""
     facts = await find_out(client, name)
     if said.management is not None:
@@ -239,7 +239,7 @@ async def look_at(client: Client, name: str, said: Said) -> tuple[QueueFacts, Te
     return facts, terms
 
 
-async def prepare(client: Client, name: str, said: Said, arguments: Mapping[str, Any] | None) -> tuple[Terms, Sequence[str]]:
+async def prepare(client: Client, name: str, said: QueueOptions, arguments: Mapping[str, Any] | None) -> tuple[QueueTerms, Sequence[str]]:
     """Make the queue with these arguments where it is missing (None: it must be there), and look at it; with what has to be told."""
     if arguments is not None:
         await declare(client, name, arguments)
@@ -247,27 +247,27 @@ async def prepare(client: Client, name: str, said: Said, arguments: Mapping[str,
     return terms, findings(facts, terms)
 
 
-async def examine(client: Client, names: Sequence[str], said: Said, *, prefetch: int, longest: float | None) -> list[Finding]:
+async def examine(client: Client, names: Sequence[str], said: QueueOptions, *, prefetch: int, longest: float | None) -> list[Diagnosis]:
     """Everything that these queues, or the way to them, have against a hold; nothing is made, consumed or changed."""
     try:
         await client.connect()
     except IntakeError as error:
-        return [Finding(client.where, str(error), refused=True)]
+        return [Diagnosis(client.where, str(error), refused=True)]
     try:
         return [finding for name in names for finding in await _examine_queue(client, name, said, prefetch, longest)]
     finally:
         await client.close()
 
 
-async def _examine_queue(client: Client, name: str, said: Said, prefetch: int, longest: float | None) -> list[Finding]:
+async def _examine_queue(client: Client, name: str, said: QueueOptions, prefetch: int, longest: float | None) -> list[Diagnosis]:
     try:
         facts, terms = await look_at(client, name, said)
     except IntakeError as error:
-        return [Finding(name, str(error), refused=True)]
+        return [Diagnosis(name, str(error), refused=True)]
     told = [*findings(facts, terms), too_slow(terms, prefetch, longest)]
-    found = [Finding(name, text, refused=False) for text in told if text is not None]
+    found = [Diagnosis(name, text, refused=False) for text in told if text is not None]
     if said.management is not None:
-        found += [Finding(name, text, refused) for text, refused in await _others(said.management, client.vhost, name)]
+        found += [Diagnosis(name, text, refused) for text, refused in await _others(said.management, client.vhost, name)]
     return found
 
 

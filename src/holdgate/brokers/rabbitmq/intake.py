@@ -29,8 +29,8 @@ from aio_pika.abc import AbstractRobustConnection
 
 from holdgate.brokers.rabbitmq.channel import QueueChannel, RabbitMQDelivery, ripe_at
 from holdgate.brokers.rabbitmq.checks import (
-    Finding,
-    Said,
+    Diagnosis,
+    QueueOptions,
     check_connection,
     check_own_timeout,
     check_parking,
@@ -42,8 +42,8 @@ from holdgate.brokers.rabbitmq.checks import (
 )
 from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, GIVE_UP_WITHIN, Client
 from holdgate.brokers.rabbitmq.queue_facts import DEFAULT_CONSUMER_TIMEOUT, Management
-from holdgate.brokers.rabbitmq.supervisor import Keeper, Parking, Window
-from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, Terms
+from holdgate.brokers.rabbitmq.supervisor import Overflow, QueueSupervisor, Window
+from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, QueueTerms
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError
 from holdgate.flow.batch import AS_THEY_ARE, Batch
@@ -98,7 +98,7 @@ class RabbitMQIntake:
         self.inbox = check_prefetch(prefetch)
         self._names = queues
         self._declare = declare
-        self._said = Said(
+        self._said = QueueOptions(
             single_active,
             None if delivery_limit is None else count("delivery_limit", delivery_limit),
             check_timeout(consumer_timeout),
@@ -108,10 +108,10 @@ class RabbitMQIntake:
         )
         self._arguments = dict(arguments or {})
         self._poll_timeout = seconds("poll_timeout", poll_timeout)
-        self._parking = None if parking is None else Parking(check_parking(parking))
+        self._parking = None if parking is None else Overflow(check_parking(parking))
         self._on_delivery_limit_near = on_delivery_limit_near
         self._client = Client(connection_or_url)
-        self._keepers: dict[Queue, Keeper] = {}
+        self._keepers: dict[Queue, QueueSupervisor] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._plan = Plan()
         self._batch: int | None = None
@@ -157,7 +157,7 @@ class RabbitMQIntake:
     def bound(self, memory: int) -> None:
         self._memory = memory
 
-    async def examine(self, *, longest_handler: float | timedelta | None = None) -> list[Finding]:
+    async def examine(self, *, longest_handler: float | timedelta | None = None) -> list[Diagnosis]:
         """What would hurt in an outage, with the remedies: what `open` refuses and warns of, and what other consumers do.
 
         For an intake that is not open. Connects, and makes, consumes and changes nothing. `longest_handler` is the seconds that a handler
@@ -236,7 +236,7 @@ class RabbitMQIntake:
         terms = [await self._prepare(name) for name in self._names]
         self._margin = min([each.margin for each in terms if each.margin], default=self._margin)
         for each in terms:
-            keeper = self._keepers[each.source] = Keeper(
+            keeper = self._keepers[each.source] = QueueSupervisor(
                 self._client,
                 each,
                 listener,
@@ -251,7 +251,7 @@ class RabbitMQIntake:
             )
             self._tasks.append(keeper.start())
 
-    async def _prepare(self, name: str) -> Terms:
+    async def _prepare(self, name: str) -> QueueTerms:
         terms, told = await prepare(self._client, name, self._said, self._declare)
         for text in told:
             log.warning("%s: %s", name, text)

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdgate.brokers.rabbitmq.channel import QueueChannel, RabbitMQDelivery
 from holdgate.brokers.rabbitmq.client import Client, end_of_intake, is_transient, words_of
-from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, Terms, quiesce
+from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, QueueTerms, quiesce
 from holdgate.brokers.tasks import run_beside, within
 from holdgate.errors import IntakeError
 from holdgate.flow.message import DeadLetter, Queue, Settlement
@@ -108,7 +108,7 @@ _PARK_WITHIN = 5.0
 _REASON = "held, and near the delivery limit of its queue"
 
 
-class Parking:
+class Overflow:
     """Parks messages of one intake in `target`, a `DeadLetters`, which it opens and closes."""
 
     def __init__(self, target: DeadLetters) -> None:
@@ -155,13 +155,13 @@ _RETRY_AFTER = 1.0
 _PROBE_AT_MOST = 10.0
 
 
-class Keeper:
+class QueueSupervisor:
     """One queue of one intake. `plan` is the plan in force, `store` takes the one that the guard answers an assignment with."""
 
     def __init__(
         self,
         client: Client,
-        terms: Terms,
+        terms: QueueTerms,
         guard: IntakeListener,
         *,
         window: Window,
@@ -170,7 +170,7 @@ class Keeper:
         store: Callable[[Plan], None],
         rings: Callable[[], None],
         limit_near: Callable[[DeliveryLimitNear], None],
-        parking: Parking | None,
+        parking: Overflow | None,
         failed: Callable[[BaseException], None],
     ) -> None:
         self.source: Queue = terms.source
@@ -347,7 +347,7 @@ class Keeper:
         elif channel.alive:
             await channel.close()
 
-    async def _park(self, channel: QueueChannel, parking: Parking) -> None:
+    async def _park(self, channel: QueueChannel, parking: Overflow) -> None:
         """What one return more may kill goes to the parking place; what does not get there goes back, and is told."""
         endangered = self._terms.endangered(channel)
         if not endangered:

@@ -23,9 +23,9 @@ broker is left to empty its wire (a cancel under flow loses the order of what is
                                                    does the consumer timeout: the next one is active as soon as the first message is back
     where only nacks wait (this file)              close the channel
 
-On a queue with a delivery limit a closed channel costs each message one of its returns. A message that is near the limit is parked
-(supervisor.py), if there is a place for it; else it is kept until the last moment, and that is told. A message that has brought more returns
-along than its queue allows, as a dead letter does on RabbitMQ 4.3, is dropped by whatever brings it back, nacks included.
+On a queue with a delivery limit a closed channel costs each message one of its returns. A message that is near the limit goes to
+the overflow (supervisor.py), if there is one; else it is kept until the last moment, and that is told. A message that has brought more
+returns along than its queue allows, as a dead letter does on RabbitMQ 4.3, is dropped by whatever brings it back, nacks included.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class DeliveryLimitNear:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class QueueTerms:
     """What is known of one queue. `timeout` None: the broker takes nothing back. `limit` None: nothing is ever dead.
 
     `margin` is how many seconds before `timeout` messages go back. `nacks`: by nacks, uncounted; else by closing the channel. `parks`: what

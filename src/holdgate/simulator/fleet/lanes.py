@@ -16,7 +16,7 @@ from holdgate.flow.events import AnyEvent
 from holdgate.flow.gate import gates_of
 from holdgate.flow.message import Delivery, Partition, Settlement, Source
 from holdgate.flow.policy import Verdict
-from holdgate.flow.state import Place, Run
+from holdgate.flow.state import Assignment, Run
 from holdgate.simulator.fleet.attempt import Attempt
 from holdgate.simulator.fleet.circuit_record import CircuitRecord
 from holdgate.simulator.fleet.hearing import hear
@@ -157,12 +157,12 @@ class Lanes(Life):
 
     def _start(self, delivery: AnyDelivery) -> None:
         witness = self.world.witness
-        place: Place = delivery.place
+        assignment: Assignment = delivery.assignment
         if isinstance(delivery, Batch) and len(delivery) == 1:
             delivery = delivery.single()
         parcels = parcels_of(delivery)
-        if place.plan.held:
-            witness.complain("held", f"a handler begins on {place.source}, which is held by {', '.join(place.plan.reasons)}")
+        if assignment.plan.held:
+            witness.complain("held", f"a handler begins on {assignment.source}, which is held by {', '.join(assignment.plan.reasons)}")
         witness.starts(parcels)
         generations = tuple(self.records[gate].starts(len(parcels)) for gate in gates_of(delivery))
         attempt = Attempt(self, delivery, parcels, generations)
@@ -190,23 +190,23 @@ class Lanes(Life):
     def done(self, delivery: AnyDelivery) -> None:
         """Its handler has returned: what the engine makes of it, and what follows it."""
         engine, now = self.engine, self.now
-        place: Place = delivery.place
+        assignment: Assignment = delivery.assignment
         if delivery.trial is not None:
             self.settle(delivery, None)
             return
-        if self._stays and place.direct is not None and not place.held:
+        if self._stays and assignment.direct is not None and not assignment.held:
             following = engine.pass_on(delivery, now)
             self.acknowledge(delivery)
         else:
             if engine.succeeded(delivery, now) is Verdict.DONE:
                 self.acknowledge(delivery)
             if not self._stays:
-                place.run.offer(place)
-            following = engine.follow(place, now) if self._stays else None
+                assignment.run.offer(assignment)
+            following = engine.follow(assignment, now) if self._stays else None
         if following is not None:
             self._start(following)
         elif not engine.restless:
-            self.hand_out(place.run)
+            self.hand_out(assignment.run)
 
     def settle(self, delivery: AnyDelivery, error: Exception | None, *, timed_out: bool = False, naive: bool = False) -> None:
         """Let the engine judge how the attempt ended, and do what it says. `naive`: nobody suspects an outage in it."""
@@ -227,12 +227,12 @@ class Lanes(Life):
         for parcel in parcels_of(delivery):
             reader.settle(parcel, settlement)
 
-    def interrupt(self, places: Collection[Place]) -> None:
+    def interrupt(self, assignments: Collection[Assignment]) -> None:
         """Cancel what runs for these places: no verdict."""
-        for attempt in [attempt for delivery, attempt in self.attempts.items() if delivery.place in places]:
+        for attempt in [attempt for delivery, attempt in self.attempts.items() if delivery.assignment in assignments]:
             self._stop(attempt)
             self.engine.interrupted(attempt.delivery, self.now)
-        for delivery in [delivery for delivery in self.fallbacks if delivery.place in places]:
+        for delivery in [delivery for delivery in self.fallbacks if delivery.assignment in assignments]:
             self.fallbacks.remove(delivery)
             self.engine.interrupted(delivery, self.now)
         self._turn_if_needed()
@@ -242,9 +242,9 @@ class Lanes(Life):
         self.interrupt(self.engine.forget(run, sources, self.now))
         self.turn()
 
-    def works_for(self, places: Collection[Place]) -> bool:
+    def works_for(self, assignments: Collection[Assignment]) -> bool:
         """Whether a handler or a fallback runs for one of these places, or a dead letter of theirs is on its way."""
-        return any(delivery.place in places for delivery in (*self.attempts, *self.fallbacks, *self.letters))
+        return any(delivery.assignment in assignments for delivery in (*self.attempts, *self.fallbacks, *self.letters))
 
     @property
     def is_quiet(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from holdgate.flow.message import Queue, Settlement
 from holdgate.flow.plan import Plan
-from holdgate.flow.state import Place, Run
+from holdgate.flow.state import Assignment, Run
 from holdgate.simulator.fleet.parcel import Parcel
 from holdgate.simulator.queue import Channel
 
@@ -23,7 +23,7 @@ class QueueReader:
 
     def __init__(self, worker: Lanes, run: Run) -> None:
         self.run = run
-        self.giving_back: set[Place] = set()  # always empty: a queue is never given back while its worker lives
+        self.giving_back: set[Assignment] = set()  # always empty: a queue is never given back while its worker lives
         self._worker = worker
         self._world = worker.world
         self._names = [spec.name for spec in self._world.scenario.queues]

@@ -97,7 +97,7 @@ class Naive(Strategy):
             return
         worker.engine.succeeded(delivery, worker.now)
         worker.acknowledge(delivery, Settlement.REQUEUE)
-        worker.hand_out(delivery.place.run)
+        worker.hand_out(delivery.assignment.run)
 
     def _needs(self, needs: dict[str, tuple[str, ...]]) -> Needs:
         return Needs(dict.fromkeys(needs, ()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from holdgate.flow.inflight import InFlight
 from holdgate.flow.message import Partition, Settlement
 from holdgate.flow.plan import Plan
-from holdgate.flow.state import Place, Run
+from holdgate.flow.state import Assignment, Run
 from holdgate.simulator.fleet.parcel import Parcel
 from holdgate.simulator.fleet.source_records import AssignmentRecord
 
@@ -42,7 +42,7 @@ class TopicReader:
         world = worker.world
         self.run = run
         self.member = world.new_member()
-        self.giving_back: set[Place] = set()
+        self.giving_back: set[Assignment] = set()
         self._worker = worker
         self._world = world
         self._group = world.group

@@ -78,7 +78,7 @@ class Worker(Lanes):
 
     def _lose_patience(self) -> None:
         if self._is_draining:
-            self.interrupt({delivery.place for delivery in (*self.attempts, *self.fallbacks)})
+            self.interrupt({delivery.assignment for delivery in (*self.attempts, *self.fallbacks)})
             self._end()
 
     def _something_ended(self) -> None:

@@ -16,7 +16,7 @@ class MemoryDelivery(Delivery[Message]):
     back before; 0 on a partition, where nobody counts.
     """
 
-    __slots__ = ("_position", "assignment", "delivery_count")
+    __slots__ = ("_position", "assigned", "delivery_count")
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class MemoryDelivery(Delivery[Message]):
         super().__init__(source, message, redelivered)
         self._position = position
         # The assignment or channel it came by. Settled after that is gone, it settles nothing.
-        self.assignment = assignment
+        self.assigned = assignment
         self.delivery_count = delivery_count
 
     @property
