@@ -178,7 +178,7 @@ class CommitsTheNewest(MemoryIntake):
     """Everything up to what was settled last, whatever is unfinished before it."""
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        assignment: Any = getattr(delivery, "assignment", None)
+        assignment: Any = getattr(delivery, "assigned", None)
         for position in range(delivery.position + 1):
             assignment.inflight.finished(position)
         super().settle(delivery, settlement)
@@ -186,7 +186,7 @@ class CommitsTheNewest(MemoryIntake):
 
 class AcksTheNextTheSecondTime(MemoryIntake):
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        assignment: Any = getattr(delivery, "assignment", None)
+        assignment: Any = getattr(delivery, "assigned", None)
         if assignment.inflight.next_position == delivery.position + 1:
             assignment.inflight.finished(delivery.position + 1)
         super().settle(delivery, settlement)

@@ -105,7 +105,7 @@ class PartitionSide:
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
         """Finish it, or leave it unfinished so that it comes again to whoever has the partition next."""
-        assignment: object = getattr(delivery, "assignment", None)
+        assignment: object = getattr(delivery, "assigned", None)
         if settlement is Settlement.REQUEUE or not isinstance(assignment, _Assignment) or not assignment.is_ours:
             return
         if settlement is Settlement.REJECT:

@@ -80,7 +80,7 @@ class QueueSide:
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
         """Record it; it goes out with the next turn of the loop. Settled twice, the first word counts."""
-        line: object = getattr(delivery, "assignment", None)
+        line: object = getattr(delivery, "assigned", None)
         if not isinstance(line, _Line) or delivery.position not in line.channel.unacked:
             return
         line.recorded.setdefault(delivery.position, settlement)
