@@ -35,7 +35,7 @@ from holdgate.ports import Intake
 from holdgate.testing import LoopClock, MemoryBroker, MemoryIntake, run_virtual
 
 PACKAGE = Path(holdgate.__file__).parent
-# They take the broker's part, and are nothing that a message in production passes.
+# They stand in for a broker, or are commands: no message in production passes through them.
 STAND_INS = ("testing", "simulator", "cli")
 FLOORS = ("core", "flow", "runtime", "brokers")
 # CPython 3.12 made them a part of the function around them.
@@ -52,12 +52,12 @@ GOOD, RETRIED, HELD, OUTAGE = "a good message", "one failure, then a retry", "an
 
 @dataclass
 class Trace:
-    """What ran: the functions of each file of the package, the file that ran first, first."""
+    """What ran: the functions of each file of the package, in the order of the files' first calls."""
 
     functions: dict[str, set[CodeType]] = field(default_factory=dict)
 
     def called(self, frame: FrameType, event: str, _argument: object) -> None:
-        """Write down a call; for `sys.setprofile`."""
+        """Record a call; for `sys.setprofile`."""
         code = frame.f_code
         # The code of a module or a class runs once, when it is imported.
         if event == "call" and code.co_flags & inspect.CO_OPTIMIZED and (path := counted(code)):
@@ -65,7 +65,7 @@ class Trace:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Watch this thread meanwhile."""
+        """Watch this thread while the block runs."""
         sys.setprofile(self.called)
         try:
             yield
@@ -73,12 +73,12 @@ class Trace:
             sys.setprofile(None)
 
     def on_floor(self, floor: str) -> int:
-        """How many of the files are in this folder of the package."""
+        """Count the files in this folder of the package."""
         return sum(path.startswith(f"{floor}/") for path in self.functions)
 
 
 def counted(code: CodeType) -> str | None:
-    """The file's path inside of the package. None means that this code does not count."""
+    """Return the file's path inside the package. None means that this code does not count."""
     path = Path(code.co_filename)
     if not path.is_relative_to(PACKAGE) or path.name == "__init__.py" or code.co_name in INLINED:
         return None
@@ -90,7 +90,7 @@ class Venue(Protocol):
     """A broker with one partition that is empty."""
 
     def intake(self) -> Intake[Any]:
-        """The intake that the guard runs."""
+        """Return the intake that the guard runs."""
         ...
 
     async def produce(self, count: int) -> None:
@@ -98,7 +98,7 @@ class Venue(Protocol):
         ...
 
     async def settled(self) -> int:
-        """Up to which offset the group has committed."""
+        """Return the offset up to which the group has committed."""
         ...
 
 
@@ -119,7 +119,7 @@ class Worker:
         self.handled += 1
 
     def has_announced(self, *kinds: type) -> bool:
-        """Whether each of these events has come."""
+        """Return whether each of these events has come."""
         return all(any(isinstance(event, kind) for event in self.announced) for kind in kinds)
 
 
@@ -136,8 +136,8 @@ async def through(venue: Venue, offset: int) -> None:
             await asyncio.sleep(LOOK_EVERY)
 
 
-async def told(venue: Venue) -> dict[str, Trace]:
-    """Play the stories on one guard; returns what ran in each."""
+async def watch(venue: Venue) -> dict[str, Trace]:
+    """Play the stories on one guard, and return what ran in each."""
     worker = Worker()
     # The loop's time, which is virtual on the broker in memory.
     async with Guard(signals=False, observers=[worker.announced.append], clock=LoopClock()) as guard:
@@ -264,7 +264,7 @@ def embedded() -> Iterator[str]:
 
 def on_memory() -> dict[str, Trace]:
     """The stories on the broker in memory."""
-    return run_virtual(told(Memory()))
+    return run_virtual(watch(Memory()))
 
 
 async def on_kafka(bootstrap: str) -> dict[str, Trace]:
@@ -283,7 +283,7 @@ async def with_topic(bootstrap: str, topic: str) -> dict[str, Trace]:
 
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
         await producer.partitions_for(topic)
-        return await told(Kafka(bootstrap, topic, producer))
+        return await watch(Kafka(bootstrap, topic, producer))
 
 
 # -- what is printed ------------------------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def main() -> None:
         "--files", action="store_true", help="print the files in the order of their first call, with how many functions of each"
     )
     options = parser.parse_args()
-    logging.basicConfig(stream=io.StringIO())  # an operator reads the log of an outage: its lines are made
+    logging.basicConfig(stream=io.StringIO())  # the lines of the log are made, as in production
     print(f"| broker | story | files | functions | {' | '.join(FLOORS)} | others |\n|{'---|' * (5 + len(FLOORS))}")
     show("memory", on_memory(), files=options.files)
     if options.bootstrap:

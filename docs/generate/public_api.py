@@ -1,7 +1,7 @@
 """What users may import, as a stub file would show it: names, kinds, signatures with defaults, and the first sentence of each docstring.
 
-It is read from the running code, and only what the code's author wrote comes into the text: a signature looks the same on every CPython.
-Where a class stands does not, so that a file may be moved without a change of the page.
+The maker reads the running code. The text has only what the code's author wrote, so it is the same on every CPython. It does not name the
+file of a class, so a move changes nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MODULES = (
     "holdgate.testing.conformance",
     "holdgate.core",
 )
-# Observers need the classes of events from somewhere.
+# Until there is one face for events, observers import them from where the engine has them.
 _INSTEAD = {"holdgate.events": "holdgate.flow.events"}
 
 # How an object may be used beside calling its methods.
@@ -62,7 +62,7 @@ _FIRST_SENTENCE = re.compile(r"(.*?[.!?])(?=\s+[A-Z`(\d]|$)")
 
 
 def modules() -> list[str]:
-    """The names of the public modules."""
+    """Return the names of the public modules."""
     return [found for name in _MODULES for found in _existing(name)]
 
 
@@ -77,7 +77,7 @@ def _existing(name: str) -> Iterator[str]:
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """What `__all__` says, or, without one, what the module itself defines: no leading underscore, and nothing that it imports."""
+    """Return what `__all__` lists. Without one, return what the module itself defines under a name without an underscore."""
     if hasattr(module, "__all__"):
         return list(module.__all__)
     made = [name for node in ast.parse(inspect.getsource(module)).body for name in _defined(node)]
@@ -95,7 +95,7 @@ def _defined(node: ast.stmt) -> Iterator[str]:
 
 
 def sections(names: list[str] | None = None) -> str:
-    """A section for each public module, or for those that are named."""
+    """Make a section for each public module. None means all of them."""
     loaded = [importlib.import_module(name) for name in names or modules()]
     public = [value for module in loaded for name in public_names(module) if inspect.isclass(value := getattr(module, name))]
     shown: dict[int, str] = {}
@@ -127,7 +127,7 @@ def _described(module: ModuleType, name: str, public: set[type]) -> str:
 
 
 def first_sentence(docstring: str | None) -> str:
-    """The first sentence, or the whole first paragraph where none ends in it."""
+    """Return the first sentence, or the whole first paragraph if no sentence ends in it."""
     paragraph = sentence(inspect.cleandoc(docstring or "").split("\n\n")[0])
     found = _FIRST_SENTENCE.match(paragraph)
     return found.group(1) if found else paragraph
@@ -137,7 +137,7 @@ def first_sentence(docstring: str | None) -> str:
 
 
 def _constant(module: ModuleType, name: str) -> str:
-    """The assignment as it is written: for a type it is what it stands for, and for a number its value."""
+    """Return the assignment. A number or text is shown by its value, a type as it is written."""
     node = _assignment(module, name)
     value = getattr(module, name)
     if isinstance(node, ast.AnnAssign):
@@ -150,7 +150,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _assignment(module: ModuleType, name: str) -> ast.Assign | ast.AnnAssign:
-    """Where the module assigns the name, or the module does from which it comes."""
+    """Find the assignment of a name, in this module or in the one that it is imported from."""
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and name in _defined(node):
             return node
@@ -163,7 +163,7 @@ def _assignment(module: ModuleType, name: str) -> ast.Assign | ast.AnnAssign:
 
 
 def function_text(function: Callable[..., Any], decorator: str = "") -> str:
-    """A function or method as a stub; an overloaded one by its overloads."""
+    """Show a function or method as a stub. An overloaded one is shown by its overloads."""
     overloads = get_overloads(function) if isinstance(function, FunctionType) else []
     stubs = [f"@overload\n{_stub(each, None)}" for each in overloads[:-1]] + [
         f"@overload\n{_stub(each, function.__doc__)}" for each in overloads[-1:]
@@ -183,12 +183,12 @@ def _stub(function: Callable[..., Any], docstring: str | None) -> str:
 
 
 def _body(docstring: str | None) -> str:
-    told = first_sentence(docstring)
-    return f'\n    """{told}"""' if told else " ..."
+    summary = first_sentence(docstring)
+    return f'\n    """{summary}"""' if summary else " ..."
 
 
 def _parameters(signature: inspect.Signature) -> list[str]:
-    """Each parameter as it is written, with the two marks between the kinds."""
+    """Return each parameter as it is written, and the marks `/` and `*` between the kinds."""
     texts: list[str] = []
     every = list(signature.parameters.values())
     for index, each in enumerate(every):
@@ -213,14 +213,14 @@ def _parameter(parameter: inspect.Parameter) -> str:
 
 
 def _annotation(annotation: Any) -> str:
-    """As it is written: `from __future__ import annotations` keeps it as text, which a NamedTuple wraps."""
+    """Return it as it is written: `from __future__ import annotations` keeps the text, and a NamedTuple wraps it."""
     if isinstance(annotation, ForwardRef):
         return annotation.__forward_arg__
     return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def value_text(value: object) -> str:
-    """A default as somebody would write it; never an address in memory, and no name of a constant, behind which it could change unseen."""
+    """Write a default as a person would. It has no address in memory, and no name of a constant: behind a name a value changes unseen."""
     if isinstance(value, float):  # also one that gives way to other settings
         return repr(float(value)) if math.isfinite(value) else f"math.{float(value)!r}"
     if isinstance(value, Enum):
@@ -244,7 +244,7 @@ def _object_text(value: object) -> str:
 
 
 def _default(field: dataclasses.Field[Any]) -> object:
-    """Its default value; `MISSING`, which equals nothing else, where it must be given."""
+    """Return the default value, or `MISSING`, which equals nothing else, if there is none."""
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
@@ -252,14 +252,14 @@ def _default(field: dataclasses.Field[Any]) -> object:
 
 
 class _Class:
-    """A public class: what it inherits from classes that are public, too, stands with them."""
+    """A public class. What it inherits from another public class is shown there and not here."""
 
     def __init__(self, described: type, public: set[type]) -> None:
         self._class = described
         self._public = public
         above = [each for each in described.__mro__[1:] if each in public]
         known = {base for each in above for base in each.__mro__}
-        # Itself, and the bases that nobody is told of: what they have is its own.
+        # The class and its bases that are not public: what these define looks like the class's own.
         self._own = [each for each in described.__mro__ if each not in known and _package(each) == _package(described)]
 
     @cached_property
@@ -268,11 +268,11 @@ class _Class:
         return next(node for node in nodes if isinstance(node, ast.ClassDef))
 
     def text(self) -> str:
-        """The class as a stub."""
+        """Show the class as a stub."""
         bases = f"({', '.join(bases)})" if (bases := self._bases()) else ""
         # As it is written: a dataclass without a docstring gets its signature, in the words of the CPython that runs.
-        told = first_sentence(ast.get_docstring(self._node))
-        blocks = [f'"""{told}"""' if told else "", "\n".join(self._attributes()), *self._methods()]
+        summary = first_sentence(ast.get_docstring(self._node))
+        blocks = [f'"""{summary}"""' if summary else "", "\n".join(self._attributes()), *self._methods()]
         body = "\n\n".join(textwrap.indent(block, "    ") for block in blocks if block)
         head = f"{self._decorator()}class {self._class.__name__}{bases}:"
         return f"{head}\n{body}" if body else f"{head} ..."
@@ -283,7 +283,7 @@ class _Class:
         return "@dataclass(frozen=True)\n" if self._class.__dataclass_params__.frozen else "@dataclass\n"
 
     def _bases(self) -> list[str]:
-        """The bases as they are written, without those of ours that are not public."""
+        """Return the bases as they are written, without those of ours that are not public."""
         hidden = {each.__name__ for each in self._own}
         return [text for base in self._node.bases if re.split(r"[\[.]", text := ast.unparse(base))[0] not in hidden]
 
@@ -316,12 +316,12 @@ class _Class:
         return [text for text in texts if text]
 
     def _constructor(self, made: dict[str, Any]) -> str:
-        """How it is made, unless its fields or its members say it."""
+        """Return `__init__`, unless the fields or the members show how an object is made."""
         if dataclasses.is_dataclass(self._class) or issubclass(self._class, Enum) or getattr(self._class, "_is_protocol", False):
             return ""
         if inspect.isfunction(made.get("__init__")):
             return _stub(made["__init__"], None)
-        # One that is there for type checkers alone.
+        # An `__init__` that only type checkers see.
         inits = [node for node in ast.walk(self._node) if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
         return "".join(f"def __init__({ast.unparse(node.args)}) -> None: ..." for node in inits)
 

@@ -1,4 +1,4 @@
-"""The page of public names: a change of it is deliberate, and it says what there is."""
+"""The page of public names: a change of it is deliberate, and it shows what there is."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _numbers = itertools.count()
 
 
 def test_a_change_of_the_public_names_is_deliberate() -> None:
-    """Whoever adds, renames or drops one, or changes a signature, a default or a first sentence, sees it here first."""
+    """A name that is added, renamed or dropped, and a change of a signature, a default or a first sentence, is a failure with its diff."""
     kept = PAGE.read_text().partition(START)[2].partition(END)[0].splitlines()
 
     changes = list(difflib.unified_diff(kept, sections().splitlines(), "docs/reference/public-api.md", "the code", lineterm=""))
 
-    told = "what users may import has changed. If that is meant, run `python -m docs.generate` and say it in docs/changelog.md:"
-    assert not changes, "\n".join([told, *changes])
+    remedy = "what users may import has changed. If that is meant, run `python -m docs.generate` and add a line to docs/changelog.md:"
+    assert not changes, "\n".join([remedy, *changes])
 
 
 def imported(path: Path) -> Iterator[tuple[str, str]]:
-    """Module and name of everything that a file imports from holdgate."""
+    """Yield module and name of everything that a file imports from holdgate."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "holdgate":
             yield from ((node.module or "", alias.name) for alias in node.names)
@@ -44,7 +44,7 @@ def imported(path: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.py")), ids=lambda path: path.name)
 def test_examples_import_public_names_alone(path: Path) -> None:
-    """Nobody is told to import what may go with the next version."""
+    """No example shows an import that may go with the next version."""
     public = {(module, name) for module in modules() for name in public_names(importlib.import_module(module))}
     public |= {tuple(module.rsplit(".", 1)) for module in modules() if "." in module}
 
@@ -52,7 +52,7 @@ def test_examples_import_public_names_alone(path: Path) -> None:
 
 
 def test_every_public_module_is_there() -> None:
-    """The presets are found by themselves; what is not there yet is left out."""
+    """The presets are found by looking, and a module that does not exist yet is left out."""
     assert {"holdgate", "holdgate.errors", "holdgate.ports", "holdgate.presets.sql", "holdgate.testing.conformance"} <= set(modules())
     assert len({"holdgate.events", "holdgate.flow.events"} & set(modules())) == 1
 

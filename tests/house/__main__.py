@@ -1,4 +1,4 @@
-"""Shows what breaks the rules of the house today, or drops from the lists what does so no longer.
+"""Shows what breaks the rules of the house today, or drops from the lists what no longer does.
 
     python -m tests.house [RULE ...] [--shrink]
 
@@ -17,7 +17,7 @@ def main() -> None:
     """Print each rule with what breaks it, and whether that is known."""
     parser = argparse.ArgumentParser(prog="python -m tests.house", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("rules", nargs="*", metavar="RULE", help=f"left out: all of {', '.join(RULES)}")
-    parser.add_argument("--shrink", action="store_true", help="drop from both lists what breaks its rule no longer")
+    parser.add_argument("--shrink", action="store_true", help="drop from both lists what no longer breaks its rule")
     options = parser.parse_args()
     if unknown := sorted(set(options.rules) - set(RULES)):
         parser.error(f"no rule is named {', '.join(unknown)}; there are {', '.join(RULES)}")

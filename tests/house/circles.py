@@ -35,7 +35,7 @@ class Circle:
 
 
 def imports(tree: SourceTree) -> list[Import]:
-    """Every import of one file of the tree by another."""
+    """Return every import of one file of the tree by another."""
     return [found for file in tree for found in _imports_of(file, tree)]
 
 
@@ -56,7 +56,7 @@ def _asked_for(node: ast.Import | ast.ImportFrom, file: SourceFile) -> Iterator[
 
 
 def _absolute(node: ast.ImportFrom, file: SourceFile) -> str:
-    """What `from ..core import x` means in this file."""
+    """Return the full name of the module that `from ..core import x` means in this file."""
     if not node.level:
         return node.module or ""
     parents = file.package.split(".")
@@ -65,14 +65,14 @@ def _absolute(node: ast.ImportFrom, file: SourceFile) -> str:
 
 
 def described(circle: Circle, tree: SourceTree) -> str:
-    """The circle's files, and the lines that close it."""
+    """Write out the circle's files and the lines that close it."""
     shown = [tree.shown(tree.files[name]) for name in circle.files]
     closing = [f"    {tree.shown(tree.files[each.importer])}:{each.line}: {each.text}" for each in circle.closing]
     return "\n".join([f"a circle of {len(shown)} files: {', '.join(shown)}", "  closed by", *closing])
 
 
 def circles(found: Iterable[Import]) -> list[Circle]:
-    """The circles, largest first, then by name."""
+    """Find the circles, largest first, then by name."""
     found = sorted(found)
     graph: dict[str, set[str]] = {}
     for each in found:
@@ -110,7 +110,7 @@ def _lowest_first(files: list[str], inside: list[Import]) -> list[str]:
 
 
 def components(graph: Mapping[str, Iterable[str]]) -> list[list[str]]:
-    """The strongly connected components, by Tarjan (1972). Every node that is pointed at must be a key."""
+    """Find the strongly connected components, after Tarjan (1972). Every node that an edge leads to must be a key."""
     return _Tarjan(graph).found
 
 

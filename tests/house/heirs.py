@@ -18,7 +18,7 @@ _MEANT_TO_BE_INHERITED = {"ABC", "Protocol"} | {
 
 
 def lone_bases(tree: SourceTree) -> dict[str, str]:
-    """Every such class with where it stands and whose it is. A name that two packages use counts as used if either uses it."""
+    """Find these classes, each with its place and its heir. If two packages have a class of that name, one use counts for both."""
     made = {(file.package, class_.name): (file, class_) for file in tree for class_ in file.classes()}
     heirs: dict[str, list[tuple[str, str]]] = {}
     for file in tree:
@@ -41,7 +41,7 @@ def _bases(class_: ast.ClassDef) -> list[str]:
 
 
 def _last_name(node: ast.expr) -> str | None:
-    """`Base` of `Base`, `module.Base` and `Base[T]`."""
+    """Return `Base` for `Base`, `module.Base` and `Base[T]`."""
     if isinstance(node, ast.Subscript):
         node = node.value
     if isinstance(node, ast.Attribute):
@@ -50,7 +50,7 @@ def _last_name(node: ast.expr) -> str | None:
 
 
 def _kinds(class_: ast.ClassDef, package: str, made: dict[tuple[str, str], tuple[SourceFile, ast.ClassDef]]) -> set[str]:
-    """The names of all classes above this one, as far as they are in the same package."""
+    """Collect the names of all classes above this one, as far as they are in the same package."""
     above = set(_bases(class_)) | {name for keyword in class_.keywords if (name := _last_name(keyword.value))}
     for name in list(above):
         if (package, name) in made and name != class_.name:
@@ -59,14 +59,14 @@ def _kinds(class_: ast.ClassDef, package: str, made: dict[tuple[str, str], tuple
 
 
 def _exported(tree: ast.Module) -> Iterable[str]:
-    """What `__all__` names."""
+    """Yield what `__all__` lists."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets):
             yield from ast.literal_eval(node.value)
 
 
 def _values(node: ast.AST) -> Iterator[str]:
-    """Names that a class may be made by: read in an expression, and not as a type or as somebody's base."""
+    """Yield the names that may make an object: those in an expression, but not in a type and not as a base."""
     if isinstance(node, ast.Name):
         yield node.id
     for name, value in ast.iter_fields(node):
@@ -78,7 +78,7 @@ def _values(node: ast.AST) -> Iterator[str]:
 
 
 def _attribute_of(node: ast.Attribute) -> Iterator[str]:
-    """`module.Base` may make one; in `Base.method` it is the method that is used, and `super()` would do."""
+    """Yield `Base` for `module.Base`, which may make one, and nothing for `Base.method`, where `super()` would do."""
     yield node.attr
     if not isinstance(node.value, ast.Name):
         yield from _values(node.value)

@@ -1,6 +1,6 @@
-"""What is known to break a rule: for good (allowed.toml) or until it is mended (not_yet.toml).
+"""What is known to break a rule: for good (allowed.toml), or until it is mended (not_yet.toml).
 
-Both lists can only shrink by themselves: an entry that breaks nothing any more is a failure. `python -m tests.house --shrink` drops those.
+An entry that breaks nothing any more is a failure, so the lists only become shorter. `python -m tests.house --shrink` drops those entries.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Known = dict[str, dict[str, str]]
 
 
 def load(path: Path) -> Known:
-    """One of the lists. Raises ValueError where its count is not that of its entries."""
+    """Read one of the lists. Raises ValueError if its count is not the number of its entries."""
     known = {}
     for rule, section in tomllib.loads(path.read_text()).items():
         known[rule] = section["known"]
@@ -33,21 +33,21 @@ def load(path: Path) -> Known:
 
 
 def complaints(found: Mapping[str, str], allowed: Mapping[str, str], not_yet: Mapping[str, str]) -> list[str]:
-    """What is broken and not known, and what is known and not broken."""
+    """List what breaks the rule and is not known, and what is known and does not break it."""
     new = [f"{key}: {what}" for key, what in found.items() if key not in allowed and key not in not_yet]
     listed = [(ALLOWED.name, key) for key in allowed] + [(NOT_YET.name, key) for key in not_yet]
-    fine = [f"{key} breaks the rule no longer: drop it from {name}" for name, key in listed if key not in found]
+    fine = [f"{key} no longer breaks the rule: drop it from {name}" for name, key in listed if key not in found]
     twice = [f"{key} stands in both lists" for key in sorted(allowed.keys() & not_yet.keys())]
     return [*new, *sorted(fine), *twice]
 
 
 def shrunk(known: Known, found: Mapping[str, Mapping[str, str]]) -> Known:
-    """The list without what breaks its rule no longer."""
+    """Return the list without the entries that no longer break their rule."""
     return {rule: {key: why for key, why in entries.items() if key in found[rule]} for rule, entries in known.items()}
 
 
 def save(path: Path, known: Known) -> None:
-    """Write a list, and leave the words above its first section as they are."""
+    """Write a list. The comment above its first section stays."""
     head = path.read_text().partition("\n[")[0] if path.exists() else ""
     sections = [_section(rule, entries) for rule, entries in known.items() if entries]
     path.write_text("\n\n".join([head.rstrip("\n"), *sections]) + "\n")

@@ -15,7 +15,7 @@ from tests.house.tree import ROOT, SourceFile, SourceTree
 # Below, a file is mostly imports and an idea cut in two; above, nobody reads it to its end. Half of h11's and trio's files lie within.
 SHORTEST, LONGEST = 60, 700
 
-# Each broker calls the same things by the same words, and so does what stands in for them in tests.
+# Each broker has a delivery, a client, a failure of its own, and so have the stand-ins for tests.
 OWN_NAMES = ("holdgate.brokers.", "holdgate.testing")
 
 
@@ -40,18 +40,18 @@ def tests() -> SourceTree:
 
 
 def short_files(tree: SourceTree) -> dict[str, str]:
-    """Files below the least length. An `__init__` says what a package offers and a `__main__` starts it; both are as long as that takes."""
+    """Find the files that are too short. An `__init__` lists what a package offers and a `__main__` starts it, so both may be short."""
     files = [file for file in tree if file.path.name not in {"__init__.py", "__main__.py"}]
     return {tree.shown(file): f"{file.lines} lines" for file in files if file.lines < SHORTEST}
 
 
 def long_files(tree: SourceTree) -> dict[str, str]:
-    """Files above the greatest length."""
+    """Find the files that are too long."""
     return {tree.shown(file): f"{file.lines} lines" for file in tree if file.lines > LONGEST}
 
 
 def files_in_circles(tree: SourceTree) -> dict[str, str]:
-    """Each file of a circle with what closes it; the circle as a whole stands with its first file."""
+    """Find each file of a circle, with its lines that close the circle. The first file has the description of the whole circle."""
     found = {}
     for circle in circles.circles(circles.imports(tree)):
         first = tree.shown(tree.files[circle.files[0]])
@@ -63,7 +63,7 @@ def files_in_circles(tree: SourceTree) -> dict[str, str]:
 
 
 def repeated_class_names(tree: SourceTree) -> dict[str, str]:
-    """Class names that several files use, outside brokers and testing."""
+    """Find class names that stand for several classes, outside brokers and testing."""
     where: dict[str, list[str]] = {}
     for file in tree:
         if not _has_own_names(file):

@@ -143,8 +143,8 @@ def test_the_lists_only_shrink_by_themselves() -> None:
     assert known.complaints({"a": "59 lines"}, {}, {"a": "soon"}) == []
     assert known.complaints({"a": "59 lines"}, {"a": "so be it"}, {}) == []
     assert known.complaints({"a": "59 lines", "b": "3 lines"}, {}, {"a": "soon"}) == ["b: 3 lines"]
-    assert known.complaints({}, {}, {"a": "soon"}) == ["a breaks the rule no longer: drop it from not_yet.toml"]
-    assert known.complaints({}, {"a": "so be it"}, {}) == ["a breaks the rule no longer: drop it from allowed.toml"]
+    assert known.complaints({}, {}, {"a": "soon"}) == ["a no longer breaks the rule: drop it from not_yet.toml"]
+    assert known.complaints({}, {"a": "so be it"}, {}) == ["a no longer breaks the rule: drop it from allowed.toml"]
     assert known.complaints({"a": "59 lines"}, {"a": "so be it"}, {"a": "soon"}) == ["a stands in both lists"]
 
 

@@ -49,7 +49,7 @@ class SourceFile:
         return len(self.text.splitlines())
 
     def classes(self) -> list[ast.ClassDef]:
-        """Every class of the file, also those inside another class or a function."""
+        """Return every class of the file, also those inside another class or a function."""
         return [node for node in ast.walk(self.tree) if isinstance(node, ast.ClassDef)]
 
 
@@ -65,11 +65,11 @@ class SourceTree:
         return iter(self.files.values())
 
     def shown(self, file: SourceFile) -> str:
-        """The path as the lists and messages write it: `src/holdgate/core/circuit.py`."""
+        """Return the path as the lists and messages write it: `src/holdgate/core/circuit.py`."""
         return str(file.path.relative_to(self.root.parent))
 
     def target(self, module: str, name: str | None = None) -> str | None:
-        """The file that `import module`, or `from module import name`, leads to. None means that it is not in this tree.
+        """Find the file that `import module`, or `from module import name`, leads to. None means that it is not in this tree.
 
         `from holdgate import http` leads to `holdgate.http` and not to `holdgate/__init__.py`: the package is only the way to it.
         """
