@@ -83,9 +83,9 @@ class KafkaBatch(Batch):
 
     __slots__ = ("assigned",)
 
-    def __init__(self, assignment: AssignedPartition, records: list[Record]) -> None:
-        super().__init__(assignment.source, records, assignment)
-        self.assigned = assignment
+    def __init__(self, partition: AssignedPartition, records: list[Record]) -> None:
+        super().__init__(partition.source, records, partition)
+        self.assigned = partition
 
 
 def weigh(deliveries: Sequence[Delivery[Any]]) -> int:
@@ -107,14 +107,14 @@ def _weight_of(records: list[Record], count: int | None = None) -> int:
     return (OVERHEAD + max(0, int(first.serialized_key_size)) + headers) * count + values
 
 
-def wrap(assignment: AssignedPartition, records: Iterable[Record]) -> list[KafkaDelivery]:
+def wrap(partition: AssignedPartition, records: Iterable[Record]) -> list[KafkaDelivery]:
     """The deliveries of these records. A test holds what is set here to what the parent's constructor sets."""
-    source = assignment.source
+    source = partition.source
     new: Callable[[], KafkaDelivery] = KafkaDelivery  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     deliveries: list[KafkaDelivery] = []
     for record in records:
         delivery = new()
-        delivery.assigned = assignment
+        delivery.assigned = partition
         delivery.source = source
         delivery.message = record
         delivery.redelivered = None
@@ -129,7 +129,7 @@ def wrap(assignment: AssignedPartition, records: Iterable[Record]) -> list[Kafka
     return deliveries
 
 
-class WholePolls(InFlight):
+class InFlightPolls(InFlight):
     """An `InFlight` of polls. What a poll has is in increasing order, as the log that it was read from."""
 
     __slots__ = ("_last", "_polls")
@@ -177,7 +177,7 @@ class WholePolls(InFlight):
             self.delivered_many([record.offset for record in self._polls.popleft()])
 
 
-class Column(Sequence[int]):
+class RecordField(Sequence[int]):
     """One number of each record, read when asked."""
 
     __slots__ = ("_name", "_records")
@@ -202,7 +202,7 @@ class Column(Sequence[int]):
         return number
 
 
-class Rewound(Exception):
+class OutOfSequence(Exception):
     """A record came whose offset does not follow what was delivered: somebody sought back, or the partition was made anew."""
 
 
@@ -219,7 +219,7 @@ class AssignedPartition:
         self.tp = tp
         self.source = Partition(tp.topic, tp.partition)
         self.epoch = epoch
-        self._whole = WholePolls() if in_batches else None
+        self._whole = InFlightPolls() if in_batches else None
         self.inflight = self._whole or InFlight()
         self.alive = True
         self.began: int | None = None
@@ -233,7 +233,7 @@ class AssignedPartition:
         try:
             chunk = self._note(records) if self._whole is None else self._note_whole(self._whole, records)
         except ValueError as error:
-            raise Rewound(str(error)) from error
+            raise OutOfSequence(str(error)) from error
         if self.began is None:
             self.began = records[0].offset
         self._forget_finished()
@@ -244,7 +244,7 @@ class AssignedPartition:
         """One delivery for each of these records, which were noted before."""
         return wrap(self, messages)
 
-    def finished_together(self, records: list[Record]) -> None:
+    def finished_batch(self, records: list[Record]) -> None:
         """The work on all of these is over; they come in their order. For an assignment in batches."""
         if self._whole is not None:
             self._whole.finished_records(records)
@@ -274,9 +274,9 @@ class AssignedPartition:
         self.inflight.delivered_many(offsets)
         return offsets, [record.timestamp for record in records]
 
-    def _note_whole(self, whole: WholePolls, records: list[Record]) -> tuple[Sequence[int], Sequence[int]]:
+    def _note_whole(self, whole: InFlightPolls, records: list[Record]) -> tuple[Sequence[int], Sequence[int]]:
         whole.delivered_poll(records)
-        return Column(records, "offset"), Column(records, "timestamp")
+        return RecordField(records, "offset"), RecordField(records, "timestamp")
 
     def _forget_finished(self) -> None:
         next_offset = self.inflight.next_position or 0

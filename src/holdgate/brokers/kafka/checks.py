@@ -47,14 +47,14 @@ def end_of_intake(error: BaseException, client: Client) -> IntakeError | None:
     return None if text is None else IntakeError(text)
 
 
-class Failing:
+class ErrorStreak:
     """Tells errors that last from those that pass: an error every poll for a minute will not go away."""
 
     def __init__(self) -> None:
         self._since = 0.0
         self._last = -_APART
 
-    def lasts(self, now: float) -> bool:
+    def record(self, now: float) -> bool:
         """Note an error at `now` (monotonic seconds); returns whether there was one after the other for a minute."""
         if now - self._last > _APART:
             self._since = now
@@ -62,7 +62,7 @@ class Failing:
         return now - self._since >= _LASTING_AFTER
 
 
-class Duplicates:
+class DuplicateInstanceId:
     """Notices a second member with our `group_instance_id`. The two throw each other out at every heartbeat, often without an error."""
 
     def __init__(self, client: Client, failed: Callable[[BaseException], None]) -> None:
@@ -70,7 +70,7 @@ class Duplicates:
         self._failed = failed
         self._evictions: deque[float] = deque(maxlen=_EVICTIONS)
 
-    def note(self, now: float) -> None:
+    def note_eviction(self, now: float) -> None:
         """The group threw this member out at `now` (monotonic seconds)."""
         self._evictions.append(now)
         if self._client.instance_id is not None and len(self._evictions) == _EVICTIONS and now - self._evictions[0] <= _EVICTED_WITHIN:

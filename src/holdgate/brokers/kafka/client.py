@@ -28,7 +28,7 @@ from holdgate.tasks import begin_later
 
 # A partition that no topic can have: a poll that names it alone hands out nothing and keeps every buffer, while a poll without names
 # means all partitions and throws away the buffers of those paused.
-NOWHERE = TopicPartition("", -1)
+NO_PARTITION = TopicPartition("", -1)
 
 _NO_GENERATION = -1
 
@@ -139,7 +139,7 @@ class Client:
         else:
             self._consumer.subscribe(topics=list(topics or ()), listener=listener)
 
-    def write_off(self) -> None:
+    def mark_closed(self) -> None:
         """A consumer that was never started will not be: it has nothing open, and its destructor need not say that it was not closed."""
         if not self.is_started:
             self._consumer._closed = True
@@ -150,13 +150,13 @@ class Client:
     async def stop(self) -> None:
         await self._consumer.stop()
 
-    def cut(self) -> None:
+    def close_connections(self) -> None:
         """Close its connections without another word: what waits for an answer of the broker ends with an error, and `stop` comes to its
         end. For a process that is to go while the broker says nothing."""
         for connection in list(self._consumer._client._conns.values()):
             connection.close()
 
-    async def give_up_joining(self) -> None:
+    async def cancel_join(self) -> None:
         """Let a join that is under way go, so that `stop` does not wait for its answer, as it would for as long as the group takes."""
         joining = getattr(self._consumer._coordinator, "_coordination_task", None)
         if joining is not None and not joining.done():
@@ -307,7 +307,7 @@ class Client:
 
     # A second connection
 
-    def make_aside(self) -> AIOKafkaConsumer:
+    def make_side_consumer(self) -> AIOKafkaConsumer:
         """An unstarted consumer of the same cluster, without a group: its questions wait behind nobody's long poll."""
         client = self._consumer._client
         return AIOKafkaConsumer(
@@ -344,7 +344,7 @@ class SideConsumer:
 
     async def start(self, within: float) -> None:
         """Connect. Raises IntakeError when no broker answers within `within` seconds, or at once when none can be reached."""
-        self._consumer = self._client.make_aside()
+        self._consumer = self._client.make_side_consumer()
         try:
             await asyncio.wait_for(self._consumer.start(), within)
         except (KafkaError, OSError, TimeoutError) as error:

@@ -40,9 +40,9 @@ _LOOK_EVERY = 0.25
 class Commits:
     """Commits for the live assignments, every `every` seconds and when asked. `failed` hears of an error that will not go away."""
 
-    def __init__(self, client: Client, assignments: AssignedPartitions, every: float, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, client: Client, partitions: AssignedPartitions, every: float, failed: Callable[[BaseException], None]) -> None:
         self._client = client
-        self._assignments = assignments
+        self._partitions = partitions
         self._every = every
         self._failed = failed
         self._open = False
@@ -73,11 +73,11 @@ class Commits:
 
     async def flush(self, within: float) -> bool:
         """Commit all that is finished, waiting at most `within` seconds; returns whether it is out."""
-        return await self._all(within, lambda: self._assignments if self._open else ())
+        return await self._all(within, lambda: self._partitions if self._open else ())
 
     async def revoke(self, tps: Iterable[TopicPartition], within: float) -> bool:
         """Commit what is finished of `tps`, inside the callback in which that is still allowed; nothing of it is sent afterwards."""
-        gone = [assignment for tp in tps if (assignment := self._assignments.get(tp)) is not None]
+        gone = [partition for tp in tps if (partition := self._partitions.get(tp)) is not None]
         done = await self._all(within, lambda: gone)
         self.abandon()
         return done
@@ -94,7 +94,7 @@ class Commits:
                 await asyncio.wait_for(self._wanted.wait(), self._every)
             self._wanted.clear()
             if self._open and not self._is_running() and not self._client.is_stopped:
-                self._send(self._assignments)
+                self._send(self._partitions)
             if self._running is not None:
                 await asyncio.wait((self._running,))
 
@@ -115,31 +115,31 @@ class Commits:
     def _is_running(self) -> bool:
         return self._running is not None and not self._running.done()
 
-    def _send(self, assignments: Iterable[AssignedPartition]) -> None:
-        due = self._due(assignments)
+    def _send(self, partitions: Iterable[AssignedPartition]) -> None:
+        due = self._due(partitions)
         if due:
             self._running = begin_later(self._commit(due), "kafka commit")
 
-    def _due(self, assignments: Iterable[AssignedPartition]) -> dict[AssignedPartition, int]:
-        return {assignment: offset for assignment in assignments if (offset := self._offset(assignment)) is not None}
+    def _due(self, partitions: Iterable[AssignedPartition]) -> dict[AssignedPartition, int]:
+        return {partition: offset for partition in partitions if (offset := self._offset(partition)) is not None}
 
-    def _offset(self, assignment: AssignedPartition) -> int | None:
+    def _offset(self, partition: AssignedPartition) -> int | None:
         """What may be committed now and is not yet; None when nothing."""
-        if not assignment.alive:
+        if not partition.alive:
             return None
-        offset = assignment.next_offset(self._client.position(assignment.tp))
+        offset = partition.next_offset(self._client.position(partition.tp))
         if offset is None or offset < 0:
             return None
-        if assignment.sent is None:
-            began = offset if assignment.began is None else assignment.began
+        if partition.sent is None:
+            began = offset if partition.began is None else partition.began
             # A group without an offset begins at the end again after a restart: under "latest" where it began is news, or what came
             # during a hold would be skipped.
-            assignment.sent = began - 1 if self._client.reset_policy == "latest" else began
-        return offset if offset > assignment.sent else None
+            partition.sent = began - 1 if self._client.reset_policy == "latest" else began
+        return offset if offset > partition.sent else None
 
     async def _commit(self, due: dict[AssignedPartition, int]) -> None:
         try:
-            await self._client.commit({assignment.tp: offset for assignment, offset in due.items()})
+            await self._client.commit({partition.tp: offset for partition, offset in due.items()})
         except (CommitFailedError, IllegalStateError) as error:
             # The member was thrown out, or its partitions are going away: the callbacks follow, and what is not committed comes again.
             log.info("a commit came too late for its assignment: %s", error)
@@ -147,5 +147,5 @@ class Commits:
             log.warning("a commit failed and is tried again: %r", error)
             self._failed(error)
         else:
-            for assignment, offset in due.items():
-                assignment.sent = offset
+            for partition, offset in due.items():
+                partition.sent = offset

@@ -2,8 +2,8 @@
 
 Polling: never cancelled, never all partitions by accident, and never deaf to a resume.
 
-What happens when `more()` is called: a poll that does not wait takes what aiokafka has buffered, and that is the way of nearly every
-record. Only when there is nothing does a waiting poll start, as a task of its own. `more()` then waits for it, or for `wake()`: a poll
+What happens when `poll()` is called: a poll that does not wait takes what aiokafka has buffered, and that is the way of nearly every
+record. Only when there is nothing does a waiting poll start, as a task of its own. `poll()` then waits for it, or for `wake()`: a poll
 that waits for other partitions does not notice that one was resumed, and a hot partition next to idle ones would stand still for the
 rest of the wait each time its inbox had been full. The waiting poll is left alone, it ends by itself; until then it is asked for again
 only for partitions it does not name.
@@ -19,7 +19,7 @@ fetches more in the step after that in which a poll has emptied a buffer, and th
 difference is applied in one synchronous step. What the application paused itself is never resumed: only our own pauses are undone.
 
 A new plan usually differs from the last one in one source of a thousand, so only what changed is looked at, and what was paused is
-remembered; `look` asks the client, and finds what others did to it.
+remembered; `refresh` asks the client, and finds what others did to it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from operator import is_, is_not
 from aiokafka import TopicPartition
 
 from holdgate.brokers.kafka.assignments import AssignedPartitions, Record
-from holdgate.brokers.kafka.client import NOWHERE, Client
+from holdgate.brokers.kafka.client import NO_PARTITION, Client
 from holdgate.flow.message import Partition, Source
 from holdgate.flow.plan import Plan
 from holdgate.tasks import begin_later
@@ -42,7 +42,7 @@ from holdgate.tasks import begin_later
 _NAMES_AT_MOST = 64
 
 
-class Poll:
+class Poller:
     """The polls of one consumer. `timeout` is what one waits for in seconds, `most` the records that one hands out."""
 
     def __init__(self, client: Client, take: Callable[[dict[TopicPartition, list[Record]]], None], timeout: float, most: int) -> None:
@@ -50,15 +50,15 @@ class Poll:
         self._take = take
         self._timeout = timeout
         self._most = most
-        self._names: tuple[TopicPartition, ...] = (NOWHERE,)
+        self._names: tuple[TopicPartition, ...] = (NO_PARTITION,)
         self._waiting: dict[asyncio.Task[None], frozenset[TopicPartition]] = {}
         self._wake: asyncio.Future[None] | None = None
 
-    def name(self, assigned: frozenset[TopicPartition], paused: frozenset[TopicPartition]) -> None:
+    def poll_only(self, assigned: frozenset[TopicPartition], paused: frozenset[TopicPartition]) -> None:
         """Poll these from now on: the assigned ones that are not paused."""
         active = assigned - paused
         if not active:
-            self._names = (NOWHERE,)
+            self._names = (NO_PARTITION,)
         elif len(active) == len(assigned) or len(active) > _NAMES_AT_MOST:
             self._names = ()
         else:
@@ -69,7 +69,7 @@ class Poll:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
-    async def more(self, *, now: bool) -> bool:
+    async def poll(self, *, now: bool) -> bool:
         """Poll once: without waiting if `now`, then at most `timeout`. Returns whether records were taken without waiting.
 
         Raises what a poll raised.
@@ -123,23 +123,23 @@ class Poll:
 class Pauses:
     """The pauses of one consumer. `paused` is what is paused now, whoever did it."""
 
-    def __init__(self, client: Client, assignments: AssignedPartitions) -> None:
+    def __init__(self, client: Client, partitions: AssignedPartitions) -> None:
         self._client = client
-        self._assignments = assignments
+        self._partitions = partitions
         self._plan = Plan()
         self._stopped: set[TopicPartition] = set()  # whose plan does not fetch
         self._unchecked: set[TopicPartition] = set()
-        self._resting: set[TopicPartition] = set()
+        self._awaiting_plan: set[TopicPartition] = set()
         self._ours: frozenset[TopicPartition] = frozenset()
         self.paused: frozenset[TopicPartition] = frozenset()
 
     def take_over(self, plan: Plan) -> None:
         """The assignment is a fresh one: nothing is paused any more, and no place is known to exist still."""
         self._ours = frozenset()
-        self._unchecked = set(self._assignments.tps())
+        self._unchecked = set(self._partitions.tps())
         self._plan = plan
         self._see_all()
-        self.look()
+        self.refresh()
 
     def store(self, plan: Plan) -> bool:
         """Keep `plan` as the desired state; returns whether a source is held that was not."""
@@ -154,7 +154,7 @@ class Pauses:
 
     def match(self) -> bool:
         """Apply the difference now; returns whether a partition was resumed."""
-        wanted = self._assignments.tps() & (self._stopped | self._unchecked | self._resting)
+        wanted = self._partitions.tps() & (self._stopped | self._unchecked | self._awaiting_plan)
         self.paused = self.paused.union(filter(self._client.is_paused, wanted - self.paused))  # by the application, just now
         pause = wanted - self.paused
         resume = (self._ours - wanted) & self.paused
@@ -166,25 +166,25 @@ class Pauses:
         self.paused = (self.paused | pause) - resume
         return bool(resume)
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """The same, after a look at what is paused in truth."""
         self.paused = self._client.paused()
         return self.match()
 
-    def rest(self, tp: TopicPartition) -> None:
-        """Not to be fetched from until the plan counts with what was just handed out: `rested` tells that."""
-        self._resting.add(tp)
+    def await_plan(self, tp: TopicPartition) -> None:
+        """Not to be fetched from until the plan counts with what was just handed out: `plan_is_current` tells that."""
+        self._awaiting_plan.add(tp)
 
     @property
-    def rests(self) -> bool:
+    def awaits_plan(self) -> bool:
         """Whether anything waits for the plan."""
-        return bool(self._resting)
+        return bool(self._awaiting_plan)
 
-    def rested(self) -> None:
+    def plan_is_current(self) -> None:
         """The plan is up to date."""
-        self._resting.clear()
+        self._awaiting_plan.clear()
 
-    def give_up(self) -> None:
+    def undo(self) -> None:
         """Undo our pauses: the consumer goes back to its owner."""
         self._client.resume(self._ours)
         self._ours = frozenset()
@@ -192,13 +192,13 @@ class Pauses:
     @property
     def unchecked(self) -> frozenset[TopicPartition]:
         """Partitions whose place in the log is to be compared with its start."""
-        return self._assignments.tps() & self._unchecked
+        return self._partitions.tps() & self._unchecked
 
     def due(self) -> frozenset[TopicPartition]:
         """Those of `unchecked` that only wait for the comparison: their plan fetches."""
         return self.unchecked - self._stopped if self._unchecked else frozenset()
 
-    def suspect(self, tps: Collection[TopicPartition]) -> None:
+    def recheck(self, tps: Collection[TopicPartition]) -> None:
         """The place of these in the log may not exist any more."""
         self._unchecked.update(tps)
 
@@ -208,7 +208,7 @@ class Pauses:
 
     def _see_all(self) -> None:
         self._stopped.clear()
-        self._see(assignment.source for assignment in self._assignments)
+        self._see(partition.source for partition in self._partitions)
 
     def _see(self, sources: Iterable[Source]) -> None:
         for source in sources:

@@ -27,12 +27,20 @@ from weakref import WeakSet
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
-from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions, KafkaBatch, KafkaDelivery, Record, Rewound, weigh
-from holdgate.brokers.kafka.checks import STOPPED, Failing, check_consumer, check_subscription, check_topics, check_types, end_of_intake
+from holdgate.brokers.kafka.assignments import (
+    AssignedPartition,
+    AssignedPartitions,
+    KafkaBatch,
+    KafkaDelivery,
+    OutOfSequence,
+    Record,
+    weigh,
+)
+from holdgate.brokers.kafka.checks import STOPPED, ErrorStreak, check_consumer, check_subscription, check_topics, check_types, end_of_intake
 from holdgate.brokers.kafka.client import Client, SideConsumer
 from holdgate.brokers.kafka.commits import Commits
-from holdgate.brokers.kafka.fetching import Pauses, Poll
-from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, Membership, Opening, OwnedListener
+from holdgate.brokers.kafka.fetching import Pauses, Poller
+from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, ConsumerLifecycle, Membership, OwnedListener
 from holdgate.brokers.kafka.retention import RecordsLost, Retention
 from holdgate.brokers.tasks import run_beside
 from holdgate.core.validation import count, seconds
@@ -116,7 +124,7 @@ class KafkaIntake:
             check_consumer(client, allow_latest=allow_latest, poll_timeout=self._poll_timeout)
             check_subscription(client, topics, pattern)
         except SettingsError:
-            client.write_off()
+            client.mark_closed()
             raise
         self._topics = topics
         self._pattern = pattern
@@ -126,7 +134,7 @@ class KafkaIntake:
         self._compose(client, every)
         self._in_batches = False
         self._ahead: int | None = None  # bytes that aiokafka may have in its buffers; None: as its settings say
-        self._failing = Failing()
+        self._poll_errors = ErrorStreak()
         self._fault: BaseException | None = None
         self._ready: list[KafkaDelivery | KafkaBatch] = []
         self._epoch = 0
@@ -138,24 +146,24 @@ class KafkaIntake:
         self._closing: asyncio.Task[None] | None = None
 
     def _compose(self, client: Client, commit_every: float) -> None:
-        self._assignments = AssignedPartitions()
-        self._pauses = Pauses(client, self._assignments)
-        self._opening = Opening(client, self._assignments, self._pauses)
-        self._aside = SideConsumer(client)
-        self._commits = Commits(client, self._assignments, commit_every, self._note_failure)
+        self._partitions = AssignedPartitions()
+        self._pauses = Pauses(client, self._partitions)
+        self._lifecycle = ConsumerLifecycle(client, self._partitions, self._pauses)
+        self._side = SideConsumer(client)
+        self._commits = Commits(client, self._partitions, commit_every, self._note_failure)
         self._retention = Retention(
             client,
-            self._assignments,
+            self._partitions,
             self._pauses,
-            self._aside,
-            lost=self._tell_lost,
+            self._side,
+            lost=self._report_lost,
             released=self._assert_plan,
             failed=self._note_failure,
         )
         self._membership = Membership(
-            client, self._assignments, self._pauses, self._commits, changed=self._assert_plan, failed=self._note_failure
+            client, self._partitions, self._pauses, self._commits, changed=self._assert_plan, failed=self._note_failure
         )
-        self._poll = Poll(client, self._take, self._poll_timeout, self._most)
+        self._poller = Poller(client, self._take, self._poll_timeout, self._most)
 
     @property
     def names(self) -> Collection[str] | None:
@@ -175,11 +183,11 @@ class KafkaIntake:
 
     def deliver_in_batches(self, most: int) -> None:
         """What one poll gives of a partition comes as one `Batch`, and a poll hands out at least `most` records where they are there."""
-        self._in_batches = self._assignments.in_batches = True
+        self._in_batches = self._partitions.in_batches = True
         # A poll that gives less than a batch would make the handler's batches smaller, and nothing is made of a record here that would
         # wake the collector.
         self._most = max(self._most, most)
-        self._poll = Poll(self._client, self._take, self._poll_timeout, self._most)
+        self._poller = Poller(self._client, self._take, self._poll_timeout, self._most)
 
     @property
     def sends_unasked(self) -> bool:
@@ -217,15 +225,15 @@ class KafkaIntake:
     async def receive(self) -> Sequence[Delivery[Record]]:
         if self._fault is not None:
             raise self._fault
-        if self._pauses.rests and not self._ready:  # what a late poll gave is no part of the plan yet
-            self._pauses.rested()
+        if self._pauses.awaits_plan and not self._ready:  # what a late poll gave is no part of the plan yet
+            self._pauses.plan_is_current()
             self._assert_plan()
         self._look()
         if not self._ready:
             try:
                 if self._in_batches:
                     await asyncio.sleep(0)  # before the poll: a batch that is worked off at once frees its records for those of the next
-                if await self._poll.more(now=self._membership.may_poll) and not self._in_batches:
+                if await self._poller.poll(now=self._membership.may_poll) and not self._in_batches:
                     await asyncio.sleep(0)  # a full buffer answers without a wait: let the handlers run
             except (KafkaError, ConsumerStoppedError) as error:
                 await self._poll_failed(error)
@@ -241,24 +249,24 @@ class KafkaIntake:
         if settlement is _ACK and type(delivery) is KafkaDelivery:  # isinstance costs twice as much, and this is once a message
             delivery.assigned.inflight.finished(delivery.message.offset)
         elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, AssignedPartition):
-            delivery.origin.finished_together(delivery.message)
+            delivery.origin.finished_batch(delivery.message)
         elif settlement is Settlement.REJECT:
             raise IntakeError(f"{delivery.source}@{delivery.position}: Kafka cannot reject a record; give the run dead_letters")
 
     async def flush(self) -> None:
         await self._commits.flush(_FLUSH_WITHIN)
-        self._poll.wake()
+        self._poller.wake()
 
     async def backlog(self) -> Mapping[Source, Backlog]:
         """Counts by offsets: gaps of transactions and compaction count as messages until they are passed."""
-        ends = await self._aside.log_ends(self._assignments.tps()) or {}
+        ends = await self._side.log_ends(self._partitions.tps()) or {}
         now = time.time()
         found: dict[Source, Backlog] = {}
-        for assignment in self._assignments:
-            end = ends.get(assignment.tp)
-            next_offset = assignment.next_offset(self._client.position(assignment.tp))
-            oldest = assignment.oldest_timestamp()
-            found[assignment.source] = Backlog(
+        for partition in self._partitions:
+            end = ends.get(partition.tp)
+            next_offset = partition.next_offset(self._client.position(partition.tp))
+            oldest = partition.oldest_timestamp()
+            found[partition.source] = Backlog(
                 None if end is None or next_offset is None else max(0, end - next_offset),
                 None if oldest is None else max(0.0, now - oldest / 1000),
             )
@@ -273,9 +281,9 @@ class KafkaIntake:
     async def _open(self) -> None:
         client = self._client
         names = self.names
-        await self._aside.start(_CONNECT_WITHIN)
+        await self._side.start(_CONNECT_WITHIN)
         if names is not None:
-            check_topics(names, await self._aside.topics(), client.bootstrap_servers)
+            check_topics(names, await self._side.topics(), client.bootstrap_servers)
         # The run ends with it: in the handler alone it would look like a failure that nobody can judge, and be retried for ever.
         client.refuse_commits(self._note_failure)
         self._commits.start()
@@ -283,8 +291,8 @@ class KafkaIntake:
         by_hand = client.is_assigned_by_hand
         if not by_hand:
             chained = self._chained if self._chained is not None else client.listener
-            self._opening.subscribe(names, self._pattern, OwnedListener(self._membership, chained, self._note_failure))
-        await self._opening.start()
+            self._lifecycle.subscribe(names, self._pattern, OwnedListener(self._membership, chained, self._note_failure))
+        await self._lifecycle.start()
         if by_hand:
             self._membership.take_over(client.assignment())
 
@@ -298,32 +306,32 @@ class KafkaIntake:
             self._commits.abandon()
         else:
             await self._commits.flush(_FLUSH_WITHIN)
-        await self._poll.end(self._poll_timeout * 2)
+        await self._poller.end(self._poll_timeout * 2)
         self._client.allow_commits()
         self._client.restore_fetches()
-        await self._opening.let_go(given_up=self._given_up)
-        self._assignments.drop(self._assignments.tps())
-        await self._poll.abandon()
+        await self._lifecycle.release(given_up=self._given_up)
+        self._partitions.drop(self._partitions.tps())
+        await self._poller.abandon()
         if self._given_up:
-            await self._aside.stop(GIVE_UP_WITHIN)
+            await self._side.stop(GIVE_UP_WITHIN)
         else:
-            await self._aside.stop()
+            await self._side.stop()
         _owned.discard(self._client.consumer)
 
     def _take(self, records: dict[TopicPartition, list[Record]]) -> None:
         for tp, batch in records.items():
-            assignment = self._assignments.get(tp)
-            if assignment is None:
+            partition = self._partitions.get(tp)
+            if partition is None:
                 self._put_back(tp, batch)
                 continue
             try:
-                self._ready += assignment.delivered(batch)
-            except Rewound as error:
-                log.warning("%s: %s; what was in hand of it is dropped and comes again", assignment.source, error)
-                self._ready += self._membership.begin_anew(tp, batch)
+                self._ready += partition.delivered(batch)
+            except OutOfSequence as error:
+                log.warning("%s: %s; what was in hand of it is dropped and comes again", partition.source, error)
+                self._ready += self._membership.start_over(tp, batch)
             if self._ahead is not None and len(batch) * batch[0].serialized_value_size >= self._ahead // _MUCH:
-                self._pauses.rest(tp)
-        if self._pauses.rests:
+                self._pauses.await_plan(tp)
+        if self._pauses.awaits_plan:
             self._assert_plan()
 
     def _put_back(self, tp: TopicPartition, batch: list[Record]) -> None:
@@ -333,8 +341,8 @@ class KafkaIntake:
 
     def _hand_out(self) -> list[KafkaDelivery | KafkaBatch]:
         ready = self._ready
-        if self._epoch != self._assignments.epoch:
-            self._epoch = self._assignments.epoch
+        if self._epoch != self._partitions.epoch:
+            self._epoch = self._partitions.epoch
             ready = [delivery for delivery in ready if delivery.assigned.alive]
         # Two polls may have ended at the same time; one receive never gives more than a poll does.
         self._ready = ready[self._most :]
@@ -350,7 +358,7 @@ class KafkaIntake:
             raise IntakeError(STOPPED)
         if self._client.has_died:
             raise IntakeError("aiokafka's fetch task has died: this consumer will deliver nothing any more, make a new one")
-        if self._opening.is_subscribed_by_others:
+        if self._lifecycle.is_subscribed_by_others:
             raise IntakeError("consumer.subscribe() was called while a guard uses the consumer: name all topics in KafkaIntake")
         self._membership.verify()
         self._assert_plan(look=True)
@@ -359,39 +367,39 @@ class KafkaIntake:
 
     def _look_for_deleted_topics(self) -> None:
         """After a rebalance: a topic of which we have nothing may be another member's, or be gone. Only the broker knows."""
-        if self._looked_at == self._assignments.epoch:
+        if self._looked_at == self._partitions.epoch:
             return
-        self._looked_at = self._assignments.epoch
-        if not {tp.topic for tp in self._assignments.tps()}.issuperset(self.names or ()):
+        self._looked_at = self._partitions.epoch
+        if not {tp.topic for tp in self._partitions.tps()}.issuperset(self.names or ()):
             self._looking = run_beside(self._check_topics(), "kafka topics", self._note_failure)
 
     async def _check_topics(self) -> None:
-        topics = await self._aside.topics()
+        topics = await self._side.topics()
         if topics is not None:
             check_topics(self.names or (), topics, self._client.bootstrap_servers)
 
     def _assert_plan(self, *, look: bool = False) -> None:
         if self._membership.is_rebalancing:
             return
-        if self._pauses.look() if look else self._pauses.match():
-            self._poll.wake()
-        self._poll.name(self._assignments.tps(), self._pauses.paused)
+        if self._pauses.refresh() if look else self._pauses.match():
+            self._poller.wake()
+        self._poller.poll_only(self._partitions.tps(), self._pauses.paused)
         self._limit_fetches()
         self._retention.soon()
 
     def _limit_fetches(self) -> None:
         if self._ahead is not None:
-            partitions = max(1, len(self._assignments))
-            self._client.limit_fetches(max(_FETCH_AT_LEAST, self._ahead // partitions), self._ahead // 2)
+            share = self._ahead // max(1, len(self._partitions))
+            self._client.limit_fetches(max(_FETCH_AT_LEAST, share), self._ahead // 2)
 
     async def _poll_failed(self, error: BaseException) -> None:
         end = end_of_intake(error, self._client)
         if end is not None:
             raise end from error
         if isinstance(error, OffsetOutOfRangeError):
-            self._pauses.suspect(error.args[0])
+            self._pauses.recheck(error.args[0])
             self._assert_plan()
-        elif self._failing.lasts(asyncio.get_running_loop().time()):
+        elif self._poll_errors.record(asyncio.get_running_loop().time()):
             raise IntakeError(f"polls have failed for a minute without a break, now with {error!r}") from error
         else:
             log.warning("a poll failed: %r", error)
@@ -402,7 +410,7 @@ class KafkaIntake:
         fault = end_of_intake(error, self._client) if isinstance(error, KafkaError) else error
         self._fault = self._fault or fault
 
-    def _tell_lost(self, loss: RecordsLost) -> None:
+    def _report_lost(self, loss: RecordsLost) -> None:
         if self._on_records_lost is not None:
             try:
                 self._on_records_lost(loss)

@@ -34,7 +34,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from holdgate.brokers.kafka.assignments import AssignedPartitions, KafkaBatch, KafkaDelivery, Record
-from holdgate.brokers.kafka.checks import Duplicates, end_of_intake
+from holdgate.brokers.kafka.checks import DuplicateInstanceId, end_of_intake
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.commits import Commits
 from holdgate.brokers.kafka.fetching import Pauses
@@ -119,7 +119,7 @@ class Membership:
     def __init__(
         self,
         client: Client,
-        assignments: AssignedPartitions,
+        partitions: AssignedPartitions,
         pauses: Pauses,
         commits: Commits,
         *,
@@ -127,11 +127,11 @@ class Membership:
         failed: Callable[[BaseException], None],
     ) -> None:
         self._client = client
-        self._assignments = assignments
+        self._partitions = partitions
         self._pauses = pauses
         self._commits = commits
         self._changed = changed
-        self._duplicates = Duplicates(client, failed)
+        self._duplicates = DuplicateInstanceId(client, failed)
         self._token: object | None = None
         self._failed = failed
         self._asking: asyncio.Task[None] | None = None
@@ -154,9 +154,9 @@ class Membership:
 
     async def give_back(self, revoked: frozenset[TopicPartition]) -> None:
         """End the work of these, commit it, forget them. In time for the group, whatever the guard and the broker do."""
-        sources = self._assignments.sources(revoked)
+        sources = self._partitions.sources(revoked)
         if self._client.is_evicted:
-            self._duplicates.note(asyncio.get_running_loop().time())
+            self._duplicates.note_eviction(asyncio.get_running_loop().time())
         if not sources or self.guard is None:
             return
         loop = asyncio.get_running_loop()
@@ -169,38 +169,38 @@ class Membership:
                 self.lose(revoked)
             else:
                 await self._commits.revoke(revoked, max(_COMMIT_AT_LEAST, end - loop.time()))
-                self._assignments.drop(revoked)
+                self._partitions.drop(revoked)
 
     def take_over(self, assigned: frozenset[TopicPartition]) -> None:
         """These are ours from now on, all that we have."""
         self._token = self._client.assignment_token()
-        self.lose(self._assignments.tps() - assigned)  # nothing is left here after a callback that came
-        self._assignments.add(assigned)
+        self.lose(self._partitions.tps() - assigned)  # nothing is left here after a callback that came
+        self._partitions.add(assigned)
         self._pauses.take_over(Plan())  # pauses everything, so that a guard that fails leaves nothing open
         if self.guard is not None:
-            self._pauses.store(self.guard.assigned(self._assignments.sources(assigned)))
+            self._pauses.store(self.guard.assigned(self._partitions.sources(assigned)))
         self.is_rebalancing = False
         self._commits.resume()
         self._changed()
 
     def lose(self, tps: Collection[TopicPartition]) -> None:
         """These were taken away without a chance to finish."""
-        sources = self._assignments.sources(tps)
+        sources = self._partitions.sources(tps)
         if not sources:
             return
         self._commits.abandon()
-        self._assignments.drop(tps)
+        self._partitions.drop(tps)
         if self.guard is not None:
             self.guard.lost(sources)
 
     def doubt(self) -> None:
         """Others may have our partitions by now: nothing is ours until the group says so."""
-        if self.is_rebalancing or not len(self._assignments):
+        if self.is_rebalancing or not len(self._partitions):
             return
-        places = {found.tp: found.next_offset(self._client.position(found.tp)) for found in self._assignments}
+        places = {found.tp: found.next_offset(self._client.position(found.tp)) for found in self._partitions}
         log.warning("this process stood still for so long that others may have its partitions; it goes on when the group has answered")
         self.begin_rebalance()
-        self.lose(self._assignments.tps())
+        self.lose(self._partitions.tps())
         self._asking = run_beside(self._ask(places), "kafka membership", self._failed)
 
     def stop(self) -> None:
@@ -231,14 +231,14 @@ class Membership:
         """Notice a change that no callback told of; called between polls."""
         if self.may_poll and self.has_changed:
             log.warning("the assignment was changed while the guard uses the consumer: what was in hand is dropped, and may come again")
-            self.lose(self._assignments.tps())
+            self.lose(self._partitions.tps())
             self.take_over(self._client.assignment())
 
-    def begin_anew(self, tp: TopicPartition, batch: list[Record]) -> Sequence[KafkaDelivery | KafkaBatch]:
+    def start_over(self, tp: TopicPartition, batch: list[Record]) -> Sequence[KafkaDelivery | KafkaBatch]:
         """The records of `batch` do not follow what was in hand of `tp`: somebody sought. A fresh assignment begins with them."""
         self.lose([tp])
-        self._assignments.add([tp])
-        fresh = self._assignments.get(tp)
+        self._partitions.add([tp])
+        fresh = self._partitions.get(tp)
         if fresh is None or self.guard is None:
             return []
         self._pauses.store(self.guard.assigned([fresh.source]))
@@ -263,12 +263,12 @@ _STOP_WITHIN = 10.0
 GIVE_UP_WITHIN = 0.25
 
 
-class Opening:
+class ConsumerLifecycle:
     """One consumer, taken in hand and let go."""
 
-    def __init__(self, client: Client, assignments: AssignedPartitions, pauses: Pauses) -> None:
+    def __init__(self, client: Client, partitions: AssignedPartitions, pauses: Pauses) -> None:
         self._client = client
-        self._assignments = assignments
+        self._partitions = partitions
         self._pauses = pauses
         self._starting: asyncio.Task[None] | None = None
         self._listener: OwnedListener | None = None
@@ -303,7 +303,7 @@ class Opening:
             fallback = IntakeError(f"the consumer could not start at {self._client.bootstrap_servers}: {error!r}")
             raise end_of_intake(error, self._client) or fallback from error
 
-    async def let_go(self, *, given_up: bool = False) -> None:
+    async def release(self, *, given_up: bool = False) -> None:
         """Stop a consumer that is ours; hand back one that is the caller's. `given_up`: nobody waits any more, as it was
         being opened, or the loop shuts down."""
         within = GIVE_UP_WITHIN if given_up else _STOP_WITHIN
@@ -315,28 +315,28 @@ class Opening:
             self._starting.cancel()
             await asyncio.wait((self._starting,), timeout=within)
             if given_up:
-                await self._client.give_up_joining()
+                await self._client.cancel_join()
         if self._is_ours:
-            await self._stop(within, cuts=given_up)
+            await self._stop(within, force=given_up)
         elif not self._client.is_stopped:
             self._hand_back()
         if self._listener is not None:
             self._listener.retire()
 
-    async def _stop(self, within: float, *, cuts: bool) -> None:
+    async def _stop(self, within: float, *, force: bool) -> None:
         """In a task of its own: cancelled at its first step, stop() leaves a member that keeps its partitions as long as we live. `cuts`:
         the broker's answer is not worth waiting for, and the connections are closed under it."""
         stopping = begin_later(self._client.stop(), "kafka stop")
         done, _ = await asyncio.wait((stopping,), timeout=within)
-        if not done and cuts:
-            self._client.cut()
+        if not done and force:
+            self._client.close_connections()
             done, _ = await asyncio.wait((stopping,), timeout=within)
         if not done:
             log.warning("the consumer did not stop within %g s; the group will notice after its session timeout", within)
 
     def _hand_back(self) -> None:
-        self._pauses.give_up()
-        for assignment in self._assignments:
-            next_offset = assignment.next_offset(self._client.position(assignment.tp))
-            if next_offset is not None and assignment.tp in self._client.assignment():
-                self._client.seek(assignment.tp, next_offset)
+        self._pauses.undo()
+        for partition in self._partitions:
+            next_offset = partition.next_offset(self._client.position(partition.tp))
+            if next_offset is not None and partition.tp in self._client.assignment():
+                self._client.seek(partition.tp, next_offset)

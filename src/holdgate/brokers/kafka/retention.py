@@ -51,18 +51,18 @@ class Retention:
     def __init__(
         self,
         client: Client,
-        assignments: AssignedPartitions,
+        partitions: AssignedPartitions,
         pauses: Pauses,
-        aside: SideConsumer,
+        side: SideConsumer,
         *,
         lost: Callable[[RecordsLost], None],
         released: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._client = client
-        self._assignments = assignments
+        self._partitions = partitions
         self._pauses = pauses
-        self._aside = aside
+        self._side = side
         self._lost = lost
         self._released = released
         self._failed = failed
@@ -85,10 +85,10 @@ class Retention:
 
     async def check(self, tps: Collection[TopicPartition]) -> frozenset[TopicPartition]:
         """Compare now; returns those that were compared. Not: where the broker does not answer, or the position is not known yet."""
-        asked = {tp: assignment for tp in tps if (assignment := self._assignments.get(tp)) is not None}
-        starts = await self._aside.log_starts(asked) if asked else None
+        asked = {tp: partition for tp in tps if (partition := self._partitions.get(tp)) is not None}
+        starts = await self._side.log_starts(asked) if asked else None
         compared = [tp for tp, start in (starts or {}).items() if asked[tp].alive and self._compare(asked[tp], start)]
-        self._starts = {assignment: start for assignment, start in self._starts.items() if assignment.alive}
+        self._starts = {partition: start for partition, start in self._starts.items() if partition.alive}
         return frozenset(compared)
 
     async def _run(self) -> None:
@@ -111,30 +111,30 @@ class Retention:
             self._pauses.checked(free)
             self._released()
 
-    def _compare(self, assignment: AssignedPartition, start: int) -> bool:
-        position = self._client.position(assignment.tp)
+    def _compare(self, partition: AssignedPartition, start: int) -> bool:
+        position = self._client.position(partition.tp)
         if position is None:
             return False
         if position < start:
-            self._client.seek(assignment.tp, start)
+            self._client.seek(partition.tp, start)
             log.error(
                 "%s: retention deleted offsets %d to %d before they were read; going on at %d. Retention must be longer than a hold",
-                assignment.source, position, start - 1, start,
+                partition.source, position, start - 1, start,
             )  # fmt: skip
-            self._lost(RecordsLost(assignment.source, position, start - 1))
+            self._lost(RecordsLost(partition.source, position, start - 1))
         else:
-            self._warn_early(assignment, start, position)
-        self._starts[assignment] = start
+            self._warn_early(partition, start, position)
+        self._starts[partition] = start
         return True
 
-    def _warn_early(self, assignment: AssignedPartition, start: int, position: int) -> None:
+    def _warn_early(self, partition: AssignedPartition, start: int, position: int) -> None:
         """Say it while something can still be done: the log's start moves by whole segments, so judge by the size of its last move."""
-        before = self._starts.get(assignment, start)
-        next_offset = assignment.inflight.next_position
+        before = self._starts.get(partition, start)
+        next_offset = partition.inflight.next_position
         if next_offset is None:
             next_offset = position
         if before < start and next_offset < start + (start - before):
             log.warning(
                 "%s: retention has come to offset %d, %d before the first unfinished one; the next deletion may pass it",
-                assignment.source, start, max(0, next_offset - start),
+                partition.source, start, max(0, next_offset - start),
             )  # fmt: skip
