@@ -1,16 +1,23 @@
-"""KafkaIntake: one aiokafka consumer behind the `Intake` port. It composes; the rules are in the files beside it.
+"""KafkaIntake: one aiokafka consumer behind the `Intake` port. This file composes the parts; the rules are in the files beside it.
 
 What happens when
 
-- `receive` is called: pauses and assignment are compared with what they should be, one poll is made (fetching.py), what came is handed out.
-  Offsets are noted in the same step in which the client's position moves (assignments.py).
-- the plan changes: `apply` pauses and resumes in the same step (fetching.py); a hold also commits what is finished (commits.py). A source
-  that was held is resumed only after its place was compared with the log's start, a millisecond later (retention.py).
-- a rebalance begins or ends, or the group throws us out: membership.py, called by the listener of membership.py.
-- it opens and closes: checks.py refuses, membership.py takes the consumer in hand and lets it go.
+- `receive` is called: pauses and assignment are compared with what they should be, one poll is made (fetching.py), and its records are
+  handed out. Offsets are noted in the same step in which the client's position moves (assignments.py).
+- the plan changes: `apply` pauses and resumes in the same step (fetching.py), and a hold also commits what is finished (commits.py). A
+  source that was held is resumed a millisecond later, after its position was compared with the log's start (retention.py).
+- a rebalance begins or ends, or the group evicts this member: the callbacks of membership.py.
+- the intake opens or closes: checks.py refuses bad settings, membership.py starts the consumer, and stops it or hands it back.
 
-Non-obvious rules: a poll is never cancelled, nor a commit whose assignment lives. Nothing is committed between the two callbacks of a
-rebalance. `assignment()` is no evidence of what is ours. A delivery finds its assignment by reference, so a late one settles nothing.
+Invariants that a change must keep:
+
+- A poll is never cancelled, and neither is a commit whose assignment lives.
+- Nothing is committed between the two callbacks of a rebalance.
+- `assignment()` is no evidence of what is ours; see membership.py.
+- A delivery refers to its `AssignedPartition`, so a late result settles nothing in a newer one.
+
+What is ugly: several tasks run beside `receive` (commits, retention, a topic check), and the callbacks run in aiokafka's own task. None of
+them can raise into `receive`, so they leave their error in `_fault`, and the next `receive` raises it.
 """
 
 from __future__ import annotations
@@ -56,46 +63,52 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A consumer has one listener, one poll loop and one owner of its commits.
+# A consumer has one listener, one poll loop and one owner of its commits, so it can have one intake at a time.
 _owned: WeakSet[AIOKafkaConsumer] = WeakSet()
 
-_OWNED = "a guard owns this consumer already: give every intake a consumer of its own"
+_OWNED = "another intake owns this consumer: give every intake a consumer of its own"
 
 _ACK = Settlement.ACK
 
-# A client with a broker in reach connects in milliseconds; request_timeout_ms is 40 s by default, too long to find a wrong address.
+# Seconds to connect. With a broker in reach it takes milliseconds; request_timeout_ms is 40 s by default, too long for a wrong address.
 _CONNECT_WITHIN = 15.0
 # The longest commit seen while a coordinator or leader was killed took 12.6 s (19 s with all brokers down).
 _FLUSH_WITHIN = 15.0
-# How often pauses and assignment are compared when nothing is known to have changed.
+# Seconds between two comparisons of pauses and assignment while nothing is known to have changed.
 _LOOK_EVERY = 0.1
-# The most one poll hands out: 250 records and their deliveries stay below the 700 new objects at which Python's collector runs, which
-# costs 0.3 us a record with 500; below 200 the poll itself begins to cost.
+# Records that one poll hands out at most. 250 records and their deliveries stay below the 700 new objects at which Python's garbage
+# collector runs, which costs 0.3 us a record with 500. Below 200 the poll itself begins to cost.
 _POLL_AT_MOST = 250
-# aiokafka may have a quarter of the guard's bound in its buffers, half of that by one response.
+# aiokafka may buffer a quarter of the guard's bound on memory, and half of that quarter by one response.
 _READ_AHEAD = 4
-# However many partitions there are, a fetch is worth its round trip.
+# Bytes that one fetch of a partition may always have, so that it is worth its round trip however many partitions there are.
 _FETCH_AT_LEAST = 16_384
-# What is a sixteenth of that quarter is much for one partition and poll: it waits for the plan before it fetches again.
-_MUCH = 16
+# A poll that hands out a sixteenth of that quarter from one partition pauses the partition until there is a plan that counts it.
+_LARGE_POLL = 16
 
 
 class KafkaIntake:
-    """Deliveries from one AIOKafkaConsumer, which it owns while open: listener, polls and commits.
+    """Receive deliveries from one AIOKafkaConsumer. While it is open the intake owns the consumer's listener, polls and commits.
 
-    `topics` (a list) or `pattern` (a regular expression) subscribe a consumer that has no subscription; left out, the consumer's own
-    subscription, or its `assign()`, is used. A consumer that is not started is started, and stopped at the end. A started one is
-    subscribed again with our listener, so what it had taken and not committed comes again; its `stop()` stays the caller's, and at the
-    end it is put back to the first record that was not finished. `listener` is a ConsumerRebalanceListener of yours, called after ours;
-    one that the consumer was subscribed with is kept without naming it.
+    A consumer that is not started is started here, and stopped at the end. A started one is subscribed again with our listener, so what it
+    had taken and not committed comes again. Its `stop()` stays the caller's, and at the end it is put back to the first unfinished record.
 
-    `inbox` is how many deliveries may wait per partition before fetching stops; polls that are under way, at most three, may each add
-    250, or `inbox` where that is less, or as many as a batch of `guard.run(batch=)` has. `commit_every` and `poll_timeout` are seconds.
-    `allow_latest` allows `auto_offset_reset="latest"`, which skips what waits for a new group. `on_records_lost` is called when the
-    broker deleted records during a hold before they were read.
+    - `consumer`: the consumer, with a `group_id`, `enable_auto_commit=False` and no deserializers.
+    - `topics`: the topics to subscribe to. None means `pattern`, or the consumer's own subscription or `assign()`.
+    - `pattern`: a regular expression to subscribe by, instead of `topics`. None means `topics`, or what the consumer has.
+    - `inbox`: how many deliveries may wait per partition before fetching stops, from 1. At most three polls are under way then, and each
+      may add 250, or `inbox` if that is less, or as many as a batch of `guard.run(batch=)` has. The default is half a megabyte of 1 kB
+      messages per partition.
+    - `commit_every`: seconds between two commits, above 0, or a timedelta. A crash repeats what was finished in that time.
+    - `allow_latest`: whether `auto_offset_reset="latest"` is allowed. It skips messages that wait for a new group.
+    - `poll_timeout`: seconds that a poll waits for records, above 0 and at most half of the consumer's `max_poll_interval_ms`, or a
+      timedelta. A stop, or a change that no callback reports, may wait as long.
+    - `listener`: a ConsumerRebalanceListener of yours, called after ours. None means the one that the consumer is subscribed with, if any.
+    - `on_records_lost`: called with a `RecordsLost` when the broker deleted records during a hold before they were read. None means that
+      the loss is logged and nothing else.
 
-    Raises SettingsError for settings that would lose or repeat messages, and then an unstarted consumer is of no use any more: make a new
-    one. IntakeError for a consumer that another intake owns; `open` raises it where the broker says no.
+    Raises SettingsError for settings that would lose or repeat messages. An unstarted consumer cannot be used any more then: make a new
+    one. Raises IntakeError for a consumer that another intake owns. `open` raises IntakeError if the broker refuses.
     """
 
     order: Order = "source"
@@ -107,9 +120,9 @@ class KafkaIntake:
         topics: Collection[str] | None = None,
         pattern: str | None = None,
         inbox: int = 500,  # half a megabyte of 1 kB messages per partition, and enough that a poll costs little per message
-        commit_every: float | timedelta = 1.0,  # what a crash repeats; each commit is a write on the broker
-        allow_latest: bool = False,  # skipping silently is loss
-        poll_timeout: float | timedelta = 0.1,  # what a stop or a change behind our back may wait for
+        commit_every: float | timedelta = 1.0,  # a crash repeats one second of work; each commit is a write on the broker
+        allow_latest: bool = False,  # to skip messages silently is to lose them
+        poll_timeout: float | timedelta = 0.1,  # a stop, or a change that no callback reports, may wait as long
         listener: ConsumerRebalanceListener | None = None,
         on_records_lost: Callable[[RecordsLost], None] | None = None,
     ) -> None:
@@ -133,7 +146,7 @@ class KafkaIntake:
         self._most = min(inbox, _POLL_AT_MOST)
         self._compose(client, every)
         self._in_batches = False
-        self._ahead: int | None = None  # bytes that aiokafka may have in its buffers; None: as its settings say
+        self._ahead: int | None = None  # bytes that aiokafka may buffer; None means as its settings say
         self._poll_errors = ErrorStreak()
         self._fault: BaseException | None = None
         self._ready: list[KafkaDelivery | KafkaBatch] = []
@@ -142,7 +155,7 @@ class KafkaIntake:
         self._looked_at = 0
         self._looking: asyncio.Task[None] | None = None
         self._owns = False
-        self._given_up = False  # while it was being opened, or with the loop: nobody waits for an answer of the broker
+        self._given_up = False  # opening was cancelled, or the loop shuts down: the broker's answers are not waited for
         self._closing: asyncio.Task[None] | None = None
 
     def _compose(self, client: Client, commit_every: float) -> None:
@@ -177,15 +190,15 @@ class KafkaIntake:
 
     @property
     def evicted_after(self) -> float:
-        # The last heartbeat may have been sent an interval before the process stood still.
+        # The process may have stood still from just before a heartbeat was due, an interval after the last one was sent.
         session = self._client.session_timeout
         return math.inf if self._client.is_assigned_by_hand else max(session - self._client.heartbeat_interval, session / 2)
 
     def deliver_in_batches(self, most: int) -> None:
-        """What one poll gives of a partition comes as one `Batch`, and a poll hands out at least `most` records where they are there."""
+        """Deliver what one poll gives of a partition as one `Batch`. A poll hands out up to `most` records, or 250 if that is more."""
         self._in_batches = self._partitions.in_batches = True
-        # A poll that gives less than a batch would make the handler's batches smaller, and nothing is made of a record here that would
-        # wake the collector.
+        # Polls that are smaller than a batch would make the handler's batches smaller. The garbage collector is no reason for small polls
+        # here, because no delivery is made of a record.
         self._most = max(self._most, most)
         self._poller = Poller(self._client, self._take, self._poll_timeout, self._most)
 
@@ -207,11 +220,11 @@ class KafkaIntake:
         self._membership.doubt()
 
     async def open(self, listener: IntakeListener) -> None:
-        """Check, connect and subscribe. Raises IntakeError before anything is consumed; the intake is closed then."""
+        """Check, connect and subscribe. Raises IntakeError before anything is consumed, and closes the intake first."""
         if self._client.consumer in _owned:
             raise IntakeError(_OWNED)
         if self._closing is not None or self._client.is_stopped:
-            raise IntakeError("this intake was closed, or its consumer was stopped: make new ones")
+            raise IntakeError("this intake was closed, or its consumer was stopped: make a new consumer and a new intake")
         _owned.add(self._client.consumer)
         self._owns = True
         self._membership.guard = listener
@@ -225,16 +238,16 @@ class KafkaIntake:
     async def receive(self) -> Sequence[Delivery[Record]]:
         if self._fault is not None:
             raise self._fault
-        if self._pauses.awaits_plan and not self._ready:  # what a late poll gave is no part of the plan yet
+        if self._pauses.awaits_plan and not self._ready:  # records of a late poll are not part of the plan yet
             self._pauses.plan_is_current()
             self._assert_plan()
         self._look()
         if not self._ready:
             try:
                 if self._in_batches:
-                    await asyncio.sleep(0)  # before the poll: a batch that is worked off at once frees its records for those of the next
+                    await asyncio.sleep(0)  # before the poll, so that a batch whose handler does not wait frees its records first
                 if await self._poller.poll(now=self._membership.may_poll) and not self._in_batches:
-                    await asyncio.sleep(0)  # a full buffer answers without a wait: let the handlers run
+                    await asyncio.sleep(0)  # a full buffer answers without waiting, so let the handlers run
             except (KafkaError, ConsumerStoppedError) as error:
                 await self._poll_failed(error)
         return self._hand_out()
@@ -246,19 +259,21 @@ class KafkaIntake:
 
     def settle(self, delivery: Delivery[Record], settlement: Settlement) -> None:
         # REQUEUE leaves it unfinished: its place is kept by never committing past it.
-        if settlement is _ACK and type(delivery) is KafkaDelivery:  # isinstance costs twice as much, and this is once a message
+        if settlement is _ACK and type(delivery) is KafkaDelivery:  # isinstance costs twice as much, and this runs once per message
             delivery.assigned.inflight.finished(delivery.message.offset)
         elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, AssignedPartition):
             delivery.origin.finished_batch(delivery.message)
         elif settlement is Settlement.REJECT:
-            raise IntakeError(f"{delivery.source}@{delivery.position}: Kafka cannot reject a record; give the run dead_letters")
+            raise IntakeError(
+                f"{delivery.source}@{delivery.position} cannot be rejected: Kafka has no reject, so give the run dead_letters"
+            )
 
     async def flush(self) -> None:
         await self._commits.flush(_FLUSH_WITHIN)
         self._poller.wake()
 
     async def backlog(self) -> Mapping[Source, Backlog]:
-        """Counts by offsets: gaps of transactions and compaction count as messages until they are passed."""
+        """Return the backlog by offsets. Gaps of transactions and compaction count as messages until they are passed."""
         ends = await self._side.log_ends(self._partitions.tps()) or {}
         now = time.time()
         found: dict[Source, Backlog] = {}
@@ -284,7 +299,7 @@ class KafkaIntake:
         await self._side.start(_CONNECT_WITHIN)
         if names is not None:
             check_topics(names, await self._side.topics(), client.bootstrap_servers)
-        # The run ends with it: in the handler alone it would look like a failure that nobody can judge, and be retried for ever.
+        # A commit() in a handler ends the run. If it only raised there, it would look like a failure of the message, and be retried.
         client.refuse_commits(self._note_failure)
         self._commits.start()
         self._retention.start()
@@ -298,7 +313,7 @@ class KafkaIntake:
 
     async def _close(self) -> None:
         if self._client.consumer in _owned and not self._owns:
-            return  # refused at open: the other guard's consumer is not ours to stop
+            return  # `open` refused: the consumer is another intake's, and not ours to stop
         self._commits.stop()
         self._retention.stop()
         self._membership.stop()
@@ -327,15 +342,15 @@ class KafkaIntake:
             try:
                 self._ready += partition.delivered(batch)
             except OutOfSequence as error:
-                log.warning("%s: %s; what was in hand of it is dropped and comes again", partition.source, error)
+                log.warning("%s: %s; its unfinished messages are dropped and come again", partition.source, error)
                 self._ready += self._membership.start_over(tp, batch)
-            if self._ahead is not None and len(batch) * batch[0].serialized_value_size >= self._ahead // _MUCH:
+            if self._ahead is not None and len(batch) * batch[0].serialized_value_size >= self._ahead // _LARGE_POLL:
                 self._pauses.await_plan(tp)
         if self._pauses.awaits_plan:
             self._assert_plan()
 
     def _put_back(self, tp: TopicPartition, batch: list[Record]) -> None:
-        """Records that a late poll handed out after we had let go: whoever polls the consumer next gets them."""
+        """Seek back before records that a late poll handed out after the partition was dropped, so that the next poll gets them."""
         if tp in self._client.assignment():
             self._client.seek(tp, batch[0].offset)
 
@@ -344,12 +359,12 @@ class KafkaIntake:
         if self._epoch != self._partitions.epoch:
             self._epoch = self._partitions.epoch
             ready = [delivery for delivery in ready if delivery.assigned.alive]
-        # Two polls may have ended at the same time; one receive never gives more than a poll does.
+        # Two polls may have ended in the same step. One receive never gives more than one poll does.
         self._ready = ready[self._most :]
         return ready[: self._most] if self._ready else ready
 
     def _look(self) -> None:
-        """Level-triggered: whatever undid a pause or changed the assignment, and whoever did it, is seen here."""
+        """Compare pauses and assignment with what they should be, whatever has changed them: the rebalance, aiokafka or the application."""
         now = asyncio.get_running_loop().time()
         if now < self._next_look and not self._membership.has_changed:
             return
@@ -357,16 +372,16 @@ class KafkaIntake:
         if self._client.is_stopped:
             raise IntakeError(STOPPED)
         if self._client.has_died:
-            raise IntakeError("aiokafka's fetch task has died: this consumer will deliver nothing any more, make a new one")
+            raise IntakeError("aiokafka's fetch task has died, so this consumer will deliver nothing any more: make a new one")
         if self._lifecycle.is_subscribed_by_others:
-            raise IntakeError("consumer.subscribe() was called while a guard uses the consumer: name all topics in KafkaIntake")
+            raise IntakeError("consumer.subscribe() was called while a guard uses the consumer: name all topics in KafkaIntake instead")
         self._membership.verify()
         self._assert_plan(look=True)
         if not self._membership.is_rebalancing:
             self._look_for_deleted_topics()
 
     def _look_for_deleted_topics(self) -> None:
-        """After a rebalance: a topic of which we have nothing may be another member's, or be gone. Only the broker knows."""
+        """Ask once per assignment for topics of which we have no partition: they may be other members', or deleted."""
         if self._looked_at == self._partitions.epoch:
             return
         self._looked_at = self._partitions.epoch
@@ -400,13 +415,13 @@ class KafkaIntake:
             self._pauses.recheck(error.args[0])
             self._assert_plan()
         elif self._poll_errors.record(asyncio.get_running_loop().time()):
-            raise IntakeError(f"polls have failed for a minute without a break, now with {error!r}") from error
+            raise IntakeError(f"every poll has failed for a minute, the last with {error!r}: check the broker's log") from error
         else:
             log.warning("a poll failed: %r", error)
-        await asyncio.sleep(self._poll_timeout)  # an error comes back at once: no hot loop
+        await asyncio.sleep(self._poll_timeout)  # the next poll would fail immediately too: no hot loop
 
     def _note_failure(self, error: BaseException) -> None:
-        """What a callback or a commit met; the next receive raises it if it ends the intake."""
+        """Keep the error of a callback, a commit or a task. The next receive raises it if it ends the intake."""
         fault = end_of_intake(error, self._client) if isinstance(error, KafkaError) else error
         self._fault = self._fault or fault
 
