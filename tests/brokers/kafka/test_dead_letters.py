@@ -15,8 +15,8 @@ from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.dead_letter import DeadLetter
 from holdgate.flow.sources import Partition, Queue, Source
-from holdgate.simulator.message import Message
 from holdgate.testing import MemoryDelivery
+from holdgate.testing.memory.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.sources import Source
-from holdgate.simulator.message import Message
 from holdgate.testing import MemoryIntake
 from holdgate.testing.conformance import RecordingListener
+from holdgate.testing.memory.message import Message
 
 EMPTY_POLLS = 3  # that many in a row and nothing more is coming
 

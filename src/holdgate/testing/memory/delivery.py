@@ -7,7 +7,7 @@ from typing import Any
 
 from holdgate.flow.delivery import Delivery
 from holdgate.flow.sources import Source
-from holdgate.simulator.message import Message
+from holdgate.testing.memory.message import Message
 
 
 class MemoryDelivery(Delivery[Message]):

@@ -11,11 +11,11 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.plan import Plan
 from holdgate.flow.sources import Backlog, Queue, Source
 from holdgate.ports import IntakeListener
-from holdgate.simulator.message import Message
-from holdgate.simulator.queue import Channel
 from holdgate.testing.memory.bell import Bell
 from holdgate.testing.memory.broker import MemoryBroker
 from holdgate.testing.memory.delivery import MemoryDelivery
+from holdgate.testing.memory.message import Message
+from holdgate.testing.memory.rabbitmq_model import Channel
 
 
 class _Line:
