@@ -58,12 +58,12 @@ def test_without_a_commit_nothing_is_lost() -> None:
     assert Ledger(produced(3)).lost({}) == 0
 
 
-def test_a_second_success_is_a_duplicate_and_counts_once() -> None:
-    """A message that comes twice is one processed message."""
+def test_each_success_after_the_first_is_a_duplicate_and_counts_once() -> None:
+    """A message that comes three times is one processed message and two duplicates."""
     ledger = Ledger(produced(1))
-    ledger.process(KIND, 0, 1.0)
-    ledger.process(KIND, 0, 2.0)
-    assert (len(ledger.processed), ledger.duplicates) == (1, 1)
+    for now in (1.0, 2.0, 3.0):
+        ledger.process(KIND, 0, now)
+    assert (len(ledger.processed), ledger.duplicates) == (1, 2)
 
 
 def test_the_slowest_message_of_a_kind_is_remembered() -> None:
