@@ -30,7 +30,7 @@ PYTHONS ?= 3.11 3.12 3.13 3.14
 # What has no part in any of them but Python's own.
 OF_PYTHON := tests/core tests/flow tests/runtime
 # What the oldest and the newest clients have a part in.
-OF_CLIENTS := tests/brokers tests/integration tests/scenarios tests/cli
+OF_CLIENTS := tests/brokers tests/integration tests/scenarios tests/cli tests/lab/demo
 # An environment of what a user may have: the extras with code, at `lowest-direct` or `highest` of what pyproject.toml allows.
 LOWEST := .venv-lowest
 NEWEST := .venv-newest

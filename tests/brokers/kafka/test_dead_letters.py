@@ -14,8 +14,8 @@ from holdgate import Guard, Reject, RetryPolicy
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.message import DeadLetter, Partition, Queue, Source
-from holdgate.simulator.message import Message
 from holdgate.testing import MemoryDelivery
+from holdgate.testing.memory.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -13,8 +13,8 @@ from holdgate import Guard, Reject, RetryPolicy
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.message import DeadLetter, Partition, Queue, Source
-from holdgate.simulator.message import Message
 from holdgate.testing import MemoryDelivery
+from holdgate.testing.memory.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
