@@ -95,7 +95,7 @@ class NeverGivesBack(Worker):
     """Does not hear when the group wants its partitions back."""
 
     def hear(self) -> None:
-        if not self.engine.runs or all(run.places for run in self.engine.runs):
+        if not self.engine.runs or all(run.assignments for run in self.engine.runs):
             return
         super().hear()
 
@@ -112,7 +112,7 @@ class WorksWhileHeld(Worker):
 
     def turn(self) -> None:
         super().turn()
-        places: list[Assignment] = [place for run in self.engine.runs for place in run.places.values() if place.plan.held]
+        places: list[Assignment] = [place for run in self.engine.runs for place in run.assignments.values() if place.plan.held]
         for place in places:
             parcel = place.inbox.take()
             if isinstance(parcel, Parcel):
