@@ -28,8 +28,7 @@ async def test_the_broker_restarts_during_a_hold(fresh_kafka: KafkaServer) -> No
     name = await fresh_kafka.create_topic("orders", 2)
     for number in range(2):
         await fresh_kafka.produce(name, numbered(10), partition=number)
-    settings = {**QUICK, "session_timeout_ms": 30_000}
-    ours = AIOKafkaConsumer(bootstrap_servers=fresh_kafka.bootstrap, group_id="workers", **settings)
+    ours = AIOKafkaConsumer(bootstrap_servers=fresh_kafka.bootstrap, group_id="workers", **QUICK)
     async with drive(KafkaIntake(ours, topics=[name], inbox=4)) as at:
         await at.take(4)
         at.hold()
@@ -55,7 +54,7 @@ async def test_the_coordinator_and_leader_is_killed_during_a_hold(kafka_cluster:
     """One of three brokers is killed, the one that leads partition and group: the hold outlives it, and nothing is lost or repeated."""
     name = await kafka_cluster.create_topic("orders", 1)
     await kafka_cluster.produce(name, numbered(10), partition=0)
-    settings = {**QUICK, "session_timeout_ms": 30_000, "request_timeout_ms": 5000}
+    settings = {**QUICK, "request_timeout_ms": 5000}
     ours = AIOKafkaConsumer(bootstrap_servers=kafka_cluster.bootstrap, group_id="workers", **settings)
     async with drive(KafkaIntake(ours, topics=[name], inbox=4)) as at:
         at.ack(await at.take(4))

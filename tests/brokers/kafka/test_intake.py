@@ -44,7 +44,7 @@ async def test_a_hold_longer_than_max_poll_interval_costs_no_membership(kafka: K
     """With everything held for three times max_poll_interval_ms, the group sees no rebalance, and the hold ends where it began."""
     name = await topic(partitions=2)
     await kafka.produce(name, numbered(10), partition=0)
-    made = consumer(max_poll_interval_ms=1000, session_timeout_ms=30_000)
+    made = consumer(max_poll_interval_ms=1000)
     async with driven(KafkaIntake(made, topics=[name]), held=[Partition(name, 0), Partition(name, 1)]) as at:
         await at.until(lambda: len(at.owned) == 2)
         generation = made._coordinator.generation
