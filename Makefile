@@ -77,7 +77,7 @@ test: $(SYNCED)
 test-faults: $(SYNCED)
 	$(PYTEST) -n 0 tests/faults --ignore=tests/faults/test_quick.py $(ARGS)
 
-# Stops at no failure: what counts is which tests fail how often. Not in CI: forty runs take hours.
+# Stops at no failure: what counts is which tests fail how often. Not in CI: fifty runs take hours.
 test-repeat: $(SYNCED)
 	$(BIN)/python -m tests.repeat --runs $(RUNS) $(SETTINGS:%=--setting %) -- $(TESTS) $(ARGS)
 

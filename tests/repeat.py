@@ -1,6 +1,6 @@
 """Run the tests again and again where they have it hard, and say what failed how often: `make test-repeat`.
 
-`python -m tests.repeat [--runs 10] [--setting NAME]... -- PYTEST ARGUMENTS`. A test that fails once in forty runs has a race in it, or
+`python -m tests.repeat [--runs 10] [--setting NAME]... -- PYTEST ARGUMENTS`. A test that fails once in fifty runs has a race in it, or
 has found one. Output of every run is kept in a folder that is told; the exit code is 1 when a run was not green.
 """
 
