@@ -352,7 +352,7 @@ def test_set_full_lets_time_pass_first() -> None:
 def test_set_full_wants_a_whole_number(full: int, setting: int | None) -> None:
     """Anything else raises."""
     circuit = Circuit("payments", CircuitSettings(ramp=RampSettings(full=setting)))
-    with pytest.raises(SettingsError, match="full="):
+    with pytest.raises(SettingsError, match="full must be"):
         circuit.set_full(full, 0.0)
 
 

@@ -140,6 +140,16 @@ def test_an_observed_circuit_tells_of_calls_that_hang() -> None:
     assert kinds(circuit.take_events()) == ["ThresholdExceeded"]
 
 
+def test_an_observed_call_that_hangs_is_reported_once_when_it_ends() -> None:
+    """Its slow result belongs to the episode that it began while it was in flight: with nothing else in the window, nothing is clear."""
+    circuit = Circuit("payments", replace(SLOW_AFTER_ONE, window=CountWindow(1)))
+    circuit.observe(0.0)
+    permit = acquire(circuit, 0.0)
+    circuit.advance(2.0)
+    circuit.record(permit, SUCCESS, 2.0)
+    assert kinds(circuit.take_events()) == ["OverrideSet", "ThresholdExceeded"]
+
+
 def test_an_observed_circuit_tells_of_a_server_that_says_when() -> None:
     """It would have opened on that failure."""
     circuit = Circuit("payments")
@@ -298,7 +308,7 @@ def test_forced_open_replaced_by_another_override_goes_to_half_open_below() -> N
 def test_forced_open_wants_a_time_to_end(until: float) -> None:
     """Anything else raises and changes nothing."""
     circuit = Circuit("payments")
-    with pytest.raises(SettingsError, match="until="):
+    with pytest.raises(SettingsError, match="until must be"):
         circuit.force_open(0.0, until=until)
     assert circuit.override is None
 

@@ -146,7 +146,7 @@ def test_open_for_is_clamped() -> None:
 def test_open_for_wants_a_duration(duration: float) -> None:
     """Anything else raises and changes nothing."""
     circuit = Circuit("payments")
-    with pytest.raises(SettingsError, match="duration="):
+    with pytest.raises(SettingsError, match="duration must be"):
         circuit.open_for(duration, 0.0)
     assert circuit.state is State.CLOSED
 

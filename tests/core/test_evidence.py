@@ -131,14 +131,14 @@ def test_the_next_time_to_judge_calls_in_flight(acquired_at: tuple[float, ...], 
     evidence = evidence_of(SLOW_AFTER_ONE, *acquired_at)
     evidence.count(failed=False, took=0.0, now=looked_at)
     evidence.slow_breach(looked_at)
-    assert evidence.next_overdue() == (None if deadline is None else pytest.approx(deadline))
+    assert evidence.next_deadline() == (None if deadline is None else pytest.approx(deadline))
 
 
 def test_no_good_calls_no_expiry_to_wait_for() -> None:
     """Overdue calls beside an empty window wait for nothing."""
     evidence = evidence_of(SLOW_AFTER_ONE, 0.0)
     evidence.slow_breach(2.0)
-    assert evidence.next_overdue() is None
+    assert evidence.next_deadline() is None
 
 
 def test_rates_are_unknown_below_the_minimum() -> None:
@@ -276,47 +276,47 @@ def test_failures_in_a_row_are_a_rule_of_their_own() -> None:
 def test_a_call_is_overdue_after_the_duration_not_at_it() -> None:
     """Slow is strictly more than the duration."""
     overdue, live = overdue_calls(0.0, 0.5)
-    assert overdue.look(1.0) == 0
-    assert overdue.look(1.01) == 1
+    assert overdue.collect(1.0) == 0
+    assert overdue.collect(1.01) == 1
     assert [permit.acquired_at for permit in overdue.permits] == [0.0]
     assert [permit.acquired_at for permit in live] == [0.5]
-    assert overdue.look(5.0) == 2
+    assert overdue.collect(5.0) == 2
 
 
 def test_it_is_looked_again_when_the_oldest_may_be_overdue() -> None:
     """The time is a hair before the oldest call's, or before that of a call issued now."""
     overdue, live = overdue_calls(0.25)
-    assert 1.24 < overdue.look_again_at(0.5) < 1.25
+    assert 1.24 < overdue.unchanged_until(0.5) < 1.25
     live.clear()
-    assert 1.49 < overdue.look_again_at(0.5) < 1.5
+    assert 1.49 < overdue.unchanged_until(0.5) < 1.5
 
 
 def test_it_is_looked_at_once_while_a_call_is_overdue() -> None:
     """The window beside overdue calls changes with every result."""
     overdue, _ = overdue_calls(0.0)
-    overdue.look(2.0)
-    assert overdue.look_again_at(2.0) == -inf
+    overdue.collect(2.0)
+    assert overdue.unchanged_until(2.0) == -inf
 
 
 def test_without_a_duration_nothing_is_ever_overdue() -> None:
     """No deadline, and no look before the end of time."""
     overdue, _ = overdue_calls(0.0, duration=inf)
-    assert overdue.look(1e300) == 0
-    assert overdue.next_at() is None
-    assert overdue.look_again_at(0.0) > 1e300
+    assert overdue.collect(1e300) == 0
+    assert overdue.next_deadline() is None
+    assert overdue.unchanged_until(0.0) > 1e300
 
 
 def test_without_calls_there_is_no_deadline() -> None:
     """Nothing in flight can become overdue."""
-    assert overdue_calls()[0].next_at() is None
+    assert overdue_calls()[0].next_deadline() is None
 
 
 @given(st.floats(0.0, 1e9), st.floats(1e-3, 1e6))
 def test_the_deadline_finds_the_call_whatever_the_rounding(acquired_at: float, duration: float) -> None:
-    """At the deadline the oldest call is overdue, and `look_again_at` is not after it."""
+    """At the deadline the oldest call is overdue, and `unchanged_until` is not after it."""
     overdue, _ = overdue_calls(acquired_at, duration=duration)
-    deadline = overdue.next_at()
+    deadline = overdue.next_deadline()
     assert deadline is not None
-    assert overdue.look_again_at(acquired_at) <= deadline
-    assert overdue.look(acquired_at + duration / 2) == 0
-    assert overdue.look(deadline) == 1
+    assert overdue.unchanged_until(acquired_at) <= deadline
+    assert overdue.collect(acquired_at + duration / 2) == 0
+    assert overdue.collect(deadline) == 1
