@@ -37,18 +37,25 @@ class Verdict(Enum):
 class RetryPolicy:
     """How often and how patiently a failing message is tried again.
 
-    `attempts`: how many times its own failure may happen before it is rejected; failures of a dependency are never counted.
-    `not_retryable`: exception types that reject the message at the first failure, as `Reject` does, whatever `failures` says of them.
-    `doubt`, in (0, 1): a message that fails as its dependency does is rejected too, when an innocent one would have failed so often among
-    succeeding neighbours with less than this chance; and failures that no need claims are an outage, when they would come so close together
-    with less than this chance, were they messages' own (unclaimed.py).
-    `reject_after_probes`, from 1: a message with no other to compare is rejected after so many failures right after a good health probe
-    of the dependency; None: never, it is held and announced.
-    `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its place where there are none; "skip" settles it as if
-    it were done, with an event and nothing else: it is lost.
-    Waits are seconds, or a timedelta: min(max_backoff, initial_backoff * multiplier^(n-1)), times 1 - jitter + 2 * jitter * draw, the cap
-    last. Of the two backoffs, one that is left out gives way to the other.
-    Raises SettingsError at construction, naming the values that clash.
+    The wait after the n-th failure is `initial_backoff * multiplier ** (n - 1)`, spread by `jitter`, and at most `max_backoff`. If only one
+    of the two backoffs is given, the default of the other gives way to it.
+
+    - `attempts`: how often the message may fail by its own fault before it is rejected, from 1. Failures of a dependency do not count. The
+      default lies in the range that users of SQS, Sidekiq and Spring Kafka know (3 to 10).
+    - `initial_backoff`: seconds before the first retry, above 0, or a timedelta. The default outlasts the blip of a failover.
+    - `multiplier`: the factor from one wait to the next, from 1.
+    - `max_backoff`: the longest wait in seconds, or a timedelta, from `initial_backoff`.
+    - `jitter`: the ratio by which a wait may be longer or shorter, in [0, 1).
+    - `not_retryable`: an exception type or a tuple of them that reject the message at the first failure, whatever `failures` says of them.
+    - `doubt`: how improbable it must be that a message is innocent before it is rejected for failures that look like its dependency's, in
+      (0, 1). Failures that no need claims become an outage by the same chance: so many, so close together, would be as improbable if they
+      were the messages' own.
+    - `reject_after_probes`: after how many failures, each right after a good health probe of the dependency, a message is rejected that has
+      no other to be compared with, from 1. None means that it is never rejected for that, but held and announced.
+    - `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its source if there are none. "skip" settles it as
+      if it were done, with an event and nothing else: the message is lost.
+
+    Raises SettingsError, naming the values that clash.
     """
 
     attempts: int = 5  # what SQS, Sidekiq and Spring Kafka users are used to (3 to 10)
