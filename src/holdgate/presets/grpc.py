@@ -50,7 +50,7 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def _code(error: BaseException) -> str | None:
-    """The code's name. grpcio has a method `code()`, grpclib an attribute `status`; each gives an enumeration of its own."""
+    """Return the code's name. grpcio has a method `code()`, grpclib an attribute `status`; each gives an enumeration of its own."""
     for name in ("code", "status"):
         code = _said(error, name)
         text = attribute(code, "name")

@@ -22,8 +22,8 @@ _is_trouble = known_in(
 # Marked as retriable because metadata may be late; that a topic is not there is the message's own.
 _is_own = known_in(_CLIENTS, {"UnknownTopicOrPartitionError"})
 
-# confluent-kafka: a KafkaException holds a KafkaError, which is no exception, with a name and a number. Names that begin with an underscore
-# are librdkafka's own; of those, what tells of the connection.
+# confluent-kafka: a KafkaException holds a KafkaError, which is not an exception, with a name and a number. Names that begin with an
+# underscore are librdkafka's own; of those, the ones about the connection.
 _CONFLUENT = frozenset(
     {
         *(

@@ -43,7 +43,7 @@ def _is_retryable(error: BaseException) -> bool:
 
 
 def _numbers(error: BaseException) -> Iterable[object]:
-    """The error's number, and those of a bulk write's parts."""
+    """Yield the error's number, and those of a bulk write's parts."""
     yield attribute(error, "code")
     details = attribute(error, "details")
     if not isinstance(details, Mapping):

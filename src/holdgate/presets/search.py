@@ -56,7 +56,7 @@ def _is_not_now(status: object) -> bool:
 
 
 def _statuses(errors: object) -> Iterable[object]:
-    """The status of each document: `[{"index": {"status": 429, ...}}, ...]`."""
+    """Yield the status of each document: `[{"index": {"status": 429, ...}}, ...]`."""
     for item in cast("Iterable[Any]", errors if isinstance(errors, list) else ()):
         for result in cast("Mapping[str, Any]", item).values() if isinstance(item, Mapping) else ():
             if isinstance(result, Mapping):

@@ -58,7 +58,7 @@ def _is_not_now(code: object) -> bool:
 
 
 def _codes(recipients: object) -> Iterable[object]:
-    """The reply to each: smtplib has `{address: (code, text)}`, aiosmtplib a list of exceptions with `code`."""
+    """Yield the reply to each: smtplib has `{address: (code, text)}`, aiosmtplib a list of exceptions with `code`."""
     if isinstance(recipients, Mapping):
         for reply in cast("Mapping[str, tuple[int, bytes]]", recipients).values():
             yield reply[0]
