@@ -9,7 +9,7 @@ from time import perf_counter
 from holdgate_lab.fleet.explore import describe, explain, explore
 from holdgate_lab.fleet.generate import random_scenario
 from holdgate_lab.fleet.trial import try_out
-from holdgate_lab.fleet.twists import random_twists
+from holdgate_lab.fleet.extras import random_extras
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,14 +35,14 @@ def _explore(first: int, count: int) -> int:
 
 def _replay(seed: int) -> int:
     scenario = random_scenario(seed)
-    twists = random_twists(seed, scenario)
-    violation = try_out(scenario, seed, twists)
+    extras = random_extras(seed, scenario)
+    violation = try_out(scenario, seed, extras)
     if violation is not None:
-        _say(str(explain(scenario, seed, twists, violation)))
+        _say(str(explain(scenario, seed, extras, violation)))
         return 1
-    for line in describe(scenario, twists):
+    for line in describe(scenario, extras):
         _say(line)
-    try_out(scenario, seed, twists, tell=_say)
+    try_out(scenario, seed, extras, tell=_say)
     _say(f"seed {seed} keeps every invariant")
     return 0
 

@@ -17,7 +17,7 @@ from holdgate_lab.fleet.scenario import (
     Scenario,
     TopicSpec,
 )
-from holdgate_lab.fleet.world import LETTERS
+from holdgate_lab.fleet.environment import LETTERS
 
 # What goes wrong goes wrong within this time.
 _SECONDS = 12.0

@@ -13,7 +13,7 @@ from math import log2
 from holdgate.flow.sources import Source
 from holdgate_lab.fleet.scenario import Scenario, Stream, TopicSpec
 from holdgate_lab.fleet.traffic import Traffic
-from holdgate_lab.fleet.watermark import Watermark
+from holdgate_lab.fleet.records import Watermark
 from holdgate_lab.fleet.world import World
 
 # Bounds add up worst cases that come one after the other; a run ends as soon as everything is finished, so that room costs nothing.
@@ -47,11 +47,11 @@ def _work(scenario: Scenario, spec: Stream) -> float:
 def is_finished(world: World) -> bool:
     """Whether everything that was produced has been finished, but for poison that looks like an outage: nothing is learnt by waiting for
     that."""
-    witness = world.witness
+    checker = world.checker
     for name, traffic in world.traffic.items():
-        left = traffic.produced - witness.finished_by_name[name]
+        left = traffic.produced - checker.finished_by_name[name]
         if traffic.spec.poison_as == "dependency" and traffic.spec.needs:
-            left -= len(traffic.spec.poison) - witness.poison_by_name[name]
+            left -= len(traffic.spec.poison) - checker.poison_by_name[name]
         if left > 0:
             return False
     return True
@@ -88,9 +88,9 @@ class Liveness:
 
 
 def _watermarks(world: World) -> dict[Source, Watermark]:
-    witness = world.witness
-    partitions = {source: record.done for source, record in witness.partitions.items()}
-    return partitions | {source: record.done for source, record in witness.queues.items()}
+    checker = world.checker
+    partitions = {source: record.done for source, record in checker.partitions.items()}
+    return partitions | {source: record.done for source, record in checker.queues.items()}
 
 
 def _suspected(traffic: Traffic, source: Source, waiting: list[int]) -> Iterator[str]:

@@ -46,10 +46,11 @@ class Sampler:
     def _dependency(self, name: str, workers: list[Worker]) -> DependencySample:
         world = self._world
         model = world.dependencies[name]
-        circuits = [worker.engine.gates[name].circuit for worker in workers]
+        # One that nothing needs, such as the dead letters', has no circuit.
+        circuits = [worker.engine.gates[name].circuit for worker in workers if name in worker.engine.gates]
         states = Counter(circuit.state for circuit in circuits)
         limits = [circuit.limit or 0 for circuit in circuits if circuit.state is State.HALF_OPEN]
-        calls, failures = world.calls_by_name[name], world.failures_by_name[name]
+        calls, failures = world.environment.calls_by_name[name], world.environment.failures_by_name[name]
         sample = DependencySample(
             state=next((state for state in (State.OPEN, State.HALF_OPEN) if states[state]), State.CLOSED),
             open_workers=states[State.OPEN],
@@ -64,12 +65,12 @@ class Sampler:
         return sample
 
     def _streams(self, workers: list[Worker]) -> dict[str, StreamSample]:
-        witness = self._world.witness
-        held = Counter(name for worker in workers for reader in worker.readers for name in reader.held)
+        checker = self._world.checker
+        held = Counter(name for worker in workers for intake in worker.intakes for name in intake.held)
         samples: dict[str, StreamSample] = {}
         for name, traffic in self._world.traffic.items():
-            processed = witness.processed_by_name[name]
-            backlog = traffic.produced - witness.finished_by_name[name]
+            processed = checker.processed_by_name[name]
+            backlog = traffic.produced - checker.finished_by_name[name]
             samples[name] = StreamSample(backlog=backlog, held=held[name], processed=processed - self._processed[name])
             self._processed[name] = processed
         return samples
@@ -77,22 +78,22 @@ class Sampler:
 
 def totals_of(world: World) -> Totals:
     """The counts of the whole run."""
-    witness = world.witness
-    unfinished = sum(traffic.produced - witness.finished_by_name[name] for name, traffic in world.traffic.items())
-    lost = witness.lost()
+    checker = world.checker
+    unfinished = sum(traffic.produced - checker.finished_by_name[name] for name, traffic in world.traffic.items())
+    lost = checker.lost()
     return Totals(
-        produced=witness.produced,
-        processed=witness.processed,
-        duplicates=witness.duplicates,
-        dead_lettered=witness.dead_lettered,
-        wrongly_dead_lettered=witness.wrongly_dead_lettered,
+        produced=checker.produced,
+        processed=checker.processed,
+        duplicates=checker.duplicates,
+        dead_lettered=checker.dead_lettered,
+        wrongly_dead_lettered=checker.wrongly_dead_lettered,
         lost=lost,
         unfinished=unfinished - lost,
-        calls=witness.calls,
-        failed_calls=witness.failed_calls,
-        wasted_calls=witness.wasted_calls,
+        calls=checker.calls,
+        failed_calls=checker.failed_calls,
+        wasted_calls=checker.wasted_calls,
         rebalances=max(0, world.group.generation - 1),
-        redeliveries=witness.redeliveries,
-        delivery_counts=witness.delivery_counts,
-        highest_delivery_count=witness.highest_delivery_count,
+        redeliveries=checker.redeliveries,
+        delivery_counts=checker.delivery_counts,
+        highest_delivery_count=checker.highest_delivery_count,
     )
