@@ -7,9 +7,9 @@ import sys
 from time import perf_counter
 
 from holdgate_lab.fleet.explore import describe, explain, explore
+from holdgate_lab.fleet.extras import random_extras
 from holdgate_lab.fleet.generate import random_scenario
 from holdgate_lab.fleet.trial import try_out
-from holdgate_lab.fleet.extras import random_extras
 
 
 def main(arguments: list[str] | None = None) -> int:

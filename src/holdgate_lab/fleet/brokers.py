@@ -38,7 +38,7 @@ _POLL_TIMEOUT = 5.0
 
 
 class FleetBroker(MemoryBroker):
-    """A `MemoryBroker` on the fleet's clock. Its `group_changed` is called when the group has changed, its `evicted` with whom it gave up."""
+    """A `MemoryBroker` on the fleet's clock. `group_changed` is called when the group has changed, `evicted` with whom it gave up."""
 
     def __init__(self, schedule: Schedule, checker: Checker, chance: Random, rebalance_timeout: float) -> None:
         super().__init__()
@@ -107,7 +107,14 @@ class FleetIntake(MemoryIntake):
     """
 
     def __init__(
-        self, broker: FleetBroker, process: Process, checker: Checker, traffic: Mapping[str, Traffic], order: Order, most: int, **settings: Any
+        self,
+        broker: FleetBroker,
+        process: Process,
+        checker: Checker,
+        traffic: Mapping[str, Traffic],
+        order: Order,
+        most: int,
+        **settings: Any,
     ) -> None:
         super().__init__(broker, group=GROUP, poll_timeout=_POLL_TIMEOUT, **settings)
         self._broker = broker

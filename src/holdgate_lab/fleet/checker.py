@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from holdgate.flow.inbox import Order
 from holdgate.flow.sources import Partition, Queue, Source
 from holdgate.testing.memory.message import Ledger, LedgerEvent
-from holdgate_lab.fleet.outcome import Violation
-from holdgate_lab.fleet.scenario import QueueSpec, Scenario
 from holdgate_lab.fleet.clock import Schedule
+from holdgate_lab.fleet.outcome import Violation
 from holdgate_lab.fleet.records import AssignmentRecord, ChannelRecord, Parcel, PartitionRecord, QueueRecord
+from holdgate_lab.fleet.scenario import QueueSpec, Scenario
 from holdgate_lab.fleet.traffic import Traffic
 
 # A broken rule is often broken by every message after it. More of the same tells nobody anything.
@@ -79,6 +79,7 @@ class Checker(Ledger):
             return
         self.violations.append(Violation(at=self._schedule.now, invariant=invariant, words=words))
         self.say(f"BROKEN, {invariant}: {words}")
+        self.tell = None  # the story ends here: what the same step goes on to do explains nothing
 
     def say(self, words: str) -> None:
         """Tell whoever listens to the story."""

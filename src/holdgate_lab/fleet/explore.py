@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from holdgate_lab.fleet.extras import PLAIN, Extras, random_extras
 from holdgate_lab.fleet.generate import random_scenario
 from holdgate_lab.fleet.outcome import Violation
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.shrink import shrink, shrink_extras
 from holdgate_lab.fleet.trial import try_out
-from holdgate_lab.fleet.extras import PLAIN, Extras, random_extras
 from holdgate_lab.fleet.worker import Worker
 from holdgate_lab.fleet.world import NewWorker
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from math import log2
 
 from holdgate.flow.sources import Source
+from holdgate_lab.fleet.records import Watermark
 from holdgate_lab.fleet.scenario import Scenario, Stream, TopicSpec
 from holdgate_lab.fleet.traffic import Traffic
-from holdgate_lab.fleet.records import Watermark
 from holdgate_lab.fleet.world import World
 
 # Bounds add up worst cases that come one after the other; a run ends as soon as everything is finished, so that room costs nothing.

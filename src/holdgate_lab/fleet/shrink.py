@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from holdgate.errors import SettingsError
-from holdgate_lab.fleet.scenario import DependencySpec, Scenario, TopicSpec
 from holdgate_lab.fleet.extras import Extras
+from holdgate_lab.fleet.scenario import DependencySpec, Scenario, TopicSpec
 
 T = TypeVar("T")
 

@@ -91,7 +91,8 @@ class Naive(Strategy):
                 raise
             except Exception:  # noqa: BLE001 - it does not look at what failed
                 if not isinstance(delivery.source, Partition):
-                    give_back(delivery)
+                    _give_back(delivery)
+                    work.environment.broker.arrived()
                 elif attempts is not None and delivery.attempt >= attempts:
                     delivery.reject("its attempts are used up")
                 else:
@@ -100,8 +101,8 @@ class Naive(Strategy):
         return handle
 
 
-def give_back(delivery: Any) -> None:
-    """Return a queue's message to its queue immediately, as `basic.nack` does; its handler may return afterwards, as nothing is unsettled."""
+def _give_back(delivery: Any) -> None:
+    """Return a queue's message to its queue immediately, as `basic.nack` does. Its handler may return after that: nothing is unsettled."""
     channel = delivery.assignment.channel
     if delivery.position in channel.unacked:
         channel.nack(delivery.position)
@@ -124,4 +125,3 @@ def strategy_of(kind: WorkerKind) -> Strategy:
     if kind == "naive":
         return Naive()
     return Strategy() if kind == "holdgate" else Stepping(1 if kind == "one probe" else 10)
-

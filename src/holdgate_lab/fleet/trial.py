@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from holdgate_lab.fleet.extras import PLAIN, Extras, WithExtras
 from holdgate_lab.fleet.liveness import Liveness, is_finished, patience, quiet_from
 from holdgate_lab.fleet.outcome import Violation
 from holdgate_lab.fleet.scenario import Scenario
-from holdgate_lab.fleet.extras import PLAIN, Extras, WithExtras
-from holdgate_lab.fleet.worker import Worker
 from holdgate_lab.fleet.simulation import running
+from holdgate_lab.fleet.worker import Worker
 from holdgate_lab.fleet.world import NewWorker, World
 
 

@@ -164,7 +164,13 @@ class WatchedGuard(Guard):
     """The guard on a `WatchedEngine`. `is_idle` tells whether nothing runs beside handlers."""
 
     def __init__(
-        self, watch: Watch, dependencies: tuple[Dependency, ...], drain_timeout: float, *, is_idle: Callable[[], bool], make: type[WatchedEngine]
+        self,
+        watch: Watch,
+        dependencies: tuple[Dependency, ...],
+        drain_timeout: float,
+        *,
+        is_idle: Callable[[], bool],
+        make: type[WatchedEngine],
     ) -> None:
         self._has_spoken = False
         self._watched = watch

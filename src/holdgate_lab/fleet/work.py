@@ -1,4 +1,4 @@
-"""What handlers, fallbacks, health probes and dead letters come to in a simulated process: calls to model dependencies, one after the other.
+"""What handlers, fallbacks, probes and dead letters come to in a simulated process: calls to model dependencies, one after the other.
 
 They are ordinary async functions that a Guard runs. A call takes virtual time by `asyncio.sleep`; the dependency is left when the call ends
 there, whatever has become of its caller.

@@ -18,7 +18,7 @@ from holdgate_lab.fleet.environment import Environment
 from holdgate_lab.fleet.process import Process
 from holdgate_lab.fleet.records import Parcel
 from holdgate_lab.fleet.scenario import DependencySpec, Stream
-from holdgate_lab.fleet.strategy import Command, Strategy
+from holdgate_lab.fleet.strategy import Command, Handler, Strategy
 from holdgate_lab.fleet.watched import Watch, WatchedEngine, WatchedGuard
 from holdgate_lab.fleet.work import Letters, Unprocessable, Work
 
@@ -66,6 +66,10 @@ class Worker:
     def is_alive(self) -> bool:
         """Whether the process exists."""
         return self.process.is_alive
+
+    def handler(self) -> Handler:
+        """The handler of one delivery."""
+        return self.strategy.handler(self.work, self.environment.scenario)
 
     def circuit(self, circuit: Circuit) -> Circuit:
         """The circuit of one dependency, given the guard's own."""
@@ -171,7 +175,7 @@ class Worker:
         needs = strategy.needs(scenario)
         await self.guard.run(
             intake,
-            strategy.handler(work, scenario) if batch is None else work.handle_batch,  # type: ignore[arg-type]
+            self.handler() if batch is None else work.handle_batch,  # type: ignore[arg-type]
             needs={name: [self.dependencies[need] for need in needs[name]] for name in intake.names},
             order=order,
             key=self._key if order == "key" else None,

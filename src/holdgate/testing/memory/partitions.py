@@ -172,6 +172,7 @@ class PartitionSide:
         self._assigned = {partition: _Assignment(self._consumer.position(partition)) for partition in partitions}
         # The assignment has forgotten every pause: the plan is applied in the same step, before anything can be read.
         self.apply(self._listener.assigned(partitions))
+        self.bell.ring()  # a receive that waits may find something now
 
     async def _give_back(self) -> None:
         if self._assigned:

@@ -148,6 +148,7 @@ class QueueSide:
         queues = self._broker.model.queues
         self._lines = {Queue(name): _Line(queues[name].open(self.inbox)) for name in self.names if name in queues}
         self.apply(self._listener.assigned(tuple(self._lines)))
+        self.bell.ring()  # a receive that waits may find something now
 
     def _counts_nacks(self, queue: Queue) -> bool:
         stored = self._broker.model.queues.get(queue.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from holdgate_lab.fleet.schedule import Schedule
+from holdgate_lab.fleet.clock import Schedule
 
 
 def test_acts_come_in_order_of_time_and_then_of_asking() -> None:
