@@ -112,6 +112,7 @@ class FleetIntake(MemoryIntake):
         process: Process,
         checker: Checker,
         traffic: Mapping[str, Traffic],
+        *,
         order: Order,
         most: int,
         **settings: Any,

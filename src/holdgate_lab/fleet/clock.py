@@ -87,7 +87,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self._is_running = False
         self._is_scheduled = False
         self._is_over = False
-        self._moment = (-1.0, 0)  # when it last ran, and the steps since
+        self._moment: tuple[float, int] = (-1.0, 0)  # when it last ran, and the steps since
 
     # -- what a process may be ordered to do ------------------------------------------------------------------------------------------
 
@@ -219,8 +219,8 @@ class _running:  # noqa: N801 - reads as what it does
         self._loop = loop
 
     def __enter__(self) -> None:
-        self._before = asyncio._get_running_loop()
-        asyncio._set_running_loop(self._loop)
+        self._before = asyncio._get_running_loop()  # noqa: SLF001 - made for those who write event loops
+        asyncio._set_running_loop(self._loop)  # noqa: SLF001 - made for those who write event loops
 
     def __exit__(self, *_: object) -> None:
-        asyncio._set_running_loop(self._before)
+        asyncio._set_running_loop(self._before)  # noqa: SLF001 - made for those who write event loops

@@ -1,19 +1,20 @@
-"""Go through many seeds, and tell the story of those that fail."""
+"""Put scenarios on trial: one until an invariant is broken, many seeds one after the other, and the story of those that fail."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from holdgate_lab.fleet.extras import PLAIN, Extras, random_extras
+from holdgate_lab.fleet.extras import PLAIN, Extras, WithExtras, random_extras
 from holdgate_lab.fleet.generate import random_scenario
+from holdgate_lab.fleet.liveness import Liveness, is_finished, patience, quiet_from
 from holdgate_lab.fleet.outcome import Violation
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.shrink import shrink, shrink_extras
-from holdgate_lab.fleet.trial import try_out
+from holdgate_lab.fleet.simulation import running
 from holdgate_lab.fleet.worker import Worker
-from holdgate_lab.fleet.world import NewWorker
+from holdgate_lab.fleet.world import NewWorker, World
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -44,6 +45,27 @@ class Failure:
         return "\n".join(
             [f"seed {self.seed} breaks: {self.violation.invariant}. Replay: {self.command}", *describe(self.scenario, self.extras), *shown]
         )
+
+
+def try_out(
+    scenario: Scenario, seed: int, extras: Extras = PLAIN, *, worker: NewWorker = Worker, tell: Callable[[str], None] | None = None
+) -> Violation | None:
+    """The first invariant that is broken, None when all hold. `worker` makes the workers; `tell` hears the story, line by line."""
+    with running(World(scenario, WithExtras(extras), seed, worker=worker, tell=tell)) as world:
+        found = world.checker.violations
+        told = [command.at + command.seconds for command in extras.commands]
+        quiet = max([quiet_from(scenario), *told])
+        end = quiet + patience(scenario)
+        schedule = world.schedule
+        liveness = Liveness(world)
+        schedule.at(quiet, liveness.begin)
+        while not found and schedule.step(end):
+            if schedule.now > quiet and is_finished(world):
+                break
+        if not found:
+            for words in liveness.wedged():
+                world.checker.complain("liveness", words)
+        return found[0] if found else None
 
 
 def explore(seeds: Iterable[int], *, worker: NewWorker = Worker) -> Iterator[Failure]:

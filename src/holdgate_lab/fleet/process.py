@@ -16,7 +16,8 @@ class Process:
         self.is_alive = True
         self.was_frozen = False  # and may have missed what the group has asked of it
         self.draw = chance.random
-        self.loop = ProcessLoop(schedule, self._failed)
+        # It has no sockets, signals and subprocesses, which an abstract loop promises.
+        self.loop = ProcessLoop(schedule, self._failed)  # type: ignore[abstract]  # pyright: ignore[reportAbstractUsage]
         self._schedule = schedule
         self._checker = checker
 

@@ -123,6 +123,17 @@ class IsNotToldOfLosses(Worker):
             await super().open(listener)
 
 
+class LosesItsBroker(Worker):
+    """Its intake cannot go on after a while: the run ends by an error, and nobody starts it again."""
+
+    class intake_type(FleetIntake):  # noqa: N801 - as above
+        async def receive(self) -> Sequence[Delivery[Any]]:
+            deliveries = await super().receive()
+            if self._process.now() > 1.0:
+                raise ConnectionError("the broker is gone")
+            return deliveries
+
+
 # -- the guard and its engine ---------------------------------------------------------------------------------------------------------
 
 

@@ -7,10 +7,9 @@ from itertools import islice
 import pytest
 from tests.lab.fleet import saboteurs
 
-from holdgate_lab.fleet.explore import Failure, explore
+from holdgate_lab.fleet.explore import Failure, explore, try_out
 from holdgate_lab.fleet.extras import random_extras
 from holdgate_lab.fleet.generate import random_scenario
-from holdgate_lab.fleet.trial import try_out
 from holdgate_lab.fleet.world import NewWorker
 
 # A story that nobody reads to its end tells nothing.
@@ -35,6 +34,7 @@ SABOTAGE = [
     (saboteurs.IsNotToldOfLosses, "stale"),
     (saboteurs.with_circuit(saboteurs.Leaking), "open"),
     (saboteurs.needs_everything, "isolation"),
+    (saboteurs.LosesItsBroker, "runtime"),
 ]
 
 

@@ -6,10 +6,10 @@ import re
 from functools import cache
 
 from holdgate.core import CircuitSettings
+from holdgate_lab.fleet.explore import try_out
 from holdgate_lab.fleet.extras import PLAIN, Command, Extras, random_extras
 from holdgate_lab.fleet.generate import random_scenario
 from holdgate_lab.fleet.scenario import DependencySpec, Fault, Scenario, TopicSpec
-from holdgate_lab.fleet.trial import try_out
 
 QUICK = CircuitSettings(consecutive_failures=2)
 ONE = Scenario(
