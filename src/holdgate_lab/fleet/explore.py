@@ -55,13 +55,13 @@ def try_out(
         found = world.checker.violations
         told = [command.at + command.seconds for command in extras.commands]
         quiet = max([quiet_from(scenario), *told])
-        end = quiet + patience(scenario)
         schedule = world.schedule
+        while not found and schedule.step(quiet):
+            pass
         liveness = Liveness(world)
-        schedule.at(quiet, liveness.begin)
-        while not found and schedule.step(end):
-            if schedule.now > quiet and is_finished(world):
-                break
+        end = liveness.well_from + patience(scenario)
+        while not found and schedule.step(end) and not is_finished(world):
+            pass
         if not found:
             for words in liveness.wedged():
                 world.checker.complain("liveness", words)

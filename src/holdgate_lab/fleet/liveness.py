@@ -58,15 +58,16 @@ def is_finished(world: World) -> bool:
 
 
 class Liveness:
-    """Looks at a world twice: when nothing is wrong any more, and at the end."""
+    """Looks at a world twice: now, when nothing is wrong any more, and at the end.
+
+    `well_from` is when its dependencies are well again: a call that began while one was weak and slow goes on occupying it, for an hour if
+    many were in it.
+    """
 
     def __init__(self, world: World) -> None:
+        self.well_from = max([world.schedule.now, *(model.occupied_until for model in world.dependencies.values())])
         self._world = world
-        self._before: dict[Source, tuple[int, int]] = {}
-
-    def begin(self) -> None:
-        """Nothing is wrong from now on."""
-        self._before = {source: (done.low, done.ahead) for source, done in _watermarks(self._world).items()}
+        self._before = {source: (done.low, done.ahead) for source, done in _watermarks(world).items()}
 
     def wedged(self) -> Iterator[str]:
         """What waits though nothing has been wrong for long, in words."""
