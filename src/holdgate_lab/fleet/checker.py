@@ -14,18 +14,17 @@ from contextlib import contextmanager
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Partition, Queue, Source
 from holdgate.testing.memory.message import Ledger, LedgerEvent
+from holdgate_lab.fleet.clock import Schedule
 from holdgate_lab.fleet.outcome import Violation
-from holdgate_lab.fleet.parcel import Parcel
+from holdgate_lab.fleet.records import AssignmentRecord, ChannelRecord, Parcel, PartitionRecord, QueueRecord
 from holdgate_lab.fleet.scenario import QueueSpec, Scenario
-from holdgate_lab.fleet.schedule import Schedule
-from holdgate_lab.fleet.source_records import AssignmentRecord, PartitionRecord, QueueRecord
 from holdgate_lab.fleet.traffic import Traffic
 
 # A broken rule is often broken by every message after it. More of the same tells nobody anything.
 _MOST = 50
 
 
-class Witness(Ledger):
+class Checker(Ledger):
     """The ledger of the model brokers, and the record of everything that handlers came to. `is_strict` False: it only counts.
 
     `on_violation` hears of each violation as it happens.
@@ -80,6 +79,7 @@ class Witness(Ledger):
             return
         self.violations.append(Violation(at=self._schedule.now, invariant=invariant, words=words))
         self.say(f"BROKEN, {invariant}: {words}")
+        self.tell = None  # the story ends here: what the same step goes on to do explains nothing
 
     def say(self, words: str) -> None:
         """Tell whoever listens to the story."""
@@ -145,45 +145,46 @@ class Witness(Ledger):
 
     def starts(self, parcels: Sequence[Parcel]) -> None:
         """A handler begins on these, of one source."""
-        for parcel in parcels:
-            if parcel.is_finished:
-                self.complain("duplicates", f"{parcel.source}@{parcel.place_in_source} begins again, though it is finished")
-        places = [parcel.place_in_source for parcel in parcels]
+        places = [parcel.place for parcel in parcels]
         record = parcels[0].record
-        if record is None:
-            self.queues[parcels[0].source].starts(places)
+        if isinstance(record, ChannelRecord):
+            record.starts([parcel.tag for parcel in parcels], places)
         elif len(parcels) == 1:
             record.starts(places[0], parcels[0].facts.key)
         else:
             record.start_together(places)
 
-    def stopped(self, parcel: Parcel) -> None:
+    def stopped(self, parcels: Sequence[Parcel]) -> None:
         """A handler has ended, in any way."""
-        if parcel.record is not None:
-            parcel.record.stopped(parcel.place_in_source)
+        for parcel in parcels:
+            if isinstance(parcel.record, AssignmentRecord):
+                parcel.record.stopped(parcel.place)
 
-    def succeeded(self, parcel: Parcel) -> None:
+    def succeeded(self, parcels: Sequence[Parcel]) -> None:
         """A handler has done its work."""
-        if self._finish(parcel):
-            self.processed += 1
-            self.processed_by_name[parcel.source.name] += 1
-        else:
-            self.duplicates += 1
-            self.say(f"{parcel.source}@{parcel.place_in_source} is processed once more")
+        for parcel in parcels:
+            if self._finish(parcel):
+                self.processed += 1
+                self.processed_by_name[parcel.source.name] += 1
+            else:
+                self.duplicates += 1
+                self.say(f"{parcel.source}@{parcel.place} is processed once more")
 
     def buried(self, parcel: Parcel) -> None:
         """A dead letter is confirmed."""
-        self.say(f"{parcel.source}@{parcel.place_in_source} is a dead letter")
+        words = f"{parcel.source}@{parcel.place} is a dead letter"
+        self.say(words)
         if self._finish(parcel):
-            self._dead(parcel.source, parcel.place_in_source, f"{parcel.source}@{parcel.place_in_source} is a dead letter")
+            self._dead(parcel.source, parcel.place, words)
 
     def _finish(self, parcel: Parcel) -> bool:
-        source, place = parcel.source, parcel.place_in_source
-        if parcel.is_finished:
-            self.complain("duplicates", f"{source}@{place} is finished twice, though it was delivered once")
-        parcel.is_finished = True
-        record = parcel.record
-        fresh = self.queues[source].finished(place) if record is None else self.partitions[source].finished(place, record)
+        """Note that the work on it is over for good; False when that is not the first time."""
+        source, place, record = parcel.source, parcel.place, parcel.record
+        if isinstance(record, ChannelRecord):
+            record.finished(parcel.tag, place)
+            fresh = self.queues[source].finished(place)
+        else:
+            fresh = self.partitions[source].finished(place, record)
         self.finished_by_name[source.name] += fresh
         self.poison_by_name[source.name] += fresh and parcel.facts.is_poison
         return fresh

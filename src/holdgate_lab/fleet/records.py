@@ -1,16 +1,56 @@
-"""What really happened to the messages of one source, and what must never happen to them."""
+"""What really happened: to the messages of one source, and under one circuit of one worker. Known from outside, whatever a worker believes.
+
+Each record complains when something happens that never must.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
+from holdgate.core import State
+from holdgate.core.events import LimitChanged
+from holdgate.core.ramp import GENTLE_STEPS
+from holdgate.core.settings import RampSettings
+from holdgate.flow.gate import Gate
 from holdgate.flow.inbox import Order
-from holdgate.flow.message import Partition, Queue
-from holdgate_lab.fleet.traffic import Traffic
-from holdgate_lab.fleet.watermark import Watermark
+from holdgate.flow.message import Partition, Queue, Source
+from holdgate_lab.fleet.traffic import Facts, Traffic
 
 Complain = Callable[[str, str], None]
+
+
+class Watermark:
+    """Places that are finished, in any order. `low`: the first that is not. `following` gives the place after one."""
+
+    __slots__ = ("_ahead", "_following", "low")
+
+    def __init__(self, start: int, following: Callable[[int], int]) -> None:
+        self.low = start
+        self._following = following
+        self._ahead: set[int] = set()
+
+    def finish(self, place: int) -> bool:
+        """Note that this place is finished; False when it was already."""
+        if place in self:
+            return False
+        if place != self.low:
+            self._ahead.add(place)
+            return True
+        self.low = self._following(place)
+        while self.low in self._ahead:
+            self._ahead.remove(self.low)
+            self.low = self._following(self.low)
+        return True
+
+    def __contains__(self, place: int) -> bool:
+        return place < self.low or place in self._ahead
+
+    @property
+    def ahead(self) -> int:
+        """How many are finished beyond a hole."""
+        return len(self._ahead)
 
 
 class PartitionRecord:
@@ -123,3 +163,91 @@ class QueueRecord:
     def was_buried(self, number: int) -> None:
         """The broker has put it aside for good."""
         self.done.finish(number)
+
+
+class ChannelRecord:
+    """One channel of one worker on one queue: which of its deliveries are finished."""
+
+    def __init__(self, record: QueueRecord, queue: Queue, complain: Complain) -> None:
+        self._record = record
+        self._queue = queue
+        self._complain = complain
+        self._done = Watermark(1, lambda tag: tag + 1)
+
+    def starts(self, tags: Sequence[int], numbers: Sequence[int]) -> None:
+        """A handler begins on these deliveries, which are these messages."""
+        for tag, number in zip(tags, numbers, strict=True):
+            if tag in self._done:
+                self._complain("duplicates", f"{self._queue}@{number} begins again, though it is finished")
+        self._record.starts(numbers)
+
+    def finished(self, tag: int, number: int) -> None:
+        """The work on it is over for good."""
+        if not self._done.finish(tag):
+            self._complain("duplicates", f"{self._queue}@{number} is finished twice, though it was delivered once")
+
+
+class Parcel(NamedTuple):
+    """One message as one delivery of it. `place`: its offset or number in the queue, which no other message ever has. `tag`: the offset, or
+    the delivery tag. `record`: of the assignment or channel that it came by."""
+
+    source: Source
+    place: int
+    facts: Facts
+    record: AssignmentRecord | ChannelRecord
+    tag: int
+
+
+class CircuitRecord:
+    """Counts what runs under one half-open, by its generation."""
+
+    def __init__(self, gate: Gate, complain: Complain) -> None:
+        self._gate = gate
+        self._complain = complain
+        self._generation = -1
+        self._running = 0
+        self._limit = 0
+
+    def starts(self, messages: int) -> int:
+        """A handler of so many messages that needs it was handed out; returns the generation that `stopped` wants to know."""
+        circuit = self._gate.circuit
+        if circuit.generation != self._generation:
+            self._generation = circuit.generation
+            self._running = 0
+        self._running += messages
+        if circuit.override is not None:
+            return self._generation
+        if circuit.state is State.OPEN:
+            self._complain("open", f"a handler that needs {circuit.name} begins while its circuit is open")
+        limit = circuit.limit
+        if circuit.state is State.HALF_OPEN and limit is not None and self._running > limit:
+            self._complain("limit", f"{self._running} messages are in work in the half-open of {circuit.name}, and its limit is {limit}")
+        return self._generation
+
+    def stopped(self, generation: int, messages: int) -> None:
+        """That handler has ended."""
+        if generation == self._generation:
+            self._running -= messages
+
+    def moved(self, event: LimitChanged, ramp: RampSettings, full: int) -> None:
+        """Its limit has changed."""
+        before = event.previous
+        self._limit = event.limit
+        most = max(int(before * ramp.growth), before + max(1, full // GENTLE_STEPS), ramp.initial)
+        if event.limit > most:
+            self._complain("ramp", f"the limit of {event.name} goes from {before} to {event.limit}, and one step is {most} at most")
+
+    def half_opened(self) -> None:
+        """A half-open has begun, with a probe."""
+        self._limit = 1
+
+    def closed(self, full: int) -> None:
+        """A half-open has ended well; `full` is the limit at which it may."""
+        if self._limit < full:
+            self._complain("ramp", f"{self._gate.name} closes at a limit of {self._limit}, and its full rate is {full}")
+
+    def look_for_leaks(self) -> None:
+        """Nothing runs in this worker: nobody may hold a permit."""
+        leaked = len(self._gate.circuit.live)
+        if leaked:
+            self._complain("leak", f"{leaked} permits of {self._gate.name} are out, and nothing runs")
