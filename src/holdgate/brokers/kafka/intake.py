@@ -237,7 +237,6 @@ class KafkaIntake:
         self._assert_plan()
 
     def settle(self, delivery: Delivery[Record], settlement: Settlement) -> None:
-        # REQUEUE leaves it unfinished: its place is kept by never committing past it.
         if settlement is _ACK and type(delivery) is KafkaDelivery:  # isinstance costs twice as much, and this is once a message
             delivery.assigned.inflight.finished(delivery.message.offset)
         elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, AssignedPartition):

@@ -353,12 +353,8 @@ class QueueChannel:
             await asyncio.sleep(0)
 
     def settle(self, delivery: RabbitMQDelivery, settlement: Settlement) -> None:
-        """Record a settlement. One that was settled already, or came by a channel that has gone, is ignored.
-
-        REQUEUE leaves it out: it goes back, in its place, with the rest. A nack of its own would put it at the back, or at once in front
-        of the same consumer again.
-        """
-        if self.alive and settlement is not Settlement.REQUEUE and self.unsettled.pop(delivery.position, None) is not None:
+        """Record a settlement. One that was settled already, or came by a channel that has gone, is ignored."""
+        if self.alive and self.unsettled.pop(delivery.position, None) is not None:
             self.acks.record(delivery.position, settlement)
             if self.acks.held_back:
                 self._changed()

@@ -227,6 +227,12 @@ class Lanes(Life):
         for parcel in parcels_of(delivery):
             reader.settle(parcel, settlement)
 
+    def requeue(self, delivery: AnyDelivery) -> None:
+        """Nack a queue's message, so that it comes again immediately."""
+        reader = next(reader for reader in self.readers if isinstance(reader, QueueReader))
+        for parcel in parcels_of(delivery):
+            reader.requeue(parcel)
+
     def interrupt(self, assignments: Collection[Assignment]) -> None:
         """Cancel what runs for these places: no verdict."""
         for attempt in [attempt for delivery, attempt in self.attempts.items() if delivery.assignment in assignments]:

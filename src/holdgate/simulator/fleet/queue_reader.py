@@ -116,9 +116,17 @@ class QueueReader:
         if settlement is Settlement.ACK:
             channel.ack(parcel.tag)
         else:
-            channel.nack(parcel.tag, requeue=settlement is Settlement.REQUEUE)
+            channel.nack(parcel.tag, requeue=False)
             self._world.look_at_queues()
         self.want_poll()
+
+    def requeue(self, parcel: Parcel) -> None:
+        """Nack it, as a consumer without a guard does. What came on a channel that is gone needs none."""
+        channel = parcel.channel
+        if channel is not None and parcel.tag in channel.unacked:
+            channel.nack(parcel.tag)
+            self._world.look_at_queues()
+            self.want_poll()
 
     @property
     def held(self) -> Sequence[str]:

@@ -13,7 +13,7 @@ from holdgate.core import Circuit
 from holdgate.errors import Reject
 from holdgate.flow.engine import Engine
 from holdgate.flow.inbox import Order
-from holdgate.flow.message import Partition, Settlement
+from holdgate.flow.message import Partition
 from holdgate.flow.policy import Needs, RetryPolicy
 from holdgate.flow.state import Run
 from holdgate.simulator.fleet.attempt import Judging
@@ -96,7 +96,7 @@ class Naive(Strategy):
             worker.settle(delivery, error, timed_out=timed_out, naive=True)
             return
         worker.engine.succeeded(delivery, worker.now)
-        worker.acknowledge(delivery, Settlement.REQUEUE)
+        worker.requeue(delivery)
         worker.hand_out(delivery.assignment.run)
 
     def _needs(self, needs: dict[str, tuple[str, ...]]) -> Needs:

@@ -77,19 +77,6 @@ async def a_second_ack_changes_nothing(bed: IntakeBed) -> None:
     expect_equal(await bed.left(source), numbered(3, first=1), "a second ack settles nothing more")
 
 
-async def what_is_requeued_comes_again(bed: IntakeBed) -> None:
-    """Given back, it keeps its place for the next consumer."""
-    source = bed.sources[0]
-    await bed.produce(source, numbered(3))
-    async with station(bed) as at:
-        deliveries = await at.take(source, 3)
-        at.hold(source)
-        for delivery in deliveries:
-            at.intake.settle(delivery, Settlement.REQUEUE)
-        await at.intake.flush()
-    expect_equal(await bed.left(source), numbered(3), "what is requeued is left, in order")
-
-
 async def what_is_rejected_does_not_come_again(bed: IntakeBed) -> None:
     """Refused for good: the broker has its own place for it."""
     source = bed.sources[0]
@@ -125,7 +112,6 @@ CASES = (
     case(an_ack_out_of_turn_covers_nothing_before_it),
     case(the_last_ack_out_of_turn_settles_all),
     case(a_second_ack_changes_nothing),
-    case(what_is_requeued_comes_again),
     case(what_is_rejected_does_not_come_again, "reject"),
     case(nothing_settled_nothing_lost),
 )
