@@ -29,7 +29,7 @@ async def test_policies_are_read(own_rabbitmq: RabbitMQServer, intake: Callable[
             pass
         made = intake(name, url=own_rabbitmq.url, management_url=own_rabbitmq.management_url)
         async with drive(made):
-            assert made._keepers[next(iter(made._keepers))]._terms.limit == 3
+            assert made._supervisors[next(iter(made._supervisors))]._terms.limit == 3
     finally:
         await own_rabbitmq.ctl("clear_policy", "limits")
         await own_rabbitmq.delete(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from tests.brokers.rabbitmq.test_channels import Line
+from tests.brokers.rabbitmq.line import Line
 
 from holdgate.brokers.rabbitmq.supervisor import Window
 from holdgate.flow.message import Queue
@@ -17,7 +17,7 @@ MIB = 1024 * 1024
 def window(*sizes: int, room: int | None = 64 * MIB) -> Window:
     made = Window(Queue("orders"), 50, room)
     for size in sizes:
-        made.saw(size)
+        made.add_size(size)
     return made
 
 

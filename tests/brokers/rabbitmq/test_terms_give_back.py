@@ -260,7 +260,7 @@ def test_near_the_limit_it_is_due_at_the_last_moment() -> None:
     assert terms(limit=limit, nacks=True).due_at(channel([20])) == 100.0 - 20.0
     assert terms(limit=limit, nacks=True).due_at(channel([21])) == 100.0 - 5.0
     assert terms().due_at(channel([18])) == 100.0 - 20.0
-    assert terms(limit=limit, parks=True).due_at(channel([18])) == 100.0 - 20.0
+    assert terms(limit=limit, has_overflow=True).due_at(channel([18])) == 100.0 - 20.0
     assert terms(limit=limit, margin=4.0).due_at(channel([18])) == 100.0 - 2.0
 
 

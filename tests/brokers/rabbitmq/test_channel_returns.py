@@ -9,7 +9,7 @@ from tests.brokers.kafka.drive import drive
 from tests.servers.rabbitmq_address import QUORUM
 
 from holdgate.brokers.rabbitmq import DeliveryLimitNear, RabbitMQDeadLetters
-from holdgate.brokers.rabbitmq.channel import returns_of
+from holdgate.brokers.rabbitmq.channel import count_returns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ FORGED = 21
 def told(count: object, counts: Counts = "returns", *, redelivered: bool = True, **more: object) -> int:
     """What is believed of a message in the queue "orders"; other headers are named with underscores."""
     headers = {"x-delivery-count": count, **{name.replace("_", "-"): value for name, value in more.items()}}
-    return returns_of(headers, counts, redelivered=redelivered, queue="orders")
+    return count_returns(headers, counts, redelivered=redelivered, queue="orders")
 
 
 @pytest.mark.parametrize("counts", ["returns", "failures"])
@@ -45,7 +45,7 @@ def test_where_every_return_is_counted_a_later_delivery_has_the_brokers_word() -
     """What is no number, or none below the first return, counts nothing; no header neither."""
     assert told(3) == 3
     assert told("many") == told(-1) == told(None) == 0
-    assert returns_of({}, "returns", redelivered=True, queue="orders") == 0
+    assert count_returns({}, "returns", redelivered=True, queue="orders") == 0
 
 
 def test_more_returns_than_deliveries_is_a_publishers_word() -> None:
@@ -107,7 +107,7 @@ async def test_a_first_delivery_with_a_forged_count_is_not_near_its_limit(
         name,
         consumer_timeout=TIMEOUT,
         single_active=kind.single_active or None,
-        parking=RabbitMQDeadLetters(rabbitmq.url, place),
+        overflow=RabbitMQDeadLetters(rabbitmq.url, place),
         on_delivery_limit_near=near.append,
     )
     async with drive(made) as at:
@@ -140,7 +140,7 @@ async def test_a_dead_letter_of_43_has_its_count_and_is_parked_before_any_return
     limit: Mapping[str, Any] = {**QUORUM, "x-delivery-limit": 5}
     dead, place = await queue(limit), await queue()
     await dead_letter(rabbitmq, queue, dead, 5)
-    made = intake(dead, consumer_timeout=TIMEOUT, parking=RabbitMQDeadLetters(rabbitmq.url, place))
+    made = intake(dead, consumer_timeout=TIMEOUT, overflow=RabbitMQDeadLetters(rabbitmq.url, place))
     async with drive(made) as at:
         (letter,) = await at.take(1)
         assert letter.returns == (6 if rabbitmq.version == "4.3" else 0)

@@ -146,9 +146,9 @@ async def test_a_single_active_consumer_must_be_said(rabbitmq: RabbitMQAddress, 
     """Its order is somebody's wish, and `order` is fixed before the queue is seen: say it, either way."""
     name = await queue(SINGLE_ACTIVE)
     await refused(RabbitMQIntake(rabbitmq.url, name), r"single_active=True\) to keep it")
-    for said in (True, False):
-        made = RabbitMQIntake(rabbitmq.url, name, single_active=said)
-        assert made.order == ("source" if said else "none")
+    for options in (True, False):
+        made = RabbitMQIntake(rabbitmq.url, name, single_active=options)
+        assert made.order == ("source" if options else "none")
         async with drive(made):
             pass
 

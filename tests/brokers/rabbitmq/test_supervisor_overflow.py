@@ -42,7 +42,7 @@ async def test_a_message_near_its_limit_is_parked_when_it_would_go_back(
         name,
         consumer_timeout=TIMEOUT,
         single_active=kind.single_active or None,
-        parking=RabbitMQDeadLetters(rabbitmq.url, "{queue}.parked"),
+        overflow=RabbitMQDeadLetters(rabbitmq.url, "{queue}.parked"),
         on_delivery_limit_near=near.append,
     )
     async with drive(made) as at:
@@ -68,7 +68,7 @@ async def test_a_worker_that_ends_parks_them_too(
     name = await queue({**kind.arguments, "x-delivery-limit": 2})
     place = await queue()
     await rabbitmq.publish(name, [b"0", b"1"])
-    made = intake(name, single_active=kind.single_active or None, parking=RabbitMQDeadLetters(rabbitmq.url, place))
+    made = intake(name, single_active=kind.single_active or None, overflow=RabbitMQDeadLetters(rabbitmq.url, place))
     async with drive(made) as at:
         await at.take(2)
     assert await rabbitmq.waiting_once_free(name) == []
@@ -85,7 +85,7 @@ async def test_a_parking_place_that_goes_away_ends_no_hold(
     place = await rabbitmq.declare(f"{name}.parked")
     await rabbitmq.publish(name, [b"0"])
     near: list[DeliveryLimitNear] = []
-    made = intake(name, consumer_timeout=TIMEOUT, parking=RabbitMQDeadLetters(rabbitmq.url, place), on_delivery_limit_near=near.append)
+    made = intake(name, consumer_timeout=TIMEOUT, overflow=RabbitMQDeadLetters(rabbitmq.url, place), on_delivery_limit_near=near.append)
     async with drive(made) as at:
         await at.take(1)
         at.hold()
@@ -101,7 +101,7 @@ async def test_a_parking_place_that_is_not_there_is_refused(
 ) -> None:
     """At start, when there is still time."""
     name = await queue()
-    made = intake(name, parking=RabbitMQDeadLetters(rabbitmq.url, "{queue}.parked"))
+    made = intake(name, overflow=RabbitMQDeadLetters(rabbitmq.url, "{queue}.parked"))
     with pytest.raises(IntakeError, match=f"no queue '{name}.parked'"):
         async with drive(made):
             pass
@@ -110,7 +110,7 @@ async def test_a_parking_place_that_is_not_there_is_refused(
 def test_what_is_no_parking_place_is_refused() -> None:
     """With what to write instead."""
     with pytest.raises(SettingsError, match=r"parking=str takes no letters: give RabbitMQDeadLetters"):
-        RabbitMQIntake("amqp://localhost/", "orders", parking="orders.parked")  # type: ignore[arg-type]
+        RabbitMQIntake("amqp://localhost/", "orders", overflow="orders.parked")  # type: ignore[arg-type]
 
 
 class Target:
@@ -145,13 +145,13 @@ def letters(count: int) -> Any:
 def test_only_what_is_confirmed_is_parked(hangs: bool, caplog: pytest.LogCaptureFixture) -> None:
     """A target that fails or hangs in the middle has what it confirmed before; within five seconds the rest goes on its way."""
 
-    async def parks() -> tuple[list[bytes], float]:
-        parking = Overflow(Target(2, hangs=hangs))
-        await parking.open(["orders"])
-        parked = await parking.park(letters(4))
+    async def has_overflow() -> tuple[list[bytes], float]:
+        overflow = Overflow(Target(2, hangs=hangs))
+        await overflow.open(["orders"])
+        parked = await overflow.move(letters(4))
         return [delivery.body or b"" for delivery in parked], asyncio.get_running_loop().time()
 
-    parked, taken = run_virtual(parks())
+    parked, taken = run_virtual(has_overflow())
     assert parked == [b"0", b"1"]
     assert taken == (5.0 if hangs else 0.0)
     assert "2 messages" in caplog.text
@@ -163,10 +163,10 @@ def test_its_target_is_closed_once() -> None:
     async def closes() -> bool:
         unopened, target = Target(1), Target(1)
         await Overflow(unopened).close()
-        parking = Overflow(target)
-        await parking.open(["orders"])
-        await parking.close()
-        await parking.close()
+        overflow = Overflow(target)
+        await overflow.open(["orders"])
+        await overflow.close()
+        await overflow.close()
         return target.is_open
 
     assert not run_virtual(closes())

@@ -5,47 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.brokers.rabbitmq.test_channels import Line
+from tests.brokers.rabbitmq.line import SOURCE, Guard, Line, supervisor
 
-from holdgate.brokers.rabbitmq.client import Client
-from holdgate.brokers.rabbitmq.supervisor import QueueSupervisor, Window
-from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, QueueTerms
-from holdgate.flow.message import Queue, Settlement
-from holdgate.flow.plan import Plan
+from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear
+from holdgate.flow.message import Settlement
 from holdgate.testing import run_virtual
-
-SOURCE = Queue("orders")
-
-
-class Guard:
-    """Writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def assigned(self, sources: object) -> Plan:
-        self.told.append("assigned")
-        return Plan()
-
-    def lost(self, sources: object) -> None:
-        self.told.append("lost")
-
-
-def keeper(told: list[DeliveryLimitNear] | None = None, guard: Any = None, **settings: Any) -> QueueSupervisor:
-    usual: dict[str, Any] = {"timeout": 100.0, "margin": 20.0, "nacks": False, "limit": 3, "single_active": False}
-    return QueueSupervisor(
-        Client("amqp://localhost/"),
-        QueueTerms(SOURCE, **{**usual, **settings}),
-        guard or Guard(),
-        window=Window(SOURCE, 10, None),
-        arguments={},
-        plan=Plan,
-        store=lambda plan: None,
-        rings=lambda: None,
-        limit_near=(told if told is not None else []).append,
-        parking=None,
-        failed=lambda error: None,
-    )
 
 
 @pytest.mark.parametrize("nacks", [False, True])
@@ -58,7 +22,7 @@ def test_acks_are_out_before_anything_goes_back(nacks: bool) -> None:
         line.channel.acks.held_back = True
         await line.arrive(1, 2)
         line.channel.settle(line.channel.unsettled[1], Settlement.ACK)
-        await keeper(nacks=nacks)._hand_back(line.channel)
+        await supervisor(nacks=nacks)._return_all(line.channel)
         return line.raw.calls[2:]
 
     back = [("cancel", "tag"), ("nack", 2, True)] if nacks else [("close",)]
@@ -72,7 +36,7 @@ def test_a_channel_that_died_before_its_guard_heard_of_it_is_lost() -> None:
         line, guard = Line(), Guard()
         line.raw.closing.set_result(None)
         line.channel.alive = False
-        await keeper(guard=guard)._keep(line.channel)
+        await supervisor(guard=guard)._serve(line.channel)
         return guard.told
 
     assert run_virtual(dead_on_arrival()) == ["assigned", "lost"]
@@ -83,12 +47,12 @@ def test_a_limit_is_told_once() -> None:
 
     async def looks() -> list[DeliveryLimitNear]:
         told: list[DeliveryLimitNear] = []
-        watching = keeper(told)
+        watching = supervisor(told)
         line = Line()
         await line.arrive(1, redelivered=True)
         line.channel.unsettled[1].raw.header.properties.headers = {"x-delivery-count": 1}
         for now in (79.0, 81.0, 82.0):
-            watching._watch_limit(line.channel, now)
+            watching._warn_near_limit(line.channel, now)
             if now == 79.0:
                 assert told == []
         return told
