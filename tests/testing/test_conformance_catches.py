@@ -402,7 +402,7 @@ PARTITION_MISTAKES: list[tuple[Made, str]] = [
     (OpensAnything, "an_unknown_name_is_refused"),
     (ClosesOnce, "closing_twice_is_fine"),
     (ClosesOnlyWhatIsOpen, "closing_unopened_is_fine"),
-    (TellsAnotherInbox, "it_tells_its_names_and_inbox"),
+    (TellsAnotherInbox, "it_has_its_names_and_inbox"),
     (HasAnotherInbox, "one_receive_fills_no_more_than_the_inbox"),
     (CountsOnlyWhatIsInTheBroker, "the_backlog_counts_what_is_not_settled"),
     (CountsOnlyWhatIsInHand, "the_backlog_of_a_held_source_grows"),

@@ -57,7 +57,7 @@ class Raw:
 
 
 class Line:
-    """A channel over it, and what it told."""
+    """A channel over `Raw`, and what it reported."""
 
     def __init__(self) -> None:
         self.raw = Raw()
@@ -86,20 +86,20 @@ class Line:
 
 
 class Guard:
-    """Writes down what it is told."""
+    """Writes down what it hears."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.heard: list[str] = []
 
     def assigned(self, sources: object) -> Plan:
-        self.told.append("assigned")
+        self.heard.append("assigned")
         return Plan()
 
     def lost(self, sources: object) -> None:
-        self.told.append("lost")
+        self.heard.append("lost")
 
 
-def supervisor(told: list[DeliveryLimitNear] | None = None, guard: Any = None, **settings: Any) -> QueueSupervisor:
+def supervisor(reported: list[DeliveryLimitNear] | None = None, guard: Any = None, **settings: Any) -> QueueSupervisor:
     usual: dict[str, Any] = {"timeout": 100.0, "margin": 20.0, "nacks": False, "limit": 3, "single_active": False}
     return QueueSupervisor(
         Client("amqp://localhost/"),
@@ -110,7 +110,7 @@ def supervisor(told: list[DeliveryLimitNear] | None = None, guard: Any = None, *
         plan=Plan,
         store=lambda plan: None,
         ring=lambda: None,
-        limit_near=(told if told is not None else []).append,
+        limit_near=(reported if reported is not None else []).append,
         overflow=None,
         failed=lambda error: None,
     )

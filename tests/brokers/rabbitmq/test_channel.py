@@ -119,8 +119,8 @@ def test_cancelling_twice_asks_once() -> None:
     assert run_virtual(cancels()) == [("cancel", "tag")]
 
 
-def test_a_probes_settlement_wakes_its_keeper() -> None:
-    """Held back, nothing but the keeper would send it. Messages that come, and other settlements, leave the keeper alone."""
+def test_a_probes_settlement_wakes_its_supervisor() -> None:
+    """It is held back, and only the supervisor sends it. Arriving messages and other settlements wake nobody."""
 
     async def settles() -> list[str]:
         line = Line()

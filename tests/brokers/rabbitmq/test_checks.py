@@ -119,14 +119,14 @@ def test_classic_quorum_and_unknown_pass(type_: str | None) -> None:
 
 def test_a_type_that_nobody_knows_is_refused() -> None:
     """As a stream is."""
-    with pytest.raises(IntakeError, match="is a jms"):
+    with pytest.raises(IntakeError, match="must be a classic or quorum queue, got a jms"):
         check_kind(QueueFacts("q", "jms"), None)
 
 
 def test_a_limit_that_a_long_hold_reaches_is_told_with_the_hours() -> None:
     """Twenty give-backs of twenty-eight minutes are nine hours; with dead letters, or uncounted, there is nothing to tell."""
     (found,) = describe_risks(quorum(), terms(quorum(), MIDDLE))
-    assert "an outage of 9.3 hours is the end of its first message" in found
+    assert "an outage of 9.3 hours loses its first message" in found
     assert "policies were not checked" in found
     (found,) = describe_risks(quorum(policy={}), terms(quorum(), MIDDLE))
     assert "policies were not checked" not in found
@@ -141,8 +141,8 @@ def test_an_expiring_queue_is_told() -> None:
     assert "it expires after 90 s without a consumer" in found
 
 
-def test_a_limit_with_a_parking_place_needs_no_word() -> None:
-    """What is near its limit has somewhere to go."""
+def test_a_limit_with_an_overflow_needs_no_warning() -> None:
+    """Messages near their limit have another queue to go to."""
     assert describe_risks(quorum(), terms(quorum(), MIDDLE, has_overflow=True)) == []
 
 
@@ -151,9 +151,9 @@ def test_a_limit_with_a_parking_place_needs_no_word() -> None:
     [
         (None, 100, None),
         (16.0, 100, None),
-        (17.0, 100, "one handler that takes 17 s for each of 100 messages in hand is over the 1680 s .* lower prefetch to 98"),
+        (17.0, 100, "one handler that takes 17 s for each of 100 messages in hand needs more than the 1680 s .* lower prefetch to 98"),
         (1679.0, 1, None),
-        (1680.0, 1, "a handler may take 1680 s, and after 1680 s its message goes back and it is interrupted"),
+        (1680.0, 1, "a handler may take 1680 s, but after 1680 s its message goes back and the handler is interrupted"),
     ],
 )
 def test_handlers_that_outlast_the_timeout_are_told(longest: float | None, prefetch: int, text: str | None) -> None:
@@ -169,7 +169,7 @@ def test_an_unknown_type_is_told() -> None:
     assert "no permission to configure" in found
 
 
-async def test_findings_are_in_the_log(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], caplog) -> None:
+async def test_risks_are_in_the_log(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], caplog) -> None:
     """At start, with the queue's name."""
     name = await queue({"x-expires": 90_000})
     async with drive(intake(name)):

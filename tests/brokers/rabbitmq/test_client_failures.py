@@ -52,9 +52,9 @@ def test_what_it_takes_to_declare_is_not_what_it_takes_to_read() -> None:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (None, "the connection went away, or the broker gave no reason"),
+        (None, "the connection was lost, or the broker gave no reason"),
         (OSError("reset by peer"), "OSError: reset by peer"),
-        (Exception(), "Exception, without a word of why"),
+        (Exception(), "Exception, without a reason"),
         (ConsumerCancelled(), "ConsumerCancelled: the broker cancelled the consumer: its queue was deleted"),
     ],
 )

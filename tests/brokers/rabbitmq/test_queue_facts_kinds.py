@@ -80,7 +80,7 @@ async def test_declare_makes_what_is_missing(client: Client, rabbitmq: RabbitMQA
     for _ in range(2):
         await declare(client, "declared-here", QUORUM)
     assert (await find_facts(client, "declared-here")).type == "quorum"
-    with pytest.raises(IntakeError, match="exists and is another one"):
+    with pytest.raises(IntakeError, match="exists with other arguments than declare="):
         await declare(client, "declared-here", {})
     await rabbitmq.delete("declared-here")
 

@@ -1,4 +1,4 @@
-"""A keeper without a broker, for what one cannot be made to show: the order of its calls, and what is told once."""
+"""A supervisor without a broker, for what no broker can be made to show: the order of its calls, and what is reported once."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ def test_a_channel_that_died_before_its_guard_heard_of_it_is_lost() -> None:
         line.raw.closing.set_result(None)
         line.channel.alive = False
         await supervisor(guard=guard)._serve(line.channel)
-        return guard.told
+        return guard.heard
 
     assert run_virtual(dead_on_arrival()) == ["assigned", "lost"]
 
 
-def test_a_limit_is_told_once() -> None:
+def test_a_limit_is_reported_once() -> None:
     """From when the rest would have gone back on, and not at each look."""
 
     async def looks() -> list[DeliveryLimitNear]:
-        told: list[DeliveryLimitNear] = []
-        watching = supervisor(told)
+        reported: list[DeliveryLimitNear] = []
+        watched = supervisor(reported)
         line = Line()
         await line.arrive(1, redelivered=True)
         line.channel.unsettled[1].raw.header.properties.headers = {"x-delivery-count": 1}
         for now in (79.0, 81.0, 82.0):
-            watching._warn_near_limit(line.channel, now)
+            watched._warn_near_limit(line.channel, now)
             if now == 79.0:
-                assert told == []
-        return told
+                assert reported == []
+        return reported
 
     assert run_virtual(looks()) == [DeliveryLimitNear(SOURCE, returns=1, limit=3)]

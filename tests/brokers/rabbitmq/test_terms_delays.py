@@ -1,4 +1,4 @@
-"""Queues that make what comes back wait: what is found out and told, and how a hold gives back there."""
+"""Queues that make what comes back wait: what is found out and reported, and how a hold gives back there."""
 
 from __future__ import annotations
 
@@ -59,16 +59,18 @@ def test_older_brokers_know_no_delay() -> None:
     assert terms(facts("all"), MIDDLE).delay is None
 
 
-def test_what_is_told_fits_the_type() -> None:
+def test_the_description_fits_the_type() -> None:
     """Which messages wait, for how long, and whether an order is broken."""
     everything = describe_delay(RetryDelay("all", 1.5), nacks=True, single_active=False)
     assert "x-delayed-retry-type=all" in everything
-    assert "what a long hold gives back" in everything
-    assert "1.5 s or more later, others pass it meanwhile, and until then it is neither ready nor in hand" in everything
-    assert "by closing the channel here, which keeps the order, and counts" in describe_delay(
+    assert "a message that a long hold gives back" in everything
+    assert "1.5 s or more later; others pass it meanwhile, and until then it is neither ready nor in hand" in everything
+    assert "a hold closes the channel here, which keeps the order and is counted" in describe_delay(
         RetryDelay("returned", 1), nacks=False, single_active=True
     )
-    assert "what a hold gives back comes back at once" in describe_delay(RetryDelay("failed", 1), nacks=True, single_active=False)
+    assert "a message that a hold gives back comes back immediately" in describe_delay(
+        RetryDelay("failed", 1), nacks=True, single_active=False
+    )
     assert "order of a single active consumer is not kept" in describe_delay(RetryDelay("failed", 1), nacks=False, single_active=True)
     assert "single active" not in describe_delay(RetryDelay("returned", 1), nacks=False, single_active=True)
 
@@ -82,10 +84,10 @@ def arguments(kind: str, delay: float = FOR_EVER, **more: Any) -> dict[str, Any]
 
 @pytest.mark.versions
 @pytest.mark.parametrize("kind", ["all", "returned", "failed", "disabled"])
-async def test_an_examination_tells_of_it(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], kind: str) -> None:
+async def test_an_examination_reports_it(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], kind: str) -> None:
     """From 4.3 on; before, and where it is disabled, there is nothing to tell."""
     name = await queue({**arguments(kind), "x-dead-letter-exchange": "amq.fanout"})
-    found = [finding.text for finding in await intake(name).examine()]
+    found = [diagnosis.text for diagnosis in await intake(name).examine()]
     waits = rabbitmq.version == "4.3" and kind != "disabled"
     assert [f"x-delayed-retry-type={kind}" in text for text in found] == [True] * waits
 

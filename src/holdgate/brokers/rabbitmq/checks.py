@@ -258,7 +258,7 @@ async def inspect_queue(client: Client, name: str, options: QueueOptions) -> tup
 async def prepare(
     client: Client, name: str, options: QueueOptions, arguments: Mapping[str, Any] | None
 ) -> tuple[QueueTerms, Sequence[str]]:
-    """Make the queue with these arguments where it is missing (None: it must be there), and look at it; with what has to be told."""
+    """Declare the queue with these arguments (None means that it must exist). Returns its terms, and what to warn of."""
     if arguments is not None:
         await declare(client, name, arguments)
     facts, terms = await inspect_queue(client, name, options)
