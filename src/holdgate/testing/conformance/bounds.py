@@ -76,8 +76,7 @@ async def big_messages_come_under_a_bound(bed: IntakeBed) -> None:
             expect_equal([(body or b"")[:1] for body in at.bodies(source)], numbered(_FEW), f"{source} delivers everything in order")
         if isinstance(at.intake, Weighing):
             weight = at.intake.weigh(at.of(bed.sources[0]))
-            expect(_FEW * _BIG <= weight <= _FEW * (_BIG + _BESIDE), f"{_FEW} messages of {_BIG} bytes must weigh little more, got
-            {weight}")
+            expect(_FEW * _BIG <= weight <= _FEW * (_BIG + _BESIDE), f"{_FEW} messages of {_BIG} bytes must weigh that, got {weight}")
         if isinstance(at.intake, ReadingAhead):
             await at.for_a_while()
             expect_equal(at.intake.read_ahead, 0, "with everything given, nothing is read ahead")
