@@ -468,5 +468,5 @@ def test_every_case_sees_some_mistake() -> None:
 
 def test_a_case_that_the_broker_cannot_do_is_refused() -> None:
     """It would otherwise fail for a reason that is nobody's mistake."""
-    with pytest.raises(ValueError, match="needs a broker that can members"):
+    with pytest.raises(ValueError, match="needs a bed with the capabilities members"):
         run_virtual(named("a_hold_survives_a_rebalance")(QueueBed()))

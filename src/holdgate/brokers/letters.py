@@ -71,10 +71,10 @@ class Template:
         self.text = text
         try:
             fields = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
-            is_good = text != "" and fields <= {field} and text.format(**{field: ""}) is not None
-        except (TypeError, ValueError, LookupError) as error:
+            text.format(**{field: ""})  # parsing accepts a field with an attribute, an index or a format of numbers
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise self._error() from error
-        if not is_good:
+        if not text or fields - {field}:
             raise self._error()
 
     def fill(self, name: str) -> str:
