@@ -101,7 +101,9 @@ async def test_a_run_that_is_cancelled_hardly_waits_for_the_close() -> None:
     assert target.steps[2:] == [0.25]
 
 
-@pytest.mark.parametrize("text", ["", "{topic}.dead", "{}.dead", "{queue", "{queue.name}", "{queue.upper}", "{queue[0]}", "{queue}{other}", "{queue:d}", 7])
+@pytest.mark.parametrize(
+    "text", ["", "{topic}.dead", "{}.dead", "{queue", "{queue.name}", "{queue.upper}", "{queue[0]}", "{queue}{other}", "{queue:d}", 7]
+)
 def test_a_template_has_its_field_alone_in_braces(text: Any) -> None:
     """Anything else would fail at the first rejected message."""
     with pytest.raises(SettingsError, match=r'routing_key must be a name, with \{queue\} alone in braces, got .*: write "\{queue\}\.dead"'):
