@@ -1,7 +1,7 @@
 """What the dead letters of every broker share: who opens and closes the target, and how a target is named.
 
 One `DeadLetters` object may serve several runs. Each of them opens it and closes it, and only the first and the last one really do that.
-`Runs` counts them. The race it walks: two runs may begin in the same step of the event loop. The second must not go on before the target is
+`Runs` counts them. There is a race: two runs may begin in the same step of the event loop. The second must not go on before the target is
 open, so it waits for a lock. If the first one fails, the second finds a count of 0 and tries for itself. A run that has entered and then
 fails its check leaves again, which closes the target if no other run is in.
 
