@@ -35,7 +35,7 @@ IN_RABBITMQ = [
     pytest.param("holdgate.brokers.rabbitmq.dead_letters:RabbitMQDeadLetters._ask", id="the dead letters' queue"),
     pytest.param("holdgate.brokers.rabbitmq.intake:RabbitMQIntake._open", id="the connection"),
     pytest.param("holdgate.brokers.rabbitmq.checks:declare", id="a declare"),
-    pytest.param("holdgate.brokers.rabbitmq.checks:find_out", id="what the queue is"),
+    pytest.param("holdgate.brokers.rabbitmq.checks:find_facts", id="what the queue is"),
 ]
 
 

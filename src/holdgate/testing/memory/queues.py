@@ -164,4 +164,4 @@ def _send(channel: Channel, tag: int, settlement: Settlement) -> None:
     if settlement is Settlement.ACK:
         channel.ack(tag)
     else:
-        channel.nack(tag, requeue=settlement is Settlement.REQUEUE)
+        channel.nack(tag, requeue=False)
