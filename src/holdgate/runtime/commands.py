@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from holdgate.core import Circuit
 from holdgate.core.validation import seconds
@@ -19,8 +19,8 @@ from holdgate.flow.message import Partition, Queue, Source
 
 if TYPE_CHECKING:
     from holdgate.flow.engine import Engine
+    from holdgate.ports import Intake
     from holdgate.runtime.dependency import Dependency
-    from holdgate.runtime.worker import Worker
 
 # Half an hour: longer than a deployment or a restart that is waited for, shorter than what goes unnoticed until the next morning.
 LASTS = 1800.0
@@ -30,6 +30,16 @@ _PROGRAM = "the program"
 
 # A line in a log, and room for a ticket and a sentence.
 _WORDS_AT_MOST = 500
+
+
+class CommandedRun(Protocol):
+    """What commands ask of a run."""
+
+    intake: Intake[Any]
+
+    def skip(self, source: Source, position: int, reason: str) -> bool:
+        """Settle a message that an operator gives up; False means that there is none such here."""
+        ...
 
 
 class OperatorCommands:
@@ -46,7 +56,7 @@ class OperatorCommands:
     dependencies: dict[str, Dependency]
 
     @property
-    def workers(self) -> Iterable[Worker]:
+    def workers(self) -> Iterable[CommandedRun]:
         """The runs that go on."""
         raise NotImplementedError
 

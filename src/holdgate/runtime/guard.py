@@ -205,7 +205,7 @@ class Guard(OperatorCommands):
         """
         self._ask_to_stop()
         seat = current_attempt.get()
-        if isinstance(seat, Lane) and seat.worker.guard is self and seat.started:
+        if isinstance(seat, Lane) and seat.started and seat.worker.engine is self.engine:
             return
         tasks = set(self._workers.values())
         if tasks:

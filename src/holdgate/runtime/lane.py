@@ -49,7 +49,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context, copy_context
 from types import coroutine
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from holdgate.core.causes import named
 from holdgate.errors import Reject
@@ -62,9 +62,12 @@ from holdgate.runtime.calling import current_attempt
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
+    from holdgate.flow.attribution import Judge
+    from holdgate.flow.engine import Engine
+    from holdgate.flow.gate import Gate
+    from holdgate.flow.message import Source
     from holdgate.flow.state import Assignment
-    from holdgate.runtime.handlers import ThreadCall
-    from holdgate.runtime.worker import Worker
+    from holdgate.ports import Intake
 
 
 EXITS = (KeyboardInterrupt, SystemExit)
@@ -116,13 +119,74 @@ def _begin(fn: Callable[[A], Awaitable[T]], argument: A) -> Generator[Any, Any, 
 AnyDelivery = Delivery[Any]
 
 
+class LaneOwner(Protocol):
+    """What a lane asks of its run."""
+
+    engine: Engine
+    intake: Intake[Any]
+    now: Callable[[], float]
+    handler_of: Callable[[Source], Callable[[AnyDelivery], Awaitable[object]]]
+    name: str
+    idle: list[Lane]  # the lanes that wait for work
+    closed: bool  # no lane goes on
+    context: Context  # of the caller of `guard.run`: each delivery begins with it
+    apart: bool  # each delivery has a context of its own
+    lane_per_source: bool
+    lanes_lent: int  # lanes that wait for a thread of a source that is gone
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the event loop is being shut down."""
+        ...
+
+    def next(self) -> AnyDelivery | None:
+        """Return the next delivery that a free lane may start; None means that there is none."""
+        ...
+
+    def turn_if_needed(self) -> None:
+        """Let the guard act if something needs it."""
+        ...
+
+    def reject(self, delivery: AnyDelivery, error: BaseException | None) -> None:
+        """Put a rejected message where rejected messages go."""
+        ...
+
+    async def fall_back(self, delivery: AnyDelivery) -> None:
+        """Run the fallback of the run."""
+        ...
+
+    def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
+        """Keep the message whose fallback raised."""
+        ...
+
+    def dependency_of(self, gate: Gate) -> Judge:
+        """Return the user's dependency behind a gate."""
+        ...
+
+    def log_failure(self, delivery: AnyDelivery, error: BaseException) -> None:
+        """Log what a handler raised."""
+        ...
+
+    def leave(self, way_out: BaseException) -> None:
+        """End every run of the guard: a handler ends the process."""
+        ...
+
+
+class UnendedThread(Protocol):
+    """A thread that goes on after its handler was interrupted."""
+
+    async def ended(self) -> None:
+        """Wait until the thread has come back."""
+        ...
+
+
 class Lane:
     """What `runtime.attempt` calls an attempt. `delivery` is set from the moment it was given; None while the seat waits. `task` is who
     works here, None before somebody does."""
 
     __slots__ = ("_given", "delivery", "interrupted", "since", "started", "tally", "task", "timed_out", "worker")
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: LaneOwner) -> None:
         self.worker = worker
         self.delivery: AnyDelivery | None = None
         self.tally: AttemptCalls | None = None  # made by the first call form of an attempt
@@ -280,11 +344,11 @@ class TaskLane(Lane):
 
     __slots__ = ("_clean", "_ended", "_leftover", "spent")
 
-    def __init__(self, worker: Worker, ended: Callable[[TaskLane, asyncio.Task[None]], None]) -> None:
+    def __init__(self, worker: LaneOwner, ended: Callable[[TaskLane, asyncio.Task[None]], None]) -> None:
         super().__init__(worker)
         self.spent = False  # this task has run what may have left something in it: the lane goes on in another
         self._ended = ended
-        self._leftover: tuple[ThreadCall[object], Assignment] | None = None  # goes on after its handler was interrupted
+        self._leftover: tuple[UnendedThread, Assignment] | None = None  # goes on after its handler was interrupted
         self._clean = worker.context.copy()
         self._clean.run(current_attempt.set, self)
 
@@ -293,7 +357,7 @@ class TaskLane(Lane):
         task = self.task = begin_later(self._run(), f"lane of {self.worker.name}", self._clean.copy())
         task.add_done_callback(self._task_ended)
 
-    def leave(self, call: ThreadCall[object]) -> None:
+    def leave(self, call: UnendedThread) -> None:
         """The verdict is given without this thread, which cannot be stopped; the lane stays taken until it has come back."""
         if self.delivery is not None:
             self._leftover = (call, self.delivery.assignment)
@@ -348,7 +412,7 @@ class TaskLane(Lane):
         if task is self.task:  # else the lane goes on in another
             self._ended(self, task)
 
-    async def _wait_for_thread(self, leftover: ThreadCall[object], assignment: Assignment) -> None:
+    async def _wait_for_thread(self, leftover: UnendedThread, assignment: Assignment) -> None:
         """A thread cannot be stopped: its verdict is given, its lane stays taken. Where each source has a lane, a source that is gone
         must not keep the lane of the one that came for it."""
         gone = assignment.closing and self.worker.lane_per_source
@@ -468,7 +532,7 @@ class BatchLane(TaskLane):
 
     __slots__ = ("_rested",)
 
-    def __init__(self, worker: Worker, ended: Callable[[TaskLane, asyncio.Task[None]], None]) -> None:
+    def __init__(self, worker: LaneOwner, ended: Callable[[TaskLane, asyncio.Task[None]], None]) -> None:
         super().__init__(worker, ended)
         self._rested = True  # others have run since its last batch
 

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import Any, NoReturn, Protocol, Self
 
 from holdgate.errors import HoldgateError
 from holdgate.flow.message import Delivery, Source
 from holdgate.ports import Intake
 from holdgate.runtime.calling import Attempt, current_attempt
-from holdgate.runtime.lane import Lane, exit_in
+from holdgate.runtime.handlers import Handler
+from holdgate.runtime.lane import Lane, LaneOwner, exit_in
 from holdgate.runtime.run_settings import RunSettings
-from holdgate.runtime.worker import log_end
+from holdgate.runtime.worker import Worker, log_end
 
-if TYPE_CHECKING:
-    from holdgate.runtime.guard import Guard
-    from holdgate.runtime.worker import Worker
+
+class LoopOwner(Protocol):
+    """What the loop form asks of its guard."""
+
+    def new_worker(self, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler]) -> Worker:
+        """Make a planned run, which `start` begins."""
+        ...
+
+    def start(self, worker: Worker) -> asyncio.Task[None]:
+        """Run a worker in a task that the guard holds."""
+        ...
+
+    async def finish(self, runs: Mapping[Worker, asyncio.Task[None]]) -> None:
+        """Drain these runs and wait until they have ended."""
+        ...
 
 
 def _no_handler(source: Source) -> NoReturn:
@@ -135,7 +148,7 @@ class LoopLane(Lane):
 
     __slots__ = ("cut_by",)
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: LaneOwner) -> None:
         super().__init__(worker)
         self.cut_by: BaseException | None = None  # what went through the block of the delivery in hand
 
@@ -171,7 +184,7 @@ class LoopLane(Lane):
 class Deliveries:
     """What `guard.deliveries` gives: enter it, then loop over it. Leaving drains; it ends by itself when the guard stops."""
 
-    def __init__(self, guard: Guard, intake: Intake[Any], plans: RunSettings) -> None:
+    def __init__(self, guard: LoopOwner, intake: Intake[Any], plans: RunSettings) -> None:
         self._guard = guard
         self._intake = intake
         self._plans = plans

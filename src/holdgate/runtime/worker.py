@@ -19,7 +19,7 @@ import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
@@ -41,9 +41,9 @@ from holdgate.runtime.standstill import Standstill
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
+    from holdgate.flow.engine import Engine
     from holdgate.flow.state import Assignment
     from holdgate.runtime.dependency import Dependency
-    from holdgate.runtime.guard import Guard
     from holdgate.runtime.handlers import Handler
 
 
@@ -124,11 +124,32 @@ _UNWIND = 2.0
 _LAST_POLL = 5.0
 
 
+class RunOwner(Protocol):
+    """What a run asks of its guard."""
+
+    engine: Engine
+    now: Callable[[], float]
+    dependencies: dict[str, Dependency]
+    hold_warn_after: float  # seconds
+
+    def turn(self) -> None:
+        """Bring everything up to date, now."""
+        ...
+
+    def wake(self) -> None:
+        """Take a turn at the loop's next step."""
+        ...
+
+    def hurry(self) -> None:
+        """Stop every run, and wait for no handler."""
+        ...
+
+
 class Worker:
     """Runs one intake. `main` returns when it was asked to stop, and raises what ended the intake, after draining in both cases."""
 
     def __init__(
-        self, guard: Guard, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler], *, drain_timeout: float
+        self, guard: RunOwner, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler], *, drain_timeout: float
     ) -> None:
         loop = asyncio.get_running_loop()
         self.guard = guard
