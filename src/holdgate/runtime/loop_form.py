@@ -8,7 +8,7 @@ from contextvars import Token
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self
 
-from holdgate.errors import HoldgateError
+from holdgate.errors import CommandError
 from holdgate.flow.message import Delivery, Source
 from holdgate.ports import Intake
 from holdgate.runtime.calling import Attempt, current_attempt
@@ -35,7 +35,7 @@ class LoopOwner(Protocol):
 
 
 def _no_handler(source: Source) -> NoReturn:
-    raise HoldgateError(f"{source} is read by a loop, which has no handler")
+    raise CommandError(f"{source} is read by a loop, which has no handler")
 
 
 class LoopDelivery:
@@ -109,7 +109,7 @@ class LoopDelivery:
 
     async def __aenter__(self) -> Self:
         if self.entered:
-            raise HoldgateError("this delivery was entered already: each turn of the loop is one attempt")
+            raise CommandError("this delivery was entered already: each turn of the loop is one attempt")
         self.entered = True
         if self._seat.delivery is self._delivery:  # else its source has gone since: whatever comes of it settles nothing
             self._seat.task = asyncio.current_task()
@@ -196,7 +196,7 @@ class Deliveries:
 
     async def __aenter__(self) -> Self:
         if self._worker is not None:
-            raise HoldgateError("these deliveries were entered already: ask the guard for new ones")
+            raise CommandError("these deliveries were entered already: ask the guard for new ones")
         worker = self._worker = self._guard.new_worker(self._intake, self._plans, _no_handler)
         self._seat = LoopLane(worker)
         worker.seats.append(self._seat)  # the run's one seat is taken: no lane is made
@@ -226,7 +226,7 @@ class Deliveries:
         worker, seat, task = self._entered()
         last = self._current
         if last is not None and not last.entered:
-            raise HoldgateError(f"{last.source}@{last.position} was not entered: write `async with delivery:` in the loop")
+            raise CommandError(f"{last.source}@{last.position} was not entered: write `async with delivery:` in the loop")
         self._current = None
         seat.go_on()
         await asyncio.sleep(0)  # a body that never waits must not keep the poll from running
@@ -245,5 +245,5 @@ class Deliveries:
 
     def _entered(self) -> tuple[Worker, LoopLane, asyncio.Task[None]]:
         if self._worker is None or self._seat is None or self._task is None:
-            raise HoldgateError("enter it first: `async with guard.deliveries(...) as deliveries:`")
+            raise CommandError("enter it first: `async with guard.deliveries(...) as deliveries:`")
         return self._worker, self._seat, self._task

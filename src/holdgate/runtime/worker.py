@@ -25,7 +25,7 @@ import anyio
 
 from holdgate.core.causes import chain_of, named
 from holdgate.core.outcomes import NEVER_OUTCOMES
-from holdgate.errors import HoldgateError, IntakeError, SettingsError
+from holdgate.errors import CommandError, HoldgateError, IntakeError, SettingsError
 from holdgate.flow.batch import batches_of
 from holdgate.flow.events import HandlerStuck
 from holdgate.flow.gate import Gate
@@ -439,14 +439,17 @@ class Worker:
         return self.guard.dependencies[gate.name]
 
     def log_failure(self, delivery: AnyDelivery, error: BaseException, line: str = "handler raised %s at %s on %s, attempt %d") -> None:
-        """One line: what, where, how often; and what to change, where it was our own complaint. One of the settings ends the run."""
+        """Log what was raised, where, and in which attempt; and what to change, where holdgate itself raised it.
+
+        A SettingsError or a CommandError ends the run.
+        """
         kind, source = named(error), delivery.source
         log.warning(line, kind, whereabouts(error), source, delivery.attempt)
         slip = _slip(error)
         if slip is not None:
             # A slip in the handler's code, which every message meets. Its text is ours, so that it quotes no payload, and says the remedy.
             log.error("%s: the handler has to be mended: %s", source, slip)
-        if isinstance(slip, SettingsError):
+        if isinstance(slip, SettingsError | CommandError):
             self.fail(slip)  # it will be the same each time: tried for ever in silence, or charged to good messages, would be worse
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s came about so:\n%s", kind, steps(error))
