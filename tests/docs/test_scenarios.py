@@ -8,8 +8,7 @@ import pytest
 from docs.generate.scenario_meanings import FAULTS, MEANINGS, MEMBERS
 from docs.generate.scenarios import keys_table
 
-from holdgate.cli.simulate.fields import hints_of
-from holdgate.simulator.fleet.scenario import (
+from holdgate_lab.fleet.scenario import (
     DependencySpec,
     Fault,
     FaultKind,
@@ -19,6 +18,7 @@ from holdgate.simulator.fleet.scenario import (
     Scenario,
     TopicSpec,
 )
+from holdgate_lab.simulate.fields import hints_of
 
 
 @pytest.mark.parametrize("cls", [Scenario, TopicSpec, QueueSpec, DependencySpec, Fault, MemberEvent])

@@ -89,12 +89,12 @@ def with_cli(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environme
 
 
 def test_it_has_all_of_the_package_and_nothing_else(wheel: Path) -> None:
-    """Every file of src/holdgate, the marker for type checkers, its metadata; no tests, no docs."""
+    """Every file of both packages in src, their markers for type checkers, the metadata; no tests, no docs."""
     source = ROOT / "src"
     wanted = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert "holdgate/py.typed" in wanted
+    assert {"holdgate/py.typed", "holdgate_lab/py.typed"} <= wanted
     assert {name for name in names if ".dist-info/" not in name} == wanted
 
 

@@ -1,84 +1,18 @@
-"""The commands, and nothing of what they do: each imports its own part when it runs."""
+"""The commands of holdgate itself, and nothing of what they do: each imports its own part when it runs."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from holdgate.cli import FAILED, INTERRUPTED, REFUSED
+from holdgate.cli import INTERRUPTED
+from holdgate.cli.commands import CommandGroup, Failure, Refusal
 from holdgate.errors import HoldgateError
 
 
-class Refusal(click.ClickException):
-    """A command could not begin; the text says why and what to do."""
-
-    exit_code = REFUSED
-
-
-class Failure(click.ClickException):
-    """A command had begun and could not go on; the text says why."""
-
-    exit_code = FAILED
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="holdgate", message="%(prog)s %(version)s")
 def app() -> None:
     """When a dependency is down, your workers stop pulling, keep their place, and come back gently."""
-
-
-DEMO_KEYS = """\b
---json prints one document at the end, and nothing else:
-  version, broker, seconds, ran_seconds, interrupted, produced
-  payments   down_at, weak_at, up_at (seconds), timeline
-  guarded    the side with holdgate \\ the same keys:
-  naive      the side without       /
-    calls, wasted_calls (made while payments was down),
-    overrun_calls (unanswered: too many at once), processed,
-    duplicates, dead_letters, lost (behind the committed offset and
-    neither processed nor dead-lettered), waiting, peak_waiting,
-    peak_in_flight_while_weak, rebalances, slowest_receipt_seconds,
-    states, transitions (at, dependency, state), timeline
-
-\b
-Exit codes: 0 it ran to its end, 2 no broker or wrong arguments,
-130 interrupted (what was seen until then is still printed)."""
-
-
-@app.command(epilog=DEMO_KEYS)
-@click.option(
-    "--broker",
-    metavar="memory|embedded|HOST:PORT",
-    default="embedded",  # real consumers on the real protocol, and nothing to install or start
-    show_default=True,
-    help="Where the messages are: in this process, on an embedded Kafka, or on a Kafka of yours (topics of its own, deleted at the end).",
-)
-@click.option(
-    "--seconds",
-    type=float,
-    default=30.0,  # with joining and leaving well below 45 s: as long as somebody watches a terminal
-    show_default=True,
-    help="How long it takes, from 4 to 600, joining and leaving not counted.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end instead of a screen.")
-@click.pass_context
-def demo(context: click.Context, broker: str, seconds: float, as_json: bool) -> None:
-    """An outage and a recovery, lived through twice side by side: with holdgate and without.
-
-    Two consumers do the same work on the same messages: orders call a payment service, receipts call a mail service. The payment
-    service goes down, comes back weak, and recovers. Watch one side hold, probe, ramp up and drain, and the other one call in vain.
-    """
-    from holdgate.cli.demo.command import run_demo
-
-    try:
-        finished = run_demo(broker, seconds, as_json=as_json)
-    except HoldgateError as error:
-        raise Refusal(str(error)) from error
-    except KeyboardInterrupt:
-        finished = False
-    if not finished:
-        context.exit(INTERRUPTED)
 
 
 REPLAY_NOTES = """\b
@@ -150,61 +84,3 @@ def replay(  # noqa: PLR0917 - click passes them by name
         ending = Ending.STOPPED
     if ending is Ending.STOPPED:
         context.exit(INTERRUPTED)
-
-
-SIMULATE_NOTES = """\b
---json prints one document, and nothing else:
-  version, scenario, description, seconds, sample_every, workers, seed,
-  interrupted, sound (no invariant was broken), faults,
-  differences (file, setting, scenario, against), and for each of
-  runs   label, worker, against, totals, dependencies, streams,
-         violations (at, invariant, words), timeline (a list of samples
-         for each key)
-
-\b
-Exit codes: 0 it ran to its end, 1 an invariant was broken,
-2 wrong arguments or files, 130 interrupted (the runs that were finished
-are still reported)."""
-
-
-@app.command(epilog=SIMULATE_NOTES)
-@click.argument("scenario", required=False)
-@click.option("--list", "as_list", is_flag=True, help="Name the scenarios that come with holdgate, and what each teaches.")
-@click.option("--against", multiple=True, metavar="FILE", help="Compare with the settings in FILE; again for more files.")
-@click.option("--worker", "workers", multiple=True, type=click.Choice(["holdgate", "naive", "one-probe", "ten-probes"]), help="Only these.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another run of chance.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the report.")
-@click.option("--html", type=click.Path(), metavar="FILE", help="Write the report into one HTML file that needs nothing else, too.")
-@click.pass_context
-def simulate(  # noqa: PLR0917 - click passes them by name
-    context: click.Context,
-    scenario: str | None,
-    as_list: bool,
-    against: tuple[str, ...],
-    workers: tuple[str, ...],
-    seed: int,
-    as_json: bool,
-    html: str | None,
-) -> None:
-    """Simulate a fleet of workers in SCENARIO, and tell what its settings would have done.
-
-    SCENARIO is a TOML file, or the name of one that comes with holdgate. The same fleet runs with holdgate, without anything (naive), and
-    with the usual breakers, which step from one or ten probes to the full rate. Nothing is real but the rules: the time is simulated, and
-    the same seed gives the same report on every machine.
-    """
-    from holdgate.cli.simulate.command import Ending, Options, print_shipped, run_simulate
-
-    if as_list:
-        if scenario or against or workers or as_json or html:
-            raise click.UsageError("--list takes nothing else")
-        print_shipped()
-        return
-    if scenario is None:
-        raise click.UsageError("name a scenario: a TOML file, or one of those that --list names")
-    kinds = [worker.replace("-", " ") for worker in workers or ("holdgate", "naive", "one-probe", "ten-probes")]
-    try:
-        ending = run_simulate(Options(scenario, against, kinds, seed, as_json, Path(html) if html else None))
-    except HoldgateError as error:
-        raise Refusal(str(error)) from error
-    if ending is not Ending.SOUND:
-        context.exit(FAILED if ending is Ending.BROKEN else INTERRUPTED)

@@ -25,9 +25,9 @@ from holdgate.flow.message import Delivery, Settlement
 from holdgate.flow.plan import Plan
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
-from holdgate.simulator.message import Message
 from holdgate.testing.clock import LoopClock, run_virtual
 from holdgate.testing.memory import MemoryBroker, MemoryIntake
+from holdgate.testing.memory.message import Message
 
 AnyHandler = Callable[[Any], Any]
 Needs = Sequence[Dependency] | Mapping[str, Sequence[Dependency]]

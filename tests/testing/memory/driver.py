@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 
 from holdgate.flow.message import Delivery, Settlement, Source
-from holdgate.simulator.message import Message
 from holdgate.testing import MemoryIntake
 from holdgate.testing.conformance import RecordingListener
+from holdgate.testing.memory.message import Message
 
 EMPTY_POLLS = 3  # that many in a row and nothing more is coming
 

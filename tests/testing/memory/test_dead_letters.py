@@ -8,8 +8,8 @@ from holdgate import Delivery, Partition
 from holdgate.errors import SettingsError
 from holdgate.flow.message import DeadLetter
 from holdgate.ports import DeadLetters
-from holdgate.simulator.message import Message
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryDelivery, in_virtual_time
+from holdgate.testing.memory.message import Message
 
 
 def letter(position: int = 7) -> DeadLetter:

@@ -9,11 +9,10 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from holdgate.flow.message import Partition, Source
-from holdgate.simulator.broker import Broker
-from holdgate.simulator.ledger import Ledger
-from holdgate.simulator.message import Message
-from holdgate.simulator.queue import QueueSettings
 from holdgate.testing.memory.bell import Bell
+from holdgate.testing.memory.message import Ledger, Message
+from holdgate.testing.memory.model import Broker
+from holdgate.testing.memory.rabbitmq_model import QueueSettings
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdgate.flow.message import Delivery, Source
-from holdgate.simulator.message import Message
+from holdgate.testing.memory.message import Message
 
 
 class MemoryDelivery(Delivery[Message]):

@@ -10,9 +10,9 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Backlog, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.ports import IntakeListener
-from holdgate.simulator.message import Message
 from holdgate.testing.memory.broker import MemoryBroker
 from holdgate.testing.memory.delivery import MemoryDelivery
+from holdgate.testing.memory.message import Message
 from holdgate.testing.memory.partitions import PartitionSide
 from holdgate.testing.memory.queues import QueueSide
 

@@ -15,11 +15,11 @@ from holdgate.flow.inflight import InFlight
 from holdgate.flow.message import Backlog, Delivery, Partition, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.ports import IntakeListener
-from holdgate.simulator.message import Message
 from holdgate.tasks import begin_later
 from holdgate.testing.memory.bell import Bell
 from holdgate.testing.memory.broker import MemoryBroker
 from holdgate.testing.memory.delivery import MemoryDelivery
+from holdgate.testing.memory.message import Message
 
 
 class _Assignment:

@@ -10,11 +10,11 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Backlog, Delivery, Queue, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.ports import IntakeListener
-from holdgate.simulator.message import Message
-from holdgate.simulator.queue import Channel
 from holdgate.testing.memory.bell import Bell
 from holdgate.testing.memory.broker import MemoryBroker
 from holdgate.testing.memory.delivery import MemoryDelivery
+from holdgate.testing.memory.message import Message
+from holdgate.testing.memory.rabbitmq_model import Channel
 
 
 class _Line:

@@ -1,0 +1,58 @@
+"""What every command shares: how it ends early, and how `holdgate` finds the commands that another package brings.
+
+The laboratory's commands are not imported here: its package announces them as entry points, and holdgate works without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import cast
+
+import click
+
+from holdgate.cli import FAILED, REFUSED
+
+# The group of entry points by which a package gives `holdgate` a command: the entry's name is the command's.
+GROUP = "holdgate.commands"
+# What belongs to holdgate's own wheel and is still no part of the package holdgate: a person may ask for it where it is missing.
+_OF_THE_LABORATORY = frozenset({"demo", "simulate"})
+
+
+class Refusal(click.ClickException):
+    """A command could not begin; the text says why and what to do."""
+
+    exit_code = REFUSED
+
+
+class Failure(click.ClickException):
+    """A command had begun and could not go on; the text says why."""
+
+    exit_code = FAILED
+
+
+def announced() -> Mapping[str, EntryPoint]:
+    """The commands that installed packages announce, by name; read anew at each call, and imported by nobody yet."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+class CommandGroup(click.Group):
+    """holdgate's own commands, and after them those that other packages announce. An own command wins over one of the same name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *announced()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load the command of this name; None when nobody has one. Raises Refusal for one of the laboratory's that is not installed."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        entry = announced().get(cmd_name)
+        if entry is not None:
+            return cast("click.Command", entry.load())
+        if cmd_name in _OF_THE_LABORATORY:
+            raise Refusal(
+                f"{cmd_name!r} belongs to holdgate's laboratory, and no installed package announces it: "
+                'install holdgate anew, with pip install --force-reinstall "holdgate[cli]" (a checkout: make setup)'
+            )
+        return None

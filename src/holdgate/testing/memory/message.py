@@ -1,0 +1,67 @@
+"""What a model broker stores, one message at one place and for ever the same, and the ledger of all that happened to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from holdgate.flow.message import Source
+
+LedgerEvent = Literal["produced", "assigned", "delivered", "committed", "acked", "requeued", "rejected", "dead", "revoked", "lost"]
+
+_NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One stored message.
+
+    `position` is its offset in a log, or its number in a queue, from 0 and never used twice. `timestamp` is the second it was produced,
+    by the clock of whoever drives the model. `body` None is a tombstone.
+    """
+
+    position: int
+    body: bytes | None
+    key: bytes | None = None
+    headers: Mapping[str, Any] = field(default_factory=lambda: _NO_HEADERS)
+    timestamp: float = 0.0
+
+
+class LedgerEntry(NamedTuple):
+    """One line of the ledger.
+
+    `position` is the message's place in its source; for `committed` the next one to be read, for `assigned` the first one that will be
+    read, for `revoked` and `lost` the one that would have been read next. A queue has no such place: 0 there.
+    """
+
+    event: LedgerEvent
+    source: Source
+    position: int
+
+
+class Ledger:
+    """An append-only list of what a broker saw, oldest first."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: list[LedgerEntry] = []
+
+    def note(self, event: LedgerEvent, source: Source, position: int = 0) -> None:
+        """Append one line."""
+        self._entries.append(LedgerEntry(event, source, position))
+
+    def positions(self, event: LedgerEvent, source: Source) -> list[int]:
+        """The positions of one kind of event on one source, in the order in which they happened."""
+        return [entry.position for entry in self._entries if entry.event == event and entry.source == source]
+
+    def __iter__(self) -> Iterator[LedgerEntry]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> LedgerEntry:
+        return self._entries[index]

@@ -1,0 +1,123 @@
+"""Liveness: once nothing is wrong any more, everything is processed within the longest wait and the ramp; nothing stays wedged.
+
+Three things may wait, by design: what stands behind a rejected message that has nowhere to go; a message that fails as its dependency
+does with no other message around to tell whose fault it is; and, as long as that one opens the circuit again and again, others that need
+the dependency. These must make progress all the same: nobody starves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import log2
+
+from holdgate.flow.message import Source
+from holdgate_lab.fleet.scenario import Scenario, Stream, TopicSpec
+from holdgate_lab.fleet.traffic import Traffic
+from holdgate_lab.fleet.watermark import Watermark
+from holdgate_lab.fleet.world import World
+
+# Bounds add up worst cases that come one after the other; a run ends as soon as everything is finished, so that room costs nothing.
+_ROOM = 6.0
+
+
+def quiet_from(scenario: Scenario) -> float:
+    """The second from which on nothing is wrong: no fault, nobody comes or goes, nothing more arrives."""
+    frozen = [event.at + (event.seconds if event.kind == "freeze" else 0.0) for event in scenario.members]
+    return max([scenario.seconds, *frozen, *(fault.until for fault in scenario.faults)])
+
+
+def patience(scenario: Scenario) -> float:
+    """Seconds after `quiet_from` within which everything must be finished."""
+    membership = scenario.session_timeout + 2 * scenario.rebalance_timeout + scenario.drain_timeout
+    waits = sum(spec.circuit.open_duration_max + _ramp(scenario, spec.circuit.ramp.stage_timeout) for spec in scenario.dependencies)
+    work = sum(_work(scenario, spec) for spec in scenario.streams)
+    return _ROOM * (membership + waits + work + 5 * scenario.retry.max_backoff)
+
+
+def _ramp(scenario: Scenario, stage: float) -> float:
+    return stage * (2 + log2(scenario.concurrency or 16))
+
+
+def _work(scenario: Scenario, spec: Stream) -> float:
+    """Seconds that one lane takes for all messages of a stream."""
+    latency = {dependency.name: dependency.latency for dependency in scenario.dependencies}
+    return (spec.backlog + spec.rate * scenario.seconds) * (0.02 + 2 * sum(latency[need] for need in spec.needs))
+
+
+def is_finished(world: World) -> bool:
+    """Whether everything that was produced has been finished, but for poison that looks like an outage: nothing is learnt by waiting for
+    that."""
+    witness = world.witness
+    for name, traffic in world.traffic.items():
+        left = traffic.produced - witness.finished_by_name[name]
+        if traffic.spec.poison_as == "dependency" and traffic.spec.needs:
+            left -= len(traffic.spec.poison) - witness.poison_by_name[name]
+        if left > 0:
+            return False
+    return True
+
+
+class Liveness:
+    """Looks at a world twice: when nothing is wrong any more, and at the end."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._before: dict[Source, tuple[int, int]] = {}
+
+    def begin(self) -> None:
+        """Nothing is wrong from now on."""
+        self._before = {source: (done.low, done.ahead) for source, done in _watermarks(self._world).items()}
+
+    def wedged(self) -> Iterator[str]:
+        """What waits though nothing has been wrong for long, in words."""
+        world = self._world
+        if not any(worker.is_alive for worker in world.workers.values()):
+            return
+        done = _watermarks(world)
+        waiting = {source: list(_unfinished(world.traffic[source.name], source, done[source], world.scenario.span)) for source in done}
+        suspected = {need for source, places in waiting.items() for need in _suspected(world.traffic[source.name], source, places)}
+        for source, places in waiting.items():
+            traffic = world.traffic[source.name]
+            if not places or _may_wait(world.scenario, traffic, source, places):
+                continue
+            has_moved = (done[source].low, done[source].ahead) != self._before.get(source)
+            shared = len(suspected.intersection(traffic.spec.needs))
+            # Behind two suspects at once it gets a turn only when both circuits are half-open in the same moment.
+            if not (shared > 1 or (shared and has_moved)):
+                yield f"{source}: {len(places)} messages from {places[0]} on are not processed, and nothing has been wrong for long"
+
+
+def _watermarks(world: World) -> dict[Source, Watermark]:
+    witness = world.witness
+    partitions = {source: record.done for source, record in witness.partitions.items()}
+    return partitions | {source: record.done for source, record in witness.queues.items()}
+
+
+def _suspected(traffic: Traffic, source: Source, waiting: list[int]) -> Iterator[str]:
+    """The dependencies that a poison message which waits makes look as if they were down."""
+    if traffic.spec.poison_as == "dependency" and any(traffic.facts_at(source, place).is_poison for place in waiting):
+        yield from traffic.spec.needs
+
+
+def _unfinished(traffic: Traffic, source: Source, done: Watermark, span: int) -> Iterator[int]:
+    place, found = done.low, 0
+    end = _end(traffic, source)
+    while place < end and found < span:
+        if place not in done:
+            found += 1
+            yield place
+        place = traffic.next_offset(place)
+
+
+def _end(traffic: Traffic, source: Source) -> int:
+    for partition in traffic.partitions_of_topic:
+        if partition == source:
+            return traffic.offset_of(traffic.count_in(partition.number))
+    return traffic.produced
+
+
+def _may_wait(scenario: Scenario, traffic: Traffic, source: Source, waiting: list[int]) -> bool:
+    has_no_way_out = isinstance(traffic.spec, TopicSpec) and not scenario.dead_letters
+    if not has_no_way_out and (traffic.spec.poison_as != "dependency" or not traffic.spec.needs):
+        return False
+    return any(traffic.facts_at(source, place).is_poison for place in waiting)

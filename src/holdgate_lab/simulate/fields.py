@@ -1,0 +1,189 @@
+"""From what TOML knows (tables, lists, texts, numbers) to the frozen dataclasses of a scenario, with everything that does not fit named."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import re
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from holdgate.errors import SettingsError
+from holdgate_lab.simulate.toml_file import Place, Problems
+
+T = TypeVar("T")
+
+# TOML has no null; where None means something (never, no limit) this says it.
+NONE = "none"
+
+# Of Python alone.
+_NOT_IN_TOML = {"not_retryable": "names exception types, and a simulated message has none: leave it out"}
+
+
+class Misfit(Exception):
+    """A value that is none of those that are allowed."""
+
+
+def build(cls: type[T], table: object, place: Place, problems: Problems, given: Mapping[str, object] | None = None) -> T | None:
+    """An instance of this dataclass, of `given` and the keys of the table; None when something is wrong, which `problems` then has."""
+    if not isinstance(table, dict):
+        problems.add(place, f"{shown(table)} is no table of settings")
+        return None
+    entries = cast("dict[str, object]", table)
+    before = len(problems)
+    hints = hints_of(cls)
+    values, known = dict(given or {}), [name for name in hints if name not in (given or {})]
+    for key, value in entries.items():
+        if key not in known:
+            problems.add((*place, key), unknown(key, known))
+            continue
+        values[key] = _convert(value, hints[key], (*place, key), problems)
+    for name in required(cls):
+        if name not in values:
+            problems.add(place, f"{name} is missing: give {described(hints[name])}")
+    return None if len(problems) > before else _made(cls, values, place, problems)
+
+
+def _made(cls: type[T], values: Mapping[str, Any], place: Place, problems: Problems) -> T | None:
+    try:
+        return cls(**values)
+    except SettingsError as error:
+        named = [(*place, *steps) for steps in _named(str(error), values)]
+        # Of two that clash one may be a default, or stand in another file.
+        problems.add(next((each for each in named if problems.knows(each)), named[0] if named else place), str(error))
+        return None
+
+
+def _named(words: str, values: Mapping[str, object]) -> Iterator[Place]:
+    """The settings of this table that the text names as `name=value`."""
+    for name in re.findall(r"([\w.]+)=", words):
+        steps = name.split(".")
+        if steps[0] in values:
+            yield tuple(steps)
+        elif steps[-1] in values:
+            yield (steps[-1],)
+
+
+def hints_of(cls: type[Any]) -> dict[str, Any]:
+    """The keys that such a table may have, and the type of each."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.name not in _NOT_IN_TOML}
+
+
+def required(cls: type[Any]) -> list[str]:
+    """The keys that it must have."""
+    missing = dataclasses.MISSING
+    return [field.name for field in dataclasses.fields(cls) if field.default is missing and field.default_factory is missing]
+
+
+def _convert(value: object, hint: Any, place: Place, problems: Problems) -> object:
+    classes = [each for each in _alternatives(hint) if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    if classes:
+        return build(_chosen(classes, value), value, place, problems)
+    if get_origin(hint) is tuple and dataclasses.is_dataclass(get_args(hint)[0]):
+        return _several(get_args(hint)[0], value, place, problems)
+    try:
+        return _plain(value, hint)
+    except Misfit:
+        words = f"{shown(value)} is not {described(hint)}"
+        choices = [str(choice) for each in _alternatives(hint) if get_origin(each) is Literal for choice in get_args(each)]
+        problems.add(place, words + _suggestion(value, choices))
+        return None
+
+
+def _chosen(classes: list[type[Any]], value: object) -> type[Any]:
+    """Of several kinds of table the one whose first key is there: a window of `calls`, or one of `seconds`."""
+    keys = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    return next((cls for cls in classes if dataclasses.fields(cls)[0].name in keys), classes[0])
+
+
+def _several(cls: type[Any], value: object, place: Place, problems: Problems) -> tuple[object, ...]:
+    """What has a name is a table of tables, `[topics.orders]`; what has none is a list of tables, `[[faults]]`."""
+    named = "name" in hints_of(cls)
+    if named and isinstance(value, dict):
+        tables = cast("dict[str, object]", value)
+        return tuple(build(cls, table, (*place, name), problems, {"name": name}) for name, table in tables.items())
+    if not named and isinstance(value, list):
+        return tuple(build(cls, table, (*place, number), problems) for number, table in enumerate(cast("list[object]", value)))
+    key = place[-1]
+    wanted = f"tables: write [{key}.NAME] above the settings of each" if named else f"a list of tables: write [[{key}]] above each"
+    problems.add(place, f"{shown(value)} is not {wanted}")
+    return ()
+
+
+def _plain(value: object, hint: Any) -> object:
+    for each in _alternatives(hint):
+        try:
+            return _one(value, each)
+        except Misfit:
+            continue
+    raise Misfit
+
+
+def _one(value: object, hint: Any) -> object:
+    if hint is type(None) and value == NONE:
+        return None
+    if get_origin(hint) is Literal and value in get_args(hint):
+        return value
+    if get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_plain(item, get_args(hint)[0]) for item in cast("list[object]", value))
+    if hint is float and type(value) in {int, float} and math.isfinite(cast("float", value)):
+        return float(cast("float", value))
+    if hint in {int, str, bool} and type(value) is hint:
+        return value
+    raise Misfit
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in {Union, types.UnionType} else (hint,)
+
+
+def described(hint: Any) -> str:
+    """What is allowed, for a person."""
+    kinds = [each for each in _alternatives(hint) if each is not type(None) or not says_none(hint)]
+    return " or ".join(_described(each) for each in kinds)
+
+
+def says_none(hint: Any) -> bool:
+    """Whether "none" is one of its own words, and so cannot mean None: an order, say. Left out it is None."""
+    return any(get_origin(each) is Literal and NONE in get_args(each) for each in _alternatives(hint))
+
+
+_WORDS: dict[Any, str] = {float: "a number", int: "a whole number", str: "a text in quotes", bool: "true or false", type(None): f'"{NONE}"'}
+_PLURALS: dict[Any, str] = {str: "texts", int: "whole numbers"}
+
+
+def _described(hint: Any) -> str:
+    if dataclasses.is_dataclass(hint):
+        return "a table"
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(f'"{choice}"' for choice in get_args(hint))
+    if get_origin(hint) is tuple:
+        item = get_args(hint)[0]
+        return f"a list of {_PLURALS[item]}" if item in _PLURALS else "tables" if "name" in hints_of(item) else "a list of tables"
+    return _WORDS[hint]
+
+
+def shown(value: object) -> str:
+    """A value as TOML writes it, as far as a line allows."""
+    if isinstance(value, dict):
+        return "a table"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    most = 60
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def unknown(key: str, known: Iterable[str]) -> str:
+    """What to say of a key that is none: the nearest one that is, or all of them."""
+    if key in _NOT_IN_TOML:
+        return _NOT_IN_TOML[key]
+    names = sorted(known)
+    return "is none of those that are known here" + (_suggestion(key, names) or "; these are: " + ", ".join(names))
+
+
+def _suggestion(value: object, choices: Iterable[str]) -> str:
+    near = difflib.get_close_matches(value, list(choices), n=1) if isinstance(value, str) else []
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,63 @@
+"""Seeds: they all keep every invariant, and each invariant is one that a broken worker breaks."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+from tests.lab.fleet import saboteurs
+
+from holdgate_lab.fleet.explore import Failure, explore
+from holdgate_lab.fleet.generate import random_scenario
+from holdgate_lab.fleet.trial import NewWorker, try_out
+from holdgate_lab.fleet.twists import random_twists
+
+# A story that nobody reads to its end tells nothing.
+READABLE = 45
+
+SABOTAGE = [
+    (saboteurs.CommitsTooEarly, "commit"),
+    (saboteurs.CommitsBackwards, "offsets"),
+    (saboteurs.WorksTwice, "duplicates"),
+    (saboteurs.CommitsTooLate, "duplicates"),
+    (saboteurs.ForgetsOrder, "order"),
+    (saboteurs.NeverPauses, "memory"),
+    (saboteurs.ForgetsTime, "liveness"),
+    (saboteurs.LeavesWhileHeld, "quiet"),
+    (saboteurs.NeverGivesBack, "quiet"),
+    (saboteurs.WorksWhileHeld, "held"),
+    (saboteurs.HasNoMercy, "dead letters"),
+    (saboteurs.with_circuit(saboteurs.Unlimited), "limit"),
+    (saboteurs.with_circuit(saboteurs.Jumping), "ramp"),
+    (saboteurs.with_circuit(saboteurs.Hasty), "ramp"),
+    (saboteurs.with_circuit(saboteurs.Keeping), "leak"),
+    (saboteurs.IsNotToldOfLosses, "stale"),
+    (saboteurs.with_circuit(saboteurs.Leaking), "open"),
+    (saboteurs.needs_everything, "isolation"),
+]
+
+
+def first_failure(worker: NewWorker, invariant: str) -> Failure | None:
+    """The first seed in which this worker is caught breaking this."""
+    for seed in range(200):
+        scenario = random_scenario(seed)
+        violation = try_out(scenario, seed, random_twists(seed, scenario), worker=worker)
+        if violation is not None and violation.invariant == invariant:
+            return next(explore([seed], worker=worker))
+    return None
+
+
+@pytest.mark.parametrize("first", range(0, 300, 50))
+def test_fifty_seeds_keep_every_invariant(first: int) -> None:
+    """Random scenarios of topics, queues, faults, poison and workers that come and go."""
+    assert list(map(str, islice(explore(range(first, first + 50)), 1))) == []
+
+
+@pytest.mark.parametrize(("worker", "invariant"), SABOTAGE)
+def test_a_worker_that_breaks_an_invariant_is_caught(worker: NewWorker, invariant: str) -> None:
+    """Within two hundred seeds, by the name of what it breaks, and the scenario that is left is small enough to be read."""
+    failure = first_failure(worker, invariant)
+    assert failure is not None
+    assert failure.violation.invariant == invariant
+    assert len(failure.steps) <= READABLE, str(failure)
+    assert any(step.endswith(f"BROKEN, {invariant}: {failure.violation.words}") for step in failure.steps[-5:])
