@@ -476,7 +476,7 @@ async def test_stopped_in_the_step_in_which_a_delivery_was_given() -> None:
         broker.model.produce("orders", b"", 0.0)
         guard.engine.received(worker.run, list(source._side.take()))
         guard.turn()
-        assert worker.seats[0].delivery is not None
+        assert worker.lanes[0].delivery is not None
         guard._ask_to_stop()
         assert await waiting is None
         assert guard.snapshot().dependencies["payments"].in_flight == 0

@@ -206,8 +206,8 @@ class Guard:
         In a handler, and in the block of a loop, it only asks: no run could end before the handler that waits for it.
         """
         self._ask_to_stop()
-        seat = current_attempt.get()
-        if isinstance(seat, Lane) and seat.started and seat.worker.engine is self.engine:
+        lane = current_attempt.get()
+        if isinstance(lane, Lane) and lane.started and lane.worker.engine is self.engine:
             return
         tasks = set(self._workers.values())
         if tasks:

@@ -38,7 +38,7 @@ class WatchedRun(Protocol):
 
     engine: Engine
     run: Run
-    seats: list[Lane]
+    lanes: list[Lane]
     idle: list[Lane]
     opened: asyncio.Future[None]
     closed: bool
@@ -163,9 +163,9 @@ def _silent(worker: WatchedRun, snapshot: Snapshot) -> Iterator[Assignment]:
     run = worker.run
     if run.draining or worker.closed or not worker.opened.done():
         return
-    has_lane = bool(worker.idle) or len(worker.seats) - worker.lanes_lent < run.lanes
-    asleep = {seat.delivery.assignment for seat in worker.seats if seat.delivery is not None and seat.oversleeps}
-    working = {seat.delivery.assignment for seat in worker.seats if seat.delivery is not None and not seat.oversleeps}
+    has_lane = bool(worker.idle) or len(worker.lanes) - worker.lanes_lent < run.lanes
+    asleep = {lane.delivery.assignment for lane in worker.lanes if lane.delivery is not None and lane.oversleeps}
+    working = {lane.delivery.assignment for lane in worker.lanes if lane.delivery is not None and not lane.oversleeps}
     deadline = worker.engine.next_deadline()
     nothing_due = deadline is None or deadline <= snapshot.at
     for assignment in run.assignments.values():

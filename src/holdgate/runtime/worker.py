@@ -88,32 +88,32 @@ class Overdue:
         self._named: dict[Lane, tuple[AnyDelivery, int, float]] = {}  # what was named, which attempt of it, and when
         self.next_at = now
 
-    def look(self, seats: Iterable[Lane], now: float) -> list[HandlerStuck]:
+    def look(self, lanes: Iterable[Lane], now: float) -> list[HandlerStuck]:
         """Interrupt what is over, and return whom to name. Does nothing before `next_at`."""
         if now < self.next_at:
             return []
         self.next_at = now + min(self._timeout, self._warn_after)
         stuck: list[HandlerStuck] = []
         named, self._named = self._named, {}
-        for seat in seats:
-            if seat.delivery is not None and seat.started:
-                self._look_at(seat, seat.delivery, named.get(seat), now, stuck)
+        for lane in lanes:
+            if lane.delivery is not None and lane.started:
+                self._look_at(lane, lane.delivery, named.get(lane), now, stuck)
         return stuck
 
     def _look_at(
-        self, seat: Lane, delivery: AnyDelivery, last: tuple[AnyDelivery, int, float] | None, now: float, stuck: list[HandlerStuck]
+        self, lane: Lane, delivery: AnyDelivery, last: tuple[AnyDelivery, int, float] | None, now: float, stuck: list[HandlerStuck]
     ) -> None:
-        over = seat.since + self._timeout
+        over = lane.since + self._timeout
         if now >= over:
-            seat.time_out()
+            lane.time_out()
         else:
             self.next_at = min(self.next_at, over)
-        said = last[2] if last is not None and last[:2] == (delivery, delivery.attempt) else seat.since
+        said = last[2] if last is not None and last[:2] == (delivery, delivery.attempt) else lane.since
         if now >= said + self._warn_after:
-            stuck.append(HandlerStuck(now, delivery.source, delivery.position, now - seat.since))
+            stuck.append(HandlerStuck(now, delivery.source, delivery.position, now - lane.since))
             said = now
-        if said != seat.since:
-            self._named[seat] = (delivery, delivery.attempt, said)
+        if said != lane.since:
+            self._named[lane] = (delivery, delivery.attempt, said)
         self.next_at = min(self.next_at, said + self._warn_after)
 
 
@@ -160,7 +160,7 @@ class Worker:
         self.handler_of = handler_of
         self.name = "+".join(sorted(intake.names or ())) or type(intake).__name__
         self.idle: list[Lane] = []
-        self.seats: list[Lane] = []
+        self.lanes: list[Lane] = []
         self.opened: asyncio.Future[None] = loop.create_future()
         self.started = False  # an assignment has come, be it an empty one
         self.polled_at = guard.now()  # when a receive last returned
@@ -317,17 +317,17 @@ class Worker:
 
     async def _drain(self) -> None:
         self.stop()
-        for seat in self.seats:
-            seat.let_go()
+        for lane in self.lanes:
+            lane.let_go()
         self.guard.turn()
         if not await self._until(self._is_quiet, self._drain_timeout):
-            await self._interrupt(lambda seat: seat.delivery is not None)
+            await self._interrupt(lambda lane: lane.delivery is not None)
         await self.intake.flush()
 
     async def _close(self) -> None:
         self.closed = True
         self.standstill.stop()
-        ending = [task for seat in self.seats if (task := seat.end_task()) is not None]
+        ending = [task for lane in self.lanes if (task := lane.end_task()) is not None]
         self.engine.remove_run(self.run, self.now())
         self.guard.wake()  # what was given back here may let another run go on
         for close in (self.intake.close, self._outbox.close):
@@ -342,12 +342,12 @@ class Worker:
 
     def hand_out(self) -> None:
         """Give what may start to idle lanes, and make lanes up to the run's concurrency."""
-        while self.idle or len(self.seats) - self.lanes_lent < self.run.lanes:
+        while self.idle or len(self.lanes) - self.lanes_lent < self.run.lanes:
             delivery = self.next()
             if delivery is None:
                 return
-            seat = self.idle.pop() if self.idle else self._new_lane()
-            seat.give(delivery)
+            lane = self.idle.pop() if self.idle else self._new_lane()
+            lane.give(delivery)
 
     def apply(self) -> None:
         """Bring the plan to the intake when it has changed, and wake whoever waits for work to end."""
@@ -374,7 +374,7 @@ class Worker:
 
     def look_for_overdue(self, now: float) -> list[HandlerStuck]:
         """Interrupt handlers whose time is over; returns what is to be announced."""
-        return self._overdue.look(self.seats, now)
+        return self._overdue.look(self.lanes, now)
 
     @property
     def read_ahead(self) -> int:
@@ -456,7 +456,7 @@ class Worker:
 
     def _new_lane(self) -> TaskLane:
         lane = (TaskLane if self.run.batch is None else BatchLane)(self, self._lane_ended)
-        self.seats.append(lane)
+        self.lanes.append(lane)
         lane.start()
         return lane
 
@@ -466,7 +466,7 @@ class Worker:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.fail(error)
-        self.seats.remove(lane)
+        self.lanes.remove(lane)
         if lane in self.idle:
             self.idle.remove(lane)
         lane.abandon()
@@ -485,26 +485,26 @@ class Worker:
         except SettingsError as error:
             self.fail(error)
         self._outbox.forget()
-        for seat in self.seats:  # given again without having been taken: what runs for the earlier assignment is of no use
-            if seat.delivery is not None and not seat.delivery.assignment.alive:
-                seat.interrupt()
+        for lane in self.lanes:  # given again without having been taken: what runs for the earlier assignment is of no use
+            if lane.delivery is not None and not lane.delivery.assignment.alive:
+                lane.interrupt()
         self.guard.wake()
         return plan
 
     async def revoked(self, sources: Collection[Source]) -> None:
         """Let what runs for these sources end, for half of the rebalance timeout, then interrupt it, then forget them."""
         assignments = set(self.engine.closing(self.run, sources, self.now()))
-        for seat in self.seats:
-            if seat.works_for(assignments):
-                seat.let_go()
+        for lane in self.lanes:
+            if lane.works_for(assignments):
+                lane.let_go()
         self.guard.turn()
 
         def ended() -> bool:
-            return not self._outbox.works_for(assignments) and not any(seat.works_for(assignments) for seat in self.seats)
+            return not self._outbox.works_for(assignments) and not any(lane.works_for(assignments) for lane in self.lanes)
 
         try:
             if not await self._until(ended, self.intake.rebalance_timeout / 2):
-                await self._interrupt(lambda seat: seat.works_for(assignments))
+                await self._interrupt(lambda lane: lane.works_for(assignments))
         finally:  # an intake whose patience is over cancels this; the sources are gone all the same
             self.engine.forget(self.run, [assignment.source for assignment in assignments if assignment.alive], self.now())
             self._outbox.forget()
@@ -514,15 +514,15 @@ class Worker:
         """They are gone: interrupt, settle nothing."""
         assignments = set(self.engine.forget(self.run, sources, self.now()))
         self._outbox.forget()
-        for seat in self.seats:
-            if seat.works_for(assignments):
-                seat.interrupt()
+        for lane in self.lanes:
+            if lane.works_for(assignments):
+                lane.interrupt()
         self.guard.wake()
 
     # -- waiting for work to end ------------------------------------------------------------------------------------------------------
 
     def _is_quiet(self) -> bool:
-        return all(seat.delivery is None for seat in self.seats) and self._outbox.is_quiet
+        return all(lane.delivery is None for lane in self.lanes) and self._outbox.is_quiet
 
     async def _until(self, condition: Callable[[], bool], seconds: float, *, in_a_hurry: bool = True) -> bool:
         """Wait until `condition` holds, looked at after every turn; False when `seconds` were over first, or, unless `in_a_hurry` is
@@ -540,11 +540,11 @@ class Worker:
         return condition()
 
     async def _interrupt(self, which: Callable[[Lane], bool]) -> None:
-        chosen = [seat for seat in self.seats if which(seat)]
-        for seat in chosen:
-            seat.interrupt()
-        if not await self._until(lambda: not any(which(seat) for seat in chosen), _UNWIND, in_a_hurry=False):
-            stuck = [repr(seat.delivery) for seat in chosen if which(seat)]
+        chosen = [lane for lane in self.lanes if which(lane)]
+        for lane in chosen:
+            lane.interrupt()
+        if not await self._until(lambda: not any(which(lane) for lane in chosen), _UNWIND, in_a_hurry=False):
+            stuck = [repr(lane.delivery) for lane in chosen if which(lane)]
             log.warning("handlers do not end although they were cancelled: %s", ", ".join(stuck))
 
 
