@@ -23,6 +23,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from functools import partial
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
@@ -244,7 +245,7 @@ async def run_async(dependency: CalledDependency, fn: Callable[..., Awaitable[T]
     if isinstance(call, Rejected):
         return cast("T", await answer_with(refuse(dependency, call, fallback)))
     try:
-        result = await _pending(fn, fn(*args, **kwargs))
+        result = await _awaitable(fn, fn(*args, **kwargs))
     except BaseException as error:
         call.raised(error)
         raise
@@ -318,9 +319,21 @@ def check_fallback(fallback: Any) -> None:
         raise SettingsError(f"fallback {named(fallback)} is async and the call is not; give a plain function")
 
 
-def is_async(fn: Any) -> bool:
-    """Whether calling `fn` gives a coroutine, as far as can be seen before the call."""
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004 - for its colour
+def is_async(fn: Any, *, through_wrappers: bool = False) -> bool:
+    """Return whether calling `fn` gives something to await, as far as can be seen before the call.
+
+    An async function does, an object whose `__call__` is one, and a `functools.partial` of either. A plain function that wraps an async one
+    (`functools.wraps`) may do so as well, or may run it to its end: `through_wrappers` says that what it wraps decides. That is right only
+    where a result is awaited if it can be.
+    """
+    while not (inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))):  # noqa: B004 - for its colour
+        inner = getattr(fn, "__wrapped__", None) if through_wrappers else None
+        if inner is None and isinstance(fn, partial):
+            inner = fn.func
+        if inner is None:
+            return False
+        fn = inner
+    return True
 
 
 def refuse(dependency: CalledDependency, rejected: Rejected, fallback: Any) -> Any:
@@ -336,7 +349,7 @@ async def answer_with(answer: Any) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-def _pending(fn: Callable[..., Awaitable[T]], pending: Awaitable[T]) -> Awaitable[T]:
+def _awaitable(fn: Callable[..., Awaitable[T]], pending: Awaitable[T]) -> Awaitable[T]:
     if pending.__class__ is CoroutineType or inspect.isawaitable(pending):
         return pending
     raise SettingsError(f"{named(fn)} is no async function; use call_sync")
