@@ -29,7 +29,7 @@ AnyDelivery = Delivery[Any]
 
 
 class Watch:
-    """What is known from outside of one engine. `needs` names what each topic or queue needs; `circuit` makes the circuit in the place of
+    """What is known from outside of one engine. `needs` names what each topic or queue needs; `circuit` makes the circuit in place of
     the guard's own, which a baseline or a saboteur changes."""
 
     def __init__(self, process: Process, scenario: Scenario, circuit: Callable[[Circuit], Circuit]) -> None:
@@ -51,9 +51,9 @@ class Watch:
         first = _first(delivery)
         if first in self.granted:
             return
-        place: Assignment = delivery.assignment
-        if place.plan.held:
-            self.process.complain("held", f"a handler begins on {place.source}, which is held by {', '.join(place.plan.reasons)}")
+        assignment: Assignment = delivery.assignment
+        if assignment.plan.held:
+            self.process.complain("held", f"a handler begins on {assignment.source}, which is held by {', '.join(assignment.plan.reasons)}")
         messages = messages_in(delivery)
         records = [self.records[gate] for gate in gates_of(delivery)]
         self.granted[first] = tuple((record, record.starts(messages)) for record in records)
@@ -124,8 +124,8 @@ class WatchedEngine(Engine):
             self._watched.hands_out(delivery)
         return delivery
 
-    def follow(self, place: Assignment, now: float) -> AnyDelivery | None:
-        delivery = super().follow(place, now)
+    def follow(self, assignment: Assignment, now: float) -> AnyDelivery | None:
+        delivery = super().follow(assignment, now)
         if delivery is not None:
             self._watched.hands_out(delivery)
         return delivery
