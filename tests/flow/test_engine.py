@@ -108,7 +108,7 @@ def test_one_delivery_follows_the_other(needs: tuple[str, ...]) -> None:
         delivery = stage.engine.follow(stage.assignment(), stage.now)
 
     assert seen == [(position, 1, [1] * len(needs)) for position in range(3)]
-    assert stage.engine.restless is False
+    assert stage.engine.needs_turn is False
     assert [in_flight(stage, name) for name in needs] == [0] * len(needs)
     assert [stage.engine.gates[name].circuit.snapshot(0.0).calls for name in needs] == [3] * len(needs)
 
@@ -126,7 +126,7 @@ def test_passing_on_is_succeeding_and_following(needs: tuple[str, ...]) -> None:
         assert before.permits is None
 
     assert seen == [(position, 1, [1] * len(needs), 1) for position in range(3)]
-    assert stage.engine.restless is False
+    assert stage.engine.needs_turn is False
     assert (stage.assignment().in_flight, stage.run.running, stage.assignment().inbox.waiting) == (0, 0, 0)
     assert [stage.engine.gates[name].circuit.snapshot(0.0).calls for name in needs] == [3] * len(needs)
     stage.receive(1, first=3)
@@ -142,7 +142,7 @@ def test_passing_on_stops_at_a_circuit_that_has_opened() -> None:
 
     assert stage.engine.pass_on(first, stage.now) is None
     assert (stage.assignment().in_flight, stage.run.running) == (0, 0)
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
     stage.turn()
     assert stage.assignment().plan.reasons == ("circuit:payments",)
     assert stage.engine.snapshot(stage.now).sources[ORDERS].waiting == 2
@@ -169,10 +169,10 @@ def test_passing_on_tells_when_a_full_inbox_has_room() -> None:
     delivery = stage.start()
     assert stage.assignment().plan == SourcePlan(fetch=False, reasons=())
     following = stage.engine.pass_on(delivery, stage.now)
-    assert (stage.assignment().full, stage.engine.restless) == (True, False)
+    assert (stage.assignment().full, stage.engine.needs_turn) == (True, False)
     assert following is not None
     stage.engine.pass_on(following, stage.now)
-    assert (stage.assignment().full, stage.engine.restless) == (False, True)
+    assert (stage.assignment().full, stage.engine.needs_turn) == (False, True)
     stage.turn()
 
     assert stage.assignment().plan == FREE
@@ -187,7 +187,7 @@ def test_passing_on_announces_what_its_success_did() -> None:
     stage.now += 2.0
 
     assert stage.engine.pass_on(first, stage.now) is None
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
     stage.turn()
     assert stage.engine.gates["payments"].circuit.state is State.OPEN
 
@@ -237,7 +237,7 @@ def test_no_more_start_than_there_are_lanes() -> None:
     first, _ = stage.start_all()
     assert stage.run.running == 2
     assert stage.engine.follow(stage.assignment(), stage.now) is None
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
     stage.engine.succeeded(first, stage.now)
 
     assert stage.engine.follow(stage.assignment(), stage.now) is not None
@@ -250,10 +250,10 @@ def test_a_span_that_moves_wakes_other_lanes() -> None:
     first, second = stage.start_all()
     assert stage.engine.next(stage.run, stage.now) is None
     stage.engine.succeeded(second, stage.now)
-    assert stage.engine.restless is False
+    assert stage.engine.needs_turn is False
     stage.engine.succeeded(first, stage.now)
 
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
     assert positions(stage.start_all()) == [2, 3]
 
 
@@ -354,7 +354,7 @@ def test_an_outage_is_free() -> None:
         assert stage.end(delivery, dependency_failed()) is Verdict.AGAIN
         stage.turn(later=1.0)
 
-    assert delivery.trial.charged == 0
+    assert delivery.history.charged == 0
 
 
 def test_a_poison_message_among_healthy_ones_opens_nothing() -> None:
@@ -687,7 +687,7 @@ def test_a_waiting_head_gets_the_next_lane() -> None:
     assert stage.run.lane_wanted
     stage.engine.succeeded(running, stage.now)
     assert stage.engine.follow(stage.assignment(), stage.now) is None
-    assert stage.engine.restless
+    assert stage.engine.needs_turn
     stage.turn()
     assert stage.start() is failed
     stage.end(failed, returned())
@@ -705,10 +705,10 @@ def test_a_lane_that_asks_while_a_head_wants_it_calls_for_a_turn() -> None:
     running = stage.start()
     stage.turn(later=5.0)
     assert stage.engine.next(stage.run, stage.now) is None
-    assert stage.engine.restless is False  # no lane is free: there is nothing to do
+    assert stage.engine.needs_turn is False  # no lane is free: there is nothing to do
     stage.engine.succeeded(running, stage.now)
     assert stage.engine.next(stage.run, stage.now) is None
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
     stage.turn()
 
     assert stage.start() is failed
@@ -725,7 +725,7 @@ def test_a_success_frees_the_slot_that_a_head_waits_for() -> None:
     stage.engine.gates["payments"].circuit.take_events()
     stage.engine.succeeded(probe, stage.now)
 
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_a_success_beside_a_head_that_waits_for_something_else_needs_no_turn() -> None:
@@ -740,7 +740,7 @@ def test_a_success_beside_a_head_that_waits_for_something_else_needs_no_turn() -
     stage.turn()
     stage.engine.succeeded(bill, stage.now)
 
-    assert stage.engine.restless is False
+    assert stage.engine.needs_turn is False
 
 
 def test_a_circuit_that_opens_by_itself_while_admitting_calls_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -756,7 +756,7 @@ def test_a_circuit_that_opens_by_itself_while_admitting_calls_for_a_turn(monkeyp
     monkeypatch.setattr("holdgate.flow.waiting.WaitingList.grants", lambda _, gates, now: admit_and_open(gates, now))
     stage.turn()
 
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
     assert CircuitOpened in [type(event) for event in stage.events()]
 
 
@@ -789,7 +789,7 @@ def test_a_source_assigned_during_an_outage_is_held_from_the_start() -> None:
     plan = stage.engine.assigned(stage.run, [Partition("orders", 1)], stage.now)
 
     assert plan.of(Partition("orders", 1)) == SourcePlan(fetch=False, reasons=("circuit:payments",))
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_a_source_without_needs_entry_is_held() -> None:
@@ -971,7 +971,7 @@ def test_a_command_is_announced_before_what_follows_it() -> None:
     stage.engine.hold(ORDERS, until=5.0)
     said = CommandGiven(0.0, "hold", ORDERS, "alice", "deploying", 5.0)
     stage.engine.note(said)
-    assert stage.engine.restless
+    assert stage.engine.needs_turn
     stage.turn()
     assert stage.events() == [said, SourceHeld(0.0, ORDERS, ("operator",))]
     assert stage.engine.snapshot(stage.now).commands == (said,)
@@ -1057,7 +1057,7 @@ def test_a_turn_may_be_taken_at_any_time() -> None:
     stage.events()
     stage.turn()
 
-    assert (stage.run.plan.version, stage.events(), stage.engine.restless) == (version, [], False)
+    assert (stage.run.plan.version, stage.events(), stage.engine.needs_turn) == (version, [], False)
 
 
 def test_events_are_handed_out_once() -> None:
@@ -1109,7 +1109,7 @@ def test_a_success_of_several_needs_that_moves_a_circuit_calls_for_a_turn() -> N
     stage.turn()
     stage.engine.succeeded(probe, stage.now)
 
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_a_success_in_order_needs_no_turn_to_go_on() -> None:
@@ -1121,4 +1121,4 @@ def test_a_success_in_order_needs_no_turn_to_go_on() -> None:
     assert list(stage.run.ring) == []
     stage.engine.succeeded(first, stage.now)
 
-    assert (stage.engine.restless, list(stage.run.ring)) == (False, [stage.assignment()])
+    assert (stage.engine.needs_turn, list(stage.run.ring)) == (False, [stage.assignment()])

@@ -47,7 +47,7 @@ def with_fallback() -> tuple[Stage, Delivery[Any]]:
     stage.end(delivery, dependency_failed())
     stage.turn()
     falling = stage.start()
-    assert falling.trial.falling_back
+    assert falling.history.falling_back
     return stage, falling
 
 
@@ -81,14 +81,14 @@ def work(stage: Stage) -> tuple[int, int, int]:
 
 
 def test_a_return_is_done_and_the_next_may_start() -> None:
-    """Its lane and its permit are free, and it leaves no trial behind."""
+    """Its lane and its permit are free, and it leaves no history behind."""
     stage = staged()
     (second,) = stage.receive(1, first=1)
     delivery = stage.start()
 
     assert stage.engine.settle(delivery, returned(), "NoneType", stage.now) is Verdict.DONE
-    assert stage.engine.restless
-    assert (work(stage), delivery.trial) == ((0, 0, 0), None)
+    assert stage.engine.needs_turn
+    assert (work(stage), delivery.history) == ((0, 0, 0), None)
     assert stage.start() is second
 
 
@@ -103,7 +103,7 @@ def test_what_failed_comes_again(attribution: Attribution, failures: int) -> Non
     delivery = stage.start()
 
     assert stage.engine.settle(delivery, attribution, "ValueError", stage.now) is Verdict.AGAIN
-    assert (work(stage), delivery.trial.failures) == ((0, 0, 0), failures)
+    assert (work(stage), delivery.history.failures) == ((0, 0, 0), failures)
     stage.turn(later=60.0)
     assert stage.start() is delivery
 
@@ -115,7 +115,7 @@ def test_what_is_postponed_has_not_failed() -> None:
     delivery.retry(after=7.0)
     verdict = stage.engine.settle(delivery, Attribution((NeedVerdict(None),), Cause.POSTPONED), "NoneType", stage.now)
 
-    assert (verdict, delivery.trial.failures) == (Verdict.AGAIN, 0)
+    assert (verdict, delivery.history.failures) == (Verdict.AGAIN, 0)
     stage.turn(later=6.9)
     assert stage.start_all() == []
     stage.turn(later=0.1)
@@ -138,7 +138,7 @@ def test_a_rejected_message_with_a_way_out_keeps_its_lane() -> None:
     delivery = stage.start()
 
     assert stage.engine.settle(delivery, rejected(), "Reject", stage.now, reason="no address") is Verdict.REJECT
-    assert (work(stage), delivery.trial.reason) == ((1, 1, 0), "no address")
+    assert (work(stage), delivery.history.reason) == ((1, 1, 0), "no address")
 
 
 def test_a_rejected_message_without_a_way_out_blocks_its_place() -> None:
@@ -177,7 +177,7 @@ def test_a_lone_message_that_fails_as_an_outage_does_is_named_once() -> None:
     delivery = stage.start()
     stage.end(delivery, returned())
 
-    assert not stage.engine._watch.is_named(delivery)
+    assert not stage.engine._reminders.is_named(delivery)
 
 
 # -- batches ---------------------------------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_a_batch_in_parts_is_not_in_flight_any_more() -> None:
     parted = stage.engine.settle_in_parts(batch, batch.items(), {1: HandlerRequest(after=5.0)}, returned(), stage.now)
 
     assert ([one.position for one in parted.done], parted.rejected, work(stage)) == ([0, 2, 3], (), (0, 0, 0))
-    assert stage.engine.restless
+    assert stage.engine.needs_turn
 
 
 def test_parts_of_a_batch_that_is_gone_settle_nothing() -> None:
@@ -282,7 +282,7 @@ def test_a_message_whose_fallback_failed_waits_for_its_needs() -> None:
     assert (work(stage), stage.run.falling, stage.start_all()) == ((0, 0, 0), 0, [])
     stage.turn(later=10.0)
     assert stage.start() is delivery
-    assert not delivery.trial.falling_back
+    assert not delivery.history.falling_back
 
 
 ENDINGS = ["rejected", "reject_failed", "fell_back", "fallback_failed", "interrupted"]
@@ -305,7 +305,7 @@ def test_what_is_gone_is_stale(ending: str) -> None:
     lose(stage)
 
     assert getattr(stage.engine, ending)(delivery, stage.now) is Verdict.STALE
-    assert stage.engine.restless
+    assert stage.engine.needs_turn
     assert (work(stage), stage.run.falling) == ((0, 0, 0), 0)
     stage.turn(later=100.0)
     assert stage.start_all() == []
@@ -346,7 +346,7 @@ def test_an_interrupted_first_attempt_leaves_nothing_behind() -> None:
     stage = staged()
     delivery = stage.start()
     assert stage.engine.interrupted(delivery, stage.now) is Verdict.AGAIN
-    assert (work(stage), delivery.trial) == ((0, 0, 0), None)
+    assert (work(stage), delivery.history) == ((0, 0, 0), None)
     stage.turn()
 
     assert stage.start() is delivery
@@ -363,7 +363,7 @@ def test_an_interrupted_message_forgets_what_its_handler_wished() -> None:
     stage.turn()
 
     assert stage.start() is delivery
-    assert (delivery.request, delivery.trial.failures) == (None, 1)
+    assert (delivery.request, delivery.history.failures) == (None, 1)
 
 
 def test_an_interrupted_sending_is_sent_again_at_once() -> None:
@@ -386,9 +386,9 @@ def test_a_retry_lets_what_blocks_go_on_afresh() -> None:
     stage.events()
 
     assert stage.engine.retry(ORDERS, "mended", stage.now) == 1
-    assert stage.engine.restless
+    assert stage.engine.needs_turn
     assert stage.events() == [SourceRetried(0.0, ORDERS, 1, "mended")]
-    assert delivery.trial is None
+    assert delivery.history is None
     stage.turn()
     assert stage.start() is delivery
     stage.events()
@@ -405,7 +405,7 @@ def test_a_skip_finishes_one_message() -> None:
     stage.events()
 
     assert stage.engine.skip(stage.run, ORDERS, 0, "test data", stage.now) is delivery
-    assert stage.engine.restless
+    assert stage.engine.needs_turn
     assert stage.events() == [MessageSkipped(0.0, ORDERS, 0, "test data", by_operator=True)]
     stage.turn()
     assert stage.start() is second

@@ -21,7 +21,7 @@ def blocked(stage: Stage) -> list[SourceBlocked]:
 
 def test_an_engine_has_nothing_to_do_at_first() -> None:
     """No turn is asked for before something has happened."""
-    assert Engine(draw=lambda: 0.5).restless is False
+    assert Engine(draw=lambda: 0.5).needs_turn is False
 
 
 def suspect() -> Stage:
@@ -89,7 +89,7 @@ def test_a_message_keeps_what_its_batch_failed_with() -> None:
     stage.turn()
     half = stage.start()
     assert isinstance(half, Batch)
-    assert (half.trial.error, half.trial.failures) == ("OSError", 1)
+    assert (half.history.error, half.history.failures) == ("OSError", 1)
 
 
 def test_a_batch_that_ends_in_parts_asks_for_a_turn() -> None:
@@ -97,9 +97,9 @@ def test_a_batch_that_ends_in_parts_asks_for_a_turn() -> None:
     stage = batches()
     batch = stage.start()
     assert isinstance(batch, Batch)
-    assert stage.engine.restless is False
+    assert stage.engine.needs_turn is False
     stage.engine.settle_in_parts(batch, batch.items(), {}, returned(), stage.now)
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_every_fallback_is_counted() -> None:
@@ -126,13 +126,13 @@ def test_a_skip_asks_for_a_turn() -> None:
     stage = Stage("payments", run=run_of(["payments"], retry=RetryPolicy(attempts=1)))
     stage.receive(2)
     assert stage.end(stage.start(), own_failure()) is Verdict.AGAIN
-    assert stage.engine.restless is False
+    assert stage.engine.needs_turn is False
     assert stage.engine.skip(stage.run, ORDERS, 0, "hopeless", stage.now) is not None
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_a_skip_of_nothing_asks_for_nothing() -> None:
     """There is no such message."""
     stage = Stage("payments")
     assert stage.engine.skip(stage.run, ORDERS, 7, "hopeless", stage.now) is None
-    assert stage.engine.restless is False
+    assert stage.engine.needs_turn is False

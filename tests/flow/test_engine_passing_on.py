@@ -58,7 +58,7 @@ def test_beside_a_failure_one_follows_the_other(after_a_failure: Stage) -> None:
     snapshot = circuit.snapshot(stage.now)
     assert (snapshot.calls, snapshot.failures, snapshot.in_flight) == (3, 1, 1)
     assert stage.gates[0].successes == 2
-    assert (stage.assignment().in_flight, stage.run.running, stage.engine.restless) == (1, 1, False)
+    assert (stage.assignment().in_flight, stage.run.running, stage.engine.needs_turn) == (1, 1, False)
     assert stage.engine.pass_on(third, stage.now) is None
     assert circuit.snapshot(stage.now).in_flight == 0
 
@@ -76,9 +76,9 @@ def test_a_turn_that_was_asked_for_is_not_forgotten(after_a_failure: Stage) -> N
     """What asked for it is not what `pass_on` looks at."""
     stage = after_a_failure
     first = stage.start()
-    stage.engine.restless = True
+    stage.engine.needs_turn = True
     stage.engine.pass_on(first, stage.now)
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_what_the_last_message_did_to_the_circuit_asks_for_a_turn() -> None:
@@ -90,7 +90,7 @@ def test_what_the_last_message_did_to_the_circuit_asks_for_a_turn() -> None:
     stage.now += 2.0
     assert stage.engine.pass_on(only, stage.now) is None
     assert stage.gates[0].circuit.state is State.OPEN
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_what_a_circuit_has_to_say_asks_for_a_turn_at_once() -> None:
@@ -99,9 +99,9 @@ def test_what_a_circuit_has_to_say_asks_for_a_turn_at_once() -> None:
     stage.receive(2)
     stage.gates[0].circuit.reset(stage.now)
     first = stage.start()
-    stage.engine.restless = False
+    stage.engine.needs_turn = False
     assert stage.engine.pass_on(first, stage.now) is not None
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_a_place_without_a_row_of_its_own_is_passed_on_too() -> None:
@@ -123,4 +123,4 @@ def test_a_lane_that_somebody_waits_for_is_not_kept() -> None:
     first = stage.start()
     stage.run.lane_wanted = True
     assert stage.engine.pass_on(first, stage.now) is None
-    assert (stage.run.running, stage.engine.restless) == (0, True)
+    assert (stage.run.running, stage.engine.needs_turn) == (0, True)

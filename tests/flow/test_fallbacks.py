@@ -37,7 +37,7 @@ class FallingStage(Stage):
         started = self.start_all()
         self.turn()
         started += self.start_all()
-        assert all(delivery.trial.falling_back and delivery.permits == () for delivery in started)
+        assert all(delivery.history.falling_back and delivery.permits == () for delivery in started)
         return started
 
 
@@ -90,7 +90,7 @@ def test_a_fallback_that_failed_holds_the_message() -> None:
     assert stage.fallbacks() == []
     stage.turn(later=10.0)
     (probe,) = stage.start_all()
-    assert (probe, len(probe.permits), probe.trial.falling_back) == (delivery, 1, False)
+    assert (probe, len(probe.permits), probe.history.falling_back) == (delivery, 1, False)
     stage.end(probe, dependency_failed())
 
     assert stage.fallbacks() == [delivery]

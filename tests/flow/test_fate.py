@@ -19,9 +19,9 @@ POLICY = RetryPolicy(attempts=3, initial_backoff=1.0, multiplier=2.0, max_backof
 
 
 def charged(attempts: int) -> FailureHistory:
-    trial = FailureHistory()
-    trial.charged = attempts
-    return trial
+    history = FailureHistory()
+    history.charged = attempts
+    return history
 
 
 @pytest.mark.parametrize(

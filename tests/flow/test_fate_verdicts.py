@@ -7,7 +7,7 @@ from tests.flow.stage import Message, dependency_failed, gate, own_failure, plac
 
 from holdgate.core import CircuitSettings, Outcome, Permit
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
-from holdgate.flow.blame import trial_of
+from holdgate.flow.blame import history_of
 from holdgate.flow.fate import give_back, record, record_successes
 from holdgate.flow.gate import Gate, gates_of
 
@@ -36,7 +36,7 @@ def test_a_refusing_dependency_is_a_need_too() -> None:
     """It stands behind those of the source, as its permit does."""
     mail, search = gate("mail"), gate("search")
     delivery = running(mail)
-    trial_of(delivery).extra = (search,)
+    history_of(delivery).extra = (search,)
 
     assert gates_of(delivery) == (mail, search)
 
@@ -45,7 +45,7 @@ def test_a_trial_begins_once() -> None:
     """What is known of its failures is kept."""
     delivery = running()
 
-    assert trial_of(delivery) is trial_of(delivery) is delivery.trial
+    assert history_of(delivery) is history_of(delivery) is delivery.history
 
 
 def test_permits_are_given_back_without_a_verdict() -> None:
@@ -175,7 +175,7 @@ def test_only_its_own_failure_is_charged(attribution: Attribution, charged: int)
     delivery = running()
     record(delivery, attribution, 1.0)
 
-    assert trial_of(delivery).charged == charged
+    assert history_of(delivery).charged == charged
 
 
 def test_a_failure_of_its_own_moves_no_window() -> None:
@@ -193,7 +193,7 @@ def test_a_success_at_the_first_attempt_leaves_no_trial() -> None:
     delivery = running(mail)
     record(delivery, returned(), 1.0)
 
-    assert (delivery.trial, mail.successes, mail.circuit.snapshot(1.0).calls) == (None, 1, 1)
+    assert (delivery.history, mail.successes, mail.circuit.snapshot(1.0).calls) == (None, 1, 1)
 
 
 def test_a_message_is_one_result_to_others() -> None:

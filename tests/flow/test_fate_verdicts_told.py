@@ -1,4 +1,4 @@
-"""Verdicts: what a circuit, a gate and a trial are told of one end."""
+"""Verdicts: what a circuit, a gate and a history are told of one end."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_failure_of_its_own_is_charged() -> None:
     delivery.permits = (permit_of(payments),)
     record(delivery, own_failure(), 0.0)
 
-    assert delivery.trial.charged == 2
+    assert delivery.history.charged == 2
 
 
 def healthy() -> Gate:
@@ -72,7 +72,7 @@ def test_a_failure_among_others_that_went_well_speaks_against_the_message() -> N
     delivery = running(payments)
     record(delivery, dependency_failed(), 0.0)
 
-    assert delivery.trial.blames[payments].attempts == 1
+    assert delivery.history.blames[payments].attempts == 1
 
 
 def test_a_failure_that_may_be_another_dependency_s_speaks_against_nobody() -> None:
@@ -81,7 +81,7 @@ def test_a_failure_that_may_be_another_dependency_s_speaks_against_nobody() -> N
     delivery = running(payments)
     record(delivery, dependency_failed(shared=True), 0.0)
 
-    assert delivery.trial.blames[payments].attempts == 0
+    assert delivery.history.blames[payments].attempts == 0
 
 
 def test_a_failing_call_in_a_handler_that_returned_speaks_against_nobody() -> None:
@@ -90,7 +90,7 @@ def test_a_failing_call_in_a_handler_that_returned_speaks_against_nobody() -> No
     delivery = running(payments)
     record(delivery, Attribution((NeedVerdict(Outcome.FAILURE),), Cause.RETURNED), 0.0)
 
-    assert (delivery.trial.blames[payments].attempts, payments.failures) == (0, 1)
+    assert (delivery.history.blames[payments].attempts, payments.failures) == (0, 1)
 
 
 def test_the_circuit_is_told_how_long_its_calls_took() -> None:
@@ -111,4 +111,4 @@ def test_a_late_failure_is_a_late_result() -> None:
     record(delivery, dependency_failed(), 1.0)
 
     assert payments.circuit.snapshot(1.0).late_results == 1
-    assert (payments.failures, delivery.trial) == (0, None)
+    assert (payments.failures, delivery.history) == (0, None)

@@ -69,7 +69,7 @@ def test_what_is_rejected_is_in_flight_until_it_is_out() -> None:
     stage = WishStage()
     parted = stage.part(stage.take(), {1: GONE, 3: GONE})
     assert positions(parted.rejected) == [1, 3]
-    assert [one.trial.reason for one in parted.rejected] == ["no address", "no address"]
+    assert [one.history.reason for one in parted.rejected] == ["no address", "no address"]
     assert (stage.assignment().in_flight, stage.run.running) == (2, 2)
     assert stage.engine.rejected(parted.rejected[0], stage.now) is Verdict.DONE
     stage.turn()
@@ -84,7 +84,7 @@ def test_a_rejected_message_knows_of_its_failure() -> None:
     stage = WishStage()
     stage.turn(3.0)
     (one,) = stage.part(stage.take(), {2: GONE}).rejected
-    assert (one.attempt, one.serial, one.trial.failures, one.trial.first_failed_at, one.trial.error) == (1, 2, 1, 3.0, "Reject")
+    assert (one.attempt, one.serial, one.history.failures, one.history.first_failed_at, one.history.error) == (1, 2, 1, 3.0, "Reject")
     assert one.request is None
 
 

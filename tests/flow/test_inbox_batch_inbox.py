@@ -38,7 +38,7 @@ def positions(batch: Batch) -> list[int]:
 def failed(piece: Batch) -> Batch:
     """As a piece of a batch that has been tried."""
     piece.attempt = 1
-    piece.trial = FailureHistory()
+    piece.history = FailureHistory()
     return piece
 
 

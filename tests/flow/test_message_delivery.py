@@ -16,7 +16,7 @@ def test_a_fresh_delivery_has_not_started() -> None:
     delivery = Delivery(ORDERS, "message")
 
     assert (delivery.source, delivery.message, delivery.redelivered) == (ORDERS, "message", None)
-    assert (delivery.attempt, delivery.permits, delivery.assignment, delivery.trial, delivery.order_key) == (0, None, None, None, None)
+    assert (delivery.attempt, delivery.permits, delivery.assignment, delivery.history, delivery.order_key) == (0, None, None, None, None)
 
 
 @pytest.mark.parametrize("name", ["position", "body", "key", "headers", "timestamp"])

@@ -51,7 +51,7 @@ def test_a_rejected_message_stays_in_flight_until_it_is_sent() -> None:
     delivery = stage.start()
 
     assert stage.end(delivery, rejected()) is Verdict.REJECT
-    assert (delivery.permits, delivery.trial.reason) == (None, "ValueError")
+    assert (delivery.permits, delivery.history.reason) == (None, "ValueError")
     assert (stage.run.running, stage.assignment().in_flight, stage.start_all()) == (1, 1, [])
     assert stage.engine.rejected(delivery, stage.now) is Verdict.DONE
     assert (stage.run.running, stage.assignment().in_flight, stage.start().position) == (0, 0, 1)
@@ -63,7 +63,7 @@ def test_the_word_of_the_handler_is_the_reason() -> None:
     delivery = stage.start()
     stage.engine.settle(delivery, rejected(), "Reject", stage.now, reason="no such customer")
 
-    assert delivery.trial.reason == "no such customer"
+    assert delivery.history.reason == "no such customer"
 
 
 def test_a_dead_letter_tells_when_it_failed() -> None:
@@ -75,8 +75,8 @@ def test_a_dead_letter_tells_when_it_failed() -> None:
     delivery = stage.start()
     assert stage.end(delivery, own_failure()) is Verdict.REJECT
 
-    trial = delivery.trial
-    assert (trial.first_failed_at, trial.last_failed_at, trial.failures, trial.error) == (5.0, 6.0, 2, "ValueError")
+    history = delivery.history
+    assert (history.first_failed_at, history.last_failed_at, history.failures, history.error) == (5.0, 6.0, 2, "ValueError")
 
 
 def test_a_failing_target_holds_the_source() -> None:
@@ -145,7 +145,7 @@ def test_an_interrupted_sending_begins_again() -> None:
     assert stage.engine.interrupted(delivery, stage.now) is Verdict.AGAIN
     stage.turn()
 
-    assert (stage.start_all(), delivery.trial.reason, delivery.attempt) == ([delivery], "ValueError", 1)
+    assert (stage.start_all(), delivery.history.reason, delivery.attempt) == ([delivery], "ValueError", 1)
 
 
 @pytest.mark.parametrize("step", ["closing", "drain", "forget"])
@@ -235,7 +235,7 @@ def test_a_blocked_source_is_tried_again() -> None:
 
     assert stage.events() == [SourceRetried(0.0, ORDERS, 1, "fixed"), SourceReleased(0.0, ORDERS, 0.0)]
     delivery = stage.start()
-    assert (delivery.position, delivery.trial) == (0, None)
+    assert (delivery.position, delivery.history) == (0, None)
     stage.turn(later=120.0)
     assert stage.events() == []
     stage.end(delivery, returned())
@@ -249,7 +249,7 @@ def test_what_was_not_sent_is_sent_at_once() -> None:
     stage.turn()
 
     again = stage.start()
-    assert (again.trial.reason, stage.run.plan.of(ORDERS)) == ("ValueError", UNSENT)
+    assert (again.history.reason, stage.run.plan.of(ORDERS)) == ("ValueError", UNSENT)
 
 
 def test_retrying_a_source_that_is_not_blocked_is_nothing() -> None:

@@ -36,20 +36,20 @@ def test_a_message_may_be_wanted_again_in_half_a_second() -> None:
 
 def test_a_fresh_tally_has_seen_nothing() -> None:
     """No call, no refusal, no end of time."""
-    tally = AttemptCalls()
-    assert (tally.touches, list(tally.refused), tally.timed_out) == ({}, [], False)
+    calls = AttemptCalls()
+    assert (calls.summaries, list(calls.refused), calls.timed_out) == ({}, [], False)
     assert CallSummary().failed_result is False
 
 
 def test_short_times_are_kept_as_they_are() -> None:
     """Below a second too; the longest counts."""
-    touch = CallSummary()
-    touch.ended(Outcome.FAILURE, 0.25, 0.5)
-    touch.cut(0.25)
-    assert (touch.slowest, touch.retry_after, touch.cut_short) == (0.25, 0.5, 0.25)
-    touch.ended(Outcome.FAILURE, 0.1, 0.4)
-    touch.cut(0.1)
-    assert (touch.slowest, touch.retry_after, touch.cut_short) == (0.25, 0.5, 0.25)
+    summary = CallSummary()
+    summary.ended(Outcome.FAILURE, 0.25, 0.5)
+    summary.cut(0.25)
+    assert (summary.slowest, summary.retry_after, summary.cut_short) == (0.25, 0.5, 0.25)
+    summary.ended(Outcome.FAILURE, 0.1, 0.4)
+    summary.cut(0.1)
+    assert (summary.slowest, summary.retry_after, summary.cut_short) == (0.25, 0.5, 0.25)
 
 
 def test_a_command_that_is_given_again_is_the_last() -> None:

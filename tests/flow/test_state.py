@@ -56,7 +56,7 @@ def test_each_flag_stops_a_place_for_its_reason(how: Callable[[Assignment], None
     """At once when it is touched, and in the plan with the next turn."""
     assignment = place_of(gate())
     how(assignment)
-    assignment.touch()
+    assignment.recompute()
     assert (assignment.stopped, assignment.held, list(assignment.run.dirty)) == (True, True, [assignment])
     assignment.replan(1.0)
 
@@ -81,7 +81,7 @@ def test_an_operators_word_in_an_outage_starts_nothing() -> None:
     assignment.replan(1.0)
     for word in (True, False):
         assignment.operator_hold = word
-        assignment.touch()
+        assignment.recompute()
 
     assert (assignment.stopped, assignment.held) == (False, True)
 
@@ -92,7 +92,7 @@ def test_two_reasons_never_clear_each_other() -> None:
     payments.circuit.force_open(0.0)
     assignment = place_of(payments)
     hold(assignment)
-    assignment.touch()
+    assignment.recompute()
     first = assignment.replan(1.0)
     payments.circuit.clear_override(2.0)
     second = assignment.replan(2.0)
@@ -106,10 +106,10 @@ def test_a_release_says_how_long_it_was_held() -> None:
     """From the first reason to the end of the last one."""
     assignment = place_of(gate())
     hold(assignment)
-    assignment.touch()
+    assignment.recompute()
     assignment.replan(1.0)
     assignment.operator_hold = False
-    assignment.touch()
+    assignment.recompute()
 
     assert assignment.replan(4.5) == SourceReleased(4.5, ORDERS, 3.5)
     assert (assignment.since, assignment.held) == (None, False)
@@ -119,7 +119,7 @@ def test_the_same_reasons_are_announced_once() -> None:
     """A second look finds nothing new."""
     assignment = place_of(gate())
     hold(assignment)
-    assignment.touch()
+    assignment.recompute()
     assignment.replan(1.0)
 
     assert assignment.replan(2.0) is None
@@ -139,7 +139,7 @@ def test_a_place_that_goes_away_announces_nothing() -> None:
     """A revoked source is not held, it is gone."""
     assignment = place_of(gate())
     close(assignment)
-    assignment.touch()
+    assignment.recompute()
 
     assert assignment.replan(1.0) is None
     assert assignment.plan.reasons == ("draining",)
@@ -149,7 +149,7 @@ def test_a_dead_place_never_comes_back_into_the_plan() -> None:
     """A hold that expires after its place has gone must not speak of the place that came after it."""
     assignment = place_of(gate())
     assignment.alive = False
-    assignment.touch()
+    assignment.recompute()
 
     assert assignment.run.dirty == {}
 
@@ -207,7 +207,7 @@ def test_deliveries_go_to_the_inboxes_of_their_places() -> None:
     """And offer them to the lanes, each once."""
     run = run_of()
     assignments = [place_of(run=run, source=source) for source in partitions(2)]
-    run.take_in([*messages(assignments[0].source, 2), *messages(assignments[1].source, 1), *messages(assignments[0].source, 1, first=2)])
+    run.enqueue([*messages(assignments[0].source, 2), *messages(assignments[1].source, 1), *messages(assignments[0].source, 1, first=2)])
 
     assert [assignment.inbox.waiting for assignment in assignments] == [3, 1]
     assert list(run.ring) == assignments
@@ -216,7 +216,7 @@ def test_deliveries_go_to_the_inboxes_of_their_places() -> None:
 def test_deliveries_of_unknown_sources_are_dropped() -> None:
     """They come again to whoever has them next."""
     run = run_of()
-    run.take_in(messages(ORDERS, 1))
+    run.enqueue(messages(ORDERS, 1))
 
     assert list(run.ring) == []
 
@@ -226,7 +226,7 @@ def test_deliveries_of_a_source_that_goes_away_are_dropped(how: Callable[[Assign
     """Nothing of it starts any more here."""
     assignment = place_of()
     how(assignment)
-    assignment.run.take_in(messages(ORDERS, 1))
+    assignment.run.enqueue(messages(ORDERS, 1))
 
     assert assignment.inbox.waiting == 0
 
@@ -235,8 +235,8 @@ def test_a_held_place_takes_in_and_is_not_offered() -> None:
     """What was under way from the broker waits until the hold is over."""
     assignment = place_of()
     hold(assignment)
-    assignment.touch()
-    assignment.run.take_in(messages(ORDERS, 1))
+    assignment.recompute()
+    assignment.run.enqueue(messages(ORDERS, 1))
 
     assert (assignment.inbox.waiting, list(assignment.run.ring)) == (1, [])
 
@@ -244,12 +244,12 @@ def test_a_held_place_takes_in_and_is_not_offered() -> None:
 def test_an_inbox_is_full_at_its_size() -> None:
     """One below it is not; then the plan is looked at again, once."""
     assignment = place_of(run=run_of(inbox=3))
-    assignment.run.take_in(messages(ORDERS, 2))
+    assignment.run.enqueue(messages(ORDERS, 2))
     assert (assignment.full, list(assignment.run.dirty)) == (False, [])
-    assignment.run.take_in(messages(ORDERS, 1, first=2))
+    assignment.run.enqueue(messages(ORDERS, 1, first=2))
     assert (assignment.full, list(assignment.run.dirty)) == (True, [assignment])
     assignment.run.dirty.clear()
-    assignment.run.take_in(messages(ORDERS, 1, first=3))
+    assignment.run.enqueue(messages(ORDERS, 1, first=3))
 
     assert list(assignment.run.dirty) == []
 
@@ -297,8 +297,8 @@ def test_a_plan_collects_the_events_of_its_places() -> None:
     run = run_of()
     held, free = (place_of(run=run, source=source) for source in partitions(2))
     hold(held)
-    held.touch()
-    free.touch()
+    held.recompute()
+    free.recompute()
 
     assert run.replan(1.0) == [SourceHeld(1.0, held.source, ("operator",))]
 
@@ -319,7 +319,7 @@ def test_a_held_place_is_not_offered_by_its_plan() -> None:
     assignment = place_of()
     assignment.inbox.put(messages(ORDERS, 1))
     hold(assignment)
-    assignment.touch()
+    assignment.recompute()
     assignment.run.replan(1.0)
 
     assert list(assignment.run.ring) == []
@@ -369,33 +369,38 @@ def test_in_the_order_of_the_source_a_head_holds_it() -> None:
     """By what it waits for, as long as it waits and that is shut; the dependency tells the place of its changes meanwhile."""
     payments, search = gate(), shut("search")
     assignment = place_of(payments)
-    assignment.stray((search,), 1)
+    assignment.count_undeclared((search,), 1)
     assert (list(search.assignments), list(assignment.run.dirty), assignment.needed) == ([assignment], [assignment], (payments, search))
     assignment.replan(1.0)
     assert assignment.plan.reasons == ("circuit:search",)
-    assignment.stray((search,), -1)
+    assignment.count_undeclared((search,), -1)
     assignment.replan(2.0)
 
-    assert (assignment.plan.reasons, assignment.needed, dict(search.assignments), dict(assignment.strays)) == ((), (payments,), {}, {})
+    assert (assignment.plan.reasons, assignment.needed, dict(search.assignments), dict(assignment.undeclared_waiting)) == (
+        (),
+        (payments,),
+        {},
+        {},
+    )
 
 
 def test_without_an_order_a_head_holds_nothing() -> None:
     """Others go on; two heads that wait are told from one."""
     search = shut("search")
     assignment = place_of(gate(), run=run_of(order="none", concurrency=2))
-    assignment.stray((search,), 1)
-    assignment.stray((search,), 1)
-    assignment.stray((search,), -1)
+    assignment.count_undeclared((search,), 1)
+    assignment.count_undeclared((search,), 1)
+    assignment.count_undeclared((search,), -1)
     assignment.replan(1.0)
 
-    assert (assignment.plan.reasons, list(assignment.strays), list(search.assignments)) == ((), [search], [assignment])
+    assert (assignment.plan.reasons, list(assignment.undeclared_waiting), list(search.assignments)) == ((), [search], [assignment])
 
 
 def test_a_letter_that_cannot_be_sent_is_a_reason() -> None:
     """Until it is out."""
     assignment = place_of(gate())
     assignment.unsent[placed(assignment)] = None
-    assignment.touch()
+    assignment.recompute()
     assignment.replan(1.0)
 
     assert assignment.plan.reasons == ("dead letters",)
@@ -434,7 +439,7 @@ def test_what_comes_back_of_a_batch_fills_the_inbox(order: Order, ring: bool) ->
     """Full at its limit; where several lanes may work on the place it is offered to them."""
     run = Run(Needs([]), order=order, concurrency=None if order == "source" else 2, inbox=2, batch=4)
     assignment = place_of(run=run)
-    run.take_in(batches_of(messages(ORDERS, 4)))
+    run.enqueue(batches_of(messages(ORDERS, 4)))
     assignment.full = False
     batch = assignment.inbox.take()
     assert isinstance(batch, Batch)
@@ -452,7 +457,7 @@ def test_less_than_a_full_inbox_leaves_it_fetching() -> None:
     """One message of a batch comes back."""
     run = Run(Needs([]), order="source", concurrency=None, inbox=2, batch=4)
     assignment = place_of(run=run)
-    run.take_in(batches_of(messages(ORDERS, 2)))
+    run.enqueue(batches_of(messages(ORDERS, 2)))
     assignment.full = False
     batch = assignment.inbox.take()
     assert isinstance(batch, Batch)

@@ -31,8 +31,14 @@ def test_a_fresh_place_has_counted_nothing() -> None:
     """No delivery, no head, no fallback, no announcement."""
     assignment = place_of(gate())
 
-    assert (assignment.in_flight, assignment.fresh_heads, assignment.fallbacks, assignment.warned) == (0, 0, 0, 0.0)
-    assert (assignment.blocked, assignment.unsent, assignment.undeclared, assignment.probing, assignment.strayed) == ([], {}, set(), {}, ())
+    assert (assignment.in_flight, assignment.unstarted, assignment.fallbacks, assignment.warned) == (0, 0, 0, 0.0)
+    assert (assignment.blocked, assignment.unsent, assignment.undeclared_announced, assignment.probing, assignment.undeclared_holders) == (
+        [],
+        {},
+        set(),
+        {},
+        (),
+    )
     assert (assignment.since, assignment.held_before) == (None, None)
 
 
@@ -83,7 +89,7 @@ def test_deliveries_that_are_taken_in_know_their_place() -> None:
     """Whatever comes of them is found by it."""
     assignment = place_of(gate())
     came = messages(assignment.source, 2)
-    assignment.run.take_in(came)
+    assignment.run.enqueue(came)
 
     assert [delivery.assignment for delivery in came] == [assignment, assignment]
     assert assignment.inbox.take() is came[0]
@@ -93,7 +99,7 @@ def test_a_part_that_is_put_back_may_fill_the_inbox() -> None:
     """Exactly as much as it holds: nothing more is fetched."""
     run = Run(Needs([]), order="source", concurrency=None, inbox=3, batch=4)
     assignment = place_of(run=run)
-    run.take_in(batches_of(messages(assignment.source, 4)))
+    run.enqueue(batches_of(messages(assignment.source, 4)))
     assignment.full = False
     batch = assignment.inbox.take()
     assert isinstance(batch, Batch)
@@ -108,11 +114,11 @@ def test_a_hold_by_a_stray_need_is_known_as_one() -> None:
     assignment = place_of(payments)
     for each in (payments, mail):
         each.circuit.open_for(10.0, 0.0)
-    assignment.stray([mail], 1)
+    assignment.count_undeclared([mail], 1)
     assignment.replan(0.0)
 
     assert assignment.plan.reasons == ("circuit:mail", "circuit:payments")
-    assert assignment.strayed == (mail,)
+    assert assignment.undeclared_holders == (mail,)
 
 
 def test_a_hold_while_the_circuit_is_still_half_open_goes_on() -> None:

@@ -367,23 +367,23 @@ def test_a_circuit_that_opens_ends_backoffs_in_order_of_arrival() -> None:
     assignment = place_of(payments, run=run)
     failed = [placed(assignment, position) for position in range(2)]
     for delivery, until in zip(failed, (9.0, 8.0), strict=True):
-        delivery.trial = _trial(backoffs=3)
+        delivery.history = _trial(backoffs=3)
         waiting.add(delivery, (payments,), not_before=until)
     other = placed(place_of(mail, run=run))
-    other.trial = _trial(backoffs=3)
+    other.history = _trial(backoffs=3)
     waiting.add(other, (mail,), not_before=7.0)
     waiting.end_backoffs(payments)
 
     assert waiting.next_deadline() == 7.0
-    assert [delivery.trial.backoffs for delivery in (*failed, other)] == [0, 0, 3]
+    assert [delivery.history.backoffs for delivery in (*failed, other)] == [0, 0, 3]
     assert waiting.grants([payments, mail], 1.0) == failed
     assert waiting.grants([payments, mail], 9.0) == [other]
 
 
 def _trial(backoffs: int) -> FailureHistory:
-    trial = FailureHistory()
-    trial.backoffs = backoffs
-    return trial
+    history = FailureHistory()
+    history.backoffs = backoffs
+    return history
 
 
 def test_a_dropped_backoff_ends_without_a_start() -> None:
@@ -463,9 +463,9 @@ def test_dropped_heads_are_gone_from_every_line() -> None:
     (other,) = wait(waiting, stays)
     waiting.drop({gone})
 
-    assert (len(waiting), gone.fresh_heads, stays.fresh_heads) == (1, 0, 1)
+    assert (len(waiting), gone.unstarted, stays.unstarted) == (1, 0, 1)
     assert list(payments.heads[run].values())[0].delivery is other  # noqa: RUF015
-    assert waiting.by_place() == {stays: 1}
+    assert waiting.by_assignment() == {stays: 1}
 
 
 def test_heads_set_aside_can_be_dropped() -> None:
@@ -488,10 +488,10 @@ def test_first_time_heads_are_counted_by_place() -> None:
     retry.attempt = 1
     waiting.add(fresh, ())
     waiting.add(retry, ())
-    assert assignment.fresh_heads == 1
+    assert assignment.unstarted == 1
     waiting.grants([], 1.0)
 
-    assert assignment.fresh_heads == 0
+    assert assignment.unstarted == 0
 
 
 # -- batches --------------------------------------------------------------------------------------------------------------------------
@@ -544,11 +544,11 @@ def test_a_head_that_was_set_aside_and_taken_out_does_not_come_back() -> None:
     waiting, assignment = WaitingList(), place_of(run=free_run())
     first, _ = wait(waiting, assignment, 2)
     assignment.operator_hold = True
-    assignment.touch()
+    assignment.recompute()
     assert grants(waiting) == []
     waiting.take_out(first)
     assignment.operator_hold = False
-    assignment.touch()
+    assignment.recompute()
     waiting.back_in_line(assignment)
 
     assert grants(waiting) == [1]
@@ -562,7 +562,7 @@ def test_waiting_messages_are_counted_by_place() -> None:
     batch.assignment = assignment
     waiting.add(batch, ())
 
-    assert waiting.by_place() == {assignment: 5}
+    assert waiting.by_assignment() == {assignment: 5}
 
 
 def test_heads_of_one_dependency_say_nothing_of_the_traffic_of_another() -> None:

@@ -28,7 +28,7 @@ What is ugly: a call that outlives its handler, in a task left behind, is seen b
 
 What the call forms of one attempt saw, kept until the handler has ended and attribution reads it.
 
-A handler that uses no call form never has a tally: it is created by the first call form, and None on the fast path. It is written from
+A handler that uses no call form never has a calls: it is created by the first call form, and None on the fast path. It is written from
 the handler's own tasks and from its thread, so a running call is a key of a dict (one step for the interpreter), never a counter.
 """
 
@@ -90,23 +90,23 @@ class CallSummary:
 class AttemptCalls:
     """All call forms of one attempt.
 
-    `touches` by name of the dependency, declared or not. `excused` are the exceptions that are not the message's own: a call form took
+    `summaries` by name of the dependency, declared or not. `excused` are the exceptions that are not the message's own: a call form took
     them for its dependency's failure, or could not tell. `refused` are the dependencies that refused a call. `timed_out` is set before a
     handler is cancelled because its own `timeout` is over.
     """
 
-    __slots__ = ("excused", "refused", "timed_out", "touches")
+    __slots__ = ("excused", "refused", "summaries", "timed_out")
 
     def __init__(self) -> None:
-        self.touches: dict[str, CallSummary] = {}
+        self.summaries: dict[str, CallSummary] = {}
         self.timed_out = False
         self.excused: list[BaseException] = []
         self.refused: dict[str, None] = {}  # a set that keeps its order
 
-    def touch(self, name: str) -> CallSummary:
+    def summary_of(self, name: str) -> CallSummary:
         """The record of one dependency, created when it is asked for first."""
-        found = self.touches.get(name)
-        return self.touches.setdefault(name, CallSummary()) if found is None else found
+        found = self.summaries.get(name)
+        return self.summaries.setdefault(name, CallSummary()) if found is None else found
 
 
 class Judge(Protocol):
@@ -178,7 +178,7 @@ _LEFT_OUT = NeedVerdict(Outcome.IGNORED)
 
 def attribute(
     needs: Sequence[Judge],
-    tally: AttemptCalls | None,
+    calls: AttemptCalls | None,
     exception: BaseException | None,
     now: float,
     *,
@@ -193,43 +193,43 @@ def attribute(
     like poison may be the outage. Not for handlers that were interrupted by shutdown or a lost channel, nor for one that ends the process:
     those give their permits back and say nothing.
     """
-    refused = _refused(tally, exception)
+    refused = _refused(calls, exception)
     if exception is None and postponed:
-        return Attribution(_by_calls(needs, tally, None, now), Cause.POSTPONED, refused)
+        return Attribution(_by_calls(needs, calls, None, now), Cause.POSTPONED, refused)
     if exception is None:
-        findings = (_SUCCEEDED,) * len(needs) if tally is None else _by_calls(needs, tally, None, now)
+        findings = (_SUCCEEDED,) * len(needs) if calls is None else _by_calls(needs, calls, None, now)
         return Attribution(findings, Cause.RETURNED, refused)
     if refused:
-        return Attribution(_by_calls(needs, tally, None, now), Cause.REFUSED, refused)
+        return Attribution(_by_calls(needs, calls, None, now), Cause.REFUSED, refused)
     said, meanwhile = chain_of(exception)
     words: tuple[type[Exception], ...] = (Reject, *not_retryable)
     word = _first(said, words)
     if word is None:
-        ended = _ended(needs, tally, exception, now, timed_out=timed_out)
+        ended = _ended(needs, calls, exception, now, timed_out=timed_out)
         word = _first(meanwhile, words) if ended.cause is Cause.MESSAGE else None
         if word is None:
             return ended
     reason = word.reason if isinstance(word, Reject) else None
-    return Attribution(_by_calls(needs, tally, None, now), Cause.REJECTED, reason=reason)
+    return Attribution(_by_calls(needs, calls, None, now), Cause.REJECTED, reason=reason)
 
 
 def _first(links: Sequence[BaseException], kinds: tuple[type[Exception], ...]) -> BaseException | None:
     return next((link for link in links if isinstance(link, kinds)), None)
 
 
-def _ended(needs: Sequence[Judge], tally: AttemptCalls | None, exception: BaseException, now: float, *, timed_out: bool) -> Attribution:
+def _ended(needs: Sequence[Judge], calls: AttemptCalls | None, exception: BaseException, now: float, *, timed_out: bool) -> Attribution:
     """What the needs and the calls say of it, when nobody gave a word of his own."""
-    if tally is None:
+    if calls is None:
         return _by_end(needs, exception, timed_out=timed_out)
-    own = not _excused(needs, tally, exception, timed_out=timed_out)
-    findings = _by_calls(needs, tally, exception, now, timed_out=timed_out)
+    own = not _excused(needs, calls, exception, timed_out=timed_out)
+    findings = _by_calls(needs, calls, exception, now, timed_out=timed_out)
     return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY)
 
 
-def _refused(tally: AttemptCalls | None, exception: BaseException | None) -> tuple[str, ...]:
-    # A refusal that no tally saw comes from a circuit of somebody else's, or from a thread that lost its context.
+def _refused(calls: AttemptCalls | None, exception: BaseException | None) -> tuple[str, ...]:
+    # A refusal that no calls saw comes from a circuit of somebody else's, or from a thread that lost its context.
     unseen = [link.dependency for link in _chain(exception) if isinstance(link, CallNotPermitted)]
-    return tuple(dict.fromkeys([*(tally.refused if tally is not None else ()), *unseen]))
+    return tuple(dict.fromkeys([*(calls.refused if calls is not None else ()), *unseen]))
 
 
 def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool) -> Attribution:
@@ -258,38 +258,38 @@ def _judged(need: Judge, exception: BaseException) -> NeedVerdict:
 
 
 def _by_calls(
-    needs: Sequence[Judge], tally: AttemptCalls | None, exception: BaseException | None, now: float, *, timed_out: bool = False
+    needs: Sequence[Judge], calls: AttemptCalls | None, exception: BaseException | None, now: float, *, timed_out: bool = False
 ) -> tuple[NeedVerdict, ...]:
-    touches = {} if tally is None else tally.touches
+    summaries = {} if calls is None else calls.summaries
     timeout = _timeout(exception)
-    return tuple(_of_touch(need, touches.get(need.name), timeout, now, timed_out=timed_out) for need in needs)
+    return tuple(_of_calls(need, summaries.get(need.name), timeout, now, timed_out=timed_out) for need in needs)
 
 
-def _of_touch(need: Judge, touch: CallSummary | None, timeout: TimeoutError | None, now: float, *, timed_out: bool) -> NeedVerdict:
-    if touch is None:
+def _of_calls(need: Judge, summary: CallSummary | None, timeout: TimeoutError | None, now: float, *, timed_out: bool) -> NeedVerdict:
+    if summary is None:
         return _NO_VERDICT
-    cut = touch.under_way(now) if timed_out else touch.cut_short
+    cut = summary.under_way(now) if timed_out else summary.cut_short
     if cut is not None and (timed_out or (timeout is not None and need.classify(timeout) is Outcome.FAILURE)):
-        return NeedVerdict(Outcome.FAILURE, max(touch.slowest, cut), touch.retry_after)
-    if touch.outcome in (None, Outcome.IGNORED):
-        return NeedVerdict(touch.outcome)
-    return NeedVerdict(touch.outcome, touch.slowest, touch.retry_after)
+        return NeedVerdict(Outcome.FAILURE, max(summary.slowest, cut), summary.retry_after)
+    if summary.outcome in (None, Outcome.IGNORED):
+        return NeedVerdict(summary.outcome)
+    return NeedVerdict(summary.outcome, summary.slowest, summary.retry_after)
 
 
-def _excused(needs: Sequence[Judge], tally: AttemptCalls, exception: BaseException, *, timed_out: bool) -> bool:
+def _excused(needs: Sequence[Judge], calls: AttemptCalls, exception: BaseException, *, timed_out: bool) -> bool:
     """Whether the exception is not the message's own, or may not be."""
     if timed_out:
-        return any(touch.running for touch in tally.touches.values())
-    if any(link is seen for link in _chain(exception) for seen in tally.excused):
+        return any(summary.running for summary in calls.summaries.values())
+    if any(link is seen for link in _chain(exception) for seen in calls.excused):
         return True
     timeout = _timeout(exception)
     judges = {need.name: need for need in needs}
-    return any(_suspect(judges.get(name), touch, exception, timeout) for name, touch in tally.touches.items())
+    return any(_suspect(judges.get(name), summary, exception, timeout) for name, summary in calls.summaries.items())
 
 
-def _suspect(judge: Judge | None, touch: CallSummary, exception: BaseException, timeout: TimeoutError | None) -> bool:
+def _suspect(judge: Judge | None, summary: CallSummary, exception: BaseException, timeout: TimeoutError | None) -> bool:
     """Whether the exception may come from this dependency though no call form saw it: a result that failed, a call cut short."""
-    evidence = exception if touch.failed_result else timeout if touch.cut_short is not None else None
+    evidence = exception if summary.failed_result else timeout if summary.cut_short is not None else None
     # An undeclared dependency is not here to be asked: doubt.
     return evidence is not None and (judge is None or judge.classify(evidence) is not Outcome.IGNORED)
 

@@ -34,7 +34,7 @@ class AsTheyAre:
 
     def deliveries(self, messages: list[AnyDelivery]) -> Sequence[AnyDelivery]:
         for delivery in messages:
-            delivery.trial = delivery.request = None  # what an earlier attempt has asked for is forgotten with that attempt
+            delivery.history = delivery.request = None  # what an earlier attempt has asked for is forgotten with that attempt
         return messages
 
 
@@ -133,7 +133,7 @@ class Batch(Delivery[Any]):
         piece.assignment = self.assignment
         piece.attempt = self.attempt
         piece.numbers = [self.numbers[index] for index in which]
-        piece.trial = None if self.trial is None else heir(self.trial)
+        piece.history = None if self.history is None else heir(self.history)
         return piece
 
     def single(self) -> AnyDelivery:
@@ -143,20 +143,20 @@ class Batch(Delivery[Any]):
         delivery.attempt = self.attempt
         delivery.serial = self.numbers[0]
         delivery.permits, self.permits = self.permits, None
-        delivery.trial = self.trial
+        delivery.history = self.history
         return delivery
 
 
-def heir(trial: FailureHistory) -> FailureHistory:
+def heir(history: FailureHistory) -> FailureHistory:
     """What a piece of a failed batch takes over: that it has voted, what it needs beside its source's needs, and when it failed."""
     own = FailureHistory()
-    own.extra = trial.extra
-    own.backoffs = trial.backoffs
-    own.unclaimed = trial.unclaimed
-    own.failures, own.error = trial.failures, trial.error
-    own.first_failed_at, own.last_failed_at = trial.first_failed_at, trial.last_failed_at
+    own.extra = history.extra
+    own.backoffs = history.backoffs
+    own.unclaimed = history.unclaimed
+    own.failures, own.error = history.failures, history.error
+    own.first_failed_at, own.last_failed_at = history.first_failed_at, history.last_failed_at
     # Copies: a piece that succeeds speaks for its dependency, also to the other pieces.
-    own.votes = {gate: Vote(vote.generation, vote.successes) for gate, vote in trial.votes.items()}
+    own.votes = {gate: Vote(vote.generation, vote.successes) for gate, vote in history.votes.items()}
     return own
 
 

@@ -187,9 +187,9 @@ def counts_as_closed(gate: Gate) -> bool:
     return gate.circuit.state is State.CLOSED if override is None else override is not Override.FORCED_OPEN
 
 
-def trial_of(delivery: Delivery[Any]) -> FailureHistory:
+def history_of(delivery: Delivery[Any]) -> FailureHistory:
     """What is known of its failures; begins here with the first."""
-    if delivery.trial is None:
-        delivery.trial = FailureHistory()
-    trial: FailureHistory = delivery.trial
-    return trial
+    if delivery.history is None:
+        delivery.history = FailureHistory()
+    history: FailureHistory = delivery.history
+    return history

@@ -81,7 +81,7 @@ class CircuitChanges:
         """Every source that needs it has a head on the waiting list, be no lane free: those that have failed are there already, and with
         few lanes they would take turns at being the probe for ever, and what nobody has tried would never be."""
         for assignment in gate.assignments:
-            if assignment.fresh_heads or assignment.stopped:
+            if assignment.unstarted or assignment.stopped:
                 continue
             head = assignment.inbox.take()
             if head is not None:

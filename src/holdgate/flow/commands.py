@@ -79,7 +79,7 @@ class Holds:
             if self._is_held(assignment):
                 continue
             assignment.operator_hold = False
-            assignment.touch()
+            assignment.recompute()
             if not assignment.stopped:
                 self._waiting.back_in_line(assignment)
 
@@ -94,7 +94,7 @@ class Holds:
 
 def _hold(assignment: Assignment) -> None:
     assignment.operator_hold = True
-    assignment.touch()
+    assignment.recompute()
 
 
 # Incidents are worked through with tens of commands; a thousand are those of weeks, and 200 kB.

@@ -16,7 +16,7 @@ plan, events. Nothing here waits, reads a clock, or calls user code, so a test d
 same lines as the runtime.
 
 Two paths. The fast one is `pass_on`: one delivery after another of one source whose circuit is closed, a handful of attribute reads each.
-Everything else sets `restless` and leaves the work to `turn`, which the runtime calls soon: let circuits see the time, regroup who waits,
+Everything else sets `needs_turn` and leaves the work to `turn`, which the runtime calls soon: let circuits see the time, regroup who waits,
 grant, and bring the plan up to date. `turn` may be called at any time and any number of times.
 
 A delivery is in exactly one of these: an inbox, the waiting list, granted, running, falling back, rejected (on its way to the dead
@@ -35,7 +35,7 @@ from holdgate.core import Circuit, Outcome, Permit
 from holdgate.errors import SettingsError
 from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.batch import Batch, BatchItems
-from holdgate.flow.blame import trial_of
+from holdgate.flow.blame import history_of
 from holdgate.flow.circuits import CircuitChanges, HealthProbes
 from holdgate.flow.commands import AuditEntry, Commands, Holds
 from holdgate.flow.events import AnyEvent, CommandGiven, MessageSkipped, SourceRetried
@@ -111,13 +111,13 @@ class Assignments:
             full = sum(other.capacity for other in self._runs if name in other.needs.names())
             self._gates[name].circuit.set_full(max(1, full), now)
 
-    def unstart(self, delivery: Delivery[Any], now: float) -> None:
+    def leave(self, delivery: Delivery[Any], now: float) -> None:
         """It was admitted, and that ends without a verdict: its lane and its permits are free again."""
         assignment: Assignment = delivery.assignment
         assignment.in_flight -= 1
         assignment.run.running -= 1
-        if delivery.trial is not None and delivery.trial.falling_back:
-            delivery.trial.falling_back = False
+        if delivery.history is not None and delivery.history.falling_back:
+            delivery.history.falling_back = False
             assignment.run.falling -= 1
         if not assignment.alive:
             assignment.run.count_lanes(leftover=-1)
@@ -125,7 +125,7 @@ class Assignments:
 
     def _empty(self, run: Run, assignments: Collection[Assignment], now: float) -> None:
         for assignment in assignments:
-            assignment.touch()
+            assignment.recompute()
             assignment.inbox.clear()
             assignment.weights.clear()
         gone = set(assignments)
@@ -135,7 +135,7 @@ class Assignments:
             queue.clear()
             for delivery in given:
                 if delivery.assignment in gone:
-                    self.unstart(delivery, now)
+                    self.leave(delivery, now)
                 else:
                     queue.append(delivery)
 
@@ -146,14 +146,14 @@ class Endings:
     def __init__(self, draw: Callable[[], float], hold_warn_after: float) -> None:
         self.gates: dict[str, Gate] = {}
         self.runs: dict[Run, None] = {}
-        self.restless = False  # something needs a turn
+        self.needs_turn = False  # something needs a turn
         self._waiting = WaitingList()
         self._assignments = Assignments(self.gates, self.runs, self._waiting)
-        self._watch = Reminders(hold_warn_after)
+        self._reminders = Reminders(hold_warn_after)
         self._retries = Retries(self._waiting, self.gates, draw)
-        self._halves = Bisection(self._waiting, self._retries)
-        self._rejections = Rejections(self._waiting, self._watch)
-        self._wishes = PartialSettlement(self._retries, self._rejections)
+        self._bisection = Bisection(self._waiting, self._retries)
+        self._rejections = Rejections(self._waiting, self._reminders)
+        self._partial_settlement = PartialSettlement(self._retries, self._rejections)
         self._fallbacks = Fallbacks(self.runs, self._waiting)
         self._suspicions = Suspicions(self._waiting, draw)
         self._events: list[AnyEvent] = []
@@ -168,16 +168,16 @@ class Endings:
         assignment: Assignment = delivery.assignment
         if not assignment.alive:
             return self.interrupted(delivery, now)
-        self.restless = True
+        self.needs_turn = True
         excused = self._suspicions.failed(delivery, attribution, now)
         record(delivery, attribution, now, excused=excused)
         if attribution.cause is Cause.RETURNED:
-            assignment.results.succeeded(delivery.trial)
+            assignment.results.succeeded(delivery.history)
         if isinstance(delivery, Batch):
             return self._settle_batch(delivery, attribution, error, now, excused=excused)
         if attribution.cause not in (Cause.RETURNED, Cause.REFUSED, Cause.POSTPONED):
-            trial_of(delivery).failed(error, now)
-        verdict = decide(attribution.cause, delivery.trial, assignment.run.retry)
+            history_of(delivery).failed(error, now)
+        verdict = decide(attribution.cause, delivery.history, assignment.run.retry)
         self._events.extend(self._retries.keep(delivery, verdict, attribution, now))
         if verdict is Verdict.REJECT:
             verdict, events = self._rejections.reject(delivery, error, reason, now)
@@ -189,7 +189,7 @@ class Endings:
         if verdict is Verdict.DONE:
             self._finished(delivery)
         elif self._is_lone_suspect(delivery, attribution):
-            self._events.append(self._watch.suspect(delivery, error, now))
+            self._events.append(self._reminders.suspect(delivery, error, now))
         return verdict
 
     def settle_in_parts(
@@ -201,20 +201,20 @@ class Endings:
         if not assignment.alive:
             self.interrupted(batch, now)
             return SettledParts()
-        self.restless = True
+        self.needs_turn = True
         record(batch, attribution, now)
-        assignment.results.succeeded(batch.trial)
+        assignment.results.succeeded(batch.history)
         assignment.in_flight -= 1
         assignment.run.running -= 1
-        parted, events = self._wishes.grant(batch, items, wishes, now)
+        parted, events = self._partial_settlement.grant(batch, items, wishes, now)
         self._events.extend(events)
         return parted
 
     def rejected(self, delivery: AnyDelivery, now: float) -> Verdict:
         """A rejected delivery is where it belongs, confirmed: it is finished. DONE: settle it; STALE: its assignment is gone."""
         assignment: Assignment = delivery.assignment
-        self.restless = True
-        self._assignments.unstart(delivery, now)
+        self.needs_turn = True
+        self._assignments.leave(delivery, now)
         if not assignment.alive:
             return Verdict.STALE
         self._rejections.sent(delivery)
@@ -227,8 +227,8 @@ class Endings:
         AGAIN, and dropped where its place is going away; STALE: its assignment is gone.
         """
         assignment: Assignment = delivery.assignment
-        self.restless = True
-        self._assignments.unstart(delivery, now)
+        self.needs_turn = True
+        self._assignments.leave(delivery, now)
         if not assignment.alive:
             return Verdict.STALE
         if not assignment.going:
@@ -238,8 +238,8 @@ class Endings:
     def fell_back(self, delivery: AnyDelivery, now: float) -> Verdict:
         """The fallback of a delivery succeeded: it is finished. DONE: settle it; STALE: its assignment is gone."""
         assignment: Assignment = delivery.assignment
-        self.restless = True
-        self._assignments.unstart(delivery, now)
+        self.needs_turn = True
+        self._assignments.leave(delivery, now)
         if not assignment.alive:
             return Verdict.STALE
         assignment.fallbacks += 1
@@ -249,8 +249,8 @@ class Endings:
     def fallback_failed(self, delivery: AnyDelivery, now: float) -> Verdict:
         """The fallback of a delivery failed: it waits for what it needs. AGAIN, and dropped where its place is going away; or STALE."""
         assignment: Assignment = delivery.assignment
-        self.restless = True
-        self._assignments.unstart(delivery, now)
+        self.needs_turn = True
+        self._assignments.leave(delivery, now)
         if not assignment.alive:
             return Verdict.STALE
         if not assignment.going:
@@ -263,14 +263,14 @@ class Endings:
         Unless its place is going away, it waits to be started again.
         """
         assignment: Assignment = delivery.assignment
-        self.restless = True
-        self._assignments.unstart(delivery, now)
+        self.needs_turn = True
+        self._assignments.leave(delivery, now)
         if not assignment.alive:
             return Verdict.STALE
         if assignment.going:
             return Verdict.AGAIN
         delivery.request = None
-        if delivery.trial is not None and delivery.trial.reason is not None:
+        if delivery.history is not None and delivery.history.reason is not None:
             self._rejections.again(delivery)
         else:
             self._waiting.add(delivery, gates_of(delivery))
@@ -280,7 +280,7 @@ class Endings:
 
     def retry(self, source: Source, reason: str, now: float) -> int:
         """Let the rejected messages of this source go on, afresh; returns how many there are."""
-        self.restless = True
+        self.needs_turn = True
         assignments = [run.assignments[source] for run in self.runs if source in run.assignments]
         count = sum(self._rejections.retry(assignment) for assignment in assignments)
         if count:
@@ -292,7 +292,7 @@ class Endings:
         assignment = run.assignments.get(source)
         delivery = None if assignment is None or assignment.going else self._rejections.skip(assignment, position)
         if delivery is not None:
-            self.restless = True
+            self.needs_turn = True
             self._finished(delivery)
             self._events.append(MessageSkipped(now, source, position, reason, by_operator=True))
         return delivery
@@ -301,16 +301,16 @@ class Endings:
 
     def _finished(self, delivery: AnyDelivery) -> None:
         assignment: Assignment = delivery.assignment
-        self._watch.settled(delivery)
+        self._reminders.settled(delivery)
         if assignment.inbox.done(delivery):
-            assignment.run.offer(assignment)
+            assignment.run.mark_ready(assignment)
 
     def _is_lone_suspect(self, delivery: AnyDelivery, attribution: Attribution) -> bool:
         """Whether its source waits behind it, and nobody can tell whose fault it is. It may be an outage: it is held, and named."""
         assignment: Assignment = delivery.assignment
-        if attribution.cause is not Cause.DEPENDENCY or assignment.going or self._watch.is_named(delivery):
+        if attribution.cause is not Cause.DEPENDENCY or assignment.going or self._reminders.is_named(delivery):
             return False
-        return delivery.trial is not None and delivery.trial.is_alone(assignment.run.retry)
+        return delivery.history is not None and delivery.history.is_alone(assignment.run.retry)
 
     def _settle_batch(self, batch: Batch, attribution: Attribution, error: str, now: float, *, excused: bool) -> Verdict:
         assignment: Assignment = batch.assignment
@@ -318,9 +318,9 @@ class Endings:
         assignment.run.running -= 1
         if attribution.cause is Cause.RETURNED:
             if assignment.inbox.done(batch):
-                assignment.run.offer(assignment)
+                assignment.run.mark_ready(assignment)
             return Verdict.DONE
-        self._events.extend(self._halves.again(batch, attribution, error, now, excused=excused))
+        self._events.extend(self._bisection.again(batch, attribution, error, now, excused=excused))
         return Verdict.AGAIN
 
 
@@ -376,19 +376,19 @@ class Engine(Endings):
         self._holds.take_up(run.assignments[source] for source in sources)
         self._events.extend(self._outages.settle_events(self.gates.values(), now))
         self._replan(run, now)
-        self.restless = True
+        self.needs_turn = True
         return run.plan
 
     def closing(self, run: Run, sources: Collection[Source], now: float) -> list[Assignment]:
         """These sources go away: nothing starts any more, what waits is dropped, what runs may finish. Returns their places."""
-        self.restless = True
+        self.needs_turn = True
         assignments = self._assignments.close(run, sources, now)
         self._rejections.forget(assignments)
         return assignments
 
     def forget(self, run: Run, sources: Collection[Source], now: float) -> list[Assignment]:
         """These sources are gone: whatever still runs for them is stale. Returns their places."""
-        self.restless = True
+        self.needs_turn = True
         assignments = self._assignments.forget(run, sources, now)
         self.memory.resize()
         self.memory.due = self.memory.tight
@@ -397,7 +397,7 @@ class Engine(Endings):
 
     def drain(self, run: Run, now: float) -> None:
         """Nothing of this run starts any more; what waits is dropped, what runs may finish."""
-        self.restless = True
+        self.needs_turn = True
         self._assignments.drain(run, now)
         self._rejections.forget(run.assignments.values())
 
@@ -405,28 +405,28 @@ class Engine(Endings):
 
     def received(self, run: Run, deliveries: Sequence[AnyDelivery]) -> None:
         """Deliveries came in. Those of a source that is not ours, or is going away, are dropped: they come again to whoever has it next."""
-        run.take_in(deliveries)
-        self.restless = True
+        run.enqueue(deliveries)
+        self.needs_turn = True
 
-    def received_in_peace(self, run: Run, deliveries: Sequence[AnyDelivery]) -> bool:
+    def received_quietly(self, run: Run, deliveries: Sequence[AnyDelivery]) -> bool:
         """`received`; True when idle lanes may take them, and nothing else calls for a turn."""
-        if self.restless:
-            run.take_in(deliveries)
+        if self.needs_turn:
+            run.enqueue(deliveries)
             return False
-        run.take_in(deliveries)
-        self.restless = bool(run.dirty) or self.memory.is_due
-        return not self.restless
+        run.enqueue(deliveries)
+        self.needs_turn = bool(run.dirty) or self.memory.is_due
+        return not self.needs_turn
 
     def next(self, run: Run, now: float) -> AnyDelivery | None:
         """The next delivery that a free lane of this run may start, permits in hand; None when there is none.
 
-        One whose `trial.reason` is set was rejected and not sent yet: its lane sends it, and starts no handler.
+        One whose `history.reason` is set was rejected and not sent yet: its lane sends it, and starts no handler.
         """
         if run.resend:
             return run.resend.popleft()
         while run.granted:
             granted = run.granted.popleft()
-            if not granted.assignment.bars_heads:
+            if not granted.assignment.bars_waiting:
                 return granted
             granted.attempt -= 1  # held between the grant and now: it has not started
             self.interrupted(granted, now)
@@ -434,7 +434,7 @@ class Engine(Endings):
         while ring and not run.lane_wanted and run.running < run.lanes:
             assignment = ring[0]
             assignment.idle = (
-                assignment.fresh_heads >= run.lanes
+                assignment.unstarted >= run.lanes
             )  # enough for every lane wait already; it is offered again when one is granted
             if not assignment.idle:
                 delivery = self.follow(assignment, now)
@@ -444,7 +444,7 @@ class Engine(Endings):
             if assignment.idle:
                 ring.popleft()
                 assignment.in_ring = False
-        self.restless = self.restless or (run.lane_wanted and run.running < run.lanes)
+        self.needs_turn = self.needs_turn or (run.lane_wanted and run.running < run.lanes)
         return None
 
     def follow(self, assignment: Assignment, now: float) -> AnyDelivery | None:
@@ -457,21 +457,21 @@ class Engine(Endings):
             assignment.idle = True
             return None
         if run.lane_wanted or run.running >= run.lanes:
-            self.restless = True
+            self.needs_turn = True
             return None
         delivery = assignment.inbox.take()
         if delivery is None:
             assignment.idle = True
             return None
         if assignment.full and assignment.make_room():
-            self.restless = True
+            self.needs_turn = True
         if acquire_in_turn(delivery, assignment.gates, now):
             run.running += 1
             assignment.in_flight += 1
             delivery.attempt += 1
             return delivery
         self._waiting.add(delivery, assignment.gates)
-        self.restless = True
+        self.needs_turn = True
         return None
 
     def succeeded(self, delivery: AnyDelivery, now: float) -> Verdict:
@@ -481,18 +481,18 @@ class Engine(Endings):
             return self.interrupted(delivery, now)
         gates = assignment.gates
         if (gates and record_successes(gates, delivery.permits, now)) or assignment.held:  # a hold that a success may end
-            self.restless = True
+            self.needs_turn = True
         delivery.permits = None
         assignment.results.successes += 1
         run = assignment.run
         assignment.in_flight -= 1
         run.running -= 1
         if assignment.inbox.done(delivery) and not assignment.in_ring:
-            run.offer(assignment)
+            run.mark_ready(assignment)
             if run.shared:  # several may start now, and the lane of this one takes one
-                self.restless = True
+                self.needs_turn = True
         if run.memory.tight and not assignment.inbox.waiting:
-            self.restless = run.memory.due = True
+            self.needs_turn = run.memory.due = True
         return Verdict.DONE
 
     def pass_on(self, delivery: AnyDelivery, now: float) -> AnyDelivery | None:
@@ -510,15 +510,15 @@ class Engine(Endings):
         following = direct.pass_on()
         if following is not None:
             if assignment.full and direct.waiting <= assignment.low and assignment.make_room():
-                self.restless = True
+                self.needs_turn = True
             if circuit.renew(permits[0], now):
                 if circuit.events_pending:
-                    self.restless = True
+                    self.needs_turn = True
                 following.permits = permits  # the very same: two objects less to make per message
                 following.attempt += 1
                 return following
         circuit.record(permits[0], _SUCCESS, now)
-        self.restless = self.restless or bool(circuit.events_pending)
+        self.needs_turn = self.needs_turn or bool(circuit.events_pending)
         if following is not None:
             permit = circuit.try_acquire(now)
             if permit.__class__ is Permit:
@@ -526,9 +526,9 @@ class Engine(Endings):
                 following.attempt += 1
                 return following
             self._waiting.add(following, assignment.gates)
-            self.restless = True
+            self.needs_turn = True
         elif run.memory.tight:
-            self.restless = run.memory.due = True
+            self.needs_turn = run.memory.due = True
         assignment.in_flight -= 1
         run.running -= 1
         return None
@@ -537,7 +537,7 @@ class Engine(Endings):
 
     def turn(self, now: float) -> None:
         """Let time pass: circuits first, then who may go on, then the plan. Afterwards each run's `granted` and `plan` are up to date."""
-        self.restless = False
+        self.needs_turn = False
         self._events.extend(self._outages.advance(self.gates.values(), now))
         self._holds.expire(now)
         self._events.extend(self._suspicions.look(self.runs, now))
@@ -551,13 +551,13 @@ class Engine(Endings):
             delivery.assignment.run.grant(delivery)
         late = self._outages.settle_events(self.gates.values(), now)
         if late:  # admitting has moved a circuit: who waits stands elsewhere now
-            self.restless = True
+            self.needs_turn = True
             self._events.extend(late)
         self.memory.review(now)
         for run in self.runs:
             self._replan(run, now)
         self._fallbacks.grant(now)
-        self._events.extend(self._watch.announcements(self.runs, now))
+        self._events.extend(self._reminders.announcements(self.runs, now))
 
     def take_probes(self) -> list[Gate]:
         """The dependencies whose health probe is to be run now; each ends with `probe_ended`."""
@@ -566,12 +566,12 @@ class Engine(Endings):
 
     def probe_ended(self, gate: Gate, good: bool | None, now: float, *, retry_after: float | None = None) -> None:
         """A health probe came back; `good` None: it was not run to its end, and says nothing."""
-        self.restless = True
+        self.needs_turn = True
         self._probes.ended(gate, good, now, retry_after)
 
     def next_deadline(self) -> float | None:
         """When `turn` will matter though nothing happens; None when only something that happens can matter."""
-        parts = (self._waiting, self._holds, self._suspicions, self._watch, self._rejections, self._fallbacks)
+        parts = (self._waiting, self._holds, self._suspicions, self._reminders, self._rejections, self._fallbacks)
         times = [*(gate.circuit.next_deadline() for gate in self.gates.values()), *(part.next_deadline() for part in parts)]
         return min((time for time in times if time is not None), default=None)
 
@@ -582,20 +582,20 @@ class Engine(Endings):
 
     def snapshot(self, now: float) -> Snapshot:
         """The read model at `now`."""
-        return take_snapshot(self.gates.values(), self.memory, self._waiting.by_place(), now, self._commands.in_force)
+        return take_snapshot(self.gates.values(), self.memory, self._waiting.by_assignment(), now, self._commands.in_force)
 
     # -- the operator -----------------------------------------------------------------------------------------------------------------
 
     def hold(self, target: Source | str, until: float | None = None) -> bool:
         """Start nothing for this source, or all of this name, until `unhold`, or `until` that second, in later assignments too; False for a
         source that is not assigned here."""
-        self.restless = True
+        self.needs_turn = True
         return self._holds.hold(target, until)
 
     def unhold(self, target: Source | str) -> bool:
         """End an operator's hold, that of a name with those of its sources; False when nothing of it is known here. What a circuit holds
         stays held, and a source whose name is held."""
-        self.restless = True
+        self.needs_turn = True
         return self._holds.end(target)
 
     def is_held(self, target: Source | str) -> bool:
@@ -604,7 +604,7 @@ class Engine(Endings):
 
     def note(self, given: CommandGiven) -> None:
         """An operator's command was carried out: announce it, and keep it in mind."""
-        self.restless = True
+        self.needs_turn = True
         self._commands.note(given)
         self._events.append(given)
 
@@ -618,4 +618,4 @@ class Engine(Endings):
         events = run.replan(now)
         if events:
             self._events.extend(events)
-            self._watch.held(now)
+            self._reminders.held(now)

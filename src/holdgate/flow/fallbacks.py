@@ -1,7 +1,7 @@
 """Fallback: something else is done with a message while what it needs is down, so that its source need not be held.
 
 Only while every unavailable need is OPEN, by its circuit: in half-open the dependency is being tried, an operator's word is to be waited
-for, and a draining run begins nothing. A fallback needs no permit and gives no verdict: it never touches a circuit. Its success settles
+for, and a draining run begins nothing. A fallback needs no permit and gives no verdict: it never summaries a circuit. Its success settles
 the message. After its failure the message waits as if there were none, until the circuit has been tried and opened again.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from holdgate.flow.blame import trial_of
+from holdgate.flow.blame import history_of
 from holdgate.flow.gate import gates_of, may_fall_back
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Fallbacks:
 
     def failed(self, delivery: Delivery[Any]) -> None:
         """Its fallback failed: it waits for its needs as they are now."""
-        trial_of(delivery).fallback_failed = _generations(delivery)
+        history_of(delivery).fallback_failed = _generations(delivery)
         self._waiting.add(delivery, gates_of(delivery))
 
     def _grant(self, run: Run, settings: FallbackSettings, now: float) -> None:
@@ -56,10 +56,10 @@ class Fallbacks:
                 return
             if not may_fall_back(gates_of(delivery), settings.after, now):
                 continue
-            trial = trial_of(delivery)
-            if trial.fallback_failed != _generations(delivery):
+            history = history_of(delivery)
+            if history.fallback_failed != _generations(delivery):
                 self._waiting.take_out(delivery)
-                trial.falling_back = True
+                history.falling_back = True
                 delivery.permits = ()
                 run.falling += 1
                 run.running += 1

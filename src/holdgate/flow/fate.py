@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from holdgate.core import Outcome, Permit
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.batch import Batch, BatchItems
-from holdgate.flow.blame import trial_of
+from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, UndeclaredNeed
 from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.inbox import BatchInbox
@@ -56,12 +56,12 @@ _FATE = {
 }
 
 
-def decide(cause: Cause, trial: FailureHistory | None, policy: RetryPolicy) -> Verdict:
-    """The fate of a message whose attempt ended by this cause; `trial` knows of it, and None means that it has never failed."""
-    if trial is not None:
-        if cause is Cause.MESSAGE and trial.charged >= policy.attempts:
+def decide(cause: Cause, history: FailureHistory | None, policy: RetryPolicy) -> Verdict:
+    """The fate of a message whose attempt ended by this cause; `history` knows of it, and None means that it has never failed."""
+    if history is not None:
+        if cause is Cause.MESSAGE and history.charged >= policy.attempts:
             return Verdict.REJECT
-        if cause is Cause.DEPENDENCY and trial.is_convicted(policy):
+        if cause is Cause.DEPENDENCY and history.is_convicted(policy):
             return Verdict.REJECT
     return _FATE[cause]
 
@@ -85,7 +85,7 @@ def record(delivery: Delivery[Any], attribution: Attribution, now: float, *, exc
         _record_one(delivery, gate, permit, finding, now, charged=charged)
     delivery.permits = None
     if attribution.cause is Cause.MESSAGE and not excused:
-        trial_of(delivery).charged += 1
+        history_of(delivery).charged += 1
 
 
 def record_successes(gates: tuple[Gate, ...], permits: Sequence[Permit], now: float) -> bool:
@@ -106,8 +106,8 @@ def _record_one(delivery: Delivery[Any], gate: Gate, permit: Permit, finding: Ne
         return
     if outcome is Outcome.SUCCESS:
         gate.successes += 1
-        if delivery.trial is not None:
-            delivery.trial.succeeded(gate)
+        if delivery.history is not None:
+            delivery.history.succeeded(gate)
     elif outcome is Outcome.FAILURE and not _votes(delivery, gate, permit, now, charged=charged):
         outcome = Outcome.IGNORED  # it has had its vote: others have shown the dependency healthy since
     gate.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration)
@@ -118,10 +118,10 @@ def _votes(delivery: Delivery[Any], gate: Gate, permit: Permit, now: float, *, c
     # A late result says nothing to the circuit, so it is no vote either: the first failure in the new generation will be.
     if permit.generation != gate.circuit.generation:
         return True
-    trial = trial_of(delivery)
-    blame = trial.blame_of(gate)
+    history = history_of(delivery)
+    blame = history.blame_of(gate)
     blame.failed(gate, now, charged=charged)
-    is_vote = trial.votes_again(gate)
+    is_vote = history.votes_again(gate)
     gate.failures += is_vote
     blame.mark(gate)
     return is_vote
@@ -147,21 +147,21 @@ class Retries:
 
     def add(self, delivery: Delivery[Any], attribution: Attribution, now: float) -> list[UndeclaredNeed]:
         """To the end of the list: for a backoff first, or straight away when a circuit decides from now on."""
-        trial = trial_of(delivery)
+        history = history_of(delivery)
         assignment: Assignment = delivery.assignment
         if attribution.cause is Cause.DEPENDENCY and assignment.inbox.failed(delivery):
-            assignment.run.offer(assignment)
+            assignment.run.mark_ready(assignment)
         events = [event for name in attribution.refused for event in self._refused_by(delivery, name, now)]
         gates = gates_of(delivery)
         request, delivery.request = delivery.request, None
         if request is not None and request.after is not None:
             self._waiting.add(delivery, gates, now + request.after)
         elif self._will_be_told(attribution) or any(gate.shut for gate in gates):
-            trial.backoffs = 0
+            history.backoffs = 0
             self._waiting.add(delivery, gates)
         else:
-            trial.backoffs += 1
-            self._waiting.add(delivery, gates, now + delivery.assignment.run.retry.wait(trial.backoffs, self._draw()))
+            history.backoffs += 1
+            self._waiting.add(delivery, gates, now + delivery.assignment.run.retry.wait(history.backoffs, self._draw()))
         return events
 
     def _will_be_told(self, attribution: Attribution) -> bool:
@@ -178,10 +178,10 @@ class Retries:
         gate = self._gates.get(name)
         if gate is None or gate in gates_of(delivery):
             return []
-        trial_of(delivery).extra += (gate,)
-        if name in assignment.undeclared:
+        history_of(delivery).extra += (gate,)
+        if name in assignment.undeclared_announced:
             return []
-        assignment.undeclared.add(name)
+        assignment.undeclared_announced.add(name)
         return [UndeclaredNeed(now, assignment.source, name)]
 
 
@@ -198,7 +198,7 @@ class Bisection:
         assignment: Assignment = batch.assignment
         if attribution.cause is Cause.REFUSED:  # it was not its turn: nothing is known of it
             return self._retries.keep(batch, Verdict.AGAIN, attribution, now)
-        trial_of(batch).failed(error, now)
+        history_of(batch).failed(error, now)
         events: list[FlowEvent] = []
         if attribution.shared:
             events.extend(assignment.announce_shared(now, gates_of(batch), attribution))
@@ -226,7 +226,7 @@ class Bisection:
 
 def _was_outvoted(batch: Batch) -> bool:
     """Whether something else has succeeded, since the batch first failed there, on everything that it failed on."""
-    votes = [(gate, trial_of(batch).votes.get(gate)) for gate in gates_of(batch)]
+    votes = [(gate, history_of(batch).votes.get(gate)) for gate in gates_of(batch)]
     current = [(gate, vote) for gate, vote in votes if vote is not None and vote.generation == gate.circuit.generation]
     return bool(current) and not any(vote.counts(gate) for gate, vote in current)
 
@@ -294,18 +294,18 @@ class PartialSettlement:
         inbox = cast("BatchInbox", assignment.inbox)  # where batches come from
         if not parts:
             if inbox.done(batch):
-                assignment.run.offer(assignment)
+                assignment.run.mark_ready(assignment)
             return
         inbox.divided(parts)
         inbox.finished(finished)
         if assignment.run.shared:
-            assignment.run.offer(assignment)
+            assignment.run.mark_ready(assignment)
 
 
 def _place(one: AnyDelivery, batch: Batch, index: int, now: float) -> None:
     """From now on it is a delivery of its own."""
     one.assignment = batch.assignment
     one.serial = batch.numbers[index]
-    trial = trial_of(one)
+    history = history_of(one)
     one.request = None
-    trial.failed("Reject", now)
+    history.failed("Reject", now)

@@ -81,4 +81,4 @@ def may_fall_back(gates: Iterable[Gate], after: float, now: float) -> bool:
 def gates_of(delivery: Delivery[Any]) -> tuple[Gate, ...]:
     """What the delivery needs: what its source needs, and what refused one of its calls. Its permits are in this order."""
     gates: tuple[Gate, ...] = delivery.assignment.gates
-    return gates + delivery.trial.extra if delivery.trial is not None else gates
+    return gates + delivery.history.extra if delivery.history is not None else gates

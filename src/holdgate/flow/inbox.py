@@ -391,7 +391,7 @@ class BatchInbox:
     def put_back(self, piece: Batch) -> None:
         """What has been taken and not started, to the front: it comes next."""
         self.waiting += len(piece)
-        if self._span is None and piece.trial is None and not piece.attempt:  # as if it had never been taken
+        if self._span is None and piece.history is None and not piece.attempt:  # as if it had never been taken
             self._next -= len(piece)
             self._chunks.appendleft(piece)
         else:

@@ -100,7 +100,7 @@ class Delivery(Generic[M]):
     Not frozen: a frozen dataclass costs a microsecond a message.
     """
 
-    __slots__ = ("assignment", "attempt", "message", "order_key", "permits", "redelivered", "request", "serial", "source", "trial")
+    __slots__ = ("assignment", "attempt", "history", "message", "order_key", "permits", "redelivered", "request", "serial", "source")
 
     source: Source
     message: M
@@ -117,7 +117,7 @@ class Delivery(Generic[M]):
         self.serial = 0  # its number within that assignment, in the order of arrival
         self.order_key: Any = None  # with order="key": what it is kept in order by; None has no order to keep
         self.permits: Any = None  # what it holds while its handler runs
-        self.trial: Any = None  # what is known of its failures; None until the first one
+        self.history: Any = None  # what is known of its failures; None until the first one
         self.request: HandlerRequest | None = None  # what its handler has asked for in this attempt
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from holdgate.flow.batch import Batch
-from holdgate.flow.blame import trial_of
+from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, MessageSkipped
 from holdgate.flow.message import Delivery
 from holdgate.flow.policy import Verdict
@@ -27,7 +27,7 @@ class Rejections:
 
     def __init__(self, waiting: WaitingList, watch: Reminders) -> None:
         self._waiting = waiting
-        self._watch = watch
+        self._reminders = watch
         self._later: dict[AnyDelivery, float] = {}  # their target failed: when to send them again
         self._now: dict[AnyDelivery, None] = {}  # to be sent as soon as a lane is free
 
@@ -38,17 +38,17 @@ class Rejections:
         if run.retry.on_exhausted == "skip":
             return Verdict.DONE, [MessageSkipped(now, assignment.source, delivery.position, reason or error, by_operator=False)]
         if run.rejects:
-            trial_of(delivery).reason = reason or error
+            history_of(delivery).reason = reason or error
             return Verdict.REJECT, []
         if assignment.going:  # whoever has it next rejects it again
             return Verdict.AGAIN, []
-        return Verdict.AGAIN, [self._watch.block(delivery, error, now)]
+        return Verdict.AGAIN, [self._reminders.block(delivery, error, now)]
 
     def failed(self, delivery: AnyDelivery, now: float) -> None:
         """Its target does not take it now: its place is held until it does."""
         assignment: Assignment = delivery.assignment
         assignment.unsent[delivery] = None
-        assignment.touch()
+        assignment.recompute()
         self._later[delivery] = now + assignment.run.retry.max_backoff
 
     def again(self, delivery: AnyDelivery) -> None:
@@ -81,8 +81,8 @@ class Rejections:
         """An operator lets its rejected messages go on: those that block it start afresh, those that were not sent are sent now."""
         blocked, assignment.blocked = assignment.blocked, []
         for delivery in blocked:
-            delivery.trial = delivery.request = None
-            self._watch.settled(delivery)
+            delivery.history = delivery.request = None
+            self._reminders.settled(delivery)
             self._waiting.add(delivery, assignment.gates)
         unsent = [delivery for delivery in self._later if delivery.assignment is assignment]
         for delivery in unsent:
@@ -92,7 +92,7 @@ class Rejections:
 
     def skip(self, assignment: Assignment, position: int) -> AnyDelivery | None:
         """An operator gives up the message at this position: one that is rejected, or that has failed and waits. None: there is none."""
-        failed = [delivery for delivery in self._waiting.waiting_of(assignment) if delivery.trial is not None]
+        failed = [delivery for delivery in self._waiting.waiting_of(assignment) if delivery.history is not None]
         waiting = [delivery for delivery in failed if not isinstance(delivery, Batch)]  # nobody knows which of a batch is meant
         candidates = [*assignment.blocked, *assignment.unsent, *self._now, *waiting]
         found = next(
@@ -115,7 +115,7 @@ class Rejections:
         return delivery in delivery.assignment.unsent and delivery not in self._later and delivery not in self._now
 
     def _released(self, assignment: Assignment) -> None:
-        assignment.touch()
+        assignment.recompute()
         if not assignment.stopped:
             self._waiting.back_in_line(assignment)
 

@@ -35,15 +35,15 @@ class Reminders:
         """A delivery was rejected and has nowhere to go: its place waits behind it, and is named again and again."""
         assignment: Assignment = delivery.assignment
         assignment.blocked.append(delivery)
-        assignment.touch()
+        assignment.recompute()
         return self._name(
-            delivery, SourceBlocked(now, assignment.source, delivery.position, delivery.trial.counted if delivery.trial else 0, error)
+            delivery, SourceBlocked(now, assignment.source, delivery.position, delivery.history.counted if delivery.history else 0, error)
         )
 
     def suspect(self, delivery: AnyDelivery, error: str, now: float) -> SourceBlocked:
         """A delivery keeps its source from going on, and there is nobody to tell whether it is its fault: say so until it is settled."""
         return self._name(
-            delivery, SourceBlocked(now, delivery.assignment.source, delivery.position, delivery.trial.failures, error, suspect=True)
+            delivery, SourceBlocked(now, delivery.assignment.source, delivery.position, delivery.history.failures, error, suspect=True)
         )
 
     def _name(self, delivery: AnyDelivery, event: SourceBlocked) -> SourceBlocked:

@@ -91,6 +91,6 @@ def _source(assignment: Assignment, heads: int) -> SourceSnapshot:
         needs=tuple(gate.name for gate in assignment.gates),
         falling_back=assignment.falling_back,
         fallbacks=assignment.fallbacks,
-        waits_for=tuple(gate.name for gate in assignment.strays),
+        waits_for=tuple(gate.name for gate in assignment.undeclared_waiting),
         held_bytes=assignment.weigh(),
     )

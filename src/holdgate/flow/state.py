@@ -38,10 +38,39 @@ class Assignment:
     """One source in one assignment."""
 
     __slots__ = (
-        "alive", "blocked", "closing", "direct", "fallbacks", "falling_back",
-        "fresh_heads", "full", "gate", "gates", "held", "held_before", "idle", "in_flight",
-        "in_ring", "inbox", "low", "operator_hold", "plan", "probing", "results", "run", "shares_announced", "since", "source", "stopped",
-        "strayed", "strays", "undeclared", "unknown_needs", "unsent", "warned", "weights",
+        "alive",
+        "blocked",
+        "closing",
+        "direct",
+        "fallbacks",
+        "falling_back",
+        "full",
+        "gate",
+        "gates",
+        "held",
+        "held_before",
+        "idle",
+        "in_flight",
+        "in_ring",
+        "inbox",
+        "low",
+        "operator_hold",
+        "plan",
+        "probing",
+        "results",
+        "run",
+        "shares_announced",
+        "since",
+        "source",
+        "stopped",
+        "undeclared_announced",
+        "undeclared_holders",
+        "undeclared_waiting",
+        "unknown_needs",
+        "unsent",
+        "unstarted",
+        "warned",
+        "weights",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None) -> None:
@@ -63,7 +92,7 @@ class Assignment:
         self.idle = False  # nothing here that a lane could take
         self.in_ring = False
         self.in_flight = 0  # admitted and not settled yet
-        self.fresh_heads = 0  # on the waiting list, never started: bounded, so that a ramp does not empty the inbox
+        self.unstarted = 0  # on the waiting list, never started: bounded, so that a ramp does not empty the inbox
         self.blocked: list[AnyDelivery] = []  # rejected deliveries that have nowhere to go
         self.unsent: dict[AnyDelivery, None] = {}  # rejected deliveries whose target does not take them now
         self.operator_hold = False
@@ -73,9 +102,9 @@ class Assignment:
         self.falling_back = False  # its messages go to the fallback, and it is not held though a circuit is open
         self.fallbacks = 0  # how many did, ever
         self.warned = 0.0  # when the hold was last announced
-        self.undeclared: set[str] = set()  # dependencies announced as UndeclaredNeed
-        self.strays: Counter[Gate] = Counter()  # those that heads of it wait for though its needs do not name them: how many heads
-        self.strayed: tuple[Gate, ...] = ()  # those of them that it was held by
+        self.undeclared_announced: set[str] = set()  # dependencies announced as UndeclaredNeed
+        self.undeclared_waiting: Counter[Gate] = Counter()  # what deliveries of it wait for though its needs do not name it: how many
+        self.undeclared_holders: tuple[Gate, ...] = ()  # those of them that it was held by
         self.shares_announced = False
         self.stopped = False
         self.held = False
@@ -86,7 +115,7 @@ class Assignment:
         self.stopped = self.operator_hold or self.closing or self.run.draining or bool(self.blocked or self.unsent) or self.unknown_needs
         self.held = self.stopped or bool(self.plan.reasons)
 
-    def touch(self) -> None:
+    def recompute(self) -> None:
         """A flag has changed: see what follows, and look at the plan again at the next turn."""
         self.restate()
         if self.alive:  # the plan knows nothing of a dead place, or already of the one after it
@@ -135,22 +164,22 @@ class Assignment:
         if self.inbox.waiting >= self.run.inbox:
             self.fill()
         if self.run.shared:
-            self.run.offer(self)
+            self.run.mark_ready(self)
 
-    def stray(self, gates: Iterable[Gate], heads: int) -> None:
+    def count_undeclared(self, gates: Iterable[Gate], heads: int) -> None:
         """So many more heads of it wait for these gates, which its needs do not name; less when negative."""
         for gate in gates:
-            self.strays[gate] += heads
-            if self.strays[gate]:
+            self.undeclared_waiting[gate] += heads
+            if self.undeclared_waiting[gate]:
                 gate.assignments[self] = None
             else:
-                del self.strays[gate], gate.assignments[self]
-        self.touch()
+                del self.undeclared_waiting[gate], gate.assignments[self]
+        self.recompute()
 
     @property
     def needed(self) -> tuple[Gate, ...]:
         """What it needs to go on: what its source needs and, where nothing else may start before it, what its head waits for."""
-        return self.gates if self.run.shared or not self.strays else (*self.gates, *self.strays)
+        return self.gates if self.run.shared or not self.undeclared_waiting else (*self.gates, *self.undeclared_waiting)
 
     @property
     def going(self) -> bool:
@@ -158,7 +187,7 @@ class Assignment:
         return self.closing or self.run.draining
 
     @property
-    def bars_heads(self) -> bool:
+    def bars_waiting(self) -> bool:
         """Whether no head of it starts either. In a hold by unclaimed failures they do: they find out when it is over."""
         return self.stopped or self.plan.reasons not in ((), (_UNCLAIMED,))
 
@@ -201,9 +230,9 @@ class Assignment:
         since = now if self.since is None else self.since
         self.since = None
         self.held_before = since
-        gates = (*self.gates, *self.strayed)
+        gates = (*self.gates, *self.undeclared_holders)
         self.probing = {gate: gate.circuit.generation for gate in gates if gate.circuit.state is State.HALF_OPEN}
-        self.strayed = ()
+        self.undeclared_holders = ()
         return SourceReleased(now, self.source, now - since)
 
     @property
@@ -223,8 +252,8 @@ class Assignment:
 
     def _reasons(self) -> tuple[str, ...]:
         shut = () if self.falling_back else tuple(gate for gate in self.needed if gate.shut)
-        if strayed := tuple(gate for gate in shut if gate in self.strays):
-            self.strayed = strayed
+        if undeclared_holders := tuple(gate for gate in shut if gate in self.undeclared_waiting):
+            self.undeclared_holders = undeclared_holders
         reasons = [f"circuit:{gate.name}" for gate in shut]
         if self.results.suspected:
             reasons.append(_UNCLAIMED)
@@ -390,7 +419,7 @@ class Run:
             return SourceInbox()
         return KeyInbox(self.span) if self.order == "key" else FreeInbox(self.span)
 
-    def take_in(self, deliveries: Iterable[AnyDelivery]) -> None:
+    def enqueue(self, deliveries: Iterable[AnyDelivery]) -> None:
         """Put deliveries into the inboxes of their places. Those of a source that is not here, or is going away, are dropped."""
         # A poll's deliveries come by source, so a list is cut where the next one has another source than the one before it.
         assignment: Assignment | None = None
@@ -419,7 +448,7 @@ class Run:
         if waiting >= self.inbox:
             assignment.fill()
         if not assignment.held:
-            self.offer(assignment)
+            self.mark_ready(assignment)
 
     def grant(self, delivery: AnyDelivery) -> None:
         """A waiting head is admitted, its lane counted already: the next lane that asks starts it."""
@@ -428,9 +457,9 @@ class Run:
         assignment.in_flight += 1
         self.granted.append(delivery)
         if assignment.inbox.waiting:  # enough heads of it may have been waiting, and now there is one less
-            self.offer(assignment)
+            self.mark_ready(assignment)
 
-    def offer(self, assignment: Assignment) -> None:
+    def mark_ready(self, assignment: Assignment) -> None:
         """Put a place into the ring of those that lanes look at, once."""
         if not assignment.in_ring:
             assignment.in_ring = True
@@ -448,7 +477,7 @@ class Run:
             if event is not None:
                 events.append(event)
             if not assignment.plan.reasons and assignment.inbox.waiting:
-                self.offer(assignment)
+                self.mark_ready(assignment)
         self.dirty.clear()
         self._publish(changed)
         return events

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from holdgate.flow.attribution import Attribution, Cause
-from holdgate.flow.blame import trial_of
+from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, OutageOver, OutageSuspected
 from holdgate.flow.message import Delivery
 from holdgate.flow.state import Assignment, Run
@@ -56,7 +56,7 @@ class Suspicions:
         if not attribution.unclaimed:
             return False
         before = bool(delivery.redelivered)
-        kind = assignment.results.failed(trial_of(delivery), attribution.unclaimed, assignment.run.retry.conviction, redelivered=before)
+        kind = assignment.results.failed(history_of(delivery), attribution.unclaimed, assignment.run.retry.conviction, redelivered=before)
         if kind is None:
             return False
         if assignment.results not in self._standing and kind.evidence >= assignment.run.retry.conviction:
@@ -88,14 +88,14 @@ class Suspicions:
         self._plan_fresh(results, suspicion, now)
         results.suspected = True
         for assignment in _places(run, results):
-            assignment.touch()
+            assignment.recompute()
 
     def _end(self, results: RunResults, suspicion: Suspicion, now: float) -> Iterator[FlowEvent]:
         del self._standing[results]
         results.suspected = False
         assignments = list(_places(suspicion.run, results))
         for assignment in assignments:
-            assignment.touch()
+            assignment.recompute()
         if suspicion.told:  # not each time that success and hold take turns: backoffs would mean nothing any more
             self._waiting.end_waits_of(assignments)
             yield OutageOver(now, tuple(assignment.source for assignment in assignments), suspicion.kind.error, now - suspicion.since)
@@ -113,7 +113,7 @@ class Suspicions:
         """One message that has not been tried yet, of the next source that has one to give; none while the one before waits."""
         self._plan_fresh(results, suspicion, now)
         assignments = [assignment for assignment in _places(suspicion.run, results) if not assignment.stopped]
-        if any(assignment.fresh_heads for assignment in assignments):
+        if any(assignment.unstarted for assignment in assignments):
             return
         first = suspicion.fresh % len(assignments) if assignments else 0
         for assignment in assignments[first:] + assignments[:first]:
@@ -122,7 +122,7 @@ class Suspicions:
                 if assignment.full:
                     assignment.make_room()
                 self._waiting.add(delivery, assignment.gates)
-                assignment.touch()  # with nothing left to try, more is fetched
+                assignment.recompute()  # with nothing left to try, more is fetched
                 return
 
     def _plan_fresh(self, results: RunResults, suspicion: Suspicion, now: float) -> None:

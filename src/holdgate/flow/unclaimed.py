@@ -151,7 +151,7 @@ class RunResults:
         self.next_try = 0.0  # while they are: when a message that has not failed is tried
         self._kinds: dict[str, UnclaimedType] = {}  # the one that failed last is the last
 
-    def failed(self, trial: Suspect, error: str, enough: float, *, redelivered: bool = False) -> UnclaimedType | None:
+    def failed(self, history: Suspect, error: str, enough: float, *, redelivered: bool = False) -> UnclaimedType | None:
         """A message failed with this type, which nobody claims. What it is an outage of, when `enough` speaks for one; None: it is the
         message's own failure. `redelivered`: somebody had it before."""
         kind = self._kinds.pop(error, None) or UnclaimedType(error)
@@ -159,16 +159,16 @@ class RunResults:
         if len(self._kinds) > _TYPES:
             del self._kinds[next(iter(self._kinds))]
         kind.look(self.successes + self.claimed)
-        before = trial.unclaimed
+        before = history.unclaimed
         again = before is not None and before[0] is kind
-        trial.unclaimed = (kind, kind.spell)
-        kind.failed(again=again or redelivered, new=before != trial.unclaimed, enough=enough)
+        history.unclaimed = (kind, kind.spell)
+        kind.failed(again=again or redelivered, new=before != history.unclaimed, enough=enough)
         return kind if kind.is_outage and self.successes else None
 
-    def succeeded(self, trial: Suspect | None) -> None:
-        """A message was processed whose `trial` may know of failures."""
+    def succeeded(self, history: Suspect | None) -> None:
+        """A message was processed whose `history` may know of failures."""
         self.successes += 1
-        if trial is not None and trial.unclaimed is not None:
-            kind, _ = trial.unclaimed
+        if history is not None and history.unclaimed is not None:
+            kind, _ = history.unclaimed
             kind.recovered()
-            trial.unclaimed = None
+            history.unclaimed = None

@@ -48,7 +48,7 @@ class Waiting:
         self.not_before = not_before
 
     @property
-    def fresh(self) -> bool:
+    def unstarted(self) -> bool:
         """Whether it has never started."""
         return self.delivery.attempt == 0
 
@@ -122,10 +122,10 @@ class WaitingList:
         self._arrivals += 1
         head = Waiting(delivery, gates, self._arrivals, not_before)
         self._heads[delivery] = head
-        if head.fresh:
-            delivery.assignment.fresh_heads += 1
+        if head.unstarted:
+            delivery.assignment.unstarted += 1
         if len(gates) > len(delivery.assignment.gates):
-            delivery.assignment.stray(gates[len(delivery.assignment.gates) :], 1)
+            delivery.assignment.count_undeclared(gates[len(delivery.assignment.gates) :], 1)
         if not_before is None:
             self._queue(head)
         else:
@@ -154,14 +154,14 @@ class WaitingList:
         """A circuit has opened: from now on only admission decides, so waits for time end for whoever needs the gate."""
         waiting = [head for _, _, head in self._timed if gate in head.gates and self._waits_for_time(head)]
         for head in sorted(waiting, key=_arrival):
-            head.delivery.trial.backoffs = 0
+            head.delivery.history.backoffs = 0
             self._due(head)
 
     def end_waits_of(self, assignments: Collection[Assignment]) -> None:
         """What kept heads of these places failing is over: they wait for time no longer."""
         waiting = [head for _, _, head in self._timed if head.delivery.assignment in assignments and self._waits_for_time(head)]
         for head in sorted(waiting, key=_arrival):
-            head.delivery.trial.backoffs = 0
+            head.delivery.history.backoffs = 0
             self._due(head)
 
     def regroup(self, gate: Gate) -> None:
@@ -172,7 +172,7 @@ class WaitingList:
         """The source is no longer held: what was set aside waits again, in order of its arrival."""
         self._stand_again(self._aside.pop(assignment, []))
 
-    def by_place(self) -> Counter[Assignment]:
+    def by_assignment(self) -> Counter[Assignment]:
         """How many messages wait, by place; walks the whole list."""
         waiting: Counter[Assignment] = Counter()
         for delivery in self._heads:
@@ -240,10 +240,10 @@ class WaitingList:
 
     def _leave(self, head: Waiting) -> None:
         del self._heads[head.delivery]
-        if head.fresh:
-            head.delivery.assignment.fresh_heads -= 1
+        if head.unstarted:
+            head.delivery.assignment.unstarted -= 1
         if len(head.gates) > len(head.delivery.assignment.gates):
-            head.delivery.assignment.stray(head.gates[len(head.delivery.assignment.gates) :], -1)
+            head.delivery.assignment.count_undeclared(head.gates[len(head.delivery.assignment.gates) :], -1)
         self._unqueue(head)
 
 

@@ -365,7 +365,7 @@ class TaskLane(Lane):
         if assignment.going:  # between the grant and now the source went away
             self.give_back(delivery)
             return
-        if delivery.trial is not None and delivery.trial.falling_back:
+        if delivery.history is not None and delivery.history.falling_back:
             await fall_back(self, delivery)
             return
         worker = self.worker
@@ -393,7 +393,7 @@ class TaskLane(Lane):
                 or assignment.held
                 or self.interrupted
                 or self.tally is not None
-                or delivery.trial is not None
+                or delivery.history is not None
                 or delivery.request is not None
             ):
                 following = engine.pass_on(delivery, time)
@@ -405,7 +405,7 @@ class TaskLane(Lane):
                 following = None if over else engine.follow(assignment, time)
                 self.started = True
             self.delivery = following
-            if engine.restless:
+            if engine.needs_turn:
                 self.started = False
                 worker.turn_if_needed()
                 self.started = True
@@ -414,7 +414,7 @@ class TaskLane(Lane):
             delivery = following
         self.started = False
         if over:
-            assignment.run.offer(assignment)
+            assignment.run.mark_ready(assignment)
             await self._let_others_run()
 
     async def _let_others_run(self) -> None:
@@ -426,7 +426,7 @@ class TaskLane(Lane):
         if self.interrupted:  # it finished all the same: processed is processed
             self.recovered()
             self.spent = True  # our cancellation may still be on its way
-        if self.tally is not None or delivery.trial is not None or delivery.request is not None:
+        if self.tally is not None or delivery.history is not None or delivery.request is not None:
             self.end(delivery, None)
         elif self.worker.engine.succeeded(delivery, time) is Verdict.DONE:
             self.acknowledge(delivery)
@@ -527,7 +527,7 @@ class BatchLane(TaskLane):
         for one in parted.done:
             worker.intake.settle(one, Settlement.ACK)
         for one in parted.rejected:
-            worker.reject(one, Reject(one.trial.reason))
+            worker.reject(one, Reject(one.history.reason))
 
 
 async def fall_back(lane: TaskLane, delivery: Delivery[Any]) -> None:

@@ -123,7 +123,7 @@ def wrap(assignment: AssignedPartition, records: Iterable[Record]) -> list[Kafka
         delivery.serial = 0
         delivery.order_key = None
         delivery.permits = None
-        delivery.trial = None
+        delivery.history = None
         delivery.request = None
         deliveries.append(delivery)
     return deliveries

@@ -87,7 +87,7 @@ class Lanes(Life):
             for reader in self.readers:
                 self.hand_out(reader.run)
                 self._apply(reader)
-            if not engine.restless:
+            if not engine.needs_turn:
                 break
         for gate in engine.take_probes():
             self._probe(gate)
@@ -130,7 +130,7 @@ class Lanes(Life):
             self.turn()
 
     def _turn_if_needed(self) -> None:
-        if self.engine.restless:
+        if self.engine.needs_turn:
             self.turn()
 
     # -- handlers begin ---------------------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class Lanes(Life):
         """Start whatever a free lane may start."""
         now = self.now
         while (delivery := self.engine.next(run, now)) is not None:
-            trial = delivery.trial
+            trial = delivery.history
             if trial is not None and trial.falling_back:
                 self._fall_back(delivery)
             elif trial is not None and trial.reason is not None:
@@ -191,7 +191,7 @@ class Lanes(Life):
         """Its handler has returned: what the engine makes of it, and what follows it."""
         engine, now = self.engine, self.now
         assignment: Assignment = delivery.assignment
-        if delivery.trial is not None:
+        if delivery.history is not None:
             self.settle(delivery, None)
             return
         if self._stays and assignment.direct is not None and not assignment.held:
@@ -201,11 +201,11 @@ class Lanes(Life):
             if engine.succeeded(delivery, now) is Verdict.DONE:
                 self.acknowledge(delivery)
             if not self._stays:
-                assignment.run.offer(assignment)
+                assignment.run.mark_ready(assignment)
             following = engine.follow(assignment, now) if self._stays else None
         if following is not None:
             self._start(following)
-        elif not engine.restless:
+        elif not engine.needs_turn:
             self.hand_out(assignment.run)
 
     def settle(self, delivery: AnyDelivery, error: Exception | None, *, timed_out: bool = False, naive: bool = False) -> None:
