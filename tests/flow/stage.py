@@ -60,6 +60,7 @@ def place_of(*gates: Gate, run: Run | None = None, source: Partition = ORDERS) -
     assignment = Assignment(run, source, gates)
     run.assignments[source] = assignment
     run.count_lanes()
+    run.dirty.clear()  # as after a turn
     return assignment
 
 

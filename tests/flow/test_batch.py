@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.flow.stage import ORDERS, Message, gate, messages, place_of
 
-from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems, batches_of, heir, messages_in
+from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems, batches_of, messages_in
 from holdgate.flow.blame import FailureHistory
 from holdgate.flow.message import Partition
 
@@ -97,7 +97,7 @@ def test_a_success_of_one_piece_speaks_to_the_others() -> None:
     """Votes are copies: what one piece puts down as its own success is somebody else's for the next."""
     payments, history = gate(), FailureHistory()
     history.votes_again(payments)
-    first, second = heir(history), heir(history)
+    first, second = history.of_a_piece(), history.of_a_piece()
     payments.successes += 1
     first.succeeded(payments)
     assert not second.votes_again(payments)
@@ -108,7 +108,7 @@ def test_an_heir_knows_when_its_batch_failed() -> None:
     history = FailureHistory()
     history.failed("OSError", 3.0)
     history.failed("ValueError", 5.0)
-    own = heir(history)
+    own = history.of_a_piece()
     assert (own.failures, own.first_failed_at, own.last_failed_at, own.error) == (2, 3.0, 5.0, "ValueError")
 
 

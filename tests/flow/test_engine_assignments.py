@@ -32,7 +32,7 @@ def granted(run: Run, source: Partition, *gates: Gate) -> Any:
     """A delivery that was admitted, and that no lane has taken up yet."""
     delivery = placed(run.assignments[source])
     delivery.permits = tuple(gate.circuit.try_acquire(0.0) for gate in gates)
-    run.running += 1
+    run.assignments[source].started()
     run.grant(delivery)
     return delivery
 

@@ -101,7 +101,7 @@ def test_a_success_that_frees_a_slot_for_others_must_be_looked_at() -> None:
     mail.circuit.take_events()
     probe = mail.circuit.try_acquire(1.0)
     run = place_of(mail).run
-    mail.heads[run] = {}
+    mail.lines[run] = {}
 
     assert isinstance(probe, Permit)
     assert record_successes((mail,), (probe,), 2.0) is True

@@ -74,15 +74,15 @@ def test_a_run_may_have_a_batch_per_lane_in_work(batch: int | None, capacity: in
     assert Run(Needs([]), order="none", concurrency=4, inbox=9, batch=batch).capacity == capacity
 
 
-def test_a_granted_delivery_is_one_more_in_flight() -> None:
-    """And one start more of this delivery, whatever it had before."""
+def test_a_granted_delivery_has_one_start_more() -> None:
+    """Whatever it had before. It was in flight already."""
     assignment = place_of(gate(), run=run_of(order="none", concurrency=4))
     first, second = placed(assignment, 0), placed(assignment, 1)
     second.attempt = 2
     assignment.run.grant(first)
     assignment.run.grant(second)
 
-    assert (assignment.in_flight, first.attempt, second.attempt, list(assignment.run.granted)) == (2, 1, 3, [first, second])
+    assert (assignment.in_flight, first.attempt, second.attempt, list(assignment.run.granted)) == (0, 1, 3, [first, second])
 
 
 def test_deliveries_that_are_taken_in_know_their_place() -> None:

@@ -138,7 +138,7 @@ def test_a_closed_circuit_lets_everybody_in_by_arrival() -> None:
     waiting.regroup(payments)
 
     assert grants(waiting, payments) == list(range(100))
-    assert (len(waiting), payments.heads, run.running) == (0, {}, 100)
+    assert (len(waiting), payments.lines, run.running) == (0, {}, 100)
 
 
 def test_a_head_without_needs_waits_for_a_lane_only() -> None:
@@ -296,7 +296,7 @@ def test_heads_of_an_open_circuit_stand_nowhere_else() -> None:
     waiting, run = WaitingList(), free_run()
     wait(waiting, place_of(mail, payments, run=run), 3)
 
-    assert (mail.heads, len(payments.heads[run])) == ({}, 3)
+    assert (mail.lines, len(payments.lines[run])) == ({}, 3)
 
 
 def test_a_gate_that_opens_sends_its_heads_to_their_other_needs_in_order() -> None:
@@ -319,7 +319,7 @@ def test_a_gate_that_shuts_takes_its_heads_out_of_other_lines() -> None:
     mail.circuit.force_open(1.0)
     waiting.regroup(mail)
 
-    assert (len(mail.heads[run]), payments.heads) == (1, {})
+    assert (len(mail.lines[run]), payments.lines) == (1, {})
     assert grants(waiting, mail, payments) == []
 
 
@@ -424,7 +424,7 @@ def test_heads_of_a_held_source_are_set_aside() -> None:
     assert waiting.grants([payments], 1.0) == [other]
     payments.circuit.reset(1.0)
     waiting.grants([payments], 1.0)
-    assert payments.heads == {}
+    assert payments.lines == {}
     assert len(waiting) == 2
 
 
@@ -464,7 +464,7 @@ def test_dropped_heads_are_gone_from_every_line() -> None:
     waiting.drop({gone})
 
     assert (len(waiting), gone.unstarted, stays.unstarted) == (1, 0, 1)
-    assert list(payments.heads[run].values())[0].delivery is other  # noqa: RUF015
+    assert list(payments.lines[run].values())[0].delivery is other  # noqa: RUF015
     assert waiting.by_assignment() == {stays: 1}
 
 
@@ -478,7 +478,7 @@ def test_heads_set_aside_can_be_dropped() -> None:
     waiting.drop({held})
     waiting.back_in_line(held)
 
-    assert (len(waiting), payments.heads) == (0, {})
+    assert (len(waiting), payments.lines) == (0, {})
 
 
 def test_first_time_heads_are_counted_by_place() -> None:
