@@ -260,7 +260,7 @@ class Engine:
                     ring.rotate(-1)
                     return delivery
             if assignment.idle:
-                run.leave_ring()
+                ring.popleft().in_ring = False
         self.needs_turn = self.needs_turn or (run.lane_wanted and run.running < run.lanes)
         return None
 

@@ -515,10 +515,6 @@ class Run:
             assignment.in_ring = True
             self.ring.append(assignment)
 
-    def leave_ring(self) -> None:
-        """Take the first assignment out of the ring."""
-        self.ring.popleft().in_ring = False
-
     # -- its deliveries ---------------------------------------------------------------------------------------------------------------
 
     def new_inbox(self) -> Inbox:

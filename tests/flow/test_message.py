@@ -8,7 +8,7 @@ import pytest
 from tests.flow.stage import ORDERS, Message
 
 from holdgate.errors import SettingsError
-from holdgate.flow.message import Delivery, HandlerRequest
+from holdgate.flow.message import Backlog, Delivery, HandlerRequest, Partition, Queue
 
 
 def test_a_fresh_delivery_has_not_started() -> None:
@@ -50,3 +50,44 @@ def test_another_time_is_a_number_of_seconds(after: float) -> None:
     """Above 0, and not for ever."""
     with pytest.raises(SettingsError, match=r"retry\(after="):
         Message(ORDERS, 0).retry(after=after)
+
+
+def test_a_delivery_keeps_whether_it_was_handed_out_before() -> None:
+    """As its broker says; its number comes from its inbox."""
+    delivery = Delivery(ORDERS, "message", redelivered=True)
+    assert (delivery.redelivered, delivery.serial) == (True, 0)
+
+
+def test_a_rejection_without_a_reason_says_who() -> None:
+    """It stands in the dead letter."""
+    delivery = Message(ORDERS, 0)
+    delivery.reject()
+    assert delivery.request == HandlerRequest(reason="rejected by the handler")
+
+
+def test_a_message_may_be_wanted_again_in_half_a_second() -> None:
+    """Any time above 0."""
+    delivery = Message(ORDERS, 0)
+    delivery.retry(after=0.5)
+    assert delivery.request == HandlerRequest(after=0.5)
+
+
+def test_a_partition_is_named_by_its_topic() -> None:
+    """Needs and handlers are keyed by topic, not by partition."""
+    assert Partition("orders", 3).name == "orders"
+
+
+def test_a_source_prints_as_people_write_it() -> None:
+    """Logs and status pages show the number in brackets, and a queue by its name alone."""
+    assert (str(Partition("orders", 3)), str(Queue("mails"))) == ("orders[3]", "mails")
+
+
+def test_a_partition_is_its_topic_and_number() -> None:
+    """Two objects of one partition are one key, and they sort by topic and then by number."""
+    assert {Partition("orders", 1): "held"}[Partition("orders", 1)] == "held"
+    assert sorted([Partition("b", 0), Partition("a", 10), Partition("a", 9)]) == [Partition("a", 9), Partition("a", 10), Partition("b", 0)]
+
+
+def test_the_age_of_a_backlog_may_be_unknown() -> None:
+    """A broker that cannot say how old its messages are says None, never 0."""
+    assert Backlog(7).oldest_age is None

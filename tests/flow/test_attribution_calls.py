@@ -1,3 +1,5 @@
+"""What the call forms of one attempt saw, and how it is kept until attribution reads it."""
+
 from __future__ import annotations
 
 from itertools import permutations
@@ -84,3 +86,21 @@ def test_a_dependency_is_touched_once() -> None:
     calls = AttemptCalls()
     assert calls.summary_of("payments") is calls.summary_of("payments")
     assert list(calls.summaries) == ["payments"]
+
+
+def test_a_new_record_has_seen_nothing() -> None:
+    """No call, no refusal, no end of time."""
+    calls = AttemptCalls()
+    assert (calls.summaries, list(calls.refused), calls.timed_out) == ({}, [], False)
+    assert CallSummary().failed_result is False
+
+
+def test_short_times_are_kept_as_they_are() -> None:
+    """Below a second too; the longest counts."""
+    summary = CallSummary()
+    summary.ended(Outcome.FAILURE, 0.25, 0.5)
+    summary.cut(0.25)
+    assert (summary.slowest, summary.retry_after, summary.cut_short) == (0.25, 0.5, 0.25)
+    summary.ended(Outcome.FAILURE, 0.1, 0.4)
+    summary.cut(0.1)
+    assert (summary.slowest, summary.retry_after, summary.cut_short) == (0.25, 0.5, 0.25)

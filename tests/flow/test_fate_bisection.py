@@ -464,3 +464,15 @@ def test_nothing_is_lost_and_only_poison_is_rejected(most: int, polls: list[int]
 
 def _blocked(events: list[object]) -> Iterator[int]:
     return (event.position for event in events if isinstance(event, SourceBlocked) and not event.suspect)
+
+
+def test_a_shared_failure_of_a_batch_is_told_with_its_time() -> None:
+    """As that of a message."""
+    run = Run(Needs(["mail", "payments"]), order="source", concurrency=None, inbox=10, batch=2)
+    stage = Stage("mail", "payments", settings=CircuitSettings(), run=run)
+    stage.engine.received(run, batches_of(messages(ORDERS, 2)))
+    stage.turn(later=3.0)
+    stage.end(stage.start(), dependency_failed(needs=2, shared=True))
+    assert [event for event in stage.events() if isinstance(event, AttributionShared)] == [
+        AttributionShared(3.0, ORDERS, ("mail", "payments"))
+    ]
