@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Callable
 
 import pytest
@@ -27,6 +29,31 @@ CALLS: dict[str, Callable[[Stage], object]] = {
     "note": lambda stage: stage.engine.note(CommandGiven(stage.now, "hold", ORDERS, "ann", "a test")),
     "retry": lambda stage: stage.engine.retry(ORDERS, "mended", stage.now),
 }
+
+
+# Those that only read, those that come before there is anything to do, those that ask for a turn if they left it work, and the turn itself.
+WITHOUT = {
+    *("take_probes", "take_events", "next_deadline", "snapshot", "is_held", "audit"),
+    *("add_gate", "add_run"),
+    *("received_quietly", "next", "follow", "succeeded", "pass_on", "skip"),
+    "turn",
+}
+# What the first statement of the others may be: to ask, or to call what asks.
+ASKING = ("self.needs_turn = True", "if not self._leave(delivery, now):", "self.forget(")
+
+
+def first_statement(method: ast.FunctionDef) -> str:
+    """The one after the docstring."""
+    return ast.unparse(method.body[1])
+
+
+def test_every_public_method_but_a_few_begins_by_asking_for_a_turn() -> None:
+    """The rule at the head of engine.py; the few are named there."""
+    (engine,) = ast.parse(inspect.getsource(Engine)).body
+    assert isinstance(engine, ast.ClassDef)
+    methods = [each for each in engine.body if isinstance(each, ast.FunctionDef) and not each.name.startswith("_")]
+    without = {method.name for method in methods if not first_statement(method).startswith(ASKING)}
+    assert without == WITHOUT
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())

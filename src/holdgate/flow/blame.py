@@ -156,7 +156,7 @@ class FailureHistory:
         self.falling_back = False
 
     def note_failed_fallback(self, generations: tuple[int, ...]) -> None:
-        """Note that its fallback failed in these generations of its gates: there is no other before one of them changes."""
+        """Note that its fallback failed in these generations of its gates: it does not fall back again before one of them changes."""
         self.fallback_failed = generations
 
     def of_a_piece(self) -> FailureHistory:

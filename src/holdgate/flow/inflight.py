@@ -8,7 +8,7 @@ Nearly all traffic is finished in the order it came, so that case is one deque a
 only from the first finish out of turn until the row is empty again. It is built from positions that must all leave before it can be built
 another time, which keeps every call O(1) amortised.
 
-One InFlight lives as long as one assignment of its source. What comes after a rebalance or a new channel begins with a fresh one.
+One InFlight lives as long as one assignment of its source. After a rebalance, or on a new channel, there is a new one.
 """
 
 from __future__ import annotations

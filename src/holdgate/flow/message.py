@@ -6,7 +6,7 @@ rejected, and what is known of the reason.
 
 Body and key of a dead letter go to the target as they are, and so do the message's own headers. What we know is added as headers whose
 names begin with `PREFIX`. All of them are text, so that any tool of the broker shows them. A replay takes them off again and leaves one,
-the number of replays, so that somebody can notice a message that comes back for ever.
+the number of replays, so that a message that comes back for ever is noticed.
 
 What is ugly: the engine's marks of a delivery are typed `Any`, because their classes stand above this file.
 """

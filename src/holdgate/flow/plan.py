@@ -6,6 +6,10 @@ times. Each turn ends with a plan of all assigned sources; its version goes up w
 the intake then. The intake compares its sources with the last plan that it has, again and again, and changes what differs. So a pause that
 the broker forgot comes back with the next comparison.
 
+The reasons of the engine: `circuit:NAME` (a dependency is down), `operator` (a person holds the source), `unclaimed failures` (an outage
+that no need describes), `blocked` (a rejected message has nowhere to go), `dead letters` (a rejected message could not be sent), `draining`
+(the run or the assignment ends), and `no needs` (the settings do not say what the source needs).
+
 `fetch` and `reasons` are two answers and not one. A source with reasons is *held*: its messages must wait here. A source without may still
 not fetch, because its inbox is full: that is back-pressure, and no reason.
 """

@@ -91,9 +91,7 @@ class Rejections:
         None means that there is none.
         """
         failed = [delivery for delivery in self._waiting.waiting_of(assignment) if delivery.history is not None]
-        waiting = [
-            delivery for delivery in failed if not isinstance(delivery, Batch)
-        ]  # the position does not tell which of a batch is meant
+        waiting = [delivery for delivery in failed if not isinstance(delivery, Batch)]  # a position names no message of a batch
         candidates = [*assignment.blocked, *assignment.unsent, *self._now, *waiting]
         found = next(
             (each for each in candidates if each.assignment is assignment and each.position == position and not self._is_sent(each)), None

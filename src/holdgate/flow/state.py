@@ -453,7 +453,7 @@ class Run:
     # -- its assignments --------------------------------------------------------------------------------------------------------------
 
     def add(self, source: Source, gates: Collection[Gate] | None) -> Assignment:
-        """Make an assignment of this source, which needs these gates; None means that nobody said what it needs, and it is held."""
+        """Make an assignment of this source, which needs these gates; None means that its needs are unknown, and it is held."""
         assignment = self.assignments[source] = Assignment(self, source, gates)
         for gate in assignment.gates:
             gate.assignments[assignment] = None

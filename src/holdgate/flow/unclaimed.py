@@ -38,7 +38,8 @@ _MOST = 0.75
 # A success is four times likelier in healthy times than in such an outage.
 _GOOD = math.log(4)
 
-# The past is this many results: ten bad messages in a thousand tell one in a hundred, and a new kind of bad message is known in minutes.
+# The past is this many results: ten bad messages in a thousand show a rate of one in a hundred, and a new kind of bad message is known in
+# minutes.
 _MEMORY = 1000.0
 
 # Before anything is known a failure counts as one in a hundred: more than most workers ever see. Ten results outweigh that, so that a
@@ -143,7 +144,7 @@ class UnclaimedType:
 
 
 class RunResults:
-    """What one handler's messages came to. The fast path of the engine counts `successes`, and nothing else."""
+    """The results of one handler's messages. The fast path of the engine counts `successes`, and nothing else."""
 
     __slots__ = ("_kinds", "claimed", "next_try", "successes", "suspected")
 
