@@ -45,8 +45,8 @@ class Watch:
 
     def hands_out(self, delivery: AnyDelivery) -> None:
         """A lane gets a delivery, permits in hand."""
-        trial = delivery.trial
-        if trial is not None and (trial.falling_back or trial.reason is not None):
+        history = delivery.history
+        if history is not None and (history.falling_back or history.reason is not None):
             return  # no handler begins
         first = _first(delivery)
         if first in self.granted:
