@@ -232,8 +232,8 @@ async def test_a_connection_closed_under_it_is_an_error(rabbitmq: RabbitMQAddres
 async def test_a_connection_that_is_lost_while_a_queue_is_looked_at_is_told(
     own_rabbitmq: RabbitMQServer, queue, intake: Callable[..., RabbitMQIntake], moment: tuple[int, bool], declared: object
 ) -> None:
-    """Each question has a channel of its own, which opens no more, or is lost with its question. An IntakeError, as of any start that fails:
-    no client's error, and no guess of what kind of queue it is."""
+    """Each question has a channel of its own, which opens no more, or is lost with its question. It is an IntakeError, as at any start that
+    fails: no client's error, and no guess of what kind of queue it is."""
     question, is_open = moment
     name, asked = await queue(QUORUM), itertools.count()
     async with own_rabbitmq.proxy() as proxy:
