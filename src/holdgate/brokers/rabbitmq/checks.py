@@ -5,7 +5,6 @@ Everything about a queue, a connection or a setting that would lose messages, th
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +14,13 @@ from typing import Any, TypeVar
 from aio_pika.abc import AbstractConnection, AbstractRobustConnection
 from yarl import URL
 
-from holdgate.brokers.rabbitmq.client import Client, is_transient, words_of
+from holdgate.brokers.rabbitmq.client import Client, answered, words_of
 from holdgate.brokers.rabbitmq.queue_facts import DEFAULT_CONSUMER_TIMEOUT, Management, QueueFacts, Rules, declare, find_out, rules_for
 from holdgate.brokers.rabbitmq.terms import QueueTerms, delay_of, word_on
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.message import Queue
 from holdgate.ports import DeadLetters
-from holdgate.tasks import is_being_cancelled
 
 T = TypeVar("T")
 
@@ -227,7 +225,7 @@ class QueueOptions:
 
 async def look_at(client: Client, name: str, said: QueueOptions) -> tuple[QueueFacts, QueueTerms]:
     """The facts of a queue, and what follows from them. Raises IntakeError for one that a guard cannot hold, and where nobody answers."""
-    facts = await _answered(client, name, find_out(client, name))
+    facts = await _ask(client, name, find_out(client, name))
     if said.management is not None:
         facts = replace(facts, policy=await said.management.policy(client.vhost, name))
     check_kind(facts, said.single_active)
@@ -246,27 +244,18 @@ async def look_at(client: Client, name: str, said: QueueOptions) -> tuple[QueueF
 async def prepare(client: Client, name: str, said: QueueOptions, arguments: Mapping[str, Any] | None) -> tuple[QueueTerms, Sequence[str]]:
     """Make the queue with these arguments where it is missing (None: it must be there), and look at it; with what has to be told."""
     if arguments is not None:
-        await _answered(client, name, declare(client, name, arguments))
+        await _ask(client, name, declare(client, name, arguments))
     facts, terms = await look_at(client, name, said)
     return terms, findings(facts, terms)
 
 
-async def _answered(client: Client, name: str, questions: Awaitable[T]) -> T:
-    """What the broker says. Raises IntakeError where the connection goes away meanwhile, whatever the client makes of that."""
-    try:
-        return await questions
-    except Exception as error:
-        if not is_transient(error):
-            raise
-        raise _went_away(client, name, error) from error
-    except asyncio.CancelledError as error:  # aiormq cancels the calls of a channel that closes
-        if is_being_cancelled():
-            raise
-        raise _went_away(client, name, error) from error
-
-
-def _went_away(client: Client, name: str, error: BaseException) -> IntakeError:
-    return IntakeError(f"queue {name!r} cannot be used: the connection to {client.where} went away meanwhile ({words_of(error)})")
+async def _ask(client: Client, name: str, question: Awaitable[T]) -> T:
+    return await answered(
+        question,
+        lambda error: IntakeError(
+            f"queue {name!r} cannot be used: the connection to {client.where} went away meanwhile ({words_of(error)})"
+        ),
+    )
 
 
 async def examine(client: Client, names: Sequence[str], said: QueueOptions, *, prefetch: int, longest: float | None) -> list[Diagnosis]:

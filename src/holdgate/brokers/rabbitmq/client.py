@@ -15,9 +15,9 @@ What an error of the client means: the end of the intake, with a remedy, or some
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from aio_pika import RobustConnection
 from aio_pika.abc import AbstractRobustConnection
@@ -37,6 +37,8 @@ from yarl import URL
 from holdgate.brokers.tasks import within
 from holdgate.errors import IntakeError
 from holdgate.tasks import is_being_cancelled
+
+T = TypeVar("T")
 
 # A frame that is not the expected answer. aiormq up to 7.1 raises its codec's errors for it, which are none of its own.
 FRAME_ERRORS = (InvalidFrameError, PAMQPException)
@@ -151,6 +153,22 @@ TRANSIENT = (AMQPError, *FRAME_ERRORS, ChannelInvalidStateError, OSError, Runtim
 def is_transient(error: BaseException) -> bool:
     """Whether a call failed because its channel or connection went away. aiormq raises a bare Exception in calls of one that is closed."""
     return isinstance(error, TRANSIENT) or type(error) is Exception
+
+
+async def answered(question: Awaitable[T], refusal: Callable[[BaseException], IntakeError]) -> T:
+    """What the broker says. Raises `refusal` of the error where that is no, or where the connection goes away meanwhile: a channel then
+    raises what it likes.
+    """
+    try:
+        return await question
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        raise refusal(error) from error
+    except asyncio.CancelledError as error:  # aiormq cancels the calls of a channel that closes
+        if is_being_cancelled():
+            raise
+        raise refusal(error) from error
 
 
 # A broker in reach answers in milliseconds; a wrong address should not take the minutes that TCP allows.

@@ -22,7 +22,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, Chann
 
 from holdgate.brokers.rabbitmq.channel import BROKERS_OWN
 from holdgate.brokers.rabbitmq.checks import check_connection
-from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, GIVE_UP_WITHIN, TRANSIENT, Client, throw_away, words_of
+from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, GIVE_UP_WITHIN, Client, answered, throw_away, words_of
 from holdgate.brokers.tasks import within
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.message import PREFIX, DeadLetter, own_headers
@@ -139,13 +139,15 @@ class RabbitMQDeadLetters:
 
     async def _ask(self, what: str, call: str, **name: str) -> None:
         """Whether it is there. On a channel of its own, which the answer no closes."""
-        channel = await self._client.channel()
-        try:
-            await getattr(channel, call)(passive=True, **name)
-        except TRANSIENT as error:
-            raise IntakeError(self._refusal(what, error)) from error
-        finally:
-            await throw_away(channel)
+
+        async def question() -> None:
+            channel = await self._client.channel()
+            try:
+                await getattr(channel, call)(passive=True, **name)
+            finally:
+                await throw_away(channel)
+
+        await answered(question(), lambda error: IntakeError(self._refusal(what, error)))
 
     def _refusal(self, what: str, error: BaseException) -> str:
         where, target = self._client.where, f"correct routing_key={self._routing_key!r} or exchange="
