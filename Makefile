@@ -40,7 +40,7 @@ export UV_PYTHON_DOWNLOADS := never
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 
 .PHONY: help setup test test-faults test-clients test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
-.PHONY: check format coverage mutation demo bench clean
+.PHONY: check format coverage mutation demo bench trace clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
@@ -58,6 +58,7 @@ help:
 	@echo "make mutation  changes of core and flow that no test notices; half an hour on one core"
 	@echo "make demo      an outage and a recovery in the terminal"
 	@echo "make bench     the tables of docs/reference/benchmarks.md"
+	@echo "make trace     how many files run for a good message, a failing one and an outage; ARGS=--files names them"
 	@echo "make clean     remove .venv, its siblings and caches"
 
 setup: $(SYNCED)
@@ -174,6 +175,10 @@ $(BENCH)/.synced: $(SYNCED)
 # One after the other, and one that cannot run here (no Java for Kafka, say) does not keep the rest from it.
 bench: $(BENCH)/.synced
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
+
+# Counts, and so the same on a busy machine. On a real Kafka: make trace ARGS="--bootstrap localhost:9092"
+trace: $(SYNCED)
+	@$(BIN)/python -m benchmarks.trace_files $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist

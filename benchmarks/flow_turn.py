@@ -17,12 +17,11 @@ import time
 from collections.abc import Callable
 
 from holdgate.core import Circuit, Outcome, Permit
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
 from holdgate.flow.inbox import Order
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Run
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Delivery, Partition
+from holdgate.flow.policy import Needs
+from holdgate.flow.state import Run
 
 SOURCES = 1000
 DEPENDENCIES = 20
@@ -78,10 +77,10 @@ def messages_through(needs: tuple[str, ...], order: Order, *, directly: bool = F
     def work() -> None:
         delivery = engine.next(run, 1.0)
         assert delivery is not None
-        place = delivery.place
+        assignment = delivery.assignment
         while delivery is not None:
             engine.succeeded(delivery, 1.0)
-            delivery = engine.follow(place, 1.0)
+            delivery = engine.follow(assignment, 1.0)
 
     def work_directly() -> None:
         delivery = engine.next(run, 1.0)

@@ -14,7 +14,7 @@ value: ContextVar[str] = ContextVar("value", default="none")
 # What holds tasks of its own while user code runs beside them.
 FLOORS = ("runtime", "brokers", "testing/memory")
 # aio-pika gives something to await here that may be a task already, and nothing is handed over before or after.
-EXCEPT = {"brokers/rabbitmq/background.py"}
+EXCEPT = {"brokers/tasks.py"}
 
 
 async def test_a_task_begins_at_the_next_step_whatever_the_factory() -> None:

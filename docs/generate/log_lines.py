@@ -18,8 +18,7 @@ from holdgate.core import (
     OverrideSet,
     ThresholdExceeded,
 )
-from holdgate.core.states import Override, State
-from holdgate.core.thresholds import Reason
+from holdgate.core.states import Override, Reason, State
 from holdgate.flow.events import (
     AnyEvent,
     AttributionShared,
@@ -38,8 +37,8 @@ from holdgate.flow.events import (
     SourceRetried,
     UndeclaredNeed,
 )
-from holdgate.flow.sources import Partition
-from holdgate.runtime.announce import Announcer
+from holdgate.flow.message import Partition
+from holdgate.runtime.log import Announcer
 
 _ORDERS = Partition("orders", 3)
 _HELD = ("circuit:payments",)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import clients, errors, faults, log_lines, mutation, rabbitmq_versions, scenarios, settings, snippets, states
+from docs.generate import clients, errors, faults, log_lines, mutation, public_api, rabbitmq_versions, scenarios, settings, snippets, states
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +27,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "errors": errors.sections,
     "log-lines": log_lines.log_table,
     "mutation": mutation.tables,
+    "public-api": public_api.sections,
     "rabbitmq-versions": rabbitmq_versions.versions_table,
     "client-verdicts": clients.verdicts,
     "client-raised": clients.raised,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from docs.generate.tables import table
 
-from holdgate.brokers.rabbitmq.versions import DEFAULT_CONSUMER_TIMEOUT, Kind, Rules, rules_for
+from holdgate.brokers.rabbitmq.queue_facts import DEFAULT_CONSUMER_TIMEOUT, Kind, Rules, rules_for
 
 VERSIONS = ((3, 10), (4, 0), (4, 3))
 

@@ -2,9 +2,8 @@
 
 from holdgate.core import CircuitSettings, CountWindow, Outcome, Override, RampSettings, State, TimeWindow
 from holdgate.errors import CallNotPermitted, HoldgateError, Reject
-from holdgate.flow.delivery import Delivery, Settlement
-from holdgate.flow.fate import RetryPolicy
-from holdgate.flow.sources import Partition, Queue
+from holdgate.flow.message import Delivery, Partition, Queue, Settlement
+from holdgate.flow.policy import RetryPolicy
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
 from holdgate.runtime.parking import Parking

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from holdgate.flow.dead_letter import DeadLetter
-from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
+from holdgate.flow.message import Backlog, DeadLetter, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Backlog, Source
 
 M = TypeVar("M")
 

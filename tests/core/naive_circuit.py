@@ -354,9 +354,9 @@ class NaiveCircuit:
         self.level = 0
 
     def set_full(self, full: int, now: float) -> None:
+        self.advance(now)  # what is over by now went by the end that the ramp had until now
         explicit = self.settings.ramp.full
         self.full = full if explicit is None else min(full, explicit)
-        self.advance(now)
         if self.ramps:
             self.set_limit(min(self.limit, self.full))
             self.judge_stage()

@@ -12,7 +12,7 @@ from holdgate.core import (
     State,
     TimeWindow,
 )
-from holdgate.core.permits import LIVE
+from holdgate.core.states import LIVE
 
 SLOW = CircuitSettings(slow_call_duration=1.0, slow_call_rate_threshold=0.5, minimum_calls=1)
 

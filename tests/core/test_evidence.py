@@ -8,7 +8,7 @@ import pytest
 
 from holdgate.core import CircuitSettings, Reason, TimeWindow
 from holdgate.core.evidence import Evidence
-from holdgate.core.permits import Permit, issue
+from holdgate.core.states import Permit, issue
 
 SLOW_AFTER_ONE = CircuitSettings(window=TimeWindow(10.0), slow_call_duration=1.0)
 

@@ -9,7 +9,7 @@ import pytest
 
 from holdgate.core import RampSettings, Reason
 from holdgate.core.ramp import FULL_ALONE, Mark, Ramp
-from holdgate.core.thresholds import Breach
+from holdgate.core.states import Breach
 from holdgate.errors import SettingsError
 
 MARKS = {"g": Mark.GOOD, "s": Mark.SLOW, "f": Mark.FAILED, "x": Mark.EXPIRED}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from docs.generate.rabbitmq_versions import FACTS, VERSIONS, versions_table
 
-from holdgate.brokers.rabbitmq.versions import Rules, rules_for
+from holdgate.brokers.rabbitmq.queue_facts import Rules, rules_for
 
 OTHER: dict[str, Any] = {
     "counts": "returns",

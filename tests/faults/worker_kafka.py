@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka.consumer import consumer as client_module
 
 from holdgate.brokers.kafka import KafkaIntake
-from holdgate.flow.delivery import Settlement
+from holdgate.flow.message import Settlement
 from tests.faults.variant import Options, Variant, ignore_until_ready
 from tests.integration.kafka import worker
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiormq.channel import Channel
 
-from holdgate.flow.delivery import Settlement
+from holdgate.flow.message import Settlement
 from tests.faults.variant import Options, Variant, ignore_until_ready
 from tests.integration.rabbitmq import worker
 

@@ -10,10 +10,10 @@ from tests.flow.stage import Message, dependency_failed, partitions, returned, r
 
 from holdgate.core import Circuit
 from holdgate.core.events import CircuitOpened
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
-from holdgate.flow.fate import RetryPolicy, Verdict
-from holdgate.flow.place import Place
+from holdgate.flow.message import Delivery
+from holdgate.flow.policy import RetryPolicy, Verdict
+from holdgate.flow.state import Assignment
 
 LANES = 8
 SECONDS = 0.01  # that a handler takes
@@ -51,8 +51,8 @@ class Crowd:
 
     def go(self, messages: int, seconds: float = 1e9) -> Crowd:
         """Until so many messages are finished, or so much time has passed."""
-        for place in self.run.places.values():
-            self._feed(place)
+        for assignment in self.run.assignments.values():
+            self._feed(assignment)
         while self.finished < messages and self.now < seconds:
             self._turn()
             while (delivery := self.engine.next(self.run, self.now)) is not None:
@@ -70,9 +70,9 @@ class Crowd:
             self.engine.turn(self.now)
         self.opened += sum(isinstance(event, CircuitOpened) for event in self.engine.take_events())
 
-    def _feed(self, place: Place) -> None:
+    def _feed(self, assignment: Assignment) -> None:
         self._number += 1
-        message = Message(place.source, self._number)
+        message = Message(assignment.source, self._number)
         if self._random.random() < self._poison:
             self._is_poison.add(message)
         self.engine.received(self.run, [message])
@@ -92,7 +92,7 @@ class Crowd:
         if verdict is Verdict.REJECT:
             self._rejected(delivery)
         self.finished += 1
-        self._feed(delivery.place)
+        self._feed(delivery.assignment)
 
     def _rejected(self, delivery: Delivery[Any]) -> None:
         self.engine.rejected(delivery, self.now)

@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, RampSettings
-from holdgate.flow.attribution import Attribution, Cause, Finding
-from holdgate.flow.delivery import Delivery
+from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.engine import Engine
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.gate import Gate
 from holdgate.flow.inbox import Order
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Place, Run
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Delivery, Partition
+from holdgate.flow.policy import Needs, RetryPolicy, Verdict
+from holdgate.flow.state import Assignment, Run
 
 ORDERS = Partition("orders", 0)
 # Opens at the second failure in a row, for ten seconds; back at the full rate after three good calls at each limit.
@@ -56,19 +54,19 @@ def run_of(
     return Run(Needs(needs), order=order, concurrency=concurrency, inbox=inbox, span=span, retry=retry, rejects=rejects)
 
 
-def place_of(*gates: Gate, run: Run | None = None, source: Partition = ORDERS) -> Place:
+def place_of(*gates: Gate, run: Run | None = None, source: Partition = ORDERS) -> Assignment:
     """A place in its run, needing these gates."""
     run = run or run_of()
-    place = Place(run, source, gates)
-    run.places[source] = place
+    assignment = Assignment(run, source, gates)
+    run.assignments[source] = assignment
     run.count_lanes()
-    return place
+    return assignment
 
 
-def placed(place: Place, position: int = 0) -> Message:
+def placed(assignment: Assignment, position: int = 0) -> Message:
     """A delivery that came in at this place."""
-    delivery = Message(place.source, position)
-    delivery.place = place
+    delivery = Message(assignment.source, position)
+    delivery.assignment = assignment
     return delivery
 
 
@@ -76,7 +74,7 @@ def placed(place: Place, position: int = 0) -> Message:
 
 
 def _end(cause: Cause, outcome: Outcome | None, needs: int, **more: Any) -> Attribution:
-    return Attribution((Finding(outcome),) * needs, cause, **more)
+    return Attribution((NeedVerdict(outcome),) * needs, cause, **more)
 
 
 def returned(needs: int = 1) -> Attribution:
@@ -132,8 +130,8 @@ class Stage:
         self.turn()
         return came
 
-    def place(self, source: Partition = ORDERS) -> Place:
-        return self.run.places[source]
+    def assignment(self, source: Partition = ORDERS) -> Assignment:
+        return self.run.assignments[source]
 
     def start(self) -> Delivery[Any]:
         """What a free lane starts now; there must be something."""

@@ -9,14 +9,13 @@ import pytest
 from holdgate.core import Outcome
 from holdgate.core.outcomes import Classifier
 from holdgate.errors import CallNotPermitted, Reject
-from holdgate.flow.attribution import Attribution, Cause, Finding, attribute
-from holdgate.flow.tally import Tally
+from holdgate.flow.attribution import AttemptCalls, Attribution, Cause, NeedVerdict, attribute
 
 NOW = 100.0
-RELEASED = Finding(None)
-SUCCESS = Finding(Outcome.SUCCESS)
-FAILURE = Finding(Outcome.FAILURE)
-IGNORED = Finding(Outcome.IGNORED)
+RELEASED = NeedVerdict(None)
+SUCCESS = NeedVerdict(Outcome.SUCCESS)
+FAILURE = NeedVerdict(Outcome.FAILURE)
+IGNORED = NeedVerdict(Outcome.IGNORED)
 
 
 class PaymentError(Exception):
@@ -66,8 +65,8 @@ PAYMENTS = Need("payments", (PaymentError,))
 MAIL = Need("mail", (MailError,))
 
 
-def touched(name: str, outcome: Outcome, duration: float = 1.0, retry_after: float | None = None) -> Tally:
-    tally = Tally()
+def touched(name: str, outcome: Outcome, duration: float = 1.0, retry_after: float | None = None) -> AttemptCalls:
+    tally = AttemptCalls()
     tally.touch(name).ended(outcome, duration, retry_after)
     return tally
 
@@ -109,7 +108,7 @@ def test_an_exception_is_a_failure_of_every_need_it_matches_and_says_so() -> Non
 def test_a_server_that_asked_to_wait_is_heard() -> None:
     """A failure found by type carries the dependency's Retry-After."""
     result = attribute([Need("payments", retry_after=30.0)], None, PaymentError(), NOW)
-    assert result.findings == (Finding(Outcome.FAILURE, None, 30.0),)
+    assert result.findings == (NeedVerdict(Outcome.FAILURE, None, 30.0),)
 
 
 def test_an_exception_that_matches_no_need_is_the_messages_own() -> None:
@@ -191,7 +190,7 @@ def test_a_word_that_was_only_being_handled_wins_over_nobodys_failure_alone() ->
 @pytest.mark.parametrize("not_retryable", [(), (ValueError,)])
 def test_after_a_refusal_any_exception_means_hold(not_retryable: tuple[type[Exception], ...]) -> None:
     """Not even an exception that is not retryable outweighs it: what looks like poison may be the outage."""
-    tally = Tally()
+    tally = AttemptCalls()
     tally.refused["mail"] = None
     result = attribute([PAYMENTS], tally, ValueError(), NOW, not_retryable=not_retryable)
     assert result == Attribution((RELEASED,), Cause.REFUSED, ("mail",))
@@ -199,7 +198,7 @@ def test_after_a_refusal_any_exception_means_hold(not_retryable: tuple[type[Exce
 
 def test_reject_after_a_refusal_means_hold() -> None:
     """Any exception means any."""
-    tally = Tally()
+    tally = AttemptCalls()
     tally.refused["mail"] = None
     assert attribute([PAYMENTS], tally, Reject(), NOW).cause is Cause.REFUSED
 
@@ -246,7 +245,7 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
 
 def test_each_refusal_is_named_once() -> None:
     """Tally and exception tell of the same dependency."""
-    tally = Tally()
+    tally = AttemptCalls()
     tally.refused["mail"] = None
     tally.refused["ledger"] = None
     assert attribute([], tally, CallNotPermitted("mail"), NOW).refused == ("mail", "ledger")
@@ -256,23 +255,23 @@ def test_a_handler_that_returns_after_a_refusal_is_done() -> None:
     """It had something else to do; the refusal is still named."""
     tally = touched("payments", Outcome.SUCCESS)
     tally.refused["mail"] = None
-    assert attribute([PAYMENTS], tally, None, NOW) == Attribution((Finding(Outcome.SUCCESS, 1.0),), Cause.RETURNED, ("mail",))
+    assert attribute([PAYMENTS], tally, None, NOW) == Attribution((NeedVerdict(Outcome.SUCCESS, 1.0),), Cause.RETURNED, ("mail",))
 
 
 def test_what_calls_came_to_counts_before_a_refusal() -> None:
     """Payments was called and answered before mail refused: that is evidence, whatever becomes of the message."""
     tally = touched("payments", Outcome.SUCCESS)
     tally.refused["mail"] = None
-    assert attribute([PAYMENTS], tally, ValueError(), NOW).findings == (Finding(Outcome.SUCCESS, 1.0),)
+    assert attribute([PAYMENTS], tally, ValueError(), NOW).findings == (NeedVerdict(Outcome.SUCCESS, 1.0),)
 
 
 class Cancelled(BaseException):
     pass
 
 
-@pytest.mark.parametrize("tally", [None, Tally()])
+@pytest.mark.parametrize("tally", [None, AttemptCalls()])
 @pytest.mark.parametrize("error", [Cancelled(), GeneratorExit(), BaseExceptionGroup("both", [Cancelled(), GeneratorExit()])])
-def test_what_is_no_exception_is_the_messages_own(tally: Tally | None, error: BaseException) -> None:
+def test_what_is_no_exception_is_the_messages_own(tally: AttemptCalls | None, error: BaseException) -> None:
     """A cancellation of the handler's own making: no need's failure, and charged, or it would be tried for ever."""
     result = attribute([Read("payments"), Read("mail")], tally, error, NOW)
     assert result == Attribution((RELEASED, RELEASED), Cause.MESSAGE)
@@ -288,10 +287,10 @@ def test_a_cancellation_with_a_dependencys_failure_beside_or_behind_it_is_the_de
 
 def test_a_call_that_a_cancellation_cut_short_is_judged_as_by_a_time_limit() -> None:
     """Nobody can tell whose limit it was: a failure where TimeoutError is one, else the message's own."""
-    tally = Tally()
+    tally = AttemptCalls()
     tally.touch("payments").cut(2.0)
     matching, other = Need("payments", (TimeoutError,)), Need("payments", (PaymentError,))
-    assert attribute([matching], tally, Cancelled(), NOW) == Attribution((Finding(Outcome.FAILURE, 2.0),), Cause.DEPENDENCY)
+    assert attribute([matching], tally, Cancelled(), NOW) == Attribution((NeedVerdict(Outcome.FAILURE, 2.0),), Cause.DEPENDENCY)
     assert attribute([other], tally, Cancelled(), NOW) == Attribution((RELEASED,), Cause.MESSAGE)
 
 
@@ -302,7 +301,7 @@ def test_a_call_that_a_cancellation_cut_short_is_judged_as_by_a_time_limit() -> 
 def test_a_touched_need_gets_what_its_calls_came_to(outcome: Outcome) -> None:
     """With the time of the slowest call and the server's wish; the handler returning changes nothing."""
     tally = touched("payments", outcome, 2.5, 30.0)
-    assert attribute([PAYMENTS], tally, None, NOW) == Attribution((Finding(outcome, 2.5, 30.0),), Cause.RETURNED)
+    assert attribute([PAYMENTS], tally, None, NOW) == Attribution((NeedVerdict(outcome, 2.5, 30.0),), Cause.RETURNED)
 
 
 def test_calls_that_were_all_ignored_say_nothing() -> None:
@@ -313,7 +312,7 @@ def test_calls_that_were_all_ignored_say_nothing() -> None:
 
 def test_a_touch_without_an_outcome_gives_no_verdict() -> None:
     """Its only call was cancelled by the handler, which then returned."""
-    tally = Tally()
+    tally = AttemptCalls()
     tally.touch("payments").cut(1.0)
     assert attribute([PAYMENTS], tally, None, NOW) == Attribution((RELEASED,), Cause.RETURNED)
 
@@ -321,20 +320,20 @@ def test_a_touch_without_an_outcome_gives_no_verdict() -> None:
 def test_an_untouched_need_is_released() -> None:
     """Nothing is known of mail, so it is neither good nor bad."""
     tally = touched("payments", Outcome.SUCCESS)
-    assert attribute([PAYMENTS, MAIL], tally, None, NOW).findings == (Finding(Outcome.SUCCESS, 1.0), RELEASED)
+    assert attribute([PAYMENTS, MAIL], tally, None, NOW).findings == (NeedVerdict(Outcome.SUCCESS, 1.0), RELEASED)
 
 
 def test_findings_come_in_the_order_of_the_needs() -> None:
     """Permits and findings are paired by place."""
     tally = touched("payments", Outcome.FAILURE)
-    assert attribute([MAIL, PAYMENTS], tally, None, NOW).findings == (RELEASED, Finding(Outcome.FAILURE, 1.0))
+    assert attribute([MAIL, PAYMENTS], tally, None, NOW).findings == (RELEASED, NeedVerdict(Outcome.FAILURE, 1.0))
 
 
 def test_an_exception_that_no_call_saw_is_the_messages_own() -> None:
     """Even one that a need's `failures` match: it did not come out of its call."""
     tally = touched("payments", Outcome.SUCCESS)
     result = attribute([Need("payments"), Need("mail")], tally, ValueError(), NOW)
-    assert result == Attribution((Finding(Outcome.SUCCESS, 1.0), RELEASED), Cause.MESSAGE, unclaimed="ValueError")
+    assert result == Attribution((NeedVerdict(Outcome.SUCCESS, 1.0), RELEASED), Cause.MESSAGE, unclaimed="ValueError")
 
 
 def test_an_exception_that_a_call_took_for_a_failure_is_not_charged() -> None:
@@ -342,7 +341,7 @@ def test_an_exception_that_a_call_took_for_a_failure_is_not_charged() -> None:
     seen = PaymentError()
     tally = touched("payments", Outcome.FAILURE)
     tally.excused.append(seen)
-    assert attribute([PAYMENTS], tally, seen, NOW) == Attribution((Finding(Outcome.FAILURE, 1.0),), Cause.DEPENDENCY)
+    assert attribute([PAYMENTS], tally, seen, NOW) == Attribution((NeedVerdict(Outcome.FAILURE, 1.0),), Cause.DEPENDENCY)
     assert attribute([PAYMENTS], tally, PaymentError(), NOW).cause is Cause.MESSAGE
 
 
@@ -361,7 +360,7 @@ def test_a_failure_that_was_swallowed_excuses_no_later_exception() -> None:
     tally = touched("payments", Outcome.FAILURE)
     tally.excused.append(PaymentError())
     result = attribute([PAYMENTS], tally, ValueError(), NOW)
-    assert result == Attribution((Finding(Outcome.FAILURE, 1.0),), Cause.MESSAGE, unclaimed="ValueError")
+    assert result == Attribution((NeedVerdict(Outcome.FAILURE, 1.0),), Cause.MESSAGE, unclaimed="ValueError")
 
 
 def test_an_exception_that_a_call_ignored_is_charged() -> None:
@@ -393,8 +392,8 @@ def test_a_failed_result_of_an_undeclared_dependency_means_doubt() -> None:
 # Time limits.
 
 
-def cut_short(name: str, duration: float = 5.0) -> Tally:
-    tally = Tally()
+def cut_short(name: str, duration: float = 5.0) -> AttemptCalls:
+    tally = AttemptCalls()
     tally.touch(name).cut(duration)
     return tally
 
@@ -404,7 +403,7 @@ def test_a_time_limit_in_the_handler_belongs_to_the_call_it_cut_short() -> None:
     need = Need("payments", (TimeoutError,))
     tally = cut_short("payments")
     tally.touch("payments").ended(Outcome.SUCCESS, 1.0)
-    assert attribute([need], tally, TimeoutError(), NOW) == Attribution((Finding(Outcome.FAILURE, 5.0),), Cause.DEPENDENCY)
+    assert attribute([need], tally, TimeoutError(), NOW) == Attribution((NeedVerdict(Outcome.FAILURE, 5.0),), Cause.DEPENDENCY)
 
 
 def test_the_slowest_call_counts_beside_a_cut_one() -> None:
@@ -412,14 +411,14 @@ def test_the_slowest_call_counts_beside_a_cut_one() -> None:
     need = Need("payments", (TimeoutError,))
     tally = cut_short("payments", 2.0)
     tally.touch("payments").ended(Outcome.SUCCESS, 3.0)
-    assert attribute([need], tally, TimeoutError(), NOW).findings == (Finding(Outcome.FAILURE, 3.0),)
+    assert attribute([need], tally, TimeoutError(), NOW).findings == (NeedVerdict(Outcome.FAILURE, 3.0),)
 
 
 def test_a_wrapped_time_limit_counts_too() -> None:
     """The handler made its own exception of it."""
     need = Need("payments", (TimeoutError,))
     result = attribute([need], cut_short("payments"), chained(ValueError(), TimeoutError()), NOW)
-    assert result == Attribution((Finding(Outcome.FAILURE, 5.0),), Cause.DEPENDENCY)
+    assert result == Attribution((NeedVerdict(Outcome.FAILURE, 5.0),), Cause.DEPENDENCY)
 
 
 def test_a_time_limit_that_is_no_failure_of_the_need_is_the_messages_own() -> None:
@@ -450,11 +449,11 @@ def test_a_time_limit_with_no_call_cut_is_the_messages_own() -> None:
     """The calls had ended; the time went elsewhere."""
     need = Need("payments", (TimeoutError,))
     result = attribute([need], touched("payments", Outcome.SUCCESS), TimeoutError(), NOW)
-    assert result == Attribution((Finding(Outcome.SUCCESS, 1.0),), Cause.MESSAGE, unclaimed="TimeoutError")
+    assert result == Attribution((NeedVerdict(Outcome.SUCCESS, 1.0),), Cause.MESSAGE, unclaimed="TimeoutError")
 
 
-def under_way(name: str, started: float = 90.0) -> Tally:
-    tally = Tally()
+def under_way(name: str, started: float = 90.0) -> AttemptCalls:
+    tally = AttemptCalls()
     tally.touch(name).running["a call"] = started
     return tally
 
@@ -464,7 +463,7 @@ def test_the_guards_time_limit_belongs_to_the_call_under_way() -> None:
     tally = under_way("payments")
     tally.touch("mail").ended(Outcome.SUCCESS, 1.0)
     result = attribute([PAYMENTS, MAIL], tally, TimeoutError(), NOW, timed_out=True)
-    assert result == Attribution((Finding(Outcome.FAILURE, 10.0), Finding(Outcome.SUCCESS, 1.0)), Cause.DEPENDENCY)
+    assert result == Attribution((NeedVerdict(Outcome.FAILURE, 10.0), NeedVerdict(Outcome.SUCCESS, 1.0)), Cause.DEPENDENCY)
 
 
 def test_the_guards_time_limit_with_no_call_under_way_is_the_messages_own() -> None:
@@ -485,11 +484,11 @@ def test_a_call_still_under_way_at_a_return_says_nothing() -> None:
 
 def test_asking_for_another_time_leaves_the_calls_what_they_were() -> None:
     """The handler returned: its calls have their verdicts, an untouched need has none."""
-    tally = Tally()
+    tally = AttemptCalls()
     tally.touch("payments").ended(Outcome.FAILURE, 1.0)
     result = attribute([PAYMENTS, MAIL], tally, None, NOW, postponed=True)
 
-    assert result == Attribution((Finding(Outcome.FAILURE, 1.0), RELEASED), Cause.POSTPONED)
+    assert result == Attribution((NeedVerdict(Outcome.FAILURE, 1.0), RELEASED), Cause.POSTPONED)
 
 
 def test_asking_for_another_time_is_no_success_of_what_was_not_called() -> None:
@@ -504,7 +503,7 @@ def test_an_exception_says_more_than_the_wish_for_another_time() -> None:
 
 def test_a_handler_that_postpones_keeps_what_refused_it() -> None:
     """The refusing dependency is one of the message's needs until it is settled."""
-    tally = Tally()
+    tally = AttemptCalls()
     tally.refused["mail"] = None
 
     assert attribute([PAYMENTS], tally, None, NOW, postponed=True) == Attribution((RELEASED,), Cause.POSTPONED, ("mail",))
@@ -518,7 +517,7 @@ def test_the_server_s_word_is_read_off_the_exception() -> None:
             return 30.0 if isinstance(exception, PaymentError) else None
 
     result = attribute([Told("payments", (PaymentError,))], None, PaymentError(), NOW)
-    assert result.findings == (Finding(Outcome.FAILURE, None, 30.0),)
+    assert result.findings == (NeedVerdict(Outcome.FAILURE, None, 30.0),)
 
 
 def test_a_call_that_was_cut_short_keeps_what_the_server_said_before() -> None:
@@ -527,7 +526,7 @@ def test_a_call_that_was_cut_short_keeps_what_the_server_said_before() -> None:
     tally.touches["payments"].cut_short = 2.0
     result = attribute([Need("payments")], tally, TimeoutError(), NOW)
 
-    assert result.findings == (Finding(Outcome.FAILURE, 2.0, 30.0),)
+    assert result.findings == (NeedVerdict(Outcome.FAILURE, 2.0, 30.0),)
 
 
 def test_every_member_of_a_group_is_looked_at() -> None:

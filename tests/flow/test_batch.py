@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from tests.flow.stage import ORDERS, Message, gate, messages, place_of
 
-from holdgate.flow.batch import AS_THEY_ARE, Batch, Deliveries, batches_of, heir, messages_in
-from holdgate.flow.gate import Trial
-from holdgate.flow.sources import Partition
+from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems, batches_of, heir, messages_in
+from holdgate.flow.blame import FailureHistory
+from holdgate.flow.message import Partition
 
 OTHER = Partition("orders", 1)
 
@@ -48,7 +48,7 @@ def test_the_handler_gets_a_sequence_of_deliveries() -> None:
 def test_no_delivery_is_made_before_somebody_looks() -> None:
     """The number is known without, and a second look makes nothing again: each delivery is the same object every time."""
     origin = Lazy()
-    items: Deliveries[int] = Deliveries([7, 8], origin, 1)
+    items: BatchItems[int] = BatchItems([7, 8], origin, 1)
     assert (len(items), origin.asked, list(items.made)) == (2, 0, [])
     assert items[1] is items[1]
     assert origin.asked == 1
@@ -82,12 +82,12 @@ def test_a_piece_inherits_the_vote_and_no_charge() -> None:
     """It belongs to the same place and has voted; whose fault it was is not known."""
     payments = gate()
     batch = batch_of(4)
-    batch.place = place_of(payments)
-    batch.trial = Trial()
+    batch.assignment = place_of(payments)
+    batch.trial = FailureHistory()
     batch.trial.votes_again(payments)
     batch.trial.charged, batch.trial.backoffs, batch.trial.extra = 2, 3, (payments,)
     piece = batch.piece([1, 3])
-    assert (positions(piece), list(piece.numbers), piece.place) == ([1, 3], [1, 3], batch.place)
+    assert (positions(piece), list(piece.numbers), piece.assignment) == ([1, 3], [1, 3], batch.assignment)
     assert (piece.trial.charged, piece.trial.blames, piece.trial.backoffs, piece.trial.extra) == (0, {}, 3, (payments,))
     payments.successes += 1
     assert not piece.trial.votes_again(payments)
@@ -95,7 +95,7 @@ def test_a_piece_inherits_the_vote_and_no_charge() -> None:
 
 def test_a_success_of_one_piece_speaks_to_the_others() -> None:
     """Votes are copies: what one piece puts down as its own success is somebody else's for the next."""
-    payments, trial = gate(), Trial()
+    payments, trial = gate(), FailureHistory()
     trial.votes_again(payments)
     first, second = heir(trial), heir(trial)
     payments.successes += 1
@@ -105,7 +105,7 @@ def test_a_success_of_one_piece_speaks_to_the_others() -> None:
 
 def test_an_heir_knows_when_its_batch_failed() -> None:
     """A dead letter tells of the first failure, which was that of the whole batch."""
-    trial = Trial()
+    trial = FailureHistory()
     trial.failed("OSError", 3.0)
     trial.failed("ValueError", 5.0)
     own = heir(trial)
@@ -115,10 +115,10 @@ def test_an_heir_knows_when_its_batch_failed() -> None:
 def test_a_batch_of_one_becomes_its_message() -> None:
     """What is settled by itself is the client's own delivery, with everything that the engine knows of the batch."""
     batch = batch_of(1, first=4)
-    batch.place, batch.permits, batch.trial = place_of(), ("permit",), Trial()
+    batch.assignment, batch.permits, batch.trial = place_of(), ("permit",), FailureHistory()
     single = batch.single()
     assert single is batch.message[0]
-    assert (single.place, single.serial, single.attempt) == (batch.place, 4, 1)
+    assert (single.assignment, single.serial, single.attempt) == (batch.assignment, 4, 1)
     assert (single.permits, single.trial) == (("permit",), batch.trial)
     assert batch.permits is None
 
@@ -146,7 +146,7 @@ def test_a_batch_stands_for_its_messages(delivery: Any, count: int) -> None:
 def test_a_single_delivery_is_a_batch_of_one() -> None:
     """The very one, for a handler of batches."""
     (one,) = messages(ORDERS, 1)
-    alone = Deliveries.of(one)
+    alone = BatchItems.of(one)
     assert (len(alone), list(alone), alone.made) == (1, [one], [one])
 
 

@@ -12,13 +12,12 @@ from tests.flow.crowd import Crowd
 from tests.flow.stage import Stage, dependency_failed, gate, own_failure, partitions, returned, run_of
 
 from holdgate.core import CircuitSettings, Outcome, Permit, State
-from holdgate.flow.attribution import Attribution, Cause, Finding
+from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.blame import Blame, counts_as_closed
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.events import SourceBlocked
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.gate import Gate
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Delivery, Partition
+from holdgate.flow.policy import RetryPolicy, Verdict
 
 # Trips only when told to: these tests bring the evidence themselves.
 CALM = CircuitSettings(consecutive_failures=None, minimum_calls=20, failure_rate_threshold=1.0, open_jitter=0.0)
@@ -216,7 +215,7 @@ def succeed(stage: Stage, healthy: Delivery[Any], count: int) -> None:
     """So many of one source, and then all backoffs are over."""
     for _ in range(count):
         stage.engine.succeeded(healthy, stage.now)
-        following = stage.engine.follow(healthy.place, stage.now)
+        following = stage.engine.follow(healthy.assignment, stage.now)
         assert following is not None
         healthy = following
     stage.engine.interrupted(healthy, stage.now)
@@ -260,14 +259,14 @@ def test_one_exception_against_two_needs_convicts_nobody() -> None:
 
 def test_the_need_that_failed_is_the_one_that_convicts() -> None:
     """Its calls failed, and the other need's went well: no doubt."""
-    ended = Attribution((Finding(Outcome.SUCCESS), Finding(Outcome.FAILURE)), Cause.DEPENDENCY)
+    ended = Attribution((NeedVerdict(Outcome.SUCCESS), NeedVerdict(Outcome.FAILURE)), Cause.DEPENDENCY)
 
     assert fail_beside(beside(POLICY, "mail", "payments"), ended, 9)[-1] is Verdict.REJECT
 
 
 def test_a_failure_of_a_call_beside_one_of_its_own_is_not_charged_twice() -> None:
     """The message's own failure is counted by attempts alone."""
-    ended = Attribution((Finding(Outcome.FAILURE),), Cause.MESSAGE)
+    ended = Attribution((NeedVerdict(Outcome.FAILURE),), Cause.MESSAGE)
     stage = beside(RetryPolicy(attempts=9, doubt=0.01))
 
     assert fail_beside(stage, ended, 20) == [Verdict.AGAIN] * 8 + [Verdict.REJECT]

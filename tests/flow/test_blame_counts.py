@@ -7,8 +7,8 @@ from tests.flow.stage import gate
 
 from holdgate.core import CircuitSettings, Outcome, Permit
 from holdgate.flow.blame import Blame
-from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.gate import Gate
+from holdgate.flow.policy import RetryPolicy
 
 
 def half_open() -> Gate:

@@ -6,10 +6,9 @@ from typing import Any
 
 from tests.flow.stage import ORDERS, gate, place_of
 
-from holdgate.flow.admission import WaitingList
-from holdgate.flow.commands import KEPT, Commands
+from holdgate.flow.commands import KEPT, Commands, Holds
 from holdgate.flow.events import Command, CommandEnded, CommandGiven
-from holdgate.flow.holds import Holds
+from holdgate.flow.waiting import WaitingList
 
 
 def given(command: Command, target: Any = "payments", at: float = 1.0, until: float | None = None) -> CommandGiven:

@@ -22,7 +22,6 @@ from tests.flow.stage import (
 
 from holdgate.core import Circuit, CircuitClosed, CircuitHalfOpened, CircuitOpened, CircuitSettings, RampSettings, State
 from holdgate.errors import SettingsError
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import (
     CommandEnded,
@@ -34,9 +33,9 @@ from holdgate.flow.events import (
     SourceReleased,
     UndeclaredNeed,
 )
-from holdgate.flow.fate import RetryPolicy, Verdict
+from holdgate.flow.message import Delivery, Partition
 from holdgate.flow.plan import SourcePlan
-from holdgate.flow.sources import Partition
+from holdgate.flow.policy import RetryPolicy, Verdict
 
 BILLS = Partition("bills", 0)
 FREE = SourcePlan(fetch=True, reasons=())
@@ -88,7 +87,7 @@ def test_a_removed_run_leaves_nothing() -> None:
     stage.start()
     stage.engine.remove_run(stage.run, stage.now)
 
-    assert (stage.engine.runs, stage.run.places, stage.engine.gates["payments"].places) == ({}, {}, {})
+    assert (stage.engine.runs, stage.run.assignments, stage.engine.gates["payments"].assignments) == ({}, {}, {})
     assert stage.engine.gates["payments"].circuit._full == 1
 
 
@@ -106,7 +105,7 @@ def test_one_delivery_follows_the_other(needs: tuple[str, ...]) -> None:
         seen.append((delivery.position, delivery.attempt, [in_flight(stage, name) for name in needs]))
         assert stage.engine.succeeded(delivery, stage.now) is Verdict.DONE
         assert delivery.permits is None
-        delivery = stage.engine.follow(stage.place(), stage.now)
+        delivery = stage.engine.follow(stage.assignment(), stage.now)
 
     assert seen == [(position, 1, [1] * len(needs)) for position in range(3)]
     assert stage.engine.restless is False
@@ -122,13 +121,13 @@ def test_passing_on_is_succeeding_and_following(needs: tuple[str, ...]) -> None:
     delivery: Delivery[Any] | None = stage.start()
     seen = []
     while delivery is not None:
-        seen.append((delivery.position, delivery.attempt, [in_flight(stage, name) for name in needs], stage.place().in_flight))
+        seen.append((delivery.position, delivery.attempt, [in_flight(stage, name) for name in needs], stage.assignment().in_flight))
         before, delivery = delivery, stage.engine.pass_on(delivery, stage.now)
         assert before.permits is None
 
     assert seen == [(position, 1, [1] * len(needs), 1) for position in range(3)]
     assert stage.engine.restless is False
-    assert (stage.place().in_flight, stage.run.running, stage.place().inbox.waiting) == (0, 0, 0)
+    assert (stage.assignment().in_flight, stage.run.running, stage.assignment().inbox.waiting) == (0, 0, 0)
     assert [stage.engine.gates[name].circuit.snapshot(0.0).calls for name in needs] == [3] * len(needs)
     stage.receive(1, first=3)
     assert stage.start().position == 3
@@ -142,10 +141,10 @@ def test_passing_on_stops_at_a_circuit_that_has_opened() -> None:
     stage.engine.gates["payments"].circuit.open_for(10.0, stage.now)
 
     assert stage.engine.pass_on(first, stage.now) is None
-    assert (stage.place().in_flight, stage.run.running) == (0, 0)
+    assert (stage.assignment().in_flight, stage.run.running) == (0, 0)
     assert stage.engine.restless is True
     stage.turn()
-    assert stage.place().plan.reasons == ("circuit:payments",)
+    assert stage.assignment().plan.reasons == ("circuit:payments",)
     assert stage.engine.snapshot(stage.now).sources[ORDERS].waiting == 2
 
 
@@ -168,15 +167,15 @@ def test_passing_on_tells_when_a_full_inbox_has_room() -> None:
     stage = Stage("payments", run=run_of(["payments"], inbox=4))
     stage.receive(5)
     delivery = stage.start()
-    assert stage.place().plan == SourcePlan(fetch=False, reasons=())
+    assert stage.assignment().plan == SourcePlan(fetch=False, reasons=())
     following = stage.engine.pass_on(delivery, stage.now)
-    assert (stage.place().full, stage.engine.restless) == (True, False)
+    assert (stage.assignment().full, stage.engine.restless) == (True, False)
     assert following is not None
     stage.engine.pass_on(following, stage.now)
-    assert (stage.place().full, stage.engine.restless) == (False, True)
+    assert (stage.assignment().full, stage.engine.restless) == (False, True)
     stage.turn()
 
-    assert stage.place().plan == FREE
+    assert stage.assignment().plan == FREE
 
 
 def test_passing_on_announces_what_its_success_did() -> None:
@@ -237,11 +236,11 @@ def test_no_more_start_than_there_are_lanes() -> None:
     stage.receive(4)
     first, _ = stage.start_all()
     assert stage.run.running == 2
-    assert stage.engine.follow(stage.place(), stage.now) is None
+    assert stage.engine.follow(stage.assignment(), stage.now) is None
     assert stage.engine.restless is True
     stage.engine.succeeded(first, stage.now)
 
-    assert stage.engine.follow(stage.place(), stage.now) is not None
+    assert stage.engine.follow(stage.assignment(), stage.now) is not None
 
 
 def test_a_span_that_moves_wakes_other_lanes() -> None:
@@ -471,7 +470,7 @@ def test_a_source_without_order_shows_what_its_messages_wait_for() -> None:
     assert stage.engine.skip(stage.run, ORDERS, 1, "test", stage.now) is not None
 
     assert stage.engine.snapshot(stage.now).sources[ORDERS].waits_for == ()
-    assert not stage.engine.gates["search"].places
+    assert not stage.engine.gates["search"].assignments
 
 
 def test_what_was_waited_for_is_forgotten_with_its_source() -> None:
@@ -482,7 +481,7 @@ def test_what_was_waited_for_is_forgotten_with_its_source() -> None:
     stage.end(stage.start(), refused("search"))
     stage.engine.forget(stage.run, [ORDERS], stage.now)
 
-    assert not stage.engine.gates["search"].places
+    assert not stage.engine.gates["search"].assignments
 
 
 def test_an_interrupted_delivery_waits_to_start_again() -> None:
@@ -586,7 +585,7 @@ def test_a_newcomer_does_not_overtake_a_waiting_head() -> None:
     (probe,) = stage.start_all()
     stage.engine.succeeded(probe, stage.now)
     stage.engine.received(stage.run, messages(sources[0], 1, first=9))
-    assert stage.engine.follow(stage.place(sources[0]), stage.now) is None
+    assert stage.engine.follow(stage.assignment(sources[0]), stage.now) is None
     stage.turn()
 
     assert positions(stage.start_all()) == [1]
@@ -658,7 +657,7 @@ def test_a_ramp_does_not_empty_the_inbox_onto_the_waiting_list() -> None:
     stage.receive(50)
     assert len(stage.start_all()) == 1
 
-    assert (len(stage.engine._waiting), stage.place().inbox.waiting) == (4, 45)
+    assert (len(stage.engine._waiting), stage.assignment().inbox.waiting) == (4, 45)
 
 
 def test_a_full_list_of_heads_fills_up_after_a_grant() -> None:
@@ -687,7 +686,7 @@ def test_a_waiting_head_gets_the_next_lane() -> None:
     stage.turn(later=5.0)
     assert stage.run.lane_wanted
     stage.engine.succeeded(running, stage.now)
-    assert stage.engine.follow(stage.place(), stage.now) is None
+    assert stage.engine.follow(stage.assignment(), stage.now) is None
     assert stage.engine.restless
     stage.turn()
     assert stage.start() is failed
@@ -754,7 +753,7 @@ def test_a_circuit_that_opens_by_itself_while_admitting_calls_for_a_turn(monkeyp
         stage.engine.gates["payments"].circuit.open_for(5.0, now)
         return grants(gates, now)
 
-    monkeypatch.setattr("holdgate.flow.admission.WaitingList.grants", lambda _, gates, now: admit_and_open(gates, now))
+    monkeypatch.setattr("holdgate.flow.waiting.WaitingList.grants", lambda _, gates, now: admit_and_open(gates, now))
     stage.turn()
 
     assert stage.engine.restless is True
@@ -808,10 +807,10 @@ def test_a_closing_source_finishes_what_runs_and_drops_the_rest() -> None:
     stage.receive(1)
     running = stage.start()
     stage.receive(2, first=1)
-    (place,) = stage.engine.closing(stage.run, [ORDERS], stage.now)
+    (assignment,) = stage.engine.closing(stage.run, [ORDERS], stage.now)
     stage.turn()
 
-    assert (place.inbox.waiting, stage.run.plan.of(ORDERS).reasons, stage.start_all()) == (0, ("draining",), [])
+    assert (assignment.inbox.waiting, stage.run.plan.of(ORDERS).reasons, stage.start_all()) == (0, ("draining",), [])
     assert stage.end(running, own_failure()) is Verdict.AGAIN
     assert stage.engine.next_deadline() is None
     assert stage.engine.interrupted(_granted_again(stage, running), stage.now) is Verdict.AGAIN
@@ -821,7 +820,7 @@ def test_a_closing_source_finishes_what_runs_and_drops_the_rest() -> None:
 def _granted_again(stage: Stage, delivery: Delivery[Any]) -> Delivery[Any]:
     """As if it ran again, for what comes of an interruption."""
     delivery.permits = (stage.engine.gates["payments"].circuit.try_acquire(stage.now),)
-    delivery.place.in_flight += 1
+    delivery.assignment.in_flight += 1
     stage.run.running += 1
     return delivery
 
@@ -1028,7 +1027,7 @@ def test_an_outage_after_another_is_a_hold_of_its_own() -> None:
     stage.turn(later=5.0)
     stage.trip()
 
-    assert stage.place().since == stage.now
+    assert stage.assignment().since == stage.now
 
 
 def test_nothing_to_wait_for_needs_no_timer() -> None:
@@ -1122,4 +1121,4 @@ def test_a_success_in_order_needs_no_turn_to_go_on() -> None:
     assert list(stage.run.ring) == []
     stage.engine.succeeded(first, stage.now)
 
-    assert (stage.engine.restless, list(stage.run.ring)) == (False, [stage.place()])
+    assert (stage.engine.restless, list(stage.run.ring)) == (False, [stage.assignment()])

@@ -11,10 +11,8 @@ from holdgate.core import Circuit
 from holdgate.flow.batch import Batch, batches_of
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import SourceBlocked
-from holdgate.flow.fallbacks import FallbackSettings
-from holdgate.flow.fate import RetryPolicy, Verdict
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Run
+from holdgate.flow.policy import FallbackSettings, Needs, RetryPolicy, Verdict
+from holdgate.flow.state import Run
 
 
 def blocked(stage: Stage) -> list[SourceBlocked]:
@@ -79,9 +77,9 @@ def test_a_batch_that_has_ended_is_not_in_flight(end: Any) -> None:
     """Whatever it came to, its lane is free."""
     stage = batches()
     batch = stage.start()
-    assert (stage.place().in_flight, stage.run.running) == (1, 1)
+    assert (stage.assignment().in_flight, stage.run.running) == (1, 1)
     stage.engine.settle(batch, end, "ValueError", stage.now)
-    assert (stage.place().in_flight, stage.run.running) == (0, 0)
+    assert (stage.assignment().in_flight, stage.run.running) == (0, 0)
 
 
 def test_a_message_keeps_what_its_batch_failed_with() -> None:
@@ -120,7 +118,7 @@ def test_every_fallback_is_counted() -> None:
         delivery = engine.next(run, 0.0)
         if delivery is not None:
             engine.fell_back(delivery, 0.0)
-    assert run.places[ORDERS].fallbacks == 2
+    assert run.assignments[ORDERS].fallbacks == 2
 
 
 def test_a_skip_asks_for_a_turn() -> None:

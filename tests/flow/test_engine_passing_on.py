@@ -32,7 +32,7 @@ def test_each_counts_as_a_success_of_another_message() -> None:
     delivery = stage.start()
     stage.engine.pass_on(delivery, stage.now)
     assert stage.gates[0].successes == 1
-    second = stage.place().run
+    second = stage.assignment().run
     assert second.running == 1
 
 
@@ -58,7 +58,7 @@ def test_beside_a_failure_one_follows_the_other(after_a_failure: Stage) -> None:
     snapshot = circuit.snapshot(stage.now)
     assert (snapshot.calls, snapshot.failures, snapshot.in_flight) == (3, 1, 1)
     assert stage.gates[0].successes == 2
-    assert (stage.place().in_flight, stage.run.running, stage.engine.restless) == (1, 1, False)
+    assert (stage.assignment().in_flight, stage.run.running, stage.engine.restless) == (1, 1, False)
     assert stage.engine.pass_on(third, stage.now) is None
     assert circuit.snapshot(stage.now).in_flight == 0
 

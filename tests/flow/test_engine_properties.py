@@ -14,12 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.flow.stage import Message, run_of
 
 from holdgate.core import Circuit, CircuitSettings, CountWindow, Outcome, Override, RampSettings, State
-from holdgate.flow.attribution import Attribution, Cause, Finding
+from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.engine import Engine
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.gate import Gate
-from holdgate.flow.place import Place, Run
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition
+from holdgate.flow.policy import RetryPolicy, Verdict
+from holdgate.flow.state import Assignment, Run
 
 NAMES = ("mail", "payments", "search")
 TOPICS = ("bills", "orders")
@@ -56,9 +56,9 @@ class EngineMachine(RuleBasedStateMachine):
         self.running: dict[Message, Run] = {}
         self.stale: set[Message] = set()
         self.blocked: set[Message] = set()
-        self.unfinished: dict[Place, list[Message]] = defaultdict(list)  # received here, in order, not finished and not dropped
+        self.unfinished: dict[Assignment, list[Message]] = defaultdict(list)  # received here, in order, not finished and not dropped
         self.serials: dict[Message, int] = {}
-        self.received: dict[Place, int] = defaultdict(int)
+        self.received: dict[Assignment, int] = defaultdict(int)
         self.positions = 0
         self.in_flight: dict[str, tuple[int, int]] = {}
 
@@ -91,8 +91,8 @@ class EngineMachine(RuleBasedStateMachine):
         if not seldom:
             return
         chosen = self._run(run)
-        for place in self.engine.closing(chosen, [source], self.now):
-            self._dropped(place)
+        for assignment in self.engine.closing(chosen, [source], self.now):
+            self._dropped(assignment)
 
     @rule(run=st.integers(0, 2), source=st.sampled_from(SOURCES), seldom=SELDOM)
     @precondition(lambda self: self.positions > 10)
@@ -110,12 +110,12 @@ class EngineMachine(RuleBasedStateMachine):
         self.positions += count
         for message in came:
             message.order_key = None if message.position % 4 == 3 else message.position % keys
-        place = chosen.places.get(source)
-        if place is not None and not place.going:
+        assignment = chosen.assignments.get(source)
+        if assignment is not None and not assignment.going:
             for message in came:
-                self.serials[message] = self.received[place]
-                self.received[place] += 1
-            self.unfinished[place] += came
+                self.serials[message] = self.received[assignment]
+                self.received[assignment] += 1
+            self.unfinished[assignment] += came
         self.engine.received(chosen, came)
 
     @rule(run=st.integers(0, 2))
@@ -128,24 +128,24 @@ class EngineMachine(RuleBasedStateMachine):
         message = self._pick(data)
         if message.trial is not None:
             return
-        run, place = self.running.pop(message), message.place
+        run, assignment = self.running.pop(message), message.assignment
         self._finished(message, self.engine.succeeded(message, self.now))
         if follow:
-            self._started(self.engine.follow(place, self.now), run)
+            self._started(self.engine.follow(assignment, self.now), run)
 
     @rule(data=st.data(), end=st.sampled_from(ENDS), follow=st.booleans(), poison=st.integers(0, 9))
     @precondition(lambda self: self.running)
     def settle(self, data: st.DataObject, end: tuple[Cause, Outcome | None], follow: bool, poison: int) -> None:
         cause, outcome = (Cause.REJECTED, Outcome.IGNORED) if not poison else end
         message = self._pick(data)
-        run, place = self.running.pop(message), message.place
+        run, assignment = self.running.pop(message), message.assignment
         refused = (NAMES[self.positions % 3],) if cause is Cause.REFUSED else ()
         verdict = self.engine.settle(
-            message, Attribution((Finding(outcome),) * self._needs(message), cause, refused), "ValueError", self.now
+            message, Attribution((NeedVerdict(outcome),) * self._needs(message), cause, refused), "ValueError", self.now
         )
         self._finished(message, verdict)
         if follow:
-            self._started(self.engine.follow(place, self.now), run)
+            self._started(self.engine.follow(assignment, self.now), run)
 
     @rule(rounds=st.integers(1, 5), fails=st.sampled_from([0, 0, 1, 2, 3]), seconds=st.sampled_from([0.0, 0.5, 2.5]))
     def work(self, rounds: int, fails: int, seconds: float) -> None:
@@ -168,11 +168,11 @@ class EngineMachine(RuleBasedStateMachine):
     def turn(self) -> None:
         self.engine.turn(self.now)
         for run in self.runs:
-            assert run.plan.sources.keys() == run.places.keys()
+            assert run.plan.sources.keys() == run.assignments.keys()
             for source, plan in run.plan.sources.items():
-                assert plan.reasons == self._reasons(run.places[source])
+                assert plan.reasons == self._reasons(run.assignments[source])
                 if not plan.reasons:
-                    assert plan.fetch is not run.places[source].full
+                    assert plan.fetch is not run.assignments[source].full
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 3.0, 100.0]))
     def wait(self, seconds: float) -> None:
@@ -183,7 +183,7 @@ class EngineMachine(RuleBasedStateMachine):
         if not seldom:
             return
         known = self.engine.hold(source, None if seconds is None else self.now + seconds)
-        assert known is any(source in run.places for run in self.runs)
+        assert known is any(source in run.assignments for run in self.runs)
 
     @rule(source=st.sampled_from(SOURCES))
     def unhold(self, source: Partition) -> None:
@@ -195,8 +195,8 @@ class EngineMachine(RuleBasedStateMachine):
             return
         chosen = self._run(run)
         self.engine.drain(chosen, self.now)
-        for place in chosen.places.values():
-            self._dropped(place)
+        for assignment in chosen.assignments.values():
+            self._dropped(assignment)
 
     @rule(name=st.sampled_from(NAMES), what=st.sampled_from(["force_open", "disable", "observe", "clear_override", "reset"]), seldom=SELDOM)
     def operate(self, name: str, what: str, seldom: bool) -> None:
@@ -232,24 +232,24 @@ class EngineMachine(RuleBasedStateMachine):
     def each_delivery_is_in_one_place(self) -> None:
         waiting = self.engine._waiting
         for run in self.runs:
-            for place in run.places.values():
-                mine = self.unfinished[place]
+            for assignment in run.assignments.values():
+                mine = self.unfinished[assignment]
                 heads = [message for message in mine if message in waiting]
-                granted = [message for message in run.granted if message.place is place]
+                granted = [message for message in run.granted if message.assignment is assignment]
                 running = [message for message in mine if message in self.running]
                 blocked = [message for message in mine if message in self.blocked]
-                assert len(mine) == place.inbox.waiting + len(heads) + len(granted) + len(running) + len(blocked)
-                assert place.blocked == [message for message in place.blocked if message in blocked]
-                assert place.in_flight == len([message for message in self.running if message.place is place]) + len(granted)
+                assert len(mine) == assignment.inbox.waiting + len(heads) + len(granted) + len(running) + len(blocked)
+                assert assignment.blocked == [message for message in assignment.blocked if message in blocked]
+                assert assignment.in_flight == len([message for message in self.running if message.assignment is assignment]) + len(granted)
         assert len(waiting) == sum(message in waiting for messages in self.unfinished.values() for message in messages)
 
     @invariant()
     def the_snapshot_adds_up(self) -> None:
         seen = self.engine.snapshot(self.now)
-        later = {source: place for run in self.runs for source, place in run.places.items()}
-        for source, place in later.items():
-            assert seen.sources[source].waiting + seen.sources[source].in_flight == len(self.unfinished[place]) + len(
-                [message for message in self.running if message.place is place and message not in self.unfinished[place]]
+        later = {source: assignment for run in self.runs for source, assignment in run.assignments.items()}
+        for source, assignment in later.items():
+            assert seen.sources[source].waiting + seen.sources[source].in_flight == len(self.unfinished[assignment]) + len(
+                [message for message in self.running if message.assignment is assignment and message not in self.unfinished[assignment]]
             )
 
     def teardown(self) -> None:
@@ -258,17 +258,19 @@ class EngineMachine(RuleBasedStateMachine):
             return
         for gate in self.engine.gates.values():
             gate.circuit.clear_override(self.now)
-        for place in [place for run in self.runs for place in run.places.values()]:
-            if place.operator_hold:  # and only then: a hold that ends looks at its place again, and would hide one that was left behind
-                self.engine.unhold(place.source)
+        for assignment in [assignment for run in self.runs for assignment in run.assignments.values()]:
+            if (
+                assignment.operator_hold
+            ):  # and only then: a hold that ends looks at its place again, and would hide one that was left behind
+                self.engine.unhold(assignment.source)
         for _ in range(400):
             self.now += 1.0
             for message in list(self.running):
                 self._end(message, fails=False)
             self.engine.turn(self.now)
             self._start_all()
-        left = [message for run in self.runs for place in run.places.values() for message in self._startable(place)]
-        assert not left, [(message, message.place.run.order) for message in left]
+        left = [message for run in self.runs for assignment in run.assignments.values() for message in self._startable(assignment)]
+        assert not left, [(message, message.assignment.run.order) for message in left]
 
     # -- bookkeeping ------------------------------------------------------------------------------------------------------------------
 
@@ -279,25 +281,25 @@ class EngineMachine(RuleBasedStateMachine):
         return data.draw(st.sampled_from(list(self.running)))
 
     def _has_live_permit(self, message: Message, name: str) -> bool:
-        gates = [*message.place.gates, *(message.trial.extra if message.trial is not None else ())]
+        gates = [*message.assignment.gates, *(message.trial.extra if message.trial is not None else ())]
         return any(
             gate.name == name and permit.generation == gate.circuit.generation
             for gate, permit in zip(gates, message.permits, strict=True)
         )  # fmt: skip
 
-    def _reasons(self, place: Place) -> tuple[str, ...]:
-        gates = [*place.gates, *self._waited_for(place)]
+    def _reasons(self, assignment: Assignment) -> tuple[str, ...]:
+        gates = [*assignment.gates, *self._waited_for(assignment)]
         reasons = [f"circuit:{gate.name}" for gate in gates if self._is_shut(gate.circuit)]
-        reasons += ["operator"] if place.operator_hold else []
-        reasons += ["draining"] if place.closing or place.run.draining else []
-        reasons += ["blocked"] if place.blocked else []
-        reasons += ["no needs"] if place.run.needs.of(place.source) is None else []
+        reasons += ["operator"] if assignment.operator_hold else []
+        reasons += ["draining"] if assignment.closing or assignment.run.draining else []
+        reasons += ["blocked"] if assignment.blocked else []
+        reasons += ["no needs"] if assignment.run.needs.of(assignment.source) is None else []
         return tuple(sorted(reasons))
 
-    def _waited_for(self, place: Place) -> list[Gate]:
+    def _waited_for(self, assignment: Assignment) -> list[Gate]:
         """What keeps all of a source in order waiting, though its needs do not name it."""
-        heads = [message for message in self.unfinished[place] if message in self.engine._waiting and message.trial is not None]
-        return [] if place.run.order != "source" else [gate for head in heads for gate in head.trial.extra]
+        heads = [message for message in self.unfinished[assignment] if message in self.engine._waiting and message.trial is not None]
+        return [] if assignment.run.order != "source" else [gate for head in heads for gate in head.trial.extra]
 
     def _is_shut(self, circuit: Circuit) -> bool:
         return circuit.override is Override.FORCED_OPEN or (circuit.override is None and circuit.state is State.OPEN)
@@ -305,57 +307,59 @@ class EngineMachine(RuleBasedStateMachine):
     def _started(self, message: Any, run: Run) -> None:
         if message is None:
             return
-        place = message.place
+        assignment = message.assignment
         assert message not in self.running
-        assert place.alive
-        assert not self._reasons(place) or self._only_just_shut(place)
-        assert message in self.unfinished[place]
-        oldest = self.unfinished[place][0]
+        assert assignment.alive
+        assert not self._reasons(assignment) or self._only_just_shut(assignment)
+        assert message in self.unfinished[assignment]
+        oldest = self.unfinished[assignment][0]
         if run.order == "source":
             assert message is oldest
         elif run.order == "key" and message.order_key is not None:
-            assert message is next(other for other in self.unfinished[place] if other.order_key == message.order_key)
+            assert message is next(other for other in self.unfinished[assignment] if other.order_key == message.order_key)
         if run.order != "source":
             assert self.serials[message] - self.serials[oldest] < run.span
-        gates = [*place.gates, *(message.trial.extra if message.trial is not None else ())]
+        gates = [*assignment.gates, *(message.trial.extra if message.trial is not None else ())]
         assert len(message.permits) == len(gates)
         self.running[message] = run
 
-    def _only_just_shut(self, place: Place) -> bool:
+    def _only_just_shut(self, assignment: Assignment) -> bool:
         """A circuit that shut since the last turn has not reached the plan; a permit in hand is of the time before."""
-        return all(reason.startswith("circuit:") for reason in self._reasons(place)) and not place.plan.reasons
+        return all(reason.startswith("circuit:") for reason in self._reasons(assignment)) and not assignment.plan.reasons
 
     def _finished(self, message: Message, verdict: Verdict) -> None:
-        place = message.place
+        assignment = message.assignment
         assert (verdict is Verdict.STALE) is (message in self.stale)
-        if verdict is Verdict.DONE or (verdict is Verdict.AGAIN and place.going):
-            self.unfinished[place].remove(message)
-        elif verdict is Verdict.AGAIN and message in place.blocked:
+        if verdict is Verdict.DONE or (verdict is Verdict.AGAIN and assignment.going):
+            self.unfinished[assignment].remove(message)
+        elif verdict is Verdict.AGAIN and message in assignment.blocked:
             self.blocked.add(message)
 
-    def _dropped(self, place: Place) -> None:
+    def _dropped(self, assignment: Assignment) -> None:
         """What waits is dropped; what runs may finish, and what is blocked stays where it is."""
-        self.unfinished[place] = [message for message in self.unfinished[place] if message in self.running or message in self.blocked]
+        self.unfinished[assignment] = [
+            message for message in self.unfinished[assignment] if message in self.running or message in self.blocked
+        ]
 
     def _gone(self, run: Run, source: Partition) -> None:
-        place = run.places.get(source)
-        if place is not None:
-            self.stale |= {message for message in self.running if message.place is place}
-            self.unfinished.pop(place)
+        assignment = run.assignments.get(source)
+        if assignment is not None:
+            self.stale |= {message for message in self.running if message.assignment is assignment}
+            self.unfinished.pop(assignment)
 
     def _start_all(self) -> None:
         for run in self.runs:
             while (message := self.engine.next(run, self.now)) is not None:
                 self._started(message, run)
 
-    def _startable(self, place: Place) -> list[Message]:
+    def _startable(self, assignment: Assignment) -> list[Message]:
         """What has no reason to wait any more. Behind a blocked delivery everything has."""
-        if place.blocked or place.going or place.run.needs.of(place.source) is None:
+        if assignment.blocked or assignment.going or assignment.run.needs.of(assignment.source) is None:
             return []
-        return self.unfinished[place]
+        return self.unfinished[assignment]
 
     def _needs(self, message: Message) -> int:
-        return len(message.place.gates) + len(message.trial.extra if message.trial is not None else ())
+        return len(message.assignment.gates) + len(message.trial.extra if message.trial is not None else ())
 
     def _end(self, message: Message, *, fails: bool) -> None:
         del self.running[message]
@@ -363,7 +367,7 @@ class EngineMachine(RuleBasedStateMachine):
             self._finished(message, self.engine.succeeded(message, self.now))
             return
         cause, outcome = (Cause.DEPENDENCY, Outcome.FAILURE) if fails else (Cause.RETURNED, Outcome.SUCCESS)
-        attribution = Attribution((Finding(outcome),) * self._needs(message), cause)
+        attribution = Attribution((NeedVerdict(outcome),) * self._needs(message), cause)
         self._finished(message, self.engine.settle(message, attribution, "", self.now))
 
 

@@ -10,9 +10,9 @@ from tests.flow.stage import ORDERS, QUICK, Stage, dependency_failed, messages, 
 from holdgate.core import Circuit
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import CommandGiven, HoldContinued, LocalCauseSuspected
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Run
+from holdgate.flow.policy import Needs
 from holdgate.flow.snapshot import Snapshot
+from holdgate.flow.state import Run
 
 OTHER = partitions(2)[1]
 
@@ -70,7 +70,7 @@ def test_a_lane_that_has_to_stop_for_others_asks_for_a_turn() -> None:
     stage.receive(2)
     stage.start()
     stage.run.lane_wanted = True
-    assert stage.engine.follow(stage.place(), stage.now) is None
+    assert stage.engine.follow(stage.assignment(), stage.now) is None
     assert stage.engine.restless is True
 
 
@@ -78,7 +78,7 @@ def test_room_in_a_full_inbox_asks_for_a_turn() -> None:
     """By `follow` as by `pass_on`: fetching goes on when it is half empty."""
     stage = Stage("payments", run=run_of(["payments"], inbox=2))
     stage.receive(2)
-    assert stage.place().full
+    assert stage.assignment().full
     stage.start()
     assert stage.engine.restless is True
 

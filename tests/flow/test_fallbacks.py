@@ -8,14 +8,12 @@ import pytest
 from tests.flow.stage import ORDERS, QUICK, Stage, dependency_failed, partitions, refused, returned, run_of
 
 from holdgate.core import Circuit, State
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import SourceFallingBack, SourceHeld, SourceReleased
-from holdgate.flow.fallbacks import FallbackSettings
-from holdgate.flow.fate import Verdict
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Run
+from holdgate.flow.message import Delivery
 from holdgate.flow.plan import SourcePlan
+from holdgate.flow.policy import FallbackSettings, Needs, Verdict
+from holdgate.flow.state import Run
 
 FREE = SourcePlan(fetch=True, reasons=())
 OPEN = ("circuit:payments",)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from holdgate.flow.fallbacks import FallbackSettings
+from holdgate.flow.policy import FallbackSettings
 
 
 def test_a_fallback_begins_at_once_and_takes_every_lane() -> None:

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from holdgate.errors import SettingsError
 from holdgate.flow.attribution import Cause
-from holdgate.flow.fate import RetryPolicy, Verdict, decide
-from holdgate.flow.gate import Trial
+from holdgate.flow.blame import FailureHistory
+from holdgate.flow.fate import decide
+from holdgate.flow.policy import RetryPolicy, Verdict
 
 POLICY = RetryPolicy(attempts=3, initial_backoff=1.0, multiplier=2.0, max_backoff=6.0, jitter=0.0)
 
 
-def charged(attempts: int) -> Trial:
-    trial = Trial()
+def charged(attempts: int) -> FailureHistory:
+    trial = FailureHistory()
     trial.charged = attempts
     return trial
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from holdgate.errors import SettingsError
-from holdgate.flow.fate import RetryPolicy
+from holdgate.flow.policy import RetryPolicy
 
 
 def test_the_defaults() -> None:

@@ -17,10 +17,10 @@ from tests.flow.stage import Message, Stage, dependency_failed, own_failure, par
 
 from holdgate.core import CircuitSettings, CountWindow, RampSettings, State
 from holdgate.flow.attribution import Attribution, Cause
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.inbox import Order
 from holdgate.flow.inflight import InFlight
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition
+from holdgate.flow.policy import RetryPolicy, Verdict
 
 SOURCES = partitions(3)
 SPAN = 80

@@ -6,7 +6,7 @@ import pytest
 from tests.flow.stage import gate
 
 from holdgate.core import State
-from holdgate.flow.gate import Trial
+from holdgate.flow.blame import FailureHistory
 
 
 def test_a_closed_circuit_is_neither_shut_nor_limited() -> None:
@@ -57,19 +57,19 @@ def test_the_first_failure_is_a_vote() -> None:
     payments = gate()
     payments.successes = 7
 
-    assert Trial().votes_again(payments)
+    assert FailureHistory().votes_again(payments)
 
 
 def test_a_lone_message_before_a_dead_dependency_votes_each_time() -> None:
     """Nobody else shows the dependency healthy, so its failures in a row open the circuit."""
-    payments, trial = gate(), Trial()
+    payments, trial = gate(), FailureHistory()
 
     assert [trial.votes_again(payments) for _ in range(3)] == [True, True, True]
 
 
 def test_a_poison_message_among_healthy_neighbours_votes_once() -> None:
     """After somebody else's success its failures say nothing about the dependency any more."""
-    payments, trial = gate(), Trial()
+    payments, trial = gate(), FailureHistory()
     trial.votes_again(payments)
     payments.successes += 1
 
@@ -78,7 +78,7 @@ def test_a_poison_message_among_healthy_neighbours_votes_once() -> None:
 
 def test_a_new_generation_is_a_new_vote() -> None:
     """What others came to before the circuit opened says nothing about now."""
-    payments, trial = gate(), Trial()
+    payments, trial = gate(), FailureHistory()
     trial.votes_again(payments)
     payments.successes += 1
     payments.circuit.reset(1.0)
@@ -88,7 +88,7 @@ def test_a_new_generation_is_a_new_vote() -> None:
 
 def test_its_own_success_is_no_evidence_of_others() -> None:
     """A message that fails on one need and succeeds on another keeps its vote on both."""
-    payments, trial = gate(), Trial()
+    payments, trial = gate(), FailureHistory()
     trial.votes_again(payments)
     payments.successes += 1
     trial.succeeded(payments)
@@ -98,7 +98,7 @@ def test_its_own_success_is_no_evidence_of_others() -> None:
 
 def test_a_success_before_any_failure_is_not_noted() -> None:
     """There is no vote that it could belong to."""
-    payments, trial = gate(), Trial()
+    payments, trial = gate(), FailureHistory()
     trial.succeeded(payments)
 
     assert trial.votes == {}
@@ -114,15 +114,15 @@ def test_a_fresh_gate_knows_nothing() -> None:
 
 def test_a_fresh_trial_knows_nothing() -> None:
     """It is made when a message first needs one, which need not be a failure: a wish, or a rejection."""
-    trial = Trial()
+    trial = FailureHistory()
 
     assert (trial.failures, trial.first_failed_at, trial.last_failed_at, trial.error) == (0, 0.0, 0.0, "")
-    assert (trial.falling_back, trial.fallback_failed, trial.reason, trial.wish) == (False, None, None, None)
+    assert (trial.falling_back, trial.fallback_failed, trial.reason) == (False, None, None)
 
 
 def test_several_successes_of_its_own_are_no_evidence_of_others() -> None:
     """As with one: only what others came to is."""
-    payments, trial = gate(), Trial()
+    payments, trial = gate(), FailureHistory()
     trial.votes_again(payments)
     for _ in range(3):
         payments.successes += 1
@@ -135,7 +135,7 @@ def test_messages_that_recover_are_told_from_first_successes() -> None:
     """Each is counted, and the fast path need not know."""
     payments = gate()
     for _ in range(2):
-        trial = Trial()
+        trial = FailureHistory()
         trial.blame_of(payments)
         payments.successes += 1
         trial.succeeded(payments)
@@ -146,7 +146,7 @@ def test_messages_that_recover_are_told_from_first_successes() -> None:
 
 def test_what_is_held_against_it_is_its_own_failures_and_those_among_others_that_went_well() -> None:
     """Of several dependencies the one with most of them."""
-    payments, mail, trial = gate(), gate("mail"), Trial()
+    payments, mail, trial = gate(), gate("mail"), FailureHistory()
     trial.charged = 2
     trial.blame_of(payments).attempts = 1
     trial.blame_of(mail).attempts = 3

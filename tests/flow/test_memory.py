@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 
 from holdgate.core import Circuit
 from holdgate.flow.batch import AS_THEY_ARE, Batch
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
-from holdgate.flow.inbox import Order
-from holdgate.flow.memory import OVERHEAD, Weights, unweighed, weigh
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Place, Run
-from holdgate.flow.sources import Partition
+from holdgate.flow.inbox import OVERHEAD, Order, Weights, unweighed, weigh
+from holdgate.flow.message import Delivery, Partition
+from holdgate.flow.policy import Needs
+from holdgate.flow.state import Assignment, Run
 
 BOUND = 64_000_000
 LIMIT = BOUND * 3 // 4
@@ -100,8 +98,8 @@ class World:
             self.turn()
         return following
 
-    def place(self, source: int = 0) -> Place:
-        return self.run.places[self.sources[source]]
+    def assignment(self, source: int = 0) -> Assignment:
+        return self.run.assignments[self.sources[source]]
 
     def fetches(self, source: int = 0) -> bool:
         return self.run.plan.of(self.sources[source]).fetch
@@ -180,7 +178,7 @@ def test_a_source_of_big_messages_is_read_no_further_than_its_share() -> None:
         world.come(1, 1_000_000)
         running += [world.start()] if not running else []
 
-    assert (world.fetches(), world.place().plan.reasons) == (False, ())
+    assert (world.fetches(), world.assignment().plan.reasons) == (False, ())
 
 
 def test_a_source_is_read_again_when_half_of_it_is_worked_off() -> None:
@@ -189,7 +187,7 @@ def test_a_source_is_read_again_when_half_of_it_is_worked_off() -> None:
     for _ in range(8):
         world.come(1, 500_000)
     delivery: Any = world.start()
-    while world.place().inbox.waiting > 4:
+    while world.assignment().inbox.waiting > 4:
         assert not world.fetches()
         delivery = world.end(delivery)
 
@@ -202,7 +200,7 @@ def test_of_mixed_sizes_it_is_bytes_that_must_be_worked_off() -> None:
     world.come(6, 1000)
     world.come(1, 8_000_000)
     delivery: Any = world.start()
-    while world.place().inbox.waiting:
+    while world.assignment().inbox.waiting:
         assert not world.fetches()
         delivery = world.end(delivery)
 
@@ -425,9 +423,9 @@ def test_a_piece_put_back_fills_its_inbox_once() -> None:
     world.come(4, 1000)
     assert not world.fetches()
 
-    world.place().put_back(batch.cut(2))  # type: ignore[attr-defined]
+    world.assignment().put_back(batch.cut(2))  # type: ignore[attr-defined]
 
-    assert world.place().full
+    assert world.assignment().full
 
 
 # -- whatever comes -------------------------------------------------------------------------------------------------------------------

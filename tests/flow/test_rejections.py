@@ -8,8 +8,8 @@ import pytest
 from tests.flow.stage import ORDERS, Stage, dependency_failed, own_failure, partitions, rejected, returned, run_of
 
 from holdgate.flow.events import MessageSkipped, SourceBlocked, SourceHeld, SourceReleased, SourceRetried
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.plan import SourcePlan
+from holdgate.flow.policy import RetryPolicy, Verdict
 
 MAX_BACKOFF = 30.0
 FREE = SourcePlan(fetch=True, reasons=())
@@ -52,9 +52,9 @@ def test_a_rejected_message_stays_in_flight_until_it_is_sent() -> None:
 
     assert stage.end(delivery, rejected()) is Verdict.REJECT
     assert (delivery.permits, delivery.trial.reason) == (None, "ValueError")
-    assert (stage.run.running, stage.place().in_flight, stage.start_all()) == (1, 1, [])
+    assert (stage.run.running, stage.assignment().in_flight, stage.start_all()) == (1, 1, [])
     assert stage.engine.rejected(delivery, stage.now) is Verdict.DONE
-    assert (stage.run.running, stage.place().in_flight, stage.start().position) == (0, 0, 1)
+    assert (stage.run.running, stage.assignment().in_flight, stage.start().position) == (0, 0, 1)
 
 
 def test_the_word_of_the_handler_is_the_reason() -> None:
@@ -87,13 +87,13 @@ def test_a_failing_target_holds_the_source() -> None:
     assert stage.engine.reject_failed(delivery, stage.now) is Verdict.AGAIN
     stage.turn()
 
-    assert (stage.run.running, stage.place().in_flight, stage.run.plan.of(ORDERS)) == (0, 0, UNSENT)
+    assert (stage.run.running, stage.assignment().in_flight, stage.run.plan.of(ORDERS)) == (0, 0, UNSENT)
     assert (stage.engine.next_deadline(), stage.start_all()) == (MAX_BACKOFF, [])
     stage.turn(later=MAX_BACKOFF - 0.1)
     assert stage.start_all() == []
     stage.turn(later=0.1)
     again = stage.start()
-    assert (again, again.attempt, stage.run.running, stage.place().in_flight) == (delivery, 1, 1, 1)
+    assert (again, again.attempt, stage.run.running, stage.assignment().in_flight) == (delivery, 1, 1, 1)
     assert stage.run.plan.of(ORDERS) == UNSENT
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from tests.flow.stage import ORDERS, Message, Stage, dependency_failed, messages, partitions, refused
 
 from holdgate.core import CircuitSettings, Outcome
+from holdgate.flow.attribution import AttemptCalls, CallSummary
 from holdgate.flow.batch import batches_of
-from holdgate.flow.delivery import Delivery, Wish
 from holdgate.flow.events import AttributionShared, CommandGiven
-from holdgate.flow.fallbacks import FallbackSettings
-from holdgate.flow.needs import Needs
-from holdgate.flow.place import Run
+from holdgate.flow.message import Delivery, HandlerRequest
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.flow.tally import Tally, Touch
+from holdgate.flow.policy import FallbackSettings, Needs
+from holdgate.flow.state import Run
 
 
 def test_a_delivery_keeps_whether_it_was_handed_out_before() -> None:
@@ -25,26 +24,26 @@ def test_a_rejection_without_a_reason_says_who() -> None:
     """It stands in the dead letter."""
     delivery = Message(ORDERS, 0)
     delivery.reject()
-    assert delivery.trial.wish == Wish(reason="rejected by the handler")
+    assert delivery.request == HandlerRequest(reason="rejected by the handler")
 
 
 def test_a_message_may_be_wanted_again_in_half_a_second() -> None:
     """Any time above 0."""
     delivery = Message(ORDERS, 0)
     delivery.retry(after=0.5)
-    assert delivery.trial.wish == Wish(after=0.5)
+    assert delivery.request == HandlerRequest(after=0.5)
 
 
 def test_a_fresh_tally_has_seen_nothing() -> None:
     """No call, no refusal, no end of time."""
-    tally = Tally()
+    tally = AttemptCalls()
     assert (tally.touches, list(tally.refused), tally.timed_out) == ({}, [], False)
-    assert Touch().failed_result is False
+    assert CallSummary().failed_result is False
 
 
 def test_short_times_are_kept_as_they_are() -> None:
     """Below a second too; the longest counts."""
-    touch = Touch()
+    touch = CallSummary()
     touch.ended(Outcome.FAILURE, 0.25, 0.5)
     touch.cut(0.25)
     assert (touch.slowest, touch.retry_after, touch.cut_short) == (0.25, 0.5, 0.25)
@@ -71,7 +70,7 @@ def test_a_hold_that_is_over_releases_what_nothing_else_holds() -> None:
     stage.engine.hold(first)
     stage.engine.hold("orders", 5.0)
     stage.turn(later=5.0)
-    assert (stage.place(first).held, stage.place(second).held) == (True, False)
+    assert (stage.assignment(first).held, stage.assignment(second).held) == (True, False)
 
 
 def test_a_shared_failure_of_a_batch_is_told_with_its_time() -> None:

@@ -6,8 +6,8 @@ import pytest
 from tests.flow.stage import ORDERS, Stage, rejected, run_of
 
 from holdgate.core import State
+from holdgate.flow.message import Partition
 from holdgate.flow.snapshot import SourceSnapshot
-from holdgate.flow.sources import Partition
 
 BILLS = Partition("bills", 0)
 

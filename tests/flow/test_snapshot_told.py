@@ -10,8 +10,8 @@ from holdgate.flow.snapshot import Snapshot
 def test_a_snapshot_tells_what_falls_back() -> None:
     """And how many have."""
     stage = Stage("payments")
-    stage.place().falling_back = True
-    stage.place().fallbacks = 2
+    stage.assignment().falling_back = True
+    stage.assignment().fallbacks = 2
     seen = stage.engine.snapshot(0.0).sources[ORDERS]
     assert (seen.falling_back, seen.fallbacks) == (True, 2)
 

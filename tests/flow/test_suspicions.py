@@ -9,13 +9,12 @@ from tests.flow.stage import ORDERS, Stage, dependency_failed, messages, partiti
 
 from holdgate.core import Circuit
 from holdgate.flow.batch import AS_THEY_ARE, Batch
-from holdgate.flow.delivery import Delivery, Wish
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import HoldContinued, OutageOver, OutageSuspected, SourceHeld, SourceReleased
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.inbox import Order
-from holdgate.flow.place import Run
-from holdgate.flow.sources import Partition, Queue
+from holdgate.flow.message import Delivery, HandlerRequest, Partition, Queue
+from holdgate.flow.policy import RetryPolicy, Verdict
+from holdgate.flow.state import Run
 
 ERROR = "client.ConnectError"
 HELD = ("unclaimed failures",)
@@ -212,17 +211,17 @@ def test_the_fresh_message_makes_room_in_a_full_inbox() -> None:
     stage.receive(3)
     failed = stage.start_all()
     stage.receive(2, first=3)
-    assert stage.place().full
+    assert stage.assignment().full
     for delivery in failed:
         stage.end(delivery, unclaimed())
     stage.turn(0.5)
-    assert [stage.place().fresh_heads, stage.place().inbox.waiting] == [0, 1]
+    assert [stage.assignment().fresh_heads, stage.assignment().inbox.waiting] == [0, 1]
     running = stage.start_all()
     assert len(running) == 3
     stage.turn(1.0)
     stage.turn(2.0)
 
-    assert stage.place().full is False
+    assert stage.assignment().full is False
 
 
 def test_without_a_lane_one_fresh_message_waits_and_no_more() -> None:
@@ -236,7 +235,7 @@ def test_without_a_lane_one_fresh_message_waits_and_no_more() -> None:
     for _ in range(5):
         stage.turn(8.0)
 
-    assert stage.place().fresh_heads == 1
+    assert stage.assignment().fresh_heads == 1
 
 
 def test_with_nothing_left_to_try_it_goes_on_waiting() -> None:
@@ -383,7 +382,7 @@ def test_failures_of_a_dependency_are_results_of_another_kind() -> None:
         stage.engine.gates["payments"].circuit.reset(stage.now)
         stage.turn(8.0)
 
-    assert (stage.place().results.claimed, reasons(stage)) == (6, {()})
+    assert (stage.assignment().results.claimed, reasons(stage)) == (6, {()})
 
 
 def batches(stage: Stage, count: int, first: int) -> list[Batch]:
@@ -418,9 +417,9 @@ def test_a_batch_that_is_done_in_parts_is_a_success() -> None:
     stage.turn()
     batch = stage.start()
     assert isinstance(batch, Batch)
-    stage.engine.settle_in_parts(batch, batch.items(), {0: Wish(after=5.0)}, returned(0), 0.0)
+    stage.engine.settle_in_parts(batch, batch.items(), {0: HandlerRequest(after=5.0)}, returned(0), 0.0)
 
-    assert stage.place().results.successes == 1
+    assert stage.assignment().results.successes == 1
 
 
 def test_one_queue_with_many_lanes_is_several_sources_enough() -> None:

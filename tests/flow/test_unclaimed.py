@@ -11,29 +11,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.flow.throng import Throng
 
+from holdgate.flow.blame import FailureHistory
 from holdgate.flow.events import OutageSuspected
-from holdgate.flow.fate import RetryPolicy
-from holdgate.flow.gate import Trial
-from holdgate.flow.unclaimed import Kind, Results
+from holdgate.flow.policy import RetryPolicy
+from holdgate.flow.unclaimed import RunResults, UnclaimedType
 
 ENOUGH = RetryPolicy().conviction
 ERROR = "client.ConnectError"
 
 
-def until_it_is_an_outage(results: Results, error: str = ERROR) -> int:
+def until_it_is_an_outage(results: RunResults, error: str = ERROR) -> int:
     """How many different messages must fail in a row."""
     for number in range(1, 1000):
-        if results.failed(Trial(), error, ENOUGH) is not None:
+        if results.failed(FailureHistory(), error, ENOUGH) is not None:
             return number
     raise AssertionError("never")
 
 
-def with_past(successes: int, failures: int = 0) -> Results:
+def with_past(successes: int, failures: int = 0) -> RunResults:
     """A handler whose failures were spread evenly among its successes; no evidence is left of them."""
-    results = Results()
+    results = RunResults()
     for number in range(failures):
         results.successes = successes * number // failures
-        assert results.failed(Trial(), ERROR, ENOUGH) is None
+        assert results.failed(FailureHistory(), ERROR, ENOUGH) is None
     results.successes = successes + (20 if failures else 0)
     return results
 
@@ -48,28 +48,28 @@ def test_how_many_failures_in_a_row_depends_on_how_usual_they_were(successes: in
 
 def test_what_has_never_worked_is_no_outage() -> None:
     """Without a single success nobody can say that it has ended."""
-    results = Results()
-    assert [results.failed(Trial(), ERROR, ENOUGH) for _ in range(100)] == [None] * 100
+    results = RunResults()
+    assert [results.failed(FailureHistory(), ERROR, ENOUGH) for _ in range(100)] == [None] * 100
 
 
 def test_one_message_alone_is_none() -> None:
     """However often it fails, and however well everything went before."""
     results = with_past(100_000)
-    alone = Trial()
+    alone = FailureHistory()
     assert [results.failed(alone, ERROR, ENOUGH) for _ in range(100)] == [None] * 100
 
 
 def test_what_was_redelivered_may_be_what_failed_before_and_says_nothing() -> None:
     """A killed worker leaves all of its bad messages to the next one, and the rest of its queue is good."""
     results = with_past(1000)
-    assert [results.failed(Trial(), ERROR, ENOUGH, redelivered=True) for _ in range(20)] == [None] * 20
+    assert [results.failed(FailureHistory(), ERROR, ENOUGH, redelivered=True) for _ in range(20)] == [None] * 20
     assert until_it_is_an_outage(results) == 2
 
 
 def test_a_bad_message_that_fails_again_says_nothing() -> None:
     """A second one beside it brings the evidence of two, and no more with each of their attempts."""
     results = with_past(100)
-    two = [Trial(), Trial()]
+    two = [FailureHistory(), FailureHistory()]
     assert [results.failed(each, ERROR, ENOUGH) for _ in range(5) for each in two] == [None] * 10
 
 
@@ -77,11 +77,11 @@ def test_where_messages_come_back_from_it_another_failure_says_something() -> No
     """Two that fail again and again, though with this error all others have succeeded at their second attempt."""
     results = with_past(100)
     for _ in range(30):
-        unlucky = Trial()
+        unlucky = FailureHistory()
         results.failed(unlucky, ERROR, ENOUGH)
         results.successes += 20
         results.succeeded(unlucky)
-    two = [Trial(), Trial()]
+    two = [FailureHistory(), FailureHistory()]
     stands = [results.failed(each, ERROR, ENOUGH) is not None for _ in range(5) for each in two]
     assert stands[:2] == [False, False]
     assert stands[-1]
@@ -89,7 +89,7 @@ def test_where_messages_come_back_from_it_another_failure_says_something() -> No
 
 def test_success_takes_evidence_away() -> None:
     """Of anybody, and as much as ln 4 for each."""
-    kind = Kind(ERROR)
+    kind = UnclaimedType(ERROR)
     kind.look(100)
     kind.failed(again=False, new=True, enough=ENOUGH)
     before = kind.evidence
@@ -101,23 +101,23 @@ def test_what_a_need_claims_speaks_against_it_too() -> None:
     """In the outage of a declared dependency bad messages come by as probes, and nothing succeeds between them."""
     results = with_past(1000)
     for _ in range(20):
-        assert results.failed(Trial(), ERROR, ENOUGH) is None
+        assert results.failed(FailureHistory(), ERROR, ENOUGH) is None
         results.claimed += 6
 
 
 def test_each_type_stands_for_itself() -> None:
     """Three bad messages of three kinds are no outage."""
     results = with_past(1000)
-    assert [results.failed(Trial(), error, ENOUGH) for error in ("KeyError", "ValueError", "TypeError")] == [None] * 3
+    assert [results.failed(FailureHistory(), error, ENOUGH) for error in ("KeyError", "ValueError", "TypeError")] == [None] * 3
 
 
 def test_it_ends_with_a_handful_of_successes() -> None:
     """However long it was: then a message that fails is charged again."""
     results = with_past(1000)
     for _ in range(500):
-        results.failed(Trial(), ERROR, ENOUGH)
+        results.failed(FailureHistory(), ERROR, ENOUGH)
     results.successes += 10
-    assert results.failed(Trial(), ERROR, ENOUGH) is None
+    assert results.failed(FailureHistory(), ERROR, ENOUGH) is None
 
 
 def test_just_after_it_a_failure_still_belongs_to_it() -> None:
@@ -125,14 +125,14 @@ def test_just_after_it_a_failure_still_belongs_to_it() -> None:
     results = with_past(1000)
     until_it_is_an_outage(results)
     results.successes += 2
-    assert results.failed(Trial(), ERROR, ENOUGH) is not None
+    assert results.failed(FailureHistory(), ERROR, ENOUGH) is not None
 
 
 def test_an_outage_does_not_make_the_next_one_look_usual() -> None:
     """Of a thousand failures in it one is remembered."""
     results = with_past(1000)
     for _ in range(1000):
-        results.failed(Trial(), ERROR, ENOUGH)
+        results.failed(FailureHistory(), ERROR, ENOUGH)
     results.successes += 100
     assert until_it_is_an_outage(results) == 3
 
@@ -148,7 +148,7 @@ def test_the_memory_of_recoveries_is_as_long() -> None:
     """Bad messages that never come back outweigh those that once did."""
     results = with_past(10)
     for recovers in [True] * 2000 + [False] * 2000:
-        trial = Trial()
+        trial = FailureHistory()
         results.failed(trial, ERROR, ENOUGH)
         results.successes += 20
         if recovers:
@@ -156,32 +156,32 @@ def test_the_memory_of_recoveries_is_as_long() -> None:
         else:
             results.failed(trial, ERROR, ENOUGH)
             results.successes += 20
-    two = [Trial(), Trial()]
+    two = [FailureHistory(), FailureHistory()]
     assert [results.failed(each, ERROR, ENOUGH) for _ in range(5) for each in two] == [None] * 10
 
 
 def test_types_without_end_are_forgotten() -> None:
     """Thirty-two are known, those that came last; what is forgotten begins anew."""
     results = with_past(1000)
-    first = Trial()
+    first = FailureHistory()
     assert results.failed(first, ERROR, ENOUGH) is None
     for number in range(31):
-        results.failed(Trial(), f"Error{number}", ENOUGH)
-    assert results.failed(Trial(), ERROR, ENOUGH) is not None  # it was there still, and is the youngest now
+        results.failed(FailureHistory(), f"Error{number}", ENOUGH)
+    assert results.failed(FailureHistory(), ERROR, ENOUGH) is not None  # it was there still, and is the youngest now
     for number in range(32, 64):
-        results.failed(Trial(), f"Error{number}", ENOUGH)
-    assert results.failed(Trial(), ERROR, ENOUGH) is None
+        results.failed(FailureHistory(), f"Error{number}", ENOUGH)
+    assert results.failed(FailureHistory(), ERROR, ENOUGH) is None
 
 
 @given(st.lists(st.sampled_from(["good", "first", "again", "claimed"]), max_size=200))
 def test_evidence_never_leaves_its_bounds(ends: list[Literal["good", "first", "again", "claimed"]]) -> None:
     """Between nothing and enough, whatever comes; it is an outage only by several messages, and after a success."""
-    results, failed = Results(), [Trial()]
+    results, failed = RunResults(), [FailureHistory()]
     for end in ends:
         results.successes += end == "good"
         results.claimed += end == "claimed"
         if end in ("first", "again"):
-            failed += [Trial()] if end == "first" else []
+            failed += [FailureHistory()] if end == "first" else []
             kind = results.failed(failed[-1], ERROR, ENOUGH)
             assert kind is None or (0 < kind.evidence <= ENOUGH and kind.messages >= 2 and results.successes)
 

@@ -13,12 +13,12 @@ from typing import Any
 from tests.flow.stage import Message, partitions, run_of
 
 from holdgate.flow.attribution import Attribution, Cause
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import OutageOver, OutageSuspected
-from holdgate.flow.fate import RetryPolicy, Verdict
 from holdgate.flow.inbox import Order
-from holdgate.flow.place import Place
+from holdgate.flow.message import Delivery
+from holdgate.flow.policy import RetryPolicy, Verdict
+from holdgate.flow.state import Assignment
 
 SECONDS = 0.01  # that a handler takes
 _FED = 50  # as RabbitMQ's prefetch
@@ -68,9 +68,9 @@ class Throng:
 
     def go(self, messages: int, seconds: float = 1e9) -> Throng:
         """Until so many messages are finished, or so much time has passed."""
-        for place in self.run.places.values():
+        for assignment in self.run.assignments.values():
             for _ in range(2 if self.run.order == "source" else _FED):
-                self._feed(place)
+                self._feed(assignment)
         while self.finished < messages and self.now < seconds:
             self._turn()
             while (delivery := self.engine.next(self.run, self.now)) is not None:
@@ -88,9 +88,9 @@ class Throng:
             self.engine.turn(self.now)
         self.events += [event for event in self.engine.take_events() if isinstance(event, OutageSuspected | OutageOver)]
 
-    def _feed(self, place: Place) -> None:
+    def _feed(self, assignment: Assignment) -> None:
         self._number += 1
-        message = Message(place.source, self._number)
+        message = Message(assignment.source, self._number)
         if self._random.random() < self._bad:
             self._is_bad.add(message)
         self.engine.received(self.run, [message])
@@ -121,4 +121,4 @@ class Throng:
             else:
                 self.innocents.append(self.now)
         self.finished += 1
-        self._feed(delivery.place)
+        self._feed(delivery.assignment)

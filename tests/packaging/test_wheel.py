@@ -98,6 +98,15 @@ def test_it_has_all_of_the_package_and_nothing_else(wheel: Path) -> None:
     assert {name for name in names if ".dist-info/" not in name} == wanted
 
 
+def test_it_has_its_licence(wheel: Path) -> None:
+    """The text that MIT asks to be in all copies, and the metadata that an index reads."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
+        assert archive.read(name) == (ROOT / "LICENSE").read_bytes()
+        metadata = message_from_string(archive.read(f"{name.partition('/')[0]}/METADATA").decode())
+    assert (metadata["License-Expression"], metadata.get_all("License-File")) == ("MIT", ["LICENSE"])
+
+
 def test_every_extra_is_offered(wheel: Path) -> None:
     """What error messages and docs tell people to install exists by that name."""
     with zipfile.ZipFile(wheel) as archive:

@@ -4,10 +4,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from holdgate.core import Circuit, Outcome, Permit, State
-from holdgate.flow.delivery import Delivery
+from holdgate.flow.attribution import AttemptCalls
 from holdgate.flow.gate import Gate
-from holdgate.flow.sources import Queue
-from holdgate.flow.tally import Tally
+from holdgate.flow.message import Delivery, Queue
 
 
 class ManualClock:
@@ -28,10 +27,10 @@ class FakeLane:
 
     def __init__(self, *circuits: Circuit, now: float = 0.0) -> None:
         delivery: Delivery[Any] = Delivery(Queue("orders"), object())
-        delivery.place = SimpleNamespace(gates=tuple(Gate(circuit) for circuit in circuits))
+        delivery.assignment = SimpleNamespace(gates=tuple(Gate(circuit) for circuit in circuits))
         delivery.permits = tuple(circuit.try_acquire(now) for circuit in circuits)
         self.delivery: Delivery[Any] | None = delivery
-        self.tally: Tally | None = None
+        self.tally: AttemptCalls | None = None
 
 
 def trip(circuit: Circuit, now: float = 0.0) -> None:

@@ -56,15 +56,15 @@ class Handler:
         self.most = 0
 
     async def __call__(self, delivery: Delivery[Any]) -> None:
-        place = (str(delivery.source), delivery.position)
-        self.started.append(place)
+        assignment = (str(delivery.source), delivery.position)
+        self.started.append(assignment)
         self.running += 1
         self.most = max(self.most, self.running)
         try:
             await asyncio.sleep(self.seconds)
             if self.down:
                 raise Down
-            self.done.append(place)
+            self.done.append(assignment)
         except asyncio.CancelledError:
             self.interrupted += 1
             raise

@@ -15,11 +15,11 @@ from tests.runtime.fake_lane import FakeLane, ManualClock, trip
 
 from holdgate.core import Circuit, CircuitSettings, CountWindow, Outcome, Permit, RampSettings, Rejected, State
 from holdgate.errors import CallNotPermitted, SettingsError
-from holdgate.runtime.attempt import current_attempt
-from holdgate.runtime.binding import Binding
+from holdgate.runtime.access import GuardCircuit
+from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.dependency import Dependency
-from holdgate.runtime.threads import HandlerThreads
+from holdgate.runtime.handlers import HandlerThreads
 
 REFUSED = "dependency 'payments' does not admit calls now"
 TRIPS_AT_ONCE = CircuitSettings(consecutive_failures=1)
@@ -411,7 +411,7 @@ class Bound:
 
         self.payments = Dependency("payments", failures=PaymentError)
         self.circuit = Watched("payments", CircuitSettings(window=CountWindow(10_000), minimum_calls=10_000, consecutive_failures=None))
-        self.payments.bind(Binding("guard A", self.circuit, SystemClock(), lambda: None, asyncio.get_running_loop()))
+        self.payments.bind(GuardCircuit("guard A", self.circuit, SystemClock(), lambda: None, asyncio.get_running_loop()))
 
 
 @pytest.mark.parametrize("form", [lambda payments: payments.call_sync, lambda payments: lambda fn, *args: payments.guarded(fn)(*args)])
@@ -470,7 +470,7 @@ async def test_guarded_asks_the_guard_for_a_turn_when_something_changed(wrapped:
     payments = Dependency("payments", settings=CircuitSettings(ramp=RampSettings(full=1, minimum_verdicts=1)))
     circuit = Circuit("payments", payments.settings)
     clock = ManualClock()
-    payments.bind(Binding("guard A", circuit, clock, lambda: turns.append(1), asyncio.get_running_loop()))
+    payments.bind(GuardCircuit("guard A", circuit, clock, lambda: turns.append(1), asyncio.get_running_loop()))
 
     async def once() -> None:
         result = payments.guarded(wrapped)(5)

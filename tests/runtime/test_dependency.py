@@ -13,7 +13,7 @@ from tests.runtime.fake_lane import ManualClock
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, State
 from holdgate.errors import CallNotPermitted, GuardClosed, Reject, SettingsError
-from holdgate.runtime.binding import Alone, Binding
+from holdgate.runtime.access import GuardCircuit, OwnCircuit
 from holdgate.runtime.dependency import Dependency
 
 
@@ -25,8 +25,8 @@ class CardError(PaymentError):
     """The card is at fault, not the payments service."""
 
 
-def binding(guard: str = "guard A") -> Binding:
-    return Binding(guard, Circuit("payments"), ManualClock(), lambda: None, asyncio.get_running_loop())
+def binding(guard: str = "guard A") -> GuardCircuit:
+    return GuardCircuit(guard, Circuit("payments"), ManualClock(), lambda: None, asyncio.get_running_loop())
 
 
 # Construction
@@ -226,7 +226,7 @@ def test_outside_of_guards_it_has_one_circuit_of_its_own() -> None:
     payments = Dependency("payments", settings=settings)
     assert payments.circuit is payments.circuit
     assert (payments.circuit.name, payments.circuit.settings) == ("payments", settings)
-    assert isinstance(payments.access, Alone)
+    assert isinstance(payments.access, OwnCircuit)
 
 
 def test_eight_threads_get_the_same_circuit() -> None:
@@ -299,7 +299,7 @@ async def test_unbinding_drops_the_guards_circuit() -> None:
     payments = Dependency("payments")
     circuit = Watched("payments")
     seen = weakref.ref(circuit)
-    payments.bind(Binding("guard A", circuit, ManualClock(), lambda: None, asyncio.get_running_loop()))
+    payments.bind(GuardCircuit("guard A", circuit, ManualClock(), lambda: None, asyncio.get_running_loop()))
     payments.unbind()
     del circuit
     gc.collect()

@@ -21,8 +21,8 @@ from tests.runtime.stage import (
 
 from holdgate import Delivery, Reject
 from holdgate.errors import IntakeError, SettingsError
+from holdgate.flow.message import Queue
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Queue
 from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]

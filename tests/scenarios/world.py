@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
     from holdgate import Delivery
-    from holdgate.flow.dead_letter import DeadLetter
     from holdgate.flow.events import AnyEvent
-    from holdgate.flow.sources import Source
+    from holdgate.flow.message import DeadLetter, Source
     from holdgate.ports import DeadLetters
     from holdgate.testing.conformance import IntakeBed
 

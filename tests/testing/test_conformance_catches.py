@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from holdgate.flow.batch import Batch, batches_of
-from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.message import Backlog, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.flow.sources import Backlog, Source
 from holdgate.ports import IntakeListener
 from holdgate.tasks import begin_later
 from holdgate.testing import MemoryBroker, MemoryIntake, Message, run_virtual
@@ -179,7 +178,7 @@ class CommitsTheNewest(MemoryIntake):
     """Everything up to what was settled last, whatever is unfinished before it."""
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        assignment: Any = getattr(delivery, "assignment", None)
+        assignment: Any = getattr(delivery, "assigned", None)
         for position in range(delivery.position + 1):
             assignment.inflight.finished(position)
         super().settle(delivery, settlement)
@@ -187,7 +186,7 @@ class CommitsTheNewest(MemoryIntake):
 
 class AcksTheNextTheSecondTime(MemoryIntake):
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        assignment: Any = getattr(delivery, "assignment", None)
+        assignment: Any = getattr(delivery, "assigned", None)
         if assignment.inflight.next_position == delivery.position + 1:
             assignment.inflight.finished(delivery.position + 1)
         super().settle(delivery, settlement)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from holdgate.flow.sources import Partition, Queue, Source
+from holdgate.flow.message import Partition, Queue, Source
 from holdgate.testing import MemoryBroker, MemoryIntake, run_virtual
 from holdgate.testing.conformance import Capability, IntakeCase, cases_for
 

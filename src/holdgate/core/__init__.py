@@ -15,12 +15,8 @@ from holdgate.core.events import (
     ThresholdExceeded,
 )
 from holdgate.core.outcomes import Classifier, Outcome
-from holdgate.core.permits import Permit, Rejected
-from holdgate.core.ramp import RampSettings
-from holdgate.core.settings import CircuitSettings
-from holdgate.core.snapshot import CircuitSnapshot
-from holdgate.core.states import Override, State
-from holdgate.core.thresholds import Reason
+from holdgate.core.settings import CircuitSettings, RampSettings
+from holdgate.core.states import CircuitSnapshot, Override, Permit, Reason, Rejected, State
 from holdgate.core.windows import CountWindow, TimeWindow
 
 __all__ = [

@@ -6,7 +6,7 @@ Theory of operation
 A circuit is a state, an override over it, and a generation.
 
     state       CLOSED, OPEN or HALF_OPEN. Every change of it is a row of the table in states.py: the row is looked up first (a pair without
-                one raises, and nothing has changed), what the new state needs is computed, and `_swap` puts it in place (lifecycle.py).
+                one raises, and nothing has changed), what the new state needs is computed, and `_swap` puts it in place.
     override    what an operator laid over the state. Not more states: the state below stays readable, and is where work goes on from.
     generation  counts the swaps: transitions, overrides, resets, and nothing else. A permit remembers the one it was issued in. A result
                 of an older generation speaks of a world that is gone, so it is counted and otherwise ignored. This one rule keeps a call
@@ -20,41 +20,90 @@ Nothing happens by itself. Time is an argument, and what time alone decides (a w
 flight have become slow) happens in `advance`, which `try_acquire` runs, and a half-open runs before every result. `next_deadline` tells
 when that will be. Time that goes backwards is taken as the last one seen.
 
-Who decides: evidence.py and thresholds.py in CLOSED, half_open.py and ramp.py in HALF_OPEN, backoff.py how long OPEN lasts. They return
-values, and this file acts on them. It runs no user code but `draw`, and that before anything has changed.
+Who decides: evidence.py in CLOSED, ramp.py in HALF_OPEN, and the functions at the head of this file how long OPEN lasts. They return
+values, and the circuit acts on them. It runs no user code but `draw`, and that before anything has changed.
 
 What is ugly: `try_acquire` and `record` begin with a copy of the usual case (CLOSED, no override, a good and quick call), because they
 run once per message. `plain_until` and `refuse_until` are the times before which the usual answer holds without a look at anything else;
-`_is_plain` means CLOSED without an override. The decorator of the call forms (runtime/wrapping.py) has a third copy and saves even the two
+`_is_plain` means CLOSED without an override. The decorator of the call forms (runtime/guarded.py) has a third copy and saves even the two
 calls: that is what `latest`, `live`, `evidence`, `plain_until`, `refuse_until`, `rejection` and `rejected` are without an underscore for.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from math import inf
 from typing import TYPE_CHECKING, cast
 
-from holdgate.core import backoff, events, validation
-from holdgate.core.lifecycle import Lifecycle
+from holdgate.core import events, validation
+from holdgate.core.evidence import Evidence
 from holdgate.core.outcomes import Outcome
-from holdgate.core.permits import EXPIRED, LIVE, SETTLED, Permit, Rejected, issue
+from holdgate.core.ramp import FULL_ALONE, HalfOpen, Ramp
 from holdgate.core.settings import CircuitSettings
-from holdgate.core.snapshot import CircuitSnapshot
-from holdgate.core.states import Override, State, Trigger
-from holdgate.core.thresholds import Breach, Reason
+from holdgate.core.states import (
+    EXPIRED,
+    LIVE,
+    SETTLED,
+    Breach,
+    CircuitSnapshot,
+    Override,
+    Permit,
+    Reason,
+    Rejected,
+    State,
+    Trigger,
+    issue,
+    transition,
+)
 from holdgate.core.windows import GOOD
 from holdgate.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from holdgate.core.half_open import HalfOpen, Step
+    from holdgate.core.ramp import Step
+
+
+# -- How long a circuit stays open: the wait of a level, and how levels rise and fall --------------------------------------------------
+
+
+def middle_draw() -> float:
+    """The middle of the jitter's range: without a source of chance the waits are exactly what the settings say, and repeatable."""
+    return 0.5
+
+
+def open_wait(settings: CircuitSettings, level: int, draw: Callable[[], float]) -> float:
+    """The seconds to stay open at `level`, from 1. The cap comes last, so jitter never makes a wait longer than the maximum."""
+    jitter = 1 - settings.open_jitter + 2 * settings.open_jitter * draw()
+    return min(settings.open_duration_max, _nominal(settings, level) * jitter)
+
+
+def level_raised(settings: CircuitSettings, level: int) -> int:
+    """The level after one more opening. It stops at the first whose wait reaches the maximum: a long outage must be forgotten in time."""
+    if level > 0 and _nominal(settings, level) >= settings.open_duration_max:
+        return level
+    return level + 1
+
+
+def healthy_intervals(settings: CircuitSettings, since: float, now: float) -> int:
+    """How many full healthy intervals fit between two times; each takes one level away."""
+    return max(0, int((now - since) / settings.healthy_interval))
+
+
+def _nominal(settings: CircuitSettings, level: int) -> float:
+    return settings.open_duration * settings.open_multiplier ** (level - 1)
+
+
+# Events that nobody takes must not fill the memory of a worker that runs for months: past this many the oldest are dropped. A circuit
+# gives a handful per transition, so this is hundreds of transitions.
+EVENTS_KEPT = 1024
 
 _DEFAULTS = CircuitSettings()
 _SUCCESS = Outcome.SUCCESS
 _NO_ROOM = Rejected(None, State.HALF_OPEN)
 
 
-class Circuit(Lifecycle):
+class Circuit:
     """Decides whether a call to one dependency may be made now.
 
     `now` is monotonic seconds everywhere, of one clock. `draw` gives chance in [0, 1) for the jitter of the wait; the default always gives
@@ -63,17 +112,48 @@ class Circuit(Lifecycle):
     several threads. Raises SettingsError for a name that is no text, and settings that are none.
     """
 
-    __slots__ = ("_late_results", "_settled_twice", "rejected")
+    # fmt: off
+    __slots__ = (
+        "_closed_since", "_draw", "_full", "_half_open", "_is_plain", "_is_reported", "_late_results", "_level",
+        "_override_until", "_settled_twice", "_until",
+        "events_pending", "evidence", "generation", "latest", "live", "name", "override", "plain_until", "refuse_until", "rejected",
+        "rejection", "settings", "state",
+    )
+    # fmt: on
+
+    state: State
+    override: Override | None
+    generation: int
+    _half_open: HalfOpen | None
+    _is_reported: bool
+    _level: int
+    _until: float
 
     def __init__(
-        self, name: str, settings: CircuitSettings = _DEFAULTS, *, now: float = 0.0, draw: Callable[[], float] = backoff.middle
+        self, name: str, settings: CircuitSettings = _DEFAULTS, *, now: float = 0.0, draw: Callable[[], float] = middle_draw
     ) -> None:
         if not isinstance(cast("object", name), str):
             raise SettingsError(f"name={name!r} is no text: a circuit is told by its name everywhere")
         if not isinstance(cast("object", settings), CircuitSettings):
             raise SettingsError(f"settings={settings!r} is no CircuitSettings: leave it out, or write CircuitSettings(...)")
-        super().__init__(name, settings, now, draw)
+        self.name = name
+        self.settings = settings
+        self.generation = -1  # the first swap, below, makes it 0
+        self.events_pending: deque[events.Event] = deque(maxlen=EVENTS_KEPT)
+        self._draw = draw
+        self.latest = now
+        self.live: dict[Permit, None] = {}
+        self.evidence = Evidence(settings, self.live, now)
+        self._full = FULL_ALONE if settings.ramp.full is None else settings.ramp.full
+        self._override_until: float | None = None
+        self._closed_since = now
         self.rejected = self._late_results = self._settled_twice = 0
+        self._swap(State.CLOSED, None, level=0)
+
+    def _seen(self, now: float) -> float:
+        """`now`, or the last one seen if that was later: a clock that steps back must not lengthen a wait or erase a window."""
+        self.latest = max(self.latest, now)
+        return self.latest
 
     # -- One call ------------------------------------------------------------------------------------------------------------------
 
@@ -373,4 +453,170 @@ class Circuit(Lifecycle):
             late_results=self._late_results,
             settled_twice=self._settled_twice,
             next_deadline=self.next_deadline(),
+        )
+
+    # -- Transitions ---------------------------------------------------------------------------------------------------------------
+
+    def open_for(self, duration: float, now: float) -> None:
+        """Open for `duration` seconds, clamped to `retry_after_max`; the level stays. While OPEN it only puts the end off, silently."""
+        wait = min(validation.seconds("duration", duration), self.settings.retry_after_max)
+        now = self._seen(now)
+        if self.state is State.OPEN:
+            self._until = max(self._until, now + wait)
+            self._prepare_answers()
+        else:
+            self._open(Trigger.TOLD_TO_WAIT, Reason.OPEN_FOR, now, until=now + wait, level=self._level_at(now))
+
+    def _open_as_told(self, wait: float, now: float) -> None:
+        self._open(Trigger.TOLD_TO_WAIT, Reason.RETRY_AFTER, now, until=now + wait)
+
+    def _open(
+        self,
+        trigger: Trigger,
+        reason: Reason,
+        now: float,
+        *,
+        until: float | None = None,
+        level: int | None = None,
+        breach: Breach | None = None,
+    ) -> None:
+        """Open: one level up unless `level` says otherwise, for the wait of the level unless `until` does."""
+        previous = self.state
+        state = transition(previous, trigger)
+        if level is None:
+            level = level_raised(self.settings, self._level_at(now))
+        if until is None:
+            until = now + open_wait(self.settings, level, self._draw)
+        if breach is not None:
+            self._exceeded(breach, now)
+        self._swap(state, self.override, level, until)
+        self._emit(events.CircuitOpened(self.name, now, self.generation, reason, until, level, previous))
+
+    def _end_wait(self, now: float) -> None:
+        previous = self.state
+        self._swap(transition(previous, Trigger.WAITED), self.override, self._level)
+        self._emit(events.CircuitHalfOpened(self.name, now, self.generation, previous))
+
+    def end_wait(self, now: float) -> bool:
+        """End the wait of OPEN now instead of at its time, so that a probe may go; the level stays. False, and nothing has happened,
+        unless it is OPEN without an override."""
+        now = self._seen(now)
+        if self.state is not State.OPEN or self.override is not None:
+            return False
+        self._end_wait(now)
+        return True
+
+    def reset(self, now: float) -> None:
+        """Close with empty windows and level 0: the full rate at once. It clears no override."""
+        now = self._seen(now)
+        previous = self._close(Trigger.RESET, now, level=0)
+        self._emit(events.CircuitReset(self.name, now, self.generation, previous))
+
+    def _close(self, trigger: Trigger, now: float, level: int) -> State:
+        previous = self.state
+        state = transition(previous, trigger)
+        self.evidence.clear(now)
+        self._closed_since = now
+        self._swap(state, self.override, level)
+        return previous
+
+    def _swap(self, state: State, override: Override | None, level: int, until: float = -inf) -> None:
+        """Put a new state, override or both in place. Nothing else changes the generation, and nothing in here can fail."""
+        self.state = state
+        self.override = override
+        self.generation += 1
+        self._level = level
+        self._until = until
+        self.live.clear()
+        self.evidence.overdue.permits.clear()
+        self._half_open = self._new_half_open() if state is State.HALF_OPEN and override is None else None
+        self._is_reported = False
+        self._prepare_answers()
+
+    def _new_half_open(self) -> HalfOpen:
+        # Twice the longest success: a lease must not take back calls that are known to end well.
+        lease = max(self.settings.permit_lease, 2 * self.evidence.longest)
+        return HalfOpen(Ramp(self.settings.ramp, self._full), self.live, lease, self.evidence.slow)
+
+    def _prepare_answers(self) -> None:
+        """Work out until when a call is admitted, or refused, without a look at anything else. A refusal is one object for all of them."""
+        self._is_plain = self.state is State.CLOSED and self.override is None
+        self.plain_until = self.evidence.overdue.look_again_at(self.latest) if self._is_plain else -inf
+        self.refuse_until = -inf
+        if self.override is Override.FORCED_OPEN:
+            self.refuse_until = inf if self._override_until is None else self._override_until
+        elif self.state is State.OPEN and self.override is None:
+            self.refuse_until = self._until
+        self.rejection = Rejected(None if self.refuse_until == inf else self.refuse_until, self.state, self.override)
+
+    def _level_at(self, now: float) -> int:
+        if self.state is not State.CLOSED or self.override is Override.FORCED_OPEN:  # nothing goes through: nobody knows of its health
+            return self._level
+        return max(0, self._level - healthy_intervals(self.settings, self._closed_since, now))
+
+    # -- Overrides -----------------------------------------------------------------------------------------------------------------
+
+    def force_open(self, now: float, *, until: float | None = None) -> None:
+        """Reject everything until `until` (monotonic seconds; None: until cleared). It ends in HALF_OPEN, whatever the state was."""
+        self._set_override(Override.FORCED_OPEN, until, now)
+
+    def disable(self, now: float, *, until: float | None = None) -> None:
+        """Admit everything and record nothing until `until`, as above. The wait of OPEN goes on below."""
+        self._set_override(Override.DISABLED, until, now)
+
+    def observe(self, now: float, *, until: float | None = None) -> None:
+        """Admit everything, record, and tell once per episode when it would have opened, until `until`, as above."""
+        self._set_override(Override.METRICS_ONLY, until, now)
+
+    def _set_override(self, override: Override, until: float | None, now: float) -> None:
+        if until is not None:
+            until = validation.number("until", until)
+        now = self._seen(now)
+        if self.override is override and self._override_until == until:
+            return
+        unforced = self._lay(override, until, now)
+        self._emit(events.OverrideSet(self.name, now, self.generation, override, until))
+        self._tell_unforced(unforced, now)
+
+    def clear_override(self, now: float) -> None:
+        """Go on from the state below; a forced opening goes on from HALF_OPEN. Nothing happens without an override."""
+        now = self._seen(now)
+        override = self.override
+        if override is None:
+            return
+        unforced = self._lay(None, None, now)
+        self._emit(events.OverrideCleared(self.name, now, self.generation, override))
+        self._tell_unforced(unforced, now)
+
+    def _lay(self, override: Override | None, until: float | None, now: float) -> State | None:
+        """Replace the override. What follows FORCED_OPEN finds HALF_OPEN below: the state that was left for it, otherwise None."""
+        previous = self.state
+        is_unforced = self.override is Override.FORCED_OPEN and override is not Override.FORCED_OPEN
+        self._override_until = until
+        if is_unforced:
+            self._swap(transition(previous, Trigger.UNFORCED), override, self._level)
+            return previous
+        # What is forced open is not healthy meanwhile: the level stays what it is now.
+        level = self._level_at(now) if override is Override.FORCED_OPEN else self._level
+        self._swap(previous, override, level, self._until)
+        return None
+
+    def _tell_unforced(self, previous: State | None, now: float) -> None:
+        if previous is not None:
+            self._emit(events.CircuitHalfOpened(self.name, now, self.generation, previous))
+
+    # -- Events --------------------------------------------------------------------------------------------------------------------
+
+    def take_events(self) -> tuple[events.Event, ...]:
+        """What happened since the last call, oldest first. Only the last 1,024 are kept for a caller that does not come."""
+        taken = tuple(self.events_pending)
+        self.events_pending.clear()
+        return taken
+
+    def _emit(self, event: events.Event) -> None:
+        self.events_pending.append(event)
+
+    def _exceeded(self, breach: Breach, now: float, *, observed: bool = False) -> None:
+        self._emit(
+            events.ThresholdExceeded(self.name, now, self.generation, breach.reason, breach.value, breach.threshold, observed=observed)
         )

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from holdgate.core.states import Override, State
-    from holdgate.core.thresholds import Reason
+    from holdgate.core.states import Override, Reason, State
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,106 @@
-"""What the results so far say of a dependency: the window, the failures in a row, and the calls that hang."""
+"""The evidence in CLOSED: the window, the failures in a row, the calls that hang, and the rules that open the circuit for them.
+
+Calls in flight that are slow before they have ended: a dependency that hangs gives no results to judge it by.
+
+The rules that open a circuit while it is closed, and how a broken one is told.
+
+What the results so far say of a dependency: the window, the failures in a row, and the calls that hang.
+"""
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, nextafter
 from typing import TYPE_CHECKING
 
-from holdgate.core.overdue import OverdueCalls
-from holdgate.core.thresholds import Breach, Thresholds
+from holdgate.core.states import Breach, Reason
 from holdgate.core.windows import FAILED, GOOD, SLOW
 
 if TYPE_CHECKING:
-    from holdgate.core.permits import Permit
     from holdgate.core.settings import CircuitSettings
+    from holdgate.core.states import Permit
+
+
+class OverdueCalls:
+    """The live permits older than a duration, moved out of the circuit's live ones as time passes.
+
+    Both dicts are in the order of issue, so a look costs what has become overdue since the last one, not what is in flight.
+    """
+
+    __slots__ = ("_duration", "_live", "permits")
+
+    def __init__(self, live: dict[Permit, None], duration: float) -> None:
+        self._live = live
+        self._duration = duration
+        self.permits: dict[Permit, None] = {}
+
+    def look(self, now: float) -> int:
+        """Move what has become overdue, and tell how many calls are."""
+        while self._live:
+            oldest = next(iter(self._live))
+            if now - oldest.acquired_at <= self._duration:
+                break
+            del self._live[oldest]
+            self.permits[oldest] = None
+        return len(self.permits)
+
+    def look_again_at(self, now: float) -> float:
+        """The time before which `look` would find what it found at `now`. At once while there are any: the window beside them moves."""
+        if self.permits:
+            return -inf
+        oldest = next(iter(self._live)).acquired_at if self._live else now
+        return nextafter(oldest + self._duration, -inf)  # rounded up, the sum would hide a call that is overdue by a hair
+
+    def next_at(self) -> float | None:
+        """When the oldest live call will be overdue; None without one."""
+        if not self._live or self._duration == inf:
+            return None
+        start = next(iter(self._live)).acquired_at
+        at = start + self._duration
+        # Overdue is strictly more than the duration: a timer set for the exact end would find nothing, and be set again for the same time.
+        while at - start <= self._duration:
+            at = nextafter(at, inf)
+        return at
+
+
+class Thresholds:
+    """The rules of the closed state, read off totals. It counts nothing itself."""
+
+    __slots__ = ("_consecutive", "_failure_rate", "_least_rate", "_slow_call_rate", "minimum")
+
+    def __init__(self, settings: CircuitSettings) -> None:
+        self.minimum = settings.window.least(settings.minimum_calls)
+        self._failure_rate = settings.failure_rate_threshold
+        self._slow_call_rate = settings.slow_call_rate_threshold
+        self._consecutive = settings.consecutive_failures
+        self._least_rate = min(self._failure_rate, self._slow_call_rate)
+
+    def breach(self, calls: int, failures: int, slow: int, in_a_row: int) -> Breach | None:
+        """The first rule that is met, or None. Every rule trips at its threshold, not past it."""
+        if calls >= self.minimum:
+            if failures / calls >= self._failure_rate:
+                return Breach(Reason.FAILURE_RATE, failures / calls, self._failure_rate)
+            if slow / calls >= self._slow_call_rate:
+                return Breach(Reason.SLOW_CALL_RATE, slow / calls, self._slow_call_rate)
+        if self._consecutive is not None and in_a_row >= self._consecutive:
+            return Breach(Reason.CONSECUTIVE_FAILURES, in_a_row, self._consecutive)
+        return None
+
+    def enough(self, calls: int) -> int:
+        """How many bad results a rate needs at least, now that there are so many calls, and as long as they do not become fewer."""
+        return int(self._least_rate * max(calls, self.minimum))
+
+    def are_clear(self, calls: int, failures: int, slow: int, in_a_row: int) -> bool:
+        """Whether everything is below its threshold, at any number of calls: few calls end no rule's breach, good ones do."""
+        if self._consecutive is not None and in_a_row >= self._consecutive:
+            return False
+        return not calls or (failures / calls < self._failure_rate and slow / calls < self._slow_call_rate)
+
+    def slow_breach(self, calls: int, slow: int, overdue: int) -> Breach | None:
+        """The slow call rule with the calls in flight that are slow already; None without any."""
+        seen = calls + overdue
+        if not overdue or seen < self.minimum or (slow + overdue) / seen < self._slow_call_rate:
+            return None
+        return Breach(Reason.SLOW_CALL_RATE, (slow + overdue) / seen, self._slow_call_rate)
 
 
 class Evidence:

@@ -1,7 +1,11 @@
-"""The ramp: how work comes back after an outage. One probe, then stages whose limit follows what the stage before it saw.
+"""Half-open: one probe, then a ramp whose limit follows what the calls of the stage before it came to.
+
+The ramp: how work comes back after an outage. One probe, then stages whose limit follows what the stage before it saw.
 
 A stage is judged by results of permits that were issued in it: a result of an earlier stage tells of an earlier load. Only the rules that
 open again at once look at every result of this half-open.
+
+One half-open: its live permits, their leases, and the ramp that judges what they bring back.
 """
 
 from __future__ import annotations
@@ -11,13 +15,12 @@ from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING
 
-from holdgate.core import validation
-from holdgate.core.thresholds import Breach, Reason
-from holdgate.core.validation import Usual
-from holdgate.errors import SettingsError
+from holdgate.core.states import EXPIRED, Breach, Reason
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from holdgate.core.settings import RampSettings
+    from holdgate.core.states import Permit
+
 
 PROBE_LIMIT = 1
 
@@ -43,51 +46,6 @@ class Mark(Enum):
     SLOW = "slow"
     FAILED = "failed"
     EXPIRED = "expired"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RampSettings:
-    """How a circuit goes from one probe to the full rate.
-
-    `initial`: the limit of the first stage, from 1. `growth`: factor of the limit after a good stage, above 1. `full`: the limit whose good
-    stage closes the circuit; None: what `Circuit.set_full` says (a guard: the concurrency of its runs), 16 for a circuit alone; a given
-    value is lowered by `set_full`, never raised. `bad_rate`: the share of failed or slow results a good stage may have, in [0, 1); left out
-    and in a circuit's settings, half of the rate that opens at most.
-    `minimum_verdicts`: results that a stage needs at least. `stage_timeout`: seconds after which a stage without refusals is judged by
-    what it has. Raises SettingsError.
-    """
-
-    initial: int = 1  # the probe proved one call at a time, no more
-    growth: float = 2.0  # log2(full) stages: 16 is reached in four
-    full: int | None = None
-    bad_rate: float = Usual(0.1)  # tolerates background errors; half of what opens, where that is less
-    minimum_verdicts: int = 3  # one good result doubled three times is luck
-    stage_timeout: float = 10.0  # low traffic is never stuck
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            initial: int = ...,
-            growth: float = ...,
-            full: int | None = ...,
-            bad_rate: float = ...,
-            minimum_verdicts: int = ...,
-            stage_timeout: float | timedelta = ...,
-        ) -> None: ...
-
-    def __post_init__(self) -> None:
-        validation.count("ramp.initial", self.initial)
-        validation.count("ramp.minimum_verdicts", self.minimum_verdicts)
-        object.__setattr__(self, "stage_timeout", validation.seconds("ramp.stage_timeout", self.stage_timeout))
-        object.__setattr__(self, "growth", validation.number("ramp.growth", self.growth))
-        if self.growth <= 1:
-            raise SettingsError(f"ramp.growth={self.growth:g} never reaches the full rate; give a factor above 1")
-        if self.bad_rate != 0 or isinstance(self.bad_rate, bool):
-            object.__setattr__(self, "bad_rate", validation.ratio("ramp.bad_rate", self.bad_rate))
-        if self.full is not None and validation.count("ramp.full", self.full) < self.initial:
-            raise SettingsError(f"ramp.initial={self.initial} is above ramp.full={self.full}; lower initial or raise full")
 
 
 class Ramp:
@@ -199,3 +157,87 @@ class Ramp:
 
 
 _PROBE_REASONS = {Mark.FAILED: Reason.PROBE, Mark.SLOW: Reason.SLOW_PROBE, Mark.EXPIRED: Reason.PERMIT_LEASE}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a result, or time alone, did to a half-open; the circuit acts on it.
+
+    `expired`: permits that were taken back. `breach`: the rule that opens. `recovered`: the circuit closes. `limit`: what it was before.
+    """
+
+    limit: int
+    expired: tuple[Permit, ...] = ()
+    breach: Breach | None = None
+    recovered: bool = False
+
+
+class HalfOpen:
+    """Lives from the moment a circuit becomes half-open until it leaves. `live` is the circuit's, oldest first."""
+
+    __slots__ = ("_live", "_slow", "lease", "ramp")
+
+    def __init__(self, ramp: Ramp, live: dict[Permit, None], lease: float, slow: float) -> None:
+        self.ramp = ramp
+        self.lease = lease
+        self._live = live
+        self._slow = slow
+
+    def admit(self, permit: Permit) -> None:
+        """A permit goes out; it belongs to the stage of now."""
+        permit.stage = self.ramp.stage
+        self.ramp.in_flight += permit.weight
+
+    def give_back(self, permit: Permit) -> None:
+        """A permit is no longer live."""
+        self.ramp.in_flight -= permit.weight
+
+    def settle(self, permit: Permit, failed: bool, took: float, now: float) -> Step:
+        """Judge a result that took so many seconds."""
+        limit = self.ramp.limit
+        return self._follow(limit, permit, Mark.FAILED if failed else Mark.SLOW if took > self._slow else Mark.GOOD, now)
+
+    def pass_time(self, now: float) -> Step:
+        """Take back permits whose lease has ended, each as a failure, and end a stage that is old enough."""
+        limit = self.ramp.limit
+        expired: list[Permit] = []
+        step = self._judge(limit, now)
+        while step.breach is None and not step.recovered and self._live:
+            oldest = next(iter(self._live))
+            if now < oldest.acquired_at + self.lease:
+                break
+            self._expire(oldest)
+            expired.append(oldest)
+            step = self._follow(limit, oldest, Mark.EXPIRED, now)
+        return Step(limit, tuple(expired), step.breach, step.recovered)
+
+    def _expire(self, permit: Permit) -> None:
+        del self._live[permit]
+        permit.standing = EXPIRED
+        self.give_back(permit)
+
+    def set_full(self, full: int, now: float) -> Step:
+        """Move the ramp's end; the running stage may be complete by that."""
+        limit = self.ramp.limit
+        self.ramp.set_full(full)
+        return self._judge(limit, now)
+
+    def _follow(self, limit: int, permit: Permit, mark: Mark, now: float) -> Step:
+        breach = self.ramp.count(permit.stage, mark, now, permit.weight)
+        return self._judge(limit, now) if breach is None else Step(limit, breach=breach)
+
+    def _judge(self, limit: int, now: float) -> Step:
+        ramp = self.ramp
+        return Step(limit, recovered=ramp.is_due(now) and ramp.conclude(now, self._overdue(now)))
+
+    def _overdue(self, now: float) -> int:
+        stage = self.ramp.stage
+        return sum(permit.stage == stage and now - permit.acquired_at > self._slow for permit in self._live)
+
+    def next_at(self) -> float | None:
+        """When a lease or a stage will end next; None while neither will."""
+        stage_ends = self.ramp.stage_ends
+        if not self._live:
+            return stage_ends
+        lease_ends = next(iter(self._live)).acquired_at + self.lease
+        return lease_ends if stage_ends is None else min(lease_ends, stage_ends)

@@ -6,13 +6,57 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from holdgate.core import validation
-from holdgate.core.ramp import RampSettings
 from holdgate.core.validation import Usual
 from holdgate.core.windows import CountWindow, TimeWindow
 from holdgate.errors import SettingsError
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RampSettings:
+    """How a circuit goes from one probe to the full rate.
+
+    `initial`: the limit of the first stage, from 1. `growth`: factor of the limit after a good stage, above 1. `full`: the limit whose good
+    stage closes the circuit; None: what `Circuit.set_full` says (a guard: the concurrency of its runs), 16 for a circuit alone; a given
+    value is lowered by `set_full`, never raised. `bad_rate`: the share of failed or slow results a good stage may have, in [0, 1); left out
+    and in a circuit's settings, half of the rate that opens at most.
+    `minimum_verdicts`: results that a stage needs at least. `stage_timeout`: seconds after which a stage without refusals is judged by
+    what it has. Raises SettingsError.
+    """
+
+    initial: int = 1  # the probe proved one call at a time, no more
+    growth: float = 2.0  # log2(full) stages: 16 is reached in four
+    full: int | None = None
+    bad_rate: float = Usual(0.1)  # tolerates background errors; half of what opens, where that is less
+    minimum_verdicts: int = 3  # one good result doubled three times is luck
+    stage_timeout: float = 10.0  # low traffic is never stuck
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            initial: int = ...,
+            growth: float = ...,
+            full: int | None = ...,
+            bad_rate: float = ...,
+            minimum_verdicts: int = ...,
+            stage_timeout: float | timedelta = ...,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        validation.count("ramp.initial", self.initial)
+        validation.count("ramp.minimum_verdicts", self.minimum_verdicts)
+        object.__setattr__(self, "stage_timeout", validation.seconds("ramp.stage_timeout", self.stage_timeout))
+        object.__setattr__(self, "growth", validation.number("ramp.growth", self.growth))
+        if self.growth <= 1:
+            raise SettingsError(f"ramp.growth={self.growth:g} never reaches the full rate; give a factor above 1")
+        if self.bad_rate != 0 or isinstance(self.bad_rate, bool):
+            object.__setattr__(self, "bad_rate", validation.ratio("ramp.bad_rate", self.bad_rate))
+        if self.full is not None and validation.count("ramp.full", self.full) < self.initial:
+            raise SettingsError(f"ramp.initial={self.initial} is above ramp.full={self.full}; lower initial or raise full")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +87,7 @@ class CircuitSettings:
     healthy_interval: float = 60.0  # flapping faster than once a minute keeps backing off
     retry_after_max: float = 3600.0  # a wrong header must not stop a worker for a day
     permit_lease: float = Usual(300.0)  # longer than any sane call: a lost permit cannot hold half-open for ever
-    ramp: RampSettings = RampSettings()  # noqa: RUF009 - frozen
+    ramp: RampSettings = RampSettings()
 
     if TYPE_CHECKING:
 

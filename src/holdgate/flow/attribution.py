@@ -25,6 +25,11 @@ Doubt never spends a message's budget. That decides six cases the rules leave op
   is read as the TimeoutError of a limit that somebody else has set.
 
 What is ugly: a call that outlives its handler, in a task left behind, is seen by nobody, or by the lane's next delivery.
+
+What the call forms of one attempt saw, kept until the handler has ended and attribution reads it.
+
+A handler that uses no call form never has a tally: it is created by the first call form, and None on the fast path. It is written from
+the handler's own tasks and from its thread, so a running call is a key of a dict (one step for the interpreter), never a counter.
 """
 
 from __future__ import annotations
@@ -37,7 +42,71 @@ from typing import NamedTuple, Protocol, cast
 from holdgate.core import Outcome
 from holdgate.core.causes import chain_of, leaves
 from holdgate.errors import CallNotPermitted, Reject
-from holdgate.flow.tally import Tally, Touch
+
+# Names of the module: an enum's member costs more to look up than the rest of a step here.
+_SUCCESS = Outcome.SUCCESS
+_FAILURE = Outcome.FAILURE
+_IGNORED = Outcome.IGNORED
+
+
+class CallSummary:
+    """What the calls of one dependency came to in this attempt.
+
+    `outcome` None: no call has ended with a verdict. `slowest` is the longest of those that ended in SUCCESS or FAILURE, `cut_short` the
+    longest of those that the handler itself cancelled (None: none was), both in seconds. `running` has the start of every call that has
+    not ended, and keeps those that the guard's own `timeout` ended.
+    """
+
+    __slots__ = ("cut_short", "failed_result", "outcome", "retry_after", "running", "slowest")
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self.slowest = 0.0
+        self.retry_after: float | None = None
+        self.cut_short: float | None = None
+        self.failed_result = False  # a call returned, and `result_failures` called that a failure
+        self.running: dict[object, float] = {}
+
+    def ended(self, outcome: Outcome, duration: float, retry_after: float | None = None) -> None:
+        """One call ended by itself."""
+        # A failure stays whatever comes after it; a good call says more than one that decides nothing.
+        if outcome is _FAILURE or self.outcome is None or (outcome is _SUCCESS and self.outcome is _IGNORED):
+            self.outcome = outcome
+        if duration > self.slowest and outcome is not _IGNORED:
+            self.slowest = duration
+        if retry_after is not None:
+            self.retry_after = max(retry_after, self.retry_after or 0.0)
+
+    def cut(self, duration: float) -> None:
+        """One call was cancelled by the handler after `duration` seconds."""
+        self.cut_short = max(duration, self.cut_short or 0.0)
+
+    def under_way(self, now: float) -> float | None:
+        """How long the longest call that has not ended has taken; None when all have."""
+        # list() first: a thread may begin a call at this moment, and a dict must not grow under a loop.
+        return max((now - started for started in list(self.running.values())), default=None)
+
+
+class AttemptCalls:
+    """All call forms of one attempt.
+
+    `touches` by name of the dependency, declared or not. `excused` are the exceptions that are not the message's own: a call form took
+    them for its dependency's failure, or could not tell. `refused` are the dependencies that refused a call. `timed_out` is set before a
+    handler is cancelled because its own `timeout` is over.
+    """
+
+    __slots__ = ("excused", "refused", "timed_out", "touches")
+
+    def __init__(self) -> None:
+        self.touches: dict[str, CallSummary] = {}
+        self.timed_out = False
+        self.excused: list[BaseException] = []
+        self.refused: dict[str, None] = {}  # a set that keeps its order
+
+    def touch(self, name: str) -> CallSummary:
+        """The record of one dependency, created when it is asked for first."""
+        found = self.touches.get(name)
+        return self.touches.setdefault(name, CallSummary()) if found is None else found
 
 
 class Judge(Protocol):
@@ -75,7 +144,7 @@ class Cause(Enum):
     POSTPONED = "postponed"
 
 
-class Finding(NamedTuple):
+class NeedVerdict(NamedTuple):
     """The verdict on one need. `outcome` None: release the permit. `duration` in seconds; None: as long as the permit was held."""
 
     outcome: Outcome | None
@@ -93,7 +162,7 @@ class Attribution:
     group that of its first member; empty for every other end.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[NeedVerdict, ...]
     cause: Cause
     refused: tuple[str, ...] = ()
     shared: bool = False
@@ -101,15 +170,15 @@ class Attribution:
     unclaimed: str = ""
 
 
-_NO_VERDICT = Finding(None)
-_SUCCESS = Finding(Outcome.SUCCESS)
-_FAILURE = Finding(Outcome.FAILURE)
-_IGNORED = Finding(Outcome.IGNORED)
+_NO_VERDICT = NeedVerdict(None)
+_SUCCEEDED = NeedVerdict(Outcome.SUCCESS)
+_FAILED = NeedVerdict(Outcome.FAILURE)
+_LEFT_OUT = NeedVerdict(Outcome.IGNORED)
 
 
 def attribute(
     needs: Sequence[Judge],
-    tally: Tally | None,
+    tally: AttemptCalls | None,
     exception: BaseException | None,
     now: float,
     *,
@@ -128,7 +197,7 @@ def attribute(
     if exception is None and postponed:
         return Attribution(_by_calls(needs, tally, None, now), Cause.POSTPONED, refused)
     if exception is None:
-        findings = (_SUCCESS,) * len(needs) if tally is None else _by_calls(needs, tally, None, now)
+        findings = (_SUCCEEDED,) * len(needs) if tally is None else _by_calls(needs, tally, None, now)
         return Attribution(findings, Cause.RETURNED, refused)
     if refused:
         return Attribution(_by_calls(needs, tally, None, now), Cause.REFUSED, refused)
@@ -148,7 +217,7 @@ def _first(links: Sequence[BaseException], kinds: tuple[type[Exception], ...]) -
     return next((link for link in links if isinstance(link, kinds)), None)
 
 
-def _ended(needs: Sequence[Judge], tally: Tally | None, exception: BaseException, now: float, *, timed_out: bool) -> Attribution:
+def _ended(needs: Sequence[Judge], tally: AttemptCalls | None, exception: BaseException, now: float, *, timed_out: bool) -> Attribution:
     """What the needs and the calls say of it, when nobody gave a word of his own."""
     if tally is None:
         return _by_end(needs, exception, timed_out=timed_out)
@@ -157,7 +226,7 @@ def _ended(needs: Sequence[Judge], tally: Tally | None, exception: BaseException
     return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY)
 
 
-def _refused(tally: Tally | None, exception: BaseException | None) -> tuple[str, ...]:
+def _refused(tally: AttemptCalls | None, exception: BaseException | None) -> tuple[str, ...]:
     # A refusal that no tally saw comes from a circuit of somebody else's, or from a thread that lost its context.
     unseen = [link.dependency for link in _chain(exception) if isinstance(link, CallNotPermitted)]
     return tuple(dict.fromkeys([*(tally.refused if tally is not None else ()), *unseen]))
@@ -165,13 +234,13 @@ def _refused(tally: Tally | None, exception: BaseException | None) -> tuple[str,
 
 def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool) -> Attribution:
     """No call form ran: the exception is all there is."""
-    findings = (_FAILURE,) * len(needs) if timed_out else tuple(_judged(need, exception) for need in needs)
+    findings = (_FAILED,) * len(needs) if timed_out else tuple(_judged(need, exception) for need in needs)
     failures = sum(finding.outcome is Outcome.FAILURE for finding in findings)
     own = not failures and (not isinstance(exception, Exception) or all(finding.outcome is Outcome.IGNORED for finding in findings))
     return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY, shared=failures > 1)
 
 
-def _own(needs: Sequence[Judge], exception: BaseException, findings: tuple[Finding, ...]) -> Attribution:
+def _own(needs: Sequence[Judge], exception: BaseException, findings: tuple[NeedVerdict, ...]) -> Attribution:
     """The message's own failure: by the word of a need, or because nobody has one for it."""
     said = not isinstance(exception, Exception) or any(need.excludes(exception) for need in needs)
     return Attribution(findings, Cause.MESSAGE, unclaimed="" if said else _name_of(type(leaves(exception)[0])))
@@ -181,33 +250,33 @@ def _name_of(kind: type[BaseException]) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _judged(need: Judge, exception: BaseException) -> Finding:
+def _judged(need: Judge, exception: BaseException) -> NeedVerdict:
     outcome = need.classify(exception)
     if outcome is Outcome.FAILURE:
-        return Finding(Outcome.FAILURE, None, need.retry_after_of(exception))
-    return _NO_VERDICT if outcome is None else _IGNORED
+        return NeedVerdict(Outcome.FAILURE, None, need.retry_after_of(exception))
+    return _NO_VERDICT if outcome is None else _LEFT_OUT
 
 
 def _by_calls(
-    needs: Sequence[Judge], tally: Tally | None, exception: BaseException | None, now: float, *, timed_out: bool = False
-) -> tuple[Finding, ...]:
+    needs: Sequence[Judge], tally: AttemptCalls | None, exception: BaseException | None, now: float, *, timed_out: bool = False
+) -> tuple[NeedVerdict, ...]:
     touches = {} if tally is None else tally.touches
     timeout = _timeout(exception)
     return tuple(_of_touch(need, touches.get(need.name), timeout, now, timed_out=timed_out) for need in needs)
 
 
-def _of_touch(need: Judge, touch: Touch | None, timeout: TimeoutError | None, now: float, *, timed_out: bool) -> Finding:
+def _of_touch(need: Judge, touch: CallSummary | None, timeout: TimeoutError | None, now: float, *, timed_out: bool) -> NeedVerdict:
     if touch is None:
         return _NO_VERDICT
     cut = touch.under_way(now) if timed_out else touch.cut_short
     if cut is not None and (timed_out or (timeout is not None and need.classify(timeout) is Outcome.FAILURE)):
-        return Finding(Outcome.FAILURE, max(touch.slowest, cut), touch.retry_after)
+        return NeedVerdict(Outcome.FAILURE, max(touch.slowest, cut), touch.retry_after)
     if touch.outcome in (None, Outcome.IGNORED):
-        return Finding(touch.outcome)
-    return Finding(touch.outcome, touch.slowest, touch.retry_after)
+        return NeedVerdict(touch.outcome)
+    return NeedVerdict(touch.outcome, touch.slowest, touch.retry_after)
 
 
-def _excused(needs: Sequence[Judge], tally: Tally, exception: BaseException, *, timed_out: bool) -> bool:
+def _excused(needs: Sequence[Judge], tally: AttemptCalls, exception: BaseException, *, timed_out: bool) -> bool:
     """Whether the exception is not the message's own, or may not be."""
     if timed_out:
         return any(touch.running for touch in tally.touches.values())
@@ -218,7 +287,7 @@ def _excused(needs: Sequence[Judge], tally: Tally, exception: BaseException, *, 
     return any(_suspect(judges.get(name), touch, exception, timeout) for name, touch in tally.touches.items())
 
 
-def _suspect(judge: Judge | None, touch: Touch, exception: BaseException, timeout: TimeoutError | None) -> bool:
+def _suspect(judge: Judge | None, touch: CallSummary, exception: BaseException, timeout: TimeoutError | None) -> bool:
     """Whether the exception may come from this dependency though no call form saw it: a result that failed, a call cut short."""
     evidence = exception if touch.failed_result else timeout if touch.cut_short is not None else None
     # An undeclared dependency is not here to be asked: doubt.

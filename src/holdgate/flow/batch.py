@@ -12,9 +12,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar, overload
 
-from holdgate.flow.delivery import Delivery, Wish
-from holdgate.flow.gate import Trial, Vote
-from holdgate.flow.sources import Source
+from holdgate.flow.blame import FailureHistory, Vote
+from holdgate.flow.message import Delivery, HandlerRequest, Source
 
 M = TypeVar("M")
 AnyDelivery = Delivery[Any]
@@ -35,14 +34,14 @@ class AsTheyAre:
 
     def deliveries(self, messages: list[AnyDelivery]) -> Sequence[AnyDelivery]:
         for delivery in messages:
-            delivery.trial = None  # what an earlier attempt has wished for it is forgotten with that attempt
+            delivery.trial = delivery.request = None  # what an earlier attempt has asked for is forgotten with that attempt
         return messages
 
 
 AS_THEY_ARE = AsTheyAre()
 
 
-class Deliveries(Sequence[Delivery[M]], Generic[M]):
+class BatchItems(Sequence[Delivery[M]], Generic[M]):
     """What a batch handler is given: the deliveries of one source, in its order, at least one. A sequence; read-only."""
 
     __slots__ = ("_attempt", "_made", "_messages", "_origin")
@@ -54,9 +53,9 @@ class Deliveries(Sequence[Delivery[M]], Generic[M]):
         self._made: Sequence[Delivery[M]] | None = None
 
     @classmethod
-    def of(cls, delivery: AnyDelivery) -> Deliveries[Any]:
+    def of(cls, delivery: AnyDelivery) -> BatchItems[Any]:
         """A single delivery, as it is."""
-        alone: Deliveries[Any] = cls([delivery], AS_THEY_ARE, delivery.attempt)
+        alone: BatchItems[Any] = cls([delivery], AS_THEY_ARE, delivery.attempt)
         alone._made = [delivery]
         return alone
 
@@ -65,9 +64,9 @@ class Deliveries(Sequence[Delivery[M]], Generic[M]):
         """The deliveries, if somebody has looked at one; else none."""
         return self._made or ()
 
-    def wishes(self) -> dict[int, Wish]:
+    def requests(self) -> dict[int, HandlerRequest]:
         """What the handler has asked for some of them, by index."""
-        return {index: one.trial.wish for index, one in enumerate(self.made) if one.trial is not None and one.trial.wish is not None}
+        return {index: one.request for index, one in enumerate(self.made) if one.request is not None}
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -116,9 +115,9 @@ class Batch(Delivery[Any]):
         """Where its first message stands."""
         return self.origin.deliveries(self.message[:1])[0].position
 
-    def items(self) -> Deliveries[Any]:
+    def items(self) -> BatchItems[Any]:
         """What the handler gets, fresh for every attempt."""
-        return Deliveries(self.message, self.origin, self.attempt)
+        return BatchItems(self.message, self.origin, self.attempt)
 
     def cut(self, most: int) -> Batch:
         """Keep the first `most` messages, fewer than it has; returns the rest, with the same past."""
@@ -131,7 +130,7 @@ class Batch(Delivery[Any]):
         """A batch of some of its messages, by index, in their order. It is the same voter, and starts with no charge or blame: nobody
         knows which of the messages was at fault."""
         piece = Batch(self.source, [self.message[index] for index in which], self.origin)
-        piece.place = self.place
+        piece.assignment = self.assignment
         piece.attempt = self.attempt
         piece.numbers = [self.numbers[index] for index in which]
         piece.trial = None if self.trial is None else heir(self.trial)
@@ -140,7 +139,7 @@ class Batch(Delivery[Any]):
     def single(self) -> AnyDelivery:
         """The one message of a batch of one, in its stead: what is rejected is a message, and no batch."""
         (delivery,) = self.origin.deliveries(self.message)
-        delivery.place = self.place
+        delivery.assignment = self.assignment
         delivery.attempt = self.attempt
         delivery.serial = self.numbers[0]
         delivery.permits, self.permits = self.permits, None
@@ -148,9 +147,9 @@ class Batch(Delivery[Any]):
         return delivery
 
 
-def heir(trial: Trial) -> Trial:
+def heir(trial: FailureHistory) -> FailureHistory:
     """What a piece of a failed batch takes over: that it has voted, what it needs beside its source's needs, and when it failed."""
-    own = Trial()
+    own = FailureHistory()
     own.extra = trial.extra
     own.backoffs = trial.backoffs
     own.unclaimed = trial.unclaimed

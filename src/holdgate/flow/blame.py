@@ -15,13 +15,111 @@ an outage costs no message anything. With nobody else around n is 0, and a lone 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from holdgate.core import Override, State
+from holdgate.flow.message import Delivery
 
 if TYPE_CHECKING:
-    from holdgate.flow.fate import RetryPolicy
     from holdgate.flow.gate import Gate
+    from holdgate.flow.policy import RetryPolicy
+    from holdgate.flow.unclaimed import UnclaimedType
+
+
+class Vote:
+    """What one message knows of one gate since its first failure there in this generation."""
+
+    __slots__ = ("generation", "successes")
+
+    def __init__(self, generation: int, successes: int) -> None:
+        self.generation = generation
+        self.successes = successes  # the gate's count at that failure, plus the message's own since
+
+    def counts(self, gate: Gate) -> bool:
+        """Whether another failure now is a new vote: nobody else succeeded meanwhile."""
+        return gate.successes == self.successes
+
+
+class FailureHistory:
+    """What is known of a delivery that has failed; created at its first failure, gone with the delivery."""
+
+    __slots__ = (
+        "backoffs",
+        "blames",
+        "charged",
+        "error",
+        "extra",
+        "failures",
+        "fallback_failed",
+        "falling_back",
+        "first_failed_at",
+        "last_failed_at",
+        "reason",
+        "unclaimed",
+        "votes",
+    )
+
+    def __init__(self) -> None:
+        self.charged = 0  # attempts that were its own failure: what RetryPolicy.attempts limits
+        self.backoffs = 0  # failures since it last waited for nothing: the exponent of the next backoff
+        self.extra: tuple[Gate, ...] = ()  # undeclared dependencies that refused one of its calls: needs of it until it is settled
+        self.votes: dict[Gate, Vote] = {}
+        self.blames: dict[Gate, Blame] = {}
+        self.failures = 0  # attempts that failed, whoever's fault: told, never decided by
+        self.first_failed_at = 0.0  # monotonic, as every time in here
+        self.last_failed_at = 0.0
+        self.unclaimed: tuple[UnclaimedType, int] | None = None  # what it failed with that no need claims, and in which spell
+        self.error = ""  # the type of its last exception, never its text
+        self.reason: str | None = None  # why it was rejected; None while it was not
+        self.falling_back = False  # a lane runs its fallback, or is about to
+        self.fallback_failed: tuple[int, ...] | None = None  # the generations of its gates when it did
+
+    def failed(self, error: str, now: float) -> None:
+        """Note a failed attempt, for whoever will want to know."""
+        if not self.failures:
+            self.first_failed_at = now
+        self.failures += 1
+        self.last_failed_at = now
+        self.error = error
+
+    def votes_again(self, gate: Gate) -> bool:
+        """Note a failure on `gate`; True when it is a vote for the circuit, False when others have shown the dependency healthy."""
+        generation = gate.circuit.generation
+        vote = self.votes.get(gate)
+        if vote is None or vote.generation != generation:
+            self.votes[gate] = Vote(generation, gate.successes)
+            return True
+        return vote.counts(gate)
+
+    def succeeded(self, gate: Gate) -> None:
+        """It succeeded on one need, which it may have failed on before; while it fails on another, that is nobody else's evidence."""
+        vote = self.votes.get(gate)
+        if vote is not None:
+            vote.successes += 1
+        blame = self.blames.get(gate)
+        if blame is not None:
+            gate.recoveries += 1
+
+    def blame_of(self, gate: Gate) -> Blame:
+        """What speaks against it on this gate; begins here with its first failure."""
+        blame = self.blames.get(gate)
+        if blame is None:
+            blame = self.blames[gate] = Blame(gate)
+        return blame
+
+    def is_convicted(self, policy: RetryPolicy) -> bool:
+        """Whether a dependency failed it more often than an innocent message could have come to, by what others or probes came to."""
+        return any(blame.convicts(gate, policy) for gate, blame in self.blames.items())
+
+    def is_alone(self, policy: RetryPolicy) -> bool:
+        """Whether it has failed as often as a message may, and nobody else has had a word meanwhile: message or dependency, who knows."""
+        return any(blame.alone >= policy.attempts for blame in self.blames.values())
+
+    @property
+    def counted(self) -> int:
+        """The failures that are held against it: its own, and those that a dependency had with it while others went well."""
+        return self.charged + max((blame.attempts for blame in self.blames.values()), default=0)
+
 
 # Above this the dependency fails more than it works: such a failure is evidence of little, and no attempt.
 _MOSTLY = 0.5
@@ -38,7 +136,7 @@ class Blame:
         self.alone = 0  # failures in a row without a word from anybody else, whatever the circuit
         self.pairs = 0  # of a good probe and a failure after it, in a row and alone
         self._good_probes = gate.good_probes
-        self._generation = -1  # of no circuit: the first failure looks at the circuit's window
+        self._generation: int = -1  # of no circuit: the first failure looks at the circuit's window
         self._successes = gate.first_successes
         self._failures = gate.failures
 
@@ -87,3 +185,11 @@ def counts_as_closed(gate: Gate) -> bool:
     """Whether a failure may be anybody's fault: DISABLED and METRICS_ONLY admit everything, as CLOSED does."""
     override = gate.circuit.override
     return gate.circuit.state is State.CLOSED if override is None else override is not Override.FORCED_OPEN
+
+
+def trial_of(delivery: Delivery[Any]) -> FailureHistory:
+    """What is known of its failures; begins here with the first."""
+    if delivery.trial is None:
+        delivery.trial = FailureHistory()
+    trial: FailureHistory = delivery.trial
+    return trial

@@ -1,4 +1,11 @@
-"""What operators have said: the commands that are in force, and the last of all of them.
+"""What operators have told the engine: holds, and the record of every command.
+
+Operators' holds: which sources a person has told to wait, and until when.
+
+A hold is of a source, or of a name: then every partition of the topic waits. It is the engine's and not an assignment's, so it outlives a
+rebalance: whoever assigns the source again assigns it held.
+
+What operators have said: the commands that are in force, and the last of all of them.
 
 It decides nothing. A command is carried out where it belongs (a circuit, a hold, a rejected message) and noted here, so that a person can
 see who did it, why, and until when. Whether it is still in force is looked up where it was carried out, so the two cannot disagree.
@@ -7,13 +14,88 @@ see who did it, why, and until when. Whether it is still in force is looked up w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from holdgate.core import Override
 from holdgate.flow.events import CommandEnded, CommandGiven
 from holdgate.flow.gate import Gate
-from holdgate.flow.holds import Holds
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Source
+from holdgate.flow.state import Assignment, Run
+from holdgate.flow.waiting import WaitingList
+
+
+class Holds:
+    """Sets, ends and expires operators' holds."""
+
+    def __init__(self, runs: Iterable[Run], waiting: WaitingList) -> None:
+        self._runs = runs
+        self._waiting = waiting
+        self._until: dict[Source | str, float | None] = {}  # by what was said; None: until somebody ends it
+
+    def __contains__(self, target: Source | str) -> bool:
+        """Whether just this was held, and is still: a partition is not in here for a hold of its topic."""
+        return target in self._until
+
+    def hold(self, target: Source | str, until: float | None) -> bool:
+        """Start nothing here until that second; None: until somebody ends it. A later word replaces an earlier one.
+
+        False, and nothing is held: the source is unknown here. A name is always taken, its sources may come yet.
+        """
+        assignments = self._places_of(target)
+        if not assignments and not isinstance(target, str):
+            return False
+        self._until[target] = until
+        for assignment in assignments:
+            _hold(assignment)
+        return True
+
+    def end(self, target: Source | str) -> bool:
+        """The hold of just this is over; that of a name with those of its sources. False when nothing of it is known here."""
+        over = [held for held in self._until if held == target or (not isinstance(held, str) and held.name == target)]
+        for held in over:
+            del self._until[held]
+        assignments = self._places_of(target)
+        self._release(assignments)
+        return bool(assignments or over)
+
+    def expire(self, now: float) -> None:
+        """End the holds whose time is over."""
+        for target in [target for target, at in self._until.items() if at is not None and at <= now]:
+            del self._until[target]
+            self._release(self._places_of(target))
+
+    def take_up(self, assignments: Iterable[Assignment]) -> None:
+        """These places are new: what was held before they came is held."""
+        for assignment in assignments:
+            if self._is_held(assignment):
+                _hold(assignment)
+
+    def next_deadline(self) -> float | None:
+        """When the first hold ends by itself; None when none does."""
+        return min((at for at in self._until.values() if at is not None), default=None)
+
+    def _release(self, assignments: Iterable[Assignment]) -> None:
+        for assignment in assignments:
+            if self._is_held(assignment):
+                continue
+            assignment.operator_hold = False
+            assignment.touch()
+            if not assignment.stopped:
+                self._waiting.back_in_line(assignment)
+
+    def _is_held(self, assignment: Assignment) -> bool:
+        return assignment.source in self._until or assignment.source.name in self._until
+
+    def _places_of(self, target: Source | str) -> list[Assignment]:
+        if isinstance(target, str):
+            return [assignment for run in self._runs for assignment in run.assignments.values() if assignment.source.name == target]
+        return [run.assignments[target] for run in self._runs if target in run.assignments]
+
+
+def _hold(assignment: Assignment) -> None:
+    assignment.operator_hold = True
+    assignment.touch()
+
 
 # Incidents are worked through with tens of commands; a thousand are those of weeks, and 200 kB.
 KEPT = 1000

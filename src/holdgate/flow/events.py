@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from holdgate.core.events import Event
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Source
 
 
 @dataclass(frozen=True, slots=True)

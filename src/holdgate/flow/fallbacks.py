@@ -8,30 +8,16 @@ the message. After its failure the message waits as if there were none, until th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from holdgate.flow.verdicts import gates_of, trial_of
+from holdgate.flow.blame import trial_of
+from holdgate.flow.gate import gates_of, may_fall_back
 
 if TYPE_CHECKING:
-    from holdgate.flow.admission import WaitingList
-    from holdgate.flow.delivery import Delivery
-    from holdgate.flow.gate import Gate
-    from holdgate.flow.place import Place, Run
-
-
-@dataclass(frozen=True, slots=True)
-class FallbackSettings:
-    """`after`: seconds that a need must be down before anything falls back. `concurrency`: how many at once; None: as many as lanes."""
-
-    after: float = 0.0
-    concurrency: int | None = None
-
-
-def may_fall_back(gates: Iterable[Gate], after: float, now: float) -> bool:
-    """Whether something is unavailable, and all that is has been down for that long."""
-    unavailable = [gate for gate in gates if gate.limited]
-    return bool(unavailable) and all(gate.is_open and now >= gate.down_since + after for gate in unavailable)
+    from holdgate.flow.message import Delivery
+    from holdgate.flow.policy import FallbackSettings
+    from holdgate.flow.state import Assignment, Run
+    from holdgate.flow.waiting import WaitingList
 
 
 class Fallbacks:
@@ -43,9 +29,9 @@ class Fallbacks:
 
     def mark(self, now: float) -> None:
         """Look at the plans of places whose time to fall back has come."""
-        for place, due in self._pending():
+        for assignment, due in self._pending():
             if due <= now:
-                place.run.dirty[place] = None
+                assignment.run.dirty[assignment] = None
 
     def next_deadline(self) -> float | None:
         """When the next place begins to fall back; None when none will by time alone."""
@@ -64,8 +50,8 @@ class Fallbacks:
 
     def _grant(self, run: Run, settings: FallbackSettings, now: float) -> None:
         limit = run.lanes if settings.concurrency is None else settings.concurrency
-        places = [place for place in run.places.values() if place.falling_back and not place.stopped]
-        for delivery in [delivery for place in places for delivery in self._waiting.waiting_of(place)]:
+        assignments = [assignment for assignment in run.assignments.values() if assignment.falling_back and not assignment.stopped]
+        for delivery in [delivery for assignment in assignments for delivery in self._waiting.waiting_of(assignment)]:
             if run.running >= run.lanes or run.falling >= limit:
                 return
             if not may_fall_back(gates_of(delivery), settings.after, now):
@@ -79,16 +65,16 @@ class Fallbacks:
                 run.running += 1
                 run.grant(delivery)
 
-    def _pending(self) -> Iterable[tuple[Place, float]]:
+    def _pending(self) -> Iterable[tuple[Assignment, float]]:
         """Places that are down and not falling back yet, and when they will."""
         for run in self._runs:
             if run.fallback is None or not run.fallback.after:
                 continue
-            for place in run.places.values():
-                down = [gate for gate in place.gates if gate.limited]
+            for assignment in run.assignments.values():
+                down = [gate for gate in assignment.gates if gate.limited]
                 # One that is stopped does not fall back, and its plan is looked at when that ends: its time is due for nobody.
-                if down and not (place.falling_back or place.stopped) and all(gate.is_open for gate in down):
-                    yield place, max(gate.down_since for gate in down) + run.fallback.after
+                if down and not (assignment.falling_back or assignment.stopped) and all(gate.is_open for gate in down):
+                    yield assignment, max(gate.down_since for gate in down) + run.fallback.after
 
 
 def _generations(delivery: Delivery[Any]) -> tuple[int, ...]:

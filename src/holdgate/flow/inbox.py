@@ -1,4 +1,9 @@
-"""What waits in one source, and which of it may start next: the three orders.
+"""What waits in one source of a run with batches: messages to make batches of, and pieces of batches that have failed.
+
+It hands out what is in hand, up to so many messages, and never waits for more. Pieces come first, and are not joined with anything: the
+message that is looked for in them is in none of the others.
+
+What waits in one source, and which of it may start next: the three orders.
 
 An inbox never looks at circuits. It answers one question, "which delivery could a free lane take now", and keeps the order it is named
 after: `SourceInbox` one at a time, `KeyInbox` one at a time per key, `FreeInbox` any. What was taken stays unfinished until `done`, also
@@ -8,13 +13,95 @@ while it waits for a retry: that is what keeps the order, and what the span is m
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Iterable
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
 
-from holdgate.flow.delivery import Delivery
+from holdgate.flow.batch import Batch
+from holdgate.flow.message import Delivery
 
 AnyDelivery = Delivery[Any]
+
+Weigh: TypeAlias = Callable[[Sequence[AnyDelivery]], int]
+
+# What a message costs beside its body: the client's object and ours, measured for aiokafka's records (benchmarks/held_memory.py).
+OVERHEAD = 700
+# Polls of small messages are weighed together up to here: nobody needs to know which of them is left.
+_TOGETHER = 65_536
+
+
+def weigh(deliveries: Sequence[AnyDelivery]) -> int:
+    """The bytes that these take, by their bodies and keys. An intake that knows a quicker way is asked instead (`ports.Weighing`)."""
+    return sum(OVERHEAD + len(one.body or b"") + len(one.key or b"") for one in _singles(deliveries))
+
+
+def unweighed(deliveries: Sequence[AnyDelivery]) -> int:  # noqa: ARG001 - it does not look
+    """For a run whose messages take no memory worth a look, as in a simulation."""
+    return 0
+
+
+def _singles(deliveries: Iterable[AnyDelivery]) -> Iterator[AnyDelivery]:
+    for delivery in deliveries:
+        if isinstance(delivery, Batch):
+            yield from delivery.origin.deliveries(delivery.message)
+        else:
+            yield delivery
+
+
+class Weights:
+    """What came in at one place and may not be finished yet, poll by poll; messages go by their number of arrival, from 0.
+
+    `most` is what is in hand at most, in bytes: what has ended since the last `settle` is still in it.
+    """
+
+    __slots__ = ("_next", "_polls", "most", "typical")
+
+    def __init__(self) -> None:
+        self._polls: deque[tuple[int, int, int]] = deque()  # the first number, one past the last, and their bytes
+        self._next = 0
+        self.most = 0
+        self.typical = 0  # the mean size of a poll's messages, the biggest of the last few polls; 0 before the first
+
+    def add(self, count: int, size: int) -> None:
+        """So many messages came in, and take so many bytes."""
+        start, end = self._next, self._next + count
+        self._next = end
+        self.most += size
+        self.typical = max(size // max(1, count), self.typical * 7 // 8)
+        if self._polls and self._polls[-1][2] + size <= _TOGETHER:
+            start, _, before = self._polls.pop()
+            size += before
+        if start < end:
+            self._polls.append((start, end, size))
+
+    def settle(self, oldest: int, finished: Collection[int]) -> int:
+        """The bytes of what is unfinished: everything from number `oldest` on that is not in `finished`."""
+        while self._polls and self._polls[0][1] <= oldest:
+            self._polls.popleft()
+        ended = sorted(finished)
+        total = 0
+        for start, end, size in self._polls:
+            done = max(0, oldest - start) + bisect_left(ended, end) - bisect_left(ended, start)
+            total += size * (end - start - done) // (end - start)
+        self.most = total
+        return total
+
+    def newest(self, count: int) -> int:
+        """The bytes of the last `count` that came in."""
+        total = 0
+        for start, end, size in reversed(self._polls):
+            if count <= 0:
+                break
+            total += size * min(count, end - start) // (end - start)
+            count -= end - start
+        return total
+
+    def clear(self) -> None:
+        """Nothing of it is in hand any more."""
+        self._polls.clear()
+        self.most = 0
+
 
 # Eight good ones make a failure one in nine: seven of those are less than one in a million, and 64 is enough for eight.
 _WITNESSES = 64
@@ -270,3 +357,102 @@ class KeyInbox:
 
     def _may_start(self) -> bool:
         return bool(self._ready) and self._span.allows(self._ready[0][0])
+
+
+class BatchInbox:
+    """An `Inbox` that gives batches of up to `most`. One at a time, the order of the source kept; with a `span` of messages any number."""
+
+    __slots__ = ("_chunks", "_done", "_most", "_next", "_out", "_pieces", "_span", "waiting")
+
+    def __init__(self, most: int, span: int | None = None) -> None:
+        self._most = most
+        self._span = None if span is None else Span(span)
+        self._chunks: deque[Batch] = deque()  # as they came in
+        self._pieces: deque[Batch] = deque()
+        self._next = 0  # number of the first message in `_chunks`
+        self._out = 0  # taken and not done
+        self._done = 0  # messages finished, in the order of the source
+        self.waiting = 0  # messages
+
+    @property
+    def oldest(self) -> int:
+        return self._done if self._span is None else self._span.oldest
+
+    @property
+    def ended(self) -> Collection[int]:
+        return () if self._span is None else self._span.finished
+
+    def put(self, deliveries: Iterable[AnyDelivery]) -> None:
+        for batch in deliveries:
+            if isinstance(batch, Batch):
+                self._chunks.append(batch)
+                self.waiting += len(batch)
+
+    def put_back(self, piece: Batch) -> None:
+        """What has been taken and not started, to the front: it comes next."""
+        self.waiting += len(piece)
+        if self._span is None and piece.trial is None and not piece.attempt:  # as if it had never been taken
+            self._next -= len(piece)
+            self._chunks.appendleft(piece)
+        else:
+            self._pieces.appendleft(piece)
+
+    def take(self) -> AnyDelivery | None:
+        if not self._may_start():
+            return None
+        batch = self._pieces.popleft() if self._pieces else self._gather()
+        self._out += 1
+        self.waiting -= len(batch)
+        return batch
+
+    def divided(self, units: int) -> None:
+        """One batch that was taken goes on as so many deliveries, each of which will be done before anything else starts. Without an order
+        nothing waits for them anyway."""
+        self._out += units - 1
+
+    def done(self, delivery: AnyDelivery) -> bool:
+        self._out -= 1
+        self.finished(delivery.numbers if isinstance(delivery, Batch) else (delivery.serial,))
+        return self._may_start()
+
+    def failed(self, delivery: AnyDelivery) -> bool:
+        if self._span is not None:
+            self._span.failed(delivery.numbers[0] if isinstance(delivery, Batch) else delivery.serial)
+        return self._may_start()
+
+    def finished(self, numbers: Sequence[int]) -> None:
+        """These messages are finished for good."""
+        if self._span is None:
+            self._done += len(numbers)
+        else:
+            for number in numbers:
+                self._span.finish(number)
+
+    def clear(self) -> None:
+        self._chunks.clear()
+        self._pieces.clear()
+        self.waiting = 0
+
+    def _may_start(self) -> bool:
+        if self._span is None:
+            return not self._out and self.waiting > 0
+        return bool(self._pieces) or (bool(self._chunks) and self._span.allows(self._next))
+
+    def _gather(self) -> Batch:
+        first = self._chunks[0]
+        messages = self._first(self._most)
+        while self._chunks and len(messages) < self._most:
+            messages = messages + self._first(self._most - len(messages))
+        batch = Batch(first.source, messages, first.origin)
+        batch.assignment = first.assignment
+        batch.numbers = range(self._next, self._next + len(messages))
+        self._next += len(messages)
+        return batch
+
+    def _first(self, most: int) -> list[Any]:
+        chunk = self._chunks[0]
+        if len(chunk) <= most:
+            return self._chunks.popleft().message  # the very list: who made it may know it again when it is finished as a whole
+        messages = chunk.message[:most]
+        chunk.message = chunk.message[most:]
+        return messages

@@ -20,26 +20,13 @@ Fullness is back-pressure: it clears `fetch`, is never a reason, and never shows
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-from holdgate.flow.batch import Batch
-from holdgate.flow.delivery import Delivery
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from holdgate.flow.place import Place, Run
+    from holdgate.flow.state import Assignment, Run
 
-AnyDelivery = Delivery[Any]
-
-Weigh: TypeAlias = Callable[[Sequence[AnyDelivery]], int]
-
-# What a message costs beside its body: the client's object and ours, measured for aiokafka's records (benchmarks/held_memory.py).
-OVERHEAD = 700
-# Polls of small messages are weighed together up to here: nobody needs to know which of them is left.
-_TOGETHER = 65_536
 # A source's share is never more than this part of the bound, however few sources there are.
 _SHARES = 16
 # While it is tight, the sum is made anew when somebody has worked off half of what waits, and at least so often (seconds).
@@ -47,78 +34,6 @@ _LOOK_EVERY = 0.1
 # And with more than so many places not more often than this many seconds for each: a look at one takes a tenth of that.
 _AT_ONCE = 100
 _PER_PLACE = 1e-5
-
-
-def weigh(deliveries: Sequence[AnyDelivery]) -> int:
-    """The bytes that these take, by their bodies and keys. An intake that knows a quicker way is asked instead (`ports.Weighing`)."""
-    return sum(OVERHEAD + len(one.body or b"") + len(one.key or b"") for one in _singles(deliveries))
-
-
-def unweighed(deliveries: Sequence[AnyDelivery]) -> int:  # noqa: ARG001 - it does not look
-    """For a run whose messages take no memory worth a look, as in a simulation."""
-    return 0
-
-
-def _singles(deliveries: Iterable[AnyDelivery]) -> Iterator[AnyDelivery]:
-    for delivery in deliveries:
-        if isinstance(delivery, Batch):
-            yield from delivery.origin.deliveries(delivery.message)
-        else:
-            yield delivery
-
-
-class Weights:
-    """What came in at one place and may not be finished yet, poll by poll; messages go by their number of arrival, from 0.
-
-    `most` is what is in hand at most, in bytes: what has ended since the last `settle` is still in it.
-    """
-
-    __slots__ = ("_next", "_polls", "most", "typical")
-
-    def __init__(self) -> None:
-        self._polls: deque[tuple[int, int, int]] = deque()  # the first number, one past the last, and their bytes
-        self._next = 0
-        self.most = 0
-        self.typical = 0  # the mean size of a poll's messages, the biggest of the last few polls; 0 before the first
-
-    def add(self, count: int, size: int) -> None:
-        """So many messages came in, and take so many bytes."""
-        start, end = self._next, self._next + count
-        self._next = end
-        self.most += size
-        self.typical = max(size // max(1, count), self.typical * 7 // 8)
-        if self._polls and self._polls[-1][2] + size <= _TOGETHER:
-            start, _, before = self._polls.pop()
-            size += before
-        if start < end:
-            self._polls.append((start, end, size))
-
-    def settle(self, oldest: int, finished: Collection[int]) -> int:
-        """The bytes of what is unfinished: everything from number `oldest` on that is not in `finished`."""
-        while self._polls and self._polls[0][1] <= oldest:
-            self._polls.popleft()
-        ended = sorted(finished)
-        total = 0
-        for start, end, size in self._polls:
-            done = max(0, oldest - start) + bisect_left(ended, end) - bisect_left(ended, start)
-            total += size * (end - start - done) // (end - start)
-        self.most = total
-        return total
-
-    def newest(self, count: int) -> int:
-        """The bytes of the last `count` that came in."""
-        total = 0
-        for start, end, size in reversed(self._polls):
-            if count <= 0:
-                break
-            total += size * min(count, end - start) // (end - start)
-            count -= end - start
-        return total
-
-    def clear(self) -> None:
-        """Nothing of it is in hand any more."""
-        self._polls.clear()
-        self.most = 0
 
 
 class Memory:
@@ -141,25 +56,25 @@ class Memory:
 
     def resize(self) -> None:
         """Places have come or gone: each has another share."""
-        self._places = max(1, sum(len(run.places) for run in self._runs))
+        self._places = max(1, sum(len(run.assignments) for run in self._runs))
         bound = self.bound or 0
         self.share = bound // max(self._places, _SHARES)  # what may wait of one place, in bytes
         self._corner = bound // (8 * self._places)
 
-    def came(self, place: Place, size: int) -> None:
+    def came(self, assignment: Assignment, size: int) -> None:
         """So many bytes more came in at this place."""
         self._came += size
         if self.tight:
             self.due = True
-        if self.bound is not None and not place.full and place.weights.most >= self.share and self.is_enough(place):
-            place.fill()
+        if self.bound is not None and not assignment.full and assignment.weights.most >= self.share and self.is_enough(assignment):
+            assignment.fill()
 
-    def is_enough(self, place: Place) -> bool:
+    def is_enough(self, assignment: Assignment) -> bool:
         """Whether as much waits here as may, by its share. Never where the broker sends what it likes: it is here all the same."""
-        if self.bound is None or place.run.sends_unasked:
+        if self.bound is None or assignment.run.sends_unasked:
             return False
-        share = self.share if place.run.batch is None else self.bound // self._places
-        return place.weights.newest(place.inbox.waiting) >= share
+        share = self.share if assignment.run.batch is None else self.bound // self._places
+        return assignment.weights.newest(assignment.inbox.waiting) >= share
 
     @property
     def is_due(self) -> bool:
@@ -173,47 +88,47 @@ class Memory:
             return
         self.due, self._came, self._look_at = False, 0, now + _LOOK_EVERY
         self._not_before = now + max(0, self._places - _AT_ONCE) * _PER_PLACE
-        places = list(self.places())
+        assignments = list(self.assignments())
         before = self.tight
-        self.held = sum(place.weigh() for place in places)
+        self.held = sum(assignment.weigh() for assignment in assignments)
         # Room for two more of the biggest: for the one that a client has asked for already, and for the copies it makes on the way.
-        biggest = max((place.weights.typical for place in places if place.weights.most), default=0)
+        biggest = max((assignment.weights.typical for assignment in assignments if assignment.weights.most), default=0)
         limit = self._limit - min(2 * biggest, self._limit // 2)
         self.tight = self.held > (limit * 7 // 8 if before else limit)
         self.waiting = 0
         if self.tight or before:
-            kept = self._kept_waiting(places) if self.tight else ()
-            for place in places:
-                if place in kept or place.has_enough:
-                    place.fill()
+            kept = self._kept_waiting(assignments) if self.tight else ()
+            for assignment in assignments:
+                if assignment in kept or assignment.has_enough:
+                    assignment.fill()
                 else:
-                    place.drain()
+                    assignment.drain()
 
-    def _kept_waiting(self, places: Iterable[Place]) -> Collection[Place]:
+    def _kept_waiting(self, assignments: Iterable[Assignment]) -> Collection[Assignment]:
         """Those that may not be read because it is tight."""
         expected: dict[tuple[Run, str], int] = {}  # of a place that has had nothing yet: what came of others of its name
-        for place in places:
-            name = place.run, place.source.name
-            expected[name] = max(expected.get(name, 0), place.weights.typical)
-        big: dict[Place, None] = {}
-        small: dict[Place, None] = {}
-        for place in places:
-            if not place.run.sends_unasked:  # not to take what the process has already helps nobody
-                typical = place.weights.typical or expected[place.run, place.source.name]
-                (small if typical <= self._corner else big)[place] = None
-        kept = {place: None for place in small if place.weights.most >= self._corner}
-        if any(place.weights.most for place in big if not place.held):  # else one message of theirs may pass
+        for assignment in assignments:
+            name = assignment.run, assignment.source.name
+            expected[name] = max(expected.get(name, 0), assignment.weights.typical)
+        big: dict[Assignment, None] = {}
+        small: dict[Assignment, None] = {}
+        for assignment in assignments:
+            if not assignment.run.sends_unasked:  # not to take what the process has already helps nobody
+                typical = assignment.weights.typical or expected[assignment.run, assignment.source.name]
+                (small if typical <= self._corner else big)[assignment] = None
+        kept = {assignment: None for assignment in small if assignment.weights.most >= self._corner}
+        if any(assignment.weights.most for assignment in big if not assignment.held):  # else one message of theirs may pass
             kept |= big
-        self.waiting = sum(not place.has_enough for place in kept)
+        self.waiting = sum(not assignment.has_enough for assignment in kept)
         return kept
 
     def sum(self) -> int:
         """What is in hand now, in bytes."""
-        return sum(place.weigh() for place in self.places())
+        return sum(assignment.weigh() for assignment in self.assignments())
 
-    def places(self) -> Iterator[Place]:
+    def assignments(self) -> Iterator[Assignment]:
         """All of them."""
-        return (place for run in self._runs for place in run.places.values())
+        return (assignment for run in self._runs for assignment in run.assignments.values())
 
     @property
     def _much_came(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from holdgate.core import CircuitSnapshot
 from holdgate.flow.events import CommandGiven
 from holdgate.flow.gate import Gate
 from holdgate.flow.memory import Memory
-from holdgate.flow.place import Place
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Source
+from holdgate.flow.state import Assignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,13 @@ class Snapshot:
 
 
 def take_snapshot(
-    gates: Iterable[Gate], memory: Memory, heads: Counter[Place], now: float, commands: tuple[CommandGiven, ...] = ()
+    gates: Iterable[Gate], memory: Memory, heads: Counter[Assignment], now: float, commands: tuple[CommandGiven, ...] = ()
 ) -> Snapshot:
     """Everything at `now`; `heads` are those on the waiting list. A source that two runs read stands for the later one."""
     return Snapshot(
         now,
         MappingProxyType({gate.name: gate.circuit.snapshot(now) for gate in gates}),
-        MappingProxyType({place.source: _source(place, heads[place]) for place in memory.places()}),
+        MappingProxyType({assignment.source: _source(assignment, heads[assignment]) for assignment in memory.assignments()}),
         commands,
         memory=memory.bound,
         held_bytes=memory.sum(),
@@ -78,19 +78,19 @@ def take_snapshot(
     )
 
 
-def _source(place: Place, heads: int) -> SourceSnapshot:
-    plan = place.plan
+def _source(assignment: Assignment, heads: int) -> SourceSnapshot:
+    plan = assignment.plan
     return SourceSnapshot(
-        source=place.source,
+        source=assignment.source,
         held=plan.held,
         reasons=plan.reasons,
-        since=place.since,
+        since=assignment.since,
         fetch=plan.fetch,
-        waiting=place.inbox.waiting + heads + len(place.blocked),
-        in_flight=place.in_flight,
-        needs=tuple(gate.name for gate in place.gates),
-        falling_back=place.falling_back,
-        fallbacks=place.fallbacks,
-        waits_for=tuple(gate.name for gate in place.strays),
-        held_bytes=place.weigh(),
+        waiting=assignment.inbox.waiting + heads + len(assignment.blocked),
+        in_flight=assignment.in_flight,
+        needs=tuple(gate.name for gate in assignment.gates),
+        falling_back=assignment.falling_back,
+        fallbacks=assignment.fallbacks,
+        waits_for=tuple(gate.name for gate in assignment.strays),
+        held_bytes=assignment.weigh(),
     )

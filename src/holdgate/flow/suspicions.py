@@ -14,15 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from holdgate.flow.admission import WaitingList
 from holdgate.flow.attribution import Attribution, Cause
-from holdgate.flow.delivery import Delivery
+from holdgate.flow.blame import trial_of
 from holdgate.flow.events import FlowEvent, OutageOver, OutageSuspected
-from holdgate.flow.place import Place, Run
-from holdgate.flow.unclaimed import Kind, Results
-from holdgate.flow.verdicts import trial_of
+from holdgate.flow.message import Delivery
+from holdgate.flow.state import Assignment, Run
+from holdgate.flow.unclaimed import RunResults, UnclaimedType
+from holdgate.flow.waiting import WaitingList
 
-# As for a source that is blocked (watch.py): in any log excerpt that somebody looks at.
+# As for a source that is blocked (reminders.py): in any log excerpt that somebody looks at.
 _EVERY = 60.0
 
 
@@ -31,7 +31,7 @@ class Suspicion:
 
     __slots__ = ("fresh", "kind", "run", "since", "successes", "told")
 
-    def __init__(self, run: Run, results: Results, kind: Kind, now: float) -> None:
+    def __init__(self, run: Run, results: RunResults, kind: UnclaimedType, now: float) -> None:
         self.run = run
         self.kind = kind
         self.since = now
@@ -46,21 +46,21 @@ class Suspicions:
     def __init__(self, waiting: WaitingList, draw: Callable[[], float]) -> None:
         self._waiting = waiting
         self._draw = draw
-        self._standing: dict[Results, Suspicion] = {}
-        self._told_at: dict[Results, float] = {}
+        self._standing: dict[RunResults, Suspicion] = {}
+        self._told_at: dict[RunResults, float] = {}
 
     def failed(self, delivery: Delivery[Any], attribution: Attribution, now: float) -> bool:
         """An attempt ended like this. True when it is no fault of the message though no need claims it."""
-        place: Place = delivery.place
-        place.results.claimed += attribution.cause is Cause.DEPENDENCY
+        assignment: Assignment = delivery.assignment
+        assignment.results.claimed += attribution.cause is Cause.DEPENDENCY
         if not attribution.unclaimed:
             return False
         before = bool(delivery.redelivered)
-        kind = place.results.failed(trial_of(delivery), attribution.unclaimed, place.run.retry.conviction, redelivered=before)
+        kind = assignment.results.failed(trial_of(delivery), attribution.unclaimed, assignment.run.retry.conviction, redelivered=before)
         if kind is None:
             return False
-        if place.results not in self._standing and kind.evidence >= place.run.retry.conviction:
-            self._begin(place.run, place.results, kind, now)
+        if assignment.results not in self._standing and kind.evidence >= assignment.run.retry.conviction:
+            self._begin(assignment.run, assignment.results, kind, now)
         return True
 
     def look(self, runs: Iterable[Run], now: float) -> list[FlowEvent]:
@@ -83,52 +83,52 @@ class Suspicions:
         times = [min(results.next_try, self._told_at.get(results, -_EVERY) + _EVERY) for results in self._standing]
         return min(times, default=None)
 
-    def _begin(self, run: Run, results: Results, kind: Kind, now: float) -> None:
+    def _begin(self, run: Run, results: RunResults, kind: UnclaimedType, now: float) -> None:
         suspicion = self._standing[results] = Suspicion(run, results, kind, now)
         self._plan_fresh(results, suspicion, now)
         results.suspected = True
-        for place in _places(run, results):
-            place.touch()
+        for assignment in _places(run, results):
+            assignment.touch()
 
-    def _end(self, results: Results, suspicion: Suspicion, now: float) -> Iterator[FlowEvent]:
+    def _end(self, results: RunResults, suspicion: Suspicion, now: float) -> Iterator[FlowEvent]:
         del self._standing[results]
         results.suspected = False
-        places = list(_places(suspicion.run, results))
-        for place in places:
-            place.touch()
+        assignments = list(_places(suspicion.run, results))
+        for assignment in assignments:
+            assignment.touch()
         if suspicion.told:  # not each time that success and hold take turns: backoffs would mean nothing any more
-            self._waiting.end_waits_of(places)
-            yield OutageOver(now, tuple(place.source for place in places), suspicion.kind.error, now - suspicion.since)
+            self._waiting.end_waits_of(assignments)
+            yield OutageOver(now, tuple(assignment.source for assignment in assignments), suspicion.kind.error, now - suspicion.since)
 
-    def _tell(self, results: Results, suspicion: Suspicion, now: float) -> Iterator[FlowEvent]:
+    def _tell(self, results: RunResults, suspicion: Suspicion, now: float) -> Iterator[FlowEvent]:
         told_at = self._told_at.get(results)
         if told_at is None or told_at + _EVERY <= now:
             self._told_at[results] = now
             suspicion.told = True
             kind = suspicion.kind
-            sources = tuple(place.source for place in _places(suspicion.run, results))
+            sources = tuple(assignment.source for assignment in _places(suspicion.run, results))
             yield OutageSuspected(now, sources, kind.error, kind.messages, kind.messages + kind.others, suspicion.since)
 
-    def _try_fresh(self, results: Results, suspicion: Suspicion, now: float) -> None:
+    def _try_fresh(self, results: RunResults, suspicion: Suspicion, now: float) -> None:
         """One message that has not been tried yet, of the next source that has one to give; none while the one before waits."""
         self._plan_fresh(results, suspicion, now)
-        places = [place for place in _places(suspicion.run, results) if not place.stopped]
-        if any(place.fresh_heads for place in places):
+        assignments = [assignment for assignment in _places(suspicion.run, results) if not assignment.stopped]
+        if any(assignment.fresh_heads for assignment in assignments):
             return
-        first = suspicion.fresh % len(places) if places else 0
-        for place in places[first:] + places[:first]:
-            delivery = place.inbox.take()
+        first = suspicion.fresh % len(assignments) if assignments else 0
+        for assignment in assignments[first:] + assignments[:first]:
+            delivery = assignment.inbox.take()
             if delivery is not None:
-                if place.full:
-                    place.make_room()
-                self._waiting.add(delivery, place.gates)
-                place.touch()  # with nothing left to try, more is fetched
+                if assignment.full:
+                    assignment.make_room()
+                self._waiting.add(delivery, assignment.gates)
+                assignment.touch()  # with nothing left to try, more is fetched
                 return
 
-    def _plan_fresh(self, results: Results, suspicion: Suspicion, now: float) -> None:
+    def _plan_fresh(self, results: RunResults, suspicion: Suspicion, now: float) -> None:
         suspicion.fresh += 1
         results.next_try = now + suspicion.run.retry.wait(suspicion.fresh, self._draw())
 
 
-def _places(run: Run, results: Results) -> Iterator[Place]:
-    return (place for place in run.places.values() if place.results is results and not place.closing)
+def _places(run: Run, results: RunResults) -> Iterator[Assignment]:
+    return (assignment for assignment in run.assignments.values() if assignment.results is results and not assignment.closing)

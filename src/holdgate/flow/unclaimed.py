@@ -30,10 +30,7 @@ A success is a number that goes up by one, and nothing else happens on the fast 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from holdgate.flow.gate import Trial
+from typing import Protocol
 
 # "Most": in an outage of half of all calls the evidence still grows; as much as all would make one lucky success end every suspicion.
 _MOST = 0.75
@@ -62,7 +59,13 @@ _TYPES = 32
 _SEVERAL = 2
 
 
-class Kind:
+class Suspect(Protocol):
+    """What a message's failures have left in it: what it failed with that no need claims, and in which spell."""
+
+    unclaimed: tuple[UnclaimedType, int] | None
+
+
+class UnclaimedType:
     """What is known of one type of exception, in one handler. `evidence` is a natural logarithm: how much speaks for an outage."""
 
     __slots__ = (
@@ -136,7 +139,7 @@ class Kind:
         self._repeated *= share
 
 
-class Results:
+class RunResults:
     """What one handler's messages came to. `successes` is their number, ever; the fast path counts them, and nothing else."""
 
     __slots__ = ("_kinds", "claimed", "next_try", "successes", "suspected")
@@ -146,12 +149,12 @@ class Results:
         self.claimed = 0  # failures of dependencies: they are results, too, and of another kind
         self.suspected = False  # its sources are held
         self.next_try = 0.0  # while they are: when a message that has not failed is tried
-        self._kinds: dict[str, Kind] = {}  # the one that failed last is the last
+        self._kinds: dict[str, UnclaimedType] = {}  # the one that failed last is the last
 
-    def failed(self, trial: Trial, error: str, enough: float, *, redelivered: bool = False) -> Kind | None:
+    def failed(self, trial: Suspect, error: str, enough: float, *, redelivered: bool = False) -> UnclaimedType | None:
         """A message failed with this type, which nobody claims. What it is an outage of, when `enough` speaks for one; None: it is the
         message's own failure. `redelivered`: somebody had it before."""
-        kind = self._kinds.pop(error, None) or Kind(error)
+        kind = self._kinds.pop(error, None) or UnclaimedType(error)
         self._kinds[error] = kind
         if len(self._kinds) > _TYPES:
             del self._kinds[next(iter(self._kinds))]
@@ -162,7 +165,7 @@ class Results:
         kind.failed(again=again or redelivered, new=before != trial.unclaimed, enough=enough)
         return kind if kind.is_outage and self.successes else None
 
-    def succeeded(self, trial: Trial | None) -> None:
+    def succeeded(self, trial: Suspect | None) -> None:
         """A message was processed whose `trial` may know of failures."""
         self.successes += 1
         if trial is not None and trial.unclaimed is not None:

@@ -15,7 +15,7 @@ from holdgate.core.validation import seconds
 from holdgate.errors import SettingsError
 from holdgate.flow.commands import AuditEntry
 from holdgate.flow.events import Command, CommandGiven
-from holdgate.flow.sources import Partition, Queue, Source
+from holdgate.flow.message import Partition, Queue, Source
 
 if TYPE_CHECKING:
     from holdgate.flow.engine import Engine
@@ -191,11 +191,11 @@ class OperatorCommands:
         self.wake()
 
     def _must_be_ours(self, source: Source) -> None:
-        if not any(source in run.places for run in self.engine.runs):
+        if not any(source in run.assignments for run in self.engine.runs):
             raise self._not_here(source)
 
     def _not_here(self, target: object) -> SettingsError:
-        here = _listed(str(source) for run in self.engine.runs for source in run.places)
+        here = _listed(str(source) for run in self.engine.runs for source in run.assignments)
         if isinstance(target, Partition | Queue):
             return SettingsError(f"{target} is not assigned here; these are: {here}")
         return SettingsError(f"{target!r} is nothing that is read here; sources: {here}; topics and queues: {_listed(self._names())}")
@@ -203,7 +203,7 @@ class OperatorCommands:
     def _names(self) -> set[str]:
         """Topics and queues that the runs read, or may read under a pattern as far as they have come."""
         asked = {name for worker in self.workers for name in worker.intake.names or ()}
-        return asked | {source.name for run in self.engine.runs for source in run.places}
+        return asked | {source.name for run in self.engine.runs for source in run.assignments}
 
 
 def _check_words(name: str, words: object) -> None:

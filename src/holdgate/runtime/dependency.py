@@ -17,10 +17,10 @@ from holdgate.core import Circuit, CircuitSettings, Outcome, validation
 from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import Classifier, Matcher
 from holdgate.errors import CallNotPermitted, SettingsError
-from holdgate.runtime.binding import Access, Alone, Binding
+from holdgate.runtime.access import Access, GuardCircuit, OwnCircuit
 from holdgate.runtime.calling import Calling, check_fallback, check_function, is_async, run_async, run_sync
 from holdgate.runtime.clock import SystemClock
-from holdgate.runtime.wrapping import guard_function
+from holdgate.runtime.guarded import guard_function
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -208,11 +208,11 @@ class Dependency:
         """
         return self.access.circuit
 
-    def bind(self, binding: Binding) -> None:
+    def bind(self, binding: GuardCircuit) -> None:
         """A guard takes it over. Raises SettingsError, naming both, while another guard has it. For guards only."""
         with self._lock:
             owner = self.access
-            if isinstance(owner, Binding):
+            if isinstance(owner, GuardCircuit):
                 raise SettingsError(
                     f"dependency {self.name!r} is used by {owner.guard!r} and cannot be used by {binding.guard!r} at the same time;"
                     " give each guard a Dependency of its own"
@@ -223,12 +223,12 @@ class Dependency:
         """The guard lets go: its circuit is dropped, and the next call outside of it finds a fresh one. For guards only."""
         with self._lock:
             access, self.access = self.access, self._alone()
-        if isinstance(access, Binding):
+        if isinstance(access, GuardCircuit):
             access.close()
 
-    def _alone(self) -> Alone:
+    def _alone(self) -> OwnCircuit:
         clock = SystemClock()
-        return Alone(Circuit(self.name, self.settings, now=clock.now(), draw=clock.draw), clock)
+        return OwnCircuit(Circuit(self.name, self.settings, now=clock.now(), draw=clock.draw), clock)
 
     def _report(self, setting: str, broken: Exception, exception: BaseException | None) -> None:
         # The type and the line alone: the text of an exception may quote the payload.

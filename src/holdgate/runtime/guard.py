@@ -21,31 +21,28 @@ from typing import Any, Self, cast
 from holdgate.core import Circuit
 from holdgate.core.validation import count, seconds
 from holdgate.errors import GuardClosed, SettingsError
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import AnyEvent
-from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import Order
+from holdgate.flow.message import Delivery, Source
+from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.sources import Source
 from holdgate.ports import Clock, DeadLetters, Intake
-from holdgate.runtime.announce import Announcer
-from holdgate.runtime.attempt import current_attempt
-from holdgate.runtime.binding import Binding
+from holdgate.runtime.access import GuardCircuit
+from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import OperatorCommands
 from holdgate.runtime.dependency import Dependency
-from holdgate.runtime.exits import exit_in
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
+from holdgate.runtime.lane import Lane, exit_in
+from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
 from holdgate.runtime.probes import Prober
-from holdgate.runtime.seat import Seat
+from holdgate.runtime.run_settings import NeedsSetting, RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
-from holdgate.runtime.silence import Silence
-from holdgate.runtime.start import NeedsSetting, Plans, check_intake, plan_run
-from holdgate.runtime.waiting import log_end, wait_for_end
-from holdgate.runtime.worker import Worker
+from holdgate.runtime.standstill import Silence
+from holdgate.runtime.worker import Worker, log_end, wait_for_end
 from holdgate.tasks import begin_later
 
 # A turn settles in one or two rounds; the bound only keeps a mistake from stopping the loop.
@@ -208,7 +205,7 @@ class Guard(OperatorCommands):
         """
         self._ask_to_stop()
         seat = current_attempt.get()
-        if isinstance(seat, Seat) and seat.worker.guard is self and seat.started:
+        if isinstance(seat, Lane) and seat.worker.guard is self and seat.started:
             return
         tasks = set(self._workers.values())
         if tasks:
@@ -274,7 +271,7 @@ class Guard(OperatorCommands):
 
     # -- runs -------------------------------------------------------------------------------------------------------------------------
 
-    def new_worker(self, intake: Intake[Any], plans: Plans, handler_of: Callable[[Source], Handler]) -> Worker:
+    def new_worker(self, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler]) -> Worker:
         """Take up a planned run; it starts with `start`. Raises GuardClosed when the guard has stopped since it was planned."""
         self._must_be_open()
         for dependency in plans.dependencies:
@@ -343,7 +340,7 @@ class Guard(OperatorCommands):
             raise SettingsError(f"two dependencies are named {dependency.name!r}: give each its own name, it is the label everywhere")
         circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw)
         # First what may be refused, because another guard has it; only then is it ours.
-        dependency.bind(Binding(self, circuit, self._clock, self.wake, asyncio.get_running_loop()))
+        dependency.bind(GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop()))
         self.dependencies[dependency.name] = dependency
         self.engine.add_gate(circuit, probed=dependency.probe is not None)
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from holdgate.core import State
-from holdgate.flow.place import Place
 from holdgate.flow.snapshot import Snapshot, SourceSnapshot
+from holdgate.flow.state import Assignment
 from holdgate.runtime.worker import Worker
 
 _MIB = 1024 * 1024
@@ -51,7 +51,7 @@ class Pulse:
     def __init__(self, stall_after: float) -> None:
         self._stall_after = stall_after
         self._started = False
-        self._seen: dict[Place, tuple[object, float]] = {}
+        self._seen: dict[Assignment, tuple[object, float]] = {}
 
     def take(self, workers: Iterable[Worker], snapshot: Snapshot, silent: Iterable[str] = (), *, stopping: bool) -> Health:
         """The health at the time of `snapshot`. `silent`: what stands still for no reason at all, in words."""
@@ -71,28 +71,33 @@ class Pulse:
     def _stalled(self, workers: Iterable[Worker], snapshot: Snapshot) -> Iterator[str]:
         before, self._seen = self._seen, {}
         for worker in workers:
-            for place in worker.run.places.values():
-                if not _should_move(place, snapshot.sources.get(place.source)):
+            for assignment in worker.run.assignments.values():
+                if not _should_move(assignment, snapshot.sources.get(assignment.source)):
                     continue
-                sight = _sight(worker, place)
-                last, since = before.get(place, (None, snapshot.at))
+                sight = _sight(worker, assignment)
+                last, since = before.get(assignment, (None, snapshot.at))
                 since = since if last == sight else snapshot.at
-                self._seen[place] = (sight, since)
+                self._seen[assignment] = (sight, since)
                 if snapshot.at - since > self._stall_after:
-                    yield f"{place.source}: {place.inbox.waiting} waiting, and nothing has ended for {snapshot.at - since:.0f} s"
+                    yield f"{assignment.source}: {assignment.inbox.waiting} waiting, and nothing has ended for {snapshot.at - since:.0f} s"
 
 
-def _should_move(place: Place, seen: SourceSnapshot | None) -> bool:
+def _should_move(assignment: Assignment, seen: SourceSnapshot | None) -> bool:
     """Whether deliveries wait here that nothing keeps from starting: no hold, no ramp, no retry of an earlier one."""
-    if seen is None or place.plan.held or not place.inbox.waiting or any(gate.circuit.limit is not None for gate in place.gates):
+    if (
+        seen is None
+        or assignment.plan.held
+        or not assignment.inbox.waiting
+        or any(gate.circuit.limit is not None for gate in assignment.gates)
+    ):
         return False
-    return seen.waiting == place.inbox.waiting
+    return seen.waiting == assignment.inbox.waiting
 
 
-def _sight(worker: Worker, place: Place) -> object:
+def _sight(worker: Worker, assignment: Assignment) -> object:
     # The deliveries themselves, not their ids: what is kept alive here cannot be mistaken for one that came after it.
-    running: list[Any] = [(seat.delivery, seat.delivery.attempt) for seat in worker.seats if seat.delivery and seat.works_for({place})]
-    return running, place.inbox.waiting if not running else None
+    running: list[Any] = [(seat.delivery, seat.delivery.attempt) for seat in worker.seats if seat.delivery and seat.works_for({assignment})]
+    return running, assignment.inbox.waiting if not running else None
 
 
 def _open(snapshot: Snapshot) -> Iterator[str]:

@@ -9,14 +9,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from holdgate.errors import HoldgateError
-from holdgate.flow.delivery import Delivery
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Delivery, Source
 from holdgate.ports import Intake
-from holdgate.runtime.attempt import Attempt, current_attempt
-from holdgate.runtime.exits import exit_in
-from holdgate.runtime.seat import Seat
-from holdgate.runtime.start import Plans
-from holdgate.runtime.waiting import log_end
+from holdgate.runtime.calling import Attempt, current_attempt
+from holdgate.runtime.lane import Lane, exit_in
+from holdgate.runtime.run_settings import RunSettings
+from holdgate.runtime.worker import log_end
 
 if TYPE_CHECKING:
     from holdgate.runtime.guard import Guard
@@ -37,7 +35,7 @@ class LoopDelivery:
 
     __slots__ = ("_delivery", "_seat", "_token", "entered")
 
-    def __init__(self, delivery: Delivery[Any], seat: LoopSeat) -> None:
+    def __init__(self, delivery: Delivery[Any], seat: LoopLane) -> None:
         self._delivery = delivery
         self._seat = seat
         self._token: Token[Attempt | None] | None = None
@@ -127,7 +125,7 @@ class LoopDelivery:
         return error is not None and not passes
 
 
-class LoopSeat(Seat):
+class LoopLane(Lane):
     """The one seat of a loop. Its task is the user's, so that nothing here may count on it to come back.
 
     What goes through the block says nothing until the loop asks for more. Then whoever sent it has taken it back, and it is the failure of
@@ -173,12 +171,12 @@ class LoopSeat(Seat):
 class Deliveries:
     """What `guard.deliveries` gives: enter it, then loop over it. Leaving drains; it ends by itself when the guard stops."""
 
-    def __init__(self, guard: Guard, intake: Intake[Any], plans: Plans) -> None:
+    def __init__(self, guard: Guard, intake: Intake[Any], plans: RunSettings) -> None:
         self._guard = guard
         self._intake = intake
         self._plans = plans
         self._worker: Worker | None = None
-        self._seat: LoopSeat | None = None
+        self._seat: LoopLane | None = None
         self._task: asyncio.Task[None] | None = None
         self._current: LoopDelivery | None = None
         self._told = False  # what ended the run was raised, or the loop ended with it
@@ -187,7 +185,7 @@ class Deliveries:
         if self._worker is not None:
             raise HoldgateError("these deliveries were entered already: ask the guard for new ones")
         worker = self._worker = self._guard.new_worker(self._intake, self._plans, _no_handler)
-        self._seat = LoopSeat(worker)
+        self._seat = LoopLane(worker)
         worker.seats.append(self._seat)  # the run's one seat is taken: no lane is made
         task = self._task = self._guard.start(worker)
         try:
@@ -223,7 +221,7 @@ class Deliveries:
             delivery = seat.delivery = seat.delivery or worker.next()
             if delivery is None:
                 await asyncio.wait({seat.wait(), task}, return_when=asyncio.FIRST_COMPLETED)
-            elif delivery.place.going:
+            elif delivery.assignment.going:
                 seat.give_back(delivery)
             else:
                 self._current = LoopDelivery(delivery, seat)
@@ -232,7 +230,7 @@ class Deliveries:
         task.result()
         raise StopAsyncIteration
 
-    def _entered(self) -> tuple[Worker, LoopSeat, asyncio.Task[None]]:
+    def _entered(self) -> tuple[Worker, LoopLane, asyncio.Task[None]]:
         if self._worker is None or self._seat is None or self._task is None:
             raise HoldgateError("enter it first: `async with guard.deliveries(...) as deliveries:`")
         return self._worker, self._seat, self._task

@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, cast
 
 from holdgate.errors import SettingsError
-from holdgate.flow.delivery import Delivery
-from holdgate.flow.tally import Tally
-from holdgate.runtime.attempt import current_attempt, running_delivery
-from holdgate.runtime.calling import is_async
+from holdgate.flow.attribution import AttemptCalls
+from holdgate.flow.message import Delivery
+from holdgate.runtime.calling import current_attempt, is_async, running_delivery
 
 log = logging.getLogger("holdgate")
 
@@ -112,12 +111,12 @@ class Parking:
         self._parked.pop(key, None)
 
 
-def _tally() -> Tally | None:
+def _tally() -> AttemptCalls | None:
     """That of the attempt that runs here: with one, it is judged by the calls in it alone. None outside of handlers."""
     attempt = current_attempt.get()
     if attempt is None or running_delivery(attempt) is None:
         return None
-    attempt.tally = attempt.tally or Tally()
+    attempt.tally = attempt.tally or AttemptCalls()
     return attempt.tally
 
 

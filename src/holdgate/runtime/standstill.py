@@ -1,19 +1,36 @@
-"""Notices that this process stood still: a blocked event loop, SIGSTOP, a machine that slept.
+"""Watches for workers that stand still: a poll that does not return, and a worker that does nothing while it could.
+
+Notices that this process stood still: a blocked event loop, SIGSTOP, a machine that slept.
 
 A member of a group that is silent for too long is evicted, and others work on what it has in hand. It learns of that by its next
 heartbeat, a moment after it goes on; whatever it starts in that moment is work that somebody else may have done already. So nothing
 starts before the intake has found out what is still ours. It is asked wherever a lane fetches work, and by a timer of its own: an idle
 process must know that it went on in time, and the timer runs before the lanes that the same step of the loop wakes up.
+
+Notices a silent standstill: deliveries wait, nothing holds them, a lane is free, nothing is due, and yet nothing moves.
+
+It cannot happen, and it did: a wake-up lost between two tasks, by a task factory that begins where nobody thought that it would. Whatever
+the cause is, such a process looks well and does nothing, so this looks from outside at the state alone, by a timer of its own, and asks
+nothing that the engine's own bookkeeping would answer: what a place is owed, and who works on it. In a process that works it sees nothing:
+whatever takes a delivery in hands it out in the same step of the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from math import inf, isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from holdgate.flow.snapshot import Snapshot
+from holdgate.flow.state import Assignment
 from holdgate.ports import Evictable, Intake
+
+if TYPE_CHECKING:
+    from holdgate.runtime.guard import Guard
+    from holdgate.runtime.worker import Worker
+
 
 # Looks in the time that leads to an eviction: from three quarters of it on, standing still is noticed.
 _LOOKS = 4
@@ -55,3 +72,92 @@ class Standstill:
             self.noticed(now)
         self.until = now + self._patience
         self._timer = asyncio.get_running_loop().call_later(self._patience / _LOOKS, self._look)
+
+
+log = logging.getLogger("holdgate")
+
+# Seen at three looks in a row it is told: after 16 to 24 seconds, and never for one moment between two steps, nor for a loop that was
+# blocked, which runs what is due between two looks.
+_LOOK_EVERY = 8.0
+_SILENT_LOOKS = 3
+
+
+class Silence:
+    """Watches over the runs of one guard. `found` names the places that stand still now."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.found: dict[Assignment, str] = {}
+        self._guard = guard
+        self._seen: dict[Assignment, tuple[int, int]] = {}  # how much waited, and at how many looks in a row
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Watch from now on. Idempotent."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._on_time)
+
+    def stop(self) -> None:
+        """The guard is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self.start()
+        self.look()
+
+    def look(self) -> None:
+        """Look once."""
+        snapshot = self._guard.snapshot()
+        before, self._seen = self._seen, {}
+        told, self.found = self.found, {}
+        for worker in self._guard.workers:
+            for assignment in _silent(worker, snapshot):
+                waiting = snapshot.sources[assignment.source].waiting
+                last, looks = before.get(assignment, (waiting, 0))
+                self._seen[assignment] = waiting, (looks + 1 if last == waiting else 1)
+                if self._seen[assignment][1] >= _SILENT_LOOKS:
+                    self.found[assignment] = (
+                        f"{assignment.source}: {waiting} waiting, nothing holds them, a lane is free, and nothing moves"
+                    )
+                    if assignment not in told:
+                        self._tell(assignment, snapshot)
+
+    def _tell(self, assignment: Assignment, snapshot: Snapshot) -> None:
+        log.error(
+            "%s stands still though nothing holds it and a lane is free: restart this process, and report it to holdgate with this: %r, %r",
+            assignment.source,
+            snapshot.sources[assignment.source],
+            {name: circuit.state.name for name, circuit in snapshot.dependencies.items()},
+        )
+
+
+def _silent(worker: Worker, snapshot: Snapshot) -> Iterator[Assignment]:
+    """The places of a run that are owed work which nobody does."""
+    run = worker.run
+    if run.draining or worker.closed or not worker.opened.done():
+        return
+    has_lane = bool(worker.idle) or len(worker.seats) - worker.lanes_lent < run.lanes
+    asleep = {seat.delivery.assignment for seat in worker.seats if seat.delivery is not None and seat.oversleeps}
+    working = {seat.delivery.assignment for seat in worker.seats if seat.delivery is not None and not seat.oversleeps}
+    deadline = worker.engine.next_deadline()
+    nothing_due = deadline is None or deadline <= snapshot.at
+    for assignment in run.assignments.values():
+        seen = snapshot.sources.get(assignment.source)
+        if seen is None or assignment in working or not _may_start(assignment) or worker.sends_for(assignment):
+            continue
+        if not has_lane and assignment not in asleep:
+            continue
+        heads = seen.waiting != assignment.inbox.waiting  # on the waiting list: for time, for a slot, or for a lane that should be theirs
+        if (nothing_due and heads) or (not heads and (assignment.inbox.waiting or assignment.in_flight)):
+            yield assignment
+
+
+def _may_start(assignment: Assignment) -> bool:
+    """Whether nothing keeps its deliveries: no hold, and no ramp of what it needs."""
+    return (
+        not assignment.held
+        and not assignment.plan.held
+        and not assignment.going
+        and all(gate.circuit.limit is None for gate in assignment.needed)
+    )

@@ -2,47 +2,120 @@
 
 Poll and handlers are different tasks. The poll task is never cancelled; it goes on while the run drains, because a consumer that stops
 polling is thrown out of its group. All tasks are plain asyncio tasks that this file holds, so that no scope of the user's cancels them.
+
+Waiting for runs to end, whatever cancels the one who waits.
+
+Handlers that take too long: interrupted when the run has a `timeout`, and named when they outlive `hold_warn_after`.
+
+There is no timer per message. A run has one deadline: when the first of the handlers that run now may be over. Until then nothing is
+looked at, and then everything that runs is. What began after the last look is over later than that, so a look once per `timeout` is
+enough, and a handler that ends in time costs nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
+
+import anyio
 
 from holdgate.core.causes import chain_of, named
 from holdgate.core.outcomes import NEVER_OUTCOMES
 from holdgate.errors import HoldgateError, IntakeError, SettingsError
 from holdgate.flow.batch import batches_of
-from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.events import HandlerStuck
-from holdgate.flow.fate import Verdict
 from holdgate.flow.gate import Gate
+from holdgate.flow.message import Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Source
+from holdgate.flow.policy import Verdict
 from holdgate.ports import Batching, Intake, ReadingAhead
-from holdgate.runtime import failures
-from holdgate.runtime.batch_lanes import BatchLane
-from holdgate.runtime.dead_letters import Outbox, tell_way_out
-from holdgate.runtime.exits import EXITS
-from holdgate.runtime.lanes import Lane
-from holdgate.runtime.overdue import Overdue
-from holdgate.runtime.seat import Seat
+from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
+from holdgate.runtime.log import steps, whereabouts
+from holdgate.runtime.outbox import Outbox, tell_way_out
+from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.standstill import Standstill
-from holdgate.runtime.start import Plans
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
-    from holdgate.flow.place import Place
+    from holdgate.flow.state import Assignment
     from holdgate.runtime.dependency import Dependency
     from holdgate.runtime.guard import Guard
     from holdgate.runtime.handlers import Handler
 
+
 log = logging.getLogger("holdgate")
 
+
+async def wait_for_end(runs: Mapping[Worker, asyncio.Task[None]]) -> None:
+    """Wait until all of these have ended, however often the caller is cancelled meanwhile.
+
+    A cancellation interrupts their handlers, and is raised at the end. The caller has asked them to stop before.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    # The shield is for anyio, which cancels again at every step; what still comes through was sent by somebody who means it.
+    with anyio.CancelScope(shield=True):
+        while pending := [task for task in runs.values() if not task.done()]:
+            try:
+                await asyncio.wait(pending)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                for worker in runs:
+                    worker.hurry()
+    if cancelled is not None:
+        raise cancelled
+
+
+def log_end(worker: Worker, task: asyncio.Task[None]) -> None:
+    """Say what ended a run that nobody waits for any more."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("%s ended with %s while it was drained: %s", worker.name, type(error).__name__, error)
+
+
 AnyDelivery = Delivery[Any]
+
+
+class Overdue:
+    """Looks at the handlers of one run. `timeout` in seconds, None: no limit. `warn_after` seconds until one is named, and again."""
+
+    def __init__(self, timeout: float | None, warn_after: float, now: float) -> None:
+        self._timeout = math.inf if timeout is None else timeout
+        self._warn_after = warn_after
+        self._named: dict[Lane, tuple[AnyDelivery, int, float]] = {}  # what was named, which attempt of it, and when
+        self.next_at = now
+
+    def look(self, seats: Iterable[Lane], now: float) -> list[HandlerStuck]:
+        """Interrupt what is over, and return whom to name. Does nothing before `next_at`."""
+        if now < self.next_at:
+            return []
+        self.next_at = now + min(self._timeout, self._warn_after)
+        stuck: list[HandlerStuck] = []
+        named, self._named = self._named, {}
+        for seat in seats:
+            if seat.delivery is not None and seat.started:
+                self._look_at(seat, seat.delivery, named.get(seat), now, stuck)
+        return stuck
+
+    def _look_at(
+        self, seat: Lane, delivery: AnyDelivery, last: tuple[AnyDelivery, int, float] | None, now: float, stuck: list[HandlerStuck]
+    ) -> None:
+        over = seat.since + self._timeout
+        if now >= over:
+            seat.time_out()
+        else:
+            self.next_at = min(self.next_at, over)
+        said = last[2] if last is not None and last[:2] == (delivery, delivery.attempt) else seat.since
+        if now >= said + self._warn_after:
+            stuck.append(HandlerStuck(now, delivery.source, delivery.position, now - seat.since))
+            said = now
+        if said != seat.since:
+            self._named[seat] = (delivery, delivery.attempt, said)
+        self.next_at = min(self.next_at, said + self._warn_after)
+
 
 # An interrupted handler gets this long to let go (close a connection, roll back); one that does not is left behind and named.
 _UNWIND = 2.0
@@ -55,7 +128,7 @@ class Worker:
     """Runs one intake. `main` returns when it was asked to stop, and raises what ended the intake, after draining in both cases."""
 
     def __init__(
-        self, guard: Guard, intake: Intake[Any], plans: Plans, handler_of: Callable[[Source], Handler], *, drain_timeout: float
+        self, guard: Guard, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler], *, drain_timeout: float
     ) -> None:
         loop = asyncio.get_running_loop()
         self.guard = guard
@@ -65,8 +138,8 @@ class Worker:
         self.run = plans.run
         self.handler_of = handler_of
         self.name = "+".join(sorted(intake.names or ())) or type(intake).__name__
-        self.idle: list[Seat] = []
-        self.seats: list[Seat] = []
+        self.idle: list[Lane] = []
+        self.seats: list[Lane] = []
         self.opened: asyncio.Future[None] = loop.create_future()
         self.started = False  # an assignment has come, be it an empty one
         self.polled_at = guard.now()  # when a receive last returned
@@ -328,9 +401,9 @@ class Worker:
         self.engine.reject_failed(delivery, self.now())
         self.guard.wake()
 
-    def sends_for(self, place: Place) -> bool:
+    def sends_for(self, assignment: Assignment) -> bool:
         """Whether a letter of this place is on its way now."""
-        return self._outbox.works_for((place,))
+        return self._outbox.works_for((assignment,))
 
     def skip(self, source: Source, position: int, reason: str) -> bool:
         """Settle a message that an operator gives up; False when there is none such here."""
@@ -347,7 +420,7 @@ class Worker:
     def log_failure(self, delivery: AnyDelivery, error: BaseException, line: str = "handler raised %s at %s on %s, attempt %d") -> None:
         """One line: what, where, how often; and what to change, where it was our own complaint. One of the settings ends the run."""
         kind, source = named(error), delivery.source
-        log.warning(line, kind, failures.whereabouts(error), source, delivery.attempt)
+        log.warning(line, kind, whereabouts(error), source, delivery.attempt)
         slip = _slip(error)
         if slip is not None:
             # A slip in the handler's code, which every message meets. Its text is ours, so that it quotes no payload, and says the remedy.
@@ -355,15 +428,15 @@ class Worker:
         if isinstance(slip, SettingsError):
             self.fail(slip)  # it will be the same each time: tried for ever in silence, or charged to good messages, would be worse
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s came about so:\n%s", kind, failures.steps(error))
+            log.debug("%s came about so:\n%s", kind, steps(error))
 
-    def _new_lane(self) -> Lane:
-        lane = (Lane if self.run.batch is None else BatchLane)(self, self._lane_ended)
+    def _new_lane(self) -> TaskLane:
+        lane = (TaskLane if self.run.batch is None else BatchLane)(self, self._lane_ended)
         self.seats.append(lane)
         lane.start()
         return lane
 
-    def _lane_ended(self, lane: Lane, task: asyncio.Task[None]) -> None:
+    def _lane_ended(self, lane: TaskLane, task: asyncio.Task[None]) -> None:
         """A lane ends with its run. One that raises is a mistake of ours, or the process ends: the run must not go on in silence. One
         that somebody else cancelled is replaced as soon as there is work."""
         error = None if task.cancelled() else task.exception()
@@ -389,36 +462,36 @@ class Worker:
             self.fail(error)
         self._outbox.forget()
         for seat in self.seats:  # given again without having been taken: what runs for the earlier assignment is of no use
-            if seat.delivery is not None and not seat.delivery.place.alive:
+            if seat.delivery is not None and not seat.delivery.assignment.alive:
                 seat.interrupt()
         self.guard.wake()
         return plan
 
     async def revoked(self, sources: Collection[Source]) -> None:
         """Let what runs for these sources end, for half of the rebalance timeout, then interrupt it, then forget them."""
-        places = set(self.engine.closing(self.run, sources, self.now()))
+        assignments = set(self.engine.closing(self.run, sources, self.now()))
         for seat in self.seats:
-            if seat.works_for(places):
+            if seat.works_for(assignments):
                 seat.let_go()
         self.guard.turn()
 
         def ended() -> bool:
-            return not self._outbox.works_for(places) and not any(seat.works_for(places) for seat in self.seats)
+            return not self._outbox.works_for(assignments) and not any(seat.works_for(assignments) for seat in self.seats)
 
         try:
             if not await self._until(ended, self.intake.rebalance_timeout / 2):
-                await self._interrupt(lambda seat: seat.works_for(places))
+                await self._interrupt(lambda seat: seat.works_for(assignments))
         finally:  # an intake whose patience is over cancels this; the sources are gone all the same
-            self.engine.forget(self.run, [place.source for place in places if place.alive], self.now())
+            self.engine.forget(self.run, [assignment.source for assignment in assignments if assignment.alive], self.now())
             self._outbox.forget()
             self.guard.wake()
 
     def lost(self, sources: Collection[Source]) -> None:
         """They are gone: interrupt, settle nothing."""
-        places = set(self.engine.forget(self.run, sources, self.now()))
+        assignments = set(self.engine.forget(self.run, sources, self.now()))
         self._outbox.forget()
         for seat in self.seats:
-            if seat.works_for(places):
+            if seat.works_for(assignments):
                 seat.interrupt()
         self.guard.wake()
 
@@ -442,7 +515,7 @@ class Worker:
                 self._watchers.remove(watcher)
         return condition()
 
-    async def _interrupt(self, which: Callable[[Seat], bool]) -> None:
+    async def _interrupt(self, which: Callable[[Lane], bool]) -> None:
         chosen = [seat for seat in self.seats if which(seat)]
         for seat in chosen:
             seat.interrupt()

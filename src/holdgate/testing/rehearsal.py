@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 
 from holdgate.core import Outcome
 from holdgate.errors import SettingsError
-from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.events import AnyEvent
+from holdgate.flow.message import Delivery, Settlement
 from holdgate.flow.plan import Plan
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
@@ -226,7 +226,7 @@ class _Stage:
     def _note(self, given: _Given) -> None:
         """The handler returned: these are processed, unless it asked for something else."""
         for delivery in _each(given):
-            if delivery.trial is None or delivery.trial.wish is None:
+            if delivery.request is None:
                 self._returned[_place(delivery)] = None
 
     def _outage_of(self, given: _Given) -> tuple[Outage, Dependency] | None:

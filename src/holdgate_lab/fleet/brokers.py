@@ -12,10 +12,9 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
+from holdgate.flow.message import Delivery, Partition, Queue, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Partition, Queue, Source
 from holdgate.ports import IntakeListener
 from holdgate.testing.memory.bell import Bell
 from holdgate.testing.memory.broker import MemoryBroker
@@ -162,7 +161,7 @@ class FleetIntake(MemoryIntake):
         place = delivery.message.position
         facts = self._traffic[delivery.source.name].facts_at(delivery.source, place)
         assert isinstance(delivery, MemoryDelivery)  # noqa: S101 - for type checkers: this intake gives no other
-        return Parcel(delivery.source, place, facts, self._records[delivery.assignment], delivery.position)
+        return Parcel(delivery.source, place, facts, self._records[delivery.assigned], delivery.position)
 
     def apply(self, plan: Plan) -> None:
         self._plan = plan
@@ -171,7 +170,7 @@ class FleetIntake(MemoryIntake):
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
         if not self._process.is_alive:
             return
-        assignment: Any = getattr(delivery, "assignment", None)
+        assignment: Any = getattr(delivery, "assigned", None)
         if isinstance(delivery.source, Partition) and not assignment.is_ours:
             self._checker.complain("stale", f"{delivery.source}@{delivery.position} is settled, and its assignment is gone")
         super().settle(delivery, settlement)
@@ -183,7 +182,7 @@ class FleetIntake(MemoryIntake):
 
     def _came(self, delivery: Delivery[Message]) -> None:
         source = delivery.source
-        assignment: Any = getattr(delivery, "assignment", None)
+        assignment: Any = getattr(delivery, "assigned", None)
         if isinstance(source, Queue):
             if assignment not in self._records:
                 self._records[assignment] = ChannelRecord(self._checker.queues[source], source, self._checker.complain)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from holdgate.flow.inbox import Order
-from holdgate.flow.sources import Partition, Queue, Source
+from holdgate.flow.message import Partition, Queue, Source
 from holdgate.testing.memory.message import Ledger, LedgerEvent
 from holdgate_lab.fleet.clock import Schedule
 from holdgate_lab.fleet.outcome import Violation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from holdgate.core import CircuitSettings, CountWindow, RampSettings, TimeWindow
-from holdgate.flow.fate import RetryPolicy
+from holdgate.flow.policy import RetryPolicy
 from holdgate_lab.fleet.environment import LETTERS
 from holdgate_lab.fleet.scenario import (
     DependencySpec,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log2
 
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Source
 from holdgate_lab.fleet.records import Watermark
 from holdgate_lab.fleet.scenario import Scenario, Stream, TopicSpec
 from holdgate_lab.fleet.traffic import Traffic

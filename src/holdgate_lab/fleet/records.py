@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from holdgate.core import State
 from holdgate.core.events import LimitChanged
-from holdgate.core.ramp import GENTLE_STEPS, RampSettings
+from holdgate.core.ramp import GENTLE_STEPS
+from holdgate.core.settings import RampSettings
 from holdgate.flow.gate import Gate
 from holdgate.flow.inbox import Order
-from holdgate.flow.sources import Partition, Queue, Source
+from holdgate.flow.message import Partition, Queue, Source
 from holdgate_lab.fleet.traffic import Facts, Traffic
 
 Complain = Callable[[str, str], None]

@@ -12,8 +12,8 @@ from typing import Literal
 
 from holdgate.core import CircuitSettings, validation
 from holdgate.errors import SettingsError
-from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import Order
+from holdgate.flow.policy import RetryPolicy
 
 FaultKind = Literal["refuse", "hang", "slow", "errors", "capacity", "cold", "flap", "key"]
 MemberEventKind = Literal["join", "leave", "kill", "freeze", "drop"]

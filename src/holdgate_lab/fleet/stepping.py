@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from holdgate.core import Circuit, CircuitSettings
-from holdgate.core.half_open import HalfOpen
-from holdgate.core.ramp import Mark, Ramp
-from holdgate.core.thresholds import Breach, Reason
+from holdgate.core.ramp import HalfOpen, Mark, Ramp
+from holdgate.core.states import Breach, Reason
 
 if TYPE_CHECKING:
-    from holdgate.core.permits import Permit
+    from holdgate.core.states import Permit
 
 
 class Steps(Ramp):

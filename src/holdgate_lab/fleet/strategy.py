@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 from holdgate.core import Circuit
 from holdgate.errors import Reject
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.inbox import Order
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Delivery, Partition
 from holdgate_lab.fleet.outcome import WorkerKind
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.stepping import SteppingCircuit
@@ -103,7 +102,7 @@ class Naive(Strategy):
 
 def _give_back(delivery: Any) -> None:
     """Return a queue's message to its queue immediately, as `basic.nack` does. Its handler may return after that: nothing is unsettled."""
-    channel = delivery.assignment.channel
+    channel = delivery.assigned.channel
     if delivery.position in channel.unacked:
         channel.nack(delivery.position)
 

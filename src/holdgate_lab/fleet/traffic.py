@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from holdgate.flow.sources import Partition, Queue, Source
+from holdgate.flow.message import Partition, Queue, Source
 from holdgate.testing.memory.kafka_model import Log
 from holdgate.testing.memory.message import Message
 from holdgate_lab.fleet.scenario import Stream, TopicSpec

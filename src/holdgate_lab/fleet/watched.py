@@ -13,13 +13,12 @@ from holdgate.core import Circuit
 from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged, OverrideCleared, OverrideSet
 from holdgate.flow.attribution import Attribution
 from holdgate.flow.batch import Batch, messages_in
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import AnyEvent, HandlerStuck, SourceBlocked, SourceFallingBack, SourceHeld, SourceReleased
-from holdgate.flow.fate import Verdict
-from holdgate.flow.gate import Gate
-from holdgate.flow.place import Place, Run
-from holdgate.flow.verdicts import gates_of
+from holdgate.flow.gate import Gate, gates_of
+from holdgate.flow.message import Delivery
+from holdgate.flow.policy import Verdict
+from holdgate.flow.state import Assignment, Run
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
 from holdgate_lab.fleet.process import Process
@@ -52,9 +51,9 @@ class Watch:
         first = _first(delivery)
         if first in self.granted:
             return
-        place: Place = delivery.place
-        if place.plan.held:
-            self.process.complain("held", f"a handler begins on {place.source}, which is held by {', '.join(place.plan.reasons)}")
+        assignment: Assignment = delivery.assignment
+        if assignment.plan.held:
+            self.process.complain("held", f"a handler begins on {assignment.source}, which is held by {', '.join(assignment.plan.reasons)}")
         messages = messages_in(delivery)
         records = [self.records[gate] for gate in gates_of(delivery)]
         self.granted[first] = tuple((record, record.starts(messages)) for record in records)
@@ -125,8 +124,8 @@ class WatchedEngine(Engine):
             self._watched.hands_out(delivery)
         return delivery
 
-    def follow(self, place: Place, now: float) -> AnyDelivery | None:
-        delivery = super().follow(place, now)
+    def follow(self, assignment: Assignment, now: float) -> AnyDelivery | None:
+        delivery = super().follow(assignment, now)
         if delivery is not None:
             self._watched.hands_out(delivery)
         return delivery

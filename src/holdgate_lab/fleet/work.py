@@ -11,9 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from holdgate.errors import Reject
-from holdgate.flow.dead_letter import DeadLetter
-from holdgate.flow.delivery import Delivery
-from holdgate.flow.verdicts import gates_of
+from holdgate.flow.gate import gates_of
+from holdgate.flow.message import DeadLetter, Delivery
 from holdgate_lab.fleet.dependency import ModelDependency
 from holdgate_lab.fleet.environment import Environment
 from holdgate_lab.fleet.process import Process

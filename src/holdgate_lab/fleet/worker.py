@@ -8,9 +8,8 @@ from random import Random
 from typing import Any
 
 from holdgate.core import Circuit
-from holdgate.flow.delivery import Delivery
 from holdgate.flow.inbox import Order
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Delivery, Partition
 from holdgate.runtime.dependency import Dependency
 from holdgate.tasks import begin_later
 from holdgate_lab.fleet.brokers import FleetIntake

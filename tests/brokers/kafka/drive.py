@@ -6,13 +6,13 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from holdgate.flow.delivery import Settlement
+from holdgate.flow.message import Settlement
 from holdgate.flow.plan import Plan, SourcePlan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
-    from holdgate.flow.sources import Source
+    from holdgate.flow.message import Source
 
 PATIENCE = 60.0  # only a failing test waits so long
 HELD = SourcePlan(fetch=False, reasons=("test",))

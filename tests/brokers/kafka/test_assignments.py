@@ -4,15 +4,14 @@ import pytest
 from aiokafka import TopicPartition
 from tests.brokers.kafka.test_delivery import record
 
-from holdgate.brokers.kafka.assignments import Assignment, Assignments, Rewound
-from holdgate.brokers.kafka.delivery import KafkaBatch
-from holdgate.flow.sources import Partition
+from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions, KafkaBatch, Rewound
+from holdgate.flow.message import Partition
 
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
 
 
-def assignment(*offsets: int) -> Assignment:
-    made = Assignment(A, epoch=1)
+def assignment(*offsets: int) -> AssignedPartition:
+    made = AssignedPartition(A, epoch=1)
     if offsets:
         made.delivered([record(offset, timestamp=100 + offset) for offset in offsets])
     return made
@@ -22,7 +21,7 @@ def test_deliveries_carry_their_assignment() -> None:
     """In order, each with the source and the assignment it came in with."""
     made = assignment()
     deliveries = made.delivered([record(4), record(7)])
-    assert [(delivery.position, delivery.assignment, delivery.source) for delivery in deliveries] == [
+    assert [(delivery.position, delivery.assigned, delivery.source) for delivery in deliveries] == [
         (4, made, Partition("orders", 0)),
         (7, made, Partition("orders", 0)),
     ]
@@ -61,7 +60,7 @@ def test_the_oldest_timestamp() -> None:
 
 def test_a_new_assignment_of_the_same_partition_is_another_one() -> None:
     """The old object is dead, so whoever comes late with it settles nothing."""
-    live = Assignments()
+    live = AssignedPartitions()
     live.add([A, B])
     old = live.get(A)
     live.add([A])
@@ -74,7 +73,7 @@ def test_a_new_assignment_of_the_same_partition_is_another_one() -> None:
 
 def test_dropped_is_gone() -> None:
     """Unknown ones are ignored."""
-    live = Assignments()
+    live = AssignedPartitions()
     live.add([A, B])
     live.drop([A, TopicPartition("other", 0)])
     assert live.get(A) is None
@@ -83,9 +82,9 @@ def test_dropped_is_gone() -> None:
     assert len(live) == 1
 
 
-def in_batches(*polls: list[int]) -> tuple[Assignment, list[KafkaBatch]]:
+def in_batches(*polls: list[int]) -> tuple[AssignedPartition, list[KafkaBatch]]:
     """An assignment in batches, and what it made of these polls."""
-    made = Assignment(A, epoch=1, in_batches=True)
+    made = AssignedPartition(A, epoch=1, in_batches=True)
     batches = [made.delivered([record(offset, timestamp=100 + offset) for offset in offsets])[0] for offsets in polls]
     return made, [batch for batch in batches if isinstance(batch, KafkaBatch)]
 
@@ -93,8 +92,8 @@ def in_batches(*polls: list[int]) -> tuple[Assignment, list[KafkaBatch]]:
 def test_in_batches_a_poll_is_one_batch() -> None:
     """Of its records as they are; deliveries are made of them when somebody looks."""
     made, (batch,) = in_batches([4, 7])
-    assert (batch.source, batch.assignment, batch.origin, batch.position) == (Partition("orders", 0), made, made, 4)
-    assert [(one.position, one.assignment) for one in batch.items()] == [(4, made), (7, made)]
+    assert (batch.source, batch.assigned, batch.origin, batch.position) == (Partition("orders", 0), made, made, 4)
+    assert [(one.position, one.assigned) for one in batch.items()] == [(4, made), (7, made)]
     assert made.began == 4
 
 
@@ -121,7 +120,7 @@ def test_in_batches_records_that_do_not_follow_change_nothing() -> None:
 
 def test_all_partitions_of_a_run_with_batches_are_read_in_batches() -> None:
     """Also those that come later."""
-    live = Assignments()
+    live = AssignedPartitions()
     live.in_batches = True
     live.add([A])
     found = live.get(A)

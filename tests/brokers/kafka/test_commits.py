@@ -9,7 +9,7 @@ from aiokafka.errors import CommitFailedError, GroupAuthorizationFailedError, Il
 from tests.brokers.kafka.fakes import FakeClient, ended, turns_until
 from tests.brokers.kafka.test_delivery import record
 
-from holdgate.brokers.kafka.assignments import Assignment, Assignments
+from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions
 from holdgate.brokers.kafka.commits import Commits
 
 FIRST, SECOND = TopicPartition("orders", 0), TopicPartition("orders", 1)
@@ -21,13 +21,13 @@ class World:
 
     def __init__(self, every: float = HOUR) -> None:
         self.client = FakeClient()
-        self.assignments = Assignments()
+        self.assignments = AssignedPartitions()
         self.failures: list[BaseException] = []
         self.commits = Commits(self.client, self.assignments, every, self.failures.append)
         self.assignments.add([FIRST, SECOND])
         self.commits.resume()
 
-    def of(self, tp: TopicPartition) -> Assignment:
+    def of(self, tp: TopicPartition) -> AssignedPartition:
         found = self.assignments.get(tp)
         assert found is not None
         return found

@@ -11,7 +11,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from tests.brokers.kafka.conftest import QUICK
 
 from holdgate.brokers.kafka import KafkaIntake
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition
 from holdgate.testing.conformance import Capability, IntakeCase, cases_for
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.servers.kafka_address import KafkaAddress
 
-    from holdgate.flow.sources import Source
+    from holdgate.flow.message import Source
 
 pytestmark = pytest.mark.versions
 

@@ -13,8 +13,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from holdgate import Guard, Reject, RetryPolicy
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.errors import IntakeError, SettingsError
-from holdgate.flow.dead_letter import DeadLetter
-from holdgate.flow.sources import Partition, Queue, Source
+from holdgate.flow.message import DeadLetter, Partition, Queue, Source
 from holdgate.testing import MemoryDelivery
 from holdgate.testing.memory.message import Message
 

@@ -10,8 +10,9 @@ from confluent_kafka.admin import AdminClient
 from tests.brokers.kafka.conftest import QUICK
 from tests.brokers.kafka.drive import PATIENCE, Drive, drive
 
-from holdgate.brokers.kafka import KafkaIntake, intake, opening
-from holdgate.flow.sources import Partition
+from holdgate.brokers.kafka import KafkaIntake, intake
+from holdgate.brokers.kafka import membership as opening
+from holdgate.flow.message import Partition
 
 if TYPE_CHECKING:
     from tests.servers.kafka import KafkaServer
@@ -165,7 +166,7 @@ async def test_backlog_of_a_silent_broker_is_unknown(
     own_kafka: KafkaServer, kafka_proxy: Proxy, group, monkeypatch, cut_first: bool
 ) -> None:
     """Asked while the broker does not answer, the backlog is None after a bound; asked again later it is a number."""
-    monkeypatch.setattr("holdgate.brokers.kafka.aside._ANSWER_WITHIN", 0.3)
+    monkeypatch.setattr("holdgate.brokers.kafka.client._ANSWER_WITHIN", 0.3)
     name = await own_kafka.create_topic(f"backlog-{cut_first}-{group}")
     await own_kafka.produce(name, numbered(3), partition=0)
     ours = AIOKafkaConsumer(bootstrap_servers=kafka_proxy.address, group_id=group, **QUICK)

@@ -13,9 +13,9 @@ from tests.brokers.kafka.fakes import FakeClient, ended, turns_until
 from tests.brokers.kafka.test_delivery import record
 
 from holdgate.brokers.kafka import KafkaIntake
-from holdgate.brokers.kafka.poll import Poll
+from holdgate.brokers.kafka.fetching import Poll
+from holdgate.flow.message import Partition
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.flow.sources import Partition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,8 +9,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from holdgate.brokers.kafka import KafkaIntake
 from holdgate.errors import AlreadySettled, IntakeError, SettingsError
-from holdgate.flow.delivery import Settlement
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition, Settlement
 
 if TYPE_CHECKING:
     from tests.servers.kafka_address import KafkaAddress

@@ -9,11 +9,10 @@ from tests.brokers.kafka.drive import Drive
 from tests.brokers.kafka.fakes import FakeClient, ended
 from tests.brokers.kafka.test_delivery import record
 
-from holdgate.brokers.kafka.assignments import Assignments
+from holdgate.brokers.kafka.assignments import AssignedPartitions
 from holdgate.brokers.kafka.commits import Commits
-from holdgate.brokers.kafka.membership import Membership
-from holdgate.brokers.kafka.pauses import Pauses
-from holdgate.brokers.kafka.rebalance import OwnedListener
+from holdgate.brokers.kafka.fetching import Pauses
+from holdgate.brokers.kafka.membership import Membership, OwnedListener
 
 A = TopicPartition("orders", 0)
 BOTH = frozenset({A, TopicPartition("orders", 1)})
@@ -23,7 +22,7 @@ class World:
     """A member with two partitions, and records of one of them in hand."""
 
     def __init__(self) -> None:
-        self.client, self.assignments = FakeClient(), Assignments()
+        self.client, self.assignments = FakeClient(), AssignedPartitions()
         self.failures: list[BaseException] = []
         self.pauses = Pauses(self.client, self.assignments)
         self.commits = Commits(self.client, self.assignments, 3600, self.failures.append)

@@ -8,11 +8,11 @@ from aiokafka import TopicPartition
 from tests.brokers.kafka.fakes import FakeClient, turns_until
 
 from holdgate.brokers.kafka import KafkaIntake, RecordsLost, retention
-from holdgate.brokers.kafka.assignments import Assignments
-from holdgate.brokers.kafka.pauses import Pauses
+from holdgate.brokers.kafka.assignments import AssignedPartitions
+from holdgate.brokers.kafka.fetching import Pauses
 from holdgate.brokers.kafka.retention import Retention
+from holdgate.flow.message import Partition
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.flow.sources import Partition
 
 if TYPE_CHECKING:
     from tests.servers.kafka_address import KafkaAddress
@@ -119,7 +119,7 @@ class FakeAside:
 class World:
     def __init__(self) -> None:
         self.client, self.aside = FakeClient(), FakeAside()
-        self.assignments = Assignments()
+        self.assignments = AssignedPartitions()
         self.pauses = Pauses(self.client, self.assignments)
         self.released = 0
         self.losses: list[RecordsLost] = []

@@ -10,7 +10,7 @@ from tests.brokers.kafka.fakes import turns_until
 from tests.brokers.kafka.test_membership import BOTH, A, World
 
 from holdgate.brokers.kafka import KafkaIntake, membership
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition
 
 if TYPE_CHECKING:
     from tests.servers.kafka_address import KafkaAddress

@@ -12,8 +12,8 @@ from tests.brokers.rabbitmq.worker import Worker, working
 from tests.servers.rabbitmq_address import QUORUM, SINGLE_ACTIVE
 
 from holdgate.brokers.rabbitmq import RabbitMQIntake
+from holdgate.flow.message import Queue
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.flow.sources import Queue
 from holdgate.testing import run_virtual
 
 if TYPE_CHECKING:

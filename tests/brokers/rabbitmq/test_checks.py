@@ -10,7 +10,7 @@ from tests.brokers.kafka.drive import drive
 
 from holdgate.brokers.rabbitmq import RabbitMQIntake
 from holdgate.brokers.rabbitmq.checks import check_kind, check_own_timeout, check_timeout, findings, terms_of, too_slow
-from holdgate.brokers.rabbitmq.kinds import QueueFacts
+from holdgate.brokers.rabbitmq.queue_facts import QueueFacts
 from holdgate.errors import IntakeError, SettingsError
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
-    from holdgate.brokers.rabbitmq.give_back import Terms
+    from holdgate.brokers.rabbitmq.terms import QueueTerms
 
 OLD, MIDDLE, NEW = (3, 10), (4, 0), (4, 3)
 UNSAID: dict[str, Any] = {"single_active": None, "delivery_limit": None, "consumer_timeout": None}
 
 
-def terms(facts: QueueFacts, version: tuple[int, int] = OLD, **said: Any) -> Terms:
+def terms(facts: QueueFacts, version: tuple[int, int] = OLD, **said: Any) -> QueueTerms:
     return terms_of(facts, version, **{**UNSAID, **said})
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.servers.rabbitmq_address import QUORUM, SINGLE_ACTIVE
 
 from holdgate.brokers.rabbitmq import RabbitMQIntake
-from holdgate.flow.sources import Queue
+from holdgate.flow.message import Queue
 from holdgate.testing.conformance import Capability, IntakeCase, cases_for
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.servers.proxy import Proxy
     from tests.servers.rabbitmq import RabbitMQServer
 
-    from holdgate.flow.sources import Source
+    from holdgate.flow.message import Source
 
 pytestmark = pytest.mark.versions
 

@@ -12,8 +12,7 @@ from aio_pika.exceptions import DeliveryError, PublishError
 from holdgate import Guard, Reject, RetryPolicy
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.errors import IntakeError, SettingsError
-from holdgate.flow.dead_letter import DeadLetter
-from holdgate.flow.sources import Partition, Queue, Source
+from holdgate.flow.message import DeadLetter, Partition, Queue, Source
 from holdgate.testing import MemoryDelivery
 from holdgate.testing.memory.message import Message
 

@@ -13,7 +13,7 @@ from tests.servers.rabbitmq_address import QUORUM
 
 from holdgate.brokers.rabbitmq import RabbitMQIntake
 from holdgate.errors import IntakeError
-from holdgate.flow.sources import Queue
+from holdgate.flow.message import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ from tests.brokers.rabbitmq.test_keeper import keeper
 from tests.flow.stage import Stage, messages, run_of
 
 from holdgate.brokers.rabbitmq import RabbitMQIntake
+from holdgate.flow.message import Queue
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.flow.sources import Queue
 from holdgate.testing import run_virtual
 
 if TYPE_CHECKING:

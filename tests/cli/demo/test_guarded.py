@@ -18,7 +18,7 @@ from holdgate.cli.demo.service import LATENCY, PATIENCE
 from holdgate.cli.demo.timeline import Kind
 from holdgate.cli.demo.work import Work
 from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
-from holdgate.core.thresholds import Reason
+from holdgate.core.states import Reason
 from holdgate.errors import IntakeError
 from holdgate.flow.events import FlowEvent
 from holdgate.ports import Intake

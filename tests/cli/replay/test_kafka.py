@@ -17,7 +17,7 @@ from rich.console import Console
 from holdgate.cli.replay import kafka as kafka_route
 from holdgate.cli.replay.command import Ending, Options, run_replay
 from holdgate.cli.replay.kafka import KafkaRoute
-from holdgate.cli.replay.move import Stop, move
+from holdgate.cli.replay.route import Stop, move
 from holdgate.errors import IntakeError
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from rich.console import Console
 from tests.servers.rabbitmq_address import QUORUM
 
 from holdgate.cli.replay.command import Ending, Options, run_replay
-from holdgate.cli.replay.move import Stop, move
 from holdgate.cli.replay.rabbitmq import RabbitMQRoute
+from holdgate.cli.replay.route import Stop, move
 from holdgate.errors import IntakeError
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdgate import Delivery
-    from holdgate.flow.dead_letter import DeadLetter
+    from holdgate.flow.message import DeadLetter
 
 SAMPLE_EVERY = 0.25
 LOOK_EVERY = 0.05

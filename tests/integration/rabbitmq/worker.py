@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from holdgate import Delivery
-    from holdgate.flow.dead_letter import DeadLetter
+    from holdgate.flow.message import DeadLetter, Source
     from holdgate.flow.plan import Plan
-    from holdgate.flow.sources import Source
 
 SAMPLE_EVERY = 0.25
 

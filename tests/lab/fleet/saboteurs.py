@@ -9,11 +9,11 @@ from typing import Any
 
 from holdgate.core import Circuit, Permit, Rejected, State
 from holdgate.flow.attribution import Attribution, Cause
-from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.fate import Verdict
-from holdgate.flow.place import Place, Run
+from holdgate.flow.gate import gates_of
+from holdgate.flow.message import Delivery, Settlement
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.flow.verdicts import gates_of
+from holdgate.flow.state import Assignment, Run
 from holdgate.ports import IntakeListener
 from holdgate_lab.fleet.brokers import FleetIntake
 from holdgate_lab.fleet.environment import Environment
@@ -170,8 +170,8 @@ class WorksWhileHeld(Worker):
 
     class engine_type(WatchedEngine):  # noqa: N801 - the name of what it replaces
         def next(self, run: Run, now: float) -> Delivery[Any] | None:
-            for place in run.places.values():
-                delivery = place.inbox.take() if place.plan.held else None
+            for assignment in run.assignments.values():
+                delivery = assignment.inbox.take() if assignment.plan.held else None
                 if delivery is not None:
                     self._watched.hands_out(delivery)
             return super().next(run, now)
@@ -187,11 +187,11 @@ class HasNoMercy(Worker):
             for gate, permit in zip(gates_of(delivery), delivery.permits or (), strict=False):
                 gate.circuit.release(permit, now)
             delivery.permits = ()
-            place: Place = delivery.place
-            gates, place.gates = place.gates, ()
+            assignment: Assignment = delivery.assignment
+            gates, assignment.gates = assignment.gates, ()
             cause = attribution.cause if attribution.cause is Cause.RETURNED else Cause.MESSAGE
             verdict = super().settle(delivery, Attribution((), cause), error, now, reason=reason)
-            place.gates = gates
+            assignment.gates = gates
             return verdict
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdgate.flow.inbox import Order
-from holdgate.flow.sources import Partition, Queue
+from holdgate.flow.message import Partition, Queue
 from holdgate_lab.fleet.records import AssignmentRecord, PartitionRecord, QueueRecord, Watermark
 from holdgate_lab.fleet.scenario import TopicSpec
 from holdgate_lab.fleet.traffic import Traffic

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from holdgate.flow.sources import Partition, Queue
+from holdgate.flow.message import Partition, Queue
 from holdgate_lab.fleet.scenario import QueueSpec, TopicSpec
 from holdgate_lab.fleet.traffic import CountedLog, Traffic
 

@@ -8,8 +8,8 @@ from tests.lab.simulate.examples import file_of
 
 from holdgate.core import CircuitSettings, CountWindow, TimeWindow
 from holdgate.errors import SettingsError
-from holdgate.flow.fate import RetryPolicy
 from holdgate.flow.inbox import Order
+from holdgate.flow.policy import RetryPolicy
 from holdgate_lab.simulate.fields import build, described, shown
 from holdgate_lab.simulate.toml_file import Problems
 

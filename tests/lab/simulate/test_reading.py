@@ -8,7 +8,7 @@ from tests.lab.simulate.examples import SHORT, scenario_from
 
 from holdgate.core import CircuitSettings, CountWindow, RampSettings, TimeWindow
 from holdgate.errors import SettingsError
-from holdgate.flow.fate import RetryPolicy
+from holdgate.flow.policy import RetryPolicy
 from holdgate_lab.fleet.scenario import DependencySpec, Fault, FaultKind, MemberEvent, QueueSpec, TopicSpec
 from holdgate_lab.simulate.reading import FAULT_KEYS, read_scenario
 

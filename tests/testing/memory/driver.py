@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 
-from holdgate.flow.delivery import Delivery, Settlement
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Delivery, Settlement, Source
 from holdgate.testing import MemoryIntake
 from holdgate.testing.conformance import RecordingListener
 from holdgate.testing.memory.message import Message

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from holdgate.flow.sources import Partition, Queue
+from holdgate.flow.message import Partition, Queue
 from holdgate.testing import MemoryBroker, MemoryIntake, QueueSettings, in_virtual_time
 from tests.testing.memory.driver import driving
 

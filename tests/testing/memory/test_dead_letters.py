@@ -6,7 +6,7 @@ import pytest
 
 from holdgate import Delivery, Partition
 from holdgate.errors import SettingsError
-from holdgate.flow.dead_letter import DeadLetter
+from holdgate.flow.message import DeadLetter
 from holdgate.ports import DeadLetters
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryDelivery, in_virtual_time
 from holdgate.testing.memory.message import Message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition
 from holdgate.testing.memory.kafka_model import Group
 from holdgate.testing.memory.message import Ledger
 

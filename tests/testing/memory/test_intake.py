@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from holdgate.errors import IntakeError, SettingsError
-from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.message import Delivery, Partition, Queue, Settlement
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Partition, Queue
 from holdgate.testing import MemoryBroker, MemoryIntake, Message, QueueSettings, in_virtual_time
 from holdgate.testing.conformance import RecordingListener
 from tests.testing.memory.driver import driving

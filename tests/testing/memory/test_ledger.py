@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdgate.flow.sources import Partition, Queue
+from holdgate.flow.message import Partition, Queue
 from holdgate.testing.memory.message import Ledger
 
 ORDERS, MAILS = Partition("orders", 0), Queue("mails")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdgate.flow.sources import Partition, Queue
+from holdgate.flow.message import Partition, Queue
 from holdgate.testing.memory.model import Broker
 from holdgate.testing.memory.rabbitmq_model import QueueSettings
 

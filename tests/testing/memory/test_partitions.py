@@ -8,9 +8,8 @@ from collections.abc import Collection
 import pytest
 
 from holdgate.errors import IntakeError
-from holdgate.flow.delivery import Delivery, Settlement
+from holdgate.flow.message import Backlog, Delivery, Partition, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Backlog, Partition, Source
 from holdgate.testing import MemoryBroker, MemoryIntake, Message, in_virtual_time
 from holdgate.testing.conformance import RecordingListener
 from tests.testing.memory.driver import driving

@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from holdgate.flow.delivery import Delivery, Settlement
-from holdgate.flow.sources import Backlog, Queue
+from holdgate.flow.message import Backlog, Delivery, Queue, Settlement
 from holdgate.testing import MemoryBroker, MemoryDelivery, MemoryIntake, Message, QueueSettings, in_virtual_time
 from tests.testing.memory.driver import driving
 

@@ -1,4 +1,9 @@
-"""The consumer as holdgate uses it: every look behind aiokafka's public names is in this file, with its reason.
+"""The second, group-less consumer: for questions about logs and topics that must not wait behind the first one's long poll.
+
+Asking the consumer itself for log ends takes 450 ms while it polls, and as long as `fetch_max_wait_ms` says; asked from here it takes
+about a millisecond. It belongs to no group and reads nothing, so it disturbs nobody.
+
+The consumer as holdgate uses it: every look behind aiokafka's public names is in this file, with its reason.
 
 aiokafka 0.12 to 0.14 were read for it. What has a public name is called by it; the rest are settings without a getter (auto-commit, the
 reset policy, time limits), four facts that no public call tells (whether the group threw this member out, whether it still knows it,
@@ -10,15 +15,16 @@ whether an assignment is the one seen before, and whether the background tasks a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from holdgate.brokers.kafka.delivery import Record
-from holdgate.errors import AlreadySettled
+from holdgate.brokers.kafka.assignments import Record
+from holdgate.errors import AlreadySettled, IntakeError
+from holdgate.tasks import begin_later
 
 # A partition that no topic can have: a poll that names it alone hands out nothing and keeps every buffer, while a poll without names
 # means all partitions and throws away the buffers of those paused.
@@ -320,3 +326,56 @@ class Client:
             sasl_kerberos_domain_name=client._sasl_kerberos_domain_name,
             sasl_oauth_token_provider=client._sasl_oauth_token_provider,
         )
+
+
+T = TypeVar("T")
+
+# A question is worth asking again in a few seconds, not worth waiting for: the answer of a healthy broker takes about a millisecond.
+_ANSWER_WITHIN = 5.0
+_STOP_WITHIN = 5.0
+
+
+class SideConsumer:
+    """Log starts, log ends and topic names. Answers are None when the broker does not answer in time."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._consumer: Any = None
+
+    async def start(self, within: float) -> None:
+        """Connect. Raises IntakeError when no broker answers within `within` seconds, or at once when none can be reached."""
+        self._consumer = self._client.make_aside()
+        try:
+            await asyncio.wait_for(self._consumer.start(), within)
+        except (KafkaError, OSError, TimeoutError) as error:
+            await self.stop()
+            servers = self._client.bootstrap_servers
+            silent = isinstance(error, TimeoutError)
+            what = f"answers at {servers} within {within:g} s" if silent else f"can be reached at {servers} ({error!r})"
+            raise IntakeError(
+                f"no Kafka broker {what}: check bootstrap_servers, the listener's security settings and that the broker is up"
+            ) from error
+
+    async def stop(self, within: float = _STOP_WITHIN) -> None:
+        """Disconnect, in a task of its own so that nobody's cancellation leaves it half stopped."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await asyncio.wait((begin_later(consumer.stop(), "kafka stop aside"),), timeout=within)
+
+    async def topics(self) -> frozenset[str] | None:
+        """All topics this user may see."""
+        return await self._ask(self._consumer.topics, frozenset)
+
+    async def log_starts(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int] | None:
+        return await self._ask(lambda: self._consumer.beginning_offsets(list(tps)), dict)
+
+    async def log_ends(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int] | None:
+        return await self._ask(lambda: self._consumer.end_offsets(list(tps)), dict)
+
+    async def _ask(self, question: Callable[[], Awaitable[Any]], shape: Callable[[Any], T]) -> T | None:
+        if self._consumer is None:
+            return None
+        try:
+            return shape(await asyncio.wait_for(question(), _ANSWER_WITHIN))
+        except (KafkaError, TimeoutError):
+            return None

@@ -24,9 +24,9 @@ from contextlib import suppress
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
-from holdgate.brokers.kafka.assignments import Assignment, Assignments
-from holdgate.brokers.kafka.background import run_beside
+from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions
 from holdgate.brokers.kafka.client import Client
+from holdgate.brokers.tasks import run_beside
 from holdgate.tasks import begin_later
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _LOOK_EVERY = 0.25
 class Commits:
     """Commits for the live assignments, every `every` seconds and when asked. `failed` hears of an error that will not go away."""
 
-    def __init__(self, client: Client, assignments: Assignments, every: float, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, client: Client, assignments: AssignedPartitions, every: float, failed: Callable[[BaseException], None]) -> None:
         self._client = client
         self._assignments = assignments
         self._every = every
@@ -52,7 +52,7 @@ class Commits:
 
     def start(self) -> None:
         """Begin the periodic commits; still nothing is sent until `resume`."""
-        self._loop = run_beside(self._run(), "commits", self._failed)
+        self._loop = run_beside(self._run(), "kafka commits", self._failed)
 
     def stop(self) -> None:
         """End the periodic commits. One in flight goes on."""
@@ -98,7 +98,7 @@ class Commits:
             if self._running is not None:
                 await asyncio.wait((self._running,))
 
-    async def _all(self, within: float, whose: Callable[[], Iterable[Assignment]]) -> bool:
+    async def _all(self, within: float, whose: Callable[[], Iterable[AssignedPartition]]) -> bool:
         loop = asyncio.get_running_loop()
         end = loop.time() + within
         attempts = 0
@@ -115,15 +115,15 @@ class Commits:
     def _is_running(self) -> bool:
         return self._running is not None and not self._running.done()
 
-    def _send(self, assignments: Iterable[Assignment]) -> None:
+    def _send(self, assignments: Iterable[AssignedPartition]) -> None:
         due = self._due(assignments)
         if due:
             self._running = begin_later(self._commit(due), "kafka commit")
 
-    def _due(self, assignments: Iterable[Assignment]) -> dict[Assignment, int]:
+    def _due(self, assignments: Iterable[AssignedPartition]) -> dict[AssignedPartition, int]:
         return {assignment: offset for assignment in assignments if (offset := self._offset(assignment)) is not None}
 
-    def _offset(self, assignment: Assignment) -> int | None:
+    def _offset(self, assignment: AssignedPartition) -> int | None:
         """What may be committed now and is not yet; None when nothing."""
         if not assignment.alive:
             return None
@@ -137,7 +137,7 @@ class Commits:
             assignment.sent = began - 1 if self._client.reset_policy == "latest" else began
         return offset if offset > assignment.sent else None
 
-    async def _commit(self, due: dict[Assignment, int]) -> None:
+    async def _commit(self, due: dict[AssignedPartition, int]) -> None:
         try:
             await self._client.commit({assignment.tp: offset for assignment, offset in due.items()})
         except (CommitFailedError, IllegalStateError) as error:

@@ -2,12 +2,12 @@
 
 What happens when
 
-- `receive` is called: pauses and assignment are compared with what they should be, one poll is made (poll.py), what came is handed out.
+- `receive` is called: pauses and assignment are compared with what they should be, one poll is made (fetching.py), what came is handed out.
   Offsets are noted in the same step in which the client's position moves (assignments.py).
-- the plan changes: `apply` pauses and resumes in the same step (pauses.py); a hold also commits what is finished (commits.py). A source
+- the plan changes: `apply` pauses and resumes in the same step (fetching.py); a hold also commits what is finished (commits.py). A source
   that was held is resumed only after its place was compared with the log's start, a millisecond later (retention.py).
-- a rebalance begins or ends, or the group throws us out: membership.py, called by the listener of rebalance.py.
-- it opens and closes: checks.py refuses, opening.py takes the consumer in hand and lets it go.
+- a rebalance begins or ends, or the group throws us out: membership.py, called by the listener of membership.py.
+- it opens and closes: checks.py refuses, membership.py takes the consumer in hand and lets it go.
 
 Non-obvious rules: a poll is never cancelled, nor a commit whose assignment lives. Nothing is committed between the two callbacks of a
 rebalance. `assignment()` is no evidence of what is ours. A delivery finds its assignment by reference, so a late one settles nothing.
@@ -27,27 +27,20 @@ from weakref import WeakSet
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
-from holdgate.brokers.kafka.aside import Aside
-from holdgate.brokers.kafka.assignments import Assignment, Assignments, Rewound
-from holdgate.brokers.kafka.background import run_beside
-from holdgate.brokers.kafka.checks import check_consumer, check_subscription, check_topics, check_types
-from holdgate.brokers.kafka.client import Client
+from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions, KafkaBatch, KafkaDelivery, Record, Rewound, weigh
+from holdgate.brokers.kafka.checks import STOPPED, Failing, check_consumer, check_subscription, check_topics, check_types, end_of_intake
+from holdgate.brokers.kafka.client import Client, SideConsumer
 from holdgate.brokers.kafka.commits import Commits
-from holdgate.brokers.kafka.delivery import KafkaBatch, KafkaDelivery, Record, weigh
-from holdgate.brokers.kafka.failures import STOPPED, Failing, end_of_intake
-from holdgate.brokers.kafka.membership import Membership
-from holdgate.brokers.kafka.opening import GIVE_UP_WITHIN, Opening
-from holdgate.brokers.kafka.pauses import Pauses
-from holdgate.brokers.kafka.poll import Poll
-from holdgate.brokers.kafka.rebalance import OwnedListener
+from holdgate.brokers.kafka.fetching import Pauses, Poll
+from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, Membership, Opening, OwnedListener
 from holdgate.brokers.kafka.retention import RecordsLost, Retention
+from holdgate.brokers.tasks import run_beside
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.batch import Batch
-from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
+from holdgate.flow.message import Backlog, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Backlog, Source
 from holdgate.tasks import begin_later, is_being_cancelled
 
 if TYPE_CHECKING:
@@ -145,10 +138,10 @@ class KafkaIntake:
         self._closing: asyncio.Task[None] | None = None
 
     def _compose(self, client: Client, commit_every: float) -> None:
-        self._assignments = Assignments()
+        self._assignments = AssignedPartitions()
         self._pauses = Pauses(client, self._assignments)
         self._opening = Opening(client, self._assignments, self._pauses)
-        self._aside = Aside(client)
+        self._aside = SideConsumer(client)
         self._commits = Commits(client, self._assignments, commit_every, self._note_failure)
         self._retention = Retention(
             client,
@@ -246,8 +239,8 @@ class KafkaIntake:
     def settle(self, delivery: Delivery[Record], settlement: Settlement) -> None:
         # REQUEUE leaves it unfinished: its place is kept by never committing past it.
         if settlement is _ACK and type(delivery) is KafkaDelivery:  # isinstance costs twice as much, and this is once a message
-            delivery.assignment.inflight.finished(delivery.message.offset)
-        elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, Assignment):
+            delivery.assigned.inflight.finished(delivery.message.offset)
+        elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, AssignedPartition):
             delivery.origin.finished_together(delivery.message)
         elif settlement is Settlement.REJECT:
             raise IntakeError(f"{delivery.source}@{delivery.position}: Kafka cannot reject a record; give the run dead_letters")
@@ -342,7 +335,7 @@ class KafkaIntake:
         ready = self._ready
         if self._epoch != self._assignments.epoch:
             self._epoch = self._assignments.epoch
-            ready = [delivery for delivery in ready if delivery.assignment.alive]
+            ready = [delivery for delivery in ready if delivery.assigned.alive]
         # Two polls may have ended at the same time; one receive never gives more than a poll does.
         self._ready = ready[self._most :]
         return ready[: self._most] if self._ready else ready
@@ -370,7 +363,7 @@ class KafkaIntake:
             return
         self._looked_at = self._assignments.epoch
         if not {tp.topic for tp in self._assignments.tps()}.issuperset(self.names or ()):
-            self._looking = run_beside(self._check_topics(), "topics", self._note_failure)
+            self._looking = run_beside(self._check_topics(), "kafka topics", self._note_failure)
 
     async def _check_topics(self) -> None:
         topics = await self._aside.topics()

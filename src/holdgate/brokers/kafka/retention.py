@@ -16,12 +16,11 @@ from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
-from holdgate.brokers.kafka.aside import Aside
-from holdgate.brokers.kafka.assignments import Assignment, Assignments
-from holdgate.brokers.kafka.background import run_beside
-from holdgate.brokers.kafka.client import Client
-from holdgate.brokers.kafka.pauses import Pauses
-from holdgate.flow.sources import Partition
+from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions
+from holdgate.brokers.kafka.client import Client, SideConsumer
+from holdgate.brokers.kafka.fetching import Pauses
+from holdgate.brokers.tasks import run_beside
+from holdgate.flow.message import Partition
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +51,9 @@ class Retention:
     def __init__(
         self,
         client: Client,
-        assignments: Assignments,
+        assignments: AssignedPartitions,
         pauses: Pauses,
-        aside: Aside,
+        aside: SideConsumer,
         *,
         lost: Callable[[RecordsLost], None],
         released: Callable[[], None],
@@ -67,13 +66,13 @@ class Retention:
         self._lost = lost
         self._released = released
         self._failed = failed
-        self._starts: dict[Assignment, int] = {}
+        self._starts: dict[AssignedPartition, int] = {}
         self._since: dict[TopicPartition, float] = {}  # when one that is due could not be compared for the first time
         self._wanted = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._loop = run_beside(self._run(), "retention", self._failed)
+        self._loop = run_beside(self._run(), "kafka retention", self._failed)
 
     def stop(self) -> None:
         if self._loop is not None:
@@ -112,7 +111,7 @@ class Retention:
             self._pauses.checked(free)
             self._released()
 
-    def _compare(self, assignment: Assignment, start: int) -> bool:
+    def _compare(self, assignment: AssignedPartition, start: int) -> bool:
         position = self._client.position(assignment.tp)
         if position is None:
             return False
@@ -128,7 +127,7 @@ class Retention:
         self._starts[assignment] = start
         return True
 
-    def _warn_early(self, assignment: Assignment, start: int, position: int) -> None:
+    def _warn_early(self, assignment: AssignedPartition, start: int, position: int) -> None:
         """Say it while something can still be done: the log's start moves by whole segments, so judge by the size of its last move."""
         before = self._starts.get(assignment, start)
         next_offset = assignment.inflight.next_position

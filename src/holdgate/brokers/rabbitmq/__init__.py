@@ -9,12 +9,12 @@ try:
 except ImportError as error:
     raise MissingExtra("aio-pika is not installed: pip install 'holdgate[rabbitmq]'") from error
 
+from holdgate.brokers.rabbitmq.channel import RabbitMQDelivery
+from holdgate.brokers.rabbitmq.checks import Diagnosis
 from holdgate.brokers.rabbitmq.dead_letters import RabbitMQDeadLetters
-from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
-from holdgate.brokers.rabbitmq.examination import Finding
-from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear
 from holdgate.brokers.rabbitmq.intake import RabbitMQIntake
+from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear
 
 del _aio_pika
 
-__all__ = ["DeliveryLimitNear", "Finding", "RabbitMQDeadLetters", "RabbitMQDelivery", "RabbitMQIntake"]
+__all__ = ["DeliveryLimitNear", "Diagnosis", "RabbitMQDeadLetters", "RabbitMQDelivery", "RabbitMQIntake"]

@@ -1,21 +1,25 @@
-"""Everything about a queue, a connection or a setting that would lose messages, their order or a hold: refused, or told with a remedy."""
+"""What is known of a queue before anything of it is consumed: asked at every start, and by whoever wants to know before an outage does.
+
+Everything about a queue, a connection or a setting that would lose messages, their order or a hold: refused, or told with a remedy.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from aio_pika.abc import AbstractConnection, AbstractRobustConnection
 from yarl import URL
 
-from holdgate.brokers.rabbitmq.delays import delay_of, word_on
-from holdgate.brokers.rabbitmq.give_back import Terms
-from holdgate.brokers.rabbitmq.kinds import QueueFacts
-from holdgate.brokers.rabbitmq.versions import DEFAULT_CONSUMER_TIMEOUT, Rules, rules_for
+from holdgate.brokers.rabbitmq.client import Client
+from holdgate.brokers.rabbitmq.queue_facts import DEFAULT_CONSUMER_TIMEOUT, Management, QueueFacts, Rules, declare, find_out, rules_for
+from holdgate.brokers.rabbitmq.terms import QueueTerms, delay_of, word_on
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
-from holdgate.flow.sources import Queue
+from holdgate.flow.message import Queue
 from holdgate.ports import DeadLetters
 
 # Throughput does not grow above 10; every message of the window is one that a long hold gives back.
@@ -113,7 +117,7 @@ def terms_of(
     consumer_timeout: float | None,
     parks: bool = False,
     own_timeout: float = math.inf,
-) -> Terms:
+) -> QueueTerms:
     """What holds for this queue: what was said wins over what was found, and that over the version's defaults.
 
     `own_timeout` is what its consumer asks the broker for, in seconds; infinity: nothing.
@@ -126,7 +130,7 @@ def terms_of(
     if rules.own_timeouts:
         timeout = min(timeout, own_timeout)
     lasting = not rules.times_out or timeout == math.inf
-    return Terms(
+    return QueueTerms(
         Queue(facts.name),
         timeout=None if lasting else timeout,
         margin=0.0 if lasting else rules.margin(timeout),
@@ -149,7 +153,7 @@ def _limit(facts: QueueFacts, rules: Rules, said: int | None) -> int | None:
     return max(0, limit)
 
 
-def findings(facts: QueueFacts, terms: Terms) -> list[str]:
+def findings(facts: QueueFacts, terms: QueueTerms) -> list[str]:
     """What may surprise later, with numbers and the remedy; a sentence each."""
     found: list[str] = []
     if facts.type is None:
@@ -174,7 +178,7 @@ def findings(facts: QueueFacts, terms: Terms) -> list[str]:
     return found
 
 
-def too_slow(terms: Terms, prefetch: int, longest: float | None) -> str | None:
+def too_slow(terms: QueueTerms, prefetch: int, longest: float | None) -> str | None:
     """What handlers that may take `longest` seconds (None: unknown) would not get done before the consumer timeout; None when all."""
     if longest is None or terms.timeout is None:
         return None
@@ -190,3 +194,92 @@ def too_slow(terms: Terms, prefetch: int, longest: float | None) -> str | None:
             f"back: lower prefetch to {int(patience / longest)}, or let enough handlers run side by side"
         )
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Something that would hurt in an outage. `about` is a queue, or the broker's address; `refused`: no run starts with it, else it is
+    only told. `text` says why, and the remedy."""
+
+    about: str
+    text: str
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueOptions:
+    """What an intake was told of its queues; None is left to be found out.
+
+    `parks`: what is near its limit has another place to go. `own_timeout`: what its consumers ask for, in seconds; infinity: nothing.
+    """
+
+    single_active: bool | None
+    delivery_limit: int | None
+    consumer_timeout: float | None
+    parks: bool
+    management: Management | None
+    own_timeout: float
+
+
+async def look_at(client: Client, name: str, said: QueueOptions) -> tuple[QueueFacts, QueueTerms]:
+    """The facts of a queue, and what follows from them. Raises IntakeError for one that a guard cannot hold."""
+    facts = await find_out(client, name)
+    if said.management is not None:
+        facts = replace(facts, policy=await said.management.policy(client.vhost, name))
+    check_kind(facts, said.single_active)
+    terms = terms_of(
+        facts,
+        client.version,
+        single_active=said.single_active,
+        delivery_limit=said.delivery_limit,
+        consumer_timeout=said.consumer_timeout,
+        parks=said.parks,
+        own_timeout=said.own_timeout,
+    )
+    return facts, terms
+
+
+async def prepare(client: Client, name: str, said: QueueOptions, arguments: Mapping[str, Any] | None) -> tuple[QueueTerms, Sequence[str]]:
+    """Make the queue with these arguments where it is missing (None: it must be there), and look at it; with what has to be told."""
+    if arguments is not None:
+        await declare(client, name, arguments)
+    facts, terms = await look_at(client, name, said)
+    return terms, findings(facts, terms)
+
+
+async def examine(client: Client, names: Sequence[str], said: QueueOptions, *, prefetch: int, longest: float | None) -> list[Diagnosis]:
+    """Everything that these queues, or the way to them, have against a hold; nothing is made, consumed or changed."""
+    try:
+        await client.connect()
+    except IntakeError as error:
+        return [Diagnosis(client.where, str(error), refused=True)]
+    try:
+        return [finding for name in names for finding in await _examine_queue(client, name, said, prefetch, longest)]
+    finally:
+        await client.close()
+
+
+async def _examine_queue(client: Client, name: str, said: QueueOptions, prefetch: int, longest: float | None) -> list[Diagnosis]:
+    try:
+        facts, terms = await look_at(client, name, said)
+    except IntakeError as error:
+        return [Diagnosis(name, str(error), refused=True)]
+    told = [*findings(facts, terms), too_slow(terms, prefetch, longest)]
+    found = [Diagnosis(name, text, refused=False) for text in told if text is not None]
+    if said.management is not None:
+        found += [Diagnosis(name, text, refused) for text, refused in await _others(said.management, client.vhost, name)]
+    return found
+
+
+async def _others(management: Management, vhost: str, name: str) -> list[tuple[str, bool]]:
+    """What the consumers that are there already do."""
+    found: list[tuple[str, bool]] = []
+    for consumer in await management.consumers(vhost, name):
+        who = f"consumer {consumer.get('consumer_tag')!r}"
+        if consumer.get("exclusive") is True:
+            found.append((f"{who} reads it exclusively: stop it, or let it consume without exclusive=True", True))
+        if consumer.get("ack_required") is False:
+            found.append((f"{who} reads it without acks (no_ack), and loses what it has in hand when it ends: let it ack", False))
+        elif consumer.get("prefetch_count") == 0:
+            found.append((f"{who} has no prefetch, and takes all that waits into its memory: give it one, 10 is enough", False))
+    return found

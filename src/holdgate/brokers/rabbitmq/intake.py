@@ -4,12 +4,12 @@ What happens when
 
 - `receive` is called: what has arrived on live channels, of queues that may be read, is handed out; else it waits for the bell.
 - the plan changes: `apply` keeps it, which is all that a hold needs (the prefetch is the back-pressure); a hold also sends the acks that
-  wait, and each keeper (keeper.py) looks at what its queue needs now.
-- a run takes batches: what has arrived is handed out once the wire pauses (gathering.py).
-- a message is settled: it is noted on the channel that it came by, and acks go out in runs (acks.py).
-- a channel or the connection is lost, or the broker cancels a consumer: keeper.py, which opens a fresh channel and tells the guard.
-- a hold lasts nearly as long as the broker's consumer timeout: give_back.py, and parking.py for what may not come back once more.
-- it opens and closes: checks.py refuses, examination.py finds out what the queues are, keeper.py gives back and closes.
+  wait, and each keeper (supervisor.py) looks at what its queue needs now.
+- a run takes batches: what has arrived is handed out once the wire pauses (channel.py).
+- a message is settled: it is noted on the channel that it came by, and acks go out in runs (channel.py).
+- a channel or the connection is lost, or the broker cancels a consumer: supervisor.py, which opens a fresh channel and tells the guard.
+- a hold lasts nearly as long as the broker's consumer timeout: terms.py, and supervisor.py for what may not come back once more.
+- it opens and closes: checks.py refuses, checks.py finds out what the queues are, supervisor.py gives back and closes.
 
 Non-obvious rules: no channel call is cancelled or given a timeout, which would close the channel. A consumer's callback only puts messages
 down. A delivery finds its channel by reference, so a late one settles nothing. Nothing is nacked while a consumer is there to get it again.
@@ -27,32 +27,29 @@ from typing import TYPE_CHECKING, Any
 from aio_pika import IncomingMessage
 from aio_pika.abc import AbstractRobustConnection
 
-from holdgate.brokers.rabbitmq.channels import QueueChannel
+from holdgate.brokers.rabbitmq.channel import QueueChannel, RabbitMQDelivery, ripe_at
 from holdgate.brokers.rabbitmq.checks import (
+    Diagnosis,
+    QueueOptions,
     check_connection,
     check_own_timeout,
     check_parking,
     check_prefetch,
     check_queues,
     check_timeout,
+    examine,
+    prepare,
 )
 from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, GIVE_UP_WITHIN, Client
-from holdgate.brokers.rabbitmq.delivery import RabbitMQDelivery
-from holdgate.brokers.rabbitmq.examination import Finding, Said, examine, prepare
-from holdgate.brokers.rabbitmq.gathering import ripe_at
-from holdgate.brokers.rabbitmq.give_back import DeliveryLimitNear, Terms
-from holdgate.brokers.rabbitmq.keeper import Keeper
-from holdgate.brokers.rabbitmq.management import Management
-from holdgate.brokers.rabbitmq.parking import Parking
-from holdgate.brokers.rabbitmq.versions import DEFAULT_CONSUMER_TIMEOUT
-from holdgate.brokers.rabbitmq.window import Window
+from holdgate.brokers.rabbitmq.queue_facts import DEFAULT_CONSUMER_TIMEOUT, Management
+from holdgate.brokers.rabbitmq.supervisor import Overflow, QueueSupervisor, Window
+from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, QueueTerms
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError
 from holdgate.flow.batch import AS_THEY_ARE, Batch
-from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
+from holdgate.flow.message import Backlog, Delivery, Queue, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Backlog, Queue, Source
 from holdgate.tasks import begin_later, is_being_cancelled
 
 if TYPE_CHECKING:
@@ -101,7 +98,7 @@ class RabbitMQIntake:
         self.inbox = check_prefetch(prefetch)
         self._names = queues
         self._declare = declare
-        self._said = Said(
+        self._said = QueueOptions(
             single_active,
             None if delivery_limit is None else count("delivery_limit", delivery_limit),
             check_timeout(consumer_timeout),
@@ -111,10 +108,10 @@ class RabbitMQIntake:
         )
         self._arguments = dict(arguments or {})
         self._poll_timeout = seconds("poll_timeout", poll_timeout)
-        self._parking = None if parking is None else Parking(check_parking(parking))
+        self._parking = None if parking is None else Overflow(check_parking(parking))
         self._on_delivery_limit_near = on_delivery_limit_near
         self._client = Client(connection_or_url)
-        self._keepers: dict[Queue, Keeper] = {}
+        self._keepers: dict[Queue, QueueSupervisor] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._plan = Plan()
         self._batch: int | None = None
@@ -160,7 +157,7 @@ class RabbitMQIntake:
     def bound(self, memory: int) -> None:
         self._memory = memory
 
-    async def examine(self, *, longest_handler: float | timedelta | None = None) -> list[Finding]:
+    async def examine(self, *, longest_handler: float | timedelta | None = None) -> list[Diagnosis]:
         """What would hurt in an outage, with the remedies: what `open` refuses and warns of, and what other consumers do.
 
         For an intake that is not open. Connects, and makes, consumes and changes nothing. `longest_handler` is the seconds that a handler
@@ -239,7 +236,7 @@ class RabbitMQIntake:
         terms = [await self._prepare(name) for name in self._names]
         self._margin = min([each.margin for each in terms if each.margin], default=self._margin)
         for each in terms:
-            keeper = self._keepers[each.source] = Keeper(
+            keeper = self._keepers[each.source] = QueueSupervisor(
                 self._client,
                 each,
                 listener,
@@ -254,7 +251,7 @@ class RabbitMQIntake:
             )
             self._tasks.append(keeper.start())
 
-    async def _prepare(self, name: str) -> Terms:
+    async def _prepare(self, name: str) -> QueueTerms:
         terms, told = await prepare(self._client, name, self._said, self._declare)
         for text in told:
             log.warning("%s: %s", name, text)

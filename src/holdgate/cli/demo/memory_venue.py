@@ -10,7 +10,7 @@ from typing import Any
 from holdgate.cli.demo.ledger import Place
 from holdgate.cli.demo.scenario import KEYS, KINDS, PARTITIONS
 from holdgate.cli.demo.venue import GUARDED, NAIVE, Feed, Record
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition
 from holdgate.ports import Intake
 from holdgate.testing import MemoryBroker, MemoryIntake, Message
 

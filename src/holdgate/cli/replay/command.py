@@ -17,8 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from holdgate.cli.replay.move import Stop, move
-from holdgate.cli.replay.route import Route, Survey
+from holdgate.cli.replay.route import Route, Stop, Survey, move
 from holdgate.errors import HoldgateError, SettingsError
 
 # 0.01 is a letter in 100 s, well inside Kafka's max.poll.interval.

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdgate.cli.replay.route import Survey, replayed
 from holdgate.errors import IntakeError, MissingExtra, SettingsError
-from holdgate.flow.dead_letter import PARTITION, SOURCE, replays_of
+from holdgate.flow.message import PARTITION, SOURCE, replays_of
 
 if TYPE_CHECKING:
-    from holdgate.brokers.kafka.producer import Producer
+    from holdgate.brokers.kafka.dead_letters import Producer
 
 # What somebody at a terminal waits for before a broker counts as not there.
 _REACH_WITHIN = 15.0
@@ -160,7 +160,7 @@ class KafkaRoute:
         return int(number) if int(number) in await self._producer.partitions(self._to) else None
 
     async def _start_producer(self) -> None:
-        from holdgate.brokers.kafka.producer import Producer
+        from holdgate.brokers.kafka.dead_letters import Producer
 
         self._producer = Producer(self._aiokafka.AIOKafkaProducer(acks="all", **self._settings))
         await self._reach(self._producer.start())

@@ -14,7 +14,7 @@ from typing import Any
 
 from holdgate.cli.replay.route import Survey, replayed
 from holdgate.errors import IntakeError, MissingExtra
-from holdgate.flow.dead_letter import replays_of
+from holdgate.flow.message import replays_of
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +76,13 @@ class RabbitMQRoute:
             await asyncio.wait({asyncio.ensure_future(connection.close())}, timeout=_CLOSE_WITHIN)
 
     async def _write(self, letter: Any, headers: Mapping[str, Any], queue: str) -> None:
-        from holdgate.brokers.rabbitmq.copies import copy_of
+        from holdgate.brokers.rabbitmq.dead_letters import copy_of
 
         # mandatory is aio-pika's default, and on_return_raises turns a queue that has gone into an error instead of a loss.
         await self._channel.default_exchange.publish(copy_of(letter, headers), routing_key=queue)
 
     async def _put_back(self, letter: Any, connection: Any) -> None:
-        from holdgate.brokers.rabbitmq.background import within
+        from holdgate.brokers.tasks import within
 
         async def write() -> None:
             # Afresh: the broker may have closed the channel of the publication that failed.
@@ -116,7 +116,7 @@ class RabbitMQRoute:
         return f"no RabbitMQ answers{waited} ({type(error).__name__}): check host, port and virtual host in --url"
 
     async def _count(self, name: str) -> int:
-        from holdgate.brokers.rabbitmq.failures import end_of_intake, words_of
+        from holdgate.brokers.rabbitmq.client import end_of_intake, words_of
 
         # On a channel of its own: asking for a queue that does not exist closes it.
         channel = await self._connection.channel()
@@ -131,7 +131,7 @@ class RabbitMQRoute:
 
 def headers_of(headers: Mapping[str, Any]) -> dict[str, Any]:
     """The headers that go back with a message: without what a dead letter, and the broker, wrote about its earlier life."""
-    from holdgate.brokers.rabbitmq.copies import portable
+    from holdgate.brokers.rabbitmq.dead_letters import portable
 
     # As text on RabbitMQ too, so that the same header reads the same everywhere.
     return dict(replayed(portable(headers).items(), str(replays_of(headers.items()) + 1)))

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 # The order in which they are imported is the order in which the cases run: what a broker breaks first, first.
 from holdgate.testing.conformance import batches, bounds, holding, life, membership, settling
-from holdgate.testing.conformance.bed import Capability, IntakeBed
-from holdgate.testing.conformance.case import IntakeCase
-from holdgate.testing.conformance.station import RecordingListener, Station
+from holdgate.testing.conformance.kit import Capability, IntakeBed, IntakeCase, RecordingListener, Station
 
 INTAKE_CASES: tuple[IntakeCase, ...] = (*life.CASES, *holding.CASES, *settling.CASES, *bounds.CASES, *batches.CASES, *membership.CASES)
 

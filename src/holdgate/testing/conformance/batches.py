@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from holdgate.flow.batch import Batch
-from holdgate.flow.delivery import Delivery
-from holdgate.flow.sources import Source
-from holdgate.testing.conformance.bed import IntakeBed
-from holdgate.testing.conformance.case import case, expect_equal
-from holdgate.testing.conformance.station import Station, numbered, station
+from holdgate.flow.message import Delivery, Source
+from holdgate.testing.conformance.kit import IntakeBed, Station, case, expect_equal, numbered, station
 
 _MOST = 3
 

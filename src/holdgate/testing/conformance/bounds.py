@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Source
 from holdgate.ports import ReadingAhead, Weighing
-from holdgate.testing.conformance.bed import IntakeBed
-from holdgate.testing.conformance.case import case, expect, expect_equal
-from holdgate.testing.conformance.station import Station, numbered, station
+from holdgate.testing.conformance.kit import IntakeBed, Station, case, expect, expect_equal, numbered, station
 
 _INBOX = 4
 _FEW = 4

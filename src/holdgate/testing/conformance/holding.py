@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.testing.conformance.bed import IntakeBed
-from holdgate.testing.conformance.case import case, expect_equal
-from holdgate.testing.conformance.station import numbered, station
+from holdgate.testing.conformance.kit import IntakeBed, case, expect_equal, numbered, station
 
 
 async def a_source_held_at_its_assignment_delivers_nothing(bed: IntakeBed) -> None:

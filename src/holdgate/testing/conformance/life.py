@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from holdgate.errors import IntakeError
-from holdgate.testing.conformance.bed import IntakeBed
-from holdgate.testing.conformance.case import case, expect, expect_equal
-from holdgate.testing.conformance.station import RecordingListener, numbered, station
+from holdgate.testing.conformance.kit import IntakeBed, RecordingListener, case, expect, expect_equal, numbered, station
 
 
 async def every_source_is_assigned_before_it_delivers(bed: IntakeBed) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from holdgate.flow.delivery import Settlement
-from holdgate.testing.conformance.bed import IntakeBed
-from holdgate.testing.conformance.case import case, expect, expect_equal
-from holdgate.testing.conformance.station import numbered, station
+from holdgate.flow.message import Settlement
+from holdgate.testing.conformance.kit import IntakeBed, case, expect, expect_equal, numbered, station
 
 
 async def what_is_acked_does_not_come_again(bed: IntakeBed) -> None:

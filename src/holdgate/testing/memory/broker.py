@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from holdgate.flow.sources import Partition, Source
+from holdgate.flow.message import Partition, Source
 from holdgate.testing.memory.bell import Bell
 from holdgate.testing.memory.message import Ledger, Message
 from holdgate.testing.memory.model import Broker

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection
 
 from holdgate.errors import SettingsError
-from holdgate.flow.dead_letter import DeadLetter, own_headers
+from holdgate.flow.message import DeadLetter, own_headers
 from holdgate.testing.memory.broker import MemoryBroker
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from holdgate.flow.delivery import Delivery
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Delivery, Source
 from holdgate.testing.memory.message import Message
 
 
@@ -17,7 +16,7 @@ class MemoryDelivery(Delivery[Message]):
     back before; 0 on a partition, where nobody counts.
     """
 
-    __slots__ = ("_position", "assignment", "delivery_count")
+    __slots__ = ("_position", "assigned", "delivery_count")
 
     def __init__(
         self,
@@ -32,7 +31,7 @@ class MemoryDelivery(Delivery[Message]):
         super().__init__(source, message, redelivered)
         self._position = position
         # The assignment or channel it came by. Settled after that is gone, it settles nothing.
-        self.assignment = assignment
+        self.assigned = assignment
         self.delivery_count = delivery_count
 
     @property

@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from holdgate.errors import IntakeError, SettingsError
-from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
+from holdgate.flow.message import Backlog, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Backlog, Source
 from holdgate.ports import IntakeListener
 from holdgate.testing.memory.broker import MemoryBroker
 from holdgate.testing.memory.delivery import MemoryDelivery

@@ -16,7 +16,7 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import Any, Literal
 
-from holdgate.flow.sources import Partition
+from holdgate.flow.message import Partition
 from holdgate.testing.memory.message import Ledger, Message
 
 Reset = Literal["earliest", "latest"]

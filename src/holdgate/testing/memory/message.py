@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from holdgate.flow.sources import Source
+from holdgate.flow.message import Source
 
 LedgerEvent = Literal["produced", "assigned", "delivered", "committed", "acked", "requeued", "rejected", "dead", "revoked", "lost"]
 

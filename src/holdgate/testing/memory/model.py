@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
-from holdgate.flow.sources import Partition, Queue, Source
+from holdgate.flow.message import Partition, Queue, Source
 from holdgate.testing.memory.kafka_model import Consumer, Group, Log, Reset
 from holdgate.testing.memory.message import Ledger, Message
 from holdgate.testing.memory.rabbitmq_model import MessageQueue, QueueSettings

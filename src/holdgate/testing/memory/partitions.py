@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from holdgate.errors import IntakeError
-from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
 from holdgate.flow.inflight import InFlight
+from holdgate.flow.message import Backlog, Delivery, Partition, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Backlog, Partition, Source
 from holdgate.ports import IntakeListener
 from holdgate.tasks import begin_later
 from holdgate.testing.memory.bell import Bell
@@ -107,7 +106,7 @@ class PartitionSide:
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
         """Finish it, or leave it unfinished so that it comes again to whoever has the partition next."""
-        assignment: object = getattr(delivery, "assignment", None)
+        assignment: object = getattr(delivery, "assigned", None)
         if settlement is Settlement.REQUEUE or not isinstance(assignment, _Assignment) or not assignment.is_ours:
             return
         if settlement is Settlement.REJECT:

@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from holdgate.errors import IntakeError
-from holdgate.flow.delivery import Delivery, Settlement
 from holdgate.flow.inbox import Order
+from holdgate.flow.message import Backlog, Delivery, Queue, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.flow.sources import Backlog, Queue, Source
 from holdgate.ports import IntakeListener
 from holdgate.testing.memory.bell import Bell
 from holdgate.testing.memory.broker import MemoryBroker
@@ -84,7 +83,7 @@ class QueueSide:
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
         """Record it; it goes out with the next turn of the loop. Settled twice, the first word counts."""
-        line: object = getattr(delivery, "assignment", None)
+        line: object = getattr(delivery, "assigned", None)
         if not isinstance(line, _Line) or delivery.position not in line.channel.unacked:
             return
         line.recorded.setdefault(delivery.position, settlement)

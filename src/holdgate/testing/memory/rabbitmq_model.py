@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from holdgate.flow.sources import Queue
+from holdgate.flow.message import Queue
 from holdgate.testing.memory.message import Ledger, Message
 
 

@@ -1,0 +1,144 @@
+"""What the change of a circuit means for everything that needs it, and the health probes of dependencies.
+
+What a change of a circuit means for everything that waits for it or needs it.
+
+Health probes: whether a dependency is back is asked by a call of its own, before a message has to find out.
+
+A probe takes the place of the first message of a half-open. Its success begins the ramp, its failure opens the circuit again, and neither
+closes it: only real work does. A message that goes on failing in half-open, with nobody else to compare, has a probe run before each of
+its attempts: good probe and failed message together say whose fault it is (`RetryPolicy.reject_after_probes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import cast
+
+from holdgate.core import Outcome, Permit, State
+from holdgate.core.events import CircuitOpened, Event
+from holdgate.flow.events import FlowEvent, LocalCauseSuspected
+from holdgate.flow.gate import Gate
+from holdgate.flow.waiting import WaitingList
+
+# Dependencies that trip within this many seconds of each other have something in common: two default open waits and a little.
+_COINCIDENCE = 10.0
+
+
+class CircuitChanges:
+    """Passes the circuits' events on, and acts on them: regroups heads, ends backoffs, marks places whose plan changes."""
+
+    def __init__(self, waiting: WaitingList) -> None:
+        self._waiting = waiting
+        self._generations: dict[Gate, int] = {}
+        self._shut: set[Gate] = set()
+        self._opened_at: dict[Gate, float] = {}  # when those that are open have left CLOSED
+        self._suspected = False
+
+    def advance(self, gates: Collection[Gate], now: float) -> list[Event | FlowEvent]:
+        """Let time pass for every circuit whose deadline is over, then act on what happened."""
+        for gate in gates:
+            deadline = gate.circuit.next_deadline()
+            if deadline is not None and deadline <= now:
+                gate.circuit.advance(now)
+        return self.settle_events(gates, now)
+
+    def settle_events(self, gates: Collection[Gate], now: float) -> list[Event | FlowEvent]:
+        """Act on what circuits have announced since the last time."""
+        events: list[Event | FlowEvent] = []
+        for gate in gates:
+            if gate.circuit.events_pending:
+                taken = gate.circuit.take_events()
+                events += taken
+                self._changed(gate, taken)
+        suspicion = self._suspicion(gates, now) if events else None
+        return [*events, suspicion] if suspicion else events
+
+    def _changed(self, gate: Gate, events: Iterable[Event]) -> None:
+        opened = [event for event in events if isinstance(event, CircuitOpened)]
+        # Not a re-opening from half-open: that dependency has been down for longer than this.
+        tripped = [event.at for event in opened if event.previous is State.CLOSED]
+        if tripped:
+            self._opened_at[gate] = gate.down_since = tripped[-1]
+        elif gate.circuit.state is State.CLOSED:
+            self._opened_at.pop(gate, None)
+        was_shut = gate in self._shut
+        if gate.shut and (opened or not was_shut):
+            self._waiting.end_backoffs(gate)
+        if self._generations.get(gate) != gate.circuit.generation:  # it stands for every change but that of a limit
+            self._generations[gate] = gate.circuit.generation
+            self._waiting.regroup(gate)
+            for assignment in gate.assignments:  # an override over an open circuit holds a source that fell back
+                if assignment.run.fallback is not None:
+                    assignment.run.dirty[assignment] = None
+        if gate.shut != was_shut:
+            self._shut ^= {gate}
+            for assignment in gate.assignments:
+                assignment.run.dirty[assignment] = None
+        if was_shut and gate.limited and not gate.shut:
+            self._queue_up(gate)
+
+    def _queue_up(self, gate: Gate) -> None:
+        """Every source that needs it has a head on the waiting list, be no lane free: those that have failed are there already, and with
+        few lanes they would take turns at being the probe for ever, and what nobody has tried would never be."""
+        for assignment in gate.assignments:
+            if assignment.fresh_heads or assignment.stopped:
+                continue
+            head = assignment.inbox.take()
+            if head is not None:
+                self._waiting.add(head, assignment.gates)
+                if assignment.full:
+                    assignment.make_room()
+
+    def _suspicion(self, gates: Collection[Gate], now: float) -> LocalCauseSuspected | None:
+        """Every dependency open, and all left CLOSED at about the same moment: said once until one of them is CLOSED again."""
+        if len(gates) == 1 or not all(gate in self._opened_at for gate in gates):
+            self._suspected = False
+            return None
+        times = [self._opened_at[gate] for gate in gates]
+        if self._suspected or max(times) - min(times) > _COINCIDENCE or not all(gate.shut for gate in gates):
+            return None
+        self._suspected = True
+        return LocalCauseSuspected(now, tuple(gate.name for gate in gates))
+
+
+class HealthProbes:
+    """Begins and ends the probes of one engine, one at a time per gate. `begun` is drained by whoever runs them."""
+
+    def __init__(self) -> None:
+        self._gates: list[Gate] = []
+        self._permits: dict[Gate, Permit] = {}
+        self._generations: dict[Gate, int] = {}
+        self.begun: list[Gate] = []
+
+    def watch(self, gate: Gate) -> None:
+        """Have a probe run for this dependency."""
+        gate.probed = True
+        self._gates.append(gate)
+
+    def begin(self, now: float) -> None:
+        """Take the slots of the probes that are due. Comes before any grant: a message would take them."""
+        for gate in self._gates:
+            if self._is_due(gate) and gate.circuit.may_acquire(now):
+                permit = self._permits[gate] = cast("Permit", gate.circuit.try_acquire(now))  # it has just said that it may
+                self._generations[gate] = permit.generation
+                gate.probe_due = False
+                self.begun.append(gate)
+
+    def ended(self, gate: Gate, good: bool | None, now: float, retry_after: float | None) -> None:
+        """The probe came back. `good` None: it was not run to its end, and says nothing."""
+        permit = self._permits.pop(gate)
+        circuit = gate.circuit
+        if good is False:
+            circuit.record(permit, Outcome.FAILURE, now, retry_after=retry_after)
+            return
+        gate.good_probes += good is True
+        if good and circuit.is_probing and permit.generation == circuit.generation:
+            circuit.record(permit, Outcome.SUCCESS, now)
+        else:  # a stage of the ramp is judged by real work alone
+            circuit.release(permit, now)
+
+    def _is_due(self, gate: Gate) -> bool:
+        circuit = gate.circuit
+        if gate in self._permits or circuit.override is not None or circuit.state is not State.HALF_OPEN:
+            return False
+        return gate.probe_due or self._generations.get(gate) != circuit.generation

@@ -1,0 +1,262 @@
+"""What crosses the port between a broker and the engine: sources, messages, and dead letters.
+
+Where messages come from: a partition of a Kafka topic, or a RabbitMQ queue.
+
+One message on its way through a worker: what the broker gave, and what the engine knows of it.
+
+A dead letter: a message that was rejected, and what is known of how it came to that.
+
+Body and key go to the target as they are, and so do the message's own headers. What we know is added as headers whose names begin with
+`PREFIX`, all of them text, so that any tool of the broker shows them. A replay takes them off again and leaves one, the number of replays,
+so that a message that comes back for ever can be seen to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+from holdgate.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One partition of a Kafka topic.
+
+    `topic` is the topic's name, `number` the partition's number from 0.
+    """
+
+    topic: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """The topic: what `needs` and a handler mapping are keyed by."""
+        return self.topic
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.number}]"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Queue:
+    """One RabbitMQ queue, by its name."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Source = Partition | Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much waits in one source, as the broker tells it.
+
+    `messages` counts what is not settled yet, those in hand included; None when the broker cannot say.
+    `oldest_age` is the age of the oldest of them in seconds; None when unknown or when nothing waits.
+    """
+
+    messages: int | None
+    oldest_age: float | None = None
+
+
+M = TypeVar("M")
+
+
+class Settlement(Enum):
+    """What the broker is told about a delivery.
+
+    ACK: processed, never send it again. REQUEUE: give it back, its place kept. REJECT: the broker's own way of refusing
+    (RabbitMQ: the queue's dead letter exchange); an intake whose broker has none is never asked.
+    """
+
+    ACK = "ack"
+    REQUEUE = "requeue"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerRequest:
+    """What a handler has asked for its delivery: to be rejected for a `reason`, or, None, tried again `after` seconds (None: a backoff)."""
+
+    reason: str | None = None
+    after: float | None = None
+
+
+class Delivery(Generic[M]):
+    """One message as the handler sees it; read-only by convention.
+
+    `source` is the partition or queue, `message` the client library's own object, `attempt` counts the handler's starts in this
+    process (1 = first, attempts made during an outage included), `redelivered` is the broker's word that it was handed out before
+    (None where the broker does not say). Brokers subclass it; the properties are read from `message` when asked.
+
+    Not frozen: a frozen dataclass costs a microsecond a message.
+    """
+
+    __slots__ = ("assignment", "attempt", "message", "order_key", "permits", "redelivered", "request", "serial", "source", "trial")
+
+    source: Source
+    message: M
+    attempt: int
+    redelivered: bool | None
+
+    def __init__(self, source: Source, message: M, redelivered: bool | None = None) -> None:
+        self.source = source
+        self.message = message
+        self.redelivered = redelivered
+        self.attempt = 0
+        # The engine's own marks. An intake leaves them alone.
+        self.assignment: Any = None  # the assignment it came in with; a dead one makes every late result stale
+        self.serial = 0  # its number within that assignment, in the order of arrival
+        self.order_key: Any = None  # with order="key": what it is kept in order by; None has no order to keep
+        self.permits: Any = None  # what it holds while its handler runs
+        self.trial: Any = None  # what is known of its failures; None until the first one
+        self.request: HandlerRequest | None = None  # what its handler has asked for in this attempt
+
+    @property
+    def position(self) -> int:
+        """Where it stands in its source: Kafka's offset, RabbitMQ's delivery tag (which means nothing on another channel)."""
+        raise NotImplementedError
+
+    @property
+    def body(self) -> bytes | None:
+        """The payload; None for a Kafka tombstone."""
+        raise NotImplementedError
+
+    @property
+    def key(self) -> bytes | None:
+        """Kafka: the record's key. None where there is none, and always on RabbitMQ."""
+        raise NotImplementedError
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """The headers by name; the last one wins where a name comes twice."""
+        raise NotImplementedError
+
+    @property
+    def timestamp(self) -> float | None:
+        """When it was produced, in seconds since the epoch, as the broker tells it; None when it does not."""
+        raise NotImplementedError
+
+    def reject(self, reason: str = "rejected by the handler") -> None:
+        """Say in its handler that this message can never be processed; it goes where rejected messages go when the handler has ended.
+
+        The same as `raise Reject(reason)`, for a handler that goes on. `reason` goes to the dead letter and to events: no payload in it.
+        """
+        self.request = HandlerRequest(reason=reason)
+
+    def retry(self, after: float | None = None) -> None:
+        """Say in its handler that this message is to be tried again though the handler may return: it keeps its place, and nothing is
+        charged for it. `after`: seconds, above 0; None: the policy's next backoff. Raises SettingsError.
+        """
+        if after is not None and not 0 < after < math.inf:
+            raise SettingsError(f"retry(after={after!r}) must be a number of seconds above 0")
+        self.request = HandlerRequest(after=after)
+
+    def __repr__(self) -> str:
+        # No payload, key or header: a repr ends up in logs.
+        return f"<{type(self).__name__} {self.source}@{self.position} attempt={self.attempt}>"
+
+
+V = TypeVar("V")
+
+# Lower case with dashes, as HTTP has it and as Kafka Connect, AMQP tools and tracing headers can carry it.
+PREFIX = "holdgate-"
+
+SOURCE = PREFIX + "source"
+PARTITION = PREFIX + "partition"
+OFFSET = PREFIX + "offset"
+DELIVERY_TAG = PREFIX + "delivery-tag"
+FIRST_FAILURE = PREFIX + "first-failure"
+LAST_FAILURE = PREFIX + "last-failure"
+ATTEMPTS = PREFIX + "attempts"
+EXCEPTION = PREFIX + "exception"
+EXCEPTION_TEXT = PREFIX + "exception-text"
+REASON = PREFIX + "reason"
+WORKER = PREFIX + "worker"
+REPLAYS = PREFIX + "replays"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One rejected message.
+
+    `delivery` is the message itself. `attempts`: how often its handler was started in this process, attempts made in an outage included.
+    `first_failure`, `last_failure`: seconds since the epoch. `exception` is the type of what the last attempt raised, with its module
+    (None: it was rejected without one), `text` what it says, which may quote the message. `reason` is that of `Reject`; None without
+    one. `worker` names the process.
+    """
+
+    delivery: Delivery[Any]
+    attempts: int
+    first_failure: float
+    last_failure: float
+    exception: str | None
+    text: str
+    reason: str | None
+    worker: str
+
+    @property
+    def source(self) -> Source:
+        """The partition or queue it came from."""
+        return self.delivery.source
+
+    @property
+    def body(self) -> bytes | None:
+        """The payload, unchanged."""
+        return self.delivery.body
+
+    @property
+    def key(self) -> bytes | None:
+        """The key, unchanged; None where there is none."""
+        return self.delivery.key
+
+    def facts(self, *, text: bool = False) -> dict[str, str]:
+        """The headers to add. `text`: with what the exception says, which may hold data that the target's readers should not see."""
+        told = {**_whereabouts(self.delivery), FIRST_FAILURE: _iso(self.first_failure), LAST_FAILURE: _iso(self.last_failure)}
+        told |= {ATTEMPTS: str(self.attempts), WORKER: self.worker}
+        if self.exception is not None:
+            told[EXCEPTION] = self.exception
+        if self.reason is not None:
+            told[REASON] = self.reason
+        if text and self.text:
+            told[EXCEPTION_TEXT] = self.text
+        return told
+
+
+def type_name(kind: type) -> str:
+    """`module.Name`; the builtin ones without their module."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def own_headers(headers: Iterable[tuple[str, V]]) -> list[tuple[str, V]]:
+    """A message's own headers, in their order: without those of an earlier death, and with the number of replays."""
+    return [(name, value) for name, value in headers if not name.startswith(PREFIX) or name == REPLAYS]
+
+
+def replays_of(headers: Iterable[tuple[str, Any]]) -> int:
+    """How often the message has been replayed; 0 without the header, or when it says no number."""
+    found = [value for name, value in headers if name == REPLAYS]
+    text = found[-1] if found else 0
+    try:
+        return int(text)
+    except (TypeError, ValueError):
+        return 0
+
+
+def _whereabouts(delivery: Delivery[Any]) -> dict[str, str]:
+    source, position = delivery.source, str(delivery.position)
+    if isinstance(source, Partition):
+        return {SOURCE: source.topic, PARTITION: str(source.number), OFFSET: position}
+    return {SOURCE: source.name, DELIVERY_TAG: position}
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

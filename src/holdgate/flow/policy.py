@@ -1,0 +1,179 @@
+"""What a run is told about failing messages: its retries, its fallback, its needs, and the verdicts that these lead to.
+
+Which dependencies a source needs: one list for all, or a mapping from topic or queue name to a list.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, cast
+
+from holdgate.core import validation
+from holdgate.core.validation import Usual
+from holdgate.errors import CallNotPermitted, SettingsError
+from holdgate.flow.message import Source
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+
+class Verdict(Enum):
+    """What the runtime does with a delivery whose handler has ended.
+
+    DONE: settle it, it was processed. AGAIN: it keeps its place, the engine starts it again. REJECT: settle it as refused.
+    STALE: it belongs to an assignment that is gone; settle nothing.
+    """
+
+    DONE = "done"
+    AGAIN = "again"
+    REJECT = "reject"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently a failing message is tried again.
+
+    `attempts`: how many times its own failure may happen before it is rejected; failures of a dependency are never counted.
+    `not_retryable`: exception types that reject the message at the first failure, as `Reject` does, whatever `failures` says of them.
+    `doubt`, in (0, 1): a message that fails as its dependency does is rejected too, when an innocent one would have failed so often among
+    succeeding neighbours with less than this chance; and failures that no need claims are an outage, when they would come so close together
+    with less than this chance, were they messages' own (unclaimed.py).
+    `reject_after_probes`, from 1: a message with no other to compare is rejected after so many failures right after a good health probe
+    of the dependency; None: never, it is held and announced.
+    `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its place where there are none; "skip" settles it as if
+    it were done, with an event and nothing else: it is lost.
+    Waits are seconds, or a timedelta: min(max_backoff, initial_backoff * multiplier^(n-1)), times 1 - jitter + 2 * jitter * draw, the cap
+    last. Of the two backoffs, one that is left out gives way to the other.
+    Raises SettingsError at construction, naming the values that clash.
+    """
+
+    attempts: int = 5  # what SQS, Sidekiq and Spring Kafka users are used to (3 to 10)
+    initial_backoff: float = Usual(0.5)  # long enough for a failover's blip, short enough not to stall a partition
+    multiplier: float = 2.0  # five attempts wait 0.5, 1, 2 and 4 s in between: past a blip, and no partition stood still for long
+    max_backoff: float = Usual(30.0)  # half a minute: the slowest retry that still feels alive to whoever watches
+    jitter: float = 0.2  # the same share as the circuit's open wait: spreads a fleet without blurring the schedule
+
+    not_retryable: type[Exception] | tuple[type[Exception], ...] = ()  # nobody but the user knows which errors never heal
+    doubt: float = 1e-6  # an innocent message in a million: rarer than what a broker itself loses in a bad year
+    reject_after_probes: int | None = None  # a probe is seldom the same as the call itself: who trusts it says so
+    on_exhausted: Literal["reject", "skip"] = "reject"  # skipping silently is loss: somebody has to ask for it
+
+    if TYPE_CHECKING:
+
+        def __init__(  # noqa: PLR0917 - it is the dataclass's own
+            self,
+            attempts: int = ...,
+            initial_backoff: float | timedelta = ...,
+            multiplier: float = ...,
+            max_backoff: float | timedelta = ...,
+            jitter: float = ...,
+            not_retryable: type[Exception] | tuple[type[Exception], ...] = ...,
+            doubt: float = ...,
+            reject_after_probes: int | None = ...,
+            on_exhausted: Literal["reject", "skip"] = ...,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        validation.count("attempts", self.attempts)
+        for name in ("initial_backoff", "max_backoff"):
+            object.__setattr__(self, name, validation.seconds(name, getattr(self, name)))
+        first, longest = validation.make_room(self.initial_backoff, self.max_backoff)
+        object.__setattr__(self, "initial_backoff", first)
+        object.__setattr__(self, "max_backoff", longest)
+        for name in ("multiplier", "jitter", "doubt"):
+            object.__setattr__(self, name, validation.number(name, getattr(self, name)))
+        if self.max_backoff < self.initial_backoff:
+            raise SettingsError(
+                f"max_backoff={self.max_backoff!r} is shorter than initial_backoff={self.initial_backoff!r}:"
+                " raise the first or lower the second"
+            )
+        if self.multiplier < 1:
+            raise SettingsError(f"multiplier={self.multiplier!r} must be at least 1: waits never shrink")
+        if not 0 <= self.jitter < 1:
+            raise SettingsError(f"jitter={self.jitter!r} must be in [0, 1), a ratio and not percent")
+        object.__setattr__(self, "not_retryable", _types(self.not_retryable))
+        if self.reject_after_probes is not None:
+            validation.count("reject_after_probes", self.reject_after_probes)
+        if not 0 < self.doubt < 1:
+            raise SettingsError(f"doubt={self.doubt!r} must be in (0, 1): the chance that a rejected message was innocent")
+        if self.on_exhausted not in ("reject", "skip"):
+            raise SettingsError(f'on_exhausted={self.on_exhausted!r} is neither "reject" nor "skip"')
+
+    @property
+    def conviction(self) -> float:
+        """The blame at which a message is rejected: ln(1/doubt)."""
+        return -math.log(self.doubt)
+
+    def wait(self, failures: int, draw: float) -> float:
+        """Seconds before the next try after `failures` failures in a row (from 1), with `draw` in [0, 1)."""
+        # The exponent is bounded so that a week of failures cannot overflow; 64 doublings are past every cap.
+        plain = self.initial_backoff * self.multiplier ** min(failures - 1, 64)
+        return min(self.max_backoff, plain * (1 - self.jitter + 2 * self.jitter * draw))
+
+
+def _types(given: object) -> tuple[type[Exception], ...]:
+    types: tuple[object, ...] = cast("tuple[object, ...]", given) if isinstance(given, tuple) else (given,)
+    for each in types:
+        if not isinstance(each, type) or not issubclass(each, Exception):
+            raise SettingsError(f"not_retryable holds {each!r}, which is no subclass of Exception: give exception types")
+        if issubclass(CallNotPermitted, each):
+            raise SettingsError(f"not_retryable holds {each.__name__}, which a refused call raises: an outage would reject every message")
+    return cast("tuple[type[Exception], ...]", types)
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackSettings:
+    """`after`: seconds that a need must be down before anything falls back. `concurrency`: how many at once; None: as many as lanes."""
+
+    after: float = 0.0
+    concurrency: int | None = None
+
+
+class Needs:
+    """The needs of one run, by name of the dependency.
+
+    Built from a sequence (every source needs them all) or a mapping of topic or queue name to a sequence. An empty sequence is fine: such
+    a source is read, and never held by a circuit. Raises SettingsError for one name twice.
+    """
+
+    __slots__ = ("_by_name", "_for_all")
+
+    def __init__(self, needs: Sequence[str] | Mapping[str, Sequence[str]]) -> None:
+        self._for_all: tuple[str, ...] | None = None
+        self._by_name: dict[str, tuple[str, ...]] = {}
+        if isinstance(needs, Mapping):
+            self._by_name = {name: _once(names, f"needs[{name!r}]") for name, names in needs.items()}
+        else:
+            self._for_all = _once(needs, "needs")
+
+    def of(self, source: Source) -> tuple[str, ...] | None:
+        """The dependencies of `source`; None when nobody said, so that it must be held."""
+        return self._for_all if self._for_all is not None else self._by_name.get(source.name)
+
+    def names(self) -> tuple[str, ...]:
+        """Every dependency that some source needs, in the order given, each once."""
+        every = self._for_all or tuple(name for names in self._by_name.values() for name in names)
+        return tuple(dict.fromkeys(every))
+
+    def check(self, names: Collection[str]) -> None:
+        """Raise SettingsError unless a mapping and the topics or queues of the intake name the same things."""
+        if self._for_all is not None:
+            return
+        missing = sorted(set(names) - set(self._by_name))
+        if missing:
+            raise SettingsError(f"needs has no entry for {missing}, only for {sorted(self._by_name)}: add one, [] if it needs nothing")
+        unknown = sorted(set(self._by_name) - set(names))
+        if unknown:
+            raise SettingsError(f"needs has entries for {unknown}, which the intake does not deliver (it delivers {sorted(names)})")
+
+
+def _once(names: Iterable[str], where: str) -> tuple[str, ...]:
+    names = tuple(names)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SettingsError(f"{where} names {twice} twice")
+    return names

@@ -1,0 +1,207 @@
+"""How a dependency reaches its circuit: alone with a circuit of its own, or bound to a guard's.
+
+A guard's circuit belongs to the guard's event loop. From that loop's thread it is used directly; from any other thread each acquire takes
+a trip through the loop, and each record is sent after it without waiting. A circuit of its own has no loop, so a lock stands around every
+step, and never around the user's call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import get_ident
+from time import sleep
+
+from holdgate.core import Circuit, Outcome, Permit, Rejected, State
+from holdgate.core.states import issue
+from holdgate.errors import GuardClosed
+from holdgate.ports import Clock
+
+_SUCCESS = Outcome.SUCCESS
+
+
+class OwnCircuit:
+    """A plain breaker: a circuit outside any guard, shared by all threads and loops of the process. Nobody reads its events.
+
+    `acquire`, `succeeded`, `record` and `release` are as in Binding. They are closures, for speed: a call spends most of its time on the
+    way to them.
+
+    Most programs call from one thread, and a lock taken and given back twice would be a fifth of such a call. So the first thread that
+    calls owns the circuit, and `thread` names it: it may go past the lock, one step at a time, with `busy` true around the step and a look
+    at `thread` inside. The first call from any other thread ends that for good: it takes `thread` away and waits until `busy` is false.
+    Either the owner's step began before, and is waited for, or the owner finds that it is none any more; from then on all take the lock.
+    """
+
+    __slots__ = ("acquire", "busy", "circuit", "now", "record", "release", "spare", "succeeded", "thread")
+
+    def __init__(self, circuit: Circuit, clock: Clock) -> None:  # noqa: C901, PLR0915 - closures, for speed; see above
+        self.circuit = circuit
+        self.now = now = clock.now
+        self.thread: int | None = None  # the owner; None before the first call, and once there is none
+        self.busy = False
+        self.spare: Permit | None = issue(0, 0.0, 1)  # the owner's, to be used again and again; None while a call has it
+        lock = threading.Lock()
+        take, give = lock.acquire, lock.release  # a `with` costs twice as much
+        pending = circuit.events_pending
+        is_shared = False
+
+        def own() -> None:
+            """Under the lock: the first thread becomes the owner, the second ends that."""
+            nonlocal is_shared
+            if self.thread is None:
+                self.thread = get_ident()
+            elif self.thread != get_ident():
+                is_shared = True
+                self.thread = None
+                while self.busy:
+                    sleep(0)  # lets the owner end its step
+
+        def acquire() -> Permit | Rejected:
+            take()
+            try:
+                if not is_shared:
+                    own()
+                return circuit.try_acquire(now())
+            finally:
+                give()
+
+        def record(permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
+            take()
+            try:
+                if not is_shared:
+                    own()
+                circuit.record(permit, outcome, now(), retry_after=retry_after)
+                pending.clear()
+            finally:
+                give()
+
+        def succeeded(permit: Permit) -> None:
+            record(permit, _SUCCESS)
+
+        def release(permit: Permit) -> None:
+            take()
+            try:
+                if not is_shared:
+                    own()
+                circuit.release(permit, now())
+                pending.clear()
+            finally:
+                give()
+
+        self.acquire = acquire
+        self.succeeded = succeeded
+        self.record = record
+        self.release = release
+
+    def after(self) -> None:
+        """A call has ended: drop what the circuit announced, which would pile up for as long as the process lives."""
+        self.circuit.events_pending.clear()  # one step for the interpreter, so it needs no lock
+
+
+class GuardCircuit:
+    """A guard's circuit for one dependency; usable from any thread.
+
+    `guard` is what errors name, by its repr. `settled` is called on the loop after a call outside of handlers has ended, when the guard
+    should take a turn: the circuit has something to announce, or a slot of its ramp is free again. Made on the thread of `loop`.
+    """
+
+    __slots__ = ("_closed", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "now", "spare", "thread")
+
+    def __init__(
+        self, guard: object, circuit: Circuit, clock: Clock, settled: Callable[[], object], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.guard = guard
+        self.circuit = circuit
+        self.now = clock.now
+        self._settled = settled
+        self._loop = loop
+        self.thread: int | None = get_ident()  # the one that may use the circuit directly
+        self.busy = False  # as in Alone; here nobody takes the circuit away from its thread
+        self.spare: Permit | None = issue(0, 0.0, 1)  # as in Alone
+        self._lock = threading.Lock()  # of the two below; other threads wait for answers that a closing guard must give
+        self._pending: set[Future[Permit | Rejected]] = set()
+        self._closed = False
+
+    def acquire(self) -> Permit | Rejected:
+        """A permit for one call, or the refusal; raises GuardClosed in a thread whose guard is left meanwhile."""
+        if get_ident() == self.thread:
+            return self.circuit.try_acquire(self.now())
+        return self._acquire_through_the_loop()
+
+    def succeeded(self, permit: Permit) -> None:
+        """Settle the permit of a good call."""
+        self.record(permit, _SUCCESS)
+
+    def record(self, permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
+        """Settle the permit; its duration is the time since it was acquired."""
+        now = self.now()
+        if get_ident() == self.thread:
+            self._record(permit, outcome, now, retry_after, None)
+        else:  # the loop may be late: the duration is the call's, measured here
+            self._send(self._record, permit, outcome, now, retry_after, now - permit.acquired_at)
+
+    def release(self, permit: Permit) -> None:
+        """Give the permit back without a verdict."""
+        if get_ident() == self.thread:
+            self._release(permit)
+        else:
+            self._send(self._release, permit)
+
+    def close(self) -> None:
+        """The guard lets go: threads that wait for an answer get GuardClosed, and what is still sent here is lost with the circuit."""
+        with self._lock:
+            self._closed = True
+            pending = list(self._pending)
+            self._pending.clear()
+        for answer in pending:
+            answer.set_exception(self._gone())
+
+    def _record(self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None) -> None:
+        self.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration)
+        self.after()
+
+    def _release(self, permit: Permit) -> None:
+        self.circuit.release(permit, self.now())
+        self.after()
+
+    def after(self) -> None:
+        """A call outside of handlers has ended on the loop's thread: let the guard take a turn if there is a reason."""
+        # Not closed: a slot of the ramp is free again, and a head may wait for it.
+        if not self._closed and (self.circuit.events_pending or self.circuit.state is not State.CLOSED):
+            self._settled()
+
+    def _acquire_through_the_loop(self) -> Permit | Rejected:
+        answer: Future[Permit | Rejected] = Future()
+        with self._lock:
+            if self._closed:
+                raise self._gone()
+            self._pending.add(answer)
+        try:
+            self._loop.call_soon_threadsafe(self._answer, answer)
+        except RuntimeError as error:  # the loop was closed without leaving the guard
+            raise self._gone() from error
+        return answer.result()
+
+    def _answer(self, answer: Future[Permit | Rejected]) -> None:
+        with self._lock:
+            if answer not in self._pending:
+                return
+            self._pending.remove(answer)
+        try:
+            answer.set_result(self.circuit.try_acquire(self.now()))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, a thread waits for it
+            answer.set_exception(error)
+
+    def _send(self, step: Callable[..., None], *args: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and the circuit gone with it
+            self._loop.call_soon_threadsafe(step, *args)
+
+    def _gone(self) -> GuardClosed:
+        return GuardClosed(f"{self.guard!r} was left while a thread called dependency {self.circuit.name!r}")
+
+
+# How a dependency reaches its circuit now.
+Access = OwnCircuit | GuardCircuit

@@ -1,0 +1,233 @@
+"""`Dependency.guarded`: a function wrapped, so that each call of it is a call of the dependency.
+
+What is ugly: the two wrappers spell out the usual case, a call outside of handlers, on the one thread that may go to the circuit directly,
+admitted or refused without a look at anything else, ended well and quickly while nothing bad is in the window. It is what
+`Circuit.try_acquire` and `record` do then, without the two calls (and `refuse`, without its frame in the traceback), and with a permit that
+is used again and again, since nobody but the wrapper has it. That nearly halves the cost of a call. Everything else goes the way of
+calling.py.
+
+`busy` is true around each step, and `thread` is looked at inside: see Alone in access.py. No step calls anything or makes an object, so
+nothing can come between.
+"""
+
+# ruff: noqa: C901, PLR0911 - see above
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from threading import get_ident
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from holdgate.core import Rejected
+from holdgate.core.states import issue
+from holdgate.errors import CallNotPermitted, SettingsError
+from holdgate.runtime.calling import (
+    OwnCall,
+    answer_with,
+    check_fallback,
+    check_function,
+    current_attempt,
+    is_async,
+    named,
+    no_coroutine,
+    refuse,
+    run_async,
+    run_sync,
+)
+
+if TYPE_CHECKING:
+    from holdgate.runtime.access import Access
+    from holdgate.runtime.dependency import Dependency
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def guard_function(dependency: Dependency, fn: Callable[P, Any], fallback: Any) -> Callable[P, Any]:
+    """`fn` as a call of the dependency, of the same colour."""
+    check_function(fn, "guarded")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise SettingsError(f"{named(fn)} is a generator: its work happens after the call has returned; use calling() around the loop")
+    if not is_async(fn):
+        check_fallback(fallback)
+    if dependency.result_failures is not None:
+        return _guard_by_result(dependency, fn, fallback)
+    return _guard_async(dependency, fn, fallback) if is_async(fn) else _guard_sync(dependency, fn, fallback)
+
+
+def _guard_sync(dependency: Dependency, fn: Callable[P, T], fallback: Any) -> Callable[P, T]:
+    get_attempt = current_attempt.get
+    name = dependency.name
+
+    @functools.wraps(fn)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        if get_attempt() is not None:
+            return run_sync(dependency, fn, args, kwargs, fallback)
+        access = dependency.access
+        if get_ident() != access.thread:
+            return _long_way(dependency, access, fn, args, kwargs, fallback=fallback)
+        circuit = access.circuit
+        live = circuit.live
+        now = access.now()
+        permit = access.spare
+        if permit is None:
+            permit = issue(0, now, 1)
+        access.busy = True
+        if access.thread is None or not circuit.latest <= now < circuit.plain_until:
+            refusal = None
+            if access.thread is not None and circuit.latest <= now < circuit.refuse_until:
+                circuit.latest = now
+                circuit.rejected += 1
+                refusal = circuit.rejection
+            access.busy = False
+            if refusal is None:
+                return _long_way(dependency, access, fn, args, kwargs, fallback=fallback)
+            if fallback is None:
+                raise CallNotPermitted(name, refusal.retry_at)
+            return cast("T", refuse(dependency, refusal, fallback))
+        access.spare = None
+        permit.generation = circuit.generation
+        permit.acquired_at = circuit.latest = now
+        live[permit] = None
+        access.busy = False
+        try:
+            result = fn(*args, **kwargs)
+            if result.__class__ is CoroutineType:
+                no_coroutine(fn, result)
+        except BaseException as error:
+            OwnCall(dependency, access, permit).raised(error)
+            raise
+        now = access.now()
+        evidence = circuit.evidence
+        window = evidence.window
+        access.busy = True
+        is_ours = access.thread is not None  # pyright: ignore[reportUnnecessaryComparison] - another thread may have taken it away
+        if is_ours and permit in live and now < window.clean_until and now - permit.acquired_at <= evidence.quick:
+            del live[permit]
+            evidence.in_a_row = 0
+            window.goods += 1
+            access.busy = False
+            access.spare = permit
+            if circuit.events_pending:
+                access.after()
+            return result
+        access.busy = False
+        access.succeeded(permit)
+        return result
+
+    return guarded
+
+
+def _guard_async(dependency: Dependency, fn: Callable[P, Awaitable[T]], fallback: Any) -> Callable[P, Awaitable[T]]:
+    get_attempt = current_attempt.get
+    name = dependency.name
+
+    @functools.wraps(fn)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        if get_attempt() is not None:
+            return await run_async(dependency, fn, args, kwargs, fallback)
+        access = dependency.access
+        if get_ident() != access.thread:
+            return await _long_way_async(dependency, access, fn, args, kwargs, fallback=fallback)
+        circuit = access.circuit
+        live = circuit.live
+        now = access.now()
+        permit = access.spare
+        if permit is None:
+            permit = issue(0, now, 1)
+        access.busy = True
+        if access.thread is None or not circuit.latest <= now < circuit.plain_until:
+            refusal = None
+            if access.thread is not None and circuit.latest <= now < circuit.refuse_until:
+                circuit.latest = now
+                circuit.rejected += 1
+                refusal = circuit.rejection
+            access.busy = False
+            if refusal is None:
+                return await _long_way_async(dependency, access, fn, args, kwargs, fallback=fallback)
+            if fallback is None:
+                raise CallNotPermitted(name, refusal.retry_at)
+            return cast("T", await answer_with(refuse(dependency, refusal, fallback)))
+        access.spare = None
+        permit.generation = circuit.generation
+        permit.acquired_at = circuit.latest = now
+        live[permit] = None
+        access.busy = False
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            OwnCall(dependency, access, permit).raised(error)
+            raise
+        now = access.now()
+        evidence = circuit.evidence
+        window = evidence.window
+        if get_ident() != access.thread:  # another thread has driven the coroutine on
+            access.succeeded(permit)
+            return result
+        access.busy = True
+        is_ours = access.thread is not None  # pyright: ignore[reportUnnecessaryComparison] - another thread may have taken it away
+        if is_ours and permit in live and now < window.clean_until and now - permit.acquired_at <= evidence.quick:
+            del live[permit]
+            evidence.in_a_row = 0
+            window.goods += 1
+            access.busy = False
+            access.spare = permit
+            if circuit.events_pending:
+                access.after()
+            return result
+        access.busy = False
+        access.succeeded(permit)
+        return result
+
+    return guarded
+
+
+def _long_way(dependency: Dependency, access: Access, fn: Callable[..., T], args: Any, kwargs: Any, *, fallback: Any) -> T:
+    permit = access.acquire()
+    if isinstance(permit, Rejected):
+        return cast("T", refuse(dependency, permit, fallback))
+    try:
+        result = fn(*args, **kwargs)
+        if result.__class__ is CoroutineType:
+            no_coroutine(fn, result)
+    except BaseException as error:
+        OwnCall(dependency, access, permit).raised(error)
+        raise
+    access.succeeded(permit)
+    return result
+
+
+async def _long_way_async(
+    dependency: Dependency, access: Access, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, *, fallback: Any
+) -> T:
+    permit = access.acquire()
+    if isinstance(permit, Rejected):
+        return cast("T", await answer_with(refuse(dependency, permit, fallback)))
+    try:
+        result = await fn(*args, **kwargs)
+    except BaseException as error:
+        OwnCall(dependency, access, permit).raised(error)
+        raise
+    access.succeeded(permit)
+    return result
+
+
+def _guard_by_result(dependency: Dependency, fn: Callable[P, Any], fallback: Any) -> Callable[P, Any]:
+    """With `result_failures` each result is looked at, and the way through `begin` adds little to that."""
+    if is_async(fn):
+
+        @functools.wraps(fn)
+        async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return await run_async(dependency, fn, args, kwargs, fallback)
+
+        return awaited
+
+    @functools.wraps(fn)
+    def called(*args: P.args, **kwargs: P.kwargs) -> Any:
+        return run_sync(dependency, fn, args, kwargs, fallback)
+
+    return called

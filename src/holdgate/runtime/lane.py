@@ -1,0 +1,572 @@
+"""A lane: one worker task that runs handlers one after the other, and what each end of a handler means.
+
+Exceptions that end the process, and no message: KeyboardInterrupt and SystemExit, alone or within a group.
+
+Raised in a task they stop the event loop on the spot, and `asyncio.run` then cancels the broker client's own tasks together with ours:
+nobody answers a commit any more, or a goodbye. So a handler's exit is kept, its guard's runs end at once, without waiting for handlers,
+and `guard.run` raises it when they have.
+
+A coroutine that runs in a context of its own, without a task of its own.
+
+A task costs five microseconds and is another task to every library that asks for the current one; entering a context for each step of a
+coroutine costs a fraction of one. Everything that the coroutine waits for, and all that is thrown into it, passes through.
+
+A seat: where one delivery at a time is worked on, and how its end is settled. A lane is one, and so is the loop form.
+
+No await lies between the end of an attempt and the recorded settlement.
+
+Whose was a cancellation? Ours, when the seat was `interrupted`: revoked, drained, channel lost; that is no verdict, and after `timeout` it
+is one of its own kind. The event loop's, when it is shut down, by `asyncio.run` at its end or by a program that cancels every task: that
+reaches the run's own task as well, which only the guard holds. Every other one is the attempt's own, whoever sent it and however it got
+out: a `cancel()` of its task, of a child, of a library's scope, or a CancelledError raised by hand. It is charged like any failure of the
+message; a cancellation that nobody counted would be tried for ever.
+
+Lanes: they run one delivery at a time, in a task that serves one delivery after the other.
+
+A lane never sleeps on time and never asks whether a circuit is open. It asks the engine for a delivery that may start, permits in hand,
+and waits when there is none.
+
+An interrupted handler (revoked, drained, channel lost) is cancelled and its lane goes on.
+
+What one delivery leaves must not meet the next. A task per message would see to it and cost more than all the rest, so a lane looks, in
+a tenth of a microsecond, whether a handler has left its context and its task as they were. It goes on in a new task after every attempt
+that did not simply succeed (a library may keep something for the current task), or that left a cancellation to arrive. Where a handler
+has set a context variable, too, and from then on each delivery of the run has a context of its own (this file), which costs more than
+looking and less than a task. Every context is a copy of what the caller of `guard.run` had.
+
+Lanes of a run with batches: a kind of their own, so that the loop of single deliveries asks nothing about them.
+
+A lane takes one batch, and lets others run before the next: what waits for the loop meanwhile is the poll that brings it. A batch that was
+cut down to one message is that message from its start on, by the rules of single deliveries. Where the intake made the batch, it is
+settled by one call.
+
+A lane runs the fallback of a delivery instead of its handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context, copy_context
+from types import coroutine
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from holdgate.core.causes import named
+from holdgate.errors import Reject
+from holdgate.flow.attribution import AttemptCalls, attribute
+from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems
+from holdgate.flow.gate import gates_of
+from holdgate.flow.message import Delivery, Settlement
+from holdgate.flow.policy import Verdict
+from holdgate.runtime.calling import current_attempt
+from holdgate.tasks import begin_later
+
+if TYPE_CHECKING:
+    from holdgate.flow.state import Assignment
+    from holdgate.runtime.handlers import ThreadCall
+    from holdgate.runtime.worker import Worker
+
+
+EXITS = (KeyboardInterrupt, SystemExit)
+
+
+def exit_in(error: BaseException | None) -> BaseException | None:
+    """The exit that this is, or the first one in a group of any depth; None when the process goes on."""
+    ahead: list[BaseException | None] = [error]
+    while ahead:
+        met = ahead.pop()
+        if isinstance(met, EXITS):
+            return met
+        if isinstance(met, BaseExceptionGroup):
+            ahead.extend(reversed(cast("BaseExceptionGroup[BaseException]", met).exceptions))
+    return None
+
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+
+@coroutine
+def in_context(context: Context, fn: Callable[[A], Awaitable[T]], argument: A) -> Generator[Any, Any, T]:
+    """Await `fn(argument)`, called and continued within `context`."""
+    enter = context.run
+    steps = enter(_begin, fn, argument)
+    step: Callable[[Any], Any] = steps.send
+    sent: Any = None
+    while True:
+        try:
+            waits_for = enter(step, sent)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        try:
+            sent = yield waits_for
+            step = steps.send
+        except GeneratorExit:
+            enter(steps.close)
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is for the coroutine: a cancellation, most of all
+            sent, step = error, steps.throw
+
+
+def _begin(fn: Callable[[A], Awaitable[T]], argument: A) -> Generator[Any, Any, T]:
+    return fn(argument).__await__()
+
+
+AnyDelivery = Delivery[Any]
+
+
+class Lane:
+    """What `runtime.attempt` calls an attempt. `delivery` is set from the moment it was given; None while the seat waits. `task` is who
+    works here, None before somebody does."""
+
+    __slots__ = ("_given", "delivery", "interrupted", "since", "started", "tally", "task", "timed_out", "worker")
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.delivery: AnyDelivery | None = None
+        self.tally: AttemptCalls | None = None  # made by the first call form of an attempt
+        self.task: asyncio.Task[Any] | None = None
+        self.started = False  # user code runs
+        self.interrupted = False  # and was cancelled by us
+        self.timed_out = False  # because its time was over
+        self.since = 0.0  # when the running user code began, or a fraction of a millisecond later
+        self._given: asyncio.Future[None] | None = None
+
+    def wait(self) -> asyncio.Future[None]:
+        """Nothing to do: a future, made in this very step, that is done when a delivery was given. No wake-up can be lost in between."""
+        given = self._given = asyncio.get_running_loop().create_future()
+        if self not in self.worker.idle:  # it is there still when an earlier wait was cancelled
+            self.worker.idle.append(self)
+        self.worker.turn_if_needed()  # may give to this seat already
+        return given
+
+    def give(self, delivery: AnyDelivery) -> None:
+        """Hand over a delivery whose permits are in hand; it starts at the seat's next step."""
+        self.delivery = delivery
+        given, self._given = self._given, None
+        if given is not None and not given.done():
+            given.set_result(None)
+
+    def works_for(self, assignments: set[Assignment]) -> bool:
+        """Whether it has a delivery of one of these places."""
+        return self.delivery is not None and self.delivery.assignment in assignments
+
+    @property
+    def oversleeps(self) -> bool:
+        """Whether it has a delivery that it should have started, a step after it was given, and has not. A loop starts when its user comes
+        back to it."""
+        return False
+
+    def let_go(self) -> None:
+        """Hand back a delivery that was given and may never start. A lane starts within a step, and looks then."""
+
+    def interrupt(self) -> None:
+        """Cancel the running user code, once. A delivery that was given and has not started is handed back by the seat itself."""
+        if not self.started or self.interrupted or self.task is None:
+            return
+        self.interrupted = True
+        if self._is_running(self.task):
+            # The user's code itself has brought this about. A task that cancels itself may have ended its attempt before the
+            # cancellation arrives, and then it would hit whatever comes next.
+            asyncio.get_running_loop().call_soon(self._cancel, self.delivery)
+        else:
+            self.task.cancel()
+
+    @staticmethod
+    def _is_running(task: asyncio.Task[Any]) -> bool:
+        """Whether we are in the middle of a step of it; an eager task that it makes is the current one meanwhile."""
+        return task is asyncio.current_task() or bool(getattr(task.get_coro(), "cr_running", False))
+
+    def time_out(self) -> None:
+        """Cancel the running user code because its time is over: that is a verdict."""
+        if self.interrupted or not self.started:
+            return
+        self.timed_out = True
+        if self.tally is not None:
+            self.tally.timed_out = True
+        self.interrupt()
+
+    def _cancel(self, delivery: AnyDelivery | None) -> None:
+        if self.interrupted and self.started and self.delivery is delivery and self.task is not None:
+            self.task.cancel()
+
+    def end_task(self) -> asyncio.Task[Any] | None:
+        """The run is over: interrupt what runs here. Returns the task if it is the run's own and will end now."""
+        self.interrupt()
+        return None
+
+    def recovered(self) -> None:
+        """Our own cancellation has arrived, and is over."""
+        self.interrupted = self.timed_out = False
+        if self.task is not None:
+            self.task.uncancel()
+
+    def beyond(self, error: BaseException) -> BaseException | None:
+        """What does not end with the attempt that raised `error`; None: it is the attempt's own end.
+
+        A CancelledError when the event loop is shut down, whatever the handler makes of it; a GeneratorExit when the coroutine is closed
+        from outside, and nothing may be done any more; an exit, which ends the run and is told to it here.
+        """
+        if self.worker.is_cancelled and not self.interrupted and self.task is not None and self.task.cancelling():
+            return error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError()
+        if isinstance(error, GeneratorExit) and not self._is_current():
+            return error
+        way_out = exit_in(error)
+        if way_out is not None:
+            self.worker.leave(way_out)
+        return way_out
+
+    def _is_current(self) -> bool:
+        try:
+            return asyncio.current_task() is self.task
+        except RuntimeError:  # no loop runs: the interpreter clears up
+            return False
+
+    def end(self, delivery: AnyDelivery, error: BaseException | None, *, timed_out: bool = False) -> Verdict:
+        """An attempt ended, `error` None when it returned: settle it by what its calls and its exception say, or the handler's own word.
+        `timed_out`: its time was over. Not for one that we, or a loop that shuts down, have interrupted."""
+        worker = self.worker
+        now = worker.now()
+        if error is not None:
+            worker.log_failure(delivery, error)
+        tally, self.tally = self.tally, None
+        request = delivery.request
+        if request is not None and request.reason is not None:
+            rejection = Reject(request.reason)
+            rejection.__cause__ = error  # it may come from a refusal, and then it is the outage that speaks
+            error = rejection
+        attribution = attribute(
+            [worker.dependency_of(gate) for gate in gates_of(delivery)],
+            tally,
+            error,
+            now,
+            timed_out=timed_out,
+            not_retryable=delivery.assignment.run.retry.not_retryable,
+            postponed=request is not None,
+        )
+        name = type(error).__name__ if error is None else named(error)
+        verdict = worker.engine.settle(delivery, attribution, name, now, reason=attribution.reason)
+        if verdict is Verdict.DONE:
+            self.acknowledge(delivery)
+        elif verdict is Verdict.REJECT:
+            worker.reject(delivery, error)
+        self.delivery = None
+        return verdict
+
+    def acknowledge(self, delivery: AnyDelivery) -> None:
+        """It was processed: tell the intake."""
+        self.worker.intake.settle(delivery, Settlement.ACK)
+
+    def give_back(self, delivery: AnyDelivery) -> None:
+        """It did not run, or was interrupted: no verdict."""
+        self.tally = None
+        self.worker.engine.interrupted(delivery, self.worker.now())
+        self.delivery = None
+        self.worker.turn_if_needed()
+
+
+_ACK = Settlement.ACK  # a name of the module: an enum's member costs more to look up than most steps here
+
+# After so many deliveries of one source, or seconds, a lane lets others have their turn. The number bounds a handler that never waits, to
+# about 0.15 ms, and a turn of the lanes costs as much as four such messages; the time makes it one delivery for a handler that does wait,
+# so that a backlog of slow work keeps no other source waiting.
+_SLICE = 128
+_SLICE_SECONDS = 0.0002
+
+
+class TaskLane(Lane):
+    """One worker of one run. Its tasks belong to the guard: no scope of the user's cancels them."""
+
+    __slots__ = ("_clean", "_ended", "_leftover", "spent")
+
+    def __init__(self, worker: Worker, ended: Callable[[TaskLane, asyncio.Task[None]], None]) -> None:
+        super().__init__(worker)
+        self.spent = False  # this task has run what may have left something in it: the lane goes on in another
+        self._ended = ended
+        self._leftover: tuple[ThreadCall[object], Assignment] | None = None  # goes on after its handler was interrupted
+        self._clean = worker.context.copy()
+        self._clean.run(current_attempt.set, self)
+
+    def start(self) -> None:
+        """Work from the loop's next step on; `ended` hears when the lane has ended."""
+        task = self.task = begin_later(self._run(), f"lane of {self.worker.name}", self._clean.copy())
+        task.add_done_callback(self._task_ended)
+
+    def leave(self, call: ThreadCall[object]) -> None:
+        """The verdict is given without this thread, which cannot be stopped; the lane stays taken until it has come back."""
+        if self.delivery is not None:
+            self._leftover = (call, self.delivery.assignment)
+
+    @property
+    def oversleeps(self) -> bool:
+        return not self.started
+
+    def end_task(self) -> asyncio.Task[Any] | None:
+        """A lane between two deliveries, or one that waits for a thread, ends now; one whose handler runs, with its handler."""
+        interrupted_before = self.interrupted
+        self.interrupt()
+        if not self.started and self.task is not None:
+            self.task.cancel()
+        return None if interrupted_before else self.task
+
+    def abandon(self) -> None:
+        """The task is gone. What it had in hand goes on without it, and it is nobody's verdict."""
+        if self.delivery is not None and self.delivery.permits is not None:
+            self.worker.engine.interrupted(self.delivery, self.worker.now())
+        self.delivery = None
+
+    def look_at_task(self) -> bool:
+        """After user code that returned: a cancellation may still arrive in this task, or its context is not clean any more."""
+        if copy_context() != self._clean:
+            self.spent = self.worker.apart = True
+        elif self.task is not None and self.task.cancelling():
+            self.spent = True
+        return self.spent
+
+    def prepare(self, handler: Callable[[AnyDelivery], Awaitable[object]]) -> Callable[[AnyDelivery], Awaitable[object]]:
+        """The handler as it is, or in a context of its own each time."""
+        if not self.worker.apart:
+            return handler
+        return lambda delivery: in_context(self._clean.copy(), handler, delivery)
+
+    async def _run(self) -> None:
+        while not (self.worker.closed or self.spent):
+            if self._leftover is not None:
+                await self._wait_for_thread(*self._leftover)
+            if self.delivery is None:
+                self.delivery = self.worker.next()
+            if self.delivery is None:
+                await self.wait()
+            if self.delivery is not None:
+                await self._work(self.delivery)
+        if self.spent and not (self.worker.closed or self.worker.is_cancelled):
+            self.spent = False
+            self.start()
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if task is self.task:  # else the lane goes on in another
+            self._ended(self, task)
+
+    async def _wait_for_thread(self, leftover: ThreadCall[object], assignment: Assignment) -> None:
+        """A thread cannot be stopped: its verdict is given, its lane stays taken. Where each source has a lane, a source that is gone
+        must not keep the lane of the one that came for it."""
+        gone = assignment.closing and self.worker.lane_per_source
+        self.worker.lanes_lent += gone
+        try:
+            await leftover.ended()
+        finally:
+            self._leftover = None
+            self.worker.lanes_lent -= gone
+
+    async def _work(self, delivery: AnyDelivery) -> None:
+        """Run this delivery and those of its source that follow, for a slice."""
+        assignment = delivery.assignment
+        if assignment.going:  # between the grant and now the source went away
+            self.give_back(delivery)
+            return
+        if delivery.trial is not None and delivery.trial.falling_back:
+            await fall_back(self, delivery)
+            return
+        worker = self.worker
+        engine, now, settle = worker.engine, worker.now, worker.intake.settle
+        handler = self.prepare(worker.handler_of(assignment.source))
+        direct = assignment.direct is not None
+        clean, cancelling = self._clean, _counter(self.task)
+        over = False
+        slice_ends = self.since = now() + _SLICE_SECONDS  # no handler of this slice begins later than that
+        # True until the slice is over, and not only while a handler runs: nobody looks in between, except in a turn.
+        self.started = True
+        for left in range(_SLICE, 0, -1):
+            try:
+                await handler(delivery)
+            except BaseException as error:  # noqa: BLE001 - every end is a verdict; what is not the handler's is raised again inside
+                self._raised(delivery, error)
+                return
+            time = now()
+            over = left == 1 or time >= slice_ends
+            # A copy costs the same whatever is in it, and one that nobody has changed is compared at a glance.
+            if copy_context() != clean or cancelling():
+                over = self.look_at_task()
+            if direct and not (
+                over
+                or assignment.held
+                or self.interrupted
+                or self.tally is not None
+                or delivery.trial is not None
+                or delivery.request is not None
+            ):
+                following = engine.pass_on(delivery, time)
+                settle(delivery, _ACK)
+            else:
+                self.started = False
+                self._returned(delivery, time)
+                over = over or self.spent
+                following = None if over else engine.follow(assignment, time)
+                self.started = True
+            self.delivery = following
+            if engine.restless:
+                self.started = False
+                worker.turn_if_needed()
+                self.started = True
+            if following is None:
+                break
+            delivery = following
+        self.started = False
+        if over:
+            assignment.run.offer(assignment)
+            await self._let_others_run()
+
+    async def _let_others_run(self) -> None:
+        if not self.spent:  # else the next task begins after the others, and a wait in this one could meet a cancellation
+            await asyncio.sleep(0)
+
+    def _returned(self, delivery: AnyDelivery, time: float) -> None:
+        """Settle an attempt that returned, where more than the common case may be to do."""
+        if self.interrupted:  # it finished all the same: processed is processed
+            self.recovered()
+            self.spent = True  # our cancellation may still be on its way
+        if self.tally is not None or delivery.trial is not None or delivery.request is not None:
+            self.end(delivery, None)
+        elif self.worker.engine.succeeded(delivery, time) is Verdict.DONE:
+            self.acknowledge(delivery)
+
+    def end(self, delivery: AnyDelivery, error: BaseException | None, *, timed_out: bool = False) -> Verdict:
+        """As every seat does; what comes again is tried in another task."""
+        verdict = super().end(delivery, error, timed_out=timed_out)
+        self.spent = self.spent or verdict is not Verdict.DONE
+        return verdict
+
+    def _raised(self, delivery: AnyDelivery, error: BaseException) -> None:
+        """Settle an attempt that raised. Raises what ends the lane, too: its coroutine is being closed, or the loop shut down."""
+        self.started = False
+        self.spent = True
+        beyond = self.beyond(error)
+        if isinstance(beyond, GeneratorExit):
+            raise beyond
+        ours, timed_out = self.interrupted, self.timed_out
+        if ours:
+            self.recovered()
+        if timed_out:
+            self.end(delivery, TimeoutError(), timed_out=True)
+        elif ours or beyond is not None:
+            self.give_back(delivery)
+        else:
+            self.end(delivery, error)
+        if isinstance(beyond, asyncio.CancelledError):
+            raise beyond
+        self.worker.turn_if_needed()
+
+
+def _counter(task: asyncio.Task[None] | None) -> Callable[[], int]:
+    """What tells how often a task was asked to cancel itself."""
+    return int if task is None else task.cancelling
+
+
+class BatchLane(TaskLane):
+    """A lane whose handler takes a sequence of deliveries."""
+
+    __slots__ = ("_rested",)
+
+    def __init__(self, worker: Worker, ended: Callable[[TaskLane, asyncio.Task[None]], None]) -> None:
+        super().__init__(worker, ended)
+        self._rested = True  # others have run since its last batch
+
+    def start(self) -> None:
+        self._rested = True
+        super().start()
+
+    def wait(self) -> asyncio.Future[None]:
+        self._rested = True
+        return super().wait()
+
+    def acknowledge(self, delivery: AnyDelivery) -> None:
+        """Settle a batch whole if its intake knows it, else each of its deliveries."""
+        if isinstance(delivery, Batch) and delivery.origin is AS_THEY_ARE:
+            for one in delivery.message:
+                self.worker.intake.settle(one, Settlement.ACK)
+        else:
+            self.worker.intake.settle(delivery, Settlement.ACK)
+
+    async def _work(self, delivery: AnyDelivery) -> None:
+        if not self._rested:
+            await asyncio.sleep(0)
+        if delivery.assignment.going:  # between the grant and now the source went away
+            self.give_back(delivery)
+            return
+        if isinstance(delivery, Batch) and len(delivery) == 1:
+            delivery = self.delivery = delivery.single()
+        items: BatchItems[Any] = delivery.items() if isinstance(delivery, Batch) else BatchItems.of(delivery)
+        handler = self.prepare(self.worker.handler_of(delivery.source))
+        self._rested = False
+        self.started = True
+        self.since = self.worker.now()
+        try:
+            await handler(cast("AnyDelivery", items))  # the handler of a run with batches takes this
+        except BaseException as error:  # noqa: BLE001 - every end is a verdict; what is not the handler's is raised again inside
+            self._raised(delivery, error)
+            return
+        self.started = False
+        self.look_at_task()
+        if isinstance(delivery, Batch) and items.made and items.requests():
+            self._returned_in_parts(delivery, items)
+        else:
+            self._returned(delivery, self.worker.now())
+        self.delivery = None
+        self.worker.turn_if_needed()
+
+    def _returned_in_parts(self, batch: Batch, items: BatchItems[Any]) -> None:
+        """The handler has asked for something else for some of them."""
+        if self.interrupted:  # it finished all the same: processed is processed
+            self.recovered()
+        self.spent = True  # some of them come again
+        worker, now = self.worker, self.worker.now()
+        tally, self.tally = self.tally, None
+        attribution = attribute([worker.dependency_of(gate) for gate in gates_of(batch)], tally, None, now)
+        parted = worker.engine.settle_in_parts(batch, items, items.requests(), attribution, now)
+        for one in parted.done:
+            worker.intake.settle(one, Settlement.ACK)
+        for one in parted.rejected:
+            worker.reject(one, Reject(one.trial.reason))
+
+
+async def fall_back(lane: TaskLane, delivery: Delivery[Any]) -> None:
+    """Run it to its end and settle the delivery by it; one that comes too late waits for its needs instead. Raises what is not a fallback's
+    own end, as a handler's lane does."""
+    assignment = delivery.assignment
+    if assignment.stopped or not assignment.falling_back:
+        # Between the grant and now no lane was free, or a step has passed: its dependency is being tried by now, or an operator has spoken.
+        delivery.attempt -= 1
+        lane.give_back(delivery)
+        return
+    worker = lane.worker
+    lane.since = worker.now()
+    lane.started = True
+    error: BaseException | None = None
+    try:
+        await lane.prepare(worker.fall_back)(delivery)
+    except BaseException as raised:  # noqa: BLE001 - every end is a verdict; what is not the fallback's is raised again below
+        error = raised
+    lane.started = False
+    beyond = None if error is None else lane.beyond(error)
+    if isinstance(beyond, GeneratorExit):
+        raise beyond
+    ours, timed_out = lane.interrupted, lane.timed_out
+    if ours:
+        lane.recovered()
+    lane.tally = None  # its calls are nobody's verdict
+    if error is None and not ours:
+        lane.look_at_task()
+    else:
+        lane.spent = True
+    if error is None:
+        if worker.engine.fell_back(delivery, worker.now()) is Verdict.DONE:
+            worker.intake.settle(delivery, Settlement.ACK)
+    elif (ours and not timed_out) or beyond is not None:
+        lane.give_back(delivery)
+    else:
+        worker.fallback_failed(delivery, error)
+    lane.delivery = None
+    if isinstance(beyond, asyncio.CancelledError):
+        raise beyond
+    worker.turn_if_needed()

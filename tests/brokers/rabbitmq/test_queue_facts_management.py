@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.brokers.kafka.drive import drive
+from tests.servers.ports import release_port, reserve_port
+from tests.servers.rabbitmq_address import QUORUM
+
+from holdgate.brokers.rabbitmq.queue_facts import Management
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.servers.rabbitmq import RabbitMQServer
+
+    from holdgate.brokers.rabbitmq import RabbitMQIntake
+
+
+async def test_policies_are_read(own_rabbitmq: RabbitMQServer, intake: Callable[..., RabbitMQIntake], caplog) -> None:
+    """A limit that only a policy sets is known, and its dead letter exchange; no AMQP call tells of either."""
+    name = await own_rabbitmq.declare("under-a-policy", QUORUM)
+    await own_rabbitmq.ctl(
+        "set_policy", "limits", "^under-a-policy$", '{"delivery-limit": 3, "dead-letter-exchange": "dlx"}', "--apply-to", "queues"
+    )
+    assert own_rabbitmq.management_url is not None
+    management = Management(own_rabbitmq.management_url)
+    try:
+        while not (policy := await management.policy("/", name)):  # it counts a moment later
+            pass
+        made = intake(name, url=own_rabbitmq.url, management_url=own_rabbitmq.management_url)
+        async with drive(made):
+            assert made._keepers[next(iter(made._keepers))]._terms.limit == 3
+    finally:
+        await own_rabbitmq.ctl("clear_policy", "limits")
+        await own_rabbitmq.delete(name)
+    assert policy == {"delivery-limit": 3, "dead-letter-exchange": "dlx"}
+    assert "has no dead letter exchange" not in caplog.text
+
+
+async def test_an_api_that_does_not_answer_is_told_and_no_error(caplog) -> None:
+    """Policies are then unknown, as without the setting, and no consumers known; the password is not in the log."""
+    port = reserve_port()
+    silent = Management(f"http://guest:secret@127.0.0.1:{port}")
+    assert await silent.policy("/", "orders") is None
+    assert await silent.consumers("/", "orders") == []
+    assert "tells nothing of queue orders" in caplog.text
+    assert "secret" not in caplog.text
+    release_port(port)

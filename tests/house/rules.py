@@ -1,0 +1,86 @@
+"""The rules of the house that a test can check. CONTRIBUTING.md says why they are there.
+
+`python -m tests.house` shows what each finds today; not_yet.toml and allowed.toml say what of it is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from tests.house import circles, heirs
+from tests.house.tree import ROOT, SourceFile, SourceTree
+
+# Below, a file is mostly imports and an idea cut in two; above, nobody reads it to its end. Half of h11's and trio's files lie within.
+SHORTEST, LONGEST = 60, 700
+
+# Each broker has a delivery, a client, a failure of its own, and so have the stand-ins for tests.
+OWN_NAMES = ("holdgate.brokers.", "holdgate.testing")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A sentence, and what breaks it: a path or a class name, and how."""
+
+    sentence: str
+    find: Callable[[], dict[str, str]]
+
+
+@cache
+def source() -> SourceTree:
+    """Everything that the wheel carries."""
+    return SourceTree(ROOT / "src")
+
+
+@cache
+def tests() -> SourceTree:
+    """The tests and what they share."""
+    return SourceTree(ROOT / "tests")
+
+
+def short_files(tree: SourceTree) -> dict[str, str]:
+    """Find the files that are too short. An `__init__` lists what a package offers and a `__main__` starts it, so both may be short."""
+    files = [file for file in tree if file.path.name not in {"__init__.py", "__main__.py"}]
+    return {tree.shown(file): f"{file.lines} lines" for file in files if file.lines < SHORTEST}
+
+
+def long_files(tree: SourceTree) -> dict[str, str]:
+    """Find the files that are too long."""
+    return {tree.shown(file): f"{file.lines} lines" for file in tree if file.lines > LONGEST}
+
+
+def files_in_circles(tree: SourceTree) -> dict[str, str]:
+    """Find each file of a circle, with its lines that close the circle. The first file has the description of the whole circle."""
+    found = {}
+    for circle in circles.circles(circles.imports(tree)):
+        first = tree.shown(tree.files[circle.files[0]])
+        for name in circle.files:
+            closing = "".join(f"; line {each.line} closes it: {each.text}" for each in circle.closing if each.importer == name)
+            found[tree.shown(tree.files[name])] = f"in the circle of {len(circle.files)} files around {first}{closing}"
+        found[first] = circles.described(circle, tree)
+    return found
+
+
+def repeated_class_names(tree: SourceTree) -> dict[str, str]:
+    """Find class names that stand for several classes, outside brokers and testing."""
+    where: dict[str, list[str]] = {}
+    for file in tree:
+        if not _has_own_names(file):
+            for class_ in file.classes():
+                where.setdefault(class_.name, []).append(f"{tree.shown(file)}:{class_.lineno}")
+    return {name: ", ".join(places) for name, places in where.items() if len(places) > 1}
+
+
+def _has_own_names(file: SourceFile) -> bool:
+    return file.name.startswith(OWN_NAMES)
+
+
+RULES = {
+    "short": Rule(f"no file of src has fewer than {SHORTEST} lines", lambda: short_files(source())),
+    "long": Rule(f"no file of src has more than {LONGEST} lines", lambda: long_files(source())),
+    "long-tests": Rule(f"no file of the tests has more than {LONGEST} lines", lambda: long_files(tests())),
+    "circles": Rule("no file of src can be reached from itself by imports", lambda: files_in_circles(source())),
+    "names": Rule("a class name stands for one class, outside brokers and testing", lambda: repeated_class_names(source())),
+    "heirs": Rule("no class is there for its only heir", lambda: heirs.lone_bases(source())),
+}

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from typing import Any
+
+import pytest
+
+from holdgate import Partition, State
+from holdgate.core.events import CircuitHalfOpened
+from holdgate.errors import SettingsError
+from holdgate.flow.events import SourceBlocked, UndeclaredNeed
+from holdgate.runtime.log import Announcer
+
+ORDER = Partition("orders", 0)
+QUIET = CircuitHalfOpened("payments", 1.0, 2, State.OPEN)
+LOUD = SourceBlocked(1.0, ORDER, 7, 5, "ValueError")
+
+
+def test_every_observer_gets_every_event_in_order() -> None:
+    """One after the other, the events themselves."""
+    first: list[object] = []
+    second: list[object] = []
+    Announcer([first.append, second.append]).announce([QUIET, LOUD])
+    assert first == second == [QUIET, LOUD]
+
+
+def test_what_a_person_should_hear_of_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """The rest is information."""
+    caplog.set_level(logging.INFO, logger="holdgate")
+    Announcer([]).announce([QUIET, LOUD])
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+
+
+@pytest.mark.parametrize("error", [ValueError("secret payload"), asyncio.CancelledError()])
+def test_an_observer_that_raises_is_named_and_called_again(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    """Its text is not repeated, the others are told, and it gets the next event."""
+    calls: list[object] = []
+    told: list[object] = []
+
+    def broken(event: object) -> None:
+        calls.append(event)
+        raise error
+
+    Announcer([broken, told.append]).announce([LOUD, UndeclaredNeed(2.0, ORDER, "mail")])
+    assert len(calls) == len(told) == 2
+    assert f"broken raised {type(error).__name__} on SourceBlocked" in caplog.text
+    assert "secret payload" not in caplog.text
+
+
+def test_what_an_observer_carries_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A partial's repr shows its arguments, and they may be a webhook's address."""
+
+    def post(url: str, event: object) -> None:
+        raise ConnectionError(url)
+
+    Announcer([functools.partial(post, "http://hooks/secret")]).announce([QUIET])
+    assert "observer partial raised ConnectionError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_keyboard_interrupt_goes_through() -> None:
+    """An observer cannot keep a person from stopping the process."""
+
+    def interrupted(_event: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Announcer([interrupted]).announce([QUIET])
+
+
+async def _async_observer(event: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("observer", "text"), [(_async_observer, "is async and nobody would await it"), (7, "observer 7 cannot be called")]
+)
+def test_what_cannot_observe_is_refused(observer: Any, text: str) -> None:
+    """At construction, with the remedy."""
+    with pytest.raises(SettingsError, match=text):
+        Announcer([observer])
+
+
+@pytest.mark.parametrize("observers", [print, None, 3])
+def test_a_lone_observer_is_no_list(observers: Any) -> None:
+    """The most likely slip, and what to write instead."""
+    with pytest.raises(SettingsError, match=r"observers=.* is no list: write observers=\[...\]"):
+        Announcer(observers)

@@ -1,0 +1,178 @@
+"""Events in words: what a person reads in the log."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import holdgate.core.events
+import holdgate.flow.events
+from holdgate.core import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    CircuitReset,
+    LeaseExpired,
+    LeaseTooShort,
+    LimitChanged,
+    Override,
+    OverrideCleared,
+    OverrideSet,
+    Reason,
+    State,
+    ThresholdExceeded,
+)
+from holdgate.flow.events import (
+    AnyEvent,
+    AttributionShared,
+    CommandEnded,
+    CommandGiven,
+    FlowEvent,
+    HandlerStuck,
+    HoldContinued,
+    LocalCauseSuspected,
+    MessageSkipped,
+    OutageOver,
+    OutageSuspected,
+    SourceBlocked,
+    SourceEvent,
+    SourceFallingBack,
+    SourceHeld,
+    SourceReleased,
+    SourceRetried,
+    UndeclaredNeed,
+)
+from holdgate.flow.message import Partition, Queue
+from holdgate.runtime.log import _WORDS, lines, sources
+
+ORDERS = Partition("orders", 3)
+PAYMENTS = ("circuit:payments",)
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            CircuitOpened("payments", 90.0, 1, Reason.CONSECUTIVE_FAILURES, 95.2, 1, State.CLOSED),
+            "payments: closed -> open (consecutive_failures), next try in 5.2 s, level 1",
+        ),
+        (CircuitHalfOpened("payments", 95.2, 2, State.OPEN), "payments: open -> half open, one probe goes"),
+        (CircuitClosed("payments", 99.0, 3, State.HALF_OPEN), "payments: half open -> closed, full rate"),
+        (LimitChanged("payments", 96.0, 2, 2, 4), "payments: ramp from 2 to 4 in flight"),
+        (
+            ThresholdExceeded("payments", 90.0, 0, Reason.FAILURE_RATE, 0.6, 0.5),
+            "payments: failure_rate is 0.6, the threshold 0.5",
+        ),
+        (
+            ThresholdExceeded("payments", 90.0, 0, Reason.FAILURE_RATE, 0.6, 0.5, observed=True),
+            "payments: failure_rate is 0.6, the threshold 0.5 and would have opened",
+        ),
+        (CircuitReset("payments", 1.0, 4, State.OPEN), "payments: reset by an operator to closed, full rate at once"),
+        (OverrideSet("payments", 1.0, 4, Override.FORCED_OPEN, None), "payments: forced open by an operator, until it is cleared"),
+        (OverrideSet("payments", 1.0, 4, Override.DISABLED, 61.0), "payments: disabled by an operator, for 60.0 s"),
+        (OverrideCleared("payments", 1.0, 4, Override.METRICS_ONLY), "payments: no longer metrics only"),
+        (
+            LeaseExpired("payments", 400.0, 4, 100.0, 300.0),
+            "payments: a call did not end within 300 s of its permit, which counts as a failure now",
+        ),
+        (
+            LeaseTooShort("payments", 500.0, 4, 400.0),
+            "payments: a call succeeded after 400.0 s, when its permit was taken back: raise permit_lease above that",
+        ),
+        (SourceHeld(90.0, ORDERS, PAYMENTS), "holding orders[3]: circuit:payments"),
+        (SourceReleased(99.0, Queue("mail"), 9.0), "no longer holding mail, held for 9.0 s"),
+        (
+            HoldContinued(690.0, ORDERS, PAYMENTS, 90.0, 702.0),
+            "still holding orders[3] after 600 s: circuit:payments; next try in 12.0 s",
+        ),
+        (
+            HoldContinued(690.0, ORDERS, ("operator",), 90.0, None),
+            "still holding orders[3] after 600 s: operator; no try is planned",
+        ),
+        (SourceBlocked(1.0, ORDERS, 7, 5, "KeyError"), "orders[3] is blocked by its message at 7: KeyError after 5 attempts of its own"),
+        (SourceBlocked(1.0, ORDERS, 7, 0, ""), "orders[3] is blocked by its message at 7: rejected after 0 attempts of its own"),
+        (
+            SourceBlocked(1.0, ORDERS, 7, 6, "KeyError", suspect=True),
+            "orders[3] waits behind its message at 7, which failed 6 times with KeyError: no other message tells message from outage",
+        ),
+        (
+            CommandGiven(1.0, "hold", "orders", "alice", "deploying 1.2.3", 1801.0),
+            "hold orders by alice, for 1800 s: deploying 1.2.3",
+        ),
+        (
+            CommandGiven(1.0, "clear_override", "payments", "the program", "it is back"),
+            "clear override payments by the program: it is back",
+        ),
+        (CommandGiven(1.0, "skip", ORDERS, "bob", "test data", position=7), "skip orders[3]@7 by bob: test data"),
+        (
+            CommandEnded(601.0, CommandGiven(1.0, "force_open", "payments", "alice", "migration", 601.0)),
+            "force open payments by alice is over after 600 s",
+        ),
+        (SourceRetried(1.0, ORDERS, 2, "API fixed"), "orders[3]: 2 rejected, tried again by an operator: API fixed"),
+        (SourceFallingBack(1.0, ORDERS, ("payments", "mail")), "orders[3] falls back: payments, mail down"),
+        (HandlerStuck(601.0, ORDERS, 7, 600.4), "the handler of orders[3]@7 has run for 600 s"),
+        (MessageSkipped(1.0, ORDERS, 7, "KeyError", by_operator=False), "orders[3]@7 was skipped by the retry policy: KeyError"),
+        (MessageSkipped(1.0, ORDERS, 7, "duplicate", by_operator=True), "orders[3]@7 was skipped by an operator: duplicate"),
+        (
+            UndeclaredNeed(1.0, ORDERS, "ledger"),
+            "the handler of orders[3] called 'ledger', which its needs do not name: declare it, and it is held in time",
+        ),
+        (
+            AttributionShared(1.0, ORDERS, ("a", "b")),
+            "one exception on orders[3] counted against a, b: call them by `dependency.call` to tell them apart",
+        ),
+        (
+            OutageSuspected(1.0, (ORDERS,), "client.ConnectError", 3, 4, 1.0),
+            (
+                "orders[3]: 3 of the last 4 messages failed with client.ConnectError, which no need claims; taken for an outage, held"
+                " until one succeeds, nothing is charged: add client.ConnectError to failures= of the dependency that is down,"
+                " or a Dependency to needs=; if these messages are bad, raise Reject instead"
+            ),
+        ),
+        (
+            OutageSuspected(61.0, (ORDERS,), "KeyError", 9, 9, 1.0),
+            (
+                "orders[3]: 9 of the last 9 messages failed with KeyError, which no need claims; taken for an outage, held for 60 s by now,"
+                " nothing is charged: add KeyError to failures= of the dependency that is down, or a Dependency to needs=;"
+                " if these messages are bad, raise Reject instead"
+            ),
+        ),
+        (
+            OutageOver(61.0, (ORDERS,), "KeyError", 60.0),
+            "orders[3]: a message succeeded, the outage of KeyError is over after 60.0 s",
+        ),
+        (
+            LocalCauseSuspected(1.0, ("a", "b")),
+            "every dependency tripped at about the same time (a, b): look for the cause here first",
+        ),
+    ],
+)
+def test_each_event_has_words(event: AnyEvent, line: str) -> None:
+    """Numbers with their unit, and what follows."""
+    assert [text for _, text in lines([event])] == [line]
+
+
+def test_no_event_is_left_without_words() -> None:
+    """A new kind of event is not logged as a bare value."""
+    kinds = [
+        kind
+        for module in (holdgate.core.events, holdgate.flow.events)
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if kind.__module__ == module.__name__ and kind not in (holdgate.core.events.Event, FlowEvent, SourceEvent)
+    ]
+
+    assert set(kinds) - set(_WORDS) == set()
+
+
+def test_partitions_held_together_share_a_line() -> None:
+    """One circuit and its twelve partitions are one line, other reasons another."""
+    events: list[AnyEvent] = [SourceHeld(1.0, Partition("orders", number), PAYMENTS) for number in (2, 0, 1)]
+    events.append(SourceHeld(1.0, Partition("bills", 0), ("operator",)))
+
+    assert [text for _, text in lines(events)] == ["holding orders[0,1,2]: circuit:payments", "holding bills[0]: operator"]
+
+
+def test_sources_are_named_by_topic_and_queue() -> None:
+    """Numbers in order, topics in the order of their first mention."""
+    assert sources([Partition("b", 1), Queue("mail"), Partition("a", 0), Partition("b", 0)]) == "b[0,1], mail, a[0]"
