@@ -30,7 +30,7 @@ PYTHONS ?= 3.11 3.12 3.13 3.14
 # What has no part in any of them but Python's own.
 OF_PYTHON := tests/core tests/flow tests/runtime
 # What the oldest and the newest clients have a part in.
-OF_CLIENTS := tests/brokers tests/integration tests/scenarios tests/cli
+OF_CLIENTS := tests/brokers tests/integration tests/scenarios tests/cli tests/lab/demo
 # An environment of what a user may have: the extras with code, at `lowest-direct` or `highest` of what pyproject.toml allows.
 LOWEST := .venv-lowest
 NEWEST := .venv-newest
@@ -51,7 +51,7 @@ help:
 	@echo "make test-pythons  core, flow and runtime on each CPython from 3.11 on that is here"
 	@echo "make test-eager   flow, runtime and testing with asyncio.eager_task_factory; make PYTHON=python3.12 test-eager"
 	@echo "make test-wheel  build the wheel and try it in clean environments"
-	@echo "make test-repeat  the tests ten times in each setting that finds races: few processes, many, a busy machine, slow workers"
+	@echo "make test-repeat  the tests ten times in each setting that finds races: few processes, many, a busy machine, slow workers, stops"
 	@echo "make check     ruff, mypy, pyright, import contracts"
 	@echo "make format    let ruff mend what it can"
 	@echo "make coverage  branches of core and flow that their own tests miss"
@@ -78,7 +78,7 @@ test: $(SYNCED)
 test-faults: $(SYNCED)
 	$(PYTEST) -n 0 tests/faults --ignore=tests/faults/test_quick.py $(ARGS)
 
-# Stops at no failure: what counts is which tests fail how often. Not in CI: forty runs take hours.
+# Stops at no failure: what counts is which tests fail how often. Not in CI: fifty runs take hours.
 test-repeat: $(SYNCED)
 	$(BIN)/python -m tests.repeat --runs $(RUNS) $(SETTINGS:%=--setting %) -- $(TESTS) $(ARGS)
 

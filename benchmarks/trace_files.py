@@ -6,7 +6,7 @@ A guard runs in this process, on the broker in memory and on Kafka: the embedded
 warm-up three stories are watched: one good message, from the producer to the commit; one message that fails once and is retried; and an
 outage, from the first failure to the pause, and from there back to a closed circuit. A file counts when one of its functions is called
 meanwhile, by the message or by a timer that asks whether there is anything to do.
-What runs while a module is imported does not count, and neither do `__init__.py` and what stands in for a broker (testing, simulator).
+What runs while a module is imported does not count, and neither do `__init__.py` and what stands in for a broker (testing).
 `--files` prints the files, in the order of their first call. No figure here is a time, so the machine may be busy.
 """
 
@@ -36,7 +36,7 @@ from holdgate.testing import LoopClock, MemoryBroker, MemoryIntake, run_virtual
 
 PACKAGE = Path(holdgate.__file__).parent
 # They stand in for a broker, or are commands: no message in production passes through them.
-STAND_INS = ("testing", "simulator", "cli")
+STAND_INS = ("testing", "cli")
 FLOORS = ("core", "flow", "runtime", "brokers")
 # CPython 3.12 made them a part of the function around them.
 INLINED = ("<listcomp>", "<setcomp>", "<dictcomp>")
@@ -253,7 +253,7 @@ def new_name() -> str:
 @contextmanager
 def embedded() -> Iterator[str]:
     """The address of the embedded Kafka of the demo. Raises MissingExtra where it is not installed."""
-    from holdgate.cli.demo.embedded import EmbeddedKafka  # noqa: PLC0415 - only without `--bootstrap`
+    from holdgate_lab.demo.venues import EmbeddedKafka  # noqa: PLC0415 - only without `--bootstrap`
 
     broker = EmbeddedKafka()
     try:

@@ -18,7 +18,7 @@ async def fetch_price(item: str) -> float:
 prices = Dependency(
     "prices",
     failures=(ConnectionError, TimeoutError),
-    settings=CircuitSettings(consecutive_failures=3, open_duration=0.2),
+    settings=CircuitSettings(consecutive_failures=3, open_duration=5.0),
 )
 # endregion
 
@@ -60,7 +60,7 @@ async def main() -> None:
     # endregion
 
     service["up"] = True
-    await asyncio.sleep(0.3)  # open_duration, and its jitter
+    await asyncio.sleep(6.1)  # open_duration, and its jitter
     print("after the wait:", await price_of("tea"), prices.circuit.state.name)
 
 

@@ -1,6 +1,6 @@
 """Run the tests again and again where they have it hard, and say what failed how often: `make test-repeat`.
 
-`python -m tests.repeat [--runs 10] [--setting NAME]... -- PYTEST ARGUMENTS`. A test that fails once in forty runs has a race in it, or
+`python -m tests.repeat [--runs 10] [--setting NAME]... -- PYTEST ARGUMENTS`. A test that fails once in fifty runs has a race in it, or
 has found one. Output of every run is kept in a folder that is told; the exit code is 1 when a run was not green.
 """
 
@@ -47,6 +47,9 @@ SETTINGS: Mapping[str, Setting] = {
     "two": Setting("2 processes", 2),
     "twelve": Setting("12 processes", 12),
     "stressed": Setting("6 processes beside stress-ng --cpu 4", 6, beside=("stress-ng", "--cpu", "4", "--quiet")),
+    "still": Setting(
+        "6 processes, of which one or a broker stands still, again and again", 6, beside=(sys.executable, "-m", "tests.standing_still")
+    ),
     "slow": Setting("6 processes, their workers with a quarter of their time", 6, environment={"HOLDGATE_TEST_SLOW": "4"}),
 }
 

@@ -1,4 +1,4 @@
-"""Commands: how `holdgate` finds what the laboratory brings, and what it says where that is missing."""
+"""CommandGroup: how `holdgate` finds what the laboratory brings, and what it says where that is missing."""
 
 from __future__ import annotations
 
@@ -50,11 +50,12 @@ def test_an_own_command_wins_over_an_announced_one(monkeypatch: pytest.MonkeyPat
     assert "Move dead letters" in CliRunner().invoke(app, ["replay", "--help"]).output
 
 
-def test_where_the_laboratory_is_missing_its_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", sorted(promised()))
+def test_where_the_laboratory_is_missing_its_command_says_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 2 and what to do, instead of "no such command"; the help of the rest works."""
     announce(monkeypatch, {})
 
-    result = CliRunner().invoke(app, ["simulate", "total-outage"])
+    result = CliRunner().invoke(app, [name])
     assert (result.exit_code, "install holdgate anew" in result.output) == (REFUSED, True)
     assert CliRunner().invoke(app, ["--help"]).exit_code == 0
 

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from holdgate.cli import REFUSED, main
+from holdgate.__main__ import main
+from holdgate.cli import REFUSED
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])

@@ -11,12 +11,12 @@ from docs.generate.meanings import MEANINGS, OTHER_REASONS
 from docs.generate.pages import ROOT
 from docs.generate.settings import OWNERS, settings_of
 from docs.generate.states import REASONS
-from tests.cli.demo.examples import REPORT
+from tests.lab.demo.examples import REPORT
 
-from holdgate.cli.demo.summary import rows
 from holdgate.core import Reason
 from holdgate.core import events as core_events
 from holdgate.flow import events as flow_events
+from holdgate_lab.demo.report import rows
 
 SOURCE = "\n".join(file.read_text() for file in sorted((ROOT / "src").rglob("*.py")))
 QUOTED = re.compile(r"^\| (?:[A-Z]+ \| )?`([^`]+)`", re.MULTILINE)

@@ -15,6 +15,8 @@ from typing import Any
 
 from holdgate import CircuitSettings, Delivery, Dependency, Guard
 
+HOUR = 3600.0
+
 
 def halt_at(step: str) -> None:
     """Make the first call of this coroutine function wait for a line."""
@@ -35,6 +37,15 @@ def halt_at(step: str) -> None:
     setattr(owner, name, halting)
 
 
+def be_patient() -> None:
+    """Let everything here that waits for a broker do so for an hour, but for who gives up. What ends soon nevertheless has given up."""
+    waits = ("_CONNECT_WITHIN", "_TOPIC_WITHIN", "_START_WITHIN", "_ANSWER_WITHIN", "_FLUSH_WITHIN", "_STOP_WITHIN", "_CLOSE_WITHIN")
+    for name, module in list(sys.modules.items()):
+        for wait in waits if name.startswith("holdgate.") else ():
+            if hasattr(module, wait):
+                setattr(module, wait, HOUR)
+
+
 async def handle(_: Delivery) -> None:
     print("handled", flush=True)
 
@@ -46,8 +57,9 @@ def intake(kind: str, address: str, name: str) -> tuple[Any, dict[str, Any]]:
 
         from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake  # noqa: PLC0415
 
-        consumer = AIOKafkaConsumer(bootstrap_servers=address, group_id=name, enable_auto_commit=False, auto_offset_reset="earliest")
-        letters = KafkaDeadLetters(AIOKafkaProducer(bootstrap_servers=address, acks="all"), f"{name}.dead")
+        settings: dict[str, Any] = {"bootstrap_servers": address, "request_timeout_ms": int(HOUR * 1000)}
+        consumer = AIOKafkaConsumer(**settings, group_id=name, enable_auto_commit=False, auto_offset_reset="earliest")
+        letters = KafkaDeadLetters(AIOKafkaProducer(**settings, acks="all"), f"{name}.dead")
         return KafkaIntake(consumer, topics=[name]), {"dead_letters": letters}
     from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake  # noqa: PLC0415
 
@@ -58,6 +70,7 @@ async def start(kind: str, address: str, name: str) -> None:
     """Until it is asked to stop."""
     async with Guard() as guard:
         source, settings = intake(kind, address, name)
+        be_patient()
         if not sys.argv[4]:
             print("here", flush=True)
         await guard.run(source, handle, **settings)
@@ -83,7 +96,7 @@ async def probe(address: str, *, plain: bool) -> None:
         raise ConnectionError
 
     settings = CircuitSettings(consecutive_failures=1, open_duration=0.01)
-    payments = Dependency("payments", failures=ConnectionError, probe=ask_plainly if plain else ask, probe_timeout=60, settings=settings)
+    payments = Dependency("payments", failures=ConnectionError, probe=ask_plainly if plain else ask, probe_timeout=HOUR, settings=settings)
     broker = MemoryBroker(topics={"orders": 1})
     broker.produce("orders", b"1")
     async with Guard() as guard:

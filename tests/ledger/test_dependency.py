@@ -52,7 +52,7 @@ async def test_hang_answers_nothing_until_the_mode_changes() -> None:
         await dependency.set_mode(Mode.HANG)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.call(), 0.05)
-        assert dependency.in_flight == 1
+        await in_flight(dependency, 1)
         waiting = asyncio.create_task(client.call())
         await in_flight(dependency, 2)
         await dependency.set_mode(Mode.UP)

@@ -419,7 +419,7 @@ async def test_plain_forms_in_eight_threads_reach_the_circuit_on_its_loop(form: 
     """The function runs in its thread, every step of the circuit on the loop; each call is counted and none stays in flight."""
     bound = Bound()
     ran_in: set[int] = set()
-    barrier = threading.Barrier(8, timeout=30)
+    barrier = threading.Barrier(8, timeout=60)
 
     def charge_here(amount: int) -> str:
         ran_in.add(threading.get_ident())

@@ -232,7 +232,7 @@ def test_outside_of_guards_it_has_one_circuit_of_its_own() -> None:
 def test_eight_threads_get_the_same_circuit() -> None:
     """The first use may come from several threads at once."""
     payments = Dependency("payments")
-    barrier = threading.Barrier(8, timeout=10)
+    barrier = threading.Barrier(8, timeout=60)
     found: list[Circuit] = []
 
     def work() -> None:

@@ -30,7 +30,7 @@ def gate() -> Iterator[threading.Event]:
 def stuck(gate: threading.Event, started: threading.Event | None = None) -> str:
     if started is not None:
         started.set()
-    gate.wait(10)
+    gate.wait(60)
     return "late"
 
 
@@ -65,7 +65,7 @@ async def test_stop_iteration_ends_the_call_too(threads: HandlerThreads) -> None
         raise StopIteration
 
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await asyncio.wait_for(threads.start(fail).result(), 10)
+        await asyncio.wait_for(threads.start(fail).result(), 60)
 
 
 async def test_function_runs_in_a_named_thread_of_the_run(threads: HandlerThreads) -> None:
@@ -89,7 +89,7 @@ async def test_function_sees_the_callers_context_and_cannot_change_it(threads: H
 
 async def test_eight_calls_run_at_once_in_one_context(threads: HandlerThreads) -> None:
     """Eight threads meet at a barrier, which one shared Context would refuse."""
-    barrier = threading.Barrier(8, timeout=10)
+    barrier = threading.Barrier(8, timeout=60)
     calls = [threads.start(barrier.wait) for _ in range(8)]
     assert sorted([await call.result() for call in calls]) == list(range(8))
 
@@ -102,7 +102,7 @@ async def test_cancelling_the_waiter_leaves_the_thread_running(threads: HandlerT
     await asyncio.sleep(0)
     assert not end.done()
     gate.set()
-    await asyncio.wait_for(end, 10)
+    await asyncio.wait_for(end, 60)
     assert await call.result() == "late"
 
 
@@ -112,7 +112,7 @@ async def test_cancelling_the_wait_for_the_end_can_be_repeated(threads: HandlerT
     for _ in range(2):
         await interrupted(asyncio.ensure_future(call.ended()))
     gate.set()
-    await asyncio.wait_for(call.ended(), 10)
+    await asyncio.wait_for(call.ended(), 60)
 
 
 async def test_late_exception_of_an_abandoned_call_is_not_logged(
@@ -127,7 +127,7 @@ async def test_late_exception_of_an_abandoned_call_is_not_logged(
     call = threads.start(fail)
     await interrupted(asyncio.ensure_future(call.result()))
     gate.set()
-    await asyncio.wait_for(call.ended(), 10)
+    await asyncio.wait_for(call.ended(), 60)
     del call
     assert caplog.records == []
 
@@ -151,7 +151,7 @@ async def test_running_call_cannot_be_withdrawn(threads: HandlerThreads, gate: t
     """A thread that has begun goes on to its end."""
     started = threading.Event()
     call = threads.start(stuck, gate, started)
-    await asyncio.to_thread(started.wait, 10)
+    await asyncio.to_thread(started.wait, 60)
     assert not call.withdraw()
     gate.set()
     assert await call.result() == "late"

@@ -90,7 +90,7 @@ async def test_a_plain_probe_that_hangs_keeps_one_thread() -> None:
 
     def probe() -> None:
         asked.release()
-        gate.wait(10)
+        gate.wait(60)
 
     asking = [asyncio.create_task(prober._in_thread(probe, "payments")) for _ in range(2)]
     await asyncio.to_thread(asked.acquire)

@@ -32,7 +32,7 @@ async def test_first_sigterm_drains() -> None:
     termination = Termination(drained.set)
     assert termination.take()
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(drained.wait(), 10)
+    await asyncio.wait_for(drained.wait(), 60)
     termination.restore()
 
 

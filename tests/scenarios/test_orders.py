@@ -74,6 +74,7 @@ class Bulk:
         self.fault = fault
         self.down = False
         self.failed: list[list[bytes]] = []
+        self.before: list[int] = []  # how many were processed before each of the failures
         self.processed: list[bytes] = []
 
     async def __call__(self, deliveries: Sequence[Delivery[Any]]) -> None:
@@ -81,6 +82,7 @@ class Bulk:
         await asyncio.sleep(0.005)
         if self.down or b"poison" in bodies:
             self.failed.append(bodies)
+            self.before.append(len(self.processed))
             raise Down if self.down else self.fault
         self.processed += bodies
 
@@ -99,7 +101,8 @@ async def bulk(world: World, fault: type[Exception]) -> None:
     together = [bodies for bodies in work.failed if len(bodies) > 1]
     # Each failure halves the piece that it is in; a poll may have cut the first one.
     assert len(together) <= math.ceil(math.log2(size)) + 1
-    assert world.told(CircuitOpened) == []
+    # Five failures with nobody else heard in between open a circuit, whoever is at fault: so it is when the broker is slow with the others.
+    assert world.told(CircuitOpened) == [] or work.before.count(work.before[0]) >= 5
 
 
 @on_every_broker

@@ -63,10 +63,14 @@ async def test_a_poison_message_as_the_first_probe_does_not_keep_the_circuit_ope
 
     work = Recovering(poison=[b"poison"])
     work.down = True
+    work.going.clear()
     await world.produce(world.first, [b"poison"])
-    async with world.working(work, needs=[payments()], order="source", retry=SOON):
+    async with world.working(work, needs=[payments()], order="source", inbox=50, retry=SOON):
         await world.until(lambda: b"poison" in work.called, "it was the first")
         await world.produce(world.second, numbered(200))
+        # Others that could be the next probe: with none in hand it would be the poison message again and again.
+        await world.until(lambda: world.in_hand(world.second) >= 50, "its neighbours have come")
+        work.going.set()
         await world.until(lambda: not work.down, "it was the first probe of the recovery")
         opened = len(world.told(CircuitOpened))
         await world.until(lambda: bool(world.told(CircuitClosed)), "the circuit closed")

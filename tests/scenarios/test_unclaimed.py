@@ -23,13 +23,18 @@ HELD = "unclaimed failures"
 DOWN = f"{Down.__module__}.Down"
 
 
-async def through_an_outage(world: World, work: Work, bodies: Sequence[bytes]) -> None:
-    """Down until every message in hand has failed more often than a message may, and back."""
+async def through_an_outage(world: World, work: Work, bodies: Sequence[bytes], lanes: int) -> None:
+    """Down until every message in hand has failed more often than a message may, and back.
+
+    It begins when each of the `lanes` has one: a message that comes alone and fails too often by then is a bad one."""
     calls = len(work.called)
     work.down = True
+    work.going.clear()
     half = len(bodies) // 2
     await world.produce(world.first, bodies[:half])
     await world.produce(world.second, bodies[half:])
+    await world.until(lambda: len(work.called) == calls + lanes, "every lane had a message")
+    work.going.set()
     await world.until(lambda: HELD in world.reasons(), "it was taken for an outage")
     attempts = SOON.attempts
     await world.until(lambda: len(work.called) > calls + 16 * attempts, "all that is in hand was tried again and again")
@@ -54,7 +59,7 @@ async def test_without_needs_an_outage_rejects_nothing(world: World) -> None:
     bodies = numbered(60)
     async with world.working(work, order="none", concurrency=16):
         await worked(world, work, 40)
-        await through_an_outage(world, work, bodies)
+        await through_an_outage(world, work, bodies, lanes=16)
         await world.until(lambda: len(work.processed) == 100, "all was processed")
         await world.until(lambda: world.reasons() == set(), "nothing is held")
 
@@ -69,7 +74,7 @@ async def test_with_two_messages_in_view_an_outage_rejects_nothing(world: World)
     bodies = numbered(20)
     async with world.working(work, order="source"):
         await worked(world, work, 200)
-        await through_an_outage(world, work, bodies)
+        await through_an_outage(world, work, bodies, lanes=2)
         await world.until(lambda: len(work.processed) == 220, "all was processed")
 
     await world.check(work.processed)
@@ -82,7 +87,7 @@ async def test_a_type_that_is_missing_in_failures_rejects_nothing(world: World) 
     bodies = numbered(60)
     async with world.working(work, needs=[payments(failures=TimeoutError)], order="none", concurrency=16):
         await worked(world, work, 40)
-        await through_an_outage(world, work, bodies)
+        await through_an_outage(world, work, bodies, lanes=16)
         await world.until(lambda: len(work.processed) == 100, "all was processed")
 
     await world.check(work.processed)
@@ -102,7 +107,7 @@ async def test_batches_of_an_outage_that_nobody_described_are_rejected_neither(w
     async with world.working(handler, order="none", concurrency=8, batch=5):
         await worked(world, work, 100)
         done = len(work.processed)
-        await through_an_outage(world, work, bodies)
+        await through_an_outage(world, work, bodies, lanes=8)
         await world.until(lambda: len(set(work.processed)) == done + 60, "all was processed")
 
     await world.check(sorted(set(work.processed)))

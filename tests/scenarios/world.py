@@ -48,7 +48,8 @@ def payments(**settings: Any) -> Dependency:
 class Work:
     """A handler that writes down what it was called for, and what it processed.
 
-    `down`: every call fails as the dependency does. Bodies in `poison` always do, and bodies in `wrong` fail by themselves.
+    `down`: every call fails as the dependency does. Bodies in `poison` always do, and bodies in `wrong` fail by themselves. While `going`
+    is not set no call ends: a scenario that wants several at the same time waits for them then, since a slow broker brings one by one.
     """
 
     def __init__(self, *, poison: Collection[bytes] = (), wrong: Collection[bytes] = (), seconds: float = 0.002) -> None:
@@ -56,6 +57,8 @@ class Work:
         self.wrong = set(wrong)
         self.seconds = seconds
         self.down = False
+        self.going = asyncio.Event()
+        self.going.set()
         self.called: list[bytes] = []
         self.processed: list[bytes] = []
 
@@ -63,6 +66,7 @@ class Work:
         body = delivery.body or b""
         self.called.append(body)
         await asyncio.sleep(self.seconds)
+        await self.going.wait()
         if self.down or body in self.poison:
             raise Down
         if body in self.wrong:
@@ -164,6 +168,12 @@ class World:
     def told(self, kind: type[Any]) -> list[Any]:
         """The events of this type, so far."""
         return [event for event in self.events if isinstance(event, kind)]
+
+    def in_hand(self, source: Source) -> int:
+        """How many messages of this source are in this process, in work or waiting."""
+        assert self.guard is not None
+        seen = self.guard.snapshot().sources.get(source)
+        return 0 if seen is None else seen.waiting + seen.in_flight
 
     def reasons(self) -> set[str]:
         """Why sources are held now."""

@@ -14,7 +14,8 @@ from aio_pika.abc import AbstractChannel
 # Everything here answers in milliseconds on a quiet machine; this is for a node that comes back from a kill.
 TIMEOUT = 60.0
 BETWEEN_LOOKS = 0.05
-GET_TIMEOUT = 2.0
+# Only for one that is never answered: whoever asks again lets what was taken come back once more.
+GET_TIMEOUT = 15.0
 
 QUORUM: Mapping[str, Any] = {"x-queue-type": "quorum"}
 SINGLE_ACTIVE: Mapping[str, Any] = {"x-single-active-consumer": True}

@@ -91,7 +91,7 @@ async def test_clients_stay_behind_the_proxy(own_kafka: KafkaServer, kafka_proxy
         await own_kafka.produce(name, [b"2"], partition=0)
         assert await consumer.getmany(timeout_ms=300) == {}
         kafka_proxy.heal()
-        assert (await asyncio.wait_for(consumer.getone(), 10)).value == b"2"
+        assert (await asyncio.wait_for(consumer.getone(), 60)).value == b"2"
     finally:
         await consumer.stop()
         await own_kafka.delete_topic(name)

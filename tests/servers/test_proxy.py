@@ -12,6 +12,8 @@ from tests.servers.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+PATIENCE = 60.0  # only a failing test waits so long
+
 
 class Echo:
     """A server that answers what it hears, with what its connections have come to."""
@@ -59,7 +61,7 @@ async def connected(proxy: Proxy) -> AsyncIterator[tuple[asyncio.StreamReader, a
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, word: bytes) -> bytes:
     writer.write(word)
-    return await asyncio.wait_for(reader.readexactly(len(word)), 5)
+    return await asyncio.wait_for(reader.readexactly(len(word)), PATIENCE)
 
 
 async def hears_nothing(reader: asyncio.StreamReader) -> bool:
@@ -133,7 +135,7 @@ async def test_cut_holds_bytes_and_heal_lets_them_through() -> None:
         assert await hears_nothing(reader)
         writer.write(b"two")
         proxy.heal()
-        assert await asyncio.wait_for(reader.readexactly(6), 5) == b"onetwo"
+        assert await asyncio.wait_for(reader.readexactly(6), PATIENCE) == b"onetwo"
 
 
 async def test_half_open_tells_the_server_alone() -> None:
@@ -154,7 +156,7 @@ async def test_truncate_breaks_off_in_the_middle() -> None:
             await ask(reader, writer, b"x")
             proxy.truncate()
             writer.write(b"12345678")
-            assert await asyncio.wait_for(reader.read(), 5) == b"1234"
+            assert await asyncio.wait_for(reader.read(), PATIENCE) == b"1234"
         async with connected(proxy) as second:
             assert await ask(*second, b"whole") == b"whole"
 

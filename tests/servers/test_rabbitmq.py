@@ -85,7 +85,7 @@ async def test_clients_go_through_the_proxy(own_rabbitmq: RabbitMQServer) -> Non
         connection = await aio_pika.connect(own_rabbitmq.url_through(proxy))
         proxy.reset()
         with pytest.raises(aio_pika.exceptions.AMQPConnectionError):
-            await asyncio.wait_for(connection.transport.connection.closing, 10)
+            await asyncio.wait_for(connection.transport.connection.closing, 60)
         await connection.close()
 
 

@@ -16,7 +16,7 @@ from holdgate.cli import FAILED, REFUSED
 # The group of entry points by which a package gives `holdgate` a command: the entry's name is the command's.
 GROUP = "holdgate.commands"
 # What belongs to holdgate's own wheel and is still no part of the package holdgate: a person may ask for it where it is missing.
-_OF_THE_LABORATORY = frozenset({"simulate"})
+_OF_THE_LABORATORY = frozenset({"demo", "simulate"})
 
 
 class Refusal(click.ClickException):
@@ -36,7 +36,7 @@ def announced() -> Mapping[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-class Commands(click.Group):
+class CommandGroup(click.Group):
     """holdgate's own commands, and after them those that other packages announce. An own command wins over one of the same name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -20,7 +20,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
-import holdgate
 from holdgate.core import (
     CircuitClosed,
     CircuitHalfOpened,
@@ -57,7 +56,7 @@ from holdgate.flow.message import Partition, Source
 
 # Where other people's code lives: the line that a reader can do something about is outside of these.
 _NOT_THE_USERS = tuple(
-    {*site.getsitepackages(), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(holdgate.__file__).parent)}
+    {*site.getsitepackages(), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parents[1])}
 )
 
 

@@ -69,7 +69,7 @@ class Drive:
         return fresh
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Poll until `condition` holds."""
+        """Poll until `condition` holds. With one that never does: until a poll raises."""
         async with asyncio.timeout(PATIENCE):
             while not condition():
                 await self.poll()

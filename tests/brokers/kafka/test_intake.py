@@ -43,7 +43,7 @@ async def test_a_hold_longer_than_max_poll_interval_costs_no_membership(kafka: K
     """With everything held for three times max_poll_interval_ms, the group sees no rebalance, and the hold ends where it began."""
     name = await topic(partitions=2)
     await kafka.produce(name, numbered(10), partition=0)
-    made = consumer(max_poll_interval_ms=1000, session_timeout_ms=6000)
+    made = consumer(max_poll_interval_ms=1000)
     async with driven(KafkaIntake(made, topics=[name]), held=[Partition(name, 0), Partition(name, 1)]) as at:
         await at.until(lambda: len(at.owned) == 2)
         generation = made._coordinator.generation
@@ -355,13 +355,16 @@ async def test_the_backlog_tells_the_age_of_the_oldest(kafka: KafkaAddress, topi
     await producer.stop()
     async with driven(KafkaIntake(consumer(), topics=[name])) as at:
         deliveries = await at.take(3)
+        begun = time.monotonic()
         before = (await at.intake.backlog())[Partition(name, 0)]
         at.ack(deliveries[:2])
         after = (await at.intake.backlog())[Partition(name, 0)]
+        between = time.monotonic() - begun
         assert (before.messages, after.messages) == (3, 1)
         assert before.oldest_age is not None
         assert after.oldest_age is not None
-        assert round(before.oldest_age - after.oldest_age, -1) == 2000
+        # The third is that much younger, and has grown older meanwhile.
+        assert -1 <= 2000 - (before.oldest_age - after.oldest_age) <= between + 1
 
 
 async def test_a_partition_that_is_added_is_taken_over(kafka: KafkaAddress, topic, consumer, driven) -> None:
@@ -384,7 +387,7 @@ async def test_a_topic_that_is_deleted_ends_the_intake(kafka: KafkaAddress, cons
         await at.until(lambda: len(at.owned) == 1)
         await kafka.delete_topic(name)
         with pytest.raises(IntakeError, match=f"no topic '{name}'"):
-            await at.for_seconds(30)
+            await at.until(lambda: False)
 
 
 async def test_a_member_without_a_partition_goes_on(topic, consumer, driven) -> None:
@@ -392,7 +395,7 @@ async def test_a_member_without_a_partition_goes_on(topic, consumer, driven) -> 
     name = await topic()
     async with driven(KafkaIntake(consumer(), topics=[name])) as first, driven(KafkaIntake(consumer(), topics=[name])) as second:
         await first.beside(second.for_seconds(2.0))
-        assert len(first.owned) + len(second.owned) == 1
+        await first.beside(second.until(lambda: len(first.owned) + len(second.owned) == 1))
 
 
 async def test_a_commit_wrapped_by_somebody_is_put_back(topic, consumer, driven) -> None:

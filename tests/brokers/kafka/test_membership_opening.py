@@ -245,7 +245,7 @@ async def test_subscribed_again_by_the_application(topic, consumer, driven) -> N
         await at.until(lambda: len(at.owned) == 1)
         ours.subscribe([name])
         with pytest.raises(IntakeError, match=r"consumer.subscribe\(\) was called"):
-            await at.for_seconds(5)
+            await at.until(lambda: False)
 
 
 async def test_stopped_by_the_application(topic, consumer, driven) -> None:
@@ -256,7 +256,7 @@ async def test_stopped_by_the_application(topic, consumer, driven) -> None:
         await at.until(lambda: len(at.owned) == 1)
         await ours.stop()
         with pytest.raises(IntakeError, match=r"guard.stop\(\) first"):
-            await at.for_seconds(5)
+            await at.until(lambda: False)
 
 
 async def test_a_dead_fetch_task_is_an_error(topic, consumer, driven) -> None:
@@ -267,7 +267,7 @@ async def test_a_dead_fetch_task_is_an_error(topic, consumer, driven) -> None:
         await at.until(lambda: len(at.owned) == 1)
         ours._fetcher._fetch_task.cancel()
         with pytest.raises(IntakeError, match="fetch task has died"):
-            await at.for_seconds(5)
+            await at.until(lambda: False)
 
 
 async def test_two_members_with_one_instance_id(topic, consumer, driven) -> None:
@@ -278,5 +278,5 @@ async def test_two_members_with_one_instance_id(topic, consumer, driven) -> None
         other = consumer(name, group_instance_id="worker-1")
         starting = asyncio.create_task(other.start())
         with pytest.raises(IntakeError, match="group_instance_id='worker-1'"):
-            await at.for_seconds(30)
+            await at.until(lambda: False)
         await starting

@@ -49,11 +49,13 @@ async def kind(rabbitmq: RabbitMQAddress, request: pytest.FixtureRequest) -> Kin
 
 @pytest.fixture
 async def intake(rabbitmq: RabbitMQAddress) -> AsyncIterator[Callable[..., RabbitMQIntake]]:
-    """Make intakes on the shared broker, or at `url`; closed at the end."""
+    """Make intakes on the shared broker, or at `url`; closed at the end.
+
+    `heartbeat`, in seconds: with few, broker and client give each other up when one of them stands still for as long."""
     made: list[RabbitMQIntake] = []
 
-    def make(*queues: str, url: str | None = None, **settings: Any) -> RabbitMQIntake:
-        made.append(RabbitMQIntake(f"{url or rabbitmq.url}?reconnect_interval=0.2&heartbeat=1", *queues, **settings))
+    def make(*queues: str, url: str | None = None, heartbeat: int = 60, **settings: Any) -> RabbitMQIntake:
+        made.append(RabbitMQIntake(f"{url or rabbitmq.url}?reconnect_interval=0.2&heartbeat={heartbeat}", *queues, **settings))
         return made[-1]
 
     yield make

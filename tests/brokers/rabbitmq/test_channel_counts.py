@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.brokers.kafka.drive import drive
+from tests.brokers.rabbitmq.aging import TIMEOUT, grow_old
 from tests.servers.rabbitmq_address import QUORUM
 
 from holdgate.brokers.rabbitmq import DeliveryLimitNear, RabbitMQDeadLetters
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from holdgate.brokers.rabbitmq import RabbitMQIntake
     from holdgate.brokers.rabbitmq.queue_facts import Counts
 
-TIMEOUT = 2.0  # ours alone: the broker has its own
 FORGED = 21
 
 
@@ -113,6 +113,7 @@ async def test_a_first_delivery_with_a_forged_count_is_not_near_its_limit(
     async with drive(made) as at:
         await at.take(1)
         at.hold()
+        grow_old(at.intake)
         await at.until(lambda: at.count("revoked") == 1 and at.count("assigned") == 2)
         await at.beside(rabbitmq.becomes(name, ready=1))
     assert near == []
@@ -145,6 +146,7 @@ async def test_a_dead_letter_of_43_has_its_count_and_is_parked_before_any_return
         (letter,) = await at.take(1)
         assert letter.returns == (6 if rabbitmq.version == "4.3" else 0)
         at.hold()
+        grow_old(at.intake)
         await at.until(lambda: at.count("revoked") == 1 and at.count("assigned") == 2)
         await at.beside(rabbitmq.becomes(dead, ready=0 if rabbitmq.version == "4.3" else 1))
     assert (await rabbitmq.depth(place))[0] == (1 if rabbitmq.version == "4.3" else 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.brokers.kafka.drive import drive
+from tests.brokers.rabbitmq.aging import TIMEOUT, grow_old
 from tests.servers.rabbitmq_address import QUORUM
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from holdgate.brokers.rabbitmq import RabbitMQIntake
 
 MIB = 1024 * 1024
-TIMEOUT = 2.0  # ours alone: the broker has its own
 
 
 def numbered(count: int) -> list[bytes]:
@@ -50,6 +50,7 @@ async def test_after_give_backs_there_is_one(rabbitmq: RabbitMQAddress, queue, i
         await at.take(4)
         if kind.times_out:
             at.hold()
+            grow_old(at.intake)
             await at.until(lambda: at.count("revoked") == 1 and at.count("assigned") == 2)
             at.received.clear()
             at.admit()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import aio_pika
 import pytest
-from tests.brokers.kafka.drive import drive
+from tests.brokers.kafka.drive import Drive, drive
 from tests.servers.rabbitmq_address import QUORUM
 
 from holdgate.brokers.rabbitmq import RabbitMQIntake
@@ -72,13 +72,13 @@ async def test_a_black_hole_is_noticed(own_rabbitmq: RabbitMQServer, queue, inta
     """A connection that carries nothing any more is given up after three heartbeats, and everything comes again by the next one."""
     name = await queue()
     await own_rabbitmq.publish(name, numbered(2))
-    async with own_rabbitmq.proxy() as proxy, drive(intake(name, url=own_rabbitmq.url_through(proxy))) as at:
+    async with own_rabbitmq.proxy() as proxy, drive(intake(name, url=own_rabbitmq.url_through(proxy), heartbeat=1)) as at:
         await at.take(2)
+        taken, lost = len(at.received), at.count("lost")  # who stands still for seconds is given up as well
         proxy.cut()
-        await at.until(lambda: at.count("lost") == 1)
+        await at.until(lambda: at.count("lost") > lost)
         proxy.heal()
-        await at.take(4)
-        assert sorted(body or b"" for body in at.bodies()[2:]) == numbered(2)
+        await at.until(lambda: set(at.bodies()[taken:]) == set(numbered(2)))
 
 
 async def test_it_closes_in_a_black_hole(own_rabbitmq: RabbitMQServer, queue, intake: Callable[..., RabbitMQIntake]) -> None:
@@ -86,7 +86,7 @@ async def test_it_closes_in_a_black_hole(own_rabbitmq: RabbitMQServer, queue, in
     name = await queue()
     await own_rabbitmq.publish(name, numbered(2))
     async with own_rabbitmq.proxy() as proxy:
-        made = intake(name, url=own_rabbitmq.url_through(proxy))
+        made = intake(name, url=own_rabbitmq.url_through(proxy), heartbeat=1)
         async with drive(made) as at:
             await at.take(2)
             proxy.cut()
@@ -162,23 +162,25 @@ async def test_the_brokers_consumer_timeout_is_survived(
         pytest.skip("this queue takes nothing back")
     name = await queue(kind.arguments)
     await own_rabbitmq.publish(name, numbered(3))
+    made = intake(name, consumer_timeout=math.inf, single_active=kind.single_active or None)
     await own_rabbitmq.ctl("eval", "application:set_env(rabbit, consumer_timeout, 2000).")
     try:
-        made = intake(name, consumer_timeout=math.inf, single_active=kind.single_active or None)
-        async with drive(made) as at:
-            await at.take(3)
-            connection = made._client._connection.transport.connection
-            at.hold()
-            await at.until(lambda: at.count("assigned") == 2)
-            at.admit()
-            await at.take(6)
-            at.ack(at.received[3:])
-            await at.intake.flush()
-            await at.beside(own_rabbitmq.becomes(name, ready=0))
-            assert at.bodies() == numbered(3) * 2
-            assert made._client._connection.transport.connection is connection
+        await made.open(at := Drive(made))
+        await at.take(3)
+        connection = made._client._connection.transport.connection
+        at.hold()
+        await at.until(lambda: at.count("assigned") == 2)
     finally:
+        # Before they come again: once is enough, and acks take their time on a machine that others use.
         await own_rabbitmq.ctl("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+    at.admit()
+    await at.take(6)
+    at.ack(at.received[3:])
+    await at.intake.flush()
+    await at.beside(own_rabbitmq.becomes(name, ready=0))
+    assert at.bodies() == numbered(3) * 2
+    assert made._client._connection.transport.connection is connection
+    await made.close()
     assert await own_rabbitmq.waiting_once_free(name) == []
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.brokers.kafka.drive import drive
+from tests.brokers.rabbitmq.aging import TIMEOUT, grow_old
 
 from holdgate.brokers.rabbitmq import DeliveryLimitNear, RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.brokers.rabbitmq.supervisor import Overflow
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from tests.brokers.rabbitmq.conftest import Kind
     from tests.servers.rabbitmq_address import RabbitMQAddress
-
-TIMEOUT = 2.0  # ours alone: the broker has its own
 
 
 async def test_a_message_near_its_limit_is_parked_when_it_would_go_back(
@@ -48,6 +47,7 @@ async def test_a_message_near_its_limit_is_parked_when_it_would_go_back(
     async with drive(made) as at:
         await at.take(3)
         at.hold()
+        grow_old(at.intake)
         await at.until(lambda: at.count("revoked") == 1 and at.count("assigned") == 2)
         left = await at.beside(rabbitmq.waiting_once_free(name))
     assert [message.body for message in left] == [b"1", b"2"]
@@ -90,6 +90,7 @@ async def test_a_parking_place_that_goes_away_ends_no_hold(
         await at.take(1)
         at.hold()
         await rabbitmq.delete(place)
+        grow_old(at.intake)
         await at.until(lambda: at.count("revoked") == 1 and at.count("assigned") == 2)
         left = await at.beside(rabbitmq.waiting_once_free(name))
     assert [message.body for message in left] == [b"0"]

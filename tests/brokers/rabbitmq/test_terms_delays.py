@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.brokers.kafka.drive import drive
+from tests.brokers.rabbitmq.aging import TIMEOUT, grow_old
 from tests.servers.rabbitmq_address import QUORUM, SINGLE_ACTIVE
 
 from holdgate.brokers.rabbitmq.checks import terms_of
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from holdgate.brokers.rabbitmq import RabbitMQIntake
     from holdgate.brokers.rabbitmq.terms import QueueTerms
 
-TIMEOUT = 2.0  # ours alone: the broker has its own
 DELAY = 1.5
 FOR_EVER = 600.0  # as far as a test is concerned
 NEW, MIDDLE = (4, 3), (4, 0)
@@ -104,6 +104,7 @@ async def test_a_hold_gives_back_in_front_and_at_once(
     async with drive(intake(name, prefetch=3, consumer_timeout=TIMEOUT, single_active=single or None)) as at:
         await at.take(3)
         at.hold()
+        grow_old(at.intake)
         await at.until(lambda: at.count("revoked") == 1 and at.count("assigned") == 2)
         await at.beside(rabbitmq.becomes(name, ready=6))
         left = await at.beside(rabbitmq.waiting_once_free(name))
@@ -124,6 +125,7 @@ async def test_where_both_ways_wait_nothing_is_lost_or_counted(
     async with drive(intake(name, prefetch=3, consumer_timeout=TIMEOUT)) as at:
         await at.take(3)
         at.hold()
+        grow_old(at.intake)
         await at.until(lambda: at.count("revoked") == 1 and at.count("assigned") == 2)
         passing = await at.beside(rabbitmq.taken(name, 3))
         later = await at.beside(rabbitmq.taken(name, 3))

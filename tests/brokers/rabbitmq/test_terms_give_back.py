@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.brokers.kafka.drive import drive
+from tests.brokers.rabbitmq.aging import TIMEOUT, grow_old
 from tests.servers.rabbitmq_address import QUORUM
 
 from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, QueueTerms, quiesce
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.versions
 
-# So short that a test waits for it, so long that a busy machine takes a window before it is over. Ours alone: the broker has its own.
-TIMEOUT = 2.0
 WINDOW = 6
 QUIET = 0.5
 
@@ -35,7 +34,8 @@ def numbered(count: int, first: int = 0) -> list[bytes]:
 
 
 async def given_back(at: Drive, times: int = 1) -> None:
-    """Until the source was taken from the guard, and given to it again, so many times."""
+    """Let what is in hand grow old, until the source was taken from the guard, and given to it again, so many times."""
+    grow_old(at.intake)
     await at.until(lambda: at.count("revoked") == times and at.count("assigned") == times + 1)
 
 
@@ -50,7 +50,8 @@ async def test_messages_go_back_before_the_timeout(
         await at.take(WINDOW)
         at.hold()
         if not kind.times_out:
-            await at.for_seconds(TIMEOUT + QUIET)
+            grow_old(made)
+            await at.for_seconds(QUIET)
             assert at.count("revoked") == 0
             return
         await given_back(at)
@@ -181,6 +182,8 @@ async def test_slow_handlers_give_back_with_a_warning(
     await rabbitmq.publish(name, numbered(3))
     with caplog.at_level(logging.WARNING, "holdgate"):
         async with drive(intake(name, consumer_timeout=TIMEOUT)) as at:
+            await at.take(3)
+            grow_old(at.intake)
             await at.take(6)
             assert at.bodies() == numbered(3) * 2
             assert at.count("revoked") == 1

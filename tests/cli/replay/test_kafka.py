@@ -270,11 +270,11 @@ async def test_the_command_moves_them(kafka: KafkaAddress, topic) -> None:
 async def test_stopped_in_the_middle_the_same_command_finishes_it(kafka: KafkaAddress, topic, number: signal.Signals) -> None:
     """Nothing is lost; in order, nothing is moved twice, and after a kill at most what a second had not committed."""
     orders, dead = await topic(), await topic()
-    # At ten a second there are twelve seconds to stop it in.
+    # At two a second there is a minute to stop it in.
     bodies = [b"%d" % count for count in range(120)]
     await kafka.produce(dead, bodies)
     command = [sys.executable, "-m", "holdgate", "replay", dead, "--to", orders, "--bootstrap", kafka.bootstrap, "--yes", "--rate"]
-    process = await asyncio.create_subprocess_exec(*command, "10", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = await asyncio.create_subprocess_exec(*command, "2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     async with asyncio.timeout(PATIENCE):
         while len(values(await kafka.read(orders))) < 5:
             assert process.returncode is None

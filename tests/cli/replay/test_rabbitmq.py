@@ -281,13 +281,13 @@ async def test_a_dry_run_and_then_the_command_itself(rabbitmq: RabbitMQAddress, 
 async def test_stopped_in_the_middle_the_same_command_finishes_it(rabbitmq: RabbitMQAddress, queue, number: signal.Signals) -> None:
     """Nothing is lost; in order, nothing is moved twice, and after a kill at most the one under way."""
     orders, dead = await queue(), await queue(QUORUM)
-    # At ten a second there are twelve seconds to stop it in.
+    # At two a second there is a minute to stop it in.
     sent = [b"%d" % count for count in range(120)]
     await rabbitmq.publish(dead, sent)
     command = [sys.executable, "-m", "holdgate", "replay", dead, "--to", orders, "--yes", "--rate"]
     # As a variable: a URL on a command line shows its password to whoever lists processes.
     environment = {**os.environ, "HOLDGATE_AMQP_URL": rabbitmq.url}
-    process = await asyncio.create_subprocess_exec(*command, "10", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = await asyncio.create_subprocess_exec(*command, "2", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     async with asyncio.timeout(PATIENCE):
         while (await rabbitmq.depth(orders))[0] < 5:
             assert process.returncode is None

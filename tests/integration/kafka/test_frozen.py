@@ -43,7 +43,7 @@ async def test_a_zombie(scene: Scene) -> None:
 async def _begin(scene: Scene, *arguments: str) -> tuple[Worker, str]:
     topic = await scene.topic(partitions=PARTITIONS)
     scene.latency(0.02)
-    worker, _ = await scene.start(2, "--session", "2", *arguments)
+    worker, _ = await scene.start(2, "--session", "5", *arguments)
     begin = await scene.produce(topic, 250)
     await scene.processing(60, since=begin)
     return worker, topic

@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--order", choices=["source", "key", "none"])
     parser.add_argument("--concurrency", type=int)
     parser.add_argument("--plain", action="store_true", help="a plain function as handler, which runs in threads")
-    parser.add_argument("--session", type=float, default=10.0)
+    parser.add_argument("--session", type=float, default=30.0)
     parser.add_argument("--max-poll", type=float, default=300.0)
     parser.add_argument("--inbox", type=int, default=500)
     parser.add_argument("--commit-every", type=float, default=0.5)

@@ -42,11 +42,12 @@ class Scene:
     """A run on `rabbitmq` whose files are in `folder`. `async with` ends the workers and removes the queues.
 
     What sets something off (`produce`, `down`, `outage`, `up`) returns the mark from before it; what waits for its effect wants that.
+    `heartbeat`, in seconds: a worker or a broker that stands still for a few is given up by the other.
     """
 
-    def __init__(self, rabbitmq: RabbitMQAddress, folder: Path, *, url: str | None = None) -> None:
+    def __init__(self, rabbitmq: RabbitMQAddress, folder: Path, *, url: str | None = None, heartbeat: int = 60) -> None:
         self.rabbitmq = rabbitmq
-        self.fleet = Fleet(SCRIPT, folder, "--url", f"{url or rabbitmq.url}?reconnect_interval=0.3&heartbeat=2")
+        self.fleet = Fleet(SCRIPT, folder, "--url", f"{url or rabbitmq.url}?reconnect_interval=0.3&heartbeat={heartbeat}")
         self.ledger = self.fleet.ledger
         self.writer = self.ledger.writer("test")
         self.dependencies: dict[str, ModelDependency] = {}

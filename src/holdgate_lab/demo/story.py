@@ -1,26 +1,26 @@
-"""One run from the first connection to the report: who is started, watched and stopped, in which order."""
+"""One run from the first connection to the report: who is started, watched and stopped, in which order.
+
+The first of several tasks that fails ends the others, and is raised as it is: a person is to read it, not a group of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import signal
+import sys
+import threading
+from collections.abc import Collection, Coroutine
 from functools import partial
+from typing import Any
 
-from holdgate.cli.demo.clock import StoryClock
-from holdgate.cli.demo.frame import Note, Output
-from holdgate.cli.demo.guarded import GuardedSide
-from holdgate.cli.demo.history import FRAMES_PER_SECOND, History
-from holdgate.cli.demo.ledger import Production
-from holdgate.cli.demo.naive import NaiveSide
-from holdgate.cli.demo.report import Report, side_report
-from holdgate.cli.demo.scenario import Scenario
-from holdgate.cli.demo.screen_parts import CELLS
-from holdgate.cli.demo.tasks import all_or_none, until_over
-from holdgate.cli.demo.timeline import LETTERS, timeline
-from holdgate.cli.demo.traffic import Traffic
-from holdgate.cli.demo.venue import GUARDED, NAIVE, Venue
-from holdgate.cli.demo.work import Work
 from holdgate.errors import IntakeError
 from holdgate.ports import Clock
+from holdgate_lab.demo.report import FRAMES_PER_SECOND, History, Report, side_report
+from holdgate_lab.demo.scenario import ORDERS, RECEIPTS, Scenario, StoryClock
+from holdgate_lab.demo.screen import CELLS, LETTERS, Note, Output, timeline
+from holdgate_lab.demo.venues import GUARDED, NAIVE, Venue
+from holdgate_lab.demo.workers import GuardedSide, NaiveSide, Production, Work
 
 # A first join takes about three seconds on the embedded broker, and up to ten with a real one's default settings.
 JOIN_TIMEOUT = 20.0
@@ -28,10 +28,18 @@ JOIN_TIMEOUT = 20.0
 AUDIT_TIMEOUT = 5.0
 
 
+async def until_terminated(story: Story) -> Report:
+    """Run the story; SIGTERM ends it as Ctrl-C does, which asyncio brings by itself."""
+    task = asyncio.current_task()
+    if task is not None and sys.platform != "win32" and threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await story.run()
+
+
 class Story:
     """The run of `scenario` on `venue`, shown on `output`.
 
-    `broker` is the name under which the venue is spoken of. `clock` is the guard's; None: the system's.
+    `broker` is the name that the output calls the venue by. `clock` is the guard's; None means the system's.
     """
 
     def __init__(self, scenario: Scenario, venue: Venue, broker: str, output: Output, *, clock: Clock | None = None) -> None:
@@ -126,3 +134,60 @@ class Story:
                 timeline=draw(frame.naive.marks),
             ),
         )
+
+
+class Traffic:
+    """The producer: orders and receipts at a steady rate until `scenario.quiet_at`, whatever happens behind them.
+
+    It keeps to the schedule: a pause of the process is made up for, so that the number of messages is the same on a busy machine.
+    """
+
+    def __init__(self, scenario: Scenario, clock: StoryClock, production: Production, venue: Venue) -> None:
+        self._scenario = scenario
+        self._clock = clock
+        self._production = production
+        self._venue = venue
+        self._numbers = itertools.count()
+
+    async def run(self) -> None:
+        """Produce both kinds; returns when the last message is stored."""
+        await all_or_none(
+            self._produce(ORDERS, self._scenario.orders_per_second),
+            self._produce(RECEIPTS, self._scenario.receipts_per_second),
+        )
+
+    async def _produce(self, kind: str, rate: float) -> None:
+        for index in range(int(self._scenario.quiet_at * rate)):
+            await asyncio.sleep(max(0.0, index / rate - self._clock.now()))
+            number = next(self._numbers)
+            self._production.send(number, self._clock.now())
+            self._production.store(number, await self._venue.produce(kind, number))
+
+
+async def all_or_none(*steps: Coroutine[Any, Any, None]) -> None:
+    """Return when all are through; the first that fails ends the others, and is raised as it is."""
+    tasks = [asyncio.create_task(step) for step in steps]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await _end(tasks)
+
+
+async def until_over(watch: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
+    """Return when `watch` ends; raise what ends another before. A producer that is done is no reason to stop."""
+    watching = asyncio.create_task(watch)
+    tasks = [watching, *(asyncio.create_task(other) for other in others)]
+    running = set(tasks)
+    try:
+        while watching in running:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        await _end(tasks)
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from holdgate.cli.demo.frame import Frame, Note, SideFrame, Status
-from holdgate.cli.demo.report import Report, SideReport, Transition
-from holdgate.cli.demo.scenario import Phase, Scenario
-from holdgate.cli.demo.timeline import Kind, Mark
+from holdgate_lab.demo.report import Report, SideReport
+from holdgate_lab.demo.scenario import Phase, Scenario
+from holdgate_lab.demo.screen import Frame, Kind, Mark, Note, SideFrame, Status
+from holdgate_lab.demo.workers import Transition
 
 HELD = SideFrame(
     status=Status("OPEN", "■", "bad", held=4, sources=8),
