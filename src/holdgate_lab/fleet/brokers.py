@@ -23,10 +23,9 @@ from holdgate.testing.memory.intake import MemoryIntake
 from holdgate.testing.memory.message import Message
 from holdgate.testing.memory.model import Broker
 from holdgate_lab.fleet.checker import Checker
-from holdgate_lab.fleet.clock import Schedule
-from holdgate_lab.fleet.process import Process
+from holdgate_lab.fleet.clock import Process, Schedule
 from holdgate_lab.fleet.records import AssignmentRecord, ChannelRecord, Parcel
-from holdgate_lab.fleet.traffic import Traffic
+from holdgate_lab.fleet.traffic import StreamTraffic
 
 GROUP = "fleet"
 
@@ -110,7 +109,7 @@ class FleetIntake(MemoryIntake):
         broker: FleetBroker,
         process: Process,
         checker: Checker,
-        traffic: Mapping[str, Traffic],
+        traffic: Mapping[str, StreamTraffic],
         *,
         order: Order,
         most: int,

@@ -13,7 +13,7 @@ from math import log2
 from holdgate.flow.message import Source
 from holdgate_lab.fleet.records import Watermark
 from holdgate_lab.fleet.scenario import Scenario, Stream, TopicSpec
-from holdgate_lab.fleet.traffic import Traffic
+from holdgate_lab.fleet.traffic import StreamTraffic
 from holdgate_lab.fleet.world import World
 
 # Bounds add up worst cases that come one after the other; a run ends as soon as everything is finished, so that room costs nothing.
@@ -94,13 +94,13 @@ def _watermarks(world: World) -> dict[Source, Watermark]:
     return partitions | {source: record.done for source, record in checker.queues.items()}
 
 
-def _suspected(traffic: Traffic, source: Source, waiting: list[int]) -> Iterator[str]:
+def _suspected(traffic: StreamTraffic, source: Source, waiting: list[int]) -> Iterator[str]:
     """The dependencies that a poison message which waits makes look as if they were down."""
     if traffic.spec.poison_as == "dependency" and any(traffic.facts_at(source, place).is_poison for place in waiting):
         yield from traffic.spec.needs
 
 
-def _unfinished(traffic: Traffic, source: Source, done: Watermark, span: int) -> Iterator[int]:
+def _unfinished(traffic: StreamTraffic, source: Source, done: Watermark, span: int) -> Iterator[int]:
     place, found = done.low, 0
     end = _end(traffic, source)
     while place < end and found < span:
@@ -110,14 +110,14 @@ def _unfinished(traffic: Traffic, source: Source, done: Watermark, span: int) ->
         place = traffic.next_offset(place)
 
 
-def _end(traffic: Traffic, source: Source) -> int:
+def _end(traffic: StreamTraffic, source: Source) -> int:
     for partition in traffic.partitions_of_topic:
         if partition == source:
             return traffic.offset_of(traffic.count_in(partition.number))
     return traffic.produced
 
 
-def _may_wait(scenario: Scenario, traffic: Traffic, source: Source, waiting: list[int]) -> bool:
+def _may_wait(scenario: Scenario, traffic: StreamTraffic, source: Source, waiting: list[int]) -> bool:
     has_no_way_out = isinstance(traffic.spec, TopicSpec) and not scenario.dead_letters
     if not has_no_way_out and (traffic.spec.poison_as != "dependency" or not traffic.spec.needs):
         return False
