@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from holdgate.testing.memory.rabbitmq_model import QueueSettings
+from holdgate.testing.memory.models import QueueSettings
 from holdgate_lab.fleet.brokers import FleetBroker
 from holdgate_lab.fleet.checker import Checker
 from holdgate_lab.fleet.clock import Schedule

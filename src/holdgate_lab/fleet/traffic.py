@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from holdgate.flow.message import Partition, Queue, Source
-from holdgate.testing.memory.kafka_model import Log
 from holdgate.testing.memory.message import Message
+from holdgate.testing.memory.models import Log
 from holdgate_lab.fleet.scenario import Stream, TopicSpec
 
 _MASK = (1 << 64) - 1
