@@ -59,12 +59,15 @@ def try_out(
         while not found and schedule.step(quiet):
             pass
         liveness = Liveness(world)
-        end = liveness.well_from + patience(scenario)
-        while not found and schedule.step(end) and not is_finished(world):
-            pass
-        if not found:
-            for words in liveness.wedged():
-                world.checker.complain("liveness", words)
+        wedged: list[str] = []
+        for end in (liveness.well_from + patience(scenario, room=1.0), liveness.well_from + patience(scenario)):
+            while not found and schedule.step(end) and not is_finished(world):
+                pass
+            wedged = [] if found else list(liveness.wedged())
+            if not wedged:
+                break
+        for words in wedged:
+            world.checker.complain("liveness", words)
         return found[0] if found else None
 
 
