@@ -71,14 +71,13 @@ M = TypeVar("M")
 
 
 class Settlement(Enum):
-    """What the broker is told about a delivery.
+    """How a delivery ends at the broker. What is not settled keeps its place, and comes again.
 
-    ACK: processed, never send it again. REQUEUE: give it back, its place kept. REJECT: the broker's own way of refusing
-    (RabbitMQ: the queue's dead letter exchange); an intake whose broker has none is never asked.
+    ACK: processed, never send it again. REJECT: the broker's own way of refusing (RabbitMQ: the queue's dead letter exchange); an intake
+    whose broker has none is never asked.
     """
 
     ACK = "ack"
-    REQUEUE = "requeue"
     REJECT = "reject"
 
 

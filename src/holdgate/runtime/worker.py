@@ -526,4 +526,4 @@ class Worker:
 
 def _slip(error: BaseException) -> HoldgateError | None:
     """An error of holdgate's own that the handler's code has brought about, alone or within what it raised; None: there is none."""
-    return next((link for link in chain_of(error).said if isinstance(link, HoldgateError) and not isinstance(link, NEVER_OUTCOMES)), None)
+    return next((link for link in chain_of(error).explicit if isinstance(link, HoldgateError) and not isinstance(link, NEVER_OUTCOMES)), None)

@@ -137,8 +137,7 @@ class _RecordedIntake(MemoryIntake):
         self._held_since: float | None = None
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        if settlement is not Settlement.REQUEUE:
-            self.settled[_place(delivery)] = delivery.body
+        self.settled[_place(delivery)] = delivery.body
         if len(self.settled) == self._total:
             self.finished.set()
         super().settle(delivery, settlement)

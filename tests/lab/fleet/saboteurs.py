@@ -9,10 +9,10 @@ from typing import Any
 
 from holdgate.core import Circuit, Permit, Rejected, State
 from holdgate.flow.attribution import Attribution, Cause
-from holdgate.flow.fate import Verdict
 from holdgate.flow.gate import gates_of
 from holdgate.flow.message import Delivery, Settlement
 from holdgate.flow.plan import Plan, SourcePlan
+from holdgate.flow.policy import Verdict
 from holdgate.flow.state import Assignment, Run
 from holdgate.ports import IntakeListener
 from holdgate_lab.fleet.brokers import FleetIntake

@@ -108,9 +108,9 @@ class PartitionSide:
             self._commit()
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        """Finish it, or leave it unfinished so that it comes again to whoever has the partition next."""
+        """Finish it. What is not finished comes again, to the next owner of the partition."""
         assignment: object = getattr(delivery, "assigned", None)
-        if settlement is Settlement.REQUEUE or not isinstance(assignment, _Assignment) or not assignment.is_ours:
+        if not isinstance(assignment, _Assignment) or not assignment.is_ours:
             return
         if settlement is Settlement.REJECT:
             raise IntakeError(f"{delivery.source}@{delivery.position}: a partition cannot reject; give the run dead_letters")
@@ -386,7 +386,7 @@ def _send(channel: Channel, tag: int, settlement: Settlement) -> None:
     if settlement is Settlement.ACK:
         channel.ack(tag)
     else:
-        channel.nack(tag, requeue=settlement is Settlement.REQUEUE)
+        channel.nack(tag, requeue=False)
 
 
 class MemoryIntake:

@@ -41,17 +41,17 @@ async def refused(intake: RabbitMQIntake, text: str) -> None:
 @pytest.mark.parametrize(
     ("queues", "settings", "text"),
     [
-        ((), {}, "no queue is named"),
-        ((["a", "b"],), {}, "is no queue name"),
-        (("",), {}, "is no queue name"),
-        (("a", "b", "a"), {}, "named twice: 'a'"),
+        ((), {}, "at least one queue must be named"),
+        ((["a", "b"],), {}, "a queue name must be a str that is not empty, got .'a', 'b'.: give each name by itself"),
+        (("",), {}, "a queue name must be a str that is not empty, got ''"),
+        (("a", "b", "a"), {}, "each queue must be named once, got twice: 'a'"),
         (("a",), {"prefetch": 0}, "prefetch=0 means no limit"),
-        (("a",), {"prefetch": 101}, "prefetch=101 is above 100"),
-        (("a",), {"prefetch": True}, "prefetch=True is not a whole number"),
-        (("a",), {"consumer_timeout": 0}, "consumer_timeout=0 is not a duration"),
-        (("a",), {"consumer_timeout": -math.inf}, "consumer_timeout=-inf is not finite"),
-        (("a",), {"delivery_limit": 0}, "delivery_limit=0 is below 1"),
-        (("a",), {"poll_timeout": 0}, "poll_timeout=0 is not a duration"),
+        (("a",), {"prefetch": 101}, "prefetch must be from 1 to 100, got 101"),
+        (("a",), {"prefetch": True}, "prefetch must be a whole number, got True"),
+        (("a",), {"consumer_timeout": 0}, "consumer_timeout must be seconds above 0, got 0"),
+        (("a",), {"consumer_timeout": -math.inf}, "consumer_timeout must be a finite number, got -inf"),
+        (("a",), {"delivery_limit": 0}, "delivery_limit must be at least 1, got 0"),
+        (("a",), {"poll_timeout": 0}, "poll_timeout must be seconds above 0, got 0"),
         (("a",), {"management_url": "localhost:15672"}, "management_url must be like http://"),
     ],
 )
@@ -64,9 +64,9 @@ def test_settings_that_make_no_sense(queues: Any, settings: dict[str, Any], text
 @pytest.mark.parametrize(
     ("connection", "text"),
     [
-        (None, "NoneType is no connection"),
-        ("localhost", "the URL begins with ''"),
-        ("http://localhost", "the URL begins with 'http'"),
+        (None, "must be a robust connection or a URL, got NoneType"),
+        ("localhost", "the URL must begin with amqp:// or amqps://, got ''"),
+        ("http://localhost", "the URL must begin with amqp:// or amqps://, got 'http'"),
         ("amqp://[::1", "the URL cannot be read"),
     ],
 )
@@ -79,7 +79,7 @@ def test_what_is_no_connection(connection: Any, text: str) -> None:
 async def test_a_connection_that_is_not_robust(rabbitmq: RabbitMQAddress) -> None:
     """It would end with the first fault: refused at construction, with the remedy."""
     async with await aio_pika.connect(rabbitmq.url) as connection:
-        with pytest.raises(SettingsError, match=r"not robust.*connect_robust"):
+        with pytest.raises(SettingsError, match=r"must be robust.*connect_robust"):
             RabbitMQIntake(connection, "orders")
 
 
@@ -109,7 +109,7 @@ async def test_an_unknown_queue_among_known_ones(rabbitmq: RabbitMQAddress, queu
 
 async def test_a_stream(rabbitmq: RabbitMQAddress, queue) -> None:
     """A stream would be consumed happily, and keep everything that was acked."""
-    await refused(RabbitMQIntake(rabbitmq.url, await queue({"x-queue-type": "stream"})), "is a stream")
+    await refused(RabbitMQIntake(rabbitmq.url, await queue({"x-queue-type": "stream"})), "must be a classic or quorum queue, got a stream")
 
 
 async def test_an_auto_delete_queue(rabbitmq: RabbitMQAddress) -> None:
@@ -145,10 +145,10 @@ async def test_an_exclusive_consumer(rabbitmq: RabbitMQAddress, queue, intake: C
 async def test_a_single_active_consumer_must_be_said(rabbitmq: RabbitMQAddress, queue) -> None:
     """Its order is somebody's wish, and `order` is fixed before the queue is seen: say it, either way."""
     name = await queue(SINGLE_ACTIVE)
-    await refused(RabbitMQIntake(rabbitmq.url, name), r"single_active=True\) to keep it")
-    for said in (True, False):
-        made = RabbitMQIntake(rabbitmq.url, name, single_active=said)
-        assert made.order == ("source" if said else "none")
+    await refused(RabbitMQIntake(rabbitmq.url, name), r"single_active=True\) to keep the order")
+    for options in (True, False):
+        made = RabbitMQIntake(rabbitmq.url, name, single_active=options)
+        assert made.order == ("source" if options else "none")
         async with drive(made):
             pass
 
@@ -156,7 +156,7 @@ async def test_a_single_active_consumer_must_be_said(rabbitmq: RabbitMQAddress, 
 async def test_declare_that_clashes(rabbitmq: RabbitMQAddress, queue) -> None:
     """A queue that exists with other arguments is not taken for the one that was meant."""
     name = await queue()
-    await refused(RabbitMQIntake(rabbitmq.url, name, declare={"x-queue-type": "quorum"}), "exists and is another one")
+    await refused(RabbitMQIntake(rabbitmq.url, name, declare={"x-queue-type": "quorum"}), "exists with other arguments than declare=")
 
 
 async def test_a_closed_connection(rabbitmq: RabbitMQAddress) -> None:

@@ -6,8 +6,7 @@ import gc
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
-from tests.brokers.rabbitmq.test_channels import Line
-from tests.brokers.rabbitmq.test_keeper import keeper
+from tests.brokers.rabbitmq.line import Line, supervisor
 from tests.flow.stage import Stage, messages, run_of
 
 from holdgate.brokers.rabbitmq import RabbitMQIntake
@@ -77,7 +76,7 @@ def test_an_intake_keeps_its_window_and_no_more() -> None:
     async def asks() -> tuple[int, int]:
         made = RabbitMQIntake("amqp://localhost/", "orders", prefetch=WINDOW)
         line = Line()
-        kept = made._keepers[ORDERS] = keeper()
+        kept = made._supervisors[ORDERS] = supervisor()
         kept.channel = line.channel
         await line.arrive(*range(1, WINDOW + 1))
         made.apply(Plan({ORDERS: HELD}, 0))

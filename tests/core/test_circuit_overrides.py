@@ -1,17 +1,29 @@
-"""Transitions, overrides and events of a circuit."""
+"""What an operator lays over a circuit: forced open, disabled, observed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from tests.core.driving import FAILURE, FIRST_WAIT, SUCCESS, acquire, call, calls, half_opened, is_refused, kinds, opened, ramping
+from tests.core.driving import (
+    FAILURE,
+    FIRST_WAIT,
+    SUCCESS,
+    acquire,
+    call,
+    calls,
+    half_opened,
+    is_refused,
+    kinds,
+    opened,
+    ramping,
+)
 
 from holdgate.core import (
     Circuit,
-    CircuitClosed,
     CircuitHalfOpened,
-    CircuitOpened,
-    CircuitReset,
     CircuitSettings,
+    CountWindow,
     Override,
     OverrideCleared,
     OverrideSet,
@@ -19,129 +31,166 @@ from holdgate.core import (
     Rejected,
     State,
     ThresholdExceeded,
+    TimeWindow,
 )
-from holdgate.core.circuit import EVENTS_KEPT
-from holdgate.core.states import Trigger
-from holdgate.errors import HoldgateError, SettingsError
+from holdgate.errors import SettingsError
+
+SLOW_AFTER_ONE = CircuitSettings(slow_call_duration=1.0)
 
 
-def test_opening_is_told_after_the_threshold_that_caused_it() -> None:
-    """One threshold event of the old generation, then one transition of the new one."""
-    circuit = opened()
-    assert circuit.take_events() == (
-        ThresholdExceeded("payments", 0.0, 0, Reason.CONSECUTIVE_FAILURES, 5, 5),
-        CircuitOpened("payments", 0.0, 1, Reason.CONSECUTIVE_FAILURES, FIRST_WAIT, 1, State.CLOSED),
-    )
-    assert circuit.take_events() == ()
+BY_RATE_ALONE = CircuitSettings(window=TimeWindow(30.0), consecutive_failures=None, slow_call_duration=1.0)
 
 
-def test_half_opening_and_closing_are_one_event_each() -> None:
-    """A whole recovery, in order."""
-    circuit = opened()
+SLOW = CircuitSettings(slow_call_duration=1.0, slow_call_rate_threshold=0.5, minimum_calls=1)
+
+
+def test_an_observed_circuit_goes_on_telling_of_calls_that_hang() -> None:
+    """Its acquires look too, each time."""
+    circuit = Circuit("payments", SLOW_AFTER_ONE)
+    circuit.observe(0.0)
+    circuit.advance(0.0)
+    for _ in range(10):
+        acquire(circuit, 0.0)
     circuit.take_events()
-    circuit.set_full(1, 0.0)
-    circuit.advance(FIRST_WAIT)
-    calls(circuit, "SSSS", 6.0)
-    assert circuit.take_events() == (
-        CircuitHalfOpened("payments", FIRST_WAIT, 2, State.OPEN),
-        CircuitClosed("payments", 6.0, 3, State.HALF_OPEN),
-    )
+    acquire(circuit, 1.5)
+    assert kinds(circuit.take_events()) == ["ThresholdExceeded"]
 
 
-def test_opening_again_from_half_open_tells_a_threshold_too() -> None:
-    """The failed probe is the threshold event of the re-opening."""
-    circuit = half_opened()
-    call(circuit, FAILURE, 5.0)
-    assert circuit.take_events() == (
-        ThresholdExceeded("payments", 5.0, 2, Reason.PROBE, 1, 1),
-        CircuitOpened("payments", 5.0, 3, Reason.PROBE, 15.0, 2, State.HALF_OPEN),
-    )
-
-
-def test_an_impossible_trigger_changes_nothing() -> None:
-    """It raises before anything has moved."""
-    circuit = opened()
-    before = circuit.snapshot(1.0)
-    with pytest.raises(HoldgateError):
-        circuit._open(Trigger.BREACHED, Reason.FAILURE_RATE, 1.0)
-    assert circuit.snapshot(1.0) == before
-    assert kinds(circuit.take_events()) == ["ThresholdExceeded", "CircuitOpened"]
-
-
-def test_a_draw_that_raises_changes_nothing() -> None:
-    """Chance is asked before the first change, so a broken source leaves the circuit as it was."""
-
-    def broken() -> float:
-        raise ZeroDivisionError
-
-    circuit = Circuit("payments", draw=broken)
-    calls(circuit, "FFFF", 0.0)
-    with pytest.raises(ZeroDivisionError):
-        call(circuit, FAILURE, 0.0)
-    assert (circuit.state, circuit.generation) == (State.CLOSED, 0)
+def test_an_observed_circuit_records_and_tells_once_per_episode() -> None:
+    """It would have opened: told once, again only after the rates were below the thresholds."""
+    circuit = Circuit("payments", CircuitSettings(window=CountWindow(10)))
+    circuit.observe(0.0)
+    circuit.take_events()
+    calls(circuit, "FFFFFFFF", 0.0)
+    assert circuit.take_events() == (ThresholdExceeded("payments", 0.0, 1, Reason.CONSECUTIVE_FAILURES, 5, 5, observed=True),)
+    calls(circuit, "SSSSS", 0.0)
     assert circuit.take_events() == ()
+    calls(circuit, "SSSS", 0.0)
+    calls(circuit, "FFFFFFF", 0.0)
+    assert kinds(circuit.take_events()) == ["ThresholdExceeded"]
+    assert (circuit.state, circuit.generation, circuit.snapshot(0.0).calls) == (State.CLOSED, 1, 10)
 
 
-@pytest.mark.parametrize("after", [0.0, 3.0])
-def test_open_for_opens_and_leaves_the_level_alone(after: float) -> None:
-    """From CLOSED and from HALF_OPEN, until then, at the level it had."""
+def test_an_observed_circuit_tells_of_an_outage_after_an_idle_hour() -> None:
+    """The window has emptied by time alone, and that ends an episode as good results do."""
+    circuit = Circuit("payments", BY_RATE_ALONE)
+    circuit.observe(0.0)
+    calls(circuit, "F" * 12, 1.0)
+    circuit.take_events()
+    calls(circuit, "F" * 10, 3600.0)
+    assert kinds(circuit.take_events()) == ["ThresholdExceeded"]
+
+
+def test_an_observed_circuit_sees_the_end_of_an_episode_when_a_long_call_ends() -> None:
+    """Nothing was admitted in between: the first failures after the pause are those of calls from before it."""
+    circuit = Circuit("payments", replace(BY_RATE_ALONE, slow_call_duration=None))
+    circuit.observe(0.0)
+    long = [acquire(circuit, 0.5) for _ in range(10)]
+    calls(circuit, "F" * 12, 1.0)
+    circuit.take_events()
+    for permit in long:
+        circuit.record(permit, FAILURE, 3600.0)
+    assert kinds(circuit.take_events()) == ["ThresholdExceeded"]
+
+
+def test_an_observed_circuit_tells_of_calls_that_hang_after_an_idle_hour() -> None:
+    """No result has come that could have ended the episode."""
+    circuit = Circuit("payments", BY_RATE_ALONE)
+    circuit.observe(0.0)
+    calls(circuit, "F" * 12, 1.0)
+    circuit.take_events()
+    for _ in range(12):
+        acquire(circuit, 3600.0)
+    circuit.advance(3602.0)
+    assert kinds(circuit.take_events()) == ["ThresholdExceeded"]
+
+
+def test_an_observed_circuit_never_rejects() -> None:
+    """Not even over an open state, and its results count."""
+    circuit = opened()
+    circuit.observe(1.0)
+    for _ in range(100):
+        acquire(circuit, 1.0)
+    assert circuit.may_acquire(1.0)
+    assert (circuit.limit, circuit.free_slots, circuit.snapshot(1.0).rejected) == (None, None, 0)
+
+
+def test_an_observed_half_open_circuit_counts_into_the_window() -> None:
+    """The ramp is not asked: clearing the override goes on with a probe."""
+    circuit = ramping(8)
+    circuit.observe(6.0)
+    calls(circuit, "S" * 100, 6.0)
+    assert (circuit.state, circuit.snapshot(6.0).calls) == (State.HALF_OPEN, 20)
+    circuit.clear_override(6.0)
+    assert (circuit.state, circuit.limit) == (State.HALF_OPEN, 1)
+
+
+def test_an_observed_circuit_tells_of_calls_that_hang() -> None:
+    """Once while they hang, whatever good results come beside them."""
+    circuit = Circuit("payments", SLOW_AFTER_ONE)
+    circuit.observe(0.0)
+    circuit.take_events()
+    for _ in range(10):
+        acquire(circuit, 0.0)
+    deadline = circuit.next_deadline()
+    assert deadline is not None
+    circuit.advance(deadline)
+    calls(circuit, "SSS", 2.0)
+    circuit.advance(3.0)
+    assert kinds(circuit.take_events()) == ["ThresholdExceeded"]
+
+
+def test_an_observed_call_that_hangs_is_reported_once_when_it_ends() -> None:
+    """Its slow result belongs to the episode that it began while it was in flight: with nothing else in the window, nothing is clear."""
+    circuit = Circuit("payments", replace(SLOW_AFTER_ONE, window=CountWindow(1)))
+    circuit.observe(0.0)
+    permit = acquire(circuit, 0.0)
+    circuit.advance(2.0)
+    circuit.record(permit, SUCCESS, 2.0)
+    assert kinds(circuit.take_events()) == ["OverrideSet", "ThresholdExceeded"]
+
+
+def test_an_observed_circuit_tells_of_a_server_that_says_when() -> None:
+    """It would have opened on that failure."""
     circuit = Circuit("payments")
-    circuit.open_for(30.0, after)
-    assert (circuit.state, circuit.snapshot(after).level, circuit.next_deadline()) == (State.OPEN, 0, after + 30.0)
-    assert circuit.take_events() == (CircuitOpened("payments", after, 1, Reason.OPEN_FOR, after + 30.0, 0, State.CLOSED),)
-    circuit = ramping(4)
-    circuit.open_for(30.0, 6.0)
-    assert (circuit.state, circuit.snapshot(6.0).level, circuit.next_deadline()) == (State.OPEN, 1, 36.0)
-    assert kinds(circuit.take_events()) == ["CircuitOpened"]
-
-
-def test_a_server_that_says_when_raises_the_level() -> None:
-    """A failure with Retry-After is a verdict that opens; open_for is none."""
-    circuit = half_opened()
-    circuit.record(acquire(circuit, 5.0), FAILURE, 5.0, retry_after=60.0)
-    assert circuit.take_events() == (CircuitOpened("payments", 5.0, 3, Reason.RETRY_AFTER, 65.0, 2, State.HALF_OPEN),)
-
-
-def test_open_for_only_extends_while_open() -> None:
-    """A longer wait puts the end off, a shorter one does nothing; no event, the same generation."""
-    circuit = opened()
+    circuit.observe(0.0)
     circuit.take_events()
-    circuit.open_for(2.0, 1.0)
+    circuit.record(acquire(circuit, 0.0), FAILURE, 0.0, retry_after=60.0)
+    assert circuit.take_events() == (ThresholdExceeded("payments", 0.0, 1, Reason.RETRY_AFTER, 60.0, 0.0, observed=True),)
+
+
+def test_the_deadline_of_an_observed_open_circuit_is_the_first_of_two() -> None:
+    """The end of the wait below, or a call that becomes slow."""
+    circuit = opened(SLOW_AFTER_ONE)
+    circuit.observe(0.0)
     assert circuit.next_deadline() == FIRST_WAIT
-    circuit.open_for(20.0, 1.0)
-    assert circuit.next_deadline() == 21.0
-    assert circuit.try_acquire(20.9) == Rejected(21.0, State.OPEN)
-    assert circuit.take_events() == ()
-    assert circuit.generation == 1
-    acquire(circuit, 21.0)
+    acquire(circuit, 1.0)
+    assert 2.0 < (circuit.next_deadline() or 0.0) < 2.01
+    circuit.advance(4.5)
+    assert circuit.next_deadline() == FIRST_WAIT
+    acquire(circuit, 4.6)
+    assert circuit.next_deadline() == FIRST_WAIT
 
 
-def test_open_for_is_clamped() -> None:
-    """Whoever asks, retry_after_max is the longest."""
-    circuit = Circuit("payments", CircuitSettings(retry_after_max=100.0))
-    circuit.open_for(1e6, 0.0)
-    assert circuit.next_deadline() == 100.0
+def test_a_forced_opening_ends_by_time_alone() -> None:
+    """Its expiry is the only deadline, and advance ends it there; one without an expiry has none."""
+    circuit = opened()
+    circuit.force_open(1.0, until=60.0)
+    assert circuit.next_deadline() == 60.0
+    circuit.advance(59.9)
+    assert circuit.limit == 0
+    circuit.advance(60.0)
+    assert circuit.limit == 1
+    circuit.force_open(61.0)
+    assert circuit.next_deadline() is None
 
 
-@pytest.mark.parametrize("duration", [0.0, -1.0, float("nan"), True])
-def test_open_for_wants_a_duration(duration: float) -> None:
-    """Anything else raises and changes nothing."""
-    circuit = Circuit("payments")
-    with pytest.raises(SettingsError, match="duration="):
-        circuit.open_for(duration, 0.0)
-    assert circuit.state is State.CLOSED
-
-
-@pytest.mark.parametrize("circuit", [Circuit("payments"), opened(), half_opened(), ramping(8)], ids=["closed", "open", "probe", "ramp"])
-def test_reset_closes_from_anywhere(circuit: Circuit) -> None:
-    """Empty windows, level 0, the full rate at once; one event, one generation."""
-    calls(circuit, "F", 5.0) if circuit.state is State.CLOSED else None
-    circuit.take_events()
-    generation, previous = circuit.generation, circuit.state
-    circuit.reset(6.0)
-    snapshot = circuit.snapshot(6.0)
-    assert (snapshot.state, snapshot.level, snapshot.calls, snapshot.consecutive_failures, snapshot.limit) == (State.CLOSED, 0, 0, 0, None)
-    assert circuit.take_events() == (CircuitReset("payments", 6.0, generation + 1, previous),)
+def test_calls_in_flight_are_no_deadline_where_nothing_is_judged() -> None:
+    """DISABLED records nothing, so that a call may take as long as it likes."""
+    circuit = Circuit("payments", SLOW)
+    circuit.disable(0.0)
+    acquire(circuit, 0.0)
+    assert circuit.next_deadline() is None
 
 
 def test_reset_clears_no_override() -> None:
@@ -151,43 +200,6 @@ def test_reset_clears_no_override() -> None:
     circuit.reset(2.0)
     assert (circuit.state, circuit.override) == (State.CLOSED, Override.FORCED_OPEN)
     assert is_refused(circuit, 2.0)
-
-
-def test_a_level_rises_with_every_opening_and_stops_at_the_maximum() -> None:
-    """Six openings from 5 s to 300 s, and no seventh level: a long outage is forgotten in six minutes."""
-    circuit = opened()
-    waits = [FIRST_WAIT]
-    for _ in range(20):
-        deadline = circuit.next_deadline()
-        assert deadline is not None
-        call(circuit, FAILURE, deadline)
-        waits.append((circuit.next_deadline() or 0.0) - deadline)
-    assert waits[:8] == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
-    assert circuit.snapshot(0.0).level == 7
-
-
-@pytest.mark.parametrize(("pause", "wait"), [(59.9, 20.0), (60.0, 10.0), (119.9, 10.0), (120.0, 5.0), (1e6, 5.0)])
-def test_the_level_falls_with_healthy_intervals(pause: float, wait: float) -> None:
-    """A close does not reset it: opened twice, the third wait depends on how long it was closed between."""
-    circuit = half_opened()
-    call(circuit, FAILURE, 5.0)  # level 2, until 15
-    circuit.set_full(1, 5.0)
-    calls(circuit, "SSSS", 15.0)
-    assert circuit.state is State.CLOSED
-    calls(circuit, "FFFFF", 15.0 + pause)
-    assert circuit.next_deadline() == pytest.approx(15.0 + pause + wait)
-
-
-def test_only_unbroken_health_lowers_the_level() -> None:
-    """Two times forty seconds with an opening between are no minute."""
-    circuit = half_opened()
-    circuit.set_full(1, 5.0)
-    calls(circuit, "SSSS", 5.0)
-    circuit.open_for(1.0, 45.0)
-    calls(circuit, "SSSS", 46.0)
-    assert circuit.state is State.CLOSED
-    assert circuit.snapshot(86.0).level == 1
-    assert circuit.snapshot(106.0).level == 0
 
 
 def test_time_under_forced_open_lowers_no_level() -> None:
@@ -240,27 +252,6 @@ def test_an_expired_override_admits_as_the_state_below_does() -> None:
     circuit.disable(1.0, until=3.0)
     acquire(circuit, 2.9)
     assert is_refused(circuit, 3.0)
-
-
-def test_a_wait_can_be_ended() -> None:
-    """A probe may go at once, and a failure of it counts on from the level that was."""
-    circuit = opened()
-    circuit.take_events()
-    assert circuit.end_wait(1.0) is True
-    assert (circuit.state, circuit.limit) == (State.HALF_OPEN, 1)
-    assert circuit.take_events() == (CircuitHalfOpened("payments", 1.0, 2, State.OPEN),)
-    call(circuit, FAILURE, 1.0)
-    assert circuit.snapshot(1.0).level == 2
-
-
-def test_no_other_wait_can_be_ended() -> None:
-    """Closed, half-open or under an override: nothing happens."""
-    forced = opened()
-    forced.force_open(1.0)
-    for circuit in (Circuit("payments"), half_opened(), forced):
-        generation = circuit.generation
-        assert circuit.end_wait(6.0) is False
-        assert circuit.generation == generation
 
 
 def test_forced_open_rejects_whatever_the_state() -> None:
@@ -317,7 +308,7 @@ def test_forced_open_replaced_by_another_override_goes_to_half_open_below() -> N
 def test_forced_open_wants_a_time_to_end(until: float) -> None:
     """Anything else raises and changes nothing."""
     circuit = Circuit("payments")
-    with pytest.raises(SettingsError, match="until="):
+    with pytest.raises(SettingsError, match="until must be"):
         circuit.force_open(0.0, until=until)
     assert circuit.override is None
 
@@ -403,21 +394,53 @@ def test_permits_of_before_a_command_are_late(command: str) -> None:
     assert (snapshot.late_results, snapshot.calls, snapshot.failures) == (6, 0, 0)
 
 
-def test_events_nobody_takes_are_bounded() -> None:
-    """The oldest are dropped."""
+def test_an_opening_under_an_override_leaves_the_override() -> None:
+    """An operator's word is ended by an operator, or by its time."""
     circuit = Circuit("payments")
-    for at in range(3000):
-        circuit.reset(float(at))
-    taken = circuit.take_events()
-    assert len(taken) == EVENTS_KEPT == 1024
-    assert taken[-1].at == 2999.0
+    circuit.observe(0.0)
+    circuit.open_for(5.0, 1.0)
+    assert (circuit.state, circuit.override) == (State.OPEN, Override.METRICS_ONLY)
 
 
-def test_pending_events_are_read_without_taking_them() -> None:
-    """A hot loop tests one attribute."""
+def test_what_follows_a_forced_opening_is_told_with_its_time() -> None:
+    """The half-open that it leaves behind, under another override too."""
     circuit = Circuit("payments")
-    assert not circuit.events_pending
-    circuit.reset(0.0)
-    assert circuit.events_pending
+    circuit.force_open(0.0)
     circuit.take_events()
-    assert not circuit.events_pending
+    circuit.disable(3.0)
+    assert [(type(event), event.at) for event in circuit.take_events()] == [(OverrideSet, 3.0), (CircuitHalfOpened, 3.0)]
+
+
+def test_an_override_that_admits_leaves_the_level_to_time() -> None:
+    """It falls by one per healthy interval, whoever has looked."""
+    circuit = opened()
+    circuit.advance(5.0)
+    calls(circuit, "F", 5.0)
+    circuit.advance(15.0)
+    circuit.set_full(1, 15.0)
+    calls(circuit, "SSSS", 15.0)
+    assert (circuit.state, circuit.snapshot(15.0).level) == (State.CLOSED, 2)
+    circuit.disable(75.0)
+    assert circuit.snapshot(75.0).level == 1
+
+
+def test_results_that_had_opened_it_are_told_when_it_is_observed() -> None:
+    """With the first that comes after: an operator who looks on has to know."""
+    circuit = opened()
+    circuit.observe(1.0)
+    circuit.take_events()
+    calls(circuit, "F", 1.0)
+    (event,) = circuit.take_events()
+    assert isinstance(event, ThresholdExceeded)
+    assert event.observed is True
+
+
+def test_what_is_only_observed_is_told_as_observed() -> None:
+    """It opens nothing."""
+    circuit = Circuit("payments")
+    circuit.observe(0.0)
+    circuit.take_events()
+    calls(circuit, "FFFFF", 0.0)
+    (event,) = circuit.take_events()
+    assert isinstance(event, ThresholdExceeded)
+    assert event.observed is True

@@ -107,7 +107,7 @@ async def test_what_is_finished_past_a_blocked_message_is_acked_alone(
     behind = [body for body in bodies if key_of(body) == b"3"] if "key" in order else [bodies[3]]
     async with working(worker) as at:
         await at.until(lambda at: len(at.processed) == len(bodies) - len(behind))
-        await at.until(lambda at: not at._intake._keepers[next(iter(at._intake._keepers))].channel.acks.waiting)  # type: ignore[union-attr]
+        await at.until(lambda at: not at._intake._supervisors[next(iter(at._intake._supervisors))].channel.acks.waiting)  # type: ignore[union-attr]
         await rabbitmq.becomes(name, ready=0)
     left = [message.body for message in await rabbitmq.waiting_once_free(name)]
     assert left == behind

@@ -101,7 +101,7 @@ async def test_a_second_intake_with_topics_on_an_owned_consumer(topic, consumer)
     name = await topic()
     ours = consumer()
     async with drive(KafkaIntake(ours, topics=[name])) as at:
-        with pytest.raises(IntakeError, match="a guard owns this consumer already"):
+        with pytest.raises(IntakeError, match="another intake owns this consumer"):
             KafkaIntake(ours, topics=[name])
         await at.poll()
         assert not ours._closed

@@ -127,7 +127,7 @@ async def test_a_hold_sends_what_waits(rabbitmq: RabbitMQAddress, queue, intake:
     made = intake(name)
     async with drive(made) as at:
         await at.take(2)
-        channel = made._keepers[Queue(name)].channel
+        channel = made._supervisors[Queue(name)].channel
         assert channel is not None
         at.ack(at.received[:1])
         assert channel.acks.waiting

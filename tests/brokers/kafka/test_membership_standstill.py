@@ -51,7 +51,7 @@ async def test_a_member_that_is_still_known_goes_on_where_it_was(world: Doubtful
     await turns_until(lambda: world.told == ["assigned", "lost", "assigned"])
     assert world.sought == [(A, 2)]
     assert world.member.may_poll
-    assert world.assignments.tps() == BOTH
+    assert world.partitions.tps() == BOTH
 
 
 async def test_a_group_that_does_not_answer_is_asked_again(world: DoubtfulWorld) -> None:

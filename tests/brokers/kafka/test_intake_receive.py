@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
-from tests.brokers.kafka.fakes import FakeClient, ended, turns_until
-from tests.brokers.kafka.test_delivery import record
+from tests.brokers.kafka.fakes import FakeClient, ended, record, turns_until
 
 from holdgate.brokers.kafka import KafkaIntake
-from holdgate.brokers.kafka.fetching import Poll
+from holdgate.brokers.kafka.fetching import Poller
 from holdgate.flow.message import Partition
 from holdgate.flow.plan import Plan, SourcePlan
 
@@ -29,7 +28,7 @@ async def unopened() -> AsyncIterator[KafkaIntake]:
     """An intake that was never opened, with two partitions nevertheless."""
     consumer = AIOKafkaConsumer(group_id="workers", enable_auto_commit=False, auto_offset_reset="earliest")
     made = KafkaIntake(consumer, topics=["orders"], inbox=MOST, poll_timeout=100)
-    made._assignments.add([A, B])
+    made._partitions.add([A, B])
     yield made
     await made.close()
 
@@ -43,14 +42,14 @@ async def test_two_polls_at_once_fill_two_receives(unopened: KafkaIntake) -> Non
 async def test_what_was_taken_away_meanwhile_is_not_handed_out(unopened: KafkaIntake) -> None:
     """Between a poll and the receive a partition may go: its records are not ours any more, those of the other one are."""
     unopened._take({A: [record(0)], B: [record(7)]})
-    unopened._assignments.drop([A])
+    unopened._partitions.drop([A])
     assert [delivery.position for delivery in await unopened.receive()] == [7]
 
 
 @pytest.mark.parametrize(("assigned", "place"), [({A}, 5), (set(), 9)])
 async def test_records_of_a_late_poll_are_put_back(unopened: KafkaIntake, assigned: set[TopicPartition], place: int) -> None:
     """A poll that ends after we let go has moved the position: it goes back, if the client still has the partition."""
-    unopened._assignments.drop([A])
+    unopened._partitions.drop([A])
     client = FakeClient()
     client.assigned, client.positions = frozenset(assigned), {A: 9}
     real, unopened._client = unopened._client, client
@@ -69,7 +68,7 @@ async def test_a_poll_that_raises_at_once_is_no_hot_loop(unopened: KafkaIntake) 
         polls += 1
         raise KafkaConnectionError("reset")
 
-    unopened._poll.more = fail
+    unopened._poller.poll = fail
     receiving = asyncio.create_task(unopened.receive())
     await turns_until(lambda: polls)
     for _ in range(10):
@@ -85,7 +84,7 @@ async def test_a_full_buffer_lets_the_others_run(unopened: KafkaIntake) -> None:
     async def full(**_: Any) -> bool:
         return True
 
-    unopened._poll.more = full
+    unopened._poller.poll = full
     turned: list[bool] = []
     asyncio.get_running_loop().call_soon(turned.append, True)
     await unopened.receive()
@@ -95,7 +94,7 @@ async def test_a_full_buffer_lets_the_others_run(unopened: KafkaIntake) -> None:
 async def test_a_flush_ends_a_receive_that_waits(unopened: KafkaIntake) -> None:
     """It is the end of a run, which does not wait for a long poll; the poll itself goes on and ends by itself."""
     client = FakeClient()
-    unopened._poll = Poll(client, unopened._take, timeout=3600, most=MOST)
+    unopened._poller = Poller(client, unopened._take, timeout=3600, most=MOST)
     receiving = asyncio.create_task(unopened.receive())
     await turns_until(lambda: client.polls)
     await unopened.flush()
@@ -113,7 +112,7 @@ async def test_a_partition_that_gave_much_fetches_nothing_before_the_next_plan(u
     client.assigned = frozenset({A, B})
     unopened.bound(64 * 1024 * 1024)
     unopened._next_look = math.inf
-    unopened._poll.more = nothing
+    unopened._poller.poll = nothing
     real, unopened._pauses._client = unopened._client, client
     unopened._client = client
     unopened._membership.is_rebalancing = False

@@ -6,8 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.brokers.rabbitmq.test_channels import Line
-from tests.brokers.rabbitmq.test_keeper import keeper
+from tests.brokers.rabbitmq.line import Line, supervisor
 from tests.brokers.rabbitmq.worker import Worker, working
 from tests.servers.rabbitmq_address import QUORUM, SINGLE_ACTIVE
 
@@ -54,7 +53,7 @@ def test_bunches_that_come_over_the_wire_become_one_batch() -> None:
         made = RabbitMQIntake("amqp://localhost/", "orders", prefetch=50)
         made.deliver_in_batches(BATCH)
         line = Line()
-        kept = made._keepers[Queue("orders")] = keeper()
+        kept = made._supervisors[Queue("orders")] = supervisor()
         kept.channel = line.channel
         line.ring = made._ring  # type: ignore[method-assign]
         await line.channel.consume(50, {})

@@ -1,4 +1,4 @@
-"""What is near its delivery limit is parked instead of given back: on a real broker, and with a target that fails."""
+"""What is near its delivery limit goes to the overflow instead of back: on a real broker, and with a target that fails."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
 
-async def test_a_message_near_its_limit_is_parked_when_it_would_go_back(
+async def test_a_message_near_its_limit_goes_to_the_overflow_instead_of_back(
     rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], kind: Kind
 ) -> None:
-    """It waits in the parking place, with where it came from, and the others are in front of their queue, in order; nobody is warned."""
+    """It waits in the overflow, with where it came from, and the others are in front of their queue, in order; nobody is warned."""
     if not kind.counts or kind.nacks:
         pytest.skip("here nothing that goes back is counted")
     name = await queue({**kind.arguments, "x-delivery-limit": 3})
-    place = f"{name}.parked"
-    await rabbitmq.declare(place)
+    target = f"{name}.overflow"
+    await rabbitmq.declare(target)
     await rabbitmq.publish(name, [b"0"])
     for _ in range(2):
         await rabbitmq.waiting_once_free(name)
@@ -41,7 +41,7 @@ async def test_a_message_near_its_limit_is_parked_when_it_would_go_back(
         name,
         consumer_timeout=TIMEOUT,
         single_active=kind.single_active or None,
-        parking=RabbitMQDeadLetters(rabbitmq.url, "{queue}.parked"),
+        overflow=RabbitMQDeadLetters(rabbitmq.url, "{queue}.overflow"),
         on_delivery_limit_near=near.append,
     )
     async with drive(made) as at:
@@ -53,43 +53,43 @@ async def test_a_message_near_its_limit_is_parked_when_it_would_go_back(
     assert [message.body for message in left] == [b"1", b"2"]
     assert near == []
     async with rabbitmq.channel() as channel:
-        letter = await (await channel.get_queue(place, ensure=False)).get()
+        letter = await (await channel.get_queue(target, ensure=False)).get()
         assert (letter.body, letter.headers["holdgate-source"]) == (b"0", name)
         assert letter.headers["holdgate-reason"] == "held, and near the delivery limit of its queue"
-    await rabbitmq.delete(place)
+    await rabbitmq.delete(target)
 
 
-async def test_a_worker_that_ends_parks_them_too(
+async def test_a_worker_that_ends_moves_them_too(
     rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], kind: Kind
 ) -> None:
     """Closing gives back what is in hand, and that counts as well."""
     if not kind.counts or kind.nacks:
         pytest.skip("here nothing that goes back is counted")
     name = await queue({**kind.arguments, "x-delivery-limit": 2})
-    place = await queue()
+    target = await queue()
     await rabbitmq.publish(name, [b"0", b"1"])
-    made = intake(name, single_active=kind.single_active or None, parking=RabbitMQDeadLetters(rabbitmq.url, place))
+    made = intake(name, single_active=kind.single_active or None, overflow=RabbitMQDeadLetters(rabbitmq.url, target))
     async with drive(made) as at:
         await at.take(2)
     assert await rabbitmq.waiting_once_free(name) == []
-    assert [message.body for message in await rabbitmq.waiting(place)] == [b"0", b"1"]
+    assert [message.body for message in await rabbitmq.waiting(target)] == [b"0", b"1"]
 
 
-async def test_a_parking_place_that_goes_away_ends_no_hold(
+async def test_an_overflow_that_goes_away_ends_no_hold(
     rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], kind: Kind
 ) -> None:
-    """What cannot be parked goes back, and is told."""
+    """What cannot be moved goes back, and is reported."""
     if kind.name != "quorum" or kind.nacks:
         pytest.skip("here nothing that goes back is counted")
     name = await queue({**kind.arguments, "x-delivery-limit": 2})
-    place = await rabbitmq.declare(f"{name}.parked")
+    target = await rabbitmq.declare(f"{name}.overflow")
     await rabbitmq.publish(name, [b"0"])
     near: list[DeliveryLimitNear] = []
-    made = intake(name, consumer_timeout=TIMEOUT, parking=RabbitMQDeadLetters(rabbitmq.url, place), on_delivery_limit_near=near.append)
+    made = intake(name, consumer_timeout=TIMEOUT, overflow=RabbitMQDeadLetters(rabbitmq.url, target), on_delivery_limit_near=near.append)
     async with drive(made) as at:
         await at.take(1)
         at.hold()
-        await rabbitmq.delete(place)
+        await rabbitmq.delete(target)
         grow_old(at.intake)
         await at.until(lambda: at.count("revoked") == 1 and at.count("assigned") == 2)
         left = await at.beside(rabbitmq.waiting_once_free(name))
@@ -97,21 +97,19 @@ async def test_a_parking_place_that_goes_away_ends_no_hold(
     assert near == [DeliveryLimitNear(Queue(name), returns=0, limit=2)]
 
 
-async def test_a_parking_place_that_is_not_there_is_refused(
-    rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake]
-) -> None:
-    """At start, when there is still time."""
+async def test_an_overflow_that_is_missing_is_refused(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake]) -> None:
+    """At the start, when there is still time."""
     name = await queue()
-    made = intake(name, parking=RabbitMQDeadLetters(rabbitmq.url, "{queue}.parked"))
-    with pytest.raises(IntakeError, match=f"no queue '{name}.parked'"):
+    made = intake(name, overflow=RabbitMQDeadLetters(rabbitmq.url, "{queue}.overflow"))
+    with pytest.raises(IntakeError, match=f"no queue '{name}.overflow'"):
         async with drive(made):
             pass
 
 
-def test_what_is_no_parking_place_is_refused() -> None:
+def test_what_cannot_take_messages_is_refused() -> None:
     """With what to write instead."""
-    with pytest.raises(SettingsError, match=r"parking=str takes no letters: give RabbitMQDeadLetters"):
-        RabbitMQIntake("amqp://localhost/", "orders", parking="orders.parked")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"overflow must be dead letters, got str: give RabbitMQDeadLetters"):
+        RabbitMQIntake("amqp://localhost/", "orders", overflow="orders.overflow")  # type: ignore[arg-type]
 
 
 class Target:
@@ -143,17 +141,17 @@ def letters(count: int) -> Any:
 
 
 @pytest.mark.parametrize("hangs", [False, True])
-def test_only_what_is_confirmed_is_parked(hangs: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_what_is_confirmed_is_moved(hangs: bool, caplog: pytest.LogCaptureFixture) -> None:
     """A target that fails or hangs in the middle has what it confirmed before; within five seconds the rest goes on its way."""
 
-    async def parks() -> tuple[list[bytes], float]:
-        parking = Overflow(Target(2, hangs=hangs))
-        await parking.open(["orders"])
-        parked = await parking.park(letters(4))
-        return [delivery.body or b"" for delivery in parked], asyncio.get_running_loop().time()
+    async def moves() -> tuple[list[bytes], float]:
+        overflow = Overflow(Target(2, hangs=hangs))
+        await overflow.open(["orders"])
+        moved = await overflow.move(letters(4))
+        return [delivery.body or b"" for delivery in moved], asyncio.get_running_loop().time()
 
-    parked, taken = run_virtual(parks())
-    assert parked == [b"0", b"1"]
+    moved, taken = run_virtual(moves())
+    assert moved == [b"0", b"1"]
     assert taken == (5.0 if hangs else 0.0)
     assert "2 messages" in caplog.text
 
@@ -164,10 +162,10 @@ def test_its_target_is_closed_once() -> None:
     async def closes() -> bool:
         unopened, target = Target(1), Target(1)
         await Overflow(unopened).close()
-        parking = Overflow(target)
-        await parking.open(["orders"])
-        await parking.close()
-        await parking.close()
+        overflow = Overflow(target)
+        await overflow.open(["orders"])
+        await overflow.close()
+        await overflow.close()
         return target.is_open
 
     assert not run_virtual(closes())

@@ -68,7 +68,7 @@ async def test_a_hold_keeps_its_consumer(rabbitmq: RabbitMQAddress, queue, intak
     made = intake(name, prefetch=4, single_active=kind.single_active or None)
     async with drive(made) as at:
         await at.take(4)
-        channel = next(iter(made._keepers.values())).channel
+        channel = next(iter(made._supervisors.values())).channel
         assert channel is not None
         tag = channel.consumer
         for _ in range(3):
@@ -77,7 +77,7 @@ async def test_a_hold_keeps_its_consumer(rabbitmq: RabbitMQAddress, queue, intak
             at.admit()
             await at.for_seconds(0.1)
         assert channel.consumer == tag
-        assert next(iter(made._keepers.values())).channel is channel
+        assert next(iter(made._supervisors.values())).channel is channel
         assert at.bodies() == numbered(4)
         assert await at.beside(rabbitmq.depth(name)) == (6, 1)
 

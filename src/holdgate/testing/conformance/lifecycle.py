@@ -1,4 +1,4 @@
-"""Opening, receiving and closing."""
+"""Cases about the life of an intake: it opens, assigns its sources, receives and closes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from holdgate.testing.conformance.kit import IntakeBed, RecordingListener, case,
 
 
 async def every_source_is_assigned_before_it_delivers(bed: IntakeBed) -> None:
-    """The listener hears of a source first, and of all of them without any message waiting."""
+    """The listener gets each source before its first message, and all sources although no message waits."""
     async with station(bed) as at:
         await at.owns_all()
         for source in bed.sources:
@@ -18,7 +18,7 @@ async def every_source_is_assigned_before_it_delivers(bed: IntakeBed) -> None:
 
 
 async def deliveries_come_in_order_with_their_source(bed: IntakeBed) -> None:
-    """Per source the messages come in the order in which they were produced, at growing positions, with nothing of the engine's set."""
+    """Each source delivers in the order of production, at growing positions. No attempt is counted yet: that is the engine's."""
     for source in bed.sources:
         await bed.produce(source, numbered(5))
     async with station(bed) as at:
@@ -31,7 +31,7 @@ async def deliveries_come_in_order_with_their_source(bed: IntakeBed) -> None:
 
 
 async def an_empty_receive_returns(bed: IntakeBed) -> None:
-    """With nothing to deliver, receive comes back by itself, with nothing."""
+    """Without a message, receive returns by itself, empty."""
     async with station(bed) as at:
         await at.owns_all()
         for _ in range(3):
@@ -39,8 +39,8 @@ async def an_empty_receive_returns(bed: IntakeBed) -> None:
         expect_equal(at.received, [], "an empty receive delivers nothing")
 
 
-async def it_tells_its_names_and_inbox(bed: IntakeBed) -> None:
-    """The names are known before it opens, and the inbox is the one it was given."""
+async def it_has_its_names_and_inbox(bed: IntakeBed) -> None:
+    """The names are known before it opens, and the inbox is the given one."""
     intake = bed.intake(inbox=7)
     expect_equal(set(intake.names or ()), {source.name for source in bed.sources}, "names are the topics or queues")
     expect_equal(intake.inbox, 7, "inbox is the one it was given")
@@ -62,7 +62,7 @@ async def closing_unopened_is_fine(bed: IntakeBed) -> None:
 
 
 async def opening_twice_is_refused(bed: IntakeBed) -> None:
-    """The second open is an IntakeError, and the first goes on."""
+    """The second open raises IntakeError, and the intake goes on."""
     async with station(bed) as at:
         await _expect_refusal(at.intake.open(RecordingListener()), "opening twice")
         await bed.produce(bed.sources[0], numbered(1))
@@ -70,7 +70,7 @@ async def opening_twice_is_refused(bed: IntakeBed) -> None:
 
 
 async def an_unknown_name_is_refused(bed: IntakeBed) -> None:
-    """Opening a topic or queue that does not exist is an IntakeError; nothing was assigned, and close is fine."""
+    """Opening a topic or queue that does not exist raises IntakeError. Nothing is assigned, and the intake can be closed."""
     intake, listener = bed.stranger(), RecordingListener()
     await _expect_refusal(intake.open(listener), "a name that does not exist")
     await intake.close()
@@ -82,14 +82,14 @@ async def _expect_refusal(opening: Awaitable[None], what: str) -> None:
         await opening
     except IntakeError:
         return
-    raise AssertionError(f"{what} is to be refused with IntakeError, and was accepted")
+    raise AssertionError(f"{what} must be refused with IntakeError, but was accepted")
 
 
 CASES = (
     case(every_source_is_assigned_before_it_delivers),
     case(deliveries_come_in_order_with_their_source),
     case(an_empty_receive_returns),
-    case(it_tells_its_names_and_inbox),
+    case(it_has_its_names_and_inbox),
     case(closing_twice_is_fine),
     case(closing_unopened_is_fine),
     case(opening_twice_is_refused),
