@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from holdgate.core import Override, State
+from holdgate.core import Override, State, TimeWindow
 from holdgate.flow.message import Delivery
 
 if TYPE_CHECKING:
@@ -112,8 +112,12 @@ class FailureHistory:
         return any(blame.convicts(gate, policy) for gate, blame in self.blames.items())
 
     def is_alone(self, policy: RetryPolicy) -> bool:
-        """Whether it has failed as often as a message may, and nobody else has had a word meanwhile: message or dependency, who knows."""
-        return any(blame.alone >= policy.attempts for blame in self.blames.values())
+        """Return whether it has failed as often as a message may, with no result of another message meanwhile, and the circuit does not
+        explain that by itself.
+
+        In a plain outage the circuit opens first: until it could have opened, and one more attempt failed, nothing speaks for the message.
+        """
+        return any(blame.alone >= max(policy.attempts, _failures_that_open(gate) + 1) for gate, blame in self.blames.items())
 
     @property
     def counted(self) -> int:
@@ -193,3 +197,14 @@ def trial_of(delivery: Delivery[Any]) -> FailureHistory:
         delivery.trial = FailureHistory()
     trial: FailureHistory = delivery.trial
     return trial
+
+
+def _failures_that_open(gate: Gate) -> int:
+    """Return after how many failures of a lone message its circuit must have opened, if nothing keeps it closed."""
+    settings = gate.circuit.settings
+    if settings.consecutive_failures is not None:
+        return settings.consecutive_failures
+    if isinstance(settings.window, TimeWindow):
+        return settings.minimum_calls
+    calls = settings.window.calls
+    return max(min(settings.minimum_calls, calls), math.ceil(settings.failure_rate_threshold * calls))
