@@ -247,3 +247,20 @@ def counts_as_closed(gate: Gate) -> bool:
     return gate.circuit.state is State.CLOSED if override is None else override is not Override.FORCED_OPEN
 
 
+def _failures_that_open(gate: Gate) -> int:
+    """Return after how many failures of a lone message its circuit must have opened, if nothing keeps it closed."""
+    settings = gate.circuit.settings
+    if settings.consecutive_failures is not None:
+        return settings.consecutive_failures
+    if isinstance(settings.window, TimeWindow):
+        return settings.minimum_calls
+    calls = settings.window.calls
+    return max(min(settings.minimum_calls, calls), math.ceil(settings.failure_rate_threshold * calls))
+
+
+def history_of(delivery: AnyDelivery) -> FailureHistory:
+    """Return what is known of its failures; begins here with the first."""
+    if delivery.history is None:
+        delivery.history = FailureHistory()
+    history: FailureHistory = delivery.history
+    return history
