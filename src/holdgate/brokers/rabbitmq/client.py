@@ -151,6 +151,8 @@ def parse_version(text: object) -> tuple[int, int]:
         return 0, 0
 
 
+T = TypeVar("T")
+
 # What a call may raise when its channel or connection is lost. All of these pass, or appear again at the next try.
 TRANSIENT = (AMQPError, *FRAME_ERRORS, ChannelInvalidStateError, OSError, RuntimeError)
 
@@ -161,9 +163,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 async def answered(question: Awaitable[T], refusal: Callable[[BaseException], IntakeError]) -> T:
-    """Return what the broker answers. Raises `refusal` of the error where the answer is no, or where the connection is lost meanwhile: a
-    channel may then raise anything.
-    """
+    """Return what the broker says. Raises `refusal` of the error where that is no, or where the connection is lost meanwhile."""
     try:
         return await question
     except Exception as error:
