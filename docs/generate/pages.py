@@ -10,7 +10,20 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import clients, errors, faults, file_map, log_lines, mutation, public_api, rabbitmq_versions, scenarios, settings, snippets, states
+from docs.generate import (
+    clients,
+    errors,
+    faults,
+    file_map,
+    log_lines,
+    mutation,
+    public_api,
+    rabbitmq_versions,
+    scenarios,
+    settings,
+    snippets,
+    states,
+)
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ from docs.generate.pages import ROOT
 PACKAGE = ROOT / "src" / "holdgate"
 TEXT = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
 # From a heading to the next one, whatever their levels.
-SECTIONS = {head: body for head, body in re.findall(r"^#+ (.+?)\n(.*?)(?=^#+ |\Z)", TEXT, re.MULTILINE | re.DOTALL)}
+SECTIONS: dict[str, str] = dict(re.findall(r"^#+ (.+?)\n(.*?)(?=^#+ |\Z)", TEXT, re.MULTILINE | re.DOTALL))
 STORIES = {
     GOOD: ["A turn", "A good message"],
     RETRIED: ["A turn", "A good message", "A message that fails once and is retried"],
