@@ -9,7 +9,7 @@ from typing import Any
 
 from holdgate import CircuitSettings, Delivery, Dependency, Guard, State
 from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, Event, LimitChanged
-from holdgate.flow.events import FlowEvent
+from holdgate.events import FlowEvent
 from holdgate.flow.snapshot import Snapshot
 from holdgate.ports import Clock
 from holdgate_lab.demo.scenario import CONCURRENCY, EMAIL, LATENCY, ORDERS, PAYMENTS, RECEIPTS, Scenario, Service, ServiceError, StoryClock

@@ -25,13 +25,15 @@ class Answer(NamedTuple):
 
 
 class ModelDependency:
-    """One dependency of a scenario. `draw` gives chance in [0, 1). `inside` counts the calls in it now, `served` those it has ended."""
+    """One dependency of a scenario. `draw` gives chance in [0, 1). `inside` counts the calls in it now, `served` those it has ended.
+    `occupied_until` is when the last of those that began until now will have ended."""
 
     def __init__(self, spec: DependencySpec, faults: Sequence[Fault], draw: Callable[[], float]) -> None:
         self.spec = spec
         self.inside = 0
         self.served = 0
         self.calls = 0
+        self.occupied_until = 0.0
         self._draw = draw
         self._faults = sorted(faults, key=lambda fault: fault.at)
         self._active: list[Fault] = []
@@ -44,14 +46,14 @@ class ModelDependency:
         share, factor, ratio = 1.0, 1.0, 0.0
         for fault in self.faults_at(now):
             if fault.kind == "hang":
-                return self._enter(good=False, seconds=fault.until - now + fault.latency)
+                return self._enter(now, good=False, seconds=fault.until - now + fault.latency)
             if fault.kind == "refuse" or _is_down(fault, now):
                 return Answer(good=False, seconds=fault.latency, occupies=False)
             share *= self._share(fault)
             factor *= fault.factor if fault.kind == "slow" else 1.0
             ratio = max(ratio, _ratio(fault, key))
         good = ratio <= 0 or self._draw() >= ratio
-        return self._enter(good=good, seconds=self._seconds(share) * factor)
+        return self._enter(now, good=good, seconds=self._seconds(share) * factor)
 
     def leave(self) -> None:
         """A call that occupied it has come to its end."""
@@ -66,8 +68,9 @@ class ModelDependency:
             self._look_again_at = min(changes, default=math.inf)
         return self._active
 
-    def _enter(self, *, good: bool, seconds: float) -> Answer:
+    def _enter(self, now: float, *, good: bool, seconds: float) -> Answer:
         self.inside += 1
+        self.occupied_until = max(self.occupied_until, now + seconds)
         return Answer(good, seconds)
 
     def _seconds(self, share: float) -> float:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from math import log2
 
 from holdgate.flow.message import Source
+from holdgate_lab.fleet.records import Watermark
 from holdgate_lab.fleet.scenario import Scenario, Stream, TopicSpec
 from holdgate_lab.fleet.traffic import Traffic
-from holdgate_lab.fleet.watermark import Watermark
 from holdgate_lab.fleet.world import World
 
 # Bounds add up worst cases that come one after the other; a run ends as soon as everything is finished, so that room costs nothing.
@@ -47,26 +47,27 @@ def _work(scenario: Scenario, spec: Stream) -> float:
 def is_finished(world: World) -> bool:
     """Whether everything that was produced has been finished, but for poison that looks like an outage: nothing is learnt by waiting for
     that."""
-    witness = world.witness
+    checker = world.checker
     for name, traffic in world.traffic.items():
-        left = traffic.produced - witness.finished_by_name[name]
+        left = traffic.produced - checker.finished_by_name[name]
         if traffic.spec.poison_as == "dependency" and traffic.spec.needs:
-            left -= len(traffic.spec.poison) - witness.poison_by_name[name]
+            left -= len(traffic.spec.poison) - checker.poison_by_name[name]
         if left > 0:
             return False
     return True
 
 
 class Liveness:
-    """Looks at a world twice: when nothing is wrong any more, and at the end."""
+    """Looks at a world twice: now, when nothing is wrong any more, and at the end.
+
+    `well_from` is when its dependencies are well again: a call that began while one was weak and slow goes on occupying it, for an hour if
+    many were in it.
+    """
 
     def __init__(self, world: World) -> None:
+        self.well_from = max([world.schedule.now, *(model.occupied_until for model in world.dependencies.values())])
         self._world = world
-        self._before: dict[Source, tuple[int, int]] = {}
-
-    def begin(self) -> None:
-        """Nothing is wrong from now on."""
-        self._before = {source: (done.low, done.ahead) for source, done in _watermarks(self._world).items()}
+        self._before = {source: (done.low, done.ahead) for source, done in _watermarks(world).items()}
 
     def wedged(self) -> Iterator[str]:
         """What waits though nothing has been wrong for long, in words."""
@@ -88,9 +89,9 @@ class Liveness:
 
 
 def _watermarks(world: World) -> dict[Source, Watermark]:
-    witness = world.witness
-    partitions = {source: record.done for source, record in witness.partitions.items()}
-    return partitions | {source: record.done for source, record in witness.queues.items()}
+    checker = world.checker
+    partitions = {source: record.done for source, record in checker.partitions.items()}
+    return partitions | {source: record.done for source, record in checker.queues.items()}
 
 
 def _suspected(traffic: Traffic, source: Source, waiting: list[int]) -> Iterator[str]:

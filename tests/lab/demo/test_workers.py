@@ -10,7 +10,7 @@ from holdgate import State
 from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
 from holdgate.core.states import Reason
 from holdgate.errors import IntakeError
-from holdgate.flow.events import FlowEvent
+from holdgate.events import FlowEvent
 from holdgate.ports import Intake
 from holdgate.testing import LoopClock, MemoryBroker, MemoryIntake, run_virtual
 from holdgate_lab.demo import workers

@@ -1,4 +1,4 @@
-"""What the witness compares with: places finished in any order, and who may begin what."""
+"""What the checker compares with: places finished in any order, and who may begin what."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Partition, Queue
+from holdgate_lab.fleet.records import AssignmentRecord, PartitionRecord, QueueRecord, Watermark
 from holdgate_lab.fleet.scenario import TopicSpec
-from holdgate_lab.fleet.source_records import AssignmentRecord, PartitionRecord, QueueRecord
 from holdgate_lab.fleet.traffic import Traffic
-from holdgate_lab.fleet.watermark import Watermark
 
 ORDERS = Partition("orders", 0)
 

@@ -15,11 +15,11 @@ class Bell:
     __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], None] = {}  # in the order in which they came, the same in every process
 
     def ring(self) -> None:
         """Wake them all; those who come later wait for the next ring."""
-        for waiter in self._waiters:
+        for waiter in tuple(self._waiters):
             _wake(waiter)
 
     async def wait(self, timeout: float | None = None) -> None:
@@ -27,11 +27,11 @@ class Bell:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         timer = None if timeout is None else loop.call_later(timeout, _wake, waiter)
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
             if timer is not None:
                 timer.cancel()
 

@@ -138,6 +138,9 @@ class MemoryBroker:
         self._names += 1
         return f"{kind}-{self._names}"
 
+    async def joining(self) -> None:
+        """A member has joined the group; it gets its first partitions after this. Here that is immediately; a real group waits a while."""
+
     def changed(self) -> None:
         """Tell everybody that the model is another one now."""
         for name, members in self._others.items():

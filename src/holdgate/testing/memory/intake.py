@@ -75,6 +75,16 @@ class MemoryIntake:
         return self._rebalance_timeout
 
     @property
+    def member(self) -> str:
+        """Its name in the group; empty for queues, which have no groups."""
+        return self._side.member
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether the group has accepted the last commit; for queues, which have none, always."""
+        return self._side.is_committed
+
+    @property
     def can_reject(self) -> bool:
         """A queue's message may be refused, a partition's not."""
         return isinstance(self._side, QueueSide)
@@ -131,6 +141,17 @@ class MemoryIntake:
         """Lose the membership or the channels; for `MemoryBroker.drop`."""
         if self._is_open:
             self._side.drop()
+
+    def vanish(self) -> None:
+        """Be gone as a process that was killed: what was recorded does not go out, channels close, the group finds out by itself."""
+        if self._is_open:
+            self._is_open = False
+            self._side.vanish()
+
+    def break_channels(self) -> None:
+        """The broker closes the channels, and this side does not know yet: `drop` tells it. Nothing for topics."""
+        if self._is_open:
+            self._side.break_channels()
 
     def _take(self) -> Sequence[MemoryDelivery]:
         if not self._is_open:

@@ -52,7 +52,8 @@ class PartitionSide:
         self._group_name = group
         self._commit_every = commit_every
         self._rebalance_timeout = rebalance_timeout
-        self._member = broker.new_name("member")
+        self.is_committed = True
+        self.member = broker.new_name("member")
         self._assigned: dict[Partition, _Assignment] = {}
         self._plan = Plan()
         self._generation = 0
@@ -66,9 +67,9 @@ class PartitionSide:
         self._group.rebalance_timeout = self._rebalance_timeout
         self._consumer = self._broker.model.consumer(self._group_name)
         self._broker.watch(self.bell)
-        self._group.join(self._member, self.names, self._broker.now())
+        self._group.join(self.member, self.names, self._broker.now())
         self._broker.changed()
-        self._follower = begin_later(self._follow(), f"memory {self._member}")
+        self._follower = begin_later(self._follow(), f"memory {self.member}")
 
     def check(self) -> None:
         """Raises IntakeError when this cannot go on: a topic is gone, or the listener failed."""
@@ -84,7 +85,7 @@ class PartitionSide:
 
     def take(self) -> Sequence[MemoryDelivery]:
         """What one poll gives. Nothing from the moment a rebalance begins until the next assignment."""
-        if self._group.must_rejoin(self._member) or self._member not in self._group.members:
+        if self._group.must_rejoin(self.member) or self.member not in self._group.members:
             return ()
         self._match()
         deliveries: list[MemoryDelivery] = []
@@ -104,9 +105,9 @@ class PartitionSide:
             self._commit()
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        """Finish it, or leave it unfinished so that it comes again to whoever has the partition next."""
+        """Finish it. What is not finished comes again, to the next owner of the partition."""
         assignment: object = getattr(delivery, "assigned", None)
-        if settlement is Settlement.REQUEUE or not isinstance(assignment, _Assignment) or not assignment.is_ours:
+        if not isinstance(assignment, _Assignment) or not assignment.is_ours:
             return
         if settlement is Settlement.REJECT:
             raise IntakeError(f"{delivery.source}@{delivery.position}: a partition cannot reject; give the run dead_letters")
@@ -124,7 +125,20 @@ class PartitionSide:
 
     def drop(self) -> None:
         """Be evicted, as after a session timeout."""
-        self._group.leave(self._member, self._broker.now())
+        self._group.leave(self.member, self._broker.now())
+
+    def vanish(self) -> None:
+        """Commit nothing any more, and say nothing to the group."""
+        self._closing = True
+        if self._commit_timer is not None:
+            self._commit_timer.cancel()
+        for assignment in self._assigned.values():
+            assignment.is_ours = False
+        self._assigned.clear()
+        self._broker.unwatch(self.bell)
+
+    def break_channels(self) -> None:
+        """There are none."""
 
     async def stop(self) -> None:
         """Commit and leave the group; waits for a revocation that is under way, at most the rebalance timeout."""
@@ -135,14 +149,15 @@ class PartitionSide:
         self._commit()
         self._forget(lost=False)
         self._broker.unwatch(self.bell)
-        self._group.leave(self._member, self._broker.now())
+        self._group.leave(self.member, self._broker.now())
         self._broker.changed()
 
     async def _follow(self) -> None:
+        await self._broker.joining()
         while not self._closing:
-            if self._member not in self._group.members:
+            if self.member not in self._group.members:
                 self._come_back()
-            elif self._group.must_rejoin(self._member):
+            elif self._group.must_rejoin(self.member):
                 await self._give_back()
             elif not self._group.is_rebalancing and self._generation != self._group.generation:
                 self._take_over()
@@ -150,20 +165,21 @@ class PartitionSide:
                 await self.bell.wait()
 
     def _take_over(self) -> None:
-        partitions = self._group.assignment(self._member)
+        partitions = self._group.assignment(self.member)
         self._generation = self._group.generation
         self._consumer.assign(partitions)
         self._assigned = {partition: _Assignment(self._consumer.position(partition)) for partition in partitions}
         # The assignment has forgotten every pause: the plan is applied in the same step, before anything can be read.
         self.apply(self._listener.assigned(partitions))
+        self.bell.ring()  # a receive that waits may find something now
 
     async def _give_back(self) -> None:
         if self._assigned:
             await self._listener.revoked(tuple(self._assigned))
         self._commit()
         # Too slow to give back in time: evicted meanwhile, and the commit above was refused.
-        self._forget(lost=self._member not in self._group.members)
-        self._group.rejoin(self._member)
+        self._forget(lost=self.member not in self._group.members)
+        self._group.rejoin(self.member)
         self._broker.changed()
 
     def _come_back(self) -> None:
@@ -171,7 +187,7 @@ class PartitionSide:
         self._forget(lost=True)
         if gone:
             self._listener.lost(gone)
-        self._group.join(self._member, self.names, self._broker.now())
+        self._group.join(self.member, self.names, self._broker.now())
         self._broker.changed()
 
     def _forget(self, *, lost: bool) -> None:
@@ -200,7 +216,8 @@ class PartitionSide:
             for partition, assignment in self._assigned.items()
             if (offset := self._next_offset(partition, assignment)) > assignment.committed
         }
-        if offsets and self._group.commit(self._member, self._generation, offsets):
+        self.is_committed = not offsets or self._group.commit(self.member, self._generation, offsets)
+        if self.is_committed:
             for partition, offset in offsets.items():
                 self._assigned[partition].committed = offset
 

@@ -30,6 +30,9 @@ class _Line:
 class QueueSide:
     """Reads queues with a window of `prefetch` unsettled messages each."""
 
+    member = ""
+    is_committed = True
+
     def __init__(self, broker: MemoryBroker, queues: Collection[str], *, prefetch: int) -> None:
         self.names = tuple(queues)
         self.bell = Bell()
@@ -113,6 +116,20 @@ class QueueSide:
         self._listener.lost(gone)
         self._reconnect = asyncio.get_running_loop().call_soon(self._connect)
 
+    def vanish(self) -> None:
+        """Send nothing any more; the broker closes the channels."""
+        if self._reconnect is not None:
+            self._reconnect.cancel()
+        self.break_channels()
+        self._lines.clear()
+        self._broker.unwatch(self.bell)
+
+    def break_channels(self) -> None:
+        """The broker closes every channel; what is recorded for them is lost."""
+        for line in self._lines.values():
+            line.recorded.clear()
+            line.channel.close()
+
     async def stop(self) -> None:
         """Send everything recorded, and give the rest back in order, uncounted where the queue allows it."""
         if self._reconnect is not None:
@@ -130,6 +147,7 @@ class QueueSide:
         queues = self._broker.model.queues
         self._lines = {Queue(name): _Line(queues[name].open(self.inbox)) for name in self.names if name in queues}
         self.apply(self._listener.assigned(tuple(self._lines)))
+        self.bell.ring()  # a receive that waits may find something now
 
     def _counts_nacks(self, queue: Queue) -> bool:
         stored = self._broker.model.queues.get(queue.name)
@@ -146,4 +164,4 @@ def _send(channel: Channel, tag: int, settlement: Settlement) -> None:
     if settlement is Settlement.ACK:
         channel.ack(tag)
     else:
-        channel.nack(tag, requeue=settlement is Settlement.REQUEUE)
+        channel.nack(tag, requeue=False)
