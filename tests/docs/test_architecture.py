@@ -81,10 +81,12 @@ def test_every_class_and_method_that_is_named_exists() -> None:
         assert all(re.search(rf"^\s*(?:class|def|async def) {part}\b", text, re.MULTILINE) for part in name.split(".")), (path, name)
 
 
-def test_a_file_without_a_docstring_has_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Instead of an empty one."""
+def test_a_file_without_a_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One without a docstring, and one that is gone: the error says what to mend."""
     (tmp_path / "bare.py").write_text("X = 1\n")
     monkeypatch.setattr(file_map, "_PACKAGE", tmp_path)
 
     with pytest.raises(ValueError, match=r"bare\.py has no docstring"):
         file_map.files("bare.py")
+    with pytest.raises(ValueError, match=r"gone\.py, which does not exist"):
+        file_map.files("gone.py")
