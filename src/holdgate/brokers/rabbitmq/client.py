@@ -151,8 +151,6 @@ def parse_version(text: object) -> tuple[int, int]:
         return 0, 0
 
 
-T = TypeVar("T")
-
 # What a call may raise when its channel or connection is lost. All of these pass, or appear again at the next try.
 TRANSIENT = (AMQPError, *FRAME_ERRORS, ChannelInvalidStateError, OSError, RuntimeError)
 
