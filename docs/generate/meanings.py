@@ -61,13 +61,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "*queues": "the names of classic or quorum queues",
         "prefetch": "unsettled messages that each queue may have here, 1 to 100",
         "declare": "arguments with which missing queues are made, durable; None: they must be there",
-        "single_active": "whether a single active consumer's order is kept; must be said for a queue that has one",
+        "single_active": "whether a single active consumer's order is kept; must be set for a queue that has one",
         "delivery_limit": "how often a message may come back before the queue drops it; None: found out",
         "consumer_timeout": "seconds after which the broker takes unacked messages back, `math.inf` for never; None: found out, else 1800",
         "management_url": "`http://user:password@host:15672`, where policies and other consumers are asked for",
         "arguments": 'those of the consumer, such as `{"x-priority": 10}`',
         "poll_timeout": "seconds that a stop may wait for the next message",
-        "parking": 'where a message goes that may not come back once more, such as `RabbitMQDeadLetters(url, "{queue}.parked")`',
+        "overflow": "where a message goes, instead of back, when one more return may be over its delivery limit, such as"
+        ' `RabbitMQDeadLetters(url, "{queue}.overflow")`',
         "on_delivery_limit_near": "called with a `DeliveryLimitNear` when a hold brings a message near its limit",
     },
     "RabbitMQDeadLetters": {

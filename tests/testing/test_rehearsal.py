@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from holdgate import Delivery, Dependency, Partition, Reject, RetryPolicy, Settlement
+from holdgate import Delivery, Dependency, Reject, RetryPolicy
 from holdgate.core import CircuitOpened
 from holdgate.errors import SettingsError
-from holdgate.testing import MemoryBroker, MemoryDelivery, Message, Outage, rehearse
-from holdgate.testing.rehearsal import _RecordedIntake
+from holdgate.testing import Outage, rehearse
 
 COUNT = 100
 START, END = 10.0, 70.0
@@ -248,14 +247,6 @@ def test_nothing_to_deliver_is_refused(nothing: Any, payments: Dependency) -> No
     """A rehearsal of nothing proves nothing."""
     with pytest.raises(SettingsError, match="deliveries must not be empty"):
         rehearse(fine, needs=[payments], deliveries=nothing)
-
-
-async def test_what_is_given_back_is_not_settled() -> None:
-    """A requeued message counts as waiting."""
-    intake = _RecordedIntake(MemoryBroker(topics={"orders": 1}), ["orders"], total=1)
-    intake.settle(MemoryDelivery(Partition("orders", 0), Message(0, b"a"), 0, None), Settlement.REQUEUE)
-
-    assert (intake.settled, intake.finished.is_set()) == ({}, False)
 
 
 def _numbers(report: Any) -> tuple[Any, ...]:

@@ -23,6 +23,7 @@ from holdgate.errors import SettingsError
 from holdgate.flow.events import AnyEvent
 from holdgate.flow.message import Delivery, Settlement
 from holdgate.flow.plan import Plan
+from holdgate.runtime.calling import is_async
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
 from holdgate.testing.clock import LoopClock, run_virtual
@@ -153,8 +154,7 @@ class _RecordedIntake(MemoryIntake):
         self._held_since: float | None = None
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        if settlement is not Settlement.REQUEUE:
-            self.settled[_place(delivery)] = delivery.body
+        self.settled[_place(delivery)] = delivery.body
         if len(self.settled) == self._total:
             self.finished.set()
         super().settle(delivery, settlement)
@@ -209,7 +209,7 @@ class _Stage:
 
     def _played(self, handler: AnyHandler) -> AnyHandler:
         """Return the handler with its outages, async or plain as it was."""
-        if not _is_async(handler):
+        if not is_async(handler, through_wrappers=True):
 
             @wraps(handler)
             def plain(given: _Given) -> Any:
@@ -275,11 +275,6 @@ def _each(given: _Given) -> Sequence[Delivery[Message]]:
 
 def _place(delivery: Delivery[Message]) -> _Place:
     return delivery.source.name, delivery.position
-
-
-def _is_async(handler: AnyHandler) -> bool:
-    # An object whose call is async is an async handler too.
-    return any(inspect.iscoroutinefunction(each) for each in (handler, getattr(type(handler), "__call__", None)))  # noqa: B004
 
 
 async def _fail(error: Exception) -> NoReturn:

@@ -83,7 +83,7 @@ async def test_an_idempotent_producer_waits_for_all_replicas_by_itself() -> None
 @pytest.mark.parametrize("topic", ["", "{queue}.dead", "{}.dead", "{topic"], ids=["empty", "another name", "a number", "half a brace"])
 async def test_a_name_that_makes_no_topic_is_refused(producer, topic: str) -> None:
     """The text shows the way it is meant."""
-    with pytest.raises(SettingsError, match="topic="):
+    with pytest.raises(SettingsError, match=r"topic must be a name, with \{topic\} alone in braces"):
         KafkaDeadLetters(producer(), topic)
 
 

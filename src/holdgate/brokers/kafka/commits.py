@@ -32,8 +32,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions
 from holdgate.brokers.kafka.client import Client
-from holdgate.brokers.tasks import run_beside
-from holdgate.tasks import begin_later
+from holdgate.tasks import begin_later, run_beside
 
 log = logging.getLogger(__name__)
 

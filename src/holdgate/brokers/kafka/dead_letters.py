@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import string
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from aiokafka.errors import KafkaError
 
 from holdgate.brokers.kafka.assignments import KafkaDelivery
 from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN
+from holdgate.brokers.letters import Runs, Template
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.message import DeadLetter, own_headers
 from holdgate.tasks import begin_later
@@ -135,49 +135,25 @@ class KafkaDeadLetters:
         exception_text: bool = False,  # it may quote the message, and other people may read the target
     ) -> None:
         self._producer = Producer(producer)
-        self._template = topic
+        self._template = Template("topic", topic, "topic")
         self._exception_text = exception_text
         self._is_ours = False
-        self._users = 0
-        self._opening = asyncio.Lock()
+        self._runs = Runs(self._stop_ours, _STOP_WITHIN)
         self._producer.check()
-        _check_template(topic)
 
     async def open(self, names: Collection[str] | None) -> None:
-        for name in names or ():
-            self._target(name)
-        async with self._opening:  # two runs may begin in the same step
-            await self._start()
-            self._users += 1
-        try:
-            for target in sorted({self._target(name) for name in names or ()}):
-                await self._check_topic(target)
-        except BaseException as error:
-            await self._close(GIVE_UP_WITHIN if isinstance(error, asyncio.CancelledError) else _STOP_WITHIN)
-            raise
+        targets = sorted({self._template.fill_elsewhere(name) for name in names or ()})
+        await self._runs.enter(self._start, lambda: self._check_topics(targets))
 
     async def publish(self, letter: DeadLetter) -> None:
         delivery = letter.delivery
         headers = delivery.message.headers if isinstance(delivery, KafkaDelivery) else delivery.headers.items()
         kept = own_headers((name, _encoded(value)) for name, value in headers)
         added = [(name, value.encode()) for name, value in letter.facts(text=self._exception_text).items()]
-        await self._producer.send(self._target(letter.source.name), letter.body, letter.key, [*kept, *added])
+        await self._producer.send(self._template.fill_elsewhere(letter.source.name), letter.body, letter.key, [*kept, *added])
 
     async def close(self) -> None:
-        await self._close(_STOP_WITHIN)
-
-    async def _close(self, within: float) -> None:
-        if self._users == 0:
-            return
-        self._users -= 1
-        if self._users == 0 and self._is_ours:
-            await self._stop(within)
-
-    def _target(self, name: str) -> str:
-        target = self._template.format(topic=name)
-        if target == name:
-            raise SettingsError(f"topic={self._template!r} would send the dead letters of {name!r} back to where they came from")
-        return target
+        await self._runs.leave()
 
     async def _start(self) -> None:
         if self._producer.is_stopped:
@@ -197,12 +173,20 @@ class KafkaDeadLetters:
             await self._stop(GIVE_UP_WITHIN)
             raise
 
+    async def _stop_ours(self, within: float) -> None:
+        if self._is_ours:
+            await self._stop(within)
+
     async def _stop(self, within: float = _STOP_WITHIN) -> None:
         """Stop the producer, in a task of its own, so that a cancellation of the caller does not leave it half stopped."""
         stopping = begin_later(self._producer.stop(), "kafka stop dead letters")
         done, _ = await asyncio.wait((stopping,), timeout=within)
         if not done:
             log.warning("the dead letters' producer did not stop within %g s; it is left behind", within)
+
+    async def _check_topics(self, targets: Collection[str]) -> None:
+        for target in targets:
+            await self._check_topic(target)
 
     async def _check_topic(self, target: str) -> None:
         try:
@@ -211,18 +195,9 @@ class KafkaDeadLetters:
                 await asyncio.wait_for(self._producer.ask_for(target), _TOPIC_WITHIN)
         except (KafkaError, TimeoutError) as error:
             raise IntakeError(
-                f"no topic {target!r} for dead letters at {self._producer.servers}: create it, correct topic={self._template!r}, "
+                f"no topic {target!r} for dead letters at {self._producer.servers}: create it, correct topic={self._template.text!r}, "
                 "or allow this user to describe and write it (a topic it may not see looks like none)"
             ) from error
-
-
-def _check_template(topic: str) -> None:
-    try:
-        fields = {name for _, name, _, _ in string.Formatter().parse(topic) if name is not None}
-    except ValueError as error:
-        raise SettingsError(f"topic={topic!r} is no name of a topic: {error}") from error
-    if not topic or fields - {"topic"}:
-        raise SettingsError(f'topic={topic!r} may have {{topic}} in it and nothing else in braces: "{{topic}}.dead"')
 
 
 def _encoded(value: Any) -> bytes | None:

@@ -49,14 +49,13 @@ from holdgate.brokers.kafka.commits import Commits
 from holdgate.brokers.kafka.fetching import Pauses, Poller
 from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, ConsumerLifecycle, Membership, OwnedListener
 from holdgate.brokers.kafka.retention import RecordsLost, Retention
-from holdgate.brokers.tasks import run_beside
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.batch import Batch
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Backlog, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.tasks import begin_later, is_being_cancelled
+from holdgate.tasks import begin_later, is_being_cancelled, run_beside
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener
@@ -258,7 +257,6 @@ class KafkaIntake:
         self._assert_plan()
 
     def settle(self, delivery: Delivery[Record], settlement: Settlement) -> None:
-        # REQUEUE leaves it unfinished: its place is kept by never committing past it.
         if settlement is _ACK and type(delivery) is KafkaDelivery:  # isinstance costs twice as much, and this runs once per message
             delivery.assigned.inflight.finished(delivery.message.offset)
         elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, AssignedPartition):

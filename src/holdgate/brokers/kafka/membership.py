@@ -53,10 +53,9 @@ from holdgate.brokers.kafka.checks import DuplicateInstanceId, end_of_intake
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.commits import Commits
 from holdgate.brokers.kafka.fetching import Pauses
-from holdgate.brokers.tasks import run_beside
 from holdgate.errors import IntakeError
 from holdgate.flow.plan import Plan
-from holdgate.tasks import begin_later
+from holdgate.tasks import begin_later, run_beside
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener

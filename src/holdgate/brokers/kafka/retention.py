@@ -24,8 +24,8 @@ from aiokafka import TopicPartition
 from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions
 from holdgate.brokers.kafka.client import Client, SideConsumer
 from holdgate.brokers.kafka.fetching import Pauses
-from holdgate.brokers.tasks import run_beside
 from holdgate.flow.message import Partition
+from holdgate.tasks import run_beside
 
 log = logging.getLogger(__name__)
 
