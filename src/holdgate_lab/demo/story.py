@@ -17,7 +17,7 @@ from typing import Any
 from holdgate.errors import IntakeError
 from holdgate.ports import Clock
 from holdgate_lab.demo.report import FRAMES_PER_SECOND, History, Report, side_report
-from holdgate_lab.demo.scenario import ORDERS, RECEIPTS, Timetable, StoryClock
+from holdgate_lab.demo.scenario import ORDERS, RECEIPTS, StoryClock, Timetable
 from holdgate_lab.demo.screen import CELLS, LETTERS, Note, Output, timeline
 from holdgate_lab.demo.venues import GUARDED, NAIVE, Venue
 from holdgate_lab.demo.workers import GuardedSide, NaiveSide, Production, Work

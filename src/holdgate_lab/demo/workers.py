@@ -12,7 +12,7 @@ from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened
 from holdgate.events import FlowEvent
 from holdgate.flow.snapshot import Snapshot
 from holdgate.ports import Clock
-from holdgate_lab.demo.scenario import CONCURRENCY, EMAIL, LATENCY, ORDERS, PAYMENTS, RECEIPTS, Timetable, Service, ServiceError, StoryClock
+from holdgate_lab.demo.scenario import CONCURRENCY, EMAIL, LATENCY, ORDERS, PAYMENTS, RECEIPTS, Service, ServiceError, StoryClock, Timetable
 from holdgate_lab.demo.screen import Kind, Mark, Note, Status
 from holdgate_lab.demo.venues import Feed, Place, Record, Venue
 

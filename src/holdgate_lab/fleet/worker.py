@@ -18,7 +18,7 @@ from holdgate_lab.fleet.environment import Environment
 from holdgate_lab.fleet.records import Parcel
 from holdgate_lab.fleet.scenario import DependencySpec, Stream
 from holdgate_lab.fleet.strategy import Command, Handler, Strategy
-from holdgate_lab.fleet.watched import Watch, WatchedEngine, CheckedGuard
+from holdgate_lab.fleet.watched import CheckedGuard, Watch, WatchedEngine
 from holdgate_lab.fleet.work import FleetWork, Letters, Unprocessable
 
 AnyDelivery = Delivery[Any]

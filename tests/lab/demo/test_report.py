@@ -10,7 +10,7 @@ from tests.lab.demo.examples import NAIVE, REPORT
 
 from holdgate_lab.demo.command import DEMO_KEYS
 from holdgate_lab.demo.report import FRAMES_PER_SECOND, History, SideHistory, print_rows, print_summary, side_report
-from holdgate_lab.demo.scenario import ORDERS, RECEIPTS, Phase, Timetable, StoryClock
+from holdgate_lab.demo.scenario import ORDERS, RECEIPTS, Phase, StoryClock, Timetable
 from holdgate_lab.demo.screen import Kind, Mark, Note, Status
 from holdgate_lab.demo.venues import Place
 from holdgate_lab.demo.workers import Production, Work

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from holdgate.errors import SettingsError
-from holdgate_lab.demo.scenario import CAPACITY, LATENCY, PATIENCE, REFUSAL, Answer, Phase, Timetable, Service, ServiceError, StoryClock
+from holdgate_lab.demo.scenario import CAPACITY, LATENCY, PATIENCE, REFUSAL, Answer, Phase, Service, ServiceError, StoryClock, Timetable
 
 
 @pytest.mark.parametrize(

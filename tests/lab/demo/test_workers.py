@@ -14,7 +14,7 @@ from holdgate.events import FlowEvent
 from holdgate.ports import Intake
 from holdgate.testing import LoopClock, MemoryBroker, MemoryIntake, run_virtual
 from holdgate_lab.demo import workers
-from holdgate_lab.demo.scenario import LATENCY, ORDERS, PATIENCE, Timetable, ServiceError, StoryClock
+from holdgate_lab.demo.scenario import LATENCY, ORDERS, PATIENCE, ServiceError, StoryClock, Timetable
 from holdgate_lab.demo.screen import Kind, Note
 from holdgate_lab.demo.venues import MemoryVenue, Place, Record
 from holdgate_lab.demo.workers import ATTEMPTS, GuardedSide, Ledger, NaiveSide, Production, Transition, Work, settings
