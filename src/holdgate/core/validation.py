@@ -5,7 +5,6 @@ Two settings may clash, and then whoever gave both is told. A default never clas
 
 from __future__ import annotations
 
-from datetime import timedelta
 from math import inf, isfinite
 from typing import Self
 
@@ -58,8 +57,11 @@ def number(name: str, value: object) -> float:
 
 def seconds(name: str, value: object) -> float:
     """A duration above zero, in seconds; takes a timedelta too."""
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
+    if not isinstance(value, int | float):
+        from datetime import timedelta  # noqa: PLC0415 - two milliseconds of each start, and only for who gives one
+
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
     duration = number(name, value)
     if duration <= 0:
         raise SettingsError(f"{name}={value!r} is not a duration; give seconds above 0")

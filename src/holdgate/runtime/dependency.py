@@ -10,8 +10,7 @@ import logging
 import re
 import threading
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import timedelta
-from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, validation
 from holdgate.core.causes import chain_of
@@ -21,6 +20,9 @@ from holdgate.runtime.access import Access, GuardCircuit, OwnCircuit
 from holdgate.runtime.calling import Calling, check_fallback, check_function, is_async, run_async, run_sync
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.guarded import guard_function
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -14,9 +14,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import copy_context
 from dataclasses import replace
-from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from holdgate.core import Circuit
 from holdgate.core.validation import count, seconds
@@ -45,6 +44,9 @@ from holdgate.runtime.signals import Termination
 from holdgate.runtime.standstill import Silence
 from holdgate.runtime.worker import Worker, log_end, wait_for_end
 from holdgate.tasks import begin_later
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 # A turn settles in one or two rounds; the bound only keeps a mistake from stopping the loop.
 _ROUNDS = 16
