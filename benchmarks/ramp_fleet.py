@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, Permit, RampSettings
+from holdgate_lab.fleet.clock import Schedule
 from holdgate_lab.fleet.dependency import ModelDependency
 from holdgate_lab.fleet.scenario import DependencySpec, Fault
-from holdgate_lab.fleet.schedule import Schedule
 
 WORKERS, SLOTS, HORIZON, DOWN_UNTIL = 10, 16, 130.0, 30.0
 SERVICE = DependencySpec(name="payments", capacity=WORKERS * SLOTS, latency=0.05, timeout=1.0)

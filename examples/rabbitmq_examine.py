@@ -21,10 +21,10 @@ MANAGEMENT = os.environ.get("MANAGEMENT")  # http://user:password@host:15672
 # region examine
 async def examine() -> bool:
     intake = RabbitMQIntake(RABBITMQ, QUEUE, management_url=MANAGEMENT)
-    findings = await intake.examine(longest_handler=30)
-    for finding in findings:
-        print(f"{finding.about}, {'refused' if finding.refused else 'warning'}: {finding.text}")
-    return not any(finding.refused for finding in findings)
+    diagnoses = await intake.examine(longest_handler=30)
+    for diagnosis in diagnoses:
+        print(f"{diagnosis.about}, {'refused' if diagnosis.refused else 'warning'}: {diagnosis.text}")
+    return not any(diagnosis.refused for diagnosis in diagnoses)
 
 
 # endregion

@@ -45,11 +45,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "topics": "what to subscribe to; leave it out when the consumer has a subscription",
         "pattern": "a regular expression instead of `topics`. A new topic that `needs` does not name is held, with reason `no needs`",
         "inbox": "deliveries that may wait in this process per partition before fetching stops",
-        "commit_every": "seconds between two commits; a hold, a rebalance and the end commit at once",
+        "commit_every": "seconds between two commits; a hold, a rebalance and the end commit immediately",
         "allow_latest": '`auto_offset_reset="latest"` is refused unless this says that skipping is wanted',
         "poll_timeout": "seconds that a poll waits for records",
         "listener": "a `ConsumerRebalanceListener` of yours, called after the guard's",
-        "on_records_lost": "called with a `RecordsLost` when the broker deleted records that nobody had read",
+        "on_records_lost": "called with a `RecordsLost` when the broker deleted records before they were read",
     },
     "KafkaDeadLetters": {
         "producer": 'an `AIOKafkaProducer` with `acks="all"`; one that is not started is started and stopped for you',
@@ -61,13 +61,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "*queues": "the names of classic or quorum queues",
         "prefetch": "unsettled messages that each queue may have here, 1 to 100",
         "declare": "arguments with which missing queues are made, durable; None: they must be there",
-        "single_active": "whether a single active consumer's order is kept; must be said for a queue that has one",
+        "single_active": "whether a single active consumer's order is kept; must be set for a queue that has one",
         "delivery_limit": "how often a message may come back before the queue drops it; None: found out",
         "consumer_timeout": "seconds after which the broker takes unacked messages back, `math.inf` for never; None: found out, else 1800",
         "management_url": "`http://user:password@host:15672`, where policies and other consumers are asked for",
         "arguments": 'those of the consumer, such as `{"x-priority": 10}`',
         "poll_timeout": "seconds that a stop may wait for the next message",
-        "parking": 'where a message goes that may not come back once more, such as `RabbitMQDeadLetters(url, "{queue}.parked")`',
+        "overflow": "where a message goes, instead of back, when one more return may be over its delivery limit, such as"
+        ' `RabbitMQDeadLetters(url, "{queue}.overflow")`',
         "on_delivery_limit_near": "called with a `DeliveryLimitNear` when a hold brings a message near its limit",
     },
     "RabbitMQDeadLetters": {
@@ -91,9 +92,9 @@ MEANINGS: dict[str, dict[str, str]] = {
         "window": "what the rates are read from: `CountWindow(calls)` or `TimeWindow(seconds)`",
         "minimum_calls": "below so many results no rate opens; never more than a count window holds",
         "failure_rate_threshold": "the share of failures that opens, when reached",
-        "slow_call_duration": "seconds past which a call is slow; None: none is",
+        "slow_call_duration": "seconds past which a call is slow; None means that no call is slow",
         "slow_call_rate_threshold": "the share of slow calls that opens, when reached",
-        "consecutive_failures": "failures in a row that open; None: off",
+        "consecutive_failures": "failures in a row that open; None means that this rule is off",
         "open_duration": "seconds until the first probe; left out, never above a given `open_duration_max`",
         "open_multiplier": "the factor of the wait, each time it opens again",
         "open_duration_max": "the longest wait, in seconds; left out, never below a given `open_duration`",
@@ -107,9 +108,9 @@ MEANINGS: dict[str, dict[str, str]] = {
     "CountWindow": {"calls": "the last so many results"},
     "TimeWindow": {"seconds": "the results of the last so many seconds", "buckets": "the parts that it forgets one by one"},
     "RampSettings": {
-        "initial": "calls at once in the first stage after the probe",
+        "initial": "calls in parallel in the first stage after the probe",
         "growth": "the factor of the limit after a good stage",
-        "full": "the limit whose good stage closes the circuit. None: what the runs that need it have at once; 16 outside of a guard",
+        "full": "the limit whose good stage closes the circuit. None means the concurrency of the runs that need it; 16 outside of a guard",
         "bad_rate": "the share of failed or slow calls that a good stage may have; below `failure_rate_threshold`. Left out, never "
         "above half of `failure_rate_threshold`, nor of `slow_call_rate_threshold` where calls can be slow",
         "minimum_verdicts": "results that a stage needs at least",
@@ -138,7 +139,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Outage": {
         "start": "seconds from the first delivery",
         "end": "seconds from the first delivery; a call at this very second succeeds",
-        "dependency": "whose outage it is; None: the only one there is",
+        "dependency": "whose outage it is; None means the only one there is",
         "error": "what a call gets meanwhile; one of the dependency's `failures`",
     },
 }

@@ -10,7 +10,20 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import clients, errors, faults, log_lines, mutation, public_api, rabbitmq_versions, scenarios, settings, snippets, states
+from docs.generate import (
+    clients,
+    errors,
+    faults,
+    file_map,
+    log_lines,
+    mutation,
+    public_api,
+    rabbitmq_versions,
+    scenarios,
+    settings,
+    snippets,
+    states,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +38,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "transitions": states.transitions_table,
     "reasons": states.reasons_table,
     "errors": errors.sections,
+    "files": file_map.files,
     "log-lines": log_lines.log_table,
     "mutation": mutation.tables,
     "public-api": public_api.sections,

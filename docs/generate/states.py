@@ -8,7 +8,7 @@ from holdgate.core import Reason, State
 from holdgate.core.states import TRANSITIONS, Trigger
 
 # What an operator does to a circuit; the README's diagram leaves it out.
-OPERATOR = frozenset({Trigger.UNFORCED, Trigger.RESET})
+OPERATOR = frozenset({Trigger.FORCE_ENDED, Trigger.RESET})
 
 REASONS = {
     Reason.FAILURE_RATE: "the share of failures reached `failure_rate_threshold`, or half of a small stage of the ramp failed",

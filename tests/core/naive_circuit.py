@@ -341,11 +341,11 @@ class NaiveCircuit:
             self.lay(None, None, "OverrideCleared")
 
     def lay(self, override: str | None, until: float | None, event: str) -> None:
-        unforced = self.override == "forced_open" and override != "forced_open"
+        left = self.override == "forced_open" and override != "forced_open"
         self.forced_until = until
-        self.change("half_open" if unforced else self.state, override)
+        self.change("half_open" if left else self.state, override)
         self.events.append(event)
-        if unforced:
+        if left:
             self.events.append("CircuitHalfOpened")
 
     def reset(self, now: float) -> None:

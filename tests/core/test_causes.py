@@ -109,14 +109,14 @@ def test_a_cause_hides_what_was_being_handled() -> None:
     """`raise A from B` while C is handled stands for B."""
     error = raised_while_handling(raised_from(ApiError(), ValueError()), REFUSED)
 
-    assert [type(each) for each in chain_of(error).said] == [ApiError, ValueError]
-    assert chain_of(error).meanwhile == []
+    assert [type(each) for each in chain_of(error).explicit] == [ApiError, ValueError]
+    assert chain_of(error).implicit == []
 
 
 def test_a_property_that_raises_carries_nothing() -> None:
     """Reading an exception never fails."""
     assert is_plain(Guarded())
-    assert chain_of(raised_from(Guarded(), REFUSED)).said[1:] == [REFUSED]
+    assert chain_of(raised_from(Guarded(), REFUSED)).explicit[1:] == [REFUSED]
 
 
 def test_a_circle_ends() -> None:
@@ -125,7 +125,7 @@ def test_a_circle_ends() -> None:
     first.__cause__, second.__cause__ = second, first
     second.__context__ = first
 
-    assert chain_of(first).said == [first, second]
+    assert chain_of(first).explicit == [first, second]
     assert named(first) == "ApiError from ValueError"
 
 
@@ -133,7 +133,7 @@ def test_a_group_of_thousands_is_read_as_far_as_a_thousand() -> None:
     """The event loop waits for it."""
     wide = group(*(ValueError() for _ in range(5000)), REFUSED)
 
-    assert len(chain_of(wide).said) == 1000
+    assert len(chain_of(wide).explicit) == 1000
 
 
 def test_excluded_wins_wherever_somebody_put_it() -> None:

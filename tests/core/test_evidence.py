@@ -1,14 +1,16 @@
-"""What results say together."""
+"""What results say together: counts, the rules at their boundaries, and calls in flight that are slow already."""
 
 from __future__ import annotations
 
 from math import inf
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from holdgate.core import CircuitSettings, Reason, TimeWindow
-from holdgate.core.evidence import Evidence
-from holdgate.core.states import Permit, issue
+from holdgate.core import CircuitSettings, CountWindow, Reason, TimeWindow
+from holdgate.core.evidence import Evidence, OverdueCalls, Thresholds
+from holdgate.core.states import Breach, Permit, issue
 
 SLOW_AFTER_ONE = CircuitSettings(window=TimeWindow(10.0), slow_call_duration=1.0)
 
@@ -17,6 +19,15 @@ def evidence_of(settings: CircuitSettings, *acquired_at: float) -> Evidence:
     """No results yet, and calls in flight since these times."""
     live: dict[Permit, None] = {issue(0, at, 1): None for at in acquired_at}
     return Evidence(settings, live, 0.0)
+
+
+RULES = Thresholds(CircuitSettings(window=TimeWindow(30.0), minimum_calls=10, slow_call_rate_threshold=0.8))
+
+
+def overdue_calls(*acquired_at: float, duration: float = 1.0) -> tuple[OverdueCalls, dict[Permit, None]]:
+    """Live permits issued at these times."""
+    live = {issue(0, at, 1): None for at in acquired_at}
+    return OverdueCalls(live, duration), live
 
 
 def test_failures_in_a_row_end_with_a_success() -> None:
@@ -120,14 +131,14 @@ def test_the_next_time_to_judge_calls_in_flight(acquired_at: tuple[float, ...], 
     evidence = evidence_of(SLOW_AFTER_ONE, *acquired_at)
     evidence.count(failed=False, took=0.0, now=looked_at)
     evidence.slow_breach(looked_at)
-    assert evidence.next_overdue() == (None if deadline is None else pytest.approx(deadline))
+    assert evidence.next_deadline() == (None if deadline is None else pytest.approx(deadline))
 
 
 def test_no_good_calls_no_expiry_to_wait_for() -> None:
     """Overdue calls beside an empty window wait for nothing."""
     evidence = evidence_of(SLOW_AFTER_ONE, 0.0)
     evidence.slow_breach(2.0)
-    assert evidence.next_overdue() is None
+    assert evidence.next_deadline() is None
 
 
 def test_rates_are_unknown_below_the_minimum() -> None:
@@ -159,3 +170,153 @@ def test_nothing_is_known_to_be_quick_at_first() -> None:
     assert (evidence.quick, evidence.longest) == (0.0, 0.0)
     evidence.succeeded_after(0.25)
     assert (evidence.quick, evidence.longest) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("calls", "failures", "slow", "in_a_row", "reason"),
+    [
+        (10, 5, 0, 0, Reason.FAILURE_RATE),
+        (10, 4, 0, 0, None),
+        (9, 9, 9, 0, None),
+        (10, 0, 8, 0, Reason.SLOW_CALL_RATE),
+        (10, 0, 7, 0, None),
+        (5, 5, 0, 5, Reason.CONSECUTIVE_FAILURES),
+        (4, 4, 0, 4, None),
+        (10, 5, 8, 5, Reason.FAILURE_RATE),
+    ],
+)
+def test_a_rule_trips_at_its_threshold(calls: int, failures: int, slow: int, in_a_row: int, reason: Reason | None) -> None:
+    """Rates need the minimum of calls and trip at `>=`; failures in a row need no minimum."""
+    breach = RULES.breach(calls, failures, slow, in_a_row)
+    assert (breach.reason if breach else None) == reason
+
+
+def test_a_breach_tells_value_and_threshold() -> None:
+    """What was seen and what it reached are told."""
+    assert RULES.breach(10, 6, 0, 0) == Breach(Reason.FAILURE_RATE, 0.6, 0.5)
+    assert RULES.breach(10, 0, 9, 0) == Breach(Reason.SLOW_CALL_RATE, 0.9, 0.8)
+    assert RULES.breach(1, 1, 0, 5) == Breach(Reason.CONSECUTIVE_FAILURES, 5, 5)
+
+
+def test_failures_in_a_row_can_be_off() -> None:
+    """None takes the rule away."""
+    rules = Thresholds(CircuitSettings(consecutive_failures=None))
+    assert rules.breach(9, 9, 0, 9) is None
+
+
+@pytest.mark.parametrize(
+    ("calls", "slow", "overdue", "value"),
+    [(0, 0, 10, 1.0), (0, 0, 9, None), (10, 8, 0, None), (5, 3, 5, 0.8), (6, 3, 4, None), (2, 0, 8, 0.8)],
+)
+def test_calls_in_flight_count_as_slow_ones(calls: int, slow: int, overdue: int, value: float | None) -> None:
+    """The share is (slow + overdue) / (calls + overdue), with the minimum on the sum, and only with a call overdue."""
+    breach = RULES.slow_breach(calls, slow, overdue)
+    assert (breach.value if breach else None) == value
+
+
+@pytest.mark.parametrize(
+    ("calls", "failures", "slow", "in_a_row", "clear"),
+    [
+        (0, 0, 0, 0, True),
+        (9, 4, 0, 4, True),
+        (9, 5, 0, 0, False),
+        (8, 4, 0, 0, False),
+        (10, 0, 8, 0, False),
+        (10, 0, 7, 0, True),
+        (100, 5, 0, 5, False),
+    ],
+)
+def test_thresholds_are_clear_below_all_of_them(calls: int, failures: int, slow: int, in_a_row: int, clear: bool) -> None:
+    """The rates are looked at below the minimum too: nine calls of which five failed are not well again."""
+    assert RULES.are_clear(calls, failures, slow, in_a_row) is clear
+
+
+def test_without_a_run_rule_the_rates_alone_are_clear() -> None:
+    """Failures in a row that are off hold no episode open."""
+    assert Thresholds(CircuitSettings(consecutive_failures=None)).are_clear(100, 9, 0, 9)
+
+
+def test_a_slow_breach_tells_the_threshold() -> None:
+    """Reason and threshold are those of the slow call rule."""
+    assert RULES.slow_breach(0, 0, 10) == Breach(Reason.SLOW_CALL_RATE, 1.0, 0.8)
+
+
+def test_the_minimum_of_a_small_count_window_is_its_size() -> None:
+    """A window of four calls trips with four."""
+    rules = Thresholds(CircuitSettings(window=CountWindow(4)))
+    assert rules.minimum == 4
+    assert rules.breach(4, 2, 0, 0) == Breach(Reason.FAILURE_RATE, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.29, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("minimum", [1, 3, 10, 100])
+def test_fewer_bad_results_than_enough_meet_no_rate(threshold: float, minimum: int) -> None:
+    """A good result beside fewer than `enough` bad ones need not be judged."""
+    settings = CircuitSettings(
+        window=TimeWindow(30.0), minimum_calls=minimum, failure_rate_threshold=max(threshold, 0.2), slow_call_rate_threshold=threshold
+    )
+    rules = Thresholds(settings)
+    for judged in (0, minimum, 3 * minimum):
+        for bad in range(rules.enough(judged)):
+            for calls in range(judged, 3 * judged):
+                assert rules.breach(calls, min(bad, calls), min(bad, calls), 0) is None
+
+
+def test_enough_grows_with_the_calls() -> None:
+    """Half of the calls, from the minimum on."""
+    assert [RULES.enough(calls) for calls in (0, 10, 11, 12, 100)] == [5, 5, 5, 6, 50]
+
+
+def test_failures_in_a_row_are_a_rule_of_their_own() -> None:
+    """Whatever the window holds; and none where it is off."""
+    assert Thresholds(CircuitSettings(consecutive_failures=3)).breach(3, 3, 0, 3) == Breach(Reason.CONSECUTIVE_FAILURES, 3, 3)
+    assert Thresholds(CircuitSettings(consecutive_failures=None)).breach(3, 3, 0, 3) is None
+
+
+def test_a_call_is_overdue_after_the_duration_not_at_it() -> None:
+    """Slow is strictly more than the duration."""
+    overdue, live = overdue_calls(0.0, 0.5)
+    assert overdue.collect(1.0) == 0
+    assert overdue.collect(1.01) == 1
+    assert [permit.acquired_at for permit in overdue.permits] == [0.0]
+    assert [permit.acquired_at for permit in live] == [0.5]
+    assert overdue.collect(5.0) == 2
+
+
+def test_it_is_looked_again_when_the_oldest_may_be_overdue() -> None:
+    """The time is a hair before the oldest call's, or before that of a call issued now."""
+    overdue, live = overdue_calls(0.25)
+    assert 1.24 < overdue.unchanged_until(0.5) < 1.25
+    live.clear()
+    assert 1.49 < overdue.unchanged_until(0.5) < 1.5
+
+
+def test_it_is_looked_at_once_while_a_call_is_overdue() -> None:
+    """The window beside overdue calls changes with every result."""
+    overdue, _ = overdue_calls(0.0)
+    overdue.collect(2.0)
+    assert overdue.unchanged_until(2.0) == -inf
+
+
+def test_without_a_duration_nothing_is_ever_overdue() -> None:
+    """No deadline, and no look before the end of time."""
+    overdue, _ = overdue_calls(0.0, duration=inf)
+    assert overdue.collect(1e300) == 0
+    assert overdue.next_deadline() is None
+    assert overdue.unchanged_until(0.0) > 1e300
+
+
+def test_without_calls_there_is_no_deadline() -> None:
+    """Nothing in flight can become overdue."""
+    assert overdue_calls()[0].next_deadline() is None
+
+
+@given(st.floats(0.0, 1e9), st.floats(1e-3, 1e6))
+def test_the_deadline_finds_the_call_whatever_the_rounding(acquired_at: float, duration: float) -> None:
+    """At the deadline the oldest call is overdue, and `unchanged_until` is not after it."""
+    overdue, _ = overdue_calls(acquired_at, duration=duration)
+    deadline = overdue.next_deadline()
+    assert deadline is not None
+    assert overdue.unchanged_until(acquired_at) <= deadline
+    assert overdue.collect(acquired_at + duration / 2) == 0
+    assert overdue.collect(deadline) == 1

@@ -8,17 +8,17 @@ from datetime import timedelta
 import pytest
 
 from holdgate.core import RampSettings, Reason
-from holdgate.core.ramp import FULL_ALONE, Mark, Ramp
+from holdgate.core.ramp import FULL_ALONE, Ramp, StageResult
 from holdgate.core.states import Breach
 from holdgate.errors import SettingsError
 
-MARKS = {"g": Mark.GOOD, "s": Mark.SLOW, "f": Mark.FAILED, "x": Mark.EXPIRED}
+MARKS = {"g": StageResult.GOOD, "s": StageResult.SLOW, "f": StageResult.FAILED, "x": StageResult.EXPIRED}
 
 
 def ramp_at(limit: int, full: int = 16, **settings: float) -> Ramp:
     """A ramp whose probe was good, at the beginning of a stage with `limit`, at 0 seconds."""
     ramp = Ramp(RampSettings(initial=limit, **settings), full)  # type: ignore[arg-type]
-    assert ramp.count(ramp.stage, Mark.GOOD, 0.0) is None
+    assert ramp.count(ramp.stage, StageResult.GOOD, 0.0) is None
     assert ramp.limit == limit
     return ramp
 
@@ -35,9 +35,10 @@ def play(ramp: Ramp, marks: str, now: float = 0.0, overdue: int = 0) -> str:
 
 
 @pytest.mark.parametrize(
-    ("mark", "reason"), [(Mark.FAILED, Reason.PROBE), (Mark.SLOW, Reason.SLOW_PROBE), (Mark.EXPIRED, Reason.PERMIT_LEASE)]
+    ("mark", "reason"),
+    [(StageResult.FAILED, Reason.PROBE), (StageResult.SLOW, Reason.SLOW_PROBE), (StageResult.EXPIRED, Reason.PERMIT_LEASE)],
 )
-def test_a_bad_probe_opens(mark: Mark, reason: Reason) -> None:
+def test_a_bad_probe_opens(mark: StageResult, reason: Reason) -> None:
     """The first failure, slow call or ended lease of the probe opens."""
     assert Ramp(RampSettings(), 16).count(1, mark, 0.0) == Breach(reason, 1, 1)
 
@@ -55,7 +56,7 @@ def test_a_probe_goes_alone() -> None:
 def test_initial_never_passes_full() -> None:
     """A full rate below `initial` bounds the first stage."""
     ramp = Ramp(RampSettings(initial=4), 2)
-    ramp.count(1, Mark.GOOD, 0.0)
+    ramp.count(1, StageResult.GOOD, 0.0)
     assert ramp.limit == 2
 
 
@@ -113,7 +114,7 @@ def test_the_verdict_of_a_stage(limit: int, marks: str, verdict: str) -> None:
 def test_all_good_takes_thirty_five_calls_to_sixteen() -> None:
     """One probe, then 3 + 3 + 4 + 8 + 16."""
     ramp = Ramp(RampSettings(), 16)
-    ramp.count(1, Mark.GOOD, 0.0)
+    ramp.count(1, StageResult.GOOD, 0.0)
     assert play(ramp, "g" * 33) == "limit 16"
     assert play(ramp, "g") == "closed"
 
@@ -151,7 +152,7 @@ def test_one_cut_per_stage() -> None:
     ramp = ramp_at(8)
     before = ramp.stage
     assert play(ramp, "ggffgggg") == "limit 4"
-    for mark in (Mark.FAILED, Mark.SLOW, Mark.GOOD, Mark.FAILED, Mark.SLOW):
+    for mark in (StageResult.FAILED, StageResult.SLOW, StageResult.GOOD, StageResult.FAILED, StageResult.SLOW):
         assert ramp.count(before, mark, 0.0) is None
     assert ramp.results == 0
     assert not ramp.is_due(1000.0)
@@ -163,9 +164,9 @@ def test_failures_of_an_earlier_stage_count_in_a_row() -> None:
     ramp = ramp_at(4)
     before = ramp.stage
     assert play(ramp, "gggg") == "limit 8"
-    assert ramp.count(before, Mark.FAILED, 0.0) is None
-    assert ramp.count(ramp.stage, Mark.FAILED, 0.0) is None
-    assert ramp.count(before, Mark.FAILED, 0.0) == Breach(Reason.CONSECUTIVE_FAILURES, 3, 3)
+    assert ramp.count(before, StageResult.FAILED, 0.0) is None
+    assert ramp.count(ramp.stage, StageResult.FAILED, 0.0) is None
+    assert ramp.count(before, StageResult.FAILED, 0.0) == Breach(Reason.CONSECUTIVE_FAILURES, 3, 3)
 
 
 @pytest.mark.parametrize(("growth", "limits"), [(1.2, [2, 3, 4, 5, 6, 7, 8, 9, 10, 12]), (1.5, [2, 3, 4, 6, 9, 13]), (4.0, [4, 16])])
@@ -221,10 +222,10 @@ def test_exactly_half_of_what_is_needed_opens() -> None:
 
 def test_a_breach_tells_what_was_seen() -> None:
     """Share and half, run and three, one lease."""
-    assert ramp_at(2).count(2, Mark.EXPIRED, 0.0) == Breach(Reason.PERMIT_LEASE, 1, 1)
+    assert ramp_at(2).count(2, StageResult.EXPIRED, 0.0) == Breach(Reason.PERMIT_LEASE, 1, 1)
     ramp = ramp_at(1, minimum_verdicts=4)
-    ramp.count(ramp.stage, Mark.FAILED, 0.0)
-    assert ramp.count(ramp.stage, Mark.FAILED, 0.0) == Breach(Reason.FAILURE_RATE, 0.5, 0.5)
+    ramp.count(ramp.stage, StageResult.FAILED, 0.0)
+    assert ramp.count(ramp.stage, StageResult.FAILED, 0.0) == Breach(Reason.FAILURE_RATE, 0.5, 0.5)
 
 
 def test_a_call_in_flight_for_too_long_is_one_more_of_all() -> None:
@@ -271,18 +272,18 @@ def test_a_cut_never_reaches_zero() -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"initial": 0}, "ramp.initial=0"),
-        ({"initial": True}, "ramp.initial=True"),
-        ({"growth": 1.0}, "ramp.growth=1"),
-        ({"growth": 0.5}, "ramp.growth=0.5"),
-        ({"growth": float("nan")}, "ramp.growth=nan"),
-        ({"full": 0}, "ramp.full=0"),
-        ({"full": 4, "initial": 8}, "ramp.initial=8 is above ramp.full=4"),
-        ({"bad_rate": 10}, "ramp.bad_rate=10 is not a ratio in"),
-        ({"bad_rate": -0.1}, "ramp.bad_rate=-0.1"),
-        ({"bad_rate": False}, "ramp.bad_rate=False"),
-        ({"minimum_verdicts": 0}, "ramp.minimum_verdicts=0"),
-        ({"stage_timeout": 0}, "ramp.stage_timeout=0"),
+        ({"initial": 0}, "ramp.initial must be at least 1, got 0"),
+        ({"initial": True}, "ramp.initial must be a whole number, got True"),
+        ({"growth": 1.0}, "ramp.growth must be above 1, got 1: the limit would never reach the full rate"),
+        ({"growth": 0.5}, "ramp.growth must be above 1, got 0.5: the limit would never reach the full rate"),
+        ({"growth": float("nan")}, "ramp.growth must be a finite number, got nan"),
+        ({"full": 0}, "ramp.full must be at least 1, got 0"),
+        ({"full": 4, "initial": 8}, "ramp.initial=8 is above ramp.full=4: lower initial or raise full"),
+        ({"bad_rate": 10}, "ramp.bad_rate must be a ratio in (0, 1], got 10: write 0.1 for 10 %"),
+        ({"bad_rate": -0.1}, "ramp.bad_rate must be a ratio in (0, 1], got -0.1"),
+        ({"bad_rate": False}, "ramp.bad_rate must be a number, got False"),
+        ({"minimum_verdicts": 0}, "ramp.minimum_verdicts must be at least 1, got 0"),
+        ({"stage_timeout": 0}, "ramp.stage_timeout must be seconds above 0, got 0"),
     ],
 )
 def test_senseless_settings_are_refused(settings: dict[str, float], named: str) -> None:
@@ -314,7 +315,7 @@ def test_the_defaults() -> None:
 def heavy(ramp: Ramp, weights: list[int]) -> str:
     """Good results of these weights, one by one; what came of them in the end."""
     for weight in weights:
-        assert ramp.count(ramp.stage, Mark.GOOD, 0.0, weight) is None
+        assert ramp.count(ramp.stage, StageResult.GOOD, 0.0, weight) is None
         if ramp.is_due(0.0) and ramp.conclude(0.0, 0):
             return "closed"
     return f"limit {ramp.limit}"
@@ -343,13 +344,13 @@ def test_the_weight_of_a_stage_is_its_own() -> None:
 def test_a_good_result_opens_nothing() -> None:
     """Two failures were few for a limit of eight; when the full rate comes down, the next one to fail may open, a good one may not."""
     ramp = Ramp(RampSettings(initial=8), 16)
-    ramp.count(ramp.stage, Mark.GOOD, 0.0)
-    for mark in (Mark.FAILED, Mark.GOOD, Mark.FAILED):
+    ramp.count(ramp.stage, StageResult.GOOD, 0.0)
+    for mark in (StageResult.FAILED, StageResult.GOOD, StageResult.FAILED):
         assert ramp.count(ramp.stage, mark, 0.0) is None
     ramp.set_full(2)
 
-    assert ramp.count(ramp.stage, Mark.GOOD, 0.0) is None
-    assert ramp.count(ramp.stage, Mark.SLOW, 0.0) is None
+    assert ramp.count(ramp.stage, StageResult.GOOD, 0.0) is None
+    assert ramp.count(ramp.stage, StageResult.SLOW, 0.0) is None
 
 
 def test_a_circuit_alone_ends_its_ramp_at_sixteen() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdgate.core import RampSettings, Reason
-from holdgate.core.ramp import HalfOpen, Mark, Ramp
+from holdgate.core.ramp import HalfOpen, Ramp, StageResult
 from holdgate.core.states import EXPIRED, LIVE, Permit, issue
 
 LEASE = 300.0
@@ -19,7 +19,7 @@ class Bench:
         self.live: dict[Permit, None] = {}
         self.half_open = HalfOpen(Ramp(RampSettings(initial=limit or 1), full), self.live, LEASE, SLOW)
         if limit is not None:
-            self.half_open.ramp.count(1, Mark.GOOD, 0.0)
+            self.half_open.ramp.count(1, StageResult.GOOD, 0.0)
 
     def admit(self, now: float, weight: int = 1) -> Permit:
         """A permit goes out, as the circuit does it."""
@@ -177,7 +177,7 @@ def test_the_next_time_is_a_lease_or_a_stage(admitted_at: float | None, result_a
         bench.admit(admitted_at)
     if result_at is not None:
         bench.settle(bench.admit(0.0), result_at)
-    assert bench.half_open.next_at() == deadline
+    assert bench.half_open.next_deadline() == deadline
 
 
 def test_a_bad_probe_is_told_with_the_limit_and_nothing_else() -> None:

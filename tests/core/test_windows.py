@@ -161,25 +161,25 @@ def test_only_a_time_window_with_results_expires() -> None:
     """The next expiry is the end of the bucket, None while there is nothing to forget, and never for a count window."""
     counted = CountWindow(5).counter(0.0)
     timed = TimeWindow(10.0).counter(0.0)
-    assert timed.next_expiry() is None
+    assert timed.next_deadline() is None
     for counter in (counted, timed):
         add(counter, GOOD, 0.5)
         counter.expire(0.9)
-    assert timed.next_expiry() == 1.0
-    assert counted.next_expiry() is None
+    assert timed.next_deadline() == 1.0
+    assert counted.next_deadline() is None
     assert counted.calls == 1
 
 
 @given(st.floats(0.001, 1000.0), st.integers(1, 20), st.floats(0.0, 1e7))
 def test_an_expiry_finds_something(seconds: float, buckets: int, now: float) -> None:
-    """At the time that `next_expiry` gives the bucket has really ended, whatever the rounding: a timer set for it fires once."""
+    """At the time that `next_deadline` gives the bucket has really ended, whatever the rounding: a timer set for it fires once."""
     counter = TimeWindow(seconds, buckets).counter(now)
     counter.add(GOOD, now)
-    expiry = counter.next_expiry()
+    expiry = counter.next_deadline()
     assert expiry is not None
     assert expiry > now
     counter.expire(expiry)
-    assert counter.next_expiry() is None or counter.next_expiry() > expiry  # type: ignore[operator]
+    assert counter.next_deadline() is None or counter.next_deadline() > expiry  # type: ignore[operator]
 
 
 def test_the_cost_of_a_window_does_not_grow_with_it() -> None:
@@ -194,15 +194,15 @@ def test_the_cost_of_a_window_does_not_grow_with_it() -> None:
 
 def test_a_count_window_never_asks_for_more_calls_than_it_holds() -> None:
     """The minimum of a small count window is its size; a time window keeps the setting."""
-    assert CountWindow(5).least(10) == 5
-    assert CountWindow(50).least(10) == 10
-    assert TimeWindow(5.0).least(10) == 10
+    assert CountWindow(5).attainable_minimum(10) == 5
+    assert CountWindow(50).attainable_minimum(10) == 10
+    assert TimeWindow(5.0).attainable_minimum(10) == 10
 
 
 @pytest.mark.parametrize("calls", [0, -1, 1.5, True])
 def test_a_count_window_holds_calls(calls: int) -> None:
     """Its size is a whole number from 1."""
-    with pytest.raises(SettingsError, match=r"^CountWindow\.calls="):
+    with pytest.raises(SettingsError, match=r"^CountWindow\.calls must be"):
         CountWindow(calls)
 
 
@@ -223,7 +223,7 @@ def test_a_time_window_takes_a_timedelta() -> None:
 @pytest.mark.parametrize(("seconds", "buckets", "named"), [(0, 10, "seconds"), (-1, 10, "seconds"), (1, 0, "buckets"), (1, 1.5, "buckets")])
 def test_a_time_window_has_seconds_and_buckets(seconds: float, buckets: int, named: str) -> None:
     """Both are above 0, and buckets are whole."""
-    with pytest.raises(SettingsError, match=rf"^TimeWindow\.{named}="):
+    with pytest.raises(SettingsError, match=rf"^TimeWindow\.{named} must be"):
         TimeWindow(seconds, buckets)
 
 

@@ -26,8 +26,8 @@ PATIENCE = 120.0
 IN_KAFKA = [
     pytest.param("holdgate.brokers.kafka.dead_letters:KafkaDeadLetters._start", id="the dead letters' producer starts"),
     pytest.param("holdgate.brokers.kafka.dead_letters:KafkaDeadLetters._check_topic", id="the dead letters' topic"),
-    pytest.param("holdgate.brokers.kafka.client:Aside.topics", id="the topics' metadata"),
-    pytest.param("holdgate.brokers.kafka.membership:Opening.start", id="the consumer starts"),
+    pytest.param("holdgate.brokers.kafka.client:SideConsumer.topics", id="the topics' metadata"),
+    pytest.param("holdgate.brokers.kafka.membership:ConsumerLifecycle.start", id="the consumer starts"),
     pytest.param("aiokafka.client:AIOKafkaClient._wait_on_metadata", id="its topic's metadata"),
     pytest.param("aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance.perform_group_join", id="the group join"),
 ]
@@ -35,7 +35,7 @@ IN_RABBITMQ = [
     pytest.param("holdgate.brokers.rabbitmq.dead_letters:RabbitMQDeadLetters._ask", id="the dead letters' queue"),
     pytest.param("holdgate.brokers.rabbitmq.intake:RabbitMQIntake._open", id="the connection"),
     pytest.param("holdgate.brokers.rabbitmq.checks:declare", id="a declare"),
-    pytest.param("holdgate.brokers.rabbitmq.checks:find_out", id="what the queue is"),
+    pytest.param("holdgate.brokers.rabbitmq.checks:find_facts", id="what the queue is"),
 ]
 
 

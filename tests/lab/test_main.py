@@ -15,6 +15,12 @@ def test_seeds_that_hold_are_counted(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.startswith("3 seeds from 5 on, 0 failed")
 
 
+def test_many_seeds_are_shared_by_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    """What they find comes in the order of the seeds."""
+    assert command.main(["--seeds", "41", "--processes", "2"]) == 0
+    assert capsys.readouterr().out.startswith("41 seeds from 0 on, 0 failed")
+
+
 def test_one_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
     """Who, on what, and every step with its second."""
     assert command.main(["--seed", "5"]) == 0

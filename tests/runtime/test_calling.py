@@ -453,7 +453,7 @@ async def test_a_plain_handlers_thread_writes_into_its_deliverys_tally() -> None
     threads.close()
     assert bound.touched_by == set()
     assert lane.tally is not None
-    assert lane.tally.touches["payments"].outcome is Outcome.SUCCESS
+    assert lane.tally.summaries["payments"].outcome is Outcome.SUCCESS
 
 
 async def test_a_guards_loop_goes_direct_in_call_sync() -> None:
@@ -496,7 +496,7 @@ async def test_guarded_uses_the_deliverys_permit_in_a_handler(form: Form) -> Non
     assert await form(bound.payments, 5) == "charged 5"
     assert bound.touched_by == set()
     assert lane.tally is not None
-    assert lane.tally.touches["payments"].outcome is Outcome.SUCCESS
+    assert lane.tally.summaries["payments"].outcome is Outcome.SUCCESS
 
 
 @pytest.mark.parametrize("form", [by_guarded, by_guarded_async])

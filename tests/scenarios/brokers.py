@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from tests.brokers.kafka.test_conformance import KafkaBed
+from tests.brokers.kafka.test_intake_conformance import KafkaBed
 from tests.brokers.rabbitmq.test_conformance import RabbitMQBed
 from tests.scenarios.world import Target, World
 from tests.servers.rabbitmq_address import QUORUM

@@ -15,7 +15,7 @@ from holdgate.ports import IntakeListener
 from holdgate.tasks import begin_later
 from holdgate.testing import MemoryBroker, MemoryIntake, Message, run_virtual
 from holdgate.testing.conformance import INTAKE_CASES, IntakeCase
-from holdgate.testing.memory.partitions import PartitionSide
+from holdgate.testing.memory.intake import PartitionSide
 from tests.testing.test_conformance_memory import GROUP, PartitionBed, QueueBed
 
 Made = Callable[..., MemoryIntake]
@@ -164,14 +164,10 @@ class SettlesWhatItDelivers(MemoryIntake):
         return deliveries
 
 
-class TakesRequeueForAck(MemoryIntake):
+class IgnoresRejects(MemoryIntake):
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        super().settle(delivery, Settlement.ACK if settlement is Settlement.REQUEUE else settlement)
-
-
-class TakesRejectForRequeue(MemoryIntake):
-    def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        super().settle(delivery, Settlement.REQUEUE if settlement is Settlement.REJECT else settlement)
+        if settlement is not Settlement.REJECT:
+            super().settle(delivery, settlement)
 
 
 class CommitsTheNewest(MemoryIntake):
@@ -394,7 +390,6 @@ PARTITION_MISTAKES: list[tuple[Made, str]] = [
     (SettlesNothing, "the_last_ack_out_of_turn_settles_all"),
     (SettlesWhatItDelivers, "nothing_settled_nothing_lost"),
     (SettlesWhatItDelivers, "unfinished_work_comes_again_after_a_rebalance"),
-    (TakesRequeueForAck, "what_is_requeued_comes_again"),
     (CommitsTheNewest, "an_ack_out_of_turn_covers_nothing_before_it"),
     (CommitsLateResults, "a_settlement_after_a_revocation_changes_nothing"),
     (CommitsLateResults, "a_settlement_after_a_loss_changes_nothing"),
@@ -407,7 +402,7 @@ PARTITION_MISTAKES: list[tuple[Made, str]] = [
     (OpensAnything, "an_unknown_name_is_refused"),
     (ClosesOnce, "closing_twice_is_fine"),
     (ClosesOnlyWhatIsOpen, "closing_unopened_is_fine"),
-    (TellsAnotherInbox, "it_tells_its_names_and_inbox"),
+    (TellsAnotherInbox, "it_has_its_names_and_inbox"),
     (HasAnotherInbox, "one_receive_fills_no_more_than_the_inbox"),
     (CountsOnlyWhatIsInTheBroker, "the_backlog_counts_what_is_not_settled"),
     (CountsOnlyWhatIsInHand, "the_backlog_of_a_held_source_grows"),
@@ -425,10 +420,9 @@ PARTITION_MISTAKES: list[tuple[Made, str]] = [
 ]
 QUEUE_MISTAKES: list[tuple[Made, str]] = [
     (HasAnotherInbox, "the_prefetch_bounds_what_is_unsettled"),
-    (TakesRejectForRequeue, "what_is_rejected_does_not_come_again"),
+    (IgnoresRejects, "what_is_rejected_does_not_come_again"),
     (SettlesNothing, "the_prefetch_bounds_what_is_unsettled"),
     (behind(ForgetsTheFirstPlan), "a_hold_survives_a_loss"),
-    (TakesRequeueForAck, "what_is_requeued_comes_again"),
 ]
 
 
@@ -474,5 +468,5 @@ def test_every_case_sees_some_mistake() -> None:
 
 def test_a_case_that_the_broker_cannot_do_is_refused() -> None:
     """It would otherwise fail for a reason that is nobody's mistake."""
-    with pytest.raises(ValueError, match="needs a broker that can members"):
+    with pytest.raises(ValueError, match="needs a bed with the capabilities members"):
         run_virtual(named("a_hold_survives_a_rebalance")(QueueBed()))

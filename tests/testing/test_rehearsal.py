@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from holdgate import Delivery, Dependency, Partition, Reject, RetryPolicy, Settlement
+from holdgate import Delivery, Dependency, Reject, RetryPolicy
 from holdgate.core import CircuitOpened
 from holdgate.errors import SettingsError
-from holdgate.testing import MemoryBroker, MemoryDelivery, Message, Outage, rehearse
-from holdgate.testing.rehearsal import _RecordedIntake
+from holdgate.testing import Outage, rehearse
 
 COUNT = 100
 START, END = 10.0, 70.0
@@ -206,7 +205,7 @@ def test_the_dependencies_are_free_afterwards(payments: Dependency) -> None:
 @pytest.mark.parametrize(("start", "end"), [(-1.0, 5.0), (5.0, 5.0), (6.0, 5.0)])
 def test_an_outage_takes_time(start: float, end: float) -> None:
     """From 0 or later, to a later second."""
-    with pytest.raises(SettingsError, match="an outage lasts"):
+    with pytest.raises(SettingsError, match="must have 0 <= start < end"):
         Outage(start, end)
 
 
@@ -219,7 +218,7 @@ def test_with_several_dependencies_the_outage_says_whose_it_is(payments: Depende
     """Guessing would rehearse something else; with none there is nobody to be down."""
     with pytest.raises(SettingsError, match=r"needs=\['mailer', 'payments'\]"):
         rehearse(fine, needs=[payments, mailer], outage=Outage(START, END))
-    with pytest.raises(SettingsError, match="whose outage"):
+    with pytest.raises(SettingsError, match="must name one of needs"):
         rehearse(fine, outage=Outage(START, END))
 
 
@@ -233,13 +232,13 @@ def test_a_dependency_that_several_topics_need_is_the_only_one(payments: Depende
 
 def test_an_outage_of_somebody_else_is_refused(payments: Dependency, mailer: Dependency) -> None:
     """Nobody would notice it, and the test would pass for nothing."""
-    with pytest.raises(SettingsError, match="'mailer' is seen by nobody"):
+    with pytest.raises(SettingsError, match=r"must be one of needs=.*, got 'mailer'"):
         rehearse(fine, needs=[payments], outage=Outage(START, END, dependency=mailer))
 
 
 def test_an_error_that_counts_against_the_messages_is_refused(payments: Dependency) -> None:
     """The mistake that a rehearsal is for: `failures` do not know what an outage looks like."""
-    with pytest.raises(SettingsError, match="TimeoutError is not one of the failures of 'payments'"):
+    with pytest.raises(SettingsError, match="must be one of the failures of 'payments', got TimeoutError"):
         rehearse(fine, needs=[payments], outage=Outage(START, END, error=TimeoutError()))
 
 
@@ -248,14 +247,6 @@ def test_nothing_to_deliver_is_refused(nothing: Any, payments: Dependency) -> No
     """A rehearsal of nothing proves nothing."""
     with pytest.raises(SettingsError, match="deliveries is empty"):
         rehearse(fine, needs=[payments], deliveries=nothing)
-
-
-async def test_what_is_given_back_is_not_settled() -> None:
-    """A requeued message counts as waiting."""
-    intake = _RecordedIntake(MemoryBroker(topics={"orders": 1}), ["orders"], total=1)
-    intake.settle(MemoryDelivery(Partition("orders", 0), Message(0, b"a"), 0, None), Settlement.REQUEUE)
-
-    assert (intake.settled, intake.finished.is_set()) == ({}, False)
 
 
 def _numbers(report: Any) -> tuple[Any, ...]:

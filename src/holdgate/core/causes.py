@@ -1,12 +1,13 @@
-"""What an exception says: itself, and the exceptions that it stands for.
+"""The exceptions that an exception stands for: its causes, the members of a group, and what was being handled when it was raised.
 
-A client wraps what went wrong (`raise ApiError(...) from error`), a task group bundles it, and Python notes what was being handled when
-something else was raised. Two rings of exceptions, and the second says less:
+A client wraps what went wrong (`raise ApiError(...) from error`), a task group bundles it, and Python keeps what was being handled when
+something else was raised. `chain_of` sorts them into two lists, named after Python's explicit and implicit chaining. The second is the
+weaker evidence:
 
-- `said`: the exception itself, the causes that it was raised `from`, the members of groups, and exceptions that it carries as an
-  argument or in an attribute. Somebody put them there on purpose.
-- `meanwhile`: what was being handled when one of those was raised (`__context__`), unless `from` said otherwise. It may be the reason,
-  and it may be an accident: `except KeyError: await create(key)` that raises ConnectionError is no KeyError.
+- `explicit`: the exception itself, the causes that it was raised `from`, the members of groups, and exceptions that it carries as an
+  argument or in an attribute. Code put them there on purpose.
+- `implicit`: what was being handled when one of those was raised (`__context__`), unless `from` has suppressed it. It may be the reason,
+  and it may be an accident: `except KeyError: await create(key)` that raises ConnectionError is not a KeyError.
 """
 
 from __future__ import annotations
@@ -17,44 +18,44 @@ from typing import NamedTuple, TypeGuard, TypeVar
 
 E = TypeVar("E", bound=BaseException)
 
-# Clients that keep the error in an attribute and may raise `from None`: urllib3 and urllib (reason), google-api-core (cause), azure-core
-# (inner_exception), SQLAlchemy (orig).
+# Attributes in which clients keep the error, though they may raise `from None`: urllib3 and urllib (reason), google-api-core (cause),
+# azure-core (inner_exception), SQLAlchemy (orig).
 _CARRIED_AS = ("reason", "cause", "inner_exception", "orig")
 
-# More than this is not looked at: a task group of ten thousand children that all failed would take the event loop's time, tens of
-# milliseconds, and what a thousand of them say is said.
+# How many exceptions are looked at. A task group of ten thousand failed children would take tens of milliseconds of the event loop's time,
+# and nine thousand more would say nothing new.
 _MOST = 1000
 
 
 class Chain(NamedTuple):
-    """The two rings of one exception; each exception is in one of them, once, nearest first."""
+    """What one exception stands for. Each exception is in one of the two lists, once, and the nearest come first."""
 
-    said: Sequence[BaseException]
-    meanwhile: Sequence[BaseException]
+    explicit: Sequence[BaseException]
+    implicit: Sequence[BaseException]
 
 
 def chain_of(exception: BaseException) -> Chain:
-    """Both rings of an exception; `said` begins with the exception itself. Never more than a thousand exceptions in all."""
-    met = {id(exception)}
-    said = [exception]
-    _complete(said, met)
-    meanwhile: list[BaseException] = []
-    found = _contexts(said, met)
+    """Return what an exception stands for, a thousand exceptions at most. `explicit` begins with the exception itself."""
+    seen = {id(exception)}
+    explicit = [exception]
+    _add_explicit(explicit, seen)
+    implicit: list[BaseException] = []
+    found = _contexts(explicit, seen)
     while found:
-        _complete(found, met)
-        meanwhile += found
-        found = _contexts(found, met)
-    return Chain(said, meanwhile)
+        _add_explicit(found, seen)
+        implicit += found
+        found = _contexts(found, seen)
+    return Chain(explicit, implicit)
 
 
 def find(exception: BaseException, kinds: type[E] | tuple[type[E], ...]) -> E | None:
-    """The nearest of these types that it stands for, itself included; what was only being handled comes last. None: there is none."""
-    said, meanwhile = chain_of(exception)
-    return next((link for link in (*said, *meanwhile) if isinstance(link, kinds)), None)
+    """Return the nearest exception of these types, `exception` itself included and implicit ones last. None means that there is none."""
+    explicit, implicit = chain_of(exception)
+    return next((link for link in (*explicit, *implicit) if isinstance(link, kinds)), None)
 
 
 def is_plain(exception: BaseException) -> bool:
-    """Whether it clearly stands for nothing but itself, as most exceptions do: then its chain need not be made."""
+    """Return whether it clearly stands for itself alone, as most exceptions do: then its chain need not be made."""
     return (
         exception.__cause__ is None
         and (exception.__context__ is None or exception.__suppress_context__)
@@ -65,14 +66,17 @@ def is_plain(exception: BaseException) -> bool:
 
 
 def named(exception: BaseException, name_of: Callable[[type], str] = attrgetter("__name__")) -> str:
-    """Its type, and the types of what it stands for, in words for a log: `ApiError from ConnectError`, `ExceptionGroup of TimeoutError`."""
+    """Return its type and that of its root cause, for a log: `ApiError from ConnectError`, `ExceptionGroup of TimeoutError`."""
     root = _root(exception)
-    told = [exception] if root is exception else [exception, root]
-    return " from ".join(_named_alone(each, name_of) for each in told)
+    shown = [exception] if root is exception else [exception, root]
+    return " from ".join(_named_alone(each, name_of) for each in shown)
 
 
 def leaves(exception: BaseException) -> list[BaseException]:
-    """The members of a group that are no groups themselves, the nearest first; of anything else itself. As many as a chain has."""
+    """Return the members of a group that are not groups themselves, the nearest first. Any other exception is its own leaf.
+
+    As with `chain_of`, a group of very many is not looked through to its end.
+    """
     found: list[BaseException] = [exception]
     for each in found:
         if is_group(each) and len(found) < _MOST:
@@ -81,36 +85,36 @@ def leaves(exception: BaseException) -> list[BaseException]:
 
 
 def is_group(exception: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:
-    """Whether it is an exception group."""
+    """Return whether it is an exception group."""
     return isinstance(exception, BaseExceptionGroup)
 
 
-def _complete(ring: list[BaseException], met: set[int]) -> None:
-    """Append all that these stand for on purpose, without what was met before; the nearest come first."""
-    for exception in ring:  # it grows meanwhile
+def _add_explicit(ring: list[BaseException], seen: set[int]) -> None:
+    """Append everything that these stand for explicitly and that was not seen before, the nearest first."""
+    for exception in ring:  # the list grows while it is read
         more = _carried(exception) if exception.args or exception.__dict__ else []
         if exception.__cause__ is not None:
             more.append(exception.__cause__)
         if is_group(exception):
             more.extend(exception.exceptions)
         for each in more:
-            if id(each) not in met and len(met) < _MOST:
-                met.add(id(each))
+            if id(each) not in seen and len(seen) < _MOST:
+                seen.add(id(each))
                 ring.append(each)
 
 
-def _contexts(ring: Sequence[BaseException], met: set[int]) -> list[BaseException]:
+def _contexts(ring: Sequence[BaseException], seen: set[int]) -> list[BaseException]:
     found: list[BaseException] = []
     for exception in ring:
         context = exception.__context__
-        if context is not None and not exception.__suppress_context__ and id(context) not in met and len(met) < _MOST:
-            met.add(id(context))
+        if context is not None and not exception.__suppress_context__ and id(context) not in seen and len(seen) < _MOST:
+            seen.add(id(context))
             found.append(context)
     return found
 
 
 def _carried(exception: BaseException) -> list[BaseException]:
-    """What it has as an argument, or as an attribute of its own: a property is somebody's code, and not run here."""
+    """Return the exceptions among its arguments and instance attributes. Properties are not read, because they are other people's code."""
     found = [argument for argument in exception.args if isinstance(argument, BaseException)]
     own = exception.__dict__
     if own:
@@ -127,9 +131,9 @@ def _named_alone(exception: BaseException, name_of: Callable[[type], str]) -> st
 
 
 def _root(exception: BaseException) -> BaseException:
-    """The end of its causes, or a group on the way there."""
-    met = {id(exception)}
-    while (cause := exception.__cause__) is not None and id(cause) not in met and not is_group(exception):
-        met.add(id(cause))
+    """Return the last of its causes, or the first group among them."""
+    seen = {id(exception)}
+    while (cause := exception.__cause__) is not None and id(cause) not in seen and not is_group(exception):
+        seen.add(id(cause))
         exception = cause
     return exception

@@ -1,32 +1,33 @@
-"""One circuit: may a call be made now, and what do its results mean.
+"""One circuit: whether a call may be made now, and what the results of calls mean.
 
 Theory of operation
 ===================
 
 A circuit is a state, an override over it, and a generation.
 
-    state       CLOSED, OPEN or HALF_OPEN. Every change of it is a row of the table in states.py: the row is looked up first (a pair without
-                one raises, and nothing has changed), what the new state needs is computed, and `_swap` puts it in place.
-    override    what an operator laid over the state. Not more states: the state below stays readable, and is where work goes on from.
-    generation  counts the swaps: transitions, overrides, resets, and nothing else. A permit remembers the one it was issued in. A result
-                of an older generation speaks of a world that is gone, so it is counted and otherwise ignored. This one rule keeps a call
-                that was admitted while CLOSED from closing, opening or unbalancing a later half-open.
+    state       CLOSED, OPEN or HALF_OPEN. Every change is a row of the table in states.py. The row is looked up first; a pair without a
+                row raises, and nothing has changed. Then what the new state needs is computed, and `_swap` puts it in place.
+    override    what an operator has laid over the state. It is not a state, so the state below stays readable, and work goes on from it.
+    generation  the number of swaps: transitions, overrides and resets. A permit keeps the generation in which it was issued.
 
-The live permits of this generation are a dict in the order they were issued. It is the only account of what is in flight: nothing outside
-can miscount it, the oldest permit is its first key, and a swap forgets all of it at once. A permit that has become slow in flight moves
-on to `evidence.overdue`.
+The race that the generation is for: a call is admitted while the circuit is CLOSED, and hangs. Others fail, the circuit opens, waits, and
+becomes HALF_OPEN with one probe in flight. Now the old call returns. A circuit that counted its success would close, though the probe has
+not answered; one that counted its end would admit a second probe. Here the permit is of an older generation, so the result is counted as
+late and changes nothing else.
 
-Nothing happens by itself. Time is an argument, and what time alone decides (a wait is over, a lease has ended, a stage is old, calls in
-flight have become slow) happens in `advance`, which `try_acquire` runs, and a half-open runs before every result. `next_deadline` tells
-when that will be. Time that goes backwards is taken as the last one seen.
+The live permits of this generation are a dict in the order in which they were issued. It is the only account of what is in flight: no
+other code can miscount it, the oldest permit is its first key, and a swap forgets all of it in one step. A permit that becomes slow in
+flight moves to `evidence.overdue`.
 
-Who decides: evidence.py in CLOSED, ramp.py in HALF_OPEN, and the functions at the head of this file how long OPEN lasts. They return
-values, and the circuit acts on them. It runs no user code but `draw`, and that before anything has changed.
+Nothing happens by itself. Time is an argument. What time alone decides (a wait is over, a lease has ended, a stage is old, calls in flight
+have become slow) happens in `advance`, which `try_acquire` runs, and which a half-open runs before every result. `next_deadline` returns
+when that will be. A time before the last one seen is replaced by the last one seen.
 
-What is ugly: `try_acquire` and `record` begin with a copy of the usual case (CLOSED, no override, a good and quick call), because they
-run once per message. `plain_until` and `refuse_until` are the times before which the usual answer holds without a look at anything else;
-`_is_plain` means CLOSED without an override. The decorator of the call forms (runtime/guarded.py) has a third copy and saves even the two
-calls: that is what `latest`, `live`, `evidence`, `plain_until`, `refuse_until`, `rejection` and `rejected` are without an underscore for.
+The decisions are elsewhere: evidence.py decides in CLOSED, ramp.py in HALF_OPEN, and the functions at the head of this file decide how
+long OPEN lasts. They return values, and the circuit acts on them. The only user code that it runs is `draw`, before anything has changed.
+
+What is ugly: `try_acquire` and `record` begin with a copy of the usual case (CLOSED, no override, a good and quick call), because they run
+once per message. runtime/guarded.py has a third copy; see the comment above `__slots__`.
 """
 
 from __future__ import annotations
@@ -68,25 +69,28 @@ if TYPE_CHECKING:
 
 
 def middle_draw() -> float:
-    """The middle of the jitter's range: without a source of chance the waits are exactly what the settings say, and repeatable."""
+    """Return the middle of the jitter's range, so that without a source of chance the waits are what the settings say."""
     return 0.5
 
 
 def open_wait(settings: CircuitSettings, level: int, draw: Callable[[], float]) -> float:
-    """The seconds to stay open at `level`, from 1. The cap comes last, so jitter never makes a wait longer than the maximum."""
+    """Return the seconds to stay open at `level`, from 1. The cap comes last, so jitter never makes a wait longer than the maximum."""
     jitter = 1 - settings.open_jitter + 2 * settings.open_jitter * draw()
     return min(settings.open_duration_max, _nominal(settings, level) * jitter)
 
 
 def level_raised(settings: CircuitSettings, level: int) -> int:
-    """The level after one more opening. It stops at the first whose wait reaches the maximum: a long outage must be forgotten in time."""
+    """Return the level after one more opening.
+
+    It stops at the first level whose wait reaches the maximum. A higher one would wait no longer, but take longer to be forgotten.
+    """
     if level > 0 and _nominal(settings, level) >= settings.open_duration_max:
         return level
     return level + 1
 
 
 def healthy_intervals(settings: CircuitSettings, since: float, now: float) -> int:
-    """How many full healthy intervals fit between two times; each takes one level away."""
+    """Return how many full healthy intervals fit between two times. Each lowers the level by one."""
     return max(0, int((now - since) / settings.healthy_interval))
 
 
@@ -94,8 +98,8 @@ def _nominal(settings: CircuitSettings, level: int) -> float:
     return settings.open_duration * settings.open_multiplier ** (level - 1)
 
 
-# Events that nobody takes must not fill the memory of a worker that runs for months: past this many the oldest are dropped. A circuit
-# gives a handful per transition, so this is hundreds of transitions.
+# Past this many pending events the oldest are dropped: events that are never taken must not fill the memory of a worker that runs for
+# months. A transition emits a handful, so these are hundreds of transitions.
 EVENTS_KEPT = 1024
 
 _DEFAULTS = CircuitSettings()
@@ -104,13 +108,32 @@ _NO_ROOM = Rejected(None, State.HALF_OPEN)
 
 
 class Circuit:
-    """Decides whether a call to one dependency may be made now.
+    """Decide whether a call to one dependency may be made now.
 
-    `now` is monotonic seconds everywhere, of one clock. `draw` gives chance in [0, 1) for the jitter of the wait; the default always gives
-    the middle, because this floor has no randomness: pass `random.random` where a fleet must not come back in step. `state`, `override`,
-    `generation` and `events_pending` (what `take_events` would return, truthy while there is something) are for reading. Not for use from
-    several threads. Raises SettingsError for a name that is no text, and settings that are none.
+    `state`, `override`, `generation` and `events_pending` (what `take_events` would return) are for reading. Must be used from one thread
+    at a time.
+
+    - `name`: the label of the circuit in logs, events and metrics.
+    - `settings`: when the circuit opens, for how long, and how it comes back.
+    - `now`: the monotonic second of its creation. Every `now` must come from the same clock.
+    - `draw`: returns a number in [0, 1) for the jitter of a wait. The default returns the middle, which is no jitter: pass `random.random`
+      if several workers must not come back in step.
+
+    Raises SettingsError unless `name` is a str and `settings` are CircuitSettings.
     """
+
+    # Read by runtime/guarded.py, by contract. Its two wrappers have a copy of the usual case of `try_acquire` and `record`, and so save
+    # both calls, which nearly halves the cost of a call. That is why these have no underscore; no other file may use them.
+    #
+    #     latest        the last time seen. guarded.py may only go on with `latest <= now`, and must set it
+    #     plain_until   before this time a call is admitted without a look at anything else (CLOSED, no override, nothing overdue)
+    #     refuse_until  before this time a call is refused without a look at anything else
+    #     rejection     the refusal to return then, one object for all calls
+    #     rejected      the number of refusals, which guarded.py must count up
+    #     live          the permits in flight, in the order of issue. guarded.py adds its permit, and deletes it
+    #     evidence      `quick` and `in_a_row`, and of its `window` `clean_until` and `goods`: what a good, quick result changes
+    #
+    # Whoever changes one of these changes both wrappers. tests/runtime/test_guarded.py compares them with `try_acquire` and `record`.
 
     # fmt: off
     __slots__ = (
@@ -133,9 +156,9 @@ class Circuit:
         self, name: str, settings: CircuitSettings = _DEFAULTS, *, now: float = 0.0, draw: Callable[[], float] = middle_draw
     ) -> None:
         if not isinstance(cast("object", name), str):
-            raise SettingsError(f"name={name!r} is no text: a circuit is told by its name everywhere")
+            raise SettingsError(f"name must be a str, got {name!r}: logs, events and metrics use it as the label")
         if not isinstance(cast("object", settings), CircuitSettings):
-            raise SettingsError(f"settings={settings!r} is no CircuitSettings: leave it out, or write CircuitSettings(...)")
+            raise SettingsError(f"settings must be CircuitSettings, got {settings!r}: leave it out, or write CircuitSettings(...)")
         self.name = name
         self.settings = settings
         self.generation = -1  # the first swap, below, makes it 0
@@ -153,17 +176,18 @@ class Circuit:
         self.rejected = self._late_results = self._settled_twice = 0
         self._swap(State.CLOSED, None, level=0)
 
-    def _seen(self, now: float) -> float:
-        """`now`, or the last one seen if that was later: a clock that steps back must not lengthen a wait or erase a window."""
+    def _monotonic(self, now: float) -> float:
+        """Return `now`, or the last time seen if that was later: a clock that steps back must not lengthen a wait or erase a window."""
         self.latest = max(self.latest, now)
         return self.latest
 
     # -- One call ------------------------------------------------------------------------------------------------------------------
 
     def try_acquire(self, now: float, weight: int = 1) -> Permit | Rejected:
-        """A permit for one call, or the refusal, which is counted. Lets time pass.
+        """Return a permit for one call, or the refusal, which is counted. Lets time pass.
 
-        `weight` counts against a ramp's limit, from 1; one above the limit is refused. Raises SettingsError for less than 1.
+        `weight` counts against a ramp's limit. A call that is heavier than the limit is refused. Raises SettingsError unless it is a whole
+        number from 1.
         """
         if now < self.latest:
             now = self.latest
@@ -201,8 +225,8 @@ class Circuit:
         return permit
 
     def may_acquire(self, now: float) -> bool:
-        """Whether `try_acquire` would admit a call of weight 1 now. Counts nothing; only a half-open lets time pass for it."""
-        now = self._seen(now)
+        """Return whether `try_acquire` would admit a call of weight 1 now. Counts nothing, and lets time pass only in a half-open."""
+        now = self._monotonic(now)
         if self._half_open is not None:
             self.advance(now)
         if self._half_open is not None:
@@ -210,18 +234,19 @@ class Circuit:
         return now >= self.refuse_until and not (self._is_plain and self.evidence.slow_breach(now))
 
     def expect_more(self) -> None:
-        """More calls wait than a half-open admits, though nobody was refused: its stage is not one of low traffic. Counts nothing."""
+        """Note that more calls wait than a half-open admits, though none was refused: its stage is not one of low traffic."""
         if self._half_open is not None:
             self._half_open.ramp.refused = True
 
     def record(
         self, permit: Permit, outcome: Outcome, now: float, *, retry_after: float | None = None, duration: float | None = None
     ) -> None:
-        """Give a permit back with what its call came to.
+        """Give a permit back with the outcome of its call.
 
-        `retry_after`: seconds until the server wants to be asked again; with a FAILURE it opens the circuit until then, clamped to
-        `retry_after_max`. None, NaN, zero or less: it did not say. `duration`: seconds that the call is judged slow by; None: since
-        `acquired_at`. A permit of an older generation, or one settled before, is counted and changes nothing.
+        `retry_after` is how many seconds the server wants to be left alone. With a FAILURE it opens the circuit for that time, clamped to
+        `retry_after_max`. None, NaN, zero and less mean that the server did not say. `duration` is how many seconds the call took, by
+        which it is judged slow; None means the time since `acquired_at`. A permit of an older generation, or one that was settled before,
+        is counted and changes nothing.
         """
         if now < self.latest:
             now = self.latest
@@ -247,9 +272,9 @@ class Circuit:
         self._settle(permit, outcome, now, retry_after, duration)
 
     def renew(self, permit: Permit, now: float) -> bool:
-        """`record` a SUCCESS and acquire again in one step, with the same permit: for work that follows on work.
+        """Record a SUCCESS and acquire again in one step, with the same permit, for a message that follows directly on another.
 
-        False, and nothing has happened, unless this is the usual case: CLOSED, no override, nothing bad in the window, a quick call.
+        Returns False, and changes nothing, unless this is the usual case: CLOSED, no override, nothing bad in the window, a quick call.
         """
         evidence = self.evidence
         window = evidence.window
@@ -265,12 +290,15 @@ class Circuit:
         self.latest = now
         evidence.in_a_row = 0
         window.goods += 1
-        del live[permit]  # and in again, as the youngest
+        del live[permit]  # and in again below: the order of the dict is the order of issue
         permit.acquired_at = now
         live[permit] = None
         return True
 
     def _settle(self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None) -> None:
+        if outcome is not Outcome.IGNORED:
+            # Before the permit is taken: until its result is counted, a slow call in flight belongs to the episode, and must not end it.
+            self._check_episode_end(now)
         if not self._take(permit, now):
             self._late(permit, outcome, now)
             return
@@ -279,24 +307,25 @@ class Circuit:
         held = now - permit.acquired_at
         took = held if duration is None else duration
         failed = outcome is not _SUCCESS
-        wait = self._asked_wait(retry_after) if failed else None
+        wait = self._requested_wait(retry_after) if failed else None
         if self._half_open is None:
             self._count(failed, held, took, wait, now)
         elif wait is None:
             self._follow(self._half_open, self._half_open.settle(permit, failed, took, now), now)
         else:
-            self._open_as_told(wait, now)
+            self._open_until_retry(wait, now)
 
     def release(self, permit: Permit, now: float) -> None:
-        """Give a permit back without a verdict: the call was cancelled, or never made. The next acquire is admitted at once."""
-        if not self._take(permit, self._seen(now)):
+        """Give a permit back without an outcome: the call was cancelled, or never made. Its place is free immediately."""
+        if not self._take(permit, self._monotonic(now)):
             self._settled_twice += permit.standing == SETTLED
             permit.standing = SETTLED
 
     def _take(self, permit: Permit, now: float) -> bool:
-        """Take a permit out of the live ones; False when it is not among them."""
+        """Remove a permit from the live ones. Returns False if it is not among them."""
         if self._half_open is not None:
-            self._follow(self._half_open, self._half_open.pass_time(now), now)  # its lease may have ended before it came back
+            # Time first: if the permit's lease ended before its result came, the result is late, even if no call has let time pass since.
+            self._follow(self._half_open, self._half_open.pass_time(now), now)
         overdue = self.evidence.overdue.permits
         permits = overdue if permit in overdue else self.live
         if permit not in permits:
@@ -319,44 +348,49 @@ class Circuit:
     # -- Judging -------------------------------------------------------------------------------------------------------------------
 
     def _count(self, failed: bool, held: float, took: float, wait: float | None, now: float) -> None:
-        self._look_for_end_of_episode(now)
         self.evidence.count(failed, took, now)
         if not failed and self.state is State.CLOSED:
             self.evidence.succeeded_after(held)
         if wait is None:
             self._judge(now)
         elif self.override is None:
-            self._open_as_told(wait, now)
+            self._open_until_retry(wait, now)
         else:
             self._breached(Breach(Reason.RETRY_AFTER, wait, 0.0), now)
 
     def _judge(self, now: float) -> None:
-        """Look whether the results meet a rule: after every one of them, a good one too, unless nothing bad is in the window."""
+        """Act on the rule that the results meet, if any.
+
+        Called after every result unless nothing bad is in the window. Good ones count too: they can bring the calls up to the minimum, and
+        push other good ones out of the window.
+        """
         breach = self.evidence.breach()
         if breach is not None:
             self._breached(breach, now)
         else:
-            self._look_for_end_of_episode(now)
+            self._check_episode_end(now)
 
-    def _look_for_end_of_episode(self, now: float) -> None:
-        """METRICS_ONLY tells again once everything has been below the thresholds; before each result too, since a window also empties by
-        time alone."""
+    def _check_episode_end(self, now: float) -> None:
+        """End the episode of METRICS_ONLY if everything is below the thresholds, so that the next breach is reported again.
+
+        Called before each result too, because a time window also empties by time alone.
+        """
         if self._is_reported:
             self._is_reported = not self.evidence.is_clear(now)
 
     def _breached(self, breach: Breach, now: float) -> None:
         if self.override is None:
             self._open(Trigger.BREACHED, breach.reason, now, breach=breach)
-        elif not self._is_reported:  # METRICS_ONLY tells once per episode; nothing else is judged under an override
+        elif not self._is_reported:  # METRICS_ONLY reports once per episode; under other overrides nothing is judged
             self._is_reported = True
             self._exceeded(breach, now, observed=True)
 
-    def _asked_wait(self, retry_after: float | None) -> float | None:
-        # What a server sends is not to be trusted. The comparison is false for NaN, too.
+    def _requested_wait(self, retry_after: float | None) -> float | None:
+        # A server may send anything. The comparison is false for NaN, too.
         return min(retry_after, self.settings.retry_after_max) if retry_after is not None and retry_after > 0 else None
 
     def _follow(self, half_open: HalfOpen, step: Step, now: float) -> None:
-        """Act on what a half-open decided."""
+        """Act on what a half-open has decided."""
         for permit in step.expired:
             self._emit(events.LeaseExpired(self.name, now, self.generation, permit.acquired_at, half_open.lease))
         if step.breach is not None:
@@ -371,7 +405,7 @@ class Circuit:
 
     def advance(self, now: float) -> None:
         """Let time pass up to `now`: end a wait, a forced opening, a lease or a stage, and judge calls in flight that have become slow."""
-        now = self._seen(now)
+        now = self._monotonic(now)
         if self._override_until is not None and now >= self._override_until:
             self.clear_override(now)
         if self.override is Override.FORCED_OPEN:
@@ -384,28 +418,31 @@ class Circuit:
             self._judge_overdue(now)
 
     def _judge_overdue(self, now: float) -> None:
-        self._look_for_end_of_episode(now)
+        self._check_episode_end(now)
         breach = self.evidence.slow_breach(now)
         if breach is not None:
             self._breached(breach, now)
         if self._is_plain:
-            self.plain_until = self.evidence.overdue.look_again_at(now)
+            self.plain_until = self.evidence.overdue.unchanged_until(now)
 
     def next_deadline(self) -> float | None:
-        """The monotonic second at which `advance` will next matter if nothing else happens before; None: time alone changes nothing."""
+        """Return the monotonic second at which `advance` will next change something if nothing else happens before.
+
+        None means that time alone changes nothing.
+        """
         if self.override is Override.FORCED_OPEN:
             return self._override_until
         if self._half_open is not None:
-            return self._half_open.next_at()
+            return self._half_open.next_deadline()
         wait_ends = self._until if self.state is State.OPEN else None
-        overdue = self.evidence.next_overdue() if self._is_plain or self.override is Override.METRICS_ONLY else None
+        overdue = self.evidence.next_deadline() if self._is_plain or self.override is Override.METRICS_ONLY else None
         return min((at for at in (self._override_until, wait_ends, overdue) if at is not None), default=None)
 
     # -- Limits and readings -------------------------------------------------------------------------------------------------------
 
     @property
     def limit(self) -> int | None:
-        """The weight that may be in flight; None without a limit of the circuit's own, 0 while everything is refused."""
+        """The weight that may be in flight. None means that the circuit sets no limit, 0 that it refuses everything."""
         if self._half_open is not None:
             return self._half_open.ramp.limit
         is_refusing = self.override is Override.FORCED_OPEN or (self.override is None and self.state is State.OPEN)
@@ -413,18 +450,18 @@ class Circuit:
 
     @property
     def free_slots(self) -> int | None:
-        """The weight that would be admitted now, as far as time has been let pass; None: as much as comes."""
+        """How much more weight `try_acquire` would admit, as of the last time seen. None means no limit."""
         if self._half_open is None:
             return self.limit
         return max(0, self._half_open.ramp.limit - self._half_open.ramp.in_flight)
 
     @property
     def is_probing(self) -> bool:
-        """Whether it is half-open and waits for the first result: its success begins the ramp, and closes nothing."""
+        """Whether the circuit is half-open and waits for its first result, whose success begins the ramp."""
         return self._half_open is not None and self._half_open.ramp.is_probing
 
     def set_full(self, full: int, now: float) -> None:
-        """Set the limit at which a ramp ends, from 1; a running limit comes down with it. An explicit `ramp.full` is never raised."""
+        """Set the limit at which a ramp ends, from 1. A running limit above it comes down. An explicit `ramp.full` is never raised."""
         explicit = self.settings.ramp.full
         self._full = validation.count("full", full) if explicit is None else min(explicit, validation.count("full", full))
         self.advance(now)
@@ -432,7 +469,7 @@ class Circuit:
             self._follow(self._half_open, self._half_open.set_full(self._full, self.latest), self.latest)
 
     def snapshot(self, now: float) -> CircuitSnapshot:
-        """The circuit as it is at `now`. Reading it changes nothing: a wait that is over shows as OPEN until time is let pass."""
+        """Return the circuit as it is at `now`, without letting time pass: a wait that is over shows as OPEN until `advance`."""
         now = max(self.latest, now)
         evidence = self.evidence
         calls, failures, slow = evidence.window.seen_at(now)
@@ -461,17 +498,17 @@ class Circuit:
     # -- Transitions ---------------------------------------------------------------------------------------------------------------
 
     def open_for(self, duration: float, now: float) -> None:
-        """Open for `duration` seconds, clamped to `retry_after_max`; the level stays. While OPEN it only puts the end off, silently."""
+        """Open for `duration` seconds, clamped to `retry_after_max`. The level stays. In OPEN it puts the end off, without an event."""
         wait = min(validation.seconds("duration", duration), self.settings.retry_after_max)
-        now = self._seen(now)
+        now = self._monotonic(now)
         if self.state is State.OPEN:
             self._until = max(self._until, now + wait)
             self._prepare_answers()
         else:
-            self._open(Trigger.TOLD_TO_WAIT, Reason.OPEN_FOR, now, until=now + wait, level=self._level_at(now))
+            self._open(Trigger.WAIT_REQUESTED, Reason.OPEN_FOR, now, until=now + wait, level=self._level_at(now))
 
-    def _open_as_told(self, wait: float, now: float) -> None:
-        self._open(Trigger.TOLD_TO_WAIT, Reason.RETRY_AFTER, now, until=now + wait)
+    def _open_until_retry(self, wait: float, now: float) -> None:
+        self._open(Trigger.WAIT_REQUESTED, Reason.RETRY_AFTER, now, until=now + wait)
 
     def _open(
         self,
@@ -483,7 +520,7 @@ class Circuit:
         level: int | None = None,
         breach: Breach | None = None,
     ) -> None:
-        """Open: one level up unless `level` says otherwise, for the wait of the level unless `until` does."""
+        """Open. `level` of None means one level up, `until` of None the wait of that level."""
         previous = self.state
         state = transition(previous, trigger)
         if level is None:
@@ -501,17 +538,19 @@ class Circuit:
         self._emit(events.CircuitHalfOpened(self.name, now, self.generation, previous))
 
     def end_wait(self, now: float) -> bool:
-        """End the wait of OPEN now instead of at its time, so that a probe may go; the level stays. False, and nothing has happened,
-        unless it is OPEN without an override."""
-        now = self._seen(now)
+        """End the wait of OPEN now instead of at its time, so that a probe may be made. The level stays.
+
+        Returns False, and changes nothing, unless the circuit is OPEN without an override.
+        """
+        now = self._monotonic(now)
         if self.state is not State.OPEN or self.override is not None:
             return False
         self._end_wait(now)
         return True
 
     def reset(self, now: float) -> None:
-        """Close with empty windows and level 0: the full rate at once. It clears no override."""
-        now = self._seen(now)
+        """Close with empty windows and level 0, at the full rate immediately. An override stays."""
+        now = self._monotonic(now)
         previous = self._close(Trigger.RESET, now, level=0)
         self._emit(events.CircuitReset(self.name, now, self.generation, previous))
 
@@ -524,7 +563,7 @@ class Circuit:
         return previous
 
     def _swap(self, state: State, override: Override | None, level: int, until: float = -inf) -> None:
-        """Put a new state, override or both in place. Nothing else changes the generation, and nothing in here can fail."""
+        """Put a new state, a new override or both in place. Nothing else changes the generation, and nothing in here can raise."""
         self.state = state
         self.override = override
         self.generation += 1
@@ -537,14 +576,14 @@ class Circuit:
         self._prepare_answers()
 
     def _new_half_open(self) -> HalfOpen:
-        # Twice the longest success: a lease must not take back calls that are known to end well.
+        # Twice the longest success: a lease must not take back calls that are known to succeed.
         lease = max(self.settings.permit_lease, 2 * self.evidence.longest)
         return HalfOpen(Ramp(self.settings.ramp, self._full), self.live, lease, self.evidence.slow)
 
     def _prepare_answers(self) -> None:
-        """Work out until when a call is admitted, or refused, without a look at anything else. A refusal is one object for all of them."""
+        """Compute until when a call is admitted, or refused, without a look at anything else. All refusals are one object."""
         self._is_plain = self.state is State.CLOSED and self.override is None
-        self.plain_until = self.evidence.overdue.look_again_at(self.latest) if self._is_plain else -inf
+        self.plain_until = self.evidence.overdue.unchanged_until(self.latest) if self._is_plain else -inf
         self.refuse_until = -inf
         if self.override is Override.FORCED_OPEN:
             self.refuse_until = inf if self._override_until is None else self._override_until
@@ -553,65 +592,65 @@ class Circuit:
         self.rejection = Rejected(None if self.refuse_until == inf else self.refuse_until, self.state, self.override)
 
     def _level_at(self, now: float) -> int:
-        if self.state is not State.CLOSED or self.override is Override.FORCED_OPEN:  # nothing goes through: nobody knows of its health
+        if self.state is not State.CLOSED or self.override is Override.FORCED_OPEN:  # no call goes through, so nothing shows its health
             return self._level
         return max(0, self._level - healthy_intervals(self.settings, self._closed_since, now))
 
     # -- Overrides -----------------------------------------------------------------------------------------------------------------
 
     def force_open(self, now: float, *, until: float | None = None) -> None:
-        """Reject everything until `until` (monotonic seconds; None: until cleared). It ends in HALF_OPEN, whatever the state was."""
+        """Reject everything until `until`, in monotonic seconds. None means until it is cleared. Ends in HALF_OPEN from every state."""
         self._set_override(Override.FORCED_OPEN, until, now)
 
     def disable(self, now: float, *, until: float | None = None) -> None:
-        """Admit everything and record nothing until `until`, as above. The wait of OPEN goes on below."""
+        """Admit everything and record nothing until `until`, as in `force_open`. The wait of OPEN goes on below."""
         self._set_override(Override.DISABLED, until, now)
 
     def observe(self, now: float, *, until: float | None = None) -> None:
-        """Admit everything, record, and tell once per episode when it would have opened, until `until`, as above."""
+        """Admit everything, record, and report once per episode that the circuit would have opened. `until` as in `force_open`."""
         self._set_override(Override.METRICS_ONLY, until, now)
 
     def _set_override(self, override: Override, until: float | None, now: float) -> None:
         if until is not None:
             until = validation.number("until", until)
-        now = self._seen(now)
+        now = self._monotonic(now)
         if self.override is override and self._override_until == until:
             return
-        unforced = self._lay(override, until, now)
+        left = self._replace_override(override, until, now)
         self._emit(events.OverrideSet(self.name, now, self.generation, override, until))
-        self._tell_unforced(unforced, now)
+        self._emit_half_opened(left, now)
 
     def clear_override(self, now: float) -> None:
-        """Go on from the state below; a forced opening goes on from HALF_OPEN. Nothing happens without an override."""
-        now = self._seen(now)
+        """End the override, and go on from the state below; after FORCED_OPEN from HALF_OPEN. Does nothing without an override."""
+        now = self._monotonic(now)
         override = self.override
         if override is None:
             return
-        unforced = self._lay(None, None, now)
+        left = self._replace_override(None, None, now)
         self._emit(events.OverrideCleared(self.name, now, self.generation, override))
-        self._tell_unforced(unforced, now)
+        self._emit_half_opened(left, now)
 
-    def _lay(self, override: Override | None, until: float | None, now: float) -> State | None:
-        """Replace the override. What follows FORCED_OPEN finds HALF_OPEN below: the state that was left for it, otherwise None."""
+    def _replace_override(self, override: Override | None, until: float | None, now: float) -> State | None:
+        """Replace the override. If FORCED_OPEN ends, the state becomes HALF_OPEN, and the state before it is returned; otherwise None."""
         previous = self.state
-        is_unforced = self.override is Override.FORCED_OPEN and override is not Override.FORCED_OPEN
+        ends_forced = self.override is Override.FORCED_OPEN and override is not Override.FORCED_OPEN
         self._override_until = until
-        if is_unforced:
-            self._swap(transition(previous, Trigger.UNFORCED), override, self._level)
+        if ends_forced:
+            self._swap(transition(previous, Trigger.FORCE_ENDED), override, self._level)
             return previous
-        # What is forced open is not healthy meanwhile: the level stays what it is now.
+        # While it is forced open no time counts as healthy, so the level is fixed at what it is now.
         level = self._level_at(now) if override is Override.FORCED_OPEN else self._level
         self._swap(previous, override, level, self._until)
         return None
 
-    def _tell_unforced(self, previous: State | None, now: float) -> None:
+    def _emit_half_opened(self, previous: State | None, now: float) -> None:
         if previous is not None:
             self._emit(events.CircuitHalfOpened(self.name, now, self.generation, previous))
 
     # -- Events --------------------------------------------------------------------------------------------------------------------
 
     def take_events(self) -> tuple[events.Event, ...]:
-        """What happened since the last call, oldest first. Only the last 1,024 are kept for a caller that does not come."""
+        """Return the events since the last call, oldest first. If it is not called for long, only the last 1,024 are kept."""
         taken = tuple(self.events_pending)
         self.events_pending.clear()
         return taken

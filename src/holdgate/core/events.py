@@ -1,8 +1,4 @@
-"""What happened to a circuit: frozen values in the past tense, drained with `Circuit.take_events`.
-
-`name` is the circuit's name, `at` the monotonic second, `generation` the circuit's once the event had happened: a transition carries the
-new one, the threshold event before it the old one.
-"""
+"""The events of a circuit: frozen values, named in the past tense, taken with `Circuit.take_events`."""
 
 from __future__ import annotations
 
@@ -15,7 +11,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What every event of a circuit carries."""
+    """What every event of a circuit carries.
+
+    `name` is the circuit's name and `at` the monotonic second. `generation` is the circuit's after the event: a transition carries the new
+    one, and the threshold event before it the old one.
+    """
 
     name: str
     at: float
@@ -24,7 +24,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class CircuitOpened(Event):
-    """No call goes through until `until` (monotonic seconds). `level` is the backoff's; `previous` the state that it left."""
+    """The circuit opened: no call goes through until `until` (monotonic seconds).
+
+    `level` is the level of the backoff, from 1 where a rule opened. `previous` is the state before.
+    """
 
     reason: Reason
     until: float
@@ -34,30 +37,30 @@ class CircuitOpened(Event):
 
 @dataclass(frozen=True, slots=True)
 class CircuitHalfOpened(Event):
-    """The wait is over, or a forced opening ended: a probe may go."""
+    """The wait is over, or a forced opening has ended: a probe may be made."""
 
     previous: State
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitClosed(Event):
-    """A good stage at the full rate: calls go through without a limit of the circuit's own."""
+    """A stage at the full rate was good: the circuit limits calls no longer."""
 
     previous: State
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitReset(Event):
-    """An operator put it to CLOSED: empty windows, level 0, full rate at once."""
+    """An operator reset the circuit: CLOSED with empty windows and level 0, at the full rate immediately."""
 
     previous: State
 
 
 @dataclass(frozen=True, slots=True)
 class ThresholdExceeded(Event):
-    """A rule was met: `value` reached `threshold`. The transition follows, unless `observed` (METRICS_ONLY): it would have opened.
+    """A rule was met: `value` reached `threshold`. The circuit opens next, unless `observed`: under METRICS_ONLY it stays as it is.
 
-    Rates are ratios, failures in a row are counts; for a probe and a lease both are 1.
+    Rates are ratios, and failures in a row are counts. For a probe and a lease both numbers are 1.
     """
 
     reason: Reason
@@ -68,7 +71,7 @@ class ThresholdExceeded(Event):
 
 @dataclass(frozen=True, slots=True)
 class LimitChanged(Event):
-    """The ramp's limit went from `previous` to `limit`, in weight in flight."""
+    """The ramp's limit changed from `previous` to `limit`, in weight in flight."""
 
     previous: int
     limit: int
@@ -76,7 +79,7 @@ class LimitChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class LeaseExpired(Event):
-    """A half-open permit was not settled within `lease` seconds and was taken back as a failure. It was issued at `acquired_at`."""
+    """A permit of a half-open, issued at `acquired_at`, was not settled within `lease` seconds and was taken back as a failure."""
 
     acquired_at: float
     lease: float
@@ -84,14 +87,14 @@ class LeaseExpired(Event):
 
 @dataclass(frozen=True, slots=True)
 class LeaseTooShort(Event):
-    """A call succeeded after its permit had been taken back: it took `duration` seconds. Raise `permit_lease` above that."""
+    """A call succeeded after its permit had been taken back. It took `duration` seconds: raise `permit_lease` above that."""
 
     duration: float
 
 
 @dataclass(frozen=True, slots=True)
 class OverrideSet(Event):
-    """An operator laid `override` over the state. `until` is its expiry in monotonic seconds; None: until it is cleared."""
+    """An operator laid `override` over the state, until `until` (monotonic seconds). None means until it is cleared."""
 
     override: Override
     until: float | None

@@ -1,10 +1,12 @@
-"""The evidence in CLOSED: the window, the failures in a row, the calls that hang, and the rules that open the circuit for them.
+"""The evidence of a closed circuit: what its results and its calls in flight say, and which rule they meet.
 
-Calls in flight that are slow before they have ended: a dependency that hangs gives no results to judge it by.
+Three classes:
 
-The rules that open a circuit while it is closed, and how a broken one is told.
+    OverdueCalls  the calls in flight that are slow before they have ended. A dependency that hangs gives no results to judge it by
+    Thresholds    the rules. It reads totals and counts nothing
+    Evidence      the window, the failures in a row and the overdue calls; it counts results and asks `Thresholds`
 
-What the results so far say of a dependency: the window, the failures in a row, and the calls that hang.
+None of them decides what happens: they return a `Breach`, and circuit.py acts on it.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class OverdueCalls:
-    """The live permits older than a duration, moved out of the circuit's live ones as time passes.
+    """Keep the live permits that are older than a duration, moved here from the circuit's `live` as time passes.
 
-    Both dicts are in the order of issue, so a look costs what has become overdue since the last one, not what is in flight.
+    Both dicts are in the order of issue, so `collect` costs as much as has become overdue since the last call, not as much as is in flight.
     """
 
     __slots__ = ("_duration", "_live", "permits")
@@ -33,8 +35,8 @@ class OverdueCalls:
         self._duration = duration
         self.permits: dict[Permit, None] = {}
 
-    def look(self, now: float) -> int:
-        """Move what has become overdue, and tell how many calls are."""
+    def collect(self, now: float) -> int:
+        """Move the permits that have become overdue. Returns how many calls are overdue in all."""
         while self._live:
             oldest = next(iter(self._live))
             if now - oldest.acquired_at <= self._duration:
@@ -43,39 +45,42 @@ class OverdueCalls:
             self.permits[oldest] = None
         return len(self.permits)
 
-    def look_again_at(self, now: float) -> float:
-        """The time before which `look` would find what it found at `now`. At once while there are any: the window beside them moves."""
+    def unchanged_until(self, now: float) -> float:
+        """Return the time before which nothing here can change the circuit.
+
+        It is in the past while a call is overdue, because the window that is judged with it changes with every result.
+        """
         if self.permits:
             return -inf
         oldest = next(iter(self._live)).acquired_at if self._live else now
-        return nextafter(oldest + self._duration, -inf)  # rounded up, the sum would hide a call that is overdue by a hair
+        return nextafter(oldest + self._duration, -inf)  # a sum that was rounded up would hide a call that is just overdue
 
-    def next_at(self) -> float | None:
-        """When the oldest live call will be overdue; None without one."""
+    def next_deadline(self) -> float | None:
+        """Return when the oldest live call will be overdue. None means that there is none, or that no call is ever slow."""
         if not self._live or self._duration == inf:
             return None
         start = next(iter(self._live)).acquired_at
         at = start + self._duration
-        # Overdue is strictly more than the duration: a timer set for the exact end would find nothing, and be set again for the same time.
+        # Overdue is strictly more than the duration. A timer for the exact end would find nothing, and be set for the same time for ever.
         while at - start <= self._duration:
             at = nextafter(at, inf)
         return at
 
 
 class Thresholds:
-    """The rules of the closed state, read off totals. It counts nothing itself."""
+    """Know the rules of the closed state, and apply them to totals."""
 
     __slots__ = ("_consecutive", "_failure_rate", "_least_rate", "_slow_call_rate", "minimum")
 
     def __init__(self, settings: CircuitSettings) -> None:
-        self.minimum = settings.window.least(settings.minimum_calls)
+        self.minimum = settings.window.attainable_minimum(settings.minimum_calls)
         self._failure_rate = settings.failure_rate_threshold
         self._slow_call_rate = settings.slow_call_rate_threshold
         self._consecutive = settings.consecutive_failures
         self._least_rate = min(self._failure_rate, self._slow_call_rate)
 
     def breach(self, calls: int, failures: int, slow: int, in_a_row: int) -> Breach | None:
-        """The first rule that is met, or None. Every rule trips at its threshold, not past it."""
+        """Return the first rule that is met. None means that none is. A rule is met at its threshold, not only past it."""
         if calls >= self.minimum:
             if failures / calls >= self._failure_rate:
                 return Breach(Reason.FAILURE_RATE, failures / calls, self._failure_rate)
@@ -86,17 +91,17 @@ class Thresholds:
         return None
 
     def enough(self, calls: int) -> int:
-        """How many bad results a rate needs at least, now that there are so many calls, and as long as they do not become fewer."""
+        """Return how many bad results a rate needs at least. It holds until there are fewer than `calls` in the window."""
         return int(self._least_rate * max(calls, self.minimum))
 
     def are_clear(self, calls: int, failures: int, slow: int, in_a_row: int) -> bool:
-        """Whether everything is below its threshold, at any number of calls: few calls end no rule's breach, good ones do."""
+        """Return whether everything is below its threshold, at any number of calls: a breach ends by good calls, not by few."""
         if self._consecutive is not None and in_a_row >= self._consecutive:
             return False
         return not calls or (failures / calls < self._failure_rate and slow / calls < self._slow_call_rate)
 
     def slow_breach(self, calls: int, slow: int, overdue: int) -> Breach | None:
-        """The slow call rule with the calls in flight that are slow already; None without any."""
+        """Return the slow call rule if the results and the overdue calls together meet it. None without overdue calls."""
         seen = calls + overdue
         if not overdue or seen < self.minimum or (slow + overdue) / seen < self._slow_call_rate:
             return None
@@ -104,9 +109,10 @@ class Thresholds:
 
 
 class Evidence:
-    """Counts results and reads the rules off them. It decides nothing.
+    """Count results, and compare them with the rules.
 
-    `quick` is a duration at or under which a success is neither slow nor the longest so far: a circuit counts such a call itself.
+    `quick` is a duration. A success that took no longer is neither slow nor the longest so far, so that a circuit may count it without a
+    call of `count`.
     """
 
     __slots__ = ("_thresholds", "in_a_row", "longest", "overdue", "quick", "slow", "window")
@@ -121,49 +127,52 @@ class Evidence:
         self._thresholds = Thresholds(settings)
 
     def clear(self, now: float) -> None:
-        """Forget every result. The longest success stays: how long a good call may take has not changed."""
+        """Forget every result. The longest success stays, because how long a good call may take has not changed."""
         self.window.clear(now)
         self.in_a_row = 0
 
     def count(self, failed: bool, took: float, now: float) -> None:
-        """Count one result that took so many seconds."""
+        """Count the result of a call that took `took` seconds."""
         code = SLOW if took > self.slow else GOOD
         self.in_a_row = self.in_a_row + 1 if failed else 0
         self.window.add(code | FAILED if failed else code, now)
 
     def succeeded_after(self, held: float) -> None:
-        """Learn how long a good call may hold its permit."""
+        """Note how long a successful call has held its permit, in seconds."""
         self.longest = max(self.longest, held)
         self.quick = min(self.longest, self.slow)
 
     def breach(self) -> Breach | None:
-        """The rule that the results meet, or None."""
+        """Return the rule that the results meet. None means that they meet none."""
         window = self.window
         calls = window.calls
         window.enough = self._thresholds.enough(calls)
         return self._thresholds.breach(calls, window.failures, window.slow, self.in_a_row)
 
     def slow_breach(self, now: float) -> Breach | None:
-        """The slow call rule, met by results and calls in flight together; None as long as no call in flight is slow."""
-        overdue = self.overdue.look(now)
+        """Return the slow call rule if results and calls in flight meet it together. None while no call in flight is slow."""
+        overdue = self.overdue.collect(now)
         if not overdue:
             return None
         self.window.expire(now)
         return self._thresholds.slow_breach(self.window.calls, self.window.slow, overdue)
 
     def is_clear(self, now: float) -> bool:
-        """Whether results and calls in flight are below every threshold again."""
+        """Return whether results and calls in flight are below every threshold."""
         window = self.window
         window.expire(now)
         is_below = self._thresholds.are_clear(window.calls, window.failures, window.slow, self.in_a_row)
         return is_below and self.slow_breach(now) is None
 
-    def next_overdue(self) -> float | None:
-        """When time alone may next meet the slow call rule: a call becomes overdue, or good ones leave the window beside one that is."""
-        next_at = self.overdue.next_at()
-        expiry = self.window.next_expiry() if self.overdue.permits else None
-        return expiry if next_at is None else next_at if expiry is None else min(next_at, expiry)
+    def next_deadline(self) -> float | None:
+        """Return when time alone may next meet the slow call rule. None means never.
+
+        Either a call becomes overdue, or good results leave the window while a call is overdue.
+        """
+        overdue = self.overdue.next_deadline()
+        expiry = self.window.next_deadline() if self.overdue.permits else None
+        return expiry if overdue is None else overdue if expiry is None else min(overdue, expiry)
 
     def rates(self, calls: int, failures: int, slow: int) -> tuple[float, float] | None:
-        """The shares of failed and of slow results among so many; None below the minimum of calls."""
+        """Return the shares of failed and of slow results. None means that there are fewer calls than the minimum."""
         return None if calls < self._thresholds.minimum else (failures / calls, slow / calls)

@@ -1,4 +1,4 @@
-"""What a call came to, and how an exception is read as an outcome."""
+"""Outcomes: what one call says of its dependency, and how an exception is classified as an outcome."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, TypeGuard, cast
 from holdgate.core.causes import chain_of, is_plain
 from holdgate.errors import CallNotPermitted, HoldgateError, Reject, SettingsError
 
-# What `failures` and `excluded` take. A predicate gets the exception and answers whether it belongs.
+# What `failures` and `excluded` take. A predicate gets the exception and returns whether it matches.
 Matcher = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 
-# A refusal says nothing about the dependency, and a rejected message is the message's own.
+# These say nothing about the dependency: a refusal is the circuit's own, and a Reject is about the message.
 NEVER_OUTCOMES = (CallNotPermitted, Reject)
 
 
 class Outcome(Enum):
-    """What one call says of the dependency. IGNORED says nothing: it moves no window, and in half-open it only gives the slot back."""
+    """What one call says of the dependency. IGNORED says nothing: it enters no window, and a half-open only gets its permit back."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -26,56 +26,60 @@ class Outcome(Enum):
 
 
 class Classifier:
-    """Reads an exception as an outcome: FAILURE when it is the dependency's, IGNORED when it is not.
+    """Classify an exception as an outcome: FAILURE if the dependency is to blame, otherwise IGNORED.
 
-    `failures` and `excluded` are an exception type, a tuple of them, or a plain predicate; `excluded` wins. Each is asked about the
-    exception and about all that it stands for (causes.py): a cause, a member of a group. What was only being handled when it was raised
-    is asked last, for failures alone. A predicate that raises lets its exception go to the caller, unless another link of the chain is a
-    failure or excluded. Raises SettingsError for a class that is no exception (an abstract class would be called as if it were
-    a predicate, and nothing would ever trip), for cancellation and other exceptions that are never outcomes, for a coroutine function
-    (its answer would always be true), and when `excluded` covers all of `failures`.
+    Both matchers are asked about the exception and about everything that it stands for (causes.py), such as its causes and the members of
+    a group. Exceptions that were only being handled when it was raised are asked about last, and for failures alone. If a predicate raises,
+    its exception goes to the caller, unless another exception of the chain is a failure or excluded.
+
+    - `failures`: an exception type, a tuple of them, or a plain predicate.
+    - `excluded`: the same, for exceptions that are never failures; it wins over `failures`.
+
+    Raises SettingsError for a class that is not an exception (an abstract class would be called like a predicate, and nothing would ever
+    match), for cancellation and other exceptions that are never outcomes, for a coroutine function (its result would always be true), and
+    if `excluded` covers all of `failures`.
     """
 
     __slots__ = ("_is_excluded", "_is_failure")
 
     def __init__(self, failures: Matcher = Exception, excluded: Matcher = ()) -> None:
         if failures == ():
-            raise SettingsError("failures=() matches nothing, so the circuit could never open; give Exception or the client's own errors")
+            raise SettingsError("failures must match something, got (): give Exception or the client's errors, or no circuit could open")
         self._is_failure = _predicate("failures", failures)
         self._is_excluded = _predicate("excluded", excluded)
         _check_clash(failures, excluded)
 
     def classify(self, error: BaseException) -> Outcome | None:
-        """The outcome, or None for what is never one: cancellation and the like, and holdgate's own errors, such as a refusal."""
+        """Return the outcome. None means that the exception is never one: a cancellation, or an error of holdgate such as a refusal."""
         if is_plain(error):
             if not isinstance(error, Exception) or isinstance(error, HoldgateError):
                 return None
             return Outcome.IGNORED if self._is_excluded(error) or not self._is_failure(error) else Outcome.FAILURE
-        said, meanwhile = chain_of(error)
-        links = [link for link in said if isinstance(link, Exception)]
+        explicit, implicit = chain_of(error)
+        links = [link for link in explicit if isinstance(link, Exception)]
         if not links or any(isinstance(link, HoldgateError) for link in links):
             return None
         if _any(self._is_excluded, links):
             return Outcome.IGNORED
-        handled = [link for link in meanwhile if isinstance(link, Exception) and not isinstance(link, HoldgateError)]
+        handled = [link for link in implicit if isinstance(link, Exception) and not isinstance(link, HoldgateError)]
         return Outcome.FAILURE if _any(self._is_failure, links) or _any(self._is_only_failure, handled) else Outcome.IGNORED
 
     def excludes(self, error: BaseException) -> bool:
-        """Whether `excluded` has it, or anything else that somebody put there on purpose: IGNORED by the user's own word."""
-        return _any(self._is_excluded, [link for link in chain_of(error).said if isinstance(link, Exception)])
+        """Return whether `excluded` matches the exception, or another one of its explicit chain."""
+        return _any(self._is_excluded, [link for link in chain_of(error).explicit if isinstance(link, Exception)])
 
     def _is_only_failure(self, error: Exception) -> bool:
         return not self._is_excluded(error) and self._is_failure(error)
 
 
 def _any(matches: Callable[[Exception], bool], links: list[Exception]) -> bool:
-    """Whether one of the links matches; raises what a predicate raised when none does, for then nobody can tell."""
+    """Return whether one of the links matches. If none does and a predicate raised, the answer is unknown, and its exception is raised."""
     broken: Exception | None = None
     for link in links:
         try:
             if matches(link):
                 return True
-        except Exception as error:  # noqa: BLE001 - a predicate written for one client's errors may not bear another's
+        except Exception as error:  # noqa: BLE001 - a predicate that is written for one client's errors may raise on another's
             broken = broken or error
     if broken is not None:
         raise broken
@@ -89,17 +93,17 @@ def _predicate(setting: str, matcher: Matcher) -> Callable[[Exception], bool]:
             _check_type(setting, given)
         return lambda error: isinstance(error, types)
     if not callable(matcher):
-        raise SettingsError(f"{setting}={matcher!r} is neither an exception type, nor a tuple of them, nor a predicate")
+        raise SettingsError(f"{setting} must be an exception type, a tuple of them or a predicate, got {matcher!r}")
     if inspect.iscoroutinefunction(matcher):
-        raise SettingsError(f"{setting}={matcher!r} is a coroutine function, whose answer is always true; give a plain function")
+        raise SettingsError(f"{setting} must be a plain function, got {matcher!r}: a coroutine function's result is always true")
     return matcher
 
 
 def _check_type(setting: str, given: object) -> None:
     if not _is_exception_type(given):
-        raise SettingsError(f"{setting} holds {given!r}, which is no subclass of Exception and would never match; give exception types")
+        raise SettingsError(f"{setting} must hold subclasses of Exception, got {given!r}: it would never match")
     if setting == "failures" and issubclass(given, NEVER_OUTCOMES):
-        raise SettingsError(f"{setting} holds {given.__name__}, which is never an outcome of the dependency; leave it out")
+        raise SettingsError(f"{setting} must not hold {given.__name__}, which is never an outcome of the dependency: leave it out")
 
 
 def _is_exception_type(given: object) -> TypeGuard[type[Exception]]:
@@ -114,4 +118,4 @@ def _check_clash(failures: Matcher, excluded: Matcher) -> None:
     if not isinstance(failures, type | tuple) or not isinstance(excluded, type | tuple):
         return
     if all(issubclass(failure, _types(excluded)) for failure in _types(failures)):
-        raise SettingsError(f"excluded={excluded!r} covers all of failures={failures!r}, so the circuit could never open; narrow excluded")
+        raise SettingsError(f"excluded={excluded!r} covers all of failures={failures!r}, so the circuit could never open: narrow excluded")

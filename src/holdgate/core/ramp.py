@@ -1,11 +1,22 @@
-"""Half-open: one probe, then a ramp whose limit follows what the calls of the stage before it came to.
+"""Half-open: one probe, then a ramp of stages, in each of which more calls may be in flight.
 
-The ramp: how work comes back after an outage. One probe, then stages whose limit follows what the stage before it saw.
+Theory of operation
+===================
 
-A stage is judged by results of permits that were issued in it: a result of an earlier stage tells of an earlier load. Only the rules that
-open again at once look at every result of this half-open.
+    probe   one call. Its success begins the ramp; anything else opens the circuit again
+    stage   as many calls in flight as the limit. When enough results are in, or the stage is old and traffic is low, it is judged
+    good    the limit doubles, up to `full`; a good stage at `full` closes the circuit
+    bad     the limit is halved, and from then on grows in small steps only, as in TCP's congestion avoidance
+    breach  three failures in a row, a failing stage at a limit of one or two, or a lost permit there: the circuit opens immediately
 
-One half-open: its live permits, their leases, and the ramp that judges what they bring back.
+A stage is judged by the results of permits that were issued in it. A call that was admitted at limit 4 and ends while the limit is 8
+says how the dependency did under half the load. Only the rules of a breach look at every result of this half-open.
+
+A permit has a lease. A caller that never returns (a process that was killed, a task that was lost) would otherwise occupy its place in the
+limit, and a lost probe would hold the circuit half-open for ever. After the lease the permit is taken back, and counts as a failure.
+
+`Ramp` holds the limit and judges stages. `HalfOpen` adds the live permits and their leases. Both return what they decided as a `Step` or a
+`Breach`; circuit.py acts on it.
 """
 
 from __future__ import annotations
@@ -24,23 +35,24 @@ if TYPE_CHECKING:
 
 PROBE_LIMIT = 1
 
-# A Circuit alone does not know how many calls its user makes at once. Sixteen is five doublings of one, and no thread pool is smaller
-# than what a first step back from there costs.
+# The end of the ramp of a circuit alone, which does not know how many calls its user makes in parallel. Sixteen is reached in four
+# doublings, and after a good stage there the circuit closes and limits nothing.
 FULL_ALONE = 16
 
-# Three in a row at a background rate of one in ten is one in a thousand; waiting for a fourth would only fail one more call.
+# Failures in a row that open again. At a background rate of one in ten, three in a row are one in a thousand; to wait for a fourth would
+# only fail one more call.
 FAILURES_IN_A_ROW = 3
 
-# At one or two calls at a time a cut cannot slow down any further: half the stage failed means open.
+# At a limit of one or two a cut cannot slow down any further, so there half of a stage failed means open.
 SMALLEST_LIMITS = 2
 HALF = 0.5
 
-# Past a cut the limit climbs in sixteen steps of the full rate, which is the additive half of TCP's rule.
+# After a cut the limit grows by a sixteenth of the full rate per stage, the additive increase of TCP's congestion avoidance.
 GENTLE_STEPS = 16
 
 
-class Mark(Enum):
-    """What one result means to the ramp."""
+class StageResult(Enum):
+    """How one result counts in a stage."""
 
     GOOD = "good"
     SLOW = "slow"
@@ -49,7 +61,7 @@ class Mark(Enum):
 
 
 class Ramp:
-    """One half-open from its probe to its end. It decides; the circuit acts on what it returns."""
+    """Hold the limit of one half-open, from its probe to its end, and judge its stages."""
 
     # fmt: off
     __slots__ = (
@@ -64,7 +76,7 @@ class Ramp:
         self.limit = PROBE_LIMIT
         self.is_probing = True
         self.in_flight = 0  # weight of the live permits of this half-open
-        self._threshold: float = inf  # TCP's ssthresh: from here on the limit climbs gently
+        self._threshold: float = inf  # TCP's ssthresh: from this limit on it grows in small steps
         self._in_a_row = 0
         self.stage = 0
         self._begin_stage(0.0)
@@ -73,66 +85,74 @@ class Ramp:
         self.stage += 1
         self._ends = now + self._settings.stage_timeout
         self.results = 0
-        self._weight = 0  # of these results: one of a batch of 500 is as much of a limit as 500 of one
+        self._weight = 0  # of the results: one of a batch of 500 has used as much of the limit as 500 single ones
         self._bad = 0
         self._failures = 0
         self.refused = False
 
     @property
     def need(self) -> int:
-        """How many results of weight 1 of this stage make a verdict. Fewer do when they weigh as much as the limit, but never fewer than
-        `minimum_verdicts`."""
+        """The number of results of weight 1 after which the stage is judged.
+
+        Heavier results count by their weight, but a stage is never judged by fewer than `minimum_verdicts`.
+        """
         return max(self._settings.minimum_verdicts, self.limit)
 
     @property
     def stage_ends(self) -> float | None:
-        """When low traffic will be judged; None while it will not: a probe, no result yet, or somebody was refused, so more will come."""
+        """When the stage will be judged by its age.
+
+        None means that it will not: it is the probe, has no result yet, or a call was refused, so that there is more traffic to come.
+        """
         return None if self.is_probing or self.refused or not self.results else self._ends
 
     def has_room(self, weight: int) -> bool:
         return self.in_flight + weight <= self.limit
 
-    def count(self, stage: int, mark: Mark, now: float, weight: int = 1) -> Breach | None:
-        """Count one result of a permit issued in `stage`; the breach that opens the circuit at once, or None."""
+    def count(self, stage: int, result: StageResult, now: float, weight: int = 1) -> Breach | None:
+        """Count one result of a permit that was issued in `stage`. Returns the breach that opens the circuit immediately, or None."""
         if self.is_probing:
-            return self._end_probe(mark, now)
-        failed = mark is Mark.FAILED or mark is Mark.EXPIRED
+            return self._end_probe(result, now)
+        failed = result is StageResult.FAILED or result is StageResult.EXPIRED
         self._in_a_row = self._in_a_row + 1 if failed else 0
         if stage == self.stage:
             self.results += 1
             self._weight += weight
-            self._bad += mark is not Mark.GOOD
+            self._bad += result is not StageResult.GOOD
             self._failures += failed
-        return self._breach(mark) if failed else None
+        return self._breach(result) if failed else None
 
-    def _end_probe(self, mark: Mark, now: float) -> Breach | None:
-        if mark is not Mark.GOOD:
-            return Breach(_PROBE_REASONS[mark], 1, 1)
+    def _end_probe(self, result: StageResult, now: float) -> Breach | None:
+        if result is not StageResult.GOOD:
+            return Breach(_PROBE_REASONS[result], 1, 1)
         self.is_probing = False
         self.limit = min(self.full, self._settings.initial)
         self._begin_stage(now)
         return None
 
-    def _breach(self, mark: Mark) -> Breach | None:
+    def _breach(self, result: StageResult) -> Breach | None:
         if self._in_a_row >= FAILURES_IN_A_ROW:
             return Breach(Reason.CONSECUTIVE_FAILURES, self._in_a_row, FAILURES_IN_A_ROW)
         if self.limit > SMALLEST_LIMITS:
             return None
-        if mark is Mark.EXPIRED:
+        if result is StageResult.EXPIRED:
             return Breach(Reason.PERMIT_LEASE, 1, 1)
-        # Judged as soon as it cannot be otherwise: the rest of the stage would only fail more calls.
+        # Judged as soon as the rest of the stage cannot change the verdict: it would only fail more calls.
         share = self._failures / self.need
         return Breach(Reason.FAILURE_RATE, share, HALF) if share >= HALF else None
 
     def is_due(self, now: float) -> bool:
-        """Whether this stage has what a verdict needs."""
+        """Return whether this stage can be judged."""
         if self.is_probing or not self.results:
             return False
         enough = self.results >= self._settings.minimum_verdicts and self._weight >= self.limit
         return enough or (now >= self._ends and not self.refused)
 
     def conclude(self, now: float, overdue: int) -> bool:
-        """Judge the stage and begin the next one; True when the circuit closes. `overdue`: calls of this stage in flight for too long."""
+        """Judge the stage and begin the next one. Returns whether the circuit closes.
+
+        `overdue` is how many calls of this stage are in flight and slow already; they count as bad.
+        """
         is_good = (self._bad + overdue) / (self.results + overdue) <= self._settings.bad_rate
         if is_good and self.limit >= self.full:
             return True
@@ -146,24 +166,25 @@ class Ramp:
 
     def _grown(self) -> int:
         if self.limit < self._threshold:
-            # At least one more, or a small limit times a small growth would stand still.
+            # At least one more: a small limit times a small growth would be rounded down to itself.
             return max(self.limit + 1, int(self.limit * self._settings.growth))
         return self.limit + max(1, self.full // GENTLE_STEPS)
 
     def set_full(self, full: int) -> None:
-        """The full rate changes while the ramp runs; a limit above it comes down with it."""
+        """Change the limit at which the ramp ends. A running limit above it comes down."""
         self.full = full
         self.limit = min(self.limit, full)
 
 
-_PROBE_REASONS = {Mark.FAILED: Reason.PROBE, Mark.SLOW: Reason.SLOW_PROBE, Mark.EXPIRED: Reason.PERMIT_LEASE}
+_PROBE_REASONS = {StageResult.FAILED: Reason.PROBE, StageResult.SLOW: Reason.SLOW_PROBE, StageResult.EXPIRED: Reason.PERMIT_LEASE}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a result, or time alone, did to a half-open; the circuit acts on it.
+    """What a result, or time alone, changed in a half-open.
 
-    `expired`: permits that were taken back. `breach`: the rule that opens. `recovered`: the circuit closes. `limit`: what it was before.
+    `limit` is the limit before. `expired` are the permits that were taken back. `breach` is the rule that opens the circuit; None means
+    that it stays half-open or closes. `recovered` is whether it closes.
     """
 
     limit: int
@@ -173,7 +194,7 @@ class Step:
 
 
 class HalfOpen:
-    """Lives from the moment a circuit becomes half-open until it leaves. `live` is the circuit's, oldest first."""
+    """Keep the permits and leases of one half-open. `live` is the circuit's dict of permits, oldest first; `lease` is in seconds."""
 
     __slots__ = ("_live", "_slow", "lease", "ramp")
 
@@ -184,21 +205,23 @@ class HalfOpen:
         self._slow = slow
 
     def admit(self, permit: Permit) -> None:
-        """A permit goes out; it belongs to the stage of now."""
+        """Note that `permit` was issued in the present stage."""
         permit.stage = self.ramp.stage
         self.ramp.in_flight += permit.weight
 
     def give_back(self, permit: Permit) -> None:
-        """A permit is no longer live."""
+        """Note that `permit` is no longer live."""
         self.ramp.in_flight -= permit.weight
 
     def settle(self, permit: Permit, failed: bool, took: float, now: float) -> Step:
-        """Judge a result that took so many seconds."""
+        """Judge the result of a call that took `took` seconds."""
         limit = self.ramp.limit
-        return self._follow(limit, permit, Mark.FAILED if failed else Mark.SLOW if took > self._slow else Mark.GOOD, now)
+        return self._follow(
+            limit, permit, StageResult.FAILED if failed else StageResult.SLOW if took > self._slow else StageResult.GOOD, now
+        )
 
     def pass_time(self, now: float) -> Step:
-        """Take back permits whose lease has ended, each as a failure, and end a stage that is old enough."""
+        """Judge a stage that is old enough, and take back permits whose lease has ended, each as a failure."""
         limit = self.ramp.limit
         expired: list[Permit] = []
         step = self._judge(limit, now)
@@ -208,7 +231,7 @@ class HalfOpen:
                 break
             self._expire(oldest)
             expired.append(oldest)
-            step = self._follow(limit, oldest, Mark.EXPIRED, now)
+            step = self._follow(limit, oldest, StageResult.EXPIRED, now)
         return Step(limit, tuple(expired), step.breach, step.recovered)
 
     def _expire(self, permit: Permit) -> None:
@@ -217,13 +240,13 @@ class HalfOpen:
         self.give_back(permit)
 
     def set_full(self, full: int, now: float) -> Step:
-        """Move the ramp's end; the running stage may be complete by that."""
+        """Change the ramp's end. The running stage may be complete by that."""
         limit = self.ramp.limit
         self.ramp.set_full(full)
         return self._judge(limit, now)
 
-    def _follow(self, limit: int, permit: Permit, mark: Mark, now: float) -> Step:
-        breach = self.ramp.count(permit.stage, mark, now, permit.weight)
+    def _follow(self, limit: int, permit: Permit, result: StageResult, now: float) -> Step:
+        breach = self.ramp.count(permit.stage, result, now, permit.weight)
         return self._judge(limit, now) if breach is None else Step(limit, breach=breach)
 
     def _judge(self, limit: int, now: float) -> Step:
@@ -234,8 +257,8 @@ class HalfOpen:
         stage = self.ramp.stage
         return sum(permit.stage == stage and now - permit.acquired_at > self._slow for permit in self._live)
 
-    def next_at(self) -> float | None:
-        """When a lease or a stage will end next; None while neither will."""
+    def next_deadline(self) -> float | None:
+        """Return when a lease or a stage will end next. None means that neither will."""
         stage_ends = self.ramp.stage_ends
         if not self._live:
             return stage_ends

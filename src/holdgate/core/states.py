@@ -1,10 +1,7 @@
-"""The words of a circuit: its states, overrides and reasons, the one table of transitions, permits, refusals and snapshots.
+"""The states of a circuit and the one table of transitions, and the values that a circuit gives: permits, refusals and snapshots.
 
-The states of a circuit, the overrides an operator may lay over them, and the one table of transitions.
-
-What a circuit hands out: a permit to make one call, or a refusal.
-
-What a circuit looks like at one moment: enough to answer why it is open, or why not.
+The table is complete: a pair without a row cannot happen, and raises before anything has changed. The text of a `Trigger` is the label in
+the README's diagram, which is made from the table.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ from holdgate.errors import HoldgateError
 
 
 class State(Enum):
-    """Where the circuit is. CLOSED: calls go through. OPEN: none do. HALF_OPEN: as many as the ramp's limit."""
+    """The state of a circuit. CLOSED admits every call, OPEN none, HALF_OPEN as many as the ramp's limit."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -24,10 +21,10 @@ class State(Enum):
 
 
 class Override(Enum):
-    """What an operator laid over the state. It is a second field, so that the state below is not lost.
+    """What an operator has laid over the state. It is a field of its own, so that the state below is not lost.
 
-    FORCED_OPEN rejects everything. DISABLED admits everything and records nothing. METRICS_ONLY admits everything, records, and tells when
-    it would have opened.
+    FORCED_OPEN rejects everything. DISABLED admits everything and records nothing. METRICS_ONLY admits everything, records, and reports
+    when the circuit would have opened.
     """
 
     FORCED_OPEN = "forced_open"
@@ -36,27 +33,27 @@ class Override(Enum):
 
 
 class Trigger(Enum):
-    """What can change the state."""
+    """What can change the state, with the reason in words."""
 
     BREACHED = "a rule was met"
-    TOLD_TO_WAIT = "a server or an operator said when to come back"
+    WAIT_REQUESTED = "a server or an operator asked for a wait"
     WAITED = "the wait is over"
     RECOVERED = "a good stage at the full rate"
-    UNFORCED = "a forced opening ended"
+    FORCE_ENDED = "a forced opening ended"
     RESET = "an operator reset it"
 
 
 TRANSITIONS: dict[tuple[State, Trigger], State] = {
     (State.CLOSED, Trigger.BREACHED): State.OPEN,
-    (State.CLOSED, Trigger.TOLD_TO_WAIT): State.OPEN,
+    (State.CLOSED, Trigger.WAIT_REQUESTED): State.OPEN,
     (State.HALF_OPEN, Trigger.BREACHED): State.OPEN,
-    (State.HALF_OPEN, Trigger.TOLD_TO_WAIT): State.OPEN,
+    (State.HALF_OPEN, Trigger.WAIT_REQUESTED): State.OPEN,
     (State.OPEN, Trigger.WAITED): State.HALF_OPEN,
     (State.HALF_OPEN, Trigger.RECOVERED): State.CLOSED,
-    # Out of FORCED_OPEN there is one way, whatever lay below: never from nothing to everything.
-    (State.CLOSED, Trigger.UNFORCED): State.HALF_OPEN,
-    (State.OPEN, Trigger.UNFORCED): State.HALF_OPEN,
-    (State.HALF_OPEN, Trigger.UNFORCED): State.HALF_OPEN,
+    # FORCED_OPEN always ends in HALF_OPEN, whatever the state below: traffic never goes from nothing to everything in one step.
+    (State.CLOSED, Trigger.FORCE_ENDED): State.HALF_OPEN,
+    (State.OPEN, Trigger.FORCE_ENDED): State.HALF_OPEN,
+    (State.HALF_OPEN, Trigger.FORCE_ENDED): State.HALF_OPEN,
     (State.CLOSED, Trigger.RESET): State.CLOSED,
     (State.OPEN, Trigger.RESET): State.CLOSED,
     (State.HALF_OPEN, Trigger.RESET): State.CLOSED,
@@ -64,15 +61,15 @@ TRANSITIONS: dict[tuple[State, Trigger], State] = {
 
 
 def transition(state: State, trigger: Trigger) -> State:
-    """The state that follows; HoldgateError for a pair without a row, which is a defect of the caller: nothing has changed then."""
+    """Return the state that follows. Raises HoldgateError for a pair without a row, which is a defect of the caller."""
     try:
         return TRANSITIONS[state, trigger]
     except KeyError:
-        raise HoldgateError(f"a circuit in {state.name} cannot change because {trigger.value}") from None
+        raise HoldgateError(f"a circuit in {state.name} has no transition for {trigger.name} ({trigger.value})") from None
 
 
 class Reason(StrEnum):
-    """Why a circuit opened. The values are label values of metrics, so they are part of the interface."""
+    """Why a circuit opened. The values are labels of metrics, so they are part of the public interface."""
 
     FAILURE_RATE = "failure_rate"
     SLOW_CALL_RATE = "slow_call_rate"
@@ -86,26 +83,26 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A rule that was met: which one, what was seen, and the threshold it reached."""
+    """A rule that was met: which one, the value, and the threshold that the value reached."""
 
     reason: Reason
     value: float
     threshold: float
 
 
-# Where a permit stands. Plain integers: they are written twice per call, and an enum's attribute costs a look-up each time.
+# The standing of a permit. Plain integers: they are written twice per call, and an enum's attribute costs a look-up each time.
 LIVE = 0
 SETTLED = 1
 EXPIRED = 2
 
 
 class Permit:
-    """Leave for one call, to be given back once with `Circuit.record` or `Circuit.release`.
+    """Permission for one call, to be given back once with `Circuit.record` or `Circuit.release`.
 
-    `generation` is the circuit's when it was issued: a result of an older one decides nothing. `acquired_at` is the monotonic second of
-    its issue, `weight` what it counts against a ramp's limit.
+    `generation` is the circuit's when the permit was issued; a result of an older generation decides nothing. `acquired_at` is the
+    monotonic second of its issue, `weight` how much it counts against a ramp's limit.
 
-    It has no `__init__`, because one costs more than the rest of an acquire; the circuit alone makes permits, and fills in every field.
+    It has no `__init__`, because that would cost more than the rest of an acquire. Only a circuit makes permits, and it sets every field.
     """
 
     __slots__ = ("acquired_at", "generation", "stage", "standing", "weight")
@@ -114,14 +111,14 @@ class Permit:
     generation: int
     weight: int
     standing: int
-    stage: int  # the ramp's stage; only a permit of a half-open has one
+    stage: int  # the ramp's stage; set on permits of a half-open alone
 
     def __repr__(self) -> str:
         return f"<Permit generation={self.generation} acquired_at={self.acquired_at:g} weight={self.weight}>"
 
 
 def issue(generation: int, now: float, weight: int) -> Permit:
-    """A live permit. `Circuit.try_acquire` has a copy of these lines, to save the call."""
+    """Return a live permit. `Circuit.try_acquire` has a copy of these lines, to save the call."""
     permit = Permit()
     permit.generation = generation
     permit.acquired_at = now
@@ -132,10 +129,10 @@ def issue(generation: int, now: float, weight: int) -> Permit:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A refusal. One object serves many: nothing is kept per refusal.
+    """A refusal. One object serves many calls, and nothing is kept per refusal.
 
-    `retry_at` is the monotonic second from which a try may be admitted; None: unknown (a ramp without room, or only an operator ends it).
-    `state` is the circuit's, which FORCED_OPEN leaves as it was; `override` tells that.
+    `retry_at` is the monotonic second from which a call may be admitted. None means unknown: a ramp has no room, or only an operator can
+    end the opening. `state` is the circuit's; under FORCED_OPEN it is the state below, and `override` is set.
     """
 
     retry_at: float | None
@@ -145,12 +142,15 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class CircuitSnapshot:
-    """A frozen reading of one circuit; taking it changes nothing.
+    """A frozen reading of one circuit: enough to answer why it is open, or why not.
 
-    `open_until`: monotonic seconds, None unless OPEN. `limit`: weight that may be in flight, None without a limit of the circuit's own,
-    0 while nothing goes through. `in_flight`: weight of the live permits of this generation. `calls`, `failures`, `slow_calls`: what the
-    window holds; after an opening it keeps what caused it until the circuit closes. The rates are in [0, 1], None below the minimum of
-    calls. `rejected`, `late_results`, `settled_twice`: totals since construction. `next_deadline`: as `Circuit.next_deadline`.
+    - `open_until`: when the wait ends, in monotonic seconds. None unless the state is OPEN.
+    - `limit`: the weight that may be in flight. None means that the circuit sets no limit, 0 that it refuses everything.
+    - `in_flight`: the weight of the live permits of this generation.
+    - `calls`, `failures`, `slow_calls`: what the window holds. After an opening it keeps what caused it until the circuit closes.
+    - `failure_rate`, `slow_call_rate`: ratios in [0, 1]. None below the minimum of calls.
+    - `rejected`, `late_results`, `settled_twice`: totals since construction.
+    - `next_deadline`: as `Circuit.next_deadline`.
     """
 
     name: str

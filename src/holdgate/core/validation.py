@@ -1,6 +1,7 @@
-"""Checks of one setting at a time. Each returns the value as the machine uses it, or says what is wrong and what to write instead.
+"""Checks of single settings. Each returns the value as the code uses it, or raises SettingsError with what the value must be.
 
-Two settings may clash, and then whoever gave both is told. A default never clashes with what somebody gave: it is a `Usual`, and gives way.
+Two settings may clash. If a user gave both, an error names both. If one of them is a default, there is no error: such a default is a
+`Usual`, and gives way to the value that was given.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ HUNDRED_PERCENT = 100
 
 
 class Usual(float):
-    """A default that gives way: `usual`, unless a setting that somebody gave leaves no room for it.
+    """A default that gives way to other settings: `usual`, or the nearest value that a given setting leaves room for.
 
-    It is a float like any other for whoever reads it, and it stays a Usual in frozen settings, so that `dataclasses.replace` works it out
-    anew and does not take it for somebody's wish.
+    To read it is to read a float. It stays a Usual in frozen settings, so that `dataclasses.replace` computes it again from the new values
+    instead of taking it for one that was given.
     """
 
     __slots__ = ("usual",)
@@ -29,16 +30,16 @@ class Usual(float):
         return made
 
     def at_most(self, limit: float) -> Usual:
-        """The usual value, or `limit` where that is less."""
+        """Return the usual value, or `limit` if that is less."""
         return Usual(min(self.usual, limit), self.usual)
 
     def at_least(self, limit: float) -> Usual:
-        """The usual value, or `limit` where that is more."""
+        """Return the usual value, or `limit` if that is more."""
         return Usual(max(self.usual, limit), self.usual)
 
 
 def make_room(least: float, most: float) -> tuple[float, float]:
-    """A least and a greatest value: one that was left out gives way to one that was given; two that were given stay."""
+    """Return a least and a greatest value that fit each other: a default gives way to a given value, and two given values stay."""
     if isinstance(least, Usual):
         least = least.at_most(inf if isinstance(most, Usual) else most)
     if isinstance(most, Usual):
@@ -47,16 +48,16 @@ def make_room(least: float, most: float) -> tuple[float, float]:
 
 
 def number(name: str, value: object) -> float:
-    """The value as a finite float; SettingsError for anything else, bool included: True is not one second."""
+    """Return the value as a finite float. A bool is refused: True is not one second."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SettingsError(f"{name}={value!r} is not a number")
+        raise SettingsError(f"{name} must be a number, got {value!r}")
     if not isfinite(value):
-        raise SettingsError(f"{name}={value!r} is not finite; give a number that can be reached")
+        raise SettingsError(f"{name} must be a finite number, got {value!r}")
     return value if isinstance(value, Usual) else float(value)
 
 
 def seconds(name: str, value: object) -> float:
-    """A duration above zero, in seconds; takes a timedelta too."""
+    """Return a duration above 0 in seconds. A timedelta is converted."""
     if not isinstance(value, int | float):
         from datetime import timedelta  # noqa: PLC0415 - two milliseconds of each start, and only for who gives one
 
@@ -64,23 +65,23 @@ def seconds(name: str, value: object) -> float:
             value = value.total_seconds()
     duration = number(name, value)
     if duration <= 0:
-        raise SettingsError(f"{name}={value!r} is not a duration; give seconds above 0")
+        raise SettingsError(f"{name} must be seconds above 0, got {value!r}")
     return duration
 
 
 def ratio(name: str, value: object) -> float:
-    """A share in (0, 1]. Percent is the usual slip, so the text shows the ratio that was meant."""
+    """Return a ratio in (0, 1]. Percent is the usual mistake, so the error shows the ratio that was probably meant."""
     share = number(name, value)
     if 0 < share <= 1:
         return share
-    meant = f"; write {share / 100:g} for {share:g} %" if 1 < share <= HUNDRED_PERCENT else ""
-    raise SettingsError(f"{name}={value!r} is not a ratio in (0, 1]{meant}")
+    meant = f": write {share / 100:g} for {share:g} %" if 1 < share <= HUNDRED_PERCENT else ""
+    raise SettingsError(f"{name} must be a ratio in (0, 1], got {value!r}{meant}")
 
 
 def count(name: str, value: object) -> int:
-    """A whole number from 1."""
+    """Return a whole number from 1."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise SettingsError(f"{name}={value!r} is not a whole number")
+        raise SettingsError(f"{name} must be a whole number, got {value!r}")
     if value < 1:
-        raise SettingsError(f"{name}={value!r} is below 1, the least that makes sense")
+        raise SettingsError(f"{name} must be at least 1, got {value!r}")
     return value

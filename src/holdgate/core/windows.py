@@ -1,7 +1,10 @@
-"""The windows that rates are read from: what may be set, and the counters behind it.
+"""The windows that rates are computed from: the two settings, and the counter behind each.
 
-A counter keeps totals beside a ring of fixed size, so recording and reading cost the same at 10 calls and at 10,000, and memory is
-what construction took. A result is a code of two bits, because a call may be slow and failed and then counts once in each.
+A counter keeps totals beside a ring of fixed size. Recording and reading cost the same at 10 calls and at 10,000, and memory does not
+grow. A result is a code of two bits, because a call may be both slow and failed, and then counts once in each.
+
+What is ugly: the counters have a short cut. While nothing bad is in a window, it does not matter yet where in the ring a good result goes.
+So a good result is counted by adding 1 to `goods`, without a call. The counter moves `goods` into the ring when it must.
 """
 
 from __future__ import annotations
@@ -21,13 +24,12 @@ SLOW = 2
 
 
 class WindowCounter(Protocol):
-    """The totals of the results that a window still sees.
+    """The totals of the results that are in a window.
 
-    While nothing bad is in the window, where a good result goes in it does not matter yet: one that comes before `clean_until` may be
-    counted by adding 1 to `goods` alone, which is a fifth of the cost of `add`. The counter gives them a place when it must.
+    A good result before `clean_until` may be counted by adding 1 to `goods`, at a fifth of the cost of `add`.
 
-    `enough` is for who judges: the least number of bad results that a good one need be judged with. The counter puts it back to 0 whenever
-    it comes to hold fewer calls.
+    `enough` belongs to the caller that judges: while there are fewer bad results, a good one need not be judged. The counter sets it back
+    to 0 when it comes to hold fewer calls, because a rate then needs fewer bad results.
     """
 
     failures: int
@@ -38,33 +40,38 @@ class WindowCounter(Protocol):
 
     @property
     def calls(self) -> int:
-        """How many results the window holds."""
+        """The number of results in the window."""
         ...
 
     def add(self, code: int, now: float) -> int:
-        """Count one result; returns failures + slow, so that the caller knows whether a rate can trip."""
+        """Count one result. Returns failures + slow, so that the caller knows whether a rate can be met."""
         ...
 
     def expire(self, now: float) -> None:
-        """Forget what is older than the window; a count window forgets by calls alone."""
+        """Forget what is older than the window. A count window forgets by calls alone."""
         ...
 
     def seen_at(self, now: float) -> tuple[int, int, int]:
-        """Calls, failures and slow calls that `expire(now)` would leave; forgets nothing."""
+        """Return the calls, failures and slow calls that `expire(now)` would leave, without forgetting anything."""
         ...
 
     def clear(self, now: float) -> None:
-        """Start empty."""
+        """Forget everything, and begin at `now`."""
         ...
 
-    def next_expiry(self) -> float | None:
-        """When `expire` will next find something; None when never."""
+    def next_deadline(self) -> float | None:
+        """Return when `expire` will next forget something. None means never."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CountWindow:
-    """The last `calls` results, whenever they came. One byte each."""
+    """A window of the last results, however old they are.
+
+    - `calls`: how many results it holds, from 1. It takes one byte for each.
+
+    Raises SettingsError.
+    """
 
     calls: int
 
@@ -72,23 +79,27 @@ class CountWindow:
         validation.count("CountWindow.calls", self.calls)
 
     def counter(self, now: float) -> WindowCounter:  # noqa: ARG002 - both windows are asked alike; calls need no time
-        """An empty counter."""
+        """Return an empty counter."""
         return CountCounter(self.calls)
 
-    def least(self, minimum_calls: int) -> int:
-        """The minimum that this window can ever reach: a window of 5 never holds 10 calls, and would never trip."""
+    def attainable_minimum(self, minimum_calls: int) -> int:
+        """Return the minimum, or the size of this window if that is less: a window of 5 never holds 10 calls."""
         return min(minimum_calls, self.calls)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """The results of the last `seconds`, in `buckets` that expire one by one.
+    """A window of the results of the last seconds, in buckets that expire one by one.
 
-    The oldest bucket leaves as a whole, so the window sees between `seconds - seconds / buckets` and `seconds`.
+    - `seconds`: its length, above 0, or a timedelta.
+    - `buckets`: how many buckets it is divided into, from 1. The oldest one leaves as a whole, so the window holds the results of between
+      `seconds - seconds / buckets` and `seconds`. The default is that of Polly and Hystrix.
+
+    Raises SettingsError.
     """
 
     seconds: float
-    buckets: int = 10  # the edge is then a tenth of the window; Polly and Hystrix take the same
+    buckets: int = 10  # a tenth of the window expires at a time; Polly and Hystrix do the same
 
     if TYPE_CHECKING:
 
@@ -99,16 +110,16 @@ class TimeWindow:
         validation.count("TimeWindow.buckets", self.buckets)
 
     def counter(self, now: float) -> WindowCounter:
-        """An empty counter that begins at `now`."""
+        """Return an empty counter that begins at `now`."""
         return TimeCounter(self.seconds / self.buckets, self.buckets, now)
 
-    def least(self, minimum_calls: int) -> int:
-        """The minimum as it was set: any number of calls may come in a span of time."""
+    def attainable_minimum(self, minimum_calls: int) -> int:
+        """Return the minimum as it was set: any number of calls may come in a span of time."""
         return minimum_calls
 
 
 class CountCounter:
-    """A ring of result codes, one byte each."""
+    """Count the last results, in a ring of one byte each."""
 
     __slots__ = ("_is_full", "_next", "_ring", "_size", "clean_until", "enough", "failures", "goods", "slow")
 
@@ -145,7 +156,7 @@ class CountCounter:
         return self.failures + self.slow
 
     def _place_goods(self) -> None:
-        # There are some only while the ring holds nothing but good results, so moving on is all there is to write.
+        # `goods` is above 0 only while the ring holds nothing but good results, so nothing need be written: the place moves on.
         place = self._next + self.goods
         self._is_full = self._is_full or place >= self._size
         self._next = place % self._size
@@ -159,17 +170,17 @@ class CountCounter:
         self.clean_until = -inf if self.failures or self.slow else inf
 
     def expire(self, now: float) -> None:
-        """Nothing: calls push calls out, time does not."""
+        """Do nothing: calls push calls out, time does not."""
 
     def seen_at(self, now: float) -> tuple[int, int, int]:  # noqa: ARG002
         return self.calls, self.failures, self.slow
 
-    def next_expiry(self) -> float | None:
+    def next_deadline(self) -> float | None:
         return None
 
 
 class TimeCounter:
-    """A ring of buckets. Time that goes back stays in the bucket it was in, so a step of the clock erases nothing."""
+    """Count the results of a span of time, in a ring of buckets. A clock that steps back stays in its bucket, and erases nothing."""
 
     # fmt: off
     __slots__ = (
@@ -197,7 +208,7 @@ class TimeCounter:
     def _begin(self, number: int) -> None:
         self._number = number
         ends = (number + 1) * self._width
-        # Rounding may put the product a hair before the bucket's real end; a timer set there would fire for nothing, for ever.
+        # Rounding may put the product just before the bucket's real end. A timer that is set there would find nothing, for ever.
         while floor(ends / self._width) <= number:
             ends = nextafter(ends, inf)
         self._ends = ends
@@ -254,5 +265,5 @@ class TimeCounter:
         self._calls[place] = self._failures[place] = self._slow[place] = 0
         self._place = place
 
-    def next_expiry(self) -> float | None:
+    def next_deadline(self) -> float | None:
         return self._ends if self.calls else None

@@ -181,7 +181,7 @@ class HandlerCall:
         self._access = access
         self._tally = tally
         self._permit = permit
-        self._touch = tally.touch(dependency.name)
+        self._touch = tally.summary_of(dependency.name)
         self._started = self._touch.running[self] = access.now()
 
     def returned(self, result: object) -> None:

@@ -327,7 +327,7 @@ class Guard:
             for worker in self._workers:
                 worker.hand_out()
                 worker.apply()
-            if not engine.restless:
+            if not engine.needs_turn:
                 break
         self._prober.run(engine.take_probes())
         self._announcer.announce((*engine.take_events(), *stuck))

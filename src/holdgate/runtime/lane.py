@@ -433,7 +433,7 @@ class TaskLane(Lane):
         if assignment.going:  # between the grant and now the source went away
             self.give_back(delivery)
             return
-        if delivery.trial is not None and delivery.trial.falling_back:
+        if delivery.history is not None and delivery.history.falling_back:
             await self._fall_back(delivery)
             return
         worker = self.worker
@@ -461,7 +461,7 @@ class TaskLane(Lane):
                 or assignment.held
                 or self.interrupted
                 or self.tally is not None
-                or delivery.trial is not None
+                or delivery.history is not None
                 or delivery.request is not None
             ):
                 following = engine.pass_on(delivery, time)
@@ -473,7 +473,7 @@ class TaskLane(Lane):
                 following = None if over else engine.follow(assignment, time)
                 self.started = True
             self.delivery = following
-            if engine.restless:
+            if engine.needs_turn:
                 self.started = False
                 worker.turn_if_needed()
                 self.started = True
@@ -482,7 +482,7 @@ class TaskLane(Lane):
             delivery = following
         self.started = False
         if over:
-            assignment.run.offer(assignment)
+            assignment.run.mark_ready(assignment)
             await self._let_others_run()
 
     async def _let_others_run(self) -> None:
@@ -492,7 +492,7 @@ class TaskLane(Lane):
     def _returned(self, delivery: AnyDelivery, time: float) -> None:
         """Settle an attempt that returned, where more than the common case may be to do."""
         self._returned_late()
-        if self.tally is not None or delivery.trial is not None or delivery.request is not None:
+        if self.tally is not None or delivery.history is not None or delivery.request is not None:
             self.end(delivery, None)
         elif self.worker.engine.succeeded(delivery, time) is Verdict.DONE:
             self.acknowledge(delivery)
@@ -644,4 +644,4 @@ class BatchLane(TaskLane):
         for one in parted.done:
             worker.intake.settle(one, Settlement.ACK)
         for one in parted.rejected:
-            worker.reject(one, Reject(one.trial.reason))
+            worker.reject(one, Reject(one.history.reason))

@@ -299,7 +299,7 @@ class Worker:
                 self._plans.set_keys(deliveries)
             if deliveries and self.run.batch is not None and not self._watchers:
                 # A turn for every batch would be a tenth of what a quick handler costs. The next poll that finds nothing takes one.
-                if self.engine.received_in_peace(self.run, deliveries):
+                if self.engine.received_quietly(self.run, deliveries):
                     self.hand_out()
                     self.turn_if_needed()
                     continue
@@ -393,13 +393,13 @@ class Worker:
             self.standstill.noticed(now)
         while True:
             delivery = self.engine.next(self.run, now)
-            if delivery is None or delivery.trial is None or delivery.trial.reason is None:
+            if delivery is None or delivery.history is None or delivery.history.reason is None:
                 return delivery
             self._outbox.send(delivery)  # it was rejected before, and keeps its lane's place until it is out
 
     def turn_if_needed(self) -> None:
         """Let the guard act if something needs it. Somebody who waits for work to end does: a poll that has ended takes no turns."""
-        if self.engine.restless or self._watchers:
+        if self.engine.needs_turn or self._watchers:
             self.guard.turn()
 
     def reject(self, delivery: AnyDelivery, error: BaseException | None) -> None:
@@ -549,5 +549,6 @@ class Worker:
 
 
 def _slip(error: BaseException) -> HoldgateError | None:
-    """An error of holdgate's own that the handler's code has brought about, alone or within what it raised; None: there is none."""
-    return next((link for link in chain_of(error).said if isinstance(link, HoldgateError) and not isinstance(link, NEVER_OUTCOMES)), None)
+    """Find an error of holdgate's own that the handler's code has caused, alone or within what it raised. None means there is none."""
+    own = (link for link in chain_of(error).explicit if isinstance(link, HoldgateError) and not isinstance(link, NEVER_OUTCOMES))
+    return next(own, None)

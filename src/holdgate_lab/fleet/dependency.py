@@ -16,7 +16,7 @@ from holdgate_lab.fleet.scenario import DependencySpec, Fault
 _THRASHING = 20.0
 
 
-class Answer(NamedTuple):
+class CallAnswer(NamedTuple):
     """What comes of one call: good or not, after so many seconds. `occupies`: it is inside until then, and ends with `leave`."""
 
     good: bool
@@ -25,33 +25,35 @@ class Answer(NamedTuple):
 
 
 class ModelDependency:
-    """One dependency of a scenario. `draw` gives chance in [0, 1). `inside` counts the calls in it now, `served` those it has ended."""
+    """One dependency of a scenario. `draw` gives chance in [0, 1). `inside` counts the calls in it now, `served` those it has ended.
+    `occupied_until` is when the last of those that began until now will have ended."""
 
     def __init__(self, spec: DependencySpec, faults: Sequence[Fault], draw: Callable[[], float]) -> None:
         self.spec = spec
         self.inside = 0
         self.served = 0
         self.calls = 0
+        self.occupied_until = 0.0
         self._draw = draw
         self._faults = sorted(faults, key=lambda fault: fault.at)
         self._active: list[Fault] = []
         self._look_again_at = -math.inf
         self._served_before: dict[Fault, int] = {}
 
-    def call(self, now: float, key: int | None = None) -> Answer:
+    def call(self, now: float, key: int | None = None) -> CallAnswer:
         """Begin a call for a message of this key."""
         self.calls += 1
         share, factor, ratio = 1.0, 1.0, 0.0
         for fault in self.faults_at(now):
             if fault.kind == "hang":
-                return self._enter(good=False, seconds=fault.until - now + fault.latency)
+                return self._enter(now, good=False, seconds=fault.until - now + fault.latency)
             if fault.kind == "refuse" or _is_down(fault, now):
-                return Answer(good=False, seconds=fault.latency, occupies=False)
+                return CallAnswer(good=False, seconds=fault.latency, occupies=False)
             share *= self._share(fault)
             factor *= fault.factor if fault.kind == "slow" else 1.0
             ratio = max(ratio, _ratio(fault, key))
         good = ratio <= 0 or self._draw() >= ratio
-        return self._enter(good=good, seconds=self._seconds(share) * factor)
+        return self._enter(now, good=good, seconds=self._seconds(share) * factor)
 
     def leave(self) -> None:
         """A call that occupied it has come to its end."""
@@ -66,9 +68,10 @@ class ModelDependency:
             self._look_again_at = min(changes, default=math.inf)
         return self._active
 
-    def _enter(self, *, good: bool, seconds: float) -> Answer:
+    def _enter(self, now: float, *, good: bool, seconds: float) -> CallAnswer:
         self.inside += 1
-        return Answer(good, seconds)
+        self.occupied_until = max(self.occupied_until, now + seconds)
+        return CallAnswer(good, seconds)
 
     def _seconds(self, share: float) -> float:
         spec = self.spec

@@ -6,6 +6,7 @@ from random import Random
 
 from holdgate.core import CircuitSettings, CountWindow, RampSettings, TimeWindow
 from holdgate.flow.policy import RetryPolicy
+from holdgate_lab.fleet.environment import LETTERS
 from holdgate_lab.fleet.scenario import (
     DependencySpec,
     Fault,
@@ -17,7 +18,6 @@ from holdgate_lab.fleet.scenario import (
     Scenario,
     TopicSpec,
 )
-from holdgate_lab.fleet.world import LETTERS
 
 # What goes wrong goes wrong within this time.
 _SECONDS = 12.0

@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from holdgate.errors import SettingsError
+from holdgate_lab.fleet.extras import Extras
 from holdgate_lab.fleet.scenario import DependencySpec, Scenario, TopicSpec
-from holdgate_lab.fleet.twists import Twists
 
 T = TypeVar("T")
 
@@ -29,22 +29,22 @@ def shrink(scenario: Scenario, still_fails: Callable[[Scenario], bool], most: in
     return scenario
 
 
-def shrink_twists(twists: Twists, still_fails: Callable[[Twists], bool]) -> Twists:
-    """The fewest twists with which it goes on failing."""
+def shrink_extras(extras: Extras, still_fails: Callable[[Extras], bool]) -> Extras:
+    """The fewest extras with which it goes on failing."""
     shrunk = True
     while shrunk:
         shrunk = False
-        for candidate in _fewer(twists):
+        for candidate in _fewer(extras):
             if still_fails(candidate):
-                twists, shrunk = candidate, True
+                extras, shrunk = candidate, True
                 break
-    return twists
+    return extras
 
 
-def _fewer(twists: Twists) -> Iterator[Twists]:
-    for commands in _each_left_out(twists.commands):
-        yield replace(twists, commands=commands)
-    yield from _with_defaults(twists, ("batch", "fallback", "failing_fallbacks", "claims", "retry_after"))
+def _fewer(extras: Extras) -> Iterator[Extras]:
+    for commands in _each_left_out(extras.commands):
+        yield replace(extras, commands=commands)
+    yield from _with_defaults(extras, ("batch", "fallback", "failing_fallbacks", "claims", "retry_after"))
 
 
 def _smaller(scenario: Scenario) -> Iterator[Scenario]:

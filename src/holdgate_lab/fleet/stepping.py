@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from holdgate.core import Circuit, CircuitSettings
-from holdgate.core.ramp import HalfOpen, Mark, Ramp
+from holdgate.core.ramp import HalfOpen, Ramp, StageResult
 from holdgate.core.states import Breach, Reason
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class Steps(Ramp):
     def has_room(self, weight: int) -> bool:
         return self.in_flight + self.results + weight <= self.limit
 
-    def count(self, stage: int, mark: Mark, now: float, weight: int = 1) -> Breach | None:  # noqa: ARG002 - the ramp's own signature
+    def count(self, stage: int, result: StageResult, now: float, weight: int = 1) -> Breach | None:  # noqa: ARG002 - the ramp's own signature
         self.results += 1
-        self._bad += mark is not Mark.GOOD
+        self._bad += result is not StageResult.GOOD
         share = self._bad / self.limit
         is_over = self.results >= self.limit and share >= self._threshold_of_failures
         return Breach(Reason.FAILURE_RATE, share, self._threshold_of_failures) if is_over else None

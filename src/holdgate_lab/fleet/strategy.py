@@ -1,35 +1,39 @@
 """How a worker treats failures: as holdgate does, or as one of the baselines that it is compared with.
 
-A baseline is the same worker with less in it: `naive` has no circuits, tries a failed message of a partition again at once and gives one
-of a queue back at once; `one probe` and `ten probes` have the usual breaker. All of them keep their order and their place.
+A baseline is the same worker with less in it: `naive` has no circuits, tries a failed message of a partition again immediately and gives
+one of a queue back immediately; `one probe` and `ten probes` have the usual breaker. All of them keep their order and their place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from holdgate.core import Circuit
 from holdgate.errors import Reject
-from holdgate.flow.engine import Engine
 from holdgate.flow.inbox import Order
-from holdgate.flow.message import Partition, Settlement
-from holdgate.flow.policy import Needs, RetryPolicy
-from holdgate.flow.state import Run
-from holdgate_lab.fleet.attempt import Judging
+from holdgate.flow.message import Delivery, Partition
 from holdgate_lab.fleet.outcome import WorkerKind
-from holdgate_lab.fleet.scenario import DependencySpec, Scenario
+from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.stepping import SteppingCircuit
+from holdgate_lab.fleet.work import DependencyFailed, FleetWork
 
-if TYPE_CHECKING:
-    from holdgate_lab.fleet.lanes import AnyDelivery, Lanes
-    from holdgate_lab.fleet.worker import Worker
-
-# What a guard takes where an order lets many run and nobody said how many.
-_LANES = 16
-# "At once" has to be some time, or nothing else would ever happen.
+# "Immediately" has to be some time, or nothing else would ever happen.
 _AT_ONCE = 0.001
-_FOR_EVER = 10**9
+
+Word = Literal["force_open", "disable", "observe", "reset"]
+Handler = Callable[[Delivery[Any]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An operator's word on one dependency in every worker that lives then, for `seconds`."""
+
+    at: float
+    dependency: str
+    word: Word
+    seconds: float
 
 
 class Strategy:
@@ -37,74 +41,70 @@ class Strategy:
 
     is_strict = True  # held to the invariants
     failing_fallbacks = 0.0  # the share of them
+    commands: Sequence[Command] = ()
 
-    def engine(self, draw: Callable[[], float]) -> Engine:
-        """A fresh engine."""
-        return Engine(draw=draw)
+    def circuit(self, circuit: Circuit, draw: Callable[[], float]) -> Circuit:  # noqa: ARG002 - for those that override it
+        """The circuit of one dependency, given the guard's own."""
+        return circuit
 
-    def circuit(self, spec: DependencySpec, draw: Callable[[], float]) -> Circuit:
-        """A fresh circuit for one dependency."""
-        return Circuit(spec.name, spec.circuit, draw=draw)
+    def is_failure(self, name: str, error: BaseException) -> bool:
+        """Whether this is a failure of the dependency of that name: its own failures are, every other exception is none of its business."""
+        return isinstance(error, DependencyFailed) and error.dependency == name
 
-    def judge(self, name: str) -> Judging:
-        """Who says what is a failure of this dependency."""
-        return Judging(name)
+    def retry_after(self, name: str, error: Exception) -> float | None:  # noqa: ARG002 - for those that override it
+        """The seconds that a failure asks to wait; None when it does not."""
+        return None
 
-    def begun(self, worker: Worker) -> None:
-        """A worker has started."""
+    def needs(self, scenario: Scenario) -> Mapping[str, Sequence[str]]:
+        """What each topic and queue needs, as the guard is told."""
+        return {spec.name: spec.needs for spec in scenario.streams}
 
-    def topic_run(self, scenario: Scenario) -> Run:
-        """The run that works on all topics."""
-        needs = self._needs({spec.name: spec.needs for spec in scenario.topics})
-        return self._run(scenario, needs, scenario.topic_order, scenario.inbox, rejects=scenario.dead_letters)
+    def batch(self, order: Order, inbox: int) -> int | None:  # noqa: ARG002 - for those that override it
+        """How many messages a handler gets at a time; None: one, and not in a batch."""
+        return None
 
-    def queue_run(self, scenario: Scenario) -> Run:
-        """The run that works on all queues."""
-        needs = self._needs({spec.name: spec.needs for spec in scenario.queues})
-        return self._run(scenario, needs, scenario.queue_order, scenario.prefetch, rejects=True)
+    def fallback(self, batch: int | None) -> float | None:  # noqa: ARG002 - for those that override it
+        """Seconds after which there is a fallback; None: there is none."""
+        return None
 
-    def succeeded(self, worker: Lanes, delivery: AnyDelivery) -> None:
-        """A handler did its work."""
-        worker.done(delivery)
-
-    def failed(self, worker: Lanes, delivery: AnyDelivery, error: Exception, *, timed_out: bool) -> None:
-        """A handler raised."""
-        worker.settle(delivery, error, timed_out=timed_out)
-
-    def _retry(self, scenario: Scenario) -> RetryPolicy:
-        return scenario.retry
-
-    def _needs(self, needs: dict[str, tuple[str, ...]]) -> Needs:
-        return Needs(needs)
-
-    def _run(self, scenario: Scenario, needs: Needs, order: Order, inbox: int, *, rejects: bool) -> Run:
-        concurrency = scenario.concurrency
-        if concurrency is None and order != "source":
-            concurrency = min(_LANES, inbox)
-        return Run(
-            needs, order=order, concurrency=concurrency, inbox=inbox, span=scenario.span, retry=self._retry(scenario), rejects=rejects
-        )
+    def handler(self, work: FleetWork, scenario: Scenario) -> Handler:  # noqa: ARG002 - for those that override it
+        """The handler of one delivery."""
+        return work.handle
 
 
 class Naive(Strategy):
-    """No circuit: every failure is the message's own, tried again at once until its attempts are used up, or its queue's limit is."""
+    """No circuit: every failure is the message's own, tried again immediately until its attempts are used up, or its queue's limit is."""
 
     is_strict = False
 
-    def failed(self, worker: Lanes, delivery: AnyDelivery, error: Exception, *, timed_out: bool) -> None:
-        if isinstance(delivery.source, Partition) or isinstance(error, Reject):
-            worker.settle(delivery, error, timed_out=timed_out, naive=True)
-            return
-        worker.engine.succeeded(delivery, worker.now)
-        worker.acknowledge(delivery, Settlement.REQUEUE)
-        worker.hand_out(delivery.assignment.run)
+    def needs(self, scenario: Scenario) -> Mapping[str, Sequence[str]]:
+        return {spec.name: () for spec in scenario.streams}
 
-    def _needs(self, needs: dict[str, tuple[str, ...]]) -> Needs:
-        return Needs(dict.fromkeys(needs, ()))
+    def handler(self, work: FleetWork, scenario: Scenario) -> Handler:
+        attempts = scenario.retry.attempts if scenario.dead_letters else None
 
-    def _retry(self, scenario: Scenario) -> RetryPolicy:
-        attempts = scenario.retry.attempts if scenario.dead_letters else _FOR_EVER
-        return RetryPolicy(attempts=attempts, initial_backoff=_AT_ONCE, max_backoff=_AT_ONCE, jitter=0.0)
+        async def handle(delivery: Delivery[Any]) -> None:
+            try:
+                await work.handle(delivery)
+            except Reject:
+                raise
+            except Exception:  # noqa: BLE001 - it does not look at what failed
+                if not isinstance(delivery.source, Partition):
+                    _give_back(delivery)
+                    work.environment.broker.arrived()
+                elif attempts is not None and delivery.attempt >= attempts:
+                    delivery.reject("its attempts are used up")
+                else:
+                    delivery.retry(after=_AT_ONCE)
+
+        return handle
+
+
+def _give_back(delivery: Any) -> None:
+    """Return a queue's message to its queue immediately, as `basic.nack` does. Its handler may return after that: nothing is unsettled."""
+    channel = delivery.assigned.channel
+    if delivery.position in channel.unacked:
+        channel.nack(delivery.position)
 
 
 class Stepping(Strategy):
@@ -115,8 +115,8 @@ class Stepping(Strategy):
     def __init__(self, probes: int) -> None:
         self._probes = probes
 
-    def circuit(self, spec: DependencySpec, draw: Callable[[], float]) -> Circuit:
-        return SteppingCircuit(spec.name, spec.circuit, self._probes, draw)
+    def circuit(self, circuit: Circuit, draw: Callable[[], float]) -> Circuit:
+        return SteppingCircuit(circuit.name, circuit.settings, self._probes, draw)
 
 
 def strategy_of(kind: WorkerKind) -> Strategy:

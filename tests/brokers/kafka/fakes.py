@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from aiokafka import ConsumerRecord
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
@@ -92,3 +94,19 @@ class FakeClient:
 
     def _ready(self, names: tuple[TopicPartition, ...]) -> list[TopicPartition]:
         return [tp for tp in self.buffered if not names or tp in names]
+
+
+def record(offset: int = 7, **more: Any) -> ConsumerRecord[bytes, bytes]:
+    """A record of partition 3 of "orders", as aiokafka gives it."""
+    fields: dict[str, Any] = {"timestamp": 1500, "key": b"k", "value": b"v", "headers": (), **more}
+    key, value = fields["key"], fields["value"]
+    return ConsumerRecord(
+        topic="orders",
+        partition=3,
+        offset=offset,
+        timestamp_type=0,
+        checksum=None,
+        serialized_key_size=-1 if key is None else len(key),
+        serialized_value_size=-1 if value is None else len(value),
+        **fields,
+    )

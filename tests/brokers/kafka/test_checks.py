@@ -1,3 +1,5 @@
+"""What is refused before anything is consumed, and which errors end an intake."""
+
 from __future__ import annotations
 
 import gc
@@ -5,12 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    ConsumerStoppedError,
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    RecordTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownError,
+)
+from tests.brokers.kafka.fakes import FakeClient
 
 from holdgate.brokers.kafka import KafkaIntake
+from holdgate.brokers.kafka.checks import DuplicateInstanceId, ErrorStreak, end_of_intake
 from holdgate.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
 
 GOOD: dict[str, Any] = {"group_id": "group", "enable_auto_commit": False, "auto_offset_reset": "earliest"}
 
@@ -37,6 +54,9 @@ def refused() -> Callable[..., Awaitable[str]]:
     return refuse
 
 
+HEARTBEAT = KafkaError(f"Unexpected exception in heartbeat task: {UnknownError()!r}")
+
+
 async def test_good_settings_are_taken() -> None:
     """The settings that the others spoil are fine, and names, inbox, order and the rebalance timeout are known before it opens."""
     consumer = AIOKafkaConsumer(**GOOD, session_timeout_ms=7000)
@@ -48,15 +68,15 @@ async def test_good_settings_are_taken() -> None:
 
 async def test_what_is_no_consumer() -> None:
     """An address, for one: named, with what to write."""
-    with pytest.raises(SettingsError, match=r"KafkaIntake takes an AIOKafkaConsumer, got 'localhost:9092': write KafkaIntake\(AIO"):
+    with pytest.raises(SettingsError, match=r"consumer must be an AIOKafkaConsumer, got 'localhost:9092': write KafkaIntake\(AIO"):
         KafkaIntake("localhost:9092", topics=["orders"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"listener": 3}, "listener=3 is no ConsumerRebalanceListener"),
-        ({"on_records_lost": "log"}, "on_records_lost='log' cannot be called"),
+        ({"listener": 3}, "listener must be a ConsumerRebalanceListener, got 3"),
+        ({"on_records_lost": "log"}, "on_records_lost must be callable, got 'log'"),
     ],
 )
 async def test_what_cannot_be_told_anything(settings: dict[str, Any], told: str, refused) -> None:
@@ -147,7 +167,7 @@ async def test_one_topic_as_a_string(refused) -> None:
 
 async def test_no_topics(refused) -> None:
     """An empty list subscribes to nothing."""
-    assert "topics is empty" in await refused(intake={"topics": []})
+    assert "topics must name at least one topic, got none" in await refused(intake={"topics": []})
 
 
 async def test_a_pattern_that_is_none(refused) -> None:
@@ -164,7 +184,7 @@ async def test_a_number_without_sense(refused, setting: str, value: float) -> No
 async def test_a_poll_longer_than_the_group_allows(refused) -> None:
     """A poll longer than half of max_poll_interval_ms risks the membership; the text names both."""
     text = await refused(intake={"topics": ["orders"], "poll_timeout": 6}, max_poll_interval_ms=10_000)
-    assert "poll_timeout=6" in text
+    assert "got 6 s" in text
     assert "10 s" in text
 
 
@@ -174,3 +194,62 @@ async def test_a_stopped_consumer() -> None:
     await consumer.stop()
     with pytest.raises(SettingsError, match="was stopped"):
         KafkaIntake(consumer, topics=["orders"])
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (TopicAuthorizationFailedError("orders"), "Read and Describe"),
+        (GroupAuthorizationFailedError("workers"), "'workers'"),
+        (AuthenticationFailedError("no"), "SASL"),
+        (ConsumerStoppedError(), "guard.stop() first"),
+        (NoOffsetForPartitionError(TopicPartition("orders", 0)), "auto_offset_reset"),
+        (RecordTooLargeError("x"), "max_partition_fetch_bytes"),
+        (KafkaError("Unexpected error during coordination ValueError()"), "has died"),
+        (KafkaError("Unexpected error during data retrieval"), "has died"),
+    ],
+)
+async def test_what_ends_an_intake_names_the_remedy(error: Exception, words: str) -> None:
+    """These do not go away by themselves."""
+    assert words in str(end_of_intake(error, FakeClient()))
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError("reset"), OffsetOutOfRangeError({}), HEARTBEAT])
+async def test_what_may_pass_ends_nothing(error: Exception) -> None:
+    """A broker that restarts, and what the intake mends itself."""
+    assert end_of_intake(error, FakeClient()) is None
+
+
+async def test_an_unknown_error_of_a_static_member_is_a_duplicate() -> None:
+    """Aiokafka does not know the error for a fenced instance id; its own name is the hint."""
+    client = FakeClient()
+    client.instance_id = "worker-1"
+    assert "group_instance_id='worker-1'" in str(end_of_intake(HEARTBEAT, client))
+
+
+@pytest.mark.parametrize(
+    ("instance", "times", "told"), [("w", (0, 1, 2), 1), ("w", (0, 1), 0), ("w", (0, 50, 61), 0), (None, (0, 1, 2), 0)]
+)
+async def test_evictions_in_a_row(instance: str | None, times: tuple[float, ...], told: int) -> None:
+    """Three within a minute, of a member with an instance id, are a quarrel over it."""
+    client, failures = FakeClient(), []
+    client.instance_id = instance
+    duplicates = DuplicateInstanceId(client, failures.append)
+    for now in times:
+        duplicates.note_eviction(now)
+    assert len(failures) == told
+
+
+@pytest.mark.parametrize(
+    ("times", "lasts"),
+    [
+        ((0.0,), False),
+        (tuple(range(60)), False),
+        (tuple(range(61)), True),
+        ((0.0, 20.0, 40.0, 60.0, 80.0), False),  # each on its own
+    ],
+)
+def test_errors_that_last(times: tuple[float, ...], lasts: bool) -> None:
+    """One error after the other for a minute does not go away; errors far apart are separate ones."""
+    streak = ErrorStreak()
+    assert [streak.record(now) for now in times][-1] is lasts

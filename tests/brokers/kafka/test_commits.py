@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, GroupAuthorizationFailedError, IllegalStateError, KafkaError
-from tests.brokers.kafka.fakes import FakeClient, ended, turns_until
-from tests.brokers.kafka.test_delivery import record
+from tests.brokers.kafka.fakes import FakeClient, ended, record, turns_until
 
 from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions
 from holdgate.brokers.kafka.commits import Commits
@@ -21,14 +20,14 @@ class World:
 
     def __init__(self, every: float = HOUR) -> None:
         self.client = FakeClient()
-        self.assignments = AssignedPartitions()
+        self.partitions = AssignedPartitions()
         self.failures: list[BaseException] = []
-        self.commits = Commits(self.client, self.assignments, every, self.failures.append)
-        self.assignments.add([FIRST, SECOND])
+        self.commits = Commits(self.client, self.partitions, every, self.failures.append)
+        self.partitions.add([FIRST, SECOND])
         self.commits.resume()
 
     def of(self, tp: TopicPartition) -> AssignedPartition:
-        found = self.assignments.get(tp)
+        found = self.partitions.get(tp)
         assert found is not None
         return found
 
@@ -187,7 +186,7 @@ async def test_a_revocation_that_turns_into_a_loss_commits_nothing_more(world: W
     world.commits.suspend()
     revoking = asyncio.create_task(world.commits.revoke([FIRST], HOUR))
     await asyncio.sleep(0)
-    world.assignments.drop([FIRST])
+    world.partitions.drop([FIRST])
     world.client.answers.set()
     await ended(revoking)
     assert world.client.committed == [{FIRST: 2}]
@@ -214,7 +213,7 @@ async def test_a_dead_assignment_commits_nothing(world: World) -> None:
     """A late result finishes something that nobody commits from."""
     world.deliver(FIRST, 1)
     old = world.of(FIRST)
-    world.assignments.add([FIRST])
+    world.partitions.add([FIRST])
     old.inflight.finished(1)
     await world.commits.flush(1)
     assert world.client.committed == []

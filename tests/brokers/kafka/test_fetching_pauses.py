@@ -18,9 +18,9 @@ def plan(a: SourcePlan = FREE, b: SourcePlan = FREE) -> Plan:
 
 class World:
     def __init__(self) -> None:
-        self.client, self.assignments = FakeClient(), AssignedPartitions()
-        self.pauses = Pauses(self.client, self.assignments)
-        self.assignments.add([A, B])
+        self.client, self.partitions = FakeClient(), AssignedPartitions()
+        self.pauses = Pauses(self.client, self.partitions)
+        self.partitions.add([A, B])
         self.pauses.take_over(plan())
         self.pauses.checked([A, B])
         self.pauses.match()
@@ -34,7 +34,7 @@ def test_everything_new_is_paused_until_it_was_compared() -> None:
     """An assignment forgets every pause; what was not compared with the log's start is not fetched from yet."""
     world = World()
     world.client.flags = frozenset()
-    world.assignments.add([A, B])
+    world.partitions.add([A, B])
     world.pauses.take_over(plan())
     assert world.client.flags == {A, B}
     assert world.pauses.due() == {A, B}
@@ -86,7 +86,7 @@ def test_a_pause_that_was_undone_is_made_again() -> None:
     world = World()
     world.apply(plan(a=HELD))
     world.client.resume([A])
-    world.pauses.look()
+    world.pauses.refresh()
     assert world.client.flags == {A}
 
 
@@ -94,9 +94,9 @@ def test_given_up_nothing_of_ours_is_paused() -> None:
     """A caller's consumer goes back without our pauses, and with its own."""
     world = World()
     world.client.pause([B])
-    world.pauses.look()
+    world.pauses.refresh()
     world.apply(plan(a=HELD))
-    world.pauses.give_up()
+    world.pauses.undo()
     assert world.client.flags == {B}
 
 
@@ -112,7 +112,7 @@ def test_a_new_hold_is_told() -> None:
 def test_a_suspected_place_is_compared_first() -> None:
     """A fetch that was out of range pauses the partition until it was compared."""
     world = World()
-    world.pauses.suspect([A])
+    world.pauses.recheck([A])
     world.pauses.match()
     assert world.client.flags == {A}
     assert world.pauses.due() == {A}
@@ -143,7 +143,7 @@ def test_a_fresh_assignment_begins_with_its_own_plan() -> None:
     """What the new plan stops is stopped, what only the old one stopped is not."""
     world = World()
     world.apply(plan(a=FULL))
-    world.assignments.add([A, B])
+    world.partitions.add([A, B])
     world.client.flags = frozenset()
     world.pauses.take_over(plan(b=FULL))
     world.pauses.checked([A, B])
@@ -154,11 +154,11 @@ def test_a_fresh_assignment_begins_with_its_own_plan() -> None:
 def test_what_rests_is_paused_until_the_plan_counts_with_it() -> None:
     """It handed out much: nothing more is fetched of it, whatever the plan from before says, and afterwards what the new one says."""
     world = World()
-    world.pauses.rest(A)
+    world.pauses.await_plan(A)
     world.pauses.match()
-    assert (world.client.flags, world.pauses.rests) == ({A}, True)
+    assert (world.client.flags, world.pauses.awaits_plan) == ({A}, True)
 
-    world.pauses.rested()
+    world.pauses.plan_is_current()
     world.apply(plan(b=FULL))
 
-    assert (world.client.flags, world.pauses.rests) == ({B}, False)
+    assert (world.client.flags, world.pauses.awaits_plan) == ({B}, False)

@@ -323,17 +323,6 @@ async def test_a_seek_by_the_application_begins_anew(kafka: KafkaAddress, topic,
         assert await kafka.committed(group, name) == {0: 3}
 
 
-async def test_a_requeue_keeps_the_place(kafka: KafkaAddress, topic, consumer, group, driven) -> None:
-    """Given back, a record is not committed past."""
-    name = await topic()
-    await kafka.produce(name, numbered(3), partition=0)
-    async with driven(KafkaIntake(consumer(), topics=[name])) as at:
-        first, second, third = await at.take(3)
-        at.intake.settle(second, Settlement.REQUEUE)
-        at.ack([first, third])
-    assert await kafka.committed(group, name) == {0: 1}
-
-
 async def test_a_record_cannot_be_rejected(kafka: KafkaAddress, topic, consumer, driven) -> None:
     """Kafka has no dead letter exchange: REJECT is an error that names the remedy."""
     name = await topic()

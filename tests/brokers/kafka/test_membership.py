@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from tests.brokers.kafka.drive import Drive
-from tests.brokers.kafka.fakes import FakeClient, ended
-from tests.brokers.kafka.test_delivery import record
+from tests.brokers.kafka.fakes import FakeClient, ended, record
 
 from holdgate.brokers.kafka.assignments import AssignedPartitions
 from holdgate.brokers.kafka.commits import Commits
@@ -22,19 +21,17 @@ class World:
     """A member with two partitions, and records of one of them in hand."""
 
     def __init__(self) -> None:
-        self.client, self.assignments = FakeClient(), AssignedPartitions()
+        self.client, self.partitions = FakeClient(), AssignedPartitions()
         self.failures: list[BaseException] = []
-        self.pauses = Pauses(self.client, self.assignments)
-        self.commits = Commits(self.client, self.assignments, 3600, self.failures.append)
-        self.member = Membership(
-            self.client, self.assignments, self.pauses, self.commits, changed=lambda: None, failed=self.failures.append
-        )
+        self.pauses = Pauses(self.client, self.partitions)
+        self.commits = Commits(self.client, self.partitions, 3600, self.failures.append)
+        self.member = Membership(self.client, self.partitions, self.pauses, self.commits, changed=lambda: None, failed=self.failures.append)
         self.guard = Drive(None)
         self.member.guard = self.guard
         self.listener = OwnedListener(self.member, None, self.failures.append)
         self.client.assigned = BOTH
         self.member.take_over(BOTH)
-        found = self.assignments.get(A)
+        found = self.partitions.get(A)
         assert found is not None
         self.first = found
         self.first.delivered([record(1), record(2)])

@@ -108,7 +108,7 @@ async def test_a_callback_that_raises_ends_nothing(kafka: KafkaAddress, topic, c
         await at.take(1)
 
 
-class FakeAside:
+class FakeSideConsumer:
     def __init__(self) -> None:
         self.starts: dict[TopicPartition, int] | None = {TP: 0}
 
@@ -118,22 +118,22 @@ class FakeAside:
 
 class World:
     def __init__(self) -> None:
-        self.client, self.aside = FakeClient(), FakeAside()
-        self.assignments = AssignedPartitions()
-        self.pauses = Pauses(self.client, self.assignments)
+        self.client, self.side = FakeClient(), FakeSideConsumer()
+        self.partitions = AssignedPartitions()
+        self.pauses = Pauses(self.client, self.partitions)
         self.released = 0
         self.losses: list[RecordsLost] = []
         self.failures: list[BaseException] = []
         self.watch = Retention(
             self.client,
-            self.assignments,
+            self.partitions,
             self.pauses,
-            self.aside,
+            self.side,
             lost=self.losses.append,
             released=self._release,
             failed=self.failures.append,
         )
-        self.assignments.add([TP])
+        self.partitions.add([TP])
         self.client.positions[TP] = 100
         self.pauses.take_over(Plan({Partition("orders", 0): SourcePlan()}))
 
@@ -146,7 +146,7 @@ async def test_a_warning_before_retention_passes(caplog) -> None:
     """The log's start moved by 40 and is 30 before the first unfinished offset: the next move of that size would pass it."""
     world = World()
     for start in (30, 70):
-        world.aside.starts = {TP: start}
+        world.side.starts = {TP: start}
         await world.watch.check([TP])
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "30 before the first unfinished one" in caplog.text
@@ -156,7 +156,7 @@ async def test_no_warning_while_retention_is_far(caplog) -> None:
     """A start that moves by 10 and is 80 away is no reason to wake somebody."""
     world = World()
     for start in (10, 20):
-        world.aside.starts = {TP: start}
+        world.side.starts = {TP: start}
         await world.watch.check([TP])
     assert caplog.records == []
 
@@ -175,7 +175,7 @@ async def test_a_position_not_known_is_not_compared() -> None:
 async def test_a_broker_that_does_not_answer_delays_a_resume_only_for_a_while(monkeypatch) -> None:
     """Without an answer the partition is fetched from after a bound: the watch must not become an outage of its own."""
     world = World()
-    world.aside.starts = None
+    world.side.starts = None
     world.watch._free(await world.watch.check([TP]))
     assert world.client.flags == {TP}
     monkeypatch.setattr(retention, "_GIVE_UP_AFTER", 0.0)
@@ -188,10 +188,10 @@ async def test_an_assignment_that_ended_meanwhile_is_left_alone() -> None:
     world = World()
 
     async def answer(tps) -> dict[TopicPartition, int]:
-        world.assignments.drop([TP])
+        world.partitions.drop([TP])
         return {TP: 500}
 
-    world.aside.log_starts = answer
+    world.side.log_starts = answer
     assert await world.watch.check([TP]) == frozenset()
     assert (world.client.positions[TP], world.losses) == (100, [])
 
@@ -218,7 +218,7 @@ async def test_a_watch_that_dies_is_heard_of() -> None:
     async def die(tps):
         raise ZeroDivisionError
 
-    world.aside.log_starts = die
+    world.side.log_starts = die
     world.watch.start()
     world.watch.soon()
     await turns_until(lambda: world.failures)

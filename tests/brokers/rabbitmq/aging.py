@@ -14,14 +14,14 @@ TIMEOUT = 600.0
 
 def grow_old(intake: RabbitMQIntake) -> None:
     """Let everything that is in hand now have come so long ago that it must go back before the consumer timeout."""
-    for keeper in intake._keepers.values():
-        assert keeper.channel is not None
-        for delivery in keeper.channel.unsettled.values():
+    for supervisor in intake._supervisors.values():
+        assert supervisor.channel is not None
+        for delivery in supervisor.channel.unsettled.values():
             delivery.arrived_at -= TIMEOUT
-        keeper.wake()
+        supervisor.wake()
 
 
 def in_hand(intake: RabbitMQIntake) -> int:
     """How many messages the broker has sent and nobody has settled, over all queues."""
-    channels: list[QueueChannel | None] = [keeper.channel for keeper in intake._keepers.values()]
+    channels: list[QueueChannel | None] = [supervisor.channel for supervisor in intake._supervisors.values()]
     return sum(len(channel.unsettled) for channel in channels if channel is not None)

@@ -1,83 +1,22 @@
-"""A channel without a broker, for what one cannot be made to do at the right moment."""
+"""A channel without a broker: for what no broker can be made to do at the right moment, and when what has come is a batch."""
 
 from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aiormq.abc import DeliveredMessage
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
+import pytest
+from tests.brokers.rabbitmq.line import Line
 
-from holdgate.brokers.rabbitmq.channel import QueueChannel
-from holdgate.flow.message import Queue, Settlement
+from holdgate.brokers.rabbitmq.channel import batch_due_at
+from holdgate.flow.message import Settlement
 from holdgate.testing import run_virtual
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-class Raw:
-    """As much of an aiormq channel as is looked at; its calls are written down."""
-
-    def __init__(self) -> None:
-        self.on_consumer_cancel_callbacks: set[Any] = set()
-        self.closing = asyncio.get_running_loop().create_future()
-        self.calls: list[tuple[Any, ...]] = []
-        self.close_error: Exception | None = None
-
-    @property
-    def is_closed(self) -> bool:
-        return self.closing.done()
-
-    async def basic_qos(self, *, prefetch_count: int) -> None:
-        self.calls.append(("qos", prefetch_count))
-
-    async def basic_consume(self, queue: str, callback: Any, *, arguments: dict[str, Any]) -> Any:
-        self.calls.append(("consume", queue, arguments))
-        return SimpleNamespace(consumer_tag="tag")
-
-    async def basic_cancel(self, tag: str) -> None:
-        self.calls.append(("cancel", tag))
-
-    async def basic_ack(self, tag: int, multiple: bool = False, wait: bool = True) -> None:
-        self.calls.append(("ack", tag, multiple))
-
-    async def basic_nack(self, tag: int, requeue: bool = True, wait: bool = True) -> None:
-        self.calls.append(("nack", tag, requeue))
-
-    async def close(self) -> None:
-        self.calls.append(("close",))
-        if self.close_error is not None:
-            raise self.close_error
-        self.closing.set_result(None)
-
-
-class Line:
-    """A channel over it, and what it told."""
-
-    def __init__(self) -> None:
-        self.raw = Raw()
-        self.lost: list[QueueChannel] = []
-        self.failed: list[BaseException] = []
-        self.heard: list[str] = []
-        self.sizes: list[int] = []
-        self.channel = QueueChannel(
-            Queue("orders"),
-            self.raw,
-            counts="returns",
-            rings=lambda: self.ring(),  # noqa: PLW0108 - a test may put another one there
-            changed=lambda: self.heard.append("changed"),
-            lost=self.lost.append,
-            failed=self.failed.append,
-            saw=self.sizes.append,
-        )
-
-    def ring(self) -> None:
-        self.heard.append("rings")
-
-    async def arrive(self, *tags: int, redelivered: bool = False) -> None:
-        for tag in tags:
-            frame = Basic.Deliver("tag", tag, redelivered, "", "orders")
-            await self.channel._arrive(DeliveredMessage(frame, ContentHeader(), b"body", self.raw))
+MOST = 4
 
 
 def test_what_arrives_after_the_end_is_dropped() -> None:
@@ -180,8 +119,8 @@ def test_cancelling_twice_asks_once() -> None:
     assert run_virtual(cancels()) == [("cancel", "tag")]
 
 
-def test_a_probes_settlement_wakes_its_keeper() -> None:
-    """Held back, nothing but the keeper would send it. Messages that come, and other settlements, leave the keeper alone."""
+def test_a_probes_settlement_wakes_its_supervisor() -> None:
+    """It is held back, and only the supervisor sends it. Arriving messages and other settlements wake nobody."""
 
     async def settles() -> list[str]:
         line = Line()
@@ -192,3 +131,25 @@ def test_a_probes_settlement_wakes_its_keeper() -> None:
         return line.heard
 
     assert run_virtual(settles()) == ["rings", "rings", "changed"]
+
+
+def channel(arrivals: Sequence[float], *, prefetch: int = 10, in_work: int = 0) -> Any:
+    """As much of a channel as is looked at; everything in `arrivals` waits."""
+    arrived = [SimpleNamespace(arrived_at=at) for at in arrivals]
+    return SimpleNamespace(arrived=arrived, unsettled=range(len(arrived) + in_work), prefetch=prefetch, last_arrival=arrivals[-1])
+
+
+@pytest.mark.parametrize(
+    ("waiting", "after_the_last"),
+    [
+        pytest.param(channel([1.0]), 0.005, id="one alone waits for a pause of the wire"),
+        pytest.param(channel([1.0, 1.004]), 0.005, id="and for another after each that comes"),
+        pytest.param(channel([1.0, 1.001, 1.002, 1.003]), 0.0, id="a full batch waits for nothing"),
+        pytest.param(channel([1.0, 1.0], prefetch=2), 0.0, id="nor does a full window, of which nothing more can come"),
+        pytest.param(channel([1.0, 1.0], prefetch=5, in_work=3), 0.0, id="in which others are still in work"),
+        pytest.param(channel([1.0, 1.018]), 0.002, id="a trickle does not keep the first longer than 20 ms"),
+    ],
+)
+def test_when_it_is_a_batch(waiting: Any, after_the_last: float) -> None:
+    """A pause, a full batch or window, or 20 ms: whichever comes first."""
+    assert batch_due_at(waiting, MOST) == pytest.approx(waiting.last_arrival + after_the_last)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.brokers.kafka.drive import drive
-from tests.brokers.rabbitmq.test_channels import Line
+from tests.brokers.rabbitmq.line import Line
 from tests.servers.rabbitmq_address import QUORUM
 
 from holdgate.brokers.rabbitmq.channel import RabbitMQDelivery

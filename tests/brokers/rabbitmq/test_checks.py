@@ -9,7 +9,14 @@ import pytest
 from tests.brokers.kafka.drive import drive
 
 from holdgate.brokers.rabbitmq import RabbitMQIntake
-from holdgate.brokers.rabbitmq.checks import check_kind, check_own_timeout, check_timeout, findings, terms_of, too_slow
+from holdgate.brokers.rabbitmq.checks import (
+    check_kind,
+    check_own_timeout,
+    check_timeout,
+    derive_terms,
+    describe_risks,
+    describe_slow_handlers,
+)
 from holdgate.brokers.rabbitmq.queue_facts import QueueFacts
 from holdgate.errors import IntakeError, SettingsError
 
@@ -24,8 +31,8 @@ OLD, MIDDLE, NEW = (3, 10), (4, 0), (4, 3)
 UNSAID: dict[str, Any] = {"single_active": None, "delivery_limit": None, "consumer_timeout": None}
 
 
-def terms(facts: QueueFacts, version: tuple[int, int] = OLD, **said: Any) -> QueueTerms:
-    return terms_of(facts, version, **{**UNSAID, **said})
+def terms(facts: QueueFacts, version: tuple[int, int] = OLD, **options: Any) -> QueueTerms:
+    return derive_terms(facts, version, **{**UNSAID, **options})
 
 
 def quorum(policy: dict[str, Any] | None = None, **arguments: Any) -> QueueFacts:
@@ -69,7 +76,7 @@ def test_no_limit_is_said_by_minus_one_and_none_at_all_by_nought() -> None:
     assert terms(quorum(delivery_limit=-1), MIDDLE).limit is None
     assert terms(quorum(delivery_limit=-1), OLD).limit == 0
     assert terms(quorum(delivery_limit=0), MIDDLE).limit == 0
-    assert findings(quorum(delivery_limit=-1), terms(quorum(delivery_limit=-1), MIDDLE)) == []
+    assert describe_risks(quorum(delivery_limit=-1), terms(quorum(delivery_limit=-1), MIDDLE)) == []
 
 
 def test_a_consumer_may_ask_for_a_shorter_timeout() -> None:
@@ -112,31 +119,31 @@ def test_classic_quorum_and_unknown_pass(type_: str | None) -> None:
 
 def test_a_type_that_nobody_knows_is_refused() -> None:
     """As a stream is."""
-    with pytest.raises(IntakeError, match="is a jms"):
+    with pytest.raises(IntakeError, match="must be a classic or quorum queue, got a jms"):
         check_kind(QueueFacts("q", "jms"), None)
 
 
 def test_a_limit_that_a_long_hold_reaches_is_told_with_the_hours() -> None:
     """Twenty give-backs of twenty-eight minutes are nine hours; with dead letters, or uncounted, there is nothing to tell."""
-    (found,) = findings(quorum(), terms(quorum(), MIDDLE))
-    assert "an outage of 9.3 hours is the end of its first message" in found
+    (found,) = describe_risks(quorum(), terms(quorum(), MIDDLE))
+    assert "an outage of 9.3 hours loses its first message" in found
     assert "policies were not checked" in found
-    (found,) = findings(quorum(policy={}), terms(quorum(), MIDDLE))
+    (found,) = describe_risks(quorum(policy={}), terms(quorum(), MIDDLE))
     assert "policies were not checked" not in found
     for quiet, version in ((quorum(dead_letter_exchange="dlx"), MIDDLE), (quorum(), NEW), (quorum(), OLD), (CLASSIC, MIDDLE)):
-        assert findings(quiet, terms(quiet, version)) == []
+        assert describe_risks(quiet, terms(quiet, version)) == []
 
 
 def test_an_expiring_queue_is_told() -> None:
     """With its seconds."""
     facts = QueueFacts("q", "classic", {"x-expires": 90_000})
-    (found,) = findings(facts, terms(facts))
+    (found,) = describe_risks(facts, terms(facts))
     assert "it expires after 90 s without a consumer" in found
 
 
-def test_a_limit_with_a_parking_place_needs_no_word() -> None:
-    """What is near its limit has somewhere to go."""
-    assert findings(quorum(), terms(quorum(), MIDDLE, parks=True)) == []
+def test_a_limit_with_an_overflow_needs_no_warning() -> None:
+    """Messages near their limit have another queue to go to."""
+    assert describe_risks(quorum(), terms(quorum(), MIDDLE, has_overflow=True)) == []
 
 
 @pytest.mark.parametrize(
@@ -144,25 +151,25 @@ def test_a_limit_with_a_parking_place_needs_no_word() -> None:
     [
         (None, 100, None),
         (16.0, 100, None),
-        (17.0, 100, "one handler that takes 17 s for each of 100 messages in hand is over the 1680 s .* lower prefetch to 98"),
+        (17.0, 100, "one handler that takes 17 s for each of 100 messages in hand needs more than the 1680 s .* lower prefetch to 98"),
         (1679.0, 1, None),
-        (1680.0, 1, "a handler may take 1680 s, and after 1680 s its message goes back and it is interrupted"),
+        (1680.0, 1, "a handler may take 1680 s, but after 1680 s its message goes back and the handler is interrupted"),
     ],
 )
 def test_handlers_that_outlast_the_timeout_are_told(longest: float | None, prefetch: int, text: str | None) -> None:
     """One alone, or a window of them one after the other; half an hour less two minutes is the time that there is."""
-    told = too_slow(terms(CLASSIC), prefetch, longest)
+    told = describe_slow_handlers(terms(CLASSIC), prefetch, longest)
     assert (told is None) if text is None else re.search(text, told or "")
-    assert too_slow(terms(CLASSIC, NEW), prefetch, longest) is None
+    assert describe_slow_handlers(terms(CLASSIC, NEW), prefetch, longest) is None
 
 
 def test_an_unknown_type_is_told() -> None:
     """And why."""
-    (found,) = findings(QueueFacts("q", None), terms(QueueFacts("q", None)))
+    (found,) = describe_risks(QueueFacts("q", None), terms(QueueFacts("q", None)))
     assert "no permission to configure" in found
 
 
-async def test_findings_are_in_the_log(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], caplog) -> None:
+async def test_risks_are_in_the_log(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], caplog) -> None:
     """At start, with the queue's name."""
     name = await queue({"x-expires": 90_000})
     async with drive(intake(name)):

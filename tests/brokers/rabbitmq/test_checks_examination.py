@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
 
-async def test_a_good_queue_has_no_findings_and_stays_as_it_was(
+async def test_a_good_queue_has_no_diagnosis_and_stays_as_it_was(
     rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake]
 ) -> None:
     """Nothing is consumed, no consumer is left, and the intake can be opened afterwards."""
@@ -40,9 +40,14 @@ async def test_what_start_refuses_and_what_it_warns_of(rabbitmq: RabbitMQAddress
     single = await queue({**QUORUM, **SINGLE_ACTIVE, "x-delivery-limit": 5})
     missing = f"{expiring}-missing"
     found = await intake(missing, stream, single, expiring, declare={"x-queue-type": "quorum"}).examine()
-    assert [(finding.about, finding.refused) for finding in found] == [(missing, True), (stream, True), (single, True), (expiring, False)]
-    texts = " ".join(finding.text for finding in found)
-    for text in ("there is no queue", "is a stream", "has a single active consumer", "it expires after 90 s"):
+    assert [(each.about, each.refused) for each in found] == [
+        (missing, True),
+        (stream, True),
+        (single, True),
+        (expiring, False),
+    ]
+    texts = " ".join(each.text for each in found)
+    for text in ("there is no queue", "got a stream", "has a single active consumer", "it expires after 90 s"):
         assert text in texts
 
 
@@ -55,14 +60,14 @@ async def test_a_limit_is_judged_by_version_and_handlers_by_their_time(
     slow = found.pop()
     assert slow.text.startswith("a handler may take 3600 s")
     assert not slow.refused
-    assert [("come back more than 5 times" in finding.text, finding.refused) for finding in found] == (
+    assert [("come back more than 5 times" in each.text, each.refused) for each in found] == (
         [] if rabbitmq.version == "4.3" else [(True, False)]
     )
     with pytest.raises(SettingsError, match="longest_handler=0"):
         await intake(name).examine(longest_handler=0)
 
 
-async def test_a_broker_that_is_away_is_one_finding() -> None:
+async def test_a_broker_that_is_away_is_one_diagnosis() -> None:
     """With its address and without the password."""
     port = reserve_port()
     (found,) = await RabbitMQIntake(f"amqp://guest:secret@127.0.0.1:{port}/", "a", "b").examine()
@@ -88,7 +93,7 @@ async def test_other_consumers_are_looked_at(own_rabbitmq: RabbitMQServer, queue
         async with asyncio.timeout(60):
             while len(found := await made.examine()) < 3:  # the API counts some seconds later
                 await asyncio.sleep(0.5)
-    texts = {finding.about: (finding.text, finding.refused) for finding in found}
+    texts = {each.about: (each.text, each.refused) for each in found}
     assert texts.keys() == {names[kind] for kind in ("no_ack", "exclusive", "unbounded")}
     for kind, text, refused in (("no_ack", "without acks", False), ("exclusive", "exclusively", True), ("unbounded", "no prefetch", False)):
         assert text in texts[names[kind]][0]

@@ -11,7 +11,7 @@ from aiormq.exceptions import (
 )
 from pamqp.exceptions import AMQPInternalError
 
-from holdgate.brokers.rabbitmq.client import ConsumerCancelled, end_of_intake, is_transient, no_connection, words_of
+from holdgate.brokers.rabbitmq.client import ConsumerCancelled, as_intake_error, describe_end, explain_no_connection, is_transient
 from holdgate.errors import IntakeError
 
 
@@ -26,7 +26,7 @@ from holdgate.errors import IntakeError
 )
 def test_what_ends_an_intake(error: Exception, text: str) -> None:
     """What a person must change is told with the queue's name."""
-    assert text in str(end_of_intake(error, "orders"))
+    assert text in str(as_intake_error(error, "orders"))
 
 
 @pytest.mark.parametrize(
@@ -40,43 +40,43 @@ def test_what_ends_an_intake(error: Exception, text: str) -> None:
 )
 def test_what_passes(error: Exception) -> None:
     """A broker that restarts, a timeout, a broken connection: tried again."""
-    assert end_of_intake(error, "orders") is None
+    assert as_intake_error(error, "orders") is None
 
 
 def test_what_it_takes_to_declare_is_not_what_it_takes_to_read() -> None:
     """The permission that the failed call needs is the one to ask for."""
     error = ChannelAccessRefused("ACCESS_REFUSED - access to queue 'orders' in vhost '/' refused for user 'u'")
-    assert "give this user configure permission" in str(end_of_intake(error, "orders", "configure"))
+    assert "give this user configure permission" in str(as_intake_error(error, "orders", "configure"))
 
 
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (None, "the connection went away, or the broker gave no reason"),
+        (None, "the connection was lost, or the broker gave no reason"),
         (OSError("reset by peer"), "OSError: reset by peer"),
-        (Exception(), "Exception, without a word of why"),
+        (Exception(), "Exception, without a reason"),
         (ConsumerCancelled(), "ConsumerCancelled: the broker cancelled the consumer: its queue was deleted"),
     ],
 )
 def test_an_end_is_told_in_words(error: BaseException | None, text: str) -> None:
     """Never as None, or as an error that says nothing."""
-    assert words_of(error).startswith(text)
+    assert describe_end(error).startswith(text)
 
 
 def test_an_end_stays_the_same_end() -> None:
     """An IntakeError is handed on as it is."""
     error = IntakeError("the connection was closed")
-    assert end_of_intake(error, "orders") is error
+    assert as_intake_error(error, "orders") is error
 
 
 @pytest.mark.parametrize("kind", [InvalidFrameError, AMQPInternalError])
 def test_a_refused_virtual_host_is_told_by_every_client(kind: type[Exception]) -> None:
     """It comes as a frame that aiormq did not expect: from 7.2 on with an error of its own, before with one of its codec's."""
     error = kind("one of ['Connection.OpenOk']", "Connection.Close")
-    assert "refuses the virtual host" in no_connection(error, "localhost:5672/nowhere")
+    assert "refuses the virtual host" in explain_no_connection(error, "localhost:5672/nowhere")
     assert is_transient(error)
 
 
 def test_a_frame_nobody_expected_is_no_virtual_host() -> None:
     """Only the answer to opening one is taken for that."""
-    assert "virtual host" not in no_connection(InvalidFrameError("Expected one of ['Connection.Tune'], got ..."), "localhost:5672/")
+    assert "virtual host" not in explain_no_connection(InvalidFrameError("Expected one of ['Connection.Tune'], got ..."), "localhost:5672/")

@@ -75,7 +75,7 @@ async def test_dead_letters_into_the_queue_they_come_from_are_refused() -> None:
 
 async def test_what_is_no_connection_is_refused() -> None:
     """As for the intake."""
-    with pytest.raises(SettingsError, match="no connection"):
+    with pytest.raises(SettingsError, match="must be a robust connection or a URL"):
         RabbitMQDeadLetters(object())  # type: ignore[arg-type]
 
 
@@ -157,19 +157,36 @@ async def test_a_queue_that_cannot_be_asked_for_is_not_said_to_be_missing(rabbit
             await target.open(["orders"])  # there everybody may ask
             await target.close()
         else:
-            with pytest.raises(IntakeError, match=r"exchange 'amq\.topic' for dead letters at .* may not be seen by this user"):
+            with pytest.raises(IntakeError, match=r"this user may not see exchange 'amq\.topic' for dead letters at "):
                 await target.open(["orders"])
     finally:
         await own_rabbitmq.ctl("delete_user", "blind")
 
 
+@pytest.mark.parametrize("is_open", [False, True], ids=["before the channel", "on it"])
+async def test_a_connection_that_is_lost_at_the_question_is_told(own_rabbitmq: RabbitMQServer, queue, is_open: bool) -> None:
+    """It is an IntakeError, as at any start that fails, and not the client's own."""
+    dead = await queue()
+    async with own_rabbitmq.proxy() as proxy:
+        target = RabbitMQDeadLetters(own_rabbitmq.url_through(proxy), dead)
+        real = target._client.channel
+
+        async def channel(*, publisher_confirms: bool = False) -> object:
+            if not is_open:
+                proxy.reset()
+            opened = await real(publisher_confirms=publisher_confirms)
+            proxy.reset()
+            return opened
+
+        target._client.channel = channel  # type: ignore[method-assign]
+        with pytest.raises(IntakeError, match=f"queue '{dead}' for dead letters at .* could not be checked"):
+            await target.open(["orders"])
+
+
 def test_a_question_that_got_no_answer_is_told_as_that() -> None:
     """A connection that went away says nothing about the queue."""
     text = RabbitMQDeadLetters("amqp://localhost:1")._refusal("queue 'orders.dead'", OSError("reset"))
-    assert (
-        text
-        == "whether there is queue 'orders.dead' for dead letters at localhost:1/ could not be asked: is the broker up? (OSError: reset)"
-    )
+    assert text == "queue 'orders.dead' for dead letters at localhost:1/ could not be checked: is the broker up? (OSError: reset)"
 
 
 async def test_a_kafka_records_key_becomes_a_header(rabbitmq: RabbitMQAddress, queue) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.servers.rabbitmq_address import QUORUM, SINGLE_ACTIVE
 
 from holdgate.brokers.rabbitmq.client import Client
-from holdgate.brokers.rabbitmq.queue_facts import QueueFacts, declare, find_out
+from holdgate.brokers.rabbitmq.queue_facts import QueueFacts, declare, find_facts
 from holdgate.errors import IntakeError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def client(rabbitmq: RabbitMQAddress) -> AsyncIterator[Client]:
 )
 async def test_the_broker_tells_what_it_is(client: Client, queue, arguments: Mapping[str, Any], type_: str) -> None:
     """Its type and its arguments, one refusal after the other; nothing is consumed, and the queue stays as it was."""
-    facts = await find_out(client, await queue(arguments))
+    facts = await find_facts(client, await queue(arguments))
     assert facts.type == type_
     assert {name: facts.arguments.get(name) for name in arguments} == arguments
     assert facts.single_active == ("x-single-active-consumer" in arguments)
@@ -55,7 +55,7 @@ async def test_a_queue_that_does_not_survive_a_restart_is_a_queue(client: Client
     """Durable or not is asked for as well; that it is auto-delete is told."""
     async with rabbitmq.channel() as channel:
         await channel.declare_queue("transient", durable=False, auto_delete=True)
-    facts = await find_out(client, "transient")
+    facts = await find_facts(client, "transient")
     assert (facts.type, facts.auto_delete) == ("classic", True)
     await rabbitmq.delete("transient")
 
@@ -68,7 +68,7 @@ async def test_without_permission_to_configure_the_type_is_unknown(own_rabbitmq:
     client = Client(own_rabbitmq.url.replace("guest:guest", "reader:reader"))
     await client.connect()
     try:
-        assert (await find_out(client, "read-only")).type is None
+        assert (await find_facts(client, "read-only")).type is None
     finally:
         await client.close()
         await own_rabbitmq.ctl("delete_user", "reader")
@@ -79,8 +79,8 @@ async def test_declare_makes_what_is_missing(client: Client, rabbitmq: RabbitMQA
     """And takes what is there already, if it is the same."""
     for _ in range(2):
         await declare(client, "declared-here", QUORUM)
-    assert (await find_out(client, "declared-here")).type == "quorum"
-    with pytest.raises(IntakeError, match="exists and is another one"):
+    assert (await find_facts(client, "declared-here")).type == "quorum"
+    with pytest.raises(IntakeError, match="exists with other arguments than declare="):
         await declare(client, "declared-here", {})
     await rabbitmq.delete("declared-here")
 
@@ -112,7 +112,7 @@ async def test_an_exclusive_queue_is_told_to_be_the_connections_own(rabbitmq: Ra
         client = Client(connection)
         await client.connect()
         with pytest.raises(IntakeError, match=f"queue '{name}' is exclusive to {whose}"):
-            await (find_out(client, name) if declared is None else declare(client, name, declared))
+            await (find_facts(client, name) if declared is None else declare(client, name, declared))
         await client.close()
     await mine.close()
 

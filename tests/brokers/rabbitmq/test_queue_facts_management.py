@@ -29,7 +29,7 @@ async def test_policies_are_read(own_rabbitmq: RabbitMQServer, intake: Callable[
             pass
         made = intake(name, url=own_rabbitmq.url, management_url=own_rabbitmq.management_url)
         async with drive(made):
-            assert made._keepers[next(iter(made._keepers))]._terms.limit == 3
+            assert made._supervisors[next(iter(made._supervisors))]._terms.limit == 3
     finally:
         await own_rabbitmq.ctl("clear_policy", "limits")
         await own_rabbitmq.delete(name)
@@ -43,6 +43,6 @@ async def test_an_api_that_does_not_answer_is_told_and_no_error(caplog) -> None:
     silent = Management(f"http://guest:secret@127.0.0.1:{port}")
     assert await silent.policy("/", "orders") is None
     assert await silent.consumers("/", "orders") == []
-    assert "tells nothing of queue orders" in caplog.text
+    assert "so the policies of queue orders are unknown" in caplog.text
     assert "secret" not in caplog.text
     release_port(port)

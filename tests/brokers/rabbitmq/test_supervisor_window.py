@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from tests.brokers.rabbitmq.test_channels import Line
+from tests.brokers.rabbitmq.line import Line
 
 from holdgate.brokers.rabbitmq.supervisor import Window
 from holdgate.flow.message import Queue
@@ -17,7 +17,7 @@ MIB = 1024 * 1024
 def window(*sizes: int, room: int | None = 64 * MIB) -> Window:
     made = Window(Queue("orders"), 50, room)
     for size in sizes:
-        made.saw(size)
+        made.add_size(size)
     return made
 
 
@@ -47,8 +47,8 @@ def test_a_window_that_is_too_big_is_named_once(caplog: pytest.LogCaptureFixture
 
     (line,) = caplog.messages
     assert line == (
-        "orders: prefetch=50 times a mean body of 8.0 MiB is 400 MiB, and it may have 64 MiB of Guard(memory=): RabbitMQ sends it all "
-        "unasked; say prefetch=8, or raise memory=. Consumers that start later take 8"
+        "orders: prefetch=50 times a mean body of 8.0 MiB is 400 MiB, but this queue may have 64 MiB of Guard(memory=), and RabbitMQ "
+        "sends a whole prefetch unasked: set prefetch=8, or raise memory=. Consumers that start later take 8"
     )
 
 

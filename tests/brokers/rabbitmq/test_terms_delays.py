@@ -1,4 +1,4 @@
-"""Queues that make what comes back wait: what is found out and told, and how a hold gives back there."""
+"""Queues that make what comes back wait: what is found out and reported, and how a hold gives back there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tests.brokers.kafka.drive import drive
 from tests.brokers.rabbitmq.aging import TIMEOUT, grow_old
 from tests.servers.rabbitmq_address import QUORUM, SINGLE_ACTIVE
 
-from holdgate.brokers.rabbitmq.checks import terms_of
+from holdgate.brokers.rabbitmq.checks import derive_terms
 from holdgate.brokers.rabbitmq.queue_facts import QueueFacts
-from holdgate.brokers.rabbitmq.terms import RetryDelay, delay_of, word_on
+from holdgate.brokers.rabbitmq.terms import RetryDelay, describe_delay, find_delay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,15 +36,15 @@ def facts(kind: str | None = None, least: int | None = 1500, **more: Any) -> Que
 
 
 def terms(found: QueueFacts, version: tuple[int, int] = NEW, *, single_active: bool | None = None) -> QueueTerms:
-    return terms_of(found, version, single_active=single_active, delivery_limit=None, consumer_timeout=None)
+    return derive_terms(found, version, single_active=single_active, delivery_limit=None, consumer_timeout=None)
 
 
 def test_a_delay_is_an_arguments_or_a_policys() -> None:
     """Of a type that there is, and with a least; without one there is no delay, and no error of the broker."""
-    assert delay_of(facts("all")) == RetryDelay("all", 1.5)
-    assert delay_of(facts(None, None, policy={"delayed-retry-type": "failed", "delayed-retry-min": 2000})) == RetryDelay("failed", 2.0)
+    assert find_delay(facts("all")) == RetryDelay("all", 1.5)
+    assert find_delay(facts(None, None, policy={"delayed-retry-type": "failed", "delayed-retry-min": 2000})) == RetryDelay("failed", 2.0)
     for none in (facts(), facts("disabled"), facts("all", None), facts("all", 0)):
-        assert delay_of(none) is None
+        assert find_delay(none) is None
 
 
 @pytest.mark.parametrize(("kind", "nacks"), [("all", True), ("failed", True), ("returned", False), ("disabled", True)])
@@ -59,18 +59,20 @@ def test_older_brokers_know_no_delay() -> None:
     assert terms(facts("all"), MIDDLE).delay is None
 
 
-def test_what_is_told_fits_the_type() -> None:
+def test_the_description_fits_the_type() -> None:
     """Which messages wait, for how long, and whether an order is broken."""
-    everything = word_on(RetryDelay("all", 1.5), nacks=True, single_active=False)
+    everything = describe_delay(RetryDelay("all", 1.5), nacks=True, single_active=False)
     assert "x-delayed-retry-type=all" in everything
-    assert "what a long hold gives back" in everything
-    assert "1.5 s or more later, others pass it meanwhile, and until then it is neither ready nor in hand" in everything
-    assert "by closing the channel here, which keeps the order, and counts" in word_on(
+    assert "a message that a long hold gives back" in everything
+    assert "1.5 s or more later; others pass it meanwhile, and until then it is neither ready nor in hand" in everything
+    assert "a hold closes the channel here, which keeps the order and is counted" in describe_delay(
         RetryDelay("returned", 1), nacks=False, single_active=True
     )
-    assert "what a hold gives back comes back at once" in word_on(RetryDelay("failed", 1), nacks=True, single_active=False)
-    assert "order of a single active consumer is not kept" in word_on(RetryDelay("failed", 1), nacks=False, single_active=True)
-    assert "single active" not in word_on(RetryDelay("returned", 1), nacks=False, single_active=True)
+    assert "a message that a hold gives back comes back immediately" in describe_delay(
+        RetryDelay("failed", 1), nacks=True, single_active=False
+    )
+    assert "order of a single active consumer is not kept" in describe_delay(RetryDelay("failed", 1), nacks=False, single_active=True)
+    assert "single active" not in describe_delay(RetryDelay("returned", 1), nacks=False, single_active=True)
 
 
 # -- on a broker -----------------------------------------------------------------------------------------------------------------------
@@ -82,10 +84,10 @@ def arguments(kind: str, delay: float = FOR_EVER, **more: Any) -> dict[str, Any]
 
 @pytest.mark.versions
 @pytest.mark.parametrize("kind", ["all", "returned", "failed", "disabled"])
-async def test_an_examination_tells_of_it(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], kind: str) -> None:
+async def test_an_examination_reports_it(rabbitmq: RabbitMQAddress, queue, intake: Callable[..., RabbitMQIntake], kind: str) -> None:
     """From 4.3 on; before, and where it is disabled, there is nothing to tell."""
     name = await queue({**arguments(kind), "x-dead-letter-exchange": "amq.fanout"})
-    found = [finding.text for finding in await intake(name).examine()]
+    found = [diagnosis.text for diagnosis in await intake(name).examine()]
     waits = rabbitmq.version == "4.3" and kind != "disabled"
     assert [f"x-delayed-retry-type={kind}" in text for text in found] == [True] * waits
 

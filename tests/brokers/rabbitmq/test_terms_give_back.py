@@ -256,14 +256,14 @@ def test_it_is_due_a_margin_before_the_timeout() -> None:
 
 
 def test_near_the_limit_it_is_due_at_the_last_moment() -> None:
-    """With two returns left or fewer; where nacks are uncounted, nothing is limited, or it is parked, the limit does not matter."""
+    """With two returns left or fewer; where nacks are uncounted, nothing is limited, or there is an overflow, the limit does not matter."""
     limit = 20
     assert terms(limit=limit).due_at(channel([0, 17])) == 100.0 - 20.0
     assert terms(limit=limit).due_at(channel([0, 18])) == 100.0 - 5.0
     assert terms(limit=limit, nacks=True).due_at(channel([20])) == 100.0 - 20.0
     assert terms(limit=limit, nacks=True).due_at(channel([21])) == 100.0 - 5.0
     assert terms().due_at(channel([18])) == 100.0 - 20.0
-    assert terms(limit=limit, parks=True).due_at(channel([18])) == 100.0 - 20.0
+    assert terms(limit=limit, has_overflow=True).due_at(channel([18])) == 100.0 - 20.0
     assert terms(limit=limit, margin=4.0).due_at(channel([18])) == 100.0 - 2.0
 
 

@@ -1,147 +1,198 @@
-"""Workers that each break one invariant on purpose."""
+"""Workers that each break one invariant on purpose: the real guard, with one part of it, or of its intake, that does the wrong thing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from holdgate.core import Circuit, CircuitSettings, Permit, Rejected, State
+from holdgate.core import Circuit, Permit, Rejected, State
 from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.gate import gates_of
-from holdgate.flow.policy import Needs
+from holdgate.flow.message import Delivery, Settlement
+from holdgate.flow.plan import Plan, SourcePlan
+from holdgate.flow.policy import Verdict
 from holdgate.flow.state import Assignment, Run
-from holdgate_lab.fleet.parcel import Parcel
-from holdgate_lab.fleet.scenario import DependencySpec, Scenario
-from holdgate_lab.fleet.strategy import Strategy
-from holdgate_lab.fleet.topic_reader import TopicReader
-from holdgate_lab.fleet.worker import Worker
-from holdgate_lab.fleet.world import World
+from holdgate.ports import IntakeListener
+from holdgate_lab.fleet.brokers import FleetIntake
+from holdgate_lab.fleet.environment import Environment
+from holdgate_lab.fleet.scenario import Scenario
+from holdgate_lab.fleet.strategy import Handler, Strategy
+from holdgate_lab.fleet.watched import WatchedEngine
+from holdgate_lab.fleet.worker import FleetWorker
+from holdgate_lab.fleet.world import NewWorker
 
 
-class CommitsTooEarly(Worker):
+def side_of(intake: FleetIntake) -> Any:
+    """The half of the intake that talks to its broker."""
+    return intake._side
+
+
+# -- handlers and settlements ---------------------------------------------------------------------------------------------------------
+
+
+class CommitsTooEarly(FleetWorker):
     """Settles a message when its handler begins."""
 
-    def _start(self, parcel: Parcel) -> None:
-        super()._start(parcel)
-        self.acknowledge(parcel)
-        for reader in self.readers:
-            if isinstance(reader, TopicReader):
-                reader._commit()
+    def handler(self) -> Handler:
+        work = super().handler()
+
+        async def early(delivery: Delivery[Any]) -> None:
+            for intake in self.intakes:
+                intake.settle(delivery, Settlement.ACK)
+                side_of(intake).flush()
+            await work(delivery)
+
+        return early
 
 
-class CommitsBackwards(Worker):
+class CommitsBackwards(FleetWorker):
     """Commits where it began, again, whenever a handler has ended."""
 
-    def done(self, parcel: Parcel) -> None:
-        super().done(parcel)
-        for reader in self.readers:
-            if isinstance(reader, TopicReader):
-                reader._commit()
-                self.world.group.commit(reader.member, reader._generation, dict.fromkeys(reader._assigned, 0))
+    def handler(self) -> Handler:
+        work = super().handler()
+
+        async def backwards(delivery: Delivery[Any]) -> None:
+            await work(delivery)
+            if self.topics is not None:
+                side = side_of(self.topics)
+                side.flush()
+                side._group.commit(side.member, side._generation, dict.fromkeys(side._assigned, 0))
+
+        return backwards
 
 
-class WorksTwice(Worker):
+class WorksTwice(FleetWorker):
     """Begins again what it has just finished."""
 
-    def done(self, parcel: Parcel) -> None:
-        super().done(parcel)
-        parcel.permits = None
-        self._start(parcel)
+    def handler(self) -> Handler:
+        work = super().handler()
+
+        async def twice(delivery: Delivery[Any]) -> None:
+            await work(delivery)
+            await work(delivery)
+
+        return twice
 
 
-class ForgetsOrder(Worker):
-    """Puts what a poll has brought into its inboxes backwards."""
-
-    def receive(self, run: Run, parcels: Sequence[Parcel]) -> None:
-        super().receive(run, list(reversed(parcels)))
+# -- intakes --------------------------------------------------------------------------------------------------------------------------
 
 
-class CommitsTooLate(Worker):
+class ForgetsOrder(FleetWorker):
+    """Gives what a poll has brought backwards."""
+
+    class intake_type(FleetIntake):  # noqa: N801 - the name of what it replaces
+        async def receive(self) -> Sequence[Delivery[Any]]:
+            return list(reversed(await super().receive()))
+
+
+class CommitsTooLate(FleetWorker):
     """Gives its partitions back without a last commit."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        for reader in self.readers:
-            if isinstance(reader, TopicReader):
-                reader._commit = lambda: True  # type: ignore[method-assign]
+    class intake_type(FleetIntake):  # noqa: N801 - as above
+        async def open(self, listener: IntakeListener) -> None:
+            side_of(self)._commit = lambda: None
+            await super().open(listener)
 
 
-class NeverPauses(Worker):
+class NeverPauses(FleetWorker):
     """Reads on though its inboxes are full."""
 
-    def _apply(self, reader: Any) -> None:
-        reader.want_poll()
+    class intake_type(FleetIntake):  # noqa: N801 - as above
+        def apply(self, plan: Plan) -> None:
+            super().apply(Plan(dict.fromkeys(plan.sources, SourcePlan()), plan.version))
 
 
-class ForgetsTime(Worker):
-    """Has no timer: what waits for time waits for ever."""
-
-    def _arm(self, now: float) -> None:
-        pass
-
-
-class LeavesWhileHeld(Worker):
-    """Leaves the group when a circuit opens, as a crash loop does."""
-
-    def _heard(self, event: Any) -> None:
-        super()._heard(event)
-        if type(event).__name__ == "CircuitOpened":
-            for reader in self.readers:
-                reader.lose()
-
-
-class NeverGivesBack(Worker):
+class NeverGivesBack(FleetWorker):
     """Does not hear when the group wants its partitions back."""
 
-    def hear(self) -> None:
-        if not self.engine.runs or all(run.assignments for run in self.engine.runs):
-            return
-        super().hear()
+    class intake_type(FleetIntake):  # noqa: N801 - as above
+        async def open(self, listener: IntakeListener) -> None:
+            side_of(self)._give_back = asyncio.Event().wait
+            await super().open(listener)
 
 
-class IsNotToldOfLosses(Worker):
+class IsNotToldOfLosses(FleetWorker):
     """Goes on with what an eviction has taken away."""
 
-    def lost(self, run: Run, sources: Any) -> None:
-        pass
+    class intake_type(FleetIntake):  # noqa: N801 - as above
+        async def open(self, listener: IntakeListener) -> None:
+            told: Any = listener
+            told.lost = lambda _sources: None
+            await super().open(listener)
 
 
-class WorksWhileHeld(Worker):
+class LosesItsBroker(FleetWorker):
+    """Its intake cannot go on after a while: the run ends by an error, and nobody starts it again."""
+
+    class intake_type(FleetIntake):  # noqa: N801 - as above
+        async def receive(self) -> Sequence[Delivery[Any]]:
+            deliveries = await super().receive()
+            if self._process.now() > 1.0:
+                raise ConnectionError("the broker is gone")
+            return deliveries
+
+
+# -- the guard and its engine ---------------------------------------------------------------------------------------------------------
+
+
+class ForgetsTime(FleetWorker):
+    """Its engine sees no time pass: what waits for time waits for ever."""
+
+    class engine_type(WatchedEngine):  # noqa: N801 - the name of what it replaces
+        def turn(self, now: float) -> None:
+            self._began = getattr(self, "_began", now)
+            super().turn(self._began)
+
+        def next_deadline(self) -> float | None:
+            return None
+
+
+class LeavesWhileHeld(FleetWorker):
+    """Leaves the group when a circuit opens, as a crash loop does."""
+
+    def start(self) -> None:
+        watch: Any = self.watch
+        hear = watch.hear
+
+        def leave(engine: Any, event: Any) -> None:
+            hear(engine, event)
+            if type(event).__name__ == "CircuitOpened":
+                self.drop()
+
+        watch.hear = leave
+        super().start()
+
+
+class WorksWhileHeld(FleetWorker):
     """Takes messages of a held source from its inbox."""
 
-    def turn(self) -> None:
-        super().turn()
-        places: list[Assignment] = [place for run in self.engine.runs for place in run.assignments.values() if place.plan.held]
-        for place in places:
-            parcel = place.inbox.take()
-            if isinstance(parcel, Parcel):
-                self._start(parcel)
-
-    def done(self, parcel: Parcel) -> None:
-        pass
-
-    def settle(self, parcel: Parcel, error: Exception | None, *, timed_out: bool = False) -> None:
-        if parcel.permits is not None:
-            super().settle(parcel, error, timed_out=timed_out)
+    class engine_type(WatchedEngine):  # noqa: N801 - the name of what it replaces
+        def next(self, run: Run, now: float) -> Delivery[Any] | None:
+            for assignment in run.assignments.values():
+                delivery = assignment.inbox.take() if assignment.plan.held else None
+                if delivery is not None:
+                    self._watched.hands_out(delivery)
+            return super().next(run, now)
 
 
-class HasNoMercy(Worker):
+class HasNoMercy(FleetWorker):
     """Charges every failure to the message, as a consumer with a plain retry limit does."""
 
-    def settle(self, parcel: Parcel, error: Exception | None, *, timed_out: bool = False) -> None:
-        for gate, permit in zip(gates_of(parcel), parcel.permits or (), strict=False):
-            gate.circuit.release(permit, self.now)
-        parcel.permits = ()
-        place: Assignment = parcel.assignment
-        gates, place.gates = place.gates, ()
-        cause = Cause.RETURNED if error is None else Cause.MESSAGE
-        verdict = self.engine.settle(parcel, Attribution((), cause), type(error).__name__, self.now)
-        place.gates = gates
-        if verdict.name == "DONE":
-            self.acknowledge(parcel)
-        elif verdict.name == "REJECT":
-            self._send_letter(parcel)
+    class engine_type(WatchedEngine):  # noqa: N801 - as above
+        def settle(
+            self, delivery: Delivery[Any], attribution: Attribution, error: str, now: float, *, reason: str | None = None
+        ) -> Verdict:
+            for gate, permit in zip(gates_of(delivery), delivery.permits or (), strict=False):
+                gate.circuit.release(permit, now)
+            delivery.permits = ()
+            assignment: Assignment = delivery.assignment
+            gates, assignment.gates = assignment.gates, ()
+            cause = attribution.cause if attribution.cause is Cause.RETURNED else Cause.MESSAGE
+            verdict = super().settle(delivery, Attribution((), cause), error, now, reason=reason)
+            assignment.gates = gates
+            return verdict
 
 
 # -- circuits -------------------------------------------------------------------------------------------------------------------------
@@ -205,24 +256,22 @@ class Leaking(Circuit):
         return True
 
 
-def with_circuit(kind: type[Circuit]) -> Callable[[World, int, Strategy, int], Worker]:
+def with_circuit(kind: type[Circuit]) -> NewWorker:
     """A worker with circuits of this kind."""
 
-    class Sabotaged(Strategy):
-        def circuit(self, spec: DependencySpec, draw: Callable[[], float]) -> Circuit:
-            settings: CircuitSettings = spec.circuit
-            return kind(spec.name, settings, draw=draw)
+    class Sabotaged(FleetWorker):
+        def circuit(self, circuit: Circuit) -> Circuit:
+            return kind(circuit.name, circuit.settings, draw=self.process.draw)
 
-    return lambda world, number, _strategy, life: Worker(world, number, Sabotaged(), life)
+    return Sabotaged
 
 
-def needs_everything(world: World, number: int, _strategy: Strategy, life: int) -> Worker:
+def needs_everything(environment: Environment, number: int, _strategy: Strategy, life: int) -> FleetWorker:
     """A worker whose consumer has one breaker for all that it calls."""
 
     class Everything(Strategy):
-        def topic_run(self, scenario: Scenario) -> Run:
-            run = super().topic_run(scenario)
-            run.needs = Needs([spec.name for spec in scenario.dependencies])
-            return run
+        def needs(self, scenario: Scenario) -> Mapping[str, Sequence[str]]:
+            every = [spec.name for spec in scenario.dependencies if spec.name != "dead letters"]
+            return {spec.name: every for spec in scenario.streams}
 
-    return Worker(world, number, Everything(), life)
+    return FleetWorker(environment, number, Everything(), life)

@@ -7,10 +7,10 @@ from itertools import islice
 import pytest
 from tests.lab.fleet import saboteurs
 
-from holdgate_lab.fleet.explore import Failure, explore
+from holdgate_lab.fleet.explore import FailedSeed, explore, try_out
+from holdgate_lab.fleet.extras import random_extras
 from holdgate_lab.fleet.generate import random_scenario
-from holdgate_lab.fleet.trial import NewWorker, try_out
-from holdgate_lab.fleet.twists import random_twists
+from holdgate_lab.fleet.world import NewWorker
 
 # A story that nobody reads to its end tells nothing.
 READABLE = 45
@@ -34,14 +34,15 @@ SABOTAGE = [
     (saboteurs.IsNotToldOfLosses, "stale"),
     (saboteurs.with_circuit(saboteurs.Leaking), "open"),
     (saboteurs.needs_everything, "isolation"),
+    (saboteurs.LosesItsBroker, "runtime"),
 ]
 
 
-def first_failure(worker: NewWorker, invariant: str) -> Failure | None:
+def first_failure(worker: NewWorker, invariant: str) -> FailedSeed | None:
     """The first seed in which this worker is caught breaking this."""
     for seed in range(200):
         scenario = random_scenario(seed)
-        violation = try_out(scenario, seed, random_twists(seed, scenario), worker=worker)
+        violation = try_out(scenario, seed, random_extras(seed, scenario), worker=worker)
         if violation is not None and violation.invariant == invariant:
             return next(explore([seed], worker=worker))
     return None

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from tests.lab.fleet.saboteurs import ForgetsTime
 
+from holdgate_lab.fleet.explore import try_out
 from holdgate_lab.fleet.liveness import patience, quiet_from
 from holdgate_lab.fleet.scenario import DependencySpec, Fault, MemberEvent, Scenario, TopicSpec
-from holdgate_lab.fleet.trial import try_out
 
 ONE = Scenario(
     name="one",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from holdgate.core import CircuitSettings
+from holdgate_lab.fleet.extras import Command, Extras
 from holdgate_lab.fleet.generate import random_scenario
 from holdgate_lab.fleet.scenario import DependencySpec, Fault, MemberEvent, QueueSpec, Scenario, TopicSpec
-from holdgate_lab.fleet.shrink import shrink, shrink_twists
-from holdgate_lab.fleet.twists import Command, Twists
+from holdgate_lab.fleet.shrink import shrink, shrink_extras
 
 LARGE = Scenario(
     name="large",
@@ -50,9 +50,9 @@ def test_it_gives_up_after_so_many_trials() -> None:
     assert len(trials) == 7
 
 
-def test_twists_that_do_not_matter_go() -> None:
+def test_extras_that_do_not_matter_go() -> None:
     """One command is enough."""
     commands = (Command(1.0, "payments", "reset", 1.0), Command(2.0, "payments", "disable", 1.0))
-    twists = Twists(batch=5, fallback=0.0, claims=True, retry_after=1.0, commands=commands)
-    fewest = shrink_twists(twists, lambda fewer: any(command.word == "disable" for command in fewer.commands))
-    assert fewest == Twists(commands=commands[1:])
+    extras = Extras(batch=5, fallback=0.0, claims=True, retry_after=1.0, commands=commands)
+    fewest = shrink_extras(extras, lambda fewer: any(command.word == "disable" for command in fewer.commands))
+    assert fewest == Extras(commands=commands[1:])

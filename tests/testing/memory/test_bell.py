@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from holdgate.testing import run_virtual
-from holdgate.testing.memory.bell import Bell
+from holdgate.testing.memory.broker import Bell
 
 
 def test_a_ring_wakes_everybody_who_waits() -> None:
@@ -57,3 +57,22 @@ def test_a_cancelled_waiter_is_forgotten() -> None:
         return len(bell._waiters)
 
     assert run_virtual(main()) == 0
+
+
+def test_those_who_wait_are_woken_in_the_order_in_which_they_came() -> None:
+    """In every process the same: a set of futures has another order in each."""
+
+    async def main() -> list[int]:
+        bell, woken = Bell(), []
+
+        async def wait(number: int) -> None:
+            await bell.wait()
+            woken.append(number)
+
+        waiting = [asyncio.create_task(wait(number)) for number in range(50)]
+        await asyncio.sleep(1)
+        bell.ring()
+        await asyncio.gather(*waiting)
+        return woken
+
+    assert run_virtual(main()) == list(range(50))

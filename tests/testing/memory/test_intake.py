@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from holdgate.errors import IntakeError, SettingsError
-from holdgate.flow.message import Delivery, Partition, Settlement
+from holdgate.flow.message import Delivery, Partition, Queue, Settlement
 from holdgate.flow.plan import Plan
 from holdgate.testing import MemoryBroker, MemoryIntake, Message, QueueSettings, in_virtual_time
 from holdgate.testing.conformance import RecordingListener
@@ -253,3 +253,63 @@ async def test_a_delivery_of_another_broker_is_ignored(broker: MemoryBroker, nam
         await at.intake.flush()
 
     assert broker.committed("holdgate") == {}
+
+
+@in_virtual_time
+async def test_an_intake_that_vanishes_says_nothing_to_its_group() -> None:
+    """As a process that was killed: what was settled is not committed, and the group still counts on the member."""
+    broker = MemoryBroker(topics={"orders": 1})
+    broker.produce("orders", b"0")
+    intake = MemoryIntake(broker, topics=["orders"])
+    async with driving(intake) as driver:
+        (delivery,) = driver.received
+        intake.settle(delivery, Settlement.ACK)
+        intake.vanish()
+        await asyncio.sleep(5.0)
+        assert broker.committed("holdgate") == {}
+        assert list(broker.members("holdgate")) == [intake.member]
+
+
+@in_virtual_time
+async def test_the_channels_of_an_intake_that_vanishes_close() -> None:
+    """The broker sees that connection break: what was unsettled, recorded or not, comes again."""
+    broker = MemoryBroker(queues=["mails"])
+    broker.produce("mails", b"0")
+    intake = MemoryIntake(broker, queues=["mails"])
+    async with driving(intake) as driver:
+        (delivery,) = driver.received
+        intake.settle(delivery, Settlement.ACK)
+        intake.vanish()
+        await asyncio.sleep(5.0)
+        assert [message.body for message in broker.waiting(Queue("mails"))] == [b"0"]
+        assert intake.member == ""
+
+
+@in_virtual_time
+async def test_channels_that_broke_are_found_out_by_a_drop() -> None:
+    """Between the two the broker has the messages back, and a settlement goes nowhere."""
+    broker = MemoryBroker(queues=["mails"])
+    broker.produce("mails", b"0")
+    intake = MemoryIntake(broker, queues=["mails"])
+    async with driving(intake) as driver:
+        (delivery,) = driver.received
+        intake.break_channels()
+        intake.settle(delivery, Settlement.ACK)
+        broker.drop(intake)
+        (again,) = await driver.drain()
+        assert (again.body, again.redelivered) == (b"0", True)
+
+
+@in_virtual_time
+async def test_a_refused_commit_is_known() -> None:
+    """The group has evicted the member meanwhile."""
+    broker = MemoryBroker(topics={"orders": 1})
+    broker.produce("orders", b"0")
+    intake = MemoryIntake(broker, topics=["orders"])
+    async with driving(intake) as driver:
+        (delivery,) = driver.received
+        assert intake.is_committed
+        broker.model.group("holdgate").leave(intake.member, 0.0)
+        intake.settle(delivery, Settlement.ACK)
+        await intake.flush()
+        assert not intake.is_committed

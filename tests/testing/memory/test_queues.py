@@ -58,16 +58,6 @@ async def test_the_first_word_counts(broker: MemoryBroker) -> None:
 
 
 @in_virtual_time
-async def test_a_requeued_message_comes_again_at_once(broker: MemoryBroker) -> None:
-    """To whoever consumes, ourselves included, in front and counted."""
-    async with driving(intake(broker)) as at:
-        at.intake.settle(at.received[1], Settlement.REQUEUE)
-        again = await at.drain()
-
-        assert ([delivery.body for delivery in again], counts(again)) == ([b"1"], [1])
-
-
-@in_virtual_time
 async def test_a_rejected_message_goes_to_the_dead_letter_queue() -> None:
     """The queue's own one."""
     broker = broker_with(QueueSettings(dead_letters="dead"))

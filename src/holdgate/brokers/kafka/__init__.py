@@ -1,4 +1,4 @@
-"""Kafka, through aiokafka: the intake, its deliveries, dead letters, and what it tells when retention was faster than a hold."""
+"""Kafka through aiokafka: the intake, its deliveries, dead letters, and the report of records that retention deleted during a hold."""
 
 from __future__ import annotations
 

@@ -1,17 +1,24 @@
-"""What a Kafka consumer has in hand: the partitions assigned to it, the records of each poll, and the deliveries made of them.
+"""The partitions assigned to this consumer, the records that it delivered of each, and what of them is finished.
 
-One Kafka record as the handler sees it.
+Theory of operation
+===================
 
-What is in flight of a partition that is read in batches: whole polls, not looked into as long as each is finished as a whole.
+There is one `AssignedPartition` per partition and assignment. A rebalance makes a new object even for a partition that stays with this
+member. Every delivery keeps a reference to the object that it came in with. That reference is the fence against late results:
 
-That is the way of nearly every poll, and then 500 records cost what one does. A poll that is finished in parts is taken apart into the row
-of single positions that `InFlight` is, together with every poll before it: the row holds what is older than the first whole poll.
+    1. orders[0] is assigned: object P1. A handler takes offset 7 of it, which belongs to P1.
+    2. A rebalance revokes orders[0]: P1 is dropped from `AssignedPartitions`, and `alive` becomes False.
+    3. orders[0] is assigned again: object P2. The group's committed offset is 7, so offset 7 is delivered once more.
+    4. The first handler returns. Its result finishes offset 7 in P1, from which nothing is committed any more. P2 still waits for its own.
 
-What is assigned to this member now: one object per partition, fresh with every assignment.
+A comparison of generations could do the same, but somebody could forget to make it. Here there is none to forget.
 
-A rebalance gives every partition a new `AssignedPartition`, also one that stays. Deliveries keep a reference to theirs, so that a result
-which comes after the partition went away finishes something in an object that nobody commits from any more: no comparison of epochs can
-be forgotten, because there is none.
+`InFlight` (flow/inflight.py) knows which offsets are unfinished, and so what may be committed. A partition that is read in batches has
+`InFlightPolls` instead: it keeps the list of each poll and does not look into it. Nearly every poll is finished as a whole, and then 500
+records cost as much as one. A poll that is finished in parts is split into single offsets, together with every poll before it: the single
+offsets are always older than the first whole poll.
+
+What is ugly: `wrap` sets the fields of a delivery one by one instead of calling a constructor. It runs once per message.
 """
 
 from __future__ import annotations
@@ -28,28 +35,32 @@ from holdgate.flow.inbox import OVERHEAD
 from holdgate.flow.inflight import InFlight
 from holdgate.flow.message import Delivery, Partition
 
-# Without deserializers, which the intake refuses, keys and values are bytes.
+# The intake refuses deserializers, so keys and values are bytes.
 Record: TypeAlias = ConsumerRecord[bytes, bytes]
 
-
-# A tuple, a string and bytes, without what is in them.
+# Bytes that Python takes for one header beside its name and value: a tuple, a string object and a bytes object.
 _PER_HEADER = 150
-# Of one poll. One that gives more has small ones: a partition's fetch is a megabyte by default, or a single record.
+# How many records of one poll are measured. A poll with more has small records, because a partition's fetch is limited to a megabyte by
+# default unless it is a single record.
 _LOOKED_AT = 64
 
 
-class KafkaDelivery(Delivery[Record]):
-    """A record and the assignment it came in with; everything else is read from the record when asked.
+# -- Deliveries: what is made of a record ------------------------------------------------------------------------------------------------
 
-    `message` is aiokafka's ConsumerRecord. `redelivered` is always None: Kafka does not say.
+
+class KafkaDelivery(Delivery[Record]):
+    """A Kafka record as the handler gets it.
+
+    `message` is aiokafka's ConsumerRecord; position, key, body, headers and timestamp are read from it on access. `redelivered` is always
+    None, because Kafka does not count deliveries.
     """
 
     __slots__ = ("assigned",)
 
     assigned: AssignedPartition
 
-    if not TYPE_CHECKING:  # type checkers see the parent's, which nobody calls
-        # A call of a class without a constructor of its own costs a third of one with: `wrap` makes these, one per message.
+    if not TYPE_CHECKING:  # type checkers see the parent's constructor, which is never called
+        # `wrap` makes one of these per message. Without a constructor of its own a class costs a third to call.
         __init__ = object.__init__
 
     @property
@@ -73,24 +84,26 @@ class KafkaDelivery(Delivery[Record]):
 
     @property
     def timestamp(self) -> float | None:
-        # Where a record has no time, from before message format 1, the broker says -1.
+        # -1 means that the record has no time: it was written in message format 0.
         milliseconds: int = self.message.timestamp
         return None if milliseconds < 0 else milliseconds / 1000
 
 
 class KafkaBatch(Batch):
-    """The records of one poll of one partition, for a run with batches."""
+    """The records that one poll gave of one partition, for a run with batches."""
 
     __slots__ = ("assigned",)
 
-    def __init__(self, assignment: AssignedPartition, records: list[Record]) -> None:
-        super().__init__(assignment.source, records, assignment)
-        self.assigned = assignment
+    def __init__(self, partition: AssignedPartition, records: list[Record]) -> None:
+        super().__init__(partition.source, records, partition)
+        self.assigned = partition
 
 
 def weigh(deliveries: Sequence[Delivery[Any]]) -> int:
-    """The bytes that deliveries of one partition take. Of polls with few records every value counts; keys and headers are those of the
-    first record: to look at all of them would cost more than they weigh."""
+    """Return the bytes that deliveries of one partition take in memory.
+
+    Values are measured on up to 64 records, keys and headers on the first alone: to measure all of them would cost more than they weigh.
+    """
     if isinstance(deliveries[0], Batch):
         return sum(_weight_of(batch.message) for batch in deliveries)
     step = len(deliveries) // _LOOKED_AT or 1
@@ -98,23 +111,23 @@ def weigh(deliveries: Sequence[Delivery[Any]]) -> int:
 
 
 def _weight_of(records: list[Record], count: int | None = None) -> int:
-    """What records take; `count`: these are a sample of so many."""
+    """Return the bytes that records take. `count` is how many there are if `records` is a sample; None means that these are all."""
     count = len(records) if count is None else count
     first, sample = records[0], records[:: len(records) // _LOOKED_AT or 1]
     headers = sum(len(name) + len(value or b"") + _PER_HEADER for name, value in first.headers)
-    sizes: list[int] = [record.serialized_value_size for record in sample]  # of None it is -1
+    sizes: list[int] = [record.serialized_value_size for record in sample]  # -1 for a value of None
     values = sum(sizes) * count // len(sample)
     return (OVERHEAD + max(0, int(first.serialized_key_size)) + headers) * count + values
 
 
-def wrap(assignment: AssignedPartition, records: Iterable[Record]) -> list[KafkaDelivery]:
-    """The deliveries of these records. A test holds what is set here to what the parent's constructor sets."""
-    source = assignment.source
+def wrap(partition: AssignedPartition, records: Iterable[Record]) -> list[KafkaDelivery]:
+    """Return one delivery per record. A test compares what is set here with what the parent's constructor sets."""
+    source = partition.source
     new: Callable[[], KafkaDelivery] = KafkaDelivery  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     deliveries: list[KafkaDelivery] = []
     for record in records:
         delivery = new()
-        delivery.assigned = assignment
+        delivery.assigned = partition
         delivery.source = source
         delivery.message = record
         delivery.redelivered = None
@@ -123,14 +136,17 @@ def wrap(assignment: AssignedPartition, records: Iterable[Record]) -> list[Kafka
         delivery.serial = 0
         delivery.order_key = None
         delivery.permits = None
-        delivery.trial = None
+        delivery.history = None
         delivery.request = None
         deliveries.append(delivery)
     return deliveries
 
 
-class WholePolls(InFlight):
-    """An `InFlight` of polls. What a poll has is in increasing order, as the log that it was read from."""
+# -- In flight, by polls instead of offsets ----------------------------------------------------------------------------------------------
+
+
+class InFlightPolls(InFlight):
+    """Keep what is in flight as whole polls. The offsets of a poll increase, as they do in the log."""
 
     __slots__ = ("_last", "_polls")
 
@@ -140,7 +156,7 @@ class WholePolls(InFlight):
         self._last = -1
 
     def delivered_poll(self, records: list[Record]) -> None:
-        """Note what one poll gave. Raises ValueError, and changes nothing, when it does not come after every earlier one."""
+        """Note what one poll gave. Raises ValueError and changes nothing unless its offsets come after those of every earlier poll."""
         first, last = records[0].offset, records[-1].offset
         if first <= self._last or last - first < len(records) - 1:
             raise ValueError(f"{len(records)} positions from {first} to {last} are not in increasing order after {self._last}")
@@ -148,7 +164,10 @@ class WholePolls(InFlight):
         self._polls.append(records)
 
     def finished_records(self, records: list[Record]) -> None:
-        """The work on these is over. They come in their order; a list that is a poll's own is that poll."""
+        """Mark these records as finished, in increasing order of offset.
+
+        If `records` is the very list that the oldest poll gave, the poll is finished without a look at its records.
+        """
         if self._polls and self._polls[0] is records:
             self._polls.popleft()
             return
@@ -177,8 +196,8 @@ class WholePolls(InFlight):
             self.delivered_many([record.offset for record in self._polls.popleft()])
 
 
-class Column(Sequence[int]):
-    """One number of each record, read when asked."""
+class RecordField(Sequence[int]):
+    """Read one integer field of each record on access, so that a poll need not be copied."""
 
     __slots__ = ("_name", "_records")
 
@@ -202,59 +221,62 @@ class Column(Sequence[int]):
         return number
 
 
-class Rewound(Exception):
-    """A record came whose offset does not follow what was delivered: somebody sought back, or the partition was made anew."""
+# -- Partitions --------------------------------------------------------------------------------------------------------------------------
+
+
+class OutOfSequence(Exception):
+    """A record's offset does not follow the last one delivered: someone called seek(), or the partition was recreated."""
 
 
 class AssignedPartition:
-    """One partition, from the moment it was assigned until it is given back or lost.
+    """Keep what was delivered and finished of one partition, from its assignment until it is revoked or lost.
 
-    `alive` is False from then on. `began` is the first offset delivered; None before. `sent` is what needs no commit any more: the last
-    offset committed, or where reading began; None before that is known.
+    `alive` becomes False when it is revoked or lost. `began` is the first offset delivered; None means that nothing was delivered yet.
+    `sent` is the offset up to which no commit is needed: the last one committed, or where reading began. None means not known yet.
     """
 
-    __slots__ = ("_chunks", "_whole", "alive", "began", "epoch", "inflight", "sent", "source", "tp")
+    __slots__ = ("_chunks", "_polls", "alive", "began", "epoch", "inflight", "sent", "source", "tp")
 
     def __init__(self, tp: TopicPartition, epoch: int, *, in_batches: bool = False) -> None:
         self.tp = tp
         self.source = Partition(tp.topic, tp.partition)
         self.epoch = epoch
-        self._whole = WholePolls() if in_batches else None
-        self.inflight = self._whole or InFlight()
+        self._polls = InFlightPolls() if in_batches else None
+        self.inflight = self._polls or InFlight()
         self.alive = True
         self.began: int | None = None
         self.sent: int | None = None
-        # Offsets and times of what is in hand, a pair per poll: the age of the oldest is asked for once in seconds, so nothing is kept
-        # up to date per message.
+        # Offsets and times of the records in flight, a pair per poll. The age of the oldest is asked for once in seconds, so finished
+        # polls are forgotten then or with the next poll, and nothing is done per message.
         self._chunks: deque[tuple[Sequence[int], Sequence[int]]] = deque()
 
     def delivered(self, records: list[Record]) -> Sequence[KafkaDelivery | KafkaBatch]:
-        """Note the records of one poll and wrap them. Raises Rewound, with nothing noted, when they do not follow the earlier ones."""
+        """Note the records of one poll and wrap them. Raises OutOfSequence, and notes nothing, if they do not follow the earlier ones."""
         try:
-            chunk = self._note(records) if self._whole is None else self._note_whole(self._whole, records)
+            chunk = self._note(records) if self._polls is None else self._note_poll(self._polls, records)
         except ValueError as error:
-            raise Rewound(str(error)) from error
+            raise OutOfSequence(str(error)) from error
         if self.began is None:
             self.began = records[0].offset
         self._forget_finished()
         self._chunks.append(chunk)
-        return self.deliveries(records) if self._whole is None else [KafkaBatch(self, records)]
+        return self.deliveries(records) if self._polls is None else [KafkaBatch(self, records)]
 
     def deliveries(self, messages: list[Record]) -> list[KafkaDelivery]:
-        """One delivery for each of these records, which were noted before."""
+        """Return one delivery per record. The records must have been noted by `delivered` before."""
         return wrap(self, messages)
 
-    def finished_together(self, records: list[Record]) -> None:
-        """The work on all of these is over; they come in their order. For an assignment in batches."""
-        if self._whole is not None:
-            self._whole.finished_records(records)
+    def finished_batch(self, records: list[Record]) -> None:
+        """Mark these records as finished, in increasing order of offset. Only for a partition that is read in batches."""
+        if self._polls is not None:
+            self._polls.finished_records(records)
 
     def next_offset(self, position: int | None) -> int | None:
-        """Where the work of this partition goes on: the oldest unfinished offset, and with none the client's `position`.
+        """Return the offset at which work goes on: the oldest unfinished one, or the client's `position` if nothing is unfinished.
 
-        The position lies behind the markers of transactions and what compaction took away; with nothing unfinished it is as safe as
-        one past the newest delivered, and without it a partition read to its end would keep the last gap as lag for ever. None: not
-        known yet.
+        The position has passed transaction markers and compacted records, which no poll hands out. With nothing unfinished it is as safe
+        as one past the newest record delivered. Without it a partition that is read to its end would show its last gap as lag for ever.
+        None means not known yet.
         """
         offset = self.inflight.next_position
         if self.inflight.unfinished or position is None:
@@ -262,7 +284,7 @@ class AssignedPartition:
         return position if offset is None else max(offset, position)
 
     def oldest_timestamp(self) -> int | None:
-        """When the oldest unfinished record was produced, in milliseconds since the epoch; None when nothing is in hand."""
+        """Return when the oldest unfinished record was produced, in milliseconds since 1970. None means that nothing is unfinished."""
         if not self.inflight.unfinished:
             return None
         self._forget_finished()
@@ -274,9 +296,9 @@ class AssignedPartition:
         self.inflight.delivered_many(offsets)
         return offsets, [record.timestamp for record in records]
 
-    def _note_whole(self, whole: WholePolls, records: list[Record]) -> tuple[Sequence[int], Sequence[int]]:
-        whole.delivered_poll(records)
-        return Column(records, "offset"), Column(records, "timestamp")
+    def _note_poll(self, polls: InFlightPolls, records: list[Record]) -> tuple[Sequence[int], Sequence[int]]:
+        polls.delivered_poll(records)
+        return RecordField(records, "offset"), RecordField(records, "timestamp")
 
     def _forget_finished(self) -> None:
         next_offset = self.inflight.next_position or 0
@@ -286,7 +308,10 @@ class AssignedPartition:
 
 
 class AssignedPartitions:
-    """The live assignments by partition. `epoch` grows with every change. `in_batches`: what polls give becomes batches."""
+    """Hold the partitions that are assigned now.
+
+    `epoch` grows with every change. `in_batches` is whether the records of a poll become one batch or a delivery each.
+    """
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -294,13 +319,13 @@ class AssignedPartitions:
         self._live: dict[TopicPartition, AssignedPartition] = {}
 
     def add(self, tps: Collection[TopicPartition]) -> None:
-        """A fresh assignment for each of `tps`; one that is alive already is replaced."""
+        """Add a fresh partition for each of `tps`, and replace those that are there."""
         self.drop(tps)
         for tp in sorted(tps):
             self._live[tp] = AssignedPartition(tp, self.epoch, in_batches=self.in_batches)
 
     def drop(self, tps: Collection[TopicPartition]) -> None:
-        """These are not ours any more: whatever comes late for them is ignored."""
+        """Remove these: they are no longer ours, and what comes late for them settles nothing."""
         self.epoch += 1
         for tp in tps:
             gone = self._live.pop(tp, None)
@@ -314,7 +339,7 @@ class AssignedPartitions:
         return frozenset(self._live)
 
     def sources(self, tps: Collection[TopicPartition]) -> list[Partition]:
-        """The sources of those of `tps` that are alive, in a stable order."""
+        """Return the sources of those of `tps` that are assigned, in a stable order."""
         return [self._live[tp].source for tp in sorted(tps) if tp in self._live]
 
     def __iter__(self) -> Iterator[AssignedPartition]:

@@ -1,8 +1,9 @@
-"""What is refused or explained: settings that would lose messages, and errors of the client that end an intake.
+"""Checks: which settings of a consumer are refused, and which errors of the client end an intake.
 
-What an error of the client means: the end of the intake, with a remedy, or something that passes.
+Settings that would lose or repeat messages, or let a run hang, are refused before anything is consumed. An error of aiokafka either ends
+the intake, with a text that names the remedy, or may pass.
 
-Everything about a consumer that would lose or repeat messages, or never end, refused before anything is consumed.
+What is ugly: aiokafka wraps what its background tasks met in a plain KafkaError, so some errors are recognised by their text.
 """
 
 from __future__ import annotations
@@ -27,51 +28,52 @@ from holdgate.brokers.kafka.client import Client
 from holdgate.errors import IntakeError, SettingsError
 
 STOPPED = (
-    "the consumer was stopped while a guard uses it, and what was finished last is not committed:"
+    "the consumer was stopped while a guard uses it, so what was finished last is not committed:"
     " call guard.stop() first, then consumer.stop()"
 )
 
-# A broker that is being restarted may answer with errors that aiokafka does not know for a few seconds; rolling restarts of three
-# brokers took up to 35 s.
+# Seconds of one error after the other that end an intake. A broker that restarts may answer for a few seconds with errors that aiokafka
+# does not know; rolling restarts of three brokers took up to 35 s.
 _LASTING_AFTER = 60.0
-# Errors further apart than this are separate ones.
+# Seconds between two errors from which they do not belong to one streak.
 _APART = 10.0
-# One eviction of a static member is a loop that was blocked, or a worker that took the id over; three in a minute are a quarrel.
+# How many evictions within how many seconds mean that two members have one instance id. A single one is a loop that was blocked, or a new
+# worker that took the id over.
 _EVICTIONS = 3
 _EVICTED_WITHIN = 60.0
 
 
 def end_of_intake(error: BaseException, client: Client) -> IntakeError | None:
-    """The error to end the intake with; None for one that may pass."""
+    """Return the error that the intake ends with. None means that `error` may pass."""
     text = _meaning(error, client)
     return None if text is None else IntakeError(text)
 
 
-class Failing:
-    """Tells errors that last from those that pass: an error every poll for a minute will not go away."""
+class ErrorStreak:
+    """Recognise errors that last: one in every poll for a minute does not pass."""
 
     def __init__(self) -> None:
         self._since = 0.0
         self._last = -_APART
 
-    def lasts(self, now: float) -> bool:
-        """Note an error at `now` (monotonic seconds); returns whether there was one after the other for a minute."""
+    def record(self, now: float) -> bool:
+        """Note an error at `now` (monotonic seconds). Returns whether errors have come one after the other for a minute."""
         if now - self._last > _APART:
             self._since = now
         self._last = now
         return now - self._since >= _LASTING_AFTER
 
 
-class Duplicates:
-    """Notices a second member with our `group_instance_id`. The two throw each other out at every heartbeat, often without an error."""
+class DuplicateInstanceId:
+    """Notice a second member with our `group_instance_id`: the two evict each other at every heartbeat, often without an error."""
 
     def __init__(self, client: Client, failed: Callable[[BaseException], None]) -> None:
         self._client = client
         self._failed = failed
         self._evictions: deque[float] = deque(maxlen=_EVICTIONS)
 
-    def note(self, now: float) -> None:
-        """The group threw this member out at `now` (monotonic seconds)."""
+    def note_eviction(self, now: float) -> None:
+        """Note that the group evicted this member at `now` (monotonic seconds). Calls `failed` if that happens too often."""
         self._evictions.append(now)
         if self._client.instance_id is not None and len(self._evictions) == _EVICTIONS and now - self._evictions[0] <= _EVICTED_WITHIN:
             self._failed(IntakeError(_duplicate(self._client)))
@@ -79,9 +81,9 @@ class Duplicates:
 
 def _meaning(error: BaseException, client: Client) -> str | None:
     if isinstance(error, TopicAuthorizationFailedError):
-        return f"not authorised to read topic {error.args}: allow this user Read and Describe on it"
+        return f"this user is not authorised to read topic {error.args}: allow it Read and Describe on the topic"
     if isinstance(error, GroupAuthorizationFailedError):
-        return f"not authorised for group {client.group_id!r}: allow this user Read on the group"
+        return f"this user is not authorised for group {client.group_id!r}: allow it Read on the group"
     if isinstance(error, (AuthenticationFailedError, ClusterAuthorizationFailedError)):
         return f"the broker at {client.bootstrap_servers} refuses this user ({error!r}): check the SASL settings"
     if isinstance(error, NoOffsetForPartitionError):
@@ -95,14 +97,14 @@ def _meaning(error: BaseException, client: Client) -> str | None:
 
 
 def _meaning_by_text(error: BaseException, client: Client) -> str | None:
-    """A plain KafkaError: aiokafka wraps what its background tasks met, and only the text tells."""
+    """Return the meaning of an error that only its text identifies, because aiokafka wraps what its background tasks met."""
     text = str(error)
     if isinstance(error, ConsumerStoppedError):
         return STOPPED
     if not isinstance(error, KafkaError):
         return None
     if "Unexpected error during coordination" in text or "Unexpected error during data retrieval" in text:
-        return f"aiokafka's background task has died ({text}): this consumer will deliver nothing any more, make a new one"
+        return f"aiokafka's background task has died ({text}), so this consumer will deliver nothing any more: make a new one"
     if client.instance_id is not None and "UnknownError" in text:
         return _duplicate(client)
     return None
@@ -110,29 +112,31 @@ def _meaning_by_text(error: BaseException, client: Client) -> str | None:
 
 def _duplicate(client: Client) -> str:
     return (
-        f"another member with group_instance_id={client.instance_id!r} is in group {client.group_id!r}, and the two throw each other out: "
+        f"another member with group_instance_id={client.instance_id!r} is in group {client.group_id!r}, and the two evict each other: "
         "give every worker an instance id of its own"
     )
 
 
 def check_types(consumer: object, listener: object, on_records_lost: object) -> None:
-    """Refuse what is not of its kind, before anything is read off it. Raises SettingsError with the value."""
+    """Refuse arguments of the wrong type, before anything of them is read. Raises SettingsError with the value."""
     if not isinstance(consumer, AIOKafkaConsumer):
         raise SettingsError(
-            f"KafkaIntake takes an AIOKafkaConsumer, got {consumer!r}: write KafkaIntake(AIOKafkaConsumer(...), topics=[...])"
+            f"consumer must be an AIOKafkaConsumer, got {consumer!r}: write KafkaIntake(AIOKafkaConsumer(...), topics=[...])"
         )
     if listener is not None and not isinstance(listener, ConsumerRebalanceListener):
-        raise SettingsError(f"listener={listener!r} is no ConsumerRebalanceListener: derive it from aiokafka's class, or leave it out")
+        raise SettingsError(
+            f"listener must be a ConsumerRebalanceListener, got {listener!r}: derive it from aiokafka's class, or leave it out"
+        )
     if on_records_lost is not None and not callable(on_records_lost):
-        raise SettingsError(f"on_records_lost={on_records_lost!r} cannot be called: give a function that takes a RecordsLost")
+        raise SettingsError(f"on_records_lost must be callable, got {on_records_lost!r}: give a function that takes a RecordsLost")
 
 
 def check_consumer(client: Client, *, allow_latest: bool, poll_timeout: float) -> None:
-    """Refuse consumers whose settings break a promise. Raises SettingsError, naming the value and the remedy."""
+    """Refuse consumers whose settings would lose or repeat messages. Raises SettingsError, naming the value and the remedy."""
     if client.is_stopped:
-        raise SettingsError("this consumer was stopped and cannot be started again: make a new AIOKafkaConsumer")
+        raise SettingsError("the consumer was stopped and cannot be started again: make a new AIOKafkaConsumer")
     if client.group_id is None:
-        raise SettingsError("the consumer has group_id=None, so nothing can be committed: give it a group_id, also with assign()")
+        raise SettingsError("the consumer has group_id=None, so nothing can be committed: give it a group_id, even with assign()")
     if client.auto_commit:
         raise SettingsError(
             "the consumer has enable_auto_commit=True, which commits what was handed out, not what was processed: "
@@ -140,30 +144,30 @@ def check_consumer(client: Client, *, allow_latest: bool, poll_timeout: float) -
         )
     if client.reset_policy == "latest" and not allow_latest:
         raise SettingsError(
-            "the consumer has auto_offset_reset='latest': a new group skips what waits already, and after a hold longer than retention "
-            "it would skip to the end. Set auto_offset_reset='earliest' or 'none', or say allow_latest=True if that is wanted"
+            "the consumer has auto_offset_reset='latest': a new group skips the messages that wait, and after a hold longer than retention "
+            "the consumer skips to the end. Set auto_offset_reset='earliest' or 'none', or give allow_latest=True if you want that"
         )
     if client.deserializers:
         names = " and ".join(client.deserializers)
         raise SettingsError(
-            f"the consumer has a {names}: when it raises, that one record stops the partition for ever and leaves polls miscounted. "
-            "Take it out and deserialize in the handler, where an error belongs to the message"
+            f"the consumer has a {names}: a record for which it raises would stop its partition for ever. "
+            "Remove it and deserialize in the handler, where an error counts as a failure of the message"
         )
     if not 0 < poll_timeout <= client.max_poll_interval / 2:
         raise SettingsError(
-            f"poll_timeout={poll_timeout:g} s must be above 0 and at most half the consumer's max_poll_interval_ms "
-            f"({client.max_poll_interval:g} s), or the group throws this member out"
+            f"poll_timeout must be above 0 s and at most half of the consumer's max_poll_interval_ms ({client.max_poll_interval:g} s), "
+            f"got {poll_timeout:g} s: the group would evict this member"
         )
 
 
 def check_subscription(client: Client, topics: Collection[str] | None, pattern: str | None) -> None:
-    """Refuse what cannot be subscribed to. Raises SettingsError, naming both values where two clash."""
+    """Refuse what cannot be subscribed to. Raises SettingsError, naming both values if two clash."""
     if topics is not None and pattern is not None:
         raise SettingsError(f"topics={sorted(topics)} and pattern={pattern!r} are both given: give one of them")
     if isinstance(topics, str):
-        raise SettingsError(f"topics={topics!r} is one string: give a list of names, [{topics!r}]")
+        raise SettingsError(f"topics must be a list of names, got {topics!r}: write [{topics!r}]")
     if topics is not None and not topics:
-        raise SettingsError("topics is empty: name at least one topic, or leave it out for a consumer that is subscribed already")
+        raise SettingsError("topics must name at least one topic, got none: leave it out for a consumer that is subscribed already")
     if pattern is not None:
         _check_pattern(pattern)
     wanted = f"topics={sorted(topics)}" if topics is not None else f"pattern={pattern!r}" if pattern is not None else None
@@ -171,18 +175,18 @@ def check_subscription(client: Client, topics: Collection[str] | None, pattern: 
     if wanted is not None and has is not None:
         raise SettingsError(f"{wanted} is given, and the consumer is {has} already: leave out one of the two")
     if wanted is None and has is None:
-        raise SettingsError("neither topics nor pattern is given, and the consumer has no subscription: say topics=[...]")
+        raise SettingsError("neither topics nor pattern is given, and the consumer has no subscription: give topics=[...]")
 
 
 def check_topics(wanted: Collection[str], existing: frozenset[str] | None, servers: str) -> None:
-    """Refuse topics that are not there. Raises IntakeError, naming them. `existing` None: the broker gave no list."""
+    """Refuse topics that do not exist. Raises IntakeError, naming them. `existing` of None means that the broker gave no list."""
     if existing is None:
-        raise IntakeError(f"the broker at {servers} does not tell which topics there are: check that it is up and its authorisation")
+        raise IntakeError(f"the broker at {servers} did not list its topics: check that it is up, and that this user may describe topics")
     missing = sorted(set(wanted) - existing)
     if missing:
         raise IntakeError(
             f"no topic {', '.join(map(repr, missing))} at {servers}: create it, correct the name, "
-            "or allow this user to describe it (a topic it may not see looks like none)"
+            "or allow this user to describe it (a topic that it may not see looks like none)"
         )
 
 
@@ -190,7 +194,7 @@ def _check_pattern(pattern: str) -> None:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise SettingsError(f"pattern={pattern!r} is not a regular expression: {error}") from error
+        raise SettingsError(f"pattern must be a regular expression, got {pattern!r}: {error}") from error
 
 
 def _subscription(client: Client) -> str | None:

@@ -1,13 +1,14 @@
-"""The second, group-less consumer: for questions about logs and topics that must not wait behind the first one's long poll.
+"""The consumer as holdgate uses it: a typed view of it, and a second consumer for questions. All of aiokafka's private names are here.
 
-Asking the consumer itself for log ends takes 450 ms while it polls, and as long as `fetch_max_wait_ms` says; asked from here it takes
-about a millisecond. It belongs to no group and reads nothing, so it disturbs nobody.
+`Client` calls public names where there are any. Behind them are settings without a getter (auto-commit, the reset policy, time limits),
+four facts that no public call returns (whether the group evicted this member, whether it still knows it, whether an assignment is the one
+seen before, and whether the background tasks are alive), and two ways to end what waits for a broker. aiokafka 0.12 to 0.14 were read for
+it.
 
-The consumer as holdgate uses it: every look behind aiokafka's public names is in this file, with its reason.
+`SideConsumer` asks for log starts, log ends and topic names. The consumer itself would answer only after its long poll: log ends take
+450 ms while it polls, or as long as `fetch_max_wait_ms` is, and a millisecond from here. It belongs to no group and reads nothing.
 
-aiokafka 0.12 to 0.14 were read for it. What has a public name is called by it; the rest are settings without a getter (auto-commit, the
-reset policy, time limits), four facts that no public call tells (whether the group threw this member out, whether it still knows it,
-whether an assignment is the one seen before, and whether the background tasks are alive), and two ways to end what waits for a broker.
+What is ugly: the private names. Each has its reason beside it.
 """
 
 # ruff: noqa: SLF001 - see above
@@ -26,23 +27,23 @@ from holdgate.brokers.kafka.assignments import Record
 from holdgate.errors import AlreadySettled, IntakeError
 from holdgate.tasks import begin_later
 
-# A partition that no topic can have: a poll that names it alone hands out nothing and keeps every buffer, while a poll without names
-# means all partitions and throws away the buffers of those paused.
-NOWHERE = TopicPartition("", -1)
+# A partition that no topic can have. A poll that names it alone hands out nothing and keeps every buffer. A poll without names means all
+# partitions, and throws away the buffers of those that are paused.
+NO_PARTITION = TopicPartition("", -1)
 
 _NO_GENERATION = -1
 
-# A cancelled task of the client's lets go within a step.
-_LET_GO_WITHIN = 0.25
+# Seconds to wait for a cancelled task of the client. It ends within a step of the loop.
+_CANCELLED_WITHIN = 0.25
 
 _COMMIT = (
-    "consumer.commit() while a guard owns this consumer would commit work that is not processed, or rewind what is: "
-    "remove the call, the guard commits what its handlers finished"
+    "consumer.commit() was called while a guard owns the consumer, which would commit work that is not processed or rewind what is: "
+    "remove the call, the guard commits what its handlers have finished"
 )
 
 
 class Client:
-    """A thin, typed view of one AIOKafkaConsumer."""
+    """Show one AIOKafkaConsumer through typed names."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer: Any = consumer
@@ -50,7 +51,7 @@ class Client:
         self._own_commit: Any = None
         self._refusing: Any = None
 
-    # Settings
+    # -- Settings ------------------------------------------------------------------------------------------------------------------------
 
     @property
     def consumer(self) -> AIOKafkaConsumer:
@@ -76,7 +77,7 @@ class Client:
 
     @property
     def deserializers(self) -> dict[str, Any]:
-        """Those that are set, by the name of their argument."""
+        """The deserializers that are set, by the name of their argument."""
         found = {"key_deserializer": self._consumer._key_deserializer, "value_deserializer": self._consumer._value_deserializer}
         return {name: function for name, function in found.items() if function is not None}
 
@@ -87,7 +88,7 @@ class Client:
 
     @property
     def rebalance_timeout(self) -> float:
-        """Seconds that the group waits for this member to give its partitions back."""
+        """The seconds that the group waits for this member to give its partitions back."""
         return float(self._consumer._rebalance_timeout_ms) / 1000
 
     @property
@@ -96,7 +97,7 @@ class Client:
 
     @property
     def session_timeout(self) -> float:
-        """Seconds without a heartbeat after which the group gives this member's partitions to others."""
+        """The seconds without a heartbeat after which the group gives this member's partitions to others."""
         return float(self._consumer._session_timeout_ms) / 1000
 
     @property
@@ -111,17 +112,17 @@ class Client:
     def is_stopped(self) -> bool:
         return bool(self._consumer._closed)
 
-    # Subscription
+    # -- Subscription, start and stop ----------------------------------------------------------------------------------------------------
 
     @property
     def pattern(self) -> str | None:
-        """The pattern it is subscribed by; None when by topics, or not at all."""
+        """The pattern that the consumer is subscribed by. None means by topics, or not at all."""
         pattern = self._consumer._subscription.subscribed_pattern
         return None if pattern is None else str(pattern.pattern)
 
     @property
     def topics(self) -> frozenset[str]:
-        """The topics it is subscribed or assigned to now."""
+        """The topics that the consumer is subscribed or assigned to now."""
         return frozenset(self._consumer.subscription())
 
     @property
@@ -130,7 +131,7 @@ class Client:
 
     @property
     def listener(self) -> Any:
-        """The rebalance listener that it reports to now, or None."""
+        """The rebalance listener that the consumer is subscribed with. None means that there is none."""
         return self._consumer._subscription.listener
 
     def subscribe(self, topics: Collection[str] | None, pattern: str | None, listener: Any) -> None:
@@ -139,8 +140,8 @@ class Client:
         else:
             self._consumer.subscribe(topics=list(topics or ()), listener=listener)
 
-    def write_off(self) -> None:
-        """A consumer that was never started will not be: it has nothing open, and its destructor need not say that it was not closed."""
+    def mark_closed(self) -> None:
+        """Mark a consumer that was never started as closed: it has nothing open, and its destructor would warn otherwise."""
         if not self.is_started:
             self._consumer._closed = True
 
@@ -150,45 +151,50 @@ class Client:
     async def stop(self) -> None:
         await self._consumer.stop()
 
-    def cut(self) -> None:
-        """Close its connections without another word: what waits for an answer of the broker ends with an error, and `stop` comes to its
-        end. For a process that is to go while the broker says nothing."""
+    def close_connections(self) -> None:
+        """Close the consumer's connections, so that what waits for an answer of the broker ends with an error, and `stop` ends.
+
+        For a process that is to end while the broker does not answer.
+        """
         for connection in list(self._consumer._client._conns.values()):
             connection.close()
 
-    async def give_up_joining(self) -> None:
-        """Let a join that is under way go, so that `stop` does not wait for its answer, as it would for as long as the group takes."""
+    async def cancel_join(self) -> None:
+        """Cancel a join that is under way: `stop` would wait for its answer as long as the group takes."""
         joining = getattr(self._consumer._coordinator, "_coordination_task", None)
         if joining is not None and not joining.done():
             joining.cancel()
-            await asyncio.wait((joining,), timeout=_LET_GO_WITHIN)
+            await asyncio.wait((joining,), timeout=_CANCELLED_WITHIN)
 
-    # Assignment
+    # -- Assignment and position ---------------------------------------------------------------------------------------------------------
 
     def assignment(self) -> frozenset[TopicPartition]:
         return frozenset(self._consumer.assignment())
 
     def assignment_token(self) -> object | None:
-        """An object that is another one after every assignment, also one of the same partitions. None while there is none."""
+        """Return an object that is another one after every assignment, even of the same partitions. None means no assignment."""
         subscription = self._consumer._subscription.subscription
         return None if subscription is None else subscription.assignment
 
     @property
     def is_reassigning(self) -> bool:
-        """Whether a rebalance is under way: `assignment()` then still names what may not be ours, and polls wait for its end."""
+        """Whether a rebalance is under way. Until it ends `assignment()` names partitions that may not be ours, and polls wait."""
         return bool(self._consumer._subscription.reassignment_in_progress)
 
     @property
     def is_evicted(self) -> bool:
-        """Whether the group does not know this member any more. Told only by the generation that heartbeats have reset.
+        """Whether the group does not know this member any more. The only sign is the generation, which a failed heartbeat resets.
 
         aiokafka calls the same `on_partitions_revoked` for an orderly rebalance, in which the member may still commit, and for an
-        eviction, in which others may own the partitions already.
+        eviction, after which others may own the partitions already.
         """
         return self._consumer._coordinator is not None and self._consumer._coordinator.generation == _NO_GENERATION
 
     async def is_member(self) -> bool:
-        """Ask the group by a heartbeat of its own. False: not any more, which aiokafka then acts on, or nobody answers."""
+        """Ask the group with a heartbeat whether it knows this member. Returns False also if no coordinator answers.
+
+        aiokafka acts on a heartbeat that fails as on one of its own.
+        """
         coordinator = self._consumer._coordinator
         try:
             await coordinator.ensure_coordinator_known()
@@ -198,7 +204,7 @@ class Client:
 
     @property
     def has_died(self) -> bool:
-        """Whether aiokafka's fetch task has ended without being stopped: from then on polls are empty for ever, and nothing raises."""
+        """Whether aiokafka's fetch task has ended without a stop. From then on every poll is empty, and nothing raises."""
         fetcher = self._consumer._fetcher
         return fetcher is not None and not self._consumer._closed and fetcher._fetch_task.done()
 
@@ -206,7 +212,7 @@ class Client:
         return frozenset(self._consumer.paused())
 
     def is_paused(self, tp: TopicPartition) -> bool:
-        """Whether this one is paused; asking for all of a thousand takes a third of a millisecond."""
+        """Return whether this partition is paused. To ask for all of a thousand takes a third of a millisecond."""
         state = self._state(tp)
         return state is not None and bool(state.paused)
 
@@ -219,7 +225,10 @@ class Client:
         self._consumer.resume(*self._consumer.assignment().intersection(tps))
 
     def position(self, tp: TopicPartition) -> int | None:
-        """The next offset a poll would hand out; None when not assigned, or not known yet. The public `position` waits, this one not."""
+        """Return the next offset that a poll would hand out, without waiting for it as the public `position` does.
+
+        None means that the partition is not assigned, or that its position is not known yet.
+        """
         state = self._state(tp)
         if state is None or not state.has_valid_position:
             return None
@@ -234,10 +243,10 @@ class Client:
         self._consumer.seek(tp, offset)
 
     async def getmany(self, names: tuple[TopicPartition, ...], timeout: float, most: int) -> dict[TopicPartition, list[Record]]:
-        """Poll once. Never cancel it: nobody would know what it handed out.
+        """Poll once. Must not be cancelled: the records that it has taken would be skipped.
 
-        A poll that raises leaves a count of running polls behind, with which `max_poll_interval_ms` would never be enforced again, so the
-        count is set right here: all polls of an owned consumer are ours.
+        aiokafka counts running polls, and does not count down when one raises. With one too many `max_poll_interval_ms` would never be
+        enforced again. So the count is corrected here, which is right because all polls of an owned consumer are ours.
         """
         self._polls += 1
         try:
@@ -250,13 +259,13 @@ class Client:
         finally:
             self._polls -= 1
 
-    # What it fetches
+    # -- Fetch sizes ---------------------------------------------------------------------------------------------------------------------
 
     def limit_fetches(self, per_partition: int, per_response: int) -> None:
-        """Ask the broker for at most so many bytes at a time, per partition and in all; and for no more than the consumer's settings say.
+        """Limit the bytes of one fetch, per partition and in all, below what the consumer's settings allow.
 
-        No public call does, and a consumer's settings are made before anybody knows how many partitions it gets. A first record always
-        comes, however large.
+        There is no public call for it, and the settings are made before it is known how many partitions the consumer gets. The first
+        record of a fetch always comes, however large.
         """
         fetcher = self._consumer._fetcher
         if fetcher is not None:
@@ -269,26 +278,27 @@ class Client:
 
     @property
     def buffered(self) -> int:
-        """The bytes of fetched record batches that no poll has handed out to the end; compressed ones as they came."""
+        """The bytes of fetched record batches that polls have not handed out to their end, compressed ones as they came."""
         fetched = () if self._consumer._fetcher is None else tuple(self._consumer._fetcher._records.values())
-        unread = (getattr(result, "_partition_records", None) for result in fetched)  # an error has none
+        unread = (getattr(result, "_partition_records", None) for result in fetched)  # a fetch error has no records
         return sum(records._records.size_in_bytes() for records in unread if records is not None)
 
-    # Offsets
+    # -- Commits -------------------------------------------------------------------------------------------------------------------------
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commit an explicit map, past the refusal that user code meets. Waits as long as the coordinator is away."""
+        """Commit these offsets, past the refusal that user code meets. Waits as long as the coordinator is away."""
         try:
             await type(self._consumer).commit(self._consumer, dict(offsets))  # pyright: ignore[reportUnknownMemberType]
         except IllegalStateError:
             if self.assignment_token() is not None:
                 raise
-            # A topic that appeared under a pattern has replaced the subscription; its partitions are given back in a moment. The member
-            # still has its generation, so the broker accepts the commit that the client's own check refuses.
+            # A new topic that matches the pattern has replaced the subscription, and the rebalance for it is about to begin. Until then
+            # the client's own check refuses every commit, and what is finished would be delivered twice. The member still has its
+            # generation, so the broker accepts the commit.
             await self._consumer._coordinator.commit_offsets(None, {tp: OffsetAndMetadata(at, "") for tp, at in offsets.items()})
 
     def refuse_commits(self, refused: Callable[[AlreadySettled], None]) -> None:
-        """From now on `consumer.commit()` raises AlreadySettled, and tells `refused`."""
+        """Make `consumer.commit()` raise AlreadySettled and pass the error to `refused`."""
 
         async def commit(*_args: Any, **_named: Any) -> None:
             error = AlreadySettled(_COMMIT)
@@ -299,16 +309,16 @@ class Client:
         self._refusing = self._consumer.__dict__["commit"] = commit
 
     def allow_commits(self) -> None:
-        """Undo `refuse_commits`, down to a wrapper that somebody had put around this consumer's commit."""
+        """Undo `refuse_commits`, and restore a wrapper that the application had put around this consumer's commit."""
         if self._refusing is not None and self._consumer.__dict__.get("commit") is self._refusing:
             del self._consumer.__dict__["commit"]
             if self._own_commit is not None:
                 self._consumer.__dict__["commit"] = self._own_commit
 
-    # A second connection
+    # -- A second connection -------------------------------------------------------------------------------------------------------------
 
-    def make_aside(self) -> AIOKafkaConsumer:
-        """An unstarted consumer of the same cluster, without a group: its questions wait behind nobody's long poll."""
+    def make_side_consumer(self) -> AIOKafkaConsumer:
+        """Make an unstarted consumer of the same cluster, without a group."""
         client = self._consumer._client
         return AIOKafkaConsumer(
             bootstrap_servers=client._bootstrap_servers,
@@ -330,21 +340,22 @@ class Client:
 
 T = TypeVar("T")
 
-# A question is worth asking again in a few seconds, not worth waiting for: the answer of a healthy broker takes about a millisecond.
+# Seconds to wait for an answer. A healthy broker takes about a millisecond, and every question is asked again later.
 _ANSWER_WITHIN = 5.0
+# Seconds to wait for the stop. The consumer has no group to leave and nothing to commit.
 _STOP_WITHIN = 5.0
 
 
 class SideConsumer:
-    """Log starts, log ends and topic names. Answers are None when the broker does not answer in time."""
+    """Ask for log starts, log ends and topic names. An answer of None means that the broker did not answer in time."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._consumer: Any = None
 
     async def start(self, within: float) -> None:
-        """Connect. Raises IntakeError when no broker answers within `within` seconds, or at once when none can be reached."""
-        self._consumer = self._client.make_aside()
+        """Connect. Raises IntakeError if no broker answers within `within` seconds, and immediately if none can be reached."""
+        self._consumer = self._client.make_side_consumer()
         try:
             await asyncio.wait_for(self._consumer.start(), within)
         except (KafkaError, OSError, TimeoutError) as error:
@@ -357,13 +368,13 @@ class SideConsumer:
             ) from error
 
     async def stop(self, within: float = _STOP_WITHIN) -> None:
-        """Disconnect, in a task of its own so that nobody's cancellation leaves it half stopped."""
+        """Disconnect, in a task of its own, so that a cancellation of the caller does not leave it half stopped."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await asyncio.wait((begin_later(consumer.stop(), "kafka stop aside"),), timeout=within)
+            await asyncio.wait((begin_later(consumer.stop(), "kafka stop side consumer"),), timeout=within)
 
     async def topics(self) -> frozenset[str] | None:
-        """All topics this user may see."""
+        """Return all topics that this user may see."""
         return await self._ask(self._consumer.topics, frozenset)
 
     async def log_starts(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int] | None:

@@ -1,16 +1,23 @@
-"""KafkaIntake: one aiokafka consumer behind the `Intake` port. It composes; the rules are in the files beside it.
+"""KafkaIntake: one aiokafka consumer behind the `Intake` port. This file composes the parts; the rules are in the files beside it.
 
 What happens when
 
-- `receive` is called: pauses and assignment are compared with what they should be, one poll is made (fetching.py), what came is handed out.
-  Offsets are noted in the same step in which the client's position moves (assignments.py).
-- the plan changes: `apply` pauses and resumes in the same step (fetching.py); a hold also commits what is finished (commits.py). A source
-  that was held is resumed only after its place was compared with the log's start, a millisecond later (retention.py).
-- a rebalance begins or ends, or the group throws us out: membership.py, called by the listener of membership.py.
-- it opens and closes: checks.py refuses, membership.py takes the consumer in hand and lets it go.
+- `receive` is called: pauses and assignment are compared with what they should be, one poll is made (fetching.py), and its records are
+  handed out. Offsets are noted in the same step in which the client's position moves (assignments.py).
+- the plan changes: `apply` pauses and resumes in the same step (fetching.py), and a hold also commits what is finished (commits.py). A
+  source that was held is resumed a millisecond later, after its position was compared with the log's start (retention.py).
+- a rebalance begins or ends, or the group evicts this member: the callbacks of membership.py.
+- the intake opens or closes: checks.py refuses bad settings, membership.py starts the consumer, and stops it or hands it back.
 
-Non-obvious rules: a poll is never cancelled, nor a commit whose assignment lives. Nothing is committed between the two callbacks of a
-rebalance. `assignment()` is no evidence of what is ours. A delivery finds its assignment by reference, so a late one settles nothing.
+Invariants that a change must keep:
+
+- A poll is never cancelled, and neither is a commit whose assignment lives.
+- Nothing is committed between the two callbacks of a rebalance.
+- `assignment()` is no evidence of what is ours; see membership.py.
+- A delivery refers to its `AssignedPartition`, so a late result settles nothing in a newer one.
+
+What is ugly: several tasks run beside `receive` (commits, retention, a topic check), and the callbacks run in aiokafka's own task. None of
+them can raise into `receive`, so they leave their error in `_fault`, and the next `receive` raises it.
 """
 
 from __future__ import annotations
@@ -27,67 +34,80 @@ from weakref import WeakSet
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
-from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions, KafkaBatch, KafkaDelivery, Record, Rewound, weigh
-from holdgate.brokers.kafka.checks import STOPPED, Failing, check_consumer, check_subscription, check_topics, check_types, end_of_intake
+from holdgate.brokers.kafka.assignments import (
+    AssignedPartition,
+    AssignedPartitions,
+    KafkaBatch,
+    KafkaDelivery,
+    OutOfSequence,
+    Record,
+    weigh,
+)
+from holdgate.brokers.kafka.checks import STOPPED, ErrorStreak, check_consumer, check_subscription, check_topics, check_types, end_of_intake
 from holdgate.brokers.kafka.client import Client, SideConsumer
 from holdgate.brokers.kafka.commits import Commits
-from holdgate.brokers.kafka.fetching import Pauses, Poll
-from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, Membership, Opening, OwnedListener
+from holdgate.brokers.kafka.fetching import Pauses, Poller
+from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, ConsumerLifecycle, Membership, OwnedListener
 from holdgate.brokers.kafka.retention import RecordsLost, Retention
-from holdgate.brokers.tasks import run_beside
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.batch import Batch
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Backlog, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.tasks import begin_later, is_being_cancelled
+from holdgate.tasks import begin_later, is_being_cancelled, run_beside
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener
 
 log = logging.getLogger(__name__)
 
-# A consumer has one listener, one poll loop and one owner of its commits.
+# A consumer has one listener, one poll loop and one owner of its commits, so it can have one intake at a time.
 _owned: WeakSet[AIOKafkaConsumer] = WeakSet()
 
-_OWNED = "a guard owns this consumer already: give every intake a consumer of its own"
+_OWNED = "another intake owns this consumer: give every intake a consumer of its own"
 
 _ACK = Settlement.ACK
 
-# A client with a broker in reach connects in milliseconds; request_timeout_ms is 40 s by default, too long to find a wrong address.
+# Seconds to connect. With a broker in reach it takes milliseconds; request_timeout_ms is 40 s by default, too long for a wrong address.
 _CONNECT_WITHIN = 15.0
 # The longest commit seen while a coordinator or leader was killed took 12.6 s (19 s with all brokers down).
 _FLUSH_WITHIN = 15.0
-# How often pauses and assignment are compared when nothing is known to have changed.
+# Seconds between two comparisons of pauses and assignment while nothing is known to have changed.
 _LOOK_EVERY = 0.1
-# The most one poll hands out: 250 records and their deliveries stay below the 700 new objects at which Python's collector runs, which
-# costs 0.3 us a record with 500; below 200 the poll itself begins to cost.
+# Records that one poll hands out at most. 250 records and their deliveries stay below the 700 new objects at which Python's garbage
+# collector runs, which costs 0.3 us a record with 500. Below 200 the poll itself begins to cost.
 _POLL_AT_MOST = 250
-# aiokafka may have a quarter of the guard's bound in its buffers, half of that by one response.
+# aiokafka may buffer a quarter of the guard's bound on memory, and half of that quarter by one response.
 _READ_AHEAD = 4
-# However many partitions there are, a fetch is worth its round trip.
+# Bytes that one fetch of a partition may always have, so that it is worth its round trip however many partitions there are.
 _FETCH_AT_LEAST = 16_384
-# What is a sixteenth of that quarter is much for one partition and poll: it waits for the plan before it fetches again.
-_MUCH = 16
+# A poll that hands out a sixteenth of that quarter from one partition pauses the partition until there is a plan that counts it.
+_LARGE_POLL = 16
 
 
 class KafkaIntake:
-    """Deliveries from one AIOKafkaConsumer, which it owns while open: listener, polls and commits.
+    """Receive deliveries from one AIOKafkaConsumer. While it is open the intake owns the consumer's listener, polls and commits.
 
-    `topics` (a list) or `pattern` (a regular expression) subscribe a consumer that has no subscription; left out, the consumer's own
-    subscription, or its `assign()`, is used. A consumer that is not started is started, and stopped at the end. A started one is
-    subscribed again with our listener, so what it had taken and not committed comes again; its `stop()` stays the caller's, and at the
-    end it is put back to the first record that was not finished. `listener` is a ConsumerRebalanceListener of yours, called after ours;
-    one that the consumer was subscribed with is kept without naming it.
+    A consumer that is not started is started here, and stopped at the end. A started one is subscribed again with our listener, so what it
+    had taken and not committed comes again. Its `stop()` stays the caller's, and at the end it is put back to the first unfinished record.
 
-    `inbox` is how many deliveries may wait per partition before fetching stops; polls that are under way, at most three, may each add
-    250, or `inbox` where that is less, or as many as a batch of `guard.run(batch=)` has. `commit_every` and `poll_timeout` are seconds.
-    `allow_latest` allows `auto_offset_reset="latest"`, which skips what waits for a new group. `on_records_lost` is called when the
-    broker deleted records during a hold before they were read.
+    - `consumer`: the consumer, with a `group_id`, `enable_auto_commit=False` and no deserializers.
+    - `topics`: the topics to subscribe to. None means `pattern`, or the consumer's own subscription or `assign()`.
+    - `pattern`: a regular expression to subscribe by, instead of `topics`. None means `topics`, or what the consumer has.
+    - `inbox`: how many deliveries may wait per partition before fetching stops, from 1. At most three polls are under way then, and each
+      may add 250, or `inbox` if that is less, or as many as a batch of `guard.run(batch=)` has. The default is half a megabyte of 1 kB
+      messages per partition.
+    - `commit_every`: seconds between two commits, above 0, or a timedelta. A crash repeats what was finished in that time.
+    - `allow_latest`: whether `auto_offset_reset="latest"` is allowed. It skips messages that wait for a new group.
+    - `poll_timeout`: seconds that a poll waits for records, above 0 and at most half of the consumer's `max_poll_interval_ms`, or a
+      timedelta. A stop, or a change that no callback reports, may wait as long.
+    - `listener`: a ConsumerRebalanceListener of yours, called after ours. None means the one that the consumer is subscribed with, if any.
+    - `on_records_lost`: called with a `RecordsLost` when the broker deleted records during a hold before they were read. None means that
+      the loss is logged and nothing else.
 
-    Raises SettingsError for settings that would lose or repeat messages, and then an unstarted consumer is of no use any more: make a new
-    one. IntakeError for a consumer that another intake owns; `open` raises it where the broker says no.
+    Raises SettingsError for settings that would lose or repeat messages. An unstarted consumer cannot be used any more then: make a new
+    one. Raises IntakeError for a consumer that another intake owns. `open` raises IntakeError if the broker refuses.
     """
 
     order: Order = "source"
@@ -99,9 +119,9 @@ class KafkaIntake:
         topics: Collection[str] | None = None,
         pattern: str | None = None,
         inbox: int = 500,  # half a megabyte of 1 kB messages per partition, and enough that a poll costs little per message
-        commit_every: float | timedelta = 1.0,  # what a crash repeats; each commit is a write on the broker
-        allow_latest: bool = False,  # skipping silently is loss
-        poll_timeout: float | timedelta = 0.1,  # what a stop or a change behind our back may wait for
+        commit_every: float | timedelta = 1.0,  # a crash repeats one second of work; each commit is a write on the broker
+        allow_latest: bool = False,  # to skip messages silently is to lose them
+        poll_timeout: float | timedelta = 0.1,  # a stop, or a change that no callback reports, may wait as long
         listener: ConsumerRebalanceListener | None = None,
         on_records_lost: Callable[[RecordsLost], None] | None = None,
     ) -> None:
@@ -116,7 +136,7 @@ class KafkaIntake:
             check_consumer(client, allow_latest=allow_latest, poll_timeout=self._poll_timeout)
             check_subscription(client, topics, pattern)
         except SettingsError:
-            client.write_off()
+            client.mark_closed()
             raise
         self._topics = topics
         self._pattern = pattern
@@ -125,8 +145,8 @@ class KafkaIntake:
         self._most = min(inbox, _POLL_AT_MOST)
         self._compose(client, every)
         self._in_batches = False
-        self._ahead: int | None = None  # bytes that aiokafka may have in its buffers; None: as its settings say
-        self._failing = Failing()
+        self._ahead: int | None = None  # bytes that aiokafka may buffer; None means as its settings say
+        self._poll_errors = ErrorStreak()
         self._fault: BaseException | None = None
         self._ready: list[KafkaDelivery | KafkaBatch] = []
         self._epoch = 0
@@ -134,28 +154,28 @@ class KafkaIntake:
         self._looked_at = 0
         self._looking: asyncio.Task[None] | None = None
         self._owns = False
-        self._given_up = False  # while it was being opened, or with the loop: nobody waits for an answer of the broker
+        self._given_up = False  # opening was cancelled, or the loop shuts down: the broker's answers are not waited for
         self._closing: asyncio.Task[None] | None = None
 
     def _compose(self, client: Client, commit_every: float) -> None:
-        self._assignments = AssignedPartitions()
-        self._pauses = Pauses(client, self._assignments)
-        self._opening = Opening(client, self._assignments, self._pauses)
-        self._aside = SideConsumer(client)
-        self._commits = Commits(client, self._assignments, commit_every, self._note_failure)
+        self._partitions = AssignedPartitions()
+        self._pauses = Pauses(client, self._partitions)
+        self._lifecycle = ConsumerLifecycle(client, self._partitions, self._pauses)
+        self._side = SideConsumer(client)
+        self._commits = Commits(client, self._partitions, commit_every, self._note_failure)
         self._retention = Retention(
             client,
-            self._assignments,
+            self._partitions,
             self._pauses,
-            self._aside,
-            lost=self._tell_lost,
+            self._side,
+            lost=self._report_lost,
             released=self._assert_plan,
             failed=self._note_failure,
         )
         self._membership = Membership(
-            client, self._assignments, self._pauses, self._commits, changed=self._assert_plan, failed=self._note_failure
+            client, self._partitions, self._pauses, self._commits, changed=self._assert_plan, failed=self._note_failure
         )
-        self._poll = Poll(client, self._take, self._poll_timeout, self._most)
+        self._poller = Poller(client, self._take, self._poll_timeout, self._most)
 
     @property
     def names(self) -> Collection[str] | None:
@@ -169,17 +189,17 @@ class KafkaIntake:
 
     @property
     def evicted_after(self) -> float:
-        # The last heartbeat may have been sent an interval before the process stood still.
+        # The process may have stood still from just before a heartbeat was due, an interval after the last one was sent.
         session = self._client.session_timeout
         return math.inf if self._client.is_assigned_by_hand else max(session - self._client.heartbeat_interval, session / 2)
 
     def deliver_in_batches(self, most: int) -> None:
-        """What one poll gives of a partition comes as one `Batch`, and a poll hands out at least `most` records where they are there."""
-        self._in_batches = self._assignments.in_batches = True
-        # A poll that gives less than a batch would make the handler's batches smaller, and nothing is made of a record here that would
-        # wake the collector.
+        """Deliver what one poll gives of a partition as one `Batch`. A poll hands out up to `most` records, or 250 if that is more."""
+        self._in_batches = self._partitions.in_batches = True
+        # Polls that are smaller than a batch would make the handler's batches smaller. The garbage collector does not call for small polls
+        # here, because no delivery is made of a record.
         self._most = max(self._most, most)
-        self._poll = Poll(self._client, self._take, self._poll_timeout, self._most)
+        self._poller = Poller(self._client, self._take, self._poll_timeout, self._most)
 
     @property
     def sends_unasked(self) -> bool:
@@ -199,11 +219,11 @@ class KafkaIntake:
         self._membership.doubt()
 
     async def open(self, listener: IntakeListener) -> None:
-        """Check, connect and subscribe. Raises IntakeError before anything is consumed; the intake is closed then."""
+        """Check, connect and subscribe. Raises IntakeError before anything is consumed, and closes the intake first."""
         if self._client.consumer in _owned:
             raise IntakeError(_OWNED)
         if self._closing is not None or self._client.is_stopped:
-            raise IntakeError("this intake was closed, or its consumer was stopped: make new ones")
+            raise IntakeError("this intake was closed, or its consumer was stopped: make a new consumer and a new intake")
         _owned.add(self._client.consumer)
         self._owns = True
         self._membership.guard = listener
@@ -217,16 +237,16 @@ class KafkaIntake:
     async def receive(self) -> Sequence[Delivery[Record]]:
         if self._fault is not None:
             raise self._fault
-        if self._pauses.rests and not self._ready:  # what a late poll gave is no part of the plan yet
-            self._pauses.rested()
+        if self._pauses.awaits_plan and not self._ready:  # records of a late poll are not part of the plan yet
+            self._pauses.plan_is_current()
             self._assert_plan()
         self._look()
         if not self._ready:
             try:
                 if self._in_batches:
-                    await asyncio.sleep(0)  # before the poll: a batch that is worked off at once frees its records for those of the next
-                if await self._poll.more(now=self._membership.may_poll) and not self._in_batches:
-                    await asyncio.sleep(0)  # a full buffer answers without a wait: let the handlers run
+                    await asyncio.sleep(0)  # before the poll, so that a batch whose handler does not wait frees its records first
+                if await self._poller.poll(now=self._membership.may_poll) and not self._in_batches:
+                    await asyncio.sleep(0)  # a full buffer answers without waiting, so let the handlers run
             except (KafkaError, ConsumerStoppedError) as error:
                 await self._poll_failed(error)
         return self._hand_out()
@@ -237,28 +257,29 @@ class KafkaIntake:
         self._assert_plan()
 
     def settle(self, delivery: Delivery[Record], settlement: Settlement) -> None:
-        # REQUEUE leaves it unfinished: its place is kept by never committing past it.
-        if settlement is _ACK and type(delivery) is KafkaDelivery:  # isinstance costs twice as much, and this is once a message
+        if settlement is _ACK and type(delivery) is KafkaDelivery:  # isinstance costs twice as much, and this runs once per message
             delivery.assigned.inflight.finished(delivery.message.offset)
         elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, AssignedPartition):
-            delivery.origin.finished_together(delivery.message)
+            delivery.origin.finished_batch(delivery.message)
         elif settlement is Settlement.REJECT:
-            raise IntakeError(f"{delivery.source}@{delivery.position}: Kafka cannot reject a record; give the run dead_letters")
+            raise IntakeError(
+                f"{delivery.source}@{delivery.position} cannot be rejected: Kafka has no reject, so give the run dead_letters"
+            )
 
     async def flush(self) -> None:
         await self._commits.flush(_FLUSH_WITHIN)
-        self._poll.wake()
+        self._poller.wake()
 
     async def backlog(self) -> Mapping[Source, Backlog]:
-        """Counts by offsets: gaps of transactions and compaction count as messages until they are passed."""
-        ends = await self._aside.log_ends(self._assignments.tps()) or {}
+        """Return the backlog by offsets. Gaps of transactions and compaction count as messages until they are passed."""
+        ends = await self._side.log_ends(self._partitions.tps()) or {}
         now = time.time()
         found: dict[Source, Backlog] = {}
-        for assignment in self._assignments:
-            end = ends.get(assignment.tp)
-            next_offset = assignment.next_offset(self._client.position(assignment.tp))
-            oldest = assignment.oldest_timestamp()
-            found[assignment.source] = Backlog(
+        for partition in self._partitions:
+            end = ends.get(partition.tp)
+            next_offset = partition.next_offset(self._client.position(partition.tp))
+            oldest = partition.oldest_timestamp()
+            found[partition.source] = Backlog(
                 None if end is None or next_offset is None else max(0, end - next_offset),
                 None if oldest is None else max(0.0, now - oldest / 1000),
             )
@@ -273,24 +294,24 @@ class KafkaIntake:
     async def _open(self) -> None:
         client = self._client
         names = self.names
-        await self._aside.start(_CONNECT_WITHIN)
+        await self._side.start(_CONNECT_WITHIN)
         if names is not None:
-            check_topics(names, await self._aside.topics(), client.bootstrap_servers)
-        # The run ends with it: in the handler alone it would look like a failure that nobody can judge, and be retried for ever.
+            check_topics(names, await self._side.topics(), client.bootstrap_servers)
+        # A commit() in a handler ends the run. If it only raised there, it would look like a failure of the message, and be retried.
         client.refuse_commits(self._note_failure)
         self._commits.start()
         self._retention.start()
         by_hand = client.is_assigned_by_hand
         if not by_hand:
             chained = self._chained if self._chained is not None else client.listener
-            self._opening.subscribe(names, self._pattern, OwnedListener(self._membership, chained, self._note_failure))
-        await self._opening.start()
+            self._lifecycle.subscribe(names, self._pattern, OwnedListener(self._membership, chained, self._note_failure))
+        await self._lifecycle.start()
         if by_hand:
             self._membership.take_over(client.assignment())
 
     async def _close(self) -> None:
         if self._client.consumer in _owned and not self._owns:
-            return  # refused at open: the other guard's consumer is not ours to stop
+            return  # `open` refused: the consumer is another intake's, and not ours to stop
         self._commits.stop()
         self._retention.stop()
         self._membership.stop()
@@ -298,50 +319,50 @@ class KafkaIntake:
             self._commits.abandon()
         else:
             await self._commits.flush(_FLUSH_WITHIN)
-        await self._poll.end(self._poll_timeout * 2)
+        await self._poller.end(self._poll_timeout * 2)
         self._client.allow_commits()
         self._client.restore_fetches()
-        await self._opening.let_go(given_up=self._given_up)
-        self._assignments.drop(self._assignments.tps())
-        await self._poll.abandon()
+        await self._lifecycle.release(given_up=self._given_up)
+        self._partitions.drop(self._partitions.tps())
+        await self._poller.abandon()
         if self._given_up:
-            await self._aside.stop(GIVE_UP_WITHIN)
+            await self._side.stop(GIVE_UP_WITHIN)
         else:
-            await self._aside.stop()
+            await self._side.stop()
         _owned.discard(self._client.consumer)
 
     def _take(self, records: dict[TopicPartition, list[Record]]) -> None:
         for tp, batch in records.items():
-            assignment = self._assignments.get(tp)
-            if assignment is None:
+            partition = self._partitions.get(tp)
+            if partition is None:
                 self._put_back(tp, batch)
                 continue
             try:
-                self._ready += assignment.delivered(batch)
-            except Rewound as error:
-                log.warning("%s: %s; what was in hand of it is dropped and comes again", assignment.source, error)
-                self._ready += self._membership.begin_anew(tp, batch)
-            if self._ahead is not None and len(batch) * batch[0].serialized_value_size >= self._ahead // _MUCH:
-                self._pauses.rest(tp)
-        if self._pauses.rests:
+                self._ready += partition.delivered(batch)
+            except OutOfSequence as error:
+                log.warning("%s: %s; its unfinished messages are dropped and come again", partition.source, error)
+                self._ready += self._membership.start_over(tp, batch)
+            if self._ahead is not None and len(batch) * batch[0].serialized_value_size >= self._ahead // _LARGE_POLL:
+                self._pauses.await_plan(tp)
+        if self._pauses.awaits_plan:
             self._assert_plan()
 
     def _put_back(self, tp: TopicPartition, batch: list[Record]) -> None:
-        """Records that a late poll handed out after we had let go: whoever polls the consumer next gets them."""
+        """Seek back before records that a late poll handed out after the partition was dropped, so that the next poll gets them."""
         if tp in self._client.assignment():
             self._client.seek(tp, batch[0].offset)
 
     def _hand_out(self) -> list[KafkaDelivery | KafkaBatch]:
         ready = self._ready
-        if self._epoch != self._assignments.epoch:
-            self._epoch = self._assignments.epoch
+        if self._epoch != self._partitions.epoch:
+            self._epoch = self._partitions.epoch
             ready = [delivery for delivery in ready if delivery.assigned.alive]
-        # Two polls may have ended at the same time; one receive never gives more than a poll does.
+        # Two polls may have ended in the same step. One receive never gives more than one poll does.
         self._ready = ready[self._most :]
         return ready[: self._most] if self._ready else ready
 
     def _look(self) -> None:
-        """Level-triggered: whatever undid a pause or changed the assignment, and whoever did it, is seen here."""
+        """Compare pauses and assignment with what they should be, whatever has changed them: the rebalance, aiokafka or the application."""
         now = asyncio.get_running_loop().time()
         if now < self._next_look and not self._membership.has_changed:
             return
@@ -349,60 +370,60 @@ class KafkaIntake:
         if self._client.is_stopped:
             raise IntakeError(STOPPED)
         if self._client.has_died:
-            raise IntakeError("aiokafka's fetch task has died: this consumer will deliver nothing any more, make a new one")
-        if self._opening.is_subscribed_by_others:
-            raise IntakeError("consumer.subscribe() was called while a guard uses the consumer: name all topics in KafkaIntake")
+            raise IntakeError("aiokafka's fetch task has died, so this consumer will deliver nothing any more: make a new one")
+        if self._lifecycle.is_subscribed_by_others:
+            raise IntakeError("consumer.subscribe() was called while a guard uses the consumer: name all topics in KafkaIntake instead")
         self._membership.verify()
         self._assert_plan(look=True)
         if not self._membership.is_rebalancing:
             self._look_for_deleted_topics()
 
     def _look_for_deleted_topics(self) -> None:
-        """After a rebalance: a topic of which we have nothing may be another member's, or be gone. Only the broker knows."""
-        if self._looked_at == self._assignments.epoch:
+        """Ask once per assignment for topics of which we have no partition: they may be other members', or deleted."""
+        if self._looked_at == self._partitions.epoch:
             return
-        self._looked_at = self._assignments.epoch
-        if not {tp.topic for tp in self._assignments.tps()}.issuperset(self.names or ()):
+        self._looked_at = self._partitions.epoch
+        if not {tp.topic for tp in self._partitions.tps()}.issuperset(self.names or ()):
             self._looking = run_beside(self._check_topics(), "kafka topics", self._note_failure)
 
     async def _check_topics(self) -> None:
-        topics = await self._aside.topics()
+        topics = await self._side.topics()
         if topics is not None:
             check_topics(self.names or (), topics, self._client.bootstrap_servers)
 
     def _assert_plan(self, *, look: bool = False) -> None:
         if self._membership.is_rebalancing:
             return
-        if self._pauses.look() if look else self._pauses.match():
-            self._poll.wake()
-        self._poll.name(self._assignments.tps(), self._pauses.paused)
+        if self._pauses.refresh() if look else self._pauses.match():
+            self._poller.wake()
+        self._poller.poll_only(self._partitions.tps(), self._pauses.paused)
         self._limit_fetches()
         self._retention.soon()
 
     def _limit_fetches(self) -> None:
         if self._ahead is not None:
-            partitions = max(1, len(self._assignments))
-            self._client.limit_fetches(max(_FETCH_AT_LEAST, self._ahead // partitions), self._ahead // 2)
+            share = self._ahead // max(1, len(self._partitions))
+            self._client.limit_fetches(max(_FETCH_AT_LEAST, share), self._ahead // 2)
 
     async def _poll_failed(self, error: BaseException) -> None:
         end = end_of_intake(error, self._client)
         if end is not None:
             raise end from error
         if isinstance(error, OffsetOutOfRangeError):
-            self._pauses.suspect(error.args[0])
+            self._pauses.recheck(error.args[0])
             self._assert_plan()
-        elif self._failing.lasts(asyncio.get_running_loop().time()):
-            raise IntakeError(f"polls have failed for a minute without a break, now with {error!r}") from error
+        elif self._poll_errors.record(asyncio.get_running_loop().time()):
+            raise IntakeError(f"every poll has failed for a minute, the last with {error!r}: check the broker's log") from error
         else:
             log.warning("a poll failed: %r", error)
-        await asyncio.sleep(self._poll_timeout)  # an error comes back at once: no hot loop
+        await asyncio.sleep(self._poll_timeout)  # the next poll would fail immediately too: no hot loop
 
     def _note_failure(self, error: BaseException) -> None:
-        """What a callback or a commit met; the next receive raises it if it ends the intake."""
+        """Keep the error of a callback, a commit or a task. The next receive raises it if it ends the intake."""
         fault = end_of_intake(error, self._client) if isinstance(error, KafkaError) else error
         self._fault = self._fault or fault
 
-    def _tell_lost(self, loss: RecordsLost) -> None:
+    def _report_lost(self, loss: RecordsLost) -> None:
         if self._on_records_lost is not None:
             try:
                 self._on_records_lost(loss)

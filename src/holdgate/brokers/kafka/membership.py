@@ -1,25 +1,40 @@
-"""Membership of the consumer group: joining, what a rebalance asks, and what is said to the guard.
+"""Membership of the consumer group: which partitions are ours, what a rebalance asks of us, and how the consumer starts and ends.
 
-The rebalance listener that the intake subscribes with; a user's own is called after ours.
+Theory of operation
+===================
 
-aiokafka can only be given a listener in `subscribe`, knows only the eager protocol (every rebalance takes everything away first), and
-swallows what callbacks raise: it is caught here, kept, and raised by the next `receive`.
+Three classes:
 
-What is ours, and what the guard is told of it: rebalances, evictions, and assignments that changed behind our back.
+    OwnedListener      the rebalance listener that the consumer is subscribed with; it calls `Membership`, then the user's own listener
+    Membership         decides which partitions are ours, and reports every change to the guard
+    ConsumerLifecycle  starts the consumer, and at the end stops it or hands it back to its owner
 
-    began      `is_rebalancing` from the first statement of on_partitions_revoked: no poll without waiting, no commit by itself
-    given back the guard ends what runs, then its watermarks are committed, inside the callback; then the assignments die
-    thrown out the same callback, but the generation is gone: others may own the partitions, so nothing is committed, the guard is told
-    in doubt   the process stood still: everything is given up until a heartbeat says that the group still knows us (or the callbacks come)
-    taken over fresh assignments; before any await of on_partitions_assigned everything that the plan does not fetch is paused
+What can happen to a member:
 
-`assignment()` is no evidence: it names old partitions during a rebalance and after an eviction. Only the callbacks count, and the
-identity of aiokafka's assignment object, which tells of a change without a callback (a second `assign()`).
+    rebalance begins   `is_rebalancing` is set in the first statement of on_partitions_revoked: no poll without waiting, no periodic commit
+    revoked            the guard ends what runs, its offsets are committed inside the callback, then the partitions are dropped
+    evicted            aiokafka calls the same callback, but the generation is gone: others may own the partitions, so nothing is committed
+                       and the guard learns that they are lost
+    in doubt           the process stood still for about the session timeout: all partitions are lost until a heartbeat shows that the
+                       group still knows this member, or until the callbacks come
+    assigned           fresh partitions; what the plan does not fetch is paused before the first await of on_partitions_assigned
 
-The two ends of an intake's life with its consumer: take it in hand, and give it back or stop it. Both are bounded.
+`assignment()` is no evidence of what is ours. During a rebalance and after an eviction it still names the old partitions. Only the
+callbacks count, and the identity of aiokafka's assignment object: it reveals a change that had no callback, such as a second `assign()`.
 
-An unstarted consumer is ours: started here, stopped at the end. A started one stays its caller's: it is subscribed again with our
-listener, and at the end it is put back to the first record that was not finished, with nothing of ours paused.
+Races that the code is written for:
+
+- A commit between revoke and assign. While the join is pending, the coordinator throws out a member that commits. While the sync is
+  pending, it accepts the commit, though the partition belongs to another member already: that member's offset would be rewound. So the
+  last commit runs inside the callback, before the join request, and `Commits` stays suspended until the next assignment.
+- Records between assign and pause. aiokafka may fetch and hand out records at the first `await` after an assignment. `take_over` therefore
+  pauses every partition first, asks the guard for its plan, and resumes what the plan fetches, all without an `await`.
+- Two answers to one doubt. `_ask` sends a heartbeat; meanwhile the rebalance callbacks may come, others commit, and partitions return.
+  The answer would then seek back to offsets from before. So `_ask` compares the assignment object before and after each heartbeat, and
+  ends if it changed.
+
+What is ugly: aiokafka takes a listener only in `subscribe`, knows only the eager protocol (each rebalance revokes everything first), and
+swallows what a callback raises. It is caught here, kept, and raised by the next `receive`.
 """
 
 from __future__ import annotations
@@ -34,37 +49,57 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from holdgate.brokers.kafka.assignments import AssignedPartitions, KafkaBatch, KafkaDelivery, Record
-from holdgate.brokers.kafka.checks import Duplicates, end_of_intake
+from holdgate.brokers.kafka.checks import DuplicateInstanceId, end_of_intake
 from holdgate.brokers.kafka.client import Client
 from holdgate.brokers.kafka.commits import Commits
 from holdgate.brokers.kafka.fetching import Pauses
-from holdgate.brokers.tasks import run_beside
 from holdgate.errors import IntakeError
 from holdgate.flow.plan import Plan
-from holdgate.tasks import begin_later
+from holdgate.tasks import begin_later, run_beside
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener
 
 
+log = logging.getLogger(__name__)
+
+# The part of the rebalance timeout in which we answer; the rest is for the join request to arrive.
+_ANSWER_WITHIN = 0.9
+# Seconds between two questions to a group that does not answer; a heartbeat is one small request.
+_ASK_AGAIN_AFTER = 0.2
+# Seconds that the commit inside the callback may always take, even if the guard has used up the time. It took 8 ms.
+_COMMIT_AT_LEAST = 1.0
+# A join waits for the slowest member to give its partitions back: rebalance_timeout_ms, 10 s by default here. Java's
+# max.poll.interval.ms is 5 minutes, but an operator should hear of a member that needs more than a minute and a half of it.
+_START_WITHIN = 90.0
+# stop() took 3.8 s in the middle of a join; while its coordinator is away it may never return.
+_STOP_WITHIN = 10.0
+# For a process that is to end before it took anything, or together with its loop. A broker in reach has answered by then; other brokers
+# are not waited for.
+GIVE_UP_WITHIN = 0.25
+
+
+# -- The rebalance listener --------------------------------------------------------------------------------------------------------------
+
+
 class RebalanceTarget(Protocol):
-    """What the intake does in the two callbacks."""
+    """What `OwnedListener` calls in the two callbacks."""
 
     def begin_rebalance(self) -> None:
-        """First statement of the revoked callback: from here on nothing is committed by itself, and no poll is begun."""
+        """Stop periodic commits and polls. First statement of the revoked callback."""
         ...
 
     async def give_back(self, revoked: frozenset[TopicPartition]) -> None:
-        """The partitions go away in order: end their work and commit it."""
+        """End the work of these partitions and commit it."""
         ...
 
     def take_over(self, assigned: frozenset[TopicPartition]) -> None:
-        """First statement of the assigned callback: pause what must not be fetched, before any await."""
+        """Pause what must not be fetched. First statement of the assigned callback, before any await."""
         ...
 
 
 class OwnedListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no type information
-    """Reports to `target`, then to the user's own listener. `failed` gets what ours raises, since aiokafka would only log it."""
+    """Call `target`, then the user's own listener. `failed` gets what `target` raises, because aiokafka would only log it."""
 
     def __init__(self, target: RebalanceTarget, chained: Any, failed: Callable[[BaseException], None]) -> None:
         self._target: RebalanceTarget | None = target
@@ -72,7 +107,7 @@ class OwnedListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._failed = failed
 
     def retire(self) -> None:
-        """The intake has closed; a caller's consumer keeps this object subscribed, as a way to the caller's own listener."""
+        """Stop calling `target`. A caller's consumer keeps this object as its listener, and the caller's own is still called."""
         self._target = None
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -85,7 +120,7 @@ class OwnedListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         await self._chain("on_partitions_revoked", revoked)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        # No await before this: a partition that should be paused and is not leaks records from the first await on.
+        # No await before this: from the first await on, a partition that should be paused may hand out records.
         if self._target is not None:
             try:
                 self._target.take_over(frozenset(assigned))
@@ -100,26 +135,19 @@ class OwnedListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
                 await answer
 
 
-log = logging.getLogger(__name__)
-
-# The part of the rebalance timeout in which we answer; the rest is for the join request to arrive.
-_ANSWER_WITHIN = 0.9
-# How long a group that does not answer is left alone; a heartbeat is one small request.
-_ASK_AGAIN_AFTER = 0.2
-# A commit inside the callback took 8 ms; this much is always tried, even when the guard has used up the time.
-_COMMIT_AT_LEAST = 1.0
+# -- Which partitions are ours -----------------------------------------------------------------------------------------------------------
 
 
 class Membership:
-    """The assignments of one consumer, kept true.
+    """Keep `partitions` equal to what the group has assigned to this consumer, and report changes to the guard.
 
-    `changed` is called when there is something new to pause, resume or poll; `failed` with what ends the intake.
+    `changed` is called when there may be something new to pause, resume or poll; `failed` gets an error that ends the intake.
     """
 
     def __init__(
         self,
         client: Client,
-        assignments: AssignedPartitions,
+        partitions: AssignedPartitions,
         pauses: Pauses,
         commits: Commits,
         *,
@@ -127,25 +155,25 @@ class Membership:
         failed: Callable[[BaseException], None],
     ) -> None:
         self._client = client
-        self._assignments = assignments
+        self._partitions = partitions
         self._pauses = pauses
         self._commits = commits
         self._changed = changed
-        self._duplicates = Duplicates(client, failed)
+        self._duplicates = DuplicateInstanceId(client, failed)
         self._token: object | None = None
         self._failed = failed
         self._asking: asyncio.Task[None] | None = None
         self.guard: IntakeListener | None = None
-        self.is_rebalancing = True  # nothing is ours before the first assignment
+        self.is_rebalancing = True  # no partition is ours before the first assignment
 
     @property
     def may_poll(self) -> bool:
-        """Whether a poll answers at once; during a rebalance it waits for its end, whatever timeout it was given."""
+        """Whether a poll without waiting returns immediately: during a rebalance a poll waits for its end, whatever its timeout."""
         return not self.is_rebalancing and not self._client.is_reassigning
 
     @property
     def has_changed(self) -> bool:
-        """Whether aiokafka's assignment is another one than what we took over."""
+        """Whether aiokafka's assignment is not the one that we took over."""
         return self._client.assignment_token() is not self._token
 
     def begin_rebalance(self) -> None:
@@ -153,10 +181,10 @@ class Membership:
         self._commits.suspend()
 
     async def give_back(self, revoked: frozenset[TopicPartition]) -> None:
-        """End the work of these, commit it, forget them. In time for the group, whatever the guard and the broker do."""
-        sources = self._assignments.sources(revoked)
+        """End the work of these partitions, commit it and drop them, in time for the group whatever the guard and the broker do."""
+        sources = self._partitions.sources(revoked)
         if self._client.is_evicted:
-            self._duplicates.note(asyncio.get_running_loop().time())
+            self._duplicates.note_eviction(asyncio.get_running_loop().time())
         if not sources or self.guard is None:
             return
         loop = asyncio.get_running_loop()
@@ -165,53 +193,57 @@ class Membership:
             if not self._client.is_evicted:
                 await _within(self.guard.revoked(sources), end - loop.time())
         finally:
+            # Asked again: a heartbeat may have found out about an eviction while the guard was ending its work.
             if self._client.is_evicted:
                 self.lose(revoked)
             else:
                 await self._commits.revoke(revoked, max(_COMMIT_AT_LEAST, end - loop.time()))
-                self._assignments.drop(revoked)
+                self._partitions.drop(revoked)
 
     def take_over(self, assigned: frozenset[TopicPartition]) -> None:
-        """These are ours from now on, all that we have."""
+        """Make `assigned` the partitions of this member, all of them."""
         self._token = self._client.assignment_token()
-        self.lose(self._assignments.tps() - assigned)  # nothing is left here after a callback that came
-        self._assignments.add(assigned)
-        self._pauses.take_over(Plan())  # pauses everything, so that a guard that fails leaves nothing open
+        self.lose(self._partitions.tps() - assigned)  # empty if a callback has revoked the old ones
+        self._partitions.add(assigned)
+        self._pauses.take_over(Plan())  # an empty plan pauses everything, so a guard that raises leaves nothing fetching
         if self.guard is not None:
-            self._pauses.store(self.guard.assigned(self._assignments.sources(assigned)))
+            self._pauses.store(self.guard.assigned(self._partitions.sources(assigned)))
         self.is_rebalancing = False
         self._commits.resume()
         self._changed()
 
     def lose(self, tps: Collection[TopicPartition]) -> None:
-        """These were taken away without a chance to finish."""
-        sources = self._assignments.sources(tps)
+        """Drop partitions that were taken away without a chance to finish their work."""
+        sources = self._partitions.sources(tps)
         if not sources:
             return
         self._commits.abandon()
-        self._assignments.drop(tps)
+        self._partitions.drop(tps)
         if self.guard is not None:
             self.guard.lost(sources)
 
     def doubt(self) -> None:
-        """Others may have our partitions by now: nothing is ours until the group says so."""
-        if self.is_rebalancing or not len(self._assignments):
+        """Lose all partitions until the group confirms this member: others may have them by now."""
+        if self.is_rebalancing or not len(self._partitions):
             return
-        places = {found.tp: found.next_offset(self._client.position(found.tp)) for found in self._assignments}
-        log.warning("this process stood still for so long that others may have its partitions; it goes on when the group has answered")
+        offsets = {found.tp: found.next_offset(self._client.position(found.tp)) for found in self._partitions}
+        log.warning(
+            "this process stood still for so long that the group may have given its partitions to other members; "
+            "it goes on when the group has answered"
+        )
         self.begin_rebalance()
-        self.lose(self._assignments.tps())
-        self._asking = run_beside(self._ask(places), "kafka membership", self._failed)
+        self.lose(self._partitions.tps())
+        self._asking = run_beside(self._ask(offsets), "kafka membership", self._failed)
 
     def stop(self) -> None:
-        """Ask nobody any more."""
+        """End the question to the group, if one is under way."""
         if self._asking is not None:
             self._asking.cancel()
 
-    async def _ask(self, places: dict[TopicPartition, int | None]) -> None:
-        """Until the group has answered: either it knows us, and all goes on where it was, or the callbacks come, and this is over.
+    async def _ask(self, offsets: dict[TopicPartition, int | None]) -> None:
+        """Ask until the group answers: if it still knows this member, go on at `offsets`; if the callbacks come first, do nothing.
 
-        Over for good: once there is another assignment, what we knew of places is older than what others have committed.
+        Once there is another assignment, `offsets` are older than what others may have committed, and are never used.
         """
         doubted = self._token
 
@@ -220,7 +252,7 @@ class Membership:
 
         while not is_over():
             if await self._client.is_member() and not is_over() and not self._client.is_reassigning:
-                for tp, offset in places.items():
+                for tp, offset in offsets.items():
                     if offset is not None:
                         self._client.seek(tp, offset)
                 self.take_over(self._client.assignment())
@@ -228,17 +260,17 @@ class Membership:
             await asyncio.sleep(_ASK_AGAIN_AFTER)
 
     def verify(self) -> None:
-        """Notice a change that no callback told of; called between polls."""
+        """Notice a changed assignment for which no callback came. Called between polls."""
         if self.may_poll and self.has_changed:
-            log.warning("the assignment was changed while the guard uses the consumer: what was in hand is dropped, and may come again")
-            self.lose(self._assignments.tps())
+            log.warning("the assignment was changed while a guard uses the consumer; unfinished messages are dropped and may come again")
+            self.lose(self._partitions.tps())
             self.take_over(self._client.assignment())
 
-    def begin_anew(self, tp: TopicPartition, batch: list[Record]) -> Sequence[KafkaDelivery | KafkaBatch]:
-        """The records of `batch` do not follow what was in hand of `tp`: somebody sought. A fresh assignment begins with them."""
+    def start_over(self, tp: TopicPartition, batch: list[Record]) -> Sequence[KafkaDelivery | KafkaBatch]:
+        """Replace `tp` by a fresh partition that begins with `batch`, whose records do not follow those delivered before."""
         self.lose([tp])
-        self._assignments.add([tp])
-        fresh = self._assignments.get(tp)
+        self._partitions.add([tp])
+        fresh = self._partitions.get(tp)
         if fresh is None or self.guard is None:
             return []
         self._pauses.store(self.guard.assigned([fresh.source]))
@@ -247,46 +279,44 @@ class Membership:
 
 
 async def _within(work: Coroutine[Any, Any, None], seconds: float) -> None:
-    """Wait for `work` at most so long, and leave it alone after that: it is the guard's, and the group does not wait for it."""
+    """Wait for `work` for at most `seconds`. After that it goes on by itself: it is the guard's, and the group does not wait for it."""
     task = begin_later(work, "kafka revoked")
     await asyncio.wait((task,), timeout=seconds)
     if task.done():
         task.result()
 
 
-# A join waits for the slowest member to give its partitions back: rebalance_timeout_ms, 10 s by default here; Java's
-# max.poll.interval.ms is 5 minutes, but a member that needs a minute and a half of it is one to be told of.
-_START_WITHIN = 90.0
-# stop() took 3.8 s in the middle of a join; with its coordinator away it may never return.
-_STOP_WITHIN = 10.0
-# A process that is to go before it had anything in hand, or with its loop: a broker in reach has answered by then, others are left.
-GIVE_UP_WITHIN = 0.25
+# -- Start and end of the consumer -------------------------------------------------------------------------------------------------------
 
 
-class Opening:
-    """One consumer, taken in hand and let go."""
+class ConsumerLifecycle:
+    """Start and subscribe one consumer, and stop it or hand it back. Both ends are bounded in time.
 
-    def __init__(self, client: Client, assignments: AssignedPartitions, pauses: Pauses) -> None:
+    A consumer that is not started is ours: it is started here, and stopped at the end. A started one stays its caller's: it is subscribed
+    again with our listener. At the end its positions go back to the first unfinished record, and our pauses are undone.
+    """
+
+    def __init__(self, client: Client, partitions: AssignedPartitions, pauses: Pauses) -> None:
         self._client = client
-        self._assignments = assignments
+        self._partitions = partitions
         self._pauses = pauses
         self._starting: asyncio.Task[None] | None = None
         self._listener: OwnedListener | None = None
         self._is_ours = True
 
     def subscribe(self, topics: Collection[str] | None, pattern: str | None, listener: OwnedListener) -> None:
-        """Subscribe with `listener`: to these, or to what the consumer was subscribed to already."""
+        """Subscribe with `listener` to `topics` or `pattern`. None for both means what the consumer is subscribed to already."""
         self._listener = listener
         pattern = pattern if pattern is not None else self._client.pattern
         self._client.subscribe(topics if topics is not None else self._client.topics, pattern, listener)
 
     @property
     def is_subscribed_by_others(self) -> bool:
-        """Whether somebody subscribed the consumer again, so that our listener hears nothing any more."""
+        """Whether the consumer was subscribed again by other code, so that our listener is not called any more."""
         return self._listener is not None and self._client.listener is not self._listener
 
     async def start(self) -> None:
-        """Start a consumer that is not started. Raises IntakeError with the remedy."""
+        """Start the consumer unless it is started. Raises IntakeError with the remedy."""
         self._is_ours = not self._client.is_started
         if not self._is_ours:
             return
@@ -294,8 +324,8 @@ class Opening:
         await asyncio.wait((self._starting,), timeout=_START_WITHIN)
         if not self._starting.done():
             raise IntakeError(
-                f"group {self._client.group_id!r} gave no assignment within {_START_WITHIN:g} s: is its coordinator up, "
-                "and does every member answer a rebalance in time (rebalance_timeout_ms, Java: max.poll.interval.ms)?"
+                f"group {self._client.group_id!r} gave no assignment within {_START_WITHIN:g} s: check that its coordinator is up, "
+                "and that every member answers a rebalance in time (rebalance_timeout_ms, Java: max.poll.interval.ms)"
             )
         try:
             self._starting.result()
@@ -303,40 +333,46 @@ class Opening:
             fallback = IntakeError(f"the consumer could not start at {self._client.bootstrap_servers}: {error!r}")
             raise end_of_intake(error, self._client) or fallback from error
 
-    async def let_go(self, *, given_up: bool = False) -> None:
-        """Stop a consumer that is ours; hand back one that is the caller's. `given_up`: nobody waits any more, as it was
-        being opened, or the loop shuts down."""
+    async def release(self, *, given_up: bool = False) -> None:
+        """Stop a consumer that is ours; hand back one that is the caller's.
+
+        `given_up` is whether an answer of the broker is not worth waiting for, because opening was cancelled or the loop shuts down.
+        """
         within = GIVE_UP_WITHIN if given_up else _STOP_WITHIN
         if self._starting is None and self._client.is_started:
             self._is_ours = False
         if self._starting is not None and not self._starting.done():
-            if given_up:  # a group that answers now is left in order, and the others need not wait for a session timeout
+            # A short wait all the same: a member that has joined can leave properly, and the others need not wait for a session timeout.
+            if given_up:
                 await asyncio.wait((self._starting,), timeout=within)
             self._starting.cancel()
             await asyncio.wait((self._starting,), timeout=within)
             if given_up:
-                await self._client.give_up_joining()
+                await self._client.cancel_join()
         if self._is_ours:
-            await self._stop(within, cuts=given_up)
+            await self._stop(within, force=given_up)
         elif not self._client.is_stopped:
             self._hand_back()
         if self._listener is not None:
             self._listener.retire()
 
-    async def _stop(self, within: float, *, cuts: bool) -> None:
-        """In a task of its own: cancelled at its first step, stop() leaves a member that keeps its partitions as long as we live. `cuts`:
-        the broker's answer is not worth waiting for, and the connections are closed under it."""
+    async def _stop(self, within: float, *, force: bool) -> None:
+        """Stop the consumer. `force` closes its connections if the broker does not answer in time.
+
+        stop() runs in a task of its own: if it is cancelled at its first step, the member keeps its partitions as long as this process
+        lives.
+        """
         stopping = begin_later(self._client.stop(), "kafka stop")
         done, _ = await asyncio.wait((stopping,), timeout=within)
-        if not done and cuts:
-            self._client.cut()
+        if not done and force:
+            self._client.close_connections()
             done, _ = await asyncio.wait((stopping,), timeout=within)
         if not done:
             log.warning("the consumer did not stop within %g s; the group will notice after its session timeout", within)
 
     def _hand_back(self) -> None:
-        self._pauses.give_up()
-        for assignment in self._assignments:
-            next_offset = assignment.next_offset(self._client.position(assignment.tp))
-            if next_offset is not None and assignment.tp in self._client.assignment():
-                self._client.seek(assignment.tp, next_offset)
+        self._pauses.undo()
+        for partition in self._partitions:
+            next_offset = partition.next_offset(self._client.position(partition.tp))
+            if next_offset is not None and partition.tp in self._client.assignment():
+                self._client.seek(partition.tp, next_offset)

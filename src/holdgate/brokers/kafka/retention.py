@@ -1,9 +1,14 @@
-"""Retention that is faster than a hold: seen before the broker's reset policy makes it silent, and announced with its range.
+"""Retention that is faster than a hold: noticed before the consumer's reset policy hides it, and reported with its range.
 
-While a partition is paused nothing tells that the log's start has passed the place where reading stopped. On resume the reset policy
-acts: "earliest" goes on after the deleted records without a word, "latest" jumps to the end and leaves out even what still exists,
-"none" raises in every poll. So the log's start is compared every few seconds during a hold and once more before a resume, and the
-consumer is moved by a seek of ours, to the first record that still exists.
+The race: a partition is held and paused at offset 100. The broker deletes segments, and the log now starts at 500. Nothing tells a paused
+consumer. On resume it fetches at 100, the broker answers "offset out of range", and aiokafka applies its reset policy: "earliest" goes on
+at 500 without a word, "latest" jumps to the end and skips even what still exists, "none" raises in every poll.
+
+So the log's start is compared with the position every few seconds during a hold, and once more before a resume. If it has passed the
+position, this file seeks to the first record that exists, and reports the range that is lost. The comparison before a resume can still be
+overtaken: segments may be deleted between it and the fetch. That leaves a window of a millisecond, in which the reset policy acts.
+
+A partition stays paused until it was compared, or until the broker has not answered for `_GIVE_UP_AFTER` seconds (fetching.py).
 """
 
 from __future__ import annotations
@@ -19,24 +24,27 @@ from aiokafka import TopicPartition
 from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions
 from holdgate.brokers.kafka.client import Client, SideConsumer
 from holdgate.brokers.kafka.fetching import Pauses
-from holdgate.brokers.tasks import run_beside
 from holdgate.flow.message import Partition
+from holdgate.tasks import run_beside
 
 log = logging.getLogger(__name__)
 
-# Brokers look for segments to delete every five minutes (log.retention.check.interval.ms), and one question costs a millisecond.
+# Seconds between two comparisons. Brokers look for segments to delete every five minutes (log.retention.check.interval.ms), and a question
+# costs a millisecond.
 _EVERY = 5.0
-# After an assignment the committed offset, and so the position, is known within milliseconds.
+# Seconds until a partition that could not be compared is tried again. After an assignment its position is known within milliseconds.
 _ASK_AGAIN_AFTER = 0.05
-# A broker that is away for longer is away for fetching, too; waiting for its answer would only add to the outage.
+# Seconds after which a partition is fetched from without a comparison. A broker that is away for longer answers no fetch either, and to
+# wait for it would only add to the outage.
 _GIVE_UP_AFTER = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class RecordsLost:
-    """The broker deleted records before they were read: `first` to `last`, offsets, both counted.
+    """Records that the broker deleted before they were read.
 
-    How many messages that were nobody can say from offsets (compaction and transactions leave gaps); `last - first + 1` is the most.
+    `first` and `last` are the first and the last offset that is gone. `last - first + 1` is the largest number of messages that they can
+    have been; compaction and transactions leave gaps, so it may be fewer.
     """
 
     source: Partition
@@ -45,29 +53,31 @@ class RecordsLost:
 
 
 class Retention:
-    """Compares log starts with where reading goes on. `lost` is called once per loss; `released` after partitions became free to
-    fetch, `failed` when the task died."""
+    """Compare the starts of logs with where reading goes on.
+
+    `lost` is called once per loss, `released` when partitions may be fetched from again, `failed` with the error that ended the task.
+    """
 
     def __init__(
         self,
         client: Client,
-        assignments: AssignedPartitions,
+        partitions: AssignedPartitions,
         pauses: Pauses,
-        aside: SideConsumer,
+        side: SideConsumer,
         *,
         lost: Callable[[RecordsLost], None],
         released: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._client = client
-        self._assignments = assignments
+        self._partitions = partitions
         self._pauses = pauses
-        self._aside = aside
+        self._side = side
         self._lost = lost
         self._released = released
         self._failed = failed
         self._starts: dict[AssignedPartition, int] = {}
-        self._since: dict[TopicPartition, float] = {}  # when one that is due could not be compared for the first time
+        self._since: dict[TopicPartition, float] = {}  # when a partition that is due could not be compared for the first time
         self._wanted = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
 
@@ -79,16 +89,17 @@ class Retention:
             self._loop.cancel()
 
     def soon(self) -> None:
-        """Compare now if a partition only waits for that."""
+        """Compare now if a partition is paused for the comparison alone."""
         if self._pauses.due():
             self._wanted.set()
 
     async def check(self, tps: Collection[TopicPartition]) -> frozenset[TopicPartition]:
-        """Compare now; returns those that were compared. Not: where the broker does not answer, or the position is not known yet."""
-        asked = {tp: assignment for tp in tps if (assignment := self._assignments.get(tp)) is not None}
-        starts = await self._aside.log_starts(asked) if asked else None
+        """Compare now. Returns the partitions that were compared, without those of unknown position or whose broker does not answer."""
+        asked = {tp: partition for tp in tps if (partition := self._partitions.get(tp)) is not None}
+        starts = await self._side.log_starts(asked) if asked else None
+        # `alive`: a rebalance may have come while the broker was asked, and a seek would move the partition of the next assignment.
         compared = [tp for tp, start in (starts or {}).items() if asked[tp].alive and self._compare(asked[tp], start)]
-        self._starts = {assignment: start for assignment, start in self._starts.items() if assignment.alive}
+        self._starts = {partition: start for partition, start in self._starts.items() if partition.alive}
         return frozenset(compared)
 
     async def _run(self) -> None:
@@ -99,42 +110,44 @@ class Retention:
             self._free(await self.check(self._pauses.unchecked))
 
     def _free(self, compared: frozenset[TopicPartition]) -> None:
-        """Let those that are due be fetched; one that cannot be compared is asked for again, but not for ever."""
+        """Let partitions be fetched from that were compared, or that could not be compared for too long."""
         now = asyncio.get_running_loop().time()
         due = self._pauses.due()
         self._since = {tp: self._since.get(tp, now) for tp in due - compared}
         late = {tp for tp, since in self._since.items() if now - since >= _GIVE_UP_AFTER}
         if late:
-            log.warning("could not compare %s with the log's start; fetching goes on by the consumer's reset policy", sorted(late))
+            log.warning(
+                "the log's start of %s is unknown; fetching goes on, and the consumer's reset policy may skip messages", sorted(late)
+            )
         free = (compared & due) | late
         if free:
             self._pauses.checked(free)
             self._released()
 
-    def _compare(self, assignment: AssignedPartition, start: int) -> bool:
-        position = self._client.position(assignment.tp)
+    def _compare(self, partition: AssignedPartition, start: int) -> bool:
+        position = self._client.position(partition.tp)
         if position is None:
             return False
         if position < start:
-            self._client.seek(assignment.tp, start)
+            self._client.seek(partition.tp, start)
             log.error(
-                "%s: retention deleted offsets %d to %d before they were read; going on at %d. Retention must be longer than a hold",
-                assignment.source, position, start - 1, start,
+                "%s: retention deleted offsets %d to %d before they were read; going on at %d. Set retention longer than a hold can last",
+                partition.source, position, start - 1, start,
             )  # fmt: skip
-            self._lost(RecordsLost(assignment.source, position, start - 1))
+            self._lost(RecordsLost(partition.source, position, start - 1))
         else:
-            self._warn_early(assignment, start, position)
-        self._starts[assignment] = start
+            self._warn_early(partition, start, position)
+        self._starts[partition] = start
         return True
 
-    def _warn_early(self, assignment: AssignedPartition, start: int, position: int) -> None:
-        """Say it while something can still be done: the log's start moves by whole segments, so judge by the size of its last move."""
-        before = self._starts.get(assignment, start)
-        next_offset = assignment.inflight.next_position
+    def _warn_early(self, partition: AssignedPartition, start: int, position: int) -> None:
+        """Warn while something can still be done. The log's start moves by whole segments, so its last move is taken for the next one."""
+        before = self._starts.get(partition, start)
+        next_offset = partition.inflight.next_position
         if next_offset is None:
             next_offset = position
         if before < start and next_offset < start + (start - before):
             log.warning(
-                "%s: retention has come to offset %d, %d before the first unfinished one; the next deletion may pass it",
-                assignment.source, start, max(0, next_offset - start),
+                "%s: retention has reached offset %d, %d before the first unfinished one; the next deletion may pass it",
+                partition.source, start, max(0, next_offset - start),
             )  # fmt: skip

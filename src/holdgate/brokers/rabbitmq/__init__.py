@@ -1,4 +1,4 @@
-"""RabbitMQ, through aio-pika: the intake, its deliveries, dead letters, and word of messages that a long hold brings near their limit."""
+"""RabbitMQ, through aio-pika: the intake and its deliveries, dead letters, and reports of what would hurt, or does, in a long outage."""
 
 from __future__ import annotations
 

@@ -1,40 +1,21 @@
-"""One queue through one channel: deliveries, how often each has come back, batches of them, and the acks that settle them.
+"""One queue through one channel: the deliveries that come by it, and the acks that settle them.
 
-How often a message came back to its queue, and when `x-delivery-count` may be believed about it.
+A `QueueChannel` lives from the opening of its channel until that closes. After a reconnect, a failure or a give-back the supervisor makes
+another one. Each delivery keeps a reference to its channel. So a result that comes too late ends in an object that sends nothing any more,
+and nobody has to compare generations. The file has five parts.
 
-It is an ordinary header: a publisher can bring it, and whoever puts a dead letter back with all its headers does. The broker counts from
-nothing all the same, and writes its own count over the header as soon as it has one. So it is the broker's word
+- Returns: how often a message came back. RabbitMQ keeps that in `x-delivery-count`, an ordinary header, which a publisher can set too;
+  `count_returns` has the rules by which it is trusted.
+- Deliveries: a RabbitMQ message as the handler sees it. Its ack, nack and reject raise an error, since only the guard settles.
+- Batches: the client reads about three messages at a time from its socket. Handed out as they come, batches from a full queue would have
+  three messages. So messages wait until a batch is full, or the window is, or the wire pauses.
+- Acks: finished messages are acked in runs, with `multiple=True`, up to the oldest unfinished one, and one by one after it. RabbitMQ
+  answers a mistake here by closing the channel, with everything in hand. So each tag is settled once, on the channel by which it came; a
+  run covers nothing unfinished; and a run ends at a tag that is still out.
+- The channel itself, with its window and its consumer.
 
-    nowhere on a classic queue, where nobody counts, and the header stays as it came
-    not at a first delivery
-    where each return is counted: at every later one
-    where nacks are not (4.3): at a later one, unless it says more than `x-acquired-count`, the number of deliveries, which is always the
-    broker's then: so much only a dead letter can have, which brings the count of the queue that it died in along
-
-A dead letter that somebody has put back into the queue it died in is none any more, though it may still have the headers of one.
-
-One RabbitMQ message as the handler sees it, and aio-pika's message with its own settling taken away.
-
-Batches: what has come over the wire becomes one when the wire pauses, and not each bunch that the client reads.
-
-The client takes about three messages at a time out of its socket. Handed out as they come, batches in front of a full queue would be of
-three. So they wait until a batch is full, or the window is, or nothing has come for a moment; with a trickle no longer than a few moments.
-
-Acks: what is finished is settled in runs, with `multiple=True` up to the oldest unfinished delivery, and one by one past it.
-
-What must hold (RabbitMQ answers each of these mistakes by closing the channel, with everything in hand):
-- each tag is settled once, on the channel it came by, and a run ends at a tag that is still out;
-- a run covers nothing unfinished: it ends below the oldest delivery that is not settled.
-
-`basic.ack` is written, never answered; that the broker has it is known when the next call on the channel is. Sending is never cancelled.
-
-One queue through one channel, from its opening until it closes: what came by it, what of it is settled, and its consumer.
-
-Every reconnect, give-back and failure ends with a fresh `QueueChannel`. Deliveries keep a reference to theirs, so that a result which comes
-after the channel has gone finishes something in an object that nobody settles from any more: no comparison of generations can be
-forgotten, because there is none.
-
-The consumer's callback runs in a task that belongs to aiormq's channel and is cancelled with it: it only puts the message down here.
+What is ugly: `basic.ack` has no answer. The broker is known to have it when the next call on the channel is answered. And the callback of a
+consumer runs in a task of aiormq's, which is cancelled together with its channel; so it only stores the message.
 """
 
 from __future__ import annotations
@@ -50,17 +31,18 @@ from aiormq.exceptions import ChannelInvalidStateError
 
 from holdgate.brokers.rabbitmq.client import ConsumerCancelled, is_transient, on_consumer_cancel
 from holdgate.brokers.rabbitmq.queue_facts import Counts
-from holdgate.brokers.tasks import within
 from holdgate.errors import AlreadySettled
 from holdgate.flow.message import Delivery, Queue, Settlement
-from holdgate.tasks import begin_later
+from holdgate.tasks import begin_later, within
 
 if TYPE_CHECKING:
     from aiormq.abc import DeliveredMessage
 
 
-# What a broker writes about the life of a message in its queues; the next life begins without.
-BROKERS_OWN = frozenset(
+# -- returns -----------------------------------------------------------------------------------------------------------------------------
+
+# The headers in which a broker records the life of a message in its queues. A copy of the message must not have them.
+BROKER_HEADERS = frozenset(
     {
         "x-delivery-count", "x-acquired-count", "x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason",
         "x-last-death-exchange", "x-last-death-queue", "x-last-death-reason",
@@ -68,31 +50,45 @@ BROKERS_OWN = frozenset(
 )  # fmt: skip
 
 
-def returns_of(headers: Mapping[str, Any], counts: Counts, *, redelivered: bool, queue: str) -> int:
-    """How often the message has come back, as its `queue` counts; 0 where nobody counts, and where the header may be somebody else's."""
+def count_returns(headers: Mapping[str, Any], counts: Counts, *, redelivered: bool, queue: str) -> int:
+    """Return how often the message has come back, as its `queue` counts; 0 where nothing is counted or the header may be a publisher's.
+
+    The broker counts from 0, and replaces the header once it has a count of its own. Until then a publisher's value stays, also the one of
+    a dead letter that somebody published again with all its headers. So the header is trusted
+
+    - never on a classic queue, which counts nothing and keeps the header as it came;
+    - never at a first delivery;
+    - at every later delivery, where each return is counted;
+    - where nacks are not counted (4.3): only if it is no more than `x-acquired-count`, the number of deliveries, which the broker always
+      writes. More returns than deliveries can only be those of a dead letter, which brings the count of the queue it died in. If that is
+      this queue, somebody put it back, and its headers are copies.
+    """
     if counts == "nothing" or not redelivered:
         return 0
-    told = _number(headers, "x-delivery-count")
-    if counts == "failures" and told > _number(headers, "x-acquired-count") and not _came_dead(headers, queue):
+    returns = _read_count(headers, "x-delivery-count")
+    if counts == "failures" and returns > _read_count(headers, "x-acquired-count") and not _died_elsewhere(headers, queue):
         return 0
-    return told
+    return returns
 
 
-def _came_dead(headers: Mapping[str, Any], queue: str) -> bool:
-    """Whether it is in `queue` because it died in another one."""
+def _died_elsewhere(headers: Mapping[str, Any], queue: str) -> bool:
+    """Return whether the message is in `queue` because it died in another one."""
     died_in: object = headers.get("x-last-death-queue")
     return died_in is not None and died_in != queue
 
 
-def _number(headers: Mapping[str, Any], name: str) -> int:
+def _read_count(headers: Mapping[str, Any], name: str) -> int:
     found = headers.get(name, 0)
     return found if isinstance(found, int) and found > 0 else 0
 
 
-class GuardedMessage(IncomingMessage):
-    """aio-pika's message; `ack`, `nack`, `reject`, and so `process()`, raise AlreadySettled and send nothing.
+# -- deliveries --------------------------------------------------------------------------------------------------------------------------
 
-    With acks that are joined into runs, a second ack of one message would close the channel, and with it everything in hand.
+
+class GuardedMessage(IncomingMessage):
+    """aio-pika's message, whose `ack`, `nack`, `reject` and so `process()` raise AlreadySettled and send nothing.
+
+    Acks are joined into runs. A second ack of one message would close the channel, with everything in hand.
     """
 
     __slots__ = ("_guard_channel",)
@@ -110,22 +106,23 @@ class GuardedMessage(IncomingMessage):
     async def reject(self, requeue: bool = False) -> None:  # noqa: ARG002
         self._refuse("reject")
 
-    def _refuse(self, word: str) -> NoReturn:
+    def _refuse(self, method: str) -> NoReturn:
         error = AlreadySettled(
-            f"the handler called {word}() on a message of {self._guard_channel.source}, and the guard settles it: take `async with "
+            f"the handler called {method}() on a message of {self._guard_channel.source}, but the guard settles it: take `async with "
             "message.process()` and calls of ack, nack and reject out of the handler; to refuse a message, raise holdgate.Reject"
         )
-        # Also for the intake: in the handler alone it would look like a failure of the dependency, and be held for ever.
+        # The intake gets it as well. In the handler alone it would look like a failure of the dependency, and the message would be held
+        # for ever.
         self._guard_channel.failed(error)
         raise error
 
 
 class RabbitMQDelivery(Delivery[IncomingMessage]):
-    """A message and the channel it came by.
+    """A message and the channel by which it came.
 
-    `message` is aio-pika's IncomingMessage, made when it is first asked for; its `ack`, `nack`, `reject` and `process()` raise: the guard
-    settles. `raw` is aiormq's. `position` is the delivery tag, which means nothing on another channel. `arrived_at` is the event loop's
-    second in which it came.
+    `message` is aio-pika's IncomingMessage, made when it is first read. Its `ack`, `nack`, `reject` and `process()` raise AlreadySettled,
+    since the guard settles. `raw` is aiormq's message. `position` is the delivery tag, which means nothing on another channel. `arrived_at`
+    is its arrival in seconds on the event loop's clock.
     """
 
     __slots__ = ("arrived_at", "channel", "raw")
@@ -134,15 +131,15 @@ class RabbitMQDelivery(Delivery[IncomingMessage]):
 
     def __init__(self, channel: QueueChannel, raw: DeliveredMessage, arrived_at: float) -> None:
         super().__init__(channel.source, cast("IncomingMessage", None), raw.redelivered)
-        del self.message  # so that the first look at it makes it
+        del self.message  # so that the first read makes it
         self.channel = channel
         self.raw = raw
         self.arrived_at = arrived_at
 
-    if not TYPE_CHECKING:  # type checkers see the parent's `message`, and would take any name for granted
+    if not TYPE_CHECKING:  # type checkers see the parent's `message`; with __getattr__ they would accept any name
 
         def __getattr__(self, name: str) -> GuardedMessage:
-            # Making one costs a sixth of what a message costs in all, and a handler that reads its body and headers has no use for it.
+            # Making one takes a sixth of a message's time, and a handler that reads only body and headers does not need it.
             if name != "message":
                 raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
             made = self.message = GuardedMessage(self.raw, self.channel)
@@ -154,8 +151,8 @@ class RabbitMQDelivery(Delivery[IncomingMessage]):
 
     @property
     def returns(self) -> int:
-        """How often it has come back to its queue, as a quorum queue counts; 0 where nobody does, or the header may be a publisher's."""
-        return returns_of(self.headers, self.channel.counts, redelivered=self.raw.redelivered is True, queue=self.channel.source.name)
+        """How often it came back, as a quorum queue counts. 0 where nothing is counted, or where the header may be a publisher's."""
+        return count_returns(self.headers, self.channel.counts, redelivered=self.raw.redelivered is True, queue=self.channel.source.name)
 
     @property
     def body(self) -> bytes | None:
@@ -171,35 +168,42 @@ class RabbitMQDelivery(Delivery[IncomingMessage]):
 
     @property
     def timestamp(self) -> float | None:
-        # Set by the producer, if at all.
+        # Only a producer sets it.
         return None if self.message.timestamp is None else self.message.timestamp.timestamp()
 
 
-# Between two bunches lies less than half a millisecond, but a queue may fill a window in two steps with 2 to 4 ms between them.
+# -- batches -----------------------------------------------------------------------------------------------------------------------------
+
+# Between two reads of the socket lies less than half a millisecond. But a queue may fill a window in two steps, 2 to 4 ms apart.
 _PAUSE = 0.005
-# As long as what is finished may wait for its ack (this file): a tenth of what anybody notices.
-_AT_MOST = 0.02
+# As long as a finished message may wait for its ack: a tenth of what a person notices.
+_GATHER_AT_MOST = 0.02
 
 
-def ripe_at(channel: QueueChannel, most: int) -> float:
-    """From when on what has arrived on this channel, at least one message, is a batch of at most `most`; on the event loop's clock."""
+def batch_due_at(channel: QueueChannel, most: int) -> float:
+    """Return when the messages that have arrived, at least one, become a batch of at most `most`, on the event loop's clock."""
     if len(channel.arrived) >= most or len(channel.unsettled) >= channel.prefetch:
         return channel.last_arrival
-    return min(channel.last_arrival + _PAUSE, channel.arrived[0].arrived_at + _AT_MOST)
+    return min(channel.last_arrival + _PAUSE, channel.arrived[0].arrived_at + _GATHER_AT_MOST)
 
+
+# -- acks --------------------------------------------------------------------------------------------------------------------------------
 
 log = logging.getLogger(__name__)
 
 _ACK = Settlement.ACK
 
-# What a crash repeats at most, in seconds of work, and what the broker's window waits for when a run is not full.
+# How many seconds of work a crash repeats at most, and how long the broker's window waits for a run that is not full.
 _SEND_WITHIN = 0.02
 # Writing to a socket takes microseconds; a connection that cannot write is about to be lost.
 _FLUSH_WITHIN = 5.0
 
 
 class Acks:
-    """The settlements of one channel. `unsettled` has what is out, by tag in order of arrival; who records one takes it from there."""
+    """The settlements of one channel, and when they are sent. `unsettled` has the messages that are out, by tag in order of arrival.
+
+    The caller of `record` takes the message out of `unsettled` first. Sending is never cancelled.
+    """
 
     def __init__(self, raw: Any, unsettled: Mapping[int, object]) -> None:
         self._raw = raw
@@ -207,21 +211,21 @@ class Acks:
         self._unsent: dict[int, Settlement] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
-        self.run = 1  # how many are sent at once: the rest of the window must last until the broker has them
-        self.held_back = False  # nothing is sent before a flush: the window stays as full as it is
+        self.run = 1  # how many are sent together: the rest of the window must last until the broker has them
+        self.held_back = False  # nothing is sent before a flush, so that the broker sees a full window
 
     @property
     def waiting(self) -> bool:
-        """Whether something is recorded and not sent."""
+        """Whether a settlement is recorded and not sent."""
         return bool(self._unsent)
 
     @property
     def has_success(self) -> bool:
-        """Whether an ack is among what waits."""
+        """Whether an ack is among the settlements that wait."""
         return _ACK in self._unsent.values()
 
     def record(self, tag: int, settlement: Settlement) -> None:
-        """Note one; it goes out when a run is full, or soon."""
+        """Record one settlement; it is sent when a run is full, or 20 ms later."""
         self._unsent[tag] = settlement
         if len(self._unsent) >= self.run:
             self.soon()
@@ -229,13 +233,13 @@ class Acks:
             self._timer = asyncio.get_running_loop().call_later(_SEND_WITHIN, self.soon)
 
     def soon(self) -> None:
-        """Send what is recorded, in a task of its own."""
+        """Send everything recorded, in a task of its own."""
         self._stop_timer()
         if self._unsent and not self.held_back and (self._sending is None or self._sending.done()):
             self._sending = begin_later(self._send(), "rabbitmq acks")
 
     async def flush(self) -> bool:
-        """Send everything, also what was held back, within a bound; returns whether it is out."""
+        """Send everything, also what was held back, within 5 s. Returns whether everything is sent."""
         self.held_back = False
         self.soon()
         if self._sending is not None:
@@ -243,23 +247,23 @@ class Acks:
         return not self._unsent
 
     def end(self) -> None:
-        """The channel is gone, and what was not sent with it: it comes again."""
+        """Forget what was not sent: the channel is gone, and these messages come again."""
         self._stop_timer()
         if self._unsent:
-            log.warning("a channel closed before %d settlements were sent; their messages come again", len(self._unsent))
+            log.warning("a channel closed before %d settlements were sent: these messages come again", len(self._unsent))
         self._unsent.clear()
 
     async def _send(self) -> None:
         try:
             while self._unsent:
                 unsent, self._unsent = self._unsent, {}
-                for tag, settlement, multiple in frames(unsent, next(iter(self._unsettled), None)):
+                for tag, settlement, multiple in plan_frames(unsent, next(iter(self._unsettled), None)):
                     if settlement is _ACK:
                         await self._raw.basic_ack(tag, multiple=multiple, wait=False)
                     else:
                         await self._raw.basic_reject(tag, requeue=False, wait=False)
         except (ChannelInvalidStateError, OSError) as error:
-            log.info("settlements could not be sent, their channel is closing: %r", error)
+            log.info("settlements could not be sent because their channel is closing: %r", error)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -267,10 +271,10 @@ class Acks:
             self._timer = None
 
 
-def frames(unsent: Mapping[int, Settlement], oldest: int | None) -> list[tuple[int, Settlement, bool]]:
-    """What to send for these, in order: (tag, settlement, whether it covers all below it). `oldest` is unfinished; None: nothing is.
+def plan_frames(unsent: Mapping[int, Settlement], oldest: int | None) -> list[tuple[int, Settlement, bool]]:
+    """Return what to send for these settlements, in order: tag, settlement, and whether it covers all tags below.
 
-    Rejects come first, so that none is covered by a run.
+    `oldest` is the oldest unfinished tag; None means that nothing is unfinished. Rejects come first, so that no run covers one.
     """
     rejected = [(tag, settlement, False) for tag, settlement in unsent.items() if settlement is not _ACK]
     acked = [tag for tag, settlement in unsent.items() if settlement is _ACK]
@@ -279,24 +283,28 @@ def frames(unsent: Mapping[int, Settlement], oldest: int | None) -> list[tuple[i
     return rejected + ([(max(run), _ACK, len(run) > 1)] if run else []) + alone
 
 
-# Closing is a handshake; a broker that is away does not answer it, and the channel is gone all the same.
+# -- the channel -------------------------------------------------------------------------------------------------------------------------
+
+# Closing is a handshake. A broker that is away does not answer it, and the channel is gone nevertheless.
 _CLOSE_WITHIN = 5.0
-# A run of acks is a quarter of the window: the broker fills it again while the rest is worked on.
+# A run of acks is a quarter of the window: the broker fills it again while the handlers work on the rest.
 _RUNS_PER_WINDOW = 4
 
 
 class QueueChannel:
-    """A channel. It calls `rings` when something has come, `changed` when its keeper has something to do, `saw` with the size of each body,
-    and `lost` once, when it ends though we did not close it.
+    """One channel of one queue, with at most one consumer.
 
-    `alive` is False from its end on. `unsettled`: what is out, by tag and so in order of arrival. `arrived`: what of it was not handed out
-    yet. `consumer` is the tag of its consumer, None without one. `counts`: which returns its queue counts. `reason`: what it ended with,
-    None where nobody said.
+    It calls `ring` when a message has come, `add_size` with the size of each body, `changed` when its supervisor has something to do, and
+    `lost` once, if it ends without our closing it. A handler that settles by itself ends in `failed`.
+
+    `alive` is False from its end on. `unsettled` has the messages that are out, by tag and so in order of arrival; `arrived` has those of
+    them that were not handed out yet. `consumer` is the tag of its consumer; None means that it has none. `counts` says which returns its
+    queue counts. `reason` is the error that ended it; None means that none was given.
     """
 
     __slots__ = (
-        "_changed", "_lost", "_now", "_raw", "_rings", "_saw", "acks", "alive", "arrived", "consumer", "counts", "failed", "last_arrival",
-        "prefetch", "reason", "source", "unsettled",
+        "_add_size", "_changed", "_lost", "_now", "_raw", "_ring", "acks", "alive", "arrived", "consumer", "counts", "failed",
+        "last_arrival", "prefetch", "reason", "source", "unsettled",
     )  # fmt: skip
 
     def __init__(
@@ -305,11 +313,11 @@ class QueueChannel:
         raw: Any,
         *,
         counts: Counts,
-        rings: Callable[[], None],
+        ring: Callable[[], None],
         changed: Callable[[], None],
         lost: Callable[[QueueChannel], None],
         failed: Callable[[BaseException], None],
-        saw: Callable[[int], None],
+        add_size: Callable[[int], None],
     ) -> None:
         self.source = source
         self.counts: Counts = counts
@@ -323,21 +331,21 @@ class QueueChannel:
         self.reason: BaseException | None = None
         self.failed = failed
         self._raw = raw
-        self._rings = rings
+        self._ring = ring
         self._changed = changed
         self._lost = lost
-        self._saw = saw
+        self._add_size = add_size
         self._now = asyncio.get_running_loop().time
         on_consumer_cancel(raw, self._cancelled)
         raw.closing.add_done_callback(self._closed)
 
     @property
     def oldest(self) -> RabbitMQDelivery | None:
-        """The unsettled delivery that has been out for longest; None when nothing is."""
+        """The unsettled delivery that has been out for longest. None means that nothing is out."""
         return next(iter(self.unsettled.values()), None)
 
     async def consume(self, prefetch: int, arguments: Mapping[str, Any]) -> None:
-        """Begin to consume, with a window of `prefetch`: it counts for consumers that start after it was set."""
+        """Start the consumer. The window is set first: it applies to consumers that start after it."""
         await self._raw.basic_qos(prefetch_count=prefetch)
         self.prefetch = prefetch
         self.acks.run = max(1, prefetch // _RUNS_PER_WINDOW)
@@ -345,33 +353,29 @@ class QueueChannel:
         self.consumer = answer.consumer_tag
 
     async def cancel(self) -> None:
-        """Get no more messages. What is out stays out, and ours to settle."""
+        """Stop the consumer. Messages that are out stay out, and are still ours to settle."""
         consumer, self.consumer = self.consumer, None
         if consumer is not None:
             await self._raw.basic_cancel(consumer)
-            # What came before the answer has a task that puts it down; let it run.
+            # A message that came before the answer has a task that stores it. It runs now.
             await asyncio.sleep(0)
 
     def settle(self, delivery: RabbitMQDelivery, settlement: Settlement) -> None:
-        """Record a settlement. One that was settled already, or came by a channel that has gone, is ignored.
-
-        REQUEUE leaves it out: it goes back, in its place, with the rest. A nack of its own would put it at the back, or at once in front
-        of the same consumer again.
-        """
-        if self.alive and settlement is not Settlement.REQUEUE and self.unsettled.pop(delivery.position, None) is not None:
+        """Record a settlement. A delivery that is settled already, or whose channel is gone, is ignored."""
+        if self.alive and self.unsettled.pop(delivery.position, None) is not None:
             self.acks.record(delivery.position, settlement)
             if self.acks.held_back:
                 self._changed()
 
     async def nack_back(self) -> None:
-        """Give back everything that is out, in its order, and keep the channel. To be called without a consumer."""
+        """Nack everything that is out, in order of arrival, and keep the channel. Call it only without a consumer."""
         for tag in list(self.unsettled):
             await self._raw.basic_nack(tag, requeue=True, wait=False)
         self.unsettled.clear()
         self.arrived.clear()
 
     async def close(self) -> None:
-        """End it, within a bound: what is out goes back, in front and in its order. Idempotent."""
+        """Close the channel, within 5 s: everything that is out returns to the front of its queue, in order. Idempotent."""
         self.alive = False
         if not self._raw.is_closed:
             try:
@@ -389,11 +393,14 @@ class QueueChannel:
         delivery = RabbitMQDelivery(self, raw, now)
         self.unsettled[delivery.position] = delivery
         self.arrived.append(delivery)
-        self._saw(len(raw.body))
-        self._rings()
+        self._add_size(len(raw.body))
+        self._ring()
 
     def _cancelled(self, consumer: str) -> None:
-        """The broker took the consumer away: the queue was deleted, or on 4.3 a message was out for too long. What is out is not ours."""
+        """Note that the broker cancelled the consumer: its queue was deleted, or on 4.3 a message was out for too long.
+
+        Nothing that is out is ours any more.
+        """
         if consumer == self.consumer:
             self.consumer = None
             self._ended_by_broker(ConsumerCancelled())

@@ -1,13 +1,12 @@
-"""Dead letters into RabbitMQ queues, by a channel of their own: confirmed, and refused where no queue would take them.
+"""Dead letters into RabbitMQ queues: each is confirmed by the broker, or refused where no queue would take it.
 
-The channel is not the intake's: a publication to an exchange that is not there closes it, and with it everything in hand. One publication
-at a time: a returned message is told by its message id, which two of them may share.
+They have a channel of their own. A publication to a missing exchange closes its channel, and on the intake's channel that would cost
+everything in hand. One publication runs at a time: a returned message is recognised by its message id, which two of them may share.
 
-A message written again: its properties and headers go along, with three exceptions.
-
-`expiration` would let a dead letter vanish by itself. `user_id` must be the name of who publishes, or the broker refuses the message and
-closes the channel. What a broker has written about its life in other queues is untrue of the copy, and yet looks like the broker's word: a
-delivery count shows until the copy has one of its own, and up to 3.13 a copied `x-death` is counted on.
+A dead letter is the message written again, with its properties and headers. Three things do not go along. `expiration` would let it vanish
+by itself. `user_id` must name the publishing user, or the broker refuses the message and closes the channel. And what a broker has written
+about the message's life in other queues is not true of the copy, but would look like the broker's own: a copied delivery count is visible
+until the copy has one of its own, and up to 3.13 a copied `x-death` is counted on.
 """
 
 from __future__ import annotations
@@ -20,12 +19,13 @@ from aio_pika import DeliveryMode, IncomingMessage, Message
 from aio_pika.abc import AbstractRobustConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, ChannelNotFoundEntity
 
-from holdgate.brokers.rabbitmq.channel import BROKERS_OWN
+from holdgate.brokers.letters import Runs, Template
+from holdgate.brokers.rabbitmq.channel import BROKER_HEADERS
 from holdgate.brokers.rabbitmq.checks import check_connection
-from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, GIVE_UP_WITHIN, TRANSIENT, Client, throw_away, words_of
-from holdgate.brokers.tasks import within
-from holdgate.errors import IntakeError, SettingsError
+from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, Client, answered, describe_end, throw_away
+from holdgate.errors import IntakeError
 from holdgate.flow.message import PREFIX, DeadLetter, own_headers
+from holdgate.tasks import within
 
 _PROPERTIES = (
     "content_type", "content_encoding", "delivery_mode", "priority", "correlation_id", "reply_to", "message_id", "timestamp", "type",
@@ -33,28 +33,30 @@ _PROPERTIES = (
 )  # fmt: skip
 
 
-def copy_of(message: IncomingMessage, headers: Mapping[str, Any]) -> Message:
-    """The same message with these headers, without what a broker wrote."""
-    return Message(message.body, headers=portable(headers), **{name: getattr(message, name) for name in _PROPERTIES})
+def copy_message(message: IncomingMessage, headers: Mapping[str, Any]) -> Message:
+    """Return the same message with these headers, without those of a broker."""
+    return Message(message.body, headers=without_broker_headers(headers), **{name: getattr(message, name) for name in _PROPERTIES})
 
 
-def portable(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers without what a broker wrote."""
-    return {name: value for name, value in headers.items() if name not in BROKERS_OWN}
+def without_broker_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers without those that a broker writes."""
+    return {name: value for name, value in headers.items() if name not in BROKER_HEADERS}
 
 
-# Where the key of a Kafka record goes, which a message here does not have.
+# The header for the key of a Kafka record: a RabbitMQ message has no key.
 KEY = PREFIX + "key"
 
 
 class RabbitMQDeadLetters:
     """Publishes rejected messages to RabbitMQ; give it to `guard.run(dead_letters=...)`.
 
-    `connection_or_url`: an `aio_pika.connect_robust` connection, whose `close()` stays the caller's, or a URL, for a connection of its
-    own. `routing_key` names the queue, `{queue}` in it stands for the queue (or topic) that the message came from; with `exchange` it is
-    the routing key there. Body, properties and headers are unchanged, but for `expiration`, `user_id` and what a broker has written of it
-    (`x-death`, `x-delivery-count` and the like). `exception_text`: whether the headers quote what the exception says. Raises SettingsError
-    for a connection that does not come back.
+    Body, properties and headers stay as they are, except `expiration`, `user_id` and the headers of a broker (`x-death`, `x-delivery-count`
+    and others). Raises SettingsError for a connection that is not robust.
+
+    `connection_or_url`: an `aio_pika.connect_robust` connection, which its caller closes, or a URL for a connection of its own.
+    `routing_key`: the name of the queue; `{queue}` in it stands for the queue or topic from which the message came.
+    `exchange`: where to publish with that routing key. Empty means the default exchange, which has a route to every queue.
+    `exception_text`: whether the headers quote the text of the exception.
     """
 
     def __init__(
@@ -66,27 +68,17 @@ class RabbitMQDeadLetters:
         exception_text: bool = False,  # it may quote the message, and the target's readers may be others
     ) -> None:
         check_connection(connection_or_url)
-        _check_template(routing_key)
+        self._routing_key = Template("routing_key", routing_key, "queue")
         self._client = Client(connection_or_url)
-        self._routing_key = routing_key
         self._exchange = exchange
         self._exception_text = exception_text
         self._channel: Any = None
-        self._users = 0
-        self._opening = asyncio.Lock()
+        self._runs = Runs(self._stop, CLOSE_WITHIN)
         self._publishing = asyncio.Lock()
 
     async def open(self, names: Collection[str] | None) -> None:
         targets = sorted({self._target(name) for name in names or ()})
-        async with self._opening:  # two runs may begin in the same step
-            if self._users == 0:
-                await self._client.connect()
-            self._users += 1
-        try:
-            await self._check(targets)
-        except BaseException as error:
-            await self._close(GIVE_UP_WITHIN if isinstance(error, asyncio.CancelledError) else CLOSE_WITHIN)
-            raise
+        await self._runs.enter(self._start, lambda: self._check(targets))
 
     async def publish(self, letter: DeadLetter) -> None:
         message = self._message(letter)
@@ -102,33 +94,29 @@ class RabbitMQDeadLetters:
             )
 
     async def close(self) -> None:
-        await self._close(CLOSE_WITHIN)
+        await self._runs.leave()
 
-    async def _close(self, seconds: float) -> None:
-        if self._users == 0:
-            return
-        self._users -= 1
-        if self._users:
-            return
+    async def _start(self) -> None:
+        if not self._runs.any:
+            await self._client.connect()
+
+    async def _stop(self, seconds: float) -> None:
         channel, self._channel = self._channel, None
         if channel is not None and not channel.is_closed:
             await within(channel.close(), seconds)
         await self._client.close(seconds)
 
     def _target(self, name: str) -> str:
-        target = self._routing_key.format(queue=name)
-        if target == name and not self._exchange:
-            raise SettingsError(f"routing_key={self._routing_key!r} would send the dead letters of {name!r} back to where they came from")
-        return target
+        return self._routing_key.fill(name) if self._exchange else self._routing_key.fill_elsewhere(name)
 
     def _message(self, letter: DeadLetter) -> Message:
         headers = dict(own_headers(letter.delivery.headers.items())) | letter.facts(text=self._exception_text)
         message = letter.delivery.message
         if isinstance(message, IncomingMessage):
-            return copy_of(message, headers)
+            return copy_message(message, headers)
         if letter.key is not None:
             headers[KEY] = letter.key
-        return Message(letter.body or b"", headers=_amqp(portable(headers)), delivery_mode=DeliveryMode.PERSISTENT)
+        return Message(letter.body or b"", headers=_amqp(without_broker_headers(headers)), delivery_mode=DeliveryMode.PERSISTENT)
 
     async def _check(self, targets: Collection[str]) -> None:
         if self._exchange:
@@ -138,35 +126,28 @@ class RabbitMQDeadLetters:
             await self._ask(f"queue {target!r}", "queue_declare", queue=target)
 
     async def _ask(self, what: str, call: str, **name: str) -> None:
-        """Whether it is there. On a channel of its own, which the answer no closes."""
-        channel = await self._client.channel()
-        try:
-            await getattr(channel, call)(passive=True, **name)
-        except TRANSIENT as error:
-            raise IntakeError(self._refusal(what, error)) from error
-        finally:
-            await throw_away(channel)
+        """Refuse an exchange or queue that is missing. Asks on a channel of its own, which such a refusal closes."""
+
+        async def question() -> None:
+            channel = await self._client.channel()
+            try:
+                await getattr(channel, call)(passive=True, **name)
+            finally:
+                await throw_away(channel)
+
+        await answered(question(), lambda error: IntakeError(self._refusal(what, error)))
 
     def _refusal(self, what: str, error: BaseException) -> str:
-        where, target = self._client.where, f"correct routing_key={self._routing_key!r} or exchange="
+        where, target = self._client.where, f"correct routing_key={self._routing_key.text!r} or exchange="
         if isinstance(error, ChannelNotFoundEntity):
-            return f"no {what} for dead letters at {where}: declare it, or {target} ({error})"
+            return f"there is no {what} for dead letters at {where}: declare it, or {target} ({error})"
         if isinstance(error, ChannelLockedResource):
             return f"{what} for dead letters at {where} is exclusive to another connection: declare it without exclusive=True, or {target}"
         if isinstance(error, ChannelAccessRefused):
-            return f"{what} for dead letters at {where} may not be seen by this user: allow it to write there, or {target} ({error})"
-        return f"whether there is {what} for dead letters at {where} could not be asked: is the broker up? ({words_of(error)})"
+            return f"this user may not see {what} for dead letters at {where}: allow it to write there, or {target} ({error})"
+        return f"{what} for dead letters at {where} could not be checked: is the broker up? ({describe_end(error)})"
 
 
 def _amqp(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Header values of another broker's message: bytes are a `bytearray` to the protocol's encoder."""
+    """Return headers of another broker's message as AMQP can encode them: bytes must be a `bytearray`."""
     return {name: bytearray(value) if isinstance(value, bytes) else value for name, value in headers.items()}
-
-
-def _check_template(routing_key: str) -> None:
-    try:
-        routing_key.format(queue="")
-    except (ValueError, LookupError) as error:
-        raise SettingsError(f'routing_key={routing_key!r} may have {{queue}} in it and nothing else in braces: "{{queue}}.dead"') from error
-    if not routing_key:
-        raise SettingsError('routing_key is empty: name the queue of the dead letters, "{queue}.dead"')

@@ -1,18 +1,21 @@
-"""RabbitMQIntake: queues of one robust connection behind the `Intake` port. It composes; the rules are in the files beside it.
+"""RabbitMQIntake: the queues of one robust connection, behind the `Intake` port.
+
+It composes; the rules are in the other files of the package.
 
 What happens when
 
-- `receive` is called: what has arrived on live channels, of queues that may be read, is handed out; else it waits for the bell.
-- the plan changes: `apply` keeps it, which is all that a hold needs (the prefetch is the back-pressure); a hold also sends the acks that
-  wait, and each keeper (supervisor.py) looks at what its queue needs now.
-- a run takes batches: what has arrived is handed out once the wire pauses (channel.py).
-- a message is settled: it is noted on the channel that it came by, and acks go out in runs (channel.py).
-- a channel or the connection is lost, or the broker cancels a consumer: supervisor.py, which opens a fresh channel and tells the guard.
-- a hold lasts nearly as long as the broker's consumer timeout: terms.py, and supervisor.py for what may not come back once more.
-- it opens and closes: checks.py refuses, checks.py finds out what the queues are, supervisor.py gives back and closes.
+- `receive` is called: it hands out what has arrived by live channels of queues that may be read. Otherwise it waits for the bell.
+- the plan changes: `apply` stores it, which is all that a hold needs, since the full prefetch stops the broker. A hold also sends the acks
+  that wait. Each supervisor (supervisor.py) looks at what its queue needs now.
+- a run takes batches: what has arrived is handed out when the wire pauses (channel.py).
+- a message is settled: the channel by which it came records it, and sends acks in runs (channel.py).
+- a channel or the connection is lost, or the broker cancels a consumer: supervisor.py opens a fresh channel and reports to the guard.
+- a hold lasts nearly as long as the broker's consumer timeout: terms.py says when and how messages go back, and supervisor.py does it.
+- it opens and closes: checks.py refuses settings and queues, supervisor.py gives everything back and closes.
 
-Non-obvious rules: no channel call is cancelled or given a timeout, which would close the channel. A consumer's callback only puts messages
-down. A delivery finds its channel by reference, so a late one settles nothing. Nothing is nacked while a consumer is there to get it again.
+Rules that are not obvious: no channel call is cancelled or given a timeout, which would close the channel. A consumer's callback only
+stores messages. A delivery finds its channel by reference, so a late result settles nothing. Nothing is nacked while a consumer would get
+it again.
 """
 
 from __future__ import annotations
@@ -27,20 +30,20 @@ from typing import TYPE_CHECKING, Any
 from aio_pika import IncomingMessage
 from aio_pika.abc import AbstractRobustConnection
 
-from holdgate.brokers.rabbitmq.channel import QueueChannel, RabbitMQDelivery, ripe_at
+from holdgate.brokers.rabbitmq.channel import QueueChannel, RabbitMQDelivery, batch_due_at
 from holdgate.brokers.rabbitmq.checks import (
     Diagnosis,
     QueueOptions,
     check_connection,
+    check_overflow,
     check_own_timeout,
-    check_parking,
     check_prefetch,
     check_queues,
     check_timeout,
     examine,
     prepare,
 )
-from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, GIVE_UP_WITHIN, Client
+from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, Client
 from holdgate.brokers.rabbitmq.queue_facts import DEFAULT_CONSUMER_TIMEOUT, Management
 from holdgate.brokers.rabbitmq.supervisor import Overflow, QueueSupervisor, Window
 from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, QueueTerms
@@ -50,39 +53,40 @@ from holdgate.flow.batch import AS_THEY_ARE, Batch
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Backlog, Delivery, Queue, Settlement, Source
 from holdgate.flow.plan import Plan
-from holdgate.tasks import begin_later, is_being_cancelled
+from holdgate.tasks import GIVE_UP_WITHIN, begin_later, is_being_cancelled
 
 if TYPE_CHECKING:
     from holdgate.ports import DeadLetters, IntakeListener
 
 log = logging.getLogger(__name__)
 
-# A keeper flushes, waits for an empty wire and closes a channel: less than a second with a broker that answers.
+# A supervisor flushes, waits for an empty wire and closes a channel: less than a second if the broker answers.
 _CLOSE_WITHIN = 15.0
 
 
 class RabbitMQIntake:
-    """Deliveries from RabbitMQ queues, each by a channel of its own, which the guard settles.
+    """Takes messages from RabbitMQ queues, each by a channel of its own, and settles them for the guard.
 
-    `connection_or_url`: an `aio_pika.connect_robust` connection, whose `close()` stays the caller's, or a URL, for a connection of its own
-    (the safe default: some errors end a whole connection). `queues` are names of classic or quorum queues; `declare` has the arguments with
-    which they are made, durable, where they are missing.
+    Raises SettingsError for wrong settings. `open` raises IntakeError for what the broker refuses.
 
-    `prefetch`, 1 to 100, is how many unsettled messages each queue may have here. What was not said is found out: `single_active` (a single
-    active consumer's order is kept, one handler at a time), `delivery_limit` (returns), `consumer_timeout` (seconds; math.inf: none; else
-    the broker's default of 30 minutes), and policies by `management_url` ("http://user:password@host:15672"). `arguments` are those of the
-    consumer, as {"x-priority": 10}. `poll_timeout` is seconds. `parking` is where a message goes that one return more may take over its
-    delivery limit, when it would have to go back, as RabbitMQDeadLetters(url, "{queue}.parked"); without one, `on_delivery_limit_near` is
-    called, and it goes back at the last moment.
-
-    Raises SettingsError for settings that make no sense; `open` raises IntakeError where the broker says no.
+    `connection_or_url`: an `aio_pika.connect_robust` connection, which its caller closes, or a URL for a connection of its own. A URL is
+    safer: some errors end a whole connection. `queues`: names of classic or quorum queues. `prefetch`: how many unsettled messages each
+    queue may have here, 1 to 100. `declare`: the arguments with which missing queues are made, durable. None means that they must exist.
+    `single_active`: whether to keep the order of a single active consumer, with one handler at a time. None means that no queue may have
+    one. `delivery_limit`: how often a message may come back before its queue drops it. None means that it is found out. `consumer_timeout`:
+    seconds after which the broker takes unacked messages back; `math.inf` means never. None means that it is found out, and is 30 minutes
+    where nothing shows it. `management_url`: "http://user:password@host:15672", to find out policies and other consumers. None means that
+    they stay unknown. `arguments`: those of the consumer, such as {"x-priority": 10}. None means no arguments. `poll_timeout`: seconds for
+    which `receive` waits for a message. `overflow`: where a message goes, instead of back, when one more return may be over its delivery
+    limit, such as RabbitMQDeadLetters(url, "{queue}.overflow"). None means that such a message goes back as late as possible.
+    `on_delivery_limit_near`: called when that is the case for a message. None means that it is only logged.
     """
 
     def __init__(
         self,
         connection_or_url: AbstractRobustConnection | str,
         *queues: str,
-        prefetch: int = 50,  # ten keep the broker busy; the rest is for handlers side by side and for what a ramp admits from in hand
+        prefetch: int = 50,  # ten keep the broker busy; the rest is for handlers in parallel, and for what a ramp admits of those in hand
         declare: Mapping[str, Any] | None = None,
         single_active: bool | None = None,
         delivery_limit: int | None = None,
@@ -90,7 +94,7 @@ class RabbitMQIntake:
         management_url: str | None = None,
         arguments: Mapping[str, Any] | None = None,
         poll_timeout: float | timedelta = 0.1,  # what a stop may wait for
-        parking: DeadLetters | None = None,  # its messages would have to be brought back by somebody, who must know of it
+        overflow: DeadLetters | None = None,  # somebody must bring its messages back, and so must know of it
         on_delivery_limit_near: Callable[[DeliveryLimitNear], None] | None = None,
     ) -> None:
         check_connection(connection_or_url)
@@ -98,29 +102,29 @@ class RabbitMQIntake:
         self.inbox = check_prefetch(prefetch)
         self._names = queues
         self._declare = declare
-        self._said = QueueOptions(
+        self._options = QueueOptions(
             single_active,
             None if delivery_limit is None else count("delivery_limit", delivery_limit),
             check_timeout(consumer_timeout),
-            parks=parking is not None,
+            has_overflow=overflow is not None,
             management=None if management_url is None else Management(management_url),
             own_timeout=check_own_timeout(arguments or {}),
         )
         self._arguments = dict(arguments or {})
         self._poll_timeout = seconds("poll_timeout", poll_timeout)
-        self._parking = None if parking is None else Overflow(check_parking(parking))
+        self._overflow = None if overflow is None else Overflow(check_overflow(overflow))
         self._on_delivery_limit_near = on_delivery_limit_near
         self._client = Client(connection_or_url)
-        self._keepers: dict[Queue, QueueSupervisor] = {}
+        self._supervisors: dict[Queue, QueueSupervisor] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._plan = Plan()
         self._batch: int | None = None
         self._memory: int | None = None
-        self._margin = (self._said.consumer_timeout or DEFAULT_CONSUMER_TIMEOUT) / 4
+        self._margin = (self._options.consumer_timeout or DEFAULT_CONSUMER_TIMEOUT) / 4
         self._fault: BaseException | None = None
         self._bell: asyncio.Future[None] | None = None
         self._was_opened = False
-        self._given_up = False  # while it was being opened, or with the loop: nobody waits for an answer of the broker
+        self._given_up = False  # cancelled while it opened, or the loop ends: the close does not wait for the broker
         self._closing: asyncio.Task[None] | None = None
 
     @property
@@ -129,20 +133,20 @@ class RabbitMQIntake:
 
     @property
     def order(self) -> Order:
-        return "source" if self._said.single_active else "none"
+        return "source" if self._options.single_active else "none"
 
     @property
     def can_reject(self) -> bool:
-        """Every queue's message may be rejected; it goes to the queue's dead letter exchange, or is dropped where there is none."""
+        """Whether messages may be rejected: always. The queue's dead letter exchange gets them; without one they are dropped."""
         return True
 
     @property
     def rebalance_timeout(self) -> float:
-        """The shortest margin before a consumer timeout: half of it is for running handlers to end before their messages go back."""
+        """The shortest margin before a consumer timeout, in seconds. Running handlers get half of it to end before messages go back."""
         return self._margin
 
     def deliver_in_batches(self, most: int) -> None:
-        """What has arrived of a queue comes as one `Batch`, once its window or a batch is full, or the wire pauses."""
+        """Hand out what has arrived of a queue as one `Batch`, when its window or a batch is full, or the wire pauses."""
         self._batch = most
 
     @property
@@ -151,25 +155,26 @@ class RabbitMQIntake:
 
     @property
     def read_ahead(self) -> int:
-        channels = [keeper.channel for keeper in self._keepers.values() if keeper.channel is not None]
+        channels = [supervisor.channel for supervisor in self._supervisors.values() if supervisor.channel is not None]
         return sum(len(delivery.raw.body) for channel in channels for delivery in channel.arrived)
 
     def bound(self, memory: int) -> None:
         self._memory = memory
 
     async def examine(self, *, longest_handler: float | timedelta | None = None) -> list[Diagnosis]:
-        """What would hurt in an outage, with the remedies: what `open` refuses and warns of, and what other consumers do.
+        """Return what would hurt in an outage, with the remedies: what `open` refuses and warns of, and what other consumers do.
 
-        For an intake that is not open. Connects, and makes, consumes and changes nothing. `longest_handler` is the seconds that a handler
-        may take, as `guard.run(timeout=)` says; None: unknown. Other consumers and policies show only with `management_url`.
+        Call it on an intake that is not open. It connects, and makes, consumes and changes nothing. `longest_handler` is how many seconds a
+        handler may take, as in `guard.run(timeout=)`; None means that this is unknown. Without `management_url`, other consumers and
+        policies are not seen.
         """
         longest = None if longest_handler is None else seconds("longest_handler", longest_handler)
-        return await examine(self._client, self._names, self._said, prefetch=self.inbox, longest=longest)
+        return await examine(self._client, self._names, self._options, prefetch=self.inbox, longest=longest)
 
     async def open(self, listener: IntakeListener) -> None:
-        """Connect, check the queues and begin. Raises IntakeError before anything is consumed; the intake is closed then."""
+        """Connect, check the queues and start. Raises IntakeError before anything is consumed, and closes the intake then."""
         if self._was_opened or self._closing is not None:
-            raise IntakeError("this intake was opened before: make a new one")
+            raise IntakeError("an intake can be opened once: make a new one")
         self._was_opened = True
         try:
             await self._open(listener)
@@ -179,7 +184,7 @@ class RabbitMQIntake:
             raise
 
     async def receive(self) -> Sequence[Delivery[IncomingMessage]]:
-        # Never between taking and returning, where a channel could be lost and its deliveries still be handed out.
+        # Here, and not between taking and returning: a channel that is lost in such a pause would still have its deliveries handed out.
         await asyncio.sleep(0)
         deliveries = self._take()
         if not deliveries:
@@ -189,12 +194,12 @@ class RabbitMQIntake:
 
     def apply(self, plan: Plan) -> None:
         before, self._plan = self._plan, plan
-        for source, keeper in self._keepers.items():
+        for source, supervisor in self._supervisors.items():
             now, then = plan.of(source), before.of(source)
             if now != then:
-                keeper.wake()
-                if now.held and keeper.channel is not None:
-                    keeper.channel.acks.soon()
+                supervisor.wake()
+                if now.held and supervisor.channel is not None:
+                    supervisor.channel.acks.soon()
         self._ring()
 
     def settle(self, delivery: Delivery[IncomingMessage], settlement: Settlement) -> None:
@@ -205,22 +210,22 @@ class RabbitMQIntake:
                 self.settle(one, settlement)
 
     async def flush(self) -> None:
-        for keeper in self._keepers.values():
-            if keeper.channel is not None and not keeper.channel.acks.held_back:
-                await keeper.channel.acks.flush()
+        for supervisor in self._supervisors.values():
+            if supervisor.channel is not None and not supervisor.channel.acks.held_back:
+                await supervisor.channel.acks.flush()
         self._ring()
 
     async def backlog(self) -> Mapping[Source, Backlog]:
-        """What is ready, and what is in hand here. What other consumers have in hand is not counted: only they know."""
-        ready = await self._client.ready([source.name for source in self._keepers])
+        """Return how many messages are ready or in hand here. Those in hand of other consumers are not counted: only they know."""
+        ready = await self._client.ready([source.name for source in self._supervisors])
         now = time.time()
         found: dict[Source, Backlog] = {}
-        for source, keeper in self._keepers.items():
-            channel = keeper.channel
+        for source, supervisor in self._supervisors.items():
+            channel = supervisor.channel
             oldest = None if channel is None or channel.oldest is None else channel.oldest.timestamp
             in_hand = 0 if channel is None else len(channel.unsettled)
-            waits = ready.get(source.name)
-            found[source] = Backlog(None if waits is None else waits + in_hand, None if oldest is None else max(0.0, now - oldest))
+            waiting = ready.get(source.name)
+            found[source] = Backlog(None if waiting is None else waiting + in_hand, None if oldest is None else max(0.0, now - oldest))
         return found
 
     async def close(self) -> None:
@@ -231,12 +236,12 @@ class RabbitMQIntake:
 
     async def _open(self, listener: IntakeListener) -> None:
         await self._client.connect()
-        if self._parking is not None:
-            await self._parking.open(self._names)
+        if self._overflow is not None:
+            await self._overflow.open(self._names)
         terms = [await self._prepare(name) for name in self._names]
         self._margin = min([each.margin for each in terms if each.margin], default=self._margin)
         for each in terms:
-            keeper = self._keepers[each.source] = QueueSupervisor(
+            supervisor = self._supervisors[each.source] = QueueSupervisor(
                 self._client,
                 each,
                 listener,
@@ -244,31 +249,33 @@ class RabbitMQIntake:
                 arguments=self._arguments,
                 plan=lambda: self._plan,
                 store=self.apply,
-                rings=self._ring,
-                limit_near=self._tell_limit_near,
-                parking=self._parking,
+                ring=self._ring,
+                limit_near=self._report_limit_near,
+                overflow=self._overflow,
                 failed=self._note_failure,
             )
-            self._tasks.append(keeper.start())
+            self._tasks.append(supervisor.start())
 
     async def _prepare(self, name: str) -> QueueTerms:
-        terms, told = await prepare(self._client, name, self._said, self._declare)
-        for text in told:
+        terms, warnings = await prepare(self._client, name, self._options, self._declare)
+        for text in warnings:
             log.warning("%s: %s", name, text)
         return terms
 
     async def _close(self) -> None:
-        for keeper in self._keepers.values():
-            keeper.stop()
+        for supervisor in self._supervisors.values():
+            supervisor.stop()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=_CLOSE_WITHIN)
             for task in late:
                 task.cancel()
             if late:
-                log.warning("%d queues could not be given back within %g s: the broker does not answer", len(late), _CLOSE_WITHIN)
+                log.warning(
+                    "the messages of %d queues could not be given back within %g s: the broker does not answer", len(late), _CLOSE_WITHIN
+                )
                 await asyncio.wait(late, timeout=_CLOSE_WITHIN)
-        if self._parking is not None:
-            await self._parking.close()
+        if self._overflow is not None:
+            await self._overflow.close()
         await self._client.close(GIVE_UP_WITHIN if self._given_up else CLOSE_WITHIN)
         self._ring()
 
@@ -279,7 +286,7 @@ class RabbitMQIntake:
         for channel in self._readable():
             if self._batch is None:
                 taken += channel.arrived
-            elif ripe_at(channel, self._batch) <= asyncio.get_running_loop().time():
+            elif batch_due_at(channel, self._batch) <= asyncio.get_running_loop().time():
                 taken.append(Batch(channel.source, list(channel.arrived), AS_THEY_ARE))
             else:
                 continue
@@ -287,16 +294,16 @@ class RabbitMQIntake:
         return taken
 
     def _readable(self) -> Iterator[QueueChannel]:
-        """The channels by which something has come that may be handed out."""
-        for source, keeper in self._keepers.items():
-            if keeper.channel is not None and keeper.channel.arrived and self._plan.of(source).fetch:
-                yield keeper.channel
+        """Yield the channels that have something to hand out."""
+        for source, supervisor in self._supervisors.items():
+            if supervisor.channel is not None and supervisor.channel.arrived and self._plan.of(source).fetch:
+                yield supervisor.channel
 
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._poll_timeout
         if self._batch is not None:
-            end = min([end, *(ripe_at(channel, self._batch) for channel in self._readable())])
+            end = min([end, *(batch_due_at(channel, self._batch) for channel in self._readable())])
         self._bell = loop.create_future()
         timer = loop.call_at(end, self._ring)
         try:
@@ -310,13 +317,13 @@ class RabbitMQIntake:
             self._bell.set_result(None)
 
     def _note_failure(self, error: BaseException) -> None:
-        """What a keeper, or a handler that settled by itself, met; the next receive raises it."""
+        """Keep the first error of a supervisor, or of a handler that settled by itself. The next receive raises it."""
         self._fault = self._fault or error
         self._ring()
 
-    def _tell_limit_near(self, near: DeliveryLimitNear) -> None:
+    def _report_limit_near(self, near: DeliveryLimitNear) -> None:
         log.error(
-            "%s: a message has come back %d times of %d, and is given back as late as possible; raise the limit, or say parking=",
+            "%s: a message has come back %d times of %d, and will go back as late as possible: raise the limit, or set overflow=",
             near.source, near.returns, near.limit,
         )  # fmt: skip
         if self._on_delivery_limit_near is not None:

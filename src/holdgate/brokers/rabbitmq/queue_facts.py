@@ -1,29 +1,15 @@
-"""What is known of a queue: the rules of its version and type, its arguments, its policies.
+"""What is known of a queue: the rules of its version and type, its arguments, and its policies.
 
-What differs between RabbitMQ's versions and queue types, as one table. Nothing else in this package asks for a version.
+Rules. One table has everything that differs between RabbitMQ's versions and queue types. Nothing else in this package asks for a version.
+It was measured on 3.10.8, 4.0.5 and 4.3.6; 4.1 and 4.2 are taken for 4.0. docs/reference/rabbitmq-versions.md is generated from it, and
+docs/explanation/prefetch-and-requeue.md says what a consumer sees of it. The tests with the marker `versions` show each line.
 
-Measured on 3.10.8, 4.0.5 and 4.3.6 (docs/reference/rabbitmq-versions.md is made of this table, docs/explanation/prefetch-and-requeue.md
-has what a consumer sees of it); 4.1 and 4.2 are taken for 4.0. The tests with the marker `versions` show each line.
+Arguments. `find_facts` finds out what kind a queue is by provoking declare errors, which is undocumented but stable. A passive declare only
+shows that a queue exists. A declare with other arguments than the queue's own is refused, and the refusal names one real value. So the next
+declare has that value, and so on until one is accepted: then every argument that the broker compares is known. Each refusal closes the
+channel, hence a fresh channel each time. An accepted declare of an existing queue changes nothing.
 
-`counts`: which returns to the queue are counted (`x-delivery-count`). "nothing": a classic queue counts none. "returns": each one.
-"failures": each but those by `basic.nack(requeue=True)` and by the consumer timeout; what died in such a queue takes its count along into
-the next one.
-`nacks_back`: whether nacks in delivery order put messages back at the front, in order and uncounted. Where they do not, on a quorum queue
-without a limit, they put them at the back; closing the channel keeps the order on every queue, and counts wherever anything does.
-`times_out`: whether the broker takes back what is unacked for longer than `consumer_timeout`. `checked_every`: how many seconds later it
-may notice. `own_timeouts`: whether a consumer may have one of its own, by its argument `x-consumer-timeout`. `delivery_limit`: after how
-many returns a message is dead when nobody has set a limit; None: never. `unlimited`: whether a limit of -1 means none; else it means 0.
-`delays`: whether `x-delayed-retry-type` makes what comes back wait (terms.py).
-
-The management API, where there is one: policies and other consumers, which no AMQP call tells.
-
-What kind of queue it is, asked of the broker without a word of documentation about it.
-
-A passive declare tells that a queue exists, and nothing else. A declare with other arguments than its own is refused, and the refusal names
-one real value; so it is asked again with that value, until it is accepted: then every argument that the broker compares is known. Each
-refusal closes the channel, hence channels to throw away. An accepted declare of a queue that exists changes nothing.
-
-Policies do not show. They are read from the management API where there is one (this file).
+Policies. No AMQP call shows them, nor other consumers. `Management` asks the management API, where there is one.
 """
 
 from __future__ import annotations
@@ -40,21 +26,41 @@ from urllib.error import URLError
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelLockedResource, ChannelPreconditionFailed
+from aiormq.exceptions import (
+    AMQPConnectionError,
+    AMQPError,
+    ChannelAccessRefused,
+    ChannelLockedResource,
+    ChannelPreconditionFailed,
+    ConnectionClosed,
+)
 
-from holdgate.brokers.rabbitmq.client import Client, end_of_intake, exclusive_here, throw_away
+from holdgate.brokers.rabbitmq.client import Client, as_intake_error, exclusive_error, throw_away
 from holdgate.errors import IntakeError, SettingsError
 
 Kind = Literal["classic", "quorum"]
 Counts = Literal["nothing", "returns", "failures"]
 
-# What the broker waits for an ack, unless its configuration, a policy or the queue says otherwise: since 3.8.17.
+# -- rules -------------------------------------------------------------------------------------------------------------------------------
+
+# How many seconds the broker waits for an ack since 3.8.17, unless its configuration, a policy or the queue sets another time.
 DEFAULT_CONSUMER_TIMEOUT = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules of one queue type in one version; see the head of this file."""
+    """The rules of one queue type in one version.
+
+    `counts` says which returns to the queue are counted in `x-delivery-count`. "nothing": none, on a classic queue. "returns": every one.
+    "failures": every one but those by `basic.nack(requeue=True)` and by the consumer timeout; a message that died in such a queue takes its
+    count along into the next one. `nacks_back` says whether nacks in delivery order put messages back at the front, in order and uncounted.
+    Where they do not, they put them at the back of a quorum queue without a limit. Closing the channel keeps the order on every queue, and
+    is counted where anything is. `times_out` says whether the broker takes back what is unacked for longer than `consumer_timeout`.
+    `checked_every` is how many seconds later it may notice. `own_timeouts` says whether a consumer may have a timeout of its own, by its
+    argument `x-consumer-timeout`. `delivery_limit` is after how many returns a message is dead if nobody has set a limit; None means never.
+    `unlimited` says whether a limit of -1 means no limit; otherwise it means 0. `delays` says whether `x-delayed-retry-type` makes messages
+    that come back wait (terms.py).
+    """
 
     counts: Counts
     nacks_back: bool
@@ -66,7 +72,7 @@ class Rules:
     delays: bool
 
     def margin(self, timeout: float) -> float:
-        """How many seconds before `timeout` is over messages go back: what running handlers get to end, and the broker's own clock."""
+        """Return how many seconds before `timeout` messages go back: time for running handlers to end, and for the broker's slow clock."""
         return min(10.0 if self.checked_every == 0 else 120.0, timeout / 4)
 
 
@@ -79,7 +85,7 @@ _QUORUM = Rules(
 _QUORUM_40 = replace(_QUORUM, delivery_limit=20, unlimited=True)
 _QUORUM_43 = replace(_QUORUM_40, counts="failures", nacks_back=True, checked_every=0, own_timeouts=True, delays=True)
 
-# Newest first: the first line whose version is not above the broker's, and whose kind matches, is the one.
+# Newest first: the first line applies whose kind matches, and whose version is not above the broker's.
 _TABLE: tuple[tuple[tuple[int, int], Kind, Rules], ...] = (
     ((4, 3), "quorum", _QUORUM_43),
     ((4, 3), "classic", replace(_CLASSIC, times_out=False, checked_every=0)),
@@ -90,12 +96,14 @@ _TABLE: tuple[tuple[tuple[int, int], Kind, Rules], ...] = (
 
 
 def rules_for(version: tuple[int, int], kind: Kind | None) -> Rules:
-    """The rules for a queue of `kind` (None: unknown) on a broker of `version`."""
+    """Return the rules for a queue of `kind` on a broker of `version`. None means that the kind is unknown."""
     if kind is None:
-        # What is right, or harmless, for both: a message that is near its limit by a header of somebody's own is only kept for longer.
+        # Right or harmless for both: a message that seems near its limit because of a publisher's header is only kept longer.
         return replace(_CLASSIC, counts=rules_for(version, "quorum").counts)
     return next(rules for since, of, rules in _TABLE if version >= since and of == kind)
 
+
+# -- policies ----------------------------------------------------------------------------------------------------------------------------
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +112,7 @@ _ANSWER_WITHIN = 5.0
 
 
 class Management:
-    """The API at `url` ("http://user:password@host:15672"), for the queues of one virtual host. Raises SettingsError for another URL."""
+    """The management API at `url` ("http://user:password@host:15672"). Raises SettingsError for another kind of URL."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -112,34 +120,36 @@ class Management:
             raise SettingsError("management_url must be like http://user:password@host:15672")
         port = f":{parts.port}" if parts.port else ""
         self._base = urlunsplit((parts.scheme, f"{parts.hostname}{port}", parts.path.rstrip("/"), "", ""))
-        word = f"{parts.username or 'guest'}:{parts.password or 'guest'}"
-        self._headers = {"Authorization": "Basic " + base64.b64encode(word.encode()).decode()}
+        credentials = f"{parts.username or 'guest'}:{parts.password or 'guest'}"
+        self._headers = {"Authorization": "Basic " + base64.b64encode(credentials.encode()).decode()}
 
     async def policy(self, vhost: str, queue: str) -> Mapping[str, Any] | None:
-        """The settings that policies give a queue, operator policies included; None when the API does not tell."""
-        told = await self._queue(vhost, queue)
-        definition = None if told is None else told.get("effective_policy_definition", {})
+        """Return what policies set for a queue, operator policies included. None means that the API did not answer."""
+        answer = await self._queue(vhost, queue)
+        definition = None if answer is None else answer.get("effective_policy_definition", {})
         return cast("dict[str, Any]", definition) if isinstance(definition, dict) or definition is None else {}
 
     async def consumers(self, vhost: str, queue: str) -> Sequence[Mapping[str, Any]]:
-        """Who consumes from a queue, as the API tells it some seconds late; nobody when it does not tell."""
-        told = await self._queue(vhost, queue)
-        return cast("list[dict[str, Any]]", (told or {}).get("consumer_details", []))
+        """Return the consumers of a queue as of some seconds ago; none if the API did not answer."""
+        answer = await self._queue(vhost, queue)
+        return cast("list[dict[str, Any]]", (answer or {}).get("consumer_details", []))
 
     async def _queue(self, vhost: str, queue: str) -> Mapping[str, object] | None:
         return await asyncio.to_thread(self._ask, f"{self._base}/api/queues/{quote(vhost, safe='')}/{quote(queue, safe='')}", queue)
 
     def _ask(self, address: str, queue: str) -> Mapping[str, object] | None:
         try:
-            with urlopen(Request(address, headers=self._headers), timeout=_ANSWER_WITHIN) as answer:  # noqa: S310 - http, see above
-                told: object = json.load(answer)
+            with urlopen(Request(address, headers=self._headers), timeout=_ANSWER_WITHIN) as response:  # noqa: S310 - http, see above
+                answer: object = json.load(response)
         except (URLError, OSError, ValueError) as error:
-            log.warning("the management API at %s tells nothing of queue %s, such as its policies: %r", self._base, queue, error)
+            log.warning("the management API at %s does not answer, so the policies of queue %s are unknown: %r", self._base, queue, error)
             return None
-        return cast("dict[str, object]", told) if isinstance(told, dict) else {}
+        return cast("dict[str, object]", answer) if isinstance(answer, dict) else {}
 
 
-# Fifteen arguments can be compared at most.
+# -- arguments ---------------------------------------------------------------------------------------------------------------------------
+
+# The broker compares fifteen arguments at most.
 _ROUNDS = 20
 _REFUSAL = re.compile(r"inequivalent arg '([\w-]+)' for queue .*: received .* but current is (.*)", re.DOTALL)
 _TYPED = re.compile(r"the value '(.*)' of type '(\w+)'", re.DOTALL)
@@ -147,10 +157,10 @@ _TYPED = re.compile(r"the value '(.*)' of type '(\w+)'", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class QueueFacts:
-    """What was found out of one queue.
+    """What was found out about one queue.
 
-    `type` is "classic", "quorum", "stream" or another; None when it could not be found out. `arguments` are those that the broker told,
-    `policy` those of policies, None where nobody could be asked.
+    `type` is "classic", "quorum", "stream" or another; None means that it could not be found out. `arguments` are those that the broker
+    compares. `policy` is what policies set; None means that no management API answered.
     """
 
     name: str
@@ -161,7 +171,7 @@ class QueueFacts:
 
     @property
     def kind(self) -> Kind | None:
-        """Its type, for the rules of this file."""
+        """Its type, if this file has rules for it. None means that it has none."""
         return "quorum" if self.type == "quorum" else "classic" if self.type == "classic" else None
 
     @property
@@ -169,12 +179,12 @@ class QueueFacts:
         return self.arguments.get("x-single-active-consumer") is True
 
     def number(self, argument: str, policy: str) -> int | None:
-        """A number that the queue or a policy sets; the lower one where both do, as the broker does. None: neither."""
+        """Return the number that the queue or a policy sets, and the lower one if both do, as the broker does. None means neither."""
         return min(self._numbers(argument, policy), default=None)
 
     @property
     def delivery_limit(self) -> int | None:
-        """Its limit, below 0 where it was set to no limit, which is weaker than any other. None: not set."""
+        """Its limit; below 0 if set to no limit, which is weaker than any other. None means that it is not set."""
         found = self._numbers("x-delivery-limit", "delivery-limit")
         return min((limit for limit in found if limit >= 0), default=min(found, default=None))
 
@@ -187,23 +197,23 @@ class QueueFacts:
 
 
 async def declare(client: Client, name: str, arguments: Mapping[str, Any]) -> None:
-    """Make a durable queue with these arguments, where there is none. Raises IntakeError, with the clash, where there is another one."""
+    """Declare a durable queue with these arguments, if there is none. Raises IntakeError if it exists with others, and names them."""
     raw = await client.channel()
     try:
         await raw.queue_declare(queue=name, durable=True, arguments=dict(arguments))
     except ChannelPreconditionFailed as error:
-        raise IntakeError(f"queue {name!r} exists and is another one than declare={dict(arguments)!r} says: {error}") from error
+        raise IntakeError(f"queue {name!r} exists with other arguments than declare={dict(arguments)!r}: {error}") from error
     except ChannelLockedResource as error:
         await _check_existence(client, name)
-        raise exclusive_here(name) from error
+        raise exclusive_error(name) from error
     except AMQPError as error:
-        raise end_of_intake(error, name, "configure") or IntakeError(f"queue {name!r} could not be declared: {error}") from error
+        raise as_intake_error(error, name, "configure") or IntakeError(f"queue {name!r} could not be declared: {error}") from error
     finally:
         await throw_away(raw)
 
 
-async def find_out(client: Client, name: str) -> QueueFacts:
-    """Everything that the broker tells of a queue. Raises IntakeError when there is none, or it may not be read."""
+async def find_facts(client: Client, name: str) -> QueueFacts:
+    """Return everything that the broker shows of a queue. Raises IntakeError if there is none, or if it may not be read."""
     await _check_existence(client, name)
     arguments: dict[str, Any] = {}
     flags = {"durable": True, "auto_delete": False}
@@ -211,13 +221,13 @@ async def find_out(client: Client, name: str) -> QueueFacts:
         refusal = await _refusal(client, name, arguments, flags)
         if refusal is None:
             return QueueFacts(name, str(arguments.get("x-queue-type", "classic")), arguments, flags["auto_delete"])
-        told = _REFUSAL.search(refusal)
-        if told is None:
+        found = _REFUSAL.search(refusal)
+        if found is None:
             break
-        if told[1] in flags:
-            flags[told[1]] = "true" in told[2]
+        if found[1] in flags:
+            flags[found[1]] = "true" in found[2]
         else:
-            arguments[told[1]] = _value(told[2])
+            arguments[found[1]] = _value(found[2])
     return QueueFacts(name, None, arguments, flags["auto_delete"])
 
 
@@ -226,24 +236,26 @@ async def _check_existence(client: Client, name: str) -> None:
     try:
         await raw.queue_declare(queue=name, passive=True)
     except AMQPError as error:
-        raise end_of_intake(error, name) or IntakeError(f"queue {name!r} cannot be used: {error}") from error
+        raise as_intake_error(error, name) or IntakeError(f"queue {name!r} cannot be used: {error}") from error
     finally:
         await throw_away(raw)
 
 
 async def _refusal(client: Client, name: str, arguments: Mapping[str, Any], flags: Mapping[str, bool]) -> str | None:
-    """What the broker says against such a declare; None when it has nothing against it."""
+    """Return why the broker refuses such a declare. None means that it accepts."""
     raw = await client.channel()
     try:
         await raw.queue_declare(queue=name, arguments=dict(arguments), **flags)
     except ChannelAccessRefused as error:
         return f"no permission to configure: {error}"
     except ChannelLockedResource as error:
-        # It exists for this connection, and only its exclusiveness can differ.
-        raise exclusive_here(name) from error
+        # The queue exists for this connection, so only its exclusiveness can differ.
+        raise exclusive_error(name) from error
     except AMQPError as error:
-        if (end := end_of_intake(error, name)) is not None:
+        if (end := as_intake_error(error, name)) is not None:
             raise end from error
+        if isinstance(error, AMQPConnectionError) and not isinstance(error, ConnectionClosed):
+            raise  # a connection that went away without the broker's word is no answer
         return str(error)
     finally:
         await throw_away(raw)

@@ -76,13 +76,13 @@ class RabbitMQRoute:
             await asyncio.wait({asyncio.ensure_future(connection.close())}, timeout=_CLOSE_WITHIN)
 
     async def _write(self, letter: Any, headers: Mapping[str, Any], queue: str) -> None:
-        from holdgate.brokers.rabbitmq.dead_letters import copy_of
+        from holdgate.brokers.rabbitmq.dead_letters import copy_message
 
         # mandatory is aio-pika's default, and on_return_raises turns a queue that has gone into an error instead of a loss.
-        await self._channel.default_exchange.publish(copy_of(letter, headers), routing_key=queue)
+        await self._channel.default_exchange.publish(copy_message(letter, headers), routing_key=queue)
 
     async def _put_back(self, letter: Any, connection: Any) -> None:
-        from holdgate.brokers.tasks import within
+        from holdgate.tasks import within
 
         async def write() -> None:
             # Afresh: the broker may have closed the channel of the publication that failed.
@@ -116,14 +116,14 @@ class RabbitMQRoute:
         return f"no RabbitMQ answers{waited} ({type(error).__name__}): check host, port and virtual host in --url"
 
     async def _count(self, name: str) -> int:
-        from holdgate.brokers.rabbitmq.client import end_of_intake, words_of
+        from holdgate.brokers.rabbitmq.client import as_intake_error, describe_end
 
         # On a channel of its own: asking for a queue that does not exist closes it.
         channel = await self._connection.channel()
         try:
             queue = await channel.declare_queue(name, passive=True)
         except self._aio_pika.exceptions.AMQPError as error:
-            raise end_of_intake(error, name) or IntakeError(f"queue {name!r} could not be asked for: {words_of(error)}") from error
+            raise as_intake_error(error, name) or IntakeError(f"queue {name!r} could not be asked for: {describe_end(error)}") from error
         await channel.close()
         count: int = queue.declaration_result.message_count
         return count
@@ -131,10 +131,10 @@ class RabbitMQRoute:
 
 def headers_of(headers: Mapping[str, Any]) -> dict[str, Any]:
     """The headers that go back with a message: without what a dead letter, and the broker, wrote about its earlier life."""
-    from holdgate.brokers.rabbitmq.dead_letters import portable
+    from holdgate.brokers.rabbitmq.dead_letters import without_broker_headers
 
     # As text on RabbitMQ too, so that the same header reads the same everywhere.
-    return dict(replayed(portable(headers).items(), str(replays_of(headers.items()) + 1)))
+    return dict(replayed(without_broker_headers(headers).items(), str(replays_of(headers.items()) + 1)))
 
 
 def has_come_back(letter: Any) -> bool:

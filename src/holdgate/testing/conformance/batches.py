@@ -1,4 +1,4 @@
-"""Batches: an intake that makes them itself gives everything in them, and settles each whole or in parts."""
+"""Cases about batches that the intake makes itself: everything comes in them, and each is settled whole or in parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST = 3
 
 
 async def in_batches_everything_comes(bed: IntakeBed) -> None:
-    """All messages of all sources, in order, in batches each of which is of one source."""
+    """All messages of all sources come in order, each batch from one source."""
     for source in bed.sources:
         await bed.produce(source, numbered(7))
     async with station(bed, batch=_MOST) as at:
@@ -23,7 +23,7 @@ async def in_batches_everything_comes(bed: IntakeBed) -> None:
 
 
 async def a_batch_is_settled_whole(bed: IntakeBed) -> None:
-    """An ack of what receive gave settles every message of it."""
+    """An ack of a batch settles every message in it."""
     source = bed.sources[0]
     await bed.produce(source, numbered(7))
     async with station(bed, batch=_MOST) as at:
@@ -33,7 +33,7 @@ async def a_batch_is_settled_whole(bed: IntakeBed) -> None:
 
 
 async def a_batch_is_settled_in_parts(bed: IntakeBed) -> None:
-    """Settled for themselves, the first messages of a batch are gone and the others left."""
+    """Acks of its first messages alone leave the others."""
     source = bed.sources[0]
     await bed.produce(source, numbered(7))
     async with station(bed, batch=_MOST) as at:

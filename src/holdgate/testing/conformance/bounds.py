@@ -1,4 +1,4 @@
-"""How much is taken, and how much is said to wait."""
+"""Cases about amounts: how much an intake takes, and what it reports as its backlog."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from holdgate.testing.conformance.kit import IntakeBed, Station, case, expect, e
 _INBOX = 4
 _FEW = 4
 _BIG = 500_000
-_BESIDE = 4096  # what a message may weigh beside its body
+_BESIDE = 4096  # what a message may weigh in addition to its body
 _MANY = 11  # more than twice the inbox, and no multiple of it
 
 
 async def one_receive_fills_no_more_than_the_inbox(bed: IntakeBed) -> None:
-    """A receive gives at most `inbox` messages of each source; one after the other all come."""
+    """A receive returns at most `inbox` messages of each source, and in the end all messages come."""
     for source in bed.sources:
         await bed.produce(source, numbered(_MANY))
     async with station(bed, inbox=_INBOX) as at:
@@ -27,7 +27,7 @@ async def one_receive_fills_no_more_than_the_inbox(bed: IntakeBed) -> None:
 
 
 async def the_prefetch_bounds_what_is_unsettled(bed: IntakeBed) -> None:
-    """With nothing settled, no more than the prefetch comes; each settlement makes room for one more."""
+    """Without settlements, no more than the prefetch comes. Each settlement makes room for one more."""
     source = bed.sources[0]
     await bed.produce(source, numbered(_MANY))
     async with station(bed, inbox=_INBOX) as at:
@@ -41,7 +41,7 @@ async def the_prefetch_bounds_what_is_unsettled(bed: IntakeBed) -> None:
 
 
 async def the_backlog_counts_what_is_not_settled(bed: IntakeBed) -> None:
-    """What is in hand counts, what is settled does not; a broker that cannot say so says None."""
+    """Messages in hand count, settled ones do not. None means that the broker cannot count."""
     source = bed.sources[0]
     await bed.produce(source, numbered(5))
     async with station(bed) as at:
@@ -57,7 +57,7 @@ async def the_backlog_counts_what_is_not_settled(bed: IntakeBed) -> None:
 
 
 async def the_backlog_of_a_held_source_grows(bed: IntakeBed) -> None:
-    """A hold is the time when somebody asks: what the broker keeps counts though nothing was delivered."""
+    """Messages that the broker keeps count, although nothing was delivered: a backlog matters most during a hold."""
     source = bed.sources[0]
     async with station(bed, held=bed.sources) as at:
         await at.owns_all()
@@ -67,7 +67,7 @@ async def the_backlog_of_a_held_source_grows(bed: IntakeBed) -> None:
 
 
 async def big_messages_come_under_a_bound(bed: IntakeBed) -> None:
-    """Told of a bound that one message nearly fills, an intake still gives all of them, in order, and says what they weigh."""
+    """Under a bound that one message nearly fills, all messages still come in order, and weigh about as much as their bodies."""
     for source in bed.sources:
         await bed.produce(source, [body * _BIG for body in numbered(_FEW)])
     async with station(bed, memory=_BIG) as at:
@@ -76,7 +76,7 @@ async def big_messages_come_under_a_bound(bed: IntakeBed) -> None:
             expect_equal([(body or b"")[:1] for body in at.bodies(source)], numbered(_FEW), f"{source} delivers everything in order")
         if isinstance(at.intake, Weighing):
             weight = at.intake.weigh(at.of(bed.sources[0]))
-            expect(_FEW * _BIG <= weight <= _FEW * (_BIG + _BESIDE), f"{_FEW} messages of {_BIG} bytes do not weigh {weight}")
+            expect(_FEW * _BIG <= weight <= _FEW * (_BIG + _BESIDE), f"{_FEW} messages of {_BIG} bytes must weigh that, got {weight}")
         if isinstance(at.intake, ReadingAhead):
             await at.for_a_while()
             expect_equal(at.intake.read_ahead, 0, "with everything given, nothing is read ahead")

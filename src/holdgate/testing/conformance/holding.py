@@ -1,4 +1,4 @@
-"""The plan: what must not fetch delivers nothing, and nothing is skipped for having been held."""
+"""Cases about the plan: a source that must not fetch delivers nothing, and a hold skips no message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from holdgate.testing.conformance.kit import IntakeBed, case, expect_equal, numb
 
 
 async def a_source_held_at_its_assignment_delivers_nothing(bed: IntakeBed) -> None:
-    """The plan that `assigned` returns counts from the first moment; later admitted, everything comes in order."""
+    """The plan that `assigned` returns applies from the first moment. When the hold ends, everything comes in order."""
     source = bed.sources[0]
     await bed.produce(source, numbered(5))
     async with station(bed, held=bed.sources) as at:
@@ -19,7 +19,7 @@ async def a_source_held_at_its_assignment_delivers_nothing(bed: IntakeBed) -> No
 
 
 async def a_source_held_later_delivers_nothing_more(bed: IntakeBed) -> None:
-    """From apply on nothing comes; admitted again it goes on where it was."""
+    """After `apply` nothing more comes. When the hold ends, the source goes on where it was."""
     source = bed.sources[0]
     await bed.produce(source, numbered(2))
     async with station(bed) as at:
@@ -33,7 +33,7 @@ async def a_source_held_later_delivers_nothing_more(bed: IntakeBed) -> None:
 
 
 async def the_other_source_goes_on(bed: IntakeBed) -> None:
-    """One of two is held: the other delivers everything."""
+    """If one of two sources is held, the other one delivers everything."""
     held, free = bed.sources[:2]
     async with station(bed, held=[held]) as at:
         await at.owns_all()
@@ -47,7 +47,7 @@ async def the_other_source_goes_on(bed: IntakeBed) -> None:
 
 
 async def a_plan_that_is_applied_again_changes_nothing(bed: IntakeBed) -> None:
-    """The plan is a state: the same one ten times over is the same hold, and the same admission."""
+    """A plan is a state: applied ten times, it is the same hold or the same admission."""
     source = bed.sources[0]
     async with station(bed, held=bed.sources) as at:
         await at.owns_all()
@@ -63,7 +63,7 @@ async def a_plan_that_is_applied_again_changes_nothing(bed: IntakeBed) -> None:
 
 
 async def a_full_inbox_stops_it_without_a_reason(bed: IntakeBed) -> None:
-    """`fetch` alone decides what is delivered: a source may not fetch though nothing holds it."""
+    """`fetch` alone decides what is delivered: a source may not fetch although nothing holds it."""
     source = bed.sources[0]
     async with station(bed) as at:
         await at.owns_all()
@@ -76,7 +76,7 @@ async def a_full_inbox_stops_it_without_a_reason(bed: IntakeBed) -> None:
 
 
 async def a_source_the_plan_does_not_list_delivers_nothing(bed: IntakeBed) -> None:
-    """What the guard does not know is not its to read."""
+    """A source that the guard does not know is not read."""
     async with station(bed) as at:
         await at.owns_all()
         at.listener.held.update(bed.sources)  # for the station: nothing may come

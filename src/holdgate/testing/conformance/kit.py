@@ -1,10 +1,9 @@
-"""The kit of the conformance tests: cases, the bed that a broker's tests provide, and the station that stands in for the guard.
+"""The kit for the conformance cases: a case, the bed on which it runs, and the station that drives the intake in place of the guard.
 
-A case: one promise of the port, with the function that checks it.
-
-The bed: what a broker's tests provide so that the cases can run on it.
-
-The guard's place in a case: a listener that writes down what it is told, and a station that polls and keeps what comes.
+`IntakeCase` is one promise of the `Intake` port, with the function that checks it. `IntakeBed` is what the tests of a broker provide: fresh
+topics or queues, and ways to disturb them. `RecordingListener` stands in for the guard's listener: it answers with a plan and records every
+call. `Station` stands in for the guard's worker: it polls one open intake, keeps what comes, and checks at every delivery what always
+holds.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ Check = Callable[["IntakeBed"], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class IntakeCase:
-    """One promise. Await it with a fresh bed; `requires` is what the bed's broker must be able to do.
+    """One promise. Await it with a fresh bed. `requires` is what the broker of the bed must be able to do.
 
-    Raises AssertionError when the promise is broken, and ValueError on a bed without the capability.
+    Raises AssertionError if the promise is broken, and ValueError on a bed without the capability.
     """
 
     name: str
@@ -34,9 +33,9 @@ class IntakeCase:
     requires: frozenset[Capability]
 
     async def __call__(self, bed: IntakeBed) -> None:
-        """Run it."""
+        """Run the case."""
         if not self.requires <= bed.capabilities:
-            raise ValueError(f"{self.name} needs a broker that can {', '.join(sorted(self.requires - bed.capabilities))}")
+            raise ValueError(f"{self.name} needs a bed with the capabilities {', '.join(sorted(self.requires - bed.capabilities))}")
         await self.check(bed)
 
     def __str__(self) -> str:
@@ -44,12 +43,12 @@ class IntakeCase:
 
 
 def case(check: Check, *requires: Capability) -> IntakeCase:
-    """The case of a function, under its name."""
+    """Return the case of a function, under its name."""
     return IntakeCase(check.__name__, check, frozenset(requires))
 
 
 def expect(condition: object, promise: str) -> None:
-    """Raise AssertionError with the broken promise unless `condition` is true: the cases run with Python's asserts off as well."""
+    """Raise AssertionError with the broken promise unless `condition` is true. Unlike an assert it works under `python -O`."""
     if not condition:
         raise AssertionError(promise)
 
@@ -60,25 +59,25 @@ def expect_equal(found: object, wanted: object, promise: str) -> None:
         raise AssertionError(f"{promise}: expected {wanted!r}, found {found!r}")
 
 
-# members: another consumer can join and leave, and the sources are dealt anew (`join`, `leave`).
-# loss: an open intake can be cut off so that it loses its sources and comes back (`cut`).
-# watermark: settled is what lies before the oldest unsettled message; without it, each message is settled for itself.
+# members: another consumer can join and leave, and the sources are shared out anew (`join`, `leave`).
+# loss: an open intake can be cut off, so that it loses its sources and comes back (`cut`).
+# watermark: only messages before the oldest unsettled one count as settled; without it, each message is settled for itself.
 # prefetch: the broker itself stops at `inbox` unsettled messages per source.
 # reject: the broker can refuse a message for good (Settlement.REJECT).
-# peek: `left` may be asked while an intake is open.
+# peek: `left` may be called while an intake is open.
 # batches: the intake makes batches itself (holdgate.ports.Batching).
 Capability = Literal["members", "loss", "watermark", "prefetch", "reject", "peek", "batches"]
 
 
 class IntakeBed(Protocol):
-    """One case's own little world: fresh topics or queues that nobody else uses, and a way to disturb them.
+    """Where one case runs: fresh topics or queues that nothing else uses, and ways to disturb them.
 
-    Methods of a capability that the bed does not have are never called.
+    A method of a capability that the bed does not have is never called.
     """
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What this broker can do; decides which cases apply."""
+        """What this broker can do. It decides which cases apply."""
         ...
 
     @property
@@ -88,32 +87,32 @@ class IntakeBed(Protocol):
 
     @property
     def patience(self) -> float:
-        """Seconds within which what must happen does happen; only a failing case waits that long."""
+        """How many seconds to wait for what must happen. Only a failing case waits so long."""
         ...
 
     @property
     def quiet(self) -> float:
-        """Seconds without a delivery that prove that none will come: several round trips and polls."""
+        """After how many seconds without a delivery none will come: several round trips and polls."""
         ...
 
     def intake(self, *, inbox: int = 50) -> Intake[Any]:
-        """A new intake, not opened; each time in the same consumer group. `inbox` is its inbox or prefetch, per source."""
+        """Return a new intake, not opened, always in the same consumer group. `inbox` is its inbox or prefetch, per source."""
         ...
 
     def stranger(self) -> Intake[Any]:
-        """A new intake, not opened, of a topic or queue that does not exist."""
+        """Return a new intake, not opened, of a topic or queue that does not exist."""
         ...
 
     async def produce(self, source: Source, bodies: Sequence[bytes]) -> None:
-        """Store messages in this order; returns when the broker has them."""
+        """Store messages in this order. Return when the broker has them."""
         ...
 
     async def left(self, source: Source) -> Sequence[bytes]:
-        """The bodies that a new consumer of the group would get, oldest first, without taking them."""
+        """Return the bodies that a new consumer of the group would get, oldest first, without taking them."""
         ...
 
     async def join(self) -> None:
-        """Let another consumer join the group; it takes its share of the sources. May return before the group has settled."""
+        """Let another consumer join the group and take its share of the sources. It may return before the group has settled."""
         ...
 
     async def leave(self) -> None:
@@ -121,7 +120,7 @@ class IntakeBed(Protocol):
         ...
 
     async def cut(self) -> None:
-        """Cut off the open intake, so that it loses its sources, and let it come back."""
+        """Cut the open intake off, so that it loses its sources, and let it come back."""
         ...
 
 
@@ -134,7 +133,7 @@ async def _nothing_in_flight() -> None:
 
 
 class RecordingListener:
-    """An `IntakeListener` that answers with a plan of its own, and writes down every call as (event, sources)."""
+    """An `IntakeListener` that answers with a plan of its own, and records every call as (event, sources)."""
 
     def __init__(self, held: Collection[Source] = ()) -> None:
         self.events: list[tuple[str, frozenset[Source]]] = []
@@ -144,34 +143,34 @@ class RecordingListener:
         self._version = 0
 
     def plan(self) -> Plan:
-        """The plan of what it owns now."""
+        """Return a plan for the sources that it owns now."""
         self._version += 1
         return Plan({source: HELD if source in self.held else ADMITTED for source in self.owned}, self._version)
 
     def assigned(self, sources: Collection[Source]) -> Plan:
-        """Own them from now on."""
+        """Own these sources from now on."""
         self.events.append(("assigned", frozenset(sources)))
         self.owned.update(sources)
         return self.plan()
 
     async def revoked(self, sources: Collection[Source]) -> None:
-        """Own them no longer, once what is in flight has ended."""
+        """Give these sources up, once everything in flight has ended."""
         self.events.append(("revoked", frozenset(sources)))
         await self.finish_in_flight()
         self.owned.difference_update(sources)
 
     def lost(self, sources: Collection[Source]) -> None:
-        """Own them no longer."""
+        """Give these sources up immediately."""
         self.events.append(("lost", frozenset(sources)))
         self.owned.difference_update(sources)
 
     def count(self, event: str) -> int:
-        """How often it was told this about at least one source."""
+        """Return how often this event came with at least one source."""
         return sum(kind == event and bool(sources) for kind, sources in self.events)
 
 
 class Station:
-    """Polls one open intake the way the guard does, in one task and for ever, and checks at every delivery what always holds."""
+    """Polls one open intake as the guard does, in one task, and checks at every delivery what always holds."""
 
     def __init__(self, bed: IntakeBed, intake: Intake[Any], listener: RecordingListener) -> None:
         self.intake = intake
@@ -181,7 +180,7 @@ class Station:
         self._bed = bed
 
     async def poll(self) -> None:
-        """Receive once."""
+        """Call `receive` once."""
         deliveries = await self.intake.receive()
         for delivery in deliveries:
             expect(delivery.source in self.listener.owned, f"{delivery} was handed out though its source is not assigned")
@@ -192,19 +191,19 @@ class Station:
             self.largest_receive[source] = max(size, self.largest_receive.get(source, 0))
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Poll until `condition` holds; raises AssertionError when it does not within the bed's patience."""
+        """Poll until `condition` holds. Raises AssertionError if it does not within the bed's patience."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._bed.patience
         while not condition():
-            expect(loop.time() < give_up, f"within {self._bed.patience} s it did not happen that {what}; events: {self.listener.events}")
+            expect(loop.time() < give_up, f"{what}: that did not happen within {self._bed.patience} s; events: {self.listener.events}")
             await self.poll()
 
     async def backlog_becomes(self, source: Source, count: int) -> Backlog:
-        """Poll until the backlog of `source` is `count` messages, or said to be unknown: a broker may count late. Returns it."""
+        """Poll until the backlog of `source` is `count` messages, or unknown, since a broker may count late. Returns the backlog."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._bed.patience
         while (backlog := (await self.intake.backlog())[source]).messages not in (count, None):
-            expect(loop.time() < give_up, f"the backlog of {source} stays {backlog.messages}, and {count} messages wait")
+            expect(loop.time() < give_up, f"the backlog of {source} must become {count}, got {backlog.messages}")
             await self.poll()
         return backlog
 
@@ -213,16 +212,16 @@ class Station:
         await self.until(lambda: self.listener.owned == set(self._bed.sources), "every source was assigned")
 
     async def take(self, source: Source, count: int) -> Sequence[Delivery[Any]]:
-        """Poll until `count` deliveries of `source` have come in all; returns them."""
+        """Poll until `count` deliveries of `source` have come in all. Returns them."""
         await self.until(lambda: len(self.of(source)) >= count, f"{source} delivered {count} messages")
         return self.of(source)[:count]
 
     async def stays_silent(self, source: Source | None = None) -> None:
-        """Poll for the bed's quiet time; raises AssertionError when anything comes, or anything of `source`."""
+        """Poll for the bed's quiet time. Raises AssertionError if anything comes, or, with a `source`, anything of that source."""
         before = len(self.received)
         await self.for_a_while()
         fresh = [delivery for delivery in self.received[before:] if source is None or delivery.source == source]
-        expect(not fresh, f"nothing was to be delivered, and {fresh} came")
+        expect(not fresh, f"nothing must be delivered, got {fresh}")
 
     async def for_a_while(self) -> None:
         """Poll for the bed's quiet time, whatever comes."""
@@ -232,17 +231,17 @@ class Station:
             await self.poll()
 
     async def while_polling(self, disturbance: Awaitable[None], condition: Callable[[], bool], what: str) -> None:
-        """Poll while the disturbance goes on beside it, until it is over and `condition` holds."""
+        """Poll in parallel with the disturbance, until that is over and `condition` holds."""
         task = asyncio.ensure_future(disturbance)
         await self.until(lambda: task.done() and condition(), what)
         await task
 
     def of(self, source: Source) -> list[Delivery[Any]]:
-        """What has come of `source`, in the order in which it came."""
+        """Return the deliveries of `source`, in the order in which they came."""
         return [delivery for delivery in self.received if delivery.source == source]
 
     def bodies(self, source: Source) -> list[bytes | None]:
-        """The payloads that have come of `source`."""
+        """Return the payloads of the deliveries of `source`."""
         return [delivery.body for delivery in self.of(source)]
 
     def hold(self, *sources: Source) -> None:
@@ -251,7 +250,7 @@ class Station:
         self.intake.apply(self.listener.plan())
 
     def admit(self, *sources: Source) -> None:
-        """Hold them no longer."""
+        """End the hold of these sources."""
         self.listener.held.difference_update(sources)
         self.intake.apply(self.listener.plan())
 
@@ -265,12 +264,15 @@ class Station:
 async def station(
     bed: IntakeBed, *, held: Collection[Source] = (), inbox: int = 50, batch: int | None = None, memory: int | None = None
 ) -> AsyncGenerator[Station]:
-    """A station on a new intake, opened, and closed at the end. `batch`: it is read in batches of so many. `memory`: the guard's bound, in
-    bytes, where the intake has to know it."""
+    """Open a new intake, yield a station on it, and close the intake at the end.
+
+    `batch` is the size of batches; None means single deliveries. `memory` is the guard's bound in bytes, for an intake that must know it;
+    None means no bound.
+    """
     listener = RecordingListener(held)
     intake = bed.intake(inbox=inbox)
     if batch is not None:
-        expect(isinstance(intake, Batching), "an intake whose bed says so can deliver in batches")
+        expect(isinstance(intake, Batching), "an intake whose bed has the capability `batches` must be a Batching")
         cast("Batching", intake).deliver_in_batches(batch)
     if memory is not None and isinstance(intake, ReadingAhead):
         intake.bound(memory)
@@ -282,5 +284,5 @@ async def station(
 
 
 def numbered(count: int, first: int = 0) -> list[bytes]:
-    """Bodies that tell their place: b"0", b"1" and so on."""
+    """Return bodies that show their position: b"0", b"1" and so on."""
     return [b"%d" % number for number in range(first, first + count)]

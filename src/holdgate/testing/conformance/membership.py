@@ -1,4 +1,4 @@
-"""Sources that go away and come back: in order, or lost."""
+"""Cases about sources that go away and come back: revoked in order, or lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from holdgate.testing.conformance.kit import IntakeBed, Station, case, expect, e
 
 
 async def a_hold_survives_a_rebalance(bed: IntakeBed) -> None:
-    """Another member comes and goes; what is held delivers nothing meanwhile, and everything afterwards."""
+    """While another member comes and goes, a held source delivers nothing, and everything afterwards."""
     for source in bed.sources:
         await bed.produce(source, numbered(5))
     async with station(bed, held=bed.sources) as at:
@@ -23,7 +23,7 @@ async def a_hold_survives_a_rebalance(bed: IntakeBed) -> None:
 
 
 async def a_shared_group_shares_the_sources(bed: IntakeBed) -> None:
-    """While another member is there, one source is ours and still delivers; the other one is revoked and does not."""
+    """While another member is there, one source is ours and delivers. The other one is revoked and does not."""
     async with station(bed) as at:
         await at.owns_all()
         await _join(bed, at)
@@ -35,7 +35,7 @@ async def a_shared_group_shares_the_sources(bed: IntakeBed) -> None:
 
 
 async def what_is_finished_while_revoked_is_settled(bed: IntakeBed) -> None:
-    """The intake waits for `revoked` and commits afterwards: work that ends in it does not come again."""
+    """The intake waits for `revoked` and commits afterwards, so work that ends meanwhile does not come again."""
     for source in bed.sources:
         await bed.produce(source, numbered(3))
     async with station(bed) as at:
@@ -54,7 +54,7 @@ async def what_is_finished_while_revoked_is_settled(bed: IntakeBed) -> None:
 
 
 async def a_settlement_after_a_revocation_changes_nothing(bed: IntakeBed) -> None:
-    """A late result of an earlier assignment is not committed, also when the source has come back meanwhile."""
+    """A late result of an earlier assignment is not committed, even if the source has come back meanwhile."""
     for source in bed.sources:
         await bed.produce(source, numbered(3))
     async with station(bed) as at:
@@ -70,7 +70,7 @@ async def a_settlement_after_a_revocation_changes_nothing(bed: IntakeBed) -> Non
 
 
 async def unfinished_work_comes_again_after_a_rebalance(bed: IntakeBed) -> None:
-    """What was taken and not settled is delivered again to whoever has the source next, from the oldest on."""
+    """The next owner of a source gets everything that was taken and not settled, from the oldest on."""
     source = bed.sources[0]
     await bed.produce(source, numbered(4))
     async with station(bed) as at:
@@ -83,7 +83,7 @@ async def unfinished_work_comes_again_after_a_rebalance(bed: IntakeBed) -> None:
 
 
 async def a_lost_source_comes_back(bed: IntakeBed) -> None:
-    """Cut off, the listener hears that its sources are lost; they are assigned anew, and unfinished work comes again."""
+    """An intake that is cut off reports its sources as lost. They are assigned anew, and unfinished work comes again."""
     source = bed.sources[0]
     await bed.produce(source, numbered(3))
     async with station(bed) as at:
@@ -94,7 +94,7 @@ async def a_lost_source_comes_back(bed: IntakeBed) -> None:
 
 
 async def a_hold_survives_a_loss(bed: IntakeBed) -> None:
-    """Cut off and back again, what is held still delivers nothing."""
+    """After a loss and a return, a held source still delivers nothing."""
     source = bed.sources[0]
     await bed.produce(source, numbered(3))
     async with station(bed, held=bed.sources) as at:
@@ -106,7 +106,7 @@ async def a_hold_survives_a_loss(bed: IntakeBed) -> None:
 
 
 async def a_settlement_after_a_loss_changes_nothing(bed: IntakeBed) -> None:
-    """The broker has taken the messages back: a late result of the lost assignment settles none of them."""
+    """A late result of the lost assignment settles none of the messages, which the broker has taken back."""
     source = bed.sources[0]
     await bed.produce(source, numbered(3))
     async with station(bed) as at:

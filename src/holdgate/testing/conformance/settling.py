@@ -1,4 +1,4 @@
-"""Settlements: what is settled never comes again, and what is not always does."""
+"""Cases about settlements: a settled message never comes again, and an unsettled one always does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from holdgate.testing.conformance.kit import IntakeBed, case, expect, expect_equ
 
 
 async def what_is_acked_does_not_come_again(bed: IntakeBed) -> None:
-    """The next consumer gets the rest, in order; without a word to the contrary as delivered before."""
+    """The next consumer gets the rest in order, marked as redelivered where the broker has such a mark."""
     source = bed.sources[0]
     await bed.produce(source, numbered(5))
     async with station(bed) as at:
@@ -23,7 +23,7 @@ async def what_is_acked_does_not_come_again(bed: IntakeBed) -> None:
 
 
 async def closing_sends_what_is_recorded(bed: IntakeBed) -> None:
-    """An ack without a flush is not lost by a close."""
+    """An ack without a flush survives a close."""
     source = bed.sources[0]
     await bed.produce(source, numbered(3))
     async with station(bed) as at:
@@ -32,7 +32,7 @@ async def closing_sends_what_is_recorded(bed: IntakeBed) -> None:
 
 
 async def a_flush_is_enough(bed: IntakeBed) -> None:
-    """After flush the broker knows, while the intake is still open."""
+    """After a flush the broker has the acks, while the intake is still open."""
     source = bed.sources[0]
     await bed.produce(source, numbered(3))
     async with station(bed) as at:
@@ -42,7 +42,7 @@ async def a_flush_is_enough(bed: IntakeBed) -> None:
 
 
 async def an_ack_out_of_turn_covers_nothing_before_it(bed: IntakeBed) -> None:
-    """Unfinished work is left, whatever after it is settled; when the oldest is settled too, all of it is."""
+    """Unfinished work is left, whatever is settled after it."""
     source = bed.sources[0]
     await bed.produce(source, numbered(5))
     async with station(bed) as at:
@@ -53,7 +53,7 @@ async def an_ack_out_of_turn_covers_nothing_before_it(bed: IntakeBed) -> None:
 
 
 async def the_last_ack_out_of_turn_settles_all(bed: IntakeBed) -> None:
-    """Newest first, one by one: in the end nothing is left."""
+    """If all are settled, newest first and one by one, nothing is left."""
     source = bed.sources[0]
     await bed.produce(source, numbered(5))
     async with station(bed) as at:
@@ -63,7 +63,7 @@ async def the_last_ack_out_of_turn_settles_all(bed: IntakeBed) -> None:
 
 
 async def a_second_ack_changes_nothing(bed: IntakeBed) -> None:
-    """Settled twice, also in two runs: no error, nothing more is settled, and deliveries go on."""
+    """Settling twice, also in two runs, is no error and settles nothing more. Deliveries go on."""
     source = bed.sources[0]
     await bed.produce(source, numbered(3))
     async with station(bed) as at:
@@ -77,21 +77,8 @@ async def a_second_ack_changes_nothing(bed: IntakeBed) -> None:
     expect_equal(await bed.left(source), numbered(3, first=1), "a second ack settles nothing more")
 
 
-async def what_is_requeued_comes_again(bed: IntakeBed) -> None:
-    """Given back, it keeps its place for the next consumer."""
-    source = bed.sources[0]
-    await bed.produce(source, numbered(3))
-    async with station(bed) as at:
-        deliveries = await at.take(source, 3)
-        at.hold(source)
-        for delivery in deliveries:
-            at.intake.settle(delivery, Settlement.REQUEUE)
-        await at.intake.flush()
-    expect_equal(await bed.left(source), numbered(3), "what is requeued is left, in order")
-
-
 async def what_is_rejected_does_not_come_again(bed: IntakeBed) -> None:
-    """Refused for good: the broker has its own place for it."""
+    """A rejected message is gone from its queue: the broker has another place for it, or drops it."""
     source = bed.sources[0]
     await bed.produce(source, numbered(3))
     async with station(bed) as at:
@@ -101,7 +88,7 @@ async def what_is_rejected_does_not_come_again(bed: IntakeBed) -> None:
 
 
 async def nothing_settled_nothing_lost(bed: IntakeBed) -> None:
-    """Taken and never settled, everything is left."""
+    """Everything that was taken and never settled is left."""
     for source in bed.sources:
         await bed.produce(source, numbered(4))
     async with station(bed) as at:
@@ -112,10 +99,10 @@ async def nothing_settled_nothing_lost(bed: IntakeBed) -> None:
 
 
 def _left(bed: IntakeBed, bodies: Sequence[bytes], settled: Sequence[int]) -> list[bytes]:
-    """What is left of `bodies` when the first is unfinished and these places are settled."""
+    """Return what is left of `bodies` if the first is unfinished and these positions are settled."""
     if "watermark" in bed.capabilities:
         return list(bodies)
-    return [body for place, body in enumerate(bodies) if place not in settled]
+    return [body for position, body in enumerate(bodies) if position not in settled]
 
 
 CASES = (
@@ -125,7 +112,6 @@ CASES = (
     case(an_ack_out_of_turn_covers_nothing_before_it),
     case(the_last_ack_out_of_turn_settles_all),
     case(a_second_ack_changes_nothing),
-    case(what_is_requeued_comes_again),
     case(what_is_rejected_does_not_come_again, "reject"),
     case(nothing_settled_nothing_lost),
 )
