@@ -6,35 +6,33 @@ import logging
 
 from docs.generate.tables import table
 
-from holdgate.core import (
+from holdgate.core.states import Override, Reason, State
+from holdgate.events import (
+    AnyEvent,
+    AttributionShared,
     CircuitClosed,
     CircuitHalfOpened,
     CircuitOpened,
     CircuitReset,
-    LeaseExpired,
-    LeaseTooShort,
-    LimitChanged,
-    OverrideCleared,
-    OverrideSet,
-    ThresholdExceeded,
-)
-from holdgate.core.states import Override, Reason, State
-from holdgate.flow.events import (
-    AnyEvent,
-    AttributionShared,
     CommandEnded,
     CommandGiven,
     HandlerStuck,
     HoldContinued,
+    LeaseExpired,
+    LeaseTooShort,
+    LimitChanged,
     LocalCauseSuspected,
     MessageSkipped,
     OutageOver,
     OutageSuspected,
+    OverrideCleared,
+    OverrideSet,
     SourceBlocked,
     SourceFallingBack,
     SourceHeld,
     SourceReleased,
     SourceRetried,
+    ThresholdExceeded,
     UndeclaredNeed,
 )
 from holdgate.flow.message import Partition

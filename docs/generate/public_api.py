@@ -38,8 +38,6 @@ _MODULES = (
     "holdgate.testing.conformance",
     "holdgate.core",
 )
-# Until there is one face for events, observers import them from where the engine has them.
-_INSTEAD = {"holdgate.events": "holdgate.flow.events"}
 
 # How an object may be used beside calling its methods.
 _USES = (
@@ -72,8 +70,6 @@ def _existing(name: str) -> Iterator[str]:
         yield from sorted(f"{package.__name__}.{each.name}" for each in pkgutil.iter_modules(package.__path__))
     elif importlib.util.find_spec(name) is not None:
         yield name
-    elif name in _INSTEAD:
-        yield _INSTEAD[name]
 
 
 def public_names(module: ModuleType) -> list[str]:

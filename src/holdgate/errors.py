@@ -13,6 +13,13 @@ class SettingsError(HoldgateError, ValueError):
     """A setting, or two together, make no sense; the text names the values and the remedy. Raised at construction or start."""
 
 
+class CommandError(HoldgateError):
+    """What was asked for cannot be done now: an operator's command, a step of the loop form, or `key=` for one delivery.
+
+    Nothing has changed then. The text says why, and what to do instead.
+    """
+
+
 class MissingExtra(HoldgateError, ImportError):
     """An optional client library is not installed; the text is the install command."""
 

@@ -66,7 +66,7 @@ class Crowd:
 
     def _turn(self) -> None:
         self.engine.turn(self.now)
-        while self.engine.restless:
+        while self.engine.needs_turn:
             self.engine.turn(self.now)
         self.opened += sum(isinstance(event, CircuitOpened) for event in self.engine.take_events())
 
@@ -83,7 +83,7 @@ class Crowd:
         heapq.heappush(self._ends, (self.now + took, self._number * LANES + len(self._ends), delivery, failed))
 
     def _end(self, delivery: Delivery[Any], failed: bool) -> None:
-        if not failed and delivery.trial is None:
+        if not failed and delivery.history is None:
             verdict = self.engine.succeeded(delivery, self.now)
         else:
             verdict = self.engine.settle(delivery, dependency_failed() if failed else returned(), "ConnectionError", self.now)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from holdgate.core import Circuit, CircuitSettings, Outcome, RampSettings
+from holdgate.core import Circuit, CircuitSettings, Outcome, RampSettings, State
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.engine import Engine
 from holdgate.flow.gate import Gate
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Partition
+from holdgate.flow.plan import SourcePlan
 from holdgate.flow.policy import Needs, RetryPolicy, Verdict
 from holdgate.flow.state import Assignment, Run
 
 ORDERS = Partition("orders", 0)
+BILLS = Partition("bills", 0)
+FREE = SourcePlan(fetch=True, reasons=())
 # Opens at the second failure in a row, for ten seconds; back at the full rate after three good calls at each limit.
 QUICK = CircuitSettings(consecutive_failures=2, open_duration=10.0, open_jitter=0.0, ramp=RampSettings(minimum_verdicts=1))
 
@@ -60,6 +63,7 @@ def place_of(*gates: Gate, run: Run | None = None, source: Partition = ORDERS) -
     assignment = Assignment(run, source, gates)
     run.assignments[source] = assignment
     run.count_lanes()
+    run.dirty.clear()  # as after a turn
     return assignment
 
 
@@ -159,3 +163,22 @@ class Stage:
 
     def events(self) -> list[object]:
         return list(self.engine.take_events())
+
+
+def parallel(*needs: str, concurrency: int = 4, **more: Any) -> Stage:
+    return Stage(*needs, run=run_of(needs, order="none", concurrency=concurrency, **more))
+
+
+def in_flight(stage: Stage, name: str = "payments") -> int:
+    return stage.engine.gates[name].circuit.snapshot(stage.now).in_flight
+
+
+def positions(deliveries: list[Delivery[Any]]) -> list[int]:
+    return [delivery.position for delivery in deliveries]
+
+
+def half_open(stage: Stage, name: str = "payments") -> None:
+    """The open wait of the circuit is over."""
+    stage.trip(name)
+    stage.turn(later=10.0)
+    assert stage.engine.gates[name].circuit.state is State.HALF_OPEN

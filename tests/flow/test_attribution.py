@@ -66,9 +66,9 @@ MAIL = Need("mail", (MailError,))
 
 
 def touched(name: str, outcome: Outcome, duration: float = 1.0, retry_after: float | None = None) -> AttemptCalls:
-    tally = AttemptCalls()
-    tally.touch(name).ended(outcome, duration, retry_after)
-    return tally
+    calls = AttemptCalls()
+    calls.summary_of(name).ended(outcome, duration, retry_after)
+    return calls
 
 
 def chained(outer: BaseException, inner: BaseException) -> BaseException:
@@ -190,21 +190,21 @@ def test_a_word_that_was_only_being_handled_wins_over_nobodys_failure_alone() ->
 @pytest.mark.parametrize("not_retryable", [(), (ValueError,)])
 def test_after_a_refusal_any_exception_means_hold(not_retryable: tuple[type[Exception], ...]) -> None:
     """Not even an exception that is not retryable outweighs it: what looks like poison may be the outage."""
-    tally = AttemptCalls()
-    tally.refused["mail"] = None
-    result = attribute([PAYMENTS], tally, ValueError(), NOW, not_retryable=not_retryable)
+    calls = AttemptCalls()
+    calls.refused["mail"] = None
+    result = attribute([PAYMENTS], calls, ValueError(), NOW, not_retryable=not_retryable)
     assert result == Attribution((RELEASED,), Cause.REFUSED, ("mail",))
 
 
 def test_reject_after_a_refusal_means_hold() -> None:
     """Any exception means any."""
-    tally = AttemptCalls()
-    tally.refused["mail"] = None
-    assert attribute([PAYMENTS], tally, Reject(), NOW).cause is Cause.REFUSED
+    calls = AttemptCalls()
+    calls.refused["mail"] = None
+    assert attribute([PAYMENTS], calls, Reject(), NOW).cause is Cause.REFUSED
 
 
 def test_a_refusal_is_told_from_the_exception_alone() -> None:
-    """A circuit outside of the guard refused: no tally knows, the exception does."""
+    """A circuit outside of the guard refused: no calls knows, the exception does."""
     result = attribute([Need("payments")], None, CallNotPermitted("ledger"), NOW)
     assert result == Attribution((RELEASED,), Cause.REFUSED, ("ledger",))
 
@@ -245,35 +245,35 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
 
 def test_each_refusal_is_named_once() -> None:
     """Tally and exception tell of the same dependency."""
-    tally = AttemptCalls()
-    tally.refused["mail"] = None
-    tally.refused["ledger"] = None
-    assert attribute([], tally, CallNotPermitted("mail"), NOW).refused == ("mail", "ledger")
+    calls = AttemptCalls()
+    calls.refused["mail"] = None
+    calls.refused["ledger"] = None
+    assert attribute([], calls, CallNotPermitted("mail"), NOW).refused == ("mail", "ledger")
 
 
 def test_a_handler_that_returns_after_a_refusal_is_done() -> None:
     """It had something else to do; the refusal is still named."""
-    tally = touched("payments", Outcome.SUCCESS)
-    tally.refused["mail"] = None
-    assert attribute([PAYMENTS], tally, None, NOW) == Attribution((NeedVerdict(Outcome.SUCCESS, 1.0),), Cause.RETURNED, ("mail",))
+    calls = touched("payments", Outcome.SUCCESS)
+    calls.refused["mail"] = None
+    assert attribute([PAYMENTS], calls, None, NOW) == Attribution((NeedVerdict(Outcome.SUCCESS, 1.0),), Cause.RETURNED, ("mail",))
 
 
 def test_what_calls_came_to_counts_before_a_refusal() -> None:
     """Payments was called and answered before mail refused: that is evidence, whatever becomes of the message."""
-    tally = touched("payments", Outcome.SUCCESS)
-    tally.refused["mail"] = None
-    assert attribute([PAYMENTS], tally, ValueError(), NOW).findings == (NeedVerdict(Outcome.SUCCESS, 1.0),)
+    calls = touched("payments", Outcome.SUCCESS)
+    calls.refused["mail"] = None
+    assert attribute([PAYMENTS], calls, ValueError(), NOW).findings == (NeedVerdict(Outcome.SUCCESS, 1.0),)
 
 
 class Cancelled(BaseException):
     pass
 
 
-@pytest.mark.parametrize("tally", [None, AttemptCalls()])
+@pytest.mark.parametrize("calls", [None, AttemptCalls()])
 @pytest.mark.parametrize("error", [Cancelled(), GeneratorExit(), BaseExceptionGroup("both", [Cancelled(), GeneratorExit()])])
-def test_what_is_no_exception_is_the_messages_own(tally: AttemptCalls | None, error: BaseException) -> None:
+def test_what_is_no_exception_is_the_messages_own(calls: AttemptCalls | None, error: BaseException) -> None:
     """A cancellation of the handler's own making: no need's failure, and charged, or it would be tried for ever."""
-    result = attribute([Read("payments"), Read("mail")], tally, error, NOW)
+    result = attribute([Read("payments"), Read("mail")], calls, error, NOW)
     assert result == Attribution((RELEASED, RELEASED), Cause.MESSAGE)
 
 
@@ -287,11 +287,11 @@ def test_a_cancellation_with_a_dependencys_failure_beside_or_behind_it_is_the_de
 
 def test_a_call_that_a_cancellation_cut_short_is_judged_as_by_a_time_limit() -> None:
     """Nobody can tell whose limit it was: a failure where TimeoutError is one, else the message's own."""
-    tally = AttemptCalls()
-    tally.touch("payments").cut(2.0)
+    calls = AttemptCalls()
+    calls.summary_of("payments").cut(2.0)
     matching, other = Need("payments", (TimeoutError,)), Need("payments", (PaymentError,))
-    assert attribute([matching], tally, Cancelled(), NOW) == Attribution((NeedVerdict(Outcome.FAILURE, 2.0),), Cause.DEPENDENCY)
-    assert attribute([other], tally, Cancelled(), NOW) == Attribution((RELEASED,), Cause.MESSAGE)
+    assert attribute([matching], calls, Cancelled(), NOW) == Attribution((NeedVerdict(Outcome.FAILURE, 2.0),), Cause.DEPENDENCY)
+    assert attribute([other], calls, Cancelled(), NOW) == Attribution((RELEASED,), Cause.MESSAGE)
 
 
 # Rules 1 and 3: call forms ran.
@@ -300,66 +300,66 @@ def test_a_call_that_a_cancellation_cut_short_is_judged_as_by_a_time_limit() -> 
 @pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.FAILURE])
 def test_a_touched_need_gets_what_its_calls_came_to(outcome: Outcome) -> None:
     """With the time of the slowest call and the server's wish; the handler returning changes nothing."""
-    tally = touched("payments", outcome, 2.5, 30.0)
-    assert attribute([PAYMENTS], tally, None, NOW) == Attribution((NeedVerdict(outcome, 2.5, 30.0),), Cause.RETURNED)
+    calls = touched("payments", outcome, 2.5, 30.0)
+    assert attribute([PAYMENTS], calls, None, NOW) == Attribution((NeedVerdict(outcome, 2.5, 30.0),), Cause.RETURNED)
 
 
 def test_calls_that_were_all_ignored_say_nothing() -> None:
     """Trap 5: 'not a failure' is not taken for a success, nor its duration for a quick call."""
-    tally = touched("payments", Outcome.IGNORED)
-    assert attribute([PAYMENTS], tally, None, NOW).findings == (IGNORED,)
+    calls = touched("payments", Outcome.IGNORED)
+    assert attribute([PAYMENTS], calls, None, NOW).findings == (IGNORED,)
 
 
 def test_a_touch_without_an_outcome_gives_no_verdict() -> None:
     """Its only call was cancelled by the handler, which then returned."""
-    tally = AttemptCalls()
-    tally.touch("payments").cut(1.0)
-    assert attribute([PAYMENTS], tally, None, NOW) == Attribution((RELEASED,), Cause.RETURNED)
+    calls = AttemptCalls()
+    calls.summary_of("payments").cut(1.0)
+    assert attribute([PAYMENTS], calls, None, NOW) == Attribution((RELEASED,), Cause.RETURNED)
 
 
 def test_an_untouched_need_is_released() -> None:
     """Nothing is known of mail, so it is neither good nor bad."""
-    tally = touched("payments", Outcome.SUCCESS)
-    assert attribute([PAYMENTS, MAIL], tally, None, NOW).findings == (NeedVerdict(Outcome.SUCCESS, 1.0), RELEASED)
+    calls = touched("payments", Outcome.SUCCESS)
+    assert attribute([PAYMENTS, MAIL], calls, None, NOW).findings == (NeedVerdict(Outcome.SUCCESS, 1.0), RELEASED)
 
 
 def test_findings_come_in_the_order_of_the_needs() -> None:
     """Permits and findings are paired by place."""
-    tally = touched("payments", Outcome.FAILURE)
-    assert attribute([MAIL, PAYMENTS], tally, None, NOW).findings == (RELEASED, NeedVerdict(Outcome.FAILURE, 1.0))
+    calls = touched("payments", Outcome.FAILURE)
+    assert attribute([MAIL, PAYMENTS], calls, None, NOW).findings == (RELEASED, NeedVerdict(Outcome.FAILURE, 1.0))
 
 
 def test_an_exception_that_no_call_saw_is_the_messages_own() -> None:
     """Even one that a need's `failures` match: it did not come out of its call."""
-    tally = touched("payments", Outcome.SUCCESS)
-    result = attribute([Need("payments"), Need("mail")], tally, ValueError(), NOW)
+    calls = touched("payments", Outcome.SUCCESS)
+    result = attribute([Need("payments"), Need("mail")], calls, ValueError(), NOW)
     assert result == Attribution((NeedVerdict(Outcome.SUCCESS, 1.0), RELEASED), Cause.MESSAGE, unclaimed="ValueError")
 
 
 def test_an_exception_that_a_call_took_for_a_failure_is_not_charged() -> None:
     """It is told by identity."""
     seen = PaymentError()
-    tally = touched("payments", Outcome.FAILURE)
-    tally.excused.append(seen)
-    assert attribute([PAYMENTS], tally, seen, NOW) == Attribution((NeedVerdict(Outcome.FAILURE, 1.0),), Cause.DEPENDENCY)
-    assert attribute([PAYMENTS], tally, PaymentError(), NOW).cause is Cause.MESSAGE
+    calls = touched("payments", Outcome.FAILURE)
+    calls.excused.append(seen)
+    assert attribute([PAYMENTS], calls, seen, NOW) == Attribution((NeedVerdict(Outcome.FAILURE, 1.0),), Cause.DEPENDENCY)
+    assert attribute([PAYMENTS], calls, PaymentError(), NOW).cause is Cause.MESSAGE
 
 
 @pytest.mark.parametrize("wrap", [lambda seen: chained(ValueError(), seen), lambda seen: ExceptionGroup("tasks", [ValueError(), seen])])
 def test_an_exception_made_from_one_that_a_call_saw_is_not_charged(wrap: object) -> None:
     """Wrapping a client's error in one's own is usual."""
     seen = PaymentError()
-    tally = touched("payments", Outcome.FAILURE)
-    tally.excused.append(seen)
+    calls = touched("payments", Outcome.FAILURE)
+    calls.excused.append(seen)
     assert callable(wrap)
-    assert attribute([PAYMENTS], tally, wrap(seen), NOW).cause is Cause.DEPENDENCY
+    assert attribute([PAYMENTS], calls, wrap(seen), NOW).cause is Cause.DEPENDENCY
 
 
 def test_a_failure_that_was_swallowed_excuses_no_later_exception() -> None:
     """Payments failed, the handler went on, and then the message could not be read."""
-    tally = touched("payments", Outcome.FAILURE)
-    tally.excused.append(PaymentError())
-    result = attribute([PAYMENTS], tally, ValueError(), NOW)
+    calls = touched("payments", Outcome.FAILURE)
+    calls.excused.append(PaymentError())
+    result = attribute([PAYMENTS], calls, ValueError(), NOW)
     assert result == Attribution((NeedVerdict(Outcome.FAILURE, 1.0),), Cause.MESSAGE, unclaimed="ValueError")
 
 
@@ -377,41 +377,41 @@ def test_an_exception_that_a_call_ignored_is_charged() -> None:
 )
 def test_an_exception_made_from_a_failed_result_is_the_dependencys(need: Need, expected: Cause) -> None:
     """`raise_for_status` comes after the call has returned; whether it is the dependency's, its `failures` say."""
-    tally = touched(need.name, Outcome.FAILURE)
-    tally.touch(need.name).failed_result = True
-    assert attribute([need], tally, PaymentError(), NOW).cause is expected
+    calls = touched(need.name, Outcome.FAILURE)
+    calls.summary_of(need.name).failed_result = True
+    assert attribute([need], calls, PaymentError(), NOW).cause is expected
 
 
 def test_a_failed_result_of_an_undeclared_dependency_means_doubt() -> None:
     """Nobody is there to judge its exception."""
-    tally = touched("ledger", Outcome.FAILURE)
-    tally.touch("ledger").failed_result = True
-    assert attribute([PAYMENTS], tally, PaymentError(), NOW) == Attribution((RELEASED,), Cause.DEPENDENCY)
+    calls = touched("ledger", Outcome.FAILURE)
+    calls.summary_of("ledger").failed_result = True
+    assert attribute([PAYMENTS], calls, PaymentError(), NOW) == Attribution((RELEASED,), Cause.DEPENDENCY)
 
 
 # Time limits.
 
 
 def cut_short(name: str, duration: float = 5.0) -> AttemptCalls:
-    tally = AttemptCalls()
-    tally.touch(name).cut(duration)
-    return tally
+    calls = AttemptCalls()
+    calls.summary_of(name).cut(duration)
+    return calls
 
 
 def test_a_time_limit_in_the_handler_belongs_to_the_call_it_cut_short() -> None:
     """`asyncio.timeout` around a call: the TimeoutError is a failure of the dependency that hung, with the time it took."""
     need = Need("payments", (TimeoutError,))
-    tally = cut_short("payments")
-    tally.touch("payments").ended(Outcome.SUCCESS, 1.0)
-    assert attribute([need], tally, TimeoutError(), NOW) == Attribution((NeedVerdict(Outcome.FAILURE, 5.0),), Cause.DEPENDENCY)
+    calls = cut_short("payments")
+    calls.summary_of("payments").ended(Outcome.SUCCESS, 1.0)
+    assert attribute([need], calls, TimeoutError(), NOW) == Attribution((NeedVerdict(Outcome.FAILURE, 5.0),), Cause.DEPENDENCY)
 
 
 def test_the_slowest_call_counts_beside_a_cut_one() -> None:
     """An earlier call took longer than the one that was cut."""
     need = Need("payments", (TimeoutError,))
-    tally = cut_short("payments", 2.0)
-    tally.touch("payments").ended(Outcome.SUCCESS, 3.0)
-    assert attribute([need], tally, TimeoutError(), NOW).findings == (NeedVerdict(Outcome.FAILURE, 3.0),)
+    calls = cut_short("payments", 2.0)
+    calls.summary_of("payments").ended(Outcome.SUCCESS, 3.0)
+    assert attribute([need], calls, TimeoutError(), NOW).findings == (NeedVerdict(Outcome.FAILURE, 3.0),)
 
 
 def test_a_wrapped_time_limit_counts_too() -> None:
@@ -453,16 +453,16 @@ def test_a_time_limit_with_no_call_cut_is_the_messages_own() -> None:
 
 
 def under_way(name: str, started: float = 90.0) -> AttemptCalls:
-    tally = AttemptCalls()
-    tally.touch(name).running["a call"] = started
-    return tally
+    calls = AttemptCalls()
+    calls.summary_of(name).running["a call"] = started
+    return calls
 
 
 def test_the_guards_time_limit_belongs_to_the_call_under_way() -> None:
     """Whatever its `failures` are; with the time since its start. The other need had ended well."""
-    tally = under_way("payments")
-    tally.touch("mail").ended(Outcome.SUCCESS, 1.0)
-    result = attribute([PAYMENTS, MAIL], tally, TimeoutError(), NOW, timed_out=True)
+    calls = under_way("payments")
+    calls.summary_of("mail").ended(Outcome.SUCCESS, 1.0)
+    result = attribute([PAYMENTS, MAIL], calls, TimeoutError(), NOW, timed_out=True)
     assert result == Attribution((NeedVerdict(Outcome.FAILURE, 10.0), NeedVerdict(Outcome.SUCCESS, 1.0)), Cause.DEPENDENCY)
 
 
@@ -484,9 +484,9 @@ def test_a_call_still_under_way_at_a_return_says_nothing() -> None:
 
 def test_asking_for_another_time_leaves_the_calls_what_they_were() -> None:
     """The handler returned: its calls have their verdicts, an untouched need has none."""
-    tally = AttemptCalls()
-    tally.touch("payments").ended(Outcome.FAILURE, 1.0)
-    result = attribute([PAYMENTS, MAIL], tally, None, NOW, postponed=True)
+    calls = AttemptCalls()
+    calls.summary_of("payments").ended(Outcome.FAILURE, 1.0)
+    result = attribute([PAYMENTS, MAIL], calls, None, NOW, postponed=True)
 
     assert result == Attribution((NeedVerdict(Outcome.FAILURE, 1.0), RELEASED), Cause.POSTPONED)
 
@@ -503,10 +503,10 @@ def test_an_exception_says_more_than_the_wish_for_another_time() -> None:
 
 def test_a_handler_that_postpones_keeps_what_refused_it() -> None:
     """The refusing dependency is one of the message's needs until it is settled."""
-    tally = AttemptCalls()
-    tally.refused["mail"] = None
+    calls = AttemptCalls()
+    calls.refused["mail"] = None
 
-    assert attribute([PAYMENTS], tally, None, NOW, postponed=True) == Attribution((RELEASED,), Cause.POSTPONED, ("mail",))
+    assert attribute([PAYMENTS], calls, None, NOW, postponed=True) == Attribution((RELEASED,), Cause.POSTPONED, ("mail",))
 
 
 def test_the_server_s_word_is_read_off_the_exception() -> None:
@@ -522,9 +522,9 @@ def test_the_server_s_word_is_read_off_the_exception() -> None:
 
 def test_a_call_that_was_cut_short_keeps_what_the_server_said_before() -> None:
     """An earlier call of the same handler was told when to come back."""
-    tally = touched("payments", Outcome.FAILURE, 1.0, retry_after=30.0)
-    tally.touches["payments"].cut_short = 2.0
-    result = attribute([Need("payments")], tally, TimeoutError(), NOW)
+    calls = touched("payments", Outcome.FAILURE, 1.0, retry_after=30.0)
+    calls.summaries["payments"].cut_short = 2.0
+    result = attribute([Need("payments")], calls, TimeoutError(), NOW)
 
     assert result.findings == (NeedVerdict(Outcome.FAILURE, 2.0, 30.0),)
 

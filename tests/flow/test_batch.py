@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.flow.stage import ORDERS, Message, gate, messages, place_of
 
-from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems, batches_of, heir, messages_in
+from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems, batches_of, messages_in
 from holdgate.flow.blame import FailureHistory
 from holdgate.flow.message import Partition
 
@@ -75,7 +75,7 @@ def test_a_cut_keeps_the_beginning() -> None:
     rest = batch.cut(2)
     assert (positions(batch), list(batch.numbers)) == ([0, 1], [0, 1])
     assert (positions(rest), list(rest.numbers), rest.attempt) == ([2, 3, 4], [2, 3, 4], 1)
-    assert rest.trial is None
+    assert rest.history is None
 
 
 def test_a_piece_inherits_the_vote_and_no_charge() -> None:
@@ -83,21 +83,21 @@ def test_a_piece_inherits_the_vote_and_no_charge() -> None:
     payments = gate()
     batch = batch_of(4)
     batch.assignment = place_of(payments)
-    batch.trial = FailureHistory()
-    batch.trial.votes_again(payments)
-    batch.trial.charged, batch.trial.backoffs, batch.trial.extra = 2, 3, (payments,)
+    batch.history = FailureHistory()
+    batch.history.votes_again(payments)
+    batch.history.charged, batch.history.backoffs, batch.history.extra = 2, 3, (payments,)
     piece = batch.piece([1, 3])
     assert (positions(piece), list(piece.numbers), piece.assignment) == ([1, 3], [1, 3], batch.assignment)
-    assert (piece.trial.charged, piece.trial.blames, piece.trial.backoffs, piece.trial.extra) == (0, {}, 3, (payments,))
+    assert (piece.history.charged, piece.history.blames, piece.history.backoffs, piece.history.extra) == (0, {}, 3, (payments,))
     payments.successes += 1
-    assert not piece.trial.votes_again(payments)
+    assert not piece.history.votes_again(payments)
 
 
 def test_a_success_of_one_piece_speaks_to_the_others() -> None:
     """Votes are copies: what one piece puts down as its own success is somebody else's for the next."""
-    payments, trial = gate(), FailureHistory()
-    trial.votes_again(payments)
-    first, second = heir(trial), heir(trial)
+    payments, history = gate(), FailureHistory()
+    history.votes_again(payments)
+    first, second = history.of_a_piece(), history.of_a_piece()
     payments.successes += 1
     first.succeeded(payments)
     assert not second.votes_again(payments)
@@ -105,21 +105,21 @@ def test_a_success_of_one_piece_speaks_to_the_others() -> None:
 
 def test_an_heir_knows_when_its_batch_failed() -> None:
     """A dead letter tells of the first failure, which was that of the whole batch."""
-    trial = FailureHistory()
-    trial.failed("OSError", 3.0)
-    trial.failed("ValueError", 5.0)
-    own = heir(trial)
+    history = FailureHistory()
+    history.failed("OSError", 3.0)
+    history.failed("ValueError", 5.0)
+    own = history.of_a_piece()
     assert (own.failures, own.first_failed_at, own.last_failed_at, own.error) == (2, 3.0, 5.0, "ValueError")
 
 
 def test_a_batch_of_one_becomes_its_message() -> None:
     """What is settled by itself is the client's own delivery, with everything that the engine knows of the batch."""
     batch = batch_of(1, first=4)
-    batch.assignment, batch.permits, batch.trial = place_of(), ("permit",), FailureHistory()
+    batch.assignment, batch.permits, batch.history = place_of(), ("permit",), FailureHistory()
     single = batch.single()
     assert single is batch.message[0]
     assert (single.assignment, single.serial, single.attempt) == (batch.assignment, 4, 1)
-    assert (single.permits, single.trial) == (("permit",), batch.trial)
+    assert (single.permits, single.history) == (("permit",), batch.history)
     assert batch.permits is None
 
 

@@ -22,8 +22,8 @@ def kinds(events: list[Any]) -> list[type]:
 def backing_off(waiting: WaitingList, *gates: Gate) -> Message:
     """A retry of a delivery that needs these, waiting until second 1000."""
     delivery = placed(place_of(*gates, run=run_of(order="none", concurrency=9)))
-    delivery.trial = FailureHistory()
-    delivery.trial.backoffs = 4
+    delivery.history = FailureHistory()
+    delivery.history.backoffs = 4
     delivery.attempt = 1
     waiting.add(delivery, gates, not_before=1000.0)
     return delivery
@@ -89,7 +89,7 @@ def test_an_opening_ends_backoffs(how: str) -> None:
         payments.circuit.force_open(0.0)
     CircuitChanges(waiting).settle_events([payments], 0.0)
 
-    assert (waiting.next_deadline(), delivery.trial.backoffs) == (None, 0)
+    assert (waiting.next_deadline(), delivery.history.backoffs) == (None, 0)
 
 
 def test_a_reopening_ends_backoffs_too() -> None:
@@ -319,7 +319,7 @@ def with_messages(payments: Gate, number: int) -> Any:
     """A place that needs it, and that two messages have come in at."""
     (source,) = partitions(number + 1)[number:]
     assignment = place_of(payments, source=source)
-    assignment.run.take_in(messages(source, 2))
+    assignment.run.enqueue(messages(source, 2))
     payments.assignments[assignment] = None
     return assignment
 
@@ -344,7 +344,7 @@ def test_a_source_that_cannot_start_keeps_no_other_from_queueing_up() -> None:
     outages.settle_events([payments], 0.0)
     outages.advance([payments], 5.0)
 
-    assert waiting.by_place() == {free: 1}
+    assert waiting.by_assignment() == {free: 1}
 
 
 def test_nobody_queues_up_for_a_circuit_that_has_closed_or_only_moves_its_limit() -> None:

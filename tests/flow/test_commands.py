@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.flow.stage import ORDERS, gate, place_of
+from tests.flow.stage import ORDERS, Stage, gate, partitions, place_of
 
 from holdgate.flow.commands import KEPT, Commands, Holds
 from holdgate.flow.events import Command, CommandEnded, CommandGiven
@@ -121,3 +121,14 @@ def test_the_record_is_bounded() -> None:
 
     assert len(desk.commands.last) == KEPT
     assert desk.commands.last[0].at == 5.0
+
+
+def test_a_command_that_is_given_again_is_the_last() -> None:
+    """In the order in which they were given, each once."""
+    first, second = partitions(2)
+    stage = Stage("payments", sources=[first, second])
+    given = [CommandGiven(0.0, "hold", source, "ann", why) for source, why in ((first, "a"), (second, "b"), (first, "c"))]
+    for command in given:
+        stage.engine.hold(command.target)
+        stage.engine.note(command)
+    assert stage.engine.snapshot(0.0).commands == (given[1], given[2])

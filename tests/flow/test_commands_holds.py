@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.flow.stage import ORDERS, place_of, placed, run_of
+from tests.flow.stage import ORDERS, Stage, partitions, place_of, placed, run_of
 
 from holdgate.flow.commands import Holds
 from holdgate.flow.message import Partition
@@ -169,3 +169,13 @@ def test_a_hold_outlives_the_place_that_it_was_set_on() -> None:
 
     assert (ORDERS in holds, holds.next_deadline()) == (True, 5.0)
     assert (holds.end(ORDERS), holds.end(ORDERS)) == (True, False)
+
+
+def test_a_hold_that_is_over_releases_what_nothing_else_holds() -> None:
+    """The partition that is held by itself stays, and keeps no other."""
+    first, second = partitions(2)
+    stage = Stage("payments", sources=[first, second])
+    stage.engine.hold(first)
+    stage.engine.hold("orders", 5.0)
+    stage.turn(later=5.0)
+    assert (stage.assignment(first).held, stage.assignment(second).held) == (True, False)

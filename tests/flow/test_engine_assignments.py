@@ -32,7 +32,7 @@ def granted(run: Run, source: Partition, *gates: Gate) -> Any:
     """A delivery that was admitted, and that no lane has taken up yet."""
     delivery = placed(run.assignments[source])
     delivery.permits = tuple(gate.circuit.try_acquire(0.0) for gate in gates)
-    run.running += 1
+    run.assignments[source].started()
     run.grant(delivery)
     return delivery
 
@@ -96,7 +96,7 @@ def test_a_closing_source_starts_nothing_and_drops_what_waits() -> None:
     desk = Desk(run)
     going, staying = partitions(2)
     desk.assignments.open(run, [going, staying], 0.0)
-    run.take_in([*messages(going, 2), *messages(staying, 2)])
+    run.enqueue([*messages(going, 2), *messages(staying, 2)])
     for source in (going, staying):
         desk.waiting.add(placed(run.assignments[source]), run.assignments[source].gates)
     dropped, kept = (granted(run, source, desk.gates["mail"]) for source in (going, staying))
@@ -141,7 +141,7 @@ def test_what_runs_for_a_forgotten_source_keeps_a_lane_until_it_ends() -> None:
     run.granted.clear()  # a lane has it
     desk.assignments.forget(run, [ORDERS], 1.0)
     assert (run.lanes, run.running) == (2, 1)
-    desk.assignments.unstart(delivery, 2.0)
+    desk.assignments.leave(delivery, 2.0)
 
     assert (run.lanes, run.running) == (1, 0)
 
@@ -153,7 +153,7 @@ def test_an_admission_can_end_without_a_verdict() -> None:
     desk.assignments.open(run, [ORDERS], 0.0)
     delivery = granted(run, ORDERS, desk.gates["mail"])
     assert isinstance(delivery.permits[0], Permit)
-    desk.assignments.unstart(delivery, 1.0)
+    desk.assignments.leave(delivery, 1.0)
 
     assert (run.running, run.assignments[ORDERS].in_flight, run.lanes) == (0, 0, 1)
     assert desk.gates["mail"].circuit.snapshot(1.0).in_flight == 0
@@ -164,7 +164,7 @@ def test_a_draining_run_starts_nothing_any_more() -> None:
     run = run_of(["mail"])
     desk = Desk(run)
     desk.assignments.open(run, [ORDERS], 0.0)
-    run.take_in(messages(ORDERS, 2))
+    run.enqueue(messages(ORDERS, 2))
     desk.assignments.drain(run, 1.0)
     desk.assignments.open(run, [BILLS], 2.0)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.flow.stage import (
     ORDERS,
+    QUICK,
     Message,
     Stage,
     dependency_failed,
@@ -18,8 +19,10 @@ from tests.flow.stage import (
     run_of,
 )
 
+from holdgate.core import Circuit
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.batch import Batch, batches_of
+from holdgate.flow.engine import Engine
 from holdgate.flow.events import MessageSkipped, SourceBlocked, SourceRetried
 from holdgate.flow.fate import SettledParts
 from holdgate.flow.message import Delivery, HandlerRequest, Partition
@@ -47,7 +50,7 @@ def with_fallback() -> tuple[Stage, Delivery[Any]]:
     stage.end(delivery, dependency_failed())
     stage.turn()
     falling = stage.start()
-    assert falling.trial.falling_back
+    assert falling.history.falling_back
     return stage, falling
 
 
@@ -81,14 +84,14 @@ def work(stage: Stage) -> tuple[int, int, int]:
 
 
 def test_a_return_is_done_and_the_next_may_start() -> None:
-    """Its lane and its permit are free, and it leaves no trial behind."""
+    """Its lane and its permit are free, and it leaves no history behind."""
     stage = staged()
     (second,) = stage.receive(1, first=1)
     delivery = stage.start()
 
     assert stage.engine.settle(delivery, returned(), "NoneType", stage.now) is Verdict.DONE
-    assert stage.engine.restless
-    assert (work(stage), delivery.trial) == ((0, 0, 0), None)
+    assert stage.engine.needs_turn
+    assert (work(stage), delivery.history) == ((0, 0, 0), None)
     assert stage.start() is second
 
 
@@ -103,7 +106,7 @@ def test_what_failed_comes_again(attribution: Attribution, failures: int) -> Non
     delivery = stage.start()
 
     assert stage.engine.settle(delivery, attribution, "ValueError", stage.now) is Verdict.AGAIN
-    assert (work(stage), delivery.trial.failures) == ((0, 0, 0), failures)
+    assert (work(stage), delivery.history.failures) == ((0, 0, 0), failures)
     stage.turn(later=60.0)
     assert stage.start() is delivery
 
@@ -115,7 +118,7 @@ def test_what_is_postponed_has_not_failed() -> None:
     delivery.retry(after=7.0)
     verdict = stage.engine.settle(delivery, Attribution((NeedVerdict(None),), Cause.POSTPONED), "NoneType", stage.now)
 
-    assert (verdict, delivery.trial.failures) == (Verdict.AGAIN, 0)
+    assert (verdict, delivery.history.failures) == (Verdict.AGAIN, 0)
     stage.turn(later=6.9)
     assert stage.start_all() == []
     stage.turn(later=0.1)
@@ -138,7 +141,7 @@ def test_a_rejected_message_with_a_way_out_keeps_its_lane() -> None:
     delivery = stage.start()
 
     assert stage.engine.settle(delivery, rejected(), "Reject", stage.now, reason="no address") is Verdict.REJECT
-    assert (work(stage), delivery.trial.reason) == ((1, 1, 0), "no address")
+    assert (work(stage), delivery.history.reason) == ((1, 1, 0), "no address")
 
 
 def test_a_rejected_message_without_a_way_out_blocks_its_place() -> None:
@@ -177,7 +180,7 @@ def test_a_lone_message_that_fails_as_an_outage_does_is_named_once() -> None:
     delivery = stage.start()
     stage.end(delivery, returned())
 
-    assert not stage.engine._watch.is_named(delivery)
+    assert not stage.engine._reminders.is_named(delivery)
 
 
 # -- batches ---------------------------------------------------------------------------------------------------------------------------
@@ -215,7 +218,7 @@ def test_a_batch_in_parts_is_not_in_flight_any_more() -> None:
     parted = stage.engine.settle_in_parts(batch, batch.items(), {1: HandlerRequest(after=5.0)}, returned(), stage.now)
 
     assert ([one.position for one in parted.done], parted.rejected, work(stage)) == ([0, 2, 3], (), (0, 0, 0))
-    assert stage.engine.restless
+    assert stage.engine.needs_turn
 
 
 def test_parts_of_a_batch_that_is_gone_settle_nothing() -> None:
@@ -282,7 +285,7 @@ def test_a_message_whose_fallback_failed_waits_for_its_needs() -> None:
     assert (work(stage), stage.run.falling, stage.start_all()) == ((0, 0, 0), 0, [])
     stage.turn(later=10.0)
     assert stage.start() is delivery
-    assert not delivery.trial.falling_back
+    assert not delivery.history.falling_back
 
 
 ENDINGS = ["rejected", "reject_failed", "fell_back", "fallback_failed", "interrupted"]
@@ -305,7 +308,7 @@ def test_what_is_gone_is_stale(ending: str) -> None:
     lose(stage)
 
     assert getattr(stage.engine, ending)(delivery, stage.now) is Verdict.STALE
-    assert stage.engine.restless
+    assert stage.engine.needs_turn
     assert (work(stage), stage.run.falling) == ((0, 0, 0), 0)
     stage.turn(later=100.0)
     assert stage.start_all() == []
@@ -346,7 +349,7 @@ def test_an_interrupted_first_attempt_leaves_nothing_behind() -> None:
     stage = staged()
     delivery = stage.start()
     assert stage.engine.interrupted(delivery, stage.now) is Verdict.AGAIN
-    assert (work(stage), delivery.trial) == ((0, 0, 0), None)
+    assert (work(stage), delivery.history) == ((0, 0, 0), None)
     stage.turn()
 
     assert stage.start() is delivery
@@ -363,7 +366,7 @@ def test_an_interrupted_message_forgets_what_its_handler_wished() -> None:
     stage.turn()
 
     assert stage.start() is delivery
-    assert (delivery.request, delivery.trial.failures) == (None, 1)
+    assert (delivery.request, delivery.history.failures) == (None, 1)
 
 
 def test_an_interrupted_sending_is_sent_again_at_once() -> None:
@@ -386,9 +389,9 @@ def test_a_retry_lets_what_blocks_go_on_afresh() -> None:
     stage.events()
 
     assert stage.engine.retry(ORDERS, "mended", stage.now) == 1
-    assert stage.engine.restless
+    assert stage.engine.needs_turn
     assert stage.events() == [SourceRetried(0.0, ORDERS, 1, "mended")]
-    assert delivery.trial is None
+    assert delivery.history is None
     stage.turn()
     assert stage.start() is delivery
     stage.events()
@@ -405,7 +408,7 @@ def test_a_skip_finishes_one_message() -> None:
     stage.events()
 
     assert stage.engine.skip(stage.run, ORDERS, 0, "test data", stage.now) is delivery
-    assert stage.engine.restless
+    assert stage.engine.needs_turn
     assert stage.events() == [MessageSkipped(0.0, ORDERS, 0, "test data", by_operator=True)]
     stage.turn()
     assert stage.start() is second
@@ -422,3 +425,126 @@ def test_there_may_be_nothing_to_skip() -> None:
     close(stage)
 
     assert stage.engine.skip(stage.run, ORDERS, 0, "test", stage.now) is None
+
+
+def blocked(stage: Stage) -> list[SourceBlocked]:
+    return [event for event in stage.events() if isinstance(event, SourceBlocked)]
+
+
+def test_an_engine_has_nothing_to_do_at_first() -> None:
+    """No turn is asked for before something has happened."""
+    assert Engine(draw=lambda: 0.5).needs_turn is False
+
+
+def suspect() -> Stage:
+    """A lone message in front of a circuit that opened for it, one failure short of being a suspect."""
+    stage = Stage("payments", run=run_of(["payments"]))
+    stage.receive(1)
+    for _ in range(4):
+        stage.end(stage.start(), dependency_failed())
+        stage.turn(later=1000.0)
+    stage.events()
+    return stage
+
+
+def test_a_suspect_is_named_at_its_failure_and_not_again_at_the_next() -> None:
+    """The next word on it is that of the minute."""
+    stage = suspect()
+    stage.engine.settle(stage.start(), dependency_failed(), "ValueError", stage.now)
+    assert [event.suspect for event in blocked(stage)] == [True]
+    stage.engine.turn(stage.now)
+    stage.now += 1000.0
+    stage.engine.turn(stage.now)
+    stage.events()
+    stage.engine.settle(stage.start(), dependency_failed(), "ValueError", stage.now)
+    assert blocked(stage) == []
+
+
+def test_its_own_failure_makes_nobody_a_suspect() -> None:
+    """There is no question whose fault it is."""
+    stage = suspect()
+    stage.engine.settle(stage.start(), own_failure(), "ValueError", stage.now)
+    assert blocked(stage) == []
+
+
+def test_a_suspect_of_a_place_that_goes_away_is_not_named() -> None:
+    """Whoever has the source next finds out."""
+    stage = suspect()
+    delivery = stage.start()
+    stage.engine.closing(stage.run, [ORDERS], stage.now)
+    stage.engine.settle(delivery, dependency_failed(), "ValueError", stage.now)
+    assert blocked(stage) == []
+
+
+def batches(most: int = 4, count: int = 8, **settings: Any) -> Stage:
+    run = Run(Needs(["payments"]), order="source", concurrency=None, inbox=500, batch=most, **settings)
+    stage = Stage("payments", run=run)
+    stage.engine.received(run, batches_of(messages(ORDERS, count)))
+    stage.turn()
+    return stage
+
+
+@pytest.mark.parametrize("end", [returned(), own_failure(), dependency_failed()])
+def test_a_batch_that_has_ended_is_not_in_flight(end: Any) -> None:
+    """Whatever it came to, its lane is free."""
+    stage = batches()
+    batch = stage.start()
+    assert (stage.assignment().in_flight, stage.run.running) == (1, 1)
+    stage.engine.settle(batch, end, "ValueError", stage.now)
+    assert (stage.assignment().in_flight, stage.run.running) == (0, 0)
+
+
+def test_a_message_keeps_what_its_batch_failed_with() -> None:
+    """Its half has it, for whoever wants to know why it comes again."""
+    stage = batches(most=2, count=2)
+    stage.engine.settle(stage.start(), own_failure(), "OSError", stage.now)
+    stage.turn()
+    half = stage.start()
+    assert isinstance(half, Batch)
+    assert (half.history.error, half.history.failures) == ("OSError", 1)
+
+
+def test_a_batch_that_ends_in_parts_asks_for_a_turn() -> None:
+    """Its postponed part waits from then on."""
+    stage = batches()
+    batch = stage.start()
+    assert isinstance(batch, Batch)
+    assert stage.engine.needs_turn is False
+    stage.engine.settle_in_parts(batch, batch.items(), {}, returned(), stage.now)
+    assert stage.engine.needs_turn is True
+
+
+def test_every_fallback_is_counted() -> None:
+    """Apart from what handlers did."""
+    engine = Engine(draw=lambda: 0.5)
+    gate = engine.add_gate(Circuit("payments", QUICK))
+    run = Run(Needs(["payments"]), order="none", concurrency=4, inbox=10, fallback=FallbackSettings(0.0, None))
+    engine.add_run(run)
+    engine.assigned(run, [ORDERS], 0.0)
+    gate.circuit.open_for(10.0, 0.0)
+    engine.turn(0.0)
+    engine.received(run, messages(ORDERS, 2))
+    engine.turn(0.0)
+    for _ in range(4):
+        engine.turn(0.0)
+        delivery = engine.next(run, 0.0)
+        if delivery is not None:
+            engine.fell_back(delivery, 0.0)
+    assert run.assignments[ORDERS].fallbacks == 2
+
+
+def test_a_skip_asks_for_a_turn() -> None:
+    """What stood behind the message goes on."""
+    stage = Stage("payments", run=run_of(["payments"], retry=RetryPolicy(attempts=1)))
+    stage.receive(2)
+    assert stage.end(stage.start(), own_failure()) is Verdict.AGAIN
+    assert stage.engine.needs_turn is False
+    assert stage.engine.skip(stage.run, ORDERS, 0, "hopeless", stage.now) is not None
+    assert stage.engine.needs_turn is True
+
+
+def test_a_skip_of_nothing_asks_for_nothing() -> None:
+    """There is no such message."""
+    stage = Stage("payments")
+    assert stage.engine.skip(stage.run, ORDERS, 7, "hopeless", stage.now) is None
+    assert stage.engine.needs_turn is False

@@ -126,7 +126,7 @@ class EngineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     def succeeded(self, data: st.DataObject, follow: bool) -> None:
         message = self._pick(data)
-        if message.trial is not None:
+        if message.history is not None:
             return
         run, assignment = self.running.pop(message), message.assignment
         self._finished(message, self.engine.succeeded(message, self.now))
@@ -281,7 +281,7 @@ class EngineMachine(RuleBasedStateMachine):
         return data.draw(st.sampled_from(list(self.running)))
 
     def _has_live_permit(self, message: Message, name: str) -> bool:
-        gates = [*message.assignment.gates, *(message.trial.extra if message.trial is not None else ())]
+        gates = [*message.assignment.gates, *(message.history.extra if message.history is not None else ())]
         return any(
             gate.name == name and permit.generation == gate.circuit.generation
             for gate, permit in zip(gates, message.permits, strict=True)
@@ -298,8 +298,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     def _waited_for(self, assignment: Assignment) -> list[Gate]:
         """What keeps all of a source in order waiting, though its needs do not name it."""
-        heads = [message for message in self.unfinished[assignment] if message in self.engine._waiting and message.trial is not None]
-        return [] if assignment.run.order != "source" else [gate for head in heads for gate in head.trial.extra]
+        heads = [message for message in self.unfinished[assignment] if message in self.engine._waiting and message.history is not None]
+        return [] if assignment.run.order != "source" else [gate for head in heads for gate in head.history.extra]
 
     def _is_shut(self, circuit: Circuit) -> bool:
         return circuit.override is Override.FORCED_OPEN or (circuit.override is None and circuit.state is State.OPEN)
@@ -319,7 +319,7 @@ class EngineMachine(RuleBasedStateMachine):
             assert message is next(other for other in self.unfinished[assignment] if other.order_key == message.order_key)
         if run.order != "source":
             assert self.serials[message] - self.serials[oldest] < run.span
-        gates = [*assignment.gates, *(message.trial.extra if message.trial is not None else ())]
+        gates = [*assignment.gates, *(message.history.extra if message.history is not None else ())]
         assert len(message.permits) == len(gates)
         self.running[message] = run
 
@@ -359,11 +359,11 @@ class EngineMachine(RuleBasedStateMachine):
         return self.unfinished[assignment]
 
     def _needs(self, message: Message) -> int:
-        return len(message.assignment.gates) + len(message.trial.extra if message.trial is not None else ())
+        return len(message.assignment.gates) + len(message.history.extra if message.history is not None else ())
 
     def _end(self, message: Message, *, fails: bool) -> None:
         del self.running[message]
-        if not fails and message.trial is None:
+        if not fails and message.history is None:
             self._finished(message, self.engine.succeeded(message, self.now))
             return
         cause, outcome = (Cause.DEPENDENCY, Outcome.FAILURE) if fails else (Cause.RETURNED, Outcome.SUCCESS)

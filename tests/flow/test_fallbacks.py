@@ -37,7 +37,7 @@ class FallingStage(Stage):
         started = self.start_all()
         self.turn()
         started += self.start_all()
-        assert all(delivery.trial.falling_back and delivery.permits == () for delivery in started)
+        assert all(delivery.history.falling_back and delivery.permits == () for delivery in started)
         return started
 
 
@@ -90,7 +90,7 @@ def test_a_fallback_that_failed_holds_the_message() -> None:
     assert stage.fallbacks() == []
     stage.turn(later=10.0)
     (probe,) = stage.start_all()
-    assert (probe, len(probe.permits), probe.trial.falling_back) == (delivery, 1, False)
+    assert (probe, len(probe.permits), probe.history.falling_back) == (delivery, 1, False)
     stage.end(probe, dependency_failed())
 
     assert stage.fallbacks() == [delivery]
@@ -273,3 +273,35 @@ def test_the_time_of_a_source_that_is_stopped_is_due_for_nobody() -> None:
     stage.engine.unhold(ORDERS)
     stage.turn()
     assert len(stage.fallbacks()) == 1
+
+
+def test_a_fallback_begins_immediately_and_takes_every_lane() -> None:
+    """Unless it is set to wait, or to keep to a few."""
+    settings = FallbackSettings()
+    assert settings.after == 0.0
+    assert settings.concurrency is None
+
+
+def falling(*needs: str) -> Run:
+    return Run(Needs(needs), order="none", concurrency=4, inbox=10, fallback=FallbackSettings(5.0, None))
+
+
+def test_a_run_without_a_fallback_hides_no_other_from_the_clock() -> None:
+    """The one behind it begins to fall back when its time has come."""
+    stage = Stage("payments")
+    run = falling("payments")
+    stage.engine.add_run(run)
+    stage.engine.assigned(run, [ORDERS], 0.0)
+    stage.trip()
+    assert stage.engine.next_deadline() == 5.0
+
+
+def test_what_an_undeclared_need_refuses_does_not_fall_back() -> None:
+    """Its source does not: it is held by nothing that was declared."""
+    stage = Stage("payments", "mail", run=falling("payments"))
+    stage.receive(1)
+    delivery = stage.start()
+    stage.trip("mail")
+    stage.end(delivery, refused("mail"))
+    stage.turn(later=6.0)
+    assert (list(stage.run.granted), stage.run.falling) == ([], 0)

@@ -82,7 +82,7 @@ class Life:
         self.stage.turn()
         while (started := self.stage.engine.next(self.stage.run, self.stage.now)) is not None:
             message: Any = started
-            if message.trial is not None and message.trial.reason is not None:
+            if message.history is not None and message.history.reason is not None:
                 self.sending.append(message)  # its letter is to be sent again, and no handler starts
                 continue
             self._check_order(message)

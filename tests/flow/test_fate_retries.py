@@ -63,11 +63,11 @@ def test_in_front_of_an_open_circuit_there_is_no_backoff() -> None:
     delivery = placed(desk.assignment)
     desk.keep(delivery, own_failure())
     desk.waiting.drop({desk.assignment})
-    assert delivery.trial.backoffs == 1
+    assert delivery.history.backoffs == 1
     payments.circuit.force_open(0.0)
     desk.keep(delivery, dependency_failed())
 
-    assert (delivery in desk.waiting, desk.waiting.next_deadline(), delivery.trial.backoffs) == (True, None, 0)
+    assert (delivery in desk.waiting, desk.waiting.next_deadline(), delivery.history.backoffs) == (True, None, 0)
 
 
 def test_what_was_refused_waits_for_the_circuit_that_refused() -> None:
@@ -166,7 +166,7 @@ def test_only_a_dependency_failure_lets_witnesses_start() -> None:
     desk = Desk(gate())
     run = run_of(order="none", concurrency=200, span=128, retry=POLICY)
     assignment = desk.assignment = place_of(gate(), run=run)
-    run.take_in(messages(assignment.source, 128))
+    run.enqueue(messages(assignment.source, 128))
     taken: list[Any] = []
 
     def take_all() -> int:

@@ -62,46 +62,46 @@ def test_the_first_failure_is_a_vote() -> None:
 
 def test_a_lone_message_before_a_dead_dependency_votes_each_time() -> None:
     """Nobody else shows the dependency healthy, so its failures in a row open the circuit."""
-    payments, trial = gate(), FailureHistory()
+    payments, history = gate(), FailureHistory()
 
-    assert [trial.votes_again(payments) for _ in range(3)] == [True, True, True]
+    assert [history.votes_again(payments) for _ in range(3)] == [True, True, True]
 
 
 def test_a_poison_message_among_healthy_neighbours_votes_once() -> None:
     """After somebody else's success its failures say nothing about the dependency any more."""
-    payments, trial = gate(), FailureHistory()
-    trial.votes_again(payments)
+    payments, history = gate(), FailureHistory()
+    history.votes_again(payments)
     payments.successes += 1
 
-    assert [trial.votes_again(payments) for _ in range(3)] == [False, False, False]
+    assert [history.votes_again(payments) for _ in range(3)] == [False, False, False]
 
 
 def test_a_new_generation_is_a_new_vote() -> None:
     """What others came to before the circuit opened says nothing about now."""
-    payments, trial = gate(), FailureHistory()
-    trial.votes_again(payments)
+    payments, history = gate(), FailureHistory()
+    history.votes_again(payments)
     payments.successes += 1
     payments.circuit.reset(1.0)
 
-    assert trial.votes_again(payments)
+    assert history.votes_again(payments)
 
 
 def test_its_own_success_is_no_evidence_of_others() -> None:
     """A message that fails on one need and succeeds on another keeps its vote on both."""
-    payments, trial = gate(), FailureHistory()
-    trial.votes_again(payments)
+    payments, history = gate(), FailureHistory()
+    history.votes_again(payments)
     payments.successes += 1
-    trial.succeeded(payments)
+    history.succeeded(payments)
 
-    assert trial.votes_again(payments)
+    assert history.votes_again(payments)
 
 
 def test_a_success_before_any_failure_is_not_noted() -> None:
     """There is no vote that it could belong to."""
-    payments, trial = gate(), FailureHistory()
-    trial.succeeded(payments)
+    payments, history = gate(), FailureHistory()
+    history.succeeded(payments)
 
-    assert trial.votes == {}
+    assert history.votes == {}
 
 
 def test_a_fresh_gate_knows_nothing() -> None:
@@ -114,31 +114,31 @@ def test_a_fresh_gate_knows_nothing() -> None:
 
 def test_a_fresh_trial_knows_nothing() -> None:
     """It is made when a message first needs one, which need not be a failure: a wish, or a rejection."""
-    trial = FailureHistory()
+    history = FailureHistory()
 
-    assert (trial.failures, trial.first_failed_at, trial.last_failed_at, trial.error) == (0, 0.0, 0.0, "")
-    assert (trial.falling_back, trial.fallback_failed, trial.reason) == (False, None, None)
+    assert (history.failures, history.first_failed_at, history.last_failed_at, history.error) == (0, 0.0, 0.0, "")
+    assert (history.falling_back, history.fallback_failed, history.reason) == (False, None, None)
 
 
 def test_several_successes_of_its_own_are_no_evidence_of_others() -> None:
     """As with one: only what others came to is."""
-    payments, trial = gate(), FailureHistory()
-    trial.votes_again(payments)
+    payments, history = gate(), FailureHistory()
+    history.votes_again(payments)
     for _ in range(3):
         payments.successes += 1
-        trial.succeeded(payments)
+        history.succeeded(payments)
 
-    assert trial.votes_again(payments)
+    assert history.votes_again(payments)
 
 
 def test_messages_that_recover_are_told_from_first_successes() -> None:
     """Each is counted, and the fast path need not know."""
     payments = gate()
     for _ in range(2):
-        trial = FailureHistory()
-        trial.blame_of(payments)
+        history = FailureHistory()
+        history.blame_of(payments)
         payments.successes += 1
-        trial.succeeded(payments)
+        history.succeeded(payments)
     payments.successes += 1
 
     assert (payments.recoveries, payments.first_successes) == (2, 1)
@@ -146,9 +146,9 @@ def test_messages_that_recover_are_told_from_first_successes() -> None:
 
 def test_what_is_held_against_it_is_its_own_failures_and_those_among_others_that_went_well() -> None:
     """Of several dependencies the one with most of them."""
-    payments, mail, trial = gate(), gate("mail"), FailureHistory()
-    trial.charged = 2
-    trial.blame_of(payments).attempts = 1
-    trial.blame_of(mail).attempts = 3
+    payments, mail, history = gate(), gate("mail"), FailureHistory()
+    history.charged = 2
+    history.blame_of(payments).attempts = 1
+    history.blame_of(mail).attempts = 3
 
-    assert trial.counted == 5
+    assert history.counted == 5

@@ -94,7 +94,7 @@ class World:
     def end(self, delivery: Delivery[Any]) -> Delivery[Any] | None:
         """The handler returned, and its lane takes what follows."""
         following = self.engine.pass_on(delivery, self.now)
-        if self.engine.restless:
+        if self.engine.needs_turn:
             self.turn()
         return following
 
@@ -365,8 +365,8 @@ def test_batches_that_come_in_peace_are_weighed_too() -> None:
     world = World(partitions=60, batch=100)
     came = [Batch(source, [Sized(source, number, 100_000) for number in range(9)], AS_THEY_ARE) for source in world.sources[:10]]
 
-    assert world.engine.received_in_peace(world.run, came[:5])
-    assert not world.engine.received_in_peace(world.run, came[5:])
+    assert world.engine.received_quietly(world.run, came[:5])
+    assert not world.engine.received_quietly(world.run, came[5:])
 
 
 @pytest.mark.parametrize("order", ["source", "none"])

@@ -31,3 +31,8 @@ def test_a_listed_source_has_its_own_plan() -> None:
     wanted = SourcePlan(fetch=True)
 
     assert Plan({ORDERS: wanted}).of(ORDERS) is wanted
+
+
+def test_a_plan_says_nothing_against_fetching_at_first() -> None:
+    """No reason, and the first version is nought."""
+    assert (SourcePlan().fetch, SourcePlan().reasons, Plan().version) == (True, (), 0)

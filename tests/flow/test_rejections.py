@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.flow.stage import ORDERS, Stage, dependency_failed, own_failure, partitions, rejected, returned, run_of
+from tests.flow.stage import ORDERS, Stage, dependency_failed, gate, own_failure, partitions, place_of, placed, rejected, returned, run_of
 
 from holdgate.flow.events import MessageSkipped, SourceBlocked, SourceHeld, SourceReleased, SourceRetried
+from holdgate.flow.message import Partition
 from holdgate.flow.plan import SourcePlan
 from holdgate.flow.policy import RetryPolicy, Verdict
+from holdgate.flow.rejections import Rejections
+from holdgate.flow.reminders import Reminders
+from holdgate.flow.state import Assignment
+from holdgate.flow.waiting import WaitingList
 
 MAX_BACKOFF = 30.0
 FREE = SourcePlan(fetch=True, reasons=())
@@ -51,7 +56,7 @@ def test_a_rejected_message_stays_in_flight_until_it_is_sent() -> None:
     delivery = stage.start()
 
     assert stage.end(delivery, rejected()) is Verdict.REJECT
-    assert (delivery.permits, delivery.trial.reason) == (None, "ValueError")
+    assert (delivery.permits, delivery.history.reason) == (None, "ValueError")
     assert (stage.run.running, stage.assignment().in_flight, stage.start_all()) == (1, 1, [])
     assert stage.engine.rejected(delivery, stage.now) is Verdict.DONE
     assert (stage.run.running, stage.assignment().in_flight, stage.start().position) == (0, 0, 1)
@@ -63,7 +68,7 @@ def test_the_word_of_the_handler_is_the_reason() -> None:
     delivery = stage.start()
     stage.engine.settle(delivery, rejected(), "Reject", stage.now, reason="no such customer")
 
-    assert delivery.trial.reason == "no such customer"
+    assert delivery.history.reason == "no such customer"
 
 
 def test_a_dead_letter_tells_when_it_failed() -> None:
@@ -75,8 +80,8 @@ def test_a_dead_letter_tells_when_it_failed() -> None:
     delivery = stage.start()
     assert stage.end(delivery, own_failure()) is Verdict.REJECT
 
-    trial = delivery.trial
-    assert (trial.first_failed_at, trial.last_failed_at, trial.failures, trial.error) == (5.0, 6.0, 2, "ValueError")
+    history = delivery.history
+    assert (history.first_failed_at, history.last_failed_at, history.failures, history.error) == (5.0, 6.0, 2, "ValueError")
 
 
 def test_a_failing_target_holds_the_source() -> None:
@@ -145,7 +150,7 @@ def test_an_interrupted_sending_begins_again() -> None:
     assert stage.engine.interrupted(delivery, stage.now) is Verdict.AGAIN
     stage.turn()
 
-    assert (stage.start_all(), delivery.trial.reason, delivery.attempt) == ([delivery], "ValueError", 1)
+    assert (stage.start_all(), delivery.history.reason, delivery.attempt) == ([delivery], "ValueError", 1)
 
 
 @pytest.mark.parametrize("step", ["closing", "drain", "forget"])
@@ -235,7 +240,7 @@ def test_a_blocked_source_is_tried_again() -> None:
 
     assert stage.events() == [SourceRetried(0.0, ORDERS, 1, "fixed"), SourceReleased(0.0, ORDERS, 0.0)]
     delivery = stage.start()
-    assert (delivery.position, delivery.trial) == (0, None)
+    assert (delivery.position, delivery.history) == (0, None)
     stage.turn(later=120.0)
     assert stage.events() == []
     stage.end(delivery, returned())
@@ -249,7 +254,7 @@ def test_what_was_not_sent_is_sent_at_once() -> None:
     stage.turn()
 
     again = stage.start()
-    assert (again.trial.reason, stage.run.plan.of(ORDERS)) == ("ValueError", UNSENT)
+    assert (again.history.reason, stage.run.plan.of(ORDERS)) == ("ValueError", UNSENT)
 
 
 def test_retrying_a_source_that_is_not_blocked_is_nothing() -> None:
@@ -332,3 +337,68 @@ def test_the_source_counts_beside_the_position() -> None:
 
     assert skipped is not None
     assert skipped.source == sources[1]
+
+
+BILLS = Partition("bills", 0)
+
+
+def rejections() -> Rejections:
+    return Rejections(WaitingList(), Reminders(600.0))
+
+
+def way_out(lanes: int, source: Partition | None = None) -> Assignment:
+    """A place of a run with so many lanes, whose rejected messages go somewhere."""
+    run = run_of(order="none", concurrency=lanes, rejects=True)
+    return place_of(gate(), run=run) if source is None else place_of(gate(), run=run, source=source)
+
+
+def test_a_message_that_is_to_be_sent_wants_the_next_lane() -> None:
+    """None is free: the one that is free next takes it up, before any other work."""
+    out, assignment = rejections(), way_out(lanes=1)
+    assignment.run.running = 1
+    out.again(placed(assignment))
+    out.hand_out(0.0)
+
+    assert (assignment.run.lane_wanted, list(assignment.run.resend)) == (True, [])
+
+
+def test_a_run_without_a_free_lane_does_not_keep_others_from_way_out() -> None:
+    """The message of the other run goes out now."""
+    out, busy, free = rejections(), way_out(lanes=1), way_out(lanes=1, source=BILLS)
+    busy.run.running = 1
+    waits, goes = placed(busy), placed(free)
+    out.again(waits)
+    out.again(goes)
+    out.hand_out(0.0)
+
+    assert (list(busy.run.resend), list(free.run.resend)) == ([], [goes])
+
+
+def test_each_that_is_handed_out_is_in_flight() -> None:
+    """With a lane of its own."""
+    out, assignment = rejections(), way_out(lanes=4)
+    for position in range(3):
+        out.again(placed(assignment, position))
+    out.hand_out(0.0)
+
+    assert (assignment.in_flight, assignment.run.running, len(assignment.run.resend)) == (3, 3, 3)
+
+
+def test_one_that_was_sent_at_once_releases_nobody_else() -> None:
+    """Another of its place still waits for its target."""
+    out, assignment = rejections(), way_out(lanes=4)
+    waits, sent = placed(assignment, 0), placed(assignment, 1)
+    out.failed(waits, 0.0)
+    out.sent(sent)
+
+    assert (list(assignment.unsent), assignment.stopped) == ([waits], True)
+
+
+def test_what_was_given_up_is_not_waited_for() -> None:
+    """Its time to be sent again is no deadline any more."""
+    out, assignment = rejections(), way_out(lanes=4)
+    out.failed(placed(assignment, 7), 0.0)
+    assert out.next_deadline() is not None
+    assert out.skip(assignment, 7) is not None
+
+    assert (out.next_deadline(), assignment.unsent, assignment.stopped) == (None, {}, False)

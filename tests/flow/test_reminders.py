@@ -19,7 +19,7 @@ def held(*gates: Gate, now: float = 0.0) -> Assignment:
     assignment = place_of(*gates)
     if not gates:
         assignment.operator_hold = True
-        assignment.touch()
+        assignment.recompute()
     assignment.replan(now)
     assert assignment.plan.held
     return assignment
@@ -104,7 +104,7 @@ def test_an_operators_hold_beside_an_open_circuit_has_no_next_try() -> None:
     """The circuit's time would promise something."""
     assignment = held(open_gate("payments", 700.0))
     assignment.operator_hold = True
-    assignment.touch()
+    assignment.recompute()
     assignment.replan(1.0)
     watch = Reminders(WARN)
     watch.held(0.0)
@@ -118,8 +118,8 @@ def test_a_blocked_message_is_named_at_once_and_each_minute() -> None:
     """Its place in the source, how often it was charged, and the type of its error; its place is stopped."""
     assignment = place_of()
     delivery = placed(assignment, 42)
-    delivery.trial = FailureHistory()
-    delivery.trial.charged = 5
+    delivery.history = FailureHistory()
+    delivery.history.charged = 5
     watch = Reminders(WARN)
     first = watch.block(delivery, "ValueError", 0.0)
 
@@ -142,7 +142,7 @@ def test_a_look_for_another_reason_repeats_no_block() -> None:
 
 
 def test_a_message_rejected_by_its_handler_was_charged_nothing() -> None:
-    """It has no trial at its first attempt."""
+    """It has no history at its first attempt."""
     assert Reminders(WARN).block(placed(place_of()), "Reject", 0.0).attempts == 0
 
 
@@ -160,8 +160,8 @@ def test_a_blocked_place_that_is_gone_is_not_named_any_more() -> None:
 def test_a_suspect_is_named_with_its_place_and_its_failures() -> None:
     """As a blocked message is, and as a suspect."""
     delivery = placed(place_of(), 42)
-    delivery.trial = FailureHistory()
-    delivery.trial.failures = 7
+    delivery.history = FailureHistory()
+    delivery.history.failures = 7
 
     assert Reminders(WARN).suspect(delivery, "OSError", 3.0) == SourceBlocked(3.0, ORDERS, 42, 7, "OSError", suspect=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.flow.stage import ORDERS, gate, messages, partitions, place_of, placed, run_of
+from tests.flow.stage import ORDERS, Stage, dependency_failed, gate, messages, partitions, place_of, placed, run_of
 
 from holdgate.core import Outcome
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
@@ -13,7 +13,7 @@ from holdgate.flow.batch import Batch, batches_of
 from holdgate.flow.events import AttributionShared, SourceFallingBack, SourceHeld, SourceReleased
 from holdgate.flow.gate import Gate
 from holdgate.flow.inbox import FreeInbox, KeyInbox, Order, SourceInbox
-from holdgate.flow.policy import FallbackSettings, Needs
+from holdgate.flow.policy import FallbackSettings, Needs, RetryPolicy
 from holdgate.flow.state import Assignment, Run
 
 
@@ -56,7 +56,7 @@ def test_each_flag_stops_a_place_for_its_reason(how: Callable[[Assignment], None
     """At once when it is touched, and in the plan with the next turn."""
     assignment = place_of(gate())
     how(assignment)
-    assignment.touch()
+    assignment.recompute()
     assert (assignment.stopped, assignment.held, list(assignment.run.dirty)) == (True, True, [assignment])
     assignment.replan(1.0)
 
@@ -81,7 +81,7 @@ def test_an_operators_word_in_an_outage_starts_nothing() -> None:
     assignment.replan(1.0)
     for word in (True, False):
         assignment.operator_hold = word
-        assignment.touch()
+        assignment.recompute()
 
     assert (assignment.stopped, assignment.held) == (False, True)
 
@@ -92,7 +92,7 @@ def test_two_reasons_never_clear_each_other() -> None:
     payments.circuit.force_open(0.0)
     assignment = place_of(payments)
     hold(assignment)
-    assignment.touch()
+    assignment.recompute()
     first = assignment.replan(1.0)
     payments.circuit.clear_override(2.0)
     second = assignment.replan(2.0)
@@ -106,10 +106,10 @@ def test_a_release_says_how_long_it_was_held() -> None:
     """From the first reason to the end of the last one."""
     assignment = place_of(gate())
     hold(assignment)
-    assignment.touch()
+    assignment.recompute()
     assignment.replan(1.0)
     assignment.operator_hold = False
-    assignment.touch()
+    assignment.recompute()
 
     assert assignment.replan(4.5) == SourceReleased(4.5, ORDERS, 3.5)
     assert (assignment.since, assignment.held) == (None, False)
@@ -119,7 +119,7 @@ def test_the_same_reasons_are_announced_once() -> None:
     """A second look finds nothing new."""
     assignment = place_of(gate())
     hold(assignment)
-    assignment.touch()
+    assignment.recompute()
     assignment.replan(1.0)
 
     assert assignment.replan(2.0) is None
@@ -139,7 +139,7 @@ def test_a_place_that_goes_away_announces_nothing() -> None:
     """A revoked source is not held, it is gone."""
     assignment = place_of(gate())
     close(assignment)
-    assignment.touch()
+    assignment.recompute()
 
     assert assignment.replan(1.0) is None
     assert assignment.plan.reasons == ("draining",)
@@ -149,7 +149,7 @@ def test_a_dead_place_never_comes_back_into_the_plan() -> None:
     """A hold that expires after its place has gone must not speak of the place that came after it."""
     assignment = place_of(gate())
     assignment.alive = False
-    assignment.touch()
+    assignment.recompute()
 
     assert assignment.run.dirty == {}
 
@@ -207,7 +207,7 @@ def test_deliveries_go_to_the_inboxes_of_their_places() -> None:
     """And offer them to the lanes, each once."""
     run = run_of()
     assignments = [place_of(run=run, source=source) for source in partitions(2)]
-    run.take_in([*messages(assignments[0].source, 2), *messages(assignments[1].source, 1), *messages(assignments[0].source, 1, first=2)])
+    run.enqueue([*messages(assignments[0].source, 2), *messages(assignments[1].source, 1), *messages(assignments[0].source, 1, first=2)])
 
     assert [assignment.inbox.waiting for assignment in assignments] == [3, 1]
     assert list(run.ring) == assignments
@@ -216,7 +216,7 @@ def test_deliveries_go_to_the_inboxes_of_their_places() -> None:
 def test_deliveries_of_unknown_sources_are_dropped() -> None:
     """They come again to whoever has them next."""
     run = run_of()
-    run.take_in(messages(ORDERS, 1))
+    run.enqueue(messages(ORDERS, 1))
 
     assert list(run.ring) == []
 
@@ -226,7 +226,7 @@ def test_deliveries_of_a_source_that_goes_away_are_dropped(how: Callable[[Assign
     """Nothing of it starts any more here."""
     assignment = place_of()
     how(assignment)
-    assignment.run.take_in(messages(ORDERS, 1))
+    assignment.run.enqueue(messages(ORDERS, 1))
 
     assert assignment.inbox.waiting == 0
 
@@ -235,8 +235,8 @@ def test_a_held_place_takes_in_and_is_not_offered() -> None:
     """What was under way from the broker waits until the hold is over."""
     assignment = place_of()
     hold(assignment)
-    assignment.touch()
-    assignment.run.take_in(messages(ORDERS, 1))
+    assignment.recompute()
+    assignment.run.enqueue(messages(ORDERS, 1))
 
     assert (assignment.inbox.waiting, list(assignment.run.ring)) == (1, [])
 
@@ -244,29 +244,24 @@ def test_a_held_place_takes_in_and_is_not_offered() -> None:
 def test_an_inbox_is_full_at_its_size() -> None:
     """One below it is not; then the plan is looked at again, once."""
     assignment = place_of(run=run_of(inbox=3))
-    assignment.run.take_in(messages(ORDERS, 2))
+    assignment.run.enqueue(messages(ORDERS, 2))
     assert (assignment.full, list(assignment.run.dirty)) == (False, [])
-    assignment.run.take_in(messages(ORDERS, 1, first=2))
+    assignment.run.enqueue(messages(ORDERS, 1, first=2))
     assert (assignment.full, list(assignment.run.dirty)) == (True, [assignment])
     assignment.run.dirty.clear()
-    assignment.run.take_in(messages(ORDERS, 1, first=3))
+    assignment.run.enqueue(messages(ORDERS, 1, first=3))
 
     assert list(assignment.run.dirty) == []
 
 
 def test_a_grant_counts_as_a_start() -> None:
-    """It is in flight from now on, and its place has room for another head."""
+    """Its assignment may have another one for a lane."""
     assignment = place_of()
     assignment.inbox.put(messages(ORDERS, 1))
     delivery = placed(assignment, 7)
     assignment.run.grant(delivery)
 
-    assert (delivery.attempt, assignment.in_flight, list(assignment.run.granted), list(assignment.run.ring)) == (
-        1,
-        1,
-        [delivery],
-        [assignment],
-    )
+    assert (delivery.attempt, list(assignment.run.granted), list(assignment.run.ring)) == (1, [delivery], [assignment])
 
 
 def test_a_grant_of_a_place_without_work_offers_nothing() -> None:
@@ -297,8 +292,8 @@ def test_a_plan_collects_the_events_of_its_places() -> None:
     run = run_of()
     held, free = (place_of(run=run, source=source) for source in partitions(2))
     hold(held)
-    held.touch()
-    free.touch()
+    held.recompute()
+    free.recompute()
 
     assert run.replan(1.0) == [SourceHeld(1.0, held.source, ("operator",))]
 
@@ -319,7 +314,7 @@ def test_a_held_place_is_not_offered_by_its_plan() -> None:
     assignment = place_of()
     assignment.inbox.put(messages(ORDERS, 1))
     hold(assignment)
-    assignment.touch()
+    assignment.recompute()
     assignment.run.replan(1.0)
 
     assert list(assignment.run.ring) == []
@@ -369,33 +364,38 @@ def test_in_the_order_of_the_source_a_head_holds_it() -> None:
     """By what it waits for, as long as it waits and that is shut; the dependency tells the place of its changes meanwhile."""
     payments, search = gate(), shut("search")
     assignment = place_of(payments)
-    assignment.stray((search,), 1)
+    assignment.count_undeclared((search,), 1)
     assert (list(search.assignments), list(assignment.run.dirty), assignment.needed) == ([assignment], [assignment], (payments, search))
     assignment.replan(1.0)
     assert assignment.plan.reasons == ("circuit:search",)
-    assignment.stray((search,), -1)
+    assignment.count_undeclared((search,), -1)
     assignment.replan(2.0)
 
-    assert (assignment.plan.reasons, assignment.needed, dict(search.assignments), dict(assignment.strays)) == ((), (payments,), {}, {})
+    assert (assignment.plan.reasons, assignment.needed, dict(search.assignments), dict(assignment.undeclared_waiting)) == (
+        (),
+        (payments,),
+        {},
+        {},
+    )
 
 
 def test_without_an_order_a_head_holds_nothing() -> None:
     """Others go on; two heads that wait are told from one."""
     search = shut("search")
     assignment = place_of(gate(), run=run_of(order="none", concurrency=2))
-    assignment.stray((search,), 1)
-    assignment.stray((search,), 1)
-    assignment.stray((search,), -1)
+    assignment.count_undeclared((search,), 1)
+    assignment.count_undeclared((search,), 1)
+    assignment.count_undeclared((search,), -1)
     assignment.replan(1.0)
 
-    assert (assignment.plan.reasons, list(assignment.strays), list(search.assignments)) == ((), [search], [assignment])
+    assert (assignment.plan.reasons, list(assignment.undeclared_waiting), list(search.assignments)) == ((), [search], [assignment])
 
 
 def test_a_letter_that_cannot_be_sent_is_a_reason() -> None:
     """Until it is out."""
     assignment = place_of(gate())
     assignment.unsent[placed(assignment)] = None
-    assignment.touch()
+    assignment.recompute()
     assignment.replan(1.0)
 
     assert assignment.plan.reasons == ("dead letters",)
@@ -434,7 +434,7 @@ def test_what_comes_back_of_a_batch_fills_the_inbox(order: Order, ring: bool) ->
     """Full at its limit; where several lanes may work on the place it is offered to them."""
     run = Run(Needs([]), order=order, concurrency=None if order == "source" else 2, inbox=2, batch=4)
     assignment = place_of(run=run)
-    run.take_in(batches_of(messages(ORDERS, 4)))
+    run.enqueue(batches_of(messages(ORDERS, 4)))
     assignment.full = False
     batch = assignment.inbox.take()
     assert isinstance(batch, Batch)
@@ -452,10 +452,141 @@ def test_less_than_a_full_inbox_leaves_it_fetching() -> None:
     """One message of a batch comes back."""
     run = Run(Needs([]), order="source", concurrency=None, inbox=2, batch=4)
     assignment = place_of(run=run)
-    run.take_in(batches_of(messages(ORDERS, 2)))
+    run.enqueue(batches_of(messages(ORDERS, 2)))
     assignment.full = False
     batch = assignment.inbox.take()
     assert isinstance(batch, Batch)
     assignment.put_back(batch.cut(1))
 
     assert not assignment.full
+
+
+def test_a_fresh_place_has_nothing_going_on() -> None:
+    """Nothing is held, full, offered or announced."""
+    assignment = place_of(gate())
+
+    flags = [
+        assignment.closing,
+        assignment.full,
+        assignment.idle,
+        assignment.in_ring,
+        assignment.operator_hold,
+        assignment.falling_back,
+        assignment.shares_announced,
+    ]
+    assert flags == [False] * 7
+    assert (assignment.alive, assignment.stopped, assignment.held) == (True, False, False)
+
+
+def test_a_fresh_place_has_counted_nothing() -> None:
+    """No delivery, no head, no fallback, no announcement."""
+    assignment = place_of(gate())
+
+    assert (assignment.in_flight, assignment.unstarted, assignment.fallbacks, assignment.warned) == (0, 0, 0, 0.0)
+    assert (assignment.blocked, assignment.unsent, assignment.undeclared_announced, assignment.probing, assignment.undeclared_holders) == (
+        [],
+        {},
+        set(),
+        {},
+        (),
+    )
+    assert (assignment.since, assignment.held_before) == (None, None)
+
+
+def test_a_fresh_run_has_nothing_in_work() -> None:
+    """Nobody waits for a lane, and nothing is on its way out."""
+    run = run_of(["payments"], concurrency=3)
+
+    assert (run.running, run.falling, run.lanes) == (0, 0, 3)
+    assert (run.lane_wanted, run.draining) == (False, False)
+    assert [list(each) for each in (run.ring, run.granted, run.resend, run.dirty, run.assignments)] == [[]] * 5
+
+
+def test_what_a_run_takes_when_it_is_told_nothing() -> None:
+    """A thousand places past the oldest; rejected messages block; a policy of the usual kind; one message at a time, and no fallback."""
+    run = Run(Needs(["payments"]), order="source", concurrency=None, inbox=10)
+
+    assert (run.span, run.rejects, run.retry, run.batch, run.fallback) == (1000, False, RetryPolicy(), None, None)
+    assert (run.lanes, run.half, run.shared) == (0, 5, False)
+    assert list(run.needs.names()) == ["payments"]
+
+
+def test_what_a_run_is_told_it_keeps() -> None:
+    """The policy, where rejected messages go, and the order."""
+    policy = RetryPolicy(attempts=2)
+    run = Run(Needs([]), order="key", concurrency=4, inbox=9, retry=policy, rejects=True)
+
+    assert (run.retry, run.rejects, run.shared, run.half) == (policy, True, True, 4)
+
+
+@pytest.mark.parametrize(("batch", "capacity"), [(None, 4), (1, 4), (50, 200)])
+def test_a_run_may_have_a_batch_per_lane_in_work(batch: int | None, capacity: int) -> None:
+    """That is where the ramp of what it needs ends."""
+    assert Run(Needs([]), order="none", concurrency=4, inbox=9, batch=batch).capacity == capacity
+
+
+def test_a_granted_delivery_has_one_start_more() -> None:
+    """Whatever it had before. It was in flight already."""
+    assignment = place_of(gate(), run=run_of(order="none", concurrency=4))
+    first, second = placed(assignment, 0), placed(assignment, 1)
+    second.attempt = 2
+    assignment.run.grant(first)
+    assignment.run.grant(second)
+
+    assert (assignment.in_flight, first.attempt, second.attempt, list(assignment.run.granted)) == (0, 1, 3, [first, second])
+
+
+def test_deliveries_that_are_taken_in_know_their_place() -> None:
+    """Whatever comes of them is found by it."""
+    assignment = place_of(gate())
+    came = messages(assignment.source, 2)
+    assignment.run.enqueue(came)
+
+    assert [delivery.assignment for delivery in came] == [assignment, assignment]
+    assert assignment.inbox.take() is came[0]
+
+
+def test_a_part_that_is_put_back_may_fill_the_inbox() -> None:
+    """Exactly as much as it holds: nothing more is fetched."""
+    run = Run(Needs([]), order="source", concurrency=None, inbox=3, batch=4)
+    assignment = place_of(run=run)
+    run.enqueue(batches_of(messages(assignment.source, 4)))
+    assignment.full = False
+    batch = assignment.inbox.take()
+    assert isinstance(batch, Batch)
+    assignment.put_back(batch.cut(1))
+
+    assert (assignment.inbox.waiting, assignment.full) == (3, True)
+
+
+def test_a_hold_by_a_stray_need_is_known_as_one() -> None:
+    """Beside that of a need of its own: only the stray is remembered as such."""
+    payments, mail = gate(), gate("mail")
+    assignment = place_of(payments)
+    for each in (payments, mail):
+        each.circuit.open_for(10.0, 0.0)
+    assignment.count_undeclared([mail], 1)
+    assignment.replan(0.0)
+
+    assert assignment.plan.reasons == ("circuit:mail", "circuit:payments")
+    assert assignment.undeclared_holders == (mail,)
+
+
+def test_a_hold_while_the_circuit_is_still_half_open_goes_on() -> None:
+    """An operator holds the source between two probes: it is held since the outage began."""
+    stage = Stage("payments")
+    stage.trip()
+    stage.turn(later=10.0)
+    assert stage.assignment().since is None
+    stage.now += 1.0
+    stage.engine.hold(ORDERS)
+    stage.turn()
+
+    assert stage.assignment().since == 0.0
+
+
+def test_findings_that_are_not_one_per_need_are_a_mistake() -> None:
+    """None is dropped in silence."""
+    assignment = place_of(gate(), gate("mail"))
+    with pytest.raises(ValueError, match="shorter"):
+        list(assignment.announce_shared(0.0, assignment.gates, dependency_failed(needs=1, shared=True)))

@@ -59,7 +59,7 @@ def test_redelivered_messages_make_no_outage_however_many_fail() -> None:
     for delivery in stage.start_all():
         delivery.redelivered = True
         assert stage.end(delivery, unclaimed(0)) is Verdict.AGAIN
-        assert delivery.trial.charged == 1
+        assert delivery.history.charged == 1
 
     assert reasons(stage) == {()}
 
@@ -83,8 +83,8 @@ def test_such_a_failure_is_not_charged() -> None:
         for delivery in stage.start_all():
             assert stage.end(delivery, unclaimed()) is Verdict.AGAIN
 
-    assert [delivery.trial.charged for delivery in failed] == [1, 1, 0]
-    assert failed[0].trial.failures == 11
+    assert [delivery.history.charged for delivery in failed] == [1, 1, 0]
+    assert failed[0].history.failures == 11
 
 
 def test_a_failure_that_somebody_claims_is_charged_all_the_same() -> None:
@@ -92,10 +92,10 @@ def test_a_failure_that_somebody_claims_is_charged_all_the_same() -> None:
     stage, _ = suspecting()
     stage.turn(0.5)
     delivery = stage.start()
-    before = delivery.trial.charged
+    before = delivery.history.charged
     stage.end(delivery, unclaimed(error=""))
 
-    assert delivery.trial.charged == before + 1
+    assert delivery.history.charged == before + 1
 
 
 def test_failed_messages_are_tried_while_it_lasts_and_nothing_else_in_order() -> None:
@@ -133,7 +133,7 @@ def test_the_first_success_ends_it() -> None:
         *[SourceReleased(0.5, source, 0.5) for source in THREE],
     ]
     assert len(stage.start_all()) == 3
-    assert {delivery.trial.backoffs for delivery in others} == {0}
+    assert {delivery.history.backoffs for delivery in others} == {0}
 
 
 def test_a_success_that_was_under_way_when_it_began_ends_it() -> None:
@@ -146,7 +146,7 @@ def test_a_success_that_was_under_way_when_it_began_ends_it() -> None:
         stage.end(delivery, unclaimed())
     assert reasons(stage) == {HELD}
     stage.engine.succeeded(first, stage.now)
-    assert stage.engine.restless
+    assert stage.engine.needs_turn
     stage.turn()
 
     assert reasons(stage) == {()}
@@ -215,7 +215,7 @@ def test_the_fresh_message_makes_room_in_a_full_inbox() -> None:
     for delivery in failed:
         stage.end(delivery, unclaimed())
     stage.turn(0.5)
-    assert [stage.assignment().fresh_heads, stage.assignment().inbox.waiting] == [0, 1]
+    assert [stage.assignment().unstarted, stage.assignment().inbox.waiting] == [0, 1]
     running = stage.start_all()
     assert len(running) == 3
     stage.turn(1.0)
@@ -235,7 +235,7 @@ def test_without_a_lane_one_fresh_message_waits_and_no_more() -> None:
     for _ in range(5):
         stage.turn(8.0)
 
-    assert stage.assignment().fresh_heads == 1
+    assert stage.assignment().unstarted == 1
 
 
 def test_with_nothing_left_to_try_it_goes_on_waiting() -> None:

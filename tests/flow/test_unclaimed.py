@@ -148,13 +148,13 @@ def test_the_memory_of_recoveries_is_as_long() -> None:
     """Bad messages that never come back outweigh those that once did."""
     results = with_past(10)
     for recovers in [True] * 2000 + [False] * 2000:
-        trial = FailureHistory()
-        results.failed(trial, ERROR, ENOUGH)
+        history = FailureHistory()
+        results.failed(history, ERROR, ENOUGH)
         results.successes += 20
         if recovers:
-            results.succeeded(trial)
+            results.succeeded(history)
         else:
-            results.failed(trial, ERROR, ENOUGH)
+            results.failed(history, ERROR, ENOUGH)
             results.successes += 20
     two = [FailureHistory(), FailureHistory()]
     assert [results.failed(each, ERROR, ENOUGH) for _ in range(5) for each in two] == [None] * 10

@@ -138,7 +138,7 @@ def test_a_closed_circuit_lets_everybody_in_by_arrival() -> None:
     waiting.regroup(payments)
 
     assert grants(waiting, payments) == list(range(100))
-    assert (len(waiting), payments.heads, run.running) == (0, {}, 100)
+    assert (len(waiting), payments.lines, run.running) == (0, {}, 100)
 
 
 def test_a_head_without_needs_waits_for_a_lane_only() -> None:
@@ -296,7 +296,7 @@ def test_heads_of_an_open_circuit_stand_nowhere_else() -> None:
     waiting, run = WaitingList(), free_run()
     wait(waiting, place_of(mail, payments, run=run), 3)
 
-    assert (mail.heads, len(payments.heads[run])) == ({}, 3)
+    assert (mail.lines, len(payments.lines[run])) == ({}, 3)
 
 
 def test_a_gate_that_opens_sends_its_heads_to_their_other_needs_in_order() -> None:
@@ -319,7 +319,7 @@ def test_a_gate_that_shuts_takes_its_heads_out_of_other_lines() -> None:
     mail.circuit.force_open(1.0)
     waiting.regroup(mail)
 
-    assert (len(mail.heads[run]), payments.heads) == (1, {})
+    assert (len(mail.lines[run]), payments.lines) == (1, {})
     assert grants(waiting, mail, payments) == []
 
 
@@ -367,23 +367,23 @@ def test_a_circuit_that_opens_ends_backoffs_in_order_of_arrival() -> None:
     assignment = place_of(payments, run=run)
     failed = [placed(assignment, position) for position in range(2)]
     for delivery, until in zip(failed, (9.0, 8.0), strict=True):
-        delivery.trial = _trial(backoffs=3)
+        delivery.history = _trial(backoffs=3)
         waiting.add(delivery, (payments,), not_before=until)
     other = placed(place_of(mail, run=run))
-    other.trial = _trial(backoffs=3)
+    other.history = _trial(backoffs=3)
     waiting.add(other, (mail,), not_before=7.0)
     waiting.end_backoffs(payments)
 
     assert waiting.next_deadline() == 7.0
-    assert [delivery.trial.backoffs for delivery in (*failed, other)] == [0, 0, 3]
+    assert [delivery.history.backoffs for delivery in (*failed, other)] == [0, 0, 3]
     assert waiting.grants([payments, mail], 1.0) == failed
     assert waiting.grants([payments, mail], 9.0) == [other]
 
 
 def _trial(backoffs: int) -> FailureHistory:
-    trial = FailureHistory()
-    trial.backoffs = backoffs
-    return trial
+    history = FailureHistory()
+    history.backoffs = backoffs
+    return history
 
 
 def test_a_dropped_backoff_ends_without_a_start() -> None:
@@ -424,7 +424,7 @@ def test_heads_of_a_held_source_are_set_aside() -> None:
     assert waiting.grants([payments], 1.0) == [other]
     payments.circuit.reset(1.0)
     waiting.grants([payments], 1.0)
-    assert payments.heads == {}
+    assert payments.lines == {}
     assert len(waiting) == 2
 
 
@@ -463,9 +463,9 @@ def test_dropped_heads_are_gone_from_every_line() -> None:
     (other,) = wait(waiting, stays)
     waiting.drop({gone})
 
-    assert (len(waiting), gone.fresh_heads, stays.fresh_heads) == (1, 0, 1)
-    assert list(payments.heads[run].values())[0].delivery is other  # noqa: RUF015
-    assert waiting.by_place() == {stays: 1}
+    assert (len(waiting), gone.unstarted, stays.unstarted) == (1, 0, 1)
+    assert list(payments.lines[run].values())[0].delivery is other  # noqa: RUF015
+    assert waiting.by_assignment() == {stays: 1}
 
 
 def test_heads_set_aside_can_be_dropped() -> None:
@@ -478,7 +478,7 @@ def test_heads_set_aside_can_be_dropped() -> None:
     waiting.drop({held})
     waiting.back_in_line(held)
 
-    assert (len(waiting), payments.heads) == (0, {})
+    assert (len(waiting), payments.lines) == (0, {})
 
 
 def test_first_time_heads_are_counted_by_place() -> None:
@@ -488,10 +488,10 @@ def test_first_time_heads_are_counted_by_place() -> None:
     retry.attempt = 1
     waiting.add(fresh, ())
     waiting.add(retry, ())
-    assert assignment.fresh_heads == 1
+    assert assignment.unstarted == 1
     waiting.grants([], 1.0)
 
-    assert assignment.fresh_heads == 0
+    assert assignment.unstarted == 0
 
 
 # -- batches --------------------------------------------------------------------------------------------------------------------------
@@ -544,11 +544,11 @@ def test_a_head_that_was_set_aside_and_taken_out_does_not_come_back() -> None:
     waiting, assignment = WaitingList(), place_of(run=free_run())
     first, _ = wait(waiting, assignment, 2)
     assignment.operator_hold = True
-    assignment.touch()
+    assignment.recompute()
     assert grants(waiting) == []
     waiting.take_out(first)
     assignment.operator_hold = False
-    assignment.touch()
+    assignment.recompute()
     waiting.back_in_line(assignment)
 
     assert grants(waiting) == [1]
@@ -562,7 +562,7 @@ def test_waiting_messages_are_counted_by_place() -> None:
     batch.assignment = assignment
     waiting.add(batch, ())
 
-    assert waiting.by_place() == {assignment: 5}
+    assert waiting.by_assignment() == {assignment: 5}
 
 
 def test_heads_of_one_dependency_say_nothing_of_the_traffic_of_another() -> None:

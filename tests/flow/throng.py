@@ -84,7 +84,7 @@ class Throng:
 
     def _turn(self) -> None:
         self.engine.turn(self.now)
-        while self.engine.restless:
+        while self.engine.needs_turn:
             self.engine.turn(self.now)
         self.events += [event for event in self.engine.take_events() if isinstance(event, OutageSuspected | OutageOver)]
 
@@ -107,7 +107,7 @@ class Throng:
     def _end(self, delivery: Delivery[Any]) -> None:
         if self._fails(delivery):
             verdict = self.engine.settle(delivery, _UNCLAIMED, "ConnectError", self.now)
-        elif delivery.trial is None:
+        elif delivery.history is None:
             verdict = self.engine.succeeded(delivery, self.now)
         else:
             verdict = self.engine.settle(delivery, _RETURNED, "", self.now)

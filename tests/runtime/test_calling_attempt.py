@@ -29,8 +29,8 @@ def test_permit_of_a_need_that_came_by_refusal_is_found() -> None:
     """An undeclared dependency that refused once is a need of the message from then on, after the source's own."""
     lane = FakeLane(PAYMENTS)
     assert lane.delivery is not None
-    lane.delivery.trial = FailureHistory()
-    lane.delivery.trial.extra = (Gate(MAIL),)
+    lane.delivery.history = FailureHistory()
+    lane.delivery.history.extra = (Gate(MAIL),)
     extra = MAIL.try_acquire(0.0)
     lane.delivery.permits += (extra,)
     assert permit_for(lane.delivery, MAIL) is extra

@@ -119,7 +119,7 @@ async def test_inside_a_declared_need_takes_and_settles_no_permit(payments: Boun
     call.returned(200)
     assert (payments.in_flight, payments.calls) == (1, 0)
     assert lane.tally is not None
-    touch = lane.tally.touches["payments"]
+    touch = lane.tally.summaries["payments"]
     assert (touch.outcome, touch.slowest, touch.running) == (Outcome.SUCCESS, 2.0, {})
 
 
@@ -131,7 +131,7 @@ async def test_inside_a_call_is_timed_from_its_own_beginning(payments: Bound) ->
     payments.clock.time = 12.0
     call.returned(200)
     assert lane.tally is not None
-    assert lane.tally.touches["payments"].slowest == 2.0
+    assert lane.tally.summaries["payments"].slowest == 2.0
 
 
 async def test_inside_a_failure_is_tallied_with_its_exception(payments: Bound) -> None:
@@ -142,7 +142,7 @@ async def test_inside_a_failure_is_tallied_with_its_exception(payments: Bound) -
     error = PaymentError()
     call.raised(error)
     assert lane.tally is not None
-    touch = lane.tally.touches["payments"]
+    touch = lane.tally.summaries["payments"]
     assert (touch.outcome, touch.slowest, touch.retry_after) == (Outcome.FAILURE, 3.0, 30.0)
     assert lane.tally.excused == [error]
 
@@ -152,7 +152,7 @@ async def test_inside_an_ignored_exception_stays_the_messages_own(payments: Boun
     lane = in_handler(FakeLane(payments.circuit))
     begun(payments.dependency).raised(ValueError())
     assert lane.tally is not None
-    assert lane.tally.touches["payments"].outcome is Outcome.IGNORED
+    assert lane.tally.summaries["payments"].outcome is Outcome.IGNORED
     assert lane.tally.excused == []
 
 
@@ -163,7 +163,7 @@ async def test_inside_an_exception_that_cannot_be_judged_is_excused() -> None:
     error = ValueError()
     begun(payments.dependency).raised(error)
     assert lane.tally is not None
-    assert lane.tally.touches["payments"].outcome is None
+    assert lane.tally.summaries["payments"].outcome is None
     assert lane.tally.excused == [error]
 
 
@@ -172,7 +172,7 @@ async def test_inside_a_failed_result_is_marked(payments: Bound) -> None:
     lane = in_handler(FakeLane(payments.circuit))
     begun(payments.dependency).returned(503)
     assert lane.tally is not None
-    touch = lane.tally.touches["payments"]
+    touch = lane.tally.summaries["payments"]
     assert (touch.outcome, touch.failed_result) == (Outcome.FAILURE, True)
 
 
@@ -181,7 +181,7 @@ async def test_inside_a_block_without_a_result_is_a_success(payments: Bound) -> 
     lane = in_handler(FakeLane(payments.circuit))
     begun(payments.dependency).passed()
     assert lane.tally is not None
-    assert lane.tally.touches["payments"].outcome is Outcome.SUCCESS
+    assert lane.tally.summaries["payments"].outcome is Outcome.SUCCESS
 
 
 async def test_inside_a_cancelled_call_is_cut_short(payments: Bound) -> None:
@@ -191,7 +191,7 @@ async def test_inside_a_cancelled_call_is_cut_short(payments: Bound) -> None:
     payments.clock.time = 5.0
     call.raised(asyncio.CancelledError())
     assert lane.tally is not None
-    touch = lane.tally.touches["payments"]
+    touch = lane.tally.summaries["payments"]
     assert (touch.outcome, touch.cut_short, touch.running) == (None, 5.0, {})
 
 
@@ -203,7 +203,7 @@ async def test_inside_a_call_that_the_guards_time_limit_ended_stays_under_way(pa
     lane.tally.timed_out = True
     payments.clock.time = 5.0
     call.raised(asyncio.CancelledError())
-    touch = lane.tally.touches["payments"]
+    touch = lane.tally.summaries["payments"]
     assert (touch.cut_short, touch.under_way(5.0)) == (None, 5.0)
 
 
@@ -213,7 +213,7 @@ async def test_inside_calls_share_one_tally(payments: Bound) -> None:
     begun(payments.dependency)
     begun(payments.dependency)
     assert lane.tally is not None
-    assert len(lane.tally.touches["payments"].running) == 2
+    assert len(lane.tally.summaries["payments"].running) == 2
 
 
 # Inside a handler, with a permit of an older generation
@@ -297,7 +297,7 @@ async def test_inside_an_undeclared_dependency_settles_its_own_permit(payments: 
     assert mail.circuit.state is State.OPEN
     assert lane.tally is not None
     assert lane.tally.excused == [error]
-    assert lane.tally.touches["mail"].outcome is Outcome.FAILURE
+    assert lane.tally.summaries["mail"].outcome is Outcome.FAILURE
 
 
 async def test_inside_an_undeclared_refusal_is_remembered(payments: Bound, mail: Bound) -> None:
@@ -307,7 +307,7 @@ async def test_inside_an_undeclared_refusal_is_remembered(payments: Bound, mail:
     assert isinstance(begin(mail.dependency), Rejected)
     assert lane.tally is not None
     assert list(lane.tally.refused) == ["mail"]
-    assert lane.tally.touches == {}
+    assert lane.tally.summaries == {}
 
 
 async def test_inside_a_cancelled_undeclared_call_gives_no_verdict(payments: Bound, mail: Bound) -> None:

@@ -11,9 +11,9 @@ from tests.runtime.stage import GROUP, ORDERS, STEADY, Down, Handler, Wrong, bro
 
 from holdgate import Delivery, Dependency, Guard, Partition, RetryPolicy, State
 from holdgate.core import Override
-from holdgate.errors import CallNotPermitted, SettingsError
+from holdgate.errors import CallNotPermitted, CommandError
+from holdgate.events import CommandEnded, CommandGiven, MessageSkipped, SourceRetried
 from holdgate.flow.commands import AuditEntry
-from holdgate.flow.events import CommandEnded, CommandGiven, MessageSkipped, SourceRetried
 from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]
@@ -78,11 +78,11 @@ async def test_an_exit_that_does_not_exist_is_an_error() -> None:
     """A source that is not ours, and a message that is not in the way."""
     async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker_with(1), topics=["orders"]), Broken())):
         await until(lambda: ORDER in guard.snapshot().sources)
-        with pytest.raises(SettingsError, match=r"orders\[9\] is not assigned here; these are: orders\[0\]"):
+        with pytest.raises(CommandError, match=r"orders\[9\] is not assigned here; these are: orders\[0\]"):
             guard.retry(Partition("orders", 9), reason="test")
-        with pytest.raises(SettingsError, match=r"orders\[9\] is not assigned here"):
+        with pytest.raises(CommandError, match=r"orders\[9\] is not assigned here"):
             guard.skip(Partition("orders", 9), 0, reason="test")
-        with pytest.raises(SettingsError, match=r"no message at orders\[0\]@7"):
+        with pytest.raises(CommandError, match=r"no message at orders\[0\]@7"):
             guard.skip(ORDER, 7, reason="test")
         assert guard.audit() == ()
         assert guard.retry(ORDER, reason="test") == 0
@@ -178,7 +178,7 @@ async def test_a_partition_that_is_held_with_its_topic_is_released_with_it() -> 
     async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker_with(0), topics=["orders"]), Handler())):
         await until(lambda: ORDER in guard.snapshot().sources)
         guard.hold("orders", reason="test")
-        with pytest.raises(SettingsError, match=r"orders\[0\] is held with all of 'orders': end that hold, unhold\('orders', ...\)"):
+        with pytest.raises(CommandError, match=r"orders\[0\] is held with all of 'orders': end that hold, unhold\('orders', ...\)"):
             guard.unhold(ORDER, reason="test")
         guard.unhold("orders", reason="test")
         assert guard.snapshot().commands == ()
@@ -190,23 +190,23 @@ async def test_a_partition_that_is_held_with_its_topic_is_released_with_it() -> 
 async def test_what_is_not_here_is_named_with_what_is() -> None:
     """A source, a topic, a dependency, and something that is none of them."""
     async with quiet_guard(dependency()) as guard:
-        with pytest.raises(SettingsError, match=r"orders\[7\] is not assigned here; these are: none"):
+        with pytest.raises(CommandError, match=r"orders\[7\] is not assigned here; these are: none"):
             guard.hold(Partition("orders", 7), reason="test")
         async with running(guard.run(MemoryIntake(broker_with(0, partitions=2), topics=["orders"]), Handler())):
             await until(lambda: len(guard.snapshot().sources) == 2)
-            with pytest.raises(SettingsError, match=r"these are: orders\[0\], orders\[1\]"):
+            with pytest.raises(CommandError, match=r"these are: orders\[0\], orders\[1\]"):
                 guard.unhold(Partition("orders", 7), reason="test")
-            with pytest.raises(SettingsError, match="no topic or queue named 'bills' is read here; these are: orders"):
+            with pytest.raises(CommandError, match="no topic or queue named 'bills' is read here; these are: orders"):
                 guard.hold("bills", reason="test")
             for command in (guard.hold, guard.unhold):
                 with pytest.raises(
-                    SettingsError, match=r"7 is nothing that is read here; sources: orders\[0\], .*; topics and queues: orders"
+                    CommandError, match=r"no source, topic or queue 7 is read here; sources: orders\[0\], .*; topics and queues: orders"
                 ):
                     command(7, reason="test")  # type: ignore[operator]
-            with pytest.raises(SettingsError, match="'bills' is nothing that is read here"):
+            with pytest.raises(CommandError, match="no source, topic or queue 'bills' is read here"):
                 guard.unhold("bills", reason="test")
         for command in (guard.force_open, guard.disable, guard.observe, guard.clear_override, guard.reset, guard.probe):
-            with pytest.raises(SettingsError, match=r"no dependency is named 'mail'; there are \['payments'\]"):
+            with pytest.raises(CommandError, match=r"no dependency is named 'mail'; there are \['payments'\]"):
                 command("mail", reason="test")  # type: ignore[operator]
         assert guard.audit() == ()
 
@@ -216,9 +216,9 @@ async def test_what_is_not_here_is_named_with_what_is() -> None:
 async def test_words_are_one_line_for_others_to_read(words: Any) -> None:
     """An empty one says nothing, and one with line ends or escapes would forge what the log says."""
     async with quiet_guard(dependency()) as guard:
-        with pytest.raises(SettingsError, match=r"reason=.* must be one line of 1 to 500 characters"):
+        with pytest.raises(CommandError, match=r"reason=.* must be one line of 1 to 500 characters"):
             guard.reset("payments", reason=words)
-        with pytest.raises(SettingsError, match=r"actor=.* must be one line"):
+        with pytest.raises(CommandError, match=r"actor=.* must be one line"):
             guard.reset("payments", reason="test", actor=words)
         guard.reset("payments", reason="x" * 500)
         assert len(guard.audit()) == 1
@@ -229,7 +229,7 @@ async def test_words_are_one_line_for_others_to_read(words: Any) -> None:
 async def test_a_command_lasts_for_seconds(for_: Any) -> None:
     """Anything else is refused, and nothing has happened."""
     async with quiet_guard(dependency()) as guard:
-        with pytest.raises(SettingsError, match="for_="):
+        with pytest.raises(CommandError, match="for_="):
             guard.disable("payments", reason="test", for_=for_)
         assert guard.circuit("payments").override is None
 
@@ -333,7 +333,7 @@ async def test_a_probe_under_an_override_is_in_vain() -> None:
     async with quiet_guard(dependency()) as guard:
         guard.force_open("payments", reason="test")
         with pytest.raises(
-            SettingsError, match=r"payments is FORCED_OPEN, and no probe changes that: clear_override\('payments', ...\) first"
+            CommandError, match=r"payments is FORCED_OPEN, and no probe changes that: clear_override\('payments', ...\) first"
         ):
             guard.probe("payments", reason="test")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import random
 import sys
 import threading
@@ -12,6 +14,7 @@ from tests.runtime.fake_lane import ManualClock
 
 from holdgate import CallNotPermitted, CircuitSettings, CountWindow, Dependency, State
 from holdgate.core import Circuit, TimeWindow
+from holdgate.runtime import calling, guarded
 from holdgate.runtime.access import OwnCircuit
 
 THREADS = 8
@@ -236,3 +239,71 @@ def test_a_permit_that_failed_is_not_used_again() -> None:
     guarded(fails=False)
 
     assert permits[2] is not permits[3]
+
+
+# -- the two colours are twins --------------------------------------------------------------------------------------------------------
+
+
+class _Plain(ast.NodeTransformer):
+    """Takes the colour off a function: `async`, `await`, `_async` in names, and types and strings that speak of it."""
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self.visit(ast.FunctionDef(**{field: getattr(node, field) for field in node._fields}))
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        if isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant):
+            del node.body[0]  # its docstring
+        node.name = _neutral(node.name)
+        return self.generic_visit(node)
+
+    def visit_Await(self, node: ast.Await) -> ast.AST:
+        return self.visit(node.value)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        node.id = _neutral(node.id)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        awaits_what_it_is_given = isinstance(node.func, ast.Name) and node.func.id in {"answer_with", "_awaitable"}
+        return self.visit(node.args[-1]) if awaits_what_it_is_given else self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        return self.visit(node.slice) if isinstance(node.value, ast.Name) and node.value.id == "Awaitable" else self.generic_visit(node)
+
+
+def _neutral(name: str) -> str:
+    return name.removesuffix("_async").removesuffix("_sync")
+
+
+# What one colour has to look at and the other has not.
+_PLAIN_ALONE = "if result.__class__ is CoroutineType:\n    no_coroutine(fn, result)"  # an async function that was called as a plain one
+_ASYNC_ALONE = "if get_ident() != access.thread:\n    access.succeeded(permit)\n    return result"  # another thread drove the coroutine on
+
+
+def _statements(function: object) -> list[str]:
+    """Return the function without its colour, one text for each line."""
+    (tree,) = ast.parse(inspect.getsource(function)).body  # type: ignore[arg-type]
+    text = ast.unparse(ast.fix_missing_locations(_Plain().visit(tree)))
+    return [line.strip() for line in text.splitlines()]
+
+
+def _without(lines: list[str], own: str, times: int) -> list[str]:
+    block = [line.strip() for line in own.splitlines()]
+    for _ in range(times):
+        start = next(at for at in range(len(lines)) if lines[at : at + len(block)] == block)
+        lines = lines[:start] + lines[start + len(block) :]
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("plain", "colourful", "plain_alone", "async_alone"),
+    [
+        (guarded._guard_sync, guarded._guard_async, 1, 1),
+        (guarded._long_way, guarded._long_way_async, 1, 0),
+        (calling.run_sync, calling.run_async, 1, 0),
+    ],
+    ids=["guarded", "the long way", "call"],
+)
+def test_the_two_colours_are_equal_but_for_async_and_await(plain: object, colourful: object, plain_alone: int, async_alone: int) -> None:
+    """A change of one that the other misses would be a rule that holds for half of the calls."""
+    assert _without(_statements(plain), _PLAIN_ALONE, plain_alone) == _without(_statements(colourful), _ASYNC_ALONE, async_alone)

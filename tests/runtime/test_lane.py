@@ -22,6 +22,7 @@ from tests.runtime.stage import (
 )
 
 from holdgate import CallNotPermitted, Delivery, RetryPolicy, State
+from holdgate.errors import CommandError
 from holdgate.flow.message import Queue
 from holdgate.runtime.worker import Worker
 from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
@@ -108,7 +109,7 @@ async def test_a_key_function_that_fails_ends_the_run(answer: object) -> None:
 
     broker, handler = broker_with(1), Handler()
     async with quiet_guard() as guard:
-        with pytest.raises(ValueError, match=r"key= raised (TypeError|KeyError) for <MemoryDelivery orders\[0\]@0"):
+        with pytest.raises(CommandError, match=r"key= raised (TypeError|KeyError) for <MemoryDelivery orders\[0\]@0"):
             await guard.run(intake(broker), handler, order="key", key=key)
     assert not handler.started
 

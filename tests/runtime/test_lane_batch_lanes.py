@@ -409,7 +409,7 @@ def test_what_is_given_and_lost_in_the_same_step_is_not_started(monkeypatch: pyt
 
     def hand_out_and_lose(worker: Worker) -> None:
         hand_out(worker)
-        if not lost and any(seat.delivery is not None for seat in worker.seats):
+        if not lost and any(lane.delivery is not None for lane in worker.lanes):
             lost.append(ORDER)
             worker.lost([ORDER])
 

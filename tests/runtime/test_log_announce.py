@@ -10,7 +10,7 @@ import pytest
 from holdgate import Partition, State
 from holdgate.core.events import CircuitHalfOpened
 from holdgate.errors import SettingsError
-from holdgate.flow.events import SourceBlocked, UndeclaredNeed
+from holdgate.events import SourceBlocked, UndeclaredNeed
 from holdgate.runtime.log import Announcer
 
 ORDER = Partition("orders", 0)

@@ -23,7 +23,7 @@ from holdgate.core import (
     State,
     ThresholdExceeded,
 )
-from holdgate.flow.events import (
+from holdgate.events import (
     AnyEvent,
     AttributionShared,
     CommandEnded,

@@ -9,7 +9,7 @@ import pytest
 from tests.runtime.stage import GROUP, ORDERS, BreakingIntake, Down, assert_nothing_left, broker_with, dependency, quiet_guard, until
 
 from holdgate import Dependency, RetryPolicy, State
-from holdgate.errors import GuardClosed, HoldgateError, IntakeError
+from holdgate.errors import CommandError, GuardClosed, IntakeError
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]
@@ -98,7 +98,7 @@ async def test_going_on_without_entering_is_an_error() -> None:
     """It would never be settled: the message says what to write, and names the delivery."""
     broker = broker_with(2)
     async with quiet_guard() as guard:
-        with pytest.raises(HoldgateError, match=r"orders\[0\]@0 was not entered: write `async with delivery:`"):  # noqa: PT012 - what is tested is a block
+        with pytest.raises(CommandError, match=r"orders\[0\]@0 was not entered: write `async with delivery:`"):  # noqa: PT012 - what is tested is a block
             async with guard.deliveries(intake(broker)) as deliveries:
                 async for _ in deliveries:
                     pass
@@ -114,10 +114,10 @@ async def test_entering_twice_is_an_error() -> None:
         async for delivery in deliveries:
             async with delivery:
                 pass
-            with pytest.raises(HoldgateError, match="entered already"):
+            with pytest.raises(CommandError, match="entered already"):
                 await delivery.__aenter__()
             break
-        with pytest.raises(HoldgateError, match="entered already: ask the guard for new ones"):
+        with pytest.raises(CommandError, match="entered already: ask the guard for new ones"):
             await deliveries.__aenter__()
 
 
@@ -125,7 +125,7 @@ async def test_entering_twice_is_an_error() -> None:
 async def test_looping_before_entering_is_an_error() -> None:
     """The deliveries themselves want `async with` first."""
     async with quiet_guard() as guard:
-        with pytest.raises(HoldgateError, match="enter it first"):
+        with pytest.raises(CommandError, match="enter it first"):
             async for _ in guard.deliveries(intake(broker_with(1))):
                 pass
 
@@ -476,7 +476,7 @@ async def test_stopped_in_the_step_in_which_a_delivery_was_given() -> None:
         broker.model.produce("orders", b"", 0.0)
         guard.engine.received(worker.run, list(source._side.take()))
         guard.turn()
-        assert worker.seats[0].delivery is not None
+        assert worker.lanes[0].delivery is not None
         guard._ask_to_stop()
         assert await waiting is None
         assert guard.snapshot().dependencies["payments"].in_flight == 0

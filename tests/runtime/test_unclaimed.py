@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from holdgate import Dependency, Guard, Reject, RetryPolicy
-from holdgate.flow.events import OutageOver, OutageSuspected
+from holdgate.events import OutageOver, OutageSuspected
 from holdgate.testing import LoopClock, MemoryBroker, MemoryDeadLetters, MemoryIntake, Outage, rehearse, run_virtual
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from tests.runtime.stage import GROUP, ORDERS, Down, Handler, Wrong, broker_with
 
 from holdgate import Delivery, RetryPolicy, State
 from holdgate.errors import CallNotPermitted, SettingsError
-from holdgate.flow.events import MessageSkipped
+from holdgate.events import MessageSkipped
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]

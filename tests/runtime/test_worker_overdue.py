@@ -13,7 +13,7 @@ from tests.runtime.stage import GROUP, ORDERS, Handler, broker_with, dependency,
 
 from holdgate import Delivery, Guard, RetryPolicy
 from holdgate.errors import SettingsError
-from holdgate.flow.events import HandlerStuck
+from holdgate.events import HandlerStuck
 from holdgate.runtime.lane import Lane
 from holdgate.runtime.worker import Overdue
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, in_virtual_time

@@ -9,7 +9,7 @@ from tests.scenarios.brokers import on_every_broker
 from tests.scenarios.world import Work, numbered, payments
 
 from holdgate import RetryPolicy
-from holdgate.flow.events import MessageSkipped, SourceHeld, SourceReleased
+from holdgate.events import MessageSkipped, SourceHeld, SourceReleased
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from tests.scenarios.world import Down, Work, Wrong, numbered, payments
 
 from holdgate import Reject, RetryPolicy
 from holdgate.core import CircuitClosed, CircuitOpened
-from holdgate.flow.events import SourceBlocked
+from holdgate.events import SourceBlocked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -10,7 +10,7 @@ from tests.scenarios.world import SOON, Down, Work, numbered, payments
 
 from holdgate import RetryPolicy
 from holdgate.core import CircuitOpened
-from holdgate.flow.events import OutageOver, OutageSuspected
+from holdgate.events import OutageOver, OutageSuspected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

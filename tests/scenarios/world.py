@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
     from holdgate import Delivery
-    from holdgate.flow.events import AnyEvent
+    from holdgate.events import AnyEvent
     from holdgate.flow.message import DeadLetter, Source
     from holdgate.ports import DeadLetters
     from holdgate.testing.conformance import IntakeBed

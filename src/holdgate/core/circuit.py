@@ -164,6 +164,9 @@ class Circuit:
         self.generation = -1  # the first swap, below, makes it 0
         self.events_pending: deque[events.Event] = deque(maxlen=EVENTS_KEPT)
         self._draw = draw
+        # Read by runtime/guarded.py, by contract: generation, latest, live, rejected, plain_until, refuse_until, rejection, and evidence
+        # with its window. The two wrappers there do what `try_acquire` and `record` do in the usual case, and write latest, live, rejected
+        # and the counts of a success. A change of what one of these means is a change there, too; test_guarded.py compares the two ways.
         self.latest = now
         self.live: dict[Permit, None] = {}
         self.evidence = Evidence(settings, self.live, now)

@@ -1,35 +1,34 @@
-"""Attribution: when a handler has ended, whose success or failure was it? One verdict per delivery and need, and one cause.
+"""Attribution: when a handler has ended, whose success or failure was it? One finding for each delivery and need, and one cause.
 
-1. A need that a call form touched: FAILURE if any of its calls failed (the handler returning changes nothing), else what they came to.
+1. A need that a call form called: FAILURE if any of its calls failed (the handler returning changes nothing), else what they came to.
 2. No call form ran: a return is SUCCESS for every need; an exception is FAILURE for *every* need whose `failures` match, one vote each.
    Neighbours clear the innocent.
-3. Call forms ran: untouched needs get no verdict, and an exception that none of them took for a failure is the message's own.
+3. Call forms ran: a need without a call gets no verdict, and an exception that none of them took for a failure is the message's own.
 
 An exception is read with all that it stands for (core/causes.py): causes, members of groups, and last what was being handled when it was
-raised. `Reject` and the policy's `not_retryable` win wherever somebody put them on purpose. Where one was only being handled, it wins if
-the exception is nobody's failure. So of a group with a failure of the dependency and an error of the message's own, the failure counts:
-the dependency was down, and what is wrong with the message shows again when it is not.
+raised. `Reject` and the policy's `not_retryable` win wherever they were put on purpose. If one was only being handled, it wins if the
+exception is nobody's failure. So of a group with a failure of the dependency and an error of the message's own, the failure counts: the
+dependency was down, and what is wrong with the message shows again when it is not.
 
-Doubt never spends a message's budget. That decides six cases the rules leave open:
+Doubt never spends a message's budget. That decides six cases which the rules leave open:
 - An exception raised because of one that a call form took for a failure (its cause, its context, a member of a group) is not the
   message's own.
 - A call whose result failed (`result_failures`) is often followed by an exception made from that result, as `raise_for_status` does. It
   belongs to that dependency, if its `failures` match it.
 - A call that the handler's own `asyncio.timeout` cut short ended without a verdict, since cancelling is routine. The TimeoutError that
   leaves the handler then belongs to that dependency, if its `failures` match it.
-- The guard's own `timeout` is nobody's exception type, so `failures` is not asked: the needs whose calls were under way failed, or all
-  needs when no call form ran.
+- The guard's own `timeout` is no exception type of any client, so `failures` is not asked: the needs whose calls were under way failed, or
+  all needs if no call form ran.
 - A user's predicate that raises says nothing: no verdict and no charge.
 - What is no Exception (a cancellation of the handler's own making, a GeneratorExit, a group of nothing else) is no type that `failures`
-  could match, and it is the message's own: what nobody counts would be tried for ever. A call that it cut short may be why, and then it
-  is read as the TimeoutError of a limit that somebody else has set.
+  could match, and it is the message's own: an end that nothing counts would be tried for ever. If it cut a call short, that call may be the
+  reason, and then it is read as the TimeoutError of a limit that the handler has set.
+
+`AttemptCalls` keeps what the call forms of one attempt saw, until the handler has ended and `attribute` reads it. A handler that uses no
+call form never has one: the first call form creates it, and on the fast path it is None. It is written from the handler's own tasks and
+from its thread, so a running call is a key of a dict (one step for the interpreter), never a counter.
 
 What is ugly: a call that outlives its handler, in a task left behind, is seen by nobody, or by the lane's next delivery.
-
-What the call forms of one attempt saw, kept until the handler has ended and attribution reads it.
-
-A handler that uses no call form never has a tally: it is created by the first call form, and None on the fast path. It is written from
-the handler's own tasks and from its thread, so a running call is a key of a dict (one step for the interpreter), never a counter.
 """
 
 from __future__ import annotations
@@ -52,9 +51,9 @@ _IGNORED = Outcome.IGNORED
 class CallSummary:
     """What the calls of one dependency came to in this attempt.
 
-    `outcome` None: no call has ended with a verdict. `slowest` is the longest of those that ended in SUCCESS or FAILURE, `cut_short` the
-    longest of those that the handler itself cancelled (None: none was), both in seconds. `running` has the start of every call that has
-    not ended, and keeps those that the guard's own `timeout` ended.
+    `outcome` None means that no call has ended with a verdict. `slowest` is the longest of those that ended in SUCCESS or FAILURE, and
+    `cut_short` the longest of those that the handler itself cancelled, in seconds; None means that it cancelled none. `running` has the
+    start of every call that has not ended, and keeps those that the guard's own `timeout` ended.
     """
 
     __slots__ = ("cut_short", "failed_result", "outcome", "retry_after", "running", "slowest")
@@ -68,8 +67,8 @@ class CallSummary:
         self.running: dict[object, float] = {}
 
     def ended(self, outcome: Outcome, duration: float, retry_after: float | None = None) -> None:
-        """One call ended by itself."""
-        # A failure stays whatever comes after it; a good call says more than one that decides nothing.
+        """Note a call that ended by itself."""
+        # A failure stays whatever comes after it; a good call shows more than one that decides nothing.
         if outcome is _FAILURE or self.outcome is None or (outcome is _SUCCESS and self.outcome is _IGNORED):
             self.outcome = outcome
         if duration > self.slowest and outcome is not _IGNORED:
@@ -78,35 +77,35 @@ class CallSummary:
             self.retry_after = max(retry_after, self.retry_after or 0.0)
 
     def cut(self, duration: float) -> None:
-        """One call was cancelled by the handler after `duration` seconds."""
+        """Note a call that the handler cancelled after `duration` seconds."""
         self.cut_short = max(duration, self.cut_short or 0.0)
 
     def under_way(self, now: float) -> float | None:
-        """How long the longest call that has not ended has taken; None when all have."""
+        """Return how long the longest call that has not ended has taken; None means that all have."""
         # list() first: a thread may begin a call at this moment, and a dict must not grow under a loop.
         return max((now - started for started in list(self.running.values())), default=None)
 
 
 class AttemptCalls:
-    """All call forms of one attempt.
+    """All calls of one attempt that were made with call forms.
 
-    `touches` by name of the dependency, declared or not. `excused` are the exceptions that are not the message's own: a call form took
+    `summaries` go by name of the dependency, declared or not. `excused` are the exceptions that are not the message's own: a call form took
     them for its dependency's failure, or could not tell. `refused` are the dependencies that refused a call. `timed_out` is set before a
     handler is cancelled because its own `timeout` is over.
     """
 
-    __slots__ = ("excused", "refused", "timed_out", "touches")
+    __slots__ = ("excused", "refused", "summaries", "timed_out")
 
     def __init__(self) -> None:
-        self.touches: dict[str, CallSummary] = {}
+        self.summaries: dict[str, CallSummary] = {}
         self.timed_out = False
         self.excused: list[BaseException] = []
         self.refused: dict[str, None] = {}  # a set that keeps its order
 
-    def touch(self, name: str) -> CallSummary:
-        """The record of one dependency, created when it is asked for first."""
-        found = self.touches.get(name)
-        return self.touches.setdefault(name, CallSummary()) if found is None else found
+    def summary_of(self, name: str) -> CallSummary:
+        """Return the summary of one dependency; created by the first request for it."""
+        found = self.summaries.get(name)
+        return self.summaries.setdefault(name, CallSummary()) if found is None else found
 
 
 class Judge(Protocol):
@@ -116,23 +115,23 @@ class Judge(Protocol):
     def name(self) -> str: ...
 
     def classify(self, exception: BaseException) -> Outcome | None:
-        """FAILURE or IGNORED; None when it cannot be told: never an outcome, or the user's predicate failed."""
+        """Return FAILURE or IGNORED; None means that it gives no verdict: it is never an outcome, or the user's predicate failed."""
         ...
 
     def excludes(self, exception: BaseException) -> bool:
-        """Whether the user has said that it is none of this dependency's failures."""
+        """Return whether the user's settings exclude it from this dependency's failures."""
         ...
 
     def retry_after_of(self, exception: BaseException) -> float | None:
-        """The seconds the server asked to wait, None when it did not."""
+        """Return how many seconds the server asked to wait; None means that it did not ask."""
         ...
 
 
 class Cause(Enum):
     """Why a handler ended as it did, and so what becomes of its message.
 
-    RETURNED: done. DEPENDENCY: not the message's fault, or nobody can tell: again, uncharged. MESSAGE: its own failure, charged.
-    REJECTED: poison by the handler's or the policy's own word. REFUSED: not its turn, a call was not permitted: held, nothing counts.
+    RETURNED: done. DEPENDENCY: not the message's fault, or nothing shows whose: again, uncharged. MESSAGE: its own failure, charged.
+    REJECTED: the handler or the policy rejects it. REFUSED: a call was not permitted, so it was not its turn: held, nothing counts.
     POSTPONED: its handler asked for another time: again, nothing counts.
     """
 
@@ -145,7 +144,7 @@ class Cause(Enum):
 
 
 class NeedVerdict(NamedTuple):
-    """The verdict on one need. `outcome` None: release the permit. `duration` in seconds; None: as long as the permit was held."""
+    """The finding on one need. `outcome` None means: release the permit. `duration` None means as long as the permit was held."""
 
     outcome: Outcome | None
     duration: float | None = None
@@ -157,9 +156,9 @@ class Attribution:
     """`findings` has one entry per need, in the order they were given.
 
     `refused` names the dependencies that refused a call, declared ones too; it may be filled after a return as well. `shared`: one
-    exception was a failure of several needs, because no call form says whose it was. `reason` is that of a `Reject`; None without one.
-    `unclaimed` is the type of an exception that is the message's own only because nobody has said anything about it, with its module, of a
-    group that of its first member; empty for every other end.
+    exception was a failure of several needs, because no call form shows whose it was. `reason` is that of a `Reject`; None means that there
+    was none. `unclaimed` is the type of an exception, with its module, that is the message's own only because no setting speaks of it; of a
+    group that of its first member. It is empty for every other end.
     """
 
     findings: tuple[NeedVerdict, ...]
@@ -178,7 +177,7 @@ _LEFT_OUT = NeedVerdict(Outcome.IGNORED)
 
 def attribute(
     needs: Sequence[Judge],
-    tally: AttemptCalls | None,
+    calls: AttemptCalls | None,
     exception: BaseException | None,
     now: float,
     *,
@@ -186,54 +185,54 @@ def attribute(
     not_retryable: tuple[type[Exception], ...] = (),
     postponed: bool = False,
 ) -> Attribution:
-    """Say whose success or failure the end of a handler was; `exception` None means that it returned.
+    """Return whose success or failure the end of a handler was; `exception` None means that it returned.
 
     `timed_out`: the guard's own `timeout` ended it (then `exception` is any TimeoutError). `not_retryable` are the policy's types that
     reject a message. `postponed`: the handler returned, and asked to be called again. A refusal comes before an exception: what looks
     like poison may be the outage. Not for handlers that were interrupted by shutdown or a lost channel, nor for one that ends the process:
-    those give their permits back and say nothing.
+    those give their permits back without a verdict.
     """
-    refused = _refused(tally, exception)
+    refused = _refused(calls, exception)
     if exception is None and postponed:
-        return Attribution(_by_calls(needs, tally, None, now), Cause.POSTPONED, refused)
+        return Attribution(_by_calls(needs, calls, None, now), Cause.POSTPONED, refused)
     if exception is None:
-        findings = (_SUCCEEDED,) * len(needs) if tally is None else _by_calls(needs, tally, None, now)
+        findings = (_SUCCEEDED,) * len(needs) if calls is None else _by_calls(needs, calls, None, now)
         return Attribution(findings, Cause.RETURNED, refused)
     if refused:
-        return Attribution(_by_calls(needs, tally, None, now), Cause.REFUSED, refused)
-    said, meanwhile = chain_of(exception)
-    words: tuple[type[Exception], ...] = (Reject, *not_retryable)
-    word = _first(said, words)
-    if word is None:
-        ended = _ended(needs, tally, exception, now, timed_out=timed_out)
-        word = _first(meanwhile, words) if ended.cause is Cause.MESSAGE else None
-        if word is None:
+        return Attribution(_by_calls(needs, calls, None, now), Cause.REFUSED, refused)
+    raised, meanwhile = chain_of(exception)
+    kinds: tuple[type[Exception], ...] = (Reject, *not_retryable)
+    rejection = _first(raised, kinds)
+    if rejection is None:
+        ended = _ended(needs, calls, exception, now, timed_out=timed_out)
+        rejection = _first(meanwhile, kinds) if ended.cause is Cause.MESSAGE else None
+        if rejection is None:
             return ended
-    reason = word.reason if isinstance(word, Reject) else None
-    return Attribution(_by_calls(needs, tally, None, now), Cause.REJECTED, reason=reason)
+    reason = rejection.reason if isinstance(rejection, Reject) else None
+    return Attribution(_by_calls(needs, calls, None, now), Cause.REJECTED, reason=reason)
 
 
 def _first(links: Sequence[BaseException], kinds: tuple[type[Exception], ...]) -> BaseException | None:
     return next((link for link in links if isinstance(link, kinds)), None)
 
 
-def _ended(needs: Sequence[Judge], tally: AttemptCalls | None, exception: BaseException, now: float, *, timed_out: bool) -> Attribution:
-    """What the needs and the calls say of it, when nobody gave a word of his own."""
-    if tally is None:
+def _ended(needs: Sequence[Judge], calls: AttemptCalls | None, exception: BaseException, now: float, *, timed_out: bool) -> Attribution:
+    """Attribute an exception by the needs and the calls: neither the handler nor the policy rejects the message."""
+    if calls is None:
         return _by_end(needs, exception, timed_out=timed_out)
-    own = not _excused(needs, tally, exception, timed_out=timed_out)
-    findings = _by_calls(needs, tally, exception, now, timed_out=timed_out)
+    own = not _excused(needs, calls, exception, timed_out=timed_out)
+    findings = _by_calls(needs, calls, exception, now, timed_out=timed_out)
     return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY)
 
 
-def _refused(tally: AttemptCalls | None, exception: BaseException | None) -> tuple[str, ...]:
-    # A refusal that no tally saw comes from a circuit of somebody else's, or from a thread that lost its context.
+def _refused(calls: AttemptCalls | None, exception: BaseException | None) -> tuple[str, ...]:
+    # A refusal that is not in `calls` comes from the circuit of another guard, or from a thread that lost its context.
     unseen = [link.dependency for link in _chain(exception) if isinstance(link, CallNotPermitted)]
-    return tuple(dict.fromkeys([*(tally.refused if tally is not None else ()), *unseen]))
+    return tuple(dict.fromkeys([*(calls.refused if calls is not None else ()), *unseen]))
 
 
 def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool) -> Attribution:
-    """No call form ran: the exception is all there is."""
+    """Attribute an exception by itself: no call form ran."""
     findings = (_FAILED,) * len(needs) if timed_out else tuple(_judged(need, exception) for need in needs)
     failures = sum(finding.outcome is Outcome.FAILURE for finding in findings)
     own = not failures and (not isinstance(exception, Exception) or all(finding.outcome is Outcome.IGNORED for finding in findings))
@@ -241,9 +240,9 @@ def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool
 
 
 def _own(needs: Sequence[Judge], exception: BaseException, findings: tuple[NeedVerdict, ...]) -> Attribution:
-    """The message's own failure: by the word of a need, or because nobody has one for it."""
-    said = not isinstance(exception, Exception) or any(need.excludes(exception) for need in needs)
-    return Attribution(findings, Cause.MESSAGE, unclaimed="" if said else _name_of(type(leaves(exception)[0])))
+    """Return the message's own failure: a need excludes the exception, or no need claims it."""
+    excluded = not isinstance(exception, Exception) or any(need.excludes(exception) for need in needs)
+    return Attribution(findings, Cause.MESSAGE, unclaimed="" if excluded else _name_of(type(leaves(exception)[0])))
 
 
 def _name_of(kind: type[BaseException]) -> str:
@@ -258,50 +257,50 @@ def _judged(need: Judge, exception: BaseException) -> NeedVerdict:
 
 
 def _by_calls(
-    needs: Sequence[Judge], tally: AttemptCalls | None, exception: BaseException | None, now: float, *, timed_out: bool = False
+    needs: Sequence[Judge], calls: AttemptCalls | None, exception: BaseException | None, now: float, *, timed_out: bool = False
 ) -> tuple[NeedVerdict, ...]:
-    touches = {} if tally is None else tally.touches
+    summaries = {} if calls is None else calls.summaries
     timeout = _timeout(exception)
-    return tuple(_of_touch(need, touches.get(need.name), timeout, now, timed_out=timed_out) for need in needs)
+    return tuple(_of_calls(need, summaries.get(need.name), timeout, now, timed_out=timed_out) for need in needs)
 
 
-def _of_touch(need: Judge, touch: CallSummary | None, timeout: TimeoutError | None, now: float, *, timed_out: bool) -> NeedVerdict:
-    if touch is None:
+def _of_calls(need: Judge, summary: CallSummary | None, timeout: TimeoutError | None, now: float, *, timed_out: bool) -> NeedVerdict:
+    if summary is None:
         return _NO_VERDICT
-    cut = touch.under_way(now) if timed_out else touch.cut_short
+    cut = summary.under_way(now) if timed_out else summary.cut_short
     if cut is not None and (timed_out or (timeout is not None and need.classify(timeout) is Outcome.FAILURE)):
-        return NeedVerdict(Outcome.FAILURE, max(touch.slowest, cut), touch.retry_after)
-    if touch.outcome in (None, Outcome.IGNORED):
-        return NeedVerdict(touch.outcome)
-    return NeedVerdict(touch.outcome, touch.slowest, touch.retry_after)
+        return NeedVerdict(Outcome.FAILURE, max(summary.slowest, cut), summary.retry_after)
+    if summary.outcome in (None, Outcome.IGNORED):
+        return NeedVerdict(summary.outcome)
+    return NeedVerdict(summary.outcome, summary.slowest, summary.retry_after)
 
 
-def _excused(needs: Sequence[Judge], tally: AttemptCalls, exception: BaseException, *, timed_out: bool) -> bool:
-    """Whether the exception is not the message's own, or may not be."""
+def _excused(needs: Sequence[Judge], calls: AttemptCalls, exception: BaseException, *, timed_out: bool) -> bool:
+    """Return whether the exception is not the message's own, or may not be."""
     if timed_out:
-        return any(touch.running for touch in tally.touches.values())
-    if any(link is seen for link in _chain(exception) for seen in tally.excused):
+        return any(summary.running for summary in calls.summaries.values())
+    if any(link is seen for link in _chain(exception) for seen in calls.excused):
         return True
     timeout = _timeout(exception)
     judges = {need.name: need for need in needs}
-    return any(_suspect(judges.get(name), touch, exception, timeout) for name, touch in tally.touches.items())
+    return any(_suspect(judges.get(name), summary, exception, timeout) for name, summary in calls.summaries.items())
 
 
-def _suspect(judge: Judge | None, touch: CallSummary, exception: BaseException, timeout: TimeoutError | None) -> bool:
-    """Whether the exception may come from this dependency though no call form saw it: a result that failed, a call cut short."""
-    evidence = exception if touch.failed_result else timeout if touch.cut_short is not None else None
-    # An undeclared dependency is not here to be asked: doubt.
+def _suspect(judge: Judge | None, summary: CallSummary, exception: BaseException, timeout: TimeoutError | None) -> bool:
+    """Return whether the exception may come from this dependency though no call form saw it: a result that failed, a call cut short."""
+    evidence = exception if summary.failed_result else timeout if summary.cut_short is not None else None
+    # An undeclared dependency cannot be asked here: doubt.
     return evidence is not None and (judge is None or judge.classify(evidence) is not Outcome.IGNORED)
 
 
 def _timeout(exception: BaseException | None) -> TimeoutError | None:
-    """What a call that was cut short is judged by."""
+    """Return the exception that a call which was cut short is judged by."""
     unnamed = None if exception is None or isinstance(exception, Exception) else TimeoutError()
     return next((link for link in _chain(exception) if isinstance(link, TimeoutError)), unnamed)
 
 
 def _chain(exception: BaseException | None) -> Iterator[BaseException]:
-    """The exception and all that it came from: causes, contexts (suppressed ones too), members of groups; each once."""
+    """Yield the exception and all that it came from: causes, contexts (suppressed ones too), members of groups; each once."""
     met: set[int] = set()
     ahead: list[BaseException | None] = [exception]
     while ahead:

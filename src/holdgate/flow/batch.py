@@ -1,8 +1,8 @@
 """A batch: deliveries of one source that go to the handler together, and through the engine as one.
 
-To the engine a batch is one delivery, which asks for permits of its weight: it waits as one head, is one result in the window, gets one
-verdict and is one voter. When only a part of it is admitted, in a ramp, it is cut, and the rest goes back to where it came from. What it
-is made of stays as the client gave it until the handler looks: a `Delivery` for each of 500 records costs as much as reading them.
+To the engine a batch is one delivery, which asks for permits of its weight: it waits as one, is one result in the window, gets one verdict
+and has one vote. When only a part of it is admitted, in a ramp, it is cut, and the rest goes back to where it came from. Its messages stay
+as the client gave them until the handler looks: a `Delivery` for each of 500 records costs as much as reading them.
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar, overload
 
-from holdgate.flow.blame import FailureHistory, Vote
-from holdgate.flow.message import Delivery, HandlerRequest, Source
+from holdgate.flow.message import AnyDelivery, Delivery, HandlerRequest, Source
 
 M = TypeVar("M")
-AnyDelivery = Delivery[Any]
 
 _source_of = attrgetter("source")
 
 
 class Origin(Protocol):
-    """Where the messages of a batch came in. It makes a delivery of each when somebody looks."""
+    """Where the messages of a batch came in. It makes a delivery of each when the handler looks at one."""
 
     def deliveries(self, messages: list[Any]) -> Sequence[AnyDelivery]:
-        """One delivery for each, in their order, of which nothing is known yet."""
+        """Return a delivery for each, in their order, of which nothing is known yet."""
         ...
 
 
@@ -34,7 +32,7 @@ class AsTheyAre:
 
     def deliveries(self, messages: list[AnyDelivery]) -> Sequence[AnyDelivery]:
         for delivery in messages:
-            delivery.trial = delivery.request = None  # what an earlier attempt has asked for is forgotten with that attempt
+            delivery.history = delivery.request = None  # a request is forgotten with the attempt that made it
         return messages
 
 
@@ -42,7 +40,7 @@ AS_THEY_ARE = AsTheyAre()
 
 
 class BatchItems(Sequence[Delivery[M]], Generic[M]):
-    """What a batch handler is given: the deliveries of one source, in its order, at least one. A sequence; read-only."""
+    """What a batch handler gets: the deliveries of one source, in its order, at least one. A sequence; read-only."""
 
     __slots__ = ("_attempt", "_made", "_messages", "_origin")
 
@@ -54,18 +52,18 @@ class BatchItems(Sequence[Delivery[M]], Generic[M]):
 
     @classmethod
     def of(cls, delivery: AnyDelivery) -> BatchItems[Any]:
-        """A single delivery, as it is."""
+        """Return the items of a single delivery."""
         alone: BatchItems[Any] = cls([delivery], AS_THEY_ARE, delivery.attempt)
         alone._made = [delivery]
         return alone
 
     @property
     def made(self) -> Sequence[Delivery[M]]:
-        """The deliveries, if somebody has looked at one; else none."""
+        """Return the deliveries, if the handler has looked at one; else none."""
         return self._made or ()
 
     def requests(self) -> dict[int, HandlerRequest]:
-        """What the handler has asked for some of them, by index."""
+        """Return what the handler has asked for some of them, by index."""
         return {index: one.request for index, one in enumerate(self.made) if one.request is not None}
 
     def __len__(self) -> int:
@@ -112,11 +110,11 @@ class Batch(Delivery[Any]):
 
     @property
     def position(self) -> int:
-        """Where its first message stands."""
+        """Return where its first message stands."""
         return self.origin.deliveries(self.message[:1])[0].position
 
     def items(self) -> BatchItems[Any]:
-        """What the handler gets, fresh for every attempt."""
+        """Return what the handler gets, made anew for every attempt."""
         return BatchItems(self.message, self.origin, self.attempt)
 
     def cut(self, most: int) -> Batch:
@@ -127,46 +125,35 @@ class Batch(Delivery[Any]):
         return rest
 
     def piece(self, which: Sequence[int]) -> Batch:
-        """A batch of some of its messages, by index, in their order. It is the same voter, and starts with no charge or blame: nobody
-        knows which of the messages was at fault."""
+        """Return a batch of some of its messages, by index, in their order.
+
+        It has the same vote. It starts without charge or blame, because nothing shows which of the messages was at fault.
+        """
         piece = Batch(self.source, [self.message[index] for index in which], self.origin)
         piece.assignment = self.assignment
         piece.attempt = self.attempt
         piece.numbers = [self.numbers[index] for index in which]
-        piece.trial = None if self.trial is None else heir(self.trial)
+        piece.history = None if self.history is None else self.history.of_a_piece()
         return piece
 
     def single(self) -> AnyDelivery:
-        """The one message of a batch of one, in its stead: what is rejected is a message, and no batch."""
+        """Return the message of a batch of one, in the batch's stead: a message can be rejected, a batch cannot."""
         (delivery,) = self.origin.deliveries(self.message)
         delivery.assignment = self.assignment
         delivery.attempt = self.attempt
         delivery.serial = self.numbers[0]
         delivery.permits, self.permits = self.permits, None
-        delivery.trial = self.trial
+        delivery.history = self.history
         return delivery
 
 
-def heir(trial: FailureHistory) -> FailureHistory:
-    """What a piece of a failed batch takes over: that it has voted, what it needs beside its source's needs, and when it failed."""
-    own = FailureHistory()
-    own.extra = trial.extra
-    own.backoffs = trial.backoffs
-    own.unclaimed = trial.unclaimed
-    own.failures, own.error = trial.failures, trial.error
-    own.first_failed_at, own.last_failed_at = trial.first_failed_at, trial.last_failed_at
-    # Copies: a piece that succeeds speaks for its dependency, also to the other pieces.
-    own.votes = {gate: Vote(vote.generation, vote.successes) for gate, vote in trial.votes.items()}
-    return own
-
-
 def batches_of(deliveries: Sequence[AnyDelivery]) -> Sequence[AnyDelivery]:
-    """What came in, as batches: neighbours of one source together. What is a batch already stays as it is."""
+    """Return deliveries as batches: neighbours of one source together. What is a batch already stays as it is."""
     if deliveries and isinstance(deliveries[0], Batch):
         return deliveries
     return [Batch(source, list(group), AS_THEY_ARE) for source, group in groupby(deliveries, _source_of)]
 
 
 def messages_in(delivery: AnyDelivery) -> int:
-    """How many messages it stands for."""
+    """Return how many messages it stands for."""
     return len(delivery) if isinstance(delivery, Batch) else 1

@@ -1,27 +1,32 @@
-"""Blame: is it this message, or the dependency? Told by other messages, by one rule.
+"""What is known of a message that has failed, and the rule that decides whether the message or its dependency is at fault.
 
-A failed attempt adds `-ln p` to the message's blame, where `p = (f + 1) / (n + 1)`: how likely an innocent message was to fail just then,
-by what the n others came to that were tried on the dependency since this message's previous attempt, f of which failed. The attempts are
-independent, so the sum is the logarithm of how likely an innocent message was to fail all of them. At `ln(1/doubt)` that is less than
-`doubt`, and the message is rejected, if `attempts` of its failures were among neighbours that mostly succeeded (p at most a half).
+`FailureHistory` is the record of one failed message; the first failure creates it. It holds a `Vote` and a `Blame` for each gate that the
+message failed on. A vote says whether the message's next failure counts for the circuit (gate.py). Blame says how much speaks against the
+message:
 
-Each message is one of the n once, by its first result: a retry that succeeds comes only from messages that failed before, and would make
-the dependency look healthier than it is. That is also what a vote is (gate.py), so f are the votes.
+A failed attempt adds `-ln p` to the message's blame, where `p = (f + 1) / (n + 1)` is how likely an innocent message was to fail just then:
+n others were tried on the dependency since this message's previous attempt, and f of them failed. The attempts are independent, so the sum
+is the logarithm of how likely an innocent message was to fail all of them. At `ln(1/doubt)` that is less than `doubt`. Then the message is
+rejected, if `attempts` of its failures were among neighbours that mostly succeeded (p at most a half).
 
-While a circuit is not CLOSED every failure is as likely as can be (p = 1) and adds nothing, and when it opens all blame is forgotten:
-an outage costs no message anything. With nobody else around n is 0, and a lone message gathers no blame however often it fails.
+Each message is one of the n once, by its first result. A retry that succeeds comes only from messages that failed before, and would make
+the dependency look healthier than it is. A vote follows the same rule, so f are the votes.
+
+While a circuit is not CLOSED every failure is as likely as can be (p = 1) and adds nothing, and when the circuit opens all blame is
+forgotten: an outage costs no message anything. With no other message around n is 0, and a lone message gathers no blame however often it
+fails.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from holdgate.core import Override, State
-from holdgate.flow.message import Delivery
 
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
+    from holdgate.flow.message import AnyDelivery
     from holdgate.flow.policy import RetryPolicy
     from holdgate.flow.unclaimed import UnclaimedType
 
@@ -36,12 +41,15 @@ class Vote:
         self.successes = successes  # the gate's count at that failure, plus the message's own since
 
     def counts(self, gate: Gate) -> bool:
-        """Whether another failure now is a new vote: nobody else succeeded meanwhile."""
+        """Return whether another failure now is a new vote: no other message succeeded meanwhile."""
         return gate.successes == self.successes
 
 
 class FailureHistory:
-    """What is known of a delivery that has failed; created at its first failure, gone with the delivery."""
+    """What is known of a delivery that has failed; created at its first failure, gone with the delivery.
+
+    Its methods are its only writers, `unclaimed` apart, which unclaimed.py keeps.
+    """
 
     __slots__ = (
         "backoffs",
@@ -60,22 +68,22 @@ class FailureHistory:
     )
 
     def __init__(self) -> None:
-        self.charged = 0  # attempts that were its own failure: what RetryPolicy.attempts limits
-        self.backoffs = 0  # failures since it last waited for nothing: the exponent of the next backoff
+        self.charged = 0  # attempts that were its own failure: RetryPolicy.attempts limits them
+        self.backoffs = 0  # backoffs in a row: the exponent of the next one
         self.extra: tuple[Gate, ...] = ()  # undeclared dependencies that refused one of its calls: needs of it until it is settled
         self.votes: dict[Gate, Vote] = {}
         self.blames: dict[Gate, Blame] = {}
-        self.failures = 0  # attempts that failed, whoever's fault: told, never decided by
+        self.failures = 0  # attempts that failed, whatever the fault: shown to people, no rule reads it
         self.first_failed_at = 0.0  # monotonic, as every time in here
         self.last_failed_at = 0.0
         self.unclaimed: tuple[UnclaimedType, int] | None = None  # what it failed with that no need claims, and in which spell
         self.error = ""  # the type of its last exception, never its text
         self.reason: str | None = None  # why it was rejected; None while it was not
         self.falling_back = False  # a lane runs its fallback, or is about to
-        self.fallback_failed: tuple[int, ...] | None = None  # the generations of its gates when it did
+        self.fallback_failed: tuple[int, ...] | None = None  # the generations of its gates when its fallback failed
 
     def failed(self, error: str, now: float) -> None:
-        """Note a failed attempt, for whoever will want to know."""
+        """Note a failed attempt, for events and dead letters."""
         if not self.failures:
             self.first_failed_at = now
         self.failures += 1
@@ -83,7 +91,7 @@ class FailureHistory:
         self.error = error
 
     def votes_again(self, gate: Gate) -> bool:
-        """Note a failure on `gate`; True when it is a vote for the circuit, False when others have shown the dependency healthy."""
+        """Note a failure on `gate`; True if it is a vote for the circuit, False if others have shown the dependency healthy."""
         generation = gate.circuit.generation
         vote = self.votes.get(gate)
         if vote is None or vote.generation != generation:
@@ -92,7 +100,10 @@ class FailureHistory:
         return vote.counts(gate)
 
     def succeeded(self, gate: Gate) -> None:
-        """It succeeded on one need, which it may have failed on before; while it fails on another, that is nobody else's evidence."""
+        """Note a success on one need, which it may have failed on before.
+
+        Its own success must not look like that of another message, so its votes count it too.
+        """
         vote = self.votes.get(gate)
         if vote is not None:
             vote.successes += 1
@@ -101,39 +112,84 @@ class FailureHistory:
             gate.recoveries += 1
 
     def blame_of(self, gate: Gate) -> Blame:
-        """What speaks against it on this gate; begins here with its first failure."""
+        """Return what speaks against it on this gate; begins here with its first failure."""
         blame = self.blames.get(gate)
         if blame is None:
             blame = self.blames[gate] = Blame(gate)
         return blame
 
     def is_convicted(self, policy: RetryPolicy) -> bool:
-        """Whether a dependency failed it more often than an innocent message could have come to, by what others or probes came to."""
+        """Return whether it failed on a dependency more often than an innocent message would, by the results of others or of probes."""
         return any(blame.convicts(gate, policy) for gate, blame in self.blames.items())
 
     def is_alone(self, policy: RetryPolicy) -> bool:
-        """Whether it has failed as often as a message may, and nobody else has had a word meanwhile: message or dependency, who knows."""
+        """Return whether it has failed as often as a message may, and no other was tried meanwhile: it may be an outage as well."""
         return any(blame.alone >= policy.attempts for blame in self.blames.values())
+
+    def charge(self) -> None:
+        """Count an attempt that was its own failure."""
+        self.charged += 1
+
+    def back_off(self) -> int:
+        """Count one more backoff in a row; returns how many there are."""
+        self.backoffs += 1
+        return self.backoffs
+
+    def end_backoffs(self) -> None:
+        """Let its next backoff be a first one: from now on admission decides when it starts."""
+        self.backoffs = 0
+
+    def needs_also(self, gate: Gate) -> None:
+        """Add an undeclared dependency, which has refused one of its calls, to what it needs until it is settled."""
+        self.extra += (gate,)
+
+    def rejected(self, reason: str) -> None:
+        """Note that it was rejected, and why: its next lane sends it, and starts no handler."""
+        self.reason = reason
+
+    def falls_back(self) -> None:
+        """Note that a lane runs its fallback from now on."""
+        self.falling_back = True
+
+    def fallback_ended(self) -> None:
+        """Note that its fallback is over, however it ended."""
+        self.falling_back = False
+
+    def note_failed_fallback(self, generations: tuple[int, ...]) -> None:
+        """Note that its fallback failed in these generations of its gates: it does not fall back again before one of them changes."""
+        self.fallback_failed = generations
+
+    def of_a_piece(self) -> FailureHistory:
+        """Return what a piece of a failed batch begins with: its votes, what it needs beside its source's needs, and when it failed."""
+        piece = FailureHistory()
+        piece.extra = self.extra
+        piece.backoffs = self.backoffs
+        piece.unclaimed = self.unclaimed
+        piece.failures, piece.error = self.failures, self.error
+        piece.first_failed_at, piece.last_failed_at = self.first_failed_at, self.last_failed_at
+        # Copies: a piece that succeeds speaks for its dependency, also to the other pieces.
+        piece.votes = {gate: Vote(vote.generation, vote.successes) for gate, vote in self.votes.items()}
+        return piece
 
     @property
     def counted(self) -> int:
-        """The failures that are held against it: its own, and those that a dependency had with it while others went well."""
+        """Return the failures that speak against it: its own, and those on a dependency on which others succeeded."""
         return self.charged + max((blame.attempts for blame in self.blames.values()), default=0)
 
 
-# Above this the dependency fails more than it works: such a failure is evidence of little, and no attempt.
+# Above this the dependency fails more than it works: such a failure shows little, and does not count as an attempt.
 _MOSTLY = 0.5
 
 
 class Blame:
-    """What speaks against one message on one gate. `blame` is a natural logarithm, `attempts` the failures that count as such."""
+    """What speaks against one message on one gate. `blame` is a natural logarithm, `attempts` counts failures among successes of others."""
 
     __slots__ = ("_failures", "_generation", "_good_probes", "_successes", "alone", "attempts", "blame", "pairs")
 
     def __init__(self, gate: Gate) -> None:
         self.blame = 0.0
         self.attempts = 0
-        self.alone = 0  # failures in a row without a word from anybody else, whatever the circuit
+        self.alone = 0  # failures in a row without a result of another message, whatever the circuit's state
         self.pairs = 0  # of a good probe and a failure after it, in a row and alone
         self._good_probes = gate.good_probes
         self._generation: int = -1  # of no circuit: the first failure looks at the circuit's window
@@ -141,7 +197,7 @@ class Blame:
         self._failures = gate.failures
 
     def failed(self, gate: Gate, now: float, *, charged: bool) -> None:
-        """An attempt failed, and its own vote is not counted yet. `charged` False: it may as well be another dependency's failure."""
+        """Note a failed attempt, before its own vote is counted. `charged` False: it may be another dependency's failure as well."""
         generation = gate.circuit.generation
         failures = gate.failures - self._failures
         others = gate.first_successes - self._successes + failures
@@ -154,7 +210,7 @@ class Blame:
             self._add((failures + 1) / (others + 1))
 
     def _compare(self, gate: Gate, others: int, *, charged: bool) -> None:
-        """With nobody else around, it is compared with probes."""
+        """Compare it with probes while there is no other message."""
         self.alone = 0 if others else self.alone + 1
         if gate.circuit.state is State.HALF_OPEN:
             gate.probe_due = gate.probed and not others
@@ -168,12 +224,12 @@ class Blame:
         self.attempts += likely <= _MOSTLY
 
     def mark(self, gate: Gate) -> None:
-        """Its vote is counted: what comes from now on is of others."""
+        """Note that its own vote is counted: all results from now on are those of others."""
         self._successes = gate.first_successes
         self._failures = gate.failures
 
     def convicts(self, gate: Gate, policy: RetryPolicy) -> bool:
-        """Whether an innocent message would have failed like this less often than once in 1/doubt, or after so many good probes."""
+        """Return whether an innocent message would fail like this less often than once in 1/doubt, or whether enough probes say so."""
         if policy.reject_after_probes is not None and self.pairs >= policy.reject_after_probes:
             return True
         if self._generation != gate.circuit.generation:  # this very failure has opened the circuit
@@ -182,14 +238,14 @@ class Blame:
 
 
 def counts_as_closed(gate: Gate) -> bool:
-    """Whether a failure may be anybody's fault: DISABLED and METRICS_ONLY admit everything, as CLOSED does."""
+    """Return whether a failure may be the message's: DISABLED and METRICS_ONLY admit everything, as CLOSED does."""
     override = gate.circuit.override
     return gate.circuit.state is State.CLOSED if override is None else override is not Override.FORCED_OPEN
 
 
-def trial_of(delivery: Delivery[Any]) -> FailureHistory:
-    """What is known of its failures; begins here with the first."""
-    if delivery.trial is None:
-        delivery.trial = FailureHistory()
-    trial: FailureHistory = delivery.trial
-    return trial
+def history_of(delivery: AnyDelivery) -> FailureHistory:
+    """Return what is known of its failures; begins here with the first."""
+    if delivery.history is None:
+        delivery.history = FailureHistory()
+    history: FailureHistory = delivery.history
+    return history

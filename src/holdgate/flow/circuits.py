@@ -1,12 +1,11 @@
-"""What the change of a circuit means for everything that needs it, and the health probes of dependencies.
+"""What the change of a circuit means for all that needs it, and the health probes of dependencies.
 
-What a change of a circuit means for everything that waits for it or needs it.
+`CircuitChanges` passes the events of circuits on, and moves what depends on them: deliveries that wait, backoffs, plans.
 
-Health probes: whether a dependency is back is asked by a call of its own, before a message has to find out.
-
-A probe takes the place of the first message of a half-open. Its success begins the ramp, its failure opens the circuit again, and neither
-closes it: only real work does. A message that goes on failing in half-open, with nobody else to compare, has a probe run before each of
-its attempts: good probe and failed message together say whose fault it is (`RetryPolicy.reject_after_probes`).
+`HealthProbes` asks whether a dependency is back by a call of its own, before a message has to find out. A probe takes the slot of the first
+message of a half-open. Its success begins the ramp, its failure opens the circuit again, and neither closes the circuit: only real work
+does. A message that goes on failing in half-open, with no other to compare, has a probe run before each of its attempts: good probe and
+failed message together show whose fault it is (`RetryPolicy.reject_after_probes`).
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from holdgate.flow.events import FlowEvent, LocalCauseSuspected
 from holdgate.flow.gate import Gate
 from holdgate.flow.waiting import WaitingList
 
-# Dependencies that trip within this many seconds of each other have something in common: two default open waits and a little.
+# Dependencies that trip within so many seconds of each other have something in common: two default open waits and a little.
 _COINCIDENCE = 10.0
 
 
 class CircuitChanges:
-    """Passes the circuits' events on, and acts on them: regroups heads, ends backoffs, marks places whose plan changes."""
+    """Passes the circuits' events on, and acts on them: regroups what waits, ends backoffs, marks assignments whose plan changes."""
 
     def __init__(self, waiting: WaitingList) -> None:
         self._waiting = waiting
         self._generations: dict[Gate, int] = {}
         self._shut: set[Gate] = set()
-        self._opened_at: dict[Gate, float] = {}  # when those that are open have left CLOSED
+        self._opened_at: dict[Gate, float] = {}  # when those that are not CLOSED left that state
         self._suspected = False
 
     def advance(self, gates: Collection[Gate], now: float) -> list[Event | FlowEvent]:
-        """Let time pass for every circuit whose deadline is over, then act on what happened."""
+        """Let time pass for every circuit whose deadline is over, then act on what happened; returns what is to be announced."""
         for gate in gates:
             deadline = gate.circuit.next_deadline()
             if deadline is not None and deadline <= now:
@@ -43,7 +42,7 @@ class CircuitChanges:
         return self.settle_events(gates, now)
 
     def settle_events(self, gates: Collection[Gate], now: float) -> list[Event | FlowEvent]:
-        """Act on what circuits have announced since the last time."""
+        """Act on what circuits have announced since the last time; returns that."""
         events: list[Event | FlowEvent] = []
         for gate in gates:
             if gate.circuit.events_pending:
@@ -69,28 +68,31 @@ class CircuitChanges:
             self._waiting.regroup(gate)
             for assignment in gate.assignments:  # an override over an open circuit holds a source that fell back
                 if assignment.run.fallback is not None:
-                    assignment.run.dirty[assignment] = None
+                    assignment.mark_dirty()
         if gate.shut != was_shut:
             self._shut ^= {gate}
             for assignment in gate.assignments:
-                assignment.run.dirty[assignment] = None
+                assignment.mark_dirty()
         if was_shut and gate.limited and not gate.shut:
             self._queue_up(gate)
 
     def _queue_up(self, gate: Gate) -> None:
-        """Every source that needs it has a head on the waiting list, be no lane free: those that have failed are there already, and with
-        few lanes they would take turns at being the probe for ever, and what nobody has tried would never be."""
+        """Give every source that needs it a delivery on the waiting list, even if no lane is free.
+
+        Deliveries that have failed are on the list already. With few lanes they would take turns as the probe for ever, and a delivery that
+        was never tried would not get its turn.
+        """
         for assignment in gate.assignments:
-            if assignment.fresh_heads or assignment.stopped:
+            if assignment.unstarted or assignment.stopped:
                 continue
-            head = assignment.inbox.take()
-            if head is not None:
-                self._waiting.add(head, assignment.gates)
+            delivery = assignment.inbox.take()
+            if delivery is not None:
+                self._waiting.add(delivery, assignment.gates)
                 if assignment.full:
                     assignment.make_room()
 
     def _suspicion(self, gates: Collection[Gate], now: float) -> LocalCauseSuspected | None:
-        """Every dependency open, and all left CLOSED at about the same moment: said once until one of them is CLOSED again."""
+        """Return an event if every dependency is open, and all left CLOSED at about the same time; once until one is CLOSED again."""
         if len(gates) == 1 or not all(gate in self._opened_at for gate in gates):
             self._suspected = False
             return None
@@ -102,7 +104,7 @@ class CircuitChanges:
 
 
 class HealthProbes:
-    """Begins and ends the probes of one engine, one at a time per gate. `begun` is drained by whoever runs them."""
+    """Begins and ends the probes of one engine, one at a time per gate. The driver takes them from `begun` and runs them."""
 
     def __init__(self) -> None:
         self._gates: list[Gate] = []
@@ -111,21 +113,21 @@ class HealthProbes:
         self.begun: list[Gate] = []
 
     def watch(self, gate: Gate) -> None:
-        """Have a probe run for this dependency."""
+        """Have probes run for this dependency from now on."""
         gate.probed = True
         self._gates.append(gate)
 
     def begin(self, now: float) -> None:
-        """Take the slots of the probes that are due. Comes before any grant: a message would take them."""
+        """Take the slots of the probes that are due. Called before any grant, since a message would take them."""
         for gate in self._gates:
             if self._is_due(gate) and gate.circuit.may_acquire(now):
-                permit = self._permits[gate] = cast("Permit", gate.circuit.try_acquire(now))  # it has just said that it may
+                permit = self._permits[gate] = cast("Permit", gate.circuit.try_acquire(now))  # `may_acquire` has just said so
                 self._generations[gate] = permit.generation
                 gate.probe_due = False
                 self.begun.append(gate)
 
     def ended(self, gate: Gate, good: bool | None, now: float, retry_after: float | None) -> None:
-        """The probe came back. `good` None: it was not run to its end, and says nothing."""
+        """Record how a probe came back; `good` None means that it was not run to its end, and says nothing."""
         permit = self._permits.pop(gate)
         circuit = gate.circuit
         if good is False:

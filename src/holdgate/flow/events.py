@@ -25,7 +25,7 @@ class SourceEvent(FlowEvent):
 
 @dataclass(frozen=True, slots=True)
 class SourceHeld(SourceEvent):
-    """From now on no handler starts for this source, or the reasons why have changed."""
+    """From now on no handler starts for this source, or the reasons for that have changed."""
 
     reasons: tuple[str, ...]
 
@@ -39,15 +39,18 @@ class SourceFallingBack(SourceEvent):
 
 @dataclass(frozen=True, slots=True)
 class SourceReleased(SourceEvent):
-    """The source is no longer held; `held_for` seconds it was."""
+    """The source is no longer held; it was for `held_for` seconds."""
 
     held_for: float
 
 
 @dataclass(frozen=True, slots=True)
 class HoldContinued(SourceEvent):
-    """Still held after another `hold_warn_after`. `since` is when it began, `next_try` when a circuit will admit a probe; None when
-    nothing but an operator, or a message that is dealt with, ends it."""
+    """The source is still held after another `hold_warn_after`.
+
+    `since` is when the hold began, `next_try` when a circuit will admit a probe; None means that an operator has to act first, or that a
+    message has to be dealt with.
+    """
 
     reasons: tuple[str, ...]
     since: float
@@ -58,9 +61,9 @@ class HoldContinued(SourceEvent):
 class SourceBlocked(SourceEvent):
     """A message cannot be processed and has nowhere to go, so its source waits behind it; repeated once a minute.
 
-    `position` is its place in the source, `attempts` how often it was charged, `error` the type of its last exception (not its text).
-    `suspect`: it is tried again whenever the dependency may have come back, and nobody can tell whose fault it is, because no other
-    message had a word since it began to fail; `attempts` are then its failures.
+    `position` is where it stands in the source, `attempts` how often it was charged, `error` the type of its last exception (not its text).
+    `suspect`: it is tried again whenever the dependency may have come back. Nothing shows whether it or the dependency is at fault, because
+    no other message was tried since it began to fail; `attempts` are then its failures.
     """
 
     position: int
@@ -71,8 +74,9 @@ class SourceBlocked(SourceEvent):
 
 @dataclass(frozen=True, slots=True)
 class OutageSuspected(FlowEvent):
-    """Most messages of these sources fail with an error that no need claims, and did not before: they are held until one succeeds, and none
-    is charged for it. Repeated once a minute while it lasts, and said no more often than that.
+    """Most messages of these sources fail with an error that no need claims, and did not before.
+
+    The sources are held until one message succeeds, and no message is charged. Repeated once a minute while it lasts, and never more often.
 
     `error` is the exception type, with its module: add it to the `failures` of what is down. Of the last `of` messages `failed` did.
     `since` is when the hold began.
@@ -87,7 +91,7 @@ class OutageSuspected(FlowEvent):
 
 @dataclass(frozen=True, slots=True)
 class OutageOver(FlowEvent):
-    """A message has succeeded after an `OutageSuspected`, which held these sources for so many seconds: they go on."""
+    """A message has succeeded after an `OutageSuspected`, which held these sources for `held_for` seconds: they go on."""
 
     sources: tuple[Source, ...]
     error: str
@@ -96,7 +100,7 @@ class OutageOver(FlowEvent):
 
 @dataclass(frozen=True, slots=True)
 class HandlerStuck(SourceEvent):
-    """A handler has run for `hold_warn_after` or longer, and again each time: `seconds`, on the message at `position`."""
+    """A handler has run for `seconds` on the message at `position`: `hold_warn_after` or longer, and again after each such time."""
 
     position: int
     seconds: float
@@ -106,7 +110,7 @@ class HandlerStuck(SourceEvent):
 class MessageSkipped(SourceEvent):
     """A message was settled without having been processed or kept: by `RetryPolicy(on_exhausted="skip")`, or by an operator.
 
-    `position` is its place in the source, `reason` why: the word that rejected it, the type of its last exception, or the operator's.
+    `position` is where it stood in the source. `reason` is that of its rejection, the type of its last exception, or the operator's reason.
     """
 
     position: int
@@ -116,7 +120,7 @@ class MessageSkipped(SourceEvent):
 
 @dataclass(frozen=True, slots=True)
 class SourceRetried(SourceEvent):
-    """An operator let `messages` that were rejected go on: their handlers start afresh, or they are sent to the dead letters again."""
+    """An operator let `messages` that were rejected go on: their handlers start anew, or they are sent to the dead letters again."""
 
     messages: int
     reason: str
@@ -124,15 +128,17 @@ class SourceRetried(SourceEvent):
 
 @dataclass(frozen=True, slots=True)
 class UndeclaredNeed(SourceEvent):
-    """A handler called a dependency that `needs` does not name, and was refused; once per source. Declare it, and the source is held in
-    time instead of failing first."""
+    """A handler called a dependency that `needs` does not name, and was refused; once per source.
+
+    Declare it: then the source is held in time instead of failing first.
+    """
 
     dependency: str
 
 
 @dataclass(frozen=True, slots=True)
 class AttributionShared(SourceEvent):
-    """One exception counted against several needs, because no call form says whose it was; once per source. Use `dependency.call`."""
+    """One exception counted against several needs, because no call form shows whose it was; once per source. Use `dependency.call`."""
 
     dependencies: tuple[str, ...]
 
@@ -150,10 +156,10 @@ Command = Literal["hold", "unhold", "force_open", "disable", "observe", "clear_o
 
 @dataclass(frozen=True, slots=True)
 class CommandGiven(FlowEvent):
-    """An operator has done something: `command` to `target`, a dependency's name, a source, or the name of a topic or queue.
+    """An operator gave `command` to `target`, a dependency's name, a source, or the name of a topic or queue.
 
-    `actor` is who, `reason` why, both in their own words. `until` is when it ends by itself, in monotonic seconds; None: not by itself, or
-    it was done at once. `position` is that of the message that was skipped.
+    `actor` is who, `reason` why, both in the operator's own words. `until` is when it ends by itself, in monotonic seconds; None means that
+    it does not, or that it was over immediately. `position` is that of the message that was skipped.
     """
 
     command: Command
@@ -166,7 +172,7 @@ class CommandGiven(FlowEvent):
 
 @dataclass(frozen=True, slots=True)
 class CommandEnded(FlowEvent):
-    """What an operator had `given` is over without another command: its time has come, or the program itself has ended it."""
+    """A command that an operator had `given` is over without another command: its time has come, or the program itself has ended it."""
 
     given: CommandGiven
 

@@ -1,25 +1,24 @@
-"""What becomes of a message when its handler has ended: verdicts, retries, the search in a batch, and what the handler has asked for.
+"""What becomes of a message when its handler has ended: the verdict, its record in the circuits, the retry, the search in a batch.
 
-What becomes of a message when its handler has ended: the verdict table, and the policy of retries.
+To change when a message is tried again, or when it is given up, three files are enough:
+
+- this one: what each end of a handler means (`decide`), and what a message that comes again waits for (`Retries.add`);
+- blame.py: what counts against a message (`FailureHistory`), and when it is convicted although a dependency failed;
+- waiting.py: how a message waits, for time and for its dependencies.
+
+The settings are those of `RetryPolicy` (policy.py); `RetryPolicy.wait` is the backoff.
 
 An outage is free: only a message's own failures are charged against `attempts`. A dependency's failures are waited out, unless other
-messages show that they are the message's after all (blame.py).
+messages show that they are the message's after all.
 
-What an ended attempt means for the circuits: outcomes recorded by vote, or permits given back.
+*A batch that failed* is tried again in halves, in order, until the message at fault stands alone (`Bisection`). All pieces have one vote:
+the batch had its vote with its first failure, and its pieces have none once anything has succeeded since, be it one of them. A search in
+front of a healthy dependency waits for nothing, so a message at fault is found in log2 n steps. While no other success is in sight it may
+be an outage, and each step waits as a single message would. Only a message that stands alone is charged, blamed or rejected.
 
-A delivery that was not processed: whether it comes again, what it needs from now on, and what it waits for.
-
-A batch that failed is tried again in halves, in order, until the message at fault stands alone.
-
-All pieces are one voter: the batch had its vote with its first failure, and its pieces have none once anything has succeeded since, be it
-one of them. Whoever searches in front of a healthy dependency waits for nothing, so a message at fault is found in log2 n steps; while no
-other success is in sight it may be an outage, and each step waits as a single message would. Nothing but a message that stands alone is
-charged, blamed or rejected.
-
-A batch whose handler returned and has asked for something else for some of its messages: `delivery.reject()`, `delivery.retry()`.
-
-The others are done. What is rejected goes its way as a message of its own, and what is to be tried again is one piece, in its order. The
-batch is finished when all of these are: with the order of the source, nothing behind it starts before.
+*A batch whose handler returned* may have asked for something else for some of its messages: `delivery.reject()`, `delivery.retry()`
+(`PartialSettlement`). The others are done. What is rejected goes on as a message of its own, and what is to be tried again is one piece, in
+its order. The batch is finished when all of these are: with the order of the source, nothing behind it starts before.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from holdgate.core import Outcome, Permit
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.batch import Batch, BatchItems
-from holdgate.flow.blame import trial_of
+from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, UndeclaredNeed
 from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.inbox import BatchInbox
-from holdgate.flow.message import Delivery, HandlerRequest
+from holdgate.flow.message import AnyDelivery, HandlerRequest
 from holdgate.flow.policy import Verdict
 from holdgate.flow.rejections import Rejections
 from holdgate.flow.state import Assignment
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from holdgate.flow.policy import RetryPolicy
 
 
-# What each cause means for the message. MESSAGE is the only one that is charged; whether too often is the one question of `decide`.
+# What each cause means for a message, as long as it was not charged or blamed too often: `decide` asks that.
 _FATE = {
     Cause.RETURNED: Verdict.DONE,
     Cause.DEPENDENCY: Verdict.AGAIN,
@@ -56,12 +55,12 @@ _FATE = {
 }
 
 
-def decide(cause: Cause, trial: FailureHistory | None, policy: RetryPolicy) -> Verdict:
-    """The fate of a message whose attempt ended by this cause; `trial` knows of it, and None means that it has never failed."""
-    if trial is not None:
-        if cause is Cause.MESSAGE and trial.charged >= policy.attempts:
+def decide(cause: Cause, history: FailureHistory | None, policy: RetryPolicy) -> Verdict:
+    """Return the verdict on a message whose attempt ended by this cause; `history` None means that it has never failed."""
+    if history is not None:
+        if cause is Cause.MESSAGE and history.charged >= policy.attempts:
             return Verdict.REJECT
-        if cause is Cause.DEPENDENCY and trial.is_convicted(policy):
+        if cause is Cause.DEPENDENCY and history.is_convicted(policy):
             return Verdict.REJECT
     return _FATE[cause]
 
@@ -69,7 +68,7 @@ def decide(cause: Cause, trial: FailureHistory | None, policy: RetryPolicy) -> V
 _SUCCESS = Outcome.SUCCESS  # a name of the module: an enum's member costs more to look up than the rest of a step here
 
 
-def give_back(delivery: Delivery[Any], now: float) -> None:
+def give_back(delivery: AnyDelivery, now: float) -> None:
     """Return the permits without a verdict."""
     if delivery.permits:
         for gate, permit in zip(gates_of(delivery), delivery.permits, strict=True):
@@ -77,51 +76,51 @@ def give_back(delivery: Delivery[Any], now: float) -> None:
     delivery.permits = None
 
 
-def record(delivery: Delivery[Any], attribution: Attribution, now: float, *, excused: bool = False) -> None:
-    """Settle the delivery's permits, one finding each, and charge the message what is its own; nothing when it is `excused`."""
-    # With several needs that match, nobody knows whose failure it was: doubt is never charged.
+def record(delivery: AnyDelivery, attribution: Attribution, now: float, *, excused: bool = False) -> None:
+    """Settle the delivery's permits, one finding each, and charge the message with its own failure, unless it is `excused`."""
+    # With several needs that match, nothing shows whose failure it was: doubt is never charged.
     charged = attribution.cause is Cause.DEPENDENCY and not attribution.shared
     for gate, permit, finding in zip(gates_of(delivery), delivery.permits or (), attribution.findings, strict=True):
         _record_one(delivery, gate, permit, finding, now, charged=charged)
     delivery.permits = None
     if attribution.cause is Cause.MESSAGE and not excused:
-        trial_of(delivery).charged += 1
+        history_of(delivery).charge()
 
 
 def record_successes(gates: tuple[Gate, ...], permits: Sequence[Permit], now: float) -> bool:
-    """Success for every need; True when the engine should look: a circuit has something to say, or a slot that others wait for is free."""
+    """Record success for every need; True if a turn is needed: a circuit has an event, or a slot that others wait for is free."""
     look = False
     for gate, permit in zip(gates, permits, strict=True):
         gate.circuit.record(permit, _SUCCESS, now)
         gate.successes += 1
-        if gate.circuit.events_pending or (gate.heads and gate.limited):
+        if gate.circuit.events_pending or (gate.lines and gate.limited):
             look = True
     return look
 
 
-def _record_one(delivery: Delivery[Any], gate: Gate, permit: Permit, finding: NeedVerdict, now: float, *, charged: bool) -> None:
+def _record_one(delivery: AnyDelivery, gate: Gate, permit: Permit, finding: NeedVerdict, now: float, *, charged: bool) -> None:
     outcome, duration, retry_after = finding
     if outcome is None:
         gate.circuit.release(permit, now)
         return
     if outcome is Outcome.SUCCESS:
         gate.successes += 1
-        if delivery.trial is not None:
-            delivery.trial.succeeded(gate)
+        if delivery.history is not None:
+            delivery.history.succeeded(gate)
     elif outcome is Outcome.FAILURE and not _votes(delivery, gate, permit, now, charged=charged):
         outcome = Outcome.IGNORED  # it has had its vote: others have shown the dependency healthy since
     gate.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration)
 
 
-def _votes(delivery: Delivery[Any], gate: Gate, permit: Permit, now: float, *, charged: bool) -> bool:
-    """Note a failure: what speaks against the message, and whether it is told to the circuit."""
+def _votes(delivery: AnyDelivery, gate: Gate, permit: Permit, now: float, *, charged: bool) -> bool:
+    """Note a failure against the message; returns whether it counts for the circuit."""
     # A late result says nothing to the circuit, so it is no vote either: the first failure in the new generation will be.
     if permit.generation != gate.circuit.generation:
         return True
-    trial = trial_of(delivery)
-    blame = trial.blame_of(gate)
+    history = history_of(delivery)
+    blame = history.blame_of(gate)
     blame.failed(gate, now, charged=charged)
-    is_vote = trial.votes_again(gate)
+    is_vote = history.votes_again(gate)
     gate.failures += is_vote
     blame.mark(gate)
     return is_vote
@@ -135,8 +134,8 @@ class Retries:
         self._gates = gates
         self._draw = draw
 
-    def keep(self, delivery: Delivery[Any], verdict: Verdict, attribution: Attribution, now: float) -> list[FlowEvent]:
-        """Give an ended attempt its place by the verdict on it; returns what is to be announced. What is going away is dropped."""
+    def keep(self, delivery: AnyDelivery, verdict: Verdict, attribution: Attribution, now: float) -> list[FlowEvent]:
+        """Let a delivery wait if the verdict is AGAIN, and its assignment is not going away; returns what is to be announced."""
         assignment: Assignment = delivery.assignment
         events: list[FlowEvent] = []
         if attribution.shared:
@@ -145,44 +144,43 @@ class Retries:
             events.extend(self.add(delivery, attribution, now))
         return events
 
-    def add(self, delivery: Delivery[Any], attribution: Attribution, now: float) -> list[UndeclaredNeed]:
-        """To the end of the list: for a backoff first, or straight away when a circuit decides from now on."""
-        trial = trial_of(delivery)
+    def add(self, delivery: AnyDelivery, attribution: Attribution, now: float) -> list[UndeclaredNeed]:
+        """Let a delivery wait at the end of the list, for a backoff first; for nothing but admission if a circuit decides from now on."""
+        history = history_of(delivery)
         assignment: Assignment = delivery.assignment
         if attribution.cause is Cause.DEPENDENCY and assignment.inbox.failed(delivery):
-            assignment.run.offer(assignment)
+            assignment.run.mark_ready(assignment)
         events = [event for name in attribution.refused for event in self._refused_by(delivery, name, now)]
         gates = gates_of(delivery)
         request, delivery.request = delivery.request, None
         if request is not None and request.after is not None:
             self._waiting.add(delivery, gates, now + request.after)
-        elif self._will_be_told(attribution) or any(gate.shut for gate in gates):
-            trial.backoffs = 0
+        elif self._waits_for_slot(attribution) or any(gate.shut for gate in gates):
+            history.end_backoffs()
             self._waiting.add(delivery, gates)
         else:
-            trial.backoffs += 1
-            self._waiting.add(delivery, gates, now + delivery.assignment.run.retry.wait(trial.backoffs, self._draw()))
+            self._waiting.add(delivery, gates, now + assignment.run.retry.wait(history.back_off(), self._draw()))
         return events
 
-    def _will_be_told(self, attribution: Attribution) -> bool:
-        """Whether it waits for a slot that the engine hands out. Time decides where a dependency that refused is not of this guard, or has
-        no limit any more: a handler that is refused again at once would run in a hot loop."""
+    def _waits_for_slot(self, attribution: Attribution) -> bool:
+        """Return whether it was refused, and now waits for a slot that the engine hands out.
+
+        Time decides if a dependency that refused does not belong to this guard, or has no limit any more: a handler that is refused again
+        immediately would run in a hot loop.
+        """
         gates = [self._gates.get(name) for name in attribution.refused]
         if attribution.cause is not Cause.REFUSED or None in gates:
             return False
         return any(gate is not None and gate.limited for gate in gates)
 
-    def _refused_by(self, delivery: Delivery[Any], name: str, now: float) -> list[UndeclaredNeed]:
-        """The dependency is one of the message's needs until the message is settled. Announced once per source."""
+    def _refused_by(self, delivery: AnyDelivery, name: str, now: float) -> list[UndeclaredNeed]:
+        """Make a dependency that refused a call one of the message's needs, until the message is settled. Announced once per source."""
         assignment: Assignment = delivery.assignment
         gate = self._gates.get(name)
         if gate is None or gate in gates_of(delivery):
             return []
-        trial_of(delivery).extra += (gate,)
-        if name in assignment.undeclared:
-            return []
-        assignment.undeclared.add(name)
-        return [UndeclaredNeed(now, assignment.source, name)]
+        history_of(delivery).needs_also(gate)
+        return [UndeclaredNeed(now, assignment.source, name)] if assignment.announces_undeclared(name) else []
 
 
 class Bisection:
@@ -193,26 +191,31 @@ class Bisection:
         self._retries = retries
 
     def again(self, batch: Batch, attribution: Attribution, error: str, now: float, *, excused: bool = False) -> list[FlowEvent]:
-        """A batch of several was not processed, its outcomes are recorded: it comes again, in halves if it failed. Returns what is to be
-        announced. What is going away is dropped. `excused`: it is an outage that nobody described."""
+        """Let a batch that was not processed come again, in halves if it failed; returns what is to be announced.
+
+        Its outcomes are recorded. If its assignment is going away, it is dropped. `excused`: it is an outage that no need describes.
+        """
         assignment: Assignment = batch.assignment
-        if attribution.cause is Cause.REFUSED:  # it was not its turn: nothing is known of it
+        if attribution.cause is Cause.REFUSED:  # it was not its turn: nothing speaks against its messages
             return self._retries.keep(batch, Verdict.AGAIN, attribution, now)
-        trial_of(batch).failed(error, now)
+        history_of(batch).failed(error, now)
         events: list[FlowEvent] = []
         if attribution.shared:
             events.extend(assignment.announce_shared(now, gates_of(batch), attribution))
         if not assignment.going:
-            at_once = not excused and (attribution.cause is not Cause.DEPENDENCY or _was_outvoted(batch))
+            immediately = not excused and (attribution.cause is not Cause.DEPENDENCY or _was_outvoted(batch))
             for piece in self._divide(batch):
-                if at_once:
+                if immediately:
                     self._waiting.add(piece, gates_of(piece))
                 else:
                     events.extend(self._retries.add(piece, attribution, now))
         return events
 
     def _divide(self, batch: Batch) -> list[Batch]:
-        """The pieces that wait for their turn from now on. Where the order counts it is the first alone, and the second comes after it."""
+        """Return the pieces that are to wait now: both halves, or only the first if order matters.
+
+        The second then goes back to the front of the inbox, and comes after the first.
+        """
         assignment: Assignment = batch.assignment
         if len(batch) == 1:
             return [batch]
@@ -225,36 +228,36 @@ class Bisection:
 
 
 def _was_outvoted(batch: Batch) -> bool:
-    """Whether something else has succeeded, since the batch first failed there, on everything that it failed on."""
-    votes = [(gate, trial_of(batch).votes.get(gate)) for gate in gates_of(batch)]
+    """Return whether something else has succeeded on all that the batch failed on, since its first failure there."""
+    votes = [(gate, history_of(batch).votes.get(gate)) for gate in gates_of(batch)]
     current = [(gate, vote) for gate, vote in votes if vote is not None and vote.generation == gate.circuit.generation]
     return bool(current) and not any(vote.counts(gate) for gate, vote in current)
 
-
-AnyDelivery = Delivery[Any]
 
 _POSTPONED = Attribution((), Cause.POSTPONED)
 
 
 class SettledParts(NamedTuple):
-    """What is to be done with the deliveries of a batch now: `done` are to be acknowledged, `rejected` to be sent, each still in flight."""
+    """What is to be done with the deliveries of a batch now: acknowledge those of `done`, and send those of `rejected`, each in flight."""
 
     done: tuple[AnyDelivery, ...] = ()
     rejected: tuple[AnyDelivery, ...] = ()
 
 
 class PartialSettlement:
-    """Acts on what handlers ask for messages of their batches, for one engine."""
+    """Settles batches whose handlers asked for something else for some of their messages, for one engine."""
 
     def __init__(self, retries: Retries, rejections: Rejections) -> None:
         self._retries = retries
         self._rejections = rejections
 
-    def grant(
+    def settle(
         self, batch: Batch, items: BatchItems[Any], requests: Mapping[int, HandlerRequest], now: float
     ) -> tuple[SettledParts, list[FlowEvent]]:
-        """Its outcomes are recorded, and it is not in flight any more. What is not mentioned in the answer waits, is blocked, or, where its
-        place is going away, dropped."""
+        """Settle a batch whose outcomes are recorded, and which is not in flight any more.
+
+        A delivery that the answer does not mention waits, or blocks its source, or is dropped if its assignment is going away.
+        """
         assignment: Assignment = batch.assignment
         done = [one for index, one in enumerate(items) if index not in requests]
         finished = [number for index, number in enumerate(batch.numbers) if index not in requests]
@@ -265,7 +268,7 @@ class PartialSettlement:
             if request.reason is None:
                 continue
             one = items[index]
-            _place(one, batch, index, now)
+            _stand_alone(one, batch, index, now)
             verdict, announced = self._rejections.reject(one, "Reject", request.reason, now)
             events += announced
             if verdict is Verdict.DONE:
@@ -275,8 +278,8 @@ class PartialSettlement:
                 sent.append(one)
             else:
                 blocked += 1
-        assignment.in_flight += len(sent)
-        assignment.run.running += len(sent)
+        for _ in sent:
+            assignment.started()
         postponed = [index for index, request in requests.items() if request.reason is None]
         if postponed and not assignment.going:
             events += self._postpone(batch.piece(postponed), [requests[index].after for index in postponed], now)
@@ -284,28 +287,28 @@ class PartialSettlement:
         return SettledParts(tuple(done), tuple(sent)), events
 
     def _postpone(self, piece: Batch, times: list[float | None], now: float) -> list[FlowEvent]:
-        """All of them after the longest of their times: they are one piece, so that they stay in their order."""
+        """Let all of them wait for the longest of their times: they are one piece, so that they stay in their order."""
         known = [after for after in times if after is not None]
         piece.request = HandlerRequest(after=max(known) if known else None)
         return list(self._retries.add(piece, _POSTPONED, now))
 
     def _divide(self, batch: Batch, parts: int, finished: list[int]) -> None:
         assignment: Assignment = batch.assignment
-        inbox = cast("BatchInbox", assignment.inbox)  # where batches come from
+        inbox = cast("BatchInbox", assignment.inbox)  # batches come from no other inbox
         if not parts:
             if inbox.done(batch):
-                assignment.run.offer(assignment)
+                assignment.run.mark_ready(assignment)
             return
         inbox.divided(parts)
         inbox.finished(finished)
         if assignment.run.shared:
-            assignment.run.offer(assignment)
+            assignment.run.mark_ready(assignment)
 
 
-def _place(one: AnyDelivery, batch: Batch, index: int, now: float) -> None:
-    """From now on it is a delivery of its own."""
+def _stand_alone(one: AnyDelivery, batch: Batch, index: int, now: float) -> None:
+    """Make one message of a batch a delivery of its own."""
     one.assignment = batch.assignment
     one.serial = batch.numbers[index]
-    trial = trial_of(one)
+    history = history_of(one)
     one.request = None
-    trial.failed("Reject", now)
+    history.failed("Reject", now)

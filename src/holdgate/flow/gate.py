@@ -1,9 +1,13 @@
-"""One dependency as the engine sees it: its circuit, the heads that wait for it, the places that need it, and the votes of messages.
+"""One dependency as the engine sees it: its circuit, what waits for it, the assignments that need it, and the votes of messages.
 
 *Votes.* A circuit counts calls; a consumer's calls are not independent, because a message that fails comes again. One message is at most
 one vote: it votes again only if no *other* message succeeded on the dependency since its own first failed attempt in the circuit's
 current generation. So a poison message among healthy neighbours cannot open the circuit, and a lone message in front of a dead
 dependency can.
+
+What is ugly: a gate is plain data that several parts write. The waiting list keeps `lines`, assignments put themselves into `assignments`,
+fate.py counts votes and successes, circuits.py notes outages and probes. Each field has one of them as its writer, `successes` apart: the
+fast path of the engine counts there, too.
 """
 
 from __future__ import annotations
@@ -12,11 +16,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from holdgate.core import Circuit, Override, State
-from holdgate.flow.message import Delivery
+from holdgate.flow.message import AnyDelivery
 
 
 class Gate:
-    """One dependency of one engine. Plain data; admission and the engine move it."""
+    """One dependency of one engine."""
 
     __slots__ = (
         "assignments",
@@ -24,7 +28,7 @@ class Gate:
         "down_since",
         "failures",
         "good_probes",
-        "heads",
+        "lines",
         "name",
         "probe_due",
         "probed",
@@ -35,18 +39,18 @@ class Gate:
     def __init__(self, circuit: Circuit) -> None:
         self.name = circuit.name
         self.circuit = circuit
-        # By run and number of arrival, those that wait and need it: the waiting list puts them in and takes them out.
-        self.heads: dict[Any, dict[int, Any]] = {}
-        # The assignments that need it, which put themselves in: a set that keeps its order, so plans and events are the same every time.
+        # The deliveries that wait for it, by run and number of arrival: the waiting list puts them in and takes them out.
+        self.lines: dict[Any, dict[int, Any]] = {}
+        # The assignments that need it: a set that keeps its order, so that plans and events are the same every time.
         self.assignments: dict[Any, None] = {}
-        # Of messages, ever: only differences are looked at.
+        # Counts of messages, never reset: the rules look at differences.
         self.successes = 0
-        self.recoveries = 0  # those of the successes that had failed here before
+        self.recoveries = 0  # those of the successes whose message had failed here before
         self.failures = 0  # votes
         self.down_since = 0.0  # when it last left CLOSED
         self.probed = False  # it has a health probe
-        self.probe_due = False  # one is to run before the next attempt
-        self.good_probes = 0  # ever
+        self.probe_due = False  # a probe is to run before the next attempt
+        self.good_probes = 0  # never reset
 
     @property
     def shut(self) -> bool:
@@ -58,7 +62,7 @@ class Gate:
 
     @property
     def first_successes(self) -> int:
-        """Messages that succeeded here at once: not counted on the fast path, which counts successes alone."""
+        """Return how many messages succeeded here without a failure before. Not counted itself: the fast path counts successes alone."""
         return self.successes - self.recoveries
 
     @property
@@ -68,17 +72,17 @@ class Gate:
 
     @property
     def limited(self) -> bool:
-        """Whether it admits a counted number at most: in half-open, or none while it is shut."""
+        """Whether it limits how many it admits: in half-open to a number, and to none while it is shut."""
         return self.circuit.free_slots is not None
 
 
 def may_fall_back(gates: Iterable[Gate], after: float, now: float) -> bool:
-    """Whether something is unavailable, and all that is has been down for that long."""
+    """Return whether some of these gates are unavailable, and all that are have been down for `after` seconds."""
     unavailable = [gate for gate in gates if gate.limited]
     return bool(unavailable) and all(gate.is_open and now >= gate.down_since + after for gate in unavailable)
 
 
-def gates_of(delivery: Delivery[Any]) -> tuple[Gate, ...]:
-    """What the delivery needs: what its source needs, and what refused one of its calls. Its permits are in this order."""
+def gates_of(delivery: AnyDelivery) -> tuple[Gate, ...]:
+    """Return what the delivery needs: what its source needs, and what refused one of its calls. Its permits are in this order."""
     gates: tuple[Gate, ...] = delivery.assignment.gates
-    return gates + delivery.trial.extra if delivery.trial is not None else gates
+    return gates + delivery.history.extra if delivery.history is not None else gates

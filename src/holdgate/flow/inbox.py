@@ -1,13 +1,14 @@
-"""What waits in one source of a run with batches: messages to make batches of, and pieces of batches that have failed.
-
-It hands out what is in hand, up to so many messages, and never waits for more. Pieces come first, and are not joined with anything: the
-message that is looked for in them is in none of the others.
-
-What waits in one source, and which of it may start next: the three orders.
+"""What waits in one source, and which of it may start next: the inboxes of the three orders and of batches, and what they weigh.
 
 An inbox never looks at circuits. It answers one question, "which delivery could a free lane take now", and keeps the order it is named
 after: `SourceInbox` one at a time, `KeyInbox` one at a time per key, `FreeInbox` any. What was taken stays unfinished until `done`, also
-while it waits for a retry: that is what keeps the order, and what the span is measured from.
+while it waits for a retry. That keeps the order, and the `Span` is measured from the oldest of these.
+
+`BatchInbox` keeps messages to make batches of, and pieces of batches that have failed. It hands out what is in hand, up to so many
+messages, and never waits for more. Pieces come first, and are not joined with anything: the message that is searched for in them is in none
+of the others.
+
+`Weights` keeps how many bytes came in with each poll, so that memory.py can tell how many are in hand.
 """
 
 from __future__ import annotations
@@ -19,25 +20,23 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from holdgate.flow.batch import Batch
-from holdgate.flow.message import Delivery
-
-AnyDelivery = Delivery[Any]
+from holdgate.flow.message import AnyDelivery
 
 Weigh: TypeAlias = Callable[[Sequence[AnyDelivery]], int]
 
 # What a message costs beside its body: the client's object and ours, measured for aiokafka's records (benchmarks/held_memory.py).
 OVERHEAD = 700
-# Polls of small messages are weighed together up to here: nobody needs to know which of them is left.
+# Polls of small messages are weighed together up to so many bytes: which of them is left makes no difference.
 _TOGETHER = 65_536
 
 
 def weigh(deliveries: Sequence[AnyDelivery]) -> int:
-    """The bytes that these take, by their bodies and keys. An intake that knows a quicker way is asked instead (`ports.Weighing`)."""
+    """Return the bytes that these take, by bodies and keys. An intake that knows a quicker way is asked instead (`ports.Weighing`)."""
     return sum(OVERHEAD + len(one.body or b"") + len(one.key or b"") for one in _singles(deliveries))
 
 
 def unweighed(deliveries: Sequence[AnyDelivery]) -> int:  # noqa: ARG001 - it does not look
-    """For a run whose messages take no memory worth a look, as in a simulation."""
+    """Return 0, for a run whose messages take no memory worth a look, as in a simulation."""
     return 0
 
 
@@ -50,9 +49,9 @@ def _singles(deliveries: Iterable[AnyDelivery]) -> Iterator[AnyDelivery]:
 
 
 class Weights:
-    """What came in at one place and may not be finished yet, poll by poll; messages go by their number of arrival, from 0.
+    """What came in for one assignment and may not be finished yet, poll by poll; messages go by their number of arrival, from 0.
 
-    `most` is what is in hand at most, in bytes: what has ended since the last `settle` is still in it.
+    `most` is an upper bound of what is in hand, in bytes: what has ended since the last `settle` still counts.
     """
 
     __slots__ = ("_next", "_polls", "most", "typical")
@@ -64,7 +63,7 @@ class Weights:
         self.typical = 0  # the mean size of a poll's messages, the biggest of the last few polls; 0 before the first
 
     def add(self, count: int, size: int) -> None:
-        """So many messages came in, and take so many bytes."""
+        """Note that so many messages came in, which take so many bytes."""
         start, end = self._next, self._next + count
         self._next = end
         self.most += size
@@ -76,7 +75,7 @@ class Weights:
             self._polls.append((start, end, size))
 
     def settle(self, oldest: int, finished: Collection[int]) -> int:
-        """The bytes of what is unfinished: everything from number `oldest` on that is not in `finished`."""
+        """Return the bytes of what is unfinished: everything from number `oldest` on that is not in `finished`."""
         while self._polls and self._polls[0][1] <= oldest:
             self._polls.popleft()
         ended = sorted(finished)
@@ -88,7 +87,7 @@ class Weights:
         return total
 
     def newest(self, count: int) -> int:
-        """The bytes of the last `count` that came in."""
+        """Return the bytes of the last `count` that came in."""
         total = 0
         for start, end, size in reversed(self._polls):
             if count <= 0:
@@ -98,12 +97,13 @@ class Weights:
         return total
 
     def clear(self) -> None:
-        """Nothing of it is in hand any more."""
+        """Forget all: nothing of it is in hand any more."""
         self._polls.clear()
         self.most = 0
 
 
-# Eight good ones make a failure one in nine: seven of those are less than one in a million, and 64 is enough for eight.
+# How many may start beside a stuck message, in all and for each of its attempts. Eight good ones make a failure one in nine (blame.py).
+# Seven such failures are less than one in a million, and 64 is enough for eight.
 _WITNESSES = 64
 _PER_ATTEMPT = 8
 
@@ -115,33 +115,33 @@ class Inbox(Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many messages have not been taken yet."""
+        """Return how many messages have not been taken yet."""
         ...
 
     @property
     def oldest(self) -> int:
-        """The number, by arrival, of the oldest message that is not finished; what comes next has it when all are."""
+        """Return the number, by arrival, of the oldest message that is not finished; if all are, that of the next to come."""
         ...
 
     @property
     def ended(self) -> Collection[int]:
-        """The numbers of those past `oldest` that are finished all the same."""
+        """Return the numbers of those past `oldest` that are finished all the same."""
         ...
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
-        """Add deliveries in the order in which the broker gave them."""
+        """Add deliveries, in the order in which the broker gave them."""
         ...
 
     def take(self) -> AnyDelivery | None:
-        """The next delivery that may start, now in work; None when there is none."""
+        """Take the next delivery that may start; None means that there is none."""
         ...
 
     def done(self, delivery: AnyDelivery) -> bool:
-        """A delivery that was taken is finished for good; True when another one may start now."""
+        """Finish a delivery that was taken; True if another one may start now."""
         ...
 
     def failed(self, delivery: AnyDelivery) -> bool:
-        """A delivery that was taken failed as its dependency does, and comes again; True when another one may start beside it."""
+        """Note that a delivery which was taken failed by its dependency, and comes again; True if another one may start beside it."""
         ...
 
     def clear(self) -> None:
@@ -189,7 +189,7 @@ class SourceInbox:
         return False
 
     def pass_on(self) -> AnyDelivery | None:
-        """`done` and `take` in one step."""
+        """Do `done` and `take` in one step."""
         if not self._queue:
             self._busy = False
             return None
@@ -201,10 +201,10 @@ class SourceInbox:
 
 
 class Span:
-    """How far work may run ahead of the oldest unfinished delivery, in places, so that one stuck message cannot pile up finished ones.
+    """How far work may run ahead of the oldest unfinished delivery, in messages, so that one stuck message cannot pile up finished ones.
 
-    The last places are for *witnesses*: some start each time the oldest delivery fails as its dependency does. Without them a poison
-    message would end all other work when the span is full, be the only one to vote, and keep the circuit open for ever.
+    The last of them are kept for *witnesses*: some start each time the oldest delivery fails by its dependency. Without witnesses, a poison
+    message would end all other work as soon as the span is full. It would be the only one to vote, and keep the circuit open for ever.
     """
 
     __slots__ = ("_next", "_reserved", "finished", "limit", "oldest")
@@ -217,7 +217,7 @@ class Span:
         self.finished: set[int] = set()
 
     def add(self) -> int:
-        """A number for the next arrival."""
+        """Return the number of the next arrival."""
         serial = self._next
         self._next = serial + 1
         return serial
@@ -228,16 +228,16 @@ class Span:
         return _WITNESSES if self.limit >= 2 * _WITNESSES else 0
 
     def allows(self, serial: int) -> bool:
-        """Whether that arrival may start now."""
+        """Return whether that arrival may start now."""
         return serial - self.oldest < self.limit - self._reserved
 
     def failed(self, serial: int) -> None:
-        """That arrival failed as its dependency does: if it is the oldest, some witnesses more may start."""
+        """Note that an arrival failed by its dependency: if it is the oldest, some more witnesses may start."""
         if serial == self.oldest:
             self._reserved = max(0, self._reserved - _PER_ATTEMPT)
 
     def finish(self, serial: int) -> None:
-        """That arrival is finished; the oldest unfinished moves up past all that are."""
+        """Finish an arrival; the oldest unfinished one is then past all that are finished."""
         if serial == self.oldest:
             self.oldest += 1
             self._reserved = self._reserve
@@ -300,8 +300,8 @@ class KeyInbox:
     __slots__ = ("_behind", "_ready", "_span", "waiting")
 
     def __init__(self, span: int) -> None:
-        # A heap by serial number: the oldest first, and when the span does not allow that one, it allows none. The oldest unfinished
-        # delivery of all is ready or in work, so the span never waits for one that waits for the span.
+        # A heap by serial number: the oldest first. If the span does not allow that one, it allows none. The oldest unfinished delivery of
+        # all is ready or in work, so the span never waits for one that waits for the span.
         self._ready: list[tuple[int, AnyDelivery]] = []
         self._behind: dict[object, deque[AnyDelivery]] = {}  # a key that is ready or in work, and what waits behind it
         self._span = Span(span)
@@ -389,9 +389,9 @@ class BatchInbox:
                 self.waiting += len(batch)
 
     def put_back(self, piece: Batch) -> None:
-        """What has been taken and not started, to the front: it comes next."""
+        """Put a piece that was taken and not started to the front: it comes next."""
         self.waiting += len(piece)
-        if self._span is None and piece.trial is None and not piece.attempt:  # as if it had never been taken
+        if self._span is None and piece.history is None and not piece.attempt:  # as if it had never been taken
             self._next -= len(piece)
             self._chunks.appendleft(piece)
         else:
@@ -406,8 +406,7 @@ class BatchInbox:
         return batch
 
     def divided(self, units: int) -> None:
-        """One batch that was taken goes on as so many deliveries, each of which will be done before anything else starts. Without an order
-        nothing waits for them anyway."""
+        """Let one batch that was taken go on as so many deliveries. In the order of the source, all are done before another one starts."""
         self._out += units - 1
 
     def done(self, delivery: AnyDelivery) -> bool:
@@ -421,7 +420,7 @@ class BatchInbox:
         return self._may_start()
 
     def finished(self, numbers: Sequence[int]) -> None:
-        """These messages are finished for good."""
+        """Finish these messages."""
         if self._span is None:
             self._done += len(numbers)
         else:
@@ -452,7 +451,7 @@ class BatchInbox:
     def _first(self, most: int) -> list[Any]:
         chunk = self._chunks[0]
         if len(chunk) <= most:
-            return self._chunks.popleft().message  # the very list: who made it may know it again when it is finished as a whole
+            return self._chunks.popleft().message  # the very list: an intake recognises it when the batch is settled as a whole
         messages = chunk.message[:most]
         chunk.message = chunk.message[most:]
         return messages

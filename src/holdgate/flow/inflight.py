@@ -1,14 +1,14 @@
 """InFlight: what was delivered from one source and is not finished yet, and so how far may be committed.
 
-A row of places in the order of delivery. The row begins at the oldest unfinished place; a place that is finished out of turn stays in
-the row until everything before it is finished too. Positions are compared, never counted: after compaction or an aborted transaction a
-Kafka partition goes 10, 55, 56, and nobody can say from the numbers how many messages lie between.
+It is a row of positions in the order of delivery. The row begins at the oldest unfinished one; a position that is finished out of turn
+stays in the row until everything before it is finished too. Positions are compared, never counted: after compaction or an aborted
+transaction a Kafka partition goes 10, 55, 56, and the numbers do not show how many messages lie between.
 
 Nearly all traffic is finished in the order it came, so that case is one deque and nothing else. The set of unfinished positions exists
-only from the first finish out of turn until the row is empty again: it is built from places that must all leave before it can be built
+only from the first finish out of turn until the row is empty again. It is built from positions that must all leave before it can be built
 another time, which keeps every call O(1) amortised.
 
-One InFlight lives as long as one assignment of its source. What comes after a rebalance or a new channel begins with a fresh one.
+One InFlight lives as long as one assignment of its source. After a rebalance, or on a new channel, there is a new one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class InFlight:
     def __init__(self) -> None:
         self._row: deque[int] = deque()
         self._newest = -1  # below every position: one comparison then covers "nothing yet" as well
-        self._unfinished: set[int] | None = None  # None: everything in the row is unfinished
+        self._unfinished: set[int] | None = None  # None means that everything in the row is unfinished
 
     def delivered(self, position: int) -> None:
         """Note one delivery.
@@ -46,7 +46,7 @@ class InFlight:
             self._unfinished.add(position)
 
     def delivered_many(self, positions: Sequence[int]) -> None:
-        """Note deliveries in one step, for what one poll gave; the same as `delivered` for each, and all or none of them."""
+        """Note the deliveries of one poll in one step; the same as `delivered` for each, and all or none of them."""
         if not positions:
             return
         if positions[0] <= self._newest or not all(map(lt, positions, islice(positions, 1, None))):
@@ -68,7 +68,7 @@ class InFlight:
         """Note in one step that the work on these is over; the same as `finished` for each. They were delivered, and come in that order."""
         row, count = self._row, len(positions)
         if self._unfinished is None and count and len(row) >= count and row[0] == positions[0] and row[count - 1] == positions[-1]:
-            # Strictly increasing, both of them, and the row has nothing else between the two: these are the first places of the row.
+            # Both are strictly increasing, and the row has nothing else between the two: these are the first positions of the row.
             if count == len(row):
                 row.clear()
             else:
@@ -95,9 +95,9 @@ class InFlight:
 
     @property
     def next_position(self) -> int | None:
-        """What may be committed: the oldest unfinished position, or one past the newest delivered when nothing is unfinished.
+        """Return what may be committed: the oldest unfinished position, or one past the newest delivered if nothing is unfinished.
 
-        None before the first delivery: there is nothing to commit then.
+        None means that there was no delivery yet, and nothing to commit.
         """
         if self._row:
             return self._row[0]
@@ -105,9 +105,9 @@ class InFlight:
 
     @property
     def unfinished(self) -> int:
-        """How many deliveries are not finished."""
+        """Return how many deliveries are not finished."""
         return len(self._row) if self._unfinished is None else len(self._unfinished)
 
     def span(self) -> int:
-        """The number of places from the oldest unfinished delivery to the newest one, both counted; 0 when nothing is unfinished."""
+        """Return how many deliveries lie from the oldest unfinished to the newest one, both counted; 0 if nothing is unfinished."""
         return len(self._row)

@@ -1,14 +1,14 @@
-"""What crosses the port between a broker and the engine: sources, messages, and dead letters.
+"""What crosses the port between a broker and the engine: sources, deliveries, and dead letters.
 
-Where messages come from: a partition of a Kafka topic, or a RabbitMQ queue.
+A *source* is where messages come from: a partition of a Kafka topic, or a RabbitMQ queue. A *delivery* is one message on its way through a
+worker: what the broker gave, and marks in which the engine keeps what it knows of the message. A *dead letter* is a message that was
+rejected, and what is known of the reason.
 
-One message on its way through a worker: what the broker gave, and what the engine knows of it.
+Body and key of a dead letter go to the target as they are, and so do the message's own headers. What we know is added as headers whose
+names begin with `PREFIX`. All of them are text, so that any tool of the broker shows them. A replay takes them off again and leaves one,
+the number of replays, so that a message that comes back for ever is noticed.
 
-A dead letter: a message that was rejected, and what is known of how it came to that.
-
-Body and key go to the target as they are, and so do the message's own headers. What we know is added as headers whose names begin with
-`PREFIX`, all of them text, so that any tool of the broker shows them. A replay takes them off again and leaves one, the number of replays,
-so that a message that comes back for ever can be seen to.
+What is ugly: the engine's marks of a delivery are typed `Any`, because their classes stand above this file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from holdgate.errors import SettingsError
 
@@ -35,7 +35,7 @@ class Partition:
 
     @property
     def name(self) -> str:
-        """The topic: what `needs` and a handler mapping are keyed by."""
+        """Return the topic: `needs` and a mapping of handlers are keyed by it."""
         return self.topic
 
     def __str__(self) -> str:
@@ -57,10 +57,10 @@ Source = Partition | Queue
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much waits in one source, as the broker tells it.
+    """How much waits in one source, by the broker's figures.
 
-    `messages` counts what is not settled yet, those in hand included; None when the broker cannot say.
-    `oldest_age` is the age of the oldest of them in seconds; None when unknown or when nothing waits.
+    `messages` counts what is not settled yet, those in hand included; None means that the broker does not know.
+    `oldest_age` is the age of the oldest of them in seconds; None means that it is unknown, or that nothing waits.
     """
 
     messages: int | None
@@ -83,7 +83,10 @@ class Settlement(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HandlerRequest:
-    """What a handler has asked for its delivery: to be rejected for a `reason`, or, None, tried again `after` seconds (None: a backoff)."""
+    """What a handler has asked for its delivery: to be rejected for a `reason`, or to be tried again.
+
+    `reason` None means to be tried again, `after` seconds; `after` None means after the policy's next backoff.
+    """
 
     reason: str | None = None
     after: float | None = None
@@ -92,14 +95,14 @@ class HandlerRequest:
 class Delivery(Generic[M]):
     """One message as the handler sees it; read-only by convention.
 
-    `source` is the partition or queue, `message` the client library's own object, `attempt` counts the handler's starts in this
-    process (1 = first, attempts made during an outage included), `redelivered` is the broker's word that it was handed out before
-    (None where the broker does not say). Brokers subclass it; the properties are read from `message` when asked.
+    `source` is the partition or queue, `message` the client library's own object. `attempt` counts the handler's starts in this process
+    (1 = first, attempts made during an outage included). `redelivered` is True if the broker has handed the message out before; None means
+    that the broker does not say. Brokers subclass it; the properties are read from `message` when asked.
 
     Not frozen: a frozen dataclass costs a microsecond a message.
     """
 
-    __slots__ = ("assignment", "attempt", "message", "order_key", "permits", "redelivered", "request", "serial", "source", "trial")
+    __slots__ = ("assignment", "attempt", "history", "message", "order_key", "permits", "redelivered", "request", "serial", "source")
 
     source: Source
     message: M
@@ -112,48 +115,49 @@ class Delivery(Generic[M]):
         self.redelivered = redelivered
         self.attempt = 0
         # The engine's own marks. An intake leaves them alone.
-        self.assignment: Any = None  # the assignment it came in with; a dead one makes every late result stale
+        self.assignment: Any = None  # the one it came in with: if that is dead, the delivery's late result is stale
         self.serial = 0  # its number within that assignment, in the order of arrival
-        self.order_key: Any = None  # with order="key": what it is kept in order by; None has no order to keep
+        self.order_key: Any = None  # with order="key": what it is kept in order by; None means that it has no order to keep
         self.permits: Any = None  # what it holds while its handler runs
-        self.trial: Any = None  # what is known of its failures; None until the first one
+        self.history: Any = None  # its FailureHistory; None until it fails for the first time
         self.request: HandlerRequest | None = None  # what its handler has asked for in this attempt
 
     @property
     def position(self) -> int:
-        """Where it stands in its source: Kafka's offset, RabbitMQ's delivery tag (which means nothing on another channel)."""
+        """Return where it stands in its source: Kafka's offset, RabbitMQ's delivery tag (which means nothing on another channel)."""
         raise NotImplementedError
 
     @property
     def body(self) -> bytes | None:
-        """The payload; None for a Kafka tombstone."""
+        """Return the payload; None for a Kafka tombstone."""
         raise NotImplementedError
 
     @property
     def key(self) -> bytes | None:
-        """Kafka: the record's key. None where there is none, and always on RabbitMQ."""
+        """Return the key of a Kafka record; None means that it has none, as every message on RabbitMQ."""
         raise NotImplementedError
 
     @property
     def headers(self) -> Mapping[str, Any]:
-        """The headers by name; the last one wins where a name comes twice."""
+        """Return the headers by name; if a name comes twice, the last one wins."""
         raise NotImplementedError
 
     @property
     def timestamp(self) -> float | None:
-        """When it was produced, in seconds since the epoch, as the broker tells it; None when it does not."""
+        """Return when it was produced, in seconds since the epoch; None means that the broker does not say."""
         raise NotImplementedError
 
     def reject(self, reason: str = "rejected by the handler") -> None:
-        """Say in its handler that this message can never be processed; it goes where rejected messages go when the handler has ended.
+        """Reject this message, from its handler: it can never be processed. It goes where rejected messages go when the handler has ended.
 
         The same as `raise Reject(reason)`, for a handler that goes on. `reason` goes to the dead letter and to events: no payload in it.
         """
         self.request = HandlerRequest(reason=reason)
 
     def retry(self, after: float | None = None) -> None:
-        """Say in its handler that this message is to be tried again though the handler may return: it keeps its place, and nothing is
-        charged for it. `after`: seconds, above 0; None: the policy's next backoff. Raises SettingsError.
+        """Try this message again, from its handler, though the handler may return. It keeps its position, and nothing is charged.
+
+        `after` is in seconds, above 0; None means the policy's next backoff. Raises SettingsError.
         """
         if after is not None and not 0 < after < math.inf:
             raise SettingsError(f"retry(after={after!r}) must be a number of seconds above 0")
@@ -163,6 +167,8 @@ class Delivery(Generic[M]):
         # No payload, key or header: a repr ends up in logs.
         return f"<{type(self).__name__} {self.source}@{self.position} attempt={self.attempt}>"
 
+
+AnyDelivery: TypeAlias = Delivery[Any]
 
 V = TypeVar("V")
 
@@ -187,10 +193,10 @@ REPLAYS = PREFIX + "replays"
 class DeadLetter:
     """One rejected message.
 
-    `delivery` is the message itself. `attempts`: how often its handler was started in this process, attempts made in an outage included.
-    `first_failure`, `last_failure`: seconds since the epoch. `exception` is the type of what the last attempt raised, with its module
-    (None: it was rejected without one), `text` what it says, which may quote the message. `reason` is that of `Reject`; None without
-    one. `worker` names the process.
+    `delivery` is the message itself. `attempts` is how often its handler was started in this process, attempts made in an outage included.
+    `first_failure` and `last_failure` are seconds since the epoch. `exception` is the type that the last attempt raised, with its module;
+    None means that it was rejected without an exception. `text` is that of the exception, which may quote the message. `reason` is that of
+    `Reject`; None means that there was no `Reject`. `worker` names the process.
     """
 
     delivery: Delivery[Any]
@@ -204,44 +210,44 @@ class DeadLetter:
 
     @property
     def source(self) -> Source:
-        """The partition or queue it came from."""
+        """Return the partition or queue that it came from."""
         return self.delivery.source
 
     @property
     def body(self) -> bytes | None:
-        """The payload, unchanged."""
+        """Return the payload, unchanged."""
         return self.delivery.body
 
     @property
     def key(self) -> bytes | None:
-        """The key, unchanged; None where there is none."""
+        """Return the key, unchanged; None means that there is none."""
         return self.delivery.key
 
     def facts(self, *, text: bool = False) -> dict[str, str]:
-        """The headers to add. `text`: with what the exception says, which may hold data that the target's readers should not see."""
-        told = {**_whereabouts(self.delivery), FIRST_FAILURE: _iso(self.first_failure), LAST_FAILURE: _iso(self.last_failure)}
-        told |= {ATTEMPTS: str(self.attempts), WORKER: self.worker}
+        """Return the headers to add. `text` adds that of the exception, which may hold data that the target's readers should not see."""
+        facts = {**_whereabouts(self.delivery), FIRST_FAILURE: _iso(self.first_failure), LAST_FAILURE: _iso(self.last_failure)}
+        facts |= {ATTEMPTS: str(self.attempts), WORKER: self.worker}
         if self.exception is not None:
-            told[EXCEPTION] = self.exception
+            facts[EXCEPTION] = self.exception
         if self.reason is not None:
-            told[REASON] = self.reason
+            facts[REASON] = self.reason
         if text and self.text:
-            told[EXCEPTION_TEXT] = self.text
-        return told
+            facts[EXCEPTION_TEXT] = self.text
+        return facts
 
 
 def type_name(kind: type) -> str:
-    """`module.Name`; the builtin ones without their module."""
+    """Return `module.Name`; a builtin type has no module in front."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def own_headers(headers: Iterable[tuple[str, V]]) -> list[tuple[str, V]]:
-    """A message's own headers, in their order: without those of an earlier death, and with the number of replays."""
+    """Return a message's own headers, in their order: without those of an earlier dead letter, but with the number of replays."""
     return [(name, value) for name, value in headers if not name.startswith(PREFIX) or name == REPLAYS]
 
 
 def replays_of(headers: Iterable[tuple[str, Any]]) -> int:
-    """How often the message has been replayed; 0 without the header, or when it says no number."""
+    """Return how often the message has been replayed; 0 if the header is missing, or is not a number."""
     found = [value for name, value in headers if name == REPLAYS]
     text = found[-1] if found else 0
     try:

@@ -1,4 +1,18 @@
-"""The plan: per source, may the broker deliver more, and why may no handler start. Desired state, never a command."""
+"""The plan: for each source, whether the broker may deliver more, and why no handler may start. Desired state, never a command.
+
+Theory of operation. The engine decides and the intake acts, and the two meet only here. A command ("pause orders[3]") would have to arrive
+exactly once: a rebalance, a reconnect or a call that got lost would undo a hold without anybody noticing. A plan may arrive any number of
+times. Each turn ends with a plan of all assigned sources; its version goes up when something in it has changed, and the worker hands it to
+the intake then. The intake compares its sources with the last plan that it has, again and again, and changes what differs. So a pause that
+the broker forgot comes back with the next comparison.
+
+The reasons of the engine: `circuit:NAME` (a dependency is down), `operator` (a person holds the source), `unclaimed failures` (an outage
+that no need describes), `blocked` (a rejected message has nowhere to go), `dead letters` (a rejected message could not be sent), `draining`
+(the run or the assignment ends), and `no needs` (the settings do not say what the source needs).
+
+`fetch` and `reasons` are two answers and not one. A source with reasons is *held*: its messages must wait here. A source without may still
+not fetch, because its inbox is full: that is back-pressure, and no reason.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +27,9 @@ from holdgate.flow.message import Source
 class SourcePlan:
     """What is wanted of one source.
 
-    `fetch`: may the broker deliver more (not held, and room in the inbox; held by unclaimed failures alone, when nothing is left to try).
-    `reasons`: why no handler may start, sorted; the source is
-    *held* while there is one. A full inbox clears `fetch` alone: it is back-pressure, never a reason.
+    `fetch`: the broker may deliver more. That is so while the source is not held and its inbox has room; a source that only unclaimed
+    failures hold fetches too, when nothing is left to try.
+    `reasons`: why no handler may start, sorted. The source is *held* while there is one.
     """
 
     fetch: bool = True
@@ -27,7 +41,7 @@ class SourcePlan:
         return bool(self.reasons)
 
 
-# A source the plan does not know is not ours to read from: an intake pauses it until the engine has spoken.
+# The plan of a source that the engine has not planned yet: an intake pauses it until then, since it may not be ours to read.
 UNKNOWN = SourcePlan(fetch=False, reasons=("unknown",))
 
 _NOTHING: Mapping[Source, SourcePlan] = MappingProxyType({})
@@ -37,13 +51,12 @@ _NOTHING: Mapping[Source, SourcePlan] = MappingProxyType({})
 class Plan:
     """The plan of one intake: every assigned source, and the version that tells two plans apart.
 
-    An intake makes the broker match it again and again (level-triggered), so that a rebalance, a reconnect or a lost call cannot undo
-    a hold.
+    The version goes up with every change, so that a driver sees with one comparison whether there is anything to hand over.
     """
 
     sources: Mapping[Source, SourcePlan] = field(default_factory=lambda: _NOTHING)
     version: int = 0
 
     def of(self, source: Source) -> SourcePlan:
-        """What is wanted of `source`; `UNKNOWN` (held, no fetch) for one that the plan does not list."""
+        """Return what is wanted of `source`; `UNKNOWN` (held, no fetch) for one that the plan does not list."""
         return self.sources.get(source, UNKNOWN)

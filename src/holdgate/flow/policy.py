@@ -1,6 +1,7 @@
-"""What a run is told about failing messages: its retries, its fallback, its needs, and the verdicts that these lead to.
+"""What a run is set up with for failing messages: retries, the fallback, its needs, and the verdicts that these lead to.
 
-Which dependencies a source needs: one list for all, or a mapping from topic or queue name to a list.
+`RetryPolicy` and `FallbackSettings` are settings of a run. `Needs` says which dependencies a source needs: one list for all, or a mapping
+from topic or queue name to a list. `Verdict` is what becomes of a delivery whose handler has ended.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Verdict(Enum):
     """What the runtime does with a delivery whose handler has ended.
 
-    DONE: settle it, it was processed. AGAIN: it keeps its place, the engine starts it again. REJECT: settle it as refused.
+    DONE: settle it, it was processed. AGAIN: leave it unsettled, the engine starts it again. REJECT: send it where rejected messages go.
     STALE: it belongs to an assignment that is gone; settle nothing.
     """
 
@@ -35,32 +36,35 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how patiently a failing message is tried again.
+    """How often and after which waits a failing message is tried again.
 
-    `attempts`: how many times its own failure may happen before it is rejected; failures of a dependency are never counted.
+    `attempts`: how many failures of its own reject a message, from 1; failures of a dependency are never counted.
+    `initial_backoff`: seconds (or a timedelta) before the first retry, above 0. If left out, it gives way to `max_backoff`.
+    `multiplier`: by how much each wait is longer than the one before, from 1.
+    `max_backoff`: seconds (or a timedelta) that no wait exceeds. If left out, it gives way to `initial_backoff`.
+    `jitter`: the share by which a wait varies at random, in [0, 1).
     `not_retryable`: exception types that reject the message at the first failure, as `Reject` does, whatever `failures` says of them.
-    `doubt`, in (0, 1): a message that fails as its dependency does is rejected too, when an innocent one would have failed so often among
-    succeeding neighbours with less than this chance; and failures that no need claims are an outage, when they would come so close together
-    with less than this chance, were they messages' own (unclaimed.py).
-    `reject_after_probes`, from 1: a message with no other to compare is rejected after so many failures right after a good health probe
-    of the dependency; None: never, it is held and announced.
-    `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its place where there are none; "skip" settles it as if
+    `doubt`: a chance, in (0, 1). A message whose dependency fails it is rejected too, if an innocent one would have failed so often among
+    succeeding neighbours with less than this chance. Failures that no need claims are an outage, if messages' own failures would come so
+    close together with less than this chance (unclaimed.py).
+    `reject_after_probes`: how many failures right after a good health probe of the dependency reject a message with no other to compare,
+    from 1; None means never, it is held and announced.
+    `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its source if there are none; "skip" settles it as if
     it were done, with an event and nothing else: it is lost.
-    Waits are seconds, or a timedelta: min(max_backoff, initial_backoff * multiplier^(n-1)), times 1 - jitter + 2 * jitter * draw, the cap
-    last. Of the two backoffs, one that is left out gives way to the other.
+    The n-th wait is min(max_backoff, initial_backoff * multiplier^(n-1) * (1 - jitter + 2 * jitter * draw)), with a draw in [0, 1).
     Raises SettingsError at construction, naming the values that clash.
     """
 
     attempts: int = 5  # what SQS, Sidekiq and Spring Kafka users are used to (3 to 10)
     initial_backoff: float = Usual(0.5)  # long enough for a failover's blip, short enough not to stall a partition
     multiplier: float = 2.0  # five attempts wait 0.5, 1, 2 and 4 s in between: past a blip, and no partition stood still for long
-    max_backoff: float = Usual(30.0)  # half a minute: the slowest retry that still feels alive to whoever watches
+    max_backoff: float = Usual(30.0)  # half a minute: the slowest retry that still feels alive to a person who watches
     jitter: float = 0.2  # the same share as the circuit's open wait: spreads a fleet without blurring the schedule
 
-    not_retryable: type[Exception] | tuple[type[Exception], ...] = ()  # nobody but the user knows which errors never heal
+    not_retryable: type[Exception] | tuple[type[Exception], ...] = ()  # only the user knows which errors never heal
     doubt: float = 1e-6  # an innocent message in a million: rarer than what a broker itself loses in a bad year
-    reject_after_probes: int | None = None  # a probe is seldom the same as the call itself: who trusts it says so
-    on_exhausted: Literal["reject", "skip"] = "reject"  # skipping silently is loss: somebody has to ask for it
+    reject_after_probes: int | None = None  # a probe is seldom the same as the call itself: trust in it must be declared
+    on_exhausted: Literal["reject", "skip"] = "reject"  # skipping is loss: it must be asked for
 
     if TYPE_CHECKING:
 
@@ -101,15 +105,15 @@ class RetryPolicy:
         if not 0 < self.doubt < 1:
             raise SettingsError(f"doubt={self.doubt!r} must be in (0, 1): the chance that a rejected message was innocent")
         if self.on_exhausted not in ("reject", "skip"):
-            raise SettingsError(f'on_exhausted={self.on_exhausted!r} is neither "reject" nor "skip"')
+            raise SettingsError(f'on_exhausted must be "reject" or "skip", got {self.on_exhausted!r}')
 
     @property
     def conviction(self) -> float:
-        """The blame at which a message is rejected: ln(1/doubt)."""
+        """Return the blame at which a message is rejected: ln(1/doubt)."""
         return -math.log(self.doubt)
 
     def wait(self, failures: int, draw: float) -> float:
-        """Seconds before the next try after `failures` failures in a row (from 1), with `draw` in [0, 1)."""
+        """Return the seconds before the next try after `failures` failures in a row (from 1), with `draw` in [0, 1)."""
         # The exponent is bounded so that a week of failures cannot overflow; 64 doublings are past every cap.
         plain = self.initial_backoff * self.multiplier ** min(failures - 1, 64)
         return min(self.max_backoff, plain * (1 - self.jitter + 2 * self.jitter * draw))
@@ -119,15 +123,21 @@ def _types(given: object) -> tuple[type[Exception], ...]:
     types: tuple[object, ...] = cast("tuple[object, ...]", given) if isinstance(given, tuple) else (given,)
     for each in types:
         if not isinstance(each, type) or not issubclass(each, Exception):
-            raise SettingsError(f"not_retryable holds {each!r}, which is no subclass of Exception: give exception types")
+            raise SettingsError(f"not_retryable must hold exception types, got {each!r}: give subclasses of Exception")
         if issubclass(CallNotPermitted, each):
-            raise SettingsError(f"not_retryable holds {each.__name__}, which a refused call raises: an outage would reject every message")
+            raise SettingsError(
+                f"not_retryable must not hold {each.__name__}: a refused call raises it, and an outage would reject every message"
+            )
     return cast("tuple[type[Exception], ...]", types)
 
 
 @dataclass(frozen=True, slots=True)
 class FallbackSettings:
-    """`after`: seconds that a need must be down before anything falls back. `concurrency`: how many at once; None: as many as lanes."""
+    """When messages fall back, and how many.
+
+    `after`: seconds that a need must be down before anything falls back. `concurrency`: how many fallbacks may run in parallel; None means
+    as many as there are lanes.
+    """
 
     after: float = 0.0
     concurrency: int | None = None
@@ -151,11 +161,11 @@ class Needs:
             self._for_all = _once(needs, "needs")
 
     def of(self, source: Source) -> tuple[str, ...] | None:
-        """The dependencies of `source`; None when nobody said, so that it must be held."""
+        """Return the dependencies of `source`; None means that they are unknown, so that it must be held."""
         return self._for_all if self._for_all is not None else self._by_name.get(source.name)
 
     def names(self) -> tuple[str, ...]:
-        """Every dependency that some source needs, in the order given, each once."""
+        """Return every dependency that some source needs, in the order given, each once."""
         every = self._for_all or tuple(name for names in self._by_name.values() for name in names)
         return tuple(dict.fromkeys(every))
 

@@ -1,49 +1,49 @@
-"""What is said again while nothing changes: holds that go on, and sources that stay blocked."""
+"""Reminders: repeats the announcement of a hold or a blocked source that lasts.
+
+A hold is announced when it begins, and again after each `hold_warn_after` seconds. A message that its source waits behind is named once a
+minute, until it is settled. Nothing is looked at between two deadlines, so that a turn costs nothing here while nothing is due.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from holdgate.flow.events import FlowEvent, HoldContinued, SourceBlocked
-from holdgate.flow.message import Delivery
+from holdgate.flow.message import AnyDelivery
 from holdgate.flow.state import Assignment, Run
 
-AnyDelivery = Delivery[Any]
-
-# Often enough to be in any log excerpt that somebody looks at, seldom enough not to fill it.
+# Often enough that any log excerpt has one, seldom enough not to fill it.
 _BLOCKED_EVERY = 60.0
 
-# A probe that runs when a hold would be announced ends within seconds, or keeps its source free for as long.
+# How soon to look again, if a probe runs just when its hold would be announced: it ends within seconds.
 _LOOK_AGAIN = 1.0
 
 
 class Reminders:
-    """Repeats announcements. `hold_warn_after` is seconds between two of one hold."""
+    """Repeats announcements; those of one hold every `hold_warn_after` seconds."""
 
     def __init__(self, hold_warn_after: float) -> None:
         self._hold_warn_after = hold_warn_after
-        self._due: float | None = None  # when to look at the places again; never each turn
+        self._due: float | None = None  # when to look again; never each turn
         self._blocked: dict[AnyDelivery, SourceBlocked] = {}
 
     def next_deadline(self) -> float | None:
-        """When something may have to be said again; None while nothing may."""
+        """Return when something may have to be announced again; None means that nothing may."""
         return self._due
 
     def block(self, delivery: AnyDelivery, error: str, now: float) -> SourceBlocked:
-        """A delivery was rejected and has nowhere to go: its place waits behind it, and is named again and again."""
+        """Block the source of a delivery that was rejected and has nowhere to go; returns the event that names it, now and each minute."""
         assignment: Assignment = delivery.assignment
-        assignment.blocked.append(delivery)
-        assignment.touch()
+        assignment.block(delivery)
         return self._name(
-            delivery, SourceBlocked(now, assignment.source, delivery.position, delivery.trial.counted if delivery.trial else 0, error)
+            delivery, SourceBlocked(now, assignment.source, delivery.position, delivery.history.counted if delivery.history else 0, error)
         )
 
     def suspect(self, delivery: AnyDelivery, error: str, now: float) -> SourceBlocked:
-        """A delivery keeps its source from going on, and there is nobody to tell whether it is its fault: say so until it is settled."""
+        """Return the event that names a delivery which its source waits behind, though it may be an outage; again until it is settled."""
         return self._name(
-            delivery, SourceBlocked(now, delivery.assignment.source, delivery.position, delivery.trial.failures, error, suspect=True)
+            delivery, SourceBlocked(now, delivery.assignment.source, delivery.position, delivery.history.failures, error, suspect=True)
         )
 
     def _name(self, delivery: AnyDelivery, event: SourceBlocked) -> SourceBlocked:
@@ -52,19 +52,19 @@ class Reminders:
         return event
 
     def is_named(self, delivery: AnyDelivery) -> bool:
-        """Whether it is said of this delivery that its source waits behind it."""
+        """Return whether this delivery has been named as one that its source waits behind."""
         return delivery in self._blocked
 
     def settled(self, delivery: AnyDelivery) -> None:
-        """It is out of the way."""
+        """Name this delivery no longer: its source goes on."""
         self._blocked.pop(delivery, None)
 
     def held(self, now: float) -> None:
-        """A hold has begun."""
+        """Note that a hold has begun."""
         self._plan(now + self._hold_warn_after)
 
     def announcements(self, runs: Iterable[Run], now: float) -> list[FlowEvent]:
-        """What has to be said again by now."""
+        """Return what is to be announced again by now."""
         if self._due is None or self._due > now:
             return []
         self._due = None
@@ -80,7 +80,7 @@ class Reminders:
                 continue
             due = max(assignment.since, assignment.warned) + self._hold_warn_after
             if due <= now:
-                assignment.warned = now
+                assignment.hold_announced(now)
                 due = now + self._hold_warn_after
                 events.append(HoldContinued(now, assignment.source, assignment.plan.reasons, assignment.since, _next_try(assignment)))
             self._plan(due)
@@ -104,7 +104,7 @@ class Reminders:
 
 
 def _next_try(assignment: Assignment) -> float | None:
-    """When the last of what holds it will admit a probe; None while something else than circuits and failures holds it too."""
+    """Return when the last of what holds it will admit a probe; None means that not only circuits and failures hold it."""
     if assignment.stopped:
         return None
     times = [gate.circuit.next_deadline() for gate in assignment.needed if gate.shut]

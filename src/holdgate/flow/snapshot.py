@@ -1,4 +1,4 @@
-"""The read model of an engine: frozen, and everything a person needs to know why something waits."""
+"""The read model of an engine: frozen, and everything that a person needs to know why something waits."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from holdgate.flow.state import Assignment
 class SourceSnapshot:
     """One assigned source.
 
-    `held` while it has `reasons`, `since` when the hold began (monotonic seconds, None when not held). `waiting` counts deliveries in
-    this process that no handler has; `in_flight` those that a handler has. `fetch` tells whether the broker may deliver more.
+    `held` while it has `reasons`, `since` when the hold began (monotonic seconds; None means that it is not held). `waiting` counts
+    deliveries in this process that no handler has, `in_flight` those that a handler has. `fetch`: the broker may deliver more.
     `falling_back`: its messages go to the fallback now, and so it is not held; `fallbacks` counts those that did, in this assignment.
-    `waits_for`: dependencies that messages of it wait for though its `needs` do not name them; it is held by them only where the order
-    lets nothing else start. `held_bytes`: about what its messages take here, waiting and in work.
+    `waits_for` are dependencies that messages of it wait for though its `needs` do not name them; they hold it only if the order lets
+    nothing else start. `held_bytes` is about what its messages take here, waiting and in work.
     """
 
     source: Source
@@ -46,7 +46,7 @@ class Snapshot:
 
     A command of `commands` may be on a source that is elsewhere now: it is in force again when the source comes back.
     `held_bytes` are about what all messages here take, those in work included, and `read_ahead_bytes` what the clients have read beyond
-    that; `memory` is their bound, None without one. `waiting_for_room` sources are not read now because others have filled it.
+    that. `memory` is their bound; None means that there is none. `waiting_for_room` sources are not read now because others have filled it.
     """
 
     at: float
@@ -59,18 +59,18 @@ class Snapshot:
     waiting_for_room: int = 0
 
     def held_by(self, dependency: str) -> tuple[Source, ...]:
-        """The sources that the circuit of `dependency` holds now."""
+        """Return the sources that the circuit of `dependency` holds now."""
         return tuple(source for source, seen in self.sources.items() if f"circuit:{dependency}" in seen.reasons)
 
 
 def take_snapshot(
-    gates: Iterable[Gate], memory: Memory, heads: Counter[Assignment], now: float, commands: tuple[CommandGiven, ...] = ()
+    gates: Iterable[Gate], memory: Memory, listed: Counter[Assignment], now: float, commands: tuple[CommandGiven, ...] = ()
 ) -> Snapshot:
-    """Everything at `now`; `heads` are those on the waiting list. A source that two runs read stands for the later one."""
+    """Return everything at `now`; `listed` counts the messages on the waiting list. If two runs read a source, the later one is shown."""
     return Snapshot(
         now,
         MappingProxyType({gate.name: gate.circuit.snapshot(now) for gate in gates}),
-        MappingProxyType({assignment.source: _source(assignment, heads[assignment]) for assignment in memory.assignments()}),
+        MappingProxyType({assignment.source: _source(assignment, listed[assignment]) for assignment in memory.assignments()}),
         commands,
         memory=memory.bound,
         held_bytes=memory.sum(),
@@ -78,7 +78,7 @@ def take_snapshot(
     )
 
 
-def _source(assignment: Assignment, heads: int) -> SourceSnapshot:
+def _source(assignment: Assignment, listed: int) -> SourceSnapshot:
     plan = assignment.plan
     return SourceSnapshot(
         source=assignment.source,
@@ -86,11 +86,11 @@ def _source(assignment: Assignment, heads: int) -> SourceSnapshot:
         reasons=plan.reasons,
         since=assignment.since,
         fetch=plan.fetch,
-        waiting=assignment.inbox.waiting + heads + len(assignment.blocked),
+        waiting=assignment.inbox.waiting + listed + len(assignment.blocked),
         in_flight=assignment.in_flight,
         needs=tuple(gate.name for gate in assignment.gates),
         falling_back=assignment.falling_back,
         fallbacks=assignment.fallbacks,
-        waits_for=tuple(gate.name for gate in assignment.strays),
+        waits_for=tuple(gate.name for gate in assignment.undeclared_waiting),
         held_bytes=assignment.weigh(),
     )

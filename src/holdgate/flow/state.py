@@ -1,23 +1,39 @@
-"""A source's place in this worker, and the run it belongs to.
+"""The two records of the engine: a source in this worker (`Assignment`), and the run that it belongs to (`Run`).
 
-A *place* is one assignment of one source: it is made when the broker gives us the source and dies when the source is revoked or lost.
-Whatever still carries a dead place is of an earlier epoch, and settles nothing. That is the whole of the epoch check: identity.
+An assignment is made when the broker gives us a source, and dies when the source is revoked or lost. A source that comes back gets a new
+one. A delivery keeps the assignment that it came in with: if that one is dead, its result is stale and settles nothing. This identity is
+the whole epoch check.
+
+Theory of operation. Every part of flow reads these two records, and only their own methods write to them. tests/flow/test_state_writers.py
+reads the code of the package and holds that rule; it lists the few lines of the hot path that write a field directly. Two things are easier
+to see for that reason:
+
+- *In flight.* A delivery is in flight from `Assignment.started` to `Assignment.ended`. The first is called when its permits are acquired,
+  the second when a verdict settles them or they are given back. Both move the count of the assignment and that of its run.
+- *Stopped and held.* `recompute` works out both flags whenever something that they are made of has changed, so that a lane reads one
+  attribute for each message. The same call marks the assignment as dirty: the next turn makes its plan anew.
+
+A lane finds work in the run's *ring*: assignments that may have something to start, in turn. An assignment enters the ring when it gets
+work (`Run.mark_ready`). The engine takes it out when it finds nothing to start there.
+
+What is ugly: an assignment writes into the gates that it needs (`gate.assignments`), since a gate has to find whom it holds.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
 
 from holdgate.core import Outcome, State
 from holdgate.flow.attribution import Attribution
 from holdgate.flow.batch import Batch
+from holdgate.flow.blame import history_of
 from holdgate.flow.events import AttributionShared, FlowEvent, SourceFallingBack, SourceHeld, SourceReleased
 from holdgate.flow.gate import may_fall_back
-from holdgate.flow.inbox import AnyDelivery, BatchInbox, FreeInbox, Inbox, KeyInbox, Order, SourceInbox, Weigh, Weights, unweighed
-from holdgate.flow.message import Source
+from holdgate.flow.inbox import BatchInbox, FreeInbox, Inbox, KeyInbox, Order, SourceInbox, Weigh, Weights, unweighed
+from holdgate.flow.message import AnyDelivery, Source
 from holdgate.flow.plan import Plan, SourcePlan
 from holdgate.flow.policy import FallbackSettings, RetryPolicy
 from holdgate.flow.unclaimed import RunResults
@@ -27,21 +43,21 @@ if TYPE_CHECKING:
     from holdgate.flow.policy import Needs
 
 
-# What a place starts with, so that its first real plan is a change.
+# The plan of a new assignment, so that its first real plan is a change.
 _UNPLANNED = SourcePlan(fetch=False, reasons=())
 
-# The reason of a hold for an outage that nobody described.
+# The reason of a hold for an outage that no need describes.
 _UNCLAIMED = "unclaimed failures"
 
 
 class Assignment:
-    """One source in one assignment."""
+    """One source, from when the broker gives it to us until it is revoked or lost."""
 
     __slots__ = (
-        "alive", "blocked", "closing", "direct", "fallbacks", "falling_back",
-        "fresh_heads", "full", "gate", "gates", "held", "held_before", "idle", "in_flight",
-        "in_ring", "inbox", "low", "operator_hold", "plan", "probing", "results", "run", "shares_announced", "since", "source", "stopped",
-        "strayed", "strays", "undeclared", "unknown_needs", "unsent", "warned", "weights",
+        "alive", "blocked", "closing", "direct", "fallbacks", "falling_back", "full", "gate", "gates", "held", "held_before", "idle",
+        "in_flight", "in_ring", "inbox", "low", "operator_hold", "plan", "probing", "results", "run", "shares_announced", "since",
+        "source", "stopped", "undeclared_announced", "undeclared_holders", "undeclared_waiting", "unknown_needs", "unsent", "unstarted",
+        "warned", "weights",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None) -> None:
@@ -56,41 +72,94 @@ class Assignment:
         self.results = run.results_of(source)
         self.plan = _UNPLANNED
         self.alive = True  # False: revoked or lost, every result is stale
-        self.closing = False  # going away: what runs may finish, nothing starts
-        self.full = False  # no more is fetched until it has made room
-        self.low = run.half  # while it is full: how few must wait for that
+        self.closing = False  # it goes away: what runs may finish, nothing starts
+        self.full = False  # nothing more is fetched until the inbox has room again
+        self.low = run.half  # while it is full: as soon as no more than this many wait, there is room
         self.weights = Weights()
-        self.idle = False  # nothing here that a lane could take
+        self.idle = False  # the engine has just found nothing here that a lane could take
         self.in_ring = False
-        self.in_flight = 0  # admitted and not settled yet
-        self.fresh_heads = 0  # on the waiting list, never started: bounded, so that a ramp does not empty the inbox
+        self.in_flight = 0  # started and not ended
+        self.unstarted = 0  # deliveries on the waiting list that never started: bounded, so that a ramp does not empty the inbox
         self.blocked: list[AnyDelivery] = []  # rejected deliveries that have nowhere to go
-        self.unsent: dict[AnyDelivery, None] = {}  # rejected deliveries whose target does not take them now
+        self.unsent: dict[AnyDelivery, None] = {}  # rejected deliveries that their target does not take now
         self.operator_hold = False
-        self.since: float | None = None  # held since
-        self.held_before: float | None = None  # since when it was held the last time
-        self.probing: dict[Gate, int] = {}  # the circuits that were half-open when that ended, and their generations
+        self.since: float | None = None  # when the hold began; None while it is not held
+        self.held_before: float | None = None  # when the hold before this one began
+        self.probing: dict[Gate, int] = {}  # the circuits that were half-open when that hold ended, and their generations
         self.falling_back = False  # its messages go to the fallback, and it is not held though a circuit is open
-        self.fallbacks = 0  # how many did, ever
+        self.fallbacks = 0  # how many messages did, ever
         self.warned = 0.0  # when the hold was last announced
-        self.undeclared: set[str] = set()  # dependencies announced as UndeclaredNeed
-        self.strays: Counter[Gate] = Counter()  # those that heads of it wait for though its needs do not name them: how many heads
-        self.strayed: tuple[Gate, ...] = ()  # those of them that it was held by
+        self.undeclared_announced: set[str] = set()  # dependencies announced as UndeclaredNeed
+        self.undeclared_waiting: Counter[Gate] = Counter()  # by a gate that its needs do not name: how many deliveries wait for it
+        self.undeclared_holders: tuple[Gate, ...] = ()  # those of these gates that it was held by
         self.shares_announced = False
         self.stopped = False
         self.held = False
-        self.restate()
+        self.recompute()
 
-    def restate(self) -> None:
-        """Work out `stopped`: something other than a circuit keeps handlers from starting. Circuits are asked by acquiring."""
+    # -- what is in flight ------------------------------------------------------------------------------------------------------------
+
+    def started(self) -> None:
+        """Count one more delivery in flight: its permits are acquired, and it has a lane or is about to get one."""
+        self.in_flight += 1
+        self.run.running += 1
+
+    def ended(self) -> None:
+        """Count one delivery less in flight: its permits are settled or given back, and its lane is free."""
+        self.in_flight -= 1
+        self.run.running -= 1
+        if not self.alive:
+            self.run.count_lanes(leftover=-1)
+
+    # -- whether its deliveries may start ---------------------------------------------------------------------------------------------
+
+    def recompute(self) -> None:
+        """Work out `stopped` and `held` anew, and have the next turn look at the plan.
+
+        It is stopped while something other than a circuit keeps its handlers from starting. Circuits are asked by acquiring.
+        """
         self.stopped = self.operator_hold or self.closing or self.run.draining or bool(self.blocked or self.unsent) or self.unknown_needs
         self.held = self.stopped or bool(self.plan.reasons)
-
-    def touch(self) -> None:
-        """A flag has changed: see what follows, and look at the plan again at the next turn."""
-        self.restate()
-        if self.alive:  # the plan knows nothing of a dead place, or already of the one after it
+        if self.alive:  # the plan no longer has a dead one, or has the one after it already
             self.run.dirty[self] = None
+
+    def mark_dirty(self) -> None:
+        """Have the next turn look at its plan."""
+        self.run.dirty[self] = None
+
+    @property
+    def going(self) -> bool:
+        """Whether it is on its way out: what fails now is not tried again here."""
+        return self.closing or self.run.draining
+
+    @property
+    def needed(self) -> tuple[Gate, ...]:
+        """Return what it needs to go on: the needs of its source and, where the order lets nothing else start, what its first delivery
+        waits for."""
+        return self.gates if self.run.shared or not self.undeclared_waiting else (*self.gates, *self.undeclared_waiting)
+
+    @property
+    def bars_waiting(self) -> bool:
+        """Whether nothing of it starts from the waiting list either. In a hold for unclaimed failures it does, to end the hold."""
+        return self.stopped or self.plan.reasons not in ((), (_UNCLAIMED,))
+
+    def set_operator_hold(self, *, held: bool) -> None:
+        """Begin or end an operator's hold."""
+        self.operator_hold = held
+        self.recompute()
+
+    def close(self) -> None:
+        """Start nothing any more, and drop what waits in the inbox; what runs may finish."""
+        self.closing = True
+        self.drop_waiting()
+
+    def drop_waiting(self) -> None:
+        """Drop what waits in the inbox, when it has just become clear that nothing of it will start."""
+        self.recompute()
+        self.inbox.clear()
+        self.weights.clear()
+
+    # -- how much of it waits ---------------------------------------------------------------------------------------------------------
 
     @property
     def has_enough(self) -> bool:
@@ -98,24 +167,24 @@ class Assignment:
         return self.inbox.waiting >= self.run.inbox or self.run.memory.is_enough(self)
 
     def weigh(self) -> int:
-        """The bytes in hand of it now: waiting, in work, and failed."""
+        """Return the bytes in hand of it now: waiting, in work, and failed."""
         return self.weights.settle(self.inbox.oldest, self.inbox.ended)
 
-    def fill(self) -> None:
-        """Nothing more is to be fetched until half of what waits is worked off: so that fetching does not flap."""
+    def stop_fetching(self) -> None:
+        """Fetch nothing more until half of what waits is worked off. With less than half, fetching would flap."""
         if not self.full:
             self.full = True
             self.low = min(self.run.half, self.inbox.waiting // 2)
             self.run.dirty[self] = None
 
-    def drain(self) -> None:
-        """There is room."""
+    def resume_fetching(self) -> None:
+        """Fetch again: there is room."""
         if self.full:
             self.full = False
             self.run.dirty[self] = None
 
     def make_room(self) -> bool:
-        """The full inbox has given one away; True when it may be filled again, or others may instead."""
+        """Look for room after the full inbox has given a delivery away; True when this or another assignment may be fetched from again."""
         if self.inbox.waiting > self.low:
             return False
         memory = self.run.memory
@@ -126,44 +195,94 @@ class Assignment:
         if self.has_enough:
             self.low = self.inbox.waiting // 2
             return False
-        self.drain()
+        self.resume_fetching()
         return True
 
     def put_back(self, piece: Batch) -> None:
-        """A part of a batch that was taken does not start now: it comes next."""
-        cast("BatchInbox", self.inbox).put_back(piece)  # where batches come from
+        """Put a part of a batch that does not start now back to the front of the inbox."""
+        cast("BatchInbox", self.inbox).put_back(piece)  # batches come from no other inbox
         if self.inbox.waiting >= self.run.inbox:
-            self.fill()
+            self.stop_fetching()
         if self.run.shared:
-            self.run.offer(self)
+            self.run.mark_ready(self)
 
-    def stray(self, gates: Iterable[Gate], heads: int) -> None:
-        """So many more heads of it wait for these gates, which its needs do not name; less when negative."""
+    # -- what of it is on the waiting list, or was rejected ---------------------------------------------------------------------------
+
+    def listed(self, delivery: AnyDelivery, gates: tuple[Gate, ...]) -> None:
+        """Count a delivery that goes onto the waiting list, for these gates."""
+        if not delivery.attempt:
+            self.unstarted += 1
+        if len(gates) > len(self.gates):
+            self.count_undeclared(gates[len(self.gates) :], 1)
+
+    def unlisted(self, delivery: AnyDelivery, gates: tuple[Gate, ...]) -> None:
+        """Count a delivery that leaves the waiting list, where it waited for these gates."""
+        if not delivery.attempt:
+            self.unstarted -= 1
+        if len(gates) > len(self.gates):
+            self.count_undeclared(gates[len(self.gates) :], -1)
+
+    def count_undeclared(self, gates: Iterable[Gate], change: int) -> None:
+        """Add `change` to the deliveries of it that wait for each of these gates, which its needs do not name."""
         for gate in gates:
-            self.strays[gate] += heads
-            if self.strays[gate]:
+            self.undeclared_waiting[gate] += change
+            if self.undeclared_waiting[gate]:
                 gate.assignments[self] = None
             else:
-                del self.strays[gate], gate.assignments[self]
-        self.touch()
+                del self.undeclared_waiting[gate], gate.assignments[self]
+        self.recompute()
 
-    @property
-    def needed(self) -> tuple[Gate, ...]:
-        """What it needs to go on: what its source needs and, where nothing else may start before it, what its head waits for."""
-        return self.gates if self.run.shared or not self.strays else (*self.gates, *self.strays)
+    def block(self, delivery: AnyDelivery) -> None:
+        """Stop behind a rejected delivery that has nowhere to go."""
+        self.blocked.append(delivery)
+        self.recompute()
 
-    @property
-    def going(self) -> bool:
-        """Whether it is on its way out: what fails now is not tried again here."""
-        return self.closing or self.run.draining
+    def keep_unsent(self, delivery: AnyDelivery) -> None:
+        """Stop behind a rejected delivery that its target does not take now."""
+        self.unsent[delivery] = None
+        self.recompute()
 
-    @property
-    def bars_heads(self) -> bool:
-        """Whether no head of it starts either. In a hold by unclaimed failures they do: they find out when it is over."""
-        return self.stopped or self.plan.reasons not in ((), (_UNCLAIMED,))
+    def take_blocked(self) -> list[AnyDelivery]:
+        """Take out all rejected deliveries that have nowhere to go: they are to start anew."""
+        blocked, self.blocked = self.blocked, []
+        self.recompute()
+        return blocked
+
+    def unblock(self, delivery: AnyDelivery) -> None:
+        """Forget one rejected delivery: nothing stops behind it any more."""
+        if delivery in self.blocked:
+            self.blocked.remove(delivery)
+        self.unsent.pop(delivery, None)
+        self.recompute()
+
+    def fell_back(self) -> None:
+        """Count a message that its fallback has settled."""
+        self.fallbacks += 1
+
+    # -- what is announced once -------------------------------------------------------------------------------------------------------
+
+    def announces_undeclared(self, name: str) -> bool:
+        """Note that a dependency without a declaration has refused a call; True the first time, when it is to be announced."""
+        if name in self.undeclared_announced:
+            return False
+        self.undeclared_announced.add(name)
+        return True
+
+    def announce_shared(self, now: float, gates: Iterable[Gate], attribution: Attribution) -> Iterable[FlowEvent]:
+        """Announce that one exception counted against several needs, with these needs; once per assignment."""
+        if not self.shares_announced:
+            self.shares_announced = True
+            blamed = [gate.name for gate, finding in zip(gates, attribution.findings, strict=True) if finding.outcome is Outcome.FAILURE]
+            yield AttributionShared(now, self.source, tuple(blamed))
+
+    def hold_announced(self, now: float) -> None:
+        """Note that its hold has just been announced again."""
+        self.warned = now
+
+    # -- its plan ---------------------------------------------------------------------------------------------------------------------
 
     def replan(self, now: float) -> FlowEvent | None:
-        """Bring the plan of this place up to date; an event when its reasons have changed."""
+        """Bring its plan up to date; returns an event when the reasons have changed, None otherwise."""
         began = self._look_for_fallback(now)
         reasons = self._reasons()
         before = self.plan.reasons
@@ -177,8 +296,16 @@ class Assignment:
             self._hold_begins(now)
         return SourceHeld(now, self.source, reasons)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the outage of its last hold is not over: a circuit that was half-open then still is, or has opened again since."""
+        return any(
+            gate.circuit.state is not State.CLOSED and gate.circuit.generation - generation in (0, 1)
+            for gate, generation in self.probing.items()
+        )
+
     def _fetches(self, reasons: tuple[str, ...]) -> bool:
-        if reasons == (_UNCLAIMED,):  # what ends it may be a message that has not come yet
+        if reasons == (_UNCLAIMED,):  # the message that ends this hold may be one that has not come yet
             return not self.inbox.waiting
         return not reasons and not self.full
 
@@ -191,7 +318,11 @@ class Assignment:
         return SourceFallingBack(now, self.source, tuple(gate.name for gate in self.gates if gate.shut))
 
     def _hold_begins(self, now: float) -> None:
-        """Between two probes of one outage a source is free for a moment; a hold that follows such a moment is the one before it."""
+        """Note when the hold began.
+
+        A source is released for a moment between two probes of one outage. If it is held again right after, that is the same hold, and
+        `since` keeps its first value.
+        """
         if self.goes_on:
             self.since = self.held_before
         else:
@@ -201,30 +332,15 @@ class Assignment:
         since = now if self.since is None else self.since
         self.since = None
         self.held_before = since
-        gates = (*self.gates, *self.strayed)
+        gates = (*self.gates, *self.undeclared_holders)
         self.probing = {gate: gate.circuit.generation for gate in gates if gate.circuit.state is State.HALF_OPEN}
-        self.strayed = ()
+        self.undeclared_holders = ()
         return SourceReleased(now, self.source, now - since)
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the outage of its last hold is not over: a circuit that was half-open then still is, or has opened again since."""
-        return any(
-            gate.circuit.state is not State.CLOSED and gate.circuit.generation - generation in (0, 1)
-            for gate, generation in self.probing.items()
-        )
-
-    def announce_shared(self, now: float, gates: Iterable[Gate], attribution: Attribution) -> Iterable[FlowEvent]:
-        """One exception counted against several needs: said once per place, with the needs that it counted against."""
-        if not self.shares_announced:
-            self.shares_announced = True
-            blamed = [gate.name for gate, finding in zip(gates, attribution.findings, strict=True) if finding.outcome is Outcome.FAILURE]
-            yield AttributionShared(now, self.source, tuple(blamed))
 
     def _reasons(self) -> tuple[str, ...]:
         shut = () if self.falling_back else tuple(gate for gate in self.needed if gate.shut)
-        if strayed := tuple(gate for gate in shut if gate in self.strays):
-            self.strayed = strayed
+        if undeclared := tuple(gate for gate in shut if gate in self.undeclared_waiting):
+            self.undeclared_holders = undeclared
         reasons = [f"circuit:{gate.name}" for gate in shut]
         if self.results.suspected:
             reasons.append(_UNCLAIMED)
@@ -252,10 +368,10 @@ class MemoryBound(Protocol):
     due: bool
 
     def came(self, assignment: Assignment, size: int) -> None:
-        """So many bytes came in."""
+        """Note that so many bytes came in."""
 
     def is_enough(self, assignment: Assignment) -> bool:
-        """Whether as much waits as may."""
+        """Return whether as much waits as may."""
         ...
 
 
@@ -266,52 +382,27 @@ class Unbounded:
     due = False
 
     def came(self, assignment: Assignment, size: int) -> None:
-        """Nobody counts."""
+        """Count nothing."""
 
     def is_enough(self, assignment: Assignment) -> bool:  # noqa: ARG002 - it does not look
-        """Never."""
+        """Return False: there is always room."""
         return False
 
 
 class Run:
-    """One `guard.run`: the settings of its work, its places, and the deliveries that lanes may pick up.
+    """One `guard.run`: the settings of its work, its assignments, and the deliveries that lanes may pick up.
 
-    `concurrency` None means one lane per place. `span` counts places past the oldest unfinished delivery of a source. `inbox` is how
-    many deliveries may wait per source. `rejects`: there is somewhere to put rejected messages, so that they block nothing.
-    `batch`: how many of them a handler gets at a time; None: one, and not in a batch. `apart`: each topic or queue has its own handler.
-    `weigh` tells the bytes of deliveries of one source. `sends_unasked`: its broker sends what it likes, up to a window, and not to fetch
-    it saves no memory.
+    `concurrency` None means one lane per assignment. `span` counts how far work may run ahead of a source's oldest unfinished delivery.
+    `inbox` is how many deliveries may wait per source. `rejects`: there is somewhere to put rejected messages, so that they block nothing.
+    `batch` is how many messages a handler gets at a time; None means one, and not in a batch. `apart`: each topic or queue has its own
+    handler. `weigh` returns the bytes of deliveries of one source. `sends_unasked`: its broker sends what it likes, up to a window, so
+    that not to fetch saves no memory.
     """
 
     __slots__ = (
-        "_apart",
-        "_concurrency",
-        "_leftover",
-        "_results",
-        "assignments",
-        "batch",
-        "dirty",
-        "draining",
-        "fallback",
-        "falling",
-        "granted",
-        "half",
-        "inbox",
-        "lane_wanted",
-        "lanes",
-        "memory",
-        "needs",
-        "order",
-        "plan",
-        "rejects",
-        "resend",
-        "retry",
-        "ring",
-        "running",
-        "sends_unasked",
-        "shared",
-        "span",
-        "weigh",
+        "_apart", "_concurrency", "_leftover", "_results", "assignments", "batch", "dirty", "draining", "fallback", "falling", "granted",
+        "half", "inbox", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects", "resend", "retry", "ring", "running",
+        "sends_unasked", "shared", "span", "weigh",
     )  # fmt: skip
 
     def __init__(
@@ -336,62 +427,106 @@ class Run:
         self.inbox = inbox
         self.half = inbox // 2
         self.span = span
-        self.shared = order != "source"  # several lanes may work on one place, so that one end may let several start
+        self.shared = order != "source"  # several lanes may work on one assignment, so that one end may let several start
         self.retry = retry or RetryPolicy()
         self.rejects = rejects
         self.fallback = fallback
-        self.falling = 0  # running, and it is the fallback that runs
+        self.falling = 0  # those of `running` whose fallback runs
         self.batch = batch
         self.weigh = weigh
         self.sends_unasked = sends_unasked
         self.memory: MemoryBound = Unbounded()  # the engine's, from `Engine.add_run` on
         self.assignments: dict[Source, Assignment] = {}
         self.plan = Plan()
-        self.ring: deque[Assignment] = deque()  # places with work that may start, in turn
-        self.granted: deque[AnyDelivery] = deque()  # admitted, permits in hand, waiting for a lane to wake
+        self.ring: deque[Assignment] = deque()  # assignments with work that may start, in turn
+        self.granted: deque[AnyDelivery] = deque()  # started, permits in hand, waiting for a lane to wake
         self.resend: deque[AnyDelivery] = deque()  # rejected, to be sent again: a lane may take them, and starts no handler
-        self.dirty: dict[Assignment, None] = {}  # places whose plan must be looked at again
-        self.running = 0  # admitted and not settled yet, those granted included
-        self.lanes = concurrency or 0  # how many may run at once, those of dead places included
-        self._leftover = 0  # admitted, not settled yet, and their place is dead
-        self.lane_wanted = False  # a head was passed over because every lane was busy: the next free one is its own
+        self.dirty: dict[Assignment, None] = {}  # assignments whose plan the next turn looks at
+        self.running = 0  # deliveries in flight, dead assignments included
+        self.lanes = concurrency or 0  # how many may be in flight, those of dead assignments included
+        self._leftover = 0  # those in flight whose assignment is dead
+        self.lane_wanted = False  # a waiting delivery was passed over because every lane was busy: the next free lane is its own
         self.draining = False
         self._apart = apart
         self._results: dict[tuple[str, tuple[str, ...] | None], RunResults] = {}
 
+    # -- its assignments --------------------------------------------------------------------------------------------------------------
+
+    def add(self, source: Source, gates: Collection[Gate] | None) -> Assignment:
+        """Make an assignment of this source, which needs these gates; None means that its needs are unknown, and it is held."""
+        assignment = self.assignments[source] = Assignment(self, source, gates)
+        for gate in assignment.gates:
+            gate.assignments[assignment] = None
+        return assignment
+
+    def remove(self, assignment: Assignment) -> None:
+        """Take an assignment out, dead from now on; what it has in flight keeps its lanes until it ends."""
+        assignment.alive = False
+        del self.assignments[assignment.source]
+        self.dirty.pop(assignment, None)
+        self.count_lanes(leftover=assignment.in_flight)
+        for gate in assignment.gates:
+            gate.assignments.pop(assignment, None)
+
+    def drain(self) -> None:
+        """Start nothing any more, sources that come later included."""
+        self.draining = True
+
     def results_of(self, source: Source) -> RunResults:
-        """What the messages of this source are compared with: those of every source with the same handler and the same needs. It outlives
-        an assignment."""
+        """Return what the messages of this source are compared with: those of every source with the same handler and the same needs. It
+        outlives an assignment."""
         return self._results.setdefault((source.name if self._apart else "", self.needs.of(source)), RunResults())
+
+    def bound_by(self, memory: MemoryBound) -> None:
+        """Let this bound on memory count from now on."""
+        self.memory = memory
+
+    # -- its lanes --------------------------------------------------------------------------------------------------------------------
 
     @property
     def concurrency(self) -> int:
-        """How many handlers of living places may run at once now."""
+        """Return how many handlers of living assignments may run in parallel now."""
         return len(self.assignments) if self._concurrency is None else self._concurrency
 
     @property
     def capacity(self) -> int:
-        """How many messages may be in work at once now: where the ramp of what they need ends."""
+        """Return how many messages may be in work in parallel now: there the ramp of what they need ends."""
         return self.concurrency * (self.batch or 1)
 
     def count_lanes(self, leftover: int = 0) -> None:
-        """Places have come or gone, and with them `leftover` deliveries in work whose place is dead.
+        """Count the lanes anew: assignments have come or gone, and with them `leftover` deliveries in flight whose assignment is dead.
 
-        With one lane per place, what still runs for a dead one has kept its lane: it must not take that of a living one.
+        With one lane per assignment, what still runs for a dead one has kept its lane. It must not take that of a living one.
         """
         self._leftover += leftover
         self.lanes = len(self.assignments) + self._leftover if self._concurrency is None else self._concurrency
 
+    def want_lane(self) -> None:
+        """Keep the next free lane for a delivery that waits."""
+        self.lane_wanted = True
+
+    def begin_turn(self) -> None:
+        """Ask anew, in this turn, who waits for a lane."""
+        self.lane_wanted = False
+
+    def mark_ready(self, assignment: Assignment) -> None:
+        """Put an assignment into the ring of those that lanes look at, unless it is there already."""
+        if not assignment.in_ring:
+            assignment.in_ring = True
+            self.ring.append(assignment)
+
+    # -- its deliveries ---------------------------------------------------------------------------------------------------------------
+
     def new_inbox(self) -> Inbox:
-        """A fresh inbox of this run's order."""
+        """Return a new inbox of this run's order."""
         if self.batch is not None:
             return BatchInbox(self.batch, self.span if self.shared else None)
         if self.order == "source":
             return SourceInbox()
         return KeyInbox(self.span) if self.order == "key" else FreeInbox(self.span)
 
-    def take_in(self, deliveries: Iterable[AnyDelivery]) -> None:
-        """Put deliveries into the inboxes of their places. Those of a source that is not here, or is going away, are dropped."""
+    def enqueue(self, deliveries: Iterable[AnyDelivery]) -> None:
+        """Put deliveries into the inboxes of their sources. Those of a source that is not here, or is going away, are dropped."""
         # A poll's deliveries come by source, so a list is cut where the next one has another source than the one before it.
         assignment: Assignment | None = None
         source: Source | None = None
@@ -417,24 +552,54 @@ class Run:
         if assignment.results.suspected:
             self.dirty[assignment] = None
         if waiting >= self.inbox:
-            assignment.fill()
+            assignment.stop_fetching()
         if not assignment.held:
-            self.offer(assignment)
+            self.mark_ready(assignment)
 
     def grant(self, delivery: AnyDelivery) -> None:
-        """A waiting head is admitted, its lane counted already: the next lane that asks starts it."""
+        """Give a delivery from the waiting list, in flight already, to the next lane that asks."""
         assignment: Assignment = delivery.assignment
         delivery.attempt += 1
-        assignment.in_flight += 1
         self.granted.append(delivery)
-        if assignment.inbox.waiting:  # enough heads of it may have been waiting, and now there is one less
-            self.offer(assignment)
+        if assignment.inbox.waiting:  # enough of it may have been waiting for every lane, and now there is one less
+            self.mark_ready(assignment)
 
-    def offer(self, assignment: Assignment) -> None:
-        """Put a place into the ring of those that lanes look at, once."""
-        if not assignment.in_ring:
-            assignment.in_ring = True
-            self.ring.append(assignment)
+    def grant_fallback(self, delivery: AnyDelivery) -> None:
+        """Start the fallback of a delivery from the waiting list, with the next lane that asks; it needs no permit."""
+        history_of(delivery).falls_back()
+        delivery.permits = ()
+        self.falling += 1
+        delivery.assignment.started()
+        self.grant(delivery)
+
+    def fallback_ended(self) -> None:
+        """Count one fallback less that runs."""
+        self.falling -= 1
+
+    def send_again(self, delivery: AnyDelivery) -> None:
+        """Give a rejected delivery that is to be sent again to the next lane that asks."""
+        delivery.assignment.started()
+        self.resend.append(delivery)
+
+    def take_granted(self) -> AnyDelivery:
+        """Take the first delivery that was granted."""
+        return self.granted.popleft()
+
+    def take_resend(self) -> AnyDelivery:
+        """Take the first delivery that is to be sent again."""
+        return self.resend.popleft()
+
+    def withdraw(self, assignments: Collection[Assignment]) -> Sequence[AnyDelivery]:
+        """Take back what was granted or is to be sent again of these assignments: no lane has it yet."""
+        withdrawn: list[AnyDelivery] = []
+        for queue in (self.granted, self.resend):
+            given = list(queue)
+            queue.clear()
+            for delivery in given:
+                (withdrawn if delivery.assignment in assignments else queue).append(delivery)
+        return withdrawn
+
+    # -- its plan ---------------------------------------------------------------------------------------------------------------------
 
     def replan(self, now: float) -> list[FlowEvent]:
         """Bring the plan up to date where something has changed since the last time."""
@@ -448,13 +613,13 @@ class Run:
             if event is not None:
                 events.append(event)
             if not assignment.plan.reasons and assignment.inbox.waiting:
-                self.offer(assignment)
+                self.mark_ready(assignment)
         self.dirty.clear()
         self._publish(changed)
         return events
 
     def replan_without(self, assignments: Collection[Assignment]) -> None:
-        """Take places that are gone out of the plan."""
+        """Take assignments that are gone out of the plan."""
         changed = dict(self.plan.sources)
         for assignment in assignments:
             changed.pop(assignment.source, None)

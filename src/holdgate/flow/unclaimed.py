@@ -1,8 +1,8 @@
-"""Failures that no dependency claims: a bad message, or an outage that nobody described? Told by the run's own past, by one rule.
+"""Failures that no dependency claims: is it a bad message, or an outage that no need describes? Decided by the run's own past, by one rule.
 
-What matches no need's `failures` is the message's own failure, and is charged to it. Where needs are forgotten, or a client's exception is
-missing in `failures`, an outage would then put good messages into the dead letters. So, for each type of exception, two explanations are
-compared each time that it leaves a handler:
+An exception that matches no need's `failures` is the message's own failure, and is charged to it. If a need was forgotten, or a client's
+exception is missing in `failures`, an outage would then put good messages into the dead letters. So, for each type of exception, two
+explanations are compared each time that it leaves a handler:
 
 - *as ever*: so many of this handler's messages fail like this, as its last thousand results have shown;
 - *an outage*: most messages fail like this, three in four.
@@ -20,9 +20,9 @@ worked is no outage. It is one until the sum is 0 again.
     one in ten                       7
     three in ten                     15
 
-A message that failed before will fail again, if it is a bad one: that says nothing new. Only where messages with this failure are used to
-succeed when they are tried again, another failure does. So the two rates are kept apart, of first failures and of repeated ones. What the
-broker calls redelivered is one that may have failed before: a worker that was killed leaves its bad messages to the next one, all at once.
+A message that failed before will fail again, if it is a bad one: that shows nothing new. Another failure does only if messages with this
+failure usually succeed when they are tried again. So the rates of first failures and of repeated ones are kept apart. A message that the
+broker calls redelivered may have failed before: a worker that was killed leaves its bad messages to the next one, all together.
 
 A success is a number that goes up by one, and nothing else happens on the fast path; the rest is worked out when something has failed.
 """
@@ -38,7 +38,8 @@ _MOST = 0.75
 # A success is four times likelier in healthy times than in such an outage.
 _GOOD = math.log(4)
 
-# The past is this many results: ten bad messages in a thousand tell one in a hundred, and a new kind of bad message is known in minutes.
+# The past is this many results: ten bad messages in a thousand show a rate of one in a hundred, and a new kind of bad message is known in
+# minutes.
 _MEMORY = 1000.0
 
 # Before anything is known a failure counts as one in a hundred: more than most workers ever see. Ten results outweigh that, so that a
@@ -49,7 +50,7 @@ _WEIGHT = 10.0
 # A message that failed is expected to fail again, until others have come back from it: two of them are half of the matter.
 _WEIGHT_AGAIN = 2.0
 
-# What more than three in ten run into is never as ever: an outage that takes most calls must not become the rule while it lasts.
+# A failure of more than three in ten messages is never as ever: an outage that takes most calls must not become the rule while it lasts.
 _USUAL = 0.3
 
 # Of the types that a handler raises a handful matter; a handler that makes types as it goes must not fill the memory.
@@ -76,10 +77,10 @@ class UnclaimedType:
     def __init__(self, error: str) -> None:
         self.error = error  # with its module
         self.evidence = 0.0
-        self.spell = 0  # goes up when the evidence falls to 0: who failed before that is somebody new
+        self.spell = 0  # goes up when the evidence falls to 0: a message that failed before that counts as a new one
         self.messages = 0  # different ones that failed in this spell
         self.others = 0  # results that were anything else, in this spell
-        self.is_outage = False  # from when enough speaks for one until nothing does
+        self.is_outage = False  # from when enough evidence speaks for one until none does
         self._seen = 0  # of the handler's other results
         self._results = self._failures = 0.0  # first results of messages, and how many of them failed like this
         self._retried = self._repeated = 0.0  # of those that had: how often they were tried again, and failed again
@@ -87,7 +88,7 @@ class UnclaimedType:
         self._pending = [0, 0]
 
     def look(self, others: int) -> None:
-        """The handler has come to so many other results by now."""
+        """Note that the handler has had so many other results by now."""
         since, self._seen = others - self._seen, others
         if not since:
             return
@@ -101,7 +102,7 @@ class UnclaimedType:
             self.spell += 1
 
     def failed(self, *, again: bool, new: bool, enough: float) -> None:
-        """A message failed, `again` or for the first time, a `new` one in this spell or not."""
+        """Note that a message failed, `again` or for the first time, a `new` one in this spell or not."""
         rate = self._rate_again if again else self._rate
         self._pending[again] += 1
         self.messages += new
@@ -111,7 +112,7 @@ class UnclaimedType:
             self.is_outage = True
 
     def recovered(self) -> None:
-        """A message that had failed like this has succeeded."""
+        """Note that a message which had failed like this has succeeded."""
         self._retried += 1
 
     @property
@@ -123,8 +124,11 @@ class UnclaimedType:
         return (self._repeated + _WEIGHT_AGAIN) / (self._retried + _WEIGHT_AGAIN)
 
     def _remember(self, others: int) -> None:
-        """Something else has happened: what failed before belongs to the past now. Of an outage no more than one failure does, or a long
-        one would make the next look usual; nothing at all would let a suspicion that is wrong come again and again."""
+        """Count the failures so far as past: something else has happened.
+
+        Of an outage only one failure counts. If all did, a long outage would make the next one look usual. If none did, a wrong suspicion
+        would come again and again.
+        """
         first, again = (1, 0) if self.is_outage else self._pending
         self._pending = [0, 0]
         self._failures += first
@@ -140,35 +144,38 @@ class UnclaimedType:
 
 
 class RunResults:
-    """What one handler's messages came to. `successes` is their number, ever; the fast path counts them, and nothing else."""
+    """The results of one handler's messages. The fast path of the engine counts `successes`, and nothing else."""
 
     __slots__ = ("_kinds", "claimed", "next_try", "successes", "suspected")
 
     def __init__(self) -> None:
         self.successes = 0
-        self.claimed = 0  # failures of dependencies: they are results, too, and of another kind
+        self.claimed = 0  # failures that a need claims: they are results of another kind
         self.suspected = False  # its sources are held
         self.next_try = 0.0  # while they are: when a message that has not failed is tried
         self._kinds: dict[str, UnclaimedType] = {}  # the one that failed last is the last
 
-    def failed(self, trial: Suspect, error: str, enough: float, *, redelivered: bool = False) -> UnclaimedType | None:
-        """A message failed with this type, which nobody claims. What it is an outage of, when `enough` speaks for one; None: it is the
-        message's own failure. `redelivered`: somebody had it before."""
+    def failed(self, history: Suspect, error: str, enough: float, *, redelivered: bool = False) -> UnclaimedType | None:
+        """Note that a message failed with this type, which no need claims.
+
+        Returns what is known of the type if `enough` evidence speaks for an outage; None means that it is the message's own failure.
+        `redelivered`: the broker has handed the message out before.
+        """
         kind = self._kinds.pop(error, None) or UnclaimedType(error)
         self._kinds[error] = kind
         if len(self._kinds) > _TYPES:
             del self._kinds[next(iter(self._kinds))]
         kind.look(self.successes + self.claimed)
-        before = trial.unclaimed
+        before = history.unclaimed
         again = before is not None and before[0] is kind
-        trial.unclaimed = (kind, kind.spell)
-        kind.failed(again=again or redelivered, new=before != trial.unclaimed, enough=enough)
+        history.unclaimed = (kind, kind.spell)
+        kind.failed(again=again or redelivered, new=before != history.unclaimed, enough=enough)
         return kind if kind.is_outage and self.successes else None
 
-    def succeeded(self, trial: Suspect | None) -> None:
-        """A message was processed whose `trial` may know of failures."""
+    def succeeded(self, history: Suspect | None) -> None:
+        """Note that a message was processed, whose `history` may have failures."""
         self.successes += 1
-        if trial is not None and trial.unclaimed is not None:
-            kind, _ = trial.unclaimed
+        if history is not None and history.unclaimed is not None:
+            kind, _ = history.unclaimed
             kind.recovered()
-            trial.unclaimed = None
+            history.unclaimed = None

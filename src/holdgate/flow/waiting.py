@@ -1,17 +1,17 @@
-"""The waiting list: heads that were not admitted, and who is admitted next.
+"""The waiting list: deliveries that were not admitted, and which of them are admitted next.
 
-One list per engine, in order of arrival. A head waits for slots of its gates, for a lane of its run, or first for time (a retry's
-backoff). `grants` goes through those that could be admitted, oldest first, and acquires all needs of a head or none in one step, so that
-a limit is met exactly, nothing is held while waiting, and no two heads can each hold what the other needs.
+One list for each engine, in order of arrival. A delivery waits for slots of its gates, for a lane of its run, or first for time (a retry's
+backoff). `grants` goes through those that could be admitted, oldest first. It acquires all needs of a delivery or none in one step: a limit
+is met exactly, nothing is held while waiting, and no two deliveries can each hold what the other needs.
 
-Nobody starves: the oldest head that waits for a slot only (none of its needs is shut, its source is not held, a lane is free) reserves the
-next free slot of each of its needs, and later heads are admitted to what remains. A head without a lane reserves nothing, or a run whose
-handlers hang would keep a dependency from coming back for everybody else; instead the next lane of its run is its own (`lane_wanted`).
+Nobody starves. The oldest delivery that waits for a slot only (none of its needs is shut, its source is not held, a lane is free) reserves
+the next free slot of each of its needs, and later ones are admitted to what remains. A delivery without a lane reserves nothing: else a run
+whose handlers hang would keep a dependency from coming back for all others. Instead the next lane of its run is its own (`lane_wanted`).
 
-A pass looks at few heads, however many wait. They stand in *lines*, one per gate and run: in that of the first of their gates that is
-shut, or else in those of all their gates, and in the run's `ready` line too when no gate has a limit and only a lane is missing. A pass
-reads the lines of gates that have a limit and room, and the ready ones, each until its slots or its run's lanes are used up. Heads of a
-source that is held are set aside when a pass meets them, until it is no longer held.
+A round looks at few deliveries, however many wait. They stand in *lines*, one for each gate and run: in that of the first of their gates
+that is shut, or else in those of all their gates, and in the run's `ready` line too if no gate has a limit and only a lane is missing. A
+round reads the lines of gates that have a limit and room, and the ready ones, each until its slots or its run's lanes are used up.
+Deliveries of a source that is held are set aside when a round meets them, until the source is no longer held.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from holdgate.flow.batch import Batch, messages_in
 
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
-    from holdgate.flow.inbox import AnyDelivery
+    from holdgate.flow.message import AnyDelivery
     from holdgate.flow.state import Assignment, Run
 
 
@@ -47,18 +47,13 @@ class Waiting:
         self.arrival = arrival
         self.not_before = not_before
 
-    @property
-    def fresh(self) -> bool:
-        """Whether it has never started."""
-        return self.delivery.attempt == 0
 
-
-# Heads by number of arrival, and so in order of arrival, for each run that has some.
+# By number of arrival, and so in order of arrival, for each run that has some.
 Lines = dict["Run", dict[int, Waiting]]
 
 
 def acquire(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float, room: float = inf) -> bool:
-    """Take a permit of every gate for `delivery`, or none; True when it may start. A batch is cut to `room` messages."""
+    """Take a permit of every gate for `delivery`, or none; True if it may start. A batch is cut to `room` messages."""
     if isinstance(delivery, Batch):
         return _acquire_batch(delivery, gates, now, room)
     if len(gates) == 1:
@@ -67,7 +62,7 @@ def acquire(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float, room: fl
             return False
         delivery.permits = (permit,)
         return True
-    # A peek first: an acquire that is given back would count as admitted and refused.
+    # Look first: a permit that is acquired and given back would count as admitted and refused.
     for gate in gates:
         if not gate.circuit.may_acquire(now):
             return False
@@ -76,8 +71,10 @@ def acquire(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float, room: fl
 
 
 def _acquire_batch(batch: Batch, gates: tuple[Gate, ...], now: float, room: float) -> bool:
-    """The same for as much of the batch as every gate admits; the rest goes back to its inbox. A part is always better than waiting for
-    room for the whole: it would never come while single messages of others keep taking what is free."""
+    """Do the same for as much of the batch as every gate admits; the rest goes back to its inbox.
+
+    A part is always better than waiting for room for the whole: that would never come while single messages of others take what is free.
+    """
     for gate in gates:
         if not gate.circuit.may_acquire(now):
             return False
@@ -92,209 +89,201 @@ def _acquire_batch(batch: Batch, gates: tuple[Gate, ...], now: float, room: floa
 
 
 def acquire_in_turn(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float) -> bool:
-    """The same for a delivery that has not waited: False too when others wait for one of the slots."""
+    """Do the same for a delivery that has not waited: False too if others wait for one of the slots."""
     for gate in gates:
-        if gate.heads and gate.limited:
+        if gate.lines and gate.limited:
             return False
     return acquire(delivery, gates, now)
 
 
 class WaitingList:
-    """All waiting heads of one engine."""
+    """All waiting deliveries of one engine."""
 
-    __slots__ = ("_arrivals", "_aside", "_heads", "_ready", "_timed")
+    __slots__ = ("_arrivals", "_aside", "_entries", "_ready", "_timed")
 
     def __init__(self) -> None:
         self._arrivals = 0
-        self._heads: dict[AnyDelivery, Waiting] = {}
+        self._entries: dict[AnyDelivery, Waiting] = {}
         self._ready: Lines = {}  # only a lane is missing
-        self._aside: dict[Assignment, list[Waiting]] = {}  # heads of sources that are held by something other than a circuit
-        self._timed: list[tuple[float, int, Waiting]] = []  # a heap; an entry whose head has left or changed its time is passed over
+        self._aside: dict[Assignment, list[Waiting]] = {}  # of sources that are held by something other than a circuit
+        self._timed: list[tuple[float, int, Waiting]] = []  # a heap; what has left or changed its time is passed over
 
     def __len__(self) -> int:
-        return len(self._heads)
+        return len(self._entries)
 
     def __contains__(self, delivery: AnyDelivery) -> bool:
-        return delivery in self._heads
+        return delivery in self._entries
 
     def add(self, delivery: AnyDelivery, gates: tuple[Gate, ...], not_before: float | None = None) -> None:
         """Let a delivery wait, behind all that wait already; until `not_before` for time alone."""
         self._arrivals += 1
-        head = Waiting(delivery, gates, self._arrivals, not_before)
-        self._heads[delivery] = head
-        if head.fresh:
-            delivery.assignment.fresh_heads += 1
-        if len(gates) > len(delivery.assignment.gates):
-            delivery.assignment.stray(gates[len(delivery.assignment.gates) :], 1)
+        waiting = self._entries[delivery] = Waiting(delivery, gates, self._arrivals, not_before)
+        delivery.assignment.listed(delivery, gates)
         if not_before is None:
-            self._queue(head)
+            self._queue(waiting)
         else:
-            heapq.heappush(self._timed, (not_before, head.arrival, head))
+            heapq.heappush(self._timed, (not_before, waiting.arrival, waiting))
 
     def waiting_of(self, assignment: Assignment) -> list[AnyDelivery]:
-        """The deliveries of a place that wait; walks the whole list."""
-        return [delivery for delivery in self._heads if delivery.assignment is assignment]
+        """Return the waiting deliveries of an assignment; walks the whole list."""
+        return [delivery for delivery in self._entries if delivery.assignment is assignment]
 
     def take_out(self, delivery: AnyDelivery) -> None:
-        """Forget one head."""
-        head = self._heads[delivery]
-        self._leave(head)
+        """Forget one delivery."""
+        waiting = self._entries[delivery]
+        self._leave(waiting)
         aside = self._aside.get(delivery.assignment)
-        if aside is not None and head in aside:
-            aside.remove(head)
+        if aside is not None and waiting in aside:
+            aside.remove(waiting)
 
     def drop(self, assignments: set[Assignment]) -> None:
-        """Forget every head of these places."""
-        for head in [head for head in self._heads.values() if head.delivery.assignment in assignments]:
-            self._leave(head)
+        """Forget every delivery of these assignments."""
+        for waiting in [waiting for waiting in self._entries.values() if waiting.delivery.assignment in assignments]:
+            self._leave(waiting)
         for assignment in assignments:
             self._aside.pop(assignment, None)
 
     def end_backoffs(self, gate: Gate) -> None:
-        """A circuit has opened: from now on only admission decides, so waits for time end for whoever needs the gate."""
-        waiting = [head for _, _, head in self._timed if gate in head.gates and self._waits_for_time(head)]
-        for head in sorted(waiting, key=_arrival):
-            head.delivery.trial.backoffs = 0
-            self._due(head)
+        """End the waits for time of all that need this gate: its circuit has opened, and from now on only admission decides."""
+        self._end_backoffs(waiting for _, _, waiting in self._timed if gate in waiting.gates)
 
-    def end_waits_of(self, assignments: Collection[Assignment]) -> None:
-        """What kept heads of these places failing is over: they wait for time no longer."""
-        waiting = [head for _, _, head in self._timed if head.delivery.assignment in assignments and self._waits_for_time(head)]
-        for head in sorted(waiting, key=_arrival):
-            head.delivery.trial.backoffs = 0
-            self._due(head)
+    def end_backoffs_of(self, assignments: Collection[Assignment]) -> None:
+        """End the waits for time of these assignments: what kept their deliveries failing is over."""
+        self._end_backoffs(waiting for _, _, waiting in self._timed if waiting.delivery.assignment in assignments)
+
+    def _end_backoffs(self, candidates: Iterable[Waiting]) -> None:
+        over = [waiting for waiting in candidates if self._waits_for_time(waiting)]
+        for waiting in sorted(over, key=_arrival):
+            waiting.delivery.history.end_backoffs()
+            self._due(waiting)
 
     def regroup(self, gate: Gate) -> None:
-        """The gate admits in another way now: let its heads stand where that says."""
-        self._stand_again([head for line in gate.heads.values() for head in line.values()])
+        """Let the deliveries that wait for a gate stand where it says now: it admits in another way than before."""
+        self._stand_again([waiting for line in gate.lines.values() for waiting in line.values()])
 
     def back_in_line(self, assignment: Assignment) -> None:
-        """The source is no longer held: what was set aside waits again, in order of its arrival."""
+        """Let what was set aside wait again, in order of its arrival: the source is no longer held."""
         self._stand_again(self._aside.pop(assignment, []))
 
-    def by_place(self) -> Counter[Assignment]:
-        """How many messages wait, by place; walks the whole list."""
-        waiting: Counter[Assignment] = Counter()
-        for delivery in self._heads:
-            waiting[delivery.assignment] += messages_in(delivery)
-        return waiting
+    def by_assignment(self) -> Counter[Assignment]:
+        """Return how many messages wait, by assignment; walks the whole list."""
+        messages: Counter[Assignment] = Counter()
+        for delivery in self._entries:
+            messages[delivery.assignment] += messages_in(delivery)
+        return messages
 
     def next_deadline(self) -> float | None:
-        """When the first wait for time ends; None when none does."""
+        """Return when the first wait for time ends; None means that there is none."""
         while self._timed and not self._waits_for_time(self._timed[0][2]):
             heapq.heappop(self._timed)
         return self._timed[0][0] if self._timed else None
 
     def grants(self, gates: Iterable[Gate], now: float) -> list[AnyDelivery]:
-        """Admit whoever can be, in order of arrival; each answer holds its permits and counts as running. `gates` are all of them."""
+        """Admit what can be admitted, in order of arrival; each holds its permits and is in flight. `gates` are all of the engine."""
         while self._timed and self._timed[0][0] <= now:
-            head = heapq.heappop(self._timed)[2]
-            if self._waits_for_time(head):
-                self._due(head)
-        if not self._heads:
+            waiting = heapq.heappop(self._timed)[2]
+            if self._waits_for_time(waiting):
+                self._due(waiting)
+        if not self._entries:
             return []
         one = GrantRound(gates, self._ready, now)
         granted = list(one.admit())
-        for head in one.held:
-            self._unqueue(head)
-            self._aside.setdefault(head.delivery.assignment, []).append(head)
-        for head in granted:
-            self._leave(head)
+        for waiting in one.held:
+            self._unqueue(waiting)
+            self._aside.setdefault(waiting.delivery.assignment, []).append(waiting)
+        for waiting in granted:
+            self._leave(waiting)
         for gate in gates:
-            if gate.heads and gate.limited:
+            if gate.lines and gate.limited:
                 gate.circuit.expect_more()
-        return [head.delivery for head in granted]
+        return [waiting.delivery for waiting in granted]
 
-    def _waits_for_time(self, head: Waiting) -> bool:
-        return head.not_before is not None and self._heads.get(head.delivery) is head
+    def _waits_for_time(self, waiting: Waiting) -> bool:
+        return waiting.not_before is not None and self._entries.get(waiting.delivery) is waiting
 
-    def _due(self, head: Waiting) -> None:
-        head.not_before = None
+    def _due(self, waiting: Waiting) -> None:
+        waiting.not_before = None
         self._arrivals += 1
-        head.arrival = self._arrivals  # its wait was its own affair: it does not overtake those that waited for a slot
-        self._queue(head)
+        waiting.arrival = self._arrivals  # its wait was its own affair: it does not overtake those that waited for a slot
+        self._queue(waiting)
 
-    def _stand_again(self, heads: Iterable[Waiting]) -> None:
-        heads = list(heads)
-        for head in heads:
-            self._unqueue(head)
-        for head in heads:
-            self._queue(head)
+    def _stand_again(self, entries: Collection[Waiting]) -> None:
+        for waiting in entries:
+            self._unqueue(waiting)
+        for waiting in entries:
+            self._queue(waiting)
         # They came before others that stand there already.
-        for lines in [self._ready, *(gate.heads for gate in {gate for head in heads for gate in head.gates})]:
-            for run in lines.keys() & {head.run for head in heads}:
+        for lines in [self._ready, *(gate.lines for gate in {gate for waiting in entries for gate in waiting.gates})]:
+            for run in lines.keys() & {waiting.run for waiting in entries}:
                 lines[run] = dict(sorted(lines[run].items()))
 
-    def _queue(self, head: Waiting) -> None:
-        shut = next((gate for gate in head.gates if gate.shut), None)
-        for gate in head.gates if shut is None else (shut,):
-            gate.heads.setdefault(head.run, {})[head.arrival] = head
-        if shut is None and not any(gate.limited for gate in head.gates):
-            self._ready.setdefault(head.run, {})[head.arrival] = head
+    def _queue(self, waiting: Waiting) -> None:
+        shut = next((gate for gate in waiting.gates if gate.shut), None)
+        for gate in waiting.gates if shut is None else (shut,):
+            gate.lines.setdefault(waiting.run, {})[waiting.arrival] = waiting
+        if shut is None and not any(gate.limited for gate in waiting.gates):
+            self._ready.setdefault(waiting.run, {})[waiting.arrival] = waiting
 
-    def _unqueue(self, head: Waiting) -> None:
-        for lines in (self._ready, *(gate.heads for gate in head.gates)):
-            line = lines.get(head.run)
-            if line is not None and line.pop(head.arrival, None) is not None and not line:
-                del lines[head.run]
+    def _unqueue(self, waiting: Waiting) -> None:
+        for lines in (self._ready, *(gate.lines for gate in waiting.gates)):
+            line = lines.get(waiting.run)
+            if line is not None and line.pop(waiting.arrival, None) is not None and not line:
+                del lines[waiting.run]
 
-    def _leave(self, head: Waiting) -> None:
-        del self._heads[head.delivery]
-        if head.fresh:
-            head.delivery.assignment.fresh_heads -= 1
-        if len(head.gates) > len(head.delivery.assignment.gates):
-            head.delivery.assignment.stray(head.gates[len(head.delivery.assignment.gates) :], -1)
-        self._unqueue(head)
+    def _leave(self, waiting: Waiting) -> None:
+        del self._entries[waiting.delivery]
+        waiting.delivery.assignment.unlisted(waiting.delivery, waiting.gates)
+        self._unqueue(waiting)
 
 
 class GrantRound:
-    """One walk along the lines, oldest head first. `held` has the heads of held sources that it met."""
+    """One walk along the lines, oldest delivery first. `held` has the deliveries of held sources that it met."""
 
     __slots__ = ("_free", "_lines", "_now", "held")
 
     def __init__(self, gates: Iterable[Gate], ready: Lines, now: float) -> None:
         self._now = now
         self.held: list[Waiting] = []
-        # How many slots each gate has left for this pass; None is no limit. A gate that is missing is full or shut.
-        self._free = {gate: gate.circuit.free_slots for gate in gates if gate.heads and gate.circuit.may_acquire(now)}
+        # How many slots each gate has left for this round; None means no limit. A gate that is missing is full or shut.
+        self._free = {gate: gate.circuit.free_slots for gate in gates if gate.lines and gate.circuit.may_acquire(now)}
         self._lines = [self._line(run, line, None) for run, line in ready.items()]
         self._lines += [
-            self._line(run, line, gate) for gate, slots in self._free.items() if slots is not None for run, line in gate.heads.items()
+            self._line(run, line, gate) for gate, slots in self._free.items() if slots is not None for run, line in gate.lines.items()
         ]
 
     def admit(self) -> Iterator[Waiting]:
-        """Every head that may start, its permits taken and its lane counted."""
+        """Yield every delivery that may start, its permits taken, in flight from now on."""
         reserved = False
         last = 0
-        for head in heapq.merge(*self._lines, key=_arrival):
-            if head.arrival == last:  # a head stands in the line of each of its gates
+        for waiting in heapq.merge(*self._lines, key=_arrival):
+            if waiting.arrival == last:  # one delivery stands in the line of each of its gates
                 continue
-            last = head.arrival
-            run = head.run
-            if head.delivery.assignment.stopped:
-                self.held.append(head)
-            elif run.running >= run.lanes:  # the last one went to a head of another line
-                run.lane_wanted = True
-            elif (room := self._room(head.gates)) and acquire(head.delivery, head.gates, self._now, room):
-                run.running += 1
-                self._take(head, messages_in(head.delivery))
-                yield head
-            elif not reserved and not any(gate.shut for gate in head.gates):
+            last = waiting.arrival
+            run = waiting.run
+            if waiting.delivery.assignment.stopped:
+                self.held.append(waiting)
+            elif run.running >= run.lanes:  # the last one went to a delivery of another line
+                run.want_lane()
+            elif (room := self._room(waiting.gates)) and acquire(waiting.delivery, waiting.gates, self._now, room):
+                waiting.delivery.assignment.started()
+                self._take(waiting, messages_in(waiting.delivery))
+                yield waiting
+            elif not reserved and not any(gate.shut for gate in waiting.gates):
                 reserved = True
-                self._take(head, 1)  # of a batch too: whatever is admitted of it is a beginning
+                self._take(waiting, 1)  # of a batch too: whatever is admitted of it is a beginning
 
-    def _line(self, run: Run, heads: dict[int, Waiting], gate: Gate | None) -> Iterator[Waiting]:
-        """One line, until what it waits for is used up."""
-        for head in heads.values():
+    def _line(self, run: Run, line: dict[int, Waiting], gate: Gate | None) -> Iterator[Waiting]:
+        """Yield one line, until what it waits for is used up."""
+        for waiting in line.values():
             if gate is not None and self._free[gate] == 0:
                 return
             if run.running >= run.lanes:
-                run.lane_wanted = True
+                run.want_lane()
                 return
-            yield head
+            yield waiting
 
     def _room(self, gates: Iterable[Gate]) -> float:
-        """How many messages all of them admit in this pass; infinite without a limit."""
+        """Return how many messages all of them admit in this round; infinite without a limit."""
         room = inf
         for gate in gates:
             slots = self._free.get(gate, 0)
@@ -302,8 +291,8 @@ class GrantRound:
                 room = slots
         return room
 
-    def _take(self, head: Waiting, slots: int) -> None:
-        for gate in head.gates:
+    def _take(self, waiting: Waiting, slots: int) -> None:
+        for gate in waiting.gates:
             free = self._free.get(gate)
             if free is not None:
                 self._free[gate] = max(0, free - slots)

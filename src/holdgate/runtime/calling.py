@@ -23,6 +23,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from functools import partial
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
@@ -34,7 +35,28 @@ from holdgate.flow.message import Delivery
 
 if TYPE_CHECKING:
     from holdgate.runtime.access import Access
-    from holdgate.runtime.dependency import Dependency
+
+
+class CalledDependency(Protocol):
+    """A dependency, as far as a call asks it. None of the methods raises."""
+
+    access: Access
+    result_failures: Callable[[Any], bool] | None
+
+    @property
+    def name(self) -> str: ...
+
+    def classify(self, exception: BaseException) -> Outcome | None:
+        """Return what an exception says of the dependency; None means that it says nothing."""
+        ...
+
+    def classify_result(self, result: object) -> Outcome | None:
+        """Return what a result says of the dependency; None means that it says nothing."""
+        ...
+
+    def retry_after_of(self, exception: BaseException) -> float | None:
+        """Return the seconds above 0 that the server asked to wait; None means that it did not ask."""
+        ...
 
 
 class Attempt(Protocol):
@@ -90,7 +112,7 @@ class Call(Protocol):
         ...
 
 
-def begin(dependency: Dependency) -> Call | Rejected:
+def begin(dependency: CalledDependency) -> Call | Rejected:
     """Admit one call, or refuse it. Reads the clock once."""
     access = dependency.access
     attempt = current_attempt.get()
@@ -130,7 +152,7 @@ class OwnCall:
 
     __slots__ = ("_access", "_dependency", "_permit")
 
-    def __init__(self, dependency: Dependency, access: Access, permit: Permit) -> None:
+    def __init__(self, dependency: CalledDependency, access: Access, permit: Permit) -> None:
         self._dependency = dependency
         self._access = access
         self._permit = permit
@@ -154,12 +176,12 @@ class HandlerCall:
 
     __slots__ = ("_access", "_dependency", "_permit", "_started", "_tally", "_touch")
 
-    def __init__(self, dependency: Dependency, access: Access, tally: AttemptCalls, permit: Permit | None) -> None:
+    def __init__(self, dependency: CalledDependency, access: Access, tally: AttemptCalls, permit: Permit | None) -> None:
         self._dependency = dependency
         self._access = access
         self._tally = tally
         self._permit = permit
-        self._touch = tally.touch(dependency.name)
+        self._touch = tally.summary_of(dependency.name)
         self._started = self._touch.running[self] = access.now()
 
     def returned(self, result: object) -> None:
@@ -210,20 +232,20 @@ def settle(access: Access, permit: Permit, outcome: Outcome | None, retry_after:
         access.record(permit, outcome, retry_after)
 
 
-def _retry_after(dependency: Dependency, outcome: Outcome | None, exception: BaseException) -> float | None:
+def _retry_after(dependency: CalledDependency, outcome: Outcome | None, exception: BaseException) -> float | None:
     return dependency.retry_after_of(exception) if outcome is _FAILURE else None
 
 
 T = TypeVar("T")
 
 
-async def run_async(dependency: Dependency, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, fallback: Any) -> T:
+async def run_async(dependency: CalledDependency, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, fallback: Any) -> T:
     """Call an async function, or answer with the fallback when refused (which may be async too)."""
     call = begin(dependency)
     if isinstance(call, Rejected):
         return cast("T", await answer_with(refuse(dependency, call, fallback)))
     try:
-        result = await _pending(fn, fn(*args, **kwargs))
+        result = await _awaitable(fn, fn(*args, **kwargs))
     except BaseException as error:
         call.raised(error)
         raise
@@ -231,7 +253,7 @@ async def run_async(dependency: Dependency, fn: Callable[..., Awaitable[T]], arg
     return result
 
 
-def run_sync(dependency: Dependency, fn: Callable[..., T], args: Any, kwargs: Any, fallback: Any) -> T:
+def run_sync(dependency: CalledDependency, fn: Callable[..., T], args: Any, kwargs: Any, fallback: Any) -> T:
     """Call a plain function, or answer with the fallback when refused."""
     call = begin(dependency)
     if isinstance(call, Rejected):
@@ -252,7 +274,7 @@ class Calling:
 
     __slots__ = ("_call", "_dependency")
 
-    def __init__(self, dependency: Dependency) -> None:
+    def __init__(self, dependency: CalledDependency) -> None:
         self._dependency = dependency
         self._call: Call | None = None
 
@@ -297,12 +319,24 @@ def check_fallback(fallback: Any) -> None:
         raise SettingsError(f"fallback {named(fallback)} is async and the call is not; give a plain function")
 
 
-def is_async(fn: Any) -> bool:
-    """Whether calling `fn` gives a coroutine, as far as can be seen before the call."""
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004 - for its colour
+def is_async(fn: Any, *, through_wrappers: bool = False) -> bool:
+    """Return whether calling `fn` gives something to await, as far as can be seen before the call.
+
+    An async function does, an object whose `__call__` is one, and a `functools.partial` of either. A plain function that wraps an async one
+    (`functools.wraps`) may do so as well, or may run it to its end: `through_wrappers` says that what it wraps decides. That is right only
+    where a result is awaited if it can be.
+    """
+    while not (inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))):  # noqa: B004 - for its colour
+        inner = getattr(fn, "__wrapped__", None) if through_wrappers else None
+        if inner is None and isinstance(fn, partial):
+            inner = fn.func
+        if inner is None:
+            return False
+        fn = inner
+    return True
 
 
-def refuse(dependency: Dependency, rejected: Rejected, fallback: Any) -> Any:
+def refuse(dependency: CalledDependency, rejected: Rejected, fallback: Any) -> Any:
     """Raise CallNotPermitted, or return what the fallback makes of it."""
     # A fresh exception each time: one that is raised again and again grows its traceback for ever.
     if fallback is None:
@@ -315,7 +349,7 @@ async def answer_with(answer: Any) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-def _pending(fn: Callable[..., Awaitable[T]], pending: Awaitable[T]) -> Awaitable[T]:
+def _awaitable(fn: Callable[..., Awaitable[T]], pending: Awaitable[T]) -> Awaitable[T]:
     if pending.__class__ is CoroutineType or inspect.isawaitable(pending):
         return pending
     raise SettingsError(f"{named(fn)} is no async function; use call_sync")

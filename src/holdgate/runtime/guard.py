@@ -21,6 +21,7 @@ from typing import Any, Self, cast
 from holdgate.core import Circuit
 from holdgate.core.validation import count, seconds
 from holdgate.errors import GuardClosed, SettingsError
+from holdgate.flow.commands import AuditEntry
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import AnyEvent
 from holdgate.flow.inbox import Order
@@ -31,7 +32,7 @@ from holdgate.ports import Clock, DeadLetters, Intake
 from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
-from holdgate.runtime.commands import OperatorCommands
+from holdgate.runtime.commands import LASTS, PROGRAM, Operator
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
@@ -53,7 +54,7 @@ _ROUNDS = 16
 _MEMORY_AT_LEAST = 1024 * 1024
 
 
-class Guard(OperatorCommands):
+class Guard:
     """Runs guarded intakes. Enter it with `async with`; leaving drains every run.
 
     `dependencies`: only those that call forms alone use, `needs` adopts the others. `drain_timeout` seconds running handlers may take to
@@ -89,6 +90,7 @@ class Guard(OperatorCommands):
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
         self._announcer = Announcer(observers)
+        self._operator = Operator(self)
         self._prober = Prober(self)
         self._silence = Silence(self)
         self._pulse = Pulse(seconds("stall_after", stall_after))
@@ -204,8 +206,8 @@ class Guard(OperatorCommands):
         In a handler, and in the block of a loop, it only asks: no run could end before the handler that waits for it.
         """
         self._ask_to_stop()
-        seat = current_attempt.get()
-        if isinstance(seat, Lane) and seat.worker.guard is self and seat.started:
+        lane = current_attempt.get()
+        if isinstance(lane, Lane) and lane.started and lane.worker.engine is self.engine:
             return
         tasks = set(self._workers.values())
         if tasks:
@@ -223,6 +225,92 @@ class Guard(OperatorCommands):
         """Whether this process is alive, ready and started, and why it is not "ok"; ask it every few seconds, as probes do."""
         return self._pulse.take(self._workers, self.snapshot(), self._silence.found.values(), stopping=self._stopping)
 
+    # -- an operator's commands -------------------------------------------------------------------------------------------------------
+    #
+    # Each takes the same words. `reason` and `actor` say why and who, in one line of at most 500 characters; they go to the log, the
+    # events and the audit log. `for_` is the seconds (or a timedelta) after which a command ends by itself; None means that it lasts until
+    # another command replaces it. A later command on the same target replaces the earlier one. All raise CommandError for a target that is
+    # not here, and name those that are.
+
+    def hold(self, target: Source | str, *, reason: str, actor: str = PROGRAM, for_: float | timedelta | None = LASTS) -> None:
+        """Start no handler for a source, or for all of a topic or queue by its name, until `unhold` or for `for_` seconds.
+
+        What runs may finish. The hold outlives rebalances and reconnects, not this process. Raises CommandError.
+        """
+        self._operator.hold(self._operator.given("hold", target, reason, actor, for_=for_))
+
+    def unhold(self, target: Source | str, *, reason: str, actor: str = PROGRAM) -> None:
+        """End an operator's hold; that of a name with those of its sources. What a circuit holds stays held.
+
+        Raises CommandError too for a source that is held by its name.
+        """
+        self._operator.unhold(self._operator.given("unhold", target, reason, actor))
+
+    def retry(self, source: Source, *, reason: str, actor: str = PROGRAM) -> int:
+        """Let the rejected messages of a blocked source go on, and return how many they are.
+
+        They start afresh, or go to the dead letters now. Raises CommandError.
+        """
+        return self._operator.retry(source, self._operator.given("retry", source, reason, actor))
+
+    def skip(self, source: Source, position: int, *, reason: str, actor: str = PROGRAM) -> None:
+        """Give up one message that keeps its source from going on: it is settled as if it were done, and lost.
+
+        `position` is Kafka's offset or RabbitMQ's delivery tag, as `SourceBlocked` names it. Raises CommandError where no message that was
+        rejected, or failed and waits, stands there.
+        """
+        self._operator.skip(source, position, self._operator.given("skip", source, reason, actor, position=position))
+
+    def force_open(self, dependency: str, *, reason: str, actor: str = PROGRAM, for_: float | timedelta | None = LASTS) -> None:
+        """Let nothing through to a dependency. The end of it is a half-open circuit, and never immediately the full rate.
+
+        Raises CommandError.
+        """
+        given = self._operator.given("force_open", dependency, reason, actor, for_=for_)
+        self._operator.override(lambda circuit: circuit.force_open(given.at, until=given.until), dependency, given)
+
+    def disable(self, dependency: str, *, reason: str, actor: str = PROGRAM, for_: float | timedelta | None = LASTS) -> None:
+        """Let everything through to a dependency, and record nothing. Raises CommandError."""
+        given = self._operator.given("disable", dependency, reason, actor, for_=for_)
+        self._operator.override(lambda circuit: circuit.disable(given.at, until=given.until), dependency, given)
+
+    def observe(self, dependency: str, *, reason: str, actor: str = PROGRAM, for_: float | timedelta | None = LASTS) -> None:
+        """Let everything through to a dependency, and announce when its circuit would have opened. Raises CommandError."""
+        given = self._operator.given("observe", dependency, reason, actor, for_=for_)
+        self._operator.override(lambda circuit: circuit.observe(given.at, until=given.until), dependency, given)
+
+    def clear_override(self, dependency: str, *, reason: str, actor: str = PROGRAM) -> None:
+        """End `force_open`, `disable` or `observe` now; the circuit goes on from the state below. Raises CommandError."""
+        given = self._operator.given("clear_override", dependency, reason, actor)
+        self._operator.override(lambda circuit: circuit.clear_override(given.at), dependency, given)
+
+    def reset(self, dependency: str, *, reason: str, actor: str = PROGRAM) -> None:
+        """Close a circuit and forget what it has seen: immediately the full rate. It ends no override. Raises CommandError."""
+        given = self._operator.given("reset", dependency, reason, actor)
+        self._operator.override(lambda circuit: circuit.reset(given.at), dependency, given)
+
+    def probe(self, dependency: str, *, reason: str, actor: str = PROGRAM) -> bool:
+        """Try an open dependency now instead of at the end of its wait: by its health probe if it has one, else by a message.
+
+        Returns False where there is nothing to try, because its circuit is closed or half-open, and then nothing is noted. Raises
+        CommandError under an override, which decides alone.
+        """
+        return self._operator.probe(dependency, self._operator.given("probe", dependency, reason, actor))
+
+    def circuit(self, dependency: str) -> Circuit:
+        """Return the circuit of a dependency, for a program's own use. What is done to it is in no audit log; call `wake` after a change.
+
+        Raises CommandError for a dependency that this guard does not have.
+        """
+        return self._operator.circuit(dependency)
+
+    def audit(self) -> tuple[AuditEntry, ...]:
+        """Return the last thousand commands, and the ends of those that ended by themselves, oldest first; `at` is in the seconds of `now`.
+
+        What is in force is in `snapshot().commands`. Kept in memory: an observer is the way to keep it for longer.
+        """
+        return self.engine.audit()
+
     # -- acting -----------------------------------------------------------------------------------------------------------------------
 
     def turn(self) -> None:
@@ -237,7 +325,7 @@ class Guard(OperatorCommands):
             for worker in self._workers:
                 worker.hand_out()
                 worker.apply()
-            if not engine.restless:
+            if not engine.needs_turn:
                 break
         self._prober.run(engine.take_probes())
         self._announcer.announce((*engine.take_events(), *stuck))

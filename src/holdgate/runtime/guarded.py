@@ -25,6 +25,7 @@ from holdgate.core import Rejected
 from holdgate.core.states import issue
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.runtime.calling import (
+    CalledDependency,
     OwnCall,
     answer_with,
     check_fallback,
@@ -40,14 +41,13 @@ from holdgate.runtime.calling import (
 
 if TYPE_CHECKING:
     from holdgate.runtime.access import Access
-    from holdgate.runtime.dependency import Dependency
 
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def guard_function(dependency: Dependency, fn: Callable[P, Any], fallback: Any) -> Callable[P, Any]:
+def guard_function(dependency: CalledDependency, fn: Callable[P, Any], fallback: Any) -> Callable[P, Any]:
     """`fn` as a call of the dependency, of the same colour."""
     check_function(fn, "guarded")
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
@@ -59,7 +59,7 @@ def guard_function(dependency: Dependency, fn: Callable[P, Any], fallback: Any) 
     return _guard_async(dependency, fn, fallback) if is_async(fn) else _guard_sync(dependency, fn, fallback)
 
 
-def _guard_sync(dependency: Dependency, fn: Callable[P, T], fallback: Any) -> Callable[P, T]:
+def _guard_sync(dependency: CalledDependency, fn: Callable[P, T], fallback: Any) -> Callable[P, T]:
     get_attempt = current_attempt.get
     name = dependency.name
 
@@ -122,7 +122,7 @@ def _guard_sync(dependency: Dependency, fn: Callable[P, T], fallback: Any) -> Ca
     return guarded
 
 
-def _guard_async(dependency: Dependency, fn: Callable[P, Awaitable[T]], fallback: Any) -> Callable[P, Awaitable[T]]:
+def _guard_async(dependency: CalledDependency, fn: Callable[P, Awaitable[T]], fallback: Any) -> Callable[P, Awaitable[T]]:
     get_attempt = current_attempt.get
     name = dependency.name
 
@@ -186,7 +186,7 @@ def _guard_async(dependency: Dependency, fn: Callable[P, Awaitable[T]], fallback
     return guarded
 
 
-def _long_way(dependency: Dependency, access: Access, fn: Callable[..., T], args: Any, kwargs: Any, *, fallback: Any) -> T:
+def _long_way(dependency: CalledDependency, access: Access, fn: Callable[..., T], args: Any, kwargs: Any, *, fallback: Any) -> T:
     permit = access.acquire()
     if isinstance(permit, Rejected):
         return cast("T", refuse(dependency, permit, fallback))
@@ -202,7 +202,7 @@ def _long_way(dependency: Dependency, access: Access, fn: Callable[..., T], args
 
 
 async def _long_way_async(
-    dependency: Dependency, access: Access, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, *, fallback: Any
+    dependency: CalledDependency, access: Access, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, *, fallback: Any
 ) -> T:
     permit = access.acquire()
     if isinstance(permit, Rejected):
@@ -216,7 +216,7 @@ async def _long_way_async(
     return result
 
 
-def _guard_by_result(dependency: Dependency, fn: Callable[P, Any], fallback: Any) -> Callable[P, Any]:
+def _guard_by_result(dependency: CalledDependency, fn: Callable[P, Any], fallback: Any) -> Callable[P, Any]:
     """With `result_failures` each result is looked at, and the way through `begin` adds little to that."""
     if is_async(fn):
 

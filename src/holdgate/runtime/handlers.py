@@ -23,7 +23,7 @@ from typing import Any, Generic, Self, TypeVar, TypeVarTuple, cast
 from holdgate.errors import SettingsError
 from holdgate.flow.message import Delivery, Source
 from holdgate.ports import Intake
-from holdgate.runtime.calling import current_attempt
+from holdgate.runtime.calling import current_attempt, is_async
 from holdgate.runtime.lane import TaskLane
 
 T = TypeVar("T")
@@ -157,7 +157,7 @@ class Handlers:
 
     def _prepared(self, handler: AnyHandler, where: str) -> Handler:
         _check(handler, where)
-        if _is_async(handler):
+        if is_async(handler, through_wrappers=True):
             return handler
 
         async def in_thread(delivery: AnyDelivery) -> None:
@@ -204,13 +204,3 @@ def _check_names(handlers: Mapping[str, AnyHandler], intake: Intake[Any]) -> Non
     unknown = sorted(set(handlers) - set(intake.names))
     if unknown:
         raise SettingsError(f"handler has entries for {unknown}, which the intake does not deliver (it delivers {sorted(intake.names)})")
-
-
-def _is_async(handler: object) -> bool:
-    """Whether it, or anything that it wraps, is async: a wrapper of either colour around an async function gives something to await."""
-    while not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))):  # noqa: B004
-        inner = getattr(handler, "__wrapped__", None) or getattr(handler, "func", None)  # functools.wraps, functools.partial
-        if inner is None:
-            return False
-        handler = inner
-    return True

@@ -96,7 +96,7 @@ def _should_move(assignment: Assignment, seen: SourceSnapshot | None) -> bool:
 
 def _sight(worker: Worker, assignment: Assignment) -> object:
     # The deliveries themselves, not their ids: what is kept alive here cannot be mistaken for one that came after it.
-    running: list[Any] = [(seat.delivery, seat.delivery.attempt) for seat in worker.seats if seat.delivery and seat.works_for({assignment})]
+    running: list[Any] = [(lane.delivery, lane.delivery.attempt) for lane in worker.lanes if lane.delivery and lane.works_for({assignment})]
     return running, assignment.inbox.waiting if not running else None
 
 

@@ -1,46 +1,27 @@
-"""A lane: one worker task that runs handlers one after the other, and what each end of a handler means.
+"""A lane: where one delivery at a time is worked on, and what each end of that work means.
 
-Exceptions that end the process, and no message: KeyboardInterrupt and SystemExit, alone or within a group.
+Theory of operation. A lane never sleeps on time and never asks whether a circuit is open. It asks its run for a delivery that may start,
+permits in hand, and waits when there is none. `TaskLane` runs the handler in a task that serves one delivery after the other, `BatchLane`
+does so with a sequence of deliveries, and `LoopLane` (loop_form.py) is the block of the user's own loop. No await lies between the end of
+an attempt and the recorded settlement.
 
-Raised in a task they stop the event loop on the spot, and `asyncio.run` then cancels the broker client's own tasks together with ours:
-nobody answers a commit any more, or a goodbye. So a handler's exit is kept, its guard's runs end at once, without waiting for handlers,
-and `guard.run` raises it when they have.
+Whose was a cancellation? It was ours if the lane is `interrupted`: the source was revoked, the run drains, the channel is lost. That is no
+verdict; after `timeout` it is a verdict of its own kind. It was the event loop's if the loop is shut down, by `asyncio.run` at its end or
+by a program that cancels every task: that reaches the run's own task as well, which only the guard holds. Every other one is the attempt's
+own, whoever sent it and however it got out: a `cancel()` of its task, of a child, of a library's scope, or a CancelledError raised by hand.
+It is charged like any failure of the message; a cancellation that nobody counted would be tried for ever.
 
-A coroutine that runs in a context of its own, without a task of its own.
+Exceptions that end the process end no message: KeyboardInterrupt and SystemExit, alone or within a group. Raised in a task they stop the
+event loop on the spot, and `asyncio.run` then cancels the broker client's own tasks together with ours: no commit is answered any more, and
+no goodbye. So a handler's exit is kept, its guard's runs end immediately, without waiting for handlers, and `guard.run` raises the exit
+when they have ended.
 
-A task costs five microseconds and is another task to every library that asks for the current one; entering a context for each step of a
-coroutine costs a fraction of one. Everything that the coroutine waits for, and all that is thrown into it, passes through.
-
-A seat: where one delivery at a time is worked on, and how its end is settled. A lane is one, and so is the loop form.
-
-No await lies between the end of an attempt and the recorded settlement.
-
-Whose was a cancellation? Ours, when the seat was `interrupted`: revoked, drained, channel lost; that is no verdict, and after `timeout` it
-is one of its own kind. The event loop's, when it is shut down, by `asyncio.run` at its end or by a program that cancels every task: that
-reaches the run's own task as well, which only the guard holds. Every other one is the attempt's own, whoever sent it and however it got
-out: a `cancel()` of its task, of a child, of a library's scope, or a CancelledError raised by hand. It is charged like any failure of the
-message; a cancellation that nobody counted would be tried for ever.
-
-Lanes: they run one delivery at a time, in a task that serves one delivery after the other.
-
-A lane never sleeps on time and never asks whether a circuit is open. It asks the engine for a delivery that may start, permits in hand,
-and waits when there is none.
-
-An interrupted handler (revoked, drained, channel lost) is cancelled and its lane goes on.
-
-What one delivery leaves must not meet the next. A task per message would see to it and cost more than all the rest, so a lane looks, in
-a tenth of a microsecond, whether a handler has left its context and its task as they were. It goes on in a new task after every attempt
-that did not simply succeed (a library may keep something for the current task), or that left a cancellation to arrive. Where a handler
-has set a context variable, too, and from then on each delivery of the run has a context of its own (this file), which costs more than
-looking and less than a task. Every context is a copy of what the caller of `guard.run` had.
-
-Lanes of a run with batches: a kind of their own, so that the loop of single deliveries asks nothing about them.
-
-A lane takes one batch, and lets others run before the next: what waits for the loop meanwhile is the poll that brings it. A batch that was
-cut down to one message is that message from its start on, by the rules of single deliveries. Where the intake made the batch, it is
-settled by one call.
-
-A lane runs the fallback of a delivery instead of its handler.
+What is ugly: the short way in `TaskLane._work`, which settles a plain success without asking anybody. And what one delivery leaves behind
+must not meet the next: a cancellation that has not arrived yet, a context variable, what a library keeps for the current task. A task per
+message would see to that and cost more than all the rest. So a lane looks, in a tenth of a microsecond, whether a handler has left its
+context and its task as they were, and goes on in a new task after every attempt that did not simply succeed. Once a handler has set a
+context variable, each delivery of the run has a context of its own (`in_context`), which costs more than looking and less than a task.
+Every context is a copy of what the caller of `guard.run` had.
 """
 
 from __future__ import annotations
@@ -49,7 +30,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context, copy_context
 from types import coroutine
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from holdgate.core.causes import named
 from holdgate.errors import Reject
@@ -62,16 +43,21 @@ from holdgate.runtime.calling import current_attempt
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
+    from holdgate.flow.attribution import Judge
+    from holdgate.flow.engine import Engine
+    from holdgate.flow.gate import Gate
+    from holdgate.flow.message import Source
     from holdgate.flow.state import Assignment
-    from holdgate.runtime.handlers import ThreadCall
-    from holdgate.runtime.worker import Worker
+    from holdgate.ports import Intake
 
+
+# -- exits ---------------------------------------------------------------------------------------------------------------------------
 
 EXITS = (KeyboardInterrupt, SystemExit)
 
 
 def exit_in(error: BaseException | None) -> BaseException | None:
-    """The exit that this is, or the first one in a group of any depth; None when the process goes on."""
+    """Return the exit that this is, or the first one in a group of any depth. None means that the process goes on."""
     ahead: list[BaseException | None] = [error]
     while ahead:
         met = ahead.pop()
@@ -82,13 +68,19 @@ def exit_in(error: BaseException | None) -> BaseException | None:
     return None
 
 
+# -- contexts -------------------------------------------------------------------------------------------------------------------------
+
 T = TypeVar("T")
 A = TypeVar("A")
 
 
 @coroutine
 def in_context(context: Context, fn: Callable[[A], Awaitable[T]], argument: A) -> Generator[Any, Any, T]:
-    """Await `fn(argument)`, called and continued within `context`."""
+    """Await `fn(argument)`, called and continued within `context`, without a task of its own.
+
+    A task costs five microseconds, and is another task to every library that asks for the current one. To enter a context for each step of
+    a coroutine costs a fraction of that. Everything that the coroutine waits for, and all that is thrown into it, passes through.
+    """
     enter = context.run
     steps = enter(_begin, fn, argument)
     step: Callable[[Any], Any] = steps.send
@@ -113,16 +105,81 @@ def _begin(fn: Callable[[A], Awaitable[T]], argument: A) -> Generator[Any, Any, 
     return fn(argument).__await__()
 
 
+# -- lanes ----------------------------------------------------------------------------------------------------------------------------
+
 AnyDelivery = Delivery[Any]
 
 
+class LaneOwner(Protocol):
+    """What a lane asks of its run."""
+
+    engine: Engine
+    intake: Intake[Any]
+    now: Callable[[], float]
+    handler_of: Callable[[Source], Callable[[AnyDelivery], Awaitable[object]]]
+    name: str
+    idle: list[Lane]  # the lanes that wait for work
+    closed: bool  # no lane goes on
+    context: Context  # of the caller of `guard.run`: each delivery begins with it
+    apart: bool  # each delivery has a context of its own
+    lane_per_source: bool
+    lanes_lent: int  # lanes that wait for a thread of a source that is gone
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the event loop is being shut down."""
+        ...
+
+    def next(self) -> AnyDelivery | None:
+        """Return the next delivery that a free lane may start; None means that there is none."""
+        ...
+
+    def turn_if_needed(self) -> None:
+        """Let the guard act if something needs it."""
+        ...
+
+    def reject(self, delivery: AnyDelivery, error: BaseException | None) -> None:
+        """Put a rejected message where rejected messages go."""
+        ...
+
+    async def fall_back(self, delivery: AnyDelivery) -> None:
+        """Run the fallback of the run."""
+        ...
+
+    def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
+        """Keep the message whose fallback raised."""
+        ...
+
+    def dependency_of(self, gate: Gate) -> Judge:
+        """Return the user's dependency behind a gate."""
+        ...
+
+    def log_failure(self, delivery: AnyDelivery, error: BaseException) -> None:
+        """Log what a handler raised."""
+        ...
+
+    def leave(self, way_out: BaseException) -> None:
+        """End every run of the guard: a handler ends the process."""
+        ...
+
+
+class UnendedThread(Protocol):
+    """A thread that goes on after its handler was interrupted."""
+
+    async def ended(self) -> None:
+        """Wait until the thread has come back."""
+        ...
+
+
 class Lane:
-    """What `runtime.attempt` calls an attempt. `delivery` is set from the moment it was given; None while the seat waits. `task` is who
-    works here, None before somebody does."""
+    """Where one delivery at a time is worked on; call forms see it as their `Attempt` (calling.py).
+
+    `delivery` is set from the moment it was given; None means that the lane waits. `task` works here; None means that none does yet.
+    """
 
     __slots__ = ("_given", "delivery", "interrupted", "since", "started", "tally", "task", "timed_out", "worker")
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: LaneOwner) -> None:
         self.worker = worker
         self.delivery: AnyDelivery | None = None
         self.tally: AttemptCalls | None = None  # made by the first call form of an attempt
@@ -134,35 +191,37 @@ class Lane:
         self._given: asyncio.Future[None] | None = None
 
     def wait(self) -> asyncio.Future[None]:
-        """Nothing to do: a future, made in this very step, that is done when a delivery was given. No wake-up can be lost in between."""
+        """Return a future that is done when a delivery was given. It is made in this very step, so that no wake-up is lost in between."""
         given = self._given = asyncio.get_running_loop().create_future()
         if self not in self.worker.idle:  # it is there still when an earlier wait was cancelled
             self.worker.idle.append(self)
-        self.worker.turn_if_needed()  # may give to this seat already
+        self.worker.turn_if_needed()  # may give to this lane already
         return given
 
     def give(self, delivery: AnyDelivery) -> None:
-        """Hand over a delivery whose permits are in hand; it starts at the seat's next step."""
+        """Take a delivery whose permits are in hand; it starts at the lane's next step."""
         self.delivery = delivery
         given, self._given = self._given, None
         if given is not None and not given.done():
             given.set_result(None)
 
     def works_for(self, assignments: set[Assignment]) -> bool:
-        """Whether it has a delivery of one of these places."""
+        """Return whether it has a delivery of one of these assignments."""
         return self.delivery is not None and self.delivery.assignment in assignments
 
     @property
     def oversleeps(self) -> bool:
-        """Whether it has a delivery that it should have started, a step after it was given, and has not. A loop starts when its user comes
-        back to it."""
+        """Whether it should have started its delivery, a step after it was given, and has not.
+
+        False for a loop, which starts when its user comes back to it.
+        """
         return False
 
     def let_go(self) -> None:
-        """Hand back a delivery that was given and may never start. A lane starts within a step, and looks then."""
+        """Hand back a delivery that was given and may never start. A task starts within a step, and looks then."""
 
     def interrupt(self) -> None:
-        """Cancel the running user code, once. A delivery that was given and has not started is handed back by the seat itself."""
+        """Cancel the running user code, once. A delivery that was given and has not started is handed back when it would start."""
         if not self.started or self.interrupted or self.task is None:
             return
         self.interrupted = True
@@ -175,11 +234,11 @@ class Lane:
 
     @staticmethod
     def _is_running(task: asyncio.Task[Any]) -> bool:
-        """Whether we are in the middle of a step of it; an eager task that it makes is the current one meanwhile."""
+        """Return whether we are in the middle of a step of the task. An eager task that it makes is the current one meanwhile."""
         return task is asyncio.current_task() or bool(getattr(task.get_coro(), "cr_running", False))
 
     def time_out(self) -> None:
-        """Cancel the running user code because its time is over: that is a verdict."""
+        """Cancel the running user code because its time is over. That is a verdict."""
         if self.interrupted or not self.started:
             return
         self.timed_out = True
@@ -192,21 +251,21 @@ class Lane:
             self.task.cancel()
 
     def end_task(self) -> asyncio.Task[Any] | None:
-        """The run is over: interrupt what runs here. Returns the task if it is the run's own and will end now."""
+        """Interrupt what runs here, because the run is over. Returns the task if it is the run's own and will end now."""
         self.interrupt()
         return None
 
     def recovered(self) -> None:
-        """Our own cancellation has arrived, and is over."""
+        """Note that our own cancellation has arrived, and is over."""
         self.interrupted = self.timed_out = False
         if self.task is not None:
             self.task.uncancel()
 
     def beyond(self, error: BaseException) -> BaseException | None:
-        """What does not end with the attempt that raised `error`; None: it is the attempt's own end.
+        """Return what does not end with the attempt that raised `error`. None means that it is the attempt's own end.
 
-        A CancelledError when the event loop is shut down, whatever the handler makes of it; a GeneratorExit when the coroutine is closed
-        from outside, and nothing may be done any more; an exit, which ends the run and is told to it here.
+        It is a CancelledError when the event loop is shut down, whatever the handler makes of it. It is a GeneratorExit when the coroutine
+        is closed from outside: nothing may be done any more then. It is an exit, which ends the run; the run learns of it here.
         """
         if self.worker.is_cancelled and not self.interrupted and self.task is not None and self.task.cancelling():
             return error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError()
@@ -224,8 +283,11 @@ class Lane:
             return False
 
     def end(self, delivery: AnyDelivery, error: BaseException | None, *, timed_out: bool = False) -> Verdict:
-        """An attempt ended, `error` None when it returned: settle it by what its calls and its exception say, or the handler's own word.
-        `timed_out`: its time was over. Not for one that we, or a loop that shuts down, have interrupted."""
+        """Settle an attempt by what its calls and its exception say, or by what the handler asked for.
+
+        `error` None means that it returned. `timed_out` means that its time was over. Not for an attempt that we, or a loop that shuts
+        down, have interrupted.
+        """
         worker = self.worker
         now = worker.now()
         if error is not None:
@@ -255,11 +317,11 @@ class Lane:
         return verdict
 
     def acknowledge(self, delivery: AnyDelivery) -> None:
-        """It was processed: tell the intake."""
+        """Settle a delivery that was processed."""
         self.worker.intake.settle(delivery, Settlement.ACK)
 
     def give_back(self, delivery: AnyDelivery) -> None:
-        """It did not run, or was interrupted: no verdict."""
+        """Hand back a delivery that did not run, or was interrupted, without a verdict."""
         self.tally = None
         self.worker.engine.interrupted(delivery, self.worker.now())
         self.delivery = None
@@ -280,21 +342,21 @@ class TaskLane(Lane):
 
     __slots__ = ("_clean", "_ended", "_leftover", "spent")
 
-    def __init__(self, worker: Worker, ended: Callable[[TaskLane, asyncio.Task[None]], None]) -> None:
+    def __init__(self, worker: LaneOwner, ended: Callable[[TaskLane, asyncio.Task[None]], None]) -> None:
         super().__init__(worker)
         self.spent = False  # this task has run what may have left something in it: the lane goes on in another
         self._ended = ended
-        self._leftover: tuple[ThreadCall[object], Assignment] | None = None  # goes on after its handler was interrupted
+        self._leftover: tuple[UnendedThread, Assignment] | None = None  # goes on after its handler was interrupted
         self._clean = worker.context.copy()
         self._clean.run(current_attempt.set, self)
 
     def start(self) -> None:
-        """Work from the loop's next step on; `ended` hears when the lane has ended."""
+        """Work from the loop's next step on; `ended` is called when the lane has ended."""
         task = self.task = begin_later(self._run(), f"lane of {self.worker.name}", self._clean.copy())
         task.add_done_callback(self._task_ended)
 
-    def leave(self, call: ThreadCall[object]) -> None:
-        """The verdict is given without this thread, which cannot be stopped; the lane stays taken until it has come back."""
+    def leave(self, call: UnendedThread) -> None:
+        """Stay taken until this thread has come back: it cannot be stopped, and the verdict is given without it."""
         if self.delivery is not None:
             self._leftover = (call, self.delivery.assignment)
 
@@ -303,7 +365,7 @@ class TaskLane(Lane):
         return not self.started
 
     def end_task(self) -> asyncio.Task[Any] | None:
-        """A lane between two deliveries, or one that waits for a thread, ends now; one whose handler runs, with its handler."""
+        """End now, between two deliveries or while waiting for a thread; where a handler runs, end with it."""
         interrupted_before = self.interrupted
         self.interrupt()
         if not self.started and self.task is not None:
@@ -311,13 +373,13 @@ class TaskLane(Lane):
         return None if interrupted_before else self.task
 
     def abandon(self) -> None:
-        """The task is gone. What it had in hand goes on without it, and it is nobody's verdict."""
+        """Hand back what was in hand when the task went away; that is no verdict."""
         if self.delivery is not None and self.delivery.permits is not None:
             self.worker.engine.interrupted(self.delivery, self.worker.now())
         self.delivery = None
 
     def look_at_task(self) -> bool:
-        """After user code that returned: a cancellation may still arrive in this task, or its context is not clean any more."""
+        """Return whether user code that returned has spent this task: its context has changed, or a cancellation may still arrive in it."""
         if copy_context() != self._clean:
             self.spent = self.worker.apart = True
         elif self.task is not None and self.task.cancelling():
@@ -325,7 +387,7 @@ class TaskLane(Lane):
         return self.spent
 
     def prepare(self, handler: Callable[[AnyDelivery], Awaitable[object]]) -> Callable[[AnyDelivery], Awaitable[object]]:
-        """The handler as it is, or in a context of its own each time."""
+        """Return the handler as it is, or one that runs in a context of its own each time."""
         if not self.worker.apart:
             return handler
         return lambda delivery: in_context(self._clean.copy(), handler, delivery)
@@ -348,9 +410,11 @@ class TaskLane(Lane):
         if task is self.task:  # else the lane goes on in another
             self._ended(self, task)
 
-    async def _wait_for_thread(self, leftover: ThreadCall[object], assignment: Assignment) -> None:
-        """A thread cannot be stopped: its verdict is given, its lane stays taken. Where each source has a lane, a source that is gone
-        must not keep the lane of the one that came for it."""
+    async def _wait_for_thread(self, leftover: UnendedThread, assignment: Assignment) -> None:
+        """Wait for a thread that cannot be stopped: its verdict is given, its lane stays taken.
+
+        Where each source has a lane, a source that is gone must not keep the lane of the one that came for it.
+        """
         gone = assignment.closing and self.worker.lane_per_source
         self.worker.lanes_lent += gone
         try:
@@ -365,8 +429,8 @@ class TaskLane(Lane):
         if assignment.going:  # between the grant and now the source went away
             self.give_back(delivery)
             return
-        if delivery.trial is not None and delivery.trial.falling_back:
-            await fall_back(self, delivery)
+        if delivery.history is not None and delivery.history.falling_back:
+            await self._fall_back(delivery)
             return
         worker = self.worker
         engine, now, settle = worker.engine, worker.now, worker.intake.settle
@@ -393,7 +457,7 @@ class TaskLane(Lane):
                 or assignment.held
                 or self.interrupted
                 or self.tally is not None
-                or delivery.trial is not None
+                or delivery.history is not None
                 or delivery.request is not None
             ):
                 following = engine.pass_on(delivery, time)
@@ -405,7 +469,7 @@ class TaskLane(Lane):
                 following = None if over else engine.follow(assignment, time)
                 self.started = True
             self.delivery = following
-            if engine.restless:
+            if engine.needs_turn:
                 self.started = False
                 worker.turn_if_needed()
                 self.started = True
@@ -414,7 +478,7 @@ class TaskLane(Lane):
             delivery = following
         self.started = False
         if over:
-            assignment.run.offer(assignment)
+            assignment.run.mark_ready(assignment)
             await self._let_others_run()
 
     async def _let_others_run(self) -> None:
@@ -423,22 +487,29 @@ class TaskLane(Lane):
 
     def _returned(self, delivery: AnyDelivery, time: float) -> None:
         """Settle an attempt that returned, where more than the common case may be to do."""
-        if self.interrupted:  # it finished all the same: processed is processed
-            self.recovered()
-            self.spent = True  # our cancellation may still be on its way
-        if self.tally is not None or delivery.trial is not None or delivery.request is not None:
+        self._returned_late()
+        if self.tally is not None or delivery.history is not None or delivery.request is not None:
             self.end(delivery, None)
         elif self.worker.engine.succeeded(delivery, time) is Verdict.DONE:
             self.acknowledge(delivery)
 
     def end(self, delivery: AnyDelivery, error: BaseException | None, *, timed_out: bool = False) -> Verdict:
-        """As every seat does; what comes again is tried in another task."""
+        """Settle an attempt as every lane does. What comes again is tried in another task."""
         verdict = super().end(delivery, error, timed_out=timed_out)
         self.spent = self.spent or verdict is not Verdict.DONE
         return verdict
 
-    def _raised(self, delivery: AnyDelivery, error: BaseException) -> None:
-        """Settle an attempt that raised. Raises what ends the lane, too: its coroutine is being closed, or the loop shut down."""
+    def _returned_late(self) -> None:
+        """Note that an attempt returned although we had interrupted it: processed is processed."""
+        if self.interrupted:
+            self.recovered()
+            self.spent = True  # our cancellation may still be on its way
+
+    def _raised(self, delivery: AnyDelivery, error: BaseException, *, falling_back: bool = False) -> None:
+        """Settle an attempt, or a fallback, that raised.
+
+        Raises what ends the lane, too: its coroutine is being closed, or the event loop shut down.
+        """
         self.started = False
         self.spent = True
         beyond = self.beyond(error)
@@ -447,28 +518,71 @@ class TaskLane(Lane):
         ours, timed_out = self.interrupted, self.timed_out
         if ours:
             self.recovered()
-        if timed_out:
-            self.end(delivery, TimeoutError(), timed_out=True)
-        elif ours or beyond is not None:
+        if timed_out:  # the handler's own line is where it was cancelled
+            error = TimeoutError().with_traceback(error.__traceback__)
+        if not timed_out and (ours or beyond is not None):
             self.give_back(delivery)
+        elif falling_back:
+            self._fallback_failed(delivery, error)
         else:
-            self.end(delivery, error)
+            self.end(delivery, error, timed_out=timed_out)
         if isinstance(beyond, asyncio.CancelledError):
             raise beyond
         self.worker.turn_if_needed()
 
+    # -- falling back -----------------------------------------------------------------------------------------------------------------
+
+    async def _fall_back(self, delivery: AnyDelivery) -> None:
+        """Run the fallback of a delivery instead of its handler, and settle the delivery by it.
+
+        Between the grant and now no lane was free, or a step has passed. By now its dependency may be tried again, or an operator has
+        stopped the source: then the delivery waits for its needs instead.
+        """
+        assignment = delivery.assignment
+        if assignment.stopped or not assignment.falling_back:
+            delivery.attempt -= 1
+            self.give_back(delivery)
+            return
+        worker = self.worker
+        self.since = worker.now()
+        self.started = True
+        try:
+            await self.prepare(worker.fall_back)(delivery)
+        except BaseException as error:  # noqa: BLE001 - every end is a verdict; what is not the fallback's is raised again inside
+            self._raised(delivery, error, falling_back=True)
+            return
+        self.started = False
+        self.tally = None  # no call in a fallback is a verdict
+        self.look_at_task()
+        self._returned_late()
+        if worker.engine.fell_back(delivery, worker.now()) is Verdict.DONE:
+            worker.intake.settle(delivery, Settlement.ACK)
+        self.delivery = None
+        worker.turn_if_needed()
+
+    def _fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
+        self.tally = None
+        self.worker.fallback_failed(delivery, error)
+        self.delivery = None
+
 
 def _counter(task: asyncio.Task[None] | None) -> Callable[[], int]:
-    """What tells how often a task was asked to cancel itself."""
+    """Return what counts how often a task was asked to cancel itself."""
     return int if task is None else task.cancelling
 
 
 class BatchLane(TaskLane):
-    """A lane whose handler takes a sequence of deliveries."""
+    """A lane whose handler takes a sequence of deliveries: a kind of its own, so that the loop of single deliveries asks nothing about
+    them.
+
+    It takes one batch, and lets others run before the next: what waits for the loop meanwhile is the poll that brings it. A batch that was
+    cut down to one message is that message from its start on, by the rules of single deliveries. Where the intake made the batch, it is
+    settled by one call.
+    """
 
     __slots__ = ("_rested",)
 
-    def __init__(self, worker: Worker, ended: Callable[[TaskLane, asyncio.Task[None]], None]) -> None:
+    def __init__(self, worker: LaneOwner, ended: Callable[[TaskLane, asyncio.Task[None]], None]) -> None:
         super().__init__(worker, ended)
         self._rested = True  # others have run since its last batch
 
@@ -516,9 +630,8 @@ class BatchLane(TaskLane):
         self.worker.turn_if_needed()
 
     def _returned_in_parts(self, batch: Batch, items: BatchItems[Any]) -> None:
-        """The handler has asked for something else for some of them."""
-        if self.interrupted:  # it finished all the same: processed is processed
-            self.recovered()
+        """Settle a batch whose handler has asked for something else for some of its messages."""
+        self._returned_late()
         self.spent = True  # some of them come again
         worker, now = self.worker, self.worker.now()
         tally, self.tally = self.tally, None
@@ -527,46 +640,4 @@ class BatchLane(TaskLane):
         for one in parted.done:
             worker.intake.settle(one, Settlement.ACK)
         for one in parted.rejected:
-            worker.reject(one, Reject(one.trial.reason))
-
-
-async def fall_back(lane: TaskLane, delivery: Delivery[Any]) -> None:
-    """Run it to its end and settle the delivery by it; one that comes too late waits for its needs instead. Raises what is not a fallback's
-    own end, as a handler's lane does."""
-    assignment = delivery.assignment
-    if assignment.stopped or not assignment.falling_back:
-        # Between the grant and now no lane was free, or a step has passed: its dependency is being tried by now, or an operator has spoken.
-        delivery.attempt -= 1
-        lane.give_back(delivery)
-        return
-    worker = lane.worker
-    lane.since = worker.now()
-    lane.started = True
-    error: BaseException | None = None
-    try:
-        await lane.prepare(worker.fall_back)(delivery)
-    except BaseException as raised:  # noqa: BLE001 - every end is a verdict; what is not the fallback's is raised again below
-        error = raised
-    lane.started = False
-    beyond = None if error is None else lane.beyond(error)
-    if isinstance(beyond, GeneratorExit):
-        raise beyond
-    ours, timed_out = lane.interrupted, lane.timed_out
-    if ours:
-        lane.recovered()
-    lane.tally = None  # its calls are nobody's verdict
-    if error is None and not ours:
-        lane.look_at_task()
-    else:
-        lane.spent = True
-    if error is None:
-        if worker.engine.fell_back(delivery, worker.now()) is Verdict.DONE:
-            worker.intake.settle(delivery, Settlement.ACK)
-    elif (ours and not timed_out) or beyond is not None:
-        lane.give_back(delivery)
-    else:
-        worker.fallback_failed(delivery, error)
-    lane.delivery = None
-    if isinstance(beyond, asyncio.CancelledError):
-        raise beyond
-    worker.turn_if_needed()
+            worker.reject(one, Reject(one.history.reason))

@@ -1,28 +1,41 @@
-"""The loop form: `async for delivery in deliveries`, for people with a loop of their own. One seat over all sources."""
+"""The loop form: `async for delivery in deliveries`, for people with a loop of their own. One lane over all sources."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import Any, NoReturn, Protocol, Self
 
-from holdgate.errors import HoldgateError
+from holdgate.errors import CommandError
 from holdgate.flow.message import Delivery, Source
 from holdgate.ports import Intake
 from holdgate.runtime.calling import Attempt, current_attempt
-from holdgate.runtime.lane import Lane, exit_in
+from holdgate.runtime.handlers import Handler
+from holdgate.runtime.lane import Lane, LaneOwner, exit_in
 from holdgate.runtime.run_settings import RunSettings
-from holdgate.runtime.worker import log_end
+from holdgate.runtime.worker import Worker, log_end
 
-if TYPE_CHECKING:
-    from holdgate.runtime.guard import Guard
-    from holdgate.runtime.worker import Worker
+
+class LoopOwner(Protocol):
+    """What the loop form asks of its guard."""
+
+    def new_worker(self, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler]) -> Worker:
+        """Make a planned run, which `start` begins."""
+        ...
+
+    def start(self, worker: Worker) -> asyncio.Task[None]:
+        """Run a worker in a task that the guard holds."""
+        ...
+
+    async def finish(self, runs: Mapping[Worker, asyncio.Task[None]]) -> None:
+        """Drain these runs and wait until they have ended."""
+        ...
 
 
 def _no_handler(source: Source) -> NoReturn:
-    raise HoldgateError(f"{source} is read by a loop, which has no handler")
+    raise CommandError(f"{source} is read by a loop, which has no handler")
 
 
 class LoopDelivery:
@@ -33,11 +46,11 @@ class LoopDelivery:
     task is a failure like any other. Its attributes are those of `Delivery`.
     """
 
-    __slots__ = ("_delivery", "_seat", "_token", "entered")
+    __slots__ = ("_delivery", "_lane", "_token", "entered")
 
-    def __init__(self, delivery: Delivery[Any], seat: LoopLane) -> None:
+    def __init__(self, delivery: Delivery[Any], lane: LoopLane) -> None:
         self._delivery = delivery
-        self._seat = seat
+        self._lane = lane
         self._token: Token[Attempt | None] | None = None
         self.entered = False
 
@@ -96,37 +109,37 @@ class LoopDelivery:
 
     async def __aenter__(self) -> Self:
         if self.entered:
-            raise HoldgateError("this delivery was entered already: each turn of the loop is one attempt")
+            raise CommandError("this delivery was entered already: each turn of the loop is one attempt")
         self.entered = True
-        if self._seat.delivery is self._delivery:  # else its source has gone since: whatever comes of it settles nothing
-            self._seat.task = asyncio.current_task()
-            self._seat.started = True
-            self._seat.since = self._seat.worker.now()
-            self._token = current_attempt.set(self._seat)
+        if self._lane.delivery is self._delivery:  # else its source has gone since: whatever comes of it settles nothing
+            self._lane.task = asyncio.current_task()
+            self._lane.started = True
+            self._lane.since = self._lane.worker.now()
+            self._token = current_attempt.set(self._lane)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        seat, delivery = self._seat, self._delivery
+        lane, delivery = self._lane, self._delivery
         if self._token is None:
             return isinstance(error, Exception)
-        seat.started = False
+        lane.started = False
         current_attempt.reset(self._token)
-        ours = seat.interrupted
+        ours = lane.interrupted
         if ours:
-            seat.recovered()
-        passes = error is not None and seat.passes(error)
+            lane.recovered()
+        passes = error is not None and lane.passes(error)
         if error is not None and ours:
-            seat.give_back(delivery)
+            lane.give_back(delivery)
         elif passes:
-            seat.cut_by = error
+            lane.cut_by = error
         else:
-            seat.end(delivery, error)
-            seat.worker.turn_if_needed()
+            lane.end(delivery, error)
+            lane.worker.turn_if_needed()
         return error is not None and not passes
 
 
 class LoopLane(Lane):
-    """The one seat of a loop. Its task is the user's, so that nothing here may count on it to come back.
+    """The one lane of a loop. Its task is the user's, so that nothing here may count on it to come back.
 
     What goes through the block says nothing until the loop asks for more. Then whoever sent it has taken it back, and it is the failure of
     the delivery; a cancellation was a time limit around the block, and is read as its TimeoutError. When the loop ends instead, the
@@ -135,7 +148,7 @@ class LoopLane(Lane):
 
     __slots__ = ("cut_by",)
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: LaneOwner) -> None:
         super().__init__(worker)
         self.cut_by: BaseException | None = None  # what went through the block of the delivery in hand
 
@@ -171,22 +184,22 @@ class LoopLane(Lane):
 class Deliveries:
     """What `guard.deliveries` gives: enter it, then loop over it. Leaving drains; it ends by itself when the guard stops."""
 
-    def __init__(self, guard: Guard, intake: Intake[Any], plans: RunSettings) -> None:
+    def __init__(self, guard: LoopOwner, intake: Intake[Any], plans: RunSettings) -> None:
         self._guard = guard
         self._intake = intake
         self._plans = plans
         self._worker: Worker | None = None
-        self._seat: LoopLane | None = None
+        self._lane: LoopLane | None = None
         self._task: asyncio.Task[None] | None = None
         self._current: LoopDelivery | None = None
         self._told = False  # what ended the run was raised, or the loop ended with it
 
     async def __aenter__(self) -> Self:
         if self._worker is not None:
-            raise HoldgateError("these deliveries were entered already: ask the guard for new ones")
+            raise CommandError("these deliveries were entered already: ask the guard for new ones")
         worker = self._worker = self._guard.new_worker(self._intake, self._plans, _no_handler)
-        self._seat = LoopLane(worker)
-        worker.seats.append(self._seat)  # the run's one seat is taken: no lane is made
+        self._lane = LoopLane(worker)
+        worker.lanes.append(self._lane)  # the run's one lane is taken: no lane is made
         task = self._task = self._guard.start(worker)
         try:
             await asyncio.wait({worker.opened, task}, return_when=asyncio.FIRST_COMPLETED)
@@ -210,27 +223,27 @@ class Deliveries:
         return self
 
     async def __anext__(self) -> LoopDelivery:
-        worker, seat, task = self._entered()
+        worker, lane, task = self._entered()
         last = self._current
         if last is not None and not last.entered:
-            raise HoldgateError(f"{last.source}@{last.position} was not entered: write `async with delivery:` in the loop")
+            raise CommandError(f"{last.source}@{last.position} was not entered: write `async with delivery:` in the loop")
         self._current = None
-        seat.go_on()
+        lane.go_on()
         await asyncio.sleep(0)  # a body that never waits must not keep the poll from running
         while not task.done():
-            delivery = seat.delivery = seat.delivery or worker.next()
+            delivery = lane.delivery = lane.delivery or worker.next()
             if delivery is None:
-                await asyncio.wait({seat.wait(), task}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({lane.wait(), task}, return_when=asyncio.FIRST_COMPLETED)
             elif delivery.assignment.going:
-                seat.give_back(delivery)
+                lane.give_back(delivery)
             else:
-                self._current = LoopDelivery(delivery, seat)
+                self._current = LoopDelivery(delivery, lane)
                 return self._current
         self._told = True
         task.result()
         raise StopAsyncIteration
 
     def _entered(self) -> tuple[Worker, LoopLane, asyncio.Task[None]]:
-        if self._worker is None or self._seat is None or self._task is None:
-            raise HoldgateError("enter it first: `async with guard.deliveries(...) as deliveries:`")
-        return self._worker, self._seat, self._task
+        if self._worker is None or self._lane is None or self._task is None:
+            raise CommandError("enter it first: `async with guard.deliveries(...) as deliveries:`")
+        return self._worker, self._lane, self._task

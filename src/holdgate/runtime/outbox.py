@@ -173,7 +173,7 @@ async def _publish(target: DeadLetters, letter: DeadLetter) -> None:
 
 
 def _letter(delivery: AnyDelivery, error: BaseException | None, worker: str) -> DeadLetter:
-    trial: FailureHistory = delivery.trial  # whatever was rejected has one
+    trial: FailureHistory = delivery.history  # whatever was rejected has one
     # People read these times beside other systems' logs, so they are of the wall clock; how long it failed, of the monotonic one.
     now = time.time()
     return DeadLetter(

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from holdgate.flow.gate import Gate
 from holdgate.runtime.calling import is_async
@@ -14,17 +14,32 @@ from holdgate.runtime.handlers import ThreadCall, start_daemon
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
+    from holdgate.flow.engine import Engine
     from holdgate.runtime.dependency import Dependency
-    from holdgate.runtime.guard import Guard
 
 log = logging.getLogger("holdgate")
+
+
+class ProbingGuard(Protocol):
+    """What probes ask of their guard."""
+
+    engine: Engine
+    now: Callable[[], float]
+    dependencies: dict[str, Dependency]
+    context: Context  # no message's: a probe begins with a copy of it
+
+    def wake(self) -> None:
+        """Take a turn at the loop's next step."""
+        ...
 
 
 class Prober:
     """Runs the probes of one guard. A plain probe runs in a thread of its own, one at a time for each dependency; one that is stuck keeps
     that thread alone, and no process from ending."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: ProbingGuard) -> None:
         self._guard = guard
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._calls: dict[str, ThreadCall[object]] = {}  # the last of each dependency, which may not have come back

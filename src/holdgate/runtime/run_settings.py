@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from holdgate.core import validation
-from holdgate.errors import SettingsError
+from holdgate.errors import CommandError, SettingsError
 from holdgate.flow.inbox import Order, weigh
 from holdgate.flow.message import Delivery, Queue, Source
 from holdgate.flow.policy import FallbackSettings, Needs, RetryPolicy
@@ -48,7 +48,7 @@ class RunSettings:
     fallback: Handler | None = None
 
     def set_keys(self, deliveries: Iterable[Delivery[Any]]) -> None:
-        """Note on each delivery what it is kept in order by. Raises SettingsError when `key` fails: without a key there is no order."""
+        """Note on each delivery what it is kept in order by. Raises CommandError when `key` fails: without a key there is no order."""
         if self.key_of is None:
             return
         for delivery in deliveries:
@@ -56,7 +56,7 @@ class RunSettings:
                 key = delivery.order_key = self.key_of(delivery)
                 hash(key)
             except Exception as error:
-                raise SettingsError(
+                raise CommandError(
                     f"key= raised {type(error).__name__} for {delivery!r}: it must give something hashable for every delivery,"
                     " or None for one that has no order to keep"
                 ) from error

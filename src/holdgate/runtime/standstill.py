@@ -19,17 +19,43 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from holdgate.flow.snapshot import Snapshot
 from holdgate.flow.state import Assignment
 from holdgate.ports import Evictable, Intake
 
 if TYPE_CHECKING:
-    from holdgate.runtime.guard import Guard
-    from holdgate.runtime.worker import Worker
+    from holdgate.flow.engine import Engine
+    from holdgate.flow.state import Run
+    from holdgate.runtime.lane import Lane
+
+
+class WatchedRun(Protocol):
+    """What `Silence` looks at of a run."""
+
+    engine: Engine
+    run: Run
+    lanes: list[Lane]
+    idle: list[Lane]
+    opened: asyncio.Future[None]
+    closed: bool
+    lanes_lent: int
+
+    def sends_for(self, assignment: Assignment) -> bool:
+        """Whether a dead letter of this assignment is on its way now."""
+        ...
+
+
+class WatchedGuard(Protocol):
+    """What `Silence` asks of its guard."""
+
+    @property
+    def workers(self) -> Iterable[WatchedRun]: ...
+
+    def snapshot(self) -> Snapshot: ...
 
 
 # Looks in the time that leads to an eviction: from three quarters of it on, standing still is noticed.
@@ -85,7 +111,7 @@ _SILENT_LOOKS = 3
 class Silence:
     """Watches over the runs of one guard. `found` names the places that stand still now."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: WatchedGuard) -> None:
         self.found: dict[Assignment, str] = {}
         self._guard = guard
         self._seen: dict[Assignment, tuple[int, int]] = {}  # how much waited, and at how many looks in a row
@@ -132,14 +158,14 @@ class Silence:
         )
 
 
-def _silent(worker: Worker, snapshot: Snapshot) -> Iterator[Assignment]:
+def _silent(worker: WatchedRun, snapshot: Snapshot) -> Iterator[Assignment]:
     """The places of a run that are owed work which nobody does."""
     run = worker.run
     if run.draining or worker.closed or not worker.opened.done():
         return
-    has_lane = bool(worker.idle) or len(worker.seats) - worker.lanes_lent < run.lanes
-    asleep = {seat.delivery.assignment for seat in worker.seats if seat.delivery is not None and seat.oversleeps}
-    working = {seat.delivery.assignment for seat in worker.seats if seat.delivery is not None and not seat.oversleeps}
+    has_lane = bool(worker.idle) or len(worker.lanes) - worker.lanes_lent < run.lanes
+    asleep = {lane.delivery.assignment for lane in worker.lanes if lane.delivery is not None and lane.oversleeps}
+    working = {lane.delivery.assignment for lane in worker.lanes if lane.delivery is not None and not lane.oversleeps}
     deadline = worker.engine.next_deadline()
     nothing_due = deadline is None or deadline <= snapshot.at
     for assignment in run.assignments.values():

@@ -19,13 +19,13 @@ import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
 from holdgate.core.causes import chain_of, named
 from holdgate.core.outcomes import NEVER_OUTCOMES
-from holdgate.errors import HoldgateError, IntakeError, SettingsError
+from holdgate.errors import CommandError, HoldgateError, IntakeError, SettingsError
 from holdgate.flow.batch import batches_of
 from holdgate.flow.events import HandlerStuck
 from holdgate.flow.gate import Gate
@@ -41,9 +41,9 @@ from holdgate.runtime.standstill import Standstill
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
+    from holdgate.flow.engine import Engine
     from holdgate.flow.state import Assignment
     from holdgate.runtime.dependency import Dependency
-    from holdgate.runtime.guard import Guard
     from holdgate.runtime.handlers import Handler
 
 
@@ -88,32 +88,32 @@ class Overdue:
         self._named: dict[Lane, tuple[AnyDelivery, int, float]] = {}  # what was named, which attempt of it, and when
         self.next_at = now
 
-    def look(self, seats: Iterable[Lane], now: float) -> list[HandlerStuck]:
+    def look(self, lanes: Iterable[Lane], now: float) -> list[HandlerStuck]:
         """Interrupt what is over, and return whom to name. Does nothing before `next_at`."""
         if now < self.next_at:
             return []
         self.next_at = now + min(self._timeout, self._warn_after)
         stuck: list[HandlerStuck] = []
         named, self._named = self._named, {}
-        for seat in seats:
-            if seat.delivery is not None and seat.started:
-                self._look_at(seat, seat.delivery, named.get(seat), now, stuck)
+        for lane in lanes:
+            if lane.delivery is not None and lane.started:
+                self._look_at(lane, lane.delivery, named.get(lane), now, stuck)
         return stuck
 
     def _look_at(
-        self, seat: Lane, delivery: AnyDelivery, last: tuple[AnyDelivery, int, float] | None, now: float, stuck: list[HandlerStuck]
+        self, lane: Lane, delivery: AnyDelivery, last: tuple[AnyDelivery, int, float] | None, now: float, stuck: list[HandlerStuck]
     ) -> None:
-        over = seat.since + self._timeout
+        over = lane.since + self._timeout
         if now >= over:
-            seat.time_out()
+            lane.time_out()
         else:
             self.next_at = min(self.next_at, over)
-        said = last[2] if last is not None and last[:2] == (delivery, delivery.attempt) else seat.since
+        said = last[2] if last is not None and last[:2] == (delivery, delivery.attempt) else lane.since
         if now >= said + self._warn_after:
-            stuck.append(HandlerStuck(now, delivery.source, delivery.position, now - seat.since))
+            stuck.append(HandlerStuck(now, delivery.source, delivery.position, now - lane.since))
             said = now
-        if said != seat.since:
-            self._named[seat] = (delivery, delivery.attempt, said)
+        if said != lane.since:
+            self._named[lane] = (delivery, delivery.attempt, said)
         self.next_at = min(self.next_at, said + self._warn_after)
 
 
@@ -124,11 +124,32 @@ _UNWIND = 2.0
 _LAST_POLL = 5.0
 
 
+class RunOwner(Protocol):
+    """What a run asks of its guard."""
+
+    engine: Engine
+    now: Callable[[], float]
+    dependencies: dict[str, Dependency]
+    hold_warn_after: float  # seconds
+
+    def turn(self) -> None:
+        """Bring everything up to date, now."""
+        ...
+
+    def wake(self) -> None:
+        """Take a turn at the loop's next step."""
+        ...
+
+    def hurry(self) -> None:
+        """Stop every run, and wait for no handler."""
+        ...
+
+
 class Worker:
     """Runs one intake. `main` returns when it was asked to stop, and raises what ended the intake, after draining in both cases."""
 
     def __init__(
-        self, guard: Guard, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler], *, drain_timeout: float
+        self, guard: RunOwner, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler], *, drain_timeout: float
     ) -> None:
         loop = asyncio.get_running_loop()
         self.guard = guard
@@ -139,7 +160,7 @@ class Worker:
         self.handler_of = handler_of
         self.name = "+".join(sorted(intake.names or ())) or type(intake).__name__
         self.idle: list[Lane] = []
-        self.seats: list[Lane] = []
+        self.lanes: list[Lane] = []
         self.opened: asyncio.Future[None] = loop.create_future()
         self.started = False  # an assignment has come, be it an empty one
         self.polled_at = guard.now()  # when a receive last returned
@@ -278,7 +299,7 @@ class Worker:
                 self._plans.set_keys(deliveries)
             if deliveries and self.run.batch is not None and not self._watchers:
                 # A turn for every batch would be a tenth of what a quick handler costs. The next poll that finds nothing takes one.
-                if self.engine.received_in_peace(self.run, deliveries):
+                if self.engine.received_quietly(self.run, deliveries):
                     self.hand_out()
                     self.turn_if_needed()
                     continue
@@ -296,17 +317,17 @@ class Worker:
 
     async def _drain(self) -> None:
         self.stop()
-        for seat in self.seats:
-            seat.let_go()
+        for lane in self.lanes:
+            lane.let_go()
         self.guard.turn()
         if not await self._until(self._is_quiet, self._drain_timeout):
-            await self._interrupt(lambda seat: seat.delivery is not None)
+            await self._interrupt(lambda lane: lane.delivery is not None)
         await self.intake.flush()
 
     async def _close(self) -> None:
         self.closed = True
         self.standstill.stop()
-        ending = [task for seat in self.seats if (task := seat.end_task()) is not None]
+        ending = [task for lane in self.lanes if (task := lane.end_task()) is not None]
         self.engine.remove_run(self.run, self.now())
         self.guard.wake()  # what was given back here may let another run go on
         for close in (self.intake.close, self._outbox.close):
@@ -321,12 +342,12 @@ class Worker:
 
     def hand_out(self) -> None:
         """Give what may start to idle lanes, and make lanes up to the run's concurrency."""
-        while self.idle or len(self.seats) - self.lanes_lent < self.run.lanes:
+        while self.idle or len(self.lanes) - self.lanes_lent < self.run.lanes:
             delivery = self.next()
             if delivery is None:
                 return
-            seat = self.idle.pop() if self.idle else self._new_lane()
-            seat.give(delivery)
+            lane = self.idle.pop() if self.idle else self._new_lane()
+            lane.give(delivery)
 
     def apply(self) -> None:
         """Bring the plan to the intake when it has changed, and wake whoever waits for work to end."""
@@ -353,7 +374,7 @@ class Worker:
 
     def look_for_overdue(self, now: float) -> list[HandlerStuck]:
         """Interrupt handlers whose time is over; returns what is to be announced."""
-        return self._overdue.look(self.seats, now)
+        return self._overdue.look(self.lanes, now)
 
     @property
     def read_ahead(self) -> int:
@@ -372,13 +393,13 @@ class Worker:
             self.standstill.noticed(now)
         while True:
             delivery = self.engine.next(self.run, now)
-            if delivery is None or delivery.trial is None or delivery.trial.reason is None:
+            if delivery is None or delivery.history is None or delivery.history.reason is None:
                 return delivery
             self._outbox.send(delivery)  # it was rejected before, and keeps its lane's place until it is out
 
     def turn_if_needed(self) -> None:
         """Let the guard act if something needs it. Somebody who waits for work to end does: a poll that has ended takes no turns."""
-        if self.engine.restless or self._watchers:
+        if self.engine.needs_turn or self._watchers:
             self.guard.turn()
 
     def reject(self, delivery: AnyDelivery, error: BaseException | None) -> None:
@@ -418,21 +439,24 @@ class Worker:
         return self.guard.dependencies[gate.name]
 
     def log_failure(self, delivery: AnyDelivery, error: BaseException, line: str = "handler raised %s at %s on %s, attempt %d") -> None:
-        """One line: what, where, how often; and what to change, where it was our own complaint. One of the settings ends the run."""
+        """Log what was raised, where, and in which attempt; and what to change, where holdgate itself raised it.
+
+        A SettingsError or a CommandError ends the run.
+        """
         kind, source = named(error), delivery.source
         log.warning(line, kind, whereabouts(error), source, delivery.attempt)
         slip = _slip(error)
         if slip is not None:
             # A slip in the handler's code, which every message meets. Its text is ours, so that it quotes no payload, and says the remedy.
             log.error("%s: the handler has to be mended: %s", source, slip)
-        if isinstance(slip, SettingsError):
+        if isinstance(slip, SettingsError | CommandError):
             self.fail(slip)  # it will be the same each time: tried for ever in silence, or charged to good messages, would be worse
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s came about so:\n%s", kind, steps(error))
 
     def _new_lane(self) -> TaskLane:
         lane = (TaskLane if self.run.batch is None else BatchLane)(self, self._lane_ended)
-        self.seats.append(lane)
+        self.lanes.append(lane)
         lane.start()
         return lane
 
@@ -442,7 +466,7 @@ class Worker:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.fail(error)
-        self.seats.remove(lane)
+        self.lanes.remove(lane)
         if lane in self.idle:
             self.idle.remove(lane)
         lane.abandon()
@@ -461,26 +485,26 @@ class Worker:
         except SettingsError as error:
             self.fail(error)
         self._outbox.forget()
-        for seat in self.seats:  # given again without having been taken: what runs for the earlier assignment is of no use
-            if seat.delivery is not None and not seat.delivery.assignment.alive:
-                seat.interrupt()
+        for lane in self.lanes:  # given again without having been taken: what runs for the earlier assignment is of no use
+            if lane.delivery is not None and not lane.delivery.assignment.alive:
+                lane.interrupt()
         self.guard.wake()
         return plan
 
     async def revoked(self, sources: Collection[Source]) -> None:
         """Let what runs for these sources end, for half of the rebalance timeout, then interrupt it, then forget them."""
         assignments = set(self.engine.closing(self.run, sources, self.now()))
-        for seat in self.seats:
-            if seat.works_for(assignments):
-                seat.let_go()
+        for lane in self.lanes:
+            if lane.works_for(assignments):
+                lane.let_go()
         self.guard.turn()
 
         def ended() -> bool:
-            return not self._outbox.works_for(assignments) and not any(seat.works_for(assignments) for seat in self.seats)
+            return not self._outbox.works_for(assignments) and not any(lane.works_for(assignments) for lane in self.lanes)
 
         try:
             if not await self._until(ended, self.intake.rebalance_timeout / 2):
-                await self._interrupt(lambda seat: seat.works_for(assignments))
+                await self._interrupt(lambda lane: lane.works_for(assignments))
         finally:  # an intake whose patience is over cancels this; the sources are gone all the same
             self.engine.forget(self.run, [assignment.source for assignment in assignments if assignment.alive], self.now())
             self._outbox.forget()
@@ -490,15 +514,15 @@ class Worker:
         """They are gone: interrupt, settle nothing."""
         assignments = set(self.engine.forget(self.run, sources, self.now()))
         self._outbox.forget()
-        for seat in self.seats:
-            if seat.works_for(assignments):
-                seat.interrupt()
+        for lane in self.lanes:
+            if lane.works_for(assignments):
+                lane.interrupt()
         self.guard.wake()
 
     # -- waiting for work to end ------------------------------------------------------------------------------------------------------
 
     def _is_quiet(self) -> bool:
-        return all(seat.delivery is None for seat in self.seats) and self._outbox.is_quiet
+        return all(lane.delivery is None for lane in self.lanes) and self._outbox.is_quiet
 
     async def _until(self, condition: Callable[[], bool], seconds: float, *, in_a_hurry: bool = True) -> bool:
         """Wait until `condition` holds, looked at after every turn; False when `seconds` were over first, or, unless `in_a_hurry` is
@@ -516,14 +540,15 @@ class Worker:
         return condition()
 
     async def _interrupt(self, which: Callable[[Lane], bool]) -> None:
-        chosen = [seat for seat in self.seats if which(seat)]
-        for seat in chosen:
-            seat.interrupt()
-        if not await self._until(lambda: not any(which(seat) for seat in chosen), _UNWIND, in_a_hurry=False):
-            stuck = [repr(seat.delivery) for seat in chosen if which(seat)]
+        chosen = [lane for lane in self.lanes if which(lane)]
+        for lane in chosen:
+            lane.interrupt()
+        if not await self._until(lambda: not any(which(lane) for lane in chosen), _UNWIND, in_a_hurry=False):
+            stuck = [repr(lane.delivery) for lane in chosen if which(lane)]
             log.warning("handlers do not end although they were cancelled: %s", ", ".join(stuck))
 
 
 def _slip(error: BaseException) -> HoldgateError | None:
-    """An error of holdgate's own that the handler's code has brought about, alone or within what it raised; None: there is none."""
-    return next((link for link in chain_of(error).explicit if isinstance(link, HoldgateError) and not isinstance(link, NEVER_OUTCOMES)), None)
+    """Find an error of holdgate's own that the handler's code has caused, alone or within what it raised. None means there is none."""
+    own = (link for link in chain_of(error).explicit if isinstance(link, HoldgateError) and not isinstance(link, NEVER_OUTCOMES))
+    return next(own, None)

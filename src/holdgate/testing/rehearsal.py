@@ -23,6 +23,7 @@ from holdgate.errors import SettingsError
 from holdgate.flow.events import AnyEvent
 from holdgate.flow.message import Delivery, Settlement
 from holdgate.flow.plan import Plan
+from holdgate.runtime.calling import is_async
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
 from holdgate.testing.clock import LoopClock, run_virtual
@@ -192,7 +193,7 @@ class _Stage:
 
     def _played(self, handler: AnyHandler) -> AnyHandler:
         """The handler with its outages, still async or plain as it was."""
-        if not _is_async(handler):
+        if not is_async(handler, through_wrappers=True):
 
             @wraps(handler)
             def plain(given: _Given) -> Any:
@@ -258,11 +259,6 @@ def _each(given: _Given) -> Sequence[Delivery[Message]]:
 
 def _place(delivery: Delivery[Message]) -> _Place:
     return delivery.source.name, delivery.position
-
-
-def _is_async(handler: AnyHandler) -> bool:
-    # An object whose call is async is an async handler too.
-    return any(inspect.iscoroutinefunction(each) for each in (handler, getattr(type(handler), "__call__", None)))  # noqa: B004
 
 
 async def _fail(error: Exception) -> NoReturn:

@@ -1,6 +1,6 @@
 """The real engine and the real guard, with somebody who looks on: what is handed out, what is announced, and what is left over.
 
-Nothing is decided here. `WatchedEngine` hears what the engine hands out and takes back, `WatchedGuard` what it announces, and a `Watch`
+Nothing is decided here. `FleetEngine` hears what the engine hands out and takes back, `FleetGuard` what it announces, and a `Watch`
 compares both with what must hold.
 """
 
@@ -29,7 +29,7 @@ AnyDelivery = Delivery[Any]
 
 
 class Watch:
-    """What is known from outside of one engine. `needs` names what each topic or queue needs; `circuit` makes the circuit in the place of
+    """What is known from outside of one engine. `needs` names what each topic or queue needs; `circuit` makes the circuit in place of
     the guard's own, which a baseline or a saboteur changes."""
 
     def __init__(self, process: Process, scenario: Scenario, circuit: Callable[[Circuit], Circuit]) -> None:
@@ -45,8 +45,8 @@ class Watch:
 
     def hands_out(self, delivery: AnyDelivery) -> None:
         """A lane gets a delivery, permits in hand."""
-        trial = delivery.trial
-        if trial is not None and (trial.falling_back or trial.reason is not None):
+        history = delivery.history
+        if history is not None and (history.falling_back or history.reason is not None):
             return  # no handler begins
         first = _first(delivery)
         if first in self.granted:
@@ -106,7 +106,7 @@ class Watch:
             self.process.complain("isolation", f"{event.source} is held by {', '.join(foreign)}, which it does not need")
 
 
-class WatchedEngine(Engine):
+class FleetEngine(Engine):
     """The engine, and the watch hears what it hands out and takes back."""
 
     def __init__(self, watch: Watch) -> None:
@@ -159,8 +159,8 @@ class WatchedEngine(Engine):
         super().probe_ended(gate, good, now, retry_after=retry_after)
 
 
-class WatchedGuard(Guard):
-    """The guard on a `WatchedEngine`. `is_idle` tells whether nothing runs beside handlers."""
+class FleetGuard(Guard):
+    """The guard on a `FleetEngine`. `is_idle` tells whether nothing runs beside handlers."""
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class WatchedGuard(Guard):
         drain_timeout: float,
         *,
         is_idle: Callable[[], bool],
-        make: type[WatchedEngine],
+        make: type[FleetEngine],
     ) -> None:
         self._has_spoken = False
         self._watched = watch

@@ -18,7 +18,7 @@ from holdgate_lab.fleet.environment import Environment
 from holdgate_lab.fleet.records import Parcel
 from holdgate_lab.fleet.scenario import DependencySpec, Stream
 from holdgate_lab.fleet.strategy import Command, Handler, Strategy
-from holdgate_lab.fleet.watched import Watch, WatchedEngine, WatchedGuard
+from holdgate_lab.fleet.watched import FleetEngine, FleetGuard, Watch
 from holdgate_lab.fleet.work import FleetWork, Letters, Unprocessable
 
 AnyDelivery = Delivery[Any]
@@ -27,7 +27,7 @@ AnyDelivery = Delivery[Any]
 class FleetWorker:
     """Worker `number` of the fleet, in the world's life number `life`. `strategy` says how it treats failures."""
 
-    engine_type: type[WatchedEngine] = WatchedEngine
+    engine_type: type[FleetEngine] = FleetEngine
     intake_type: type[FleetIntake] = FleetIntake
 
     def __init__(self, environment: Environment, number: int, strategy: Strategy, life: int) -> None:
@@ -43,7 +43,7 @@ class FleetWorker:
         needs = strategy.needs(scenario)
         needed = {name for names in needs.values() for name in names}
         self.dependencies = {spec.name: self._dependency(spec) for spec in scenario.dependencies if spec.name in needed}
-        self.guard = WatchedGuard(
+        self.guard = FleetGuard(
             self.watch,
             tuple(self.dependencies.values()),
             scenario.drain_timeout,
@@ -57,10 +57,10 @@ class FleetWorker:
     # -- what it is made of -----------------------------------------------------------------------------------------------------------
 
     @property
-    def engine(self) -> WatchedEngine:
+    def engine(self) -> FleetEngine:
         """The engine of its guard."""
         engine: Any = self.guard.engine
-        watched: WatchedEngine = engine
+        watched: FleetEngine = engine
         return watched
 
     @property

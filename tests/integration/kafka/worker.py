@@ -23,7 +23,7 @@ from tests.ledger.ledger import LedgerWriter
 from holdgate import CircuitSettings, Dependency, Guard, Reject, RetryPolicy, State
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
-from holdgate.flow.events import SourceBlocked, SourceHeld, SourceReleased
+from holdgate.events import SourceBlocked, SourceHeld, SourceReleased
 
 if TYPE_CHECKING:
     from collections.abc import Callable

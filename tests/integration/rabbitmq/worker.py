@@ -19,7 +19,7 @@ from tests.ledger.ledger import LedgerWriter
 from holdgate import CircuitSettings, Dependency, Guard, Reject, RetryPolicy, State
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
-from holdgate.flow.events import SourceHeld, SourceReleased
+from holdgate.events import SourceHeld, SourceReleased
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

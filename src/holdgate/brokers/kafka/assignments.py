@@ -136,7 +136,7 @@ def wrap(partition: AssignedPartition, records: Iterable[Record]) -> list[KafkaD
         delivery.serial = 0
         delivery.order_key = None
         delivery.permits = None
-        delivery.trial = None
+        delivery.history = None
         delivery.request = None
         deliveries.append(delivery)
     return deliveries

@@ -124,15 +124,15 @@ def test_what_waits_is_counted_in_messages() -> None:
 def test_what_comes_in_peace_calls_for_no_turn() -> None:
     """An idle lane may take it as it is; a full inbox, or anything that waits for a turn, has one."""
     stage = BatchStage(4, "payments", inbox=5)
-    stage.engine.restless = False
-    assert stage.engine.received_in_peace(stage.run, batches_of(messages(ORDERS, 4)))
+    stage.engine.needs_turn = False
+    assert stage.engine.received_quietly(stage.run, batches_of(messages(ORDERS, 4)))
     assert stage.next() is not None
-    assert not stage.engine.received_in_peace(stage.run, batches_of(messages(ORDERS, 5, 4)))
-    assert stage.engine.restless
+    assert not stage.engine.received_quietly(stage.run, batches_of(messages(ORDERS, 5, 4)))
+    assert stage.engine.needs_turn
     stage.turn()
     assert not stage.run.plan.of(ORDERS).fetch
-    stage.engine.restless = True
-    assert not stage.engine.received_in_peace(stage.run, batches_of(messages(ORDERS, 1, 9)))
+    stage.engine.needs_turn = True
+    assert not stage.engine.received_quietly(stage.run, batches_of(messages(ORDERS, 1, 9)))
     assert stage.assignment().inbox.waiting == 6
 
 
@@ -383,7 +383,7 @@ def test_a_message_alone_knows_since_when_it_fails() -> None:
     stage.turn(1.0)
     alone = stage.start()
     assert isinstance(alone, Batch)
-    assert (alone.trial.failures, alone.trial.first_failed_at) == (1, 3.0)
+    assert (alone.history.failures, alone.history.first_failed_at) == (1, 3.0)
 
 
 def test_a_vote_of_another_generation_says_nothing_of_this_one() -> None:
@@ -464,3 +464,15 @@ def test_nothing_is_lost_and_only_poison_is_rejected(most: int, polls: list[int]
 
 def _blocked(events: list[object]) -> Iterator[int]:
     return (event.position for event in events if isinstance(event, SourceBlocked) and not event.suspect)
+
+
+def test_a_shared_failure_of_a_batch_is_told_with_its_time() -> None:
+    """As that of a message."""
+    run = Run(Needs(["mail", "payments"]), order="source", concurrency=None, inbox=10, batch=2)
+    stage = Stage("mail", "payments", settings=CircuitSettings(), run=run)
+    stage.engine.received(run, batches_of(messages(ORDERS, 2)))
+    stage.turn(later=3.0)
+    stage.end(stage.start(), dependency_failed(needs=2, shared=True))
+    assert [event for event in stage.events() if isinstance(event, AttributionShared)] == [
+        AttributionShared(3.0, ORDERS, ("mail", "payments"))
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Callable
 
 import pytest
@@ -29,13 +31,38 @@ CALLS: dict[str, Callable[[Stage], object]] = {
 }
 
 
+# Those that only read, those that come before there is anything to do, those that ask for a turn if they left it work, and the turn itself.
+WITHOUT = {
+    *("take_probes", "take_events", "next_deadline", "snapshot", "is_held", "audit"),
+    *("add_gate", "add_run"),
+    *("received_quietly", "next", "follow", "succeeded", "pass_on", "skip"),
+    "turn",
+}
+# What the first statement of the others may be: to ask, or to call what asks.
+ASKING = ("self.needs_turn = True", "if not self._leave(delivery, now):", "self.forget(")
+
+
+def first_statement(method: ast.FunctionDef) -> str:
+    """The one after the docstring."""
+    return ast.unparse(method.body[1])
+
+
+def test_every_public_method_but_a_few_begins_by_asking_for_a_turn() -> None:
+    """The rule at the head of engine.py; the few are named there."""
+    (engine,) = ast.parse(inspect.getsource(Engine)).body
+    assert isinstance(engine, ast.ClassDef)
+    methods = [each for each in engine.body if isinstance(each, ast.FunctionDef) and not each.name.startswith("_")]
+    without = {method.name for method in methods if not first_statement(method).startswith(ASKING)}
+    assert without == WITHOUT
+
+
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 def test_what_changes_who_may_run_asks_for_a_turn(call: Callable[[Stage], object]) -> None:
     """Nobody else would bring the plan up to date."""
     stage = Stage("payments")
-    assert stage.engine.restless is False
+    assert stage.engine.needs_turn is False
     call(stage)
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_a_probe_that_has_ended_asks_for_a_turn() -> None:
@@ -45,9 +72,9 @@ def test_a_probe_that_has_ended_asks_for_a_turn() -> None:
     gate.circuit.open_for(10.0, stage.now)
     stage.turn(later=10.0)
     assert stage.engine.take_probes() == [gate]
-    assert stage.engine.restless is False
+    assert stage.engine.needs_turn is False
     stage.engine.probe_ended(gate, None, stage.now)
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 @pytest.mark.parametrize("end", ["settle", "rejected", "reject_failed", "fell_back", "fallback_failed", "interrupted"])
@@ -56,12 +83,12 @@ def test_an_end_that_is_not_plain_success_asks_for_a_turn(end: str) -> None:
     stage = Stage("payments")
     stage.receive(1)
     delivery = stage.start()
-    assert stage.engine.restless is False
+    assert stage.engine.needs_turn is False
     if end == "settle":
         stage.engine.settle(delivery, dependency_failed(), "OSError", stage.now)
     else:
         getattr(stage.engine, end)(delivery, stage.now)
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_a_lane_that_has_to_stop_for_others_asks_for_a_turn() -> None:
@@ -71,7 +98,7 @@ def test_a_lane_that_has_to_stop_for_others_asks_for_a_turn() -> None:
     stage.start()
     stage.run.lane_wanted = True
     assert stage.engine.follow(stage.assignment(), stage.now) is None
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_room_in_a_full_inbox_asks_for_a_turn() -> None:
@@ -80,7 +107,7 @@ def test_room_in_a_full_inbox_asks_for_a_turn() -> None:
     stage.receive(2)
     assert stage.assignment().full
     stage.start()
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_who_is_not_admitted_asks_for_a_turn() -> None:
@@ -89,7 +116,7 @@ def test_who_is_not_admitted_asks_for_a_turn() -> None:
     stage.receive(1)
     stage.gates[0].circuit.open_for(10.0, stage.now)
     assert stage.engine.next(stage.run, stage.now) is None
-    assert stage.engine.restless is True
+    assert stage.engine.needs_turn is True
 
 
 def test_a_delivery_that_was_held_between_grant_and_start_has_not_started() -> None:

@@ -1,0 +1,83 @@
+"""Every event that an observer may get: `Guard(observers=[...])`, or `Circuit.take_events` for a circuit alone.
+
+Events are frozen values in the past tense. None of them has a payload, a key or a header in it. `at` is the guard's monotonic second. They
+come in the order in which they happened, and an observer gets them at the end of the turn in which they happened.
+
+The order here is that of an outage: what led to it, what it stopped, how it ended; then single messages, doubts, and what operators did.
+"""
+
+from __future__ import annotations
+
+from holdgate.core.events import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    CircuitReset,
+    Event,
+    LeaseExpired,
+    LeaseTooShort,
+    LimitChanged,
+    OverrideCleared,
+    OverrideSet,
+    ThresholdExceeded,
+)
+from holdgate.flow.events import (
+    AnyEvent,
+    AttributionShared,
+    Command,
+    CommandEnded,
+    CommandGiven,
+    FlowEvent,
+    HandlerStuck,
+    HoldContinued,
+    LocalCauseSuspected,
+    MessageSkipped,
+    OutageOver,
+    OutageSuspected,
+    SourceBlocked,
+    SourceEvent,
+    SourceFallingBack,
+    SourceHeld,
+    SourceReleased,
+    SourceRetried,
+    UndeclaredNeed,
+)
+
+__all__ = [  # noqa: RUF022 - the order of the docstring
+    # What every event is one of.
+    "AnyEvent",
+    "Event",
+    "FlowEvent",
+    "SourceEvent",
+    # A circuit, from its threshold to the full rate.
+    "ThresholdExceeded",
+    "CircuitOpened",
+    "CircuitHalfOpened",
+    "LimitChanged",
+    "CircuitClosed",
+    "LeaseExpired",
+    "LeaseTooShort",
+    # What it does to sources.
+    "SourceHeld",
+    "HoldContinued",
+    "SourceFallingBack",
+    "SourceReleased",
+    # A single message, or a handler.
+    "SourceBlocked",
+    "MessageSkipped",
+    "HandlerStuck",
+    # What the guard is not sure of, and what would make it sure.
+    "OutageSuspected",
+    "OutageOver",
+    "LocalCauseSuspected",
+    "AttributionShared",
+    "UndeclaredNeed",
+    # What an operator did.
+    "Command",
+    "CommandGiven",
+    "CommandEnded",
+    "SourceRetried",
+    "OverrideSet",
+    "OverrideCleared",
+    "CircuitReset",
+]

@@ -1,0 +1,106 @@
+"""What the call forms of one attempt saw, and how it is kept until attribution reads it."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+
+from holdgate.core import Outcome
+from holdgate.flow.attribution import AttemptCalls, CallSummary
+
+
+def test_a_touch_begins_without_an_outcome() -> None:
+    """A call that has only begun says nothing."""
+    summary = CallSummary()
+    assert summary.outcome is None
+    assert summary.slowest == 0.0
+    assert summary.retry_after is None
+    assert summary.cut_short is None
+    assert not summary.failed_result
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ((Outcome.SUCCESS, Outcome.FAILURE), Outcome.FAILURE),
+        ((Outcome.SUCCESS, Outcome.IGNORED), Outcome.SUCCESS),
+        ((Outcome.IGNORED, Outcome.FAILURE), Outcome.FAILURE),
+        ((Outcome.IGNORED, Outcome.IGNORED), Outcome.IGNORED),
+        ((Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED), Outcome.FAILURE),
+    ],
+)
+def test_one_failure_outweighs_all_and_a_success_outweighs_what_says_nothing(outcomes: tuple[Outcome, ...], expected: Outcome) -> None:
+    """The order in which calls end does not matter."""
+    for order in permutations(outcomes):
+        summary = CallSummary()
+        for outcome in order:
+            summary.ended(outcome, 1.0)
+        assert summary.outcome is expected
+
+
+def test_the_slowest_call_counts() -> None:
+    """A quick call after a slow one does not hide it."""
+    summary = CallSummary()
+    summary.ended(Outcome.SUCCESS, 2.0)
+    summary.ended(Outcome.FAILURE, 0.5)
+    assert summary.slowest == 2.0
+
+
+def test_an_ignored_call_is_never_the_slowest() -> None:
+    """What decides nothing decides nothing about slowness either."""
+    summary = CallSummary()
+    summary.ended(Outcome.IGNORED, 9.0)
+    summary.ended(Outcome.SUCCESS, 1.0)
+    assert summary.slowest == 1.0
+
+
+def test_the_longest_wait_that_a_server_asked_for_counts() -> None:
+    """Two failing calls with two answers: the later time is the one that satisfies both."""
+    summary = CallSummary()
+    summary.ended(Outcome.FAILURE, 0.1, 30.0)
+    summary.ended(Outcome.FAILURE, 0.1, 10.0)
+    summary.ended(Outcome.FAILURE, 0.1)
+    assert summary.retry_after == 30.0
+
+
+def test_the_longest_cut_counts() -> None:
+    """Of several cancelled calls the longest is remembered."""
+    summary = CallSummary()
+    for duration in (1.0, 3.0, 2.0):
+        summary.cut(duration)
+    assert summary.cut_short == 3.0
+
+
+def test_under_way_is_the_age_of_the_oldest_running_call() -> None:
+    """Two calls run since 10 and 12; at 15 the longer one is five seconds old."""
+    summary = CallSummary()
+    assert summary.under_way(15.0) is None
+    summary.running["second"] = 12.0
+    summary.running["first"] = 10.0
+    assert summary.under_way(15.0) == 5.0
+
+
+def test_a_dependency_is_touched_once() -> None:
+    """Asking again for the same name gives the same record."""
+    calls = AttemptCalls()
+    assert calls.summary_of("payments") is calls.summary_of("payments")
+    assert list(calls.summaries) == ["payments"]
+
+
+def test_a_new_record_has_seen_nothing() -> None:
+    """No call, no refusal, no end of time."""
+    calls = AttemptCalls()
+    assert (calls.summaries, list(calls.refused), calls.timed_out) == ({}, [], False)
+    assert CallSummary().failed_result is False
+
+
+def test_short_times_are_kept_as_they_are() -> None:
+    """Below a second too; the longest counts."""
+    summary = CallSummary()
+    summary.ended(Outcome.FAILURE, 0.25, 0.5)
+    summary.cut(0.25)
+    assert (summary.slowest, summary.retry_after, summary.cut_short) == (0.25, 0.5, 0.25)
+    summary.ended(Outcome.FAILURE, 0.1, 0.4)
+    summary.cut(0.1)
+    assert (summary.slowest, summary.retry_after, summary.cut_short) == (0.25, 0.5, 0.25)

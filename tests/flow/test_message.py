@@ -1,0 +1,93 @@
+"""Delivery: what an intake gives, and what it must fill in."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from tests.flow.stage import ORDERS, Message
+
+from holdgate.errors import SettingsError
+from holdgate.flow.message import Backlog, Delivery, HandlerRequest, Partition, Queue
+
+
+def test_a_fresh_delivery_has_not_started() -> None:
+    """No attempt, no permit, no place, no failure known, and its broker may not say whether it was handed out before."""
+    delivery = Delivery(ORDERS, "message")
+
+    assert (delivery.source, delivery.message, delivery.redelivered) == (ORDERS, "message", None)
+    assert (delivery.attempt, delivery.permits, delivery.assignment, delivery.history, delivery.order_key) == (0, None, None, None, None)
+
+
+@pytest.mark.parametrize("name", ["position", "body", "key", "headers", "timestamp"])
+def test_what_only_a_broker_knows_is_not_guessed(name: str) -> None:
+    """A made-up None would be taken for a tombstone or a missing key."""
+    with pytest.raises(NotImplementedError):
+        getattr(Delivery(ORDERS, "message"), name)
+
+
+def test_its_repr_names_its_place_and_no_payload() -> None:
+    """A repr ends up in logs."""
+    delivery = Message(ORDERS, 42)
+    delivery.attempt = 2
+
+    assert repr(delivery) == "<Message orders[0]@42 attempt=2>"
+
+
+def test_the_last_word_of_a_handler_counts() -> None:
+    """It may change its mind while it runs."""
+    delivery = Message(ORDERS, 0)
+    delivery.reject("no such customer")
+    assert delivery.request == HandlerRequest(reason="no such customer")
+    delivery.retry(after=2.5)
+    assert delivery.request == HandlerRequest(after=2.5)
+    delivery.retry()
+    assert delivery.request == HandlerRequest()
+
+
+@pytest.mark.parametrize("after", [0.0, -1.0, math.nan, math.inf])
+def test_another_time_is_a_number_of_seconds(after: float) -> None:
+    """Above 0, and not for ever."""
+    with pytest.raises(SettingsError, match=r"retry\(after="):
+        Message(ORDERS, 0).retry(after=after)
+
+
+def test_a_delivery_keeps_whether_it_was_handed_out_before() -> None:
+    """As its broker says; its number comes from its inbox."""
+    delivery = Delivery(ORDERS, "message", redelivered=True)
+    assert (delivery.redelivered, delivery.serial) == (True, 0)
+
+
+def test_a_rejection_without_a_reason_says_who() -> None:
+    """It stands in the dead letter."""
+    delivery = Message(ORDERS, 0)
+    delivery.reject()
+    assert delivery.request == HandlerRequest(reason="rejected by the handler")
+
+
+def test_a_message_may_be_wanted_again_in_half_a_second() -> None:
+    """Any time above 0."""
+    delivery = Message(ORDERS, 0)
+    delivery.retry(after=0.5)
+    assert delivery.request == HandlerRequest(after=0.5)
+
+
+def test_a_partition_is_named_by_its_topic() -> None:
+    """Needs and handlers are keyed by topic, not by partition."""
+    assert Partition("orders", 3).name == "orders"
+
+
+def test_a_source_prints_as_people_write_it() -> None:
+    """Logs and status pages show the number in brackets, and a queue by its name alone."""
+    assert (str(Partition("orders", 3)), str(Queue("mails"))) == ("orders[3]", "mails")
+
+
+def test_a_partition_is_its_topic_and_number() -> None:
+    """Two objects of one partition are one key, and they sort by topic and then by number."""
+    assert {Partition("orders", 1): "held"}[Partition("orders", 1)] == "held"
+    assert sorted([Partition("b", 0), Partition("a", 10), Partition("a", 9)]) == [Partition("a", 9), Partition("a", 10), Partition("b", 0)]
+
+
+def test_the_age_of_a_backlog_may_be_unknown() -> None:
+    """A broker that cannot say how old its messages are says None, never 0."""
+    assert Backlog(7).oldest_age is None

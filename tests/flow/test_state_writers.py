@@ -1,0 +1,134 @@
+"""The two records have one writer each: no code but state.py writes a field of an `Assignment` or a `Run`, or moves what is in one."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import holdgate
+from holdgate.flow.state import Assignment, Run
+
+SOURCE = Path(holdgate.__file__).parent
+FIELDS = {*Assignment.__slots__, *Run.__slots__}
+MOVING = {
+    "add",
+    "append",
+    "appendleft",
+    "clear",
+    "discard",
+    "extend",
+    "insert",
+    "pop",
+    "popleft",
+    "remove",
+    "rotate",
+    "setdefault",
+    "update",
+}
+
+# A field of the same name that belongs to another record of flow: a gate's assignments, which state.py keeps as well.
+OTHER_RECORDS = {"gate.assignments"}
+
+# These run once for each message: a call of a method instead would be paid with every one.
+HOT_PATH = {
+    ("Engine.next", "assignment.idle"),
+    ("Engine.next", "popleft().in_ring"),
+    ("Engine.next", "ring.popleft"),
+    ("Engine.next", "ring.rotate"),
+    ("Engine.follow", "assignment.idle"),
+    ("Engine.follow", "assignment.in_flight"),
+    ("Engine.follow", "run.running"),
+    ("Engine.succeeded", "assignment.in_flight"),
+    ("Engine.succeeded", "run.running"),
+}
+
+
+def functions(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
+    """Every function of a module with its name, that of its class in front."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            yield from (
+                (f"{node.name}.{each.name}", each) for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+            )
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, node
+
+
+def assigned_to(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.Assign | ast.Delete):
+        return [part for target in node.targets for part in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    return [node.target] if isinstance(node, ast.AugAssign | ast.AnnAssign | ast.For) else []
+
+
+def field_of(node: ast.expr) -> str | None:
+    """`assignment.blocked` for `delivery.assignment.blocked[0]`; None for what is no field of a record, or the writer's own."""
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    if not isinstance(node, ast.Attribute) or node.attr not in FIELDS or ast.unparse(node.value) == "self":
+        return None
+    return f"{ast.unparse(node.value).split('.')[-1]}.{node.attr}"
+
+
+def writes(function: ast.AST) -> Iterator[str]:
+    """The fields that a function writes, or whose contents it moves, also by another name for them."""
+    other_names = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and field_of(node.value):
+            other_names.add(node.targets[0].id)
+    for node in ast.walk(function):
+        yield from (field for each in assigned_to(node) if (field := field_of(each)))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MOVING:
+            receiver = node.func.value
+            if field := field_of(receiver):
+                yield field
+            elif isinstance(receiver, ast.Name) and receiver.id in other_names:
+                yield f"{receiver.id}.{node.func.attr}"
+
+
+def foreign_writes(path: Path) -> Iterator[tuple[str, str]]:
+    for name, function in functions(ast.parse(path.read_text(encoding="utf-8"))):
+        for field in writes(function):
+            # Elsewhere many things have a `source` or are `held`: there the name of the variable decides.
+            if path.parent.name == "flow" or field.split(".")[0] in {"assignment", "run"}:
+                yield name, field
+
+
+def test_only_their_own_methods_write_the_records() -> None:
+    """Every other line that does is listed, and every line that is listed is still there."""
+    files = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "flow/state.py"]
+    found = {(name, field) for path in files for name, field in foreign_writes(path) if field not in OTHER_RECORDS}
+    assert found == HOT_PATH
+
+
+def test_a_write_is_found_however_it_is_written() -> None:
+    """Else the rule would hold for want of looking."""
+    lines = [
+        "assignment.held = True",
+        "delivery.assignment.run.running += 1",
+        "a, assignment.blocked = assignment.blocked, []",
+        "del run.assignments[source]",
+        "run.dirty[assignment] = None",
+        "assignment.unsent.pop(delivery)",
+        "line = run.granted; line.popleft()",
+    ]
+    found = [list(writes(ast.parse(line))) for line in lines]
+    assert found == [
+        ["assignment.held"],
+        ["run.running"],
+        ["assignment.blocked"],
+        ["run.assignments"],
+        ["run.dirty"],
+        ["assignment.unsent"],
+        ["line.popleft"],
+    ]
+
+
+def test_in_flight_is_moved_in_two_methods() -> None:
+    """The count of an assignment and that of its run, always both."""
+    moved: dict[str, list[str]] = {}
+    for name, function in functions(ast.parse((SOURCE / "flow/state.py").read_text(encoding="utf-8"))):
+        for node in ast.walk(function):
+            if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute) and node.target.attr in {"in_flight", "running"}:
+                moved.setdefault(name, []).append(node.target.attr)
+    assert moved == {"Assignment.started": ["in_flight", "running"], "Assignment.ended": ["in_flight", "running"]}
