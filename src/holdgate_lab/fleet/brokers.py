@@ -177,6 +177,10 @@ class FleetIntake(MemoryIntake):
         """The topics and queues that are held here, one for each source."""
         return [source.name for source, wanted in self._plan.sources.items() if wanted.held]
 
+    def held_for(self, reason: str) -> Sequence[Source]:
+        """The partitions and queues that are held here, among others for this reason."""
+        return [source for source, wanted in self._plan.sources.items() if reason in wanted.reasons]
+
     def _came(self, delivery: Delivery[Message]) -> None:
         source = delivery.source
         assignment: Any = getattr(delivery, "assigned", None)

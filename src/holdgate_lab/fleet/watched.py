@@ -28,7 +28,7 @@ from holdgate_lab.fleet.scenario import Scenario
 AnyDelivery = Delivery[Any]
 
 # The one hold that messages themselves end: some start in it, at growing distances, as no circuit could say that it is over.
-_ENDED_BY_MESSAGES = "unclaimed failures"
+SUSPICION = "unclaimed failures"
 
 
 class Watch:
@@ -55,7 +55,7 @@ class Watch:
         if first in self.granted:
             return
         assignment: Assignment = delivery.assignment
-        against = [reason for reason in assignment.plan.reasons if reason != _ENDED_BY_MESSAGES]
+        against = [reason for reason in assignment.plan.reasons if reason != SUSPICION]
         if against:
             self.process.complain("held", f"a handler begins on {assignment.source}, which is held by {', '.join(against)}")
         messages = messages_in(delivery)

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from holdgate.core import Circuit
+from holdgate.errors import GuardClosed
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Partition
 from holdgate.runtime.dependency import Dependency
@@ -32,6 +33,7 @@ class FleetWorker:
 
     def __init__(self, environment: Environment, number: int, strategy: Strategy, life: int) -> None:
         self.environment = environment
+        self._is_leaving = False
         self.strategy = strategy
         chance = Random(f"{environment.seed}/{number}/{life}")
         self.process = Process(
@@ -131,6 +133,7 @@ class FleetWorker:
     def leave(self) -> None:
         """Drain and end."""
         self.process.say("drains")
+        self._is_leaving = True
         self.process.loop.create_task(self.guard.stop(), name="stop")
 
     def kill(self) -> None:
@@ -165,9 +168,11 @@ class FleetWorker:
     async def _main(self) -> None:
         async with self.guard:
             runs = [begin_later(self._run(intake), "run") for intake in self.intakes]
-            await asyncio.wait(runs)
+            if runs:
+                await asyncio.wait(runs)
         for run in runs:
-            run.result()
+            if not (self._is_leaving and isinstance(run.exception(), GuardClosed)):  # asked to leave before it had begun
+                run.result()
 
     async def _run(self, intake: FleetIntake) -> None:
         scenario, strategy, work = self.environment.scenario, self.strategy, self.work
