@@ -144,6 +144,11 @@ class FleetIntake(MemoryIntake):
         if self.member in self._group.members:
             records = list(self._newest.values())
             asyncio.get_running_loop().call_soon(_look_at_last_commit, records)
+        self._newest.clear()
+
+    def loses(self) -> None:
+        """What it had is somebody else's already: nothing is given back."""
+        self._newest.clear()
 
     # -- messages ---------------------------------------------------------------------------------------------------------------------
 
@@ -230,6 +235,7 @@ class _Overheard:
         self._intake.gives_back()
 
     def lost(self, sources: Collection[Source]) -> None:
+        self._intake.loses()
         self._listener.lost(sources)
 
 
