@@ -85,7 +85,15 @@ class Liveness:
         done = _watermarks(world)
         waiting = {source: list(_unfinished(world.traffic[source.name], source, done[source], world.scenario.span)) for source in done}
         suspected = {need for source, places in waiting.items() for need in _suspected(world.traffic[source.name], source, places)}
+        # Of one run, and of streams whose handlers call nothing: no dependency excludes the error.
+        unclaimed = [
+            source
+            for source, places in waiting.items()
+            if not world.traffic[source.name].spec.needs and _has_poison(world.traffic[source.name], source, places)
+        ]
         undescribed = {source for worker in world.workers.values() for intake in worker.intakes for source in intake.held_for(SUSPICION)}
+        if sum(_poison_in(world.traffic[source.name], source, waiting[source]) for source in unclaimed) > 1:
+            undescribed.update(unclaimed)
         for source, places in waiting.items():
             traffic = world.traffic[source.name]
             if not places or _may_wait(world.scenario, traffic, source, places) or self._still_weak.intersection(traffic.spec.needs):
@@ -136,4 +144,8 @@ def _may_wait(scenario: Scenario, traffic: StreamTraffic, source: Source, waitin
 
 
 def _has_poison(traffic: StreamTraffic, source: Source, waiting: list[int]) -> bool:
-    return any(traffic.facts_at(source, place).is_poison for place in waiting)
+    return _poison_in(traffic, source, waiting) > 0
+
+
+def _poison_in(traffic: StreamTraffic, source: Source, waiting: list[int]) -> int:
+    return sum(traffic.facts_at(source, place).is_poison for place in waiting)
