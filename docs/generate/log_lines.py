@@ -54,20 +54,20 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
         "Every `hold_warn_after`, for a hold that lasts. Keep an eye on the topic's retention.",
     ),
     (CircuitHalfOpened("payments", 95.2, 2, State.OPEN), "One message finds out whether the dependency answers again."),
-    (LimitChanged("payments", 96.0, 2, 2, 4), "The ramp: so many messages at once from now on. Down means that a stage went badly."),
+    (LimitChanged("payments", 96.0, 2, 2, 4), "The ramp. Fewer than before means that the last stage went badly."),
     (CircuitClosed("payments", 99.0, 3, State.HALF_OPEN), "The dependency is back."),
     (SourceReleased(99.0, _ORDERS, 9.0), "The partitions go on where they stood."),
     (
         SourceBlocked(120.0, _ORDERS, 4711, 5, "KeyError"),
-        "A message failed by its own fault, and everything behind it waits. Mend the handler and deploy; once a minute until then.",
+        "Fix the handler and deploy, or skip the message. Once a minute until then.",
     ),
     (
         SourceBlocked(120.0, _ORDERS, 4711, 6, "ConnectionError", suspect=True),
-        "Nobody else tells whether it is this message or the dependency. It is held and tried again; a health `probe` can tell.",
+        "The circuit has opened, or could have, and another attempt failed. The message is tried again; a health `probe` can tell.",
     ),
     (
         MessageSkipped(120.0, _ORDERS, 4711, "duplicate", by_operator=True),
-        "It was settled without having been processed, by somebody's word.",
+        "It was settled without having been processed.",
     ),
     (SourceRetried(120.0, _ORDERS, 2, "handler mended"), "An operator did that: they start afresh, or their dead letters are sent now."),
     (
@@ -99,7 +99,7 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
     ),
     (OverrideSet("payments", 90.0, 1, Override.FORCED_OPEN, None), "An operator did that; who, says the line before it."),
     (OverrideCleared("payments", 190.0, 2, Override.FORCED_OPEN), "An operator did that, or its time was over."),
-    (CircuitReset("payments", 190.0, 3, State.OPEN), "An operator did that: full rate at once."),
+    (CircuitReset("payments", 190.0, 3, State.OPEN), "An operator did that: immediately the full rate."),
     (
         LeaseExpired("payments", 400.0, 2, 100.0, 300.0),
         "A call of a half-open circuit did not come back and counts as failed. Does the call have a time limit?",

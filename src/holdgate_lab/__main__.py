@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from time import perf_counter
 
-from holdgate_lab.fleet.explore import Failure, describe, explain, explore, try_out
+from holdgate_lab.fleet.explore import FailedSeed, describe, explain, explore, try_out
 from holdgate_lab.fleet.extras import random_extras
 from holdgate_lab.fleet.generate import random_scenario
 
@@ -39,7 +39,7 @@ def _explore(first: int, count: int, processes: int) -> int:
     return 1 if failed else 0
 
 
-def _failures(seeds: range, processes: int) -> Iterator[Failure]:
+def _failures(seeds: range, processes: int) -> Iterator[FailedSeed]:
     """Those of all seeds, in their order, whoever finds them."""
     if processes <= 1 or len(seeds) <= _AT_A_TIME:
         yield from explore(seeds)
@@ -50,7 +50,7 @@ def _failures(seeds: range, processes: int) -> Iterator[Failure]:
             yield from failures
 
 
-def _failures_of_part(seeds: range) -> list[Failure]:
+def _failures_of_part(seeds: range) -> list[FailedSeed]:
     return list(explore(seeds))
 
 

@@ -298,8 +298,8 @@ def test_a_call_that_a_cancellation_cut_short_is_judged_as_by_a_time_limit() -> 
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.FAILURE])
-def test_a_touched_need_gets_what_its_calls_came_to(outcome: Outcome) -> None:
-    """With the time of the slowest call and the server's wish; the handler returning changes nothing."""
+def test_a_need_that_was_called_gets_what_its_calls_came_to(outcome: Outcome) -> None:
+    """With the time of the slowest call and the server's request; the handler returning changes nothing."""
     calls = touched("payments", outcome, 2.5, 30.0)
     assert attribute([PAYMENTS], calls, None, NOW) == Attribution((NeedVerdict(outcome, 2.5, 30.0),), Cause.RETURNED)
 
@@ -310,7 +310,7 @@ def test_calls_that_were_all_ignored_say_nothing() -> None:
     assert attribute([PAYMENTS], calls, None, NOW).findings == (IGNORED,)
 
 
-def test_a_touch_without_an_outcome_gives_no_verdict() -> None:
+def test_a_summary_without_an_outcome_gives_no_verdict() -> None:
     """Its only call was cancelled by the handler, which then returned."""
     calls = AttemptCalls()
     calls.summary_of("payments").cut(1.0)
@@ -496,7 +496,7 @@ def test_asking_for_another_time_is_no_success_of_what_was_not_called() -> None:
     assert attribute([PAYMENTS], None, None, NOW, postponed=True) == Attribution((RELEASED,), Cause.POSTPONED)
 
 
-def test_an_exception_says_more_than_the_wish_for_another_time() -> None:
+def test_an_exception_says_more_than_the_request_for_another_time() -> None:
     """It is judged as ever."""
     assert attribute([PAYMENTS], None, CallNotPermitted("payments"), NOW, postponed=True).cause is Cause.REFUSED
 

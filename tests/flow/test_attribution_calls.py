@@ -10,7 +10,7 @@ from holdgate.core import Outcome
 from holdgate.flow.attribution import AttemptCalls, CallSummary
 
 
-def test_a_touch_begins_without_an_outcome() -> None:
+def test_a_summary_begins_without_an_outcome() -> None:
     """A call that has only begun says nothing."""
     summary = CallSummary()
     assert summary.outcome is None
@@ -81,7 +81,7 @@ def test_under_way_is_the_age_of_the_oldest_running_call() -> None:
     assert summary.under_way(15.0) == 5.0
 
 
-def test_a_dependency_is_touched_once() -> None:
+def test_a_dependency_has_one_summary() -> None:
     """Asking again for the same name gives the same record."""
     calls = AttemptCalls()
     assert calls.summary_of("payments") is calls.summary_of("payments")

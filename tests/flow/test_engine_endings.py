@@ -215,9 +215,9 @@ def test_a_batch_that_failed_comes_again_in_pieces() -> None:
 def test_a_batch_in_parts_is_not_in_flight_any_more() -> None:
     """What was not mentioned is done; what is to be tried again waits."""
     stage, batch = batch_of(4)
-    parted = stage.engine.settle_in_parts(batch, batch.items(), {1: HandlerRequest(after=5.0)}, returned(), stage.now)
+    parts = stage.engine.settle_in_parts(batch, batch.items(), {1: HandlerRequest(after=5.0)}, returned(), stage.now)
 
-    assert ([one.position for one in parted.done], parted.rejected, work(stage)) == ([0, 2, 3], (), (0, 0, 0))
+    assert ([one.position for one in parts.done], parts.rejected, work(stage)) == ([0, 2, 3], (), (0, 0, 0))
     assert stage.engine.needs_turn
 
 
@@ -355,8 +355,8 @@ def test_an_interrupted_first_attempt_leaves_nothing_behind() -> None:
     assert stage.start() is delivery
 
 
-def test_an_interrupted_message_forgets_what_its_handler_wished() -> None:
-    """The wish was one attempt's; what it failed before stays known."""
+def test_an_interrupted_message_forgets_what_its_handler_asked_for() -> None:
+    """The request was one attempt's; what it failed before stays known."""
     stage = staged()
     stage.end(stage.start(), own_failure())
     stage.turn(later=1.0)

@@ -140,7 +140,7 @@ def test_all_needs_are_admitted_or_none() -> None:
     assert len(stage.start().permits) == 2
 
 
-def test_a_fresh_head_that_is_refused_waits_for_all_its_needs() -> None:
+def test_an_unstarted_message_that_is_refused_waits_for_all_its_needs() -> None:
     """One of two circuits has no room: it is on the list, and no permit is taken."""
     stage = Stage("mail", "payments", sources=partitions(2))
     half_open(stage, "mail")
@@ -277,7 +277,7 @@ def test_a_circuit_that_opens_by_itself_while_admitting_calls_for_a_turn(monkeyp
     assert CircuitOpened in [type(event) for event in stage.events()]
 
 
-def test_a_circuit_that_opens_in_front_of_a_fresh_head_makes_it_wait() -> None:
+def test_a_circuit_that_opens_in_front_of_an_unstarted_message_makes_it_wait() -> None:
     """It was refused by the circuit itself, before the plan knew."""
     stage = Stage("payments")
     stage.receive(1)

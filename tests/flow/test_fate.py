@@ -1,4 +1,4 @@
-"""Fate: the verdict by cause, and the retry policy."""
+"""Fate: the verdict by cause, and how the end of an attempt is recorded in the circuits and against the message."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_refusing_dependency_is_a_need_too() -> None:
     assert gates_of(delivery) == (mail, search)
 
 
-def test_a_trial_begins_once() -> None:
+def test_a_history_begins_once() -> None:
     """What is known of its failures is kept."""
     delivery = running()
 
@@ -222,7 +222,7 @@ def test_a_failure_of_its_own_moves_no_window() -> None:
     assert (seen.in_flight, seen.calls, mail.successes) == (0, 0, 0)
 
 
-def test_a_success_at_the_first_attempt_leaves_no_trial() -> None:
+def test_a_success_at_the_first_attempt_leaves_no_history() -> None:
     """A call form ran, so it was settled the slow way; it never failed, and there is nothing to remember."""
     mail = gate("mail")
     delivery = running(mail)

@@ -21,7 +21,7 @@ LATER = HandlerRequest(after=5.0)
 BACKOFF = HandlerRequest()
 
 
-class WishStage(Stage):
+class RequestStage(Stage):
     """A run with batches of up to four; six messages have come in."""
 
     def __init__(self, *, rejects: bool = True, order: Order = "source", retry: RetryPolicy | None = None, span: int = 1000) -> None:
@@ -37,12 +37,12 @@ class WishStage(Stage):
         assert isinstance(batch, Batch)
         return batch
 
-    def part(self, batch: Batch, wishes: Mapping[int, HandlerRequest]) -> SettledParts:
-        """The handler returns with these wishes, and the engine takes its turn."""
+    def part(self, batch: Batch, requests: Mapping[int, HandlerRequest]) -> SettledParts:
+        """The handler returns with these requests, and the engine takes its turn."""
         items: BatchItems[int] = batch.items()
-        parted = self.engine.settle_in_parts(batch, items, wishes, returned(), self.now)
+        parts = self.engine.settle_in_parts(batch, items, requests, returned(), self.now)
         self.turn()
-        return parted
+        return parts
 
     def next_positions(self) -> list[int] | None:
         delivery = self.engine.next(self.run, self.now)
@@ -57,31 +57,31 @@ def positions(deliveries: tuple[Message, ...]) -> list[int]:
 
 def test_the_others_are_done() -> None:
     """What nothing was asked for is to be acknowledged, and the dependency has its success."""
-    stage = WishStage()
-    parted = stage.part(stage.take(), {1: GONE, 2: LATER})
-    assert positions(parted.done) == [0, 3]
+    stage = RequestStage()
+    parts = stage.part(stage.take(), {1: GONE, 2: LATER})
+    assert positions(parts.done) == [0, 3]
     snapshot = stage.gates[0].circuit.snapshot(stage.now)
     assert (snapshot.state, snapshot.calls, snapshot.failures, snapshot.in_flight) == (State.CLOSED, 1, 0, 0)
 
 
 def test_what_is_rejected_is_in_flight_until_it_is_out() -> None:
     """As a message of its own, with its reason; nothing behind the batch starts before."""
-    stage = WishStage()
-    parted = stage.part(stage.take(), {1: GONE, 3: GONE})
-    assert positions(parted.rejected) == [1, 3]
-    assert [one.history.reason for one in parted.rejected] == ["no address", "no address"]
+    stage = RequestStage()
+    parts = stage.part(stage.take(), {1: GONE, 3: GONE})
+    assert positions(parts.rejected) == [1, 3]
+    assert [one.history.reason for one in parts.rejected] == ["no address", "no address"]
     assert (stage.assignment().in_flight, stage.run.running) == (2, 2)
-    assert stage.engine.rejected(parted.rejected[0], stage.now) is Verdict.DONE
+    assert stage.engine.rejected(parts.rejected[0], stage.now) is Verdict.DONE
     stage.turn()
     assert stage.next_positions() is None
-    assert stage.engine.rejected(parted.rejected[1], stage.now) is Verdict.DONE
+    assert stage.engine.rejected(parts.rejected[1], stage.now) is Verdict.DONE
     stage.turn()
     assert stage.next_positions() == [4, 5]
 
 
 def test_a_rejected_message_knows_of_its_failure() -> None:
     """Its letter tells when, and how often it was tried."""
-    stage = WishStage()
+    stage = RequestStage()
     stage.turn(3.0)
     (one,) = stage.part(stage.take(), {2: GONE}).rejected
     assert (one.attempt, one.serial, one.history.failures, one.history.first_failed_at, one.history.error) == (1, 2, 1, 3.0, "Reject")
@@ -90,7 +90,7 @@ def test_a_rejected_message_knows_of_its_failure() -> None:
 
 def test_what_is_postponed_comes_after_the_longest_time_in_its_order() -> None:
     """One piece, so that nothing overtakes; it comes before what is behind the batch."""
-    stage = WishStage()
+    stage = RequestStage()
     stage.part(stage.take(), {0: HandlerRequest(after=2.0), 2: LATER})
     stage.turn(4.9)
     assert stage.next_positions() is None
@@ -100,7 +100,7 @@ def test_what_is_postponed_comes_after_the_longest_time_in_its_order() -> None:
 
 def test_without_a_time_the_policy_has_one() -> None:
     """Its first backoff."""
-    stage = WishStage()
+    stage = RequestStage()
     stage.part(stage.take(), {0: BACKOFF})
     assert stage.engine.next_deadline() == 0.5
     stage.turn(0.5)
@@ -109,9 +109,9 @@ def test_without_a_time_the_policy_has_one() -> None:
 
 def test_without_a_way_out_the_place_is_blocked() -> None:
     """By the first of those that were rejected; the others of the batch are done."""
-    stage = WishStage(rejects=False)
-    parted = stage.part(stage.take(), {1: GONE})
-    assert (positions(parted.done), parted.rejected) == ([0, 2, 3], ())
+    stage = RequestStage(rejects=False)
+    parts = stage.part(stage.take(), {1: GONE})
+    assert (positions(parts.done), parts.rejected) == ([0, 2, 3], ())
     assert [event.position for event in stage.events() if isinstance(event, SourceBlocked)] == [1]
     assert stage.assignment().held
     assert stage.next_positions() is None
@@ -119,16 +119,16 @@ def test_without_a_way_out_the_place_is_blocked() -> None:
 
 def test_a_policy_that_skips_is_done_with_all() -> None:
     """What is skipped is acknowledged with the others, and told; the next batch may start."""
-    stage = WishStage(retry=RetryPolicy(on_exhausted="skip"))
-    parted = stage.part(stage.take(), {1: GONE})
-    assert sorted(positions(parted.done)) == [0, 1, 2, 3]
+    stage = RequestStage(retry=RetryPolicy(on_exhausted="skip"))
+    parts = stage.part(stage.take(), {1: GONE})
+    assert sorted(positions(parts.done)) == [0, 1, 2, 3]
     assert [event.position for event in stage.events() if isinstance(event, MessageSkipped)] == [1]
     assert stage.next_positions() == [4, 5]
 
 
 def test_a_policy_that_skips_is_done_with_the_last_batch() -> None:
     """Nothing is left to start, and its place is not offered to lanes."""
-    stage = WishStage(retry=RetryPolicy(on_exhausted="skip"))
+    stage = RequestStage(retry=RetryPolicy(on_exhausted="skip"))
     for _ in range(2):
         stage.part(stage.take(), {0: GONE})
 
@@ -137,11 +137,11 @@ def test_a_policy_that_skips_is_done_with_the_last_batch() -> None:
 
 def test_what_is_postponed_on_its_way_out_is_dropped() -> None:
     """Its source goes away in order: it is not acknowledged, so that it comes again to whoever has it next."""
-    stage = WishStage()
+    stage = RequestStage()
     batch = stage.take()
     stage.engine.closing(stage.run, [ORDERS], stage.now)
-    parted = stage.part(batch, {1: LATER, 2: GONE})
-    assert (positions(parted.done), positions(parted.rejected)) == ([0, 3], [2])
+    parts = stage.part(batch, {1: LATER, 2: GONE})
+    assert (positions(parts.done), positions(parts.rejected)) == ([0, 3], [2])
     assert stage.engine.snapshot(stage.now).sources[ORDERS].waiting == 0
     stage.turn(100.0)
     assert stage.next_positions() is None
@@ -149,7 +149,7 @@ def test_what_is_postponed_on_its_way_out_is_dropped() -> None:
 
 def test_a_batch_of_an_earlier_assignment_settles_nothing() -> None:
     """Its source was lost meanwhile."""
-    stage = WishStage()
+    stage = RequestStage()
     batch = stage.take()
     stage.engine.forget(stage.run, [ORDERS], stage.now)
     assert stage.part(batch, {1: GONE}) == ((), ())
@@ -158,7 +158,7 @@ def test_a_batch_of_an_earlier_assignment_settles_nothing() -> None:
 
 def test_without_an_order_what_is_done_moves_the_span() -> None:
     """It is measured from the oldest unfinished message: the one that was postponed, and not the first of its batch."""
-    stage = WishStage(order="none", span=6)
+    stage = RequestStage(order="none", span=6)
     stage.part(stage.take(), {3: LATER})
     stage.engine.received(stage.run, batches_of(messages(ORDERS, 4, 6)))
     assert stage.next_positions() == [4, 5, 6, 7]
@@ -167,7 +167,7 @@ def test_without_an_order_what_is_done_moves_the_span() -> None:
 
 def test_a_blocked_message_that_is_let_go_lets_the_next_batch_start() -> None:
     """Its batch is finished with it, and not before."""
-    stage = WishStage(rejects=False)
+    stage = RequestStage(rejects=False)
     stage.part(stage.take(), {1: GONE})
     inbox = stage.assignment().inbox
     (blocked,) = stage.assignment().blocked
@@ -175,15 +175,15 @@ def test_a_blocked_message_that_is_let_go_lets_the_next_batch_start() -> None:
     assert inbox.done(blocked)
 
 
-@pytest.mark.parametrize("wishes", [{1: GONE}, {1: LATER}])
-def test_without_an_order_the_rest_goes_on_meanwhile(wishes: dict[int, HandlerRequest]) -> None:
+@pytest.mark.parametrize("requests", [{1: GONE}, {1: LATER}])
+def test_without_an_order_the_rest_goes_on_meanwhile(requests: dict[int, HandlerRequest]) -> None:
     """Nothing waits for what was rejected or postponed."""
-    stage = WishStage(order="none")
-    stage.part(stage.take(), wishes)
+    stage = RequestStage(order="none")
+    stage.part(stage.take(), requests)
     assert stage.next_positions() == [4, 5]
 
 
-def test_a_wish_is_found_by_its_place_in_the_batch() -> None:
+def test_a_request_is_found_by_its_index_in_the_batch() -> None:
     """And none where nobody has looked at a delivery."""
     items: BatchItems[int] = Batch(ORDERS, list(messages(ORDERS, 3)), AS_THEY_ARE).items()
     assert items.requests() == {}
@@ -192,7 +192,7 @@ def test_a_wish_is_found_by_its_place_in_the_batch() -> None:
     assert items.requests() == {1: GONE, 2: LATER}
 
 
-def test_a_wish_lasts_for_one_attempt() -> None:
+def test_a_request_lasts_for_one_attempt() -> None:
     """The next one begins without it."""
     batch = Batch(ORDERS, list(messages(ORDERS, 2)), AS_THEY_ARE)
     batch.items()[0].reject()
@@ -240,8 +240,8 @@ def test_what_is_to_be_sent_is_in_flight_beside_another_batch() -> None:
     """Each with a lane of its own."""
     stage = staged(order="none")
     first, _ = take(stage), take(stage)
-    parted = stage.engine.settle_in_parts(first, first.items(), {0: GONE, 1: GONE}, returned(), stage.now)
-    assert len(parted.rejected) == 2
+    parts = stage.engine.settle_in_parts(first, first.items(), {0: GONE, 1: GONE}, returned(), stage.now)
+    assert len(parts.rejected) == 2
     assert (stage.assignment().in_flight, stage.run.running) == (3, 3)
 
 
@@ -249,10 +249,10 @@ def test_nothing_overtakes_what_is_postponed_beside_what_is_sent() -> None:
     """The batch is over when both are out of the way."""
     stage = staged()
     batch = take(stage)
-    parted = stage.engine.settle_in_parts(batch, batch.items(), {0: GONE, 1: LATER}, returned(), stage.now)
+    parts = stage.engine.settle_in_parts(batch, batch.items(), {0: GONE, 1: LATER}, returned(), stage.now)
     stage.turn()
     assert stage.engine.next(stage.run, stage.now) is None
-    assert stage.engine.rejected(parted.rejected[0], stage.now) is Verdict.DONE
+    assert stage.engine.rejected(parts.rejected[0], stage.now) is Verdict.DONE
     stage.turn()
     assert stage.engine.next(stage.run, stage.now) is None
     stage.turn(later=5.0)

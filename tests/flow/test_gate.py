@@ -112,8 +112,8 @@ def test_a_fresh_gate_knows_nothing() -> None:
     assert (payments.successes, payments.recoveries, payments.failures) == (0, 0, 0)
 
 
-def test_a_fresh_trial_knows_nothing() -> None:
-    """It is made when a message first needs one, which need not be a failure: a wish, or a rejection."""
+def test_a_new_history_knows_nothing() -> None:
+    """It is made when a message first needs one, which need not be a failure: a request, or a rejection."""
     history = FailureHistory()
 
     assert (history.failures, history.first_failed_at, history.last_failed_at, history.error) == (0, 0.0, 0.0, "")

@@ -40,7 +40,7 @@ def lose_needs(assignment: Assignment) -> None:
 # -- the plan of a place --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_fresh_place_may_fetch_and_start() -> None:
+def test_a_new_assignment_may_fetch_and_start() -> None:
     """Nothing holds it, and nothing is announced."""
     assignment = place_of(gate())
 
@@ -461,7 +461,7 @@ def test_less_than_a_full_inbox_leaves_it_fetching() -> None:
     assert not assignment.full
 
 
-def test_a_fresh_place_has_nothing_going_on() -> None:
+def test_a_new_assignment_has_nothing_going_on() -> None:
     """Nothing is held, full, offered or announced."""
     assignment = place_of(gate())
 
@@ -478,7 +478,7 @@ def test_a_fresh_place_has_nothing_going_on() -> None:
     assert (assignment.alive, assignment.stopped, assignment.held) == (True, False, False)
 
 
-def test_a_fresh_place_has_counted_nothing() -> None:
+def test_a_new_assignment_has_counted_nothing() -> None:
     """No delivery, no head, no fallback, no announcement."""
     assignment = place_of(gate())
 
@@ -493,7 +493,7 @@ def test_a_fresh_place_has_counted_nothing() -> None:
     assert (assignment.since, assignment.held_before) == (None, None)
 
 
-def test_a_fresh_run_has_nothing_in_work() -> None:
+def test_a_new_run_has_nothing_in_work() -> None:
     """Nobody waits for a lane, and nothing is on its way out."""
     run = run_of(["payments"], concurrency=3)
 
@@ -559,8 +559,8 @@ def test_a_part_that_is_put_back_may_fill_the_inbox() -> None:
     assert (assignment.inbox.waiting, assignment.full) == (3, True)
 
 
-def test_a_hold_by_a_stray_need_is_known_as_one() -> None:
-    """Beside that of a need of its own: only the stray is remembered as such."""
+def test_a_hold_by_an_undeclared_need_is_known_as_one() -> None:
+    """Beside that of a need of its own: only the undeclared one is remembered as such."""
     payments, mail = gate(), gate("mail")
     assignment = place_of(payments)
     for each in (payments, mail):

@@ -1,4 +1,4 @@
-"""The two records have one writer each: no code but state.py writes a field of an `Assignment` or a `Run`, or moves what is in one."""
+"""Each record has one writer: only methods of its own write a field of an `Assignment`, `Run` or `FailureHistory`, or move its contents."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import holdgate
+from holdgate.flow.blame import FailureHistory
 from holdgate.flow.state import Assignment, Run
 
 SOURCE = Path(holdgate.__file__).parent
 FIELDS = {*Assignment.__slots__, *Run.__slots__}
+HISTORY_FIELDS = set(FailureHistory.__slots__)
 MOVING = {
     "add",
     "append",
@@ -27,8 +29,8 @@ MOVING = {
     "update",
 }
 
-# A field of the same name that belongs to another record of flow: a gate's assignments, which state.py keeps as well.
-OTHER_RECORDS = {"gate.assignments"}
+# A gate's assignments are of the same name, and state.py keeps them as well. A history's unclaimed failure is kept by unclaimed.py.
+OTHER_RECORDS = {"gate.assignments", "history.unclaimed"}
 
 # These run once for each message: a call of a method instead would be paid with every one.
 HOT_PATH = {
@@ -65,9 +67,11 @@ def field_of(node: ast.expr) -> str | None:
     """`assignment.blocked` for `delivery.assignment.blocked[0]`; None for what is no field of a record, or the writer's own."""
     while isinstance(node, ast.Subscript):
         node = node.value
-    if not isinstance(node, ast.Attribute) or node.attr not in FIELDS or ast.unparse(node.value) == "self":
+    if not isinstance(node, ast.Attribute):
         return None
-    return f"{ast.unparse(node.value).split('.')[-1]}.{node.attr}"
+    receiver = ast.unparse(node.value).split(".")[-1]
+    is_field = node.attr in (HISTORY_FIELDS if receiver.startswith("history") else FIELDS) and receiver != "self"
+    return f"{receiver}.{node.attr}" if is_field else None
 
 
 def writes(function: ast.AST) -> Iterator[str]:
@@ -90,7 +94,7 @@ def foreign_writes(path: Path) -> Iterator[tuple[str, str]]:
     for name, function in functions(ast.parse(path.read_text(encoding="utf-8"))):
         for field in writes(function):
             # Elsewhere many things have a `source` or are `held`: there the name of the variable decides.
-            if path.parent.name == "flow" or field.split(".")[0] in {"assignment", "run"}:
+            if path.parent.name == "flow" or field.split(".")[0] in {"assignment", "run", "history"}:
                 yield name, field
 
 
@@ -111,6 +115,8 @@ def test_a_write_is_found_however_it_is_written() -> None:
         "run.dirty[assignment] = None",
         "assignment.unsent.pop(delivery)",
         "line = run.granted; line.popleft()",
+        "delivery.history.backoffs = 0",
+        "history_of(delivery).charged += 1",
     ]
     found = [list(writes(ast.parse(line))) for line in lines]
     assert found == [
@@ -121,6 +127,8 @@ def test_a_write_is_found_however_it_is_written() -> None:
         ["run.dirty"],
         ["assignment.unsent"],
         ["line.popleft"],
+        ["history.backoffs"],
+        ["history_of(delivery).charged"],
     ]
 
 

@@ -367,10 +367,10 @@ def test_a_circuit_that_opens_ends_backoffs_in_order_of_arrival() -> None:
     assignment = place_of(payments, run=run)
     failed = [placed(assignment, position) for position in range(2)]
     for delivery, until in zip(failed, (9.0, 8.0), strict=True):
-        delivery.history = _trial(backoffs=3)
+        delivery.history = _history(backoffs=3)
         waiting.add(delivery, (payments,), not_before=until)
     other = placed(place_of(mail, run=run))
-    other.history = _trial(backoffs=3)
+    other.history = _history(backoffs=3)
     waiting.add(other, (mail,), not_before=7.0)
     waiting.end_backoffs(payments)
 
@@ -380,7 +380,7 @@ def test_a_circuit_that_opens_ends_backoffs_in_order_of_arrival() -> None:
     assert waiting.grants([payments, mail], 9.0) == [other]
 
 
-def _trial(backoffs: int) -> FailureHistory:
+def _history(backoffs: int) -> FailureHistory:
     history = FailureHistory()
     history.backoffs = backoffs
     return history

@@ -329,7 +329,7 @@ async def test_what_ends_a_drained_run_is_logged(caplog: pytest.LogCaptureFixtur
         run.cancel()
         await asyncio.wait({run})
         assert run.cancelled()
-    assert "orders ended with IntakeError while it was drained: no goodbye" in caplog.text
+    assert "orders ended with IntakeError while it drained: no goodbye" in caplog.text
 
 
 def test_keyboard_interrupt_in_a_handler_ends_the_process_and_keeps_the_message() -> None:

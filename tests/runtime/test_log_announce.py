@@ -74,7 +74,7 @@ async def _async_observer(event: object) -> None: ...
 
 
 @pytest.mark.parametrize(
-    ("observer", "text"), [(_async_observer, "is async and nobody would await it"), (7, "observer 7 cannot be called")]
+    ("observer", "text"), [(_async_observer, "is async, and the guard does not await it"), (7, "observer 7 must be a function")]
 )
 def test_what_cannot_observe_is_refused(observer: Any, text: str) -> None:
     """At construction, with the remedy."""
@@ -85,5 +85,5 @@ def test_what_cannot_observe_is_refused(observer: Any, text: str) -> None:
 @pytest.mark.parametrize("observers", [print, None, 3])
 def test_a_lone_observer_is_no_list(observers: Any) -> None:
     """The most likely slip, and what to write instead."""
-    with pytest.raises(SettingsError, match=r"observers=.* is no list: write observers=\[...\]"):
+    with pytest.raises(SettingsError, match=r"observers=.* must be a list: write observers=\[...\]"):
         Announcer(observers)

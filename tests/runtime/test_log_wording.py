@@ -55,30 +55,33 @@ PAYMENTS = ("circuit:payments",)
     [
         (
             CircuitOpened("payments", 90.0, 1, Reason.CONSECUTIVE_FAILURES, 95.2, 1, State.CLOSED),
-            "payments: closed -> open (consecutive_failures), next try in 5.2 s, level 1",
+            "payments: closed -> open (consecutive_failures), next try in 5.2 s, backoff level 1",
         ),
-        (CircuitHalfOpened("payments", 95.2, 2, State.OPEN), "payments: open -> half open, one probe goes"),
+        (CircuitHalfOpened("payments", 95.2, 2, State.OPEN), "payments: open -> half open, one probe goes through"),
         (CircuitClosed("payments", 99.0, 3, State.HALF_OPEN), "payments: half open -> closed, full rate"),
-        (LimitChanged("payments", 96.0, 2, 2, 4), "payments: ramp from 2 to 4 in flight"),
+        (LimitChanged("payments", 96.0, 2, 2, 4), "payments: half open, up to 4 calls in parallel now, 2 before"),
         (
             ThresholdExceeded("payments", 90.0, 0, Reason.FAILURE_RATE, 0.6, 0.5),
-            "payments: failure_rate is 0.6, the threshold 0.5",
+            "payments: failure_rate is 0.6, the threshold is 0.5",
         ),
         (
             ThresholdExceeded("payments", 90.0, 0, Reason.FAILURE_RATE, 0.6, 0.5, observed=True),
-            "payments: failure_rate is 0.6, the threshold 0.5 and would have opened",
+            "payments: failure_rate is 0.6, the threshold is 0.5; the circuit would have opened, and is only observed",
         ),
-        (CircuitReset("payments", 1.0, 4, State.OPEN), "payments: reset by an operator to closed, full rate at once"),
+        (ThresholdExceeded("payments", 90.0, 0, Reason.PROBE, 1, 1), "payments: the probe failed"),
+        (ThresholdExceeded("payments", 90.0, 0, Reason.SLOW_PROBE, 1, 1), "payments: the probe was slow"),
+        (ThresholdExceeded("payments", 90.0, 0, Reason.PERMIT_LEASE, 1, 1), "payments: a call did not end within permit_lease"),
+        (CircuitReset("payments", 1.0, 4, State.OPEN), "payments: reset by an operator to closed, immediately the full rate"),
         (OverrideSet("payments", 1.0, 4, Override.FORCED_OPEN, None), "payments: forced open by an operator, until it is cleared"),
         (OverrideSet("payments", 1.0, 4, Override.DISABLED, 61.0), "payments: disabled by an operator, for 60.0 s"),
         (OverrideCleared("payments", 1.0, 4, Override.METRICS_ONLY), "payments: no longer metrics only"),
         (
             LeaseExpired("payments", 400.0, 4, 100.0, 300.0),
-            "payments: a call did not end within 300 s of its permit, which counts as a failure now",
+            "payments: a call has not ended within 300 s (permit_lease), and counts as a failure now",
         ),
         (
             LeaseTooShort("payments", 500.0, 4, 400.0),
-            "payments: a call succeeded after 400.0 s, when its permit was taken back: raise permit_lease above that",
+            "payments: a call succeeded after 400.0 s, and had counted as a failure by then: raise permit_lease above that",
         ),
         (SourceHeld(90.0, ORDERS, PAYMENTS), "holding orders[3]: circuit:payments"),
         (SourceReleased(99.0, Queue("mail"), 9.0), "no longer holding mail, held for 9.0 s"),
@@ -88,13 +91,25 @@ PAYMENTS = ("circuit:payments",)
         ),
         (
             HoldContinued(690.0, ORDERS, ("operator",), 90.0, None),
-            "still holding orders[3] after 600 s: operator; no try is planned",
+            "still holding orders[3] after 600 s: operator; nothing is planned that would end it",
         ),
-        (SourceBlocked(1.0, ORDERS, 7, 5, "KeyError"), "orders[3] is blocked by its message at 7: KeyError after 5 attempts of its own"),
-        (SourceBlocked(1.0, ORDERS, 7, 0, ""), "orders[3] is blocked by its message at 7: rejected after 0 attempts of its own"),
+        (
+            SourceBlocked(1.0, ORDERS, 7, 5, "KeyError"),
+            (
+                "orders[3] is blocked behind offset 7, which failed 5 times by its own fault (KeyError) and has nowhere to go."
+                " Everything behind it waits."
+            ),
+        ),
+        (
+            SourceBlocked(1.0, Queue("mail"), 7, 0, ""),
+            "mail is blocked behind delivery tag 7, which was rejected and has nowhere to go. Everything behind it waits.",
+        ),
         (
             SourceBlocked(1.0, ORDERS, 7, 6, "KeyError", suspect=True),
-            "orders[3] waits behind its message at 7, which failed 6 times with KeyError: no other message tells message from outage",
+            (
+                "orders[3] is waiting behind offset 7, which has failed 6 times (KeyError). No other message has been tried meanwhile,"
+                " so holdgate cannot tell a bad message from an outage."
+            ),
         ),
         (
             CommandGiven(1.0, "hold", "orders", "alice", "deploying 1.2.3", 1801.0),
@@ -109,42 +124,42 @@ PAYMENTS = ("circuit:payments",)
             CommandEnded(601.0, CommandGiven(1.0, "force_open", "payments", "alice", "migration", 601.0)),
             "force open payments by alice is over after 600 s",
         ),
-        (SourceRetried(1.0, ORDERS, 2, "API fixed"), "orders[3]: 2 rejected, tried again by an operator: API fixed"),
-        (SourceFallingBack(1.0, ORDERS, ("payments", "mail")), "orders[3] falls back: payments, mail down"),
-        (HandlerStuck(601.0, ORDERS, 7, 600.4), "the handler of orders[3]@7 has run for 600 s"),
+        (SourceRetried(1.0, ORDERS, 2, "API fixed"), "orders[3]: an operator lets 2 rejected messages be tried again: API fixed"),
+        (SourceFallingBack(1.0, ORDERS, ("payments", "mail")), "orders[3] falls back, because payments, mail cannot be called"),
+        (HandlerStuck(601.0, ORDERS, 7, 600.4), "the handler of orders[3]@7 has run for 600 s and has not ended"),
         (MessageSkipped(1.0, ORDERS, 7, "KeyError", by_operator=False), "orders[3]@7 was skipped by the retry policy: KeyError"),
         (MessageSkipped(1.0, ORDERS, 7, "duplicate", by_operator=True), "orders[3]@7 was skipped by an operator: duplicate"),
         (
             UndeclaredNeed(1.0, ORDERS, "ledger"),
-            "the handler of orders[3] called 'ledger', which its needs do not name: declare it, and it is held in time",
+            "the handler of orders[3] called 'ledger', which is not in needs=: add it, and orders[3] is held while 'ledger' is down",
         ),
         (
             AttributionShared(1.0, ORDERS, ("a", "b")),
-            "one exception on orders[3] counted against a, b: call them by `dependency.call` to tell them apart",
+            "one exception on orders[3] counted against a, b: call each by `dependency.call`, so that they can be told apart",
         ),
         (
             OutageSuspected(1.0, (ORDERS,), "client.ConnectError", 3, 4, 1.0),
             (
-                "orders[3]: 3 of the last 4 messages failed with client.ConnectError, which no need claims; taken for an outage, held"
-                " until one succeeds, nothing is charged: add client.ConnectError to failures= of the dependency that is down,"
-                " or a Dependency to needs=; if these messages are bad, raise Reject instead"
+                "orders[3]: 3 of the last 4 messages failed with client.ConnectError, which no dependency in needs= claims. holdgate takes"
+                " that for an outage: the source is held until a message succeeds, and no message is charged. Add client.ConnectError to"
+                " failures= of the dependency that is down, or a Dependency to needs=. If these messages are bad, raise Reject instead."
             ),
         ),
         (
             OutageSuspected(61.0, (ORDERS,), "KeyError", 9, 9, 1.0),
             (
-                "orders[3]: 9 of the last 9 messages failed with KeyError, which no need claims; taken for an outage, held for 60 s by now,"
-                " nothing is charged: add KeyError to failures= of the dependency that is down, or a Dependency to needs=;"
-                " if these messages are bad, raise Reject instead"
+                "orders[3]: 9 of the last 9 messages failed with KeyError, which no dependency in needs= claims. holdgate takes"
+                " that for an outage: the source has been held for 60 s, and no message is charged. Add KeyError to"
+                " failures= of the dependency that is down, or a Dependency to needs=. If these messages are bad, raise Reject instead."
             ),
         ),
         (
             OutageOver(61.0, (ORDERS,), "KeyError", 60.0),
-            "orders[3]: a message succeeded, the outage of KeyError is over after 60.0 s",
+            "orders[3]: a message succeeded, so the outage of KeyError is over after 60.0 s",
         ),
         (
             LocalCauseSuspected(1.0, ("a", "b")),
-            "every dependency tripped at about the same time (a, b): look for the cause here first",
+            "every dependency failed at about the same time (a, b): look for the cause on this machine first",
         ),
     ],
 )

@@ -59,7 +59,7 @@ async def test_the_error_of_opening_comes_before_that_of_closing(caplog: pytest.
     async with quiet_guard() as guard:
         with pytest.raises(IntakeError, match="no such broker"):
             await guard.run(source, Handler())
-    assert "orders: and then IntakeError: no goodbye" in caplog.text
+    assert "orders: another error while the run ended, IntakeError: no goodbye" in caplog.text
 
 
 @in_virtual_time
@@ -454,7 +454,7 @@ async def test_a_slip_in_the_handler_ends_the_run_with_its_remedy(caplog: pytest
         with pytest.raises(SettingsError, match="write call"):
             await guard.run(breaking(broker), charge, needs=[payments])
     assert not broker.committed(GROUP)
-    assert "orders[0]: the handler has to be mended: call" in caplog.text
+    assert "orders[0]: the handler must be fixed: call" in caplog.text
 
 
 @in_virtual_time
@@ -467,5 +467,5 @@ async def test_a_word_of_the_handler_is_no_slip(caplog: pytest.LogCaptureFixture
 
     async with quiet_guard() as guard, running(guard.run(breaking(broker_with(1)), charge)):
         await until(lambda: "blocked" in caplog.text)
-    assert "has to be mended" not in caplog.text
+    assert "must be fixed" not in caplog.text
     assert reason not in caplog.text

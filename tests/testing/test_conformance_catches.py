@@ -15,7 +15,7 @@ from holdgate.ports import IntakeListener
 from holdgate.tasks import begin_later
 from holdgate.testing import MemoryBroker, MemoryIntake, Message, run_virtual
 from holdgate.testing.conformance import INTAKE_CASES, IntakeCase
-from holdgate.testing.memory.partitions import PartitionSide
+from holdgate.testing.memory.intake import PartitionSide
 from tests.testing.test_conformance_memory import GROUP, PartitionBed, QueueBed
 
 Made = Callable[..., MemoryIntake]

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from holdgate.core import Override, State
+from holdgate.core import Override, State, TimeWindow
 
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
@@ -123,8 +123,12 @@ class FailureHistory:
         return any(blame.convicts(gate, policy) for gate, blame in self.blames.items())
 
     def is_alone(self, policy: RetryPolicy) -> bool:
-        """Return whether it has failed as often as a message may, and no other was tried meanwhile: it may be an outage as well."""
-        return any(blame.alone >= policy.attempts for blame in self.blames.values())
+        """Return whether it has failed as often as a message may, with no result of another message meanwhile, and the circuit does not
+        explain that by itself.
+
+        In a plain outage the circuit opens first: until it could have opened, and one more attempt failed, nothing speaks for the message.
+        """
+        return any(blame.alone >= max(policy.attempts, _failures_that_open(gate) + 1) for gate, blame in self.blames.items())
 
     def charge(self) -> None:
         """Count an attempt that was its own failure."""
@@ -241,6 +245,17 @@ def counts_as_closed(gate: Gate) -> bool:
     """Return whether a failure may be the message's: DISABLED and METRICS_ONLY admit everything, as CLOSED does."""
     override = gate.circuit.override
     return gate.circuit.state is State.CLOSED if override is None else override is not Override.FORCED_OPEN
+
+
+def _failures_that_open(gate: Gate) -> int:
+    """Return after how many failures of a lone message its circuit must have opened, if nothing keeps it closed."""
+    settings = gate.circuit.settings
+    if settings.consecutive_failures is not None:
+        return settings.consecutive_failures
+    if isinstance(settings.window, TimeWindow):
+        return settings.minimum_calls
+    calls = settings.window.calls
+    return max(min(settings.minimum_calls, calls), math.ceil(settings.failure_rate_threshold * calls))
 
 
 def history_of(delivery: AnyDelivery) -> FailureHistory:

@@ -320,9 +320,13 @@ class Lane:
         """Settle a delivery that was processed."""
         self.worker.intake.settle(delivery, Settlement.ACK)
 
+    def forget_calls(self) -> None:
+        """Let go of what the attempt's calls came to: nobody will judge it by them."""
+        self.tally = None
+
     def give_back(self, delivery: AnyDelivery) -> None:
         """Hand back a delivery that did not run, or was interrupted, without a verdict."""
-        self.tally = None
+        self.forget_calls()
         self.worker.engine.interrupted(delivery, self.worker.now())
         self.delivery = None
         self.worker.turn_if_needed()
@@ -552,7 +556,7 @@ class TaskLane(Lane):
             self._raised(delivery, error, falling_back=True)
             return
         self.started = False
-        self.tally = None  # no call in a fallback is a verdict
+        self.forget_calls()  # no call in a fallback is a verdict
         self.look_at_task()
         self._returned_late()
         if worker.engine.fell_back(delivery, worker.now()) is Verdict.DONE:
@@ -561,7 +565,7 @@ class TaskLane(Lane):
         worker.turn_if_needed()
 
     def _fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
-        self.tally = None
+        self.forget_calls()
         self.worker.fallback_failed(delivery, error)
         self.delivery = None
 

@@ -206,8 +206,7 @@ def tell_way_out(name: str, run: Run, outbox: Outbox) -> None:
     if outbox.has_target or run.retry.on_exhausted == "skip":
         return
     if run.rejects:
-        log.info(
-            "no dead_letters given: a rejected message goes to the dead letter exchange of its queue, or is dropped without one: %s", name
-        )
+        line = "%s: no dead_letters given, so a rejected message goes to the dead letter exchange of its queue, or is dropped without one"
+        log.info(line, name)
     else:
-        log.warning("no dead_letters given: a rejected message will block its partition, and everything behind it waits: %s", name)
+        log.warning("%s: no dead_letters given, so a rejected message blocks its partition, and everything behind it waits", name)

@@ -65,7 +65,7 @@ class Prober:
                 good = await self._ask(dependency) is not False
         except Exception as error:  # noqa: BLE001 - somebody else's code: whatever it raises is a no
             good, retry_after = False, dependency.retry_after_of(error)
-            log.info("the probe of %s says no: %s", gate.name, type(error).__name__)
+            log.info("the health probe of %s failed: %s", gate.name, type(error).__name__)
         finally:  # cancelled, it says nothing
             self._guard.engine.probe_ended(gate, good, self._guard.now(), retry_after=retry_after)
             self._guard.wake()

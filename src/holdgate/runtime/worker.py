@@ -73,7 +73,7 @@ def log_end(worker: Worker, task: asyncio.Task[None]) -> None:
     """Say what ended a run that nobody waits for any more."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.error("%s ended with %s while it was drained: %s", worker.name, type(error).__name__, error)
+        log.error("%s ended with %s while it drained: %s", worker.name, type(error).__name__, error)
 
 
 AnyDelivery = Delivery[Any]
@@ -228,7 +228,7 @@ class Worker:
         if self._broken is None:
             self._broken = error
         elif error is not self._broken:
-            log.error("%s: and then %s: %s", self.name, type(error).__name__, error)
+            log.error("%s: another error while the run ended, %s: %s", self.name, type(error).__name__, error)
         self.stop()
 
     async def _open(self) -> bool:
@@ -286,7 +286,7 @@ class Worker:
             self._polling = False
         await asyncio.wait({poll}, timeout=_LAST_POLL)
         if not poll.done():
-            log.error("%s: a receive has not returned for %g s; it is given up", self.name, _LAST_POLL)
+            log.error("%s: a receive has not returned for %g s; it is abandoned", self.name, _LAST_POLL)
             poll.cancel()
 
     async def _poll(self) -> None:
@@ -448,11 +448,11 @@ class Worker:
         slip = _slip(error)
         if slip is not None:
             # A slip in the handler's code, which every message meets. Its text is ours, so that it quotes no payload, and says the remedy.
-            log.error("%s: the handler has to be mended: %s", source, slip)
+            log.error("%s: the handler must be fixed: %s", source, slip)
         if isinstance(slip, SettingsError | CommandError):
             self.fail(slip)  # it will be the same each time: tried for ever in silence, or charged to good messages, would be worse
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s came about so:\n%s", kind, steps(error))
+            log.debug("%s was raised here:\n%s", kind, steps(error))
 
     def _new_lane(self) -> TaskLane:
         lane = (TaskLane if self.run.batch is None else BatchLane)(self, self._lane_ended)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from holdgate_lab.fleet.outcome import WORKER_KINDS, Outcome, WorkerKind
+from holdgate_lab.fleet.outcome import WORKER_KINDS, RunOutcome, WorkerKind
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.simulation import simulate
 
-__all__ = ["WORKER_KINDS", "Outcome", "Scenario", "WorkerKind", "simulate"]
+__all__ = ["WORKER_KINDS", "RunOutcome", "Scenario", "WorkerKind", "simulate"]

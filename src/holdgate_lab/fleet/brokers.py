@@ -16,17 +16,14 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Partition, Queue, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.ports import IntakeListener
-from holdgate.testing.memory.bell import Bell
-from holdgate.testing.memory.broker import MemoryBroker
-from holdgate.testing.memory.delivery import MemoryDelivery
+from holdgate.testing.memory.broker import Bell, MemoryBroker
 from holdgate.testing.memory.intake import MemoryIntake
-from holdgate.testing.memory.message import Message
-from holdgate.testing.memory.model import Broker
+from holdgate.testing.memory.message import MemoryDelivery, Message
+from holdgate.testing.memory.models import Broker
 from holdgate_lab.fleet.checker import Checker
-from holdgate_lab.fleet.clock import Schedule
-from holdgate_lab.fleet.process import Process
+from holdgate_lab.fleet.clock import Process, Schedule
 from holdgate_lab.fleet.records import AssignmentRecord, ChannelRecord, Parcel
-from holdgate_lab.fleet.traffic import Traffic
+from holdgate_lab.fleet.traffic import StreamTraffic
 
 GROUP = "fleet"
 
@@ -110,7 +107,7 @@ class FleetIntake(MemoryIntake):
         broker: FleetBroker,
         process: Process,
         checker: Checker,
-        traffic: Mapping[str, Traffic],
+        traffic: Mapping[str, StreamTraffic],
         *,
         order: Order,
         most: int,

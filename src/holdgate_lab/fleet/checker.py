@@ -18,7 +18,7 @@ from holdgate_lab.fleet.clock import Schedule
 from holdgate_lab.fleet.outcome import Violation
 from holdgate_lab.fleet.records import AssignmentRecord, ChannelRecord, Parcel, PartitionRecord, QueueRecord
 from holdgate_lab.fleet.scenario import QueueSpec, Scenario
-from holdgate_lab.fleet.traffic import Traffic
+from holdgate_lab.fleet.traffic import StreamTraffic
 
 # A broken rule is often broken by every message after it. More of the same tells nobody anything.
 _MOST = 50
@@ -31,7 +31,13 @@ class Checker(Ledger):
     """
 
     def __init__(
-        self, scenario: Scenario, traffic: Mapping[str, Traffic], schedule: Schedule, *, is_strict: bool, tell: Callable[[str], None] | None
+        self,
+        scenario: Scenario,
+        traffic: Mapping[str, StreamTraffic],
+        schedule: Schedule,
+        *,
+        is_strict: bool,
+        tell: Callable[[str], None] | None,
     ) -> None:
         super().__init__()
         self.violations: list[Violation] = []
@@ -65,7 +71,7 @@ class Checker(Ledger):
         for each in traffic.values():
             self._add(each)
 
-    def _add(self, traffic: Traffic) -> None:
+    def _add(self, traffic: StreamTraffic) -> None:
         for source in traffic.sources:
             if isinstance(source, Partition):
                 self.partitions[source] = PartitionRecord(traffic, source, self.complain)

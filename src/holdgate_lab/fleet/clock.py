@@ -1,4 +1,4 @@
-"""The virtual clock, and an event loop on it for each simulated process.
+"""The virtual clock, and the simulated processes on it, each with an event loop of its own.
 
 A `Schedule` is a heap of what is to happen, in order of time, and in order of asking where two things happen at the same time. A
 `ProcessLoop` is a real asyncio loop without selector, threads and signals: its timers are acts of the schedule, and what is ready runs to
@@ -13,6 +13,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
+from random import Random
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 T = TypeVar("T")
@@ -224,3 +225,58 @@ class _running:  # noqa: N801 - reads as what it does
 
     def __exit__(self, *_: object) -> None:
         asyncio._set_running_loop(self._before)  # noqa: SLF001 - made for those who write event loops
+
+
+class Process:
+    """One life of one simulated process: its loop, its chance, whether it lives. Implements `holdgate.ports.Clock`.
+
+    `draw` is its own chance, so that what others do does not change it. `tell` hears its story, `complain` of what it breaks: an invariant,
+    and in words how.
+    """
+
+    def __init__(
+        self, name: str, schedule: Schedule, chance: Random, *, tell: Callable[[str], None], complain: Callable[[str, str], None]
+    ) -> None:
+        self.name = name
+        self.is_alive = True
+        self.was_frozen = False  # and may have missed what the group has asked of it
+        self.draw = chance.random
+        # It has no sockets, signals and subprocesses, which an abstract loop promises.
+        self.loop = ProcessLoop(schedule, self._failed)  # type: ignore[abstract]  # pyright: ignore[reportAbstractUsage]
+        self._schedule = schedule
+        self._tell = tell
+        self._complain = complain
+
+    def now(self) -> float:
+        """The second."""
+        return self._schedule.now
+
+    def say(self, words: str) -> None:
+        """Tell what this process does."""
+        if self.is_alive:
+            self._tell(f"{self.name} {words}")
+
+    def complain(self, invariant: str, words: str) -> None:
+        """It breaks an invariant."""
+        if self.is_alive:
+            self._complain(invariant, words)
+
+    def freeze(self, seconds: float) -> None:
+        """Do nothing for so long."""
+        self.say(f"is frozen for {seconds:g} s")
+        self.was_frozen = True
+        self.loop.freeze()
+        self._schedule.after(seconds, self._thaw)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it does nothing now, and will go on."""
+        return self.loop.is_frozen
+
+    def _thaw(self) -> None:
+        if self.is_alive:
+            self.say("goes on")
+            self.loop.thaw()
+
+    def _failed(self, words: str) -> None:
+        self.complain("runtime", f"{self.name}: {words}")

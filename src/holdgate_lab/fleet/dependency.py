@@ -16,7 +16,7 @@ from holdgate_lab.fleet.scenario import DependencySpec, Fault
 _THRASHING = 20.0
 
 
-class Answer(NamedTuple):
+class CallAnswer(NamedTuple):
     """What comes of one call: good or not, after so many seconds. `occupies`: it is inside until then, and ends with `leave`."""
 
     good: bool
@@ -40,7 +40,7 @@ class ModelDependency:
         self._look_again_at = -math.inf
         self._served_before: dict[Fault, int] = {}
 
-    def call(self, now: float, key: int | None = None) -> Answer:
+    def call(self, now: float, key: int | None = None) -> CallAnswer:
         """Begin a call for a message of this key."""
         self.calls += 1
         share, factor, ratio = 1.0, 1.0, 0.0
@@ -48,7 +48,7 @@ class ModelDependency:
             if fault.kind == "hang":
                 return self._enter(now, good=False, seconds=fault.until - now + fault.latency)
             if fault.kind == "refuse" or _is_down(fault, now):
-                return Answer(good=False, seconds=fault.latency, occupies=False)
+                return CallAnswer(good=False, seconds=fault.latency, occupies=False)
             share *= self._share(fault)
             factor *= fault.factor if fault.kind == "slow" else 1.0
             ratio = max(ratio, _ratio(fault, key))
@@ -68,10 +68,10 @@ class ModelDependency:
             self._look_again_at = min(changes, default=math.inf)
         return self._active
 
-    def _enter(self, now: float, *, good: bool, seconds: float) -> Answer:
+    def _enter(self, now: float, *, good: bool, seconds: float) -> CallAnswer:
         self.inside += 1
         self.occupied_until = max(self.occupied_until, now + seconds)
-        return Answer(good, seconds)
+        return CallAnswer(good, seconds)
 
     def _seconds(self, share: float) -> float:
         spec = self.spec

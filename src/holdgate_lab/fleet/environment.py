@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from holdgate.testing.memory.rabbitmq_model import QueueSettings
+from holdgate.testing.memory.models import QueueSettings
 from holdgate_lab.fleet.brokers import FleetBroker
 from holdgate_lab.fleet.checker import Checker
 from holdgate_lab.fleet.clock import Schedule
 from holdgate_lab.fleet.dependency import ModelDependency
 from holdgate_lab.fleet.scenario import DependencySpec, Scenario
-from holdgate_lab.fleet.traffic import CountedLog, Traffic
+from holdgate_lab.fleet.traffic import CountedLog, StreamTraffic
 
 # Messages that arrive within this time arrive together: nobody could tell, and it spares an act for each.
 _TOGETHER = 0.005
@@ -26,7 +26,7 @@ class Environment:
         self.scenario = scenario
         self.seed = seed
         self.schedule = Schedule()
-        self.traffic = {spec.name: Traffic(spec, seed) for spec in scenario.streams}
+        self.traffic = {spec.name: StreamTraffic(spec, seed) for spec in scenario.streams}
         self.checker = Checker(scenario, self.traffic, self.schedule, is_strict=is_strict, tell=tell)
         self.broker = FleetBroker(self.schedule, self.checker, Random(f"{seed}/news"), scenario.rebalance_timeout)
         self.dependencies = {spec.name: self._dependency(spec) for spec in scenario.dependencies}
@@ -59,7 +59,7 @@ class Environment:
         for name, traffic in self.traffic.items():
             self._arrive(name, traffic)
 
-    def _arrive(self, name: str, traffic: Traffic) -> None:
+    def _arrive(self, name: str, traffic: StreamTraffic) -> None:
         before = traffic.produced
         traffic.produced = traffic.arrived_by(self.schedule.now)
         self.checker.produced += traffic.produced - before

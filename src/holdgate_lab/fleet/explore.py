@@ -13,7 +13,7 @@ from holdgate_lab.fleet.outcome import Violation
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.shrink import shrink, shrink_extras
 from holdgate_lab.fleet.simulation import running
-from holdgate_lab.fleet.worker import Worker
+from holdgate_lab.fleet.worker import FleetWorker
 from holdgate_lab.fleet.world import NewWorker, World
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _TOLD_APART = ("name", "seconds", "topics", "queues", "dependencies", "faults", 
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedSeed:
     """A seed that breaks an invariant: its scenario made small, what is broken there, and the steps that lead to it, in words."""
 
     seed: int
@@ -48,7 +48,7 @@ class Failure:
 
 
 def try_out(
-    scenario: Scenario, seed: int, extras: Extras = PLAIN, *, worker: NewWorker = Worker, tell: Callable[[str], None] | None = None
+    scenario: Scenario, seed: int, extras: Extras = PLAIN, *, worker: NewWorker = FleetWorker, tell: Callable[[str], None] | None = None
 ) -> Violation | None:
     """The first invariant that is broken, None when all hold. `worker` makes the workers; `tell` hears the story, line by line."""
     with running(World(scenario, WithExtras(extras), seed, worker=worker, tell=tell)) as world:
@@ -59,16 +59,19 @@ def try_out(
         while not found and schedule.step(quiet):
             pass
         liveness = Liveness(world)
-        end = liveness.well_from + patience(scenario)
-        while not found and schedule.step(end) and not is_finished(world):
-            pass
-        if not found:
-            for words in liveness.wedged():
-                world.checker.complain("liveness", words)
+        wedged: list[str] = []
+        for end in (liveness.well_from + patience(scenario, room=1.0), liveness.well_from + patience(scenario)):
+            while not found and schedule.step(end) and not is_finished(world):
+                pass
+            wedged = [] if found else list(liveness.wedged())
+            if not wedged:
+                break
+        for words in wedged:
+            world.checker.complain("liveness", words)
         return found[0] if found else None
 
 
-def explore(seeds: Iterable[int], *, worker: NewWorker = Worker) -> Iterator[Failure]:
+def explore(seeds: Iterable[int], *, worker: NewWorker = FleetWorker) -> Iterator[FailedSeed]:
     """Try the scenario of each seed, and yield those that fail, made small."""
     for seed in seeds:
         scenario = random_scenario(seed)
@@ -78,7 +81,7 @@ def explore(seeds: Iterable[int], *, worker: NewWorker = Worker) -> Iterator[Fai
             yield explain(scenario, seed, extras, violation, worker=worker)
 
 
-def explain(scenario: Scenario, seed: int, extras: Extras, violation: Violation, *, worker: NewWorker = Worker) -> Failure:
+def explain(scenario: Scenario, seed: int, extras: Extras, violation: Violation, *, worker: NewWorker = FleetWorker) -> FailedSeed:
     """Make a failing scenario small, and tell its steps."""
 
     def still_fails(smaller: Scenario, fewer: Extras) -> bool:
@@ -92,7 +95,7 @@ def explain(scenario: Scenario, seed: int, extras: Extras, violation: Violation,
     small = shrink(scenario, lambda smaller: still_fails(smaller, extras))
     steps: list[str] = []
     found = try_out(small, seed, extras, worker=worker, tell=steps.append)
-    return Failure(seed, small, extras, found or violation, tuple(steps))
+    return FailedSeed(seed, small, extras, found or violation, tuple(steps))
 
 
 def describe(scenario: Scenario, extras: Extras = PLAIN) -> Iterator[str]:

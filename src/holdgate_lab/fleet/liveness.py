@@ -13,10 +13,14 @@ from math import log2
 from holdgate.flow.message import Source
 from holdgate_lab.fleet.records import Watermark
 from holdgate_lab.fleet.scenario import Scenario, Stream, TopicSpec
-from holdgate_lab.fleet.traffic import Traffic
+from holdgate_lab.fleet.traffic import StreamTraffic
 from holdgate_lab.fleet.world import World
 
-# Bounds add up worst cases that come one after the other; a run ends as soon as everything is finished, so that room costs nothing.
+# So long after all faults a dependency may still be busy with calls that began while it was weak, and is waited for. What is in for longer
+# (an hour, if hundreds came while it was weak and slow) tells nothing of a worker, and what needs it is not judged.
+_AFTERMATH = 60.0
+# Bounds add up worst cases that come one after the other, and still something may take longer. Who waits by design is not waited for as
+# long: a run ends at the bound itself when nothing waits that should not, and before when everything is finished.
 _ROOM = 6.0
 
 
@@ -26,12 +30,12 @@ def quiet_from(scenario: Scenario) -> float:
     return max([scenario.seconds, *frozen, *(fault.until for fault in scenario.faults)])
 
 
-def patience(scenario: Scenario) -> float:
-    """Seconds after `quiet_from` within which everything must be finished."""
+def patience(scenario: Scenario, room: float = _ROOM) -> float:
+    """Seconds after `quiet_from` within which everything must be finished; with a `room` of 1 the bound itself."""
     membership = scenario.session_timeout + 2 * scenario.rebalance_timeout + scenario.drain_timeout
     waits = sum(spec.circuit.open_duration_max + _ramp(scenario, spec.circuit.ramp.stage_timeout) for spec in scenario.dependencies)
     work = sum(_work(scenario, spec) for spec in scenario.streams)
-    return _ROOM * (membership + waits + work + 5 * scenario.retry.max_backoff)
+    return room * (membership + waits + work + 5 * scenario.retry.max_backoff)
 
 
 def _ramp(scenario: Scenario, stage: float) -> float:
@@ -60,12 +64,14 @@ def is_finished(world: World) -> bool:
 class Liveness:
     """Looks at a world twice: now, when nothing is wrong any more, and at the end.
 
-    `well_from` is when its dependencies are well again: a call that began while one was weak and slow goes on occupying it, for an hour if
-    many were in it.
+    `well_from` is when its dependencies are well again: a call that began while one was weak and slow goes on occupying it.
     """
 
     def __init__(self, world: World) -> None:
-        self.well_from = max([world.schedule.now, *(model.occupied_until for model in world.dependencies.values())])
+        now = world.schedule.now
+        occupied = {name: model.occupied_until for name, model in world.dependencies.items()}
+        self._still_weak = {name for name, until in occupied.items() if until > now + _AFTERMATH}
+        self.well_from = max([now, *(until for name, until in occupied.items() if name not in self._still_weak)])
         self._world = world
         self._before = {source: (done.low, done.ahead) for source, done in _watermarks(world).items()}
 
@@ -79,7 +85,7 @@ class Liveness:
         suspected = {need for source, places in waiting.items() for need in _suspected(world.traffic[source.name], source, places)}
         for source, places in waiting.items():
             traffic = world.traffic[source.name]
-            if not places or _may_wait(world.scenario, traffic, source, places):
+            if not places or _may_wait(world.scenario, traffic, source, places) or self._still_weak.intersection(traffic.spec.needs):
                 continue
             has_moved = (done[source].low, done[source].ahead) != self._before.get(source)
             shared = len(suspected.intersection(traffic.spec.needs))
@@ -94,13 +100,13 @@ def _watermarks(world: World) -> dict[Source, Watermark]:
     return partitions | {source: record.done for source, record in checker.queues.items()}
 
 
-def _suspected(traffic: Traffic, source: Source, waiting: list[int]) -> Iterator[str]:
+def _suspected(traffic: StreamTraffic, source: Source, waiting: list[int]) -> Iterator[str]:
     """The dependencies that a poison message which waits makes look as if they were down."""
     if traffic.spec.poison_as == "dependency" and any(traffic.facts_at(source, place).is_poison for place in waiting):
         yield from traffic.spec.needs
 
 
-def _unfinished(traffic: Traffic, source: Source, done: Watermark, span: int) -> Iterator[int]:
+def _unfinished(traffic: StreamTraffic, source: Source, done: Watermark, span: int) -> Iterator[int]:
     place, found = done.low, 0
     end = _end(traffic, source)
     while place < end and found < span:
@@ -110,14 +116,14 @@ def _unfinished(traffic: Traffic, source: Source, done: Watermark, span: int) ->
         place = traffic.next_offset(place)
 
 
-def _end(traffic: Traffic, source: Source) -> int:
+def _end(traffic: StreamTraffic, source: Source) -> int:
     for partition in traffic.partitions_of_topic:
         if partition == source:
             return traffic.offset_of(traffic.count_in(partition.number))
     return traffic.produced
 
 
-def _may_wait(scenario: Scenario, traffic: Traffic, source: Source, waiting: list[int]) -> bool:
+def _may_wait(scenario: Scenario, traffic: StreamTraffic, source: Source, waiting: list[int]) -> bool:
     has_no_way_out = isinstance(traffic.spec, TopicSpec) and not scenario.dead_letters
     if not has_no_way_out and (traffic.spec.poison_as != "dependency" or not traffic.spec.needs):
         return False

@@ -89,7 +89,7 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class RunOutcome:
     """The result of one scenario with one kind of worker and one seed. A baseline is not held to the invariants: it has no violations."""
 
     scenario: str

@@ -16,7 +16,7 @@ from holdgate.core.settings import RampSettings
 from holdgate.flow.gate import Gate
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Partition, Queue, Source
-from holdgate_lab.fleet.traffic import Facts, Traffic
+from holdgate_lab.fleet.traffic import Facts, StreamTraffic
 
 Complain = Callable[[str, str], None]
 
@@ -56,7 +56,7 @@ class Watermark:
 class PartitionRecord:
     """One partition: what was finished (processed, or a confirmed dead letter), and what the group has committed."""
 
-    def __init__(self, traffic: Traffic, partition: Partition, complain: Complain) -> None:
+    def __init__(self, traffic: StreamTraffic, partition: Partition, complain: Complain) -> None:
         self.traffic = traffic
         self.committed = 0
         self.done = Watermark(0, traffic.next_offset)

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from types import MappingProxyType
 
 from holdgate.core import State
-from holdgate_lab.fleet.outcome import DependencySample, Outcome, Sample, StreamSample, Totals, WorkerKind
+from holdgate_lab.fleet.outcome import DependencySample, RunOutcome, Sample, StreamSample, Totals, WorkerKind
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.strategy import strategy_of
-from holdgate_lab.fleet.worker import Worker
+from holdgate_lab.fleet.worker import FleetWorker
 from holdgate_lab.fleet.world import World
 
 
 def simulate(
     scenario: Scenario, worker: WorkerKind = "holdgate", seed: int = 0, *, progress: Callable[[float], None] | None = None
-) -> Outcome:
+) -> RunOutcome:
     """Run a scenario to its end. The same scenario, kind of worker and seed give the same outcome, on every machine.
 
     `progress` is called now and then with the simulated second; an exception that it raises ends the run and goes on to the caller.
@@ -31,7 +31,7 @@ def simulate(
             if progress is not None and schedule.now >= told + scenario.sample_every:
                 told = schedule.now
                 progress(told)
-        return Outcome(
+        return RunOutcome(
             scenario=scenario.name,
             worker=worker,
             seed=seed,
@@ -86,7 +86,7 @@ class Sampler:
             )
         )
 
-    def _dependency(self, name: str, workers: list[Worker]) -> DependencySample:
+    def _dependency(self, name: str, workers: list[FleetWorker]) -> DependencySample:
         world = self._world
         model = world.dependencies[name]
         # One that nothing needs, such as the dead letters', has no circuit.
@@ -107,7 +107,7 @@ class Sampler:
         self._calls[name], self._failures[name] = calls, failures
         return sample
 
-    def _streams(self, workers: list[Worker]) -> dict[str, StreamSample]:
+    def _streams(self, workers: list[FleetWorker]) -> dict[str, StreamSample]:
         checker = self._world.checker
         held = Counter(name for worker in workers for intake in worker.intakes for name in intake.held)
         samples: dict[str, StreamSample] = {}

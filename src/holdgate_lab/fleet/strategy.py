@@ -17,7 +17,7 @@ from holdgate.flow.message import Delivery, Partition
 from holdgate_lab.fleet.outcome import WorkerKind
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.stepping import SteppingCircuit
-from holdgate_lab.fleet.work import DependencyFailed, Work
+from holdgate_lab.fleet.work import DependencyFailed, FleetWork
 
 # "Immediately" has to be some time, or nothing else would ever happen.
 _AT_ONCE = 0.001
@@ -67,7 +67,7 @@ class Strategy:
         """Seconds after which there is a fallback; None: there is none."""
         return None
 
-    def handler(self, work: Work, scenario: Scenario) -> Handler:  # noqa: ARG002 - for those that override it
+    def handler(self, work: FleetWork, scenario: Scenario) -> Handler:  # noqa: ARG002 - for those that override it
         """The handler of one delivery."""
         return work.handle
 
@@ -80,7 +80,7 @@ class Naive(Strategy):
     def needs(self, scenario: Scenario) -> Mapping[str, Sequence[str]]:
         return {spec.name: () for spec in scenario.streams}
 
-    def handler(self, work: Work, scenario: Scenario) -> Handler:
+    def handler(self, work: FleetWork, scenario: Scenario) -> Handler:
         attempts = scenario.retry.attempts if scenario.dead_letters else None
 
         async def handle(delivery: Delivery[Any]) -> None:
@@ -102,7 +102,7 @@ class Naive(Strategy):
 
 def _give_back(delivery: Any) -> None:
     """Return a queue's message to its queue immediately, as `basic.nack` does. Its handler may return after that: nothing is unsettled."""
-    channel = delivery.assignment.channel
+    channel = delivery.assigned.channel
     if delivery.position in channel.unacked:
         channel.nack(delivery.position)
 

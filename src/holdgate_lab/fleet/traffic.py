@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from holdgate.flow.message import Partition, Queue, Source
-from holdgate.testing.memory.kafka_model import Log
 from holdgate.testing.memory.message import Message
+from holdgate.testing.memory.models import Log
 from holdgate_lab.fleet.scenario import Stream, TopicSpec
 
 _MASK = (1 << 64) - 1
@@ -24,7 +24,7 @@ class Facts(NamedTuple):
     is_poison: bool
 
 
-class Traffic:
+class StreamTraffic:
     """What comes in on one topic or queue. `seed` decides which messages are poison by chance; `produced` counts them."""
 
     def __init__(self, spec: Stream, seed: int) -> None:
@@ -93,7 +93,7 @@ class CountedLog(Log):
 
     __slots__ = ("_partition", "_traffic")
 
-    def __init__(self, traffic: Traffic, partition: Partition) -> None:
+    def __init__(self, traffic: StreamTraffic, partition: Partition) -> None:
         super().__init__()
         self._traffic = traffic
         self._partition = partition

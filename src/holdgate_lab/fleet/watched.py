@@ -21,7 +21,7 @@ from holdgate.flow.policy import Verdict
 from holdgate.flow.state import Assignment, Run
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
-from holdgate_lab.fleet.process import Process
+from holdgate_lab.fleet.clock import Process
 from holdgate_lab.fleet.records import CircuitRecord
 from holdgate_lab.fleet.scenario import Scenario
 

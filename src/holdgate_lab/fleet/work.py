@@ -13,9 +13,9 @@ from typing import Any
 from holdgate.errors import Reject
 from holdgate.flow.gate import gates_of
 from holdgate.flow.message import DeadLetter, Delivery
+from holdgate_lab.fleet.clock import Process
 from holdgate_lab.fleet.dependency import ModelDependency
 from holdgate_lab.fleet.environment import Environment
-from holdgate_lab.fleet.process import Process
 from holdgate_lab.fleet.records import Parcel
 from holdgate_lab.fleet.scenario import PoisonKind
 
@@ -43,7 +43,7 @@ class FallbackFailed(Exception):
     """The fallback could not do it either."""
 
 
-class Work:
+class FleetWork:
     """All that one process does for its messages. `parcel_of` tells which message a delivery is."""
 
     def __init__(
@@ -131,7 +131,7 @@ class Work:
 class Letters:
     """Where the dead letters of one process go; implements `holdgate.ports.DeadLetters`. A scenario may have a dependency for it."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: FleetWork) -> None:
         self._work = work
 
     async def open(self, names: Collection[str] | None) -> None:

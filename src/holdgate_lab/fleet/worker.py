@@ -13,18 +13,18 @@ from holdgate.flow.message import Delivery, Partition
 from holdgate.runtime.dependency import Dependency
 from holdgate.tasks import begin_later
 from holdgate_lab.fleet.brokers import FleetIntake
+from holdgate_lab.fleet.clock import Process
 from holdgate_lab.fleet.environment import Environment
-from holdgate_lab.fleet.process import Process
 from holdgate_lab.fleet.records import Parcel
 from holdgate_lab.fleet.scenario import DependencySpec, Stream
 from holdgate_lab.fleet.strategy import Command, Handler, Strategy
 from holdgate_lab.fleet.watched import Watch, WatchedEngine, WatchedGuard
-from holdgate_lab.fleet.work import Letters, Unprocessable, Work
+from holdgate_lab.fleet.work import FleetWork, Letters, Unprocessable
 
 AnyDelivery = Delivery[Any]
 
 
-class Worker:
+class FleetWorker:
     """Worker `number` of the fleet, in the world's life number `life`. `strategy` says how it treats failures."""
 
     engine_type: type[WatchedEngine] = WatchedEngine
@@ -34,8 +34,10 @@ class Worker:
         self.environment = environment
         self.strategy = strategy
         chance = Random(f"{environment.seed}/{number}/{life}")
-        self.process = Process(f"worker {number}", environment.schedule, environment.checker, chance)
-        self.work = Work(environment, self.process, self.parcel_of, strategy.failing_fallbacks)
+        self.process = Process(
+            f"worker {number}", environment.schedule, chance, tell=environment.checker.say, complain=environment.checker.complain
+        )
+        self.work = FleetWork(environment, self.process, self.parcel_of, strategy.failing_fallbacks)
         self.watch = Watch(self.process, environment.scenario, self.circuit)
         scenario = environment.scenario
         needs = strategy.needs(scenario)

@@ -8,9 +8,9 @@ from functools import partial
 from holdgate_lab.fleet.environment import Environment
 from holdgate_lab.fleet.scenario import MemberEvent, Scenario
 from holdgate_lab.fleet.strategy import Strategy
-from holdgate_lab.fleet.worker import Worker
+from holdgate_lab.fleet.worker import FleetWorker
 
-NewWorker = Callable[[Environment, int, Strategy, int], Worker]
+NewWorker = Callable[[Environment, int, Strategy, int], FleetWorker]
 
 # Workers of a fleet do not start in the same instant.
 _APART = 0.001
@@ -22,7 +22,13 @@ class World:
     """One scenario with one strategy and one seed, ready to be stepped through. `worker` makes the workers. End it with `end`."""
 
     def __init__(
-        self, scenario: Scenario, strategy: Strategy, seed: int, *, tell: Callable[[str], None] | None = None, worker: NewWorker = Worker
+        self,
+        scenario: Scenario,
+        strategy: Strategy,
+        seed: int,
+        *,
+        tell: Callable[[str], None] | None = None,
+        worker: NewWorker = FleetWorker,
     ) -> None:
         self.scenario = scenario
         self.environment = environment = Environment(scenario, seed, is_strict=strategy.is_strict, tell=tell)
@@ -32,7 +38,7 @@ class World:
         self.group = environment.broker.group
         self.traffic = environment.traffic
         self.dependencies = environment.dependencies
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[int, FleetWorker] = {}
         self._strategy = strategy
         self._new_worker = worker
         self._lives = 0
@@ -90,7 +96,7 @@ class World:
         else:
             worker.drop()
 
-    def _miss(self, worker: Worker, seconds: float) -> None:
+    def _miss(self, worker: FleetWorker, seconds: float) -> None:
         """The group finds out that a member is silent."""
         if worker.topics is not None:
             self.schedule.after(seconds, partial(self._leave_group, worker.topics.member))

@@ -50,7 +50,7 @@ def simulate(  # noqa: PLR0917 - click passes them by name
     with the usual breakers, which step from one or ten probes to the full rate. Nothing is real but the rules: the time is simulated, and
     the same seed gives the same report on every machine.
     """
-    from holdgate_lab.simulate.command import Ending, Options, print_shipped, run_simulate
+    from holdgate_lab.simulate.command import SimulateEnding, SimulateOptions, print_shipped, run_simulate
 
     if as_list:
         if scenario or against or workers or as_json or html:
@@ -61,8 +61,8 @@ def simulate(  # noqa: PLR0917 - click passes them by name
         raise click.UsageError("name a scenario: a TOML file, or one of those that --list names")
     kinds = [worker.replace("-", " ") for worker in workers or ("holdgate", "naive", "one-probe", "ten-probes")]
     try:
-        ending = run_simulate(Options(scenario, against, kinds, seed, as_json, Path(html) if html else None))
+        ending = run_simulate(SimulateOptions(scenario, against, kinds, seed, as_json, Path(html) if html else None))
     except HoldgateError as error:
         raise Refusal(str(error)) from error
-    if ending is not Ending.SOUND:
-        context.exit(FAILED if ending is Ending.BROKEN else INTERRUPTED)
+    if ending is not SimulateEnding.SOUND:
+        context.exit(FAILED if ending is SimulateEnding.BROKEN else INTERRUPTED)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from holdgate.core import State
-from holdgate_lab.fleet.outcome import DependencySample, Outcome, Sample
+from holdgate_lab.fleet.outcome import DependencySample, RunOutcome, Sample
 from holdgate_lab.fleet.scenario import Fault, Scenario
 
 # A minute at a second each; with its label inside eighty columns.
@@ -51,14 +51,14 @@ def fault_row(scenario: Scenario, name: str, glyphs: Glyphs) -> str:
     return _row([_fault_point(faults, at, glyphs) for at in edges], scenario.seconds)
 
 
-def state_row(scenario: Scenario, outcome: Outcome, name: str, glyphs: Glyphs) -> str:
+def state_row(scenario: Scenario, outcome: RunOutcome, name: str, glyphs: Glyphs) -> str:
     """What the workers did with the dependency."""
     begins = (sample.at - scenario.sample_every for sample in outcome.samples)
     points = (_state_point(at, sample.dependencies[name], glyphs) for at, sample in zip(begins, outcome.samples, strict=True))
     return _row(list(points), scenario.seconds)
 
 
-def backlog_row(scenario: Scenario, outcome: Outcome, most: int, glyphs: Glyphs) -> str:
+def backlog_row(scenario: Scenario, outcome: RunOutcome, most: int, glyphs: Glyphs) -> str:
     """How much waited in all topics and queues together; `most` is the top of the scale."""
     top = len(glyphs.heights) - 1
     points: list[Point] = []
@@ -74,7 +74,7 @@ def waiting(sample: Sample) -> int:
     return sum(stream.backlog for stream in sample.streams.values())
 
 
-def most_waiting(outcomes: Iterable[Outcome]) -> int:
+def most_waiting(outcomes: Iterable[RunOutcome]) -> int:
     """The longest backlog of any of them."""
     return max((waiting(sample) for outcome in outcomes for sample in outcome.samples), default=0)
 

@@ -18,15 +18,14 @@ from holdgate_lab.simulate.html.page import page
 from holdgate_lab.simulate.json_report import dumped
 from holdgate_lab.simulate.reading import scenario_of
 from holdgate_lab.simulate.running import Runs, entrants
-from holdgate_lab.simulate.shipped import name_of, named, shipped
 from holdgate_lab.simulate.text_report import print_report
-from holdgate_lab.simulate.toml_file import parse_toml, read_toml
+from holdgate_lab.simulate.toml_file import name_of, named, parse_toml, read_toml, shipped
 
 # Wide enough for every line and the table: a pipe has no width of its own, and COLUMNS may be that of somebody's terminal.
 PLAIN_WIDTH = 200
 
 
-class Ending(Enum):
+class SimulateEnding(Enum):
     """How it ended."""
 
     SOUND = "sound"
@@ -35,7 +34,7 @@ class Ending(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SimulateOptions:
     """What was asked for. `against`: files of other settings. `workers`: the kinds that take part. `html`: a file to write, or None."""
 
     scenario: str
@@ -46,7 +45,7 @@ class Options:
     html: Path | None = None
 
 
-def run_simulate(options: Options) -> Ending:
+def run_simulate(options: SimulateOptions) -> SimulateEnding:
     """Read, run and report. Raises SettingsError for files that are wrong."""
     scenario, others = _read(options)
     _check_target(options.html)
@@ -56,8 +55,8 @@ def run_simulate(options: Options) -> Ending:
     comparison = Comparison(scenario, options.seed, tuple(runs.finished), changes, interrupted=not finished)
     _report(comparison, options)
     if not finished:
-        return Ending.INTERRUPTED
-    return Ending.SOUND if comparison.is_sound else Ending.BROKEN
+        return SimulateEnding.INTERRUPTED
+    return SimulateEnding.SOUND if comparison.is_sound else SimulateEnding.BROKEN
 
 
 def print_shipped() -> None:
@@ -69,7 +68,7 @@ def print_shipped() -> None:
         sys.stdout.write(f"{name:<{width}}  {scenario.description}\n")
 
 
-def _read(options: Options) -> tuple[Scenario, list[tuple[str, Scenario]]]:
+def _read(options: SimulateOptions) -> tuple[Scenario, list[tuple[str, Scenario]]]:
     file = named(options.scenario)
     scenario = scenario_of(file, name_of(file))
     return scenario, [(Path(path).name, scenario_against(scenario, file, read_toml(Path(path)))) for path in options.against]
@@ -81,7 +80,7 @@ def _check_target(html: Path | None) -> None:
         raise SettingsError(f"--html {html}: " + ("it is a folder" if html.is_dir() else f"there is no folder {html.parent}"))
 
 
-def _report(comparison: Comparison, options: Options) -> None:
+def _report(comparison: Comparison, options: SimulateOptions) -> None:
     # Names come from a file, and a pipe may take nothing but ASCII. What a test puts in place of stdout may not have it.
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from holdgate_lab.fleet.outcome import Outcome, WorkerKind
+from holdgate_lab.fleet.outcome import RunOutcome, WorkerKind
 from holdgate_lab.fleet.scenario import Scenario, Stream
 from holdgate_lab.simulate.toml_file import Place, dotted
 
@@ -23,11 +23,11 @@ class Entrant:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class FinishedRun:
     """One that took part, and what came of it."""
 
     entrant: Entrant
-    outcome: Outcome
+    outcome: RunOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Comparison:
 
     scenario: Scenario
     seed: int
-    runs: tuple[Run, ...]
+    runs: tuple[FinishedRun, ...]
     differences: tuple[tuple[str, tuple[Difference, ...]], ...] = ()
     interrupted: bool = False
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from holdgate.core import State
-from holdgate_lab.fleet.outcome import Outcome
+from holdgate_lab.fleet.outcome import RunOutcome
 from holdgate_lab.fleet.scenario import Fault, Scenario, Stream
 
 
@@ -48,7 +48,7 @@ def faults_of(scenario: Scenario, name: str) -> list[Fault]:
     return sorted((fault for fault in scenario.faults if fault.dependency == name), key=lambda fault: (fault.at, fault.until))
 
 
-def dependency_figures(scenario: Scenario, outcome: Outcome, name: str) -> DependencyFigures:
+def dependency_figures(scenario: Scenario, outcome: RunOutcome, name: str) -> DependencyFigures:
     """What happened to this dependency."""
     faults = faults_of(scenario, name)
     series = [(sample.at, sample.dependencies[name]) for sample in outcome.samples]
@@ -71,7 +71,7 @@ def dependency_figures(scenario: Scenario, outcome: Outcome, name: str) -> Depen
     )
 
 
-def stream_figures(scenario: Scenario, outcome: Outcome, stream: Stream) -> StreamFigures:
+def stream_figures(scenario: Scenario, outcome: RunOutcome, stream: Stream) -> StreamFigures:
     """What happened to this topic or queue."""
     series = [(sample.at, sample.streams[stream.name]) for sample in outcome.samples]
     # What comes in meanwhile is on its way, not waiting.

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from holdgate_lab.fleet.outcome import DependencySample, Sample, StreamSample
 from holdgate_lab.fleet.scenario import Scenario
-from holdgate_lab.simulate.comparison import Comparison, Run, streams_of
+from holdgate_lab.simulate.comparison import Comparison, FinishedRun, streams_of
 from holdgate_lab.simulate.figures import dependency_figures, stream_figures
 
 # Raised when a key is renamed or removed, or its meaning changes; a new key alone leaves it as it is.
@@ -54,7 +54,7 @@ def _fault(fault: Any) -> dict[str, Any]:
     return {"at": fault.at, "until": fault.until, "dependency": fault.dependency, "kind": fault.kind}
 
 
-def _run(scenario: Scenario, run: Run) -> dict[str, Any]:
+def _run(scenario: Scenario, run: FinishedRun) -> dict[str, Any]:
     outcome, names = run.outcome, [spec.name for spec in scenario.dependencies]
     return {
         "label": run.entrant.label,

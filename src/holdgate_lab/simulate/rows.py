@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from holdgate_lab.fleet.outcome import Totals
 from holdgate_lab.fleet.scenario import Fault, Scenario, Stream
-from holdgate_lab.simulate.comparison import Comparison, Run, streams_of
+from holdgate_lab.simulate.comparison import Comparison, FinishedRun, streams_of
 from holdgate_lab.simulate.figures import DependencyFigures, StreamFigures, dependency_figures, faults_of, stream_figures
 
 NOTHING = "-"
@@ -49,7 +49,7 @@ def stream_title(stream: Stream) -> str:
     return f"{stream.name} (needs {', '.join(stream.needs)})" if stream.needs else stream.name
 
 
-def _message_rows(scenario: Scenario, runs: tuple[Run, ...]) -> Iterator[Row]:
+def _message_rows(scenario: Scenario, runs: tuple[FinishedRun, ...]) -> Iterator[Row]:
     totals = [run.outcome.totals for run in runs]
 
     def row(label: str, fact: Callable[[Totals], int]) -> Row:

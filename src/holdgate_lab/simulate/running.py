@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from holdgate_lab.fleet.outcome import WORKER_KINDS
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.simulation import simulate
-from holdgate_lab.simulate.comparison import Entrant, Run
+from holdgate_lab.simulate.comparison import Entrant, FinishedRun
 
 GUARDED = "holdgate"
 
@@ -38,7 +38,7 @@ class Runs:
     """All runs with one seed. `finished` has what has come to its end, also after an interruption in the middle."""
 
     def __init__(self, taking_part: Sequence[Entrant], seed: int) -> None:
-        self.finished: list[Run] = []
+        self.finished: list[FinishedRun] = []
         self._entrants = taking_part
         self._seed = seed
 
@@ -52,13 +52,13 @@ class Runs:
             return False
         return True
 
-    def _each(self, progress: Progress) -> Iterator[Run]:
+    def _each(self, progress: Progress) -> Iterator[FinishedRun]:
         bars = [progress.add_task(entrant.label, total=entrant.scenario.seconds, start=False) for entrant in self._entrants]
         for entrant, bar in zip(self._entrants, bars, strict=True):
             progress.start_task(bar)
             outcome = simulate(entrant.scenario, entrant.worker, self._seed, progress=_mover(progress, bar))
             progress.update(bar, completed=entrant.scenario.seconds)
-            yield Run(entrant, outcome)
+            yield FinishedRun(entrant, outcome)
 
 
 def _mover(progress: Progress, bar: TaskID) -> Callable[[float], None]:

@@ -1,12 +1,16 @@
-"""A TOML file: what it says, and the line in which it says it."""
+"""A TOML file: what it says, and the line in which it says it. Named by its path, or one of the scenarios that come with holdgate."""
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +19,7 @@ from holdgate.errors import SettingsError
 # Keys, and numbers for the tables of a list: ("faults", 2, "kind").
 Place = tuple[str | int, ...]
 
+_SUFFIX = ".toml"
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -122,3 +127,31 @@ def _whole_part(lines: list[str], count: int) -> tuple[int, Mapping[str, object]
             return count, tomllib.loads("\n".join(lines[:count]))
         except tomllib.TOMLDecodeError:
             count += 1
+
+
+# -- the scenarios that come with holdgate ------------------------------------------------------------------------------------------------
+
+
+def shipped() -> dict[str, Traversable]:
+    """Every scenario that comes with holdgate, by name."""
+    folder = files("holdgate_lab") / "scenarios"
+    found = {each.name.removesuffix(_SUFFIX): each for each in folder.iterdir() if each.name.endswith(_SUFFIX)}
+    return dict(sorted(found.items()))
+
+
+def named(argument: str) -> TomlFile:
+    """The file with this path, or the shipped scenario of this name. Raises SettingsError with the nearest name for neither."""
+    path = Path(argument)
+    known = shipped()
+    if argument in known and not path.is_file():
+        return parse_toml(argument + _SUFFIX, known[argument].read_text(encoding="utf-8"))
+    if path.exists() or argument.endswith(_SUFFIX) or "/" in argument or os.sep in argument:
+        return read_toml(path)
+    near = difflib.get_close_matches(argument, known, n=1)
+    guess = f"did you mean {near[0]}?" if near else "holdgate simulate --list names them."
+    raise SettingsError(f"{argument!r} is neither a file nor a scenario that comes with holdgate; {guess}")
+
+
+def name_of(file: TomlFile) -> str:
+    """What a scenario is called that gives itself no name: as its file."""
+    return Path(file.name).stem

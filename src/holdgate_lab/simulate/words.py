@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from holdgate_lab.fleet.outcome import Violation
-from holdgate_lab.simulate.comparison import Comparison, Run
+from holdgate_lab.simulate.comparison import Comparison, FinishedRun
 from holdgate_lab.simulate.fields import NONE, shown
 
 # The first few tell what is wrong; hundreds of the same kind only bury it.
@@ -31,7 +31,7 @@ def verdicts(comparison: Comparison) -> list[str]:
     return [*lines, *(f"{run.entrant.label}: {summary(run)}" for run in comparison.runs)]
 
 
-def broken(run: Run) -> Iterator[str]:
+def broken(run: FinishedRun) -> Iterator[str]:
     """The invariants that a run has broken."""
     violations = run.outcome.violations
     for violation in violations[:TOLD]:
@@ -45,7 +45,7 @@ def violation_words(violation: Violation) -> str:
     return f"{violation.invariant} at {violation.at:g} s: {violation.words}"
 
 
-def summary(run: Run) -> str:
+def summary(run: FinishedRun) -> str:
     """One run in one sentence."""
     totals = run.outcome.totals
     facts = [f"processed {totals.processed} of {totals.produced}", f"{_count(totals.failed_calls, 'failed call')}"]

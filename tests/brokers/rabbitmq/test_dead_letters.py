@@ -163,6 +163,26 @@ async def test_a_queue_that_cannot_be_asked_for_is_not_said_to_be_missing(rabbit
         await own_rabbitmq.ctl("delete_user", "blind")
 
 
+@pytest.mark.parametrize("is_open", [False, True], ids=["before the channel", "on it"])
+async def test_a_connection_that_is_lost_at_the_question_is_told(own_rabbitmq: RabbitMQServer, queue, is_open: bool) -> None:
+    """It is an IntakeError, as at any start that fails, and not the client's own."""
+    dead = await queue()
+    async with own_rabbitmq.proxy() as proxy:
+        target = RabbitMQDeadLetters(own_rabbitmq.url_through(proxy), dead)
+        real = target._client.channel
+
+        async def channel(*, publisher_confirms: bool = False) -> object:
+            if not is_open:
+                proxy.reset()
+            opened = await real(publisher_confirms=publisher_confirms)
+            proxy.reset()
+            return opened
+
+        target._client.channel = channel  # type: ignore[method-assign]
+        with pytest.raises(IntakeError, match=f"whether there is queue '{dead}' .* could not be asked"):
+            await target.open(["orders"])
+
+
 def test_a_question_that_got_no_answer_is_told_as_that() -> None:
     """A connection that went away says nothing about the queue."""
     text = RabbitMQDeadLetters("amqp://localhost:1")._refusal("queue 'orders.dead'", OSError("reset"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -224,6 +225,33 @@ async def test_a_connection_closed_under_it_is_an_error(rabbitmq: RabbitMQAddres
         await connection.close()
         with pytest.raises(IntakeError, match=r"call guard\.stop\(\) first"):
             await at.until(lambda: False)
+
+
+@pytest.mark.parametrize("declared", [None, QUORUM], ids=["found", "declared"])
+@pytest.mark.parametrize("moment", list(itertools.product(range(3), (False, True))), ids=str)
+async def test_a_connection_that_is_lost_while_a_queue_is_looked_at_is_told(
+    own_rabbitmq: RabbitMQServer, queue, intake: Callable[..., RabbitMQIntake], moment: tuple[int, bool], declared: object
+) -> None:
+    """Each question has a channel of its own, which opens no more, or is lost with its question. It is an IntakeError, as at any start that
+    fails: no client's error, and no guess of what kind of queue it is."""
+    question, is_open = moment
+    name, asked = await queue(QUORUM), itertools.count()
+    async with own_rabbitmq.proxy() as proxy:
+        made = intake(name, url=own_rabbitmq.url_through(proxy), declare=declared)
+        real = made._client.channel
+
+        async def channel(*, publisher_confirms: bool = False) -> object:
+            is_lost = next(asked) == question
+            if is_lost and not is_open:
+                proxy.reset()
+            opened = await real(publisher_confirms=publisher_confirms)
+            if is_lost and is_open:
+                proxy.reset()
+            return opened
+
+        made._client.channel = channel  # type: ignore[method-assign]
+        with pytest.raises(IntakeError, match=f"queue '{name}' (cannot be used|could not be declared)"):
+            await made.open(Drive(made))
 
 
 @pytest.mark.parametrize("steps", range(0, 40, 3))

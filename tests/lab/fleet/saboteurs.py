@@ -20,7 +20,7 @@ from holdgate_lab.fleet.environment import Environment
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.strategy import Handler, Strategy
 from holdgate_lab.fleet.watched import WatchedEngine
-from holdgate_lab.fleet.worker import Worker
+from holdgate_lab.fleet.worker import FleetWorker
 from holdgate_lab.fleet.world import NewWorker
 
 
@@ -32,7 +32,7 @@ def side_of(intake: FleetIntake) -> Any:
 # -- handlers and settlements ---------------------------------------------------------------------------------------------------------
 
 
-class CommitsTooEarly(Worker):
+class CommitsTooEarly(FleetWorker):
     """Settles a message when its handler begins."""
 
     def handler(self) -> Handler:
@@ -47,7 +47,7 @@ class CommitsTooEarly(Worker):
         return early
 
 
-class CommitsBackwards(Worker):
+class CommitsBackwards(FleetWorker):
     """Commits where it began, again, whenever a handler has ended."""
 
     def handler(self) -> Handler:
@@ -63,7 +63,7 @@ class CommitsBackwards(Worker):
         return backwards
 
 
-class WorksTwice(Worker):
+class WorksTwice(FleetWorker):
     """Begins again what it has just finished."""
 
     def handler(self) -> Handler:
@@ -79,7 +79,7 @@ class WorksTwice(Worker):
 # -- intakes --------------------------------------------------------------------------------------------------------------------------
 
 
-class ForgetsOrder(Worker):
+class ForgetsOrder(FleetWorker):
     """Gives what a poll has brought backwards."""
 
     class intake_type(FleetIntake):  # noqa: N801 - the name of what it replaces
@@ -87,7 +87,7 @@ class ForgetsOrder(Worker):
             return list(reversed(await super().receive()))
 
 
-class CommitsTooLate(Worker):
+class CommitsTooLate(FleetWorker):
     """Gives its partitions back without a last commit."""
 
     class intake_type(FleetIntake):  # noqa: N801 - as above
@@ -96,7 +96,7 @@ class CommitsTooLate(Worker):
             await super().open(listener)
 
 
-class NeverPauses(Worker):
+class NeverPauses(FleetWorker):
     """Reads on though its inboxes are full."""
 
     class intake_type(FleetIntake):  # noqa: N801 - as above
@@ -104,7 +104,7 @@ class NeverPauses(Worker):
             super().apply(Plan(dict.fromkeys(plan.sources, SourcePlan()), plan.version))
 
 
-class NeverGivesBack(Worker):
+class NeverGivesBack(FleetWorker):
     """Does not hear when the group wants its partitions back."""
 
     class intake_type(FleetIntake):  # noqa: N801 - as above
@@ -113,7 +113,7 @@ class NeverGivesBack(Worker):
             await super().open(listener)
 
 
-class IsNotToldOfLosses(Worker):
+class IsNotToldOfLosses(FleetWorker):
     """Goes on with what an eviction has taken away."""
 
     class intake_type(FleetIntake):  # noqa: N801 - as above
@@ -123,7 +123,7 @@ class IsNotToldOfLosses(Worker):
             await super().open(listener)
 
 
-class LosesItsBroker(Worker):
+class LosesItsBroker(FleetWorker):
     """Its intake cannot go on after a while: the run ends by an error, and nobody starts it again."""
 
     class intake_type(FleetIntake):  # noqa: N801 - as above
@@ -137,7 +137,7 @@ class LosesItsBroker(Worker):
 # -- the guard and its engine ---------------------------------------------------------------------------------------------------------
 
 
-class ForgetsTime(Worker):
+class ForgetsTime(FleetWorker):
     """Its engine sees no time pass: what waits for time waits for ever."""
 
     class engine_type(WatchedEngine):  # noqa: N801 - the name of what it replaces
@@ -149,7 +149,7 @@ class ForgetsTime(Worker):
             return None
 
 
-class LeavesWhileHeld(Worker):
+class LeavesWhileHeld(FleetWorker):
     """Leaves the group when a circuit opens, as a crash loop does."""
 
     def start(self) -> None:
@@ -165,19 +165,19 @@ class LeavesWhileHeld(Worker):
         super().start()
 
 
-class WorksWhileHeld(Worker):
+class WorksWhileHeld(FleetWorker):
     """Takes messages of a held source from its inbox."""
 
     class engine_type(WatchedEngine):  # noqa: N801 - the name of what it replaces
         def next(self, run: Run, now: float) -> Delivery[Any] | None:
-            for place in run.assignments.values():
-                delivery = place.inbox.take() if place.plan.held else None
+            for assignment in run.assignments.values():
+                delivery = assignment.inbox.take() if assignment.plan.held else None
                 if delivery is not None:
                     self._watched.hands_out(delivery)
             return super().next(run, now)
 
 
-class HasNoMercy(Worker):
+class HasNoMercy(FleetWorker):
     """Charges every failure to the message, as a consumer with a plain retry limit does."""
 
     class engine_type(WatchedEngine):  # noqa: N801 - as above
@@ -187,11 +187,11 @@ class HasNoMercy(Worker):
             for gate, permit in zip(gates_of(delivery), delivery.permits or (), strict=False):
                 gate.circuit.release(permit, now)
             delivery.permits = ()
-            place: Assignment = delivery.assignment
-            gates, place.gates = place.gates, ()
+            assignment: Assignment = delivery.assignment
+            gates, assignment.gates = assignment.gates, ()
             cause = attribution.cause if attribution.cause is Cause.RETURNED else Cause.MESSAGE
             verdict = super().settle(delivery, Attribution((), cause), error, now, reason=reason)
-            place.gates = gates
+            assignment.gates = gates
             return verdict
 
 
@@ -259,14 +259,14 @@ class Leaking(Circuit):
 def with_circuit(kind: type[Circuit]) -> NewWorker:
     """A worker with circuits of this kind."""
 
-    class Sabotaged(Worker):
+    class Sabotaged(FleetWorker):
         def circuit(self, circuit: Circuit) -> Circuit:
             return kind(circuit.name, circuit.settings, draw=self.process.draw)
 
     return Sabotaged
 
 
-def needs_everything(environment: Environment, number: int, _strategy: Strategy, life: int) -> Worker:
+def needs_everything(environment: Environment, number: int, _strategy: Strategy, life: int) -> FleetWorker:
     """A worker whose consumer has one breaker for all that it calls."""
 
     class Everything(Strategy):
@@ -274,4 +274,4 @@ def needs_everything(environment: Environment, number: int, _strategy: Strategy,
             every = [spec.name for spec in scenario.dependencies if spec.name != "dead letters"]
             return {spec.name: every for spec in scenario.streams}
 
-    return Worker(environment, number, Everything(), life)
+    return FleetWorker(environment, number, Everything(), life)

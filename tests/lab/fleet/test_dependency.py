@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdgate_lab.fleet.dependency import Answer, ModelDependency
+from holdgate_lab.fleet.dependency import CallAnswer, ModelDependency
 from holdgate_lab.fleet.scenario import DependencySpec, Fault, FaultKind
 
 
@@ -24,7 +24,7 @@ def fault(kind: FaultKind, **more: Any) -> Fault:
 
 def test_a_call_takes_its_latency_with_some_spread() -> None:
     """A tenth less or more, by chance."""
-    assert dependency().call(0.0) == Answer(good=True, seconds=0.05)
+    assert dependency().call(0.0) == CallAnswer(good=True, seconds=0.05)
     assert dependency(draw=lambda: 0.0).call(0.0).seconds == pytest.approx(0.045)
 
 
@@ -53,18 +53,18 @@ def test_a_fault_is_active_from_its_beginning_until_its_end() -> None:
 def test_a_refused_call_occupies_nothing() -> None:
     """It is over before it has begun."""
     refusing = dependency(fault("refuse"))
-    assert refusing.call(10.0) == Answer(good=False, seconds=0.02, occupies=False)
+    assert refusing.call(10.0) == CallAnswer(good=False, seconds=0.02, occupies=False)
     assert refusing.inside == 0
 
 
 def test_a_hanging_call_is_answered_after_the_end() -> None:
     """Whoever waits, waits until then."""
-    assert dependency(fault("hang")).call(12.0) == Answer(good=False, seconds=pytest.approx(8.02))
+    assert dependency(fault("hang")).call(12.0) == CallAnswer(good=False, seconds=pytest.approx(8.02))
 
 
 def test_slow_is_a_factor_of_the_time() -> None:
     """And the call is good."""
-    assert dependency(fault("slow", factor=4.0)).call(12.0) == Answer(good=True, seconds=pytest.approx(0.2))
+    assert dependency(fault("slow", factor=4.0)).call(12.0) == CallAnswer(good=True, seconds=pytest.approx(0.2))
 
 
 @pytest.mark.parametrize(("draw", "good"), [(0.29, False), (0.3, True)])
@@ -106,4 +106,4 @@ def test_one_key_fails_and_the_others_do_not() -> None:
 def test_faults_add_up() -> None:
     """Slow and failing at once."""
     both = dependency(fault("slow", factor=2.0), fault("errors", ratio=1.0))
-    assert both.call(12.0) == Answer(good=False, seconds=pytest.approx(0.1))
+    assert both.call(12.0) == CallAnswer(good=False, seconds=pytest.approx(0.1))

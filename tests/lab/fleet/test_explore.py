@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 from tests.lab.fleet import saboteurs
 
-from holdgate_lab.fleet.explore import Failure, explore, try_out
+from holdgate_lab.fleet.explore import FailedSeed, explore, try_out
 from holdgate_lab.fleet.extras import random_extras
 from holdgate_lab.fleet.generate import random_scenario
 from holdgate_lab.fleet.world import NewWorker
@@ -38,7 +38,7 @@ SABOTAGE = [
 ]
 
 
-def first_failure(worker: NewWorker, invariant: str) -> Failure | None:
+def first_failure(worker: NewWorker, invariant: str) -> FailedSeed | None:
     """The first seed in which this worker is caught breaking this."""
     for seed in range(200):
         scenario = random_scenario(seed)

@@ -9,7 +9,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Partition, Queue
 from holdgate_lab.fleet.records import AssignmentRecord, PartitionRecord, QueueRecord, Watermark
 from holdgate_lab.fleet.scenario import TopicSpec
-from holdgate_lab.fleet.traffic import Traffic
+from holdgate_lab.fleet.traffic import StreamTraffic
 
 ORDERS = Partition("orders", 0)
 
@@ -22,7 +22,7 @@ class Complaints(list[str]):
 
 
 def assignment(order: Order, complaints: Complaints, start: int = 0) -> AssignmentRecord:
-    traffic = Traffic(TopicSpec(name="orders", keys=2, gap=1), seed=0)
+    traffic = StreamTraffic(TopicSpec(name="orders", keys=2, gap=1), seed=0)
     return AssignmentRecord(PartitionRecord(traffic, ORDERS, complaints.hear), ORDERS, start, order, complaints.hear)
 
 
@@ -41,7 +41,7 @@ def test_a_watermark_is_the_first_place_that_is_not_finished(order: list[int]) -
 def test_a_commit_may_stand_behind_a_gap() -> None:
     """Offset 1 holds nothing, so 2 is the next message; 3 is past it."""
     complaints = Complaints()
-    traffic = Traffic(TopicSpec(name="orders", gap=1), seed=0)
+    traffic = StreamTraffic(TopicSpec(name="orders", gap=1), seed=0)
     record = PartitionRecord(traffic, ORDERS, complaints.hear)
     record.done.finish(0)
     record.was_committed(2)
@@ -53,7 +53,7 @@ def test_a_commit_may_stand_behind_a_gap() -> None:
 def test_a_commit_never_goes_back() -> None:
     """The same again is fine."""
     complaints = Complaints()
-    record = PartitionRecord(Traffic(TopicSpec(name="orders"), seed=0), ORDERS, complaints.hear)
+    record = PartitionRecord(StreamTraffic(TopicSpec(name="orders"), seed=0), ORDERS, complaints.hear)
     for offset in (1, 1, 0):
         record.done.finish(0)
         record.was_committed(offset)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from holdgate.core import CircuitSettings, State
-from holdgate_lab.fleet import WORKER_KINDS, Outcome, simulate
+from holdgate_lab.fleet import WORKER_KINDS, RunOutcome, simulate
 from holdgate_lab.fleet.scenario import DependencySpec, Fault, MemberEvent, QueueSpec, Scenario, TopicSpec
 from holdgate_lab.fleet.simulation import running
 from holdgate_lab.fleet.strategy import strategy_of
@@ -30,7 +30,7 @@ OUTAGE = Scenario(
 )
 
 
-def between(outcome: Outcome, name: str, first: float, last: float) -> int:
+def between(outcome: RunOutcome, name: str, first: float, last: float) -> int:
     """How many messages of a topic or queue were processed in samples of this time."""
     return sum(sample.streams[name].processed for sample in outcome.samples if first < sample.at <= last)
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from holdgate.flow.message import Partition, Queue
 from holdgate_lab.fleet.scenario import QueueSpec, TopicSpec
-from holdgate_lab.fleet.traffic import CountedLog, Traffic
+from holdgate_lab.fleet.traffic import CountedLog, StreamTraffic
 
 
-def logs_of(spec: TopicSpec, produced: int) -> tuple[Traffic, list[CountedLog]]:
-    traffic = Traffic(replace(spec, backlog=produced), seed=1)
+def logs_of(spec: TopicSpec, produced: int) -> tuple[StreamTraffic, list[CountedLog]]:
+    traffic = StreamTraffic(replace(spec, backlog=produced), seed=1)
     traffic.produced = produced
     logs = [CountedLog(traffic, partition) for partition in traffic.partitions_of_topic]
     for log in logs:
@@ -19,7 +19,7 @@ def logs_of(spec: TopicSpec, produced: int) -> tuple[Traffic, list[CountedLog]]:
     return traffic, logs
 
 
-def numbers(traffic: Traffic, logs: list[CountedLog]) -> list[list[int]]:
+def numbers(traffic: StreamTraffic, logs: list[CountedLog]) -> list[list[int]]:
     partitions = traffic.partitions_of_topic
     return [
         [traffic.number_at(partition, message.position) for message in log.read(0, 100)]
@@ -63,14 +63,14 @@ def test_growing_tells_how_much_has_come() -> None:
 
 def test_a_message_knows_when_it_was_produced() -> None:
     """The backlog at the beginning, the others in even steps."""
-    traffic = Traffic(TopicSpec(name="orders", backlog=2, rate=4.0), seed=1)
+    traffic = StreamTraffic(TopicSpec(name="orders", backlog=2, rate=4.0), seed=1)
     assert [traffic.time_of(number) for number in (1, 2, 5)] == [0.0, 0.25, 1.0]
     assert [traffic.arrived_by(now) for now in (0.0, 0.24, 0.25, 1.0)] == [2, 2, 3, 6]
 
 
 def test_poison_is_named_or_drawn() -> None:
     """The share is met by chance, and is the same whoever asks first."""
-    traffic = Traffic(TopicSpec(name="orders", poison=(7,), poison_ratio=0.1), seed=5)
+    traffic = StreamTraffic(TopicSpec(name="orders", poison=(7,), poison_ratio=0.1), seed=5)
     drawn = Counter(traffic.facts(number).is_poison for number in range(10_000))
     assert traffic.facts(7).is_poison
     assert 900 < drawn[True] < 1100
@@ -79,6 +79,6 @@ def test_poison_is_named_or_drawn() -> None:
 
 def test_a_queue_has_one_source_and_its_numbers_are_its_places() -> None:
     """No partitions."""
-    traffic = Traffic(QueueSpec(name="tasks", keys=2), seed=1)
+    traffic = StreamTraffic(QueueSpec(name="tasks", keys=2), seed=1)
     assert traffic.sources == (Queue("tasks"),)
     assert traffic.facts_at(Queue("tasks"), 3).number == 3

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from textwrap import dedent
 
 from holdgate.core import State
-from holdgate_lab.fleet.outcome import DependencySample, Outcome, Sample, StreamSample, Totals, Violation, WorkerKind
+from holdgate_lab.fleet.outcome import DependencySample, RunOutcome, Sample, StreamSample, Totals, Violation, WorkerKind
 from holdgate_lab.fleet.scenario import DependencySpec, Fault, Scenario, TopicSpec
-from holdgate_lab.simulate.comparison import Comparison, Entrant, Run
+from holdgate_lab.simulate.comparison import Comparison, Entrant, FinishedRun
 from holdgate_lab.simulate.reading import scenario_of
 from holdgate_lab.simulate.toml_file import TomlFile, parse_toml
 
@@ -54,9 +54,9 @@ def outcome_of(
     series: Sequence[tuple[DependencySample, StreamSample]] = SERIES,
     worker: WorkerKind = "holdgate",
     violations: tuple[Violation, ...] = (),
-) -> Outcome:
+) -> RunOutcome:
     """A run of SCENARIO, a sample for each second."""
-    return Outcome(
+    return RunOutcome(
         scenario="small",
         worker=worker,
         seed=0,
@@ -70,12 +70,12 @@ def outcome_of(
     )
 
 
-def run_of(outcome: Outcome, label: str | None = None, scenario: Scenario = SCENARIO) -> Run:
+def run_of(outcome: RunOutcome, label: str | None = None, scenario: Scenario = SCENARIO) -> FinishedRun:
     """A run as it stands in a comparison."""
-    return Run(Entrant(label or outcome.worker, scenario, outcome.worker), outcome)
+    return FinishedRun(Entrant(label or outcome.worker, scenario, outcome.worker), outcome)
 
 
-def comparison_of(*runs: Run, interrupted: bool = False) -> Comparison:
+def comparison_of(*runs: FinishedRun, interrupted: bool = False) -> Comparison:
     """These runs of SCENARIO side by side; without any, one with holdgate and one without."""
     both = (run_of(outcome_of()), run_of(outcome_of(worker="naive")))
     return Comparison(SCENARIO, 7, runs or both, interrupted=interrupted)

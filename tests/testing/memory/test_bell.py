@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from holdgate.testing import run_virtual
-from holdgate.testing.memory.bell import Bell
+from holdgate.testing.memory.broker import Bell
 
 
 def test_a_ring_wakes_everybody_who_waits() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdgate.flow.message import Partition
-from holdgate.testing.memory.kafka_model import Consumer
-from holdgate.testing.memory.model import Broker
+from holdgate.testing.memory.models import Broker, Consumer
 
 P0, P1 = Partition("orders", 0), Partition("orders", 1)
 GROUP = "workers"

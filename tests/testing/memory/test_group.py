@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from holdgate.flow.message import Partition
-from holdgate.testing.memory.kafka_model import Group
 from holdgate.testing.memory.message import Ledger
+from holdgate.testing.memory.models import Group
 
 TIMEOUT = 10.0
 START = 100.0

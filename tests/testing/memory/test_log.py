@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdgate.testing.memory.kafka_model import Log
+from holdgate.testing.memory.models import Log
 
 NOW = 12.5
 

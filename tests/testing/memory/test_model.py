@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdgate.flow.message import Partition, Queue
-from holdgate.testing.memory.model import Broker
-from holdgate.testing.memory.rabbitmq_model import QueueSettings
+from holdgate.testing.memory.models import Broker, QueueSettings
 
 NOW = 1.0
 GROUP = "workers"

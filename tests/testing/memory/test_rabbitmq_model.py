@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdgate.flow.message import Queue
-from holdgate.testing.memory.model import Broker
-from holdgate.testing.memory.rabbitmq_model import Channel, MessageQueue, QueueSettings
+from holdgate.testing.memory.models import Broker, Channel, MessageQueue, QueueSettings
 
 MAILS = Queue("mails")
 

@@ -9,21 +9,23 @@ queues before an outage, reports instead of raising, and looks at other consumer
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from aio_pika.abc import AbstractConnection, AbstractRobustConnection
 from yarl import URL
 
-from holdgate.brokers.rabbitmq.client import Client
+from holdgate.brokers.rabbitmq.client import Client, answered, describe_end
 from holdgate.brokers.rabbitmq.queue_facts import DEFAULT_CONSUMER_TIMEOUT, Management, QueueFacts, Rules, declare, find_facts, rules_for
 from holdgate.brokers.rabbitmq.terms import QueueTerms, describe_delay, find_delay
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.message import Queue
 from holdgate.ports import DeadLetters
+
+T = TypeVar("T")
 
 # Throughput does not grow above 10, and a long hold has to give every message of the window back.
 _PREFETCH_AT_MOST = 100
@@ -238,8 +240,11 @@ class QueueOptions:
 
 
 async def inspect_queue(client: Client, name: str, options: QueueOptions) -> tuple[QueueFacts, QueueTerms]:
-    """Ask the broker about a queue, and derive its terms. Raises IntakeError for a queue that a guard cannot hold."""
-    facts = await find_facts(client, name)
+    """Ask the broker about a queue, and derive its terms.
+
+    Raises IntakeError for a queue that a guard cannot hold, and where nobody answers.
+    """
+    facts = await _ask(client, name, find_facts(client, name))
     if options.management is not None:
         facts = replace(facts, policy=await options.management.policy(client.vhost, name))
     check_kind(facts, options.single_active)
@@ -260,9 +265,18 @@ async def prepare(
 ) -> tuple[QueueTerms, Sequence[str]]:
     """Declare the queue with these arguments (None means that it must exist). Returns its terms, and what to warn of."""
     if arguments is not None:
-        await declare(client, name, arguments)
+        await _ask(client, name, declare(client, name, arguments))
     facts, terms = await inspect_queue(client, name, options)
     return terms, describe_risks(facts, terms)
+
+
+async def _ask(client: Client, name: str, question: Awaitable[T]) -> T:
+    return await answered(
+        question,
+        lambda error: IntakeError(
+            f"queue {name!r} cannot be used: the connection to {client.where} was lost meanwhile ({describe_end(error)})"
+        ),
+    )
 
 
 async def examine(client: Client, names: Sequence[str], options: QueueOptions, *, prefetch: int, longest: float | None) -> list[Diagnosis]:

@@ -13,9 +13,9 @@ and most lock files have it. `make test-lowest` runs everything with the oldest 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from aio_pika import RobustConnection
 from aio_pika.abc import AbstractRobustConnection
@@ -34,6 +34,8 @@ from yarl import URL
 
 from holdgate.errors import IntakeError
 from holdgate.tasks import GIVE_UP_WITHIN, is_being_cancelled, within
+
+T = TypeVar("T")
 
 # -- older clients -----------------------------------------------------------------------------------------------------------------------
 
@@ -156,6 +158,22 @@ TRANSIENT = (AMQPError, *FRAME_ERRORS, ChannelInvalidStateError, OSError, Runtim
 def is_transient(error: BaseException) -> bool:
     """Return whether a call failed because its channel or connection was lost. aiormq's own calls then raise a bare Exception."""
     return isinstance(error, TRANSIENT) or type(error) is Exception
+
+
+async def answered(question: Awaitable[T], refusal: Callable[[BaseException], IntakeError]) -> T:
+    """Return what the broker answers. Raises `refusal` of the error where the answer is no, or where the connection is lost meanwhile: a
+    channel may then raise anything.
+    """
+    try:
+        return await question
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        raise refusal(error) from error
+    except asyncio.CancelledError as error:  # aiormq cancels the calls of a channel that closes
+        if is_being_cancelled():
+            raise
+        raise refusal(error) from error
 
 
 # -- the connection ----------------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, Chann
 from holdgate.brokers.letters import Runs, Template
 from holdgate.brokers.rabbitmq.channel import BROKER_HEADERS
 from holdgate.brokers.rabbitmq.checks import check_connection
-from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, TRANSIENT, Client, describe_end, throw_away
+from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, Client, answered, describe_end, throw_away
 from holdgate.errors import IntakeError
 from holdgate.flow.message import PREFIX, DeadLetter, own_headers
 from holdgate.tasks import within
@@ -127,13 +127,15 @@ class RabbitMQDeadLetters:
 
     async def _ask(self, what: str, call: str, **name: str) -> None:
         """Refuse an exchange or queue that is missing. Asks on a channel of its own, which such a refusal closes."""
-        channel = await self._client.channel()
-        try:
-            await getattr(channel, call)(passive=True, **name)
-        except TRANSIENT as error:
-            raise IntakeError(self._refusal(what, error)) from error
-        finally:
-            await throw_away(channel)
+
+        async def question() -> None:
+            channel = await self._client.channel()
+            try:
+                await getattr(channel, call)(passive=True, **name)
+            finally:
+                await throw_away(channel)
+
+        await answered(question(), lambda error: IntakeError(self._refusal(what, error)))
 
     def _refusal(self, what: str, error: BaseException) -> str:
         where, target = self._client.where, f"correct routing_key={self._routing_key.text!r} or exchange="

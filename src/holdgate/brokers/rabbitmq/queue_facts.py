@@ -26,7 +26,14 @@ from urllib.error import URLError
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelLockedResource, ChannelPreconditionFailed
+from aiormq.exceptions import (
+    AMQPConnectionError,
+    AMQPError,
+    ChannelAccessRefused,
+    ChannelLockedResource,
+    ChannelPreconditionFailed,
+    ConnectionClosed,
+)
 
 from holdgate.brokers.rabbitmq.client import Client, as_intake_error, exclusive_error, throw_away
 from holdgate.errors import IntakeError, SettingsError
@@ -247,6 +254,8 @@ async def _refusal(client: Client, name: str, arguments: Mapping[str, Any], flag
     except AMQPError as error:
         if (end := as_intake_error(error, name)) is not None:
             raise end from error
+        if isinstance(error, AMQPConnectionError) and not isinstance(error, ConnectionClosed):
+            raise  # a connection that went away without the broker's word is no answer
         return str(error)
     finally:
         await throw_away(raw)

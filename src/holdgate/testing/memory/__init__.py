@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from holdgate.testing.memory.broker import MemoryBroker
-from holdgate.testing.memory.dead_letters import MemoryDeadLetters
-from holdgate.testing.memory.delivery import MemoryDelivery
-from holdgate.testing.memory.intake import MemoryIntake
-from holdgate.testing.memory.message import LedgerEntry, Message
-from holdgate.testing.memory.rabbitmq_model import QueueSettings
+from holdgate.testing.memory.intake import MemoryDeadLetters, MemoryIntake
+from holdgate.testing.memory.message import LedgerEntry, MemoryDelivery, Message
+from holdgate.testing.memory.models import QueueSettings
 
 __all__ = ["LedgerEntry", "MemoryBroker", "MemoryDeadLetters", "MemoryDelivery", "MemoryIntake", "Message", "QueueSettings"]

@@ -1,4 +1,4 @@
-"""The in-memory broker: what a test produces to, disturbs, and asks afterwards."""
+"""The in-memory broker: what a test produces to, disturbs, and asks afterwards; and the bell by which it wakes those who wait."""
 
 from __future__ import annotations
 
@@ -9,10 +9,45 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from holdgate.flow.message import Partition, Source
-from holdgate.testing.memory.bell import Bell
 from holdgate.testing.memory.message import Ledger, Message
-from holdgate.testing.memory.model import Broker
-from holdgate.testing.memory.rabbitmq_model import QueueSettings
+from holdgate.testing.memory.models import Broker, QueueSettings
+
+
+class Bell:
+    """Wakes everybody who waits at the moment it rings.
+
+    Look first, and wait without an await in between: then no ring can fall into the gap. Built from futures and loop timers alone, so
+    that a loop with virtual time advances it.
+    """
+
+    __slots__ = ("_waiters",)
+
+    def __init__(self) -> None:
+        self._waiters: dict[asyncio.Future[None], None] = {}  # in the order in which they came, the same in every process
+
+    def ring(self) -> None:
+        """Wake them all; those who come later wait for the next ring."""
+        for waiter in tuple(self._waiters):
+            _wake(waiter)
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Wait for a ring, at most `timeout` seconds; None: for ever. Does not tell which it was."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        timer = None if timeout is None else loop.call_later(timeout, _wake, waiter)
+        self._waiters[waiter] = None
+        try:
+            await waiter
+        finally:
+            self._waiters.pop(waiter, None)
+            if timer is not None:
+                timer.cancel()
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 

@@ -1,16 +1,18 @@
 """One run as an SVG: what was wrong, the circuits, the limit and the calls in flight, the calls, and what waited, on one time axis.
 
+HTML and SVG are written by hand here: elements whose text and attributes are escaped unless they are elements themselves.
+
 Shape tells as much as colour: open hangs from the top, half-open stands on the bottom, failed calls go down where good ones go up.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from html import escape
 
 from holdgate_lab.fleet.scenario import Fault, Scenario
-from holdgate_lab.simulate.comparison import Run
-from holdgate_lab.simulate.html.markup import Markup, element, joined, number
+from holdgate_lab.simulate.comparison import FinishedRun
 from holdgate_lab.simulate.html.series import Column, DependencyColumn, Scales
 from holdgate_lab.simulate.rows import fault_words
 
@@ -22,10 +24,47 @@ TICKS = 10
 Measure = Callable[[Column], float | None]
 
 
+class Markup(str):
+    """Text that is escaped already."""
+
+    __slots__ = ()
+
+
+# Elements of HTML that have no end.
+_VOID = frozenset({"meta", "br"})
+
+
+def element(name: str, /, *content: str, **attributes: object) -> Markup:
+    """An element. `class_` is class, `aria_label` is aria-label; an attribute that is None is left out."""
+    written = "".join(f' {_attribute(key)}="{_value(value)}"' for key, value in attributes.items() if value is not None)
+    if name in _VOID:
+        return Markup(f"<{name}{written}>")
+    return Markup(f"<{name}{written}>{joined(content)}</{name}>")
+
+
+def joined(parts: Iterable[str], between: str = "") -> Markup:
+    """Several after each other."""
+    return Markup(between.join(part if isinstance(part, Markup) else escape(part) for part in parts))
+
+
+def number(value: float) -> str:
+    """A coordinate: a tenth of a pixel is as fine as anybody sees."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _attribute(key: str) -> str:
+    # The only attributes with capitals are SVG's own.
+    return {"viewbox": "viewBox"}.get(key, key.rstrip("_").replace("_", "-"))
+
+
+def _value(value: object) -> str:
+    return escape(number(value) if isinstance(value, float) else str(value))
+
+
 class Chart:
     """Lanes from the top down; `drawn` is the SVG of what was added so far."""
 
-    def __init__(self, run: Run, columns: Sequence[Column], scales: Scales) -> None:
+    def __init__(self, run: FinishedRun, columns: Sequence[Column], scales: Scales) -> None:
         self._run = run
         self._columns = columns
         self._scales = scales

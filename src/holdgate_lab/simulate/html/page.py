@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 from holdgate_lab.simulate import words
-from holdgate_lab.simulate.comparison import Comparison, Run
-from holdgate_lab.simulate.html.chart import Chart, legend
-from holdgate_lab.simulate.html.markup import Markup, element, joined
+from holdgate_lab.simulate.comparison import Comparison, FinishedRun
+from holdgate_lab.simulate.html.chart import Chart, Markup, element, joined, legend
 from holdgate_lab.simulate.html.series import Column, Scales, columns_of, scales_of, state_of
 from holdgate_lab.simulate.rows import NOTHING, Row, Section, sections
 
@@ -80,14 +79,14 @@ def _drawings(comparison: Comparison) -> Iterator[Markup]:
         yield _drawing(run, each, scales)
 
 
-def _drawing(run: Run, columns: Sequence[Column], scales: Scales) -> Markup:
+def _drawing(run: FinishedRun, columns: Sequence[Column], scales: Scales) -> Markup:
     label, told = run.entrant.label, words.summary(run)
     picture = _wide(f"Drawing of {label}", Chart(run, columns, scales).drawn(f"{label} over {scales.seconds:g} s", told))
     samples = element("details", element("summary", f"{label} as a table"), _wide(f"Samples of {label}", _samples(run, columns)))
     return element("section", element("h3", label), element("figure", picture, element("figcaption", told)), samples)
 
 
-def _samples(run: Run, columns: Sequence[Column]) -> Markup:
+def _samples(run: FinishedRun, columns: Sequence[Column]) -> Markup:
     names = [spec.name for spec in run.entrant.scenario.dependencies]
     facts = ("state", "limit", "in flight", "calls/s", "failed/s")
     heads = ["workers", *(f"{name}: {fact}" for name in names for fact in facts), "waiting", "held"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from holdgate.core import State
 from holdgate_lab.fleet.outcome import DependencySample, Sample
-from holdgate_lab.simulate.comparison import Comparison, Run
+from holdgate_lab.simulate.comparison import Comparison, FinishedRun
 
 # One column for two pixels at the width of a usual screen.
 MOST_COLUMNS = 400
@@ -49,7 +49,7 @@ class Scales:
     waiting: int
 
 
-def columns_of(run: Run) -> list[Column]:
+def columns_of(run: FinishedRun) -> list[Column]:
     """The samples of a run as columns."""
     samples, every = run.outcome.samples, run.entrant.scenario.sample_every
     names = [spec.name for spec in run.entrant.scenario.dependencies]

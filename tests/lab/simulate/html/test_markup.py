@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from holdgate_lab.simulate.html.markup import Markup, element, joined, number
+from holdgate_lab.simulate.html.chart import Markup, element, joined, number
 
 
 def test_text_is_escaped_and_elements_are_not() -> None:
