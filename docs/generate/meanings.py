@@ -45,11 +45,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "topics": "what to subscribe to; leave it out when the consumer has a subscription",
         "pattern": "a regular expression instead of `topics`. A new topic that `needs` does not name is held, with reason `no needs`",
         "inbox": "deliveries that may wait in this process per partition before fetching stops",
-        "commit_every": "seconds between two commits; a hold, a rebalance and the end commit at once",
+        "commit_every": "seconds between two commits; a hold, a rebalance and the end commit immediately",
         "allow_latest": '`auto_offset_reset="latest"` is refused unless this says that skipping is wanted',
         "poll_timeout": "seconds that a poll waits for records",
         "listener": "a `ConsumerRebalanceListener` of yours, called after the guard's",
-        "on_records_lost": "called with a `RecordsLost` when the broker deleted records that nobody had read",
+        "on_records_lost": "called with a `RecordsLost` when the broker deleted records before they were read",
     },
     "KafkaDeadLetters": {
         "producer": 'an `AIOKafkaProducer` with `acks="all"`; one that is not started is started and stopped for you',
@@ -92,9 +92,9 @@ MEANINGS: dict[str, dict[str, str]] = {
         "window": "what the rates are read from: `CountWindow(calls)` or `TimeWindow(seconds)`",
         "minimum_calls": "below so many results no rate opens; never more than a count window holds",
         "failure_rate_threshold": "the share of failures that opens, when reached",
-        "slow_call_duration": "seconds past which a call is slow; None: none is",
+        "slow_call_duration": "seconds past which a call is slow; None means that no call is slow",
         "slow_call_rate_threshold": "the share of slow calls that opens, when reached",
-        "consecutive_failures": "failures in a row that open; None: off",
+        "consecutive_failures": "failures in a row that open; None means that this rule is off",
         "open_duration": "seconds until the first probe; left out, never above a given `open_duration_max`",
         "open_multiplier": "the factor of the wait, each time it opens again",
         "open_duration_max": "the longest wait, in seconds; left out, never below a given `open_duration`",
@@ -108,9 +108,9 @@ MEANINGS: dict[str, dict[str, str]] = {
     "CountWindow": {"calls": "the last so many results"},
     "TimeWindow": {"seconds": "the results of the last so many seconds", "buckets": "the parts that it forgets one by one"},
     "RampSettings": {
-        "initial": "calls at once in the first stage after the probe",
+        "initial": "calls in parallel in the first stage after the probe",
         "growth": "the factor of the limit after a good stage",
-        "full": "the limit whose good stage closes the circuit. None: what the runs that need it have at once; 16 outside of a guard",
+        "full": "the limit whose good stage closes the circuit. None means the concurrency of the runs that need it; 16 outside of a guard",
         "bad_rate": "the share of failed or slow calls that a good stage may have; below `failure_rate_threshold`. Left out, never "
         "above half of `failure_rate_threshold`, nor of `slow_call_rate_threshold` where calls can be slow",
         "minimum_verdicts": "results that a stage needs at least",
@@ -139,7 +139,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Outage": {
         "start": "seconds from the first delivery",
         "end": "seconds from the first delivery; a call at this very second succeeds",
-        "dependency": "whose outage it is; None: the only one there is",
+        "dependency": "whose outage it is; None means the only one there is",
         "error": "what a call gets meanwhile; one of the dependency's `failures`",
     },
 }

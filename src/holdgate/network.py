@@ -1,7 +1,7 @@
-"""Which exceptions say that nobody answered: the operating system's, Python's and those of the libraries that carry bytes.
+"""Which exceptions mean that there was no answer: those of the operating system, of Python, and of libraries that carry bytes.
 
 Every preset begins with these. Alone they suit a client of your own over plain sockets: `Dependency("ledger", failures=network.failures)`.
-No client is imported: a class is known by the first part of its module's name and its own name.
+No client is imported: a class is recognised by the first part of its module's name and by its own name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 Names = Mapping[str, Collection[str]]
 ANY_MODULE = "*"
 
-# What the operating system says of a network. An OSError of a file, a full disk or a permission is no failure of the dependency.
+# Error numbers of the operating system that are about the network. An OSError of a file, a full disk or a permission is not a failure of
+# the dependency.
 _NETWORK_ERRORS = frozenset(
     {
         errno.ENETDOWN,
@@ -27,7 +28,7 @@ _NETWORK_ERRORS = frozenset(
     }
 )
 
-# A stream that we closed ourselves (ClosedResourceError) is not here: that is the handler's own mistake.
+# A stream that we closed ourselves (ClosedResourceError) is missing on purpose: that is a mistake of the handler.
 _CARRIERS: Names = {
     "socket": {"gaierror", "herror"},
     "ssl": {"SSLError"},
@@ -40,20 +41,20 @@ _CARRIERS: Names = {
     "socks": {"ProxyError"},
 }
 
-# Verdicts by class that are kept: more classes than a process meets, and a bound for those who make classes as they go (botocore does).
+# How many verdicts on classes are kept. A process meets fewer classes; it is a bound for clients that make classes as they go, as botocore.
 _KEPT = 512
 
 
 def failures(error: BaseException) -> bool:
-    """Whether an exception says that nobody answered: refused, unreachable, cut off, timed out, no such host, no TLS.
+    """Return whether an exception means that there was no answer: refused, unreachable, cut off, timed out, no such host, no TLS.
 
-    An OSError that is no network's (a file, a full disk) is not a failure.
+    An OSError that is not about the network (a file, a full disk) is not a failure.
     """
     return isinstance(error, ConnectionError | TimeoutError) or _is_network_error(error) or _is_carriers(type(error))
 
 
 def known_as(names: Names) -> Callable[[type[BaseException]], bool]:
-    """Make a predicate that knows classes, and what is derived from them, by name. It is asked about a class, and remembers."""
+    """Return a predicate that recognises classes, and classes derived from them, by name. It remembers its verdicts."""
     anywhere = names.get(ANY_MODULE, ())
     verdicts: dict[type[BaseException], bool] = {}
 
@@ -72,12 +73,12 @@ def known_as(names: Names) -> Callable[[type[BaseException]], bool]:
 
 
 def known_in(libraries: Iterable[str], names: Collection[str]) -> Callable[[type[BaseException]], bool]:
-    """The same for libraries that have the same names for their classes."""
+    """Return such a predicate for libraries that have the same names for their classes."""
     return known_as(dict.fromkeys(libraries, names))
 
 
 def attribute(error: object, name: str, default: None = None) -> object:
-    """`error.name`, or `default`: also where a client's property raises because there was no answer to read it from."""
+    """Return `error.name`, or `default` if there is none, or if a client's property raises because there was no answer."""
     try:
         return getattr(error, name, default)
     except Exception:  # noqa: BLE001 - a verdict must not end in another library's error
@@ -90,5 +91,5 @@ _is_carriers = known_as(_CARRIERS)
 def _is_network_error(error: BaseException) -> bool:
     if not isinstance(error, OSError):
         return False
-    # asyncio gives a bare OSError without a number when every address of a host refused.
+    # asyncio raises a bare OSError without a number if every address of a host has refused.
     return error.errno in _NETWORK_ERRORS or (type(error) is OSError and error.errno is None)

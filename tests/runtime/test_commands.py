@@ -229,7 +229,7 @@ async def test_words_are_one_line_for_others_to_read(words: Any) -> None:
 async def test_a_command_lasts_for_seconds(for_: Any) -> None:
     """Anything else is refused, and nothing has happened."""
     async with quiet_guard(dependency()) as guard:
-        with pytest.raises(CommandError, match="for_="):
+        with pytest.raises(CommandError, match="for_ must be"):
             guard.disable("payments", reason="test", for_=for_)
         assert guard.circuit("payments").override is None
 

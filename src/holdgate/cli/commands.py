@@ -13,7 +13,8 @@ import click
 
 from holdgate.cli import FAILED, REFUSED
 
-# The group of entry points by which a package gives `holdgate` a command: the entry's name is the command's.
+# The group of entry points by which a package gives `holdgate` a command: the entry's name is the command's, and its object a click
+# command.
 GROUP = "holdgate.commands"
 # What belongs to holdgate's own wheel and is still no part of the package holdgate: a person may ask for it where it is missing.
 _OF_THE_LABORATORY = frozenset({"demo", "simulate"})
@@ -40,6 +41,7 @@ class CommandGroup(click.Group):
     """holdgate's own commands, and after them those that other packages announce. An own command wins over one of the same name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name them all, in the order of the alphabet, as the help shows them."""
         return sorted({*super().list_commands(ctx), *announced()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

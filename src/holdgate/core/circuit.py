@@ -324,7 +324,7 @@ class Circuit:
     def _take(self, permit: Permit, now: float) -> bool:
         """Remove a permit from the live ones. Returns False if it is not among them."""
         if self._half_open is not None:
-            # Time first: if the permit's lease ended before its result came, the result is late, even if nobody has looked since.
+            # Time first: if the permit's lease ended before its result came, the result is late, even if no call has let time pass since.
             self._follow(self._half_open, self._half_open.pass_time(now), now)
         overdue = self.evidence.overdue.permits
         permits = overdue if permit in overdue else self.live

@@ -38,21 +38,25 @@ class Verdict(Enum):
 class RetryPolicy:
     """How often and after which waits a failing message is tried again.
 
-    `attempts`: how many failures of its own reject a message, from 1; failures of a dependency are never counted.
-    `initial_backoff`: seconds (or a timedelta) before the first retry, above 0. If left out, it gives way to `max_backoff`.
-    `multiplier`: by how much each wait is longer than the one before, from 1.
-    `max_backoff`: seconds (or a timedelta) that no wait exceeds. If left out, it gives way to `initial_backoff`.
-    `jitter`: the share by which a wait varies at random, in [0, 1).
-    `not_retryable`: exception types that reject the message at the first failure, as `Reject` does, whatever `failures` says of them.
-    `doubt`: a chance, in (0, 1). A message whose dependency fails it is rejected too, if an innocent one would have failed so often among
-    succeeding neighbours with less than this chance. Failures that no need claims are an outage, if messages' own failures would come so
-    close together with less than this chance (unclaimed.py).
-    `reject_after_probes`: how many failures right after a good health probe of the dependency reject a message with no other to compare,
-    from 1; None means never, it is held and announced.
-    `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its source if there are none; "skip" settles it as if
-    it were done, with an event and nothing else: it is lost.
-    The n-th wait is min(max_backoff, initial_backoff * multiplier^(n-1) * (1 - jitter + 2 * jitter * draw)), with a draw in [0, 1).
-    Raises SettingsError at construction, naming the values that clash.
+    The wait after the n-th failure is `initial_backoff * multiplier ** (n - 1)`, spread by `jitter`, and at most `max_backoff`. If only one
+    of the two backoffs is given, the default of the other gives way to it.
+
+    - `attempts`: how often the message may fail by its own fault before it is rejected, from 1. Failures of a dependency do not count. The
+      default lies in the range that users of SQS, Sidekiq and Spring Kafka know (3 to 10).
+    - `initial_backoff`: seconds before the first retry, above 0, or a timedelta. The default outlasts the blip of a failover.
+    - `multiplier`: the factor from one wait to the next, from 1.
+    - `max_backoff`: the longest wait in seconds, or a timedelta, from `initial_backoff`.
+    - `jitter`: the ratio by which a wait may be longer or shorter, in [0, 1).
+    - `not_retryable`: an exception type or a tuple of them that reject the message at the first failure, whatever `failures` says of them.
+    - `doubt`: how improbable it must be that a message is innocent before it is rejected for failures that look like its dependency's, in
+      (0, 1). Failures that no need claims become an outage by the same chance: so many, so close together, would be as improbable if they
+      were the messages' own.
+    - `reject_after_probes`: after how many failures, each right after a good health probe of the dependency, a message is rejected that has
+      no other to be compared with, from 1. None means that it is never rejected for that, but held and announced.
+    - `on_exhausted`: "reject" sends a rejected message to the dead letters, or blocks its source if there are none. "skip" settles it as
+      if it were done, with an event and nothing else: the message is lost.
+
+    Raises SettingsError, naming the values that clash.
     """
 
     attempts: int = 5  # what SQS, Sidekiq and Spring Kafka users are used to (3 to 10)

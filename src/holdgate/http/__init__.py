@@ -1,7 +1,7 @@
-"""Which exceptions of an HTTP client are the dependency's failures, and when its server wants to be asked again.
+"""Which exceptions of an HTTP client are the dependency's failures, and how long its server asks to wait.
 
-`Dependency("payments", failures=http.failures, retry_after=http.retry_after)`. It imports no client: an exception is read by what it
-carries and by the names of its classes. Which clients it was tried with: docs/reference/failures.md.
+`Dependency("payments", failures=http.failures, retry_after=http.retry_after)`. It imports no client: an exception is recognised by what it
+carries and by the names of its classes. docs/reference/failures.md lists the clients that it was tried with.
 """
 
 from holdgate.http.exceptions import failures

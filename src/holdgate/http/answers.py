@@ -1,4 +1,4 @@
-"""What the answer on an exception says: its status and its headers, wherever a client keeps them."""
+"""The answer that an exception carries: its status and its headers, wherever a client keeps them."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any, cast
 
 from holdgate.network import attribute
 
-# On the answer: httpx, requests, the SDKs built on them | aiohttp's and urllib3's. On the exception itself: SDKs | aiohttp, kubernetes |
-# urllib, google-api-core | stripe. grpcio's `code` is a method and SQLAlchemy's a text; neither is taken for a status.
+# Attributes of the answer: httpx, requests and the SDKs built on them | aiohttp and urllib3. Attributes of the exception itself: SDKs |
+# aiohttp, kubernetes | urllib, google-api-core | stripe. grpcio's `code` is a method and SQLAlchemy's a str; neither is taken for a status.
 _ON_THE_ANSWER = ("status_code", "status")
 _ON_THE_EXCEPTION = ("status_code", "status", "code", "http_status")
 
-# What a server refuses with: 4xx and 5xx. Plain numbers and no HTTPStatus: reading one from the enumeration costs more than the rest.
+# The statuses of refusals, 4xx and 5xx. Plain numbers, because to read one from the HTTPStatus enumeration costs more than the rest.
 _FIRST = 400
 _LAST = 599
 
 
 def status_of(error: BaseException) -> int | None:
-    """The status with which the server refused (4xx or 5xx); None when there was no answer, or one that is no refusal.
+    """Return the status with which the server refused (4xx or 5xx). None means that there was no answer, or one that is not a refusal.
 
-    An answer may begin with 200 and break off: what that means, the exception's class says.
+    An answer may begin with 200 and break off. What that means depends on the exception's class.
     """
     try:
         return _status(error, getattr)
-    except Exception:  # noqa: BLE001 - a property raised: one at a time then, so that it hides no other
+    except Exception:  # noqa: BLE001 - a property raised: each is read by itself then, so that it does not hide the others
         return _status(error, attribute)
 
 
 def _status(error: BaseException, read: Callable[[object, str, None], object]) -> int | None:
     response = read(error, "response", None)
-    # Not `if response`: a requests.Response with an error status is false.
+    # Not `if response`: a requests.Response with an error status is falsy.
     if response is not None:
         for name in _ON_THE_ANSWER:
             status = read(response, name, None)
@@ -44,13 +44,13 @@ def _status(error: BaseException, read: Callable[[object, str, None], object]) -
 
 
 def headers_of(error: BaseException) -> dict[str, str]:
-    """The answer's headers by lower-case name; a mapping of any client's, or none. The first of several values counts."""
+    """Return the answer's headers by lower-case name, from the mapping of any client. The first of several values counts."""
     headers = attribute(attribute(error, "response"), "headers")
     return by_name(attribute(error, "headers") if headers is None else headers)
 
 
 def by_name(headers: object) -> dict[str, str]:
-    """A mapping of headers by lower-case name. The first of several values counts."""
+    """Return headers by lower-case name. The first of several values counts."""
     found: dict[str, str] = {}
     for name, value in _items(headers):
         found.setdefault(_text(name).lower(), _text(value))

@@ -1,6 +1,6 @@
 """Which exceptions of an HTTP client are the dependency's failures.
 
-With a status the status decides, whatever the class. Without one, the class: every client has its own names for "no answer".
+If there is a status, it decides. Otherwise the class does: every client has names of its own for "no answer".
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from holdgate import network
 from holdgate.http.answers import headers_of, status_of
 from holdgate.network import ANY_MODULE, Names, attribute, known_as
 
-# The server is there and says "not now": it gave up waiting for us, or it has had too much. Every other 4xx is the request's own fault.
+# The server is there and means "not now": it gave up waiting for us, or it has too many requests. Every other 4xx is the request's fault.
 _NOT_NOW = frozenset({408, 429})
 _SERVER_ERRORS = 500
 _FORBIDDEN = 403
 
-# What a client raises about the request itself (a bad URL, too many redirects, a body that is no JSON) is not here.
+# What a client raises about the request itself (a bad URL, too many redirects, a body that is not JSON) is missing on purpose.
 _HTTPX = frozenset({"TimeoutException", "NetworkError", "RemoteProtocolError", "ProxyError"})
 _REQUESTS = frozenset({"ConnectionError", "Timeout", "ChunkedEncodingError", "RetryError"})
 _URLLIB3 = frozenset({"TimeoutError", "MaxRetryError", "NewConnectionError", "ProtocolError", "ProxyError", "SSLError", "EmptyPoolError"})
@@ -43,31 +43,31 @@ _NO_ANSWER: Names = {
     ANY_MODULE: {"APIConnectionError", "APITimeoutError"},
 }
 
-# A server that talks nonsense gave no answer. aiohttp's parser puts a status of its own on these, 400, that no server sent.
+# A server that sends no valid HTTP gave no answer. aiohttp's parser puts a status of its own on these, 400, which no server has sent.
 _NONSENSE: Names = {"aiohttp": {"HttpProcessingError"}}
 
-# What OpenAI's and Anthropic's servers say in the middle of a streamed answer when they mean 429, 500, 503, 504 or 529.
+# The types of error events that OpenAI's and Anthropic's servers send in a streamed answer where they mean 429, 500, 503, 504 or 529.
 _STREAMED = frozenset({"overloaded_error", "api_error", "rate_limit_error", "timeout_error", "server_error", "rate_limit_exceeded"})
 
 # libcurl's numbers (https://curl.se/libcurl/c/libcurl-errors.html): could not resolve (5, 6) or connect (7), no HTTP (8), HTTP/2 broke
 # (16, 92), cut short (18), timed out (28), TLS (35, 60), nothing came (52), could not send (55) or receive (56), HTTP/3 (95, 96), a
 # proxy (97). Not here: an unknown protocol (1), a bad URL (3), too many redirects (47).
 _CURL_NO_ANSWER = frozenset({5, 6, 7, 8, 16, 18, 28, 35, 52, 55, 56, 60, 92, 95, 96, 97})
-# CURLE_UNSUPPORTED_PROTOCOL is a bad URL's, and a server's that does not speak HTTP.
+# CURLE_UNSUPPORTED_PROTOCOL means a bad URL, or, with this text, a server that does not speak HTTP.
 _CURL_NONSENSE = (1, "HTTP/0.9")
-# CURLE_HTTP_RETURNED_ERROR, of FAILONERROR: the status is in the text alone.
+# CURLE_HTTP_RETURNED_ERROR, raised with FAILONERROR: the status is in the text alone.
 _CURL_STATUS = 22
 _LAST_NUMBER = re.compile(r"(\d{3})\D*$")
-# urllib3's own words for an answer that it was told to retry: "too many 503 error responses", "too many redirects".
+# urllib3's texts for an answer that it was configured to retry: "too many 503 error responses", "too many redirects".
 _TOO_MANY = re.compile(r"too many (?:(\d{3}) )?error responses")
 _RETRIED_STATUS = "ResponseError"
 
 
 def failures(error: BaseException) -> bool:
-    """Whether an HTTP client's exception is the dependency's failure: 408, 429, 5xx, or no answer at all (connection errors, timeouts).
+    """Return whether an exception is the dependency's failure: 408, 429, 5xx, or no answer at all (connection errors, timeouts).
 
-    With a status the status alone decides, so a 422 is the message's own. A 403 that says how long to wait, or that a limit is used up, is
-    a 429 by another name (GitHub's API). An OSError that is no network's is not a failure.
+    If there is a status, it alone decides, so a 422 is the message's own. A 403 with a time to wait, or with a limit that is used up,
+    counts as a 429 (GitHub's API). An OSError that is not about the network is not a failure.
     """
     if _is_nonsense(type(error)):
         return True
@@ -80,7 +80,7 @@ def failures(error: BaseException) -> bool:
 
 
 def is_not_now(status: int) -> bool:
-    """Whether a status says that the server cannot now: 408, 429, 5xx."""
+    """Return whether a status means that the server cannot answer now: 408, 429, 5xx."""
     return status >= _SERVER_ERRORS or status in _NOT_NOW
 
 
@@ -94,7 +94,7 @@ def _is_limit(error: BaseException) -> bool:
 
 
 def _is_in_stream(error: BaseException) -> bool:
-    """An answer that began with 200 and says in its stream of events that the server cannot go on; the SDKs keep the event in `body`."""
+    """Return whether an answer that began with 200 has an event of an error in its stream. The SDKs keep the event in `body`."""
     body = attribute(error, "body")
     while isinstance(body, Mapping):
         event = cast("Mapping[str, object]", body)
@@ -105,7 +105,7 @@ def _is_in_stream(error: BaseException) -> bool:
 
 
 def _is_by(error: BaseException) -> bool:
-    """What an exception says that a client uses for more than one thing."""
+    """Return whether an exception that a client raises for several reasons is a failure this time."""
     judge = _JUDGES.get((type(error).__module__.partition(".")[0], type(error).__name__))
     return judge is None or judge(error)
 
@@ -119,7 +119,7 @@ def _is_curl(error: BaseException) -> bool:
 
 
 def _is_reason(error: BaseException) -> bool:
-    """`URLError` and `MaxRetryError` wrap whatever went wrong; a URL that cannot be is among it, and redirects without end."""
+    """Return whether the reason is a failure. `URLError` and `MaxRetryError` also wrap bad URLs and endless redirects."""
     reason = attribute(error, "reason")
     if reason is None:
         return True
@@ -132,7 +132,7 @@ def _is_reason(error: BaseException) -> bool:
 _JUDGES: Mapping[tuple[str, str], Callable[[BaseException], bool]] = {
     ("pycurl", "error"): _is_curl,
     ("urllib", "URLError"): _is_reason,
-    # Its status was looked at before: what is left is a redirect that leads nowhere.
+    # Its status was checked before, so this is a redirect that leads nowhere.
     ("urllib", "HTTPError"): lambda _: False,
     ("urllib3", "MaxRetryError"): _is_reason,
     ("urllib3_future", "MaxRetryError"): _is_reason,

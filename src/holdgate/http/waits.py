@@ -1,19 +1,19 @@
-"""When a server wants to be asked again, from the headers of its answer.
+"""How long a server asks to wait, from the headers of its answer.
 
-Several say it, each in its own unit. In this order, and the first that can be read counts:
+Several headers say so, each in its own unit. They are tried in this order, and the first that can be read counts:
 
-1. `retry-after-ms`, `x-ms-retry-after-ms`, `x-amz-retry-after`: milliseconds. The finest, so it comes first, as in OpenAI's own client.
+1. `retry-after-ms`, `x-ms-retry-after-ms`, `x-amz-retry-after`: milliseconds. The finest unit comes first, as in OpenAI's own client.
 2. `Retry-After`: seconds or a date (RFC 9110, 10.2.3).
 3. `RateLimit` of the IETF's drafts: `"default";r=0;t=30` (from draft 8 on) or `limit=9, remaining=0, reset=30` (draft 7).
 4. `RateLimit-Reset` (up to draft 6), `X-RateLimit-Reset`, `X-RateLimit-Reset-After`, `X-RateLimit-Reset-Requests`,
    `Anthropic-RateLimit-Tokens-Reset` and the like, each beside a `Remaining` of the same kind. In seconds, as an instant, or as a
    duration such as `1m30s`.
 
-3 and 4 come with good answers, too: they say when a limit begins anew, and matter only where it is used up (nothing remains, or the
-status is 429). Where several limits are used up, the longest counts, for the others do not help before.
+3 and 4 come with good answers, too: they give the time at which a limit is reset, which matters only if it is used up (nothing remains, or
+the status is 429). If several limits are used up, the longest wait counts, because a call before that would be refused again.
 
-No clock is read here. An instant is compared with the answer's own Date header, the server's clock with itself: this machine's may be
-wrong. Without a Date an instant tells nothing.
+No clock is read here. An instant is compared with the answer's own Date header, because this machine's clock may be wrong. Without a Date
+an instant has no meaning.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from http import HTTPStatus
 
 from holdgate.http.answers import headers_of, status_of
 
-# A quota of a month is the longest that APIs sell; a longer wait is a mistake of units, and no wait at all.
+# The longest wait that is believed. APIs sell quotas of a month at most; a longer wait is a mistake of units, and is ignored.
 _LONGEST = 31 * 86400.0
 
 # Numbers without a unit: seconds to wait, seconds since 1970 (from 2001 on), or milliseconds since 1970. They are orders apart.
@@ -47,17 +47,18 @@ _RESET_NAME = re.compile(r".*ratelimit-(?:.+-)?reset(?:-.+)?")
 
 
 def retry_after(error: BaseException) -> float | None:
-    """The seconds after which the server wants to be asked again, from the headers of its answer; None when it does not say.
+    """Return the seconds that the server asks to wait, from the headers of its answer. None means that it does not say.
 
-    Retry-After in seconds, as a date, in milliseconds; else the rate-limit headers of the usual APIs, where a limit is used up. A date is
-    compared with the answer's own Date header, no clock is read; one that has passed is 0.0. What makes no sense is None.
+    Reads Retry-After in seconds, as a date or in milliseconds, and otherwise the rate-limit headers of the usual APIs if a limit is used
+    up. A date is compared with the answer's own Date header, without reading a clock; a date that has passed is 0.0. A value that makes no
+    sense is ignored.
     """
     headers = headers_of(error)
     return wait_of(headers, status_of(error)) if headers else None
 
 
 def wait_of(headers: Mapping[str, str], status: int | None) -> float | None:
-    """The same from headers (by lower-case name) and the status; None when neither says."""
+    """Return the same from headers, by lower-case name, and the status. None means that neither says."""
     for name in _MILLISECONDS:
         wait = _number(headers.get(name, ""))
         if wait is not None:
@@ -67,13 +68,13 @@ def wait_of(headers: Mapping[str, str], status: int | None) -> float | None:
     is_refused = status == HTTPStatus.TOO_MANY_REQUESTS
     limits = [*_structured(headers), *_separate(headers)]
     used_up = [wait for remaining, wait in limits if remaining == 0]
-    # A 429 without a limit at 0 was too dear for what remains (tokens), or tells no number: the first limit to begin anew may do.
+    # A 429 without a limit at 0 asked for more than remains (tokens), or gives no number: wait for the first limit that is reset.
     return max(used_up) if used_up else min((wait for _, wait in limits), default=None) if is_refused else None
 
 
 def _structured(headers: Mapping[str, str]) -> Iterator[tuple[int | None, float]]:
     value = headers.get("ratelimit", "")
-    # From draft 8 on a comma is between limits; in draft 7 there is one limit, and commas are between its parameters.
+    # From draft 8 on commas separate limits. In draft 7 there is one limit, and commas separate its parameters.
     for limit in value.split(",") if ";" in value else [value]:
         reset, remaining = _RESET.search(limit), _REMAINING.search(limit)
         wait = _believable(float(reset[1])) if reset else None
@@ -97,7 +98,7 @@ def _remaining(reset: str, headers: Mapping[str, str]) -> int | None:
 
 
 def _wait(value: str, headers: Mapping[str, str]) -> float | None:
-    """Seconds from a number, an instant, or a duration."""
+    """Return the seconds that a number, an instant or a duration means. None means that it cannot be read."""
     value = value.strip()
     number = _number(value)
     if number is not None and number < _EPOCH_SECONDS:
@@ -130,8 +131,8 @@ def _believable(wait: float) -> float | None:
 
 
 def _instant(date: str) -> float | None:
-    """Seconds since 1970 of an HTTP date, or of an ISO 8601 one (Anthropic's)."""
-    # Twelve milliseconds to import, and a process that meets a date has an HTTP client, which has imported it already.
+    """Return the seconds since 1970 of an HTTP date, or of an ISO 8601 date as Anthropic sends. None means that it is neither."""
+    # Imported here because it takes twelve milliseconds. A process that meets a date has an HTTP client, which has imported it already.
     from email.utils import parsedate_to_datetime  # noqa: PLC0415
 
     for read in (parsedate_to_datetime, datetime.fromisoformat):
@@ -139,6 +140,6 @@ def _instant(date: str) -> float | None:
             then = read(date)
         except (TypeError, ValueError, IndexError):
             continue
-        # Both mean UTC where they name no zone.
+        # Both formats mean UTC if they name no zone.
         return (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp()
     return None

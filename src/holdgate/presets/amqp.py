@@ -1,6 +1,6 @@
 """Which exceptions of AMQP clients are the failures of a broker that one publishes to: aio-pika and aiormq, pika and kombu.
 
-Not for the broker that a guard consumes from: its intake looks after that connection itself.
+It is not for the broker that a guard consumes from: the intake looks after that connection itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _is_returned = known_as({"aiormq": {"PublishError"}})
 
 
 def failures(error: BaseException) -> bool:
-    """Whether a client's exception is the broker's failure: no broker, connection or channel gone, no login, a publish refused by a nack.
+    """Return whether a client's exception is the broker's failure: no broker, connection or channel gone, no login, a publish refused by a
+    nack.
 
     A missing exchange, a precondition that failed, a message that is too large or that no queue takes are the message's own.
     """

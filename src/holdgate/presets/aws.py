@@ -55,7 +55,8 @@ _TROUBLE = frozenset(
 
 
 def failures(error: BaseException) -> bool:
-    """Whether an AWS client's exception is the service's failure: no answer, 408, 429, 5xx, its throttling codes, credentials that ran out.
+    """Return whether an AWS client's exception is the service's failure: no answer, 408, 429, 5xx, its throttling codes, credentials that
+    ran out.
 
     A failed condition, a missing key or queue, a bad parameter, a denied access are the message's own.
     """
@@ -70,7 +71,10 @@ def failures(error: BaseException) -> bool:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """The seconds that the service asks to wait, from `x-amz-retry-after` or Retry-After as in `holdgate.http`; None: it does not say."""
+    """Return the seconds that the service asks to wait, from `x-amz-retry-after` or Retry-After as in `holdgate.http`.
+
+    None means that it does not say.
+    """
     response = _response(error)
     if response is None:
         return None

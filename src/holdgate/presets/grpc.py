@@ -30,7 +30,7 @@ _LONGEST = 31 * 86400.0  # as in holdgate.http: longer is a mistake of units
 
 
 def failures(error: BaseException) -> bool:
-    """Whether a gRPC client's exception is the server's failure, by its status code; a message that is too large is its own."""
+    """Return whether a gRPC client's exception is the server's failure, by its status code; a message that is too large is its own."""
     code = _code(error)
     if code is None:
         return network.failures(error) or _is_no_answer(type(error))
@@ -38,7 +38,10 @@ def failures(error: BaseException) -> bool:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """The seconds that the server asks to wait, from `grpc-retry-pushback-ms` in its trailing metadata; None when it does not say."""
+    """Return the seconds that the server asks to wait, from `grpc-retry-pushback-ms` in its trailing metadata.
+
+    None means that it does not say.
+    """
     for name, value in _metadata(error):
         if name == _PUSHBACK and str(value).isdecimal():
             wait = int(value) / 1000
@@ -47,7 +50,7 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def _code(error: BaseException) -> str | None:
-    """The code's name. grpcio has a method `code()`, grpclib an attribute `status`; each gives an enumeration of its own."""
+    """Return the code's name. grpcio has a method `code()`, grpclib an attribute `status`; each gives an enumeration of its own."""
     for name in ("code", "status"):
         code = _said(error, name)
         text = attribute(code, "name")

@@ -1,7 +1,7 @@
 """Which exceptions of Kafka clients are the failures of a cluster that one publishes to: aiokafka, kafka-python, confluent-kafka.
 
-Not for the cluster that a guard consumes from: its intake looks after that connection itself. Kafka's protocol says of each error whether
-it may be tried again (https://kafka.apache.org/protocol#protocol_error_codes), and the clients carry that along.
+It is not for the cluster that a guard consumes from: the intake looks after that connection itself. Kafka's protocol says of each error
+whether it may be tried again (https://kafka.apache.org/protocol#protocol_error_codes), and the clients carry that along.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _is_trouble = known_in(
 # Marked as retriable because metadata may be late; that a topic is not there is the message's own.
 _is_own = known_in(_CLIENTS, {"UnknownTopicOrPartitionError"})
 
-# confluent-kafka: a KafkaException holds a KafkaError, which is no exception, with a name and a number. Names that begin with an underscore
-# are librdkafka's own; of those, what tells of the connection.
+# confluent-kafka: a KafkaException holds a KafkaError, which is not an exception, with a name and a number. Names that begin with an
+# underscore are librdkafka's own; of those, the ones about the connection.
 _CONFLUENT = frozenset(
     {
         *(
@@ -43,7 +43,7 @@ _CONFLUENT_OWN = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN
 
 
 def failures(error: BaseException) -> bool:
-    """Whether a client's exception is the cluster's failure: no broker, no leader, not enough replicas, out of time, no login.
+    """Return whether a client's exception is the cluster's failure: no broker, no leader, not enough replicas, out of time, no login.
 
     A record that is too large, a topic that is not there, missing rights are the message's own.
     """

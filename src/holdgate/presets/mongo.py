@@ -27,7 +27,8 @@ _RETRYABLE = "RetryableWriteError"
 
 
 def failures(error: BaseException) -> bool:
-    """Whether the driver's exception is the database's failure: no server, cut off, out of time, no primary, shutting down, no login.
+    """Return whether the driver's exception is the database's failure: no server, cut off, out of time, no primary, shutting down, no
+    login.
 
     Duplicate keys, documents that do not validate or are too large, write conflicts, missing rights are the message's own.
     """
@@ -42,7 +43,7 @@ def _is_retryable(error: BaseException) -> bool:
 
 
 def _numbers(error: BaseException) -> Iterable[object]:
-    """The error's number, and those of a bulk write's parts."""
+    """Yield the error's number, and those of a bulk write's parts."""
     yield attribute(error, "code")
     details = attribute(error, "details")
     if not isinstance(details, Mapping):

@@ -29,7 +29,8 @@ _WORDS = frozenset(
 
 
 def failures(error: BaseException) -> bool:
-    """Whether a client's exception is the server's failure: not there, cut off, out of time, loading, out of memory, read-only, no login.
+    """Return whether a client's exception is the server's failure: not there, cut off, out of time, loading, out of memory, read-only, no
+    login.
 
     A wrong type, a missing script, a changed key that was watched, a lock that another has, missing rights are the message's own.
     """

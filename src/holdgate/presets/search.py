@@ -24,7 +24,7 @@ _BLOCKED = "cluster_block_exception"
 
 
 def failures(error: BaseException) -> bool:
-    """Whether a client's exception is the cluster's failure: no answer, 408, 429, 5xx, an index that it closed to writes.
+    """Return whether a client's exception is the cluster's failure: no answer, 408, 429, 5xx, an index that it closed to writes.
 
     A version conflict, a missing index or document, a bad query or document are the message's own.
     """
@@ -37,7 +37,10 @@ def failures(error: BaseException) -> bool:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """The seconds after which the cluster, or a proxy before it, wants to be asked again, as in `holdgate.http`; None: it does not say."""
+    """Return the seconds after which the cluster, or a proxy before it, wants to be asked again, as in `holdgate.http`.
+
+    None means that it does not say.
+    """
     headers = by_name(attribute(attribute(error, "meta"), "headers"))
     return wait_of(headers, _status(error)) if headers else None
 
@@ -53,7 +56,7 @@ def _is_not_now(status: object) -> bool:
 
 
 def _statuses(errors: object) -> Iterable[object]:
-    """The status of each document: `[{"index": {"status": 429, ...}}, ...]`."""
+    """Yield the status of each document: `[{"index": {"status": 429, ...}}, ...]`."""
     for item in cast("Iterable[Any]", errors if isinstance(errors, list) else ()):
         for result in cast("Mapping[str, Any]", item).values() if isinstance(item, Mapping) else ():
             if isinstance(result, Mapping):

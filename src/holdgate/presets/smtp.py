@@ -36,7 +36,8 @@ _LOGIN = frozenset({530, 534, 535, 538})
 
 
 def failures(error: BaseException) -> bool:
-    """Whether a mail client's exception is the relay's failure: no relay, cut off, out of time, any 4xx reply, no greeting, no login.
+    """Return whether a mail client's exception is the relay's failure: no relay, cut off, out of time, any 4xx reply, no greeting, no
+    login.
 
     A 5xx reply to the message, its sender or its recipients is the message's own. Of several recipients one with a 4xx is enough: the
     message has to be sent again.
@@ -57,7 +58,7 @@ def _is_not_now(code: object) -> bool:
 
 
 def _codes(recipients: object) -> Iterable[object]:
-    """The reply to each: smtplib has `{address: (code, text)}`, aiosmtplib a list of exceptions with `code`."""
+    """Yield the reply to each: smtplib has `{address: (code, text)}`, aiosmtplib a list of exceptions with `code`."""
     if isinstance(recipients, Mapping):
         for reply in cast("Mapping[str, tuple[int, bytes]]", recipients).values():
             yield reply[0]

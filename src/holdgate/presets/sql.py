@@ -64,7 +64,8 @@ _LOST_BEFORE = "8s2b"
 
 
 def failures(error: BaseException) -> bool:
-    """Whether a database's exception is its failure: not there, cut off, out of time or resources, shutting down, read-only, no login.
+    """Return whether a database's exception is its failure: not there, cut off, out of time or resources, shutting down, read-only, no
+    login.
 
     Constraints, bad data, syntax, missing tables, missing rights and conflicts between transactions are the message's own.
     """

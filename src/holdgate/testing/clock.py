@@ -1,8 +1,8 @@
 """Time for tests: a clock that is moved by hand, and an event loop whose time jumps, so that an hour of holding takes milliseconds.
 
-Under virtual time a timer is not waited for. Whenever no task can run, the loop's clock jumps to the next timer, so that everything
-happens in the same order as in real time, only at once. What is not driven by the loop's own timers keeps real time: threads, sockets,
-subprocesses. While they work the clock stands still. See `VirtualEventLoop` for what that means.
+Under virtual time timers are not waited for. Whenever no task can run, the loop's clock jumps to the next timer. Everything happens in the
+same order as in real time, but immediately. Threads, sockets and subprocesses are not driven by the loop's timers and keep real time; while
+they work the clock stands still. `VirtualEventLoop` says what that means for a test.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ NO_JITTER = 0.5
 class ManualClock:
     """A clock that stands still until it is moved; implements `holdgate.ports.Clock`.
 
-    `start` is in seconds. `draws` are what `draw` gives, in turn and from the beginning again, each in [0, 1); left out: always 0.5,
-    which is no jitter.
+    - `start`: where it stands first, in seconds.
+    - `draws`: the numbers that `draw` returns, in turn and then from the beginning again, each in [0, 1). The default is always 0.5, which
+      is no jitter.
     """
 
     def __init__(self, start: float = 0.0, draws: tuple[float, ...] = (NO_JITTER,)) -> None:
@@ -38,25 +39,27 @@ class ManualClock:
         self._draws = cycle(_chances(draws))
 
     def now(self) -> float:
-        """Where it stands, in seconds."""
+        """Return where it stands, in seconds."""
         return self._now
 
     def draw(self) -> float:
-        """The next of `draws`."""
+        """Return the next of `draws`."""
         return next(self._draws)
 
     def advance(self, seconds: float) -> None:
-        """Move it forward. Raises ValueError for less than 0: monotonic time never goes back."""
+        """Move it forward. Raises ValueError for less than 0, because monotonic time never goes back."""
         if seconds < 0:
-            raise ValueError(f"a monotonic clock cannot go back by {-seconds} s")
+            raise ValueError(f"seconds must be 0 or more, got {seconds}: a monotonic clock cannot go back")
         self._now += seconds
 
 
 class LoopClock:
     """A clock that shows the running event loop's time; implements `holdgate.ports.Clock`.
 
-    Give it to a Guard under `run_virtual`, so that the guard and the timers of the loop agree on what time it is. `draws` as in
-    `ManualClock`. A thread without a loop sees the time of the last loop that used it.
+    Give it to a Guard under `run_virtual`, so that the guard and the timers of the loop agree on what time it is. A thread without a loop
+    sees the time of the last loop that used the clock.
+
+    - `draws`: as in `ManualClock`.
     """
 
     def __init__(self, draws: tuple[float, ...] = (NO_JITTER,)) -> None:
@@ -64,26 +67,26 @@ class LoopClock:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def now(self) -> float:
-        """The loop's time in seconds. Raises RuntimeError when no loop runs here and none has ever used this clock."""
+        """Return the loop's time in seconds. Raises RuntimeError if no loop runs here and none has used this clock before."""
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
-            # A plain handler in a thread asks too, by way of a call form.
+            # A plain handler asks from its thread, through a call form.
             if self._loop is None:
                 raise
         return self._loop.time()
 
     def draw(self) -> float:
-        """The next of `draws`."""
+        """Return the next of `draws`."""
         return next(self._draws)
 
 
 class Stalled(RuntimeError):
-    """Under virtual time nothing can happen any more: every task waits for something that no timer, thread or socket will bring."""
+    """Under virtual time nothing can happen any more: every task waits, and no timer, thread or socket will wake one."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Turns the loop's wait for its next timer into a jump of its clock, unless the world outside is at work."""
+    """Turn the loop's wait for its next timer into a jump of its clock, unless a thread or a connection is at work."""
 
     def __init__(self, outside: Outside, thread_patience: float, stall_patience: float, work_patience: float) -> None:
         super().__init__()
@@ -106,7 +109,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         if uncounted_threads() > self._threads:
             ready = super().select(self._stall_patience if timeout is None else self._thread_patience)
         if not ready and timeout is None:
-            raise Stalled("every task waits, and no timer is set: look for a future that nobody resolves")
+            raise Stalled("every task waits, and no timer is set: look for a future that is never resolved")
         if not ready and timeout is not None:
             self.now += timeout
         return ready
@@ -115,14 +118,19 @@ class _JumpingSelector(selectors.DefaultSelector):
 class VirtualEventLoop(asyncio.SelectorEventLoop):
     """An event loop that begins at second 0 and jumps to its next timer whenever nothing can run.
 
-    Time stands still while the real world is at work: a plain handler in its thread, `asyncio.to_thread` and `run_in_executor`, a DNS
-    look-up, an open connection or pipe to somebody outside this loop. They are waited for in real time, however slow they are, and when
-    nothing has come for `work_patience` real seconds (30: nobody's test has a slower answer), it raises `Stalled`, naming what it waited
-    for: a thread that itself waits for virtual time to pass, or a connection that is kept open, would never let it pass.
+    Time stands still while something outside of the loop is at work: a plain handler in its thread, `asyncio.to_thread` and
+    `run_in_executor`, a DNS look-up, an open connection or pipe to another process. The loop waits for them in real time. A thread that
+    itself waits for virtual time to pass, or a connection that is kept open, would never let it pass; then the loop raises `Stalled` and
+    names what it waited for.
 
-    Other threads it only knows to be there: each jump is held back for `thread_patience` real seconds (0.01: an answer takes less than a
-    millisecond, and a thousand jumps still end within ten seconds), so that slower ones see timeouts come early. When no timer is set and
-    nothing comes, for `stall_patience` real seconds (1.0) if there are threads, it raises `Stalled` instead of hanging.
+    Of other threads the loop only knows that they exist. It holds each jump back a little for them, so a slow one sees timeouts come early.
+
+    - `thread_patience`: real seconds for which a jump is held back while there are other threads. With the default an answer, which takes
+      less than a millisecond, comes in time, and a thousand jumps end within ten seconds.
+    - `stall_patience`: real seconds after which the loop raises `Stalled` if no timer is set and there are other threads. Without other
+      threads it raises immediately.
+    - `work_patience`: real seconds after which it raises `Stalled` if nothing has come from outside. The default is slower than the answer
+      to any test.
     """
 
     def __init__(self, *, thread_patience: float = 0.01, stall_patience: float = 1.0, work_patience: float = 30.0) -> None:
@@ -133,29 +141,31 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         self._outside.know(self._virtual.get_map().values())  # the pipe by which the loop wakes itself
 
     def time(self) -> float:
-        """Virtual seconds since the loop was made."""
+        """Return the virtual seconds since the loop was made."""
         return self._virtual.now
 
-    def under_way(self, job: Future[Any], told: asyncio.Future[Any], function: object) -> None:
-        """Let no time pass until `job`, a call of `function`, has ended in its thread and `told` is done here. For whoever has threads of
-        his own."""
-        self._outside.began(job, told, function)
+    def under_way(self, job: Future[Any], result: asyncio.Future[Any], function: object) -> None:
+        """Let no time pass until `job`, a call of `function`, has ended in its thread and `result` is done in this loop.
+
+        For code that has threads of its own.
+        """
+        self._outside.began(job, result, function)
         job.add_done_callback(self._nudge)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """As every loop does it, and counted until the result is here."""
+        """Run `func` as every loop does, and let no time pass until its result is here."""
         jobs: list[Future[Any]] = []
-        told: asyncio.Future[T] = super().run_in_executor(cast("Executor", _Noting(executor or self._default_pool(), jobs)), func, *args)
-        self.under_way(jobs[0], told, func)
-        return told
+        result: asyncio.Future[T] = super().run_in_executor(cast("Executor", _Noting(executor or self._default_pool(), jobs)), func, *args)
+        self.under_way(jobs[0], result, func)
+        return result
 
     def set_default_executor(self, executor: ThreadPoolExecutor) -> None:  # type: ignore[override]
-        """As every loop does it."""
+        """Set the executor as every loop does."""
         self._pool = executor
         super().set_default_executor(executor)
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002 - in virtual time it means nothing
-        """As every loop does it; what was given up is not waited for once more."""
+        """Shut the executor down as every loop does, without waiting again for what was given up."""
         if self._outside.given_up and self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         else:
@@ -172,7 +182,7 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
 
 
 class _Noting:
-    """An executor that notes the jobs which a loop gives it."""
+    """Pass jobs on to an executor, and note them."""
 
     def __init__(self, executor: Executor, jobs: list[Future[Any]]) -> None:
         self._executor = executor
@@ -185,18 +195,22 @@ class _Noting:
 
 
 def run_virtual(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
-    """Run a coroutine as `asyncio.run` does, on virtual time; returns its result.
+    """Run a coroutine as `asyncio.run` does, but on virtual time, and return its result.
 
-    Timers, `asyncio.sleep` and timeouts take no real time. Not from inside a running loop. Raises what `main` raises, and `Stalled`.
+    Timers, `asyncio.sleep` and timeouts take no real time. Must not be called inside a running loop. Raises what `main` raises, and
+    `Stalled`.
+
+    - `main`: the coroutine.
+    - `debug`: as in `asyncio.run`. None means as the environment says.
     """
     with asyncio.Runner(loop_factory=VirtualEventLoop, debug=debug) as runner:
         return runner.run(main)
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Decorate an async test, or any async function, to be a plain one that runs on virtual time.
+    """Decorate an async test, or any async function, so that it becomes a plain function that runs on virtual time.
 
-    Works under any test framework, and with pytest's fixtures and parameters; async fixtures live in another loop and do not mix.
+    Works under every test framework, and with pytest's fixtures and parameters. Async fixtures live in another loop and cannot be used.
     """
 
     @wraps(test)
@@ -208,5 +222,5 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
 
 def _chances(draws: tuple[float, ...]) -> tuple[float, ...]:
     if not draws or not all(0 <= draw < 1 for draw in draws):
-        raise ValueError(f"draws are one or more numbers from 0 up to, but not, 1: {draws}")
+        raise ValueError(f"draws must be one or more numbers in [0, 1), got {draws}")
     return draws

@@ -4,8 +4,8 @@
     assert report.left == report.rejected == ()
     assert report.called_in_outage < 15
 
-Everything but the broker and the time is the real thing: the guard, the circuits, the handler with its own `failures` and retries. What
-the handler calls must be a fake of yours; while the outage lasts the handler is not called at all, a failing call takes its place.
+Everything but the broker and the time is real: the guard, the circuits, the handler with its own `failures` and retries. What the handler
+calls must be a fake of yours. While the outage lasts the handler is not called at all: a failing call takes its place.
 """
 
 from __future__ import annotations
@@ -38,10 +38,15 @@ _Place = tuple[str, int]  # topic and offset; each topic has one partition
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """When a dependency is down, in seconds from the first delivery: from `start` up to, but not at, `end`.
+    """A time in which a dependency is down.
 
-    `dependency` is whose outage it is; None: the only one there is. `error` is what a call gets meanwhile; it must be one of the
-    dependency's `failures`, or the outage would be charged to the messages. Raises SettingsError unless 0 <= start < end.
+    - `start`: when it begins, in seconds from the first delivery, from 0.
+    - `end`: when it is over, in seconds from the first delivery, above `start`. A call at `end` succeeds.
+    - `dependency`: the one that is down. None means the only one that the rehearsal has.
+    - `error`: what every call raises meanwhile. It must be one of the dependency's `failures`, or the outage would count against the
+      messages. The default is a ConnectionError, which nearly every client raises or wraps.
+
+    Raises SettingsError unless 0 <= start < end.
     """
 
     start: float
@@ -51,17 +56,21 @@ class Outage:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
-            raise SettingsError(f"an outage lasts from 0 or later up to a later second, not from {self.start} to {self.end}")
+            raise SettingsError(f"an outage must have 0 <= start < end, got start={self.start} and end={self.end}")
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What happened. Bodies stand for messages, times are virtual seconds.
+    """What happened in a rehearsal. Bodies stand for messages, and times are virtual seconds.
 
-    `processed`: settled after the handler returned, in that order. `rejected`: settled though it never did. `left`: still waiting at the
-    end, a rejected message that blocks its partition included. `called`: how often a
-    handler started, the calls that failed in an outage included; `called_in_outage`: how many of them those were. `held`: for how long
-    a source was held. `took`: until everything was settled, or the end. `events`: all that observers were told.
+    - `processed`: the messages that were settled after the handler had returned, in that order.
+    - `rejected`: the messages that were settled though the handler never returned for them.
+    - `left`: the messages that still wait at the end, including a rejected one that blocks its partition.
+    - `called`: how often a handler was started, including the calls that failed in an outage.
+    - `called_in_outage`: how many calls failed in an outage.
+    - `held`: how long a source was held.
+    - `took`: how long it took until everything was settled, or until the rehearsal gave up.
+    - `events`: every event that observers got.
     """
 
     processed: tuple[bytes | None, ...]
@@ -84,18 +93,25 @@ def rehearse(
     patience: float = 3600.0,
     **settings: Any,
 ) -> Rehearsal:
-    """Run `handler` through the outages and report.
+    """Run `handler` through the outages, and return what happened. Must not be called inside a running event loop.
 
-    `deliveries`: how many (their bodies are b"0", b"1" ...), or the bodies, or bodies by topic when `needs` or `handler` go by name;
-    otherwise the topic is "rehearsal". One is produced `every` seconds (1.0: seconds and messages have the same numbers). It ends when
-    everything is settled, or `patience` seconds (an hour: twice the longest backoff and more) after the last delivery and outage.
-    Everything else goes to `guard.run` as it is: `retry`, `order`, `concurrency` and so on. Not from inside a running event loop. Raises
-    SettingsError for what `guard.run` refuses, and for an outage that is nobody's or whose error would count against the messages.
+    - `handler`: as for `guard.run`. What it calls must be a fake.
+    - `needs`: as for `guard.run`.
+    - `deliveries`: how many there are (their bodies are b"0", b"1" ...), or their bodies, or bodies by topic if `needs` or `handler` go by
+      topic. Otherwise the topic is "rehearsal".
+    - `every`: virtual seconds between two deliveries. With the default, seconds and messages have the same numbers.
+    - `outage`: one or several times in which a dependency is down.
+    - `patience`: virtual seconds after the last delivery and the last outage at which the rehearsal gives up, unless everything is settled
+      before. The default is an hour, more than twice the longest backoff.
+    - `**settings`: passed to `guard.run` as they are, such as `retry`, `order` and `concurrency`.
+
+    Raises SettingsError for what `guard.run` refuses, for an outage of a dependency that is not in `needs`, and for one whose error would
+    count against the messages.
     """
     outages = (outage,) if isinstance(outage, Outage) else tuple(outage)
     bodies = _bodies(deliveries)
     if not any(bodies.values()):
-        raise SettingsError("nothing to rehearse: deliveries is empty")
+        raise SettingsError(f"deliveries must not be empty, got {deliveries!r}: there is nothing to rehearse")
     stage = _Stage(bodies, needs, [(each, _victim(each, needs)) for each in outages])
     last = (max(map(len, bodies.values())) - 1) * every
     return run_virtual(stage.play(handler, every, max([last, *(each.end for each in outages)]) + patience, settings))
@@ -113,23 +129,23 @@ def _victim(outage: Outage, needs: Needs) -> Dependency:
     victim = outage.dependency
     if victim is None:
         if len(known) != 1:
-            raise SettingsError(f"whose outage is it? Outage(dependency=...) must say so with needs={sorted(known)}")
+            raise SettingsError(f"Outage(dependency=...) must name one of needs={sorted(known)}, got None")
         victim = next(iter(known.values()))
     if victim not in known.values():
-        raise SettingsError(f"an outage of {victim.name!r} is seen by nobody with needs={sorted(known)}: add it to needs")
+        raise SettingsError(f"Outage(dependency=...) must be one of needs={sorted(known)}, got {victim.name!r}: add it to needs")
     if victim.classify(outage.error) is not Outcome.FAILURE:
         error = type(outage.error).__name__
         raise SettingsError(
-            f"{error} is not one of the failures of {victim.name!r}: give Outage(error=...) one that is, or widen `failures`"
+            f"Outage(error=...) must be one of the failures of {victim.name!r}, got {error}: give one that is, or widen `failures`"
         )
     return victim
 
 
 class _RecordedIntake(MemoryIntake):
-    """Writes down every settlement, and for how long anything was held."""
+    """Record every settlement, and how long anything was held."""
 
     def __init__(self, broker: MemoryBroker, topics: Sequence[str], total: int) -> None:
-        # A receive is woken by what it waits for; a long poll only means fewer idle turns in an hour of holding.
+        # A receive is woken by what it waits for. A long poll only means fewer idle turns in an hour of holding.
         super().__init__(broker, topics=topics, poll_timeout=10.0)
         self.settled: dict[_Place, bytes | None] = {}  # in the order of settlement
         self.finished = asyncio.Event()
@@ -149,12 +165,12 @@ class _RecordedIntake(MemoryIntake):
         super().apply(plan)
 
     def held(self) -> float:
-        """Seconds until now in which anything was held."""
+        """Return the seconds until now in which anything was held."""
         return self._held if self._held_since is None else self._held + asyncio.get_running_loop().time() - self._held_since
 
 
 class _Stage:
-    """One rehearsal while it runs. Handlers may be in threads: what they write down is only ever appended to."""
+    """Run one rehearsal. Handlers may run in threads, so what they record is only appended to."""
 
     def __init__(self, bodies: Mapping[str, Sequence[bytes]], needs: Needs, outages: Sequence[tuple[Outage, Dependency]]) -> None:
         self._bodies = bodies
@@ -166,7 +182,7 @@ class _Stage:
     async def play(
         self, handler: AnyHandler | Mapping[str, AnyHandler], every: float, end: float, settings: Mapping[str, Any]
     ) -> Rehearsal:
-        """Run it to its end and report."""
+        """Run it to its end, and return what happened."""
         self._loop = asyncio.get_running_loop()
         broker = MemoryBroker(topics=dict.fromkeys(self._bodies, 1))
         intake = _RecordedIntake(broker, tuple(self._bodies), sum(map(len, self._bodies.values())))
@@ -192,7 +208,7 @@ class _Stage:
             await asyncio.sleep(every)
 
     def _played(self, handler: AnyHandler) -> AnyHandler:
-        """The handler with its outages, still async or plain as it was."""
+        """Return the handler with its outages, async or plain as it was."""
         if not is_async(handler, through_wrappers=True):
 
             @wraps(handler)
@@ -224,7 +240,7 @@ class _Stage:
         self._note(given)
 
     def _note(self, given: _Given) -> None:
-        """The handler returned: these are processed, unless it asked for something else."""
+        """Note that the handler returned: its deliveries are processed, unless it asked for something else."""
         for delivery in _each(given):
             if delivery.request is None:
                 self._returned[_place(delivery)] = None
@@ -253,7 +269,7 @@ class _Stage:
 
 
 def _each(given: _Given) -> Sequence[Delivery[Message]]:
-    """One delivery, or those of a batch."""
+    """Return the delivery, or those of a batch."""
     return [given] if isinstance(given, Delivery) else given
 
 
@@ -266,5 +282,5 @@ async def _fail(error: Exception) -> NoReturn:
 
 
 def _fail_plainly(error: Exception) -> NoReturn:
-    # The same object each time: without its old traceback, which would grow with every call.
+    # The same object each time, so without its old traceback, which would grow with every call.
     raise error.with_traceback(None)

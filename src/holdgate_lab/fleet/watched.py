@@ -1,6 +1,6 @@
 """The real engine and the real guard, with somebody who looks on: what is handed out, what is announced, and what is left over.
 
-Nothing is decided here. `WatchedEngine` hears what the engine hands out and takes back, `WatchedGuard` what it announces, and a `Watch`
+Nothing is decided here. `WatchedEngine` hears what the engine hands out and takes back, `CheckedGuard` what it announces, and a `Watch`
 compares both with what must hold.
 """
 
@@ -159,7 +159,7 @@ class WatchedEngine(Engine):
         super().probe_ended(gate, good, now, retry_after=retry_after)
 
 
-class WatchedGuard(Guard):
+class CheckedGuard(Guard):
     """The guard on a `WatchedEngine`. `is_idle` tells whether nothing runs beside handlers."""
 
     def __init__(

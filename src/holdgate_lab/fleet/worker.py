@@ -18,7 +18,7 @@ from holdgate_lab.fleet.environment import Environment
 from holdgate_lab.fleet.records import Parcel
 from holdgate_lab.fleet.scenario import DependencySpec, Stream
 from holdgate_lab.fleet.strategy import Command, Handler, Strategy
-from holdgate_lab.fleet.watched import Watch, WatchedEngine, WatchedGuard
+from holdgate_lab.fleet.watched import CheckedGuard, Watch, WatchedEngine
 from holdgate_lab.fleet.work import FleetWork, Letters, Unprocessable
 
 AnyDelivery = Delivery[Any]
@@ -43,7 +43,7 @@ class FleetWorker:
         needs = strategy.needs(scenario)
         needed = {name for names in needs.values() for name in names}
         self.dependencies = {spec.name: self._dependency(spec) for spec in scenario.dependencies if spec.name in needed}
-        self.guard = WatchedGuard(
+        self.guard = CheckedGuard(
             self.watch,
             tuple(self.dependencies.values()),
             scenario.drain_timeout,

@@ -58,8 +58,8 @@ def _made(cls: type[T], values: Mapping[str, Any], place: Place, problems: Probl
 
 
 def _named(words: str, values: Mapping[str, object]) -> Iterator[Place]:
-    """The settings of this table that the text names as `name=value`."""
-    for name in re.findall(r"([\w.]+)=", words):
+    """The settings of this table that the text names, as `name=value` or `name must be`."""
+    for name in re.findall(r"([\w.]+)(?:=| must be )", words):
         steps = name.split(".")
         if steps[0] in values:
             yield tuple(steps)

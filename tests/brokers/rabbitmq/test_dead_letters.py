@@ -179,7 +179,7 @@ async def test_a_connection_that_is_lost_at_the_question_is_told(own_rabbitmq: R
             return opened
 
         target._client.channel = channel  # type: ignore[method-assign]
-        with pytest.raises(IntakeError, match=f"whether there is queue '{dead}' .* could not be asked"):
+        with pytest.raises(IntakeError, match=f"queue '{dead}' for dead letters at .* could not be checked"):
             await target.open(["orders"])
 
 

@@ -178,7 +178,7 @@ class KafkaDeadLetters:
             await self._stop(within)
 
     async def _stop(self, within: float = _STOP_WITHIN) -> None:
-        """In a task of its own, so that nobody's cancellation leaves it half stopped."""
+        """Stop the producer, in a task of its own, so that a cancellation of the caller does not leave it half stopped."""
         stopping = begin_later(self._producer.stop(), "kafka stop dead letters")
         done, _ = await asyncio.wait((stopping,), timeout=within)
         if not done:

@@ -196,7 +196,7 @@ class KafkaIntake:
     def deliver_in_batches(self, most: int) -> None:
         """Deliver what one poll gives of a partition as one `Batch`. A poll hands out up to `most` records, or 250 if that is more."""
         self._in_batches = self._partitions.in_batches = True
-        # Polls that are smaller than a batch would make the handler's batches smaller. The garbage collector is no reason for small polls
+        # Polls that are smaller than a batch would make the handler's batches smaller. The garbage collector does not call for small polls
         # here, because no delivery is made of a record.
         self._most = max(self._most, most)
         self._poller = Poller(self._client, self._take, self._poll_timeout, self._most)

@@ -161,9 +161,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 async def answered(question: Awaitable[T], refusal: Callable[[BaseException], IntakeError]) -> T:
-    """Return what the broker answers. Raises `refusal` of the error where the answer is no, or where the connection is lost meanwhile: a
-    channel may then raise anything.
-    """
+    """Return what the broker says. Raises `refusal` of the error where that is no, or where the connection is lost meanwhile."""
     try:
         return await question
     except Exception as error:
