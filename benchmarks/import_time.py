@@ -16,11 +16,11 @@ import subprocess
 import sys
 import tempfile
 
-GOAL_MS = 60.0
+GOAL_MS = 30.0
 CLIENTS = ("aiokafka", "aio_pika", "aiormq", "redis", "starlette", "uvicorn", "prometheus_client", "opentelemetry", "click", "rich")
-MODULES = ("holdgate", "holdgate.brokers.kafka", "aiokafka", "aio_pika")
+MODULES = ("holdgate", "holdgate.runtime.dependency", "holdgate.runtime.guard", "holdgate.brokers.kafka", "aiokafka", "aio_pika")
 TIMED = "import asyncio, anyio, time; begun = time.process_time(); import {}; print((time.process_time() - begun) * 1000)"
-FOUND = f"import holdgate, sys; print(' '.join(name for name in {CLIENTS} if name in sys.modules))"
+FOUND = f"from holdgate import *; import sys; print(' '.join(name for name in {CLIENTS} if name in sys.modules))"
 
 
 def said_by(code: str, compiled: str) -> str:
@@ -54,7 +54,7 @@ def main() -> None:
     for name, times in spent.items():
         low, middle, high = statistics.quantiles(times, n=4)
         print(f"| `{name}` | {middle:.1f} ({low:.1f} to {high:.1f}) | {f'≤ {GOAL_MS:.0f}' if name == 'holdgate' else ''} |")
-    print(f"\nClient libraries in memory after `import holdgate`: {found or 'none'}.")
+    print(f"\nClient libraries in memory after `from holdgate import *`: {found or 'none'}.")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,18 @@
 """When a dependency is down, your workers stop pulling, keep their place, and come back gently."""
 
-from holdgate.core import CircuitSettings, CountWindow, Outcome, Override, RampSettings, State, TimeWindow
-from holdgate.errors import CallNotPermitted, HoldgateError, Reject
-from holdgate.flow.message import Delivery, Partition, Queue, Settlement
-from holdgate.flow.policy import RetryPolicy
-from holdgate.runtime.dependency import Dependency
-from holdgate.runtime.guard import Guard
-from holdgate.runtime.parking import Parking
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdgate.core import CircuitSettings, CountWindow, Outcome, Override, RampSettings, State, TimeWindow
+    from holdgate.errors import CallNotPermitted, HoldgateError, Reject
+    from holdgate.flow.message import Delivery, Partition, Queue, Settlement
+    from holdgate.flow.policy import RetryPolicy
+    from holdgate.runtime.dependency import Dependency
+    from holdgate.runtime.guard import Guard
+    from holdgate.runtime.parking import Parking
 
 __all__ = [
     "CallNotPermitted",
@@ -28,3 +34,31 @@ __all__ = [
     "State",
     "TimeWindow",
 ]
+
+# A name is imported when it is first asked for: who uses a Dependency alone pays for no engine. The imports above say the same to type
+# checkers, and tests/test_import.py compares the two.
+_HOMES = {
+    "holdgate.core": ("CircuitSettings", "CountWindow", "Outcome", "Override", "RampSettings", "State", "TimeWindow"),
+    "holdgate.errors": ("CallNotPermitted", "HoldgateError", "Reject"),
+    "holdgate.flow.message": ("Delivery", "Partition", "Queue", "Settlement"),
+    "holdgate.flow.policy": ("RetryPolicy",),
+    "holdgate.runtime.dependency": ("Dependency",),
+    "holdgate.runtime.guard": ("Guard",),
+    "holdgate.runtime.parking": ("Parking",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("core", "errors", "events", "ports")
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name, or a public module, when it is first asked for."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -33,7 +33,7 @@ def kept_by(way: str, refusals: int) -> int:
 
 
 def test_importing_holdgate_brings_in_no_client() -> None:
-    """Neither a broker's client, nor a store, nor a web server, nor anything of the command line."""
+    """With all of its public names: neither a broker's client, nor a store, nor a web server, nor anything of the command line."""
     found = subprocess.run([sys.executable, "-c", FOUND], check=True, capture_output=True, text=True)
 
     assert found.stdout.split() == []

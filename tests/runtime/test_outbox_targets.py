@@ -162,5 +162,8 @@ async def test_a_queue_is_said_to_reject_by_itself(caplog: pytest.LogCaptureFixt
     broker = MemoryBroker(queues=["orders"])
     async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, queues=["orders"]), Handler())):
         await asyncio.sleep(1)
-    assert "orders: no dead_letters given, so a rejected message goes to the dead letter exchange of its queue, or is dropped without one" in caplog.text
+    assert (
+        "orders: no dead_letters given, so a rejected message goes to the dead letter exchange of its queue, or is dropped without one"
+        in caplog.text
+    )
     assert "will block" not in caplog.text

@@ -6,7 +6,6 @@ Two settings may clash. If a user gave both, an error names both. If one of them
 
 from __future__ import annotations
 
-from datetime import timedelta
 from math import inf, isfinite
 from typing import Self
 
@@ -59,8 +58,11 @@ def number(name: str, value: object) -> float:
 
 def seconds(name: str, value: object) -> float:
     """Return a duration above 0 in seconds. A timedelta is converted."""
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
+    if not isinstance(value, int | float):
+        from datetime import timedelta  # noqa: PLC0415 - two milliseconds of each start, and only for who gives one
+
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
     duration = number(name, value)
     if duration <= 0:
         raise SettingsError(f"{name} must be seconds above 0, got {value!r}")

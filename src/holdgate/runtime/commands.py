@@ -10,7 +10,6 @@ refused. Commands are given on the guard's event loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdgate.core import Circuit
@@ -20,6 +19,8 @@ from holdgate.flow.events import Command, CommandGiven
 from holdgate.flow.message import Partition, Queue, Source
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from holdgate.flow.engine import Engine
     from holdgate.ports import Intake
     from holdgate.runtime.dependency import Dependency

@@ -10,8 +10,7 @@ import logging
 import re
 import threading
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import timedelta
-from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, validation
 from holdgate.core.causes import chain_of
@@ -21,6 +20,9 @@ from holdgate.runtime.access import Access, GuardCircuit, OwnCircuit
 from holdgate.runtime.calling import Calling, check_fallback, check_function, is_async, run_async, run_sync
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.guarded import guard_function
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,18 +42,21 @@ class Guarded(Protocol):
 
 
 class Dependency:
-    """Something downstream that can be down: a payment API, a database, a mail relay.
+    """Something downstream that can be down: a payment API, a database, a mail relay. Used by one guard at a time.
 
-    `name` is its label everywhere: up to 100 letters, digits and `_ . : -`, beginning with a letter or digit. `failures` and `excluded`
-    take exception types, a tuple of them, or a predicate; `excluded` wins and means: not this dependency's failure, the message's own.
-    Both are asked about the exception and all that it stands for: causes (`raise ... from`), members of groups, and last, for failures,
-    what was being handled when it was raised.
-    `result_failures(result)` true: the call returned, and still failed (None: a return is a success). `retry_after(exception)`: the
-    seconds its server asked to wait, None for nothing said. `probe()`, async or plain, asks whether it is well again, in place of the
-    first message after an outage: it says no by raising, by returning False, or by taking longer than `probe_timeout` seconds. Its yes
-    begins the ramp and never closes the circuit; only a guard runs it (None: messages find out). A predicate that raises costs the verdict
-    of that call and is logged.
-    Raises SettingsError. Used by one guard at a time.
+    - `name`: its label everywhere: up to 100 letters, digits and `_ . : -`, beginning with a letter or digit.
+    - `failures`: which exceptions are its failures: a type, a tuple of types, or a predicate. It is asked about the exception and all that
+      it stands for: causes (`raise ... from`), members of groups, and last what was being handled when it was raised.
+    - `excluded`: which exceptions are the message's own fault, given and asked likewise. It wins over `failures`.
+    - `result_failures`: gets what a call returned; true means that the call has failed. None means that a return is a success.
+    - `retry_after`: gets an exception and returns the seconds that the server asked to wait, or None. None means that no server asks.
+    - `probe`: async or plain, asks whether the dependency is well again, in place of the first message after an outage. It says no by
+      raising, by returning False, or by taking longer than `probe_timeout`. A yes begins the ramp and never closes the circuit. Only a
+      guard runs it. None means that messages find out.
+    - `probe_timeout`: seconds above 0, or a timedelta, that a probe may take.
+    - `settings`: when its circuit opens, and how it comes back.
+
+    A predicate that raises costs the verdict of that call, and is logged. Raises SettingsError.
     """
 
     __slots__ = (
@@ -86,7 +91,7 @@ class Dependency:
         self.probe = _callable("probe", probe)
         self.probe_timeout = validation.seconds("probe_timeout", probe_timeout)
         if not isinstance(cast("object", settings), CircuitSettings):
-            raise SettingsError(f"settings={settings!r} is no CircuitSettings")
+            raise SettingsError(f"settings must be a CircuitSettings, got {settings!r}")
         self.settings = settings
         self.access: Access = self._alone()  # how calls reach the circuit now; a slot and no property: read at every call
         self._lock = threading.Lock()  # of bind and unbind; calls do not take it
@@ -104,8 +109,12 @@ class Dependency:
     ) -> T:
         """Await `fn(*args)` as a call of this dependency.
 
-        Refused, it raises CallNotPermitted, or returns what `fallback` makes of it; a failure is raised as it is, whatever `fallback`.
-        Cancelled, it gives no verdict, so put a time limit inside of `fn`. Takes the function, never a coroutine.
+        - `fn`: an async function, never a coroutine that was made already.
+        - `args`: what it is called with. Use `functools.partial` for keywords.
+        - `fallback`: gets the CallNotPermitted of a refused call, plain or async, and gives the result. None means that CallNotPermitted is
+          raised. A failure is raised as it is, with or without a fallback.
+
+        A call that is cancelled gives no verdict, so put a time limit inside of `fn`.
         """
         check_function(fn, "call")
         return await run_async(self, fn, args, {}, fallback)
@@ -113,7 +122,9 @@ class Dependency:
     def call_sync(self, fn: Callable[[*Ts], T], *args: *Ts, fallback: Callable[[CallNotPermitted], T] | None = None) -> T:
         """Call the plain function `fn(*args)` as a call of this dependency, from any thread.
 
-        As `call`. `fn` runs where it is called: on an event loop's thread it blocks that loop.
+        - `fn`: a plain function. It runs where it is called: on an event loop's thread it blocks that loop.
+        - `args`: what it is called with.
+        - `fallback`: gets the CallNotPermitted of a refused call, and gives the result; plain. None means that CallNotPermitted is raised.
         """
         check_function(fn, "call_sync")
         if fallback is not None:
@@ -121,7 +132,7 @@ class Dependency:
         return run_sync(self, fn, args, {}, fallback)
 
     def calling(self) -> Calling:
-        """A block as one call, for `with` and `async with`; entering it raises CallNotPermitted when refused."""
+        """Return a block that is one call, for `with` and `async with`. Entering it raises CallNotPermitted when refused."""
         return Calling(self)
 
     @overload
@@ -133,7 +144,9 @@ class Dependency:
     def guarded(self, fn: Any = None, /, *, fallback: Callable[[CallNotPermitted], Any] | None = None) -> Any:
         """Decorate a function so that each call of it is a call of this dependency; async stays async, plain stays plain.
 
-        Also `@dependency.guarded(fallback=...)`. Generators are refused: their work happens after the call has returned.
+        - `fn`: the function. Generators are refused: their work happens after the call has returned. Left out, a decorator is returned, as
+          in `@dependency.guarded(fallback=...)`.
+        - `fallback`: as for `call`; plain for a plain function. None means that CallNotPermitted is raised.
         """
         if fn is not None:
             return guard_function(self, fn, fallback)
@@ -246,7 +259,7 @@ class Dependency:
 def _label(name: object) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise SettingsError(
-            f"name={name!r} cannot be a label; use up to 100 letters, digits and _ . : - and begin with a letter or digit, as in 'payments'"
+            f"name must be up to 100 letters, digits and _ . : - that begin with a letter or digit, as in 'payments', got {name!r}"
         )
     return name
 

@@ -14,9 +14,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import copy_context
 from dataclasses import replace
-from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from holdgate.core import Circuit
 from holdgate.core.validation import count, seconds
@@ -46,6 +45,9 @@ from holdgate.runtime.standstill import Silence
 from holdgate.runtime.worker import Worker, log_end, wait_for_end
 from holdgate.tasks import begin_later
 
+if TYPE_CHECKING:
+    from datetime import timedelta
+
 # A turn settles in one or two rounds; the bound only keeps a mistake from stopping the loop.
 _ROUNDS = 16
 
@@ -57,12 +59,18 @@ _MEMORY_AT_LEAST = 1024 * 1024
 class Guard:
     """Runs guarded intakes. Enter it with `async with`; leaving drains every run.
 
-    `dependencies`: only those that call forms alone use, `needs` adopts the others. `drain_timeout` seconds running handlers may take to
-    end after stop or cancel. `signals` None: SIGTERM drains, taken only in the main thread while its handler is the default; False never,
-    True or an error. `observers` get every event, one after the other, isolated from each other. `hold_warn_after` seconds between two
-    announcements of a hold that goes on, or of a handler that does not end. `memory`: bytes of messages that this process may have in hand,
-    of all runs, those in work included; one message may always pass, however large; None: no bound but the counts. `stall_after` seconds
-    without progress make `health` say that the process is not alive.
+    - `dependencies`: those that only call forms use. `needs` of a run brings its own.
+    - `drain_timeout`: seconds above 0, or a timedelta, that running handlers may take to end after a stop or a cancellation.
+    - `signals`: None means that SIGTERM drains, where the guard runs in the main thread and nobody else handles the signal. False means
+      that it is never taken. True means that it is an error if it cannot be taken.
+    - `observers`: plain functions that take an event of `holdgate.events`. Each gets every event, isolated from the others and the guard.
+    - `clock`: what gives time and chance, for tests. None means this process's own.
+    - `hold_warn_after`: seconds above 0, or a timedelta, between two announcements of a hold that goes on, or of a handler that has not
+      ended.
+    - `memory`: bytes of messages that this process may have in hand, of all runs together and those in work included, from 1 MiB. One
+      message may always pass, however large. None means that only counts bound it.
+    - `stall_after`: seconds above 0, or a timedelta, without progress after which `health` says that the process is not alive.
+
     Raises SettingsError for values that make no sense.
     """
 
@@ -146,20 +154,30 @@ class Guard:
         dead_letters: DeadLetters | None = None,
         batch: int | None = None,  # one at a time: whoever takes many has to say how many
     ) -> None:
-        """Consume until stopped; returns None then, and raises what ended the intake, after draining in both cases.
+        """Consume until stopped; return None then, and raise what ended the intake. Both after draining.
 
-        `handler` takes one Delivery; async functions run in their lane's task, plain functions in a thread; a mapping goes by topic or
-        queue name. `needs`: dependencies for every source, or a mapping by name. `order`: "source", "key" (by `key(delivery)`, on Kafka
-        the record's key when left out) or "none"; left out, what the broker promises anyway. `concurrency`: handlers at once; left out,
-        one per source, and 16 for "key" and "none". `span`: how many places work may run ahead of the oldest unfinished delivery.
-        `fallback`: what is done with a delivery instead of holding its source, while everything unavailable that it needs is open by its
-        circuit, for `fallback_after` seconds at least, and `fallback_concurrency` at once at most (None: as many as handlers).
-        `timeout`: seconds that a handler may take; one that takes longer is cancelled and has failed, as a failure of what it was calling.
-        `dead_letters`: where rejected messages go; left out, RabbitMQ rejects them and a Kafka partition is blocked.
-        `batch`: the handler takes a sequence of up to so many deliveries of one source, what is in hand; None: one delivery. It is one
-        verdict for all, and a batch that failed is tried again in halves; not with order="key".
-        Cancelling drains for at most `drain_timeout` seconds and then goes on. Raises SettingsError or IntakeError before anything is
-        consumed.
+        - `intake`: the broker side, as in `KafkaIntake(consumer, topics=["orders"])`.
+        - `handler`: takes one Delivery. An async function runs on the event loop, a plain one in a thread. A mapping has one for each topic
+          or queue, by name.
+        - `needs`: the dependencies of every source, or a mapping by topic or queue. Empty means that nothing holds a source but its
+          messages.
+        - `order`: "source" (one after the other), "key" (of one key), or "none". None means what the broker promises anyway.
+        - `key`: gives what is kept in order with "key", hashable, or None for a delivery that has no order. None means Kafka's record key.
+        - `concurrency`: handlers in parallel, from 1. None means one per source for "source", and at most 16 otherwise.
+        - `span`: how many messages work may run ahead of the oldest unfinished one of its source, from 1.
+        - `fallback`: is called with a delivery instead of holding its source, while the circuits of all that it lacks are open. None means
+          that the source is held.
+        - `fallback_after`: seconds from 0, or a timedelta, that those circuits must have been open before.
+        - `fallback_concurrency`: fallbacks in parallel, from 1. None means as many as handlers.
+        - `timeout`: seconds above 0, or a timedelta, after which a handler is cancelled and has failed, as a failure of what it was
+          calling. None means no limit.
+        - `retry`: the RetryPolicy. None means its defaults.
+        - `dead_letters`: where rejected messages go. None means that RabbitMQ rejects them, and that a Kafka partition is blocked.
+        - `batch`: the handler takes a sequence of up to so many deliveries of one source, from 1: one verdict for all, and a batch that
+          failed is tried again in halves. Not with order="key". None means one delivery.
+
+        A cancellation drains for at most `drain_timeout` seconds and then goes on. Raises SettingsError or IntakeError before anything is
+        consumed, and GuardClosed on a guard that was not entered or is stopping.
         """
         self._must_be_open()
         check_intake(intake)
@@ -191,10 +209,16 @@ class Guard:
         retry: RetryPolicy | None = None,
         dead_letters: DeadLetters | None = None,
     ) -> Deliveries:
-        """The loop form: enter it with `async with`, loop over it with `async for`, and enter each delivery with `async with`.
+        """Return the loop form: enter it with `async with`, loop over it with `async for`, and enter each delivery with `async with`.
 
-        One lane over all sources. The inner `async with` is one attempt: a failure is recorded and not raised, and the same delivery comes
-        again; going on without entering it is an error; `break` drains. For concurrency use `run`. Raises as `run` does, on entering.
+        - `intake`: the broker side, as for `run`.
+        - `needs`: the dependencies of every source, or a mapping by topic or queue, as for `run`.
+        - `retry`: the RetryPolicy. None means its defaults.
+        - `dead_letters`: where rejected messages go. None means that RabbitMQ rejects them, and that a Kafka partition is blocked.
+
+        One message at a time over all sources; for concurrency use `run`. The inner `async with` is one attempt: a failure is recorded and
+        not raised, and the same delivery comes again. `break` drains. Going on without entering a delivery raises CommandError. Raises as
+        `run` does, on entering.
         """
         self._must_be_open()
         plans = plan_run(intake, needs, order="source", key=None, concurrency=1, span=1, retry=retry, dead_letters=dead_letters)

@@ -13,12 +13,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import site
-import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import groupby
-from pathlib import Path
 from typing import Any, cast
 
 from holdgate.core.causes import leaves
@@ -54,10 +52,15 @@ from holdgate.events import (
 )
 from holdgate.flow.message import Partition, Source
 
-# Where other people's code lives: the line that a reader can do something about is outside of these.
-_NOT_THE_USERS = tuple(
-    {*site.getsitepackages(), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parents[1])}
-)
+
+@cache
+def _not_the_users() -> tuple[str, ...]:
+    """Return where other people's code lives: the line that a reader can do something about is outside of these folders."""
+    import site  # noqa: PLC0415 - at the first failure: a start needs none of the three
+    import sysconfig  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    return tuple({*site.getsitepackages(), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parents[1])})
 
 
 def whereabouts(error: BaseException) -> str:
@@ -65,7 +68,7 @@ def whereabouts(error: BaseException) -> str:
     error = _telling(error)
     # Not `extract_tb`, which reads the lines of source, too: this runs before a circuit is told of the failure.
     places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [place for place in places if not place[0].startswith(_NOT_THE_USERS)]
+    own = [place for place in places if not place[0].startswith(_not_the_users())]
     if not places:
         return "an unknown place"
     file, line = (own or places)[-1]

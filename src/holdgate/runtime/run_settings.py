@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from holdgate.core import validation
 from holdgate.errors import CommandError, SettingsError
@@ -15,6 +14,9 @@ from holdgate.flow.policy import FallbackSettings, Needs, RetryPolicy
 from holdgate.flow.state import Run
 from holdgate.ports import DeadLetters, Intake, ReadingAhead, Rejecting, Weighing
 from holdgate.runtime.dependency import Dependency
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 NeedsSetting = Sequence[Dependency] | Mapping[str, Sequence[Dependency]]
 KeyOf = Callable[[Delivery[Any]], object]
