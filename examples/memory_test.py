@@ -17,10 +17,10 @@ async def work(intake: MemoryIntake) -> str:
     async with Guard(memory=16 * 1024 * 1024) as guard:
         run = asyncio.create_task(guard.run(intake, convert))
         await asyncio.sleep(10.5)
-        told = guard.health().memory
+        in_hand = guard.health().memory
         await guard.stop()
         await run
-    return told
+    return in_hand
 
 
 # endregion
@@ -28,10 +28,10 @@ async def work(intake: MemoryIntake) -> str:
 
 @in_virtual_time
 async def test_a_few_of_them_are_in_hand() -> None:
-    """A hundred of a megabyte wait, and the process has no more of them than it was told."""
+    """A hundred of a megabyte wait, and the process has no more of them in hand than its bound allows."""
     broker = MemoryBroker(topics={"images": 1})
     for _ in range(100):
         broker.produce("images", b"x" * MEGABYTE)
-    told = await work(MemoryIntake(broker, topics=["images"]))
+    in_hand = await work(MemoryIntake(broker, topics=["images"]))
 
-    assert told == "2.9 MiB of messages in hand, of 16 MiB"  # the one in work, and two ahead
+    assert in_hand == "2.9 MiB of messages in hand, of 16 MiB"  # the one in work, and two ahead

@@ -32,7 +32,7 @@ def after_the_migration(guard: Guard) -> None:
 def what_is_in_force(guard: Guard) -> list[str]:
     lines = []
     for given in guard.snapshot().commands:
-        lasts = "until another word" if given.until is None else f"for another {given.until - guard.now():.0f} s"
+        lasts = "until another command" if given.until is None else f"for another {given.until - guard.now():.0f} s"
         lines.append(f"{given.command} {given.target} by {given.actor}, {lasts}: {given.reason}")
     return lines
 

@@ -59,7 +59,7 @@ def test_every_file_that_is_named_exists() -> None:
 @pytest.mark.parametrize("story", STORIES)
 def test_a_story_names_every_file_that_runs_in_it(traces: dict[str, Trace], story: str) -> None:
     """As `make trace ARGS=--files` counts them on the broker in memory: a later story goes on where an earlier one ends."""
-    paths = set().union(*(named(SECTIONS[head]) for head in STORIES[story]))
+    paths = {path for head in STORIES[story] for path in named(SECTIONS[head])}
 
     assert not traces[story].functions.keys() - paths
 

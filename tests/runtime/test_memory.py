@@ -45,7 +45,7 @@ def broker(count: int, partitions: int = 1) -> MemoryBroker:
 @pytest.mark.parametrize("value", [0, -1, 64, 1.5e9, True, "64 MiB"])
 def test_a_bound_that_makes_no_sense_is_refused(value: Any) -> None:
     """64 was meant as megabytes, and would stop everything."""
-    with pytest.raises(SettingsError, match="memory must be"):
+    with pytest.raises(SettingsError, match=r"memory.* must be"):
         Guard(memory=value)
 
 

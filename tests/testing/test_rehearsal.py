@@ -245,7 +245,7 @@ def test_an_error_that_counts_against_the_messages_is_refused(payments: Dependen
 @pytest.mark.parametrize("nothing", [0, [], {}, {"orders": []}])
 def test_nothing_to_deliver_is_refused(nothing: Any, payments: Dependency) -> None:
     """A rehearsal of nothing proves nothing."""
-    with pytest.raises(SettingsError, match="deliveries is empty"):
+    with pytest.raises(SettingsError, match="deliveries must not be empty"):
         rehearse(fine, needs=[payments], deliveries=nothing)
 
 

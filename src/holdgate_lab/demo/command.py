@@ -80,12 +80,12 @@ def run_demo(broker: str, seconds: float, *, as_json: bool) -> bool:
     from rich.console import Console
 
     from holdgate_lab.demo.report import print_rows, print_summary
-    from holdgate_lab.demo.scenario import Timetable
+    from holdgate_lab.demo.scenario import DemoScenario
     from holdgate_lab.demo.screen import Silent, output_for
     from holdgate_lab.demo.story import Story, until_terminated
     from holdgate_lab.demo.venues import venue_for
 
-    scenario = Timetable(seconds)
+    scenario = DemoScenario(seconds)
     venue = venue_for(broker)
     console = Console(highlight=False)
     live = console.is_terminal and not console.is_dumb_terminal

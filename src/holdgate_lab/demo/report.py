@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from holdgate_lab.demo.scenario import RECEIPTS, Phase, Timetable
+from holdgate_lab.demo.scenario import RECEIPTS, DemoScenario, Phase
 from holdgate_lab.demo.screen import ASCII_LEGEND, LABEL, Frame, Kind, Mark, Note, SideFrame, Status
 from holdgate_lab.demo.workers import Transition, Work
 
@@ -93,7 +93,7 @@ class SideHistory:
 class History:
     """What was seen of a run."""
 
-    def __init__(self, scenario: Timetable, guarded: Side, naive: Side) -> None:
+    def __init__(self, scenario: DemoScenario, guarded: Side, naive: Side) -> None:
         self.guarded = SideHistory(guarded)
         self.naive = SideHistory(naive)
         self.notes: list[Note] = []
@@ -158,7 +158,7 @@ class Report:
     """The whole run. `ran` is how long it was in seconds: less than `scenario.seconds` when it was interrupted."""
 
     broker: str
-    scenario: Timetable
+    scenario: DemoScenario
     ran: float
     interrupted: bool
     produced: int

@@ -56,7 +56,7 @@ CAPACITY = {Phase.UP: 24, Phase.WEAK: 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Timetable:
+class DemoScenario:
     """The timetable of one run; every time is in seconds since traffic began.
 
     `seconds` is the length of the run, from 4 to 600. Raises `SettingsError` outside of that.

@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from holdgate_lab.demo.scenario import Phase, Timetable
+from holdgate_lab.demo.scenario import DemoScenario, Phase
 
 # Cells of a row: half a second each in a run of thirty, and with its label inside eighty columns.
 CELLS = 60
@@ -123,7 +123,7 @@ class Frame:
     """The whole run at one moment."""
 
     now: float
-    scenario: Timetable
+    scenario: DemoScenario
     phase: Phase
     service: Sequence[Mark]
     guarded: SideFrame

@@ -17,7 +17,7 @@ from typing import Any
 from holdgate.errors import IntakeError
 from holdgate.ports import Clock
 from holdgate_lab.demo.report import FRAMES_PER_SECOND, History, Report, side_report
-from holdgate_lab.demo.scenario import ORDERS, RECEIPTS, StoryClock, Timetable
+from holdgate_lab.demo.scenario import ORDERS, RECEIPTS, DemoScenario, StoryClock
 from holdgate_lab.demo.screen import CELLS, LETTERS, Note, Output, timeline
 from holdgate_lab.demo.venues import GUARDED, NAIVE, Venue
 from holdgate_lab.demo.workers import GuardedSide, NaiveSide, Production, Work
@@ -42,7 +42,7 @@ class Story:
     `broker` is the name that the output calls the venue by. `clock` is the guard's; None means the system's.
     """
 
-    def __init__(self, scenario: Timetable, venue: Venue, broker: str, output: Output, *, clock: Clock | None = None) -> None:
+    def __init__(self, scenario: DemoScenario, venue: Venue, broker: str, output: Output, *, clock: Clock | None = None) -> None:
         self._scenario = scenario
         self._venue = venue
         self._broker = broker
@@ -142,7 +142,7 @@ class Traffic:
     It keeps to the schedule: a pause of the process is made up for, so that the number of messages is the same on a busy machine.
     """
 
-    def __init__(self, scenario: Timetable, clock: StoryClock, production: Production, venue: Venue) -> None:
+    def __init__(self, scenario: DemoScenario, clock: StoryClock, production: Production, venue: Venue) -> None:
         self._scenario = scenario
         self._clock = clock
         self._production = production

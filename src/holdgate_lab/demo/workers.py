@@ -12,7 +12,18 @@ from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened
 from holdgate.events import FlowEvent
 from holdgate.flow.snapshot import Snapshot
 from holdgate.ports import Clock
-from holdgate_lab.demo.scenario import CONCURRENCY, EMAIL, LATENCY, ORDERS, PAYMENTS, RECEIPTS, Service, ServiceError, StoryClock, Timetable
+from holdgate_lab.demo.scenario import (
+    CONCURRENCY,
+    EMAIL,
+    LATENCY,
+    ORDERS,
+    PAYMENTS,
+    RECEIPTS,
+    DemoScenario,
+    Service,
+    ServiceError,
+    StoryClock,
+)
 from holdgate_lab.demo.screen import Kind, Mark, Note, Status
 from holdgate_lab.demo.venues import Feed, Place, Record, Venue
 
@@ -109,7 +120,7 @@ class Ledger:
 class Work:
     """One side's handler, with services and a ledger of its own: the two sides share nothing but the messages."""
 
-    def __init__(self, scenario: Timetable, clock: StoryClock, production: Production) -> None:
+    def __init__(self, scenario: DemoScenario, clock: StoryClock, production: Production) -> None:
         self.clock = clock
         self.ledger = Ledger(production)
         self.payments = Service(scenario.payments, clock.now)
@@ -198,7 +209,7 @@ class NaiveSide:
         self.work.ledger.bury(record.number)
 
 
-def settings(scenario: Timetable) -> CircuitSettings:
+def settings(scenario: DemoScenario) -> CircuitSettings:
     """The library's defaults, with waits cut to the length of the story.
 
     `slow_call_duration`: four times the normal latency and still below the caller's patience, so that an overrun service is noticed
@@ -217,7 +228,7 @@ class GuardedSide:
     `tell` gets what happens to its circuits, immediately. `clock` is the guard's; None means the system's.
     """
 
-    def __init__(self, venue: Venue, work: Work, scenario: Timetable, tell: Callable[[Note], None], clock: Clock | None = None) -> None:
+    def __init__(self, venue: Venue, work: Work, scenario: DemoScenario, tell: Callable[[Note], None], clock: Clock | None = None) -> None:
         self.work = work
         self.transitions: list[Transition] = []
         self.rebalances = 0

@@ -144,6 +144,11 @@ class FleetIntake(MemoryIntake):
         if self.member in self._group.members:
             records = list(self._newest.values())
             asyncio.get_running_loop().call_soon(_look_at_last_commit, records)
+        self._newest.clear()
+
+    def loses(self) -> None:
+        """What it had is somebody else's already: nothing is given back."""
+        self._newest.clear()
 
     # -- messages ---------------------------------------------------------------------------------------------------------------------
 
@@ -176,6 +181,10 @@ class FleetIntake(MemoryIntake):
     def held(self) -> Sequence[str]:
         """The topics and queues that are held here, one for each source."""
         return [source.name for source, wanted in self._plan.sources.items() if wanted.held]
+
+    def held_for(self, reason: str) -> Sequence[Source]:
+        """The partitions and queues that are held here, among others for this reason."""
+        return [source for source, wanted in self._plan.sources.items() if reason in wanted.reasons]
 
     def _came(self, delivery: Delivery[Message]) -> None:
         source = delivery.source
@@ -226,6 +235,7 @@ class _Overheard:
         self._intake.gives_back()
 
     def lost(self, sources: Collection[Source]) -> None:
+        self._intake.loses()
         self._listener.lost(sources)
 
 

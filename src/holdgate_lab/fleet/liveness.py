@@ -1,8 +1,9 @@
 """Liveness: once nothing is wrong any more, everything is processed within the longest wait and the ramp; nothing stays wedged.
 
-Three things may wait, by design: what stands behind a rejected message that has nowhere to go; a message that fails as its dependency
-does with no other message around to tell whose fault it is; and, as long as that one opens the circuit again and again, others that need
-the dependency. These must make progress all the same: nobody starves.
+Four things may wait, by design: what stands behind a rejected message that has nowhere to go; a message that fails as its dependency
+does with no other message around to tell whose fault it is; one that fails by its own error after others did, with no success since, so
+that it may be an outage that nobody has described; and, as long as one that looks like an outage opens the circuit again and again, others
+that need the dependency. These must make progress all the same: nobody starves.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from holdgate.flow.message import Source
 from holdgate_lab.fleet.records import Watermark
 from holdgate_lab.fleet.scenario import Scenario, Stream, TopicSpec
 from holdgate_lab.fleet.traffic import StreamTraffic
+from holdgate_lab.fleet.watched import SUSPICION
 from holdgate_lab.fleet.world import World
 
 # So long after all faults a dependency may still be busy with calls that began while it was weak, and is waited for. What is in for longer
@@ -83,9 +85,20 @@ class Liveness:
         done = _watermarks(world)
         waiting = {source: list(_unfinished(world.traffic[source.name], source, done[source], world.scenario.span)) for source in done}
         suspected = {need for source, places in waiting.items() for need in _suspected(world.traffic[source.name], source, places)}
+        # Of one run, and of streams whose handlers call nothing: no dependency excludes the error.
+        unclaimed = [
+            source
+            for source, places in waiting.items()
+            if not world.traffic[source.name].spec.needs and _has_poison(world.traffic[source.name], source, places)
+        ]
+        undescribed = {source for worker in world.workers.values() for intake in worker.intakes for source in intake.held_for(SUSPICION)}
+        if sum(_poison_in(world.traffic[source.name], source, waiting[source]) for source in unclaimed) > 1:
+            undescribed.update(unclaimed)
         for source, places in waiting.items():
             traffic = world.traffic[source.name]
             if not places or _may_wait(world.scenario, traffic, source, places) or self._still_weak.intersection(traffic.spec.needs):
+                continue
+            if source in undescribed and _has_poison(traffic, source, places):
                 continue
             has_moved = (done[source].low, done[source].ahead) != self._before.get(source)
             shared = len(suspected.intersection(traffic.spec.needs))
@@ -127,4 +140,12 @@ def _may_wait(scenario: Scenario, traffic: StreamTraffic, source: Source, waitin
     has_no_way_out = isinstance(traffic.spec, TopicSpec) and not scenario.dead_letters
     if not has_no_way_out and (traffic.spec.poison_as != "dependency" or not traffic.spec.needs):
         return False
-    return any(traffic.facts_at(source, place).is_poison for place in waiting)
+    return _has_poison(traffic, source, waiting)
+
+
+def _has_poison(traffic: StreamTraffic, source: Source, waiting: list[int]) -> bool:
+    return _poison_in(traffic, source, waiting) > 0
+
+
+def _poison_in(traffic: StreamTraffic, source: Source, waiting: list[int]) -> int:
+    return sum(traffic.facts_at(source, place).is_poison for place in waiting)

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from holdgate.core import Circuit
+from holdgate.errors import GuardClosed
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Partition
 from holdgate.runtime.dependency import Dependency
@@ -18,7 +19,7 @@ from holdgate_lab.fleet.environment import Environment
 from holdgate_lab.fleet.records import Parcel
 from holdgate_lab.fleet.scenario import DependencySpec, Stream
 from holdgate_lab.fleet.strategy import Command, Handler, Strategy
-from holdgate_lab.fleet.watched import CheckedGuard, Watch, WatchedEngine
+from holdgate_lab.fleet.watched import FleetEngine, FleetGuard, Watch
 from holdgate_lab.fleet.work import FleetWork, Letters, Unprocessable
 
 AnyDelivery = Delivery[Any]
@@ -27,11 +28,12 @@ AnyDelivery = Delivery[Any]
 class FleetWorker:
     """Worker `number` of the fleet, in the world's life number `life`. `strategy` says how it treats failures."""
 
-    engine_type: type[WatchedEngine] = WatchedEngine
+    engine_type: type[FleetEngine] = FleetEngine
     intake_type: type[FleetIntake] = FleetIntake
 
     def __init__(self, environment: Environment, number: int, strategy: Strategy, life: int) -> None:
         self.environment = environment
+        self._is_leaving = False
         self.strategy = strategy
         chance = Random(f"{environment.seed}/{number}/{life}")
         self.process = Process(
@@ -43,7 +45,7 @@ class FleetWorker:
         needs = strategy.needs(scenario)
         needed = {name for names in needs.values() for name in names}
         self.dependencies = {spec.name: self._dependency(spec) for spec in scenario.dependencies if spec.name in needed}
-        self.guard = CheckedGuard(
+        self.guard = FleetGuard(
             self.watch,
             tuple(self.dependencies.values()),
             scenario.drain_timeout,
@@ -57,10 +59,10 @@ class FleetWorker:
     # -- what it is made of -----------------------------------------------------------------------------------------------------------
 
     @property
-    def engine(self) -> WatchedEngine:
+    def engine(self) -> FleetEngine:
         """The engine of its guard."""
         engine: Any = self.guard.engine
-        watched: WatchedEngine = engine
+        watched: FleetEngine = engine
         return watched
 
     @property
@@ -131,6 +133,7 @@ class FleetWorker:
     def leave(self) -> None:
         """Drain and end."""
         self.process.say("drains")
+        self._is_leaving = True
         self.process.loop.create_task(self.guard.stop(), name="stop")
 
     def kill(self) -> None:
@@ -165,9 +168,11 @@ class FleetWorker:
     async def _main(self) -> None:
         async with self.guard:
             runs = [begin_later(self._run(intake), "run") for intake in self.intakes]
-            await asyncio.wait(runs)
+            if runs:
+                await asyncio.wait(runs)
         for run in runs:
-            run.result()
+            if not (self._is_leaving and isinstance(run.exception(), GuardClosed)):  # asked to leave before it had begun
+                run.result()
 
     async def _run(self, intake: FleetIntake) -> None:
         scenario, strategy, work = self.environment.scenario, self.strategy, self.work

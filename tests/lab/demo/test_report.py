@@ -10,7 +10,7 @@ from tests.lab.demo.examples import NAIVE, REPORT
 
 from holdgate_lab.demo.command import DEMO_KEYS
 from holdgate_lab.demo.report import FRAMES_PER_SECOND, History, SideHistory, print_rows, print_summary, side_report
-from holdgate_lab.demo.scenario import ORDERS, RECEIPTS, Phase, StoryClock, Timetable
+from holdgate_lab.demo.scenario import ORDERS, RECEIPTS, DemoScenario, Phase, StoryClock
 from holdgate_lab.demo.screen import Kind, Mark, Note, Status
 from holdgate_lab.demo.venues import Place
 from holdgate_lab.demo.workers import Production, Work
@@ -38,7 +38,7 @@ KEYS = {"version", "broker", "seconds", "ran_seconds", "interrupted", "produced"
 class FakeSide:
     def __init__(self) -> None:
         self.production = Production()
-        self.work = Work(Timetable(), StoryClock(lambda: 0.0), self.production)
+        self.work = Work(DemoScenario(), StoryClock(lambda: 0.0), self.production)
         self.mood = "good"
         self.own_marks: list[Mark] = []
 
@@ -115,7 +115,7 @@ def test_a_picture_tells_how_long_a_receipt_takes(side: FakeSide) -> None:
 
 def test_a_change_of_the_service_is_told_once() -> None:
     """Going down is news at the first look after it, and not at the next."""
-    history = History(Timetable(), FakeSide(), FakeSide())
+    history = History(DemoScenario(), FakeSide(), FakeSide())
     assert history.phase_note(1.0) is None
     assert history.phase_note(6.1) == Note(6.1, "payments goes down: every call is refused")
     assert history.phase_note(6.2) is None
@@ -124,7 +124,7 @@ def test_a_change_of_the_service_is_told_once() -> None:
 
 def test_the_service_has_a_row_of_its_own() -> None:
     """Up, down and weak, as they were noticed."""
-    history = History(Timetable(), FakeSide(), FakeSide())
+    history = History(DemoScenario(), FakeSide(), FakeSide())
     for now in (1.0, 6.0, 16.0, 20.0):
         history.phase_note(now)
     assert [mark.kind for mark in history.take(21.0).service] == [Kind.FINE, Kind.BAD, Kind.PARTLY, Kind.FINE]
@@ -165,7 +165,7 @@ def test_a_side_without_a_circuit_has_no_states() -> None:
 def test_what_is_lost_is_not_waiting() -> None:
     """Of three unprocessed messages two are behind the committed offset: lost; one comes again."""
     production = Production()
-    work = Work(Timetable(), StoryClock(lambda: 0.0), production)
+    work = Work(DemoScenario(), StoryClock(lambda: 0.0), production)
     for number in range(3):
         production.send(number, 0.0)
         production.store(number, Place(ORDERS, 0, number))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from holdgate.errors import SettingsError
-from holdgate_lab.demo.scenario import CAPACITY, LATENCY, PATIENCE, REFUSAL, Answer, Phase, Service, ServiceError, StoryClock, Timetable
+from holdgate_lab.demo.scenario import CAPACITY, LATENCY, PATIENCE, REFUSAL, Answer, DemoScenario, Phase, Service, ServiceError, StoryClock
 
 
 @pytest.mark.parametrize(
@@ -14,18 +14,18 @@ from holdgate_lab.demo.scenario import CAPACITY, LATENCY, PATIENCE, REFUSAL, Ans
 )
 def test_payments_goes_down_comes_back_weak_and_recovers(now: float, phase: Phase) -> None:
     """In a run of thirty seconds payments is down from 6 to 16 s and weak until 20 s."""
-    assert Timetable(30.0).payments(now) is phase
+    assert DemoScenario(30.0).payments(now) is phase
 
 
 def test_a_shorter_run_tells_the_same_story_faster() -> None:
     """Every moment of the story, and the circuit's wait with it, shrinks with the length."""
-    short = Timetable(15.0)
+    short = DemoScenario(15.0)
     assert (short.down_at, short.weak_at, short.up_at, short.quiet_at, short.open_duration) == (3.0, 8.0, 10.0, 13.5, 0.5)
 
 
 def test_email_is_always_up() -> None:
     """The mail service is healthy also while payments is down, so that isolation can be seen."""
-    scenario = Timetable()
+    scenario = DemoScenario()
     assert {scenario.email(now) for now in (0.0, 10.0, 18.0, 29.0)} == {Phase.UP}
 
 
@@ -33,7 +33,7 @@ def test_email_is_always_up() -> None:
 def test_a_length_without_room_for_the_story_is_refused(seconds: float) -> None:
     """Too short, too long or no number: refused with the value and the option that sets it."""
     with pytest.raises(SettingsError, match="--seconds"):
-        Timetable(seconds)
+        DemoScenario(seconds)
 
 
 def test_the_clock_stands_at_zero_until_it_is_started() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from holdgate.testing import LoopClock, run_virtual
 from holdgate_lab.demo.report import Report
-from holdgate_lab.demo.scenario import CONCURRENCY, Timetable
+from holdgate_lab.demo.scenario import CONCURRENCY, DemoScenario
 from holdgate_lab.demo.screen import Frame, Note, Silent
 from holdgate_lab.demo.story import Story, all_or_none, until_over
 from holdgate_lab.demo.venues import GUARDED, NAIVE, MemoryFeed, MemoryVenue, Place, Record, Venue
@@ -36,7 +36,7 @@ class Watching(Silent):
 
 
 def story(venue: Venue | None = None, output: Watching | None = None) -> Story:
-    return Story(Timetable(), venue or MemoryVenue(), "memory", output or Watching(), clock=LoopClock())
+    return Story(DemoScenario(), venue or MemoryVenue(), "memory", output or Watching(), clock=LoopClock())
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from holdgate.events import FlowEvent
 from holdgate.ports import Intake
 from holdgate.testing import LoopClock, MemoryBroker, MemoryIntake, run_virtual
 from holdgate_lab.demo import workers
-from holdgate_lab.demo.scenario import LATENCY, ORDERS, PATIENCE, ServiceError, StoryClock, Timetable
+from holdgate_lab.demo.scenario import LATENCY, ORDERS, PATIENCE, DemoScenario, ServiceError, StoryClock
 from holdgate_lab.demo.screen import Kind, Note
 from holdgate_lab.demo.venues import MemoryVenue, Place, Record
 from holdgate_lab.demo.workers import ATTEMPTS, GuardedSide, Ledger, NaiveSide, Production, Transition, Work, settings
@@ -130,7 +130,7 @@ class FlakyWork(Work):
         production = Production()
         production.send(0, 0.0)
         production.store(0, Place(ORDERS, 0, 0))
-        super().__init__(Timetable(), StoryClock(), production)
+        super().__init__(DemoScenario(), StoryClock(), production)
         self.failures = failures
         self.calls = 0
 
@@ -204,7 +204,7 @@ def side(told: list[Note]) -> GuardedSide:
     """A side that was not started, half a minute into nothing: events are handed to it by hand."""
     clock = StoryClock(iter((0.0, *[NOW] * 20)).__next__)
     clock.start()
-    return GuardedSide(MemoryVenue(), Work(Timetable(), clock, Production()), Timetable(), told.append)
+    return GuardedSide(MemoryVenue(), Work(DemoScenario(), clock, Production()), DemoScenario(), told.append)
 
 
 def opened(name: str = "payments") -> CircuitOpened:
@@ -242,14 +242,14 @@ def test_what_is_no_circuits_event_is_passed_over(side: GuardedSide, told: list[
 
 def test_a_slow_call_is_noticed_before_callers_give_up() -> None:
     """Between the normal latency and the caller's patience: the ramp slows down before calls fail."""
-    slow = settings(Timetable()).slow_call_duration
+    slow = settings(DemoScenario()).slow_call_duration
     assert slow is not None
     assert LATENCY < slow < PATIENCE
 
 
 def test_waits_fit_the_length_of_the_story() -> None:
     """A run of half the length waits half as long."""
-    assert settings(Timetable(15.0)).open_duration == settings(Timetable(30.0)).open_duration / 2
+    assert settings(DemoScenario(15.0)).open_duration == settings(DemoScenario(30.0)).open_duration / 2
 
 
 class Refusing(MemoryVenue):
@@ -261,7 +261,7 @@ def test_what_keeps_the_guarded_side_from_starting_is_raised() -> None:
     """No topics on the broker: the intake's own error, not a wait for partitions that never come."""
 
     async def start() -> None:
-        side = GuardedSide(Refusing(), Work(Timetable(), StoryClock(), Production()), Timetable(), lambda _: None, LoopClock())
+        side = GuardedSide(Refusing(), Work(DemoScenario(), StoryClock(), Production()), DemoScenario(), lambda _: None, LoopClock())
         try:
             async with asyncio.timeout(60):
                 await side.start()

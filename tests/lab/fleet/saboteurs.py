@@ -19,7 +19,7 @@ from holdgate_lab.fleet.brokers import FleetIntake
 from holdgate_lab.fleet.environment import Environment
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.strategy import Handler, Strategy
-from holdgate_lab.fleet.watched import WatchedEngine
+from holdgate_lab.fleet.watched import FleetEngine
 from holdgate_lab.fleet.worker import FleetWorker
 from holdgate_lab.fleet.world import NewWorker
 
@@ -140,7 +140,7 @@ class LosesItsBroker(FleetWorker):
 class ForgetsTime(FleetWorker):
     """Its engine sees no time pass: what waits for time waits for ever."""
 
-    class engine_type(WatchedEngine):  # noqa: N801 - the name of what it replaces
+    class engine_type(FleetEngine):  # noqa: N801 - the name of what it replaces
         def turn(self, now: float) -> None:
             self._began = getattr(self, "_began", now)
             super().turn(self._began)
@@ -168,7 +168,7 @@ class LeavesWhileHeld(FleetWorker):
 class WorksWhileHeld(FleetWorker):
     """Takes messages of a held source from its inbox."""
 
-    class engine_type(WatchedEngine):  # noqa: N801 - the name of what it replaces
+    class engine_type(FleetEngine):  # noqa: N801 - the name of what it replaces
         def next(self, run: Run, now: float) -> Delivery[Any] | None:
             for assignment in run.assignments.values():
                 delivery = assignment.inbox.take() if assignment.plan.held else None
@@ -180,7 +180,7 @@ class WorksWhileHeld(FleetWorker):
 class HasNoMercy(FleetWorker):
     """Charges every failure to the message, as a consumer with a plain retry limit does."""
 
-    class engine_type(WatchedEngine):  # noqa: N801 - as above
+    class engine_type(FleetEngine):  # noqa: N801 - as above
         def settle(
             self, delivery: Delivery[Any], attribution: Attribution, error: str, now: float, *, reason: str | None = None
         ) -> Verdict:
