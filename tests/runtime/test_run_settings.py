@@ -54,10 +54,10 @@ def plan(intake: Any = None, needs: Any = (), **settings: Any) -> RunSettings:
         ({"key": len}, r"key= is given, but order='source' keeps no order by key: add order=\"key\""),
         ({"key": "id", "order": "key"}, r"key='id' cannot be called"),
         ({"concurrency": 0}, r"concurrency must be a whole number from 1, got 0"),
-        ({"concurrency": True}, r"concurrency=True must be"),
-        ({"concurrency": 2.5}, r"concurrency=2.5 must be"),
+        ({"concurrency": True}, r"concurrency must be a whole number from 1, got True"),
+        ({"concurrency": 2.5}, r"concurrency must be a whole number from 1, got 2.5"),
         ({"span": 0}, r"span must be a whole number from 1, got 0"),
-        ({"span": None}, r"span=None must be"),
+        ({"span": None}, r"span must be a whole number from 1, got None"),
         ({"retry": 5}, r"retry must be a RetryPolicy, got 5"),
     ],
 )
