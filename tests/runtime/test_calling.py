@@ -210,7 +210,7 @@ def test_what_cannot_be_called_is_refused(payments: Dependency) -> None:
 async def test_a_plain_function_in_call_is_told_and_no_outcome(payments: Dependency) -> None:
     """Python's own TypeError would count as a failure of payments."""
     function: Any = charge
-    with pytest.raises(SettingsError, match="charge is no async function; use call_sync"):
+    with pytest.raises(SettingsError, match="charge is not an async function: use call_sync"):
         await payments.call(function, 5)
     assert results(payments) == (0, 0, 0)
 

@@ -453,9 +453,9 @@ async def test_a_revoked_source_is_let_go_while_others_are_busy() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"batch": 0}, "batch=0"),
-        ({"batch": True}, "batch=True"),
-        ({"batch": 2.5}, "batch=2.5"),
+        ({"batch": 0}, "batch must be a whole number from 1, got 0"),
+        ({"batch": True}, "got True"),
+        ({"batch": 2.5}, "got 2.5"),
         ({"batch": 10, "order": "key"}, 'batch=10 and order="key"'),
         ({"batch": 501}, "batch=501 is more than the 500"),
     ],

@@ -218,7 +218,7 @@ async def test_a_lane_that_somebody_cancels_gives_its_message_back() -> None:
     [
         ({"fallback_after": 3.0}, "fallback_after= is given without fallback="),
         ({"fallback_concurrency": 3}, "fallback_concurrency= is given without fallback="),
-        ({"fallback": Side().store, "fallback_concurrency": 0}, "fallback_concurrency=0"),
+        ({"fallback": Side().store, "fallback_concurrency": 0}, "fallback_concurrency must be a whole number from 1, got 0"),
         ({"fallback": Side().store, "fallback_after": -1.0}, "fallback_after"),
         ({"fallback": 3}, "fallback=3 cannot be called"),
         ({"fallback": Side().store, "batch": 3}, "batch=3 and fallback="),

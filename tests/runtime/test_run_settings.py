@@ -49,16 +49,16 @@ def plan(intake: Any = None, needs: Any = (), **settings: Any) -> RunSettings:
         ({"needs": [PAYMENTS, dependency()]}, r"needs names \['payments'\] twice"),
         ({"needs": {"mails": [MAIL]}}, r"needs has no entry for \['orders'\], only for \['mails'\]"),
         ({"needs": {"orders": [], "mails": [MAIL]}}, r"needs has entries for \['mails'\], which the intake does not deliver"),
-        ({"order": "partition"}, r"order='partition' is none of 'source', 'key', 'none'"),
-        ({"order": ""}, r"order='' is none of"),
+        ({"order": "partition"}, r"order must be one of 'source', 'key', 'none', got 'partition'"),
+        ({"order": ""}, r"order must be one of .*, got ''"),
         ({"key": len}, r"key= is given, but order='source' keeps no order by key: add order=\"key\""),
         ({"key": "id", "order": "key"}, r"key='id' cannot be called"),
-        ({"concurrency": 0}, r"concurrency=0 must be a whole number of at least 1"),
-        ({"concurrency": True}, r"concurrency=True must be"),
-        ({"concurrency": 2.5}, r"concurrency=2.5 must be"),
-        ({"span": 0}, r"span=0 must be a whole number of at least 1"),
-        ({"span": None}, r"span=None must be"),
-        ({"retry": 5}, r"retry=5 is no RetryPolicy"),
+        ({"concurrency": 0}, r"concurrency must be a whole number from 1, got 0"),
+        ({"concurrency": True}, r"concurrency must be a whole number from 1, got True"),
+        ({"concurrency": 2.5}, r"concurrency must be a whole number from 1, got 2.5"),
+        ({"span": 0}, r"span must be a whole number from 1, got 0"),
+        ({"span": None}, r"span must be a whole number from 1, got None"),
+        ({"retry": 5}, r"retry must be a RetryPolicy, got 5"),
     ],
 )
 @in_virtual_time
@@ -79,7 +79,7 @@ async def test_a_clients_own_consumer_is_no_intake() -> None:
     class AIOKafkaConsumer: ...
 
     async with quiet_guard() as guard:
-        with pytest.raises(SettingsError, match="AIOKafkaConsumer is no intake, it has no 'names': wrap a consumer"):
+        with pytest.raises(SettingsError, match="AIOKafkaConsumer is not an intake, it has no 'names': wrap a consumer"):
             await guard.run(AIOKafkaConsumer(), Handler())  # type: ignore[arg-type]
         with pytest.raises(SettingsError, match="wrap a consumer"):
             guard.deliveries(AIOKafkaConsumer())  # type: ignore[arg-type]

@@ -176,5 +176,5 @@ def test_first_ctrl_c_drains_and_the_second_stops_now() -> None:
 @pytest.mark.parametrize("signals", ["no", 0, [15]])
 def test_signals_is_yes_no_or_nothing_said(signals: Any) -> None:
     """A word that is true would take what it was meant to leave."""
-    with pytest.raises(SettingsError, match="is none of None, True and False"):
+    with pytest.raises(SettingsError, match="must be None, True or False"):
         Termination(lambda: None, signals)

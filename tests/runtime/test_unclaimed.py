@@ -82,7 +82,7 @@ def test_the_log_says_what_to_declare(caplog: pytest.LogCaptureFixture) -> None:
     lines = [(record.levelname, record.getMessage()) for record in caplog.records if NAME in record.getMessage()]
 
     assert [level for level, _ in lines] == ["WARNING", "WARNING", "WARNING", "INFO"]
-    assert f"add {NAME} to failures= of the dependency" in lines[0][1]
+    assert f"Add {NAME} to failures= of the dependency" in lines[0][1]
     assert "a Dependency to needs=" in lines[0][1]
 
 

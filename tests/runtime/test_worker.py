@@ -20,7 +20,7 @@ from tests.runtime.stage import (
 )
 
 from holdgate import Delivery, Reject
-from holdgate.errors import IntakeError, SettingsError
+from holdgate.errors import CommandError, IntakeError, SettingsError
 from holdgate.flow.message import Queue
 from holdgate.flow.plan import Plan
 from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
@@ -455,6 +455,20 @@ async def test_a_slip_in_the_handler_ends_the_run_with_its_remedy(caplog: pytest
             await guard.run(breaking(broker), charge, needs=[payments])
     assert not broker.committed(GROUP)
     assert "orders[0]: the handler must be fixed: call" in caplog.text
+
+
+@in_virtual_time
+async def test_a_command_that_cannot_be_done_ends_the_run_of_the_handler_that_gave_it() -> None:
+    """It is a slip of the same kind, and no message is charged for it."""
+    broker = broker_with(1)
+    async with quiet_guard() as guard:
+
+        async def hold(_: Delivery[Any]) -> None:
+            guard.hold("ordres", reason="test")
+
+        with pytest.raises(CommandError, match="no topic or queue named 'ordres' is read here; these are: orders"):
+            await guard.run(breaking(broker), hold)
+    assert not broker.committed(GROUP)
 
 
 @in_virtual_time

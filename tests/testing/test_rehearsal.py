@@ -190,7 +190,7 @@ def test_deliveries_come_at_their_pace(payments: Dependency) -> None:
 
 def test_settings_go_to_the_run(payments: Dependency) -> None:
     """What `guard.run` refuses is refused."""
-    with pytest.raises(SettingsError, match="concurrency=0"):
+    with pytest.raises(SettingsError, match="concurrency must be a whole number from 1, got 0"):
         rehearse(fine, needs=[payments], concurrency=0)
 
 

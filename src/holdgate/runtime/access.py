@@ -26,8 +26,8 @@ _SUCCESS = Outcome.SUCCESS
 class OwnCircuit:
     """A plain breaker: a circuit outside any guard, shared by all threads and loops of the process. Nobody reads its events.
 
-    `acquire`, `succeeded`, `record` and `release` are as in Binding. They are closures, for speed: a call spends most of its time on the
-    way to them.
+    `acquire`, `succeeded`, `record` and `release` are as in GuardCircuit. They are closures, for speed: a call spends most of its time on
+    the way to them.
 
     Most programs call from one thread, and a lock taken and given back twice would be a fifth of such a call. So the first thread that
     calls owns the circuit, and `thread` names it: it may go past the lock, one step at a time, with `busy` true around the step and a look
@@ -119,8 +119,8 @@ class GuardCircuit:
         self._settled = settled
         self._loop = loop
         self.thread: int | None = get_ident()  # the one that may use the circuit directly
-        self.busy = False  # as in Alone; here nobody takes the circuit away from its thread
-        self.spare: Permit | None = issue(0, 0.0, 1)  # as in Alone
+        self.busy = False  # as in OwnCircuit; here nobody takes the circuit away from its thread
+        self.spare: Permit | None = issue(0, 0.0, 1)  # as in OwnCircuit
         self._lock = threading.Lock()  # of the two below; other threads wait for answers that a closing guard must give
         self._pending: set[Future[Permit | Rejected]] = set()
         self._closed = False

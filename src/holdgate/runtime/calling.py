@@ -1,21 +1,16 @@
-"""The call forms: one call to a dependency inside a handler, or on its own.
+"""The call forms: one call of a dependency, inside a handler or outside of any. guarded.py has the third form, `guarded`.
 
-What a lane is working on, so that a call form deep inside a handler knows whose call it is.
+Theory of operation. A call is admitted or refused at its beginning (`begin`), and judged at its end. There are two kinds. Outside of
+handlers a call has a permit of its own and settles it (`OwnCall`). Inside a handler it notes what came of it for attribution to read
+(`HandlerCall`): a declared need uses the permit that the delivery holds, and an undeclared one takes and settles a permit of its own.
 
-A lane puts itself into `current_attempt` once, when it starts, and afterwards only changes what it works on: setting a contextvar costs
-more than the guard may spend per message. A handler's child tasks and its thread copy the context, and so share the lane.
+The end is always reported, by `returned`, `passed` or `raised`, and none of them raises: a user's predicate that fails costs the verdict,
+not the slot.
 
-A task that outlives its handler still has the lane: its calls count as outside of any handler while the lane is idle, and for the lane's
-next delivery afterwards.
-
-One call of a dependency: admitted or refused at its beginning, judged at its end, whatever form it has.
-
-Two kinds. Outside of handlers a call has a permit of its own and settles it. Inside a handler it writes into the attempt's tally, for
-attribution to read; there a declared need uses the permit that the delivery holds, and an undeclared one still takes and settles its own.
-
-The end is always reported, by `returned` or `raised`, and neither raises: a user's predicate that fails costs the verdict, not the slot.
-
-The call forms themselves: a function called, a block entered. Each admits, runs and reports one call; guarded.py has the third.
+How does a call form deep inside a handler know whose call it is? A lane puts itself into `current_attempt` once, when it starts, and
+changes only what it works on afterwards: setting a context variable costs more than the guard may spend per message. A handler's child
+tasks and its thread copy the context, and so share the lane. A task that outlives its handler still has the lane: its calls count as
+outside of any handler while the lane is idle, and for the lane's next delivery afterwards.
 """
 
 from __future__ import annotations
@@ -309,7 +304,7 @@ def check_function(fn: Any, form: str) -> None:
         return
     if inspect.iscoroutine(fn):
         fn.close()
-        raise SettingsError(f"{form}() was given a coroutine, which exists before anybody could refuse it: write {form}(fn, *args)")
+        raise SettingsError(f"{form}() was given a coroutine, which began before the call could be refused: write {form}(fn, *args)")
     raise SettingsError(f"{form}() takes a function, and {type(fn).__name__} cannot be called")
 
 
@@ -352,7 +347,7 @@ async def answer_with(answer: Any) -> Any:
 def _awaitable(fn: Callable[..., Awaitable[T]], pending: Awaitable[T]) -> Awaitable[T]:
     if pending.__class__ is CoroutineType or inspect.isawaitable(pending):
         return pending
-    raise SettingsError(f"{named(fn)} is no async function; use call_sync")
+    raise SettingsError(f"{named(fn)} is not an async function: use call_sync")
 
 
 def no_coroutine(fn: Any, result: Any) -> None:

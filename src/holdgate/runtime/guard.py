@@ -90,7 +90,7 @@ class Guard:
                 raise SettingsError(f"Guard takes Dependency objects, got {given!r} ({type(given).__name__}): pass the Dependency itself")
         self._clock = SystemClock() if clock is None else clock
         if not all(callable(getattr(self._clock, name, None)) for name in ("now", "draw")):
-            raise SettingsError(f"clock={clock!r} has no now() and draw(): leave it out, or give a holdgate.ports.Clock")
+            raise SettingsError(f"clock must have now() and draw(), got {clock!r}: leave it out, or give a holdgate.ports.Clock")
         self.now = self._clock.now
         self.hold_warn_after = seconds("hold_warn_after", hold_warn_after)
         self.engine = Engine(draw=self._clock.draw, hold_warn_after=self.hold_warn_after, memory=_check_memory(memory))
@@ -399,7 +399,7 @@ class Guard:
         return task
 
     async def see_through(self, worker: Worker, task: asyncio.Task[None]) -> None:
-        """Wait for a run; a cancellation asks it to drain, a second one to stop at once, and neither reaches its tasks.
+        """Wait for a run; a cancellation asks it to drain, a second one to stop immediately, and neither reaches its tasks.
 
         A handler's exit is raised when every run has ended: it may stop the loop.
         """

@@ -6,8 +6,8 @@ admitted or refused without a look at anything else, ended well and quickly whil
 is used again and again, since nobody but the wrapper has it. That nearly halves the cost of a call. Everything else goes the way of
 calling.py.
 
-`busy` is true around each step, and `thread` is looked at inside: see Alone in access.py. No step calls anything or makes an object, so
-nothing can come between.
+`busy` is true around each step, and `thread` is looked at inside: see OwnCircuit in access.py. No step calls anything or makes an object,
+so nothing can come between.
 """
 
 # ruff: noqa: C901, PLR0911 - see above

@@ -1,11 +1,10 @@
-"""How a user's handler is called: async ones in the lane's task, plain ones in threads of the guard's own.
+"""The user's handlers: checked before anything is consumed, looked up by source, and plain functions moved into threads.
 
-Plain-function handlers run in threads of their run's own, never in asyncio's shared pool: a stuck handler must starve nobody else.
+An async handler runs in its lane's task. A plain one runs in a thread of its run's own, never in asyncio's shared pool: a stuck handler
+must starve nobody else.
 
-A thread cannot be stopped. Whoever waits for one may be interrupted and give its verdict, but its lane stays taken until the thread has
-come back; that is why a `ThreadCall` can be awaited twice, once for the result and once for the end.
-
-The user's handlers: checked before anything is consumed, looked up by source, plain functions moved into threads.
+A thread cannot be stopped. Who waits for one may be interrupted and give its verdict, but the lane stays taken until the thread has come
+back. That is why a `ThreadCall` can be awaited twice, once for the result and once for the end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `guard.run` checks before anything is consumed, and turns into a run of the engine."""
+"""Run settings: what `guard.run` checks before anything is consumed, and turns into a run of the engine."""
 
 from __future__ import annotations
 
@@ -131,17 +131,17 @@ def plan_run(
 
 
 def _order(order: Order | None, key: KeyOf | None, intake: Intake[Any]) -> Order:
-    """The one that was asked for, or else what the broker promises anyway."""
+    """Return the order that was asked for, or else what the broker promises anyway."""
     wanted = intake.order if order is None else order
     if wanted not in _ORDERS:
-        raise SettingsError(f"order={order!r} is none of {', '.join(map(repr, _ORDERS))}")
+        raise SettingsError(f"order must be one of {', '.join(map(repr, _ORDERS))}, got {order!r}")
     if key is not None and wanted != "key":
         raise SettingsError(f'key= is given, but order={wanted!r} keeps no order by key: add order="key" or leave key out')
     return wanted
 
 
 def _concurrency(given: int | None, order: Order, batch: int | None, intake: Intake[Any]) -> int | None:
-    """How many handlers run at once; None: one per source."""
+    """Return how many handlers run in parallel. None means one per source."""
     if given is not None:
         return _at_least_one("concurrency", given)
     # More lanes than deliveries in hand would only stand idle; more than full batches in hand would make all of them smaller.
@@ -149,17 +149,19 @@ def _concurrency(given: int | None, order: Order, batch: int | None, intake: Int
 
 
 def check_intake(intake: object) -> None:
-    """Raise SettingsError for what is no intake, such as a client's own consumer."""
+    """Raise SettingsError for what is not an intake, such as a client's own consumer."""
     missing = [name for name in _INTAKE if not hasattr(intake, name)]
     if missing:
-        raise SettingsError(f"{type(intake).__name__} is no intake, it has no {missing[0]!r}: wrap a consumer, as in KafkaIntake(consumer)")
+        raise SettingsError(
+            f"{type(intake).__name__} is not an intake, it has no {missing[0]!r}: wrap a consumer, as in KafkaIntake(consumer)"
+        )
 
 
 def _check_types(key: object, retry: object) -> None:
     if key is not None and not callable(key):
         raise SettingsError(f"key={key!r} cannot be called: give a function that takes a delivery")
     if retry is not None and not isinstance(retry, RetryPolicy):
-        raise SettingsError(f"retry={retry!r} is no RetryPolicy: write RetryPolicy(attempts=...)")
+        raise SettingsError(f"retry must be a RetryPolicy, got {retry!r}: write RetryPolicy(attempts=...)")
 
 
 def _fallback(fallback: Handler | None, after: float | timedelta, concurrency: int | None, batch: int | None) -> FallbackSettings | None:
@@ -215,7 +217,7 @@ def _key_of(delivery: Delivery[Any]) -> object:
 
 def _at_least_one(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SettingsError(f"{name}={value!r} must be a whole number of at least 1")
+        raise SettingsError(f"{name} must be a whole number from 1, got {value!r}")
     return value
 
 

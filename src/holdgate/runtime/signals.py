@@ -1,7 +1,7 @@
-"""SIGTERM as the wish to drain.
+"""SIGTERM as a request to drain.
 
 Ctrl-C needs nothing from us. `asyncio.run` turns the first SIGINT into a cancellation of the main task, and cancelling a run *is*
-drain; the second one raises KeyboardInterrupt at once, which stops now. SIGTERM has no such owner, and its default kills the process
+drain; the second one raises KeyboardInterrupt, which stops immediately. SIGTERM has no such owner, and its default kills the process
 with deliveries in hand. So the guard takes it, but only where nobody else has: in the main thread, while the handler is the default.
 """
 
@@ -30,7 +30,7 @@ class Termination:
     def __init__(self, drain: Callable[[], None], signals: bool | None = None) -> None:
         if signals is not None and not isinstance(cast("object", signals), bool):
             raise SettingsError(
-                f"signals={signals!r} is none of None, True and False: leave it out, or give False to keep SIGTERM for yourself"
+                f"signals must be None, True or False, got {signals!r}: leave it out, or give False to keep SIGTERM for yourself"
             )
         self._drain = drain
         self._signals = signals  # None by default: inside a web server, a notebook or a thread the signal belongs to somebody else

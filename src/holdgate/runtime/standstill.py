@@ -1,18 +1,16 @@
-"""Watches for workers that stand still: a poll that does not return, and a worker that does nothing while it could.
+"""Two kinds of standing still, and how each is noticed.
 
-Notices that this process stood still: a blocked event loop, SIGSTOP, a machine that slept.
+`Standstill`: this process stood still (a blocked event loop, SIGSTOP, a machine that slept). A member of a group that is silent for too
+long is evicted, and others work on what it has in hand. It learns of that by its next heartbeat, a moment after it goes on; what it
+starts in that moment is work that somebody else may have done already. So nothing starts before the intake has found out what is still
+ours. Every lane that fetches work asks, and so does a timer: an idle process must know that it went on in time, and the timer runs before
+the lanes that the same step of the loop wakes up.
 
-A member of a group that is silent for too long is evicted, and others work on what it has in hand. It learns of that by its next
-heartbeat, a moment after it goes on; whatever it starts in that moment is work that somebody else may have done already. So nothing
-starts before the intake has found out what is still ours. It is asked wherever a lane fetches work, and by a timer of its own: an idle
-process must know that it went on in time, and the timer runs before the lanes that the same step of the loop wakes up.
-
-Notices a silent standstill: deliveries wait, nothing holds them, a lane is free, nothing is due, and yet nothing moves.
-
-It cannot happen, and it did: a wake-up lost between two tasks, by a task factory that begins where nobody thought that it would. Whatever
-the cause is, such a process looks well and does nothing, so this looks from outside at the state alone, by a timer of its own, and asks
-nothing that the engine's own bookkeeping would answer: what a place is owed, and who works on it. In a process that works it sees nothing:
-whatever takes a delivery in hands it out in the same step of the loop.
+`Silence`: deliveries wait, nothing holds them, a lane is free, nothing is due, and yet nothing moves. It should be impossible, and it
+happened: a wake-up was lost between two tasks, by a task factory that begins tasks where nobody expected it. Such a process looks well
+and does nothing. So a timer looks from outside at the state alone, and asks nothing that the engine's own bookkeeping would answer: what
+an assignment is owed, and who works on it. In a process that works it sees nothing, because what takes a delivery in hands it out in the
+same step of the loop.
 """
 
 from __future__ import annotations

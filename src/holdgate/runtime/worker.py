@@ -2,14 +2,12 @@
 
 Poll and handlers are different tasks. The poll task is never cancelled; it goes on while the run drains, because a consumer that stops
 polling is thrown out of its group. All tasks are plain asyncio tasks that this file holds, so that no scope of the user's cancels them.
+`wait_for_end` waits for runs to end, whatever cancels the one who waits.
 
-Waiting for runs to end, whatever cancels the one who waits.
-
-Handlers that take too long: interrupted when the run has a `timeout`, and named when they outlive `hold_warn_after`.
-
-There is no timer per message. A run has one deadline: when the first of the handlers that run now may be over. Until then nothing is
-looked at, and then everything that runs is. What began after the last look is over later than that, so a look once per `timeout` is
-enough, and a handler that ends in time costs nothing.
+`Overdue` finds handlers that take too long: they are interrupted if the run has a `timeout`, and named when they outlive
+`hold_warn_after`. There is no timer per message. A run has one deadline: when the first of the handlers that run now may be over. Until
+then nothing is looked at, and then everything that runs is. What began after the last look is over later than that, so one look per
+`timeout` is enough, and a handler that ends in time costs nothing.
 """
 
 from __future__ import annotations
