@@ -63,7 +63,7 @@ async def test_a_limit_is_judged_by_version_and_handlers_by_their_time(
     assert [("come back more than 5 times" in each.text, each.refused) for each in found] == (
         [] if rabbitmq.version == "4.3" else [(True, False)]
     )
-    with pytest.raises(SettingsError, match="longest_handler=0"):
+    with pytest.raises(SettingsError, match="longest_handler must be seconds above 0, got 0"):
         await intake(name).examine(longest_handler=0)
 
 
