@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
@@ -246,3 +247,65 @@ def test_nothing_is_looked_at_before_its_time() -> None:
     assert overdue.next_at == 10.0
     overdue.look([], 9.9)
     assert overdue.next_at == 10.0
+
+
+class Busy:
+    """A lane whose handler began at second 0; notes whether it was interrupted."""
+
+    def __init__(self) -> None:
+        self.since = 0.0
+        self.started = True
+        self.delivery = object()
+        self.interruptions = 0
+
+    def time_out(self) -> None:
+        self.interruptions += 1
+
+
+@pytest.mark.parametrize(("late", "again_after"), [(0.5, 0.5), (30.0, 1.0)])
+def test_after_a_standstill_handlers_get_a_moment_to_end(late: float, again_after: float) -> None:
+    """The first look after it interrupts nobody, the next one does: a second later at most."""
+    overdue, lane = Overdue(10.0, 1e6, 0.0), Busy()
+    lanes: list[Any] = [lane]
+    overdue.look(lanes, 0.0)
+    overdue.look(lanes, 10.0 + late)
+    assert (lane.interruptions, overdue.next_at) == (0, 10.0 + late + again_after)
+    overdue.look(lanes, 10.0 + late + again_after)
+    assert lane.interruptions == 1
+
+
+def test_each_standstill_counts_by_itself() -> None:
+    """A look that was late as well, after one that was waited for, decides; the one after it may wait again."""
+    overdue, lane = Overdue(10.0, 1e6, 0.0), Busy()
+    lanes: list[Any] = [lane]
+    for at, interruptions in ((0.0, 0), (15.0, 0), (20.0, 1), (40.0, 1), (41.0, 2)):
+        overdue.look(lanes, at)
+        assert lane.interruptions == interruptions
+
+
+def test_a_loop_that_is_merely_busy_delays_no_interruption() -> None:
+    """Some milliseconds late is what timers are."""
+    overdue, lane = Overdue(10.0, 1e6, 0.0), Busy()
+    lanes: list[Any] = [lane]
+    overdue.look(lanes, 0.0)
+    overdue.look(lanes, 10.05)
+    assert lane.interruptions == 1
+
+
+async def test_work_that_was_done_while_the_process_stood_still_counts() -> None:
+    """Its answer has come before its time was over, and the loop sees both in one step: no failure, no second call."""
+    calls: list[int] = []
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        calls.append(delivery.position)
+        asyncio.get_running_loop().call_later(0.05, time.sleep, 0.8)  # the process stands still, past the end and the timeout
+        await asyncio.sleep(0.2)
+
+    broker = broker_with(1)
+    target = MemoryDeadLetters()
+    async with Guard(signals=False) as guard:
+        run = guard.run(MemoryIntake(broker, topics=["orders"]), handler, timeout=0.5, retry=RetryPolicy(attempts=1), dead_letters=target)
+        async with running(run):
+            while not (committed(broker) or target.published):
+                await asyncio.sleep(0.01)
+    assert (calls, target.letters) == ([0], [])

@@ -77,6 +77,12 @@ def log_end(worker: Worker, task: asyncio.Task[None]) -> None:
 AnyDelivery = Delivery[Any]
 
 
+# A busy event loop runs its timers some milliseconds late; one that is later than this has not run at all for a while (seconds).
+_STOOD_STILL = 0.1
+# What has arrived meanwhile is read and handled within a few steps of the loop, and this many seconds are more than enough for those.
+_CATCH_UP = 1.0
+
+
 class Overdue:
     """Looks at the handlers of one run. `timeout` in seconds, None: no limit. `warn_after` seconds until one is named, and again."""
 
@@ -84,11 +90,19 @@ class Overdue:
         self._timeout = math.inf if timeout is None else timeout
         self._warn_after = warn_after
         self._named: dict[Lane, tuple[AnyDelivery, int, float]] = {}  # what was named, which attempt of it, and when
+        self._waited = False  # the last look came late and interrupted nobody
         self.next_at = now
 
     def look(self, lanes: Iterable[Lane], now: float) -> list[HandlerStuck]:
         """Interrupt what is over, and return whom to name. Does nothing before `next_at`."""
-        if now < self.next_at:
+        late = now - self.next_at
+        if late < 0:
+            return []
+        # A process that stood still (stopped, starved, suspended) wakes with all its timers due, and this one may run before the handlers
+        # whose answers have long arrived: cancelled now, work that is done would count as a failure. They get a moment to end first.
+        self._waited = late > _STOOD_STILL and not self._waited
+        if self._waited:
+            self.next_at = now + min(late, _CATCH_UP)
             return []
         self.next_at = now + min(self._timeout, self._warn_after)
         stuck: list[HandlerStuck] = []
