@@ -1,8 +1,8 @@
 """How a dependency reaches its circuit: alone with a circuit of its own, or bound to a guard's.
 
-A guard's circuit belongs to the guard's event loop. From that loop's thread it is used directly; from any other thread each acquire takes
-a trip through the loop, and each record is sent after it without waiting. A circuit of its own has no loop, so a lock stands around every
-step, and never around the user's call.
+A guard's circuit belongs to the guard's event loop. Calls on that loop's thread use the circuit directly. On any other thread each acquire
+takes a trip through the loop and waits for the answer, and each record is sent to the loop without waiting. A dependency's own circuit has
+no loop, so a lock is held around every step, and never around the user's call.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ _SUCCESS = Outcome.SUCCESS
 class OwnCircuit:
     """A plain breaker: a circuit outside any guard, shared by all threads and loops of the process. Nobody reads its events.
 
-    `acquire`, `succeeded`, `record` and `release` are as in GuardCircuit. They are closures, for speed: a call spends most of its time on
-    the way to them.
+    `acquire`, `succeeded`, `record` and `release` do what they do in GuardCircuit. They are closures for speed: a call spends most of its
+    time on the way to them.
 
-    Most programs call from one thread, and a lock taken and given back twice would be a fifth of such a call. So the first thread that
-    calls owns the circuit, and `thread` names it: it may go past the lock, one step at a time, with `busy` true around the step and a look
-    at `thread` inside. The first call from any other thread ends that for good: it takes `thread` away and waits until `busy` is false.
-    Either the owner's step began before, and is waited for, or the owner finds that it is none any more; from then on all take the lock.
+    Most programs call from one thread, and a lock that is taken twice would be a fifth of such a call. So the first thread that calls owns
+    the circuit, and `thread` names that owner. The owner may skip the lock for one step at a time. It sets `busy`, checks `thread`, does
+    the step and clears `busy`. The first call from any other thread ends the ownership for good: that call clears `thread` and waits until
+    `busy` is false. Either the owner's step began before, and the other thread waits for its end, or the owner sees that `thread` is
+    cleared and takes the lock. From then on every thread takes the lock.
     """
 
     __slots__ = ("acquire", "busy", "circuit", "now", "record", "release", "spare", "succeeded", "thread")
@@ -40,16 +41,16 @@ class OwnCircuit:
     def __init__(self, circuit: Circuit, clock: Clock) -> None:  # noqa: C901, PLR0915 - closures, for speed; see above
         self.circuit = circuit
         self.now = now = clock.now
-        self.thread: int | None = None  # the owner; None before the first call, and once there is none
+        self.thread: int | None = None  # the owner; None before the first call, and after a second thread has called
         self.busy = False
-        self.spare: Permit | None = issue(0, 0.0, 1)  # the owner's, to be used again and again; None while a call has it
+        self.spare: Permit | None = issue(0, 0.0, 1)  # the owner's permit, used again and again; None while a call has it
         lock = threading.Lock()
         take, give = lock.acquire, lock.release  # a `with` costs twice as much
         pending = circuit.events_pending
         is_shared = False
 
         def own() -> None:
-            """Under the lock: the first thread becomes the owner, the second ends that."""
+            """Make the first thread the owner, and end the ownership when a second one calls. Runs under the lock."""
             nonlocal is_shared
             if self.thread is None:
                 self.thread = get_ident()
@@ -97,15 +98,15 @@ class OwnCircuit:
         self.release = release
 
     def after(self) -> None:
-        """A call has ended: drop what the circuit announced, which would pile up for as long as the process lives."""
+        """Drop what the circuit announced, after a call has ended: events that nobody reads would pile up for ever."""
         self.circuit.events_pending.clear()  # one step for the interpreter, so it needs no lock
 
 
 class GuardCircuit:
-    """A guard's circuit for one dependency; usable from any thread.
+    """A guard's circuit for one dependency, usable from any thread. It must be made on the thread of `loop`.
 
-    `guard` is what errors name, by its repr. `settled` is called on the loop after a call outside of handlers has ended, when the guard
-    should take a turn: the circuit has something to announce, or a slot of its ramp is free again. Made on the thread of `loop`.
+    Errors name `guard` by its repr. `settled` is called on the loop after a call outside of handlers has ended, when the guard should take
+    a turn: the circuit has something to announce, or a slot of its ramp is free again.
     """
 
     __slots__ = ("_closed", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "now", "spare", "thread")
@@ -119,14 +120,14 @@ class GuardCircuit:
         self._settled = settled
         self._loop = loop
         self.thread: int | None = get_ident()  # the one that may use the circuit directly
-        self.busy = False  # as in OwnCircuit; here nobody takes the circuit away from its thread
+        self.busy = False  # as in OwnCircuit, but here no other thread ends the ownership
         self.spare: Permit | None = issue(0, 0.0, 1)  # as in OwnCircuit
-        self._lock = threading.Lock()  # of the two below; other threads wait for answers that a closing guard must give
+        self._lock = threading.Lock()  # guards the two below: other threads wait for answers that a closing guard must give
         self._pending: set[Future[Permit | Rejected]] = set()
         self._closed = False
 
     def acquire(self) -> Permit | Rejected:
-        """A permit for one call, or the refusal; raises GuardClosed in a thread whose guard is left meanwhile."""
+        """Return a permit for one call, or the refusal. Raises GuardClosed in a thread whose guard is left meanwhile."""
         if get_ident() == self.thread:
             return self.circuit.try_acquire(self.now())
         return self._acquire_through_the_loop()
@@ -136,11 +137,11 @@ class GuardCircuit:
         self.record(permit, _SUCCESS)
 
     def record(self, permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
-        """Settle the permit; its duration is the time since it was acquired."""
+        """Settle the permit with an outcome. Its duration is the time since it was acquired."""
         now = self.now()
         if get_ident() == self.thread:
             self._record(permit, outcome, now, retry_after, None)
-        else:  # the loop may be late: the duration is the call's, measured here
+        else:  # the loop may be late, so the duration of the call is measured here
             self._send(self._record, permit, outcome, now, retry_after, now - permit.acquired_at)
 
     def release(self, permit: Permit) -> None:
@@ -151,7 +152,7 @@ class GuardCircuit:
             self._send(self._release, permit)
 
     def close(self) -> None:
-        """The guard lets go: threads that wait for an answer get GuardClosed, and what is still sent here is lost with the circuit."""
+        """Close it when the guard is left. Waiting threads get GuardClosed, and records that are still sent are lost with the circuit."""
         with self._lock:
             self._closed = True
             pending = list(self._pending)
@@ -168,8 +169,8 @@ class GuardCircuit:
         self.after()
 
     def after(self) -> None:
-        """A call outside of handlers has ended on the loop's thread: let the guard take a turn if there is a reason."""
-        # Not closed: a slot of the ramp is free again, and a head may wait for it.
+        """Let the guard take a turn if there is a reason, after a call outside of handlers has ended on the loop's thread."""
+        # In a circuit that is not closed, a slot of the ramp is free again, and a delivery may be waiting for the slot.
         if not self._closed and (self.circuit.events_pending or self.circuit.state is not State.CLOSED):
             self._settled()
 
@@ -196,7 +197,7 @@ class GuardCircuit:
             answer.set_exception(error)
 
     def _send(self, step: Callable[..., None], *args: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and the circuit gone with it
+        with suppress(RuntimeError):  # the loop is closed, and the circuit is gone with it
             self._loop.call_soon_threadsafe(step, *args)
 
     def _gone(self) -> GuardClosed:

@@ -1,10 +1,10 @@
-"""Health: is this process alive, does it do its work, and what should a person know.
+"""Health: whether this process is alive, whether it does its work, and what a person should know.
 
-It never depends on the broker, a dependency or a circuit. A liveness failure restarts every worker in the middle of an outage, and a
-readiness failure blocks the very rollout that brings the fix; so an open circuit is `degraded`, and ready.
+Liveness and readiness never depend on the broker, a dependency or a circuit. A liveness failure would restart every worker in the middle
+of an outage, and a readiness failure would block the very rollout that brings the fix. So an open circuit is `degraded`, and ready.
 
-What liveness can see from inside is a machine that stands still: a source that nothing holds, that has deliveries here, and where nothing
-ends. Nothing is counted per message for it. `Pulse` looks at who works on what, and compares with what it saw the last time.
+From inside, liveness can see work that stands still: a source that nothing holds, that has deliveries here, and where nothing ends.
+Nothing is counted per message for this. `Pulse` looks at which lane works on what, and compares that with its last look.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ Status = Literal["ok", "degraded", "starting", "stopping"]
 class Health:
     """What a probe asks for.
 
-    `live` False: restart this process. `ready`: it has started and is not stopping; True also while a circuit is open. `started`: every
-    run has had its first assignment once. `status`: "degraded" while a circuit is not closed or a source is held. `reasons`: why it is
-    not "ok", in words; never a payload or a key. `memory`: how much is in hand, in words.
+    - `live`: False means that this process should be restarted.
+    - `ready`: the process has started and is not stopping. True also while a circuit is open.
+    - `started`: every run has had its first assignment.
+    - `status`: "degraded" while a circuit is not closed or a source is held.
+    - `reasons`: why the status is not "ok", in words. Never a payload or a key.
+    - `memory`: how much is in hand, in words.
     """
 
     live: bool
@@ -42,10 +45,10 @@ class Health:
 
 
 class Pulse:
-    """Looks at the runs each time somebody asks, and tells what has not moved for `stall_after` seconds.
+    """Looks at the runs each time health is asked for, and names what has not moved for `stall_after` seconds.
 
-    A source that is seen for the first time counts as moving: whoever asks less often than `stall_after` learns of a stall late, never
-    wrongly.
+    A source that is seen for the first time counts as moving. A probe that asks less often than `stall_after` reports a stall late, but
+    never wrongly.
     """
 
     def __init__(self, stall_after: float) -> None:
@@ -54,7 +57,7 @@ class Pulse:
         self._seen: dict[Assignment, tuple[object, float]] = {}
 
     def take(self, workers: Iterable[Worker], snapshot: Snapshot, silent: Iterable[str] = (), *, stopping: bool) -> Health:
-        """The health at the time of `snapshot`. `silent`: what stands still for no reason at all, in words."""
+        """Return the health at the time of `snapshot`. `silent` names what stands still for no reason at all, in words."""
         workers = tuple(workers)
         self._started = self._started or (bool(workers) and all(worker.started for worker in workers))
         stalls = () if stopping else (*silent, *self._silent(workers, snapshot.at), *self._stalled(workers, snapshot))
@@ -63,7 +66,7 @@ class Pulse:
         return Health(not stalls, self._started and not stopping, self._started, status, troubles, _memory(snapshot))
 
     def _silent(self, workers: Iterable[Worker], now: float) -> Iterator[str]:
-        """Runs whose poll does not come back: a receive waits for its `poll_timeout`, whatever the broker does."""
+        """Name the runs whose poll does not come back: a receive waits for its `poll_timeout`, whatever the broker does."""
         for worker in workers:
             if worker.opened.done() and now - worker.polled_at > self._stall_after:
                 yield f"{worker.name}: no poll has returned for {now - worker.polled_at:.0f} s"
@@ -83,7 +86,7 @@ class Pulse:
 
 
 def _should_move(assignment: Assignment, seen: SourceSnapshot | None) -> bool:
-    """Whether deliveries wait here that nothing keeps from starting: no hold, no ramp, no retry of an earlier one."""
+    """Return whether deliveries wait here that nothing keeps from starting: no hold, no ramp, no retry of an earlier one."""
     if (
         seen is None
         or assignment.plan.held
@@ -95,7 +98,7 @@ def _should_move(assignment: Assignment, seen: SourceSnapshot | None) -> bool:
 
 
 def _sight(worker: Worker, assignment: Assignment) -> object:
-    # The deliveries themselves, not their ids: what is kept alive here cannot be mistaken for one that came after it.
+    # The deliveries themselves, not their ids: an object that is kept alive here cannot be mistaken for a later one with the same id.
     running: list[Any] = [(lane.delivery, lane.delivery.attempt) for lane in worker.lanes if lane.delivery and lane.works_for({assignment})]
     return running, assignment.inbox.waiting if not running else None
 
@@ -115,7 +118,7 @@ def _held(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _memory(snapshot: Snapshot) -> str:
-    """Not a trouble: a bound that is reached does its work."""
+    """Return how much is in hand, in words. A bound that is reached is no trouble: it does its work."""
     told = f"{(snapshot.held_bytes + snapshot.read_ahead_bytes) / _MIB:.1f} MiB of messages in hand"
     if snapshot.memory is not None:
         told += f", of {snapshot.memory / _MIB:g} MiB"

@@ -39,11 +39,11 @@ def _no_handler(source: Source) -> NoReturn:
 
 
 class LoopDelivery:
-    """One delivery of the loop form. `async with` it: the block is one attempt.
+    """One delivery of the loop form, with the attributes of `Delivery`. Enter it with `async with`: the block is one attempt.
 
-    A failure in the block is recorded and not raised; the same delivery comes again when it may. What ends more than the block goes
-    through: the cancellation of the loop's task, KeyboardInterrupt, SystemExit, GeneratorExit. A CancelledError that nobody sent to that
-    task is a failure like any other. Its attributes are those of `Delivery`.
+    A failure in the block is recorded and not raised, and the same delivery comes again when it may. What ends more than the block goes
+    through: the cancellation of the loop's task, KeyboardInterrupt, SystemExit, GeneratorExit. A CancelledError that was not sent to that
+    task is a failure like any other.
     """
 
     __slots__ = ("_delivery", "_lane", "_token", "entered")
@@ -66,27 +66,27 @@ class LoopDelivery:
 
     @property
     def attempt(self) -> int:
-        """How often it was started in this process, this time included."""
+        """How often the delivery was started in this process, this time included."""
         return self._delivery.attempt
 
     @property
     def redelivered(self) -> bool | None:
-        """The broker's word that it was handed out before; None where it does not say."""
+        """Whether the broker has handed the message out before. None means that the broker does not say."""
         return self._delivery.redelivered
 
     @property
     def position(self) -> int:
-        """Where it stands in its source."""
+        """The place of the message in its source."""
         return self._delivery.position
 
     @property
     def body(self) -> bytes | None:
-        """The payload; None for a tombstone."""
+        """The payload. None means a tombstone."""
         return self._delivery.body
 
     @property
     def key(self) -> bytes | None:
-        """Kafka: the record's key; None where there is none."""
+        """The key of a Kafka record. None means that there is none."""
         return self._delivery.key
 
     @property
@@ -96,22 +96,22 @@ class LoopDelivery:
 
     @property
     def timestamp(self) -> float | None:
-        """When it was produced, in seconds since the epoch; None when unknown."""
+        """When the message was produced, in seconds since the epoch. None means unknown."""
         return self._delivery.timestamp
 
     def reject(self, reason: str = "rejected by the handler") -> None:
-        """Say in the block that this message can never be processed; it goes where rejected messages go."""
+        """Reject, from inside the block, a message that can never be processed. The message goes where rejected messages go."""
         self._delivery.reject(reason)
 
     def retry(self, after: float | None = None) -> None:
-        """Say in the block that this message is to be tried again, after so many seconds above 0; None: the policy's next backoff."""
+        """Ask, from inside the block, for another try after so many seconds above 0. None means the policy's next backoff."""
         self._delivery.retry(after)
 
     async def __aenter__(self) -> Self:
         if self.entered:
             raise CommandError("this delivery was entered already: each turn of the loop is one attempt")
         self.entered = True
-        if self._lane.delivery is self._delivery:  # else its source has gone since: whatever comes of it settles nothing
+        if self._lane.delivery is self._delivery:  # else its source is gone, and the result of the block settles nothing
             self._lane.task = asyncio.current_task()
             self._lane.started = True
             self._lane.since = self._lane.worker.now()
@@ -139,11 +139,11 @@ class LoopDelivery:
 
 
 class LoopLane(Lane):
-    """The one lane of a loop. Its task is the user's, so that nothing here may count on it to come back.
+    """The one lane of a loop. The task is the user's, so nothing here may rely on the task coming back.
 
-    What goes through the block says nothing until the loop asks for more. Then whoever sent it has taken it back, and it is the failure of
-    the delivery; a cancellation was a time limit around the block, and is read as its TimeoutError. When the loop ends instead, the
-    delivery is given back.
+    An exception that goes through the block is no verdict until the loop asks for more. If the loop does, the code outside has caught the
+    exception, which then is the failure of the delivery. A cancellation was a time limit around the block, and counts as its TimeoutError.
+    If the loop ends instead, the delivery is given back.
     """
 
     __slots__ = ("cut_by",)
@@ -153,13 +153,13 @@ class LoopLane(Lane):
         self.cut_by: BaseException | None = None  # what went through the block of the delivery in hand
 
     def passes(self, error: BaseException) -> bool:
-        """Whether it goes through the block: it ends more than that."""
+        """Return whether an exception goes through the block, because it ends more than the block."""
         if isinstance(error, asyncio.CancelledError):
             return self.task is not None and self.task.cancelling() > 0
         return exit_in(error) is not None or not isinstance(error, Exception | BaseExceptionGroup)
 
     def go_on(self) -> None:
-        """The loop asks for more."""
+        """Settle what went through the last block, because the loop asks for more."""
         cut_by, self.cut_by = self.cut_by, None
         if cut_by is None or self.delivery is None:
             return
@@ -176,13 +176,13 @@ class LoopLane(Lane):
             self.give_back(self.delivery)
 
     def interrupt(self) -> None:
-        """Cancel the block; before it was entered, take the delivery back."""
+        """Cancel the block. If the block was not entered yet, take the delivery back."""
         self.let_go()
         super().interrupt()
 
 
 class Deliveries:
-    """What `guard.deliveries` gives: enter it, then loop over it. Leaving drains; it ends by itself when the guard stops."""
+    """What `guard.deliveries` returns. Enter it, then loop over it. Leaving it drains. The loop ends by itself when the guard stops."""
 
     def __init__(self, guard: LoopOwner, intake: Intake[Any], plans: RunSettings) -> None:
         self._guard = guard

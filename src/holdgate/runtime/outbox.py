@@ -1,11 +1,11 @@
 """Rejected messages on their way to the dead letters of one run.
 
-Each letter is published by a task of its own, which the guard holds: no scope of the user's cancels it, and no lane waits for it. Only
-when the target has confirmed is the message settled, so whatever goes wrong before costs a second letter at worst, never a message.
+A task of its own publishes each letter. The guard holds the task, so no scope of the user's cancels it, and no lane waits for it. The
+message is settled only after the target has confirmed. What goes wrong before that costs a second letter at worst, never a message.
 
-The engine hands a message over with `send` and gets exactly one answer, `sent` or `failed`; after `failed` it hands the message over
-again. A publication that takes too long counts as failed, and goes on: handed over again, its message waits for that one instead of being
-published twice.
+The engine hands a message over with `send` and gets exactly one answer, `sent` or `failed`. After `failed` the engine hands the message
+over again. A publication that takes too long counts as failed but goes on. A message that is handed over again meanwhile waits for that
+publication instead of being published twice.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ log = logging.getLogger("holdgate")
 
 AnyDelivery = Delivery[Any]
 
-# A broker in reach confirms within milliseconds, a failover takes up to 13 s: what takes longer is shown as a hold.
+# A broker in reach confirms within milliseconds, and a failover takes up to 13 s. What takes longer is shown as a hold (seconds).
 _CONFIRM_WITHIN = 15.0
-# What the drain has not seen confirmed is given up; a client's call lets go within a step or never.
+# The drain gives up what was not confirmed. A cancelled call of a client ends within a step of the loop or never (seconds).
 _LET_GO_WITHIN = 2.0
 
 
 class Outbox:
-    """The letters of one run; without a `target` it stays empty. `sent` and `failed` are called on the loop, outside of anything else."""
+    """The letters of one run. Without a `target` there are none. `sent` and `failed` are called on the loop, outside of anything else."""
 
     def __init__(self, target: DeadLetters | None, *, sent: Callable[[AnyDelivery], None], failed: Callable[[AnyDelivery], None]) -> None:
         self._target = target
@@ -56,7 +56,7 @@ class Outbox:
         return self._target is not None
 
     async def open(self, names: Collection[str] | None) -> None:
-        """Open the target; raises what it raises."""
+        """Open the target, and raise what the target raises."""
         if self._target is not None:
             await self._target.open(names)
             self._opened = True
@@ -76,14 +76,14 @@ class Outbox:
             await self._target.close()
 
     def add(self, delivery: AnyDelivery, error: BaseException | None) -> None:
-        """Write the letter for a message that was rejected just now, after its last attempt raised `error`, and send it."""
+        """Write and send the letter of a message that was rejected just now. `error` is what its last attempt raised."""
         self._posts[delivery] = _Post(_letter(delivery, error, self._worker))
         self.send(delivery)
 
     def send(self, delivery: AnyDelivery) -> None:
-        """Publish the letter of this message, which was added before; the first time, or again after `failed`."""
+        """Publish the letter of a message that was added before, for the first time or again after `failed`."""
         post = self._posts[delivery]
-        if post.confirmed:  # it came while the message was waiting to be sent again
+        if post.confirmed:  # the confirmation came while the message was waiting to be sent again
             self._finish(delivery)
             return
         loop = asyncio.get_running_loop()
@@ -94,7 +94,7 @@ class Outbox:
             post.task.add_done_callback(partial(self._ended, delivery, post))
 
     def works_for(self, assignments: Collection[Assignment]) -> bool:
-        """Whether a message of one of these places is on its way now."""
+        """Return whether a message of one of these assignments is on its way now."""
         return any(post.in_hand and delivery.assignment in assignments for delivery, post in self._posts.items())
 
     @property
@@ -103,12 +103,12 @@ class Outbox:
         return not any(post.in_hand for post in self._posts.values())
 
     def forget(self) -> None:
-        """Places have gone: their messages come again to whoever has them next. What is under way may end."""
+        """Drop the letters of assignments that are gone, except those under way: the next owner gets these messages again."""
         for delivery in [delivery for delivery, post in self._posts.items() if not post.in_hand and not delivery.assignment.alive]:
             self.drop(delivery)
 
     def drop(self, delivery: AnyDelivery) -> None:
-        """No letter is wanted of this message any more, if one was; the engine waits for no answer. A publication under way may end."""
+        """Drop the letter of this message, if there is one: the engine waits for no answer any more. A publication under way may end."""
         post = self._posts.pop(delivery, None)
         if post is not None and post.task is not None:
             self._unwanted.add(post.task)
@@ -141,15 +141,18 @@ class Outbox:
 
 
 def _cause(error: BaseException) -> str:
-    """Why, without a text that is not ours: a target has seen the message, and may quote it."""
+    """Return why a publication failed. Only our own texts are quoted: a target has seen the message, and its text may hold payload."""
     if isinstance(error, HoldgateError):
         return f"{type(error).__name__}: {error}"
     return f"{type(error).__name__} at {whereabouts(error)}"
 
 
 class _Post:
-    """One letter. `in_hand`: the engine waits for an answer. `task`: its publication, while it is under way. `confirmed`: it ended well
-    when nobody waited for it."""
+    """One letter.
+
+    `in_hand` is true while the engine waits for an answer. `task` is the publication that is under way; None means that none is.
+    `confirmed` is true when a publication ended well while the engine did not wait for an answer.
+    """
 
     __slots__ = ("confirmed", "in_hand", "letter", "task", "timer")
 
@@ -161,7 +164,7 @@ class _Post:
         self.timer: asyncio.TimerHandle | None = None
 
     def put_down(self) -> None:
-        """The engine has its answer, or does not want it any more."""
+        """Stop the timer: the engine has its answer, or does not want one any more."""
         self.in_hand = False
         if self.timer is not None:
             self.timer.cancel()
@@ -173,8 +176,8 @@ async def _publish(target: DeadLetters, letter: DeadLetter) -> None:
 
 
 def _letter(delivery: AnyDelivery, error: BaseException | None, worker: str) -> DeadLetter:
-    trial: FailureHistory = delivery.history  # whatever was rejected has one
-    # People read these times beside other systems' logs, so they are of the wall clock; how long it failed, of the monotonic one.
+    trial: FailureHistory = delivery.history  # every rejected message has one
+    # People read these times beside other systems' logs, so they come from the wall clock. The duration comes from the monotonic one.
     now = time.time()
     return DeadLetter(
         delivery=delivery,
@@ -189,12 +192,12 @@ def _letter(delivery: AnyDelivery, error: BaseException | None, worker: str) -> 
 
 
 def _kind(error: BaseException) -> str:
-    """The type of an exception; of a group, which is nobody's own, also those of its members."""
+    """Return the type of an exception. For a group, whose own type says little, the types of its members are added."""
     return named(error, type_name) if is_group(error) else type_name(type(error))
 
 
 def _text(error: BaseException | None) -> str:
-    """What an exception says. Its `__str__` is somebody else's code, and may fail."""
+    """Return the text of an exception. Its `__str__` is not ours and may fail."""
     try:
         return "" if error is None else str(error)
     except Exception as failure:  # noqa: BLE001 - whatever it is, the letter goes out
@@ -202,7 +205,7 @@ def _text(error: BaseException | None) -> str:
 
 
 def tell_way_out(name: str, run: Run, outbox: Outbox) -> None:
-    """Say at start what becomes of a rejected message where nobody has said it."""
+    """Log at start what becomes of a rejected message, where the user has not chosen."""
     if outbox.has_target or run.retry.on_exhausted == "skip":
         return
     if run.rejects:

@@ -20,15 +20,18 @@ AnyDelivery = Delivery[Any]
 class Parking:
     """A fallback that puts messages into another topic or queue, and a fence that keeps their keys there.
 
-    `publish(delivery)` stores one message and returns when that is confirmed; async. Give the object itself as `fallback=`, and
-    `fence(handler)` as the handler: while a key has parked messages, later ones of it are parked too, also when the dependency is back,
-    so that none overtakes another. `key(delivery)` says what is kept in order; left out, the record's key, and messages without one have
-    no order to keep.
+    Give the object itself as `fallback=`, and `fence(handler)` as the handler. While a key has parked messages, later messages of that key
+    are parked too, even when the dependency is back, so that none overtakes another.
 
-    `is_parked(key)`, async or plain, says whether anything of a key is parked, for each message with a key: what `publish` has stored must
-    show in it when that returns. It alone decides then, in every process and after every restart. Left out, the keys are kept in this
-    process: `release(key)` lets one through again when what was parked of it has been worked on, and after a restart or a rebalance a fence
-    knows nothing of what was parked before, so that a later message of a parked key overtakes it. That is logged once.
+    - `publish`: an async function that stores one delivery and returns when that is confirmed.
+    - `key`: gives what is kept in order, or None for a delivery that has no order. None means the record's key.
+    - `is_parked`: async or plain, gets a key and returns whether anything of that key is parked. It alone decides then, in every process
+      and after every restart, so it must know what `publish` has stored as soon as `publish` returns. None means that this process keeps
+      the keys.
+
+    Without `is_parked`, call `release(key)` when the parked messages of a key have been worked on. After a restart or a rebalance the fence
+    does not know what was parked before, and a later message of a parked key overtakes it. That is logged once.
+
     Raises SettingsError for a `publish` that is not async, and for an `is_parked` that cannot be called.
     """
 
@@ -47,18 +50,18 @@ class Parking:
         self._key = key or _key_of
         self._is_parked = is_parked
         self._parked: dict[Hashable, int] = {}
-        self._forgets = False  # a fence stands, and a restart would open it; said once
+        self._forgets = False  # a fence is in use that a restart would open, and the warning about it has not been logged yet
 
     @property
     def parked(self) -> dict[Hashable, int]:
-        """How many messages this process has parked of each key that it has not released; a copy. Empty with `is_parked`."""
+        """How many messages this process has parked of each key that was not released; a copy. Empty with `is_parked`."""
         return dict(self._parked)
 
     async def __call__(self, delivery: AnyDelivery) -> None:
         """Park one message."""
         await self._publish(delivery)
         key = self._key(delivery)
-        if key is None or self._is_parked is not None:  # the store knows: kept here as well, keys would add up for ever
+        if key is None or self._is_parked is not None:  # the store knows the keys; a second list here would grow for ever
             return
         self._parked[key] = self._parked.get(key, 0) + 1
         if self._forgets:
@@ -69,7 +72,7 @@ class Parking:
             )
 
     def fence(self, handler: Callable[[AnyDelivery], Awaitable[object]]) -> Callable[[AnyDelivery], Awaitable[None]]:
-        """`handler`, except for messages whose key has parked ones: those are parked too, which is no verdict on any dependency."""
+        """Wrap `handler`: messages whose key has parked ones are parked too, which is no verdict on any dependency."""
         if not is_async(handler):
             raise SettingsError(f"handler={cast('object', handler)!r} must be async to be fenced")
 
@@ -85,8 +88,11 @@ class Parking:
         return fenced
 
     async def _park_behind(self, delivery: AnyDelivery) -> None:
-        """Park one in the handler's stead. Nothing was called, so that its return is no word for what the source needs, or a circuit would
-        be closed by messages that never met it; and a store that fails is not the message's fault."""
+        """Park one message instead of calling the handler.
+
+        Nothing was called, so the return says nothing of what the source needs: otherwise messages that never met a dependency would close
+        its circuit. A store that fails is not the message's fault.
+        """
         tally = _tally()
         try:
             await self(delivery)
@@ -96,7 +102,7 @@ class Parking:
             raise
 
     async def _ask(self, is_parked: Callable[[Hashable], bool | Awaitable[bool]], key: Hashable) -> bool:
-        """What the store says of a key. A store that does not answer is not the message's fault: it keeps its place and comes again."""
+        """Ask the store about a key. A store that fails is not the message's fault: the message keeps its place and is tried again."""
         try:
             answer = is_parked(key)
             return bool(await answer if inspect.isawaitable(answer) else answer)
@@ -107,12 +113,12 @@ class Parking:
             raise
 
     def release(self, key: Hashable) -> None:
-        """What was parked of this key has been worked on: its messages go to the handler again. With `is_parked` it has nothing to do."""
+        """Send the messages of a key to the handler again: the parked ones have been worked on. With `is_parked` it does nothing."""
         self._parked.pop(key, None)
 
 
 def _tally() -> AttemptCalls | None:
-    """That of the attempt that runs here: with one, it is judged by the calls in it alone. None outside of handlers."""
+    """Return the tally of the attempt that runs here, by whose calls alone the attempt is then judged. None means outside of handlers."""
     attempt = current_attempt.get()
     if attempt is None or running_delivery(attempt) is None:
         return None

@@ -28,7 +28,7 @@ class ProbingGuard(Protocol):
     engine: Engine
     now: Callable[[], float]
     dependencies: dict[str, Dependency]
-    context: Context  # no message's: a probe begins with a copy of it
+    context: Context  # belongs to no message; a probe begins with a copy of it
 
     def wake(self) -> None:
         """Take a turn at the loop's next step."""
@@ -36,23 +36,26 @@ class ProbingGuard(Protocol):
 
 
 class Prober:
-    """Runs the probes of one guard. A plain probe runs in a thread of its own, one at a time for each dependency; one that is stuck keeps
-    that thread alone, and no process from ending."""
+    """Runs the probes of one guard.
+
+    A plain probe runs in a thread of its own, one at a time for each dependency. A stuck probe blocks only that thread, and does not keep
+    the process from ending.
+    """
 
     def __init__(self, guard: ProbingGuard) -> None:
         self._guard = guard
         self._tasks: dict[asyncio.Task[None], None] = {}
-        self._calls: dict[str, ThreadCall[object]] = {}  # the last of each dependency, which may not have come back
+        self._calls: dict[str, ThreadCall[object]] = {}  # the last call of each dependency, which may still be running
 
     def run(self, gates: Iterable[Gate]) -> None:
-        """Start the probe of each of these."""
+        """Start the probe of each of these gates."""
         for gate in gates:
             task = begin_later(self._probe(gate), f"probe of {gate.name}", self._guard.context.copy())
             self._tasks[task] = None
             task.add_done_callback(lambda ended: self._tasks.pop(ended, None))
 
     def close(self) -> None:
-        """End what runs, and wait for nothing."""
+        """Cancel the probes that run, and wait for none."""
         for task in self._tasks:
             task.cancel()
 
@@ -63,16 +66,16 @@ class Prober:
         try:
             async with asyncio.timeout(dependency.probe_timeout):
                 good = await self._ask(dependency) is not False
-        except Exception as error:  # noqa: BLE001 - somebody else's code: whatever it raises is a no
+        except Exception as error:  # noqa: BLE001 - the user's code: any exception means no
             good, retry_after = False, dependency.retry_after_of(error)
             log.info("the health probe of %s failed: %s", gate.name, type(error).__name__)
-        finally:  # cancelled, it says nothing
+        finally:  # a cancelled probe leaves `good` None, which is no answer
             self._guard.engine.probe_ended(gate, good, self._guard.now(), retry_after=retry_after)
             self._guard.wake()
 
     async def _ask(self, dependency: Dependency) -> object:
         probe = dependency.probe
-        if probe is None:  # there is none to ask, and nobody begins one
+        if probe is None:  # the engine starts no probe for such a dependency
             return None
         if is_async(probe):
             answer = probe()
