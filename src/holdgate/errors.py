@@ -10,18 +10,18 @@ class HoldgateError(Exception):
 
 
 class SettingsError(HoldgateError, ValueError):
-    """A setting, or two together, make no sense; the text names the values and the remedy. Raised at construction or start."""
+    """A setting, or two together, make no sense. The text names the values and the remedy. Raised at construction or start."""
 
 
 class CommandError(HoldgateError):
-    """What was asked for cannot be done now: an operator's command, a step of the loop form, or `key=` for one delivery.
+    """A request cannot be carried out now: an operator's command, a step of the loop form, or `key=` for one delivery.
 
     Nothing has changed then. The text says why, and what to do instead.
     """
 
 
 class MissingExtra(HoldgateError, ImportError):
-    """An optional client library is not installed; the text is the install command."""
+    """An optional client library is not installed. The text is the install command."""
 
 
 class IntakeError(HoldgateError):
@@ -32,22 +32,22 @@ class IntakeError(HoldgateError):
 
 
 class AlreadySettled(HoldgateError):
-    """Somebody else settled or committed while the guard owns the consumer; the text says what to remove."""
+    """Other code settled or committed while the guard owns the consumer. The text says what to remove."""
 
 
 class GuardClosed(HoldgateError):
-    """The guard has stopped, or was never entered; nothing can run on it."""
+    """The guard has stopped, or was never entered, so nothing can run on it."""
 
 
 class CallNotPermitted(HoldgateError):
     """A call form was refused because the dependency's circuit is open, or its ramp has no room.
 
-    `dependency` is its name, `retry_at` the monotonic second at which a try may be admitted (None: unknown, or only an operator ends it).
-    Never an outcome, and never counted as a failure. A fresh object each time: a shared one would grow its traceback for ever.
+    `dependency` is its name. `retry_at` is the monotonic second at which a try may be admitted; None means unknown, or that only an
+    operator ends the refusal. This error is never an outcome, and never counted as a failure.
     """
 
-    # Nothing is worked out before somebody reads it: most refusals are caught unread. BaseException itself keeps the arguments, so that a
-    # copy or a pickle is made of the same ones; an `__init__` here, and a dict for what it sets, would double the cost of a refusal.
+    # Nothing is computed before it is read, because most refusals are caught unread. BaseException itself keeps the arguments, so copies
+    # and pickles are made of the same ones. An `__init__` here, and a dict for its attributes, would double the cost of a refusal.
     if TYPE_CHECKING:
 
         def __init__(self, dependency: str, retry_at: float | None = None, /) -> None: ...
@@ -67,7 +67,7 @@ class CallNotPermitted(HoldgateError):
 
 
 class Reject(HoldgateError):
-    """Raise it in a handler: this message can never be processed. `reason` goes to the dead letter and to events, so keep payload out."""
+    """A handler raises it when a message can never be processed. `reason` goes to the dead letter and to events, so keep payload out."""
 
     def __init__(self, reason: str = "rejected by the handler") -> None:
         super().__init__(reason)

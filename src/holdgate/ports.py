@@ -1,4 +1,4 @@
-"""The Protocols that the outside implements or sees: what a broker adapter is, and what it may tell the guard."""
+"""The Protocols that code outside of the guard implements or calls: what a broker adapter is, and what it reports to the guard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ M = TypeVar("M")
 
 
 class Clock(Protocol):
-    """Time and chance. `now` is monotonic seconds, `draw` gives [0, 1)."""
+    """Time and chance. `now` returns monotonic seconds, and `draw` a random number in [0, 1)."""
 
     def now(self) -> float: ...
 
@@ -21,28 +21,31 @@ class Clock(Protocol):
 
 
 class IntakeListener(Protocol):
-    """What an intake tells the guard about its sources. The guard implements it."""
+    """What an intake reports to the guard about its sources. The guard implements it."""
 
     def assigned(self, sources: Collection[Source]) -> Plan:
-        """These sources are ours from now on, in a fresh assignment; returns the plan to apply before the first await."""
+        """Take these sources over in a fresh assignment, and return the plan, which the intake must apply before its first await."""
         ...
 
     async def revoked(self, sources: Collection[Source]) -> None:
-        """These sources go away in order: returns when their in-flight work has ended and is settled, or was interrupted after half of
-        the intake's `rebalance_timeout`. The intake commits after it returns. Unknown sources are ignored."""
+        """Let the work of these sources end, because they go away in order. Unknown sources are ignored.
+
+        Returns when their in-flight work has ended and is settled, or was interrupted after half of the intake's `rebalance_timeout`. The
+        intake commits after that.
+        """
         ...
 
     def lost(self, sources: Collection[Source]) -> None:
-        """These sources are gone already (evicted, channel closed): running handlers are interrupted, nothing is settled, no verdict."""
+        """Forget sources that are gone already (evicted, channel closed). Handlers are interrupted, without settlement or verdict."""
         ...
 
 
 class Intake(Protocol[M]):
-    """One broker adapter around one client. It never stops talking to the broker: holding is a state, not an absence."""
+    """One broker adapter around one client. An intake never stops talking to the broker: holding is a state, not an absence."""
 
     @property
     def names(self) -> Collection[str] | None:
-        """The topics or queues that it will deliver, known before `open`; None under a pattern."""
+        """The topics or queues that it will deliver, known before `open`. None means a pattern."""
         ...
 
     @property
@@ -57,36 +60,39 @@ class Intake(Protocol[M]):
 
     @property
     def rebalance_timeout(self) -> float:
-        """Seconds that the broker waits for a member to give partitions back; the guard uses half of it."""
+        """The seconds that the broker waits for a member to give partitions back. The guard uses half of them."""
         ...
 
     async def open(self, listener: IntakeListener) -> None:
-        """Connect, subscribe and check the settings; raises before anything is consumed."""
+        """Connect, subscribe and check the settings. Raises before anything is consumed."""
         ...
 
     async def receive(self) -> Sequence[Delivery[M]]:
-        """The next deliveries; waits at most `poll_timeout`, an empty answer is normal. Never cancelled, and called by one task alone."""
+        """Return the next deliveries. Waits at most `poll_timeout`, and an empty answer is normal.
+
+        One task alone calls it, and cancels it only when it has not returned long after the end of a drain.
+        """
         ...
 
     def apply(self, plan: Plan) -> None:
-        """Store the desired state; what is local happens now, the rest in the intake's own task. Never blocks, never raises."""
+        """Store the desired state. Local effects happen immediately, the rest in the intake's own task. Never blocks, never raises."""
         ...
 
     def settle(self, delivery: Delivery[M], settlement: Settlement) -> None:
-        """Record a settlement; commits and acks go out in runs. A delivery of an earlier assignment is ignored."""
+        """Record a settlement. Commits and acks go out in runs. A delivery of an earlier assignment is ignored."""
         ...
 
     async def flush(self) -> None:
-        """Return when everything recorded is out, or a bound is over. A receive that waits returns then too: it is the end, and however
-        long `poll_timeout` is, nobody has to wait for it."""
+        """Return when everything recorded is out, or after a time limit. A receive that waits must return then too, however long
+        `poll_timeout` is, because the run ends."""
         ...
 
     async def backlog(self) -> Mapping[Source, Backlog]:
-        """How much waits per assigned source. May ask the broker; never disturbs the consumer."""
+        """Return how much waits per assigned source. May ask the broker, and never disturbs the consumer."""
         ...
 
     async def close(self) -> None:
-        """Flush, give back and leave; bounded. Idempotent, and safe on an intake that never opened."""
+        """Flush, give back and leave, within a time limit. Idempotent, and safe on an intake that never opened."""
         ...
 
 
@@ -96,12 +102,12 @@ class Evictable(Protocol):
 
     @property
     def evicted_after(self) -> float:
-        """Seconds of standing still after which others may have our sources; infinite where the broker never does that."""
+        """The seconds of standing still after which others may have our sources; infinite where the broker never does that."""
         ...
 
     def stood_still(self) -> None:
-        """The process stood still for about that long: give up all sources with `lost` now, and `assigned` again those that the broker
-        confirms are still ours. Never blocks, never raises."""
+        """Give up all sources with `lost` now, because the process stood still for about that long. Then report with `assigned` those that
+        the broker confirms are still ours. Never blocks, never raises."""
         ...
 
 
@@ -110,17 +116,20 @@ class Batching(Protocol):
     """What an intake has beside `Intake` when it can make batches more cheaply than out of single deliveries."""
 
     def deliver_in_batches(self, most: int) -> None:
-        """From now on `receive` gives `flow.batch.Batch` objects, whose handler takes at most `most` messages at a time, and `settle` takes
-        an ACK for any such batch of what it gave; for single deliveries of it as before. Called at most once, before `open`."""
+        """Deliver in batches from now on. Called at most once, before `open`.
+
+        `receive` then returns `flow.batch.Batch` objects, whose handler takes at most `most` messages at a time. `settle` takes an ACK for
+        any such batch of what `receive` gave, and settlements of single deliveries as before.
+        """
         ...
 
 
 @runtime_checkable
 class Weighing(Protocol):
-    """What an intake has beside `Intake` when it knows a quicker way to weigh deliveries than by their bodies and keys."""
+    """What an intake has beside `Intake` when it can weigh deliveries more quickly than by their bodies and keys."""
 
     def weigh(self, deliveries: Sequence[Delivery[Any]]) -> int:
-        """About how many bytes of memory these take: what `receive` gave of one source, at least one."""
+        """Return about how many bytes of memory these deliveries take. They are what `receive` gave of one source, at least one."""
         ...
 
 
@@ -130,17 +139,19 @@ class ReadingAhead(Protocol):
 
     @property
     def sends_unasked(self) -> bool:
-        """Whether messages come, up to a window, also of a source that the plan does not fetch: to read less of it saves no memory."""
+        """Whether messages of a source come, up to a window, even while the plan does not fetch it, so that a pause saves no memory."""
         ...
 
     @property
     def read_ahead(self) -> int:
-        """About how many bytes the client has now that `receive` has not given yet."""
+        """The bytes, roughly, that the client has now and `receive` has not given yet."""
         ...
 
     def bound(self, memory: int) -> None:
-        """The guard and all its clients may have so many bytes in hand: read ahead by a fitting part of it, or warn where that cannot be.
-        Called at most once, before `open`."""
+        """Read ahead by a fitting part of so many bytes, which the guard and all its clients share, or warn where that is impossible.
+
+        Called at most once, before `open`.
+        """
         ...
 
 
@@ -150,8 +161,8 @@ class Rejecting(Protocol):
 
     @property
     def can_reject(self) -> bool:
-        """Whether `Settlement.REJECT` is understood: RabbitMQ then hands the message to the queue's dead letter exchange, or drops it
-        where there is none. Known before `open`."""
+        """Whether `Settlement.REJECT` is understood. RabbitMQ then hands the message to the queue's dead letter exchange, or drops the
+        message where there is none. Known before `open`."""
         ...
 
 
@@ -160,16 +171,20 @@ class DeadLetters(Protocol):
     """Where rejected messages go. One object may serve several runs, each of which opens and closes it."""
 
     async def open(self, names: Collection[str] | None) -> None:
-        """Connect, and check that what comes from these topics or queues has somewhere to go; None: they are not known yet (a pattern).
-        Raises SettingsError or IntakeError before anything is consumed. Once for each run."""
+        """Connect, and check that letters from these topics or queues have somewhere to go. Called once for each run.
+
+        None means that the names are not known yet (a pattern). Raises SettingsError or IntakeError before anything is consumed.
+        """
         ...
 
     async def publish(self, letter: DeadLetter) -> None:
-        """Return when the target has confirmed that it keeps the letter, and raise anything else: only after it returns is the message
-        settled. Several at a time, and the same message again when nobody knows what became of it. Cancelled only when the process may
-        wait no longer."""
+        """Return when the target has confirmed that it keeps the letter, and raise otherwise.
+
+        The message is settled only after the return. Several calls run in parallel, and the same message comes again when its fate is
+        unknown. Cancelled only when the process may wait no longer.
+        """
         ...
 
     async def close(self) -> None:
-        """One run needs it no more. Bounded; safe when it never opened."""
+        """Let go of one run. Ends within a time limit, and is safe when it never opened."""
         ...

@@ -1,16 +1,18 @@
 """The call forms: one call of a dependency, inside a handler or outside of any. guarded.py has the third form, `guarded`.
 
 Theory of operation. A call is admitted or refused at its beginning (`begin`), and judged at its end. There are two kinds. Outside of
-handlers a call has a permit of its own and settles it (`OwnCall`). Inside a handler it notes what came of it for attribution to read
-(`HandlerCall`): a declared need uses the permit that the delivery holds, and an undeclared one takes and settles a permit of its own.
+handlers a call has a permit of its own and settles that permit (`OwnCall`). Inside a handler a call notes its result for attribution to
+read (`HandlerCall`). There a declared need uses the permit that the delivery holds, and an undeclared one takes and settles its own.
 
-The end is always reported, by `returned`, `passed` or `raised`, and none of them raises: a user's predicate that fails costs the verdict,
-not the slot.
+The end is always reported, by `returned`, `passed` or `raised`. None of them raises: a user's predicate that fails costs the verdict, not
+the slot.
 
-How does a call form deep inside a handler know whose call it is? A lane puts itself into `current_attempt` once, when it starts, and
-changes only what it works on afterwards: setting a context variable costs more than the guard may spend per message. A handler's child
-tasks and its thread copy the context, and so share the lane. A task that outlives its handler still has the lane: its calls count as
-outside of any handler while the lane is idle, and for the lane's next delivery afterwards.
+A call form deep inside a handler finds its delivery by `current_attempt`. A lane puts itself into that context variable once, when the lane
+starts. Afterwards only the lane's delivery changes, because setting a context variable costs more than the guard may spend per message. A
+handler's child tasks and its thread copy the context, and so share the lane.
+
+What is ugly. A task that outlives its handler still has the lane. Its calls count as outside of any handler while the lane is idle, and
+for the lane's next delivery afterwards.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class CalledDependency(Protocol):
-    """A dependency, as far as a call asks it. None of the methods raises."""
+    """What a call needs of its dependency. None of the methods raises."""
 
     access: Access
     result_failures: Callable[[Any], bool] | None
@@ -42,15 +44,15 @@ class CalledDependency(Protocol):
     def name(self) -> str: ...
 
     def classify(self, exception: BaseException) -> Outcome | None:
-        """Return what an exception says of the dependency; None means that it says nothing."""
+        """Return what an exception means for the dependency. None means no verdict."""
         ...
 
     def classify_result(self, result: object) -> Outcome | None:
-        """Return what a result says of the dependency; None means that it says nothing."""
+        """Return what a result means for the dependency. None means no verdict."""
         ...
 
     def retry_after_of(self, exception: BaseException) -> float | None:
-        """Return the seconds above 0 that the server asked to wait; None means that it did not ask."""
+        """Return the seconds above 0 that the server asked to wait. None means that it did not ask."""
         ...
 
 
@@ -70,13 +72,13 @@ current_attempt: ContextVar[Attempt | None] = ContextVar("holdgate_attempt", def
 
 
 def running_delivery(attempt: Attempt) -> Delivery[Any] | None:
-    """The delivery whose handler runs, so that a call form belongs to it; None while none does."""
+    """Return the delivery whose handler runs and to which a call form belongs. None means that no handler runs."""
     delivery = attempt.delivery
     return None if delivery is None or delivery.permits is None else delivery
 
 
 def permit_for(delivery: Delivery[Any], circuit: Circuit) -> Permit | None:
-    """The permit that a running delivery holds for a declared need; None for a dependency that it does not need."""
+    """Return the permit that a running delivery holds for a declared need. None means that it does not need this dependency."""
     permits: tuple[Permit, ...] = delivery.permits
     for gate, permit in zip(gates_of(delivery), permits, strict=False):
         if gate.circuit is circuit:
@@ -95,15 +97,15 @@ class Call(Protocol):
     """A call under way."""
 
     def returned(self, result: object) -> None:
-        """It ended well, unless `result_failures` says otherwise."""
+        """Report that the call has returned. `result_failures` may make a failure of its result."""
         ...
 
     def passed(self) -> None:
-        """It ended well, and there is no result to look at."""
+        """Report that the call ended well, without a result to look at."""
         ...
 
     def raised(self, exception: BaseException) -> None:
-        """It ended in this exception, which goes on to the caller."""
+        """Report the exception in which the call ended, and which goes on to the caller."""
         ...
 
 
@@ -127,10 +129,10 @@ def begin(dependency: CalledDependency) -> Call | Rejected:
 
 
 def _refusal(circuit: Circuit, held: Permit) -> Rejected | None:
-    """Whether a delivery that already runs may go on calling; None: it may.
+    """Refuse a call of a delivery that already runs, if the circuit has turned since. None means that the call is admitted.
 
-    It was admitted by an earlier state of the circuit. Closed or closed again is fine. Anything else has found the dependency down since,
-    and a half-open one counts its calls: this permit is not among them.
+    An earlier state of the circuit has admitted the delivery. Closed, or closed again, is fine. In any other state the dependency was found
+    down since. A half-open circuit counts its calls, and this permit is not among them.
     """
     if held.generation == circuit.generation:
         return None
@@ -167,7 +169,7 @@ class OwnCall:
 
 
 class HandlerCall:
-    """A call inside a handler. `permit` is its own, for a dependency that `needs` does not name; None when the delivery holds one."""
+    """A call inside a handler. `permit` is the call's own, for an undeclared dependency. None means that the delivery holds one."""
 
     __slots__ = ("_access", "_dependency", "_permit", "_started", "_tally", "_touch")
 
@@ -205,7 +207,8 @@ class HandlerCall:
             settle(self._access, self._permit, outcome, retry_after)
 
     def _cut(self) -> None:
-        """Cancelled: no verdict. Unless the guard's own timeout did it: then the call is what took too long, and stays under way."""
+        """End a cancelled call without a verdict. If the guard's own timeout has cancelled it, the call took too long, and stays under way
+        for attribution."""
         timed_out = self._tally.timed_out
         if not timed_out:
             self._touch.cut(self._over())
@@ -213,14 +216,15 @@ class HandlerCall:
             settle(self._access, self._permit, _FAILURE if timed_out else None)
 
     def _over(self) -> float:
-        # The tally may keep the exception, that its frames, and a frame this call: let go, or each failure waits for the collector.
+        # The tally may keep the exception, which keeps its frames, and a frame keeps this call: this breaks the circle, or each failure
+        # would wait for the garbage collector.
         del self._tally
         del self._touch.running[self]
         return self._access.now() - self._started
 
 
 def settle(access: Access, permit: Permit, outcome: Outcome | None, retry_after: float | None = None) -> None:
-    """Record the outcome, or give the permit back when there is none."""
+    """Record the outcome, or give the permit back. None means that there is no outcome."""
     if outcome is None:
         access.release(permit)
     else:
@@ -235,7 +239,7 @@ T = TypeVar("T")
 
 
 async def run_async(dependency: CalledDependency, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, fallback: Any) -> T:
-    """Call an async function, or answer with the fallback when refused (which may be async too)."""
+    """Call an async function. When the call is refused, answer with the fallback, which may be async too."""
     call = begin(dependency)
     if isinstance(call, Rejected):
         return cast("T", await answer_with(refuse(dependency, call, fallback)))
@@ -249,7 +253,7 @@ async def run_async(dependency: CalledDependency, fn: Callable[..., Awaitable[T]
 
 
 def run_sync(dependency: CalledDependency, fn: Callable[..., T], args: Any, kwargs: Any, fallback: Any) -> T:
-    """Call a plain function, or answer with the fallback when refused."""
+    """Call a plain function. When the call is refused, answer with the fallback."""
     call = begin(dependency)
     if isinstance(call, Rejected):
         return cast("T", refuse(dependency, call, fallback))
@@ -265,7 +269,7 @@ def run_sync(dependency: CalledDependency, fn: Callable[..., T], args: Any, kwar
 
 
 class Calling:
-    """One call as a block, for `with` and `async with`. Made by `Dependency.calling`; used once at a time."""
+    """One call as a block, for `with` and `async with`. Made by `Dependency.calling`, and used by one call at a time."""
 
     __slots__ = ("_call", "_dependency")
 
@@ -299,7 +303,7 @@ class Calling:
 
 
 def check_function(fn: Any, form: str) -> None:
-    """Raise SettingsError unless `fn` can be called; a coroutine made too early is closed, so that Python does not complain about it."""
+    """Raise SettingsError unless `fn` can be called. A coroutine that was made too early is closed: Python would warn about it."""
     if callable(fn):
         return
     if inspect.iscoroutine(fn):
@@ -317,9 +321,9 @@ def check_fallback(fallback: Any) -> None:
 def is_async(fn: Any, *, through_wrappers: bool = False) -> bool:
     """Return whether calling `fn` gives something to await, as far as can be seen before the call.
 
-    An async function does, an object whose `__call__` is one, and a `functools.partial` of either. A plain function that wraps an async one
-    (`functools.wraps`) may do so as well, or may run it to its end: `through_wrappers` says that what it wraps decides. That is right only
-    where a result is awaited if it can be.
+    An async function does, and so does an object whose `__call__` is one, and a `functools.partial` of either. A plain function that wraps
+    an async one (`functools.wraps`) may do so as well, or may run the async one to its end. With `through_wrappers` the wrapped function
+    decides. That is right only where a result is awaited if it can be.
     """
     while not (inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))):  # noqa: B004 - for its colour
         inner = getattr(fn, "__wrapped__", None) if through_wrappers else None
@@ -332,15 +336,15 @@ def is_async(fn: Any, *, through_wrappers: bool = False) -> bool:
 
 
 def refuse(dependency: CalledDependency, rejected: Rejected, fallback: Any) -> Any:
-    """Raise CallNotPermitted, or return what the fallback makes of it."""
-    # A fresh exception each time: one that is raised again and again grows its traceback for ever.
+    """Raise CallNotPermitted, or return what the fallback gives for it."""
+    # A fresh exception each time: a shared one would grow its traceback for ever.
     if fallback is None:
         raise CallNotPermitted(dependency.name, rejected.retry_at)
     return fallback(CallNotPermitted(dependency.name, rejected.retry_at))
 
 
 async def answer_with(answer: Any) -> Any:
-    """What a fallback gave, awaited where it is async."""
+    """Return the answer of a fallback, awaited where the fallback is async."""
     return await answer if inspect.isawaitable(answer) else answer
 
 
@@ -357,5 +361,5 @@ def no_coroutine(fn: Any, result: Any) -> None:
 
 
 def named(fn: Any) -> str:
-    """Its name, for an error."""
+    """Return the name of a function, for an error."""
     return str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)

@@ -1,6 +1,6 @@
-"""A dependency: something downstream that can be down, which failures are its own, and the forms in which it is called.
+"""A dependency: something downstream that can be down, with the rule for its failures and the forms in which it is called.
 
-It is a value that a module creates once. Inside a guard it shares the guard's circuit of its name; outside of any guard it is a plain
+A module creates a Dependency once. Inside a guard the Dependency uses the guard's circuit of its name. Outside of any guard it is a plain
 breaker with a circuit of its own.
 """
 
@@ -44,15 +44,15 @@ class Guarded(Protocol):
 class Dependency:
     """Something downstream that can be down: a payment API, a database, a mail relay. Used by one guard at a time.
 
-    - `name`: its label everywhere: up to 100 letters, digits and `_ . : -`, beginning with a letter or digit.
-    - `failures`: which exceptions are its failures: a type, a tuple of types, or a predicate. It is asked about the exception and all that
-      it stands for: causes (`raise ... from`), members of groups, and last what was being handled when it was raised.
-    - `excluded`: which exceptions are the message's own fault, given and asked likewise. It wins over `failures`.
+    - `name`: the label in logs, events and metrics: up to 100 letters, digits and `_ . : -`, beginning with a letter or digit.
+    - `failures`: which exceptions are failures of the dependency: a type, a tuple of types, or a predicate. It is applied to the exception
+      and to all that the exception stands for: causes (`raise ... from`), members of groups, and last what was being handled meanwhile.
+    - `excluded`: which exceptions are the message's own fault, in the same forms and applied likewise. It wins over `failures`.
     - `result_failures`: gets what a call returned; true means that the call has failed. None means that a return is a success.
     - `retry_after`: gets an exception and returns the seconds that the server asked to wait, or None. None means that no server asks.
-    - `probe`: async or plain, asks whether the dependency is well again, in place of the first message after an outage. It says no by
-      raising, by returning False, or by taking longer than `probe_timeout`. A yes begins the ramp and never closes the circuit. Only a
-      guard runs it. None means that messages find out.
+    - `probe`: async or plain, finds out whether the dependency is well again, in place of the first message after an outage. No means that
+      it raises, returns False, or takes longer than `probe_timeout`. A yes begins the ramp and never closes the circuit. Only a guard runs
+      probes. None means that messages find out.
     - `probe_timeout`: seconds above 0, or a timedelta, that a probe may take.
     - `settings`: when its circuit opens, and how it comes back.
 
@@ -76,12 +76,12 @@ class Dependency:
         self,
         name: str,
         *,
-        failures: Matcher = Exception,  # until somebody says better: an outage that is taken for the message's fault loses messages
+        failures: Matcher = Exception,  # the safe side: an outage that is taken for the message's fault loses messages
         excluded: Matcher = (),
         result_failures: Callable[[Any], bool] | None = None,
         retry_after: Callable[[Exception], float | None] | None = None,
         probe: Callable[[], object] | None = None,
-        probe_timeout: float | timedelta = 5.0,  # the first open wait: what takes longer to say that it is well is not
+        probe_timeout: float | timedelta = 5.0,  # as long as the first open wait: a dependency that answers later is not well
         settings: CircuitSettings = CircuitSettings(),  # noqa: B008 - frozen; its own defaults have their reasons beside them
     ) -> None:
         self.name = _label(name)
@@ -93,8 +93,8 @@ class Dependency:
         if not isinstance(cast("object", settings), CircuitSettings):
             raise SettingsError(f"settings must be a CircuitSettings, got {settings!r}")
         self.settings = settings
-        self.access: Access = self._alone()  # how calls reach the circuit now; a slot and no property: read at every call
-        self._lock = threading.Lock()  # of bind and unbind; calls do not take it
+        self.access: Access = self._alone()  # how calls reach the circuit now; a slot and not a property, because every call reads it
+        self._lock = threading.Lock()  # for bind and unbind; calls do not take it
 
     def __repr__(self) -> str:
         return f"Dependency({self.name!r})"
@@ -159,8 +159,10 @@ class Dependency:
     # -- judging its calls ------------------------------------------------------------------------------------------------------------
 
     def classify(self, exception: BaseException) -> Outcome | None:
-        """FAILURE or IGNORED; None where an exception is never an outcome (cancellation, holdgate's own errors), or `failures` or
-        `excluded` raised. Never raises."""
+        """Return FAILURE or IGNORED. Never raises.
+
+        None means that the exception is never an outcome (cancellation, holdgate's own errors), or that `failures` or `excluded` raised.
+        """
         try:
             return self._classifier.classify(exception)
         except Exception as broken:  # noqa: BLE001 - a user's predicate may raise anything
@@ -168,14 +170,14 @@ class Dependency:
             return None
 
     def excludes(self, exception: BaseException) -> bool:
-        """Whether `excluded` says that it is the message's own. Never raises; one that does has said nothing, and `classify` reports it."""
+        """Return whether `excluded` makes it the message's own fault. Never raises: if `excluded` does, `classify` reports that."""
         try:
             return self._classifier.excludes(exception)
         except Exception:  # noqa: BLE001 - a user's predicate may raise anything
             return False
 
     def classify_result(self, result: object) -> Outcome | None:
-        """SUCCESS, or FAILURE by `result_failures`; None when that raised. Never raises: the result is the caller's all the same."""
+        """Return SUCCESS, or FAILURE by `result_failures`. None means that `result_failures` raised. Never raises."""
         if self.result_failures is None:
             return Outcome.SUCCESS
         try:
@@ -185,9 +187,9 @@ class Dependency:
             return None
 
     def retry_after_of(self, exception: BaseException) -> float | None:
-        """Seconds above 0 that the server asked to wait; None when it did not, or nobody can tell. Never raises.
+        """Return the seconds above 0 that the server asked to wait. None means that it did not ask, or that this is unknown. Never raises.
 
-        Of all that the exception stands for (core/causes.py) the longest counts: each server of a group wants its time.
+        The longest wait of all that the exception stands for (core/causes.py) counts: each server of a group wants its time.
         """
         if self._retry_after is None:
             return None
@@ -200,7 +202,8 @@ class Dependency:
         return max(waits, default=None)
 
     def _waits(self, links: Iterable[BaseException], broken: Exception | None = None) -> tuple[list[float], Exception | None]:
-        """What `retry_after` says of each; and what it raised, for it may be written for one client's errors and not bear another's."""
+        """Return what `retry_after` gives for each, and what it raised first: it may be written for one client's errors and fail on
+        another's."""
         waits: list[float] = []
         for link in links:
             try:
@@ -215,14 +218,15 @@ class Dependency:
 
     @property
     def circuit(self) -> Circuit:
-        """The circuit that its calls go through now: the guard's, or its own outside of any guard.
+        """The circuit that calls go through now: the guard's, or the dependency's own outside of any guard.
 
-        To ask before calling: `dependency.circuit.state`. It changes hands when a guard is entered or left, so do not keep it.
+        Look at `dependency.circuit.state` before a call. Do not keep the circuit: another one takes its place when a guard is entered or
+        left.
         """
         return self.access.circuit
 
     def bind(self, binding: GuardCircuit) -> None:
-        """A guard takes it over. Raises SettingsError, naming both, while another guard has it. For guards only."""
+        """Hand the dependency over to a guard. Raises SettingsError, naming both, while another guard has it. For guards only."""
         with self._lock:
             owner = self.access
             if isinstance(owner, GuardCircuit):
@@ -233,7 +237,7 @@ class Dependency:
             self.access = binding
 
     def unbind(self) -> None:
-        """The guard lets go: its circuit is dropped, and the next call outside of it finds a fresh one. For guards only."""
+        """Drop the circuit of the guard, which lets go. The next call outside of it finds a fresh circuit. For guards only."""
         with self._lock:
             access, self.access = self.access, self._alone()
         if isinstance(access, GuardCircuit):

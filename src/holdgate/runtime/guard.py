@@ -1,11 +1,11 @@
 """The guard: one engine, the runs on it, and the one function that acts.
 
-Theory of operation. The engine decides and the guard acts, in `turn` and nowhere else: it lets the engine see the time, hands grants to
+Theory of operation. The engine decides and the guard acts, in `turn` and nowhere else. `turn` lets the engine see the time, hands grants to
 lanes, brings each run's plan to its intake, queues events for observers, and arms one timer for the engine's next deadline. Lanes, the
-poll tasks, the timer and commands call it; it is synchronous, so nothing can come between a decision and the act. It may be called at
+poll tasks, the timer and commands call `turn`. It is synchronous, so nothing can come between a decision and the act. It may be called at
 any time and any number of times: state is desired, not commanded.
 
-Cancelling `run` is drain. The work is done by tasks that the guard holds; the caller only waits for them, behind a shield.
+Cancelling `run` is drain. The guard holds the tasks that do the work. The caller only waits for them, behind a shield.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ from holdgate.tasks import begin_later
 if TYPE_CHECKING:
     from datetime import timedelta
 
-# A turn settles in one or two rounds; the bound only keeps a mistake from stopping the loop.
+# A turn settles in one or two rounds. The bound only keeps a mistake from blocking the event loop.
 _ROUNDS = 16
 
 
-# Less is a slip: somebody meant megabytes. A broker's own default limit of one message is 1 MiB.
+# Less is a slip: the number was meant in megabytes. A broker's own default limit of one message is 1 MiB.
 _MEMORY_AT_LEAST = 1024 * 1024
 
 
@@ -81,8 +81,8 @@ class Guard:
         signals: bool | None = None,
         observers: Iterable[Callable[[AnyEvent], object]] = (),
         clock: Clock | None = None,
-        hold_warn_after: float | timedelta = 600.0,  # ten minutes: more often only those look at an outage who deal with it
-        memory: int | None = 64 * 1024 * 1024,  # a tenth of a small container's, and hundreds of thousands of usual messages
+        hold_warn_after: float | timedelta = 600.0,  # ten minutes: those who deal with an outage look more often by themselves
+        memory: int | None = 64 * 1024 * 1024,  # a tenth of a small container's, with room for hundreds of thousands of usual messages
         stall_after: float | timedelta = 300.0,  # Kafka's max.poll.interval: a consumer that works for longer counts as dead there
     ) -> None:
         for given in dependencies:
@@ -104,7 +104,7 @@ class Guard:
         self._pulse = Pulse(seconds("stall_after", stall_after))
         self._termination = Termination(self._ask_to_stop, signals)
         self._workers: dict[Worker, asyncio.Task[None]] = {}
-        self.context = copy_context()  # no message's: a turn may be taken in the context of any handler
+        self.context = copy_context()  # belongs to no message; a turn may run in the context of any handler
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
@@ -129,7 +129,7 @@ class Guard:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if exit_in(error) is not None:  # nobody waits for handlers any more
+        if exit_in(error) is not None:  # the process ends: wait for no handler
             self.hurry()
         try:
             await self.finish(self._workers)
@@ -145,16 +145,16 @@ class Guard:
         order: Order | None = None,
         key: Callable[[Delivery[Any]], object] | None = None,
         concurrency: int | None = None,
-        span: int = 1000,  # places past the oldest unfinished: bounds what a crash makes again, and is far above any concurrency
+        span: int = 1000,  # bounds what is processed again after a crash, and is far above any concurrency
         fallback: AnyHandler | None = None,
-        fallback_after: float | timedelta = 0.0,  # an open circuit has seen failures enough; who has a cheap hold and a dear fallback waits
+        fallback_after: float | timedelta = 0.0,  # an open circuit has seen enough failures; more, where a fallback costs more than a hold
         fallback_concurrency: int | None = None,
-        timeout: float | timedelta | None = None,  # a limit that fits nobody knows: a handler that hangs is named, and not stopped
+        timeout: float | timedelta | None = None,  # no limit fits every handler: one that hangs is named, and not stopped
         retry: RetryPolicy | None = None,
         dead_letters: DeadLetters | None = None,
-        batch: int | None = None,  # one at a time: whoever takes many has to say how many
+        batch: int | None = None,  # one at a time: only the user knows how many a handler can take
     ) -> None:
-        """Consume until stopped; return None then, and raise what ended the intake. Both after draining.
+        """Consume until stopped, and then return None. Raises what ended the intake. Both happen after draining.
 
         - `intake`: the broker side, as in `KafkaIntake(consumer, topics=["orders"])`.
         - `handler`: takes one Delivery. An async function runs on the event loop, a plain one in a thread. A mapping has one for each topic
@@ -225,9 +225,9 @@ class Guard:
         return Deliveries(self, intake, plans)
 
     async def stop(self) -> None:
-        """Drain every run and return when all have ended. Idempotent; cancelled, it waits no longer, and the runs drain all the same.
+        """Drain every run and return when all have ended. Idempotent. A cancellation ends only the wait, and the runs drain all the same.
 
-        In a handler, and in the block of a loop, it only asks: no run could end before the handler that waits for it.
+        In a handler, and in the block of a loop, `stop` returns immediately: no run could end before the handler that waits for its end.
         """
         self._ask_to_stop()
         lane = current_attempt.get()
@@ -242,19 +242,19 @@ class Guard:
         return self._workers
 
     def snapshot(self) -> Snapshot:
-        """What is held, why, since when, and what happens next; frozen."""
+        """Return what is held, why, since when, and what happens next, as a frozen object."""
         return replace(self.engine.snapshot(self.now()), read_ahead_bytes=sum(worker.read_ahead for worker in self._workers))
 
     def health(self) -> Health:
-        """Whether this process is alive, ready and started, and why it is not "ok"; ask it every few seconds, as probes do."""
+        """Return whether this process is alive, ready and started, and why it is not "ok". Call it every few seconds, as probes do."""
         return self._pulse.take(self._workers, self.snapshot(), self._silence.found.values(), stopping=self._stopping)
 
     # -- an operator's commands -------------------------------------------------------------------------------------------------------
     #
-    # Each takes the same words. `reason` and `actor` say why and who, in one line of at most 500 characters; they go to the log, the
-    # events and the audit log. `for_` is the seconds (or a timedelta) after which a command ends by itself; None means that it lasts until
-    # another command replaces it. A later command on the same target replaces the earlier one. All raise CommandError for a target that is
-    # not here, and name those that are.
+    # All take the same arguments. `reason` and `actor` say why and who, in one line of at most 500 characters each. Both go to the log, the
+    # events and the audit log. `for_` is the seconds (or a timedelta) after which a command ends by itself. None means that the command
+    # lasts until another one replaces it. A later command on the same target replaces the earlier one. All raise CommandError for a target
+    # that is not here, and name those that are.
 
     def hold(self, target: Source | str, *, reason: str, actor: str = PROGRAM, for_: float | timedelta | None = LASTS) -> None:
         """Start no handler for a source, or for all of a topic or queue by its name, until `unhold` or for `for_` seconds.
@@ -264,29 +264,29 @@ class Guard:
         self._operator.hold(self._operator.given("hold", target, reason, actor, for_=for_))
 
     def unhold(self, target: Source | str, *, reason: str, actor: str = PROGRAM) -> None:
-        """End an operator's hold; that of a name with those of its sources. What a circuit holds stays held.
+        """End an operator's hold. With a name, the holds of that name's sources end too. What a circuit holds stays held.
 
         Raises CommandError too for a source that is held by its name.
         """
         self._operator.unhold(self._operator.given("unhold", target, reason, actor))
 
     def retry(self, source: Source, *, reason: str, actor: str = PROGRAM) -> int:
-        """Let the rejected messages of a blocked source go on, and return how many they are.
+        """Let the rejected messages of a blocked source go on, and return how many there are.
 
         They start afresh, or go to the dead letters now. Raises CommandError.
         """
         return self._operator.retry(source, self._operator.given("retry", source, reason, actor))
 
     def skip(self, source: Source, position: int, *, reason: str, actor: str = PROGRAM) -> None:
-        """Give up one message that keeps its source from going on: it is settled as if it were done, and lost.
+        """Give up one message that keeps its source from going on. The message is settled as if it were done, and lost.
 
-        `position` is Kafka's offset or RabbitMQ's delivery tag, as `SourceBlocked` names it. Raises CommandError where no message that was
-        rejected, or failed and waits, stands there.
+        `position` is Kafka's offset or RabbitMQ's delivery tag, as in `SourceBlocked`. Raises CommandError unless a message stands there
+        that was rejected, or has failed and waits.
         """
         self._operator.skip(source, position, self._operator.given("skip", source, reason, actor, position=position))
 
     def force_open(self, dependency: str, *, reason: str, actor: str = PROGRAM, for_: float | timedelta | None = LASTS) -> None:
-        """Let nothing through to a dependency. The end of it is a half-open circuit, and never immediately the full rate.
+        """Let nothing through to a dependency. After its end the circuit is half-open, so that the full rate never comes immediately.
 
         Raises CommandError.
         """
@@ -304,19 +304,19 @@ class Guard:
         self._operator.override(lambda circuit: circuit.observe(given.at, until=given.until), dependency, given)
 
     def clear_override(self, dependency: str, *, reason: str, actor: str = PROGRAM) -> None:
-        """End `force_open`, `disable` or `observe` now; the circuit goes on from the state below. Raises CommandError."""
+        """End `force_open`, `disable` or `observe` now. The circuit goes on from the state under the override. Raises CommandError."""
         given = self._operator.given("clear_override", dependency, reason, actor)
         self._operator.override(lambda circuit: circuit.clear_override(given.at), dependency, given)
 
     def reset(self, dependency: str, *, reason: str, actor: str = PROGRAM) -> None:
-        """Close a circuit and forget what it has seen: immediately the full rate. It ends no override. Raises CommandError."""
+        """Close a circuit and forget its history, so that the full rate comes immediately. Ends no override. Raises CommandError."""
         given = self._operator.given("reset", dependency, reason, actor)
         self._operator.override(lambda circuit: circuit.reset(given.at), dependency, given)
 
     def probe(self, dependency: str, *, reason: str, actor: str = PROGRAM) -> bool:
         """Try an open dependency now instead of at the end of its wait: by its health probe if it has one, else by a message.
 
-        Returns False where there is nothing to try, because its circuit is closed or half-open, and then nothing is noted. Raises
+        Returns False where there is nothing to try, because the circuit is closed or half-open. Nothing goes to the audit log then. Raises
         CommandError under an override, which decides alone.
         """
         return self._operator.probe(dependency, self._operator.given("probe", dependency, reason, actor))
@@ -329,9 +329,9 @@ class Guard:
         return self._operator.circuit(dependency)
 
     def audit(self) -> tuple[AuditEntry, ...]:
-        """Return the last thousand commands, and the ends of those that ended by themselves, oldest first; `at` is in the seconds of `now`.
+        """Return the last thousand commands, and the ends of those that ended by themselves, oldest first. `at` is in the seconds of `now`.
 
-        What is in force is in `snapshot().commands`. Kept in memory: an observer is the way to keep it for longer.
+        The commands in force are in `snapshot().commands`. The audit log is kept in memory: use an observer to keep commands for longer.
         """
         return self.engine.audit()
 
@@ -339,7 +339,7 @@ class Guard:
 
     def turn(self) -> None:
         """Bring everything up to date: circuits, grants, plans, observers, the timer. See the head of this file."""
-        if self._released:  # a handler that could not be stopped has come back to nobody
+        if self._released:  # a handler that could not be stopped has come back after the guard was left
             return
         now = self.now()
         engine = self.engine
@@ -356,7 +356,7 @@ class Guard:
         self._arm(now)
 
     def wake(self) -> None:
-        """Take a turn at the loop's next step; for callers in the middle of something."""
+        """Take a turn at the loop's next step. For callers that are in the middle of a change."""
         if self._woken is None and self._loop is not None:
             self._woken = self._loop.call_soon(self._on_time)
 
@@ -365,7 +365,7 @@ class Guard:
         self._armed_for = None
         try:
             self.turn()
-        except Exception as error:  # noqa: BLE001 - a mistake of ours, and here nobody would hear of it
+        except Exception as error:  # noqa: BLE001 - a mistake of ours, which would be lost here
             for worker in self._workers:
                 worker.fail(error)
 
@@ -384,7 +384,7 @@ class Guard:
     # -- runs -------------------------------------------------------------------------------------------------------------------------
 
     def new_worker(self, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler]) -> Worker:
-        """Take up a planned run; it starts with `start`. Raises GuardClosed when the guard has stopped since it was planned."""
+        """Make the worker of a planned run, which `start` begins. Raises GuardClosed when the guard has stopped since the planning."""
         self._must_be_open()
         for dependency in plans.dependencies:
             self._adopt(dependency)
@@ -399,9 +399,9 @@ class Guard:
         return task
 
     async def see_through(self, worker: Worker, task: asyncio.Task[None]) -> None:
-        """Wait for a run; a cancellation asks it to drain, a second one to stop immediately, and neither reaches its tasks.
+        """Wait for a run to end. A cancellation asks the run to drain, and a second one to stop immediately. Neither reaches its tasks.
 
-        A handler's exit is raised when every run has ended: it may stop the loop.
+        A handler's exit (SystemExit, for one) is raised only after every run has ended, because it may stop the loop.
         """
         try:
             await asyncio.wait({task})
@@ -416,12 +416,12 @@ class Guard:
         task.result()
 
     async def _raise_exit(self, worker: Worker) -> None:
-        if worker.exit is not None and not worker.is_cancelled:  # a loop that shuts down has been left with it already
+        if worker.exit is not None and not worker.is_cancelled:  # otherwise the loop shuts down, and has raised the exit already
             await wait_for_end(self._workers)
             raise worker.exit
 
     async def finish(self, runs: Mapping[Worker, asyncio.Task[None]]) -> None:
-        """Drain these runs and wait until they have ended; a cancellation meanwhile hurries them, and goes on at the end."""
+        """Drain these runs and wait until they have ended. A cancellation meanwhile hurries them, and is raised at the end."""
         runs = dict(runs)
         for worker in runs:
             worker.stop()
@@ -451,13 +451,13 @@ class Guard:
         if known is not None:
             raise SettingsError(f"two dependencies are named {dependency.name!r}: give each its own name, it is the label everywhere")
         circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw)
-        # First what may be refused, because another guard has it; only then is it ours.
+        # Binding comes first: it is refused while another guard has the dependency, and then nothing here may have changed.
         dependency.bind(GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop()))
         self.dependencies[dependency.name] = dependency
         self.engine.add_gate(circuit, probed=dependency.probe is not None)
 
     def _release(self) -> None:
-        """Everything that outlives the guard goes back to what it was."""
+        """Give back everything that outlives the guard: SIGTERM, the dependencies, timers."""
         self._stopping = self._released = True
         self._termination.restore()
         self._prober.close()

@@ -1,10 +1,10 @@
 """The user's handlers: checked before anything is consumed, looked up by source, and plain functions moved into threads.
 
-An async handler runs in its lane's task. A plain one runs in a thread of its run's own, never in asyncio's shared pool: a stuck handler
-must starve nobody else.
+An async handler runs in its lane's task. A plain handler runs in one of its run's own threads, never in asyncio's shared pool: a stuck
+handler must not starve other code.
 
-A thread cannot be stopped. Who waits for one may be interrupted and give its verdict, but the lane stays taken until the thread has come
-back. That is why a `ThreadCall` can be awaited twice, once for the result and once for the end.
+A thread cannot be stopped. The lane that waits for a thread can be interrupted and give its verdict, but the lane stays taken until the
+thread has come back. That is why a `ThreadCall` can be awaited twice, once for the result and once for the end.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Ts = TypeVarTuple("Ts")
 class ThreadCall(Generic[T]):
     """One call that runs in a thread, seen from the loop that started it.
 
-    Await `result()` for what it returns or raises. Cancelling that await leaves the thread running and settles nothing; `ended()` then
-    waits for the thread itself.
+    Await `result()` for what the call returns or raises. Cancelling that await leaves the thread running and settles nothing. `ended()`
+    then waits for the thread itself.
     """
 
     __slots__ = ("_end", "_job")
@@ -41,43 +41,44 @@ class ThreadCall(Generic[T]):
     def __init__(self, job: Future[T], fn: Callable[..., T]) -> None:
         loop = asyncio.get_running_loop()
         self._job = job
-        # Only ever a bare "it is over": an asyncio future that carried the exception would log it when the waiter has left.
+        # This future only marks the end: an asyncio future that carried the exception would log it when the waiter has left.
         self._end: asyncio.Future[None] = loop.create_future()
 
         def over(_job: Future[T]) -> None:
-            with suppress(RuntimeError):  # the loop is closed: an abandoned thread came back to nobody
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits for this abandoned thread
                 loop.call_soon_threadsafe(self._end.set_result, None)
 
         job.add_done_callback(over)
-        under_way = getattr(loop, "under_way", None)  # a test's virtual loop: its time must not jump over what a thread of ours does
+        under_way = getattr(loop, "under_way", None)  # a virtual loop of tests, whose time must not jump while a thread of ours works
         if under_way is not None:
             under_way(job, self._end, fn)
 
     async def result(self) -> T:
-        """What the call returned or raised; CancelledError when it was withdrawn. Cancelling the waiter does not touch the call."""
+        """Return or raise what the call did; CancelledError when the call was withdrawn. Cancelling the waiter does not touch the call."""
         await self.ended()
         if self._job.cancelled():
             raise asyncio.CancelledError
         return self._job.result()
 
     async def ended(self) -> None:
-        """Wait until the thread has come back, or the call was withdrawn; says nothing of how it went."""
+        """Wait until the thread has come back, or the call was withdrawn. The result is not looked at."""
         await asyncio.shield(self._end)
 
     def withdraw(self) -> bool:
-        """Take the call back; True when no thread had begun it, so that it never will. A running one goes on."""
+        """Take the call back. Returns True when no thread had begun it, so that none will. A call that runs goes on."""
         return self._job.cancel()
 
 
 def start_daemon(fn: Callable[[], T], name: str) -> ThreadCall[T]:
-    """Call `fn` in a new thread that the interpreter does not wait for at its end: for what has nothing in hand, and may hang."""
+    """Call `fn` in a new daemon thread, for which the interpreter does not wait at exit. For calls that have no message in hand and may
+    hang."""
     job: Future[T] = Future()
     context = copy_context()
 
     def run() -> None:
         try:
             job.set_result(context.run(fn))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody awaits it
+        except BaseException as error:  # noqa: BLE001 - the caller awaits it, whatever it is
             job.set_exception(error)
 
     call = ThreadCall(job, fn)
@@ -89,7 +90,7 @@ def start_daemon(fn: Callable[[], T], name: str) -> ThreadCall[T]:
 class HandlerThreads:
     """The threads of one run: at most `size` of them, named `holdgate-<run>_<n>`.
 
-    `size` is the run's concurrency: a lane stays taken until its thread comes back, so a call never has to queue here.
+    `size` is the run's concurrency. A lane stays taken until its thread comes back, so a call never has to wait for a thread.
     """
 
     __slots__ = ("_executor",)
@@ -98,13 +99,13 @@ class HandlerThreads:
         self._executor = ThreadPoolExecutor(max_workers=size, thread_name_prefix=f"holdgate-{run}")
 
     def start(self, fn: Callable[[*Ts], T], *args: *Ts) -> ThreadCall[T]:
-        """Call `fn` in a thread, in a copy of the caller's context, so that call forms in it know their delivery."""
-        # A copy each: one Context cannot be entered by two threads, and an abandoned thread may still be in the last one.
+        """Call `fn` in a thread, in a copy of the caller's context, so that call forms in the thread know their delivery."""
+        # Each call gets a copy: two threads cannot enter one Context, and an abandoned thread may still be in the last copy.
         context = copy_context()
         return ThreadCall(self._executor.submit(lambda: context.run(fn, *args)), fn)
 
     def close(self) -> None:
-        """Take no more calls, and wait for none. Threads that still run finish on their own; the interpreter waits for them at exit."""
+        """Refuse further calls, and wait for none. Threads that still run finish on their own. The interpreter waits for them at exit."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -113,14 +114,14 @@ AnyHandler = Callable[[AnyDelivery], Any]
 BatchHandler = Callable[[Sequence[AnyDelivery]], Any]
 Handler = Callable[[AnyDelivery], Awaitable[object]]
 
-# With one lane per source nobody knows the number beforehand. Threads are made as they are needed, so a high bound costs nothing.
+# With one lane per source the number of lanes is not known beforehand. Threads are made as they are needed: a high bound costs nothing.
 _THREADS = 1024
 
 _GENERATORS = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
 class Handlers:
-    """One run's handlers. Use it with `with`: leaving lets go of its threads."""
+    """One run's handlers. Used in a `with` block, whose end lets go of their threads."""
 
     def __init__(self, handler: AnyHandler | Mapping[str, AnyHandler], intake: Intake[Any], concurrency: int | None) -> None:
         self._threads: HandlerThreads | None = None
@@ -135,16 +136,19 @@ class Handlers:
             self._for_all = self._prepared(handler, "handler")
 
     def prepare(self, fallback: AnyHandler | None) -> Handler | None:
-        """The fallback of the run, checked as a handler is; a plain one runs in its threads. Raises SettingsError."""
+        """Check the fallback of the run as a handler, and return it; a plain one is wrapped to run in a thread. Raises SettingsError."""
         return None if fallback is None else self._prepared(fallback, "fallback")
 
     @property
     def names(self) -> Collection[str] | None:
-        """The topics or queues that have a handler; None: one for all."""
+        """The topics or queues that have a handler. None means one handler for all."""
         return None if self._for_all is not None else self._by_name.keys()
 
     def of(self, source: Source) -> Handler:
-        """The handler of a source. Raises KeyError for a topic that appeared under a pattern and has none; it is held for want of needs."""
+        """Return the handler of a source.
+
+        Raises KeyError for a topic that appeared under a pattern and has none. Such a topic is held, because its needs are not known.
+        """
         return self._for_all or self._by_name[source.name]
 
     def __enter__(self) -> Self:
@@ -182,7 +186,7 @@ def _check(handler: object, where: str) -> None:
     if not callable(handler):
         raise SettingsError(f"{where}={handler!r} cannot be called: pass a function that takes one delivery")
     if any(is_generator(each) for is_generator in _GENERATORS for each in (handler, getattr(handler, "__call__", None))):  # noqa: B004
-        # Calling it only makes the generator: every message would be settled, and none processed.
+        # Calling such a function only makes the generator: every message would be settled, and none processed.
         raise SettingsError(f"{where} has a `yield`, so that calling it runs nothing: pass a function without one")
     try:
         inspect.signature(handler).bind(None)

@@ -1,8 +1,8 @@
 """SIGTERM as a request to drain.
 
 Ctrl-C needs nothing from us. `asyncio.run` turns the first SIGINT into a cancellation of the main task, and cancelling a run *is*
-drain; the second one raises KeyboardInterrupt, which stops immediately. SIGTERM has no such owner, and its default kills the process
-with deliveries in hand. So the guard takes it, but only where nobody else has: in the main thread, while the handler is the default.
+drain. The second SIGINT raises KeyboardInterrupt, which stops immediately. SIGTERM has no such owner, and its default kills the process
+with deliveries in hand. So the guard takes SIGTERM, but only in the main thread, and only while the handler is the default.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from holdgate.errors import SettingsError
 class Termination:
     """Takes SIGTERM and turns the first one into a call of `drain` on the running loop.
 
-    `signals` None takes it where that harms nobody and does nothing elsewhere, False never takes it, True raises SettingsError where it
-    cannot be had, and so does anything else at once. Later SIGTERMs do nothing more: drain is bounded by itself. Not reentrant; `take` runs
-    on the loop.
+    `signals` None means that SIGTERM is taken where that harms nobody, and left alone elsewhere. False means never. True means that `take`
+    raises SettingsError where SIGTERM cannot be taken. Any other value raises SettingsError immediately. Later SIGTERMs do nothing more,
+    because drain has its own time limit. Not reentrant. `take` must run on the loop.
     """
 
     __slots__ = ("_drain", "_loop", "_signals", "_wanted")
@@ -33,17 +33,17 @@ class Termination:
                 f"signals must be None, True or False, got {signals!r}: leave it out, or give False to keep SIGTERM for yourself"
             )
         self._drain = drain
-        self._signals = signals  # None by default: inside a web server, a notebook or a thread the signal belongs to somebody else
+        self._signals = signals  # None by default: inside a web server, a notebook or a thread the signal belongs to other code
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wanted = False
 
     @property
     def taken(self) -> bool:
-        """Whether SIGTERM is ours at the moment."""
+        """Whether SIGTERM is ours now."""
         return self._loop is not None
 
     def take(self) -> bool:
-        """Take SIGTERM if allowed and possible; returns whether it was taken. Raises SettingsError when `signals=True` and it cannot."""
+        """Take SIGTERM if that is allowed and possible, and return whether it was. Raises SettingsError if not, with `signals=True`."""
         if self._signals is False:
             return False
         hindrance = _hindrance()
@@ -55,7 +55,7 @@ class Termination:
         return self.taken
 
     def restore(self) -> None:
-        """Give SIGTERM back to the default, unless somebody replaced our handler meanwhile. Idempotent."""
+        """Give SIGTERM back to the default, unless other code has replaced our handler meanwhile. Idempotent."""
         if self._loop is None:
             return
         self._loop = None
@@ -64,7 +64,7 @@ class Termination:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _arrived(self, _signum: int, _frame: FrameType | None) -> None:
-        # Between two bytecodes of the main thread, in the middle of anything: only a threadsafe wake-up is allowed here.
+        # This runs between two bytecodes of the main thread, in the middle of anything: only a threadsafe wake-up is allowed.
         if self._loop is not None and not self._wanted:
             self._wanted = True
             self._loop.call_soon_threadsafe(self._drain)

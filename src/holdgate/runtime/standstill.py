@@ -1,16 +1,16 @@
 """Two kinds of standing still, and how each is noticed.
 
 `Standstill`: this process stood still (a blocked event loop, SIGSTOP, a machine that slept). A member of a group that is silent for too
-long is evicted, and others work on what it has in hand. It learns of that by its next heartbeat, a moment after it goes on; what it
-starts in that moment is work that somebody else may have done already. So nothing starts before the intake has found out what is still
-ours. Every lane that fetches work asks, and so does a timer: an idle process must know that it went on in time, and the timer runs before
-the lanes that the same step of the loop wakes up.
+long is evicted, and others work on what the member has in hand. The member learns of that by its next heartbeat, a moment after it goes
+on. What it starts in that moment is work that another process may have done already. So nothing starts before the intake has found out
+what is still ours. Every lane that fetches work checks this. A timer checks too, because an idle process must notice as well, and because
+the timer runs before the lanes that the same step of the loop wakes up.
 
-`Silence`: deliveries wait, nothing holds them, a lane is free, nothing is due, and yet nothing moves. It should be impossible, and it
-happened: a wake-up was lost between two tasks, by a task factory that begins tasks where nobody expected it. Such a process looks well
-and does nothing. So a timer looks from outside at the state alone, and asks nothing that the engine's own bookkeeping would answer: what
-an assignment is owed, and who works on it. In a process that works it sees nothing, because what takes a delivery in hands it out in the
-same step of the loop.
+`Silence`: deliveries wait, nothing holds them, a lane is free, nothing is due, and yet nothing moves. This should be impossible, and it
+has happened: a task factory that begins tasks early made a wake-up get lost between two tasks. Such a process looks well and does nothing.
+So a timer looks from outside at the state alone: what an assignment is owed, and which lane works on it. Of the
+engine's own bookkeeping, which may be what is wrong, the timer reads only the next deadline. In a process that works the timer finds
+nothing, because the code that takes deliveries in also hands them out in the same step of the loop.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class WatchedRun(Protocol):
-    """What `Silence` looks at of a run."""
+    """What `Silence` reads of a run."""
 
     engine: Engine
     run: Run
@@ -43,12 +43,12 @@ class WatchedRun(Protocol):
     lanes_lent: int
 
     def sends_for(self, assignment: Assignment) -> bool:
-        """Whether a dead letter of this assignment is on its way now."""
+        """Return whether a dead letter of this assignment is on its way now."""
         ...
 
 
 class WatchedGuard(Protocol):
-    """What `Silence` asks of its guard."""
+    """What `Silence` reads of its guard."""
 
     @property
     def workers(self) -> Iterable[WatchedRun]: ...
@@ -56,12 +56,15 @@ class WatchedGuard(Protocol):
     def snapshot(self) -> Snapshot: ...
 
 
-# Looks in the time that leads to an eviction: from three quarters of it on, standing still is noticed.
+# -- a process that stood still -------------------------------------------------------------------------------------------------------
+
+# So many looks within the time that leads to an eviction. A standstill of that time is always noticed, and the shortest one that is
+# noticed lasts three quarters of it.
 _LOOKS = 4
 
 
 class Standstill:
-    """Watches over one run. Beyond `until` (monotonic seconds, infinite where nobody is evicted) the process has stood still."""
+    """Watches over one run. Past `until` (monotonic seconds, infinite where nobody is evicted) the process has stood still."""
 
     __slots__ = ("_intake", "_now", "_patience", "_timer", "until")
 
@@ -79,13 +82,13 @@ class Standstill:
             self._look()
 
     def stop(self) -> None:
-        """The run is over."""
+        """Stop watching, because the run is over."""
         if self._timer is not None:
             self._timer.cancel()
         self.until = inf
 
     def noticed(self, now: float) -> None:
-        """It is past `until`: let the intake give up what may not be ours any more."""
+        """Let the intake give up what may not be ours any more, because it is past `until`."""
         self.until = now + self._patience
         if self._intake is not None:
             self._intake.stood_still()
@@ -98,16 +101,18 @@ class Standstill:
         self._timer = asyncio.get_running_loop().call_later(self._patience / _LOOKS, self._look)
 
 
+# -- a source that stands still for no reason -----------------------------------------------------------------------------------------
+
 log = logging.getLogger("holdgate")
 
-# Seen at three looks in a row it is told: after 16 to 24 seconds, and never for one moment between two steps, nor for a loop that was
-# blocked, which runs what is due between two looks.
+# A silence is reported when three looks in a row have seen it, which takes 16 to 24 seconds. So a moment between two steps is never
+# reported, and neither is a loop that was blocked, because such a loop runs what is due between two looks.
 _LOOK_EVERY = 8.0
 _SILENT_LOOKS = 3
 
 
 class Silence:
-    """Watches over the runs of one guard. `found` names the places that stand still now."""
+    """Watches over the runs of one guard. `found` has the assignments that stand still now, each with its text for `health`."""
 
     def __init__(self, guard: WatchedGuard) -> None:
         self.found: dict[Assignment, str] = {}
@@ -121,7 +126,7 @@ class Silence:
             self._timer = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._on_time)
 
     def stop(self) -> None:
-        """The guard is left."""
+        """Stop watching, because the guard is left."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -157,7 +162,7 @@ class Silence:
 
 
 def _silent(worker: WatchedRun, snapshot: Snapshot) -> Iterator[Assignment]:
-    """The places of a run that are owed work which nobody does."""
+    """Find the assignments of a run that are owed work which no lane does."""
     run = worker.run
     if run.draining or worker.closed or not worker.opened.done():
         return
@@ -178,7 +183,7 @@ def _silent(worker: WatchedRun, snapshot: Snapshot) -> Iterator[Assignment]:
 
 
 def _may_start(assignment: Assignment) -> bool:
-    """Whether nothing keeps its deliveries: no hold, and no ramp of what it needs."""
+    """Return whether nothing keeps the deliveries of an assignment from starting: no hold, and no ramp of what it needs."""
     return (
         not assignment.held
         and not assignment.plan.held

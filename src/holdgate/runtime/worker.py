@@ -1,13 +1,17 @@
-"""One run: an intake, its poll task, its lanes, and what the intake says of its sources.
+"""One run: an intake, its poll task, its lanes, and what the intake reports about its sources.
 
-Poll and handlers are different tasks. The poll task is never cancelled; it goes on while the run drains, because a consumer that stops
-polling is thrown out of its group. All tasks are plain asyncio tasks that this file holds, so that no scope of the user's cancels them.
-`wait_for_end` waits for runs to end, whatever cancels the one who waits.
+Theory of operation. The poll and the handlers are different tasks. The poll task goes on while the run drains, because a consumer that
+stops polling is thrown out of its group. It is cancelled only after a receive has not returned for a long time. All tasks are plain asyncio
+tasks that the guard and its runs hold, so that no scope of the user's cancels them. `wait_for_end` waits for runs to end, however often the
+caller is cancelled.
 
-`Overdue` finds handlers that take too long: they are interrupted if the run has a `timeout`, and named when they outlive
-`hold_warn_after`. There is no timer per message. A run has one deadline: when the first of the handlers that run now may be over. Until
-then nothing is looked at, and then everything that runs is. What began after the last look is over later than that, so one look per
-`timeout` is enough, and a handler that ends in time costs nothing.
+`Overdue` finds handlers that take too long. A handler is interrupted after the run's `timeout`, and named after `hold_warn_after`. There is
+no timer per message, because a handler that ends in time should cost nothing. Instead a run has one deadline: the earliest moment at which
+a handler that runs now can be overdue. At that moment all running handlers are looked at, and before it none is. A handler that begins
+after a look cannot be overdue before the next one, so one look per `timeout` is enough.
+
+What is ugly. A process that stood still wakes with all its timers due, so `Overdue` skips one look that comes late. Opening, draining and
+closing each have a time limit of their own, because each waits for other code that may never return.
 """
 
 from __future__ import annotations
@@ -49,12 +53,12 @@ log = logging.getLogger("holdgate")
 
 
 async def wait_for_end(runs: Mapping[Worker, asyncio.Task[None]]) -> None:
-    """Wait until all of these have ended, however often the caller is cancelled meanwhile.
+    """Wait until all of these runs have ended, however often the caller is cancelled meanwhile.
 
-    A cancellation interrupts their handlers, and is raised at the end. The caller has asked them to stop before.
+    A cancellation interrupts their handlers, and is raised at the end. The caller must have asked the runs to stop before.
     """
     cancelled: asyncio.CancelledError | None = None
-    # The shield is for anyio, which cancels again at every step; what still comes through was sent by somebody who means it.
+    # The shield is for anyio, which cancels again at every step. What still comes through is a cancellation of this very task.
     with anyio.CancelScope(shield=True):
         while pending := [task for task in runs.values() if not task.done()]:
             try:
@@ -68,7 +72,7 @@ async def wait_for_end(runs: Mapping[Worker, asyncio.Task[None]]) -> None:
 
 
 def log_end(worker: Worker, task: asyncio.Task[None]) -> None:
-    """Say what ended a run that nobody waits for any more."""
+    """Log what ended a run that nobody waits for any more."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
         log.error("%s ended with %s while it drained: %s", worker.name, type(error).__name__, error)
@@ -77,14 +81,16 @@ def log_end(worker: Worker, task: asyncio.Task[None]) -> None:
 AnyDelivery = Delivery[Any]
 
 
-# A busy event loop runs its timers some milliseconds late; one that is later than this has not run at all for a while (seconds).
+# -- handlers that take too long ------------------------------------------------------------------------------------------------------
+
+# A busy event loop runs its timers some milliseconds late. A timer that is later than this means that the loop stood still (seconds).
 _STOOD_STILL = 0.1
-# What has arrived meanwhile is read and handled within a few steps of the loop, and this many seconds are more than enough for those.
+# The loop reads and handles what has arrived meanwhile within a few steps, and this is more than enough for those (seconds).
 _CATCH_UP = 1.0
 
 
 class Overdue:
-    """Looks at the handlers of one run. `timeout` in seconds, None: no limit. `warn_after` seconds until one is named, and again."""
+    """Looks at the handlers of one run. `timeout` is in seconds; None means no limit. A handler is named every `warn_after` seconds."""
 
     def __init__(self, timeout: float | None, warn_after: float, now: float) -> None:
         self._timeout = math.inf if timeout is None else timeout
@@ -94,12 +100,12 @@ class Overdue:
         self.next_at = now
 
     def look(self, lanes: Iterable[Lane], now: float) -> list[HandlerStuck]:
-        """Interrupt what is over, and return whom to name. Does nothing before `next_at`."""
+        """Interrupt the handlers that are overdue, and return those to name. Does nothing before `next_at`."""
         late = now - self.next_at
         if late < 0:
             return []
-        # A process that stood still (stopped, starved, suspended) wakes with all its timers due, and this one may run before the handlers
-        # whose answers have long arrived: cancelled now, work that is done would count as a failure. They get a moment to end first.
+        # A process that stood still (stopped, starved, suspended) wakes with all its timers due. This timer may run before the handlers
+        # whose answers have long arrived, and cancelling them now would make a failure of work that is done. They get a moment to end.
         self._waited = late > _STOOD_STILL and not self._waited
         if self._waited:
             self.next_at = now + min(late, _CATCH_UP)
@@ -129,15 +135,17 @@ class Overdue:
         self.next_at = min(self.next_at, said + self._warn_after)
 
 
-# An interrupted handler gets this long to let go (close a connection, roll back); one that does not is left behind and named.
+# -- the run --------------------------------------------------------------------------------------------------------------------------
+
+# An interrupted handler gets this long to let go (close a connection, roll back). One that takes longer is left behind and named (seconds).
 _UNWIND = 2.0
 
-# A receive waits for `poll_timeout`, and one of aiokafka's was seen to wait 2.6 s in a rebalance: what takes longer has died.
+# A receive waits for `poll_timeout`, and one of aiokafka's was seen to wait 2.6 s in a rebalance: a longer one will not return (seconds).
 _LAST_POLL = 5.0
 
 
 class RunOwner(Protocol):
-    """What a run asks of its guard."""
+    """What a run needs of its guard."""
 
     engine: Engine
     now: Callable[[], float]
@@ -158,7 +166,7 @@ class RunOwner(Protocol):
 
 
 class Worker:
-    """Runs one intake. `main` returns when it was asked to stop, and raises what ended the intake, after draining in both cases."""
+    """Runs one intake. `main` returns after a stop, and raises what ended the intake; it drains in both cases."""
 
     def __init__(
         self, guard: RunOwner, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler], *, drain_timeout: float
@@ -174,23 +182,23 @@ class Worker:
         self.idle: list[Lane] = []
         self.lanes: list[Lane] = []
         self.opened: asyncio.Future[None] = loop.create_future()
-        self.started = False  # an assignment has come, be it an empty one
+        self.started = False  # an assignment has come, even if an empty one
         self.polled_at = guard.now()  # when a receive last returned
         self.closed = False  # no lane goes on
         self.lane_per_source = plans.lane_per_source
         self.standstill = Standstill(intake, guard.now)
-        self.lanes_lent = 0  # lanes that wait for a thread of a source that is gone
+        self.lanes_lent = 0  # lanes that wait for the thread of a source that is gone
         self._outbox = Outbox(plans.dead_letters, sent=self._letter_sent, failed=self._letter_failed)
         self._plans = plans
         self._drain_timeout = drain_timeout
-        self._asked: asyncio.Future[None] = loop.create_future()  # to drain and end
-        self._hurried: asyncio.Future[None] = loop.create_future()  # and to wait for no handler
+        self._asked: asyncio.Future[None] = loop.create_future()  # done when the run was asked to drain and end
+        self._hurried: asyncio.Future[None] = loop.create_future()  # done when it must wait for no handler any more
         self._watchers: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._overdue = Overdue(plans.timeout, guard.hold_warn_after, guard.now())
         self._applied = -1
-        self.exit: BaseException | None = None  # what a handler ends the process with; `guard.run` raises it
-        self.context = copy_context()  # of the caller of `guard.run`: each delivery begins with it
-        self.apart = False  # a handler has set a context variable: from now on each delivery has a context of its own
+        self.exit: BaseException | None = None  # with what a handler ends the process; `guard.run` raises it
+        self.context = copy_context()  # the context of the caller of `guard.run`, with which each delivery begins
+        self.apart = False  # whether a handler has set a context variable; from then on each delivery has its own context
         self._task: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None  # what the run ends with
         self._polling = True
@@ -211,13 +219,13 @@ class Worker:
             raise self._broken
 
     def stop(self) -> None:
-        """Ask the run to drain and end: from this very step on no handler starts. Idempotent."""
+        """Ask the run to drain and end. No handler starts from this step on. Idempotent."""
         if not self._asked.done():
             self._asked.set_result(None)
             self.engine.drain(self.run, self.now())
 
     def hurry(self) -> None:
-        """Wait for no handler any more: what still runs is interrupted now."""
+        """Stop the run without waiting for handlers: those that still run are interrupted now."""
         self.stop()
         if not self._hurried.done():
             self._hurried.set_result(None)
@@ -228,14 +236,14 @@ class Worker:
         return self._task is not None and self._task.cancelling() > 0
 
     def leave(self, way_out: BaseException) -> None:
-        """A handler ends the process: so does every run of the guard, without waiting for handlers."""
+        """End every run of the guard without waiting for handlers, because a handler ends the process."""
         self.exit = self.exit or way_out
         self.guard.hurry()
 
     def fail(self, error: BaseException) -> None:
-        """The run cannot go on: it drains, and raises the first error that was told here. Later ones are logged."""
+        """Drain the run because it cannot go on. `main` raises the first error that comes here, and later ones are logged."""
         if isinstance(error, EXITS):
-            self.stop()  # raised in a task, it has gone out of the loop already
+            self.stop()  # an exit that was raised in a task has gone out of the loop already
             return
         if self._broken is None:
             self._broken = error
@@ -244,8 +252,11 @@ class Worker:
         self.stop()
 
     async def _open(self) -> bool:
-        """Open the intake; False when the run was asked to stop meanwhile. Nothing is in hand before it is open: there is nothing to wait
-        for, and a broker that takes the connection and says nothing would keep a pod that is to go until it is killed."""
+        """Open the intake. Returns False when the run was asked to stop meanwhile.
+
+        A stop does not wait for the opening: nothing is in hand before its end, and a broker that accepts the connection and never answers
+        would keep a terminating pod until it is killed.
+        """
         opening = begin_later(self._open_all(), f"opening of {self.name}")
         try:
             await asyncio.wait({opening, self._asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -258,7 +269,7 @@ class Worker:
         if opening.cancelled():
             raise IntakeError(f"{self.name}: opening was cancelled from outside; to end a run, cancel `guard.run` or stop the guard")
         opening.result()
-        if self._broken is not None:  # an assignment came that this run cannot serve
+        if self._broken is not None:  # an assignment has come that this run cannot serve
             return False
         self.polled_at = self.now()
         self.standstill.start()
@@ -266,7 +277,7 @@ class Worker:
         return True
 
     def _given_up(self, opening: asyncio.Task[None]) -> bool:
-        """Whether opening came to nothing. What it ran into is no error of a run that is to end."""
+        """Return whether the opening came to nothing. An error of the opening is no error of a run that is to end."""
         if not opening.done():
             opening.add_done_callback(lambda late: late.cancelled() or late.exception())
         elif not opening.cancelled():
@@ -279,7 +290,7 @@ class Worker:
         return True
 
     async def _open_all(self) -> None:
-        """Where rejected messages go first: an intake must not read what could not be put anywhere."""
+        """Open the dead letters and then the intake: an intake must not read messages that could not be put anywhere."""
         await self._outbox.open(self.intake.names)
         if self.run.batch is not None and isinstance(self.intake, Batching):
             self.intake.deliver_in_batches(self.run.batch)
@@ -310,7 +321,7 @@ class Worker:
             if self._plans.key_of is not None:
                 self._plans.set_keys(deliveries)
             if deliveries and self.run.batch is not None and not self._watchers:
-                # A turn for every batch would be a tenth of what a quick handler costs. The next poll that finds nothing takes one.
+                # A turn for every batch would be a tenth of what a quick handler costs. The next empty poll takes a turn.
                 if self.engine.received_quietly(self.run, deliveries):
                     self.hand_out()
                     self.turn_if_needed()
@@ -324,7 +335,7 @@ class Worker:
             error = poll.exception()
             if error is not None:
                 self.fail(error)
-        elif self._polling:  # as a CancelledError of the run it would end a task group's child in silence
+        elif self._polling:  # a CancelledError of the run would end a task group's child in silence
             self.fail(IntakeError(f"{self.name}: the poll was cancelled from outside; to end a run, cancel `guard.run` or stop the guard"))
 
     async def _drain(self) -> None:
@@ -341,11 +352,11 @@ class Worker:
         self.standstill.stop()
         ending = [task for lane in self.lanes if (task := lane.end_task()) is not None]
         self.engine.remove_run(self.run, self.now())
-        self.guard.wake()  # what was given back here may let another run go on
+        self.guard.wake()  # what this run gave back may let another run go on
         for close in (self.intake.close, self._outbox.close):
             try:
                 await close()
-            except Exception as error:  # noqa: BLE001 - kept: what ended the run comes before what its end ran into
+            except Exception as error:  # noqa: BLE001 - kept by `fail`, behind what ended the run
                 self.fail(error)
         if ending:
             await asyncio.wait(ending, timeout=_UNWIND)
@@ -362,12 +373,12 @@ class Worker:
             lane.give(delivery)
 
     def apply(self) -> None:
-        """Bring the plan to the intake when it has changed, and wake whoever waits for work to end."""
+        """Bring the plan to the intake when the plan has changed, and wake those that wait for work to end."""
         if self.run.plan.version != self._applied:
             self._applied = self.run.plan.version
             try:
                 self.intake.apply(self.run.plan)
-            except Exception as error:  # noqa: BLE001 - it must not, and then it is the end of this run and not of the turn
+            except Exception as error:  # noqa: BLE001 - `apply` must not raise; if it does, this run ends and not the turn
                 self.fail(error)
         for watcher in [watcher for watcher in self._watchers if watcher[0]()]:
             self._watchers.remove(watcher)
@@ -375,22 +386,22 @@ class Worker:
                 watcher[1].set_result(None)
 
     async def fall_back(self, delivery: AnyDelivery) -> None:
-        """Run the fallback of the run."""
-        if self._plans.fallback is not None:  # the engine starts none otherwise
+        """Run the fallback for one delivery."""
+        if self._plans.fallback is not None:  # without a fallback the engine starts none
             await self._plans.fallback(delivery)
 
     def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
-        """The fallback raised: the message keeps its place."""
+        """Log what the fallback raised. The message keeps its place."""
         self.log_failure(delivery, error, "fallback raised %s at %s on %s, attempt %d")
         self.engine.fallback_failed(delivery, self.now())
 
     def look_for_overdue(self, now: float) -> list[HandlerStuck]:
-        """Interrupt handlers whose time is over; returns what is to be announced."""
+        """Interrupt handlers whose time is over, and return what to announce."""
         return self._overdue.look(self.lanes, now)
 
     @property
     def read_ahead(self) -> int:
-        """The bytes that the intake's client has and `receive` has not given yet; 0 for one that does not say."""
+        """The bytes that the intake's client has and `receive` has not given yet; 0 for an intake that does not report them."""
         return self.intake.read_ahead if isinstance(self.intake, ReadingAhead) else 0
 
     @property
@@ -399,7 +410,7 @@ class Worker:
         return self._overdue.next_at
 
     def next(self) -> AnyDelivery | None:
-        """The next delivery that a free lane may start."""
+        """Return the next delivery that a free lane may start. None means that there is none now."""
         now = self.now()
         if now > self.standstill.until:
             self.standstill.noticed(now)
@@ -407,26 +418,26 @@ class Worker:
             delivery = self.engine.next(self.run, now)
             if delivery is None or delivery.history is None or delivery.history.reason is None:
                 return delivery
-            self._outbox.send(delivery)  # it was rejected before, and keeps its lane's place until it is out
+            self._outbox.send(delivery)  # rejected before: its letter goes out again, and the message keeps its place until then
 
     def turn_if_needed(self) -> None:
-        """Let the guard act if something needs it. Somebody who waits for work to end does: a poll that has ended takes no turns."""
+        """Let the guard take a turn if something needs one. So does waiting for work to end: after its end the poll takes no turns."""
         if self.engine.needs_turn or self._watchers:
             self.guard.turn()
 
     def reject(self, delivery: AnyDelivery, error: BaseException | None) -> None:
-        """A message is rejected, and there is somewhere to put it: the dead letters, or else the broker's own way."""
+        """Put a rejected message where it goes: into the dead letters, or else the broker's own way."""
         if self._outbox.has_target:
             self._outbox.add(delivery, error)
         elif self.engine.rejected(delivery, self.now()) is Verdict.DONE:
             self.intake.settle(delivery, Settlement.REJECT)
 
     def _letter_sent(self, delivery: AnyDelivery) -> None:
-        """Confirmed: only now is the message settled, if it is still ours."""
+        """Settle a message whose letter is confirmed, if the message is still ours."""
         try:
             if self.engine.rejected(delivery, self.now()) is Verdict.DONE:
                 self.intake.settle(delivery, Settlement.ACK)
-        except Exception as error:  # noqa: BLE001 - here nobody else would hear of it
+        except Exception as error:  # noqa: BLE001 - otherwise the error would be lost here
             self.fail(error)
         self.guard.wake()
 
@@ -435,11 +446,11 @@ class Worker:
         self.guard.wake()
 
     def sends_for(self, assignment: Assignment) -> bool:
-        """Whether a letter of this place is on its way now."""
+        """Return whether a letter of this assignment is on its way now."""
         return self._outbox.works_for((assignment,))
 
     def skip(self, source: Source, position: int, reason: str) -> bool:
-        """Settle a message that an operator gives up; False when there is none such here."""
+        """Settle a message that an operator gives up. Returns False when there is no such message here."""
         delivery = self.engine.skip(self.run, source, position, reason, self.now())
         if delivery is not None:
             self._outbox.drop(delivery)
@@ -447,11 +458,11 @@ class Worker:
         return delivery is not None
 
     def dependency_of(self, gate: Gate) -> Dependency:
-        """The user's dependency behind a gate."""
+        """Return the user's dependency behind a gate."""
         return self.guard.dependencies[gate.name]
 
     def log_failure(self, delivery: AnyDelivery, error: BaseException, line: str = "handler raised %s at %s on %s, attempt %d") -> None:
-        """Log what was raised, where, and in which attempt; and what to change, where holdgate itself raised it.
+        """Log what was raised, where, and in which attempt. For an error of holdgate's own, also log what to change.
 
         A SettingsError or a CommandError ends the run.
         """
@@ -459,10 +470,10 @@ class Worker:
         log.warning(line, kind, whereabouts(error), source, delivery.attempt)
         slip = _slip(error)
         if slip is not None:
-            # A slip in the handler's code, which every message meets. Its text is ours, so that it quotes no payload, and says the remedy.
+            # This is a slip in the handler's code, which every message meets. The text is ours: it quotes no payload and names the remedy.
             log.error("%s: the handler must be fixed: %s", source, slip)
         if isinstance(slip, SettingsError | CommandError):
-            self.fail(slip)  # it will be the same each time: tried for ever in silence, or charged to good messages, would be worse
+            self.fail(slip)  # the same each time: endless silent retries, or blaming good messages, would be worse
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s was raised here:\n%s", kind, steps(error))
 
@@ -473,8 +484,11 @@ class Worker:
         return lane
 
     def _lane_ended(self, lane: TaskLane, task: asyncio.Task[None]) -> None:
-        """A lane ends with its run. One that raises is a mistake of ours, or the process ends: the run must not go on in silence. One
-        that somebody else cancelled is replaced as soon as there is work."""
+        """Clear up after a lane whose task has ended.
+
+        Usually the run ends as well. A lane that raises is a mistake of ours, or the process ends, and the run must not go on in silence. A
+        lane that other code has cancelled is replaced as soon as there is work.
+        """
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.fail(error)
@@ -485,10 +499,10 @@ class Worker:
         if not self.closed:
             self.guard.wake()
 
-    # -- what the intake says ---------------------------------------------------------------------------------------------------------
+    # -- what the intake reports ------------------------------------------------------------------------------------------------------
 
     def assigned(self, sources: Collection[Source]) -> Plan:
-        """Fresh places; the plan is for the caller to apply before its first await."""
+        """Make fresh assignments, and return the plan, which the caller must apply before its first await."""
         plan = self.engine.assigned(self.run, sources, self.now())
         self._applied = plan.version
         self.started = True
@@ -497,7 +511,7 @@ class Worker:
         except SettingsError as error:
             self.fail(error)
         self._outbox.forget()
-        for lane in self.lanes:  # given again without having been taken: what runs for the earlier assignment is of no use
+        for lane in self.lanes:  # assigned again without a revocation before: what runs for the earlier assignment is of no use
             if lane.delivery is not None and not lane.delivery.assignment.alive:
                 lane.interrupt()
         self.guard.wake()
@@ -517,13 +531,13 @@ class Worker:
         try:
             if not await self._until(ended, self.intake.rebalance_timeout / 2):
                 await self._interrupt(lambda lane: lane.works_for(assignments))
-        finally:  # an intake whose patience is over cancels this; the sources are gone all the same
+        finally:  # an intake may cancel this when it can wait no longer, and the sources are gone all the same
             self.engine.forget(self.run, [assignment.source for assignment in assignments if assignment.alive], self.now())
             self._outbox.forget()
             self.guard.wake()
 
     def lost(self, sources: Collection[Source]) -> None:
-        """They are gone: interrupt, settle nothing."""
+        """Interrupt what runs for sources that are gone already, and settle nothing."""
         assignments = set(self.engine.forget(self.run, sources, self.now()))
         self._outbox.forget()
         for lane in self.lanes:
@@ -537,8 +551,10 @@ class Worker:
         return all(lane.delivery is None for lane in self.lanes) and self._outbox.is_quiet
 
     async def _until(self, condition: Callable[[], bool], seconds: float, *, in_a_hurry: bool = True) -> bool:
-        """Wait until `condition` holds, looked at after every turn; False when `seconds` were over first, or, unless `in_a_hurry` is
-        False, somebody asked for a hurry."""
+        """Wait until `condition` holds, and return whether it does. The condition is checked after every turn.
+
+        The wait ends after `seconds`, or, unless `in_a_hurry` is False, when the run was asked to hurry.
+        """
         if condition():
             return True
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
