@@ -1,4 +1,4 @@
-"""The commands of holdgate itself, and nothing of what they do: each imports its own part when it runs."""
+"""The commands of holdgate itself, with their options alone: each command imports the code that does its work when it runs."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def replay(  # noqa: PLR0917 - click passes them by name
         raise Failure(str(error)) from error
     except HoldgateError as error:
         raise Refusal(str(error)) from error
-    except click.Abort:  # Ctrl-C at the question, or nobody there to answer it
+    except click.Abort:  # Ctrl-C at the question, or no terminal to answer it
         click.echo("nothing was moved; --yes moves without asking", err=True)
         ending = Ending.STOPPED
     except KeyboardInterrupt:

@@ -16,36 +16,36 @@ from holdgate.cli import FAILED, REFUSED
 # The group of entry points by which a package gives `holdgate` a command: the entry's name is the command's, and its object a click
 # command.
 GROUP = "holdgate.commands"
-# What belongs to holdgate's own wheel and is still no part of the package holdgate: a person may ask for it where it is missing.
+# These belong to holdgate's own wheel, but not to the package holdgate: someone may call them where they are missing.
 _OF_THE_LABORATORY = frozenset({"demo", "simulate"})
 
 
 class Refusal(click.ClickException):
-    """A command could not begin; the text says why and what to do."""
+    """A command could not begin. The text says why, and what to do."""
 
     exit_code = REFUSED
 
 
 class Failure(click.ClickException):
-    """A command had begun and could not go on; the text says why."""
+    """A command had begun and could not go on. The text says why."""
 
     exit_code = FAILED
 
 
 def announced() -> Mapping[str, EntryPoint]:
-    """The commands that installed packages announce, by name; read anew at each call, and imported by nobody yet."""
+    """Return the commands that installed packages announce, by name. They are read afresh at each call, and not imported yet."""
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 class CommandGroup(click.Group):
-    """holdgate's own commands, and after them those that other packages announce. An own command wins over one of the same name."""
+    """holdgate's own commands, and those that other packages announce. An own command wins over an announced one of the same name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name them all, in the order of the alphabet, as the help shows them."""
+        """Return the names of all commands, in the order of the alphabet, as the help shows them."""
         return sorted({*super().list_commands(ctx), *announced()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load the command of this name; None when nobody has one. Raises Refusal for one of the laboratory's that is not installed."""
+        """Load the command of this name. None means that there is none. Raises Refusal for one of the laboratory's that is missing."""
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own

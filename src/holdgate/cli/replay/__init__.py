@@ -1,1 +1,1 @@
-"""`holdgate replay`: dead letters back to where they can be processed, one at a time, each confirmed before it counts as moved."""
+"""`holdgate replay`: moves dead letters back to where they can be processed, each confirmed before it counts as moved."""

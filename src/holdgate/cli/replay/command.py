@@ -1,4 +1,4 @@
-"""`holdgate replay`: from its options to a look, a question, and the move with its progress."""
+"""`holdgate replay`: checks the options, shows what waits, asks, and moves with a progress bar."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from rich.table import Table
 from holdgate.cli.replay.route import Route, Stop, Survey, move
 from holdgate.errors import HoldgateError, SettingsError
 
-# 0.01 is a letter in 100 s, well inside Kafka's max.poll.interval.
+# 0.01 is one letter in 100 s, well inside Kafka's max.poll.interval.
 SLOWEST = 0.01
 
 
 class Broken(HoldgateError):
-    """A replay had begun and cannot go on; what was moved is remembered."""
+    """A replay had begun and cannot go on. What was moved is remembered."""
 
 
 class Ending(Enum):
@@ -38,7 +38,7 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for. `limit` None: all that wait. `sure`: do not ask. `dry_run`: look, and move nothing."""
+    """The options of a replay. `limit` None means all that wait. `sure` means without a question. `dry_run` means only to look."""
 
     dead: str
     to: str
@@ -59,7 +59,7 @@ class Options:
 def route_for(
     dead: str, to: str, *, bootstrap: str | None, url: str | None, rate: float, group: str | None, options: Sequence[str]
 ) -> Route:
-    """The route that these options name. Raises SettingsError for none, or for two at once."""
+    """Return the route that these options name. Raises SettingsError unless exactly one is named."""
     if (bootstrap is None) == (url is None):
         raise SettingsError(
             "say where the dead letters are: --bootstrap HOST:PORT for Kafka, or --url amqp://... for RabbitMQ, one of them"
@@ -76,7 +76,7 @@ def route_for(
 
 
 def run_replay(route: Route, options: Options, confirm: Callable[[str], bool], console: Console | None = None) -> Ending:
-    """Look, ask, move. `confirm` gets the question. Raises IntakeError and what the broker's client raises; what was moved stays moved."""
+    """Look, ask, and move. `confirm` gets the question. Raises IntakeError and what the client raises; moved letters stay moved."""
     console = console or Console(highlight=False)
     with asyncio.Runner() as runner:
         try:
@@ -85,7 +85,7 @@ def run_replay(route: Route, options: Options, confirm: Callable[[str], bool], c
             show(survey, options, wanted, console)
             if wanted == 0 or options.dry_run:
                 return Ending.DONE
-            # Outside of the event loop, which would keep Ctrl-C from the question.
+            # The question is asked outside of the event loop, which would keep Ctrl-C from it.
             if not options.sure and not confirm(f"Move {wanted} from {options.dead} to {options.to}?"):
                 return Ending.DECLINED
             return runner.run(_move(route, options, wanted, console))
@@ -116,7 +116,7 @@ async def _move(route: Route, options: Options, wanted: int, console: Console) -
 
 
 def show(survey: Survey, options: Options, wanted: int, console: Console) -> None:
-    """What waits, of which kinds, and what would be done."""
+    """Print what waits, of which kinds, and what would be done."""
     if survey.waiting == 0:
         console.print(f"nothing waits in {options.dead}")
         return
@@ -148,7 +148,7 @@ def _iso(seconds: float) -> str:
 
 
 def _option(text: str) -> tuple[str, str]:
-    """NAME=VALUE, or NAME=env:VARIABLE for what must not stand in a process list."""
+    """Split NAME=VALUE, or NAME=env:VARIABLE for a value that must not be visible in a process list."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise SettingsError(f"--option {name!r} has no value: write NAME=VALUE")
@@ -162,7 +162,7 @@ def _option(text: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _signals(stop: Stop) -> Generator[None, None, None]:
-    """Ctrl-C and SIGTERM end it after the letter under way."""
+    """Let Ctrl-C and SIGTERM end the replay after the letter under way, inside this block."""
     loop = asyncio.get_running_loop()
     theirs = () if sys.platform == "win32" or threading.current_thread() is not threading.main_thread() else (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in theirs]

@@ -1,6 +1,6 @@
-"""A replay through Kafka: what was moved is remembered as the committed offsets of a group of its own, so the next run goes on there.
+"""A replay through Kafka. A consumer group of its own remembers in its committed offsets what was moved, and the next run goes on there.
 
-Kafka deletes nothing when a record was read: the dead letters stay in their topic until its retention takes them.
+Kafka does not delete a record that was read: the dead letters stay in their topic until its retention ends.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from holdgate.flow.message import PARTITION, SOURCE, replays_of
 if TYPE_CHECKING:
     from holdgate.brokers.kafka.dead_letters import Producer
 
-# What somebody at a terminal waits for before a broker counts as not there.
+# How long a person at a terminal waits before a broker counts as unreachable (seconds).
 _REACH_WITHIN = 15.0
-# So many letters are read to tell what kinds there are: a second's work, and enough to see them.
+# So many letters are read to find out what kinds there are: a second's work, and enough to see them.
 _LOOK_AT = 1000
-# Seconds between two commits: what a kill -9 may move twice is a second's worth.
+# Seconds between two commits: after a kill -9 one second's letters may be moved twice.
 _COMMIT_EVERY = 1.0
 _POLL = 0.2
-# aiokafka's session timeout is 10 s: a replay that was killed counts as a member until then.
+# aiokafka's session timeout is 10 s: a replay that was killed counts as a member until then (seconds).
 _GONE_WITHIN = 12.0
-# Where a described group has its members.
+# The index of the members in the description of a group.
 _MEMBERS = 5
-# A poll hands out what ten seconds need, so that at any rate the next poll comes long before max_poll_interval_ms is over.
+# A poll takes the letters of ten seconds, so that at any rate the next poll comes long before max_poll_interval_ms is over (seconds).
 _READ_AHEAD = 10.0
 _READ_AT_MOST = 500
 
@@ -42,10 +42,10 @@ class _Place(NamedTuple):
 
 
 class KafkaRoute:
-    """From topic `dead` to topic `to` at `bootstrap`. `options` are more settings of aiokafka's clients. `rate`: letters a second.
+    """The route from topic `dead` to topic `to` at `bootstrap`.
 
-    `group` remembers what was moved; None: one made of the name of `dead`. A letter whose source is `to` goes back to its own partition
-    if there is one, any other goes by its key.
+    `rate` is in letters a second. `options` are more settings of aiokafka's clients. `group` remembers what was moved. None means a group
+    that is named after `dead`. A letter whose source is `to` goes back to its own partition if that exists. Any other goes by its key.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class KafkaRoute:
         return found
 
     async def begin(self) -> None:
-        """Join the group, alone: two replays at once would share the letters out, and each would end too early."""
+        """Join the group, alone: two replays in parallel would share the letters, and each would end too early."""
         await self._refuse_a_second_one()
         await self._start_producer()
         self._consumer = self._aiokafka.AIOKafkaConsumer(
@@ -146,8 +146,11 @@ class KafkaRoute:
             await (consumer or self._consumer).commit(moved)
 
     async def _goes_on(self) -> bool:
-        """Whether letters of the beginning are left; asked when those taken are done. A partition is through when its position has passed
-        its end: what it skipped on the way (aborted transactions, compacted records) is no letter."""
+        """Return whether letters are left that waited at the beginning. Called when those that were taken are done.
+
+        A partition is through when its position has passed its end. The records that it skipped (aborted transactions, compacted ones) are
+        no letters.
+        """
         through = {at: await self._consumer.position(at) >= place.end for at, place in self._places.items()}
         self._moved.update({at: place.end for at, place in self._places.items() if through[at]})
         return not all(through.values())
@@ -169,7 +172,7 @@ class KafkaRoute:
         route = self
 
         class Listener(self._aiokafka.ConsumerRebalanceListener):  # type: ignore[misc,name-defined]
-            """Notices that somebody else has joined."""
+            """Notices that another replay has joined."""
 
             async def on_partitions_revoked(self, revoked: Any) -> None:
                 route._taken_away = route._taken_away or bool(revoked)
@@ -180,7 +183,7 @@ class KafkaRoute:
         return Listener()
 
     async def _find_places(self, consumer: Any, partitions: tuple[Any, ...] | None = None) -> dict[Any, _Place]:
-        """Where this replay begins and ends in each partition: from what was committed, or the log's start, to the log's end now."""
+        """Find where this replay begins and ends in each partition: from the commit, or the log's start, to the log's end now."""
         if partitions is None:
             numbers: set[int] = consumer.partitions_for_topic(self._dead) or set(await self._numbers())
             partitions = tuple(self._aiokafka.TopicPartition(self._dead, number) for number in sorted(numbers))
@@ -229,7 +232,7 @@ class KafkaRoute:
             )
 
     async def _refuse_a_second_one(self) -> None:
-        """One that was killed is a member for another session timeout: that is waited for."""
+        """Raise IntakeError while another replay runs. One that was killed stays a member for a session timeout, which is waited for."""
         patience = asyncio.get_running_loop().time() + _GONE_WITHIN
         while await self._has_members():
             if asyncio.get_running_loop().time() >= patience:
@@ -254,7 +257,7 @@ class KafkaRoute:
 
 
 async def _look(reader: Any, places: Mapping[Any, _Place], found: Survey) -> None:
-    """Read some of the letters, from where the replay would begin."""
+    """Read the first of the letters into the survey, from where the replay would begin."""
     left = {at: place for at, place in places.items() if place.begin < place.end}
     for at, place in places.items():
         reader.seek(at, place.begin)
@@ -270,7 +273,7 @@ async def _look(reader: Any, places: Mapping[Any, _Place], found: Survey) -> Non
 
 
 def client_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings for every client: numbers as numbers, and a context for TLS where the protocol asks for one."""
+    """Return the settings for every client: numbers as numbers, and a context for TLS where the protocol needs one."""
     options: dict[str, Any] = {name: int(value) if name.endswith("_ms") else value for name, value in given.items()}
     reserved = {"bootstrap_servers", "group_id", "acks", "enable_auto_commit", "auto_offset_reset", "isolation_level"} & set(options)
     if reserved:

@@ -1,8 +1,8 @@
-"""A replay through RabbitMQ: a letter leaves its queue when the broker has confirmed the copy, so what is left there is what is to do.
+"""A replay through RabbitMQ. A letter leaves its queue when the broker has confirmed the copy, so the queue holds what is left to move.
 
-A letter that could not be moved goes back. If it has come back before, that may be once too often: its queue may have a limit, which
-policies hide, and on RabbitMQ 4.3 a dead letter has brought the returns along that it died of, so that the first one here is its end. Such
-a letter is written again, at the end of its queue, and then acknowledged.
+A letter that could not be moved goes back. For a letter that has come back before, one more return may be too many. Its queue may have a
+delivery limit, which policies hide. On RabbitMQ 4.3 a dead letter even keeps the count of returns that it died of, so that the first return
+here is its end. Such a letter is written again, at the end of its queue, and then acknowledged.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 _REACH_WITHIN = 15.0
 _CLOSE_WITHIN = 5.0
-# A broker that is there confirms in milliseconds.
+# A broker in reach confirms within milliseconds (seconds).
 _PUT_BACK_WITHIN = 5.0
 
 
 class RabbitMQRoute:
-    """From queue `dead` to queue `to` at `url`, by the default exchange."""
+    """The route from queue `dead` to queue `to` at `url`, by the default exchange."""
 
     def __init__(self, url: str, dead: str, to: str) -> None:
         try:
@@ -43,13 +43,13 @@ class RabbitMQRoute:
         self._left = 0
 
     async def survey(self) -> Survey:
-        """Count, and nothing more: a look at a message costs it a delivery, which a quorum queue counts."""
+        """Connect, and count the letters without reading any: each read is a delivery, which a quorum queue counts."""
         await self._connect()
         return Survey(await self._count(self._dead))
 
     async def begin(self) -> None:
         self._left = await self._count(self._dead)
-        # On a channel of its own: a publication that the broker closes its channel for does not take the letter with it.
+        # On a channel of its own: if the broker closes the channel of a publication, the letter here is not affected.
         self._queue = await (await self._connection.channel()).get_queue(self._dead, ensure=False)
 
     async def take(self) -> object | None:
@@ -67,7 +67,7 @@ class RabbitMQRoute:
         self._letter = None
 
     async def end(self) -> None:
-        """What was taken and is not done goes back to its queue: with the channel, or, where that may be its end, as a copy."""
+        """Return the letter that is not done to its queue: with the channel, or as a copy where a return may be its end. Disconnect."""
         connection, self._connection = self._connection, None
         letter, self._letter = self._letter, None
         if letter is not None and has_come_back(letter):
@@ -85,7 +85,7 @@ class RabbitMQRoute:
         from holdgate.tasks import within
 
         async def write() -> None:
-            # Afresh: the broker may have closed the channel of the publication that failed.
+            # A new channel: the broker may have closed that of the publication that failed.
             self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             await self._write(letter, letter.headers, self._dead)
             await letter.ack()
@@ -118,7 +118,7 @@ class RabbitMQRoute:
     async def _count(self, name: str) -> int:
         from holdgate.brokers.rabbitmq.client import as_intake_error, describe_end
 
-        # On a channel of its own: asking for a queue that does not exist closes it.
+        # On a channel of its own: the broker closes the channel if the queue does not exist.
         channel = await self._connection.channel()
         try:
             queue = await channel.declare_queue(name, passive=True)
@@ -130,7 +130,7 @@ class RabbitMQRoute:
 
 
 def headers_of(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers that go back with a message: without what a dead letter, and the broker, wrote about its earlier life."""
+    """Return the headers that go back with a message, without those that a dead letter and the broker have added."""
     from holdgate.brokers.rabbitmq.dead_letters import without_broker_headers
 
     # As text on RabbitMQ too, so that the same header reads the same everywhere.
@@ -138,6 +138,6 @@ def headers_of(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_come_back(letter: Any) -> bool:
-    """Whether its queue has counted a return of it, as far as headers tell."""
+    """Return whether the queue has counted a return of this letter, as far as its headers show."""
     count = letter.headers.get("x-delivery-count", 0)
     return bool(letter.redelivered and isinstance(count, int) and count > 0)

@@ -1,8 +1,8 @@
-"""What a replay needs of a broker: look at the dead letters, take them one by one, write each where it goes, and remember that.
+"""The replay itself, and the `Route` that it needs of a broker.
 
-The replay itself: take, write, confirm, remember, one letter after the other, no faster than asked, and to be stopped at any time.
-
-One at a time because of what a stop may cost: at most the letters since the last remembered one are moved twice, and none is lost.
+`move` takes one letter after the other, writes it, waits for the confirmation, and lets the route remember it. It is no faster than the
+given rate, and can be stopped at any time. Letters go one at a time because of what a stop may cost: at most the letters since the last
+remembered one are moved twice, and none is lost.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ UNKNOWN = "?"
 class Survey:
     """What waits to be moved.
 
-    `waiting` counts the letters; at most so many where the log has gaps. `looked_at` says how many of them were read for the rest: by
-    source and exception, and by how often they were replayed before. `oldest`, `newest`: when they were written, in seconds since the
-    epoch; None when none was read.
+    `waiting` counts the letters; where the log has gaps there may be fewer. `looked_at` counts those that were read for the other fields.
+    `kinds` counts them by source and exception, and `replayed` by how often they were replayed before. `oldest` and `newest` are the times
+    of writing, in seconds since the epoch. None means that none was read.
     """
 
     waiting: int
@@ -37,7 +37,7 @@ class Survey:
     newest: float | None = None
 
     def saw(self, headers: Iterable[tuple[str, Any]], written: float) -> None:
-        """Count one letter in."""
+        """Count one letter that was read."""
         headers = list(headers)
         told = dict(headers)
         self.looked_at += 1
@@ -48,35 +48,35 @@ class Survey:
 
 
 class Route(Protocol):
-    """From one topic or queue to another. Nothing in here is cancelled half-way: a step that has begun is waited for."""
+    """A way from one topic or queue to another. No method is cancelled half-way: a step that has begun is waited for."""
 
     async def survey(self) -> Survey:
-        """Connect, and look at what waits without taking it. Raises IntakeError where a broker, a topic or a queue is not there."""
+        """Connect, and look at the waiting letters without taking them. Raises IntakeError where a broker, topic or queue is missing."""
         ...
 
     async def begin(self) -> None:
-        """Be ready to take: only what waits now will be taken, so that letters which come back do not go round for ever."""
+        """Get ready to take. Only what waits now will be taken, so that letters that come back do not go round for ever."""
         ...
 
     async def take(self) -> object | None:
-        """The next letter; None when there is no more of those that waited at the beginning."""
+        """Return the next letter. None means that none is left of those that waited at the beginning."""
         ...
 
     async def put(self, letter: object) -> None:
-        """Write it where it goes; returns when that is confirmed."""
+        """Write a letter where it goes, and return when that is confirmed."""
         ...
 
     async def done(self, letter: object) -> None:
-        """It will not be taken again. May be remembered in runs."""
+        """Remember that a letter was moved, so that it is not taken again. Several may be remembered together."""
         ...
 
     async def end(self) -> None:
-        """Remember everything that is done, and disconnect. Idempotent, and fine when nothing began."""
+        """Remember everything that is done, and disconnect. Idempotent, and safe when nothing has begun."""
         ...
 
 
 def replayed(headers: Iterable[tuple[str, V]], count: V) -> list[tuple[str, V]]:
-    """The headers that go back with a message: its own, and the number of replays, this one included, as the broker writes numbers."""
+    """Return the headers that go back with a message: its own ones, and `count`, the number of replays with this one."""
     return [*((name, value) for name, value in own_headers(headers) if name != REPLAYS), (REPLAYS, count)]
 
 
@@ -85,36 +85,36 @@ def _text(value: Any) -> str:
 
 
 class Pace:
-    """At most `rate` letters a second, evenly: a replay must not be the next outage."""
+    """Allows at most `rate` letters a second, evenly: a replay must not be the next outage."""
 
     def __init__(self, rate: float) -> None:
         self._between = 1 / rate
         self._next = 0.0
 
     def wait_for(self, now: float) -> float:
-        """Seconds to wait before the next one, which is counted from then on."""
+        """Return the seconds to wait before the next letter, and count that letter."""
         begins = max(now, self._next)
         self._next = begins + self._between
         return begins - now
 
 
 class Stop:
-    """Somebody's wish that it ends: the letter under way is finished, and no other begun."""
+    """The request to end a replay: the letter under way is finished, and no other is begun."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
 
     @property
     def is_asked(self) -> bool:
-        """Whether it was asked for."""
+        """Whether the replay was asked to end."""
         return self._asked.is_set()
 
     def ask(self) -> None:
-        """End after this one."""
+        """Ask the replay to end after the letter under way."""
         self._asked.set()
 
     async def pause(self, seconds: float) -> None:
-        """Wait so long, or until it was asked for."""
+        """Wait for so many seconds, or until the replay is asked to end."""
         if seconds > 0:
             waiting = asyncio.ensure_future(self._asked.wait())
             await asyncio.wait({waiting}, timeout=seconds)
@@ -122,10 +122,10 @@ class Stop:
 
 
 async def move(route: Route, *, rate: float, limit: int | None, stop: Stop, moved: Callable[[int], object]) -> int:
-    """Move what waited at the beginning, at most `limit` letters (None: all), `rate` a second; returns how many.
+    """Move the letters that waited at the beginning, `rate` a second, and return how many were moved.
 
-    `moved` is called after each with the number so far. Raises what the route raises; what was moved before is remembered all the same,
-    once the route has ended.
+    `limit` is the most letters to move. None means all. `moved` is called after each letter with the number so far. Raises what the route
+    raises. What was moved before is remembered all the same, once the route has ended.
     """
     pace, now = Pace(rate), asyncio.get_running_loop().time
     count = 0

@@ -1,4 +1,4 @@
-"""The in-memory broker: what a test produces to, disturbs, and asks afterwards; and the bell by which it wakes those who wait."""
+"""The in-memory broker: what a test produces to, disturbs, and inspects afterwards; and the bell that wakes waiting intakes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from holdgate.testing.memory.models import Broker, QueueSettings
 
 
 class Bell:
-    """Wakes everybody who waits at the moment it rings.
+    """Wakes all tasks that wait when it rings.
 
-    Look first, and wait without an await in between: then no ring can fall into the gap. Built from futures and loop timers alone, so
-    that a loop with virtual time advances it.
+    Check the state first, and then wait, without an await in between: so no ring can fall into the gap. The bell is built from futures and
+    loop timers alone, so that it works on a loop with virtual time.
     """
 
     __slots__ = ("_waiters",)
@@ -26,12 +26,12 @@ class Bell:
         self._waiters: dict[asyncio.Future[None], None] = {}  # in the order in which they came, the same in every process
 
     def ring(self) -> None:
-        """Wake them all; those who come later wait for the next ring."""
+        """Wake all that wait now. Later ones wait for the next ring."""
         for waiter in tuple(self._waiters):
             _wake(waiter)
 
     async def wait(self, timeout: float | None = None) -> None:
-        """Wait for a ring, at most `timeout` seconds; None: for ever. Does not tell which it was."""
+        """Wait for a ring, at most `timeout` seconds, and do not report which came first. None means without a limit."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         timer = None if timeout is None else loop.call_later(timeout, _wake, waiter)
@@ -53,7 +53,7 @@ _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class Droppable(Protocol):
-    """What `MemoryBroker.drop` may be asked to cut off: every `MemoryIntake`."""
+    """What `MemoryBroker.drop` can cut off: every `MemoryIntake`."""
 
     def drop(self) -> None: ...
 
@@ -61,8 +61,8 @@ class Droppable(Protocol):
 class MemoryBroker:
     """Topics and queues in this process, for `MemoryIntake`.
 
-    `topics` maps each topic to its number of partitions; `queues` names classic queues (`create_queue` makes other kinds). Everything
-    acts at once and in one event loop; time is the loop's, so that a test under `run_virtual` waits for nothing. Not thread-safe.
+    `topics` maps each topic to its number of partitions. `queues` names classic queues (`create_queue` makes other kinds). Everything acts
+    immediately and in one event loop. Time is the loop's, so that a test under `run_virtual` waits for nothing. Not thread-safe.
     """
 
     def __init__(self, *, topics: Mapping[str, int] = _NOTHING, queues: Collection[str] = ()) -> None:
@@ -86,11 +86,11 @@ class MemoryBroker:
         self.model.create_topic(name, partitions)
 
     def create_queue(self, name: str, settings: QueueSettings | None = None) -> None:
-        """Make a queue; classic unless `settings` says otherwise. Raises ValueError for a name that is taken."""
+        """Make a queue. `settings` None means a classic one. Raises ValueError for a name that is taken."""
         self.model.create_queue(name, settings)
 
     def delete(self, name: str) -> None:
-        """Delete a topic or queue; an intake that reads from it fails with IntakeError at its next receive."""
+        """Delete a topic or queue. An intake that reads from it fails with IntakeError at its next receive."""
         self.model.delete(name)
         self.changed()
 
@@ -103,36 +103,36 @@ class MemoryBroker:
         *,
         partition: int | None = None,
     ) -> tuple[Source, Message]:
-        """Store one message in a topic or queue; returns where it went.
+        """Store one message in a topic or queue, and return where it went.
 
-        Equal keys share a partition; without a key the partitions take turns, unless `partition` says which. Raises LookupError for a
-        name that does not exist.
+        `partition` None means that equal keys share a partition, and that messages without a key take the partitions in turn. Raises
+        LookupError for a name that does not exist.
         """
         stored = self.model.produce(name, body, self.now(), key=key, headers=headers, partition=partition)
         self.changed()
         return stored
 
     def committed(self, group: str) -> Mapping[Partition, int]:
-        """The next offset per partition that the group has committed; partitions without a commit are left out."""
+        """Return the next offset per partition that the group has committed. Partitions without a commit are left out."""
         return dict(self.model.group(group).committed)
 
     def waiting(self, source: Source, group: str = "holdgate") -> Sequence[Message]:
-        """What a new consumer would get, oldest first: from the group's commit on, or all that is not settled in a queue."""
+        """Return what a new consumer would get, oldest first: from the group's commit on, or all that is not settled in a queue."""
         return self.model.waiting(source, group)
 
     def members(self, group: str) -> Collection[str]:
-        """The names of a group's members, intakes and others."""
+        """Return the names of a group's members, intakes and others."""
         return tuple(self.model.group(group).members)
 
     def rebalance(self, group: str) -> None:
-        """Take every partition of the group away and deal them anew, though nobody came or went."""
+        """Take every partition of the group away and deal them anew, without a change of members."""
         self.model.group(group).rebalance(self.now())
         self.changed()
 
     def add_member(self, group: str, topics: Collection[str] | None = None) -> str:
-        """Let somebody else join the group, who takes a share of the partitions and does nothing with it; returns its name.
+        """Add a member to the group that takes a share of the partitions and does nothing with them, and return its name.
 
-        `topics` None: all of them.
+        `topics` None means all of them.
         """
         member = self.new_name("other")
         self._others.setdefault(group, set()).add(member)
@@ -141,43 +141,43 @@ class MemoryBroker:
         return member
 
     def remove_member(self, group: str, member: str) -> None:
-        """Let a member from `add_member` leave; its partitions go to those who stay."""
+        """Remove a member that `add_member` made. Its partitions go to those that stay."""
         self._others.get(group, set()).discard(member)
         self.model.group(group).leave(member, self.now())
         self.changed()
 
     def drop(self, intake: Droppable) -> None:
-        """Cut an intake off: evicted from its group, or its channels closed. It loses its sources, and comes back by itself."""
+        """Cut an intake off: evict it from its group, or close its channels. The intake loses its sources, and comes back by itself."""
         intake.drop()
         self.changed()
 
     def now(self) -> float:
-        """Seconds of the running loop's clock; monotonic time where no loop runs, which is what a real loop's clock shows."""
+        """Return the seconds of the running loop's clock; without a loop the monotonic time, which is what a real loop's clock shows."""
         try:
             return asyncio.get_running_loop().time()
         except RuntimeError:
             return time.monotonic()
 
-    # What follows is for the intakes.
+    # -- for the intakes --------------------------------------------------------------------------------------------------------------
 
     def watch(self, bell: Bell) -> None:
         """Ring `bell` at every change from now on."""
         self._bells.append(bell)
 
     def unwatch(self, bell: Bell) -> None:
-        """No longer ring `bell`."""
+        """Stop ringing `bell`."""
         self._bells.remove(bell)
 
     def new_name(self, kind: str) -> str:
-        """A member's name that nobody else has."""
+        """Return a member's name that no other member has."""
         self._names += 1
         return f"{kind}-{self._names}"
 
     async def joining(self) -> None:
-        """A member has joined the group; it gets its first partitions after this. Here that is immediately; a real group waits a while."""
+        """Wait until a member that has joined may get its first partitions. Here that is immediately, while a real group waits."""
 
     def changed(self) -> None:
-        """Tell everybody that the model is another one now."""
+        """Bring all timers up to date and ring every bell, after a change of the model."""
         for name, members in self._others.items():
             for member in members:
                 self.model.groups[name].rejoin(member)

@@ -1,11 +1,11 @@
 """The in-memory intake: `holdgate.ports.Intake` over a `MemoryBroker`, with Kafka's semantics for topics and RabbitMQ's for queues.
 
 The Kafka half is one member of a consumer group, with the eager protocol. One task follows the group, as a client's coordinator does
-beside the polls: it gives back when a rebalance begins, takes over what the next generation brings, and comes back after an eviction.
-Between these everything is a plain call. The RabbitMQ half has one channel per queue, acks that go out in runs, and redelivery after a
+beside the polls. The task gives back when a rebalance begins, takes over what the next generation brings, and joins again after an
+eviction. Everything else is a plain call. The RabbitMQ half has one channel per queue, acks that go out in runs, and redelivery after a
 lost channel.
 
-Beside them is where dead letters go in a test: a list, and a target that fails when it is told to.
+`MemoryDeadLetters` is where dead letters go in a test: a list, which can be made to fail.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from holdgate.testing.memory.broker import Bell, MemoryBroker
 from holdgate.testing.memory.message import MemoryDelivery, Message
 from holdgate.testing.memory.models import Channel
 
+# -- topics ---------------------------------------------------------------------------------------------------------------------------
+
 
 class _Assignment:
     """One partition for as long as it is ours without a break."""
@@ -33,15 +35,15 @@ class _Assignment:
     def __init__(self, start: int) -> None:
         self.is_ours = True
         self.inflight = InFlight()
-        self.committed = start  # where it began is no news to the group
+        self.committed = start  # the group knows where it began
 
 
-# What one poll gives of a partition at most, or one message: aiokafka's `max_partition_fetch_bytes`.
+# One poll gives at most so many bytes of a partition, or one message: aiokafka's `max_partition_fetch_bytes`.
 _FETCH = 1024 * 1024
 
 
 class PartitionSide:
-    """Reads topics as one member of `group`; commits the watermark every `commit_every` seconds, on a hold, a revocation and a flush."""
+    """Reads topics as one member of `group`. Commits the watermark every `commit_every` seconds, on a hold, a revocation and a flush."""
 
     order: Order = "source"
 
@@ -75,19 +77,19 @@ class PartitionSide:
         self._follower = begin_later(self._follow(), f"memory {self.member}")
 
     def check(self) -> None:
-        """Raises IntakeError when this cannot go on: a topic is gone, or the listener failed."""
+        """Raise IntakeError when a topic does not exist, or is gone."""
         missing = [name for name in self.names if name not in self._broker.model.topics]
         if missing:
             raise IntakeError(f"the in-memory broker has no topic {missing[0]!r}; MemoryBroker(topics={{{missing[0]!r}: 1}}) makes it")
 
     def failure(self) -> BaseException | None:
-        """What ended the task that follows the group; None while it lives."""
+        """Return what ended the task that follows the group. None means that the task runs, or ended well."""
         if self._follower.cancelled():
             return None if self._closing else IntakeError(f"the task that follows group {self._group_name!r} was cancelled from outside")
         return self._follower.exception() if self._follower.done() else None
 
     def take(self) -> Sequence[MemoryDelivery]:
-        """What one poll gives. Nothing from the moment a rebalance begins until the next assignment."""
+        """Return what one poll gives. From the beginning of a rebalance to the next assignment that is nothing."""
         if self._group.must_rejoin(self.member) or self.member not in self._group.members:
             return ()
         self._match()
@@ -99,7 +101,7 @@ class PartitionSide:
         return deliveries
 
     def apply(self, plan: Plan) -> None:
-        """Pause and resume at once; commit what is finished when something is held that was not."""
+        """Pause and resume immediately. Commit what is finished when a source is held that was not held before."""
         held_anew = any(plan.of(source).held and not self._plan.of(source).held for source in self._assigned)
         self._plan = plan
         if self._match():
@@ -108,7 +110,7 @@ class PartitionSide:
             self._commit()
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        """Finish it. What is not finished comes again, to the next owner of the partition."""
+        """Mark a delivery as finished. What is not finished comes again, to the next owner of the partition."""
         assignment: object = getattr(delivery, "assigned", None)
         if not isinstance(assignment, _Assignment) or not assignment.is_ours:
             return
@@ -123,15 +125,15 @@ class PartitionSide:
         self._commit()
 
     def backlog(self) -> Mapping[Source, Backlog]:
-        """What is unfinished, in hand or still in the log, per assigned partition."""
+        """Return what is unfinished, in hand or still in the log, per assigned partition."""
         return {partition: self._backlog(partition, assignment.inflight) for partition, assignment in self._assigned.items()}
 
     def drop(self) -> None:
-        """Be evicted, as after a session timeout."""
+        """Leave the group as a member that is evicted after a session timeout."""
         self._group.leave(self.member, self._broker.now())
 
     def vanish(self) -> None:
-        """Commit nothing any more, and say nothing to the group."""
+        """Stop without a commit, and without leaving the group."""
         self._closing = True
         if self._commit_timer is not None:
             self._commit_timer.cancel()
@@ -141,10 +143,10 @@ class PartitionSide:
         self._broker.unwatch(self.bell)
 
     def break_channels(self) -> None:
-        """There are none."""
+        """Do nothing: a member of a group has no channels."""
 
     async def stop(self) -> None:
-        """Commit and leave the group; waits for a revocation that is under way, at most the rebalance timeout."""
+        """Commit and leave the group, after waiting for a revocation that is under way, at most for the rebalance timeout."""
         self._closing = True
         self.bell.ring()
         await asyncio.wait({self._follower}, timeout=self._rebalance_timeout)
@@ -172,7 +174,7 @@ class PartitionSide:
         self._generation = self._group.generation
         self._consumer.assign(partitions)
         self._assigned = {partition: _Assignment(self._consumer.position(partition)) for partition in partitions}
-        # The assignment has forgotten every pause: the plan is applied in the same step, before anything can be read.
+        # The new assignment has forgotten every pause, so the plan is applied in the same step, before anything can be read.
         self.apply(self._listener.assigned(partitions))
         self.bell.ring()  # a receive that waits may find something now
 
@@ -180,7 +182,7 @@ class PartitionSide:
         if self._assigned:
             await self._listener.revoked(tuple(self._assigned))
         self._commit()
-        # Too slow to give back in time: evicted meanwhile, and the commit above was refused.
+        # A member that was too slow to give back is evicted meanwhile, and the commit above was refused.
         self._forget(lost=self.member not in self._group.members)
         self._group.rejoin(self.member)
         self._broker.changed()
@@ -200,7 +202,7 @@ class PartitionSide:
         self._consumer.unassign(lost=lost)
 
     def _match(self) -> bool:
-        """Make the pauses those of the plan; returns whether something reads again."""
+        """Make the pauses those of the plan, and return whether a partition was resumed."""
         resumed = False
         for partition in self._consumer.assigned:
             if not self._plan.of(partition).fetch:
@@ -228,7 +230,7 @@ class PartitionSide:
         position = assignment.inflight.next_position
         if position is None:
             return -1
-        # With nothing unfinished the reader's own position is as safe, and stands behind a gap at the end.
+        # With nothing unfinished the reader's own position is equally safe, and it stands behind a gap at the end.
         return position if assignment.inflight.unfinished else self._consumer.position(partition)
 
     def _backlog(self, partition: Partition, inflight: InFlight) -> Backlog:
@@ -239,6 +241,9 @@ class PartitionSide:
         return Backlog(inflight.unfinished + log.count_from(position), age)
 
 
+# -- queues ---------------------------------------------------------------------------------------------------------------------------
+
+
 class _Line:
     """One queue by one channel, until that channel closes."""
 
@@ -246,7 +251,7 @@ class _Line:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self.recorded: dict[int, Settlement] = {}  # by delivery tag; on its way to the broker
+        self.recorded: dict[int, Settlement] = {}  # by delivery tag; what is on its way to the broker
 
 
 class QueueSide:
@@ -267,7 +272,7 @@ class QueueSide:
 
     @property
     def order(self) -> Order:
-        """Per queue where every queue has a single active consumer, else none."""
+        """Per source where every queue has a single active consumer, else none."""
         queues = self._broker.model.queues
         return "source" if all(name in queues and queues[name].settings.single_active for name in self.names) else "none"
 
@@ -278,17 +283,17 @@ class QueueSide:
         self._connect()
 
     def check(self) -> None:
-        """Raises IntakeError when a queue does not exist, or no longer."""
+        """Raise IntakeError when a queue does not exist, or is gone."""
         missing = [name for name in self.names if name not in self._broker.model.queues]
         if missing:
             raise IntakeError(f"the in-memory broker has no queue {missing[0]!r}; MemoryBroker(queues=[{missing[0]!r}]) makes it")
 
     def failure(self) -> BaseException | None:
-        """There is no task here that could fail."""
+        """Return None: this side has no task that could fail."""
         return None
 
     def take(self) -> Sequence[MemoryDelivery]:
-        """What has arrived: of each queue that may be read, as much as its window has room for."""
+        """Return what has arrived: of each queue that may be read, as much as its window has room for."""
         return [
             MemoryDelivery(queue, queued.message, tag, line, redelivered=queued.redelivered, delivery_count=queued.delivery_count)
             for queue, line in self._lines.items()
@@ -297,14 +302,14 @@ class QueueSide:
         ]
 
     def apply(self, plan: Plan) -> None:
-        """From now on read what the plan lets be read."""
+        """Read only what the plan fetches, from now on."""
         opened = any(plan.of(queue).fetch and not self._plan.of(queue).fetch for queue in self._lines)
         self._plan = plan
         if opened:
             self.bell.ring()
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        """Record it; it goes out with the next turn of the loop. Settled twice, the first word counts."""
+        """Record a settlement, which goes out with the next turn of the loop. Of two settlements the first counts."""
         line: object = getattr(delivery, "assigned", None)
         if not isinstance(line, _Line) or delivery.position not in line.channel.unacked:
             return
@@ -324,14 +329,14 @@ class QueueSide:
             self._broker.changed()
 
     def backlog(self) -> Mapping[Source, Backlog]:
-        """What is not settled, per queue, other consumers' share included; what was recorded counts as settled."""
+        """Return what is not settled per queue, including other consumers' shares. What was recorded counts as settled."""
         return {queue: self._backlog(queue, line) for queue, line in self._lines.items()}
 
     def drop(self) -> None:
-        """Lose every channel; open new ones a turn of the loop later, as a robust connection does."""
+        """Lose every channel, and open new ones a turn of the loop later, as a robust connection does."""
         gone = tuple(self._lines)
         if not gone:
-            return  # not back yet from the last time
+            return  # the last reconnect is still to come
         for line in self._lines.values():
             line.channel.close()
         self._lines.clear()
@@ -339,7 +344,7 @@ class QueueSide:
         self._reconnect = asyncio.get_running_loop().call_soon(self._connect)
 
     def vanish(self) -> None:
-        """Send nothing any more; the broker closes the channels."""
+        """Stop without sending what is recorded. The broker closes the channels."""
         if self._reconnect is not None:
             self._reconnect.cancel()
         self.break_channels()
@@ -347,13 +352,13 @@ class QueueSide:
         self._broker.unwatch(self.bell)
 
     def break_channels(self) -> None:
-        """The broker closes every channel; what is recorded for them is lost."""
+        """Close every channel from the broker's side. What is recorded for them is lost."""
         for line in self._lines.values():
             line.recorded.clear()
             line.channel.close()
 
     async def stop(self) -> None:
-        """Send everything recorded, and give the rest back in order, uncounted where the queue allows it."""
+        """Send everything recorded. Give the rest back in order, uncounted where the queue allows that."""
         if self._reconnect is not None:
             self._reconnect.cancel()
         self.flush()
@@ -389,14 +394,24 @@ def _send(channel: Channel, tag: int, settlement: Settlement) -> None:
         channel.nack(tag, requeue=False)
 
 
-class MemoryIntake:
-    """Delivers from a `MemoryBroker`, as a Kafka consumer from `topics` or as a RabbitMQ one from `queues`; exactly one of the two.
+# -- the intake over either -----------------------------------------------------------------------------------------------------------
 
-    Topics: a member of `group`; one receive gives at most `inbox` messages of each partition (500, as `KafkaIntake`), and at most 1 MiB of
-    them or one message; the watermark is committed every `commit_every` seconds (1.0, as `KafkaIntake`), and on a hold, a revocation, a
-    flush and at the end; whoever needs longer than `rebalance_timeout` seconds to give back is evicted (10, aiokafka's default). Queues: at
-    most `prefetch` messages unsettled per queue (50, as `RabbitMQIntake`); acks go out in runs, a turn of the loop later.
-    `poll_timeout` is how many seconds an empty receive waits: 0.05 keeps a test under real time quick. Opened once, closed for good.
+
+class MemoryIntake:
+    """Delivers from a `MemoryBroker`, as a Kafka consumer from `topics` or as a RabbitMQ one from `queues`.
+
+    - `topics`, `queues`: what is read. Exactly one of the two must be given.
+    - `group`: topics: the consumer group that the intake joins.
+    - `inbox`: topics: how many messages of each partition one receive gives at most (500, as `KafkaIntake`). They are at most 1 MiB, or
+      one message.
+    - `prefetch`: queues: how many messages of each queue may be unsettled (50, as `RabbitMQIntake`). Acks go out in runs, a turn of the
+      loop later.
+    - `poll_timeout`: how many seconds an empty receive waits. 0.05 keeps a test under real time quick.
+    - `commit_every`: topics: seconds between two commits of the watermark (1.0, as `KafkaIntake`). A hold, a revocation, a flush and the
+      end commit as well.
+    - `rebalance_timeout`: topics: seconds after which a member that has not given back is evicted (10, aiokafka's default).
+
+    Opened once, and closed for good.
     """
 
     def __init__(
@@ -443,12 +458,12 @@ class MemoryIntake:
 
     @property
     def rebalance_timeout(self) -> float:
-        """Seconds that a member has to give back."""
+        """The seconds that a member has to give back."""
         return self._rebalance_timeout
 
     @property
     def member(self) -> str:
-        """Its name in the group; empty for queues, which have no groups."""
+        """The intake's name in the group; empty for queues, which have no groups."""
         return self._side.member
 
     @property
@@ -458,7 +473,7 @@ class MemoryIntake:
 
     @property
     def can_reject(self) -> bool:
-        """A queue's message may be refused, a partition's not."""
+        """Whether messages can be rejected: a queue's can, a partition's cannot."""
         return isinstance(self._side, QueueSide)
 
     async def open(self, listener: IntakeListener) -> None:
@@ -470,11 +485,11 @@ class MemoryIntake:
         self._side.start(listener)
 
     async def receive(self) -> Sequence[Delivery[Message]]:
-        """The next deliveries, or none after `poll_timeout` seconds. Raises IntakeError when a topic or queue was deleted."""
+        """Return the next deliveries, or none after `poll_timeout` seconds. Raises IntakeError when a topic or queue was deleted."""
         if not self._was_opened:
             raise IntakeError("this MemoryIntake is not open")
-        # A client with a full buffer lets the others run as well; but never between taking and returning, where a revocation could
-        # slip in and what it took away would still be handed out.
+        # A client with a full buffer lets the other tasks run as well. It must never do so between taking and returning: a revocation could
+        # slip in there, and its messages would still be handed out.
         await asyncio.sleep(0)
         deliveries = self._take()
         if not deliveries:
@@ -483,45 +498,45 @@ class MemoryIntake:
         return deliveries
 
     def apply(self, plan: Plan) -> None:
-        """Read from now on what the plan lets be read."""
+        """Read only what the plan fetches, from now on."""
         if self._is_open:
             self._side.apply(plan)
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        """Record a settlement; one of an earlier assignment or channel is ignored. Raises IntakeError for REJECT on a partition."""
-        # Also while it closes: a revocation may be under way, whose last results are still to be committed.
+        """Record a settlement. One of an earlier assignment or channel is ignored. Raises IntakeError for REJECT on a partition."""
+        # No check of `_is_open`: while the intake closes, a revocation may be under way whose last results are still to be committed.
         self._side.settle(delivery, settlement)
 
     async def flush(self) -> None:
-        """Commit the watermarks, or send the acks; a receive that waits returns."""
+        """Commit the watermarks, or send the acks. A receive that waits returns."""
         if self._is_open:
             self._side.flush()
             self._side.bell.ring()
 
     async def backlog(self) -> Mapping[Source, Backlog]:
-        """What is not settled yet, per assigned source."""
+        """Return what is not settled yet, per assigned source."""
         return self._side.backlog() if self._is_open else {}
 
     async def close(self) -> None:
-        """Flush and leave; what is unsettled comes again to the next consumer. Idempotent, and fine when it never opened."""
+        """Flush and leave. What is unsettled comes again to the next consumer. Idempotent, and safe when it never opened."""
         if self._is_open:
             self._is_open = False
             await self._side.stop()
             self._side.bell.ring()
 
     def drop(self) -> None:
-        """Lose the membership or the channels; for `MemoryBroker.drop`."""
+        """Lose the membership or the channels. For `MemoryBroker.drop`."""
         if self._is_open:
             self._side.drop()
 
     def vanish(self) -> None:
-        """Be gone as a process that was killed: what was recorded does not go out, channels close, the group finds out by itself."""
+        """Stop like a process that was killed: what was recorded does not go out, channels close, and the group finds out by itself."""
         if self._is_open:
             self._is_open = False
             self._side.vanish()
 
     def break_channels(self) -> None:
-        """The broker closes the channels, and this side does not know yet: `drop` tells it. Nothing for topics."""
+        """Close the channels from the broker's side, while this side does not know yet: `drop` reports that. Does nothing for topics."""
         if self._is_open:
             self._side.break_channels()
 
@@ -535,12 +550,16 @@ class MemoryIntake:
         return self._side.take()
 
 
-class MemoryDeadLetters:
-    """Keeps rejected messages in `letters`, in the order of their confirmation; implements `holdgate.ports.DeadLetters`.
+# -- dead letters ---------------------------------------------------------------------------------------------------------------------
 
-    With a `broker` each is also produced into one of its topics or queues: `topic`, with `{topic}` for where the message came from, as
-    `KafkaDeadLetters` has it. Set `failing` to an exception to make every publication raise it, None to let them pass again. `delay` is
-    how many seconds a confirmation takes, and `published` counts how often one was asked for.
+
+class MemoryDeadLetters:
+    """Keeps rejected messages in `letters`, in the order of their confirmation. Implements `holdgate.ports.DeadLetters`.
+
+    With a `broker` each letter is also produced into one of its topics or queues: `topic`, with `{topic}` for where the message came from,
+    as in `KafkaDeadLetters`. `exception_text` puts the exception's text into the letter's headers. Set `failing` to an exception to make
+    every publication raise it. None means that publications pass. `delay` is how many seconds a confirmation takes, and `published` counts
+    the publications that were begun.
     """
 
     def __init__(
@@ -563,7 +582,7 @@ class MemoryDeadLetters:
         await asyncio.sleep(0)
 
     async def publish(self, letter: DeadLetter) -> None:
-        """Keep it after `delay` seconds, or raise `failing`."""
+        """Keep a letter after `delay` seconds, or raise `failing`."""
         self.published += 1
         await asyncio.sleep(self.delay)
         if self.failing is not None:

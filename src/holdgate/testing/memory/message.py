@@ -1,4 +1,4 @@
-"""What a model broker stores, one message at one place and for ever the same; the ledger of what happened to it; how a client gets it."""
+"""What a model broker stores, the ledger of what happened to each message, and the delivery by which a client gets one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 class Message:
     """One stored message.
 
-    `position` is its offset in a log, or its number in a queue, from 0 and never used twice. `timestamp` is the second it was produced,
-    by the clock of whoever drives the model. `body` None is a tombstone.
+    `position` is its offset in a log, or its number in a queue, from 0 and never used twice. `timestamp` is the second of production, by
+    the clock that drives the model. `body` None means a tombstone.
     """
 
     position: int
@@ -32,8 +32,8 @@ class Message:
 class LedgerEntry(NamedTuple):
     """One line of the ledger.
 
-    `position` is the message's place in its source; for `committed` the next one to be read, for `assigned` the first one that will be
-    read, for `revoked` and `lost` the one that would have been read next. A queue has no such place: 0 there.
+    `position` is the message's place in its source. For `committed` it is the next one to be read, for `assigned` the first one that will
+    be read, and for `revoked` and `lost` the one that would have been read next. A queue has no such place, so these are 0 there.
     """
 
     event: LedgerEvent
@@ -54,7 +54,7 @@ class Ledger:
         self._entries.append(LedgerEntry(event, source, position))
 
     def positions(self, event: LedgerEvent, source: Source) -> list[int]:
-        """The positions of one kind of event on one source, in the order in which they happened."""
+        """Return the positions of one kind of event on one source, in the order in which the events happened."""
         return [entry.position for entry in self._entries if entry.event == event and entry.source == source]
 
     def __iter__(self) -> Iterator[LedgerEntry]:
@@ -68,10 +68,10 @@ class Ledger:
 
 
 class MemoryDelivery(Delivery[Message]):
-    """A message as the in-memory broker delivered it; `message` is the stored one.
+    """A message as the in-memory broker delivered it. `message` is the stored one.
 
     `position` is the offset in a partition, and the delivery tag on a queue. `delivery_count` is how often a queue's message had come
-    back before; 0 on a partition, where nobody counts.
+    back before; it is 0 on a partition, which does not count.
     """
 
     __slots__ = ("_position", "assigned", "delivery_count")
@@ -88,7 +88,7 @@ class MemoryDelivery(Delivery[Message]):
     ) -> None:
         super().__init__(source, message, redelivered)
         self._position = position
-        # The assignment or channel it came by. Settled after that is gone, it settles nothing.
+        # The assignment or channel that the delivery came by. When that is gone, settling the delivery has no effect.
         self.assigned = assignment
         self.delivery_count = delivery_count
 
@@ -99,20 +99,20 @@ class MemoryDelivery(Delivery[Message]):
 
     @property
     def body(self) -> bytes | None:
-        """The payload; None for a tombstone."""
+        """The payload. None means a tombstone."""
         return self.message.body
 
     @property
     def key(self) -> bytes | None:
-        """The key it was produced with; None without one, and always on a queue."""
+        """The key of the message. None means that there is none, as always on a queue."""
         return self.message.key
 
     @property
     def headers(self) -> Mapping[str, Any]:
-        """The headers it was produced with."""
+        """The headers of the message."""
         return self.message.headers
 
     @property
     def timestamp(self) -> float | None:
-        """When it was produced, in seconds of the event loop's clock, whose zero stands for the epoch here."""
+        """When the message was produced, in seconds of the event loop's clock, whose zero stands for the epoch here."""
         return self.message.timestamp

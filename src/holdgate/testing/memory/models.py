@@ -1,13 +1,14 @@
-"""Both brokers as pure models, on one floor: topics with consumer groups, and queues with channels. `now` is an argument.
+"""Both brokers as pure models: topics with consumer groups, and queues with channels. `now` is an argument.
 
-The in-memory intake for tests and the simulated fleet are shells around them. They model what a worker can see go wrong: offsets with gaps,
-rebalances that take everything away, commits that are refused, pauses that a new assignment forgets; redelivery in its real order, delivery
-counts and limits, a prefetch. They model no wire, no replication and no time of their own: every call acts immediately.
+The in-memory intake for tests and the simulated fleet are shells around these models. For topics they model what a worker can see go wrong:
+offsets with gaps, rebalances that take everything away, commits that are refused, and pauses that a new assignment forgets. For queues they
+model redelivery in its real order, delivery counts and limits, and a prefetch. They model no wire, no replication and no time of their own:
+every call acts immediately.
 
-Kafka's group follows the eager protocol, the only one of aiokafka. A change of membership begins a *rebalance*: every member is asked to
-give everything back and to join again. When all have, the next generation begins with a fresh assignment. Who has not within the rebalance
-timeout is evicted and finds out later. What a commit may do follows the broker: a member may commit until it has joined again, so also
-while it gives back; between joining again and the next generation, or with an old generation, it is refused.
+Kafka's group follows the eager protocol, the only one of aiokafka. A change of membership begins a *rebalance*: every member must give
+everything back and join again. When all have done so, the next generation begins with a fresh assignment. A member that is late by the
+rebalance timeout is evicted, and finds out later. Commits follow the broker's rule: a member may commit until it has joined again, so also
+while it gives back. A commit is refused between joining again and the next generation, or with an old generation.
 
 The order of what comes back to a queue, and whether it is counted, depends on the broker's version and the queue's type; the table in
 `QueueSettings` names the cases.
@@ -32,11 +33,14 @@ Reset = Literal["earliest", "latest"]
 _POSITION = attrgetter("position")
 
 
+# -- topics and consumer groups -------------------------------------------------------------------------------------------------------
+
+
 class Log:
     """The messages of one partition.
 
-    `start` is the first offset that may still be read, `end` the one the next message will get. Offsets in between may hold nothing:
-    compaction and aborted transactions leave gaps, and who reads learns only the offsets that are there.
+    `start` is the first offset that may still be read, and `end` is the offset of the next message. Offsets in between may hold nothing:
+    compaction and aborted transactions leave gaps, and a reader learns only the offsets that are there.
     """
 
     __slots__ = ("_messages", "end", "start")
@@ -54,11 +58,11 @@ class Log:
         return message
 
     def skip(self, places: int = 1) -> None:
-        """Use up offsets that no reader will ever see: a transaction's marker, or what an aborted one had written."""
+        """Use up offsets that no reader will ever see: a transaction's marker, or what an aborted transaction has written."""
         self.end += places
 
     def compact(self) -> None:
-        """Keep only the newest message of each key; messages without a key stay."""
+        """Keep only the newest message of each key. Messages without a key stay."""
         newest = {message.key: message.position for message in self._messages}
         self._messages = [message for message in self._messages if message.key is None or newest[message.key] == message.position]
 
@@ -68,12 +72,12 @@ class Log:
         del self._messages[: self._index(self.start)]
 
     def read(self, position: int, limit: int) -> Sequence[Message]:
-        """At most `limit` messages from `position` on; what is no longer there is skipped."""
+        """Return at most `limit` messages from `position` on. What is no longer there is skipped."""
         first = self._index(position)
         return self._messages[first : first + limit]
 
     def count_from(self, position: int) -> int:
-        """How many messages there are from `position` on; less than the difference of the offsets where there are gaps."""
+        """Return how many messages there are from `position` on; where there are gaps, fewer than the difference of the offsets."""
         return len(self._messages) - self._index(position)
 
     def _index(self, position: int) -> int:
@@ -83,7 +87,7 @@ class Log:
 class Group:
     """The coordinator's state of one group.
 
-    `partitions` tells how many partitions each topic has, and is read at each assignment. `rebalance_timeout` is in seconds.
+    `partitions` has the partitions of each topic, and is read at each assignment. `rebalance_timeout` is in seconds.
     """
 
     def __init__(self, partitions: Mapping[str, Collection[object]], rebalance_timeout: float, ledger: Ledger) -> None:
@@ -95,45 +99,45 @@ class Group:
         self._topics: dict[str, frozenset[str]] = {}
         self._assignment: dict[str, tuple[Partition, ...]] = {}
         self._joined: set[str] = set()
-        self._deadline: float | None = None  # not None: a rebalance is under way
+        self._deadline: float | None = None  # None means that no rebalance is under way
 
     @property
     def members(self) -> Collection[str]:
-        """Who is in the group now."""
+        """The names of those that are in the group now."""
         return self._topics.keys()
 
     @property
     def is_rebalancing(self) -> bool:
-        """Whether members are still asked to give back and join again."""
+        """Whether members have yet to give back and join again."""
         return self._deadline is not None
 
     def next_deadline(self) -> float | None:
-        """When `expire` will matter; None when everybody has what is theirs."""
+        """Return when `expire` will have an effect. None means that no rebalance is under way."""
         return self._deadline
 
     def assignment(self, member: str) -> tuple[Partition, ...]:
-        """The partitions of `member` in the current generation; none for a stranger, and none while a rebalance is under way."""
+        """Return the partitions of `member` in the current generation; none for a stranger, and none during a rebalance."""
         return () if self.is_rebalancing else self._assignment.get(member, ())
 
     def must_rejoin(self, member: str) -> bool:
-        """Whether the group waits for this member to give back and join again."""
+        """Return whether the group waits for this member to give back and join again."""
         return self.is_rebalancing and member in self._topics and member not in self._joined
 
     def join(self, member: str, topics: Collection[str], now: float) -> None:
-        """A new member, or one that was evicted and comes back; a rebalance begins."""
+        """Add a new member, or one that was evicted and comes back, and begin a rebalance."""
         self._topics[member] = frozenset(topics)
         self._begin(now)
         self._joined.add(member)
         self._complete()
 
     def rejoin(self, member: str) -> None:
-        """A member has given everything back; from now on it may not commit until the next generation. A stranger is ignored."""
+        """Note that a member has given everything back. The member may not commit until the next generation. A stranger is ignored."""
         if self.must_rejoin(member):
             self._joined.add(member)
             self._complete()
 
     def leave(self, member: str, now: float) -> None:
-        """A member is gone, by its own will or evicted; the others share its partitions."""
+        """Remove a member that has left or was evicted. The others share its partitions."""
         if self._topics.pop(member, None) is None:
             return
         self._assignment.pop(member, None)
@@ -141,12 +145,12 @@ class Group:
         self._complete()
 
     def rebalance(self, now: float) -> None:
-        """Begin a rebalance though nobody came or went, as a change of the topic's partitions does."""
+        """Begin a rebalance with the same members, as a change of the topic's partitions does."""
         if self._topics:
             self._begin(now)
 
     def expire(self, now: float) -> Collection[str]:
-        """Evict who has not joined again in time; returns them."""
+        """Evict the members that have not joined again in time, and return them."""
         if self._deadline is None or now < self._deadline:
             return ()
         late = self._topics.keys() - self._joined
@@ -156,7 +160,7 @@ class Group:
         return late
 
     def commit(self, member: str, generation: int, offsets: Mapping[Partition, int]) -> bool:
-        """Store the next offset to read per partition, all or none; returns whether they were accepted."""
+        """Store the next offset to read per partition, all or none, and return whether they were accepted."""
         owned = self._assignment.get(member, ())
         if generation != self.generation or not all(partition in owned for partition in offsets):
             return False
@@ -179,7 +183,7 @@ class Group:
             self._assignment = self._deal()
 
     def _deal(self) -> dict[str, tuple[Partition, ...]]:
-        # Round robin over the sorted members, as aiokafka's default assignor does: with one partition the rest have nothing.
+        # Round robin over the sorted members, as aiokafka's default assignor does: of one partition only one member gets anything.
         hands: dict[str, list[Partition]] = {member: [] for member in sorted(self._topics)}
         turn = 0
         for topic in sorted(frozenset[str]().union(*self._topics.values())):
@@ -191,10 +195,10 @@ class Group:
 
 
 class Consumer:
-    """Reads the partitions it was given, each from its position on.
+    """Reads its assigned partitions, each from its position on.
 
     `reset` is where it starts without a committed offset, and where it goes when the log's start has passed its position.
-    A new assignment forgets every pause, as aiokafka does: who holds must pause again before the next poll.
+    A new assignment forgets every pause, as in aiokafka: the intake must pause again before the next poll.
     """
 
     def __init__(self, logs: Mapping[str, Sequence[Log]], group: Group, ledger: Ledger, reset: Reset = "earliest") -> None:
@@ -216,11 +220,11 @@ class Consumer:
         return frozenset(self._paused)
 
     def position(self, partition: Partition) -> int:
-        """The offset that the next poll begins at; past a gap at the end, so it can be more than the last message's plus one."""
+        """Return the offset at which the next poll begins. It is past a gap at the end, so not always the last message's plus one."""
         return self._positions[partition]
 
     def assign(self, partitions: Collection[Partition]) -> None:
-        """Begin with these partitions at their committed offsets, nothing paused."""
+        """Begin with these partitions at their committed offsets, and none of them paused."""
         self._paused.clear()
         self._positions = {}
         for partition in partitions:
@@ -229,14 +233,14 @@ class Consumer:
             self._ledger.note("assigned", partition, self._positions[partition])
 
     def unassign(self, *, lost: bool = False) -> None:
-        """Have nothing any more: given back in order, or `lost`."""
+        """Drop all partitions, which were given back in order, or are `lost`."""
         for partition, position in self._positions.items():
             self._ledger.note("lost" if lost else "revoked", partition, position)
         self._positions = {}
         self._paused.clear()
 
     def pause(self, partition: Partition) -> None:
-        """Leave this partition alone from the next poll on; survives until resumed or assigned again."""
+        """Leave this partition alone from the next poll on, until it is resumed or assigned again."""
         self._paused.add(partition)
 
     def resume(self, partition: Partition) -> None:
@@ -244,12 +248,14 @@ class Consumer:
         self._paused.discard(partition)
 
     def seek(self, partition: Partition, position: int) -> None:
-        """Go to `position`; what was read from there on comes again."""
+        """Go to `position`. What was read from there on comes again."""
         self._positions[partition] = position
 
     def poll(self, limit: int, size: int | None = None) -> Sequence[tuple[Partition, Sequence[Message]]]:
-        """At most `limit` messages of each partition that is not paused, and at most `size` bytes of them, or one message; those with none
-        are left out. `size` None: bytes are not counted."""
+        """Return at most `limit` messages of each partition that is not paused. Partitions without any are left out.
+
+        `size` bounds their bytes too, but one message always passes. None means that bytes are not counted.
+        """
         return [(partition, messages) for partition in self._positions if (messages := self._read(partition, limit, size))]
 
     def _read(self, partition: Partition, limit: int, size: int | None) -> Sequence[Message]:
@@ -260,7 +266,7 @@ class Consumer:
             self._positions[partition] = self._starting_point(partition)
         found = log.read(self._positions[partition], limit)
         messages = found if size is None else found[: max(1, _fitting(found, size))]
-        # Read to the end, the position stands behind a gap there too. Only committing it then makes the lag zero.
+        # After a read to the end, the position stands behind a gap there too. Only a commit of that position makes the lag zero.
         self._positions[partition] = messages[-1].position + 1 if len(found) == limit or len(messages) < len(found) else log.end
         for message in messages:
             self._ledger.note("delivered", partition, message.position)
@@ -275,19 +281,24 @@ class Consumer:
 
 
 def _fitting(messages: Sequence[Message], size: int) -> int:
-    """How many of the first are no more than so many bytes together."""
+    """Return how many of the first messages fit into so many bytes together."""
     sizes = accumulate(len(message.body or b"") for message in messages)
     return sum(1 for total in sizes if total <= size)
+
+
+# -- queues and channels --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
     """What kind of queue it is.
 
-    `delivery_limit`: a message that has come back more often is dead (quorum queues from 4.0 on have 20 unless told otherwise; None: no
-    limit, the classic queue). `nack_counts`: whether a nack or reject with requeue counts (RabbitMQ 3.10 to 4.2: yes; 4.3: no); a closed
-    channel always counts. `returns_to`: where a nacked message goes (quorum without a limit up to 4.2: the back; else the front).
-    `single_active`: only the oldest channel gets messages. `dead_letters`: the queue for the dead and the rejected; None drops them.
+    - `delivery_limit`: a message that has come back more often is dead. Quorum queues from 4.0 on have 20 by default. None means no limit,
+      as in a classic queue.
+    - `nack_counts`: whether a nack or reject with requeue counts (RabbitMQ 3.10 to 4.2: yes; 4.3: no). A closed channel always counts.
+    - `returns_to`: where a nacked message goes: the back for quorum queues without a limit up to 4.2, else the front.
+    - `single_active`: only the oldest channel gets messages.
+    - `dead_letters`: the queue for dead and rejected messages. None means that they are dropped.
     """
 
     delivery_limit: int | None = None
@@ -299,7 +310,7 @@ class QueueSettings:
 
 @dataclass(slots=True)
 class Queued:
-    """A message in the queue, with its history: `delivery_count` is RabbitMQ's `x-delivery-count`."""
+    """A message in the queue, with its history. `delivery_count` is RabbitMQ's `x-delivery-count`."""
 
     message: Message
     delivery_count: int = 0
@@ -309,7 +320,7 @@ class Queued:
 class MessageQueue:
     """The broker's state of one queue.
 
-    `bury` is called with every dead or rejected message; it publishes to the dead letter queue, or drops.
+    `bury` is called with every dead or rejected message, and publishes the message to the dead letter queue, or drops it.
     """
 
     def __init__(self, name: str, settings: QueueSettings, ledger: Ledger, bury: Callable[[Message], None]) -> None:
@@ -319,7 +330,7 @@ class MessageQueue:
         self._bury = bury
         self._published = 0
         self._ready: deque[Queued] = deque()
-        # What came back waits in front of the rest, first back first out: nacked in order, it comes again in that order.
+        # Returned messages wait in front of the rest, first back first out: nacked in order, they come again in that order.
         self._returned: deque[Queued] = deque()
         self._channels: list[Channel] = []
 
@@ -341,28 +352,28 @@ class MessageQueue:
         return message
 
     def open(self, prefetch: int) -> Channel:
-        """A new channel with one consumer that may have `prefetch` messages unacked."""
+        """Open a new channel with one consumer that may have `prefetch` messages unacked."""
         channel = Channel(self, prefetch, self._ledger)
         self._channels.append(channel)
         return channel
 
     def is_active(self, channel: Channel) -> bool:
-        """Whether this channel gets messages: any open one, or under a single active consumer the oldest."""
+        """Return whether this channel gets messages: any open one does, or with a single active consumer the oldest."""
         return channel in (self._channels[:1] if self.settings.single_active else self._channels)
 
     def waiting(self) -> Sequence[Message]:
-        """Every message that is not settled, in the order in which one new consumer would get them all."""
+        """Return every message that is not settled, in the order in which one new consumer would get them all."""
         out = [queued for channel in self._channels for queued in channel.unacked.values()]
         return [queued.message for queued in (*self._returned, *out, *self._ready)]
 
     def pop(self) -> Queued | None:
-        """The next message to deliver; for channels only."""
+        """Remove and return the next message to deliver. For channels only."""
         if self._returned:
             return self._returned.popleft()
         return self._ready.popleft() if self._ready else None
 
     def put_back(self, queued: Queued, *, counts: bool, to: Literal["front", "back"]) -> None:
-        """Take a delivered message back; for channels only. Over the delivery limit it is dead instead."""
+        """Take a delivered message back, or bury it over the delivery limit. For channels only."""
         queued.redelivered = True
         queued.delivery_count += counts
         limit = self.settings.delivery_limit
@@ -374,12 +385,12 @@ class MessageQueue:
         (self._returned if to == "front" else self._ready).append(queued)
 
     def reject(self, queued: Queued) -> None:
-        """Refuse a message for good; for channels only."""
+        """Bury a message that was rejected. For channels only."""
         self._ledger.note("rejected", self.source, queued.message.position)
         self._bury(queued.message)
 
     def forget(self, channel: Channel) -> None:
-        """The channel is closed; for channels only."""
+        """Remove a closed channel. For channels only."""
         self._channels.remove(channel)
 
 
@@ -396,7 +407,7 @@ class Channel:
         self._consuming = True
 
     def take(self) -> Sequence[tuple[int, Queued]]:
-        """What the broker delivers now, by delivery tag: as much as is ready and the prefetch has room for."""
+        """Deliver as much as is ready and the prefetch has room for, and return it by delivery tag."""
         fresh: list[tuple[int, Queued]] = []
         while self._may_deliver() and (queued := self._queue.pop()) is not None:
             self._last_tag += 1
@@ -406,11 +417,11 @@ class Channel:
         return fresh
 
     def cancel(self) -> None:
-        """Get no more messages; what is unacked stays so, and can still be settled."""
+        """Stop consuming. What is unacked stays so, and can still be settled."""
         self._consuming = False
 
     def ack(self, tag: int) -> None:
-        """Done. Raises KeyError for a tag that is settled or not of this channel: a broker closes the channel then."""
+        """Settle one message as done. Raises KeyError for a tag that is settled or not this channel's: a broker closes the channel then."""
         queued = self.unacked.pop(tag)
         self._ledger.note("acked", self._queue.source, queued.message.position)
 
@@ -423,13 +434,13 @@ class Channel:
             self._queue.reject(queued)
 
     def give_back(self) -> None:
-        """Stop consuming and nack everything unacked in the order it came."""
+        """Stop consuming, and nack everything unacked in the order in which it came."""
         self.cancel()
         for tag in tuple(self.unacked):
             self.nack(tag)
 
     def close(self) -> None:
-        """The channel ends, by either side: what is unacked comes again, in front, in its order, and counted. Idempotent."""
+        """End the channel, from either side. What is unacked comes again, in front, in its order, and counted. Idempotent."""
         if not self.is_open:
             return
         self.is_open = False
@@ -446,10 +457,13 @@ class Channel:
         return self._consuming and len(self.unacked) < self._prefetch and self._queue.is_active(self)
 
 
+# -- the broker -----------------------------------------------------------------------------------------------------------------------
+
+
 class Broker:
     """Topics, queues, consumer groups and the ledger of everything that happened.
 
-    A name is a topic's or a queue's, never both. `ledger`: where everything is written down; None: one that keeps all of it.
+    A name belongs to a topic or to a queue, never to both. `ledger` is where events are noted. None means a new one that keeps them all.
     """
 
     def __init__(self, ledger: Ledger | None = None) -> None:
@@ -460,14 +474,14 @@ class Broker:
         self._keyless = 0
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
-        """A new topic. Raises ValueError when the name is taken or there would be no partition."""
+        """Make a topic. Raises ValueError when the name is taken, or without a partition."""
         self._refuse_taken(name)
         if partitions < 1:
             raise ValueError(f"topic {name!r} cannot have {partitions} partitions; one is the least")
         self.topics[name] = [Log() for _ in range(partitions)]
 
     def create_queue(self, name: str, settings: QueueSettings | None = None) -> None:
-        """A new queue, a classic one unless told otherwise.
+        """Make a queue. None means a classic one.
 
         Raises ValueError when the name is taken, or names a dead letter queue that does not exist.
         """
@@ -479,7 +493,7 @@ class Broker:
         self.queues[name] = MessageQueue(name, settings, self.ledger, lambda message: self._bury(grave, message))
 
     def delete(self, name: str) -> None:
-        """Delete a topic or queue with all it holds; its channels and assignments stay behind and get nothing more."""
+        """Delete a topic or queue with all its messages. Its channels and assignments stay behind and get nothing more."""
         if self.topics.pop(name, None) is None:
             self._queue(name)
             del self.queues[name]
@@ -494,10 +508,10 @@ class Broker:
         headers: Mapping[str, Any] | None = None,
         partition: int | None = None,
     ) -> tuple[Source, Message]:
-        """Store one message in a topic or queue; returns where.
+        """Store one message in a topic or queue, and return where.
 
-        Without `partition`, a key decides by its hash, so that equal keys stay together, and messages without one go round. A queue
-        has neither keys nor partitions. Raises LookupError for an unknown name or partition.
+        Without `partition` the hash of the key decides, so that equal keys stay together. Messages without a key take the partitions in
+        turn. A queue has neither keys nor partitions. Raises LookupError for an unknown name or partition.
         """
         if name in self.topics:
             place = Partition(name, self._choose(name, key) if partition is None else partition)
@@ -510,27 +524,27 @@ class Broker:
         return queue.source, message
 
     def log(self, partition: Partition) -> Log:
-        """The log of one partition; raises LookupError for an unknown one."""
+        """Return the log of one partition. Raises LookupError for an unknown one."""
         try:
             return self.topics[partition.topic][partition.number]
         except LookupError:
             raise LookupError(f"there is no partition {partition}; create_topic({partition.topic!r}, partitions=...) makes it") from None
 
     def group(self, name: str, rebalance_timeout: float = 10.0) -> Group:
-        """The consumer group of this name, made at its first mention.
+        """Return the consumer group of this name, which its first mention makes.
 
-        `rebalance_timeout` is in seconds and taken from that first mention; 10 is aiokafka's default, its session timeout.
+        `rebalance_timeout` is in seconds, and only that first mention sets it. 10 is aiokafka's default, its session timeout.
         """
         if name not in self.groups:
             self.groups[name] = Group(self.topics, rebalance_timeout, self.ledger)
         return self.groups[name]
 
     def consumer(self, group: str, reset: Reset = "earliest") -> Consumer:
-        """The client's half for one member of a group; it reads nothing until it is assigned something."""
+        """Make the client's half for one member of a group. It reads nothing until it is assigned something."""
         return Consumer(self.topics, self.group(group), self.ledger, reset)
 
     def waiting(self, source: Source, group: str = "") -> Sequence[Message]:
-        """What is not settled, in the order in which a new consumer would get it: for a partition, from the group's commit on."""
+        """Return what is not settled, in the order in which a new consumer would get it. For a partition, from the group's commit on."""
         if isinstance(source, Queue):
             return self._queue(source.name).waiting()
         log = self.log(source)
