@@ -67,7 +67,7 @@ class CallNotPermitted(HoldgateError):
 
 
 class Reject(HoldgateError):
-    """A handler raises it when a message can never be processed. `reason` goes to the dead letter and to events, so keep payload out."""
+    """A message can never be processed. Raised by a handler. `reason` goes to the dead letter and to events, so keep payload out."""
 
     def __init__(self, reason: str = "rejected by the handler") -> None:
         super().__init__(reason)

@@ -79,7 +79,7 @@ class Intake(Protocol[M]):
         ...
 
     def settle(self, delivery: Delivery[M], settlement: Settlement) -> None:
-        """Record a settlement. Commits and acks go out in runs. A delivery of an earlier assignment is ignored."""
+        """Record a settlement, which goes out with others as a commit or as acks. A delivery of an earlier assignment is ignored."""
         ...
 
     async def flush(self) -> None:

@@ -152,7 +152,7 @@ class GuardCircuit:
             self._send(self._release, permit)
 
     def close(self) -> None:
-        """Close it when the guard is left. Waiting threads get GuardClosed, and records that are still sent are lost with the circuit."""
+        """Let go when the guard is left. Waiting threads get GuardClosed, and records that are still sent are lost with the circuit."""
         with self._lock:
             self._closed = True
             pending = list(self._pending)

@@ -159,7 +159,7 @@ class Dependency:
     # -- judging its calls ------------------------------------------------------------------------------------------------------------
 
     def classify(self, exception: BaseException) -> Outcome | None:
-        """Return FAILURE or IGNORED. Never raises.
+        """Return the outcome of an exception, FAILURE or IGNORED. Never raises.
 
         None means that the exception is never an outcome (cancellation, holdgate's own errors), or that `failures` or `excluded` raised.
         """
@@ -170,14 +170,14 @@ class Dependency:
             return None
 
     def excludes(self, exception: BaseException) -> bool:
-        """Return whether `excluded` makes it the message's own fault. Never raises: if `excluded` does, `classify` reports that."""
+        """Return whether `excluded` makes an exception the message's own fault. Never raises: `classify` reports one that does."""
         try:
             return self._classifier.excludes(exception)
         except Exception:  # noqa: BLE001 - a user's predicate may raise anything
             return False
 
     def classify_result(self, result: object) -> Outcome | None:
-        """Return SUCCESS, or FAILURE by `result_failures`. None means that `result_failures` raised. Never raises."""
+        """Return the outcome of a result, SUCCESS, or FAILURE by `result_failures`. None means that it raised. Never raises."""
         if self.result_failures is None:
             return Outcome.SUCCESS
         try:
@@ -237,7 +237,7 @@ class Dependency:
             self.access = binding
 
     def unbind(self) -> None:
-        """Drop the circuit of the guard, which lets go. The next call outside of it finds a fresh circuit. For guards only."""
+        """Take the dependency back from a guard, and drop the guard's circuit. The next call finds a fresh circuit. For guards only."""
         with self._lock:
             access, self.access = self.access, self._alone()
         if isinstance(access, GuardCircuit):

@@ -177,7 +177,7 @@ class MemoryBroker:
         """Wait until a member that has joined may get its first partitions. Here that is immediately, while a real group waits."""
 
     def changed(self) -> None:
-        """Bring all timers up to date and ring every bell, after a change of the model."""
+        """Let added members rejoin, bring the timers up to date and ring every bell, after a change of the model."""
         for name, members in self._others.items():
             for member in members:
                 self.model.groups[name].rejoin(member)
