@@ -72,8 +72,8 @@ def test_the_first_number_of_a_cell(cell: str, value: float) -> None:
 
 
 def test_every_benchmark_is_run_and_has_its_block() -> None:
-    """What can be run alone is among those that `make bench` runs, and the page has a place for each; but for the soak of half an hour."""
+    """What can be run alone is among those that `make bench` runs, and the page has a block for each; but for the soak and `make trace`."""
     scripts = {path.stem for path in FOLDER.glob("*.py") if "def main(" in path.read_text()}
-    assert scripts - {"__main__", "soak"} == set(everything.NAMES)
+    assert scripts - {"__main__", "soak", "trace_files"} == set(everything.NAMES)
     text = page.PAGE.read_text()
     assert [name for name in everything.NAMES if f"<!-- figures: {name} -->" not in text] == []

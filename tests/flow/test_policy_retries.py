@@ -103,9 +103,9 @@ def test_every_wait_is_positive_and_capped(failures: int, draw: float, jitter: f
         ({"reject_after_probes": 0}, "reject_after_probes must be at least 1, got 0"),
         ({"reject_after_probes": True}, "reject_after_probes must be a whole number, got True"),
         ({"reject_after_probes": 1.5}, "reject_after_probes must be a whole number, got 1.5"),
-        ({"not_retryable": "ValueError"}, "not_retryable holds 'ValueError'"),
-        ({"not_retryable": (ValueError, BaseException)}, "which is no subclass of Exception"),
-        ({"not_retryable": Exception}, "not_retryable holds Exception, which a refused call raises"),
+        ({"not_retryable": "ValueError"}, "not_retryable must hold exception types, got 'ValueError'"),
+        ({"not_retryable": (ValueError, BaseException)}, "not_retryable must hold exception types, got .class 'BaseException'."),
+        ({"not_retryable": Exception}, "not_retryable must not hold Exception: a refused call raises it"),
         ({"on_exhausted": "drop"}, 'on_exhausted must be "reject" or "skip", got \'drop\''),
     ],
 )

@@ -140,4 +140,4 @@ async def test_an_operator_sends_what_waits_or_gives_it_up(world: World) -> None
 
 def _unsent(guard: Guard) -> list[Delivery[Any]]:
     """Nobody names a letter that waits but the log, so this looks inside."""
-    return [delivery for run in guard.engine.runs for place in run.places.values() for delivery in place.unsent]
+    return [delivery for run in guard.engine.runs for assignment in run.assignments.values() for delivery in assignment.unsent]
