@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
-from datetime import timedelta
-
 import pytest
 
 from holdgate.core import RampSettings, Reason
 from holdgate.core.ramp import FULL_ALONE, Ramp, StageResult
 from holdgate.core.states import Breach
-from holdgate.errors import SettingsError
 
 MARKS = {"g": StageResult.GOOD, "s": StageResult.SLOW, "f": StageResult.FAILED, "x": StageResult.EXPIRED}
 
@@ -267,49 +263,6 @@ def test_a_lower_full_rate_brings_the_limit_down() -> None:
 def test_a_cut_never_reaches_zero() -> None:
     """The least limit is 1."""
     assert play(ramp_at(1), "sss") == "limit 1"
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"initial": 0}, "ramp.initial must be at least 1, got 0"),
-        ({"initial": True}, "ramp.initial must be a whole number, got True"),
-        ({"growth": 1.0}, "ramp.growth must be above 1, got 1: the limit would never reach the full rate"),
-        ({"growth": 0.5}, "ramp.growth must be above 1, got 0.5: the limit would never reach the full rate"),
-        ({"growth": float("nan")}, "ramp.growth must be a finite number, got nan"),
-        ({"full": 0}, "ramp.full must be at least 1, got 0"),
-        ({"full": 4, "initial": 8}, "ramp.initial=8 is above ramp.full=4: lower initial or raise full"),
-        ({"bad_rate": 10}, "ramp.bad_rate must be a ratio in (0, 1], got 10: write 0.1 for 10 %"),
-        ({"bad_rate": -0.1}, "ramp.bad_rate must be a ratio in (0, 1], got -0.1"),
-        ({"bad_rate": False}, "ramp.bad_rate must be a number, got False"),
-        ({"minimum_verdicts": 0}, "ramp.minimum_verdicts must be at least 1, got 0"),
-        ({"stage_timeout": 0}, "ramp.stage_timeout must be seconds above 0, got 0"),
-    ],
-)
-def test_senseless_settings_are_refused(settings: dict[str, float], named: str) -> None:
-    """Each error names the setting and its value, and both where two clash."""
-    with pytest.raises(SettingsError) as caught:
-        RampSettings(**settings)  # type: ignore[arg-type]
-    assert named in str(caught.value)
-
-
-def test_sensible_settings_are_taken() -> None:
-    """The edges of each range, and a timedelta."""
-    settings = RampSettings(initial=4, full=4, bad_rate=0, growth=3, stage_timeout=timedelta(seconds=2))
-    assert (settings.stage_timeout, settings.growth, settings.bad_rate) == (2.0, 3.0, 0)
-
-
-def test_the_settings_are_a_frozen_value() -> None:
-    """They cannot be changed under a running ramp."""
-    with pytest.raises(FrozenInstanceError):
-        RampSettings().initial = 2  # type: ignore[misc]
-
-
-def test_the_defaults() -> None:
-    """The numbers that the docs name."""
-    settings = RampSettings()
-    assert (settings.initial, settings.growth, settings.full, settings.bad_rate) == (1, 2.0, None, 0.1)
-    assert (settings.minimum_verdicts, settings.stage_timeout) == (3, 10.0)
 
 
 def heavy(ramp: Ramp, weights: list[int]) -> str:

@@ -158,3 +158,72 @@ def test_a_default_that_gives_way_survives_a_copy() -> None:
     settings: CircuitSettings = pickle.loads(pickle.dumps(deepcopy(CircuitSettings(open_duration=600.0))))  # noqa: S301 - our own
     assert settings == CircuitSettings(open_duration=600.0)
     assert replace(settings, open_duration=5.0) == CircuitSettings()
+
+
+def test_a_lease_as_long_as_a_slow_call_is_taken() -> None:
+    """Only a shorter one would take back calls that are not even slow."""
+    settings = CircuitSettings(permit_lease=10.0, slow_call_duration=10.0)
+    assert (settings.permit_lease, settings.slow_call_duration) == (10.0, 10.0)
+
+
+def test_without_slow_calls_no_default_moves_for_them() -> None:
+    """Neither the lease nor the ramp's rate, whatever the threshold of slow calls."""
+    settings = CircuitSettings(failure_rate_threshold=1.0, slow_call_rate_threshold=0.01)
+    assert (settings.permit_lease, settings.ramp.bad_rate) == (300.0, 0.1)
+
+
+def test_a_clash_is_told_with_its_remedy() -> None:
+    """To the last word."""
+    with pytest.raises(SettingsError) as caught:
+        CircuitSettings(permit_lease=5.0, slow_call_duration=10.0)
+    assert str(caught.value) == (
+        "permit_lease=5 must be at least slow_call_duration=10, or calls that are not even slow would be taken back as failures: "
+        "raise permit_lease"
+    )
+
+
+# -- the ramp's own settings --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"initial": 0}, "ramp.initial must be at least 1, got 0"),
+        ({"initial": True}, "ramp.initial must be a whole number, got True"),
+        ({"growth": 1.0}, "ramp.growth must be above 1, got 1: the limit would never reach the full rate"),
+        ({"growth": 0.5}, "ramp.growth must be above 1, got 0.5: the limit would never reach the full rate"),
+        ({"growth": float("nan")}, "ramp.growth must be a finite number, got nan"),
+        ({"full": 0}, "ramp.full must be at least 1, got 0"),
+        ({"full": 4, "initial": 8}, "ramp.initial=8 is above ramp.full=4: lower initial or raise full"),
+        ({"bad_rate": 10}, "ramp.bad_rate must be a ratio in (0, 1], got 10: write 0.1 for 10 %"),
+        ({"bad_rate": -0.1}, "ramp.bad_rate must be a ratio in (0, 1], got -0.1"),
+        ({"bad_rate": False}, "ramp.bad_rate must be a number, got False"),
+        ({"bad_rate": True}, "ramp.bad_rate must be a number, got True"),
+        ({"minimum_verdicts": 0}, "ramp.minimum_verdicts must be at least 1, got 0"),
+        ({"stage_timeout": 0}, "ramp.stage_timeout must be seconds above 0, got 0"),
+    ],
+)
+def test_senseless_settings_of_a_ramp_are_refused(settings: dict[str, float], named: str) -> None:
+    """Each error names the setting and its value, and both where two clash."""
+    with pytest.raises(SettingsError) as caught:
+        RampSettings(**settings)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(named)
+
+
+def test_sensible_settings_of_a_ramp_are_taken() -> None:
+    """The edges of each range, and a timedelta."""
+    settings = RampSettings(initial=4, full=4, bad_rate=0, growth=3, stage_timeout=timedelta(seconds=2))
+    assert (settings.stage_timeout, settings.growth, settings.bad_rate) == (2.0, 3.0, 0)
+
+
+def test_the_settings_of_a_ramp_are_a_frozen_value() -> None:
+    """They cannot be changed under a running ramp."""
+    with pytest.raises(FrozenInstanceError):
+        RampSettings().initial = 2  # type: ignore[misc]
+
+
+def test_the_defaults_of_a_ramp() -> None:
+    """The numbers that the docs name."""
+    settings = RampSettings()
+    assert (settings.initial, settings.growth, settings.full, settings.bad_rate) == (1, 2.0, None, 0.1)
+    assert (settings.minimum_verdicts, settings.stage_timeout) == (3, 10.0)

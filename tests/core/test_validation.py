@@ -95,3 +95,33 @@ def test_every_check_names_the_setting(check: Callable[[str, object], object]) -
     """With the value as it was given."""
     with pytest.raises(SettingsError, match=r"^open_jitter must be .*, got 'much'"):
         check("open_jitter", "much")
+
+
+def test_a_default_that_gave_way_remembers_what_is_usual() -> None:
+    """So that it can come back when the other setting does."""
+    assert validation.Usual(5.0).at_most(2.0).at_most(10.0) == 5.0
+    assert validation.Usual(5.0).at_least(8.0).at_least(1.0) == 5.0
+    assert (validation.Usual(5.0).at_most(2.0).usual, validation.Usual(5.0).at_least(8.0).usual) == (5.0, 5.0)
+
+
+def test_two_defaults_keep_their_room() -> None:
+    """Neither has to give way; a given value moves the other, and two given ones stay as they are."""
+    usual = validation.Usual
+    assert validation.make_room(usual(5.0), usual(300.0)) == (5.0, 300.0)
+    assert validation.make_room(usual(5.0).at_most(2.0), usual(300.0)) == (5.0, 300.0)
+    assert validation.make_room(usual(5.0), 2.0) == (2.0, 2.0)
+    assert validation.make_room(600.0, usual(300.0)) == (600.0, 600.0)
+    assert validation.make_room(600.0, 2.0) == (600.0, 2.0)
+
+
+def test_a_default_stays_one() -> None:
+    """A check does not take it for a value that was given."""
+    assert isinstance(validation.number("open_duration", validation.Usual(5.0)), validation.Usual)
+    assert type(validation.number("open_duration", 5.0)) is float
+
+
+def test_what_is_no_percent_either_gets_no_proposal() -> None:
+    """The text ends with the value: nothing was meant in percent."""
+    with pytest.raises(SettingsError) as caught:
+        validation.ratio("failure_rate_threshold", 1000)
+    assert str(caught.value) == "failure_rate_threshold must be a ratio in (0, 1], got 1000"

@@ -182,3 +182,25 @@ def half_open(stage: Stage, name: str = "payments") -> None:
     stage.trip(name)
     stage.turn(later=10.0)
     assert stage.engine.gates[name].circuit.state is State.HALF_OPEN
+
+
+class Sized(Delivery[int]):
+    """A delivery that says how big it is without being so."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, source: Partition, position: int, size: int) -> None:
+        super().__init__(source, position)
+        self.size = size
+
+    @property
+    def position(self) -> int:
+        return self.message
+
+    @property
+    def body(self) -> bytes | None:
+        return None if self.size < 0 else b"x" * self.size
+
+    @property
+    def key(self) -> bytes | None:
+        return b"key"

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from tests.flow.crowd import Crowd
 from tests.flow.stage import Stage, dependency_failed, gate, own_failure, partitions, returned, run_of
 
-from holdgate.core import CircuitSettings, Outcome, Permit, State
+from holdgate.core import CircuitSettings, CountWindow, Outcome, Permit, State, TimeWindow
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
-from holdgate.flow.blame import Blame, counts_as_closed
+from holdgate.flow.blame import Blame, FailureHistory, counts_as_closed
 from holdgate.flow.events import SourceBlocked
 from holdgate.flow.gate import Gate
 from holdgate.flow.message import Delivery, Partition
 from holdgate.flow.policy import RetryPolicy, Verdict
+from holdgate.flow.unclaimed import UnclaimedType
 
 # Trips only when told to: these tests bring the evidence themselves.
 CALM = CircuitSettings(consecutive_failures=None, minimum_calls=20, failure_rate_threshold=1.0, open_jitter=0.0)
@@ -504,3 +505,34 @@ def test_a_message_is_convicted_at_the_threshold() -> None:
     assert blame.convicts(payments, policy)
     blame.attempts -= 1
     assert not blame.convicts(payments, policy)
+
+
+@pytest.mark.parametrize(
+    ("settings", "opens_after"),
+    [
+        (CircuitSettings(consecutive_failures=8), 8),
+        (CircuitSettings(consecutive_failures=None, window=CountWindow(20), minimum_calls=10, failure_rate_threshold=0.5), 10),
+        (CircuitSettings(consecutive_failures=None, window=CountWindow(20), minimum_calls=3, failure_rate_threshold=0.5), 10),
+        (CircuitSettings(consecutive_failures=None, window=CountWindow(9), minimum_calls=3, failure_rate_threshold=0.5), 5),
+        (CircuitSettings(consecutive_failures=None, window=CountWindow(6), minimum_calls=100, failure_rate_threshold=0.5), 6),
+        (CircuitSettings(consecutive_failures=None, window=TimeWindow(60.0), minimum_calls=7), 7),
+    ],
+)
+def test_a_lone_message_is_suspected_one_failure_after_its_circuit_could_have_opened(settings: CircuitSettings, opens_after: int) -> None:
+    """Before that a plain outage looks the same. The circuit does not see these failures, so nothing else ends the wait."""
+    payments = gate(settings=settings)
+    history = FailureHistory()
+    blame = history.blame_of(payments)
+    for _ in range(opens_after):
+        seen_by(payments, blame, 0)
+        assert not history.is_alone(RetryPolicy(attempts=1))
+    seen_by(payments, blame, 0)
+    assert history.is_alone(RetryPolicy(attempts=1))
+    assert not history.is_alone(RetryPolicy(attempts=opens_after + 2))
+
+
+def test_a_piece_remembers_what_nobody_claimed() -> None:
+    """A batch that failed by an error of no need is no new message when its pieces fail alike."""
+    history = FailureHistory()
+    history.unclaimed = (UnclaimedType("ValueError"), 3)
+    assert history.of_a_piece().unclaimed == history.unclaimed

@@ -303,3 +303,24 @@ def test_beside_the_only_one_there_are_no_witnesses() -> None:
 def test_an_inbox_without_order_is_empty_at_first() -> None:
     """Nothing waits before something came."""
     assert FreeInbox(10).waiting == 0
+
+
+# -- what is the oldest unfinished one ----------------------------------------------------------------------------------------------------
+
+
+def test_in_the_order_of_the_source_the_oldest_is_counted_by_arrival() -> None:
+    """One that is taken is unfinished, one that is done is not, and what is dropped has never come."""
+    inbox = SourceInbox()
+    assert (inbox.oldest, inbox.waiting, inbox.ended) == (0, 0, ())
+    inbox.put(messages(ORDERS, 3))
+    inbox.put(messages(ORDERS, 2, 3))
+    first = inbox.take()
+    assert first is not None
+    assert (inbox.oldest, inbox.waiting) == (0, 4)
+    inbox.done(first)
+    assert (inbox.oldest, inbox.waiting) == (1, 4)
+    assert inbox.take() is not None
+    inbox.clear()
+    assert (inbox.oldest, inbox.waiting) == (1, 0)
+    inbox.put(messages(ORDERS, 2, 5))
+    assert (inbox.oldest, inbox.waiting) == (1, 2)

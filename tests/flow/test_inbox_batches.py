@@ -268,3 +268,25 @@ def test_the_oldest_batch_that_fails_lets_witnesses_start() -> None:
     assert moved.numbers[0] == 64
     inbox.failed(others[0])
     assert [batch.numbers[0] for batch in take_all(inbox)] == [72]
+
+
+def test_the_oldest_is_counted_in_messages() -> None:
+    """In the order of the source: as many as were finished, batch by batch."""
+    bench = Bench(most=2)
+    assert (bench.inbox.oldest, bench.inbox.ended) == (0, ())
+    bench.put(5)
+    for oldest in (2, 4, 5):
+        bench.inbox.done(bench.take())
+        assert bench.inbox.oldest == oldest
+    assert bench.inbox.ended == ()
+
+
+def test_with_a_span_what_is_finished_past_the_oldest_is_known() -> None:
+    """The second batch has ended before the first."""
+    bench = Bench(most=2, span=100)
+    bench.put(4)
+    first, second = bench.take(), bench.take()
+    bench.inbox.done(second)
+    assert (bench.inbox.oldest, set(bench.inbox.ended)) == (0, {2, 3})
+    bench.inbox.done(first)
+    assert (bench.inbox.oldest, set(bench.inbox.ended)) == (4, set())

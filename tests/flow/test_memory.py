@@ -9,39 +9,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.flow.stage import Sized
 
 from holdgate.core import Circuit
 from holdgate.flow.batch import AS_THEY_ARE, Batch
 from holdgate.flow.engine import Engine
-from holdgate.flow.inbox import OVERHEAD, Order, Weights, unweighed, weigh
+from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Partition
 from holdgate.flow.policy import Needs
 from holdgate.flow.state import Assignment, Run
 
 BOUND = 64_000_000
 LIMIT = BOUND * 3 // 4
-
-
-class Sized(Delivery[int]):
-    """A delivery that says how big it is without being so."""
-
-    __slots__ = ("size",)
-
-    def __init__(self, source: Partition, position: int, size: int) -> None:
-        super().__init__(source, position)
-        self.size = size
-
-    @property
-    def position(self) -> int:
-        return self.message
-
-    @property
-    def body(self) -> bytes | None:
-        return None if self.size < 0 else b"x" * self.size
-
-    @property
-    def key(self) -> bytes | None:
-        return b"key"
 
 
 def sizes(deliveries: Any) -> int:
@@ -103,67 +82,6 @@ class World:
 
     def fetches(self, source: int = 0) -> bool:
         return self.run.plan.of(self.sources[source]).fetch
-
-
-# -- what messages weigh --------------------------------------------------------------------------------------------------------------
-
-
-def test_a_message_weighs_its_body_its_key_and_what_is_around_it() -> None:
-    """A tombstone has no body; a batch weighs what its messages do."""
-    messages = [Sized(Partition("orders", 0), 0, 100), Sized(Partition("orders", 0), 1, -1)]
-
-    assert weigh(messages) == 100 + 2 * (3 + OVERHEAD)
-    assert weigh([Batch(messages[0].source, messages, AS_THEY_ARE)]) == weigh(messages)
-    assert unweighed(messages) == 0
-
-
-def test_what_is_finished_of_a_poll_is_taken_off_at_its_mean() -> None:
-    """Ten of a thousand bytes each: after three, the other seven."""
-    weights = Weights()
-    weights.add(10, 100_000)
-
-    assert weights.settle(3, ()) == 70_000
-    assert weights.settle(3, {5, 6}) == 50_000
-    assert weights.most == 50_000
-    assert weights.settle(10, ()) == 0
-
-
-def test_a_big_message_beside_small_ones_keeps_its_weight() -> None:
-    """One of 8 MB that came by itself counts with 8 MB until it is finished itself, whatever became of those before it."""
-    weights = Weights()
-    weights.add(500, 500_000)
-    weights.add(1, 8_000_000)
-
-    assert weights.settle(0, {500}) == 500_000
-    assert weights.settle(500, ()) == 8_000_000
-
-
-def test_small_polls_are_weighed_together() -> None:
-    """A message at a time, as a trickle comes, makes no list as long as the inbox."""
-    weights = Weights()
-    for _ in range(100):
-        weights.add(1, 1000)
-
-    assert len(weights._polls) == 2
-    assert weights.settle(40, ()) == 60_000
-    assert weights.newest(10) == 10_000
-
-
-def test_the_newest_are_weighed_from_the_end() -> None:
-    """What waits is what came last: two small ones, and of a big poll before them its part."""
-    weights = Weights()
-    weights.add(2, 2_000_000)
-    weights.add(2, 200_000)
-
-    assert (weights.newest(0), weights.newest(2), weights.newest(3), weights.newest(9)) == (0, 200_000, 1_200_000, 2_200_000)
-
-
-def test_an_empty_poll_weighs_nothing() -> None:
-    """Nobody divides by it."""
-    weights = Weights()
-    weights.add(0, 0)
-
-    assert weights.settle(0, ()) == weights.typical == 0
 
 
 # -- what waits of one source ---------------------------------------------------------------------------------------------------------
@@ -331,18 +249,6 @@ def test_big_ones_go_on_beside_an_outage_and_small_ones() -> None:
     assert [world.fetches(number) for number in (11, 22)] == [True, False]
 
 
-def test_a_source_that_had_big_ones_is_expected_to_have_more() -> None:
-    """One small message says nothing of the next; a few do."""
-    weights = Weights()
-    weights.add(1, 3_000_000)
-    weights.add(1, 1000)
-    assert weights.typical > 2_000_000
-    for _ in range(100):
-        weights.add(1, 1000)
-
-    assert weights.typical == 1000
-
-
 def test_with_very_many_sources_the_sum_is_not_made_at_every_end() -> None:
     """A look at a thousand places takes a millisecond: it waits until that is a small part of the time."""
     world = World(partitions=600)
@@ -426,6 +332,89 @@ def test_a_piece_put_back_fills_its_inbox_once() -> None:
     world.assignment().put_back(batch.cut(2))  # type: ignore[attr-defined]
 
     assert world.assignment().full
+
+
+# -- where the edges are --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_bound_that_nothing_has_filled() -> None:
+    """Whole bytes: a sixteenth for one source, and an eighth of the bound as a corner for small messages."""
+    memory = World().engine.memory
+
+    assert (memory.tight, memory.due, memory.held, memory.waiting, memory.is_due) == (False, False, 0, 0, False)
+    assert (repr(memory.share), repr(memory._corner)) == ("4000000", "8000000")
+
+
+def test_shares_are_whole_bytes_of_all_sources() -> None:
+    """Seventeen sources: each has less than a sixteenth."""
+    memory = World(partitions=17).engine.memory
+
+    assert (repr(memory.share), repr(memory._corner)) == (str(BOUND // 17), str(BOUND // (8 * 17)))
+
+
+def test_a_bound_of_none_is_never_tight_and_never_due() -> None:
+    """Whatever comes."""
+    world = World(bound=None)
+    world.come(100, 10_000_000)
+    memory = world.engine.memory
+
+    assert (memory.tight, memory.due, memory.waiting, memory.share, memory.is_due) == (False, False, 0, 0, False)
+
+
+def hold_in_hand(world: World, size: int) -> None:
+    """Let so many bytes be in hand of one source, in messages of a thousand, and have the sum made anew."""
+    assert not size % 1000
+    world.come(size // 1000, 1000)
+    world.engine.memory._came = world.engine.memory._limit
+    world.turn()
+
+
+@pytest.mark.parametrize(("more", "tight"), [(0, False), (1000, True)])
+def test_it_is_tight_above_three_quarters_and_room_for_two(more: int, tight: bool) -> None:
+    """Exactly as much as may be in hand is not too much."""
+    world = World(bound=8_000_000, inbox=100_000)
+    hold_in_hand(world, 6_000_000 - 2 * 1000 + more)
+
+    assert (world.engine.memory.held, world.engine.memory.tight) == (5_998_000 + more, tight)
+
+
+@pytest.mark.parametrize(("size", "tight"), [(3_000_000, False), (3_001_000, True)])
+def test_room_for_two_is_never_more_than_half(size: int, tight: bool) -> None:
+    """A message of half the bound would leave room for nothing else."""
+    world = World(bound=8_000_000)
+    world.come(1, size)
+    world.engine.memory._came = world.engine.memory._limit
+    world.turn()
+
+    assert world.engine.memory.tight is tight
+
+
+@pytest.mark.parametrize(("left", "tight"), [(5_248_000, False), (5_249_000, True)])
+def test_once_tight_it_stays_so_until_an_eighth_less_is_in_hand(left: int, tight: bool) -> None:
+    """To read one message for each that ends would be a turn for each."""
+    world = World(bound=8_000_000, inbox=100_000)
+    hold_in_hand(world, 6_000_000)
+    assert world.engine.memory.tight
+    delivery: Any = world.start()
+    while world.engine.memory.sum() > left:
+        delivery = world.engine.pass_on(delivery, world.now)
+    world.turn(1.0)
+
+    assert (world.engine.memory.held, world.engine.memory.tight) == (left, tight)
+
+
+def test_the_time_to_look_again_is_exact() -> None:
+    """A tenth of a second after the last look, and not before."""
+    world = World(bound=8_000_000, inbox=100_000)
+    hold_in_hand(world, 6_000_000)
+    delivery = world.start()
+    world.engine.pass_on(delivery, world.now)
+    world.engine.memory.due = False
+    world.turn(0.09)
+    assert world.engine.memory.held == 6_000_000
+    world.now = 0.1
+    world.turn()
+    assert world.engine.memory.held == 5_999_000
 
 
 # -- whatever comes -------------------------------------------------------------------------------------------------------------------
