@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from tests.flow.stage import ORDERS, Stage, rejected, run_of
 
 from holdgate.core import State
+from holdgate.flow.memory import Memory
 from holdgate.flow.message import Partition
-from holdgate.flow.snapshot import Snapshot, SourceSnapshot
+from holdgate.flow.snapshot import Snapshot, SourceSnapshot, take_snapshot
 
 BILLS = Partition("bills", 0)
 
@@ -87,3 +90,18 @@ def test_a_snapshot_tells_what_falls_back() -> None:
 def test_a_snapshot_has_no_command_unless_it_is_given_one() -> None:
     """For whoever makes one by hand."""
     assert Snapshot(0.0, {}, {}).commands == ()
+
+
+def test_a_snapshot_tells_the_bound_on_memory() -> None:
+    """How many sources wait for room counts only while there is none."""
+    memory = Memory(64)
+    memory.waiting = 5
+    assert [(seen.memory, seen.held_bytes, seen.waiting_for_room) for seen in (take_snapshot([], memory, Counter(), 0.0),)] == [(64, 0, 0)]
+    memory.tight = True
+    assert take_snapshot([], memory, Counter(), 0.0).waiting_for_room == 5
+
+
+def test_a_snapshot_without_a_word_on_memory_has_none_in_hand() -> None:
+    """The defaults."""
+    seen = Snapshot(0.0, {}, {}, ())
+    assert (seen.memory, seen.held_bytes, seen.read_ahead_bytes, seen.waiting_for_room) == (None, 0, 0, 0)

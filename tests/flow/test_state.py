@@ -13,8 +13,9 @@ from holdgate.flow.batch import Batch, batches_of
 from holdgate.flow.events import AttributionShared, SourceFallingBack, SourceHeld, SourceReleased
 from holdgate.flow.gate import Gate
 from holdgate.flow.inbox import FreeInbox, KeyInbox, Order, SourceInbox
+from holdgate.flow.message import Partition
 from holdgate.flow.policy import FallbackSettings, Needs, RetryPolicy
-from holdgate.flow.state import Assignment, Run
+from holdgate.flow.state import Assignment, Run, Unbounded
 
 
 def hold(assignment: Assignment) -> None:
@@ -590,3 +591,75 @@ def test_findings_that_are_not_one_per_need_are_a_mistake() -> None:
     assignment = place_of(gate(), gate("mail"))
     with pytest.raises(ValueError, match="shorter"):
         list(assignment.announce_shared(0.0, assignment.gates, dependency_failed(needs=1, shared=True)))
+
+
+# -- unclaimed failures, and memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_suspected_outage_holds_under_its_own_reason() -> None:
+    """With nothing waiting it is still read: what ends the suspicion may be a message that has not come yet."""
+    assignment = place_of(gate())
+    assignment.results.suspected = True
+    assignment.recompute()
+    assignment.replan(1.0)
+
+    assert (assignment.plan.reasons, assignment.plan.fetch, assignment.held) == (("unclaimed failures",), True, True)
+
+
+def runs_results(apart: bool) -> list[object]:
+    """What a run compares the failures of two partitions, of another topic, and of a topic with other needs with."""
+    needs = Needs({"orders": ["payments"], "bills": ["payments"], "mails": ["smtp"]})
+    run = Run(needs, order="source", concurrency=None, inbox=10, apart=apart)
+    return [
+        run.results_of(source) for source in (Partition("orders", 0), Partition("orders", 1), Partition("bills", 0), Partition("mails", 0))
+    ]
+
+
+def test_failures_are_compared_where_handler_and_needs_are_the_same() -> None:
+    """With one handler for all, topics with the same needs are one; each has its own where each has a handler of its own."""
+    first, second, bills, mails = runs_results(apart=False)
+    assert first is second is bills
+    assert mails is not first
+    first, second, bills, mails = runs_results(apart=True)
+    assert first is second
+    assert len({id(first), id(bills), id(mails)}) == 3
+
+
+def test_a_run_has_one_handler_and_asks_its_broker_unless_told() -> None:
+    """The defaults."""
+    run = Run(Needs(["payments"]), order="source", concurrency=None, inbox=10)
+    assert run.sends_unasked is False
+    assert run.results_of(Partition("orders", 0)) is run.results_of(Partition("bills", 0))
+    assert (run.memory.tight, run.memory.due, Unbounded.tight, Unbounded.due) == (False, False, False, False)
+
+
+def test_a_full_inbox_has_enough_at_its_number() -> None:
+    """As many as may wait are enough."""
+    run = run_of(["payments"], inbox=3)
+    assignment = run.add(ORDERS, [gate()])
+    run.enqueue(messages(ORDERS, 2))
+    assert not assignment.has_enough
+    run.enqueue(messages(ORDERS, 1, 2))
+    assert assignment.has_enough
+
+
+class Tight(Unbounded):
+    """A bound that is tight, as far as a place can see."""
+
+    tight = True
+
+
+def test_while_memory_is_tight_room_is_for_others_first() -> None:
+    """It asks for a look at all of them, and again when half of what is left has gone."""
+    run = run_of(["payments"], inbox=8)
+    assignment = run.add(ORDERS, [gate()])
+    run.enqueue(messages(ORDERS, 8))
+    memory = run.memory = Tight()
+    for _ in range(4):
+        delivery = assignment.inbox.take()
+        assert delivery is not None
+        assignment.inbox.done(delivery)
+
+    assert (assignment.make_room(), assignment.full, repr(assignment.low), memory.due) == (True, True, "2", True)
+    memory.due = False
+    assert (assignment.make_room(), memory.due) == (False, False)
