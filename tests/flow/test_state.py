@@ -593,7 +593,7 @@ def test_findings_that_are_not_one_per_need_are_a_mistake() -> None:
         list(assignment.announce_shared(0.0, assignment.gates, dependency_failed(needs=1, shared=True)))
 
 
-# -- unclaimed failures, and memory  ---------------------------------------------------------------------------------------------------------
+# -- unclaimed failures, and memory ----------------------------------------------------------------------------------------------------
 
 
 def test_a_suspected_outage_holds_under_its_own_reason() -> None:
