@@ -258,3 +258,81 @@ def test_eight_outages_reject_hardly_anybody_who_is_innocent(unlucky: float, mos
     ]
 
     assert len([at for at in rejected if at >= OUTAGE[0]]) <= most
+
+
+# -- the arithmetic of one type ----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_known_of_a_new_type() -> None:
+    """Nor of a handler without results."""
+    kind, results = UnclaimedType(ERROR), RunResults()
+    assert (kind.evidence, kind.spell, kind.messages, kind.others, kind.is_outage) == (0.0, 0, 0, 0, False)
+    assert (kind._seen, kind._failures, kind._results, kind._retried, kind._repeated, kind._pending) == (0, 0.0, 0.0, 0.0, 0.0, [0, 0])
+    assert (results.successes, results.claimed, results.suspected, results.next_try) == (0, 0, False, 0.0)
+
+
+def test_other_results_count_while_evidence_is_left() -> None:
+    """Each takes ln 4 away; where nothing is left, the spell is over and counting begins anew."""
+    kind = UnclaimedType(ERROR)
+    kind.evidence = 10.0
+    kind.messages = 3
+    kind.look(2)
+    kind.look(5)
+    assert (kind.evidence, kind.others, kind.messages, kind.spell) == (pytest.approx(10.0 - 5 * math.log(4)), 5, 3, 0)
+    kind.look(7)
+    assert (kind.evidence, kind.others, kind.messages, kind.spell) == (pytest.approx(10.0 - 7 * math.log(4)), 7, 3, 0)
+    kind.is_outage = True
+    kind.look(8)
+    assert (kind.evidence, kind.others, kind.messages, kind.is_outage, kind.spell) == (0.0, 0, 0, False, 1)
+    kind.look(8)
+    assert kind.spell == 1  # nothing has happened since
+    kind.look(9)
+    assert kind.spell == 2
+
+
+def test_evidence_that_is_used_up_exactly_ends_the_spell() -> None:
+    """And a little that is left does not."""
+    kind = UnclaimedType(ERROR)
+    kind.evidence = math.log(4)
+    kind.look(1)
+    assert kind.spell == 1
+    kind.evidence = math.log(4) + 0.5
+    kind.look(2)
+    assert (kind.evidence, kind.spell) == (pytest.approx(0.5), 1)
+
+
+def test_failures_are_remembered_when_something_else_happens() -> None:
+    """First and repeated ones apart; in an outage one of them counts, and no repeated one."""
+    kind = UnclaimedType(ERROR)
+    for again in (False, False, True, True, True):
+        kind.failed(again=again, new=not again, enough=100.0)
+    assert (kind._pending, kind.messages) == ([2, 3], 2)
+    kind.look(4)
+    assert (kind._failures, kind._results, kind._retried, kind._repeated, kind._pending) == (2.0, 6.0, 3.0, 3.0, [0, 0])
+    kind.recovered()
+    assert kind._retried == 4.0
+    for _ in range(3):
+        kind.failed(again=False, new=True, enough=100.0)
+    kind.is_outage = True
+    kind.look(5)
+    assert (kind._failures, kind._results, kind._retried, kind._repeated) == (3.0, 8.0, 4.0, 3.0)
+
+
+def test_the_past_is_a_thousand_results() -> None:
+    """Older ones fade, of first and of repeated failures alike."""
+    kind = UnclaimedType(ERROR)
+    kind._failures, kind._results, kind._retried, kind._repeated = 500.0, 1000.0, 2000.0, 1000.0
+    kind.look(1000)
+    assert (kind._failures, kind._results, kind._retried, kind._repeated) == (250.0, 1000.0, 1000.0, 500.0)
+
+
+def test_the_rates_of_a_new_type_are_what_is_expected() -> None:
+    """One in a hundred at first, with the weight of ten results; again for sure, with that of two; and never more than three in ten."""
+    kind = UnclaimedType(ERROR)
+    assert (kind._rate, kind._rate_again) == (pytest.approx(0.01), 1.0)
+    kind._failures, kind._results = 1.0, 10.0
+    assert kind._rate == pytest.approx(1.1 / 20)
+    kind._failures, kind._results = 900.0, 1000.0
+    assert kind._rate == 0.3
+    kind._retried, kind._repeated = 6.0, 1.0
+    assert kind._rate_again == pytest.approx(3 / 8)
