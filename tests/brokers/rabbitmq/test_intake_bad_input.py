@@ -11,7 +11,8 @@ from tests.brokers.kafka.drive import drive
 from tests.servers.ports import release_port, reserve_port
 from tests.servers.rabbitmq_address import SINGLE_ACTIVE
 
-from holdgate.brokers.rabbitmq import RabbitMQIntake
+from holdgate import Queue
+from holdgate.brokers.rabbitmq import DeliveryLimitNear, RabbitMQIntake
 from holdgate.errors import AlreadySettled, IntakeError, SettingsError
 
 if TYPE_CHECKING:
@@ -193,3 +194,16 @@ async def test_a_handler_that_settles(
         with pytest.raises(AlreadySettled):
             await at.until(lambda: False)
     assert [message.body for message in await rabbitmq.waiting_once_free(name)] == [b"0", b"1"]
+
+
+def test_the_text_of_a_callbacks_error_stays_out_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """on_delivery_limit_near is the user's: what it raises may quote a password, so its type is all that is logged."""
+
+    def complain(near: DeliveryLimitNear) -> None:
+        raise RuntimeError("amqp://somebody:secret@webhook")
+
+    made = RabbitMQIntake(URL, "orders", on_delivery_limit_near=complain)
+    made._report_limit_near(DeliveryLimitNear(Queue("orders"), 19, 20))
+
+    assert "on_delivery_limit_near raised RuntimeError" in caplog.text
+    assert "secret" not in caplog.text
