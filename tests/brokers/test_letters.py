@@ -55,6 +55,30 @@ async def test_the_first_run_opens_and_the_last_one_closes() -> None:
     assert target.steps[3:] == [CLOSE_WITHIN]
 
 
+async def test_a_run_that_begins_while_the_last_one_closes_opens_anew() -> None:
+    """It waits until the target is closed: what it opened in the middle would be closed under its hands."""
+    target, closed = Target(), asyncio.Event()
+    await target.enter()
+    stop = target.stop
+
+    async def slowly(seconds: float) -> None:
+        await closed.wait()
+        await stop(seconds)
+
+    target.runs = runs = Runs(slowly, CLOSE_WITHIN)
+    await target.enter()
+    target.steps.clear()
+    leaving = asyncio.create_task(runs.leave())
+    await asyncio.sleep(0)
+    entering = asyncio.create_task(target.enter())
+    await asyncio.sleep(0)
+    closed.set()
+    await asyncio.gather(leaving, entering)
+
+    assert target.steps == [CLOSE_WITHIN, "start", "check"]
+    assert runs.any
+
+
 async def test_leaving_without_entering_closes_nothing() -> None:
     """A run that never opened its target may close it, and so may one that closes twice."""
     target = Target()

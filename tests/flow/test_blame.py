@@ -516,6 +516,9 @@ def test_a_message_is_convicted_at_the_threshold() -> None:
         (CircuitSettings(consecutive_failures=None, window=CountWindow(9), minimum_calls=3, failure_rate_threshold=0.5), 5),
         (CircuitSettings(consecutive_failures=None, window=CountWindow(6), minimum_calls=100, failure_rate_threshold=0.5), 6),
         (CircuitSettings(consecutive_failures=None, window=TimeWindow(60.0), minimum_calls=7), 7),
+        # Hundreds of failures would take hours: the source stands, and somebody has to hear of it.
+        (CircuitSettings(consecutive_failures=None, window=CountWindow(1000), minimum_calls=100), 15),
+        (CircuitSettings(consecutive_failures=200), 15),
     ],
 )
 def test_a_lone_message_is_suspected_one_failure_after_its_circuit_could_have_opened(settings: CircuitSettings, opens_after: int) -> None:

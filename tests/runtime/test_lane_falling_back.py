@@ -12,7 +12,7 @@ from tests.runtime.stage import GROUP, ORDERS, Down, Handler, assert_nothing_lef
 from holdgate import Delivery, Dependency, Guard, State
 from holdgate.errors import SettingsError
 from holdgate.runtime.parking import Parking
-from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
+from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]
 
@@ -61,6 +61,33 @@ async def test_an_outage_goes_to_the_side_store(kind: str) -> None:
 
     assert side.stored == sorted(side.stored)
     assert sorted([*side.stored, *(position for _, position in handler.done)]) == list(range(30))
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda delivery: delivery.reject("no"), lambda delivery: delivery.retry(after=5.0)], ids=["reject", "retry"]
+)
+@in_virtual_time
+async def test_what_a_fallback_asked_for_is_not_what_the_handler_did(ask: Callable[[Delivery[Any]], None]) -> None:
+    """A request belongs to its own attempt: the handler processes the message later, once, and nothing is rejected."""
+    handler, broker, letters = Handler(down=True), broker_with(3), MemoryDeadLetters()
+    tried: list[int] = []
+
+    async def fall_back(delivery: Delivery[Any]) -> None:
+        tried.append(delivery.position)
+        ask(delivery)
+        raise OSError
+
+    async with (
+        quiet_guard() as guard,
+        running(
+            guard.run(MemoryIntake(broker, topics=["orders"]), handler, needs=[dependency()], fallback=fall_back, dead_letters=letters)
+        ),
+    ):
+        await until(lambda: bool(tried))
+        handler.down = False
+        await until(lambda: committed(broker) == 3)
+
+    assert (letters.letters, [position for _, position in handler.done]) == ([], [0, 1, 2])
 
 
 @in_virtual_time

@@ -3,7 +3,8 @@
 One `DeadLetters` object may serve several runs. Each of them opens it and closes it, and only the first and the last one really do that.
 `Runs` counts them. There is a race: two runs may begin in the same step of the event loop. The second must not go on before the target is
 open, so it waits for a lock. If the first one fails, the second finds a count of 0 and tries for itself. A run that has entered and then
-fails its check leaves again, which closes the target if no other run is in.
+fails its check leaves again, which closes the target if no other run is in. Closing has the lock as well: a run that begins meanwhile waits
+until the target is closed, and opens it anew.
 
 `Template` is a name with a field, such as "{topic}.dead". A mistake in it must end the start of a run, and not the first rejection.
 """
@@ -51,9 +52,11 @@ class Runs:
         await self._leave(self._close_within)
 
     async def _leave(self, seconds: float) -> None:
-        if self._count:
-            self._count -= 1
-            if self._count == 0:
+        if not self._count:
+            return
+        self._count -= 1
+        if self._count == 0:
+            async with self._opening:  # a run that comes now opens anew afterwards: what it opened meanwhile would be closed with the rest
                 await self._stop(seconds)
 
 

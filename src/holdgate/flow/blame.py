@@ -127,8 +127,11 @@ class FailureHistory:
         explain that by itself.
 
         In a plain outage the circuit opens first: until it could have opened, and one more attempt failed, nothing speaks for the message.
+        A circuit that takes many failures to open is not waited for so long, because the source stands meanwhile and nobody knows why.
         """
-        return any(blame.alone >= max(policy.attempts, _failures_that_open(gate) + 1) for gate, blame in self.blames.items())
+        return any(
+            blame.alone >= max(policy.attempts, min(_failures_that_open(gate) + 1, _NAMED_AT)) for gate, blame in self.blames.items()
+        )
 
     def charge(self) -> None:
         """Count an attempt that was its own failure."""
@@ -183,6 +186,9 @@ class FailureHistory:
 
 # Above this the dependency fails more than it works: such a failure shows little, and does not count as an attempt.
 _MOSTLY = 0.5
+
+# So many failures of a lone message take five minutes with the default backoffs: longer than that no source stands without a word.
+_NAMED_AT = 16
 
 
 class Blame:

@@ -451,7 +451,6 @@ class Engine:
             return Verdict.STALE
         if delivery.assignment.going:
             return Verdict.AGAIN
-        delivery.request = None
         if delivery.history is not None and delivery.history.reason is not None:
             self._rejections.again(delivery)
         else:
@@ -566,8 +565,13 @@ class Engine:
     # -- inside -----------------------------------------------------------------------------------------------------------------------
 
     def _leave(self, delivery: AnyDelivery, now: float) -> bool:
-        """Take a delivery out of flight without a verdict on its needs; True if its assignment is alive, so that its end counts."""
+        """Take a delivery out of flight without a verdict on its needs; True if its assignment is alive, so that its end counts.
+
+        What a handler has asked for belongs to its own attempt. If the request of a fallback that failed stayed, the handler that processes
+        the message later would seem to reject it, or to ask for another attempt.
+        """
         self.needs_turn = True
+        delivery.request = None
         self._assignments.leave(delivery, now)
         alive: bool = delivery.assignment.alive
         return alive
