@@ -30,7 +30,7 @@ class FakeLane:
         delivery.assignment = SimpleNamespace(gates=tuple(Gate(circuit) for circuit in circuits))
         delivery.permits = tuple(circuit.try_acquire(now) for circuit in circuits)
         self.delivery: Delivery[Any] | None = delivery
-        self.tally: AttemptCalls | None = None
+        self.calls: AttemptCalls | None = None
 
 
 def trip(circuit: Circuit, now: float = 0.0) -> None:

@@ -452,8 +452,8 @@ async def test_a_plain_handlers_thread_writes_into_its_deliverys_tally() -> None
     assert await threads.start(bound.payments.call_sync, charge, 5).result() == "charged 5"
     threads.close()
     assert bound.touched_by == set()
-    assert lane.tally is not None
-    assert lane.tally.summaries["payments"].outcome is Outcome.SUCCESS
+    assert lane.calls is not None
+    assert lane.calls.summaries["payments"].outcome is Outcome.SUCCESS
 
 
 async def test_a_guards_loop_goes_direct_in_call_sync() -> None:
@@ -488,15 +488,15 @@ async def test_guarded_asks_the_guard_for_a_turn_when_something_changed(wrapped:
 
 @pytest.mark.parametrize("form", [by_guarded, by_guarded_async])
 async def test_guarded_uses_the_deliverys_permit_in_a_handler(form: Form) -> None:
-    """As every other form: no permit of its own, a mark in the tally."""
+    """As every other form: no permit of its own, a mark in the record."""
     bound = Bound()
     lane = FakeLane(bound.circuit)
     bound.touched_by.clear()
     current_attempt.set(lane)
     assert await form(bound.payments, 5) == "charged 5"
     assert bound.touched_by == set()
-    assert lane.tally is not None
-    assert lane.tally.summaries["payments"].outcome is Outcome.SUCCESS
+    assert lane.calls is not None
+    assert lane.calls.summaries["payments"].outcome is Outcome.SUCCESS
 
 
 @pytest.mark.parametrize("form", [by_guarded, by_guarded_async])
@@ -511,7 +511,7 @@ async def test_guarded_reads_results(form: Form) -> None:
 
 @every_form
 async def test_a_failure_in_a_handler_is_gone_without_the_garbage_collector(form: Form) -> None:
-    """Thousands of failures in an outage must not pile up as cycles of exception, frames and tally."""
+    """Thousands of failures in an outage must not pile up as cycles of exception, frames and calls."""
     bound = Bound()
     lane = FakeLane(bound.circuit)
     current_attempt.set(lane)
@@ -522,9 +522,9 @@ async def test_a_failure_in_a_handler_is_gone_without_the_garbage_collector(form
             await form(bound.payments, -1)
         except PaymentError as error:
             seen = weakref.ref(error)
-        assert lane.tally is not None
-        assert seen() is lane.tally.excused[0]
-        lane.tally = None
+        assert lane.calls is not None
+        assert seen() is lane.calls.excused[0]
+        lane.calls = None
         assert seen() is None
     finally:
         gc.enable()

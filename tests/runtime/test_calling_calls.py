@@ -98,12 +98,12 @@ async def test_outside_a_refusal_is_the_circuits_own(payments: Bound) -> None:
 
 
 async def test_an_idle_lane_is_outside(payments: Bound) -> None:
-    """A task that a handler left behind calls while the lane waits: its own permit, no tally."""
+    """A task that a handler left behind calls while the lane waits: its own permit, no record."""
     lane = in_handler(FakeLane(payments.circuit))
     assert lane.delivery is not None
     lane.delivery.permits = None
     begun(payments.dependency).returned(200)
-    assert lane.tally is None
+    assert lane.calls is None
     assert payments.calls == 1
 
 
@@ -118,9 +118,9 @@ async def test_inside_a_declared_need_takes_and_settles_no_permit(payments: Boun
     payments.clock.time = 2.0
     call.returned(200)
     assert (payments.in_flight, payments.calls) == (1, 0)
-    assert lane.tally is not None
-    touch = lane.tally.summaries["payments"]
-    assert (touch.outcome, touch.slowest, touch.running) == (Outcome.SUCCESS, 2.0, {})
+    assert lane.calls is not None
+    summary = lane.calls.summaries["payments"]
+    assert (summary.outcome, summary.slowest, summary.running) == (Outcome.SUCCESS, 2.0, {})
 
 
 async def test_inside_a_call_is_timed_from_its_own_beginning(payments: Bound) -> None:
@@ -130,8 +130,8 @@ async def test_inside_a_call_is_timed_from_its_own_beginning(payments: Bound) ->
     call = begun(payments.dependency)
     payments.clock.time = 12.0
     call.returned(200)
-    assert lane.tally is not None
-    assert lane.tally.summaries["payments"].slowest == 2.0
+    assert lane.calls is not None
+    assert lane.calls.summaries["payments"].slowest == 2.0
 
 
 async def test_inside_a_failure_is_tallied_with_its_exception(payments: Bound) -> None:
@@ -141,19 +141,19 @@ async def test_inside_a_failure_is_tallied_with_its_exception(payments: Bound) -
     payments.clock.time = 3.0
     error = PaymentError()
     call.raised(error)
-    assert lane.tally is not None
-    touch = lane.tally.summaries["payments"]
-    assert (touch.outcome, touch.slowest, touch.retry_after) == (Outcome.FAILURE, 3.0, 30.0)
-    assert lane.tally.excused == [error]
+    assert lane.calls is not None
+    summary = lane.calls.summaries["payments"]
+    assert (summary.outcome, summary.slowest, summary.retry_after) == (Outcome.FAILURE, 3.0, 30.0)
+    assert lane.calls.excused == [error]
 
 
 async def test_inside_an_ignored_exception_stays_the_messages_own(payments: Bound) -> None:
     """It is not excused."""
     lane = in_handler(FakeLane(payments.circuit))
     begun(payments.dependency).raised(ValueError())
-    assert lane.tally is not None
-    assert lane.tally.summaries["payments"].outcome is Outcome.IGNORED
-    assert lane.tally.excused == []
+    assert lane.calls is not None
+    assert lane.calls.summaries["payments"].outcome is Outcome.IGNORED
+    assert lane.calls.excused == []
 
 
 async def test_inside_an_exception_that_cannot_be_judged_is_excused() -> None:
@@ -162,26 +162,26 @@ async def test_inside_an_exception_that_cannot_be_judged_is_excused() -> None:
     lane = in_handler(FakeLane(payments.circuit))
     error = ValueError()
     begun(payments.dependency).raised(error)
-    assert lane.tally is not None
-    assert lane.tally.summaries["payments"].outcome is None
-    assert lane.tally.excused == [error]
+    assert lane.calls is not None
+    assert lane.calls.summaries["payments"].outcome is None
+    assert lane.calls.excused == [error]
 
 
 async def test_inside_a_failed_result_is_marked(payments: Bound) -> None:
     """An exception may still be made from it."""
     lane = in_handler(FakeLane(payments.circuit))
     begun(payments.dependency).returned(503)
-    assert lane.tally is not None
-    touch = lane.tally.summaries["payments"]
-    assert (touch.outcome, touch.failed_result) == (Outcome.FAILURE, True)
+    assert lane.calls is not None
+    summary = lane.calls.summaries["payments"]
+    assert (summary.outcome, summary.failed_result) == (Outcome.FAILURE, True)
 
 
 async def test_inside_a_block_without_a_result_is_a_success(payments: Bound) -> None:
     """`calling()` that ends well."""
     lane = in_handler(FakeLane(payments.circuit))
     begun(payments.dependency).passed()
-    assert lane.tally is not None
-    assert lane.tally.summaries["payments"].outcome is Outcome.SUCCESS
+    assert lane.calls is not None
+    assert lane.calls.summaries["payments"].outcome is Outcome.SUCCESS
 
 
 async def test_inside_a_cancelled_call_is_cut_short(payments: Bound) -> None:
@@ -190,30 +190,30 @@ async def test_inside_a_cancelled_call_is_cut_short(payments: Bound) -> None:
     call = begun(payments.dependency)
     payments.clock.time = 5.0
     call.raised(asyncio.CancelledError())
-    assert lane.tally is not None
-    touch = lane.tally.summaries["payments"]
-    assert (touch.outcome, touch.cut_short, touch.running) == (None, 5.0, {})
+    assert lane.calls is not None
+    summary = lane.calls.summaries["payments"]
+    assert (summary.outcome, summary.cut_short, summary.running) == (None, 5.0, {})
 
 
 async def test_inside_a_call_that_the_guards_time_limit_ended_stays_under_way(payments: Bound) -> None:
     """It is what took too long; attribution reads its age."""
     lane = in_handler(FakeLane(payments.circuit))
     call = begun(payments.dependency)
-    assert lane.tally is not None
-    lane.tally.timed_out = True
+    assert lane.calls is not None
+    lane.calls.timed_out = True
     payments.clock.time = 5.0
     call.raised(asyncio.CancelledError())
-    touch = lane.tally.summaries["payments"]
-    assert (touch.cut_short, touch.under_way(5.0)) == (None, 5.0)
+    summary = lane.calls.summaries["payments"]
+    assert (summary.cut_short, summary.under_way(5.0)) == (None, 5.0)
 
 
 async def test_inside_calls_share_one_tally(payments: Bound) -> None:
-    """Two calls at once are two running calls of one touch."""
+    """Two calls at once are two running calls in one summary."""
     lane = in_handler(FakeLane(payments.circuit))
     begun(payments.dependency)
     begun(payments.dependency)
-    assert lane.tally is not None
-    assert len(lane.tally.summaries["payments"].running) == 2
+    assert lane.calls is not None
+    assert len(lane.calls.summaries["payments"].running) == 2
 
 
 # Inside a handler, with a permit of an older generation
@@ -236,8 +236,8 @@ async def test_inside_an_older_permit_is_refused_while_open(payments: Bound) -> 
     refusal = begin(payments.dependency)
     assert isinstance(refusal, Rejected)
     assert refusal.retry_at == payments.circuit.next_deadline()
-    assert lane.tally is not None
-    assert list(lane.tally.refused) == ["payments"]
+    assert lane.calls is not None
+    assert list(lane.calls.refused) == ["payments"]
 
 
 async def test_inside_an_older_permit_is_refused_in_half_open(payments: Bound) -> None:
@@ -295,9 +295,9 @@ async def test_inside_an_undeclared_dependency_settles_its_own_permit(payments: 
     error = ValueError()
     call.raised(error)
     assert mail.circuit.state is State.OPEN
-    assert lane.tally is not None
-    assert lane.tally.excused == [error]
-    assert lane.tally.summaries["mail"].outcome is Outcome.FAILURE
+    assert lane.calls is not None
+    assert lane.calls.excused == [error]
+    assert lane.calls.summaries["mail"].outcome is Outcome.FAILURE
 
 
 async def test_inside_an_undeclared_refusal_is_remembered(payments: Bound, mail: Bound) -> None:
@@ -305,9 +305,9 @@ async def test_inside_an_undeclared_refusal_is_remembered(payments: Bound, mail:
     lane = in_handler(FakeLane(payments.circuit))
     trip(mail.circuit)
     assert isinstance(begin(mail.dependency), Rejected)
-    assert lane.tally is not None
-    assert list(lane.tally.refused) == ["mail"]
-    assert lane.tally.summaries == {}
+    assert lane.calls is not None
+    assert list(lane.calls.refused) == ["mail"]
+    assert lane.calls.summaries == {}
 
 
 async def test_inside_a_cancelled_undeclared_call_gives_no_verdict(payments: Bound, mail: Bound) -> None:
@@ -321,8 +321,8 @@ async def test_inside_an_undeclared_call_that_the_guards_time_limit_ended_is_a_f
     """Nobody else tells its circuit that it hung."""
     lane = in_handler(FakeLane(payments.circuit))
     call = begun(mail.dependency)
-    assert lane.tally is not None
-    lane.tally.timed_out = True
+    assert lane.calls is not None
+    lane.calls.timed_out = True
     call.raised(asyncio.CancelledError())
     assert mail.circuit.state is State.OPEN
 
@@ -334,5 +334,5 @@ async def test_inside_a_dependency_of_no_guard_is_undeclared(payments: Bound) ->
     begun(plain).raised(ValueError())
     assert plain.circuit.state is State.OPEN
     assert isinstance(begin(plain), Rejected)
-    assert lane.tally is not None
-    assert list(lane.tally.refused) == ["payments"]
+    assert lane.calls is not None
+    assert list(lane.calls.refused) == ["payments"]

@@ -59,12 +59,12 @@ class CalledDependency(Protocol):
 class Attempt(Protocol):
     """A lane, as call forms see it.
 
-    `delivery` is None, or has no permits (not even an empty tuple), while no handler runs. `tally` is made by the first call form of a
+    `delivery` is None, or has no permits (not even an empty tuple), while no handler runs. `calls` is made by the first call form of a
     handler; the lane takes it away at the handler's end, so that the next one starts without.
     """
 
     delivery: Delivery[Any] | None
-    tally: AttemptCalls | None
+    calls: AttemptCalls | None
 
 
 # None outside of handlers. Set once per lane.
@@ -117,15 +117,15 @@ def begin(dependency: CalledDependency) -> Call | Rejected:
     if attempt is None or delivery is None:
         permit = access.acquire()
         return permit if isinstance(permit, Rejected) else OwnCall(dependency, access, permit)
-    tally = attempt.tally
-    if tally is None:
-        tally = attempt.tally = AttemptCalls()
+    calls = attempt.calls
+    if calls is None:
+        calls = attempt.calls = AttemptCalls()
     held = permit_for(delivery, access.circuit)
     own = access.acquire() if held is None else _refusal(access.circuit, held)
     if isinstance(own, Rejected):
-        tally.refused[dependency.name] = None
+        calls.refused[dependency.name] = None
         return own
-    return HandlerCall(dependency, access, tally, own)
+    return HandlerCall(dependency, access, calls, own)
 
 
 def _refusal(circuit: Circuit, held: Permit) -> Rejected | None:
@@ -171,20 +171,20 @@ class OwnCall:
 class HandlerCall:
     """A call inside a handler. `permit` is the call's own, for an undeclared dependency. None means that the delivery holds one."""
 
-    __slots__ = ("_access", "_dependency", "_permit", "_started", "_tally", "_touch")
+    __slots__ = ("_access", "_calls", "_dependency", "_permit", "_started", "_summary")
 
-    def __init__(self, dependency: CalledDependency, access: Access, tally: AttemptCalls, permit: Permit | None) -> None:
+    def __init__(self, dependency: CalledDependency, access: Access, calls: AttemptCalls, permit: Permit | None) -> None:
         self._dependency = dependency
         self._access = access
-        self._tally = tally
+        self._calls = calls
         self._permit = permit
-        self._touch = tally.summary_of(dependency.name)
-        self._started = self._touch.running[self] = access.now()
+        self._summary = calls.summary_of(dependency.name)
+        self._started = self._summary.running[self] = access.now()
 
     def returned(self, result: object) -> None:
         outcome = _SUCCESS if self._dependency.result_failures is None else self._dependency.classify_result(result)
         if outcome is _FAILURE:
-            self._touch.failed_result = True
+            self._summary.failed_result = True
         self._ended(outcome, None)
 
     def passed(self) -> None:
@@ -196,30 +196,30 @@ class HandlerCall:
             return
         outcome = self._dependency.classify(exception)
         if outcome is not _IGNORED:
-            self._tally.excused.append(exception)
+            self._calls.excused.append(exception)
         self._ended(outcome, _retry_after(self._dependency, outcome, exception))
 
     def _ended(self, outcome: Outcome | None, retry_after: float | None) -> None:
         duration = self._over()
         if outcome is not None:
-            self._touch.ended(outcome, duration, retry_after)
+            self._summary.ended(outcome, duration, retry_after)
         if self._permit is not None:
             settle(self._access, self._permit, outcome, retry_after)
 
     def _cut(self) -> None:
         """End a cancelled call without a verdict. If the guard's own timeout has cancelled it, the call took too long, and stays under way
         for attribution."""
-        timed_out = self._tally.timed_out
+        timed_out = self._calls.timed_out
         if not timed_out:
-            self._touch.cut(self._over())
+            self._summary.cut(self._over())
         if self._permit is not None:
             settle(self._access, self._permit, _FAILURE if timed_out else None)
 
     def _over(self) -> float:
-        # The tally may keep the exception, which keeps its frames, and a frame keeps this call: this breaks the circle, or each failure
-        # would wait for the garbage collector.
-        del self._tally
-        del self._touch.running[self]
+        # The record of calls may keep the exception, which keeps its frames, and a frame keeps this call. Without this, each failure would
+        # be a circle that waits for the garbage collector.
+        del self._calls
+        del self._summary.running[self]
         return self._access.now() - self._started
 
 

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple, cast
 
 from holdgate.errors import SettingsError
-from holdgate.flow.message import Delivery, Source
+from holdgate.flow.message import AnyDelivery, Source
 from holdgate.ports import Intake
 from holdgate.runtime.calling import current_attempt, is_async
 from holdgate.runtime.lane import TaskLane
@@ -109,7 +109,6 @@ class HandlerThreads:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-AnyDelivery = Delivery[Any]
 AnyHandler = Callable[[AnyDelivery], Any]
 BatchHandler = Callable[[Sequence[AnyDelivery]], Any]
 Handler = Callable[[AnyDelivery], Awaitable[object]]

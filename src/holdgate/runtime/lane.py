@@ -37,7 +37,7 @@ from holdgate.errors import Reject
 from holdgate.flow.attribution import AttemptCalls, attribute
 from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems
 from holdgate.flow.gate import gates_of
-from holdgate.flow.message import Delivery, Settlement
+from holdgate.flow.message import AnyDelivery, Settlement
 from holdgate.flow.policy import Verdict
 from holdgate.runtime.calling import current_attempt
 from holdgate.tasks import begin_later
@@ -107,8 +107,6 @@ def _begin(fn: Callable[[A], Awaitable[T]], argument: A) -> Generator[Any, Any, 
 
 # -- lanes ----------------------------------------------------------------------------------------------------------------------------
 
-AnyDelivery = Delivery[Any]
-
 
 class LaneOwner(Protocol):
     """What a lane asks of its run."""
@@ -177,12 +175,12 @@ class Lane:
     `delivery` is set from the moment it was given; None means that the lane waits. `task` works here; None means that none does yet.
     """
 
-    __slots__ = ("_given", "delivery", "interrupted", "since", "started", "tally", "task", "timed_out", "worker")
+    __slots__ = ("_given", "calls", "delivery", "interrupted", "since", "started", "task", "timed_out", "worker")
 
     def __init__(self, worker: LaneOwner) -> None:
         self.worker = worker
         self.delivery: AnyDelivery | None = None
-        self.tally: AttemptCalls | None = None  # made by the first call form of an attempt
+        self.calls: AttemptCalls | None = None  # made by the first call form of an attempt
         self.task: asyncio.Task[Any] | None = None
         self.started = False  # user code runs
         self.interrupted = False  # and was cancelled by us
@@ -242,8 +240,8 @@ class Lane:
         if self.interrupted or not self.started:
             return
         self.timed_out = True
-        if self.tally is not None:
-            self.tally.timed_out = True
+        if self.calls is not None:
+            self.calls.timed_out = True
         self.interrupt()
 
     def _cancel(self, delivery: AnyDelivery | None) -> None:
@@ -292,7 +290,7 @@ class Lane:
         now = worker.now()
         if error is not None:
             worker.log_failure(delivery, error)
-        tally, self.tally = self.tally, None
+        calls, self.calls = self.calls, None
         request = delivery.request
         if request is not None and request.reason is not None:
             rejection = Reject(request.reason)
@@ -300,7 +298,7 @@ class Lane:
             error = rejection
         attribution = attribute(
             [worker.dependency_of(gate) for gate in gates_of(delivery)],
-            tally,
+            calls,
             error,
             now,
             timed_out=timed_out,
@@ -322,7 +320,7 @@ class Lane:
 
     def forget_calls(self) -> None:
         """Let go of what the attempt's calls came to: nobody will judge it by them."""
-        self.tally = None
+        self.calls = None
 
     def give_back(self, delivery: AnyDelivery) -> None:
         """Hand back a delivery that did not run, or was interrupted, without a verdict."""
@@ -460,7 +458,7 @@ class TaskLane(Lane):
                 over
                 or assignment.held
                 or self.interrupted
-                or self.tally is not None
+                or self.calls is not None
                 or delivery.history is not None
                 or delivery.request is not None
             ):
@@ -492,7 +490,7 @@ class TaskLane(Lane):
     def _returned(self, delivery: AnyDelivery, time: float) -> None:
         """Settle an attempt that returned, where more than the common case may be to do."""
         self._returned_late()
-        if self.tally is not None or delivery.history is not None or delivery.request is not None:
+        if self.calls is not None or delivery.history is not None or delivery.request is not None:
             self.end(delivery, None)
         elif self.worker.engine.succeeded(delivery, time) is Verdict.DONE:
             self.acknowledge(delivery)
@@ -638,8 +636,8 @@ class BatchLane(TaskLane):
         self._returned_late()
         self.spent = True  # some of them come again
         worker, now = self.worker, self.worker.now()
-        tally, self.tally = self.tally, None
-        attribution = attribute([worker.dependency_of(gate) for gate in gates_of(batch)], tally, None, now)
+        calls, self.calls = self.calls, None
+        attribution = attribute([worker.dependency_of(gate) for gate in gates_of(batch)], calls, None, now)
         parted = worker.engine.settle_in_parts(batch, items, items.requests(), attribution, now)
         for one in parted.done:
             worker.intake.settle(one, Settlement.ACK)

@@ -17,20 +17,17 @@ import socket
 import time
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
 
 from holdgate.core.causes import find, is_group, named
 from holdgate.errors import HoldgateError, Reject
 from holdgate.flow.blame import FailureHistory
-from holdgate.flow.message import DeadLetter, Delivery, type_name
+from holdgate.flow.message import AnyDelivery, DeadLetter, type_name
 from holdgate.flow.state import Assignment, Run
 from holdgate.ports import DeadLetters
 from holdgate.runtime.log import whereabouts
 from holdgate.tasks import begin_later
 
 log = logging.getLogger("holdgate")
-
-AnyDelivery = Delivery[Any]
 
 # A broker in reach confirms within milliseconds, and a failover takes up to 13 s. What takes longer is shown as a hold (seconds).
 _CONFIRM_WITHIN = 15.0

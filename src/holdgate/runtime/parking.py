@@ -5,16 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Any, cast
+from typing import cast
 
 from holdgate.errors import SettingsError
 from holdgate.flow.attribution import AttemptCalls
-from holdgate.flow.message import Delivery
+from holdgate.flow.message import AnyDelivery
 from holdgate.runtime.calling import current_attempt, is_async, running_delivery
 
 log = logging.getLogger("holdgate")
-
-AnyDelivery = Delivery[Any]
 
 
 class Parking:
@@ -93,12 +91,12 @@ class Parking:
         Nothing was called, so the return says nothing of what the source needs: otherwise messages that never met a dependency would close
         its circuit. A store that fails is not the message's fault.
         """
-        tally = _tally()
+        calls = _calls()
         try:
             await self(delivery)
         except Exception as error:
-            if tally is not None:
-                tally.excused.append(error)
+            if calls is not None:
+                calls.excused.append(error)
             raise
 
     async def _ask(self, is_parked: Callable[[Hashable], bool | Awaitable[bool]], key: Hashable) -> bool:
@@ -107,9 +105,9 @@ class Parking:
             answer = is_parked(key)
             return bool(await answer if inspect.isawaitable(answer) else answer)
         except Exception as error:
-            tally = _tally()
-            if tally is not None:
-                tally.excused.append(error)
+            calls = _calls()
+            if calls is not None:
+                calls.excused.append(error)
             raise
 
     def release(self, key: Hashable) -> None:
@@ -117,13 +115,13 @@ class Parking:
         self._parked.pop(key, None)
 
 
-def _tally() -> AttemptCalls | None:
-    """Return the tally of the attempt that runs here, by whose calls alone the attempt is then judged. None means outside of handlers."""
+def _calls() -> AttemptCalls | None:
+    """Return the calls of the attempt that runs here, by which alone the attempt is then judged. None means outside of handlers."""
     attempt = current_attempt.get()
     if attempt is None or running_delivery(attempt) is None:
         return None
-    attempt.tally = attempt.tally or AttemptCalls()
-    return attempt.tally
+    attempt.calls = attempt.calls or AttemptCalls()
+    return attempt.calls
 
 
 def _key_of(delivery: AnyDelivery) -> Hashable | None:

@@ -31,7 +31,7 @@ from holdgate.errors import CommandError, HoldgateError, IntakeError, SettingsEr
 from holdgate.flow.batch import batches_of
 from holdgate.flow.events import HandlerStuck
 from holdgate.flow.gate import Gate
-from holdgate.flow.message import Delivery, Settlement, Source
+from holdgate.flow.message import AnyDelivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
 from holdgate.ports import Batching, Intake, ReadingAhead
@@ -76,9 +76,6 @@ def log_end(worker: Worker, task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         log.error("%s ended with %s while it drained: %s", worker.name, type(error).__name__, error)
-
-
-AnyDelivery = Delivery[Any]
 
 
 # -- handlers that take too long ------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from holdgate.flow.batch import Batch, messages_in
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import AnyEvent, HandlerStuck, SourceBlocked, SourceFallingBack, SourceHeld, SourceReleased
 from holdgate.flow.gate import Gate, gates_of
-from holdgate.flow.message import Delivery
+from holdgate.flow.message import AnyDelivery
 from holdgate.flow.policy import Verdict
 from holdgate.flow.state import Assignment, Run
 from holdgate.runtime.dependency import Dependency
@@ -24,8 +24,6 @@ from holdgate.runtime.guard import Guard
 from holdgate_lab.fleet.clock import Process
 from holdgate_lab.fleet.records import CircuitRecord
 from holdgate_lab.fleet.scenario import Scenario
-
-AnyDelivery = Delivery[Any]
 
 # The one hold that messages themselves end: some start in it, at growing distances, as no circuit could say that it is over.
 SUSPICION = "unclaimed failures"

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 from holdgate.errors import Reject
 from holdgate.flow.gate import gates_of
-from holdgate.flow.message import DeadLetter, Delivery
+from holdgate.flow.message import AnyDelivery, DeadLetter
 from holdgate_lab.fleet.clock import Process
 from holdgate_lab.fleet.dependency import ModelDependency
 from holdgate_lab.fleet.environment import Environment
@@ -23,8 +22,6 @@ from holdgate_lab.fleet.scenario import PoisonKind
 _OWN_WORK = 0.01
 # What confirming one dead letter takes where nothing else is said of their target, and what a fallback takes.
 _LETTER = _FALLBACK = 0.005
-
-AnyDelivery = Delivery[Any]
 
 
 class DependencyFailed(Exception):

@@ -10,7 +10,7 @@ from typing import Any
 from holdgate.core import Circuit
 from holdgate.errors import GuardClosed
 from holdgate.flow.inbox import Order
-from holdgate.flow.message import Delivery, Partition
+from holdgate.flow.message import AnyDelivery, Partition
 from holdgate.runtime.dependency import Dependency
 from holdgate.tasks import begin_later
 from holdgate_lab.fleet.brokers import FleetIntake
@@ -21,8 +21,6 @@ from holdgate_lab.fleet.scenario import DependencySpec, Stream
 from holdgate_lab.fleet.strategy import Command, Handler, Strategy
 from holdgate_lab.fleet.watched import FleetEngine, FleetGuard, Watch
 from holdgate_lab.fleet.work import FleetWork, Letters, Unprocessable
-
-AnyDelivery = Delivery[Any]
 
 
 class FleetWorker:
