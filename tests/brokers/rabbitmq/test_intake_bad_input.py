@@ -207,3 +207,13 @@ def test_the_text_of_a_callbacks_error_stays_out_of_the_log(caplog: pytest.LogCa
 
     assert "on_delivery_limit_near raised RuntimeError" in caplog.text
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["amqp://[::1", "amqp://user:secret/pass@host/", "amqp://user:pa:secret@host:x/"])
+def test_a_url_that_cannot_be_read_is_not_quoted(url: str) -> None:
+    """What its parser complains of may be a piece of the password: neither the error nor what it was raised from has it."""
+    with pytest.raises(SettingsError, match="cannot be read") as caught:
+        RabbitMQIntake(url, "orders")
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    assert "secret" not in str(caught.value)

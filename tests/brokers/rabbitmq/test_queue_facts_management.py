@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import base64
+import traceback
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.brokers.kafka.drive import drive
 from tests.servers.ports import release_port, reserve_port
 from tests.servers.rabbitmq_address import QUORUM
 
 from holdgate.brokers.rabbitmq.queue_facts import Management
+from holdgate.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,3 +50,19 @@ async def test_an_api_that_does_not_answer_is_told_and_no_error(caplog) -> None:
     assert "so the policies of queue orders are unknown" in caplog.text
     assert "secret" not in caplog.text
     release_port(port)
+
+
+def test_credentials_are_decoded_and_an_address_of_ipv6_keeps_its_brackets() -> None:
+    """A password with an @ in it must be percent-encoded in a URL, and the API wants the password."""
+    management = Management("https://some%40body:p%40ss%2Fword@[::1]:15671/rabbit/")
+
+    assert management._base == "https://[::1]:15671/rabbit"
+    assert management._headers["Authorization"] == "Basic " + base64.b64encode(b"some@body:p@ss/word").decode()
+
+
+@pytest.mark.parametrize("url", ["http://user:secret@[::1/", "http://user:secret@host:secret", "host:15672", "amqp://user:secret@host"])
+def test_another_kind_of_url_is_refused_without_quoting_it(url: str) -> None:
+    """Neither the error nor what it was raised from has the password."""
+    with pytest.raises(SettingsError, match="management_url must be like http://") as caught:
+        Management(url)
+    assert "secret" not in "".join(traceback.format_exception(caught.value)).replace(url, "")

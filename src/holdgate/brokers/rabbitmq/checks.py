@@ -47,8 +47,10 @@ def check_connection(connection_or_url: object) -> None:
         )
     try:
         scheme = URL(connection_or_url).scheme
-    except ValueError as error:
-        raise SettingsError(f"the URL cannot be read: {error}") from error
+    except ValueError:  # its text may be a piece of the password, so neither the error nor its cause quotes it
+        raise SettingsError(
+            "the URL cannot be read: write amqp://user:password@host:5672/vhost, special characters percent-encoded"
+        ) from None
     if scheme not in ("amqp", "amqps"):
         raise SettingsError(f"the URL must begin with amqp:// or amqps://, got {scheme!r}: write amqp://user:password@host:5672/vhost")
 

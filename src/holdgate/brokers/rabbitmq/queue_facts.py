@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 from urllib.error import URLError
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from aiormq.exceptions import (
@@ -115,12 +115,16 @@ class Management:
     """The management API at `url` ("http://user:password@host:15672"). Raises SettingsError for another kind of URL."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = f":{parts.port}" if parts.port else ""
+        except ValueError:  # its text may be a piece of the password, so neither the error nor its cause quotes it
+            parts, port = urlsplit(""), ""
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingsError("management_url must be like http://user:password@host:15672")
-        port = f":{parts.port}" if parts.port else ""
-        self._base = urlunsplit((parts.scheme, f"{parts.hostname}{port}", parts.path.rstrip("/"), "", ""))
-        credentials = f"{parts.username or 'guest'}:{parts.password or 'guest'}"
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        self._base = urlunsplit((parts.scheme, f"{host}{port}", parts.path.rstrip("/"), "", ""))
+        credentials = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
         self._headers = {"Authorization": "Basic " + base64.b64encode(credentials.encode()).decode()}
 
     async def policy(self, vhost: str, queue: str) -> Mapping[str, Any] | None:
