@@ -565,13 +565,8 @@ class Engine:
     # -- inside -----------------------------------------------------------------------------------------------------------------------
 
     def _leave(self, delivery: AnyDelivery, now: float) -> bool:
-        """Take a delivery out of flight without a verdict on its needs; True if its assignment is alive, so that its end counts.
-
-        What a handler has asked for belongs to its own attempt. If the request of a fallback that failed stayed, the handler that processes
-        the message later would seem to reject it, or to ask for another attempt.
-        """
+        """Take a delivery out of flight without a verdict on its needs; True if its assignment is alive, so that its end counts."""
         self.needs_turn = True
-        delivery.request = None
         self._assignments.leave(delivery, now)
         alive: bool = delivery.assignment.alive
         return alive

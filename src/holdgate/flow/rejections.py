@@ -76,7 +76,7 @@ class Rejections:
         """Let its rejected messages go on, for an operator: those that block it start anew, those that were not sent are sent now."""
         blocked = assignment.take_blocked()
         for delivery in blocked:
-            delivery.history = delivery.request = None
+            delivery.history = None
             self._reminders.settled(delivery)
             self._waiting.add(delivery, assignment.gates)
         unsent = [delivery for delivery in self._later if delivery.assignment is assignment]

@@ -557,9 +557,14 @@ class Run:
             self.mark_ready(assignment)
 
     def grant(self, delivery: AnyDelivery) -> None:
-        """Give a delivery from the waiting list, in flight already, to the next lane that asks."""
+        """Give a delivery from the waiting list, in flight already, to the next lane that asks.
+
+        What was asked for before belongs to an earlier attempt: to a fallback that failed, or to a task that was left behind. If that
+        stayed, the handler that processes the message now would seem to reject it, or to ask for another attempt.
+        """
         assignment: Assignment = delivery.assignment
         delivery.attempt += 1
+        delivery.request = None
         self.granted.append(delivery)
         if assignment.inbox.waiting:  # enough of it may have been waiting for every lane, and now there is one less
             self.mark_ready(assignment)

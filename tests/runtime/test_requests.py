@@ -1,4 +1,4 @@
-"""What a handler says of its own delivery: never, or later."""
+"""What a handler asks for with its delivery: never again, or later."""
 
 from __future__ import annotations
 
@@ -211,3 +211,29 @@ async def test_what_is_skipped_is_settled() -> None:
         await until(lambda: committed(broker) == 3)
 
     assert [(event.position, event.reason) for event in seen if isinstance(event, MessageSkipped)] == [(1, "test data")]
+
+
+@in_virtual_time
+async def test_a_request_that_comes_between_two_attempts_counts_for_neither() -> None:
+    """A task that the first attempt left behind asks while the message waits for its backoff; the second attempt processes it."""
+    letters, left, attempts = MemoryDeadLetters(), set[asyncio.Task[None]](), list[int]()
+
+    async def reject_late(delivery: Delivery[Any]) -> None:
+        await asyncio.sleep(0.1)
+        delivery.reject("too late")
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        attempts.append(delivery.attempt)
+        if delivery.attempt == 1:
+            left.add(asyncio.create_task(reject_late(delivery)))
+            raise Wrong
+
+    broker = broker_with(1)
+    retry = RetryPolicy(initial_backoff=1.0)
+    async with (
+        quiet_guard() as guard,
+        running(guard.run(MemoryIntake(broker, topics=["orders"]), handler, retry=retry, dead_letters=letters)),
+    ):
+        await until(lambda: committed(broker) == 1)
+
+    assert (attempts, letters.letters) == ([1, 2], [])
