@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from holdgate.flow.policy import RetryPolicy
     from holdgate.runtime.dependency import Dependency
     from holdgate.runtime.guard import Guard
+    from holdgate.runtime.needs import needs_by_header
     from holdgate.runtime.parking import Parking
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Settlement",
     "State",
     "TimeWindow",
+    "needs_by_header",
 ]
 
 # A name is imported when it is first asked for: who uses a Dependency alone pays for no engine. The imports above say the same to type
@@ -44,6 +46,7 @@ _HOMES = {
     "holdgate.flow.policy": ("RetryPolicy",),
     "holdgate.runtime.dependency": ("Dependency",),
     "holdgate.runtime.guard": ("Guard",),
+    "holdgate.runtime.needs": ("needs_by_header",),
     "holdgate.runtime.parking": ("Parking",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -56,6 +56,7 @@ from holdgate.flow.fate import Bisection, PartialSettlement, Retries, SettledPar
 from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import AnyDelivery, HandlerRequest, Source
+from holdgate.flow.passing import MessageNeeds
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
 from holdgate.flow.rejections import Rejections
@@ -81,7 +82,7 @@ class Assignments:
         for source in sources:
             if source in run.assignments:
                 self.forget(run, [source], now)
-            needs = run.needs.of(source)
+            needs = run.needs.of(source)  # or what a message of it may need
             run.add(source, None if needs is None else [self._gates[name] for name in needs])
         self.resize(run, now)
 
@@ -245,12 +246,12 @@ class Engine:
             return run.take_resend()
         while run.granted:
             granted = run.take_granted()
-            if not granted.assignment.bars_waiting:
+            if not granted.assignment.bars(granted):
                 return granted
             granted.attempt -= 1  # held between the grant and now: it has not started
             self.interrupted(granted, now)
         ring = run.ring
-        while ring and not run.lane_wanted and run.running < run.lanes:
+        while ring and (run.yields or not run.lane_wanted) and run.running < run.lanes:
             assignment = ring[0]
             # Enough for every lane are on the waiting list already. It comes back into the ring when one of them is granted.
             assignment.idle = assignment.unstarted >= run.lanes
@@ -264,6 +265,10 @@ class Engine:
         self.needs_turn = self.needs_turn or (run.lane_wanted and run.running < run.lanes)
         return None
 
+    def needs_by_message(self, run: Run, source: Source, names: Iterable[str]) -> MessageNeeds:
+        """Return what a message of this source has as its `needs` that needs these dependencies. Raises KeyError for an unknown one."""
+        return run.needs_by_message(source, tuple(self.gates[name] for name in names))
+
     def follow(self, assignment: Assignment, now: float) -> AnyDelivery | None:
         """Return the next delivery of this assignment, for the lane that has just finished one of it or for a free one.
 
@@ -273,21 +278,25 @@ class Engine:
         if assignment.held:  # it comes back into the ring when it is not held any more
             assignment.idle = True
             return None
-        if run.lane_wanted or run.running >= run.lanes:
+        if (run.lane_wanted and not run.yields) or run.running >= run.lanes:
             self.needs_turn = True
             return None
         delivery = assignment.inbox.take()
         if delivery is None:
             assignment.idle = True
+            if assignment.by_message and assignment.look_around():
+                self.needs_turn = True
             return None
         if assignment.full and assignment.make_room():
             self.needs_turn = True
-        if acquire_in_turn(delivery, assignment.gates, now):
+        gates = delivery.needs.gates if assignment.by_message else assignment.gates
+        if acquire_in_turn(delivery, gates, now):
             run.running += 1
+            run.yields = False
             assignment.in_flight += 1
             delivery.attempt += 1
             return delivery
-        self._waiting.add(delivery, assignment.gates)
+        self._waiting.add(delivery, gates)
         self.needs_turn = True
         return None
 
@@ -301,11 +310,12 @@ class Engine:
         assignment: Assignment = delivery.assignment
         if not assignment.alive:
             return self.interrupted(delivery, now)
-        gates = assignment.gates
+        needs = delivery.needs if assignment.by_message else assignment
+        gates = needs.gates
         if (gates and record_successes(gates, delivery.permits, now)) or assignment.held:  # a hold that a success may end
             self.needs_turn = True
         delivery.permits = None
-        assignment.results.successes += 1
+        needs.results.successes += 1
         run = assignment.run
         assignment.in_flight -= 1
         run.running -= 1
@@ -369,7 +379,7 @@ class Engine:
         excused = self._suspicions.failed(delivery, attribution, now)
         record(delivery, attribution, now, excused=excused)
         if attribution.cause is Cause.RETURNED:
-            assignment.results.succeeded(delivery.history)
+            assignment.results_of(delivery).succeeded(delivery.history)
         if isinstance(delivery, Batch):
             return self._settle_batch(delivery, attribution, error, now, excused=excused)
         if attribution.cause not in (Cause.RETURNED, Cause.REFUSED, Cause.POSTPONED):
@@ -576,6 +586,8 @@ class Engine:
         self._reminders.settled(delivery)
         if assignment.inbox.done(delivery):
             assignment.run.mark_ready(assignment)
+        if assignment.by_message and assignment.held:  # it may have been the one that so many have passed
+            assignment.mark_dirty()
 
     def _is_lone_suspect(self, delivery: AnyDelivery, attribution: Attribution) -> bool:
         """Return whether its source waits behind it, and nothing shows whose fault that is. It may be an outage: it is held, and named."""

@@ -25,9 +25,14 @@ class SourceEvent(FlowEvent):
 
 @dataclass(frozen=True, slots=True)
 class SourceHeld(SourceEvent):
-    """From now on no handler starts for this source, or the reasons for that have changed."""
+    """From now on no handler starts for this source, or the reasons for that have changed.
+
+    `because` says, where each message has its own needs, why the others do not pass those that wait for a circuit: "order" (it is that of
+    the source), "held_span" (so many may pass), "memory" (what waits fills it). Empty otherwise.
+    """
 
     reasons: tuple[str, ...]
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,6 +223,8 @@ class WaitingList:
             gate.lines.setdefault(waiting.run, {})[waiting.arrival] = waiting
         if shut is None and not any(gate.limited for gate in waiting.gates):
             self._ready.setdefault(waiting.run, {})[waiting.arrival] = waiting
+        else:
+            waiting.delivery.assignment.let_pass(waiting.delivery)
 
     def _unqueue(self, waiting: Waiting) -> None:
         for lines in (self._ready, *(gate.lines for gate in waiting.gates)):

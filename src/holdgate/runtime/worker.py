@@ -27,7 +27,7 @@ import anyio
 
 from holdgate.core.causes import chain_of, named
 from holdgate.core.outcomes import NEVER_OUTCOMES
-from holdgate.errors import CommandError, HoldgateError, IntakeError, SettingsError
+from holdgate.errors import CommandError, HoldgateError, IntakeError, NeedsError, SettingsError
 from holdgate.flow.batch import batches_of
 from holdgate.flow.events import HandlerStuck
 from holdgate.flow.gate import Gate
@@ -37,6 +37,7 @@ from holdgate.flow.policy import Verdict
 from holdgate.ports import Batching, Intake, ReadingAhead
 from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
 from holdgate.runtime.log import steps, whereabouts
+from holdgate.runtime.needs import with_known_needs
 from holdgate.runtime.outbox import Outbox, tell_way_out
 from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.standstill import Standstill
@@ -174,7 +175,7 @@ class Worker:
         self.now = guard.now
         self.intake = intake
         self.run = plans.run
-        self.handler_of = handler_of
+        self.handler_of = handler_of if plans.sorter is None else with_known_needs(handler_of)
         self.name = "+".join(sorted(intake.names or ())) or type(intake).__name__
         self.idle: list[Lane] = []
         self.lanes: list[Lane] = []
@@ -317,6 +318,8 @@ class Worker:
                 deliveries = batches_of(deliveries)
             if self._plans.key_of is not None:
                 self._plans.set_keys(deliveries)
+            if self._plans.sorter is not None:
+                self._plans.sorter.sort(deliveries, self.run, self.engine, self.guard.dependencies)
             if deliveries and self.run.batch is not None and not self._watchers:
                 # A turn for every batch would be a tenth of what a quick handler costs. The next empty poll takes a turn.
                 if self.engine.received_quietly(self.run, deliveries):
@@ -464,6 +467,9 @@ class Worker:
         A SettingsError or a CommandError ends the run.
         """
         kind, source = named(error), delivery.source
+        if isinstance(error, NeedsError):
+            log.error("%s@%d was not handled, attempt %d: %s", source, delivery.position, delivery.attempt, error)
+            return
         log.warning(line, kind, whereabouts(error), source, delivery.attempt)
         slip = _slip(error)
         if slip is not None:
