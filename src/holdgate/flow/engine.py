@@ -56,7 +56,6 @@ from holdgate.flow.fate import Bisection, PartialSettlement, Retries, SettledPar
 from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import AnyDelivery, HandlerRequest, Source
-from holdgate.flow.passing import MessageNeeds
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
 from holdgate.flow.rejections import Rejections
@@ -264,10 +263,6 @@ class Engine:
                 ring.popleft().in_ring = False
         self.needs_turn = self.needs_turn or (run.lane_wanted and run.running < run.lanes)
         return None
-
-    def needs_by_message(self, run: Run, source: Source, names: Iterable[str]) -> MessageNeeds:
-        """Return what a message of this source has as its `needs` that needs these dependencies. Raises KeyError for an unknown one."""
-        return run.needs_by_message(source, tuple(self.gates[name] for name in names))
 
     def follow(self, assignment: Assignment, now: float) -> AnyDelivery | None:
         """Return the next delivery of this assignment, for the lane that has just finished one of it or for a free one.

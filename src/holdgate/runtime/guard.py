@@ -147,7 +147,7 @@ class Guard:
         key: Callable[[Delivery[Any]], object] | None = None,
         concurrency: int | None = None,
         span: int = 1000,  # bounds what is processed again after a crash, and is far above any concurrency
-        held_span: int | None = None,  # twenty times span: ten minutes of thirty messages a second that wait for an open circuit
+        held_span: int | None = None,  # a hundred times span: ten minutes of 160 messages a second, and about what memory= holds
         fallback: AnyHandler | None = None,
         fallback_after: float | timedelta = 0.0,  # an open circuit has seen enough failures; more, where a fallback costs more than a hold
         fallback_concurrency: int | None = None,
@@ -169,7 +169,7 @@ class Guard:
         - `concurrency`: handlers in parallel, from 1. None means one per source for "source", and at most 16 otherwise.
         - `span`: how many messages work may run ahead of the oldest unfinished one of its source, from 1.
         - `held_span`: the same for messages that others pass because they wait for a circuit of their own (`needs` as a function), from
-          `span`. None means twenty times `span`.
+          `span`. None means a hundred times `span`.
         - `fallback`: is called with a delivery instead of holding its source, while the circuits of all that it lacks are open. None means
           that the source is held.
         - `fallback_after`: seconds from 0, or a timedelta, that those circuits must have been open before.

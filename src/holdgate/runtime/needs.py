@@ -137,11 +137,11 @@ class Sorter:
             if function is None or not isinstance(run.needs.of(source), ByMessage):
                 continue
             try:
-                names = [_known(one, dependencies) for one in _answered(function(delivery))]
+                names = dict.fromkeys(_known(one, dependencies) for one in _answered(function(delivery)))
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the user's code: whatever it raises is this message's
                 delivery.needs = MessageNeeds((), error if isinstance(error, NeedsError | Reject) else _as_needs_error(error))
             else:
-                delivery.needs = engine.needs_by_message(run, source, dict.fromkeys(names))
+                delivery.needs = run.needs_by_message(source, tuple(engine.gates[name] for name in names))
 
 
 def _answered(answer: object) -> Iterable[object]:
