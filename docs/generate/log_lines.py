@@ -22,6 +22,7 @@ from holdgate.events import (
     LeaseTooShort,
     LimitChanged,
     LocalCauseSuspected,
+    MessagesHeld,
     MessageSkipped,
     OutageOver,
     OutageSuspected,
@@ -49,6 +50,22 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
         "The dependency is down, for the reason in brackets ([all reasons](states.md#why-a-circuit-opens)). Look at the dependency.",
     ),
     (SourceHeld(90.0, _ORDERS, _HELD), "These partitions wait, for these reasons. Nothing is lost, and nothing to do here."),
+    (
+        SourceHeld(90.0, _ORDERS, _HELD, "order"),
+        "The first message waits, and the others behind it whatever they need. Another `order` [lets them go](../how-to/several-types.md).",
+    ),
+    (
+        SourceHeld(90.0, _ORDERS, _HELD, "held_span"),
+        "So many messages wait that the others wait, too. Raise `held_span`, or [park those that wait](../how-to/several-types.md).",
+    ),
+    (
+        SourceHeld(90.0, _ORDERS, _HELD, "memory"),
+        "The same, for the bytes that they take. Raise `Guard(memory=)`, or [park those that wait](../how-to/several-types.md).",
+    ),
+    (
+        MessagesHeld(90.0, _ORDERS, ("payments",)),
+        "Each message has its own needs: those that need it wait here, and the rest goes on. Once in an outage.",
+    ),
     (
         HoldContinued(690.0, _ORDERS, _HELD, 90.0, 702.0),
         "Every `hold_warn_after`, for a hold that lasts. Keep an eye on the topic's retention.",

@@ -36,6 +36,16 @@ class SourceHeld(SourceEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class MessagesHeld(SourceEvent):
+    """From now on the messages of this source that need `dependencies` wait, and the others go on; once in each outage.
+
+    Only where each message has its own needs. The source is not held.
+    """
+
+    dependencies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFallingBack(SourceEvent):
     """From now on the messages of this source go to the fallback, because `dependencies` are down; it is not held meanwhile."""
 

@@ -30,7 +30,7 @@ from holdgate.core import Outcome, State
 from holdgate.flow.attribution import Attribution
 from holdgate.flow.batch import Batch
 from holdgate.flow.blame import history_of
-from holdgate.flow.events import AttributionShared, FlowEvent, SourceFallingBack, SourceHeld, SourceReleased
+from holdgate.flow.events import AttributionShared, FlowEvent, MessagesHeld, SourceFallingBack, SourceHeld, SourceReleased
 from holdgate.flow.gate import gates_of, may_fall_back
 from holdgate.flow.inbox import BatchInbox, FreeInbox, Inbox, KeyInbox, Order, SourceInbox, Weigh, Weights, unweighed
 from holdgate.flow.message import AnyDelivery, Source
@@ -61,7 +61,7 @@ class Assignment:
         "alive", "blocked", "by_message", "closing", "direct", "fallbacks", "falling_back", "full", "gate", "gates", "held", "held_before",
         "idle", "in_flight", "in_ring", "inbox", "low", "may_need", "operator_hold", "passing", "plan", "probing", "results", "run",
         "shares_announced", "since", "source", "stopped", "undeclared_announced", "undeclared_holders", "undeclared_waiting",
-        "unknown_needs", "unsent", "unstarted", "warned", "weights",
+        "unknown_needs", "unsent", "unstarted", "waits_announced", "warned", "weights",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None, *, by_message: bool = False) -> None:
@@ -99,6 +99,7 @@ class Assignment:
         self.undeclared_waiting: Counter[Gate] = Counter()  # by a gate that not all of it needs: how many deliveries wait for it
         self.undeclared_holders: tuple[Gate, ...] = ()  # those of these gates that it was held by
         self.shares_announced = False
+        self.waits_announced: set[Gate] = set()  # gates that messages wait for while others pass them, announced in this outage of theirs
         self.stopped = False
         self.held = False
         self.recompute()
@@ -314,6 +315,14 @@ class Assignment:
             self.shares_announced = True
             blamed = [gate.name for gate, finding in zip(gates, attribution.findings, strict=True) if finding.outcome is Outcome.FAILURE]
             yield AttributionShared(now, self.source, tuple(blamed))
+
+    def announce_waiting(self, now: float) -> Iterable[FlowEvent]:
+        """Announce for which dependencies messages of it wait while others pass them; once in each outage of one."""
+        self.waits_announced = {gate for gate in self.waits_announced if gate.limited}
+        down = [gate for gate in self.undeclared_waiting if gate.shut and gate not in self.waits_announced]
+        if down and self.passing is not None and not self.plan.reasons:
+            self.waits_announced.update(down)
+            yield MessagesHeld(now, self.source, tuple(gate.name for gate in down))
 
     def hold_announced(self, now: float) -> None:
         """Note that its hold has just been announced again."""
@@ -691,6 +700,8 @@ class Run:
             changed[assignment.source] = assignment.plan
             if event is not None:
                 events.append(event)
+            if assignment.by_message:
+                events.extend(assignment.announce_waiting(now))
             if not assignment.plan.reasons and assignment.inbox.waiting:
                 self.mark_ready(assignment)
         self.dirty.clear()

@@ -60,7 +60,7 @@ _MEMORY_AT_LEAST = 1024 * 1024
 class Guard:
     """Runs guarded intakes. Enter it with `async with`; leaving drains every run.
 
-    - `dependencies`: those that only call forms use. `needs` of a run brings its own.
+    - `dependencies`: those that only call forms use, and those that `needs` of a run answers as a function. Other `needs` bring their own.
     - `drain_timeout`: seconds above 0, or a timedelta, that running handlers may take to end after a stop or a cancellation.
     - `signals`: None means that SIGTERM drains, where the guard runs in the main thread and nobody else handles the signal. False means
       that it is never taken. True means that it is an error if it cannot be taken.

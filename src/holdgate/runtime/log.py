@@ -37,6 +37,7 @@ from holdgate.events import (
     LeaseTooShort,
     LimitChanged,
     LocalCauseSuspected,
+    MessagesHeld,
     MessageSkipped,
     OutageOver,
     OutageSuspected,
@@ -96,7 +97,9 @@ def lines(events: Iterable[AnyEvent]) -> Iterator[tuple[AnyEvent, str]]:
 
 def _together(event: AnyEvent) -> object:
     if isinstance(event, SourceHeld):
-        return SourceHeld, event.reasons
+        return SourceHeld, event.reasons, event.because
+    if isinstance(event, MessagesHeld):
+        return MessagesHeld, event.dependencies
     return (SourceReleased, event.at) if isinstance(event, SourceReleased) else id(event)
 
 
@@ -130,6 +133,24 @@ def _threshold(events: list[Any]) -> str:
     if event.reason in _MET_BY_ONE:
         return f"{event.name}: {_MET_BY_ONE[event.reason]}{would}"
     return f"{event.name}: {event.reason.value} is {event.value:g}, the threshold is {event.threshold:g}{would}"
+
+
+# Where each message has its own needs: why the others wait, too.
+_BECAUSE = {
+    "": "",
+    "order": '; order="source" keeps everything behind the first message: order="key" or "none" lets messages pass that need none of it',
+    "held_span": "; the others wait, too, since held_span= lets no more of them pass",
+    "memory": "; the others wait, too, since the messages that cannot go fill Guard(memory=)",
+}
+
+
+def _held(events: list[Any]) -> str:
+    return f"holding {sources(event.source for event in events)}: {', '.join(events[0].reasons)}{_BECAUSE[events[0].because]}"
+
+
+def _partly_held(events: list[Any]) -> str:
+    names = " or ".join(events[0].dependencies)
+    return f"{sources(event.source for event in events)}: messages that need {names} wait, and the others go on"
 
 
 def _released(events: list[Any]) -> str:
@@ -251,7 +272,8 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     CircuitReset: lambda events: f"{events[0].name}: reset by an operator to closed, immediately the full rate",
     LeaseExpired: _lease,
     LeaseTooShort: _too_short,
-    SourceHeld: lambda events: f"holding {sources(event.source for event in events)}: {', '.join(events[0].reasons)}",
+    SourceHeld: _held,
+    MessagesHeld: _partly_held,
     SourceReleased: _released,
     SourceFallingBack: _fallen_back,
     HoldContinued: _continued,

@@ -353,7 +353,7 @@ class QueueSupervisor:
             self._warned_full = True
             why = "it has a single active consumer" if self._terms.single_active else "Guard(memory=) has no room for more"
             log.warning(
-                "%s: %d messages wait for dependencies that are down, and its window does not grow for the others, since %s: once it is full,"
+                "%s: %d messages wait for dependencies that are down, and its window cannot grow for the others, since %s: once it is full,"
                 " the others wait, too; fallback= can park those messages, or give each kind a queue of its own",
                 self.source, passed, why,
             )  # fmt: skip
