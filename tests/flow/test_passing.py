@@ -7,8 +7,8 @@ from collections import deque
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.flow.stage import Message, messages
 from tests.flow.stage import ORDERS as SOURCE
+from tests.flow.stage import Message, messages
 
 from holdgate.flow.passing import MessageNeeds, PassingFreeInbox, PassingKeyInbox
 

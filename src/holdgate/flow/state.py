@@ -158,7 +158,8 @@ class Assignment:
     def bars(self, delivery: AnyDelivery) -> bool:
         """Return whether a delivery that was granted may not start after all. In a hold for unclaimed failures it does, to end the hold."""
         if self.by_message:
-            return self.stopped or any(gate.shut for gate in delivery.needs.gates)
+            falls_back = delivery.history is not None and delivery.history.falling_back
+            return self.stopped or (not falls_back and any(gate.shut for gate in delivery.needs.gates))
         return self.stopped or self.plan.reasons not in ((), (_UNCLAIMED,))
 
     def results_of(self, delivery: AnyDelivery) -> RunResults:
@@ -577,6 +578,11 @@ class Run:
         """
         self._leftover += leftover
         self.lanes = len(self.assignments) + self._leftover if self._concurrency is None else self._concurrency
+
+    @property
+    def has_lane_for_waiting(self) -> bool:
+        """Whether a delivery that waits may have a lane. Where others pass it, each second one is for them, if they have work."""
+        return self.running < self.lanes - (self.yields and bool(self.ring))
 
     def want_lane(self) -> None:
         """Keep the next free lane for a delivery that waits."""

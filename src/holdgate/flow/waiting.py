@@ -264,7 +264,7 @@ class GrantRound:
             run = waiting.run
             if waiting.delivery.assignment.stopped:
                 self.held.append(waiting)
-            elif run.running >= run.lanes:  # the last one went to a delivery of another line
+            elif not run.has_lane_for_waiting:  # the last one went to a delivery of another line
                 run.want_lane()
             elif (room := self._room(waiting.gates)) and acquire(waiting.delivery, waiting.gates, self._now, room):
                 waiting.delivery.assignment.started()
@@ -279,7 +279,7 @@ class GrantRound:
         for waiting in line.values():
             if gate is not None and self._free[gate] == 0:
                 return
-            if run.running >= run.lanes:
+            if not run.has_lane_for_waiting:
                 run.want_lane()
                 return
             yield waiting
