@@ -3,9 +3,9 @@
 A thread cannot be stopped. The lane that waits for a thread can be interrupted and give its verdict, but the lane stays taken until the
 thread has come back. That is why a `ThreadCall` can be awaited twice, once for the result and once for the end.
 
-Why not `ThreadPoolExecutor`: the interpreter waits at its end for the threads of every pool, so that one handler that hangs keeps a process
-that was asked to stop. It does not wait for daemons. Nothing is lost by that: a message whose handler has not ended when its run ends is not
-settled, whatever the thread does afterwards, and comes again.
+Why not `ThreadPoolExecutor`: the interpreter waits at its end for the threads of every pool, so that one handler that hangs keeps a
+process that was asked to stop. It does not wait for daemons. Nothing is lost by that: a message whose handler has not ended when its run
+ends is not settled, whatever the thread does afterwards, and comes again.
 """
 
 from __future__ import annotations
