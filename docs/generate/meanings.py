@@ -11,7 +11,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Guard": {
         "*dependencies": "only those that call forms alone use; `needs` brings in the others",
         "drain_timeout": "seconds that running handlers may take to end after a stop; [then](../how-to/stop-a-worker.md) they are cut off",
-        "signals": "None: SIGTERM drains and ends the process, in the main thread, where it is nobody else's. False: never. True: or an error",
+        "signals": "None: SIGTERM drains and ends the process, in the main thread, where it is free. False: never. True: or an error",
         "observers": "functions that get every event, one after the other; one that raises is logged and harms nobody",
         "clock": "where time and chance come from; None: the system's monotonic clock. For tests",
         "hold_warn_after": "seconds between two log lines about a hold that goes on",
