@@ -15,7 +15,7 @@ the loop lets time pass for it (`VirtualEventLoop.wait_in_thread`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -140,7 +140,7 @@ _scripts: WeakKeyDictionary[Dependency, Script] = WeakKeyDictionary()
 
 
 @contextmanager
-def playing(scripts: dict[Dependency, Script]) -> Iterator[None]:
+def playing(scripts: dict[Dependency, Script]) -> Generator[None, None, None]:
     """Play these scripts to all stand-ins of their dependencies. Raises SettingsError while another rehearsal plays one of them."""
     busy = sorted(each.name for each in scripts if each in _scripts)
     if busy:
@@ -218,13 +218,22 @@ class Met:
         self._script.wait_in_thread(seconds)
         return times_out
 
+    async def outlast(self, is_awaited: Callable[[], bool]) -> None:
+        """Wait until the outage is over, as the far end of a call that hangs: its client waits by itself, as long as `is_awaited`."""
+        await asyncio.sleep(self._left())
+        if is_awaited():
+            self._calls.outlasted += 1
+
     def _patience(self, timeout: float | None) -> tuple[float, bool]:
-        left = max(0.0, self._outage.end - self._script.seconds())
+        left = self._left()
         if timeout is not None and timeout <= left:
             return timeout, True
         if timeout is None:
             self._calls.outlasted += 1
         return left, False
+
+    def _left(self) -> float:
+        return max(0.0, self._outage.end - self._script.seconds())
 
 
 class ScriptedDependency:
