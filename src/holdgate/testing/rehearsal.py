@@ -151,10 +151,17 @@ def _planned(
     records = _records(deliveries)
     if not any(records.values()):
         raise SettingsError(f"deliveries must not be empty, got {deliveries!r}: there is nothing to rehearse")
-    if not isinstance(handler, Mapping):
-        check_handler(handler, "handler")  # as the run would, which sees only what stands around it here
+    for where, each in _handlers(handler):
+        check_handler(each, where)  # as the run would, which sees only what stands around them
     last = max([(max(map(len, records.values())) - 1) * every, *(each.end for each, _ in outages)])
     return _Stage(handler, needs, records, every=every, outages=outages, end=last + patience, settings=settings)
+
+
+def _handlers(given: object) -> list[tuple[str, object]]:
+    """Return each handler, and what errors call it."""
+    if not isinstance(given, Mapping):
+        return [("handler", given)]
+    return [(f"handler[{name!r}]", each) for name, each in cast("Mapping[str, object]", given).items()]
 
 
 def _outages(given: object) -> Sequence[Outage]:
@@ -246,7 +253,7 @@ class _Stage:
 
     def __init__(
         self,
-        handler: AnyHandler | Mapping[str, AnyHandler],
+        handler: Any,
         needs: Needs,
         records: Mapping[str, Sequence[Record]],
         *,
@@ -276,8 +283,7 @@ class _Stage:
     async def _run(self) -> Rehearsal:
         broker = MemoryBroker(topics=dict.fromkeys(self._records, 1))
         intake = _RecordedIntake(broker, tuple(self._records), sum(map(len, self._records.values())), self._facts.settled)
-        handler = self._handler
-        played = {name: self._played(each) for name, each in handler.items()} if isinstance(handler, Mapping) else self._played(handler)
+        played: Any = self._played(self._handler) if callable(self._handler) else {n: self._played(e) for n, e in self._handler.items()}
         settings: dict[str, Any] = {name: self._noted(given) if name == "fallback" else given for name, given in self._settings.items()}
         async with Guard(clock=LoopClock(), signals=False, observers=[self._facts.events.append]) as guard:
             run = asyncio.create_task(guard.run(intake, played, needs=self._needs, **settings))

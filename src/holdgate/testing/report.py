@@ -180,8 +180,8 @@ def _met_nothing(calls: Sequence[Calls], outages: Sequence[Outage], facts: Facts
     if not ran:
         return "no handler ran while it was down: deliver more, or let the outage begin before the last delivery"
     return (
-        f"no call met its outage, though {_count(ran, 'handler')} ran meanwhile: give the handler's client a stand-in of holdgate.testing.scripted, "
-        "or ask a ScriptedDependency in your fake"
+        f"no call met its outage, though {_count(ran, 'handler')} ran meanwhile: give the handler's client a stand-in of "
+        "holdgate.testing.scripted, or ask a ScriptedDependency in your fake"
     )
 
 

@@ -29,8 +29,8 @@ class ScriptedConnector(BaseConnector):
     """A connector for `aiohttp.ClientSession`. Like every connector it is made in the loop in which it is used.
 
     - `dependency`: the Dependency whose outages it has.
-    - `answer`: an async function that gets an `aiohttp.web.BaseRequest`, and returns the response while the dependency is up. The default is
-      200 with an empty object.
+    - `answer`: an async function that gets an `aiohttp.web.BaseRequest`, and returns the response while the dependency is up. The default
+      is 200 with an empty object.
     - `**settings`: as for `aiohttp.BaseConnector`, such as `limit`.
     """
 
@@ -53,7 +53,7 @@ class ScriptedConnector(BaseConnector):
         cast("_End", connection.transport).peer.met = met
         return connection
 
-    async def _create_connection(self, *_: Any) -> Any:
+    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ARG002 - as in the class above
         client, server = self._factory(), self._server()
         _End.join(client, server, asyncio.get_running_loop())
         return client
@@ -100,9 +100,10 @@ class _End(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._closing:
-            self._loop.call_soon(self.peer._take, bytes(data))
+            self._loop.call_soon(self.peer.take, bytes(data))
 
-    def _take(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
+        """Get what was written at the other end."""
         if self._paused:
             self._waiting.append(data)
         elif not self._closing:
@@ -118,7 +119,7 @@ class _End(asyncio.Transport):
         self._paused = False
         waiting, self._waiting = self._waiting, []
         for data in waiting:
-            self._take(data)
+            self.take(data)
 
     def is_closing(self) -> bool:
         return self._closing

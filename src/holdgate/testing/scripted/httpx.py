@@ -48,13 +48,11 @@ class AsyncScriptedTransport(httpx.AsyncBaseTransport):
     """A transport for `httpx.AsyncClient`.
 
     - `dependency`: the Dependency whose outages it has.
-    - `answer`: async or plain, gets a request, and returns the response while the dependency is up, as in `httpx.MockTransport`. The default
-      is 200 with an empty object.
+    - `answer`: async or plain, gets a request, and returns the response while the dependency is up, as in `httpx.MockTransport`. The
+      default is 200 with an empty object.
     """
 
-    def __init__(
-        self, dependency: Dependency, answer: Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]] = _ok
-    ) -> None:
+    def __init__(self, dependency: Dependency, answer: Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]] = _ok) -> None:
         self._stand_in = ScriptedDependency(dependency)
         self._answer = answer
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import RemoteDisconnected
 from io import BytesIO
-from typing import Any, NoReturn
+from typing import Any
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
@@ -79,7 +79,8 @@ class _Pool(HTTPConnectionPool):
         self._stand_in = stand_in
         self._answer = answer
 
-    def _make_request(self, conn: Any, method: str, url: str, **given: Any) -> HTTPResponse:
+    # As in the class above, and in a form that fits every urllib3: it is called with keywords.
+    def _make_request(self, conn: Any, method: str, url: str, **given: Any) -> HTTPResponse:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         met = self._stand_in.meet()
         if met is None:
             reply = self._answer()
@@ -91,17 +92,17 @@ class _Pool(HTTPConnectionPool):
         times_out = isinstance(met.fault, Hung) and met.hang_in_thread(patience)
         if times_out:
             raise ReadTimeoutError(self, url, f"Read timed out. (read timeout={patience})")
-        _fail(conn, met.fault)
+        raise _error(conn, met.fault)
 
 
-def _fail(conn: Any, fault: Fault) -> NoReturn:
-    """Raise what urllib3 raises where it uses its connection."""
+def _error(conn: Any, fault: Fault) -> Exception:
+    """Return what urllib3 raises where it uses its connection."""
     if isinstance(fault, Exception):
-        raise raisable(fault)
+        return raisable(fault)
     if isinstance(fault, Refused):
-        raise NewConnectionError(conn, f"Failed to establish a new connection: {refusal()}") from refusal()
+        return NewConnectionError(conn, f"Failed to establish a new connection: {refusal()}")
     cause = reset() if isinstance(fault, Hung) else RemoteDisconnected("Remote end closed connection without response")
-    raise ProtocolError("Connection aborted.", cause) from cause
+    return ProtocolError("Connection aborted.", cause)
 
 
 def _response(method: str, status: int, headers: Mapping[str, str], body: bytes) -> HTTPResponse:
