@@ -205,7 +205,7 @@ def _commands(data: bytes) -> Iterable[list[bytes]]:
 def _decoded(reply: Any, decode: Callable[[Any], Any]) -> Any:
     if not isinstance(reply, list):
         return decode(reply)
-    items: list[Any] = reply
+    items: list[Any] = reply  # pyright: ignore[reportUnknownVariableType]
     return [_decoded(each, decode) for each in items]
 
 
