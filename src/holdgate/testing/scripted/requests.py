@@ -17,7 +17,7 @@ from http.client import RemoteDisconnected
 from io import BytesIO
 from typing import Any
 
-from requests import PreparedRequest
+from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPResponse, Timeout
 from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
@@ -67,8 +67,23 @@ class ScriptedAdapter(HTTPAdapter):
         """Return what stands where requests would get its pool of connections to the request's host."""
         return _Pool(self._stand_in, lambda: self._answer(request))
 
+    def send(self, request: PreparedRequest, *rest: Any, **named: Any) -> Response:
+        """Send a request, or fail as the outage says."""
+        try:
+            return super().send(request, *rest, **named)
+        except _OwnFault as own:
+            raise raisable(own.fault) from None
+
     def cert_verify(self, *_: Any, **__: Any) -> None:
         """Look at no certificate: there is none."""
+
+
+class _OwnFault(Exception):
+    """Carries the exception of an outage past urllib3, which would take an OSError for one of its own."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__()
+        self.fault = fault
 
 
 class _Pool(HTTPConnectionPool):
@@ -85,6 +100,8 @@ class _Pool(HTTPConnectionPool):
         if met is None:
             reply = self._answer()
             return _response(method, reply.status, reply.headers, reply.content())
+        if isinstance(met.fault, Exception):
+            raise _OwnFault(met.fault)
         if isinstance(met.fault, Answered):
             return _response(method, met.fault.status, met.fault.headers, b"")
         limit: Timeout = given["timeout"]
@@ -97,8 +114,6 @@ class _Pool(HTTPConnectionPool):
 
 def _error(conn: Any, fault: Fault) -> Exception:
     """Return what urllib3 raises where it uses its connection."""
-    if isinstance(fault, Exception):
-        return raisable(fault)
     if isinstance(fault, Refused):
         return NewConnectionError(conn, f"Failed to establish a new connection: {refusal()}")
     cause = reset() if isinstance(fault, Hung) else RemoteDisconnected("Remote end closed connection without response")
