@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+
+from holdgate import Dependency, http
+from holdgate.testing import Answered, Hung, in_virtual_time
 from tests.testing.scripted.rehearsed import (
     FAULTS,
     PATIENCE,
@@ -16,9 +19,6 @@ from tests.testing.scripted.rehearsed import (
     real,
     through_async,
 )
-
-from holdgate import Dependency, http
-from holdgate.testing import Answered, Hung, in_virtual_time
 
 aiohttp = pytest.importorskip("aiohttp")
 from holdgate.testing.scripted.aiohttp import ScriptedConnector  # noqa: E402

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.testing.scripted.rehearsed import FAULTS, PATIENCE, assert_lost_nothing, first_error, name_of, real, through
 
 from holdgate import Dependency
 from holdgate.presets import grpc as preset
 from holdgate.testing import Answered, Hung, Refused
+from tests.testing.scripted.rehearsed import FAULTS, PATIENCE, assert_lost_nothing, first_error, name_of, real, through
 
 grpc = pytest.importorskip("grpc")
 from holdgate.testing.scripted.grpc import AsyncScriptedChannel, ScriptedChannel  # noqa: E402
@@ -24,7 +24,7 @@ async def charged(request: Any) -> bytes:
 ANSWERS = {
     "/bank.Payments/Charge": lambda request: b"charged " + request,
     "/bank.Payments/ChargeSlowly": charged,
-    "/bank.Payments/Sum": lambda requests: sum(requests),
+    "/bank.Payments/Sum": sum,
     "/bank.Payments/List": lambda request: [request, request + 1],
 }
 CODES = {"refused": "UNAVAILABLE", "dropped": "UNAVAILABLE", "hung": "DEADLINE_EXCEEDED", "503": "UNAVAILABLE", "429": "RESOURCE_EXHAUSTED"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.testing.scripted.rehearsed import FAULTS, PATIENCE, assert_lost_nothing, first_error, name_of, real, through
 
 from holdgate import Dependency, http
 from holdgate.testing import Answered, Hung, Outage, Refused, rehearse
+from tests.testing.scripted.rehearsed import FAULTS, PATIENCE, assert_lost_nothing, first_error, name_of, real, through
 
 httpx = pytest.importorskip("httpx")
 from holdgate.testing.scripted.httpx import AsyncScriptedTransport, ScriptedTransport  # noqa: E402
@@ -80,9 +80,9 @@ def test_a_server_that_asks_to_wait_is_left_alone() -> None:
 def test_a_client_without_a_limit_hangs_until_the_outage_is_over(is_async: bool) -> None:
     """It is said, and the connection is reset in the end."""
     if is_async:
-        client = httpx.AsyncClient(transport=AsyncScriptedTransport(payments), timeout=None)  # noqa: S113 - the point
+        client = httpx.AsyncClient(transport=AsyncScriptedTransport(payments), timeout=None)
     else:
-        client = httpx.Client(transport=ScriptedTransport(payments), timeout=None)  # noqa: S113
+        client = httpx.Client(transport=ScriptedTransport(payments), timeout=None)
 
     def handler(delivery: Any) -> Any:
         return client.post(URL)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.testing.scripted.rehearsed import FAULTS, PATIENCE, assert_lost_nothing, first_error, name_of, real, through
 
 from holdgate import Dependency
 from holdgate.presets import redis as preset
 from holdgate.testing import Answered, Dropped, Hung
+from tests.testing.scripted.rehearsed import FAULTS, PATIENCE, assert_lost_nothing, first_error, name_of, real, through
 
 redis = pytest.importorskip("redis")
 from redis.asyncio.retry import Retry as AsyncRetry  # noqa: E402

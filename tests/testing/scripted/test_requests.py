@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.testing.scripted.rehearsed import COUNT, FAULTS, PATIENCE, assert_lost_nothing, first_error, name_of, real, through
 
 from holdgate import Dependency, http
 from holdgate.testing import Answered, Hung
+from tests.testing.scripted.rehearsed import COUNT, FAULTS, PATIENCE, assert_lost_nothing, first_error, name_of, real, through
 
 requests = pytest.importorskip("requests")
 from urllib3.util import Retry  # noqa: E402
@@ -68,7 +68,7 @@ def test_a_call_without_a_limit_hangs_until_the_outage_is_over() -> None:
     """It is said, and the connection is reset in the end."""
 
     def patient(delivery: Any) -> None:
-        once.post(URL)  # noqa: S113 - the point
+        once.post(URL)
 
     error = first_error(lambda around: through(around(patient), payments, Hung()))
     report = through(patient, payments, Hung())

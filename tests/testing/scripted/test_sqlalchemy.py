@@ -8,16 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.testing.scripted.rehearsed import COUNT, FAULTS, PATIENCE, assert_lost_nothing, first_error, name_of, through, through_async
 
 from holdgate import Dependency, Outcome
 from holdgate.presets import sql
 from holdgate.testing import Dropped, Hung
+from tests.testing.scripted.rehearsed import COUNT, FAULTS, PATIENCE, assert_lost_nothing, first_error, name_of, through, through_async
 
 sqlalchemy = pytest.importorskip("sqlalchemy")
 from sqlalchemy.ext.asyncio import create_async_engine  # noqa: E402
 
-from holdgate.testing.scripted.sqlalchemy import script_engine  # noqa: E402
+from holdgate.testing.scripted.sqlalchemy import _EngineScript, script_engine  # noqa: E402
 
 orders_db = Dependency("orders-db", failures=sql.failures)
 INSERT = sqlalchemy.text("INSERT INTO charges VALUES (:body)")
@@ -154,16 +154,12 @@ def test_asyncpg_lets_the_errors_of_sockets_through(situation: str, kind: type[E
 
 def scripted_error(dialect: Any, fault: Any) -> BaseException:
     """What connecting raises on an engine of such a dialect."""
-    from holdgate.testing.scripted.sqlalchemy import _EngineScript
-
     script = _EngineScript(SimpleNamespace(dialect=dialect), orders_db, PATIENCE)
     return first_error(lambda around: through(around(lambda _: script.connecting()), orders_db, fault))
 
 
 def test_a_lost_connection_is_not_used_again() -> None:
     """SQLAlchemy is told so where the driver's connection looks alive; SQLite's is kept, or a database in memory would be gone."""
-    from holdgate.testing.scripted.sqlalchemy import _EngineScript
-
     dialect = SimpleNamespace(
         name="postgresql", driver="psycopg", is_async=False, loaded_dbapi=SimpleNamespace(OperationalError=DriversError)
     )
