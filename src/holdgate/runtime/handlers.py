@@ -68,7 +68,7 @@ class Handlers:
             self._threads.close()
 
     def _prepared(self, handler: AnyHandler, where: str) -> Handler:
-        _check(handler, where)
+        check_handler(handler, where)
         if is_async(handler, through_wrappers=True):
             return handler
 
@@ -88,7 +88,8 @@ class Handlers:
         return in_thread
 
 
-def _check(handler: object, where: str) -> None:
+def check_handler(handler: object, where: str) -> None:
+    """Raise SettingsError for what cannot be a handler, before anything is consumed. `where` is what the error calls it."""
     if inspect.iscoroutine(handler):
         handler.close()
         raise SettingsError(f"{where} is a coroutine object: pass the function itself, without calling it")
