@@ -156,6 +156,16 @@ class ReadingAhead(Protocol):
 
 
 @runtime_checkable
+class InGroup(Protocol):
+    """What an intake has beside `Intake` when several consumers share its sources as a group that has a name."""
+
+    @property
+    def group(self) -> str:
+        """The name of the group. Empty means that there is none."""
+        ...
+
+
+@runtime_checkable
 class Rejecting(Protocol):
     """What an intake has beside `Intake` when its broker may have a way of its own to refuse a message."""
 
