@@ -29,7 +29,7 @@ from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
 from holdgate.flow.totals import Totals
-from holdgate.ports import Clock, DeadLetters, Intake
+from holdgate.ports import AttemptSpans, Clock, DeadLetters, Intake
 from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.backlog import BacklogWatch
 from holdgate.runtime.calling import current_attempt
@@ -73,6 +73,7 @@ class Guard:
     - `memory`: bytes of messages that this process may have in hand, of all runs together and those in work included, from 1 MiB. One
       message may always pass, however large. None means that only counts bound it.
     - `stall_after`: seconds above 0, or a timedelta, without progress after which `health` says that the process is not alive.
+    - `spans`: what begins and ends a span around each attempt, as `holdgate.telemetry.spans.Spans`. None means no spans.
     - `backlog_every`: seconds above 0, or a timedelta, between two questions to a broker of how much waits, while somebody reads
       `backlogs`.
 
@@ -89,6 +90,7 @@ class Guard:
         hold_warn_after: float | timedelta = 600.0,  # ten minutes: those who deal with an outage look more often by themselves
         memory: int | None = 64 * 1024 * 1024,  # a tenth of a small container's, with room for hundreds of thousands of usual messages
         stall_after: float | timedelta = 300.0,  # Kafka's max.poll.interval: a consumer that works for longer counts as dead there
+        spans: AttemptSpans | None = None,  # a span costs more than the guard does, and needs somewhere to go
         backlog_every: float | timedelta = 5.0,  # a person who watches sees it move, and a broker does not notice one question in that time
     ) -> None:
         for given in dependencies:
@@ -103,7 +105,8 @@ class Guard:
         self.dependencies: dict[str, Dependency] = {}
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
-        self._announcer = Announcer(observers)
+        self.spans = spans
+        self._announcer = Announcer(observers, spans)
         self._operator = Operator(self)
         self._prober = Prober(self)
         self._silence = Silence(self)

@@ -124,7 +124,7 @@ BACKLOG = Series(
 )  # fmt: skip
 BACKLOG_READABLE = Series(
     "holdgate.backlog.readable", "gauge", _MESSAGES, ("kind", "destination", "group"),
-    "Messages of the backlog that a consumer can get now. Less than the backlog while a transaction is open.",
+    "Messages of the backlog that a consumer can get now. Less while a transaction is open, or the broker delays a retry.",
 )  # fmt: skip
 BACKLOG_DELAYED = Series(
     "holdgate.backlog.delayed", "gauge", _MESSAGES, ("kind", "destination", "group"),
