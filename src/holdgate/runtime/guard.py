@@ -27,7 +27,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
-from holdgate.ports import Clock, DeadLetters, Intake
+from holdgate.ports import Clock, ControlPlane, DeadLetters, Intake
 from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
@@ -70,6 +70,8 @@ class Guard:
     - `memory`: bytes of messages that this process may have in hand, of all runs together and those in work included, from 1 MiB. One
       message may always pass, however large. None means that only counts bound it.
     - `stall_after`: seconds above 0, or a timedelta, without progress after which `health` says that the process is not alive.
+    - `control`: what shows this guard to people and takes their commands, such as `holdgate.control.Control(port=9099)`. None means that
+      nobody outside of the process can ask.
 
     Raises SettingsError for values that make no sense.
     """
@@ -84,6 +86,7 @@ class Guard:
         hold_warn_after: float | timedelta = 600.0,  # ten minutes: those who deal with an outage look more often by themselves
         memory: int | None = 64 * 1024 * 1024,  # a tenth of a small container's, with room for hundreds of thousands of usual messages
         stall_after: float | timedelta = 300.0,  # Kafka's max.poll.interval: a consumer that works for longer counts as dead there
+        control: ControlPlane | None = None,
     ) -> None:
         for given in dependencies:
             if not isinstance(cast("object", given), Dependency):
@@ -97,7 +100,8 @@ class Guard:
         self.dependencies: dict[str, Dependency] = {}
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
-        self._announcer = Announcer(observers)
+        self._control = _check_control(control)
+        self._announcer = Announcer(observers, () if control is None else (control.note,))
         self._operator = Operator(self)
         self._prober = Prober(self)
         self._silence = Silence(self)
@@ -123,6 +127,8 @@ class Guard:
             self._termination.take()
             for dependency in self._declared:
                 self._adopt(dependency)
+            if self._control is not None:
+                self._control.opened(self)
         except BaseException:
             self._release()
             raise
@@ -135,6 +141,8 @@ class Guard:
             await self.finish(self._workers)
         finally:
             self._release()
+            if self._control is not None:
+                await self._control.closed()  # last: while a guard drains, people want to know what it waits for
 
     async def run(
         self,
@@ -469,6 +477,14 @@ class Guard:
             if handle is not None:
                 handle.cancel()
         self._announcer.announce(self.engine.take_events())
+
+
+def _check_control(control: object) -> ControlPlane | None:
+    if control is not None and not isinstance(control, ControlPlane):
+        raise SettingsError(
+            f"control must be a Control, got {type(control).__name__}: give Guard(control=Control(port=9099)), or leave it out"
+        )
+    return control
 
 
 def _check_memory(memory: object) -> int | None:

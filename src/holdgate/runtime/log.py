@@ -292,12 +292,15 @@ Observer = Callable[[AnyEvent], object]
 
 
 class Announcer:
-    """Hands every event to the log and to each observer, in order. An observer that raises is logged, and called again the next time."""
+    """Hands every event to the log and to each observer, in order. An observer that raises is logged, and called again the next time.
 
-    def __init__(self, observers: Iterable[Observer]) -> None:
+    `ours` are observers of holdgate's own, which come after the user's.
+    """
+
+    def __init__(self, observers: Iterable[Observer], ours: Iterable[Observer] = ()) -> None:
         if not isinstance(cast("object", observers), Iterable):
             raise SettingsError(f"observers={observers!r} must be a list: write observers=[...], also for one function")
-        self._observers = tuple(observers)
+        self._observers = (*observers, *ours)
         for observer in self._observers:
             if not callable(observer):
                 raise SettingsError(f"observer {observer!r} must be a function that takes an event")
