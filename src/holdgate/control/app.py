@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from holdgate.control.access import Access, Denied, check_host
 from holdgate.control.commands import BODY_AT_MOST, carry_out, read_order
-from holdgate.control.feed import EventStream, Feed
+from holdgate.control.feed import EventFeed, EventStream
 from holdgate.control.readings import Readings, encode
 from holdgate.errors import CommandError
 from holdgate.ports import Controllable
@@ -48,7 +48,7 @@ Endpoint = Callable[[Request], Awaitable[Any]]
 class Desk:
     """Answers requests about one guard, which comes with `begin`. Before it comes, and after it has gone, only the probes answer."""
 
-    def __init__(self, access: Access, feed: Feed) -> None:
+    def __init__(self, access: Access, feed: EventFeed) -> None:
         self._access = access
         self._feed = feed
         self._guard: Controllable | None = None
@@ -67,7 +67,7 @@ class Desk:
             _read("/status", self.status),
             _read("/audit", self.audit),
             _read("/events", self.events),
-            Route("/commands/{command}", _answered(self.command), methods=["POST"]),
+            Route("/commands/{command}", self.command, methods=["POST"]),
         ]
 
     # -- probes -----------------------------------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class Desk:
             result = carry_out(self._guard, order)
         except CommandError as error:
             raise Denied(409, str(error)) from None
-        self._readings.expire()
+        self._readings.expire(whatever_it_cost=True)  # who has commanded looks immediately, and has a token
         return _json({**result, **({"command": self._readings.last_command()} if result["done"] else {})})
 
 
@@ -153,7 +153,10 @@ class Door:
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
-            await send(message)
+            try:
+                await send(message)
+            except Exception:  # noqa: BLE001 - the server's affair: the client is gone, or has broken the protocol
+                raise ClientDisconnect from None
 
         try:
             if self._loopback:
@@ -161,6 +164,8 @@ class Door:
             await self._app(scope, receive, pass_on)
         except Denied as error:
             await _error(error.status, error.text)(scope, receive, pass_on)
+        except ClientDisconnect:
+            return
         except Exception as error:  # noqa: BLE001 - its text may be anything, and a server would log it
             log.warning("control: a request ended with %s", type(error).__name__)
             if not started:
@@ -175,17 +180,7 @@ def make_app(desk: Desk) -> Starlette:
 
 
 def _read(path: str, endpoint: Endpoint) -> Route:
-    return Route(path, _answered(endpoint), methods=["GET"])
-
-
-def _answered(endpoint: Endpoint) -> Endpoint:
-    async def answer(request: Request) -> Any:
-        try:
-            return await endpoint(request)
-        except ClientDisconnect:  # nobody is there to be told
-            return Response(status_code=400)
-
-    return answer
+    return Route(path, endpoint, methods=["GET"])
 
 
 async def _body(request: Request) -> bytes:

@@ -16,12 +16,12 @@ from typing import Any
 
 from holdgate.control.access import Access, check_token
 from holdgate.control.app import Desk, Door, make_app
-from holdgate.control.feed import Feed
+from holdgate.control.feed import EventFeed
 from holdgate.control.readings import Readings
 from holdgate.control.server import HttpServer
 from holdgate.errors import SettingsError
 from holdgate.flow.events import AnyEvent
-from holdgate.flow.history import History
+from holdgate.flow.history import LastEvents
 from holdgate.ports import Controllable
 
 log = logging.getLogger("holdgate")
@@ -64,8 +64,8 @@ class Control:
             )
         access = Access(commands, check_token("read_token", read_token))
         self._name = _check_name(name)
-        self._history = History()
-        self._feed = Feed()
+        self._history = LastEvents()
+        self._feed = EventFeed()
         self._desk = Desk(access, self._feed)
         app = make_app(self._desk)
         self._app = Door(app, loopback=False)

@@ -1,8 +1,8 @@
 """The event stream: every event of the guard as it happens, and once a second how things stand.
 
-Theory of operation. `Feed` keeps the last events of the guard, numbered, and wakes the streams. A stream keeps its own place in that list,
-so nothing is queued for a client: a slow one finds more events at once, or a gap that the next frame closes. What is sent is made once and
-shared by all streams.
+Theory of operation. `EventFeed` keeps the last events of the guard, numbered, and wakes the streams. A stream keeps its own place in that
+list, so nothing is queued for a client: a slow one finds more events at once, or a gap that the next frame closes. What is sent is made
+once and shared by all streams.
 
 A client that was cut off comes back with the id of the last event that it has (`Last-Event-ID`), and gets what came after it. The id begins
 with a mark of this process: after a restart, or too long a time, the client gets a frame alone, which has all of the present.
@@ -50,7 +50,7 @@ class _Entry:
         self.text: bytes | None = None
 
 
-class Feed:
+class EventFeed:
     """The events of one guard, for any number of streams."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Feed:
 class EventStream:
     """One client's stream: an ASGI response. `last_id` is what the client has seen last, empty for nothing."""
 
-    def __init__(self, feed: Feed, readings: Readings, last_id: str) -> None:
+    def __init__(self, feed: EventFeed, readings: Readings, last_id: str) -> None:
         self._feed = feed
         self._readings = readings
         self._place = feed.place_of(last_id)

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from typing import Any, Generic, TypeVar
 
 from holdgate.flow.events import AnyEvent
-from holdgate.flow.history import History
+from holdgate.flow.history import LastEvents
 from holdgate.flow.status import HealthStatus, StatusDocument, Surroundings, Wall, command_status, event_document, status
 from holdgate.ports import Controllable
 
@@ -52,15 +52,17 @@ class Reading(Generic[V]):
             self._paid_until = ended + _KEPT_TIMES * (ended - began)
         return self._value
 
-    def expire(self) -> None:
-        """Make it anew at the next question, unless it has cost too much for that."""
+    def expire(self, *, whatever_it_cost: bool = False) -> None:
+        """Make it anew at the next question; if it has cost much, only with `whatever_it_cost`."""
         self._fresh_until = -1.0
+        if whatever_it_cost:
+            self._paid_until = -1.0
 
 
 class Readings:
     """Reads one guard. `name` is what the worker calls itself; None means its host and process."""
 
-    def __init__(self, guard: Controllable, history: History, name: str | None) -> None:
+    def __init__(self, guard: Controllable, history: LastEvents, name: str | None) -> None:
         self._guard = guard
         self._history = history
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
@@ -71,10 +73,10 @@ class Readings:
         self._whole = Reading(lambda: encode(self._document.get()))
         self._frame = Reading(lambda: encode(shortened(self._document.get(), FRAME_SOURCES)))
 
-    def expire(self) -> None:
+    def expire(self, *, whatever_it_cost: bool = False) -> None:
         """Let the next reading see what has just changed."""
         for reading in (self.health, self._document, self._whole, self._frame):
-            reading.expire()
+            reading.expire(whatever_it_cost=whatever_it_cost)
 
     def status(self, limit: int | None = None) -> bytes:
         """Return the status as JSON, with at most so many sources; None means all of them."""

@@ -46,8 +46,7 @@ _BACKLOG = 128
 
 # Complaints of uvicorn about what a client has sent. Anybody who reaches the port could fill the log with them.
 _unheard = logging.getLogger("holdgate.control.unheard")
-_unheard.addHandler(logging.NullHandler())
-_unheard.propagate = False
+_unheard.addFilter(lambda _: False)  # a level, a handler or `propagate` would be reset by a user's logging.config
 
 
 class Connection(H11Protocol):

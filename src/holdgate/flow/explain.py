@@ -235,8 +235,8 @@ def _what_it_holds(dependency: DependencyStatus) -> str:
     drain = dependency["drain_seconds"]
     drained = "" if drain is None or not dependency["backlog"] else f" At this rate they are done in about {lasting(drain)}."
     return (
-        f"It holds {dependency['held']} of the {dependency['sources']} sources that need it; {dependency['waiting']} of their messages wait "
-        f"in this process{behind}.{drained}"
+        f"It holds {dependency['held']} of the {dependency['sources']} sources that need it; "
+        f"{dependency['waiting']} of their messages wait in this process{behind}.{drained}"
     )
 
 

@@ -42,7 +42,7 @@ class Change:
     failed_tries: int = 0
 
 
-class History:
+class LastEvents:
     """Keeps the last event of each kind that still matters. `note` takes every event, in their order."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from typing import Any, TypedDict, cast
 
 from holdgate.core import CircuitSnapshot, Override, State
 from holdgate.flow.events import AnyEvent, CommandEnded, CommandGiven
-from holdgate.flow.history import History
+from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Source
 from holdgate.flow.snapshot import Snapshot, SourceSnapshot
 
@@ -187,7 +187,7 @@ class Wall:
         return None if moment is None else self.at(moment)
 
 
-def status(snapshot: Snapshot, history: History, around: Surroundings, *, limit: int | None = None) -> StatusDocument:
+def status(snapshot: Snapshot, history: LastEvents, around: Surroundings, *, limit: int | None = None) -> StatusDocument:
     """Return the document of a snapshot, with the `limit` worst sources; None means all of them."""
     writer = _Writer(snapshot, history, around)
     dependencies = sorted(map(writer.dependency, snapshot.dependencies.values()), key=_worst_first)
@@ -338,7 +338,7 @@ def _badness(seen: SourceSnapshot) -> tuple[bool, float, bool, int, str, int]:
 class _Writer:
     """Writes the parts of one document."""
 
-    def __init__(self, snapshot: Snapshot, history: History, around: Surroundings) -> None:
+    def __init__(self, snapshot: Snapshot, history: LastEvents, around: Surroundings) -> None:
         self.wall = Wall(around.epoch, snapshot.at)
         self._snapshot = snapshot
         self._history = history
