@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.commands import AuditEntry
 from holdgate.flow.events import AnyEvent
 from holdgate.flow.inbox import Order
-from holdgate.flow.message import Backlog, DeadLetter, Delivery, Settlement, Source
+from holdgate.flow.message import AnyDelivery, Backlog, DeadLetter, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.snapshot import Snapshot
+from holdgate.flow.totals import Totals
 
 if TYPE_CHECKING:
+    import asyncio
     from datetime import timedelta
 
 M = TypeVar("M")
@@ -161,6 +165,44 @@ class ReadingAhead(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """What the attempts at one source's messages have in common.
+
+    `group` is the consumer group, empty where there is none. `needs` are the dependencies of the source.
+    """
+
+    source: Source
+    group: str
+    needs: tuple[str, ...]
+
+
+class AttemptSpans(Protocol):
+    """What marks the beginning and the end of each attempt: `Guard(spans=)`. Called on the guard's loop. None of it may raise."""
+
+    def begin(self, attempted: Attempted, message: AnyDelivery | Sequence[AnyDelivery], *, fallback: bool = False) -> object | None:
+        """Begin the span of an attempt at one message, or at a batch. None means that `end` need not be called."""
+        ...
+
+    def end(self, attempt: object, error: BaseException | None, *, interrupted: bool = False) -> None:
+        """End it. `error` is what was raised, `interrupted` whether the guard has cut it off: then it will be tried again."""
+        ...
+
+    def announced(self, event: AnyEvent) -> None:
+        """Note what has happened meanwhile."""
+        ...
+
+
+@runtime_checkable
+class InGroup(Protocol):
+    """What an intake has beside `Intake` when several consumers share its sources as a group that has a name."""
+
+    @property
+    def group(self) -> str:
+        """The name of the group. Empty means that there is none."""
+        ...
+
+
 @runtime_checkable
 class Rejecting(Protocol):
     """What an intake has beside `Intake` when its broker may have a way of its own to refuse a message."""
@@ -232,6 +274,13 @@ class Controllable(Protocol):
     def health(self) -> HealthReport: ...
 
     def audit(self) -> tuple[AuditEntry, ...]: ...
+
+    def backlogs(self) -> Mapping[Source, SourceBacklog]: ...
+
+    def totals(self) -> Totals: ...
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None: ...
 
     def hold(self, target: Source | str, *, reason: str, actor: str, for_: float | timedelta | None = ...) -> None: ...
 

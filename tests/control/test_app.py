@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from holdgate.control import Control
 from holdgate.testing import MemoryBroker, MemoryIntake
 
 if TYPE_CHECKING:
-    from holdgate.control.readings import Readings
+    from holdgate.control.views import Views
 
 # -- probes ---------------------------------------------------------------------------------------------------------------------------
 
@@ -96,6 +97,24 @@ async def test_a_status_after_a_command_shows_it() -> None:
         assert [each["reason"] for each in (await ask(stage.control, "/status")).json["commands"]] == ["migration"]
 
 
+async def test_metrics_are_scraped_in_both_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same series, by what the scraper asks for; without prometheus-client the answer says what to install."""
+    async with served() as stage:
+        await stage.outage()
+        plain = await ask(stage.control, "/metrics")
+        assert plain.headers["content-type"].startswith("text/plain")
+        assert b'holdgate_circuit_state{dependency="payments",state="open"} 1.0' in plain.body
+        asked = "application/openmetrics-text;version=1.0.0"
+        other = await ask(stage.control, "/metrics", accept=asked)
+        assert other.headers["content-type"].startswith("application/openmetrics-text")
+        assert other.body.endswith(b"# EOF\n")
+    monkeypatch.delitem(sys.modules, "holdgate.telemetry.prometheus")
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    async with served() as stage:
+        missing = await ask(stage.control, "/metrics")
+        assert (missing.status, missing.json) == (501, {"error": "prometheus-client is not installed: pip install 'holdgate[prometheus]'"})
+
+
 async def test_the_audit_log_is_read_oldest_first() -> None:
     """What `guard.audit()` has."""
     async with served() as stage:
@@ -177,10 +196,10 @@ async def test_what_is_no_request_is_answered_or_cut(raw: bytes, caplog: pytest.
 async def test_a_mistake_inside_is_hidden(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Neither the answer nor the log quotes an exception, whose text may be anything."""
 
-    def broken(self: Readings, limit: int | None = None) -> bytes:
+    def broken(self: Views, limit: int | None = None) -> bytes:
         raise ValueError("canary-payload")
 
-    monkeypatch.setattr("holdgate.control.readings.Readings.status", broken)
+    monkeypatch.setattr("holdgate.control.views.Views.status", broken)
     async with served() as stage:
         answer = await ask(stage.control, "/status")
         assert answer.status == 500

@@ -83,7 +83,7 @@ async def test_events_that_follow_each_other_are_sent_together() -> None:
     """A hundred partitions that are held in one step are one write, and not a hundred."""
     async with served() as stage:
         sent: list[bytes] = []
-        stream = feed.EventStream(stage.control._feed, stage.control._readings, "")  # type: ignore[arg-type]
+        stream = feed.EventStream(stage.control._feed, stage.control._views, "")  # type: ignore[arg-type]
 
         async def send(message: Any) -> None:
             sent.append(message.get("body", b""))
@@ -178,7 +178,7 @@ async def test_a_client_that_does_not_read_is_cut(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("holdgate.control.server._PATIENCE", 0.2)
     monkeypatch.setattr(feed, "_FRAME_EVERY", 0.001)
     monkeypatch.setattr(feed, "_APART", 0.0)
-    monkeypatch.setattr("holdgate.control.readings.Readings.frame", lambda _: b"x" * 1_000_000)
+    monkeypatch.setattr("holdgate.control.views.Views.frame", lambda _: b"x" * 1_000_000)
     async with served() as stage:
         async with Client(stage.control) as client:
             client.writer.transport.pause_reading()  # type: ignore[attr-defined]

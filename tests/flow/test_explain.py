@@ -3,14 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.flow.test_status import MAILS, NOW, ORDERS, circuit, document, hold, source
+from tests.flow.test_status import MAILS, NOW, ORDERS, circuit, document, hold, source, waits
 
 from holdgate.core import Override, Reason, State
 from holdgate.core.events import CircuitOpened, ThresholdExceeded
 from holdgate.flow.events import OutageSuspected, SourceBlocked
 from holdgate.flow.explain import Unknown, explain, lasting
 from holdgate.flow.history import LastEvents
-from holdgate.flow.message import Backlog, Partition, Queue
+from holdgate.flow.message import Partition, Queue
 
 OPEN = circuit(state=State.OPEN, open_until=NOW + 22)
 HELD = source(ORDERS, "circuit:payments", since=NOW - 840, waiting=10)
@@ -28,7 +28,7 @@ def opened(reason: Reason, *figures: float, tries: int = 0) -> LastEvents:
 
 def test_a_held_source_is_told_in_one_paragraph() -> None:
     """What, since when, why, what next, how much waits."""
-    found = document(OPEN, sources=(HELD,), last=opened(Reason.CONSECUTIVE_FAILURES, 5, 5), backlog={ORDERS: Backlog(48210, 900)})
+    found = document(OPEN, sources=(HELD,), last=opened(Reason.CONSECUTIVE_FAILURES, 5, 5), backlog=waits(48210, oldest_age=900))
     assert explain(found, "orders[3]") == (
         "orders[3] is held for 14 minutes. payments has counted as down for 14 minutes, because 5 calls in a row failed. It is tried again "
         "in 22 seconds, with one call. If that succeeds, the work comes back 1, 2, 4 ... at a time. 10 messages wait in this process, "
@@ -153,7 +153,7 @@ def test_every_other_reason_has_a_sentence(reason: str, words: str) -> None:
 def test_a_source_that_is_not_held_says_what_slows_it() -> None:
     """A ramp, a probe, a full inbox, a fallback; and nothing at all."""
     ramp = circuit(state=State.HALF_OPEN, limit=4)
-    assert "payments comes back: 4 calls may run in parallel now" in explain(document(ramp, sources=(source(),)), "orders[3]")
+    assert "payments comes back: 4 of 16 calls may run in parallel now" in explain(document(ramp, sources=(source(),)), "orders[3]")
     probing = circuit(state=State.HALF_OPEN, limit=1)
     assert "payments is tried with one call at a time" in explain(document(probing, sources=(source(),)), "orders[3]")
     full = source(fetch=False, waiting=1, in_flight=2)
@@ -163,6 +163,16 @@ def test_a_source_that_is_not_held_says_what_slows_it() -> None:
     )
     falling = source(falling_back=True, fallbacks=7)
     assert "its messages go to the fallback, 7 so far." in explain(document(OPEN, sources=(falling,)), "orders[3]")
+
+
+def test_what_the_broker_keeps_back_is_told() -> None:
+    """Behind an open transaction, or for a delayed retry: nobody here can do anything about it; and when the rest is done."""
+    backlog = waits(90, drained_in=360.0, readable=76, blocked_for=120.0, delayed=3)
+    text = explain(document(circuit(), sources=(source(),), backlog=backlog), "orders[3]")
+    assert "An open transaction of a producer has kept 14 of them back for 2 minutes" in text
+    assert "The broker keeps 3 of them back for a later retry." in text
+    assert text.endswith("At this rate they are done in about 6 minutes.")
+    assert "back" not in explain(document(circuit(), sources=(source(),), backlog=waits(90, readable=90)), "orders[3]")
 
 
 def test_a_topic_is_told_by_its_oldest_hold() -> None:
@@ -180,7 +190,7 @@ def test_a_topic_is_told_by_its_oldest_hold() -> None:
 def test_a_dependency_is_told_with_what_it_holds() -> None:
     """And how long what waits will take, if that is known."""
     assert explain(document(circuit()), "payments") == "payments is well: its circuit is closed. No source needs it."
-    found = document(circuit(), sources=(source(waiting=3),), backlog={ORDERS: Backlog(90)}, drains={"payments": 360.0})
+    found = document(circuit(), sources=(source(waiting=3),), backlog=waits(90, drained_in=360.0))
     assert explain(found, "payments") == (
         "payments is well: its circuit is closed. It holds 0 of the 1 sources that need it; 3 of their messages wait in this process, 90 "
         "at the broker. At this rate they are done in about 6 minutes."

@@ -8,6 +8,7 @@ import pytest
 
 from holdgate.core import CircuitSnapshot, Override, Reason, State
 from holdgate.core.events import CircuitOpened, OverrideSet
+from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AttributionShared, CommandEnded, CommandGiven, OutageSuspected, SourceBlocked
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Queue
@@ -32,7 +33,7 @@ HEALTH: HealthStatus = {"live": True, "ready": True, "started": True, "status": 
 
 
 def circuit(name: str = "payments", state: State = State.CLOSED, **fields: Any) -> CircuitSnapshot:
-    base = CircuitSnapshot(name, state, None, 0, 0, None, None, 0, 0, 0, 0, None, None, 0, 0, 0, 0, None)
+    base = CircuitSnapshot(name, state, None, 0, 0, None, None, 0, 0, 0, 0, None, None, 0, 0, 0, 0, None, full=16)
     return replace(base, **fields)
 
 
@@ -50,8 +51,12 @@ def document(
     **around: Any,
 ) -> StatusDocument:
     snapshot = Snapshot(NOW, {each.name: each for each in circuits}, {each.source: each for each in sources}, commands)
-    surroundings = Surroundings(EPOCH, EPOCH - 60, "here:1", "0.1", HEALTH, around.get("backlog", {}), around.get("drains", {}))
+    surroundings = Surroundings(EPOCH, EPOCH - 60, "here:1", "0.1", HEALTH, around.get("backlog", {}))
     return status(snapshot, last or LastEvents(), surroundings, limit=limit)
+
+
+def waits(messages: int | None, which: Partition | Queue = ORDERS, drained_in: float | None = None, **figures: Any) -> dict[Any, Any]:
+    return {which: SourceBacklog(which, "charger", Backlog(messages, **figures), NOW, None, drained_in)}
 
 
 def hold(target: Any, until: float | None, command: Any = "hold") -> CommandGiven:
@@ -117,7 +122,7 @@ def test_a_dependency_sums_up_its_sources() -> None:
     held = source(ORDERS, "circuit:payments", since=NOW, waiting=7)
     undeclared = source(MAILS, needs=(), waits_for=("payments",), waiting=2)
     other = source(Partition("orders", 4), needs=("email",), waiting=100, in_flight=3)
-    backlog = {ORDERS: Backlog(48, 30.0), Partition("orders", 4): Backlog(None)}
+    backlog = waits(48, oldest_age=30.0, readable=40, blocked_for=7.0, delayed=3) | waits(None, Partition("orders", 4))
     found = document(circuit(state=State.OPEN), circuit("email"), sources=(held, undeclared, other), backlog=backlog)
     payments, email = found["dependencies"]
     assert (payments["sources"], payments["held"], payments["waiting"], payments["backlog"]) == (2, 1, 9, 48)
@@ -125,18 +130,24 @@ def test_a_dependency_sums_up_its_sources() -> None:
     assert (found["summary"]["waiting"], found["summary"]["in_flight"], found["summary"]["backlog"]) == (109, 3, 48)
     shown = found["sources"][0]
     assert (shown["backlog"], shown["oldest"]) == (48, EPOCH - 30)
+    assert (shown["readable"], shown["blocked_for"], shown["delayed"]) == (40, 7.0, 3)
     assert document(circuit())["summary"]["backlog"] is None
 
 
-def test_an_estimate_needs_an_open_way() -> None:
-    """What is shut drains nothing; the whole takes as long as its slowest part, and is unknown where a part is."""
-    backlog = {ORDERS: Backlog(10), MAILS: Backlog(5)}
-    sources = (source(ORDERS), source(MAILS, needs=("email",)))
-    both = document(circuit(), circuit("email"), sources=sources, backlog=backlog, drains={"payments": 60.0, "email": 5.0})
-    assert both["summary"]["drain_seconds"] == 60.0
-    shut = document(circuit(state=State.OPEN), circuit("email"), sources=sources, backlog=backlog, drains={"payments": 60.0, "email": 5.0})
-    assert shut["dependencies"][0]["drain_seconds"] is None
-    assert shut["summary"]["drain_seconds"] is None
+def test_what_waits_is_drained_when_the_slowest_source_is() -> None:
+    """Of a dependency, and of all. One whose time nobody knows leaves the whole unknown; what is empty takes no time."""
+
+    def drains(backlog: dict[Any, Any]) -> list[float | None]:
+        sources = (source(ORDERS), source(Partition("orders", 4)), source(MAILS, needs=("email",)))
+        found = document(circuit(), circuit("email"), sources=sources, backlog=backlog)
+        by_name = {each["name"]: each["drain_seconds"] for each in found["dependencies"]}
+        return [by_name["payments"], by_name["email"], found["summary"]["drain_seconds"]]
+
+    slow, quick = waits(10, drained_in=60.0), waits(5, Partition("orders", 4), 5.0)
+    assert drains(slow | quick | waits(1, MAILS, 90.0)) == [60.0, 90.0, 90.0]
+    assert drains(slow | quick | waits(1, MAILS)) == [60.0, None, None]
+    assert drains(slow | waits(0, MAILS)) == [60.0, 0.0, 60.0]
+    assert drains({}) == [None, None, None]
 
 
 def test_a_source_is_tried_when_the_last_of_its_reasons_is() -> None:

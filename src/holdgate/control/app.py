@@ -21,8 +21,8 @@ from starlette.routing import BaseRoute, Route
 from holdgate.control.access import Access, Denied, check_host
 from holdgate.control.commands import BODY_AT_MOST, carry_out, read_order
 from holdgate.control.feed import EventFeed, EventStream
-from holdgate.control.readings import Readings, encode
-from holdgate.errors import CommandError
+from holdgate.control.views import Views, encode
+from holdgate.errors import CommandError, MissingExtra
 from holdgate.ports import Controllable
 
 log = logging.getLogger("holdgate")
@@ -52,11 +52,11 @@ class Desk:
         self._access = access
         self._feed = feed
         self._guard: Controllable | None = None
-        self._readings: Readings | None = None
+        self._views: Views | None = None
 
-    def begin(self, guard: Controllable, readings: Readings) -> None:
+    def begin(self, guard: Controllable, views: Views) -> None:
         """Answer about this guard from now on."""
-        self._guard, self._readings = guard, readings
+        self._guard, self._views = guard, views
 
     def routes(self) -> list[BaseRoute]:
         """Return every path that answers."""
@@ -65,6 +65,7 @@ class Desk:
             _read("/readyz", self.readyz),
             _read("/startupz", self.startupz),
             _read("/status", self.status),
+            _read("/metrics", self.metrics),
             _read("/audit", self.audit),
             _read("/events", self.events),
             Route("/commands/{command}", self.command, methods=["POST"]),
@@ -85,9 +86,9 @@ class Desk:
         return self._probe("started", without=False)
 
     def _probe(self, what: str, *, without: bool) -> Response:
-        if self._readings is None:
+        if self._views is None:
             return _json({"status": "starting", what: without}, 200 if without else 503)
-        health = self._readings.health.get()
+        health = self._views.health.get()
         return _json(health, 200 if dict(health)[what] else 503)
 
     # -- reading ----------------------------------------------------------------------------------------------------------------------
@@ -96,22 +97,31 @@ class Desk:
         """What is held, why, since when, how much waits, and what happens next: the document of flow/status.py."""
         return _bytes(self._read_by(request).status(_limit(request)))
 
+    async def metrics(self, request: Request) -> Response:
+        """What Prometheus scrapes."""
+        views = self._read_by(request)
+        try:
+            kind, body = views.metrics(request.headers.get("accept", ""))
+        except MissingExtra as error:
+            raise Denied(501, str(error)) from None
+        return Response(body, headers={"content-type": kind})
+
     async def audit(self, request: Request) -> Response:
         """The last thousand commands."""
         return _bytes(self._read_by(request).audit())
 
     async def events(self, request: Request) -> EventStream:
         """Every event as it happens, and once a second the status."""
-        readings = self._read_by(request)
+        views = self._read_by(request)
         if self._feed.ended or self._feed.open_streams >= _STREAMS_AT_MOST:
             raise Denied(503, f"there are {self._feed.open_streams} event streams already, or this worker is about to end")
-        return EventStream(self._feed, readings, request.headers.get("last-event-id", ""))
+        return EventStream(self._feed, views, request.headers.get("last-event-id", ""))
 
-    def _read_by(self, request: Request) -> Readings:
+    def _read_by(self, request: Request) -> Views:
         self._access.check_read(request.headers)
-        if self._readings is None:
+        if self._views is None:
             raise Denied(503, "no guard runs here yet")
-        return self._readings
+        return self._views
 
     # -- commands ---------------------------------------------------------------------------------------------------------------------
 
@@ -121,14 +131,14 @@ class Desk:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Denied(415, "a command must be sent as application/json")
         order = read_order(request.path_params["command"], await _body(request))
-        if self._guard is None or self._readings is None or self._feed.ended:
+        if self._guard is None or self._views is None or self._feed.ended:
             raise Denied(503, "no guard runs here")
         try:
             result = carry_out(self._guard, order)
         except CommandError as error:
             raise Denied(409, str(error)) from None
-        self._readings.expire(whatever_it_cost=True)  # who has commanded looks immediately, and has a token
-        return _json({**result, **({"command": self._readings.last_command()} if result["done"] else {})})
+        self._views.expire(whatever_it_cost=True)  # who has commanded looks immediately, and has a token
+        return _json({**result, **({"command": self._views.last_command()} if result["done"] else {})})
 
 
 class Door:

@@ -3,7 +3,7 @@
 `Guard(control=Control(port=9099))` listens from the guard's entry to its end, drain included. Without `port` and `socket` nothing listens,
 and `app` is mounted in an ASGI app of your own.
 
-Everything runs on the worker's loop, because what it reads may only be read there. So everything is bounded (readings.py, feed.py,
+Everything runs on the worker's loop, because what it reads may only be read there. So everything is bounded (views.py, feed.py,
 server.py), and whatever fails here is logged and leaves the flow alone.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 from holdgate.control.access import Access, check_token
 from holdgate.control.app import Desk, Door, make_app
 from holdgate.control.feed import EventFeed
-from holdgate.control.readings import Readings
 from holdgate.control.server import HttpServer
+from holdgate.control.views import Views
 from holdgate.errors import SettingsError
 from holdgate.flow.events import AnyEvent
 from holdgate.flow.history import LastEvents
@@ -71,7 +71,7 @@ class Control:
         self._app = Door(app, loopback=False)
         self._address = f"[{address}]" if ":" in address else address
         self._server = HttpServer(Door(app, loopback=loopback), address, _check_port(port), _check_path(socket))
-        self._readings: Readings | None = None
+        self._views: Views | None = None
         self._has_begun = False
 
     @property
@@ -93,8 +93,8 @@ class Control:
             raise SettingsError("control: a Control belongs to one guard: make a new one")
         self._has_begun = True
         self._server.start()
-        self._readings = Readings(guard, self._history, self._name)
-        self._desk.begin(guard, self._readings)
+        self._views = Views(guard, self._history, self._name)
+        self._desk.begin(guard, self._views)
         if self.url is not None:
             log.info("control: listening on %s", self.url)
 
@@ -102,8 +102,8 @@ class Control:
         """Take one event of the guard. Called by the guard."""
         self._history.note(event)
         self._feed.note(event)
-        if self._readings is not None:
-            self._readings.expire()
+        if self._views is not None:
+            self._views.expire()
 
     async def closed(self) -> None:
         """End every stream and stop listening, within two seconds. Called by the guard."""

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from holdgate.control.readings import Readings
+from holdgate.control.views import Views
 from holdgate.flow.events import AnyEvent
 from holdgate.tasks import begin_later
 
@@ -86,20 +86,20 @@ class EventFeed:
             return int(number)
         return self._number
 
-    def after(self, number: int, readings: Readings) -> tuple[bytes, int]:
+    def after(self, number: int, views: Views) -> tuple[bytes, int]:
         """Return the events after this number as they are sent, and the number of the last one."""
         if number >= self._number:
             return b"", number
-        found = [self._write(entry, readings) for entry in self._kept if entry.number > number]
+        found = [self._write(entry, views) for entry in self._kept if entry.number > number]
         return b"".join(found), self._number
 
-    def frame(self, readings: Readings) -> bytes:
+    def frame(self, views: Views) -> bytes:
         """Return the present state as it is sent."""
-        return b"id: %s-%d\nevent: status\ndata: %s\n\n" % (self._mark.encode(), self._number, readings.frame())
+        return b"id: %s-%d\nevent: status\ndata: %s\n\n" % (self._mark.encode(), self._number, views.frame())
 
-    def _write(self, entry: _Entry, readings: Readings) -> bytes:
+    def _write(self, entry: _Entry, views: Views) -> bytes:
         if entry.text is None:
-            body = readings.event(entry.event)
+            body = views.event(entry.event)
             entry.text = b"id: %s-%d\nevent: transition\ndata: %s\n\n" % (self._mark.encode(), entry.number, body)
         return entry.text
 
@@ -113,9 +113,9 @@ class EventFeed:
 class EventStream:
     """One client's stream: an ASGI response. `last_id` is what the client has seen last, empty for nothing."""
 
-    def __init__(self, feed: EventFeed, readings: Readings, last_id: str) -> None:
+    def __init__(self, feed: EventFeed, views: Views, last_id: str) -> None:
         self._feed = feed
-        self._readings = readings
+        self._views = views
         self._place = feed.place_of(last_id)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the signature is ASGI's
@@ -145,10 +145,10 @@ class EventStream:
         frame_at = loop.time()
         while not (gone.done() or self._feed.ended):
             changed = self._feed.changed()
-            body, self._place = self._feed.after(self._place, self._readings)
+            body, self._place = self._feed.after(self._place, self._views)
             now = loop.time()
             if now >= frame_at:
-                body += self._feed.frame(self._readings)
+                body += self._feed.frame(self._views)
                 frame_at = now + _FRAME_EVERY
             if body:
                 await _send(send, _part(body))

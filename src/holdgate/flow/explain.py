@@ -165,7 +165,22 @@ def _waiting(document: StatusDocument, source: SourceStatus) -> str:
     running = f", {source['in_flight']} are being worked on" if source["in_flight"] else ""
     behind = "" if source["backlog"] is None else f", and {source['backlog']} at the broker in all"
     oldest = "" if source["oldest"] is None else f", the oldest for {lasting(document['at'] - source['oldest'])}"
-    return f"{here}{running}{behind}{oldest}."
+    return " ".join([f"{here}{running}{behind}{oldest}.", *_kept_back(source)])
+
+
+def _kept_back(source: SourceStatus) -> list[str]:
+    found: list[str] = []
+    if source["blocked_for"] and source["backlog"] is not None and source["readable"] is not None:
+        kept = source["backlog"] - source["readable"]
+        found.append(
+            f"An open transaction of a producer has kept {kept} of them back for {lasting(source['blocked_for'])}: "
+            "they cannot be read before it ends."
+        )
+    if source["delayed"]:
+        found.append(f"The broker keeps {source['delayed']} of them back for a later retry.")
+    if source["drain_seconds"] is not None and source["backlog"]:
+        found.append(f"At this rate they are done in about {lasting(source['drain_seconds'])}.")
+    return found
 
 
 # -- dependencies ---------------------------------------------------------------------------------------------------------------------
@@ -184,7 +199,7 @@ def _of_dependency(document: StatusDocument, dependency: DependencyStatus) -> li
     if dependency["state"] == "half_open":
         limit = dependency["limit"] or 0
         return [
-            f"{dependency['name']} comes back: {_count(limit, 'call')} may run in parallel now, and more after each good stage."
+            f"{dependency['name']} comes back: {limit} of {dependency['full']} calls may run in parallel now, and more after each good stage."
             if limit > 1
             else f"{dependency['name']} is tried with one call at a time; more are let through if that succeeds."
         ]

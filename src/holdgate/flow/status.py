@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Any, TypedDict, cast
 
 from holdgate.core import CircuitSnapshot, Override, State
+from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AnyEvent, CommandEnded, CommandGiven
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Source
@@ -52,7 +53,7 @@ class SummaryStatus(TypedDict):
     waiting: int  # messages in this process that no handler has
     in_flight: int  # messages that a handler has
     backlog: int | None  # messages that wait at the brokers, as far as they are known; null: nothing is known
-    drain_seconds: float | None  # the longest of the dependencies' estimates; null: unknown, or something must happen first
+    drain_seconds: float | None  # in about how many seconds all of it is drained here; null: unknown, or something must recover first
 
 
 class DependencyStatus(TypedDict):
@@ -70,6 +71,7 @@ class DependencyStatus(TypedDict):
     level: int  # how often it has opened without a lasting recovery; each level waits longer
     next_try: float | None  # when a probe is admitted; null: it is not open, or only an operator ends that
     limit: int | None  # calls in parallel that it admits; null: no limit, 0: none
+    full: int  # the limit at which the ramp ends and the circuit closes
     in_flight: int  # calls that run now, as far as the circuit counts them
     calls: int  # results in the window
     failures: int  # failures among these
@@ -81,7 +83,7 @@ class DependencyStatus(TypedDict):
     held: int  # how many of them it holds
     waiting: int  # messages in this process that wait in these sources
     backlog: int | None  # messages that wait at the broker in these sources; null: unknown
-    drain_seconds: float | None  # how long the backlog takes at the present rate; null: unknown, or it must recover first
+    drain_seconds: float | None  # in about how many seconds what waits for it is drained here; null: unknown, or it must recover first
 
 
 class BlockedStatus(TypedDict):
@@ -107,6 +109,10 @@ class SourceStatus(TypedDict):
     waiting: int  # messages in this process that no handler has
     in_flight: int  # messages that a handler has
     backlog: int | None  # messages that wait at the broker, those in this process included; null: unknown
+    readable: int | None  # how many of them can be had now; null: all of them, or unknown
+    delayed: int | None  # how many of them the broker keeps back for a later retry; null: unknown
+    blocked_for: float  # for how many seconds an open transaction has kept the rest back; 0: none does
+    drain_seconds: float | None  # in about how many seconds the topic or queue is drained here; null: unknown, or it is held
     oldest: float | None  # when the oldest of them was produced; null: unknown, or none waits
     needs: list[str]  # the dependencies that `needs` names
     waits_for: list[str]  # dependencies that messages wait for though `needs` does not name them
@@ -160,7 +166,7 @@ class Surroundings:
     """What a snapshot does not know of its worker.
 
     `epoch` is the wall clock's second at the time of the snapshot, `began` the one at which the guard was entered. `backlog` is what the
-    brokers said last; a source that is missing is not known. `drains` has estimates in seconds by dependency.
+    brokers said last; a source that is missing is not known.
     """
 
     epoch: float
@@ -168,8 +174,7 @@ class Surroundings:
     worker: str
     version: str
     health: HealthStatus
-    backlog: Mapping[Source, Backlog]
-    drains: Mapping[str, float]
+    backlog: Mapping[Source, SourceBacklog]
 
 
 class Wall:
@@ -255,23 +260,32 @@ def _plain(value: Any, wall: Wall) -> Any:
 class _Sums:
     """What the sources add up to, for all and for each dependency, found in one walk: a worker may have ten thousand of them."""
 
-    def __init__(self, snapshot: Snapshot, backlog: Mapping[Source, Backlog]) -> None:
+    def __init__(self, snapshot: Snapshot, backlog: Mapping[Source, SourceBacklog]) -> None:
         self.sources: defaultdict[str, int] = defaultdict(int)
         self.held: defaultdict[str, int] = defaultdict(int)
         self.waiting: defaultdict[str, int] = defaultdict(int)
-        self.backlog: defaultdict[str, int] = defaultdict(int)
-        self.known: set[str] = set()
+        self._backlog: defaultdict[str, list[SourceBacklog]] = defaultdict(list)
+        self._known = [each for each in backlog.values() if each.waiting.messages is not None]
         for seen in snapshot.sources.values():
-            messages = known.messages if (known := backlog.get(seen.source)) is not None else None
+            known = backlog.get(seen.source)
             for name in {*seen.needs, *seen.waits_for}:
                 self.sources[name] += 1
                 self.waiting[name] += seen.waiting
                 self.held[name] += f"circuit:{name}" in seen.reasons
-                if messages is not None:
-                    self.known.add(name)
-                    self.backlog[name] += messages
-        counts = [each.messages for each in backlog.values() if each.messages is not None]
-        self.all_backlog = sum(counts) if counts else None
+                if known is not None and known.waiting.messages is not None:
+                    self._backlog[name].append(known)
+
+    def backlog(self, dependency: str | None = None) -> int | None:
+        """Return what waits for a dependency at the brokers, or for all. None means that nothing is known."""
+        known = self._known if dependency is None else self._backlog[dependency]
+        return sum(each.waiting.messages or 0 for each in known) if known else None
+
+    def drained_in(self, dependency: str | None = None) -> float | None:
+        """Return in about how many seconds that is drained: when the slowest is. None means that one of them cannot be told."""
+        known = self._known if dependency is None else self._backlog[dependency]
+        times = [each.drained_in for each in known if each.waiting.messages]
+        told = [time for time in times if time is not None]
+        return max(told, default=0.0) if known and len(told) == len(times) else None
 
 
 class _Tries:
@@ -310,10 +324,6 @@ def _next_try(circuit: CircuitSnapshot, override_ends: float | None) -> float | 
     return circuit.open_until if circuit.override is None else None
 
 
-def _is_shut(circuit: CircuitSnapshot) -> bool:
-    return circuit.override is Override.FORCED_OPEN or (circuit.override is None and circuit.state is State.OPEN)
-
-
 _SHUT, _RAMPING, _OVERRIDDEN, _FINE = range(4)
 
 
@@ -333,6 +343,9 @@ def _badness(seen: SourceSnapshot) -> tuple[bool, float, bool, int, str, int]:
     source = seen.source
     number = source.number if isinstance(source, Partition) else -1
     return not seen.held, seen.since or 0.0, not seen.falling_back, -seen.waiting, source.name, number
+
+
+_UNKNOWN = Backlog(None)
 
 
 class _Writer:
@@ -362,6 +375,7 @@ class _Writer:
             "level": circuit.level,
             "next_try": self.wall.of(self._tries.of_circuit(name)),
             "limit": circuit.limit,
+            "full": circuit.full,
             "in_flight": circuit.in_flight,
             "calls": circuit.calls,
             "failures": circuit.failures,
@@ -372,15 +386,15 @@ class _Writer:
             "sources": sums.sources[name],
             "held": sums.held[name],
             "waiting": sums.waiting[name],
-            "backlog": sums.backlog[name] if name in sums.known else None,
-            "drain_seconds": None if _is_shut(circuit) else self._around.drains.get(name),
+            "backlog": sums.backlog(name),
+            "drain_seconds": sums.drained_in(name),
         }
 
     def source(self, seen: SourceSnapshot) -> SourceStatus:
         source = seen.source
         suspected = self._history.suspected(source)
         backlog = self._around.backlog.get(source)
-        age = None if backlog is None else backlog.oldest_age
+        found = _UNKNOWN if backlog is None else backlog.waiting
         return {
             "source": str(source),
             "name": source.name,
@@ -392,8 +406,12 @@ class _Writer:
             "fetch": seen.fetch,
             "waiting": seen.waiting,
             "in_flight": seen.in_flight,
-            "backlog": None if backlog is None else backlog.messages,
-            "oldest": None if age is None else self.wall.at(self._snapshot.at - age),
+            "backlog": found.messages,
+            "readable": found.readable,
+            "delayed": found.delayed,
+            "blocked_for": found.blocked_for,
+            "drain_seconds": None if backlog is None else backlog.drained_in,
+            "oldest": None if backlog is None or found.oldest_age is None else self.wall.at(backlog.at - found.oldest_age),
             "needs": list(seen.needs),
             "waits_for": list(seen.waits_for),
             "falling_back": seen.falling_back,
@@ -424,13 +442,6 @@ class _Writer:
             "held_since": self.wall.of(min((seen.since for seen in held if seen.since is not None), default=None)),
             "waiting": sum(seen.waiting for seen in sources),
             "in_flight": sum(seen.in_flight for seen in sources),
-            "backlog": self._sums.all_backlog,
-            "drain_seconds": _longest(dependencies),
+            "backlog": self._sums.backlog(),
+            "drain_seconds": self._sums.drained_in(),
         }
-
-
-def _longest(dependencies: Sequence[DependencyStatus]) -> float | None:
-    """Return the longest estimate. None means that one which has a backlog has no estimate, or that none has a backlog."""
-    estimates = [each["drain_seconds"] for each in dependencies if each["backlog"]]
-    known = [seconds for seconds in estimates if seconds is not None]
-    return max(known) if known and len(known) == len(estimates) else None

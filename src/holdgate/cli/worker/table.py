@@ -94,7 +94,7 @@ def _state(document: StatusDocument, each: DependencyStatus) -> tuple[str, str]:
     if each["state"] == "open":
         return _SHUT, f"OPEN{since}"
     if each["state"] == "half_open":
-        return _RAMP, f"RAMP {each['limit']} at a time"
+        return _RAMP, f"RAMP {each['limit']} of {each['full']}"
     return _FINE, "CLOSED"
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from holdgate.control.readings import Reading, encode, shortened
+from holdgate.control.views import Reading, encode, shortened
 
 
 class Clock:

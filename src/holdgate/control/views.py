@@ -59,7 +59,7 @@ class Reading(Generic[V]):
             self._paid_until = -1.0
 
 
-class Readings:
+class Views:
     """Reads one guard. `name` is what the worker calls itself; None means its host and process."""
 
     def __init__(self, guard: Controllable, history: LastEvents, name: str | None) -> None:
@@ -70,6 +70,7 @@ class Readings:
         self._began = time.time()
         self.health = Reading(self._health)
         self._document = Reading(self._status)
+        self._metrics: dict[bool, Reading[tuple[str, bytes]]] = {}
         self._whole = Reading(lambda: encode(self._document.get()))
         self._frame = Reading(lambda: encode(shortened(self._document.get(), FRAME_SOURCES)))
 
@@ -87,6 +88,19 @@ class Readings:
     def frame(self) -> bytes:
         """Return the status as an event stream sends it: with the worst sources alone."""
         return self._frame.get()
+
+    def metrics(self, accept: str) -> tuple[str, bytes]:
+        """Return the page of metrics with its content type. `accept` chooses between its two formats.
+
+        Raises MissingExtra where prometheus-client is not installed.
+        """
+        from holdgate.telemetry.prometheus import render  # noqa: PLC0415 - another extra
+
+        # One page for each format: whatever a client puts into the header, it cannot have more made than these.
+        is_open_metrics = "application/openmetrics-text" in accept
+        accepted = "application/openmetrics-text" if is_open_metrics else ""
+        page = self._metrics.setdefault(is_open_metrics, Reading(lambda: render(self._guard, accepted)))
+        return page.get()
 
     def audit(self) -> bytes:
         """Return the audit log as JSON, oldest first."""
@@ -122,8 +136,7 @@ class Readings:
             worker=self._name,
             version=self._version,
             health=self.health.get(),
-            backlog={},
-            drains={},
+            backlog=self._guard.backlogs(),
         )
         return status(self._guard.snapshot(), self._history, around)
 
