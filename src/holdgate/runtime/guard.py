@@ -30,7 +30,7 @@ from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
 from holdgate.flow.totals import Totals
-from holdgate.ports import AttemptSpans, Clock, DeadLetters, Intake
+from holdgate.ports import AttemptSpans, Clock, ControlPlane, DeadLetters, Intake
 from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.backlog import BacklogWatch
 from holdgate.runtime.calling import current_attempt
@@ -78,6 +78,8 @@ class Guard:
     - `spans`: what begins and ends a span around each attempt, as `holdgate.telemetry.spans.Spans`. None means no spans.
     - `backlog_every`: seconds above 0, or a timedelta, between two questions to a broker of how much waits, while somebody reads
       `backlogs`.
+    - `control`: what shows this guard to people and takes their commands, such as `holdgate.control.Control(port=9099)`. None means that
+      nobody outside of the process can ask.
 
     Raises SettingsError for values that make no sense. After a SIGTERM that the guard has taken, leaving it raises SystemExit with code 75
     if handlers could not be ended within `drain_timeout`.
@@ -95,6 +97,7 @@ class Guard:
         stall_after: float | timedelta = 300.0,  # Kafka's max.poll.interval: a consumer that works for longer counts as dead there
         spans: AttemptSpans | None = None,  # a span costs more than the guard does, and needs somewhere to go
         backlog_every: float | timedelta = 5.0,  # a person who watches sees it move, and a broker does not notice one question in that time
+        control: ControlPlane | None = None,
     ) -> None:
         for given in dependencies:
             if not isinstance(cast("object", given), Dependency):
@@ -109,7 +112,8 @@ class Guard:
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
         self.spans = spans
-        self._announcer = Announcer(observers, spans)
+        self._control = _check_control(control)
+        self._announcer = Announcer(observers, spans, control)
         self._operator = Operator(self)
         self._prober = Prober(self)
         self._silence = Silence(self)
@@ -140,6 +144,8 @@ class Guard:
             self._termination.take()
             for dependency in self._declared:
                 self._adopt(dependency)
+            if self._control is not None:
+                self._control.opened(self)
         except BaseException:
             self._release()
             raise
@@ -152,6 +158,8 @@ class Guard:
             await self.finish(self._workers)
         finally:
             self._release()
+            if self._control is not None:
+                await self._control.closed()  # last: while a guard drains, people want to know what it waits for
         if error is None and self._termination.asked and (self._threads or self._unended):
             raise SystemExit(CUT_OFF)
 
@@ -524,6 +532,14 @@ class Guard:
             if handle is not None:
                 handle.cancel()
         self._announcer.announce(self.engine.take_events())
+
+
+def _check_control(control: object) -> ControlPlane | None:
+    if control is not None and not isinstance(control, ControlPlane):
+        raise SettingsError(
+            f"control must be a Control, got {type(control).__name__}: give Guard(control=Control(port=9099)), or leave it out"
+        )
+    return control
 
 
 def _check_memory(memory: object) -> int | None:

@@ -51,7 +51,7 @@ from holdgate.events import (
     UndeclaredNeed,
 )
 from holdgate.flow.message import Partition, Source
-from holdgate.ports import AttemptSpans
+from holdgate.ports import AttemptSpans, ControlPlane
 from holdgate.telemetry.log_fields import fields_of, one_line
 
 
@@ -294,12 +294,17 @@ Observer = Callable[[AnyEvent], object]
 
 
 class Announcer:
-    """Hands every event to the log, the spans and each observer, in order. One that raises is logged, and called again the next time."""
+    """Hands every event to the log, the spans, each observer and the control plane, in order.
 
-    def __init__(self, observers: Iterable[Observer], spans: AttemptSpans | None = None) -> None:
+    One that raises is logged, and called again the next time.
+    """
+
+    def __init__(self, observers: Iterable[Observer], spans: AttemptSpans | None = None, control: ControlPlane | None = None) -> None:
         if not isinstance(cast("object", observers), Iterable):
             raise SettingsError(f"observers={observers!r} must be a list: write observers=[...], also for one function")
-        self._observers = (*(() if spans is None else (spans.announced,)), *observers)
+        first = () if spans is None else (spans.announced,)
+        last = () if control is None else (control.note,)
+        self._observers = (*first, *observers, *last)
         for observer in self._observers:
             if not callable(observer):
                 raise SettingsError(f"observer {observer!r} must be a function that takes an event")
