@@ -131,6 +131,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "rehearse": {
         "handler": "as for `guard.run`; what it calls must be a fake of yours",
         "needs": "as for `guard.run`",
+        "dependencies": "what `Guard(...)` is given, where `needs` is a function",
         "deliveries": 'how many (their bodies are `b"0"`, `b"1"` ...), or the bodies, or bodies by topic',
         "every": "seconds between two of them",
         "outage": "one `Outage`, or several",
@@ -191,6 +192,7 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
     "RampSettings": {"full": "the guard knows how much runs at once"},
     "rehearse": {
         "needs": "as for `guard.run`",
+        "dependencies": "`needs` names them itself, unless it is a function",
         "deliveries": "enough for an outage of a minute to end in the middle of them",
         "every": "seconds and messages have the same numbers",
         "outage": "a rehearsal without one shows that the handler works",
