@@ -17,6 +17,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "hold_warn_after": "seconds between two log lines about a hold that goes on",
         "memory": "bytes of messages that the process may have in hand, over all runs ([how](../how-to/memory.md)); None: no bound",
         "stall_after": "seconds without progress, with work waiting and nothing held, after which `health().live` is False",
+        "spans": "what makes a span of each attempt, such as `Spans()` ([how](../how-to/export-metrics.md#spans)); None: no spans",
+        "backlog_every": "seconds between two questions to a broker of how much waits, while somebody wants to know",
     },
     "guard.run": {
         "intake": "where messages come from, say a `KafkaIntake`",

@@ -180,6 +180,10 @@ class Attempted:
 class AttemptSpans(Protocol):
     """What marks the beginning and the end of each attempt: `Guard(spans=)`. Called on the guard's loop. None of it may raise."""
 
+    def wanted(self) -> bool:
+        """Return whether the next attempts shall have a span. Asked once for a slice of quick ones, so that the others cost nothing."""
+        ...
+
     def begin(self, attempted: Attempted, message: AnyDelivery | Sequence[AnyDelivery], *, fallback: bool = False) -> object | None:
         """Begin the span of an attempt at one message, or at a batch. None means that `end` need not be called."""
         ...

@@ -29,7 +29,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.totals import Totals
+from holdgate.flow.totals import EngineTotals
 from holdgate.ports import AttemptSpans, Clock, ControlPlane, DeadLetters, Intake
 from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.backlog import BacklogWatch
@@ -272,7 +272,7 @@ class Guard:
         """Return what is held, why, since when, and what happens next, as a frozen object."""
         return replace(self.engine.snapshot(self.now()), read_ahead_bytes=sum(worker.read_ahead for worker in self._workers))
 
-    def totals(self) -> Totals:
+    def totals(self) -> EngineTotals:
         """Return what has happened since the guard was made: calls, transitions, holds and what became of messages. Metrics read it."""
         return self.engine.totals()
 
