@@ -19,6 +19,15 @@ MEANINGS: dict[str, dict[str, str]] = {
         "stall_after": "seconds without progress, with work waiting and nothing held, after which `health().live` is False",
         "spans": "what makes a span of each attempt, such as `Spans()` ([how](../how-to/export-metrics.md#spans)); None: no spans",
         "backlog_every": "seconds between two questions to a broker of how much waits, while somebody wants to know",
+        "control": "a `holdgate.control.Control`, which shows the guard over HTTP ([how](../how-to/control.md)); None: nobody can ask",
+    },
+    "Control": {
+        "port": "where it listens, from the guard's entry to the end of its drain; 0: any free one. None: on no port",
+        "host": 'the address to listen on, or `"localhost"`; another than loopback needs a `token`',
+        "socket": "the path of a local socket to listen on, for this user alone; None: none",
+        "token": "what commands must bring, at least 16 characters; None: no commands",
+        "read_token": "what reading must bring, the probes apart; None: everybody reads who reaches the port",
+        "name": "what the worker calls itself; None: its host and process",
     },
     "guard.run": {
         "intake": "where messages come from, say a `KafkaIntake`",
@@ -151,6 +160,14 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "signals": "where somebody else handles SIGTERM it is theirs, and Ctrl-C needs nothing",
         "observers": _NOTHING_ASKED,
         "clock": "the real one",
+        "control": "a process opens no port unless somebody wants that",
+    },
+    "Control": {
+        "port": "a port is opened only where one is named",
+        "socket": _NOTHING_ASKED,
+        "token": "commands are refused until somebody has chosen a secret",
+        "read_token": "what is read has no payload in it, and probes and scrapers often cannot send a token",
+        "name": "unique, and what an operator looks for",
     },
     "guard.run": {
         "needs": "a source that needs nothing is read and never held by a circuit",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from docs.generate import (
     clients,
+    command_line,
     errors,
     faults,
     file_map,
@@ -24,6 +25,7 @@ from docs.generate import (
     settings,
     snippets,
     states,
+    status_document,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +54,8 @@ MAKERS: dict[str, Callable[..., str]] = {
     "fault-failures": faults.failures,
     "fault-sentences": faults.sentences,
     "fault-reasons": faults.reasons,
+    "status-document": status_document.sections,
+    "command-line": command_line.commands,
     "scenario-keys": scenarios.keys_table,
     "scenario-faults": scenarios.faults_table,
     "scenario-members": scenarios.members_table,

@@ -208,8 +208,8 @@ def test_an_outage_that_no_call_has_met() -> None:
     report = report_of(calling_nobody)
 
     assert report.problems == (
-        "payments: no call met its outage, though 60 handlers ran meanwhile: give the handler's client a stand-in of "
-        "holdgate.testing.scripted, or ask a ScriptedDependency in your fake",
+        ("payments: no call met its outage, though 60 handlers ran meanwhile: give the handler's client a stand-in of "
+        "holdgate.testing.scripted, or ask a ScriptedDependency in your fake"),
     )
 
 
