@@ -35,6 +35,7 @@ _MODULES = (
     "holdgate.brokers.rabbitmq",
     "holdgate.ports",
     "holdgate.testing",
+    "holdgate.testing.scripted.*",
     "holdgate.testing.conformance",
     "holdgate.core",
 )
