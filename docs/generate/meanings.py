@@ -140,7 +140,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "start": "seconds from the first delivery",
         "end": "seconds from the first delivery; a call at this very second succeeds",
         "dependency": "whose outage it is; None means the only one there is",
-        "fault": "how calls fail meanwhile: `Refused()`, `Hung()`, `Dropped()`, `Answered(503)`, or an exception to raise",
+        "fault": "how calls fail: `Refused()`, `Hung()`, `Dropped()`, `Answered(503)`, or an exception to raise",
     },
 }
 
