@@ -11,7 +11,8 @@ Cancelling `run` is drain. The guard holds the tasks that do the work. The calle
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from types import TracebackType
@@ -36,6 +37,7 @@ from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.lane import Lane, exit_in
+from holdgate.runtime.last_resort import CUT_OFF, LastResort
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
 from holdgate.runtime.probes import Prober
@@ -71,7 +73,8 @@ class Guard:
       message may always pass, however large. None means that only counts bound it.
     - `stall_after`: seconds above 0, or a timedelta, without progress after which `health` says that the process is not alive.
 
-    Raises SettingsError for values that make no sense.
+    Raises SettingsError for values that make no sense. After a SIGTERM that the guard has taken, leaving it raises SystemExit with code 75
+    if handlers could not be ended within `drain_timeout`.
     """
 
     def __init__(
@@ -102,7 +105,11 @@ class Guard:
         self._prober = Prober(self)
         self._silence = Silence(self)
         self._pulse = Pulse(seconds("stall_after", stall_after))
-        self._termination = Termination(self._ask_to_stop, signals)
+        self._last_resort = LastResort(self._drain_timeout, self._in_hand)
+        self._termination = Termination(self._ask_to_stop, signals, watch=self._last_resort.watch)
+        self._cut_off: list[str] = []  # where the messages stand whose handlers were cut off
+        self._threads: list[str] = []  # those of them whose handlers go on in threads
+        self._unended: list[str] = []  # and those whose handlers go on although they were cancelled
         self._workers: dict[Worker, asyncio.Task[None]] = {}
         self.context = copy_context()  # belongs to no message; a turn may run in the context of any handler
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -135,6 +142,8 @@ class Guard:
             await self.finish(self._workers)
         finally:
             self._release()
+        if error is None and self._termination.asked and (self._threads or self._unended):
+            raise SystemExit(CUT_OFF)
 
     async def run(
         self,
@@ -433,6 +442,20 @@ class Guard:
         for worker in self._workers:
             worker.hurry()
 
+    @property
+    def drain_for(self) -> float:
+        """The seconds that a drain may take which begins now: `drain_timeout`, less what has passed since SIGTERM."""
+        return self._last_resort.drain_for
+
+    def was_cut_off(self, places: Sequence[str], *, threads: Sequence[str], unended: Sequence[str]) -> None:
+        """Note whose handlers a run has cut off, for the process's end: see last_resort.py."""
+        self._cut_off += places
+        self._threads += threads
+        self._unended += unended
+
+    def _in_hand(self) -> list[str]:
+        return [place for worker in tuple(self._workers) for place in worker.in_hand()]
+
     def _must_be_open(self) -> None:
         if self._loop is None:
             raise GuardClosed("the guard is not entered: use it as `async with Guard() as guard:`")
@@ -460,6 +483,10 @@ class Guard:
         """Give back everything that outlives the guard: SIGTERM, the dependencies, timers."""
         self._stopping = self._released = True
         self._termination.restore()
+        if self._termination.asked and self._loop is not None:
+            # `asyncio.run` waits for the threads of the loop's pool, some for five minutes and some for ever. It finds an empty one.
+            self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+            self._last_resort.left(cut_off=self._cut_off, unended=self._unended)
         self._prober.close()
         self._silence.stop()
         for dependency in self.dependencies.values():
