@@ -130,7 +130,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "rehearse": {
         "handler": "as for `guard.run`; its clients are scripted, or fakes of yours that ask a `ScriptedDependency`",
         "needs": "as for `guard.run`",
-        "deliveries": 'how many (their bodies are `b"0"`, `b"1"` ...), or the bodies, or `Record`s with keys and headers, or these by topic',
+        "deliveries": 'how many (their bodies are `b"0"`, `b"1"` ...), or bodies, or `Record`s with keys and headers, or these by topic',
         "every": "seconds between two of them",
         "outage": "one `Outage`, or several",
         "patience": "seconds after the last delivery and outage at which it gives up",
