@@ -109,10 +109,10 @@ def _fields(node: ast.ClassDef) -> _Found:
 
 
 def _factory(value: ast.expr | None) -> ast.expr | None:
-    """What `field(default_factory=lambda: ...)` makes, or the value as it stands."""
+    """What `field(default_factory=...)` makes, or the value as it stands."""
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "field":
         maker = next(keyword.value for keyword in value.keywords if keyword.arg == "default_factory")
-        return maker.body if isinstance(maker, ast.Lambda) else maker
+        return maker.body if isinstance(maker, ast.Lambda) else ast.Call(maker, [], [])
     return value
 
 
