@@ -477,6 +477,11 @@ class Run:
         outlives an assignment."""
         return self._results.setdefault((source.name if self._apart else "", self.needs.of(source)), RunResults())
 
+    @property
+    def successes(self) -> int:
+        """Return how many messages were processed since the run began, or how many batches."""
+        return sum(results.successes for results in self._results.values())
+
     def bound_by(self, memory: MemoryBound) -> None:
         """Let this bound on memory count from now on."""
         self.memory = memory

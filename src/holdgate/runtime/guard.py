@@ -33,12 +33,16 @@ from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import LASTS, PROGRAM, Operator
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.failures import FailureLog
+from holdgate.runtime.folding import Folding, LogSettings
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.lane import Lane, exit_in
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
+from holdgate.runtime.outages import Outages
 from holdgate.runtime.probes import Prober
+from holdgate.runtime.run_log import Facts, RunLog
 from holdgate.runtime.run_settings import NeedsSetting, RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
 from holdgate.runtime.standstill import Silence
@@ -70,6 +74,7 @@ class Guard:
     - `memory`: bytes of messages that this process may have in hand, of all runs together and those in work included, from 1 MiB. One
       message may always pass, however large. None means that only counts bound it.
     - `stall_after`: seconds above 0, or a timedelta, without progress after which `health` says that the process is not alive.
+    - `log`: how much the log says. None means `LogSettings()`.
 
     Raises SettingsError for values that make no sense.
     """
@@ -84,6 +89,7 @@ class Guard:
         hold_warn_after: float | timedelta = 600.0,  # ten minutes: those who deal with an outage look more often by themselves
         memory: int | None = 64 * 1024 * 1024,  # a tenth of a small container's, with room for hundreds of thousands of usual messages
         stall_after: float | timedelta = 300.0,  # Kafka's max.poll.interval: a consumer that works for longer counts as dead there
+        log: LogSettings | None = None,
     ) -> None:
         for given in dependencies:
             if not isinstance(cast("object", given), Dependency):
@@ -97,7 +103,11 @@ class Guard:
         self.dependencies: dict[str, Dependency] = {}
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
-        self._announcer = Announcer(observers)
+        self.log_settings = _check_log(log)
+        folding = Folding(seconds("repeat_every", self.log_settings.repeat_every), self.now)
+        outages = Outages(Facts(self))
+        self.failures = FailureLog(self.log_settings, folding, outages)
+        self._announcer = Announcer(observers, outages, folding)
         self._operator = Operator(self)
         self._prober = Prober(self)
         self._silence = Silence(self)
@@ -240,6 +250,10 @@ class Guard:
     @property
     def workers(self) -> Iterable[Worker]:
         return self._workers
+
+    @property
+    def run_logs(self) -> Iterable[RunLog]:
+        return [worker.log for worker in self._workers]
 
     def snapshot(self) -> Snapshot:
         """Return what is held, why, since when, and what happens next, as a frozen object."""
@@ -469,6 +483,15 @@ class Guard:
             if handle is not None:
                 handle.cancel()
         self._announcer.announce(self.engine.take_events())
+        self.failures.flush()
+
+
+def _check_log(settings: object) -> LogSettings:
+    if settings is None:
+        return LogSettings()
+    if not isinstance(settings, LogSettings):
+        raise SettingsError(f"log must be a LogSettings, got {settings!r}: write log=LogSettings(exception_text=True), say")
+    return settings
 
 
 def _check_memory(memory: object) -> int | None:

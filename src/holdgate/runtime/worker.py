@@ -19,15 +19,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from holdgate.core.causes import chain_of, named
-from holdgate.core.outcomes import NEVER_OUTCOMES
-from holdgate.errors import CommandError, HoldgateError, IntakeError, SettingsError
+from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.batch import batches_of
 from holdgate.flow.events import HandlerStuck
 from holdgate.flow.gate import Gate
@@ -35,17 +33,20 @@ from holdgate.flow.message import AnyDelivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
 from holdgate.ports import Batching, Intake, ReadingAhead
+from holdgate.runtime.failures import NO_FAILURE, FailureLog
 from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
-from holdgate.runtime.log import steps, whereabouts
 from holdgate.runtime.outbox import Outbox, tell_way_out
+from holdgate.runtime.run_log import RunLog
 from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.standstill import Standstill
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
+    from holdgate.flow.attribution import Attribution
     from holdgate.flow.engine import Engine
     from holdgate.flow.state import Assignment
     from holdgate.runtime.dependency import Dependency
+    from holdgate.runtime.folding import LogSettings
     from holdgate.runtime.handlers import Handler
 
 
@@ -148,6 +149,8 @@ class RunOwner(Protocol):
     now: Callable[[], float]
     dependencies: dict[str, Dependency]
     hold_warn_after: float  # seconds
+    log_settings: LogSettings
+    failures: FailureLog
 
     def turn(self) -> None:
         """Bring everything up to date, now."""
@@ -186,6 +189,9 @@ class Worker:
         self.standstill = Standstill(intake, guard.now)
         self.lanes_lent = 0  # lanes that wait for the thread of a source that is gone
         self._outbox = Outbox(plans.dead_letters, sent=self._letter_sent, failed=self._letter_failed)
+        self.log = RunLog(self, guard.log_settings, plans.dead_letters)
+        self._cut_off: list[AnyDelivery] = []  # what was in work when the drain's time was over
+        self._flushed: bool | None = False  # whether everything was out after the drain; None means that the intake does not say
         self._plans = plans
         self._drain_timeout = drain_timeout
         self._asked: asyncio.Future[None] = loop.create_future()  # done when the run was asked to drain and end
@@ -295,6 +301,7 @@ class Worker:
             self.intake.bound(self.engine.memory.bound)
         await self.intake.open(self)
         tell_way_out(self.name, self.run, self._outbox)
+        self.log.opened()
 
     async def _consume(self) -> None:
         poll = begin_later(self._poll(), f"poll of {self.name}")
@@ -340,13 +347,18 @@ class Worker:
         for lane in self.lanes:
             lane.let_go()
         self.guard.turn()
+        if not self._is_quiet():
+            self.log.stops(sum(lane.delivery is not None for lane in self.lanes), self._drain_timeout)
         if not await self._until(self._is_quiet, self._drain_timeout):
+            self._cut_off = [lane.delivery for lane in self.lanes if lane.delivery is not None]
             await self._interrupt(lambda lane: lane.delivery is not None)
-        await self.intake.flush()
+        self._flushed = await self.intake.flush()
 
     async def _close(self) -> None:
         self.closed = True
         self.standstill.stop()
+        self.log.stop()
+        held = len(self.run.assignments)
         ending = [task for lane in self.lanes if (task := lane.end_task()) is not None]
         self.engine.remove_run(self.run, self.now())
         self.guard.wake()  # what this run gave back may let another run go on
@@ -357,6 +369,9 @@ class Worker:
                 self.fail(error)
         if ending:
             await asyncio.wait(ending, timeout=_UNWIND)
+        if self.opened.done():
+            self.guard.failures.flush()
+            self.log.stopped(held, self._cut_off, self._drain_timeout, flushed=self._flushed, error=self._broken)
 
     # -- what the engine and the guard ask --------------------------------------------------------------------------------------------
 
@@ -389,7 +404,8 @@ class Worker:
 
     def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Log what the fallback raised. The message keeps its place."""
-        self.log_failure(delivery, error, "fallback raised %s at %s on %s, attempt %d")
+        self.log.failed += 1
+        self.guard.failures.attempt(delivery, error, (), "raised by the fallback")
         self.engine.fallback_failed(delivery, self.now())
 
     def look_for_overdue(self, now: float) -> list[HandlerStuck]:
@@ -428,15 +444,21 @@ class Worker:
             self._outbox.add(delivery, error)
         elif self.engine.rejected(delivery, self.now()) is Verdict.DONE:
             self.intake.settle(delivery, Settlement.REJECT)
+            self._is_dead(delivery, "was rejected", logging.WARNING)
 
     def _letter_sent(self, delivery: AnyDelivery) -> None:
         """Settle a message whose letter is confirmed, if the message is still ours."""
         try:
             if self.engine.rejected(delivery, self.now()) is Verdict.DONE:
                 self.intake.settle(delivery, Settlement.ACK)
+                self._is_dead(delivery, "is in the dead letters", logging.INFO)
         except Exception as error:  # noqa: BLE001 - otherwise the error would be lost here
             self.fail(error)
         self.guard.wake()
+
+    def _is_dead(self, delivery: AnyDelivery, where: str, level: int) -> None:
+        self.log.dead += 1
+        self.guard.failures.dead(delivery, where, level)
 
     def _letter_failed(self, delivery: AnyDelivery) -> None:
         self.engine.reject_failed(delivery, self.now())
@@ -458,21 +480,17 @@ class Worker:
         """Return the user's dependency behind a gate."""
         return self.guard.dependencies[gate.name]
 
-    def log_failure(self, delivery: AnyDelivery, error: BaseException, line: str = "handler raised %s at %s on %s, attempt %d") -> None:
-        """Log what was raised, where, and in which attempt. For an error of holdgate's own, also log what to change.
-
-        A SettingsError or a CommandError ends the run.
-        """
-        kind, source = named(error), delivery.source
-        log.warning(line, kind, whereabouts(error), source, delivery.attempt)
-        slip = _slip(error)
+    def log_failure(self, delivery: AnyDelivery, error: BaseException, attribution: Attribution, blamed: Sequence[str], how: str) -> None:
+        """Log what an attempt ended with, and end the run for a mistake of its code that every message would meet."""
+        failures = self.guard.failures
+        if attribution.cause in NO_FAILURE:
+            failures.not_its_turn(delivery, error)
+        else:
+            self.log.failed += 1
+            failures.attempt(delivery, error, blamed, how)
+        slip = failures.slip(delivery, error)
         if slip is not None:
-            # This is a slip in the handler's code, which every message meets. The text is ours: it quotes no payload and names the remedy.
-            log.error("%s: the handler must be fixed: %s", source, slip)
-        if isinstance(slip, SettingsError | CommandError):
             self.fail(slip)  # the same each time: endless silent retries, or blaming good messages, would be worse
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s was raised here:\n%s", kind, steps(error))
 
     def _new_lane(self) -> TaskLane:
         lane = (TaskLane if self.run.batch is None else BatchLane)(self, self._lane_ended)
@@ -503,6 +521,7 @@ class Worker:
         plan = self.engine.assigned(self.run, sources, self.now())
         self._applied = plan.version
         self.started = True
+        self.log.assigned()
         try:
             self._plans.check_keys(sources)
         except SettingsError as error:
@@ -571,9 +590,3 @@ class Worker:
         if not await self._until(lambda: not any(which(lane) for lane in chosen), _UNWIND, in_a_hurry=False):
             stuck = [repr(lane.delivery) for lane in chosen if which(lane)]
             log.warning("handlers do not end although they were cancelled: %s", ", ".join(stuck))
-
-
-def _slip(error: BaseException) -> HoldgateError | None:
-    """Find an error of holdgate's own that the handler's code has caused, alone or within what it raised. None means there is none."""
-    own = (link for link in chain_of(error).explicit if isinstance(link, HoldgateError) and not isinstance(link, NEVER_OUTCOMES))
-    return next(own, None)

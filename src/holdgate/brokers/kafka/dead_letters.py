@@ -155,6 +155,9 @@ class KafkaDeadLetters:
     async def close(self) -> None:
         await self._runs.leave()
 
+    def way_of_rejected(self, name: str) -> str:
+        return f"go to topic {self._template.fill_elsewhere(name)!r}"
+
     async def _start(self) -> None:
         if self._producer.is_stopped:
             raise IntakeError("the dead letters' producer was stopped and cannot be started again: make a new AIOKafkaProducer")

@@ -266,9 +266,10 @@ class KafkaIntake:
                 f"{delivery.source}@{delivery.position} cannot be rejected: Kafka has no reject, so give the run dead_letters"
             )
 
-    async def flush(self) -> None:
-        await self._commits.flush(_FLUSH_WITHIN)
+    async def flush(self) -> bool:
+        committed = await self._commits.flush(_FLUSH_WITHIN)
         self._poller.wake()
+        return committed
 
     async def backlog(self) -> Mapping[Source, Backlog]:
         """Return the backlog by offsets. Gaps of transactions and compaction count as messages until they are passed."""
