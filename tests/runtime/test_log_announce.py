@@ -7,14 +7,33 @@ from typing import Any
 
 import pytest
 
-from holdgate import Partition, State
-from holdgate.core.events import CircuitHalfOpened
+from holdgate import Partition
 from holdgate.errors import SettingsError
-from holdgate.events import SourceBlocked, UndeclaredNeed
+from holdgate.events import SourceBlocked, SourceRetried, UndeclaredNeed
+from holdgate.runtime.folding import Folding
 from holdgate.runtime.log import Announcer
+from holdgate.runtime.outages import Outages
+
+
+class NoFacts:
+    """Nothing waits, and nothing was counted."""
+
+    def waiting_for(self, dependency: str) -> tuple[int, bool]:
+        return 0, True
+
+    def ask_before(self, at: float) -> None:
+        pass
+
+    def failures_of(self, dependency: str) -> int:
+        return 0
+
+
+def announcer(observers: Any) -> Announcer:
+    return Announcer(observers, Outages(NoFacts()), Folding(60.0, lambda: 0.0))
+
 
 ORDER = Partition("orders", 0)
-QUIET = CircuitHalfOpened("payments", 1.0, 2, State.OPEN)
+QUIET = SourceRetried(1.0, ORDER, 2, "mended")
 LOUD = SourceBlocked(1.0, ORDER, 7, 5, "ValueError")
 
 
@@ -22,14 +41,14 @@ def test_every_observer_gets_every_event_in_order() -> None:
     """One after the other, the events themselves."""
     first: list[object] = []
     second: list[object] = []
-    Announcer([first.append, second.append]).announce([QUIET, LOUD])
+    announcer([first.append, second.append]).announce([QUIET, LOUD])
     assert first == second == [QUIET, LOUD]
 
 
 def test_what_a_person_should_hear_of_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     """The rest is information."""
     caplog.set_level(logging.INFO, logger="holdgate")
-    Announcer([]).announce([QUIET, LOUD])
+    announcer([]).announce([QUIET, LOUD])
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
 
 
@@ -43,7 +62,7 @@ def test_an_observer_that_raises_is_named_and_called_again(error: BaseException,
         calls.append(event)
         raise error
 
-    Announcer([broken, told.append]).announce([LOUD, UndeclaredNeed(2.0, ORDER, "mail")])
+    announcer([broken, told.append]).announce([LOUD, UndeclaredNeed(2.0, ORDER, "mail")])
     assert len(calls) == len(told) == 2
     assert f"broken raised {type(error).__name__} on SourceBlocked" in caplog.text
     assert "secret payload" not in caplog.text
@@ -55,7 +74,7 @@ def test_what_an_observer_carries_is_not_logged(caplog: pytest.LogCaptureFixture
     def post(url: str, event: object) -> None:
         raise ConnectionError(url)
 
-    Announcer([functools.partial(post, "http://hooks/secret")]).announce([QUIET])
+    announcer([functools.partial(post, "http://hooks/secret")]).announce([QUIET])
     assert "observer partial raised ConnectionError" in caplog.text
     assert "secret" not in caplog.text
 
@@ -67,7 +86,7 @@ def test_keyboard_interrupt_goes_through() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Announcer([interrupted]).announce([QUIET])
+        announcer([interrupted]).announce([QUIET])
 
 
 async def _async_observer(event: object) -> None: ...
@@ -79,11 +98,11 @@ async def _async_observer(event: object) -> None: ...
 def test_what_cannot_observe_is_refused(observer: Any, text: str) -> None:
     """At construction, with the remedy."""
     with pytest.raises(SettingsError, match=text):
-        Announcer([observer])
+        announcer([observer])
 
 
 @pytest.mark.parametrize("observers", [print, None, 3])
 def test_a_lone_observer_is_no_list(observers: Any) -> None:
     """The most likely slip, and what to write instead."""
     with pytest.raises(SettingsError, match=r"observers=.* must be a list: write observers=\[...\]"):
-        Announcer(observers)
+        announcer(observers)

@@ -42,11 +42,11 @@ from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
 from holdgate.runtime.outages import Outages
 from holdgate.runtime.probes import Prober
-from holdgate.runtime.run_log import Facts, RunLog
+from holdgate.runtime.run_log import OutageFigures, RunLog
 from holdgate.runtime.run_settings import NeedsSetting, RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
 from holdgate.runtime.standstill import Silence
-from holdgate.runtime.worker import Worker, log_end, wait_for_end
+from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Guard:
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
         self.log_settings = _check_log(log)
         folding = Folding(seconds("repeat_every", self.log_settings.repeat_every), self.now)
-        outages = Outages(Facts(self))
+        outages = Outages(OutageFigures(self))
         self.failures = FailureLog(self.log_settings, folding, outages)
         self._announcer = Announcer(observers, outages, folding)
         self._operator = Operator(self)
@@ -427,7 +427,7 @@ class Guard:
                 await self._raise_exit(worker)
             raise
         await self._raise_exit(worker)
-        task.result()
+        raise_end(task)
 
     async def _raise_exit(self, worker: Worker) -> None:
         if worker.exit is not None and not worker.is_cancelled:  # otherwise the loop shuts down, and has raised the exit already

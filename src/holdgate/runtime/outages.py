@@ -245,10 +245,14 @@ class Outages:
         return freed
 
     def _explains(self, source: Source) -> bool:
-        """Return whether a probe under way explains why the reader knows of more reasons than there are."""
-        gone = set(self._known.get(source, ())) - set(self._actual.get(source, ()))
+        """Return whether a probe under way explains why the reader knows of more reasons than there are.
+
+        One that is over leaves the rest to the other: a source that needs both is free when both are over.
+        """
+        actual, known = set(self._actual.get(source, ())), set(self._known.get(source, ()))
+        gone = known - actual
         tried = {f"{_CIRCUIT}{name}" for name, outage in self._outages.items() if outage.trying}
-        return bool(gone) and gone <= tried and not set(self._actual.get(source, ())) - set(self._known[source])
+        return actual <= known and not gone.isdisjoint(tried) and all(reason.startswith(_CIRCUIT) for reason in gone)
 
     def _differences(self) -> Iterator[Line]:
         """Yield what has become of sources, those with the same reasons together, and note that the reader knows it now."""

@@ -207,8 +207,13 @@ class RunLog:
         """Say that it ends, and that so many handlers have these seconds to end."""
         log.info("%s stops: %s may take up to %s to end", self._run.name, many(handlers, "handler"), lasting(within))
 
-    def stopped(self, held: int, cut_off: list[AnyDelivery], after: float, *, flushed: bool | None, error: BaseException | None) -> None:
-        """Say that it has stopped: `held` sources were given back, and `cut_off` were in work after so many seconds."""
+    def stopped(
+        self, held: int, cut_off: list[AnyDelivery], after: float | None, *, flushed: bool | None, error: BaseException | None
+    ) -> None:
+        """Say that it has stopped: `held` sources were given back, and `cut_off` were still in work.
+
+        `after` is the `drain_timeout` that has cut them off. None means that the run was not to wait for them.
+        """
         why = "" if error is None else f" by {type(error).__name__}"
         committed = {
             True: "all committed",
@@ -217,7 +222,8 @@ class RunLog:
         }
         names = ", ".join(place_of(delivery) for delivery in cut_off[:_NAMES])
         more = f" and {len(cut_off) - _NAMES:,} more" if len(cut_off) > _NAMES else ""
-        cut = f" after {lasting(after)}: {names}{more}; their messages come again" if cut_off else ""
+        by = "" if after is None else f" by drain_timeout ({lasting(after)})"
+        cut = f"{by}: {names}{more}, which come{'s' if len(cut_off) == 1 else ''} again" if cut_off else ""
         log.log(
             logging.WARNING if cut_off or flushed is False else logging.INFO,
             "%s stopped%s: %s given back, %s, %s cut off%s",
@@ -246,7 +252,7 @@ class WatchedGuardRuns(Protocol):
     def run_logs(self) -> Iterable[RunLog]: ...
 
 
-class Facts:
+class OutageFigures:
     """Answers for the lines about outages (`OutageFacts`): over all runs of one guard."""
 
     def __init__(self, guard: WatchedGuardRuns) -> None:

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from holdgate.errors import IntakeError, SettingsError
+from holdgate.core.causes import chain_of
+from holdgate.errors import HoldgateError, IntakeError, SettingsError
 from holdgate.flow.batch import batches_of
 from holdgate.flow.events import HandlerStuck
 from holdgate.flow.gate import Gate
@@ -77,6 +78,23 @@ def log_end(worker: Worker, task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         log.error("%s ended with %s while it drained: %s", worker.name, type(error).__name__, error)
+
+
+def raise_end(task: asyncio.Task[None]) -> None:
+    """Raise what ended a run.
+
+    An error of holdgate's own says what is wrong and what to change. The steps within holdgate and the client that led to it would be a
+    hundred lines around that sentence, so they are taken off it and off its causes, and logged at DEBUG.
+    """
+    error = task.exception()
+    if error is None:
+        return
+    if isinstance(error, HoldgateError):
+        log.debug("%s was raised here:", type(error).__name__, exc_info=error)
+        for link in chain_of(error).explicit:
+            link.__traceback__ = None
+            link.__suppress_context__ = True
+    raise error
 
 
 # -- handlers that take too long ------------------------------------------------------------------------------------------------------
@@ -371,7 +389,8 @@ class Worker:
             await asyncio.wait(ending, timeout=_UNWIND)
         if self.opened.done():
             self.guard.failures.flush()
-            self.log.stopped(held, self._cut_off, self._drain_timeout, flushed=self._flushed, error=self._broken)
+            after = None if self._hurried.done() else self._drain_timeout
+            self.log.stopped(held, self._cut_off, after, flushed=self._flushed, error=self._broken)
 
     # -- what the engine and the guard ask --------------------------------------------------------------------------------------------
 

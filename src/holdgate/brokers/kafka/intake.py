@@ -50,7 +50,7 @@ from holdgate.brokers.kafka.fetching import Pauses, Poller
 from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, ConsumerLifecycle, Membership, OwnedListener
 from holdgate.brokers.kafka.retention import RecordsLost, Retention
 from holdgate.core.validation import count, seconds
-from holdgate.errors import IntakeError, SettingsError
+from holdgate.errors import IntakeError
 from holdgate.flow.batch import Batch
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Backlog, Delivery, Settlement, Source
@@ -106,8 +106,8 @@ class KafkaIntake:
     - `on_records_lost`: called with a `RecordsLost` when the broker deleted records during a hold before they were read. None means that
       the loss is logged and nothing else.
 
-    Raises SettingsError for settings that would lose or repeat messages. An unstarted consumer cannot be used any more then: make a new
-    one. Raises IntakeError for a consumer that another intake owns. `open` raises IntakeError if the broker refuses.
+    Raises SettingsError for settings that would lose or repeat messages, and IntakeError for a consumer that another intake owns. `open`
+    raises IntakeError if the broker refuses.
     """
 
     order: Order = "source"
@@ -129,15 +129,12 @@ class KafkaIntake:
         if consumer in _owned:
             raise IntakeError(_OWNED)
         client = self._client = Client(consumer)
-        try:
-            self.inbox = count("inbox", inbox)
-            self._poll_timeout = seconds("poll_timeout", poll_timeout)
-            every = seconds("commit_every", commit_every)
-            check_consumer(client, allow_latest=allow_latest, poll_timeout=self._poll_timeout)
-            check_subscription(client, topics, pattern)
-        except SettingsError:
-            client.mark_closed()
-            raise
+        client.mark_unopened()
+        self.inbox = count("inbox", inbox)
+        self._poll_timeout = seconds("poll_timeout", poll_timeout)
+        every = seconds("commit_every", commit_every)
+        check_consumer(client, allow_latest=allow_latest, poll_timeout=self._poll_timeout)
+        check_subscription(client, topics, pattern)
         self._topics = topics
         self._pattern = pattern
         self._chained = listener
