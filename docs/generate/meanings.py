@@ -16,7 +16,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "clock": "where time and chance come from; None: the system's monotonic clock. For tests",
         "hold_warn_after": "seconds between two log lines about a hold that goes on",
         "memory": "bytes of messages that the process may have in hand, over all runs ([how](../how-to/memory.md)); None: no bound",
+        "log": "how much the log says, a `LogSettings`; None: `LogSettings()`",
         "stall_after": "seconds without progress, with work waiting and nothing held, after which `health().live` is False",
+    },
+    "LogSettings": {
+        "repeat_every": "seconds for which lines of one kind share one line with a count",
+        "work_every": "seconds between two lines about what a run has done; None: no such lines",
+        "exception_text": "whether lines about failures quote the exception's own text, with all that it may hold: parts of a message, a URL"
+        " with its query, a password, a token. Everybody who reads the log has them then",
     },
     "guard.run": {
         "intake": "where messages come from, say a `KafkaIntake`",
@@ -149,6 +156,7 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "signals": "where somebody else handles SIGTERM it is theirs, and Ctrl-C needs nothing",
         "observers": _NOTHING_ASKED,
         "clock": "the real one",
+        "log": "LogSettings' own defaults",
     },
     "guard.run": {
         "needs": "a source that needs nothing is read and never held by a circuit",

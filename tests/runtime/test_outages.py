@@ -150,7 +150,7 @@ def test_a_failure_in_the_ramp_is_down_again() -> None:
     reader.told(LimitChanged("payments", 96.0, 2, 1, 2))
     again = (ThresholdExceeded("payments", 97.0, 2, Reason.FAILURE_RATE, 2 / 3, 0.5), opened(97.0, 107.0, Reason.FAILURE_RATE))
     why = "failure_rate: a share of 0.67 of its calls failed, 0.5 is too much, the last with TimeoutError"
-    assert reader.told(*again) == [f"payments is again down ({why}), next try in 10.0 s, 0 wait; down for 7.0 s"]
+    assert reader.told(*again) == [f"payments is down again ({why}), next try in 10.0 s, 0 wait; down for 7.0 s"]
 
 
 def test_a_cut_of_the_ramp_is_told() -> None:

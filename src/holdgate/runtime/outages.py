@@ -146,10 +146,10 @@ class Outages:
             outage = self._outages[name] = _Outage(event.at)
             outage.failures = self._facts.failures_of(name)
             return f"{name} is down ({event.reason.value}): {self._why(event, threshold)}; {next_try}"
-        again, answered = "again" if outage.answered else "still", outage.answered
+        state, answered = "down again" if outage.answered else "still down", outage.answered
         outage.trying = outage.answered = False
         why = f"{event.reason.value}: {self._why(event, threshold)}" if answered else self._probe(event)
-        return f"{name} is {again} down ({why}), {next_try}, {self._wait(name, outage)}; down for {lasting(event.at - outage.since)}"
+        return f"{name} is {state} ({why}), {next_try}, {self._wait(name, outage)}; down for {lasting(event.at - outage.since)}"
 
     def _why(self, event: CircuitOpened, threshold: ThresholdExceeded | None) -> str:
         """Return in words which rule was met."""
