@@ -189,7 +189,7 @@ _LEVELS = ("info", "warning", "error")
 _FILLED_IN = re.compile(r"%(?:\.\d+)?[a-z]")
 
 
-def _in_the_code() -> Iterator[tuple[str, str]]:
+def in_the_code() -> Iterator[tuple[str, str]]:
     """Yield the level and the format of each line that stands in the code."""
     for folder in ("runtime", "brokers"):
         for path in sorted((_SOURCE / folder).rglob("*.py")):
@@ -206,7 +206,7 @@ _OF_RUNS = ("%s runs: %s; %s", "%s stops: %s may take up to %s to end", "%s: %s,
 
 def others_table() -> str:
     """Every line that stands in the code as it is. Raises KeyError for one without a meaning."""
-    rows = [(level, _code(_FILLED_IN.sub("...", line)), OTHERS[line]) for level, line in _in_the_code() if line not in _OF_RUNS]
+    rows = [(level, _code(_FILLED_IN.sub("...", line)), OTHERS[line]) for level, line in in_the_code() if line not in _OF_RUNS]
     return table(("level", "line", "what to make of it"), rows)
 
 

@@ -22,8 +22,8 @@ MEANINGS: dict[str, dict[str, str]] = {
     "LogSettings": {
         "repeat_every": "seconds for which lines of one kind share one line with a count",
         "work_every": "seconds between two lines about what a run has done; None: no such lines",
-        "exception_text": "whether lines about failures quote the exception's own text, with all that it may hold: parts of a message, a URL"
-        " with its query, a password, a token. Everybody who reads the log has them then",
+        "exception_text": "whether lines about failures quote the exception's own text, with all that may be in it: parts of a message, a"
+        " URL with its query, a password, a token. Everybody who reads the log has them then",
     },
     "guard.run": {
         "intake": "where messages come from, say a `KafkaIntake`",
