@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from holdgate import Partition
+from holdgate import Partition, State
+from holdgate.core.states import Reason
 from holdgate.errors import SettingsError
-from holdgate.events import SourceBlocked, SourceRetried, UndeclaredNeed
-from holdgate.runtime.folding import Folding
+from holdgate.events import CircuitOpened, HandlerStuck, MessageSkipped, SourceBlocked, SourceRetried, UndeclaredNeed
+from holdgate.runtime.folding import FAILURE, Folding
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.outages import Outages
+from holdgate.testing import in_virtual_time
 
 
 class NoFacts:
@@ -106,3 +108,37 @@ def test_a_lone_observer_is_no_list(observers: Any) -> None:
     """The most likely slip, and what to write instead."""
     with pytest.raises(SettingsError, match=r"observers=.* must be a list: write observers=\[...\]"):
         announcer(observers)
+
+
+@in_virtual_time
+async def test_twenty_handlers_that_hang_are_one_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    """Each of them is an event, and the log says how many there are."""
+    folding = Folding(60.0, asyncio.get_running_loop().time)
+    announce = Announcer([], Outages(NoFacts()), folding).announce
+    announce([HandlerStuck(600.0, ORDER, number, 600.0) for number in range(20)])
+    announce([MessageSkipped(600.0, ORDER, number, "KeyError", by_operator=False) for number in range(3)])
+    announce([MessageSkipped(600.0, ORDER, number, "duplicate", by_operator=True) for number in (7, 8)])
+    folding.flush()
+    assert caplog.messages == [
+        "the handler of orders[0]@0 has run for 10 min and has not ended",
+        "orders[0]@0 was skipped by the retry policy: KeyError",
+        "orders[0]@7 was skipped by an operator: duplicate",
+        "orders[0]@8 was skipped by an operator: duplicate",
+        (
+            "orders: 19 more handlers have not ended within 1 min, the last: the handler of orders[0]@19 has run for 10 min and has not"
+            " ended"
+        ),
+        "orders: 2 more messages were skipped within 1 min, the last: orders[0]@2 was skipped by the retry policy: KeyError",
+    ]
+
+
+@in_virtual_time
+async def test_what_was_counted_before_an_outage_is_in_its_line(caplog: pytest.LogCaptureFixture) -> None:
+    """The failures that opened the circuit are not told a second time."""
+    folding = Folding(60.0, asyncio.get_running_loop().time)
+    for number in range(5):
+        folding.write((FAILURE, "payments", "TimeoutError"), f"failure {number}", "{} more".format)
+    announcer_of_both = Announcer([], Outages(NoFacts()), folding)
+    announcer_of_both.announce([CircuitOpened("payments", 1.0, 1, Reason.OPEN_FOR, 6.0, 1, State.CLOSED)])
+    folding.flush()
+    assert caplog.messages == ["failure 0", "payments is down (open_for): the program asked to leave it alone; next try in 5.0 s"]

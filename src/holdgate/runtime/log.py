@@ -272,16 +272,21 @@ class Announcer:
                 self._hand_to(observer, event)
 
     def _write_folded(self, event: AnyEvent) -> None:
-        """Write an event of which an outage brings one for each message."""
-        if _is_of_many(event):
-            level, line = words(event)
-            name = event.source.name
-            self._folding.write(
-                (type(event).__name__, name, ""),
-                line,
-                lambda count: f"{name}: {many(count, 'more line')} like this in {lasting(self._folding.every)}, the last: {line}",
-                level=level,
-            )
+        """Write an event of which a hang, or a policy that skips, brings one for each message."""
+        if not _is_of_many(event):
+            return
+        level, line = words(event)
+        name = event.source.name
+        what = "handler has not ended" if isinstance(event, HandlerStuck) else "message was skipped"
+        several = "handlers have not ended" if isinstance(event, HandlerStuck) else "messages were skipped"
+        self._folding.write(
+            (type(event).__name__, name, ""),
+            line,
+            lambda count: (
+                f"{name}: {many(count, f'more {what}', f'more {several}')} within {lasting(self._folding.every)}, the last: {line}"
+            ),
+            level=level,
+        )
 
     def _hand_to(self, observer: Observer, event: AnyEvent) -> None:
         try:
