@@ -190,18 +190,27 @@ _FILLED_IN = re.compile(r"%(?:\.\d+)?[a-z]")
 
 
 def in_the_code() -> Iterator[tuple[str, str]]:
-    """Yield the level and the format of each line that stands in the code."""
-    for folder in ("runtime", "brokers"):
+    """Yield the level and the format of each line that stands in the code. One whose level depends on something is a WARNING mostly."""
+    for folder in ("runtime", "brokers", "control"):
         for path in sorted((_SOURCE / folder).rglob("*.py")):
             for call in ast.walk(ast.parse(path.read_text())):
                 if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)):
                     continue
-                if call.func.value.id == "log" and call.func.attr in _LEVELS and isinstance(call.args[0], ast.Constant):
-                    yield call.func.attr.upper(), str(call.args[0].value)
+                is_open = call.func.attr == "log"
+                text = call.args[is_open] if len(call.args) > is_open else None
+                if call.func.value.id != "log" or not (is_open or call.func.attr in _LEVELS) or not isinstance(text, ast.Constant):
+                    continue
+                if text.value != "%s":
+                    yield "WARNING" if is_open else call.func.attr.upper(), str(text.value)
 
 
 # The formats of run_log.py.
-_OF_RUNS = ("%s runs: %s; %s", "%s stops: %s may take up to %s to end", "%s: %s, %s, %s dead in %s; %s%s")
+_OF_RUNS = (
+    "%s runs: %s; %s",
+    "%s: %s processed, %s, %s dead in %s; %s%s",
+    "%s stops: %s may take up to %s to end",
+    "%s stopped%s: %s given back, %s, %s cut off",
+)
 
 
 def others_table() -> str:
@@ -240,8 +249,8 @@ def _told(turns: Sequence[tuple[AnyEvent, ...]]) -> tuple[str, str, str]:
     outages.failed("payments", "HTTPStatusError 503")
     for turn in turns[:-1]:
         outages.tell(turn, words)
-    level, line = next(each for each in outages.tell(turns[-1], words) if each[0] >= logging.INFO)
-    return f"`{type(turns[-1][-1]).__name__}`", logging.getLevelName(level), _code(line)
+    told = next(line for line in outages.tell(turns[-1], words) if line.level >= logging.INFO)
+    return f"`{type(turns[-1][-1]).__name__}`", logging.getLevelName(told.level), _code(told.text)
 
 
 def table_rows() -> list[tuple[str, str, str, str]]:

@@ -10,14 +10,17 @@ _NOTHING_ASKED = "nothing was asked for"
 MEANINGS: dict[str, dict[str, str]] = {
     "Guard": {
         "*dependencies": "only those that call forms alone use; `needs` brings in the others",
-        "drain_timeout": "seconds that running handlers may take to end after a stop or a cancellation",
-        "signals": "None: SIGTERM drains, where nobody else handles it and this is the main thread. False: never. True: or an error",
+        "drain_timeout": "seconds that running handlers may take to end after a stop; [then](../how-to/stop-a-worker.md) they are cut off",
+        "signals": "None: SIGTERM drains and ends the process, in the main thread, where it is free. False: never. True: or an error",
         "observers": "functions that get every event, one after the other; one that raises is logged and harms nobody",
         "clock": "where time and chance come from; None: the system's monotonic clock. For tests",
         "hold_warn_after": "seconds between two log lines about a hold that goes on",
         "memory": "bytes of messages that the process may have in hand, over all runs ([how](../how-to/memory.md)); None: no bound",
         "log": "how much the log says, a `LogSettings`; None: `LogSettings()`",
         "stall_after": "seconds without progress, with work waiting and nothing held, after which `health().live` is False",
+        "spans": "a `holdgate.telemetry.spans.Spans`, which begins and ends a span around each attempt; None: no spans",
+        "backlog_every": "seconds between two questions to a broker of how much waits, while somebody reads it",
+        "control": "a `holdgate.control.Control`, which shows the guard over HTTP; None: nobody can ask",
     },
     "LogSettings": {
         "repeat_every": "seconds for which lines of one kind share one line with a count",
@@ -157,6 +160,7 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "observers": _NOTHING_ASKED,
         "clock": "the real one",
         "log": "LogSettings' own defaults",
+        "control": "a process opens no port unless somebody wants that",
     },
     "guard.run": {
         "needs": "a source that needs nothing is read and never held by a circuit",

@@ -55,7 +55,7 @@ class Reader:
         self.outages = Outages(self.facts)
 
     def told(self, *events: AnyEvent) -> list[str]:
-        return [line for level, line in self.outages.tell(events, words) if level >= logging.INFO]
+        return [line.text for line in self.outages.tell(events, words) if line.level >= logging.INFO]
 
 
 def opened(at: float, until: float, reason: Reason = Reason.PROBE, previous: State = State.HALF_OPEN) -> CircuitOpened:
@@ -117,7 +117,7 @@ def test_an_outage_is_told_from_its_beginning_to_its_end() -> None:
 def test_what_is_not_told_is_written_at_debug() -> None:
     """Nothing is lost: each event has a line."""
     outages = Outages(Facts())
-    levels = [level for level, _ in outages.tell([*trips(), half_opens(95.0), *released(ZERO)], words)]
+    levels = [line.level for line in outages.tell([*trips(), half_opens(95.0), *released(ZERO)], words)]
     assert levels == [logging.DEBUG, logging.WARNING, logging.DEBUG, logging.DEBUG]
 
 

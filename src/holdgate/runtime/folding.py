@@ -12,10 +12,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from holdgate.core.validation import seconds
 from holdgate.errors import SettingsError
+from holdgate.telemetry.log_fields import one_line
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -75,18 +76,23 @@ class Folding:
         self._kinds: dict[Key, _Kind] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def write(self, key: Key, line: str, summary: Callable[[int], str], *, level: int = logging.WARNING) -> None:
-        """Write a line now, or count it. `summary` returns the line about so many of this kind, of which this one is the last."""
+    def write(
+        self, key: Key, line: str, summary: Callable[[int], str], *, level: int = logging.WARNING, extra: dict[str, Any] | None = None
+    ) -> None:
+        """Write a line now, or count it. `summary` returns the line about so many of this kind, of which this one is the last.
+
+        `extra` are the fields of its record (telemetry/log_fields.py). None means that it has none.
+        """
         kind = self._kinds.get(key)
         if kind is not None:
             kind.count += 1
             kind.summary = summary
-            log.debug("%s", line)
+            log.debug("%s", one_line(line), extra=extra)
             return
         if len(self._kinds) >= _KINDS:
             self.flush()
         self._kinds[key] = _Kind(level, self._now())
-        log.log(level, "%s", line)
+        log.log(level, "%s", one_line(line), extra=extra)
         self._arm()
 
     def covered(self, key: Key, count: int) -> None:
@@ -130,4 +136,4 @@ class Folding:
 
 def _sum_up(kind: _Kind) -> None:
     if kind.count:
-        log.log(kind.level, "%s", kind.summary(kind.count))
+        log.log(kind.level, "%s", one_line(kind.summary(kind.count)))

@@ -49,8 +49,10 @@ from holdgate.events import (
     UndeclaredNeed,
 )
 from holdgate.flow.message import Partition
+from holdgate.ports import AttemptSpans, ControlPlane
 from holdgate.runtime.outages import continued
 from holdgate.runtime.wording import lasting, many, sources
+from holdgate.telemetry.log_fields import fields_of, one_line
 
 if TYPE_CHECKING:
     from holdgate.runtime.folding import Folding
@@ -243,14 +245,26 @@ def _is_of_many(event: AnyEvent) -> TypeGuard[HandlerStuck | MessageSkipped]:
 
 
 class Announcer:
-    """Hands every event to the log and to each observer, in order. An observer that raises is logged, and called again the next time."""
+    """Hands every event to the log, the spans, each observer and the control plane, in order.
 
-    def __init__(self, observers: Iterable[Observer], outages: Outages, folding: Folding) -> None:
+    One that raises is logged, and called again the next time.
+    """
+
+    def __init__(
+        self,
+        observers: Iterable[Observer],
+        outages: Outages,
+        folding: Folding,
+        spans: AttemptSpans | None = None,
+        control: ControlPlane | None = None,
+    ) -> None:
         self._outages = outages
         self._folding = folding
         if not isinstance(cast("object", observers), Iterable):
             raise SettingsError(f"observers={observers!r} must be a list: write observers=[...], also for one function")
-        self._observers = tuple(observers)
+        first = () if spans is None else (spans.announced,)
+        last = () if control is None else (control.note,)
+        self._observers = (*first, *observers, *last)
         for observer in self._observers:
             if not callable(observer):
                 raise SettingsError(f"observer {observer!r} must be a function that takes an event")
@@ -265,8 +279,8 @@ class Announcer:
             self._write_folded(event)
             if isinstance(event, CircuitOpened):
                 self._folding.drop(event.name)  # the line of the outage counts them
-        for level, line in self._outages.tell([event for event in events if not _is_of_many(event)], words):
-            log.log(level, "%s", line)
+        for line in self._outages.tell([event for event in events if not _is_of_many(event)], words):
+            log.log(line.level, "%s", one_line(line.text), extra=fields_of(line.of))
         for event in events:
             for observer in self._observers:
                 self._hand_to(observer, event)
@@ -286,6 +300,7 @@ class Announcer:
                 f"{name}: {many(count, f'more {what}', f'more {several}')} within {lasting(self._folding.every)}, the last: {line}"
             ),
             level=level,
+            extra=fields_of([event]),
         )
 
     def _hand_to(self, observer: Observer, event: AnyEvent) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from holdgate.core.states import Override, Reason, State
 from holdgate.events import (
@@ -37,7 +37,14 @@ from holdgate.events import (
 from holdgate.flow.message import Source
 from holdgate.runtime.wording import lasting, many, sources
 
-Line = tuple[int, str]  # its level, and what it says
+
+class Line(NamedTuple):
+    """One line: its level, what it says, and the events of which it tells."""
+
+    level: int
+    text: str
+    of: tuple[AnyEvent, ...]
+
 
 _DRAINING = "draining"
 _CIRCUIT = "circuit:"
@@ -90,7 +97,7 @@ class Outages:
         self._last: dict[str, str] = {}  # what the last failed call of a dependency failed with
         self._known: dict[Source, tuple[str, ...]] = {}
         self._actual: dict[Source, tuple[str, ...]] = {}
-        self._held_for: dict[Source, float] = {}
+        self._events: dict[Source, SourceHeld | SourceReleased] = {}  # the last of each
 
     def failed(self, dependency: str, kind: str) -> bool:
         """Count a failed call. Returns whether the reader knows that this dependency is down, so that the call needs no line."""
@@ -105,7 +112,7 @@ class Outages:
         """Return whether the reader knows that it is down."""
         return dependency in self._outages
 
-    def tell(self, events: Iterable[AnyEvent], words: Callable[[AnyEvent], Line]) -> list[Line]:
+    def tell(self, events: Iterable[AnyEvent], words: Callable[[AnyEvent], tuple[int, str]]) -> list[Line]:
         """Return the lines for the events of one turn, in order. `words` are those of an event by itself."""
         lines: list[Line] = []
         thresholds: dict[str, ThresholdExceeded] = {}
@@ -115,21 +122,22 @@ class Outages:
             match event:
                 case ThresholdExceeded(observed=False):
                     thresholds[event.name] = event
-                    lines.append(_aside(words(event)))
+                    lines.append(_aside(event, words))
                 case CircuitOpened():
-                    lines.append((logging.WARNING, self._opened(event, thresholds.get(event.name))))
+                    lines.append(Line(logging.WARNING, self._opened(event, thresholds.get(event.name)), (event,)))
                 case CircuitHalfOpened() | LimitChanged():
-                    lines.append(self._half_open(event) or _aside(words(event)))
+                    told = self._half_open(event)
+                    lines.append(_aside(event, words) if told is None else Line(logging.INFO, told, (event,)))
                 case CircuitClosed() if event.name in self._outages:
                     over.append((event, self._outages.pop(event.name)))
                 case SourceHeld() | SourceReleased():
                     self._note(event)
-                    lines.append(_aside(words(event)))
+                    lines.append(_aside(event, words))
                 case HoldContinued():
                     continued.append(event)
                 case _:
                     self._operated(event)
-                    lines.append(words(event))
+                    lines.append(Line(*words(event), (event,)))
         lines += self._ended(over)
         lines += self._differences()
         lines += self._reminders(continued)
@@ -179,22 +187,22 @@ class Outages:
             case _:
                 return f"probe: {last}"
 
-    def _half_open(self, event: CircuitHalfOpened | LimitChanged) -> Line | None:
+    def _half_open(self, event: CircuitHalfOpened | LimitChanged) -> str | None:
         """Return the line for a step of the way back. None means that the reader need not know."""
         outage = self._outages.get(event.name)
         if isinstance(event, CircuitHalfOpened):
             if outage is None:  # a forced opening has ended
                 outage = self._outages[event.name] = _Outage(event.at)
             outage.trying = True
-            return None if event.previous is State.OPEN else (logging.INFO, f"{event.name}: one call tries whether it answers")
+            return None if event.previous is State.OPEN else f"{event.name}: one call tries whether it answers"
         if outage is not None and event.limit < event.previous:
             outage.answered = True
-            return logging.INFO, f"{event.name} fails in part: up to {event.limit} calls in parallel now, {event.previous} before"
+            return f"{event.name} fails in part: up to {event.limit} calls in parallel now, {event.previous} before"
         if outage is None or outage.answered:
             return None
         outage.answered = True
         waits = self._wait(event.name, outage)
-        return logging.INFO, (
+        return (
             f"{event.name} answers again after {lasting(event.at - outage.since)}: up to {many(event.limit, 'call')} in parallel now,"
             f" more as they succeed; {waits}"
         )
@@ -213,7 +221,7 @@ class Outages:
             goes_on = f"; no longer holding {sources(freed)}" if freed else ""
             failures = many(outage.failures, "call")
             lasted = lasting(event.at - outage.since)
-            yield logging.INFO, f"{event.name} is back after {lasted}: {failures} failed, {waited}{goes_on}"
+            yield Line(logging.INFO, f"{event.name} is back after {lasted}: {failures} failed, {waited}{goes_on}", (event,))
 
     def _operated(self, event: AnyEvent) -> None:
         """Begin or end an outage without a line of its own: the event's own line says what an operator did."""
@@ -225,11 +233,11 @@ class Outages:
     # -- sources ----------------------------------------------------------------------------------------------------------------------
 
     def _note(self, event: SourceHeld | SourceReleased) -> None:
+        self._events[event.source] = event
         if isinstance(event, SourceHeld):
             self._actual[event.source] = tuple(reason for reason in event.reasons if reason != _DRAINING)  # the end has lines of its own
         else:
             self._actual.pop(event.source, None)
-            self._held_for[event.source] = event.held_for
 
     def _freed(self, name: str) -> list[Source]:
         """Take note that the reader knows which sources this circuit holds no longer, and return those that nothing holds any more."""
@@ -262,11 +270,14 @@ class Outages:
         ]  # fmt: skip
         held = dict.fromkeys(source for source in changed if self._actual.get(source))
         freed = dict.fromkeys(source for source in changed if not self._actual.get(source))
-        for reasons, together in groupby(held, self._actual.__getitem__):
-            yield logging.INFO, f"holding {sources(together)}: {', '.join(reasons)}"
+        for reasons, group in groupby(held, self._actual.__getitem__):
+            together = list(group)
+            events = tuple(self._events[source] for source in together)
+            yield Line(logging.INFO, f"holding {sources(together)}: {', '.join(reasons)}", events)
         if freed:
-            longest = max(self._held_for.get(source, 0.0) for source in freed)
-            yield logging.INFO, f"no longer holding {sources(freed)}, held for {lasting(longest)}"
+            events = tuple(self._events[source] for source in freed)
+            longest = max(event.held_for for event in events if isinstance(event, SourceReleased))
+            yield Line(logging.INFO, f"no longer holding {sources(freed)}, held for {lasting(longest)}", events)
         for source in freed:
             self._known.pop(source, None)
         for source in held:
@@ -277,7 +288,7 @@ class Outages:
     def _reminders(self, events: Iterable[HoldContinued]) -> Iterator[Line]:
         for (reasons, _), group in groupby(events, lambda event: (event.reasons, event.next_try)):
             together = list(group)
-            yield logging.WARNING, continued(together, reasons)
+            yield Line(logging.WARNING, continued(together, reasons), tuple(together))
 
 
 def continued(events: list[HoldContinued], reasons: Iterable[str]) -> str:
@@ -290,5 +301,5 @@ def continued(events: list[HoldContinued], reasons: Iterable[str]) -> str:
     return f"still holding {held} after {lasting(first.at - since)}: {', '.join(reasons)}; {then}"
 
 
-def _aside(line: Line) -> Line:
-    return logging.DEBUG, line[1]
+def _aside(event: AnyEvent, words: Callable[[AnyEvent], tuple[int, str]]) -> Line:
+    return Line(logging.DEBUG, words(event)[1], (event,))

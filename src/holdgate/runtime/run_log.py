@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from holdgate.core.validation import seconds
 from holdgate.flow.message import Queue, Source
 from holdgate.ports import RejectingVisibly
-from holdgate.runtime.wording import lasting, many, place_of, sources
+from holdgate.runtime.wording import lasting, many, sources
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from holdgate.flow.engine import Engine
-    from holdgate.flow.message import AnyDelivery
     from holdgate.flow.state import Run
     from holdgate.ports import DeadLetters, Intake
     from holdgate.runtime.folding import LogSettings
@@ -39,9 +38,6 @@ _ASK_AHEAD = 1.0
 
 # Kafka has assigned partitions when it is open, and a queue is consumed a moment later (seconds).
 _FIRST_SOURCES_WITHIN = 1.0
-
-# Names in one line. Who wants all of them finds them by their coming again.
-_NAMES = 10
 
 
 class LoggedRun(Protocol):
@@ -112,8 +108,7 @@ class RunLog:
                 if self._dead_letters is None
                 else "rejected messages go to its dead_letters"
             )
-        names = sorted({source.name for source in self._run.run.assignments} | set(self._run.intake.names or ()))
-        ways = sorted((target.way_of_rejected(name), name) for name in names)
+        ways = sorted((target.way_of_rejected(name), name) for name in self._names())
         said = [(way, [name for _, name in same]) for way, same in groupby(ways, lambda each: each[0])]
         return "; ".join(f"rejected messages{'' if len(said) == 1 else ' of ' + ', '.join(of)} {way}" for way, of in said)
 
@@ -133,22 +128,27 @@ class RunLog:
         asking = self.ask()
         await asyncio.wait({asking}, timeout=_ANSWER_WITHIN)
         run = self._run.run
-        totals = (run.successes, self.failed, self.dead)
+        counted = self._run.engine.totals()
+        processed = sum(counted.names[name].processed for name in {counted.label(name) for name in self._names()} if name in counted.names)
+        totals = (processed, self.failed, self.dead)
         done, failed, dead = (now - before for now, before in zip(totals, self._last, strict=True))
         self._last = totals
-        processed = f"{done:,} processed" if run.batch is None else f"{many(done, 'batch', 'batches')} processed"
         snapshot = self._run.engine.snapshot(self._run.now())
         held = sorted({reason for source in run.assignments if source in snapshot.sources for reason in snapshot.sources[source].reasons})
         log.info(
-            "%s: %s, %s, %s dead in %s; %s%s",
+            "%s: %s processed, %s, %s dead in %s; %s%s",
             sources(run.assignments) or self._run.name,
-            processed,
+            f"{done:,}",
             many(failed, "failed attempt"),
             f"{dead:,}",
             lasting(self._every or 0.0),
             self._waits(run.assignments),
             f"; held: {', '.join(held)}" if held else "",
         )
+
+    def _names(self) -> set[str]:
+        """Return the topics or queues of the run: those of its assignments, and those that the intake names."""
+        return {source.name for source in self._run.run.assignments} | set(self._run.intake.names or ())
 
     # -- how much waits ---------------------------------------------------------------------------------------------------------------
 
@@ -207,28 +207,17 @@ class RunLog:
         """Say that it ends, and that so many handlers have these seconds to end."""
         log.info("%s stops: %s may take up to %s to end", self._run.name, many(handlers, "handler"), lasting(within))
 
-    def stopped(
-        self, held: int, cut_off: list[AnyDelivery], after: float | None, *, flushed: bool | None, error: BaseException | None
-    ) -> None:
-        """Say that it has stopped: `held` sources were given back, and `cut_off` were still in work.
-
-        `after` is the `drain_timeout` that has cut them off. None means that the run was not to wait for them.
-        """
+    def stopped(self, held: int, cut_off: int, *, flushed: bool | None, error: BaseException | None) -> None:
+        """Say that it has stopped: `held` sources were given back, and so many handlers cut off, which another line names."""
         why = "" if error is None else f" by {type(error).__name__}"
         committed = {
             True: "all committed",
             False: "not all committed, so finished messages may come again",
             None: "the end is not confirmed",
         }
-        names = ", ".join(place_of(delivery) for delivery in cut_off[:_NAMES])
-        more = f" and {len(cut_off) - _NAMES:,} more" if len(cut_off) > _NAMES else ""
-        by = "" if after is None else f" by drain_timeout ({lasting(after)})"
-        cut = f"{by}: {names}{more}, which come{'s' if len(cut_off) == 1 else ''} again" if cut_off else ""
-        log.log(
-            logging.WARNING if cut_off or flushed is False else logging.INFO,
-            "%s stopped%s: %s given back, %s, %s cut off%s",
-            self._run.name, why, many(held, "source"), committed[flushed], many(len(cut_off), "handler"), cut,
-        )  # fmt: skip
+        level = logging.WARNING if flushed is False else logging.INFO
+        given_back, cut = many(held, "source"), many(cut_off, "handler")
+        log.log(level, "%s stopped%s: %s given back, %s, %s cut off", self._run.name, why, given_back, committed[flushed], cut)
 
     def _later(self, wait: float, what: Callable[[], object]) -> None:
         loop = asyncio.get_running_loop()

@@ -27,15 +27,17 @@ import anyio
 
 from holdgate.core.causes import chain_of
 from holdgate.errors import HoldgateError, IntakeError, SettingsError
-from holdgate.flow.batch import batches_of
+from holdgate.flow.batch import Batch, batches_of
 from holdgate.flow.events import HandlerStuck
 from holdgate.flow.gate import Gate
 from holdgate.flow.message import AnyDelivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
-from holdgate.ports import Batching, Intake, ReadingAhead
+from holdgate.ports import AttemptSpans, Batching, Intake, ReadingAhead
 from holdgate.runtime.failures import NO_FAILURE, FailureLog
+from holdgate.runtime.handlers import Handler, Tracing
 from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
+from holdgate.runtime.last_resort import name_some
 from holdgate.runtime.outbox import Outbox, tell_way_out
 from holdgate.runtime.run_log import RunLog
 from holdgate.runtime.run_settings import RunSettings
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from holdgate.flow.state import Assignment
     from holdgate.runtime.dependency import Dependency
     from holdgate.runtime.folding import LogSettings
-    from holdgate.runtime.handlers import Handler
 
 
 log = logging.getLogger("holdgate")
@@ -169,6 +170,7 @@ class RunOwner(Protocol):
     hold_warn_after: float  # seconds
     log_settings: LogSettings
     failures: FailureLog
+    spans: AttemptSpans | None  # None means no spans
 
     def turn(self) -> None:
         """Bring everything up to date, now."""
@@ -180,6 +182,15 @@ class RunOwner(Protocol):
 
     def hurry(self) -> None:
         """Stop every run, and wait for no handler."""
+        ...
+
+    @property
+    def drain_for(self) -> float:
+        """The seconds that a drain may take which begins now."""
+        ...
+
+    def was_cut_off(self, places: Sequence[str], *, threads: Sequence[str], unended: Sequence[str]) -> None:
+        """Note whose handlers a run has cut off: of which messages, and of those, which go on in threads, or though they were cancelled."""
         ...
 
 
@@ -195,7 +206,8 @@ class Worker:
         self.now = guard.now
         self.intake = intake
         self.run = plans.run
-        self.handler_of = handler_of
+        self.tracing = None if guard.spans is None else Tracing(guard.spans, intake, plans.run.needs.of)
+        self.handler_of = handler_of if self.tracing is None else self.tracing.around(handler_of)
         self.name = "+".join(sorted(intake.names or ())) or type(intake).__name__
         self.idle: list[Lane] = []
         self.lanes: list[Lane] = []
@@ -208,7 +220,7 @@ class Worker:
         self.lanes_lent = 0  # lanes that wait for the thread of a source that is gone
         self._outbox = Outbox(plans.dead_letters, sent=self._letter_sent, failed=self._letter_failed)
         self.log = RunLog(self, guard.log_settings, plans.dead_letters)
-        self._cut_off: list[AnyDelivery] = []  # what was in work when the drain's time was over
+        self._left = 0  # how many messages are left by handlers that were cut off
         self._flushed: bool | None = False  # whether everything was out after the drain; None means that the intake does not say
         self._plans = plans
         self._drain_timeout = drain_timeout
@@ -223,6 +235,7 @@ class Worker:
         self._task: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None  # what the run ends with
         self._polling = True
+        self._taken_back: list[AnyDelivery] = []  # while handlers are cut off
 
     # -- the life of a run ------------------------------------------------------------------------------------------------------------
 
@@ -366,11 +379,31 @@ class Worker:
             lane.let_go()
         self.guard.turn()
         if not self._is_quiet():
-            self.log.stops(sum(lane.delivery is not None for lane in self.lanes), self._drain_timeout)
-        if not await self._until(self._is_quiet, self._drain_timeout):
-            self._cut_off = [lane.delivery for lane in self.lanes if lane.delivery is not None]
-            await self._interrupt(lambda lane: lane.delivery is not None)
+            self.log.stops(sum(lane.delivery is not None for lane in self.lanes), self.guard.drain_for)
+        if not await self._until(self._is_quiet, self.guard.drain_for):
+            await self._cut_off()
         self._flushed = await self.intake.flush()
+
+    async def _cut_off(self) -> None:
+        """Interrupt the handlers that have not ended, and say which messages they leave. One that ends well all the same leaves none."""
+        in_work = [(lane, lane.delivery) for lane in self.lanes if lane.delivery is not None and lane.started]
+        self._taken_back.clear()
+        await self._interrupt(lambda lane: lane.delivery is not None)
+        unended = [delivery for lane, delivery in in_work if lane.delivery is delivery]
+        left = [delivery for _, delivery in in_work if delivery in unended or delivery in self._taken_back]
+        threads = place_all(lane.runs_on for lane, delivery in in_work if lane.runs_on is delivery)
+        self._taken_back.clear()
+        if left:
+            in_a_hurry = self._hurried.done()  # somebody wants that: a second Ctrl-C, or a handler that ends the process
+            why = "it ends immediately" if in_a_hurry else f"drain_timeout ({self._drain_timeout:g} s) is over"
+            runs_on = f" In threads, which cannot be stopped, these go on, and what they do settles nothing: {name_some(threads)}."
+            log.log(
+                logging.INFO if in_a_hurry else logging.WARNING,
+                "%s: %s, and handlers were cut off. Not settled, so these messages come again: %s.%s",
+                self.name, why, name_some(place_all(left)), runs_on if threads else "",
+            )  # fmt: skip
+            self._left = len(left)
+            self.guard.was_cut_off(place_all(left), threads=threads, unended=place_all(unended))
 
     async def _close(self) -> None:
         self.closed = True
@@ -389,8 +422,7 @@ class Worker:
             await asyncio.wait(ending, timeout=_UNWIND)
         if self.opened.done():
             self.guard.failures.flush()
-            after = None if self._hurried.done() else self._drain_timeout
-            self.log.stopped(held, self._cut_off, after, flushed=self._flushed, error=self._broken)
+            self.log.stopped(held, self._left, flushed=self._flushed, error=self._broken)
 
     # -- what the engine and the guard ask --------------------------------------------------------------------------------------------
 
@@ -418,8 +450,10 @@ class Worker:
 
     async def fall_back(self, delivery: AnyDelivery) -> None:
         """Run the fallback for one delivery."""
-        if self._plans.fallback is not None:  # without a fallback the engine starts none
-            await self._plans.fallback(delivery)
+        fallback = self._plans.fallback
+        if fallback is not None:  # without a fallback the engine starts none
+            traced = fallback if self.tracing is None else self.tracing.traced(fallback, delivery.source, fallback=True)
+            await traced(delivery)
 
     def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Log what the fallback raised. The message keeps its place."""
@@ -494,6 +528,16 @@ class Worker:
             self._outbox.drop(delivery)
             self.intake.settle(delivery, Settlement.ACK)
         return delivery is not None
+
+    def take_back(self, delivery: AnyDelivery) -> None:
+        """Take back a delivery that did not run, or was interrupted, without a verdict."""
+        self.engine.interrupted(delivery, self.now())
+        if self._asked.done():
+            self._taken_back.append(delivery)
+
+    def in_hand(self) -> list[str]:
+        """Return the places of the messages whose handlers run. May be called in another thread, while the event loop is blocked."""
+        return place_all(lane.delivery for lane in tuple(self.lanes) if lane.started)
 
     def dependency_of(self, gate: Gate) -> Dependency:
         """Return the user's dependency behind a gate."""
@@ -609,3 +653,13 @@ class Worker:
         if not await self._until(lambda: not any(which(lane) for lane in chosen), _UNWIND, in_a_hurry=False):
             stuck = [repr(lane.delivery) for lane in chosen if which(lane)]
             log.warning("handlers do not end although they were cancelled: %s", ", ".join(stuck))
+
+
+def place_all(deliveries: Iterable[AnyDelivery | None]) -> list[str]:
+    """Return where each of them stands in its source, and of a batch, where it begins and how many it has: no payload, no key."""
+    found: list[str] = []
+    for delivery in deliveries:
+        if delivery is not None:
+            more = f" and {len(delivery) - 1} after it" if isinstance(delivery, Batch) and len(delivery) > 1 else ""
+            found.append(f"{delivery.source}@{delivery.position}{more}")
+    return found
