@@ -138,9 +138,9 @@ MEANINGS: dict[str, dict[str, str]] = {
         "on_exhausted": '`"reject"`: to the dead letters, or its source is blocked. `"skip"`: settled and lost',
     },
     "rehearse": {
-        "handler": "as for `guard.run`; what it calls must be a fake of yours",
+        "handler": "as for `guard.run`; its clients are scripted, or fakes of yours that ask a `ScriptedDependency`",
         "needs": "as for `guard.run`",
-        "deliveries": 'how many (their bodies are `b"0"`, `b"1"` ...), or the bodies, or bodies by topic',
+        "deliveries": 'how many (their bodies are `b"0"`, `b"1"` ...), or bodies, or `Record`s with keys and headers, or these by topic',
         "every": "seconds between two of them",
         "outage": "one `Outage`, or several",
         "patience": "seconds after the last delivery and outage at which it gives up",
@@ -150,7 +150,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "start": "seconds from the first delivery",
         "end": "seconds from the first delivery; a call at this very second succeeds",
         "dependency": "whose outage it is; None means the only one there is",
-        "error": "what a call gets meanwhile; one of the dependency's `failures`",
+        "fault": "how calls fail: `Refused()`, `Hung()`, `Dropped()`, `Answered(503)`, or an exception to raise",
     },
 }
 
@@ -207,5 +207,5 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "outage": "a rehearsal without one shows that the handler works",
         "patience": "an hour: twice the longest wait and more",
     },
-    "Outage": {"dependency": "there is mostly one", "error": "what nearly every client raises or wraps"},
+    "Outage": {"dependency": "there is mostly one"},
 }
