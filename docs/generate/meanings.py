@@ -16,6 +16,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "clock": "where time and chance come from; None: the system's monotonic clock. For tests",
         "hold_warn_after": "seconds between two log lines about a hold that goes on",
         "memory": "bytes of messages that the process may have in hand, over all runs ([how](../how-to/memory.md)); None: no bound",
+        "log": "how much the log says, a `LogSettings`; None: `LogSettings()`",
         "stall_after": "seconds without progress, with work waiting and nothing held, after which `health().live` is False",
         "spans": "what makes a span of each attempt, such as `Spans()` ([how](../how-to/export-metrics.md#spans)); None: no spans",
         "backlog_every": "seconds between two questions to a broker of how much waits, while somebody wants to know",
@@ -28,6 +29,12 @@ MEANINGS: dict[str, dict[str, str]] = {
         "token": "what commands must bring, at least 16 characters; None: no commands",
         "read_token": "what reading must bring, the probes apart; None: everybody reads who reaches the port",
         "name": "what the worker calls itself; None: its host and process",
+    },
+    "LogSettings": {
+        "repeat_every": "seconds for which lines of one kind share one line with a count",
+        "work_every": "seconds between two lines about what a run has done; None: no such lines",
+        "exception_text": "whether lines about failures quote the exception's own text, with all that may be in it: parts of a message, a"
+        " URL with its query, a password, a token. Everybody who reads the log has them then",
     },
     "guard.run": {
         "intake": "where messages come from, say a `KafkaIntake`",
@@ -160,6 +167,7 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "signals": "where somebody else handles SIGTERM it is theirs, and Ctrl-C needs nothing",
         "observers": _NOTHING_ASKED,
         "clock": "the real one",
+        "log": "LogSettings' own defaults",
         "control": "a process opens no port unless somebody wants that",
     },
     "Control": {

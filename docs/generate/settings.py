@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from docs.generate.meanings import MEANINGS, OTHER_REASONS
 from docs.generate.tables import table
 
-from holdgate import CircuitSettings, CountWindow, Dependency, Guard, RampSettings, RetryPolicy, TimeWindow
+from holdgate import CircuitSettings, CountWindow, Dependency, Guard, LogSettings, RampSettings, RetryPolicy, TimeWindow
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.control import Control
@@ -27,6 +27,7 @@ from holdgate.testing import Outage, rehearse
 # Whose settings they are, as the pages name it. A class of settings is read by its fields, everything else by its signature.
 OWNERS: dict[str, type | Callable[..., object]] = {
     "Guard": Guard.__init__,
+    "LogSettings": LogSettings,
     "guard.run": Guard.run,
     "guard.deliveries": Guard.deliveries,
     "KafkaIntake": KafkaIntake.__init__,

@@ -92,9 +92,11 @@ class Intake(Protocol[M]):
         """Record a settlement, which goes out with others as a commit or as acks. A delivery of an earlier assignment is ignored."""
         ...
 
-    async def flush(self) -> None:
-        """Return when everything recorded is out, or after a time limit. A receive that waits must return then too, however long
-        `poll_timeout` is, because the run ends."""
+    async def flush(self) -> bool | None:
+        """Return when everything recorded is out, or after a time limit, and whether it is out. None means that the broker does not say.
+
+        A receive that waits must return then too, however long `poll_timeout` is, because the run ends.
+        """
         ...
 
     async def backlog(self) -> Mapping[Source, Backlog]:
@@ -215,6 +217,18 @@ class Rejecting(Protocol):
     def can_reject(self) -> bool:
         """Whether `Settlement.REJECT` is understood. RabbitMQ then hands the message to the queue's dead letter exchange, or drops the
         message where there is none. Known before `open`."""
+        ...
+
+
+@runtime_checkable
+class RejectingVisibly(Protocol):
+    """What an intake or its dead letters have beside `Rejecting` or `DeadLetters` when they can say where rejected messages go."""
+
+    def way_of_rejected(self, name: str) -> str:
+        """Return what becomes of rejected messages of this topic or queue, after "rejected messages": `go to topic 'orders.dead'`.
+
+        It says no more than is known. Called after `open`.
+        """
         ...
 
 
