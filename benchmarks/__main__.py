@@ -29,6 +29,7 @@ NAMES = (
     "hold_latency",
     "held_memory",
     "flow_turn",
+    "control",
     "ramp_fleet",
     "import_time",
 )

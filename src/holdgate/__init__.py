@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from holdgate.flow.message import Delivery, Partition, Queue, Settlement
     from holdgate.flow.policy import RetryPolicy
     from holdgate.runtime.dependency import Dependency
+    from holdgate.runtime.folding import LogSettings
     from holdgate.runtime.guard import Guard
     from holdgate.runtime.needs import needs_by_header
     from holdgate.runtime.parking import Parking
@@ -23,6 +24,7 @@ __all__ = [
     "Dependency",
     "Guard",
     "HoldgateError",
+    "LogSettings",
     "Outcome",
     "Override",
     "Parking",
@@ -45,6 +47,7 @@ _HOMES = {
     "holdgate.flow.message": ("Delivery", "Partition", "Queue", "Settlement"),
     "holdgate.flow.policy": ("RetryPolicy",),
     "holdgate.runtime.dependency": ("Dependency",),
+    "holdgate.runtime.folding": ("LogSettings",),
     "holdgate.runtime.guard": ("Guard",),
     "holdgate.runtime.needs": ("needs_by_header",),
     "holdgate.runtime.parking": ("Parking",),

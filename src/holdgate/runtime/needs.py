@@ -23,7 +23,7 @@ from holdgate.flow.passing import MessageNeeds
 from holdgate.flow.policy import ByMessage
 from holdgate.runtime.calling import is_async
 from holdgate.runtime.dependency import Dependency
-from holdgate.runtime.log import whereabouts
+from holdgate.runtime.wording import whereabouts
 
 if TYPE_CHECKING:
     from holdgate.flow.engine import Engine
