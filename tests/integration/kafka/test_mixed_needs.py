@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from tests.servers.kafka_address import KafkaAddress
 
-# Far more than the span of a thousand, which a stuck message would end.
-PLAN = Plan(pace=200, before=5.0, outage=12.0)
+# Eighteen hundred messages come in the outage: a stuck message would end all work after a thousand.
+PLAN = Plan(pace=150, before=4.0, outage=12.0)
 
 
 @pytest.mark.parametrize("order", ["key", "none"])

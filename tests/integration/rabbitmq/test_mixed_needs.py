@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
-# More than a thousand charges wait, in a window of fifty.
-PLAN = Plan(pace=200, before=5.0, outage=12.0)
+# Nine hundred charges wait, in a window of fifty.
+PLAN = Plan(pace=150, before=4.0, outage=12.0)
 
 
 @pytest.mark.versions
