@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from docs.generate.meanings import MEANINGS, OTHER_REASONS
 from docs.generate.tables import table
 
-from holdgate import CircuitSettings, CountWindow, Dependency, Guard, RampSettings, RetryPolicy, TimeWindow
+from holdgate import CircuitSettings, CountWindow, Dependency, Guard, LogSettings, RampSettings, RetryPolicy, TimeWindow
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.control import Control
@@ -27,6 +27,7 @@ from holdgate.testing import Outage, rehearse
 # Whose settings they are, as the pages name it. A class of settings is read by its fields, everything else by its signature.
 OWNERS: dict[str, type | Callable[..., object]] = {
     "Guard": Guard.__init__,
+    "LogSettings": LogSettings,
     "guard.run": Guard.run,
     "guard.deliveries": Guard.deliveries,
     "KafkaIntake": KafkaIntake.__init__,
@@ -109,10 +110,10 @@ def _fields(node: ast.ClassDef) -> _Found:
 
 
 def _factory(value: ast.expr | None) -> ast.expr | None:
-    """What `field(default_factory=lambda: ...)` makes, or the value as it stands."""
+    """What `field(default_factory=...)` makes, or the value as it stands."""
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "field":
         maker = next(keyword.value for keyword in value.keywords if keyword.arg == "default_factory")
-        return maker.body if isinstance(maker, ast.Lambda) else maker
+        return maker.body if isinstance(maker, ast.Lambda) else ast.Call(maker, [], [])
     return value
 
 

@@ -11,7 +11,8 @@ Cancelling `run` is drain. The guard holds the tasks that do the work. The calle
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from types import TracebackType
@@ -28,7 +29,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.totals import Totals
+from holdgate.flow.totals import EngineTotals
 from holdgate.ports import AttemptSpans, Clock, ControlPlane, DeadLetters, Intake
 from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.backlog import BacklogWatch
@@ -36,16 +37,21 @@ from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import LASTS, PROGRAM, Operator
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.failures import FailureLog
+from holdgate.runtime.folding import Folding, LogSettings
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.lane import Lane, exit_in
+from holdgate.runtime.last_resort import CUT_OFF, LastResort
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
+from holdgate.runtime.outages import Outages
 from holdgate.runtime.probes import Prober
+from holdgate.runtime.run_log import OutageFigures, RunLog
 from holdgate.runtime.run_settings import NeedsSetting, RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
 from holdgate.runtime.standstill import Silence
-from holdgate.runtime.worker import Worker, log_end, wait_for_end
+from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
@@ -78,8 +84,10 @@ class Guard:
       `backlogs`.
     - `control`: what shows this guard to people and takes their commands, such as `holdgate.control.Control(port=9099)`. None means that
       nobody outside of the process can ask.
+    - `log`: how much the log says. None means `LogSettings()`.
 
-    Raises SettingsError for values that make no sense.
+    Raises SettingsError for values that make no sense. After a SIGTERM that the guard has taken, leaving it raises SystemExit with code 75
+    if handlers could not be ended within `drain_timeout`.
     """
 
     def __init__(
@@ -95,6 +103,7 @@ class Guard:
         spans: AttemptSpans | None = None,  # a span costs more than the guard does, and needs somewhere to go
         backlog_every: float | timedelta = 5.0,  # a person who watches sees it move, and a broker does not notice one question in that time
         control: ControlPlane | None = None,
+        log: LogSettings | None = None,
     ) -> None:
         for given in dependencies:
             if not isinstance(cast("object", given), Dependency):
@@ -110,13 +119,21 @@ class Guard:
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
         self.spans = spans
         self._control = _check_control(control)
-        self._announcer = Announcer(observers, spans, control)
+        self.log_settings = _check_log(log)
+        folding = Folding(seconds("repeat_every", self.log_settings.repeat_every), self.now)
+        outages = Outages(OutageFigures(self))
+        self.failures = FailureLog(self.log_settings, folding, outages)
+        self._announcer = Announcer(observers, outages, folding, spans, control)
         self._operator = Operator(self)
         self._prober = Prober(self)
         self._silence = Silence(self)
         self._pulse = Pulse(seconds("stall_after", stall_after))
+        self._last_resort = LastResort(self._drain_timeout, self._in_hand)
+        self._termination = Termination(self._ask_to_stop, signals, watch=self._last_resort.watch)
+        self._cut_off: list[str] = []  # where the messages stand whose handlers were cut off
+        self._threads: list[str] = []  # those of them whose handlers go on in threads
+        self._unended: list[str] = []  # and those whose handlers go on although they were cancelled
         self._backlog = BacklogWatch(self, seconds("backlog_every", backlog_every))
-        self._termination = Termination(self._ask_to_stop, signals)
         self._workers: dict[Worker, asyncio.Task[None]] = {}
         self.context = copy_context()  # belongs to no message; a turn may run in the context of any handler
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -153,6 +170,8 @@ class Guard:
             self._release()
             if self._control is not None:
                 await self._control.closed()  # last: while a guard drains, people want to know what it waits for
+        if error is None and self._termination.asked and (self._threads or self._unended):
+            raise SystemExit(CUT_OFF)
 
     async def run(
         self,
@@ -259,11 +278,15 @@ class Guard:
     def workers(self) -> Iterable[Worker]:
         return self._workers
 
+    @property
+    def run_logs(self) -> Iterable[RunLog]:
+        return [worker.log for worker in self._workers]
+
     def snapshot(self) -> Snapshot:
         """Return what is held, why, since when, and what happens next, as a frozen object."""
         return replace(self.engine.snapshot(self.now()), read_ahead_bytes=sum(worker.read_ahead for worker in self._workers))
 
-    def totals(self) -> Totals:
+    def totals(self) -> EngineTotals:
         """Return what has happened since the guard was made: calls, transitions, holds and what became of messages. Metrics read it."""
         return self.engine.totals()
 
@@ -454,7 +477,7 @@ class Guard:
                 await self._raise_exit(worker)
             raise
         await self._raise_exit(worker)
-        task.result()
+        raise_end(task)
 
     async def _raise_exit(self, worker: Worker) -> None:
         if worker.exit is not None and not worker.is_cancelled:  # otherwise the loop shuts down, and has raised the exit already
@@ -473,6 +496,20 @@ class Guard:
         self._ask_to_stop()
         for worker in self._workers:
             worker.hurry()
+
+    @property
+    def drain_for(self) -> float:
+        """The seconds that a drain may take which begins now: `drain_timeout`, less what has passed since SIGTERM."""
+        return self._last_resort.drain_for
+
+    def was_cut_off(self, places: Sequence[str], *, threads: Sequence[str], unended: Sequence[str]) -> None:
+        """Note whose handlers a run has cut off, for the process's end: see last_resort.py."""
+        self._cut_off += places
+        self._threads += threads
+        self._unended += unended
+
+    def _in_hand(self) -> list[str]:
+        return [place for worker in tuple(self._workers) for place in worker.in_hand()]
 
     def _must_be_open(self) -> None:
         if self._loop is None:
@@ -501,6 +538,10 @@ class Guard:
         """Give back everything that outlives the guard: SIGTERM, the dependencies, timers."""
         self._stopping = self._released = True
         self._termination.restore()
+        if self._termination.asked and self._loop is not None:
+            # `asyncio.run` waits for the threads of the loop's pool, some for five minutes and some for ever. It finds an empty one.
+            self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+            self._last_resort.left(cut_off=self._cut_off, unended=self._unended)
         self._prober.close()
         self._silence.stop()
         self._backlog.close()
@@ -511,6 +552,15 @@ class Guard:
             if handle is not None:
                 handle.cancel()
         self._announcer.announce(self.engine.take_events())
+        self.failures.flush()
+
+
+def _check_log(settings: object) -> LogSettings:
+    if settings is None:
+        return LogSettings()
+    if not isinstance(settings, LogSettings):
+        raise SettingsError(f"log must be a LogSettings, got {settings!r}: write log=LogSettings(exception_text=True), say")
+    return settings
 
 
 def _check_control(control: object) -> ControlPlane | None:
