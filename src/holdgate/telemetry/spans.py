@@ -35,7 +35,7 @@ from holdgate.core.states import State
 from holdgate.core.validation import count
 from holdgate.errors import MissingExtra
 from holdgate.flow.events import AnyEvent
-from holdgate.flow.message import AnyDelivery, Partition, Source
+from holdgate.flow.message import AnyDelivery, Partition, Source, type_name
 from holdgate.ports import Attempted
 
 try:
@@ -170,7 +170,7 @@ class Spans:
         if interrupted:
             attempt.span.set_attribute(INTERRUPTED, True)  # noqa: FBT003 - the client's call
         elif error is not None:
-            attempt.span.set_attribute(ERROR_TYPE, named(error))
+            attempt.span.set_attribute(ERROR_TYPE, named(error, type_name))
             attempt.span.set_status(Status(StatusCode.ERROR))
         self._ended.append(attempt)
         if not self._is_scheduled:
