@@ -29,6 +29,7 @@ NAMES = (
     "held_memory",
     "flow_turn",
     "telemetry",
+    "control",
     "ramp_fleet",
     "import_time",
 )

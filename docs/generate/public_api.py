@@ -33,11 +33,13 @@ _MODULES = (
     "holdgate.presets.*",
     "holdgate.brokers.kafka",
     "holdgate.brokers.rabbitmq",
+    "holdgate.control",
     "holdgate.ports",
     "holdgate.telemetry.prometheus",
     "holdgate.telemetry.otel",
     "holdgate.telemetry.spans",
     "holdgate.testing",
+    "holdgate.testing.scripted.*",
     "holdgate.testing.conformance",
     "holdgate.core",
 )

@@ -1,15 +1,23 @@
-"""The Protocols that code outside of the guard implements or calls: what a broker adapter is, and what it reports to the guard."""
+"""The Protocols that code outside of the guard implements or calls: a broker adapter, what it reports to the guard, and a control plane."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from holdgate.flow.backlog import SourceBacklog
+from holdgate.flow.commands import AuditEntry
 from holdgate.flow.events import AnyEvent
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import AnyDelivery, Backlog, DeadLetter, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
+from holdgate.flow.snapshot import Snapshot
+from holdgate.flow.totals import EngineTotals
+
+if TYPE_CHECKING:
+    import asyncio
+    from datetime import timedelta
 
 M = TypeVar("M")
 
@@ -84,9 +92,11 @@ class Intake(Protocol[M]):
         """Record a settlement, which goes out with others as a commit or as acks. A delivery of an earlier assignment is ignored."""
         ...
 
-    async def flush(self) -> None:
-        """Return when everything recorded is out, or after a time limit. A receive that waits must return then too, however long
-        `poll_timeout` is, because the run ends."""
+    async def flush(self) -> bool | None:
+        """Return when everything recorded is out, or after a time limit, and whether it is out. None means that the broker does not say.
+
+        A receive that waits must return then too, however long `poll_timeout` is, because the run ends.
+        """
         ...
 
     async def backlog(self) -> Mapping[Source, Backlog]:
@@ -211,6 +221,18 @@ class Rejecting(Protocol):
 
 
 @runtime_checkable
+class RejectingVisibly(Protocol):
+    """What an intake or its dead letters have beside `Rejecting` or `DeadLetters` when they can say where rejected messages go."""
+
+    def way_of_rejected(self, name: str) -> str:
+        """Return what becomes of rejected messages of this topic or queue, after "rejected messages": `go to topic 'orders.dead'`.
+
+        It says no more than is known. Called after `open`.
+        """
+        ...
+
+
+@runtime_checkable
 class DeadLetters(Protocol):
     """Where rejected messages go. One object may serve several runs, each of which opens and closes it."""
 
@@ -231,4 +253,86 @@ class DeadLetters(Protocol):
 
     async def close(self) -> None:
         """Let go of one run. Ends within a time limit, and is safe when it never opened."""
+        ...
+
+
+class HealthReport(Protocol):
+    """What `Controllable.health` returns: `holdgate.runtime.health.Health` says what each of these is."""
+
+    @property
+    def live(self) -> bool: ...
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def started(self) -> bool: ...
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def reasons(self) -> tuple[str, ...]: ...
+
+    @property
+    def memory(self) -> str: ...
+
+
+class Controllable(Protocol):
+    """A guard, as a control plane sees it: it can be read, and it takes an operator's commands. The guard implements it.
+
+    All of it is called on the guard's event loop. The commands raise CommandError where they cannot be carried out; the guard's methods of
+    the same names say what each does.
+    """
+
+    def now(self) -> float: ...
+
+    def snapshot(self) -> Snapshot: ...
+
+    def health(self, snapshot: Snapshot | None = None) -> HealthReport: ...
+
+    def audit(self) -> tuple[AuditEntry, ...]: ...
+
+    def backlogs(self, snapshot: Snapshot | None = None) -> Mapping[Source, SourceBacklog]: ...
+
+    def totals(self) -> EngineTotals: ...
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None: ...
+
+    def hold(self, target: Source | str, *, reason: str, actor: str, for_: float | timedelta | None = ...) -> None: ...
+
+    def unhold(self, target: Source | str, *, reason: str, actor: str) -> None: ...
+
+    def retry(self, source: Source, *, reason: str, actor: str) -> int: ...
+
+    def skip(self, source: Source, position: int, *, reason: str, actor: str) -> None: ...
+
+    def force_open(self, dependency: str, *, reason: str, actor: str, for_: float | timedelta | None = ...) -> None: ...
+
+    def disable(self, dependency: str, *, reason: str, actor: str, for_: float | timedelta | None = ...) -> None: ...
+
+    def observe(self, dependency: str, *, reason: str, actor: str, for_: float | timedelta | None = ...) -> None: ...
+
+    def clear_override(self, dependency: str, *, reason: str, actor: str) -> None: ...
+
+    def reset(self, dependency: str, *, reason: str, actor: str) -> None: ...
+
+    def probe(self, dependency: str, *, reason: str, actor: str) -> bool: ...
+
+
+@runtime_checkable
+class ControlPlane(Protocol):
+    """What `Guard(control=)` takes: something that shows the guard to people, and brings it their commands."""
+
+    def opened(self, guard: Controllable) -> None:
+        """Begin. Called when the guard is entered, before anything can run on it. Raises SettingsError where it cannot begin."""
+        ...
+
+    def note(self, event: AnyEvent) -> None:
+        """Take one event. Called as an observer is: it must return quickly, and what it raises is logged."""
+        ...
+
+    async def closed(self) -> None:
+        """End, within a second or two and whatever clients do. Called after every run has drained. Idempotent."""
         ...

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -442,6 +444,58 @@ async def test_stuck_handlers_are_named(caplog: pytest.LogCaptureFixture) -> Non
 
 
 @in_virtual_time
+async def test_messages_whose_handlers_are_cut_off_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Those that come again, by source and position: not one whose handler ends well though it is cancelled, and not those that wait."""
+    broker = broker_with(6, partitions=3)
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            if delivery.source == ORDERS[1]:
+                return
+            raise
+
+    async with quiet_guard(drain_timeout=3.0) as guard, running(guard.run(breaking(broker), handler)) as run:
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.wait({run})
+    why = "orders: drain_timeout (3 s) is over, and handlers were cut off."
+    assert f"{why} Not settled, so these messages come again: orders[0]@0, orders[2]@0." in caplog.messages
+    assert broker.committed(GROUP) == {ORDERS[1]: 1}
+
+
+@in_virtual_time
+async def test_of_a_batch_that_is_cut_off_its_begin_and_its_number_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Five hundred positions would be no line that anybody reads."""
+    broker = broker_with(4)
+
+    async def handler(_: Sequence[Delivery[Any]]) -> None:
+        await asyncio.sleep(3600)
+
+    async with quiet_guard(drain_timeout=3.0) as guard, running(guard.run(breaking(broker), handler, batch=4)) as run:
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.wait({run})
+    assert "these messages come again: orders[0]@0 and 3 after it." in caplog.text
+
+
+@in_virtual_time
+async def test_a_second_cancellation_names_them_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody wants that: no warning."""
+    caplog.set_level(logging.INFO, "holdgate")
+    async with quiet_guard() as guard, running(guard.run(breaking(broker_with(1)), Handler(3600.0))) as run:
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.wait({run})
+    (found,) = [record for record in caplog.records if "handlers were cut off" in record.message]
+    assert found.levelno == logging.INFO
+    assert found.message.startswith("orders: it ends immediately, and handlers were cut off.")
+
+
+@in_virtual_time
 async def test_a_slip_in_the_handler_ends_the_run_with_its_remedy(caplog: pytest.LogCaptureFixture) -> None:
     """It will be the same at each try: neither tried for ever nor charged to the message, and nothing is committed."""
     payments = dependency()
@@ -483,3 +537,39 @@ async def test_a_word_of_the_handler_is_no_slip(caplog: pytest.LogCaptureFixture
         await until(lambda: "blocked" in caplog.text)
     assert "must be fixed" not in caplog.text
     assert reason not in caplog.text
+
+
+@in_virtual_time
+async def test_a_start_error_comes_without_the_steps_that_led_to_it(caplog: pytest.LogCaptureFixture) -> None:
+    """They would be a hundred lines around our sentence. The cause is there, and at DEBUG the steps."""
+    caplog.set_level(logging.DEBUG, logger="holdgate")
+
+    class Unreachable(BreakingIntake):
+        async def open(self, listener: Any) -> None:
+            try:
+                await asyncio.sleep(0)
+                raise ConnectionRefusedError
+            except ConnectionRefusedError as error:
+                raise IntakeError("no broker answers") from error
+
+    with pytest.raises(IntakeError, match="no broker answers") as caught:
+        async with quiet_guard() as guard:
+            await guard.run(Unreachable(broker_with(0), topics=["orders"]), Handler())
+
+    steps = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert "open" not in steps
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    assert caught.value.__cause__.__traceback__ is None
+    assert any(record.exc_info is not None for record in caplog.records)
+
+
+@in_virtual_time
+async def test_what_is_not_ours_keeps_its_steps() -> None:
+    """A mistake in an intake must be found."""
+    intake = BreakingIntake(broker_with(0), topics=["orders"])
+    intake.breaks["open"] = ZeroDivisionError("a mistake")
+    with pytest.raises(ZeroDivisionError) as caught:
+        async with quiet_guard() as guard:
+            await guard.run(intake, Handler())
+
+    assert "_meet" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]

@@ -1,113 +1,23 @@
 """The user's handlers: checked before anything is consumed, looked up by source, plain functions moved into threads, and spans around them.
 
 An async handler runs in its lane's task. A plain handler runs in one of its run's own threads, never in asyncio's shared pool: a stuck
-handler must not starve other code.
-
-A thread cannot be stopped. The lane that waits for a thread can be interrupted and give its verdict, but the lane stays taken until the
-thread has come back. That is why a `ThreadCall` can be awaited twice, once for the result and once for the end.
+handler must not starve other code (threads.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from contextvars import copy_context
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, TypeVarTuple, cast
+from typing import Any, Self, cast
 
 from holdgate.errors import SettingsError
 from holdgate.flow.message import AnyDelivery, Source
 from holdgate.ports import Attempted, AttemptSpans, InGroup, Intake
 from holdgate.runtime.calling import current_attempt, is_async
 from holdgate.runtime.lane import Lane, TaskLane
-
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-
-
-class ThreadCall(Generic[T]):
-    """One call that runs in a thread, seen from the loop that started it.
-
-    Await `result()` for what the call returns or raises. Cancelling that await leaves the thread running and settles nothing. `ended()`
-    then waits for the thread itself.
-    """
-
-    __slots__ = ("_end", "_job")
-
-    def __init__(self, job: Future[T], fn: Callable[..., T]) -> None:
-        loop = asyncio.get_running_loop()
-        self._job = job
-        # This future only marks the end: an asyncio future that carried the exception would log it when the waiter has left.
-        self._end: asyncio.Future[None] = loop.create_future()
-
-        def over(_job: Future[T]) -> None:
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits for this abandoned thread
-                loop.call_soon_threadsafe(self._end.set_result, None)
-
-        job.add_done_callback(over)
-        under_way = getattr(loop, "under_way", None)  # a virtual loop of tests, whose time must not jump while a thread of ours works
-        if under_way is not None:
-            under_way(job, self._end, fn)
-
-    async def result(self) -> T:
-        """Return or raise what the call did; CancelledError when the call was withdrawn. Cancelling the waiter does not touch the call."""
-        await self.ended()
-        if self._job.cancelled():
-            raise asyncio.CancelledError
-        return self._job.result()
-
-    async def ended(self) -> None:
-        """Wait until the thread has come back, or the call was withdrawn. The result is not looked at."""
-        await asyncio.shield(self._end)
-
-    def withdraw(self) -> bool:
-        """Take the call back. Returns True when no thread had begun it, so that none will. A call that runs goes on."""
-        return self._job.cancel()
-
-
-def start_daemon(fn: Callable[[], T], name: str) -> ThreadCall[T]:
-    """Call `fn` in a new daemon thread, for which the interpreter does not wait at exit. For calls that have no message in hand and may
-    hang."""
-    job: Future[T] = Future()
-    context = copy_context()
-
-    def run() -> None:
-        try:
-            job.set_result(context.run(fn))
-        except BaseException as error:  # noqa: BLE001 - the caller awaits it, whatever it is
-            job.set_exception(error)
-
-    call = ThreadCall(job, fn)
-    job.set_running_or_notify_cancel()
-    threading.Thread(target=run, name=f"holdgate-{name}", daemon=True).start()
-    return call
-
-
-class HandlerThreads:
-    """The threads of one run: at most `size` of them, named `holdgate-<run>_<n>`.
-
-    `size` is the run's concurrency. A lane stays taken until its thread comes back, so a call never has to wait for a thread.
-    """
-
-    __slots__ = ("_executor",)
-
-    def __init__(self, size: int, run: str) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=size, thread_name_prefix=f"holdgate-{run}")
-
-    def start(self, fn: Callable[[*Ts], T], *args: *Ts) -> ThreadCall[T]:
-        """Call `fn` in a thread, in a copy of the caller's context, so that call forms in the thread know their delivery."""
-        # Each call gets a copy: two threads cannot enter one Context, and an abandoned thread may still be in the last copy.
-        context = copy_context()
-        return ThreadCall(self._executor.submit(lambda: context.run(fn, *args)), fn)
-
-    def close(self) -> None:
-        """Refuse further calls, and wait for none. Threads that still run finish on their own. The interpreter waits for them at exit."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
+from holdgate.runtime.threads import HandlerThreads
 
 AnyHandler = Callable[[AnyDelivery], Any]
 BatchHandler = Callable[[Sequence[AnyDelivery]], Any]
@@ -158,7 +68,7 @@ class Handlers:
             self._threads.close()
 
     def _prepared(self, handler: AnyHandler, where: str) -> Handler:
-        _check(handler, where)
+        check_handler(handler, where)
         if is_async(handler, through_wrappers=True):
             return handler
 
@@ -240,7 +150,8 @@ class Tracing:
         return found
 
 
-def _check(handler: object, where: str) -> None:
+def check_handler(handler: object, where: str) -> None:
+    """Raise SettingsError for what cannot be a handler, before anything is consumed. `where` is what the error calls it."""
     if inspect.iscoroutine(handler):
         handler.close()
         raise SettingsError(f"{where} is a coroutine object: pass the function itself, without calling it")

@@ -27,19 +27,20 @@ Every context is a copy of what the caller of `guard.run` had.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextvars import Context, copy_context
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from holdgate.core.causes import named
+from holdgate.core import Outcome
 from holdgate.errors import Reject
-from holdgate.flow.attribution import AttemptCalls, attribute
+from holdgate.flow.attribution import AttemptCalls, Attribution, attribute
 from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems
 from holdgate.flow.gate import gates_of
 from holdgate.flow.message import AnyDelivery, Settlement
 from holdgate.flow.policy import Verdict
 from holdgate.runtime.calling import current_attempt
+from holdgate.runtime.wording import kind_of
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
@@ -165,12 +166,16 @@ class LaneOwner(Protocol):
         """Keep the message whose fallback raised."""
         ...
 
+    def take_back(self, delivery: AnyDelivery) -> None:
+        """Take back a delivery that did not run, or was interrupted, without a verdict."""
+        ...
+
     def dependency_of(self, gate: Gate) -> Judge:
         """Return the user's dependency behind a gate."""
         ...
 
-    def log_failure(self, delivery: AnyDelivery, error: BaseException) -> None:
-        """Log what a handler raised."""
+    def log_failure(self, delivery: AnyDelivery, error: BaseException, attribution: Attribution, blamed: Sequence[str], how: str) -> None:
+        """Log what a handler raised, or what it caught of a call. `blamed` are the dependencies whose failure it was."""
         ...
 
     def leave(self, way_out: BaseException) -> None:
@@ -223,6 +228,11 @@ class Lane:
     def works_for(self, assignments: set[Assignment]) -> bool:
         """Return whether it has a delivery of one of these assignments."""
         return self.delivery is not None and self.delivery.assignment in assignments
+
+    @property
+    def runs_on(self) -> AnyDelivery | None:
+        """The delivery whose handler goes on in a thread, though it was interrupted. None means that there is none."""
+        return None
 
     @property
     def oversleeps(self) -> bool:
@@ -305,16 +315,16 @@ class Lane:
         """
         worker = self.worker
         now = worker.now()
-        if error is not None:
-            worker.log_failure(delivery, error)
+        raised = error
         calls, self.calls = self.calls, None
         request = delivery.request
+        gates = gates_of(delivery)
         if request is not None and request.reason is not None:
             rejection = Reject(request.reason)
             rejection.__cause__ = error  # it may come from a refusal, and then it is the outage that speaks
             error = rejection
         attribution = attribute(
-            [worker.dependency_of(gate) for gate in gates_of(delivery)],
+            [worker.dependency_of(gate) for gate in gates],
             calls,
             error,
             now,
@@ -322,8 +332,14 @@ class Lane:
             not_retryable=delivery.assignment.run.retry.not_retryable,
             postponed=request is not None,
         )
-        name = type(error).__name__ if error is None else named(error)
+        name = type(error).__name__ if error is None else kind_of(error)
         verdict = worker.engine.settle(delivery, attribution, name, now, reason=attribution.reason)
+        how = ""
+        if raised is None and calls is not None and calls.excused:
+            raised, how = calls.excused[-1], "caught by the handler"
+        if raised is not None:  # now that the circuit knows: to write may take a while
+            blamed = [gate.name for gate, finding in zip(gates, attribution.findings, strict=True) if finding.outcome is Outcome.FAILURE]
+            worker.log_failure(delivery, raised, attribution, blamed, how)
         if verdict is Verdict.DONE:
             self.acknowledge(delivery)
         elif verdict is Verdict.REJECT:
@@ -342,7 +358,7 @@ class Lane:
     def give_back(self, delivery: AnyDelivery) -> None:
         """Hand back a delivery that did not run, or was interrupted, without a verdict."""
         self.forget_calls()
-        self.worker.engine.interrupted(delivery, self.worker.now())
+        self.worker.take_back(delivery)
         self.delivery = None
         self.worker.turn_if_needed()
 
@@ -365,7 +381,7 @@ class TaskLane(Lane):
         super().__init__(worker)
         self.spent = False  # this task has run what may have left something in it: the lane goes on in another
         self._ended = ended
-        self._leftover: tuple[UnendedThread, Assignment] | None = None  # goes on after its handler was interrupted
+        self._leftover: tuple[UnendedThread, AnyDelivery] | None = None  # goes on after its handler was interrupted
         self._clean = worker.context.copy()
         self._clean.run(current_attempt.set, self)
 
@@ -377,7 +393,11 @@ class TaskLane(Lane):
     def leave(self, call: UnendedThread) -> None:
         """Stay taken until this thread has come back: it cannot be stopped, and the verdict is given without it."""
         if self.delivery is not None:
-            self._leftover = (call, self.delivery.assignment)
+            self._leftover = (call, self.delivery)
+
+    @property
+    def runs_on(self) -> AnyDelivery | None:
+        return None if self._leftover is None else self._leftover[1]
 
     @property
     def oversleeps(self) -> bool:
@@ -429,12 +449,12 @@ class TaskLane(Lane):
         if task is self.task:  # else the lane goes on in another
             self._ended(self, task)
 
-    async def _wait_for_thread(self, leftover: UnendedThread, assignment: Assignment) -> None:
+    async def _wait_for_thread(self, leftover: UnendedThread, delivery: AnyDelivery) -> None:
         """Wait for a thread that cannot be stopped: its verdict is given, its lane stays taken.
 
         Where each source has a lane, a source that is gone must not keep the lane of the one that came for it.
         """
-        gone = assignment.closing and self.worker.lane_per_source
+        gone = delivery.assignment.closing and self.worker.lane_per_source
         self.worker.lanes_lent += gone
         try:
             await leftover.ended()
