@@ -40,6 +40,7 @@ from typing import NamedTuple, Protocol, cast
 
 from holdgate.core import Outcome
 from holdgate.core.causes import chain_of, leaves
+from holdgate.core.outcomes import is_program_error
 from holdgate.errors import CallNotPermitted, Reject
 
 # Names of the module: an enum's member costs more to look up than the rest of a step here.
@@ -158,7 +159,8 @@ class Attribution:
     `refused` names the dependencies that refused a call, declared ones too; it may be filled after a return as well. `shared`: one
     exception was a failure of several needs, because no call form shows whose it was. `reason` is that of a `Reject`; None means that there
     was none. `unclaimed` is the type of an exception, with its module, that is the message's own only because no setting speaks of it; of a
-    group that of its first member. It is empty for every other end.
+    group that of its first member. It is empty for every other end. `status` is that of the HTTP answer in such an exception; None means
+    that there is none. `is_bug`: such an exception is an error of the program, as KeyError is.
     """
 
     findings: tuple[NeedVerdict, ...]
@@ -167,6 +169,8 @@ class Attribution:
     shared: bool = False
     reason: str | None = None
     unclaimed: str = ""
+    status: int | None = None
+    is_bug: bool = False
 
 
 _NO_VERDICT = NeedVerdict(None)
@@ -241,8 +245,18 @@ def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool
 
 def _own(needs: Sequence[Judge], exception: BaseException, findings: tuple[NeedVerdict, ...]) -> Attribution:
     """Return the message's own failure: a need excludes the exception, or no need claims it."""
-    excluded = not isinstance(exception, Exception) or any(need.excludes(exception) for need in needs)
-    return Attribution(findings, Cause.MESSAGE, unclaimed="" if excluded else _name_of(type(leaves(exception)[0])))
+    if not isinstance(exception, Exception) or any(need.excludes(exception) for need in needs):
+        return Attribution(findings, Cause.MESSAGE)
+    leaf = leaves(exception)[0]
+    return Attribution(
+        findings, Cause.MESSAGE, unclaimed=_name_of(type(leaf)), status=_status_of(leaf), is_bug=is_program_error(leaf)
+    )
+
+
+def _status_of(exception: BaseException) -> int | None:
+    from holdgate.http.answers import status_of  # noqa: PLC0415 - the package brings the reading of dates along, which a start needs not
+
+    return status_of(exception)
 
 
 def _name_of(kind: type[BaseException]) -> str:

@@ -47,6 +47,8 @@ class Dependency:
     - `name`: the label in logs, events and metrics: up to 100 letters, digits and `_ . : -`, beginning with a letter or digit.
     - `failures`: which exceptions are failures of the dependency: a type, a tuple of types, or a predicate. It is applied to the exception
       and to all that the exception stands for: causes (`raise ... from`), members of groups, and last what was being handled meanwhile.
+      None means every exception but errors of the program (KeyError, TypeError, ValueError and their like), which are the message's or
+      the code's. `Exception` takes those as well.
     - `excluded`: which exceptions are the message's own fault, in the same forms and applied likewise. It wins over `failures`.
     - `result_failures`: gets what a call returned; true means that the call has failed. None means that a return is a success.
     - `retry_after`: gets an exception and returns the seconds that the server asked to wait, or None. None means that no server asks.
@@ -76,7 +78,7 @@ class Dependency:
         self,
         name: str,
         *,
-        failures: Matcher = Exception,  # the safe side: an outage that is taken for the message's fault loses messages
+        failures: Matcher | None = None,  # all but what shows a bug: an outage that is taken for the message's fault loses messages
         excluded: Matcher = (),
         result_failures: Callable[[Any], bool] | None = None,
         retry_after: Callable[[Exception], float | None] | None = None,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
@@ -190,15 +191,47 @@ def _local(events: list[Any]) -> str:
     return f"every dependency failed at about the same time ({names}): look for the cause on this machine first"
 
 
+# What a status means when most messages meet it. Others (400, 409, 422) are about what was sent.
+_REFUSED_FOR = {
+    401: "an expired token or wrong credentials",
+    403: "a right that is missing",
+    404: "a wrong address",
+    405: "a wrong address",
+    407: "a proxy that wants a login",
+    410: "a wrong address",
+}
+
+
 def _suspected(events: list[Any]) -> str:
     event = events[0]
+    where = sources(event.sources)
     lasting = event.at - event.since
-    lasts = f"has been held for {lasting:.0f} s" if lasting else "is held until a message succeeds"
+    held = f"the source {f'has been held for {lasting:.0f} s' if lasting else 'is held until a message succeeds'}, and no message is charged"
+    bad = "If these messages are bad, raise Reject instead."
+    if event.is_bug:
+        return f"{where}: {_failing(event)}; this looks like a bug or a format change: {held}. Mend the handler and deploy. {bad}"
+    if event.status is not None:
+        reason = _REFUSED_FOR.get(event.status, "a request that the server does not accept any more")
+        return (
+            f"{where}: {_failing(event)}; this looks like {reason}: {held}. If {event.status} is the dependency's failure, add it to"
+            f" failures= (http.status_of gives it). {bad}"
+        )
     return (
-        f"{sources(event.sources)}: {event.failed} of the last {event.of} messages failed with {event.error}, which no dependency in needs="
-        f" claims. holdgate takes that for an outage: the source {lasts}, and no message is charged. Add {event.error} to failures= of the"
-        " dependency that is down, or a Dependency to needs=. If these messages are bad, raise Reject instead."
+        f"{where}: {event.failed} of the last {event.of} messages failed with {event.error}, which no dependency in needs="
+        f" claims. holdgate takes that for an outage: {held}. Add {event.error} to failures= of the"
+        f" dependency that is down, or a Dependency to needs=. {bad}"
     )
+
+
+def _failing(event: Any) -> str:
+    """Return how many messages fail with what, and since when, by the wall clock: people compare it with a deploy."""
+    began = time.strftime("%H:%M", time.localtime(time.time() - (event.at - event.began)))
+    which = "every message" if event.failed == event.of else f"{event.failed} of the last {event.of} messages"
+    return f"the handler fails for {which} with {_unclaimed(event)} since {began}"
+
+
+def _unclaimed(event: Any) -> str:
+    return event.error if event.status is None else f"{event.error} {event.status}"
 
 
 def _over(events: list[Any]) -> str:
