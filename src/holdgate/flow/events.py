@@ -132,6 +132,13 @@ class SourceRetried(SourceEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class DependencyMet(SourceEvent):
+    """A handler called a dependency that neither `needs` nor the guard was given: from now on the guard has a circuit for it."""
+
+    dependency: str
+
+
+@dataclass(frozen=True, slots=True)
 class UndeclaredNeed(SourceEvent):
     """A handler called a dependency that `needs` does not name, and was refused; once per source.
 

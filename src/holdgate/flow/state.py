@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 # The plan of a new assignment, so that its first real plan is a change.
 _UNPLANNED = SourcePlan(fetch=False, reasons=())
 
+# Of so many dependencies at most it is announced that they are not declared: as many as a guard takes up by itself.
+_ANNOUNCED = 32
+
 # The reason of a hold for an outage that no need describes.
 _UNCLAIMED = "unclaimed failures"
 
@@ -210,14 +213,14 @@ class Assignment:
 
     def listed(self, delivery: AnyDelivery, gates: tuple[Gate, ...]) -> None:
         """Count a delivery that goes onto the waiting list, for these gates."""
-        if not delivery.attempt:
+        if _is_unstarted(delivery):
             self.unstarted += 1
         if len(gates) > len(self.gates):
             self.count_undeclared(gates[len(self.gates) :], 1)
 
     def unlisted(self, delivery: AnyDelivery, gates: tuple[Gate, ...]) -> None:
         """Count a delivery that leaves the waiting list, where it waited for these gates."""
-        if not delivery.attempt:
+        if _is_unstarted(delivery):
             self.unstarted -= 1
         if len(gates) > len(self.gates):
             self.count_undeclared(gates[len(self.gates) :], -1)
@@ -262,8 +265,11 @@ class Assignment:
     # -- what is announced once -------------------------------------------------------------------------------------------------------
 
     def announces_undeclared(self, name: str) -> bool:
-        """Note that a dependency without a declaration has refused a call; True the first time, when it is to be announced."""
-        if name in self.undeclared_announced:
+        """Note that a dependency without a declaration has refused a call; True the first time, when it is to be announced.
+
+        A handler that makes names as it goes must fill neither the memory nor the log.
+        """
+        if name in self.undeclared_announced or len(self.undeclared_announced) >= _ANNOUNCED:
             return False
         self.undeclared_announced.add(name)
         return True
@@ -361,6 +367,11 @@ class Assignment:
             yield "no needs"
 
 
+def _is_unstarted(delivery: AnyDelivery) -> bool:
+    """Return whether no handler has started for it. One that was refused a call has started, though that is no attempt."""
+    return not delivery.attempt and (delivery.history is None or not delivery.history.refusals)
+
+
 class MemoryBound(Protocol):
     """What an assignment asks of the bound on memory (memory.py): whether it is tight, and whether its sum is due to be made anew."""
 
@@ -400,7 +411,7 @@ class Run:
     """
 
     __slots__ = (
-        "_apart", "_concurrency", "_leftover", "_results", "assignments", "batch", "dirty", "draining", "fallback", "falling", "granted",
+        "_apart", "_concurrency", "_leftover", "_met", "_results", "assignments", "batch", "dirty", "draining", "fallback", "falling", "granted",
         "half", "inbox", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects", "resend", "retry", "ring", "running",
         "sends_unasked", "shared", "span", "weigh",
     )  # fmt: skip
@@ -448,6 +459,7 @@ class Run:
         self.lane_wanted = False  # a waiting delivery was passed over because every lane was busy: the next free lane is its own
         self.draining = False
         self._apart = apart
+        self._met: dict[str, None] = {}  # dependencies that its handlers call and its needs do not name: a set that keeps its order
         self._results: dict[tuple[str, tuple[str, ...] | None], RunResults] = {}
 
     # -- its assignments --------------------------------------------------------------------------------------------------------------
@@ -480,6 +492,20 @@ class Run:
     def bound_by(self, memory: MemoryBound) -> None:
         """Let this bound on memory count from now on."""
         self.memory = memory
+
+    # -- its dependencies -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def dependencies(self) -> tuple[str, ...]:
+        """Return the names of all that its handlers call, as far as that is known: its needs, and what was met besides."""
+        return (*self.needs.names(), *self._met)
+
+    def meets(self, name: str) -> bool:
+        """Note that a handler calls this dependency; True if that is new."""
+        if name in self.dependencies:
+            return False
+        self._met[name] = None
+        return True
 
     # -- its lanes --------------------------------------------------------------------------------------------------------------------
 

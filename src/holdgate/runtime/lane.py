@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from holdgate.core.causes import named
 from holdgate.errors import Reject
-from holdgate.flow.attribution import AttemptCalls, attribute
+from holdgate.flow.attribution import AttemptCalls, Cause, attribute
 from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems
 from holdgate.flow.gate import gates_of
 from holdgate.flow.message import AnyDelivery, Settlement
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from holdgate.flow.message import Source
     from holdgate.flow.state import Assignment
     from holdgate.ports import Intake
+    from holdgate.runtime.access import Access
+    from holdgate.runtime.calling import CalledDependency
 
 
 # -- exits ---------------------------------------------------------------------------------------------------------------------------
@@ -152,8 +154,12 @@ class LaneOwner(Protocol):
         """Return the user's dependency behind a gate."""
         ...
 
-    def log_failure(self, delivery: AnyDelivery, error: BaseException) -> None:
-        """Log what a handler raised."""
+    def access_of(self, dependency: CalledDependency, source: Source) -> Access:
+        """Return how the guard reaches a dependency that a handler of this source calls. From any thread."""
+        ...
+
+    def log_failure(self, delivery: AnyDelivery, error: BaseException, *, refused: bool = False) -> None:
+        """Log what a handler raised. `refused`: a call was not permitted, which is no failure."""
         ...
 
     def leave(self, way_out: BaseException) -> None:
@@ -202,6 +208,11 @@ class Lane:
         given, self._given = self._given, None
         if given is not None and not given.done():
             given.set_result(None)
+
+    def access_of(self, dependency: CalledDependency) -> Access:
+        """Return how its guard reaches a dependency that the running handler calls. From any thread."""
+        delivery = self.delivery
+        return dependency.access if delivery is None else self.worker.access_of(dependency, delivery.source)
 
     def works_for(self, assignments: set[Assignment]) -> bool:
         """Return whether it has a delivery of one of these assignments."""
@@ -288,8 +299,7 @@ class Lane:
         """
         worker = self.worker
         now = worker.now()
-        if error is not None:
-            worker.log_failure(delivery, error)
+        raised = error
         calls, self.calls = self.calls, None
         request = delivery.request
         if request is not None and request.reason is not None:
@@ -305,6 +315,8 @@ class Lane:
             not_retryable=delivery.assignment.run.retry.not_retryable,
             postponed=request is not None,
         )
+        if raised is not None:
+            worker.log_failure(delivery, raised, refused=attribution.cause is Cause.REFUSED)
         name = type(error).__name__ if error is None else named(error)
         verdict = worker.engine.settle(delivery, attribution, name, now, reason=attribution.reason)
         if verdict is Verdict.DONE:

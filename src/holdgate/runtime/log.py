@@ -32,6 +32,7 @@ from holdgate.events import (
     CircuitReset,
     CommandEnded,
     CommandGiven,
+    DependencyMet,
     HandlerStuck,
     HoldContinued,
     LeaseExpired,
@@ -172,6 +173,14 @@ def _fallen_back(events: list[Any]) -> str:
     return f"{event.source} falls back, because {', '.join(event.dependencies)} cannot be called"
 
 
+def _met(events: list[Any]) -> str:
+    event = events[0]
+    return (
+        f"the handler of {event.source} calls {event.dependency!r}, which nobody has declared: this guard watches it from now on. Add it to"
+        f" needs=, and {event.source} is held before its handler is refused"
+    )
+
+
 def _undeclared(events: list[Any]) -> str:
     event = events[0]
     return (
@@ -296,6 +305,7 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     HandlerStuck: lambda events: (
         f"the handler of {events[0].source}@{events[0].position} has run for {events[0].seconds:.0f} s and has not ended"
     ),
+    DependencyMet: _met,
     UndeclaredNeed: _undeclared,
     AttributionShared: _shared,
     LocalCauseSuspected: _local,

@@ -40,13 +40,17 @@ from holdgate.runtime.log import steps, whereabouts
 from holdgate.runtime.outbox import Outbox, tell_way_out
 from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.standstill import Standstill
+from holdgate.runtime.undeclared import CalledInHandlers, tell_guarded
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from holdgate.flow.engine import Engine
     from holdgate.flow.state import Assignment
+    from holdgate.runtime.access import Access
+    from holdgate.runtime.calling import CalledDependency
     from holdgate.runtime.dependency import Dependency
     from holdgate.runtime.handlers import Handler
+    from holdgate.runtime.undeclared import Undeclared
 
 
 log = logging.getLogger("holdgate")
@@ -147,6 +151,7 @@ class RunOwner(Protocol):
     engine: Engine
     now: Callable[[], float]
     dependencies: dict[str, Dependency]
+    undeclared: Undeclared
     hold_warn_after: float  # seconds
 
     def turn(self) -> None:
@@ -185,6 +190,7 @@ class Worker:
         self.lane_per_source = plans.lane_per_source
         self.standstill = Standstill(intake, guard.now)
         self.lanes_lent = 0  # lanes that wait for the thread of a source that is gone
+        self._called = CalledInHandlers(lambda dependency, source: guard.undeclared.take_up(dependency, plans.run, source))
         self._outbox = Outbox(plans.dead_letters, sent=self._letter_sent, failed=self._letter_failed)
         self._plans = plans
         self._drain_timeout = drain_timeout
@@ -294,6 +300,7 @@ class Worker:
         if self.engine.memory.bound is not None and isinstance(self.intake, ReadingAhead):
             self.intake.bound(self.engine.memory.bound)
         await self.intake.open(self)
+        tell_guarded(self.name, self.run, self.intake.names, others=bool(self.guard.dependencies))
         tell_way_out(self.name, self.run, self._outbox)
 
     async def _consume(self) -> None:
@@ -346,6 +353,7 @@ class Worker:
 
     async def _close(self) -> None:
         self.closed = True
+        self._called.close()
         self.standstill.stop()
         ending = [task for lane in self.lanes if (task := lane.end_task()) is not None]
         self.engine.remove_run(self.run, self.now())
@@ -458,13 +466,20 @@ class Worker:
         """Return the user's dependency behind a gate."""
         return self.guard.dependencies[gate.name]
 
-    def log_failure(self, delivery: AnyDelivery, error: BaseException, line: str = "handler raised %s at %s on %s, attempt %d") -> None:
+    def access_of(self, dependency: CalledDependency, source: Source) -> Access:
+        """Return how the guard reaches a dependency that a handler of this source calls. From any thread."""
+        return self._called.access_of(dependency, source)
+
+    def log_failure(
+        self, delivery: AnyDelivery, error: BaseException, line: str = "handler raised %s at %s on %s, attempt %d", *, refused: bool = False
+    ) -> None:
         """Log what was raised, where, and in which attempt. For an error of holdgate's own, also log what to change.
 
-        A SettingsError or a CommandError ends the run.
+        A SettingsError or a CommandError ends the run. `refused`: a call was not permitted. Every message in hand may meet that in an
+        outage, and the hold has a line of its own.
         """
         kind, source = named(error), delivery.source
-        log.warning(line, kind, whereabouts(error), source, delivery.attempt)
+        log.log(logging.DEBUG if refused else logging.WARNING, line, kind, whereabouts(error), source, delivery.attempt)
         slip = _slip(error)
         if slip is not None:
             # This is a slip in the handler's code, which every message meets. The text is ours: it quotes no payload and names the remedy.
