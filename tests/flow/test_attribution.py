@@ -397,7 +397,20 @@ def test_a_failed_result_of_an_undeclared_dependency_means_doubt() -> None:
     """Nobody is there to judge its exception."""
     calls = touched("ledger", Outcome.FAILURE)
     calls.summary_of("ledger").failed_result = True
-    assert attribute([PAYMENTS], calls, PaymentError(), NOW) == Attribution((RELEASED,), Cause.DEPENDENCY)
+    assert attribute([PAYMENTS], calls, PaymentError(), NOW) == Attribution(
+        (RELEASED,), Cause.DEPENDENCY, undeclared=(("ledger", Outcome.FAILURE),)
+    )
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.FAILURE])
+def test_what_calls_of_undeclared_dependencies_came_to_is_known(outcome: Outcome) -> None:
+    """However the handler ended; those that decide nothing are left out, and so are needs."""
+    calls = touched("ledger", outcome)
+    calls.summary_of("payments").ended(Outcome.SUCCESS, 1.0)
+    calls.summary_of("search").ended(Outcome.IGNORED, 1.0)
+    calls.summary_of("maps").cut(1.0)
+    for ended in (None, PaymentError(), Reject("no")):
+        assert attribute([PAYMENTS], calls, ended, NOW).undeclared == (("ledger", outcome),)
 
 
 # Time limits.

@@ -43,6 +43,7 @@ async def test_a_plain_outage_reads_as_one(caplog: pytest.LogCaptureFixture) -> 
 
     failed = "handler raised Down at here on orders[0], attempt"
     assert seen == [
+        "orders: held while one of these is down: payments",
         "orders: no dead_letters given, so a rejected message blocks its partition, and everything behind it waits",
         *[f"{failed} {attempt}" for attempt in range(1, 6)],
         "payments: consecutive_failures is 5, the threshold is 5",

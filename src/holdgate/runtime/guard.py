@@ -454,7 +454,7 @@ class Guard:
             self.keep(dependency, is_declared=True)
         elif known is not dependency:
             raise SettingsError(f"two dependencies are named {name!r}: give each its own name, it is the label everywhere")
-        elif self.undeclared.is_declared_now(name):
+        elif not self.circuits[name].is_declared:  # a handler has called it before
             dependency.bind(self.circuits[name])
 
     def keep(self, dependency: Dependency, *, is_declared: bool) -> None:

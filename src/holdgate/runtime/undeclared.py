@@ -87,7 +87,6 @@ class Undeclared:
 
     def __init__(self, guard: Owner) -> None:
         self._guard = guard
-        self._names: set[str] = set()
         self._shared: set[str] = set()  # names of two dependencies, of which a warning has told
         self._is_full = False  # and a warning has told of it
 
@@ -100,11 +99,10 @@ class Undeclared:
         guard = self._guard
         known = guard.dependencies.get(name)
         if known is None:
-            if len(self._names) >= _MOST:
+            if sum(not circuit.is_declared for circuit in guard.circuits.values()) >= _MOST:
                 self._warn_of_too_many(name)
                 return None
             guard.keep(dependency, is_declared=False)
-            self._names.add(name)
         elif known is not dependency and name not in self._shared:
             self._shared.add(name)
             log.warning(
@@ -116,12 +114,6 @@ class Undeclared:
         guard.engine.met(run, name, source if known is None else None, guard.now())
         guard.wake()
         return guard.circuits[name]
-
-    def is_declared_now(self, name: str) -> bool:
-        """Note that a dependency of this name is declared; True if a handler has brought it before."""
-        was_met = name in self._names
-        self._names.discard(name)
-        return was_met
 
     def _warn_of_too_many(self, name: str) -> None:
         if not self._is_full:
