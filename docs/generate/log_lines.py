@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from docs.generate.tables import table
 
@@ -16,6 +17,7 @@ from holdgate.events import (
     CircuitReset,
     CommandEnded,
     CommandGiven,
+    DependencyMet,
     HandlerStuck,
     HoldContinued,
     LeaseExpired,
@@ -79,6 +81,10 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
         AttributionShared(120.0, _ORDERS, ("payments", "ledger")),
         "With several needs the guard cannot tell whose exception it was. Call them by `dependency.call`.",
     ),
+    (
+        DependencyMet(80.0, _ORDERS, "ledger"),
+        "Add the dependency to `needs`: [until then](../how-to/call-a-dependency.md#a-dependency-that-nobody-has-declared).",
+    ),
     (UndeclaredNeed(120.0, _ORDERS, "ledger"), "Add the dependency to `needs`."),
     (
         LocalCauseSuspected(90.0, ("ledger", "payments")),
@@ -87,6 +93,14 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
     (
         OutageSuspected(90.0, (_ORDERS,), "httpx.ConnectError", 3, 3, 90.0),
         "Do what it says; once a minute. [The rule](../explanation/fate-of-a-message.md#an-outage-nobody-described).",
+    ),
+    (
+        OutageSuspected(90.0, (_ORDERS,), "KeyError", 12, 12, 90.0, is_bug=True, began=30.0),
+        "Look at the handler, and at what the producers have deployed since then. Nothing is lost meanwhile.",
+    ),
+    (
+        OutageSuspected(90.0, (_ORDERS,), "httpx.HTTPStatusError", 12, 12, 90.0, status=401, began=30.0),
+        "Look at the token, or the address. [More](../how-to/sort-errors.md#a-bug-an-expired-token-a-wrong-address).",
     ),
     (OutageOver(190.0, (_ORDERS,), "httpx.ConnectError", 100.0), "It goes on. Declare what the line before it has named."),
     (
@@ -106,6 +120,10 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
     ),
     (LeaseTooShort("payments", 450.0, 3, 350.0), "It did come back, and well. Raise `permit_lease` above `duration`."),
 ]
+
+
+# The wall clock of a line is that of the machine.
+_CLOCK = re.compile(r"since \d\d:\d\d")
 
 
 class _Kept(logging.Handler):
@@ -133,7 +151,7 @@ def table_rows() -> list[tuple[str, str, str, str]]:
         log.setLevel(level)
         log.propagate = propagates
     return [
-        (f"`{type(event).__name__}`", record.levelname, _code(record.getMessage()), advice)
+        (f"`{type(event).__name__}`", record.levelname, _code(_CLOCK.sub("since 03:12", record.getMessage())), advice)
         for (event, advice), record in zip(EXAMPLES, kept.records, strict=True)
     ]
 

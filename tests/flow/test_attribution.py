@@ -124,7 +124,9 @@ def test_the_status_of_an_answer_that_nobody_claims_is_known() -> None:
 
 def test_an_exception_that_matches_no_need_is_the_messages_own() -> None:
     """A json error in front of healthy dependencies is charged."""
-    assert attribute([PAYMENTS, MAIL], None, ValueError(), NOW) == Attribution((IGNORED, IGNORED), Cause.MESSAGE, unclaimed="ValueError", is_bug=True)
+    assert attribute([PAYMENTS, MAIL], None, ValueError(), NOW) == Attribution(
+        (IGNORED, IGNORED), Cause.MESSAGE, unclaimed="ValueError", is_bug=True
+    )
 
 
 def test_any_exception_without_needs_is_the_messages_own() -> None:

@@ -156,7 +156,9 @@ def test_what_a_need_claims_speaks_against_it_too() -> None:
 def test_each_type_stands_for_itself() -> None:
     """Three bad messages of three kinds are no outage."""
     results = with_past(1000)
-    assert [results.failed(FailureHistory(), unclaimed(error=error), ENOUGH) for error in ("KeyError", "ValueError", "TypeError")] == [None] * 3
+    assert [results.failed(FailureHistory(), unclaimed(error=error), ENOUGH) for error in ("KeyError", "ValueError", "TypeError")] == [
+        None
+    ] * 3
 
 
 def test_it_ends_with_a_handful_of_successes() -> None:

@@ -202,25 +202,33 @@ HELD = "the source is held until a message succeeds, and no message is charged."
     [
         (
             OutageSuspected(61.0, (ORDERS,), "KeyError", 9, 9, 61.0, is_bug=True, began=1.0),
-            "orders[3]: the handler fails for every message with KeyError since {}; this looks like a bug or a format change:"
-            f" {HELD} Mend the handler and deploy. If these messages are bad, raise Reject instead.",
+            (
+                "orders[3]: the handler fails for every message with KeyError since {}; this looks like a bug or a format"
+                f" change: {HELD} Mend the handler and deploy. If these messages are bad, raise Reject instead."
+            ),
         ),
         (
             OutageSuspected(61.0, (ORDERS,), "KeyError", 9, 10, 61.0, is_bug=True, began=1.0),
-            "orders[3]: the handler fails for 9 of the last 10 messages with KeyError since {}; this looks like a bug or a format change:"
-            f" {HELD} Mend the handler and deploy. If these messages are bad, raise Reject instead.",
+            (
+                "orders[3]: the handler fails for 9 of the last 10 messages with KeyError since {}; this looks like a bug or a format"
+                f" change: {HELD} Mend the handler and deploy. If these messages are bad, raise Reject instead."
+            ),
         ),
         (
             OutageSuspected(61.0, (ORDERS,), "httpx.HTTPStatusError", 9, 9, 61.0, status=401, began=1.0),
-            "orders[3]: the handler fails for every message with httpx.HTTPStatusError 401 since {}; this looks like an expired token or"
-            f" wrong credentials: {HELD} If 401 is the dependency's failure, add it to failures= (http.status_of gives it)."
-            " If these messages are bad, raise Reject instead.",
+            (
+                "orders[3]: the handler fails for every message with httpx.HTTPStatusError 401 since {}; this looks like an expired token"
+                f" or wrong credentials: {HELD} If 401 is the dependency's failure, add it to failures= (http.status_of gives it)."
+                " If these messages are bad, raise Reject instead."
+            ),
         ),
         (
             OutageSuspected(61.0, (ORDERS,), "httpx.HTTPStatusError", 9, 9, 61.0, status=422, began=1.0),
-            "orders[3]: the handler fails for every message with httpx.HTTPStatusError 422 since {}; this looks like a request that the"
-            f" server does not accept any more: {HELD} If 422 is the dependency's failure, add it to failures= (http.status_of gives it)."
-            " If these messages are bad, raise Reject instead.",
+            (
+                "orders[3]: the handler fails for every message with httpx.HTTPStatusError 422 since {}; this looks like a request that"
+                f" the server does not accept any more: {HELD} If 422 is the dependency's failure, add it to failures="
+                " (http.status_of gives it). If these messages are bad, raise Reject instead."
+            ),
         ),
     ],
 )

@@ -104,7 +104,7 @@ FORMS = [by_call, by_block, by_async_block, by_call_sync, by_guarded, by_guarded
 @pytest.mark.parametrize("form", FORMS)
 @in_virtual_time
 async def test_its_outage_is_that_of_a_declared_one(form: Form, caplog: pytest.LogCaptureFixture) -> None:
-    """Half a minute: the sources are held, it is announced and in snapshot and health, no refusal is a warning, and the probe wakes them."""
+    """Half a minute: its sources are held, events, snapshot and health have it, no refusal is a warning, and the probe wakes them."""
     caplog.set_level(logging.INFO, "holdgate")
     broker, payments, api = broker_with(250, partitions=3), dependency(), Api((1.0, 31.0))
     events: list[Any] = []
@@ -153,11 +153,10 @@ async def test_a_plain_handlers_thread_brings_it_too() -> None:
         threads.add(threading.get_ident())
         payments.call_sync(api.call)
 
-    async with quiet_guard() as guard:
-        async with running(guard.run(intake(broker), handler, concurrency=3, order="key")):
-            await until(lambda: api.done == 30)
-            assert "payments" in guard.snapshot().dependencies
-            assert isinstance(payments.access, GuardCircuit)
+    async with quiet_guard() as guard, running(guard.run(intake(broker), handler, concurrency=3, order="key")):
+        await until(lambda: api.done == 30)
+        assert "payments" in guard.snapshot().dependencies
+        assert isinstance(payments.access, GuardCircuit)
     assert threading.get_ident() not in threads
 
 
@@ -196,19 +195,20 @@ async def test_each_of_two_guards_has_a_circuit_of_its_own_for_its_handlers() ->
         await asyncio.sleep(0.05)
         await by_call(payments, api.call)
 
-    async with quiet_guard() as first, quiet_guard() as second:
-        async with (
-            running(first.run(intake(broker), handler)),
-            running(second.run(intake(broker, "mails", group="other"), handler)),
-        ):
-            await until(lambda: len(first.engine.gates) == 1 and len(second.engine.gates) == 1)
-            assert first.circuit("payments") is not second.circuit("payments")
-            assert payments.circuit in (first.circuit("payments"), second.circuit("payments"))
-            await until(lambda: all(guard.circuit("payments").state is State.OPEN for guard in (first, second)))
-            await asyncio.sleep(0.5)
-            for guard in (first, second):
-                assert [source.reasons for source in guard.snapshot().sources.values()] == [HELD]
-            await until(lambda: api.done == 80)
+    async with (
+        quiet_guard() as first,
+        quiet_guard() as second,
+        running(first.run(intake(broker), handler)),
+        running(second.run(intake(broker, "mails", group="other"), handler)),
+    ):
+        await until(lambda: len(first.engine.gates) == 1 and len(second.engine.gates) == 1)
+        assert first.circuit("payments") is not second.circuit("payments")
+        assert payments.circuit in (first.circuit("payments"), second.circuit("payments"))
+        await until(lambda: all(guard.circuit("payments").state is State.OPEN for guard in (first, second)))
+        await asyncio.sleep(0.5)
+        for guard in (first, second):
+            assert [source.reasons for source in guard.snapshot().sources.values()] == [HELD]
+        await until(lambda: api.done == 80)
     assert isinstance(payments.access, OwnCircuit)
 
 

@@ -275,9 +275,7 @@ def _own(needs: Sequence[Judge], exception: BaseException, findings: tuple[NeedV
     if not isinstance(exception, Exception) or any(need.excludes(exception) for need in needs):
         return Attribution(findings, Cause.MESSAGE)
     leaf = leaves(exception)[0]
-    return Attribution(
-        findings, Cause.MESSAGE, unclaimed=_name_of(type(leaf)), status=_status_of(leaf), is_bug=is_program_error(leaf)
-    )
+    return Attribution(findings, Cause.MESSAGE, unclaimed=_name_of(type(leaf)), status=_status_of(leaf), is_bug=is_program_error(leaf))
 
 
 def _status_of(exception: BaseException) -> int | None:

@@ -26,7 +26,8 @@ handful of attribute reads each. Everything else leaves its work to `turn`: let 
 the plan up to date. `turn` may be called at any time and any number of times. `needs_turn` is how the other methods ask for one:
 
     Every public method asks for a turn in its first statement. Some do not: those that only read, `add_gate` and `add_run`, which nothing
-    waits for yet, `met` for what is known, and `received_quietly`, `next`, `follow`, `succeeded`, `pass_on` and `skip`, which ask for one if they left it work.
+    waits for yet, and `met`, `received_quietly`, `next`, `follow`, `succeeded`, `pass_on` and `skip`, which ask for one if they left it
+    work.
 
 A delivery is in exactly one of these: an inbox, the waiting list, granted, running, falling back, rejected (on its way to the dead letters,
 or blocking its source), finished, or dropped with its assignment. It has permits while it is granted or runs, and at no other time.
@@ -52,7 +53,17 @@ from holdgate.flow.circuits import CircuitChanges, HealthProbes
 from holdgate.flow.commands import AuditEntry, Commands, Holds
 from holdgate.flow.events import AnyEvent, CommandGiven, DependencyMet, MessageSkipped, SourceRetried
 from holdgate.flow.fallbacks import Fallbacks
-from holdgate.flow.fate import Bisection, PartialSettlement, Retries, SettledParts, decide, give_back, record, record_successes, record_undeclared
+from holdgate.flow.fate import (
+    Bisection,
+    PartialSettlement,
+    Retries,
+    SettledParts,
+    decide,
+    give_back,
+    record,
+    record_successes,
+    record_undeclared,
+)
 from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import AnyDelivery, HandlerRequest, Source
@@ -379,8 +390,7 @@ class Engine:
             return self.interrupted(delivery, now)
         excused = self._suspicions.failed(delivery, attribution, now)
         record(delivery, attribution, now, excused=excused)
-        if attribution.undeclared:
-            record_undeclared(self.gates, delivery, attribution, now)
+        record_undeclared(self.gates, delivery, attribution, now)
         if attribution.cause is Cause.RETURNED:
             assignment.results.succeeded(delivery.history)
         if attribution.cause is Cause.REFUSED:  # a start that was no attempt

@@ -411,9 +411,9 @@ class Run:
     """
 
     __slots__ = (
-        "_apart", "_concurrency", "_leftover", "_met", "_results", "assignments", "batch", "dirty", "draining", "fallback", "falling", "granted",
-        "half", "inbox", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects", "resend", "retry", "ring", "running",
-        "sends_unasked", "shared", "span", "weigh",
+        "_apart", "_concurrency", "_leftover", "_met", "_results", "assignments", "batch", "dirty", "draining", "fallback", "falling",
+        "granted", "half", "inbox", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects", "resend", "retry", "ring",
+        "running", "sends_unasked", "shared", "span", "weigh",
     )  # fmt: skip
 
     def __init__(

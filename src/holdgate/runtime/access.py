@@ -105,8 +105,9 @@ class OwnCircuit:
 class GuardCircuit:
     """A guard's circuit for one dependency, usable from any thread. It must be made on the thread of `loop`.
 
-    Errors name `guard` by its repr. `is_declared`: the guard was given the dependency, and has not only met it in a handler. `settled` is called on the loop after a call outside of handlers has ended, when the guard should take
-    a turn: the circuit has something to announce, or a slot of its ramp is free again.
+    Errors name `guard` by its repr. `is_declared`: the guard was given the dependency, and has not only met it in a handler. `settled` is
+    called on the loop after a call outside of handlers has ended, when the guard should take a turn: the circuit has something to announce,
+    or a slot of its ramp is free again.
     """
 
     __slots__ = ("_closed", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "is_declared", "now", "spare", "thread")

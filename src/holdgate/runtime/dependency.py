@@ -245,8 +245,8 @@ class Dependency:
             self.access = binding
 
     def lend(self, binding: GuardCircuit) -> None:
-        """Let calls outside of handlers go through the circuit of a guard that has met the dependency in a handler, unless another guard has
-        it. For guards only."""
+        """Let calls outside of handlers go through the circuit of a guard that has met the dependency in a handler, unless another guard
+        has it. For guards only."""
         with self._lock:
             if not isinstance(self.access, GuardCircuit):
                 self.access = binding

@@ -215,7 +215,9 @@ def _suspected(events: list[Any]) -> str:
     event = events[0]
     where = sources(event.sources)
     lasting = event.at - event.since
-    held = f"the source {f'has been held for {lasting:.0f} s' if lasting else 'is held until a message succeeds'}, and no message is charged"
+    held = (
+        f"the source {f'has been held for {lasting:.0f} s' if lasting else 'is held until a message succeeds'}, and no message is charged"
+    )
     bad = "If these messages are bad, raise Reject instead."
     if event.is_bug:
         return f"{where}: {_failing(event)}; this looks like a bug or a format change: {held}. Mend the handler and deploy. {bad}"
