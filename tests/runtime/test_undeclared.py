@@ -386,10 +386,7 @@ async def lines_at_start(caplog: pytest.LogCaptureFixture, guard: Guard, source:
     return [(level, line) for level, line in said if "needs nothing" in line or "held while" in line]
 
 
-NOTHING = (
-    "needs nothing declared; a failing dependency would be charged to the messages, unless the handler calls it by `dependency.call`."
-    " Add needs=[...]"
-)
+NOTHING = "needs nothing declared; a failing dependency would be charged to the messages, unless a call form calls it: add needs="
 
 
 @in_virtual_time

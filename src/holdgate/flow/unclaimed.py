@@ -76,7 +76,7 @@ class Suspect(Protocol):
     unclaimed: tuple[UnclaimedType, int] | None
 
 
-class Failure(Protocol):
+class UnclaimedFailure(Protocol):
     """What a handler raised that no need claims (attribution.py)."""
 
     @property
@@ -188,7 +188,7 @@ class RunResults:
         return conviction if self.successes else max(conviction / 2, conviction - _AT_START)
 
     def failed(
-        self, history: Suspect, failure: Failure, conviction: float, now: float = 0.0, *, redelivered: bool = False
+        self, history: Suspect, failure: UnclaimedFailure, conviction: float, now: float = 0.0, *, redelivered: bool = False
     ) -> UnclaimedType | None:
         """Note that a message failed with what no need claims.
 
@@ -203,7 +203,7 @@ class RunResults:
         kind.failed(again=again, new=before != history.unclaimed, enough=self.enough(conviction), now=now)
         return kind if kind.is_outage else None
 
-    def _kind_of(self, failure: Failure) -> UnclaimedType:
+    def _kind_of(self, failure: UnclaimedFailure) -> UnclaimedType:
         key = (failure.unclaimed, failure.status)
         kind = self._kinds.pop(key, None) or UnclaimedType(*key, is_bug=failure.is_bug)
         self._kinds[key] = kind

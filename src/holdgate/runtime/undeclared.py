@@ -59,8 +59,7 @@ def tell_guarded(name: str, run: Run, names: Collection[str] | None, *, others: 
         else:
             log.log(
                 logging.INFO if others else logging.WARNING,
-                "%s: needs nothing declared; a failing dependency would be charged to the messages, unless the handler calls it by"
-                " `dependency.call`. Add needs=[...]",
+                "%s: needs nothing declared; a failing dependency would be charged to the messages, unless a call form calls it: add needs=",
                 where,
             )
 
