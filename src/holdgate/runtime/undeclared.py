@@ -42,6 +42,8 @@ log = logging.getLogger("holdgate")
 # A handler calls a handful of dependencies. Each is a label in metrics, a row in the snapshot and a look in each turn.
 _MOST = 32
 
+_NOTHING = "%s: needs nothing declared; a failing dependency would be charged to the messages, unless a call form calls it: add needs="
+
 
 def tell_guarded(name: str, run: Run, names: Collection[str] | None, *, others: bool) -> None:
     """Log at start what guards the messages of each topic or queue, in one line for those that need the same.
@@ -57,11 +59,7 @@ def tell_guarded(name: str, run: Run, names: Collection[str] | None, *, others: 
         if needed:
             log.info("%s: held while one of these is down: %s", where, ", ".join(needed))
         else:
-            log.log(
-                logging.INFO if others else logging.WARNING,
-                "%s: needs nothing declared; a failing dependency would be charged to the messages, unless a call form calls it: add needs=",
-                where,
-            )
+            log.log(logging.INFO if others else logging.WARNING, _NOTHING, where)
 
 
 class Owner(Protocol):
