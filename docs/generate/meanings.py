@@ -10,8 +10,8 @@ _NOTHING_ASKED = "nothing was asked for"
 MEANINGS: dict[str, dict[str, str]] = {
     "Guard": {
         "*dependencies": "only those that call forms alone use; `needs` brings in the others",
-        "drain_timeout": "seconds that running handlers may take to end after a stop or a cancellation",
-        "signals": "None: SIGTERM drains, where nobody else handles it and this is the main thread. False: never. True: or an error",
+        "drain_timeout": "seconds that running handlers may take to end after a stop; [then](../how-to/stop-a-worker.md) they are cut off",
+        "signals": "None: SIGTERM drains and ends the process, in the main thread, where it is free. False: never. True: or an error",
         "observers": "functions that get every event, one after the other; one that raises is logged and harms nobody",
         "clock": "where time and chance come from; None: the system's monotonic clock. For tests",
         "hold_warn_after": "seconds between two log lines about a hold that goes on",
