@@ -93,6 +93,11 @@ class OutageSuspected(FlowEvent):
     is_bug: bool = False
     began: float = 0.0
 
+    @property
+    def what(self) -> str:
+        """Return the exception type, with the status if it has one."""
+        return self.error if self.status is None else f"{self.error} {self.status}"
+
 
 @dataclass(frozen=True, slots=True)
 class OutageOver(FlowEvent):

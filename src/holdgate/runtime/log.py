@@ -240,11 +240,7 @@ def _failing(event: Any) -> str:
     """Return how many messages fail with what, and since when, by the wall clock: people compare it with a deploy."""
     began = time.strftime("%H:%M", time.localtime(time.time() - (event.at - event.began)))
     which = "every message" if event.failed == event.of else f"{event.failed} of the last {event.of} messages"
-    return f"the handler fails for {which} with {_unclaimed(event)} since {began}"
-
-
-def _unclaimed(event: Any) -> str:
-    return event.error if event.status is None else f"{event.error} {event.status}"
+    return f"the handler fails for {which} with {event.what} since {began}"
 
 
 def _over(events: list[Any]) -> str:
