@@ -74,10 +74,6 @@ class Owner(Protocol):
         """Make a circuit for a dependency, and have the guard act on it from now on."""
         ...
 
-    def wake(self) -> None:
-        """Take a turn at the loop's next step."""
-        ...
-
 
 class Undeclared:
     """What the handlers of one guard have brought."""
@@ -109,7 +105,6 @@ class Undeclared:
                 name,
             )
         guard.engine.met(run, name, source if known is None else None, guard.now())
-        guard.wake()
         return guard.circuits[name]
 
     def _warn_of_too_many(self, name: str) -> None:
