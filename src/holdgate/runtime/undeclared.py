@@ -42,24 +42,22 @@ log = logging.getLogger("holdgate")
 # A handler calls a handful of dependencies. Each is a label in metrics, a row in the snapshot and a look in each turn.
 _MOST = 32
 
-_NOTHING = "%s: needs nothing declared; a failing dependency would be charged to the messages, unless a call form calls it: add needs="
 
-
-def tell_guarded(name: str, run: Run, names: Collection[str] | None, *, others: bool) -> None:
-    """Log at start what guards the messages of each topic or queue, in one line for those that need the same.
+def tell_unguarded(name: str, run: Run, names: Collection[str] | None, *, others: bool) -> None:
+    """Log at start which topics and queues have no needs, and what an outage would do to their messages.
 
     `names` are those of the intake; None means that they are not known yet. `others`: the guard was given dependencies beside `needs`, so
-    that handlers which call them are guarded, too.
+    that handlers which call them are guarded, too. The line of a run (run_log.py) has the needs of the others.
     """
-    by_needs: dict[tuple[str, ...], list[str]] = {}
-    for each in sorted(names or ()):
-        by_needs.setdefault(run.needs.of_name(each), []).append(each)
-    for needed, listed in (by_needs or {run.needs.names(): [name]}).items():
-        where = ", ".join(listed)
-        if needed:
-            log.info("%s: held while one of these is down: %s", where, ", ".join(needed))
-        else:
-            log.log(logging.INFO if others else logging.WARNING, _NOTHING, where)
+    unguarded = [each for each in sorted(names or ()) if not run.needs.of_name(each)]
+    if names is None and not run.needs.names():
+        unguarded = [name]
+    if unguarded:
+        log.log(
+            logging.INFO if others else logging.WARNING,
+            "%s: needs nothing declared; a failing dependency would be charged to the messages, unless a call form calls it: add needs=",
+            ", ".join(unguarded),
+        )
 
 
 class Owner(Protocol):
