@@ -99,7 +99,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Dependency": {
         "name": "its label in logs and events; unique within a guard",
         "failures": "which exceptions are its failures: types, a tuple of types, or a predicate. `http.failures` for HTTP clients,"
-        " `holdgate.presets` for others",
+        " `holdgate.presets` for others. None means every exception but errors of the program",
         "excluded": "exceptions that are the message's own fault; wins over `failures`",
         "result_failures": "a predicate on what a call returned; true: the call failed all the same",
         "retry_after": "takes the exception, gives the seconds that its server asked to wait, or None. `http.retry_after` for HTTP clients",

@@ -119,7 +119,7 @@ class SourceStatus(TypedDict):
     falling_back: bool  # its messages go to the fallback now
     fallbacks: int  # how many have done so in this assignment
     blocked: BlockedStatus | None  # the message that it waits behind
-    suspected: str | None  # the exception type of an outage that no dependency claims
+    suspected: str | None  # the exception type of an outage that no dependency claims, with the status of its HTTP answer
 
 
 class CommandStatus(TypedDict):
@@ -427,7 +427,7 @@ class _Writer:
             "falling_back": seen.falling_back,
             "fallbacks": seen.fallbacks,
             "blocked": self._blocked(source),
-            "suspected": None if suspected is None else suspected.error,
+            "suspected": None if suspected is None else suspected.what,
         }
 
     def _blocked(self, source: Source) -> BlockedStatus | None:
