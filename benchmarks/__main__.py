@@ -29,6 +29,7 @@ NAMES = (
     "hold_latency",
     "held_memory",
     "flow_turn",
+    "telemetry",
     "control",
     "ramp_fleet",
     "import_time",

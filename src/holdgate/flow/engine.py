@@ -518,7 +518,8 @@ class Engine:
     def take_events(self) -> tuple[AnyEvent, ...]:
         """Return what was announced since the last call; each event is handed out once."""
         events, self._events = self._events, []
-        self._tally.note(events)
+        if events:
+            self._tally.note(events)
         return tuple(events)
 
     def snapshot(self, now: float) -> Snapshot:
