@@ -239,14 +239,14 @@ class Assignment:
 
     def listed(self, delivery: AnyDelivery, gates: tuple[Gate, ...]) -> None:
         """Count a delivery that goes onto the waiting list, for these gates."""
-        if _is_unstarted(delivery) and self.passing is None:  # where others pass it, they are looked for behind it
+        if self.passing is None and _is_unstarted(delivery):  # where others pass it, they are looked for behind it
             self.unstarted += 1
         if len(gates) > len(self.gates):
             self.count_undeclared(gates[len(self.gates) :], 1)
 
     def unlisted(self, delivery: AnyDelivery, gates: tuple[Gate, ...]) -> None:
         """Count a delivery that leaves the waiting list, where it waited for these gates."""
-        if _is_unstarted(delivery) and self.passing is None:
+        if self.passing is None and _is_unstarted(delivery):
             self.unstarted -= 1
         if len(gates) > len(self.gates):
             self.count_undeclared(gates[len(self.gates) :], -1)
@@ -486,9 +486,9 @@ class Run:
     """
 
     __slots__ = (
-        "_apart", "_concurrency", "_kinds", "_leftover", "_met", "_results", "assignments", "batch", "dirty", "draining", "fallback", "falling",
-        "granted", "half", "held_span", "inbox", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects", "resend", "retry",
-        "ring", "running", "sends_unasked", "shared", "span", "step", "tally", "weigh", "yields",
+        "_apart", "_concurrency", "_kinds", "_leftover", "_met", "_results", "assignments", "batch", "dirty", "draining", "fallback",
+        "falling", "granted", "half", "held_span", "inbox", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects",
+        "resend", "retry", "ring", "running", "sends_unasked", "shared", "span", "step", "tally", "weigh", "yields",
     )  # fmt: skip
 
     def __init__(
