@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from holdgate.core import Circuit
 from holdgate.core.validation import count, seconds
 from holdgate.errors import GuardClosed, SettingsError
+from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.commands import AuditEntry
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import AnyEvent
@@ -28,23 +29,29 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
-from holdgate.ports import Clock, DeadLetters, Intake
+from holdgate.flow.totals import EngineTotals
+from holdgate.ports import AttemptSpans, Clock, ControlPlane, DeadLetters, Intake
 from holdgate.runtime.access import GuardCircuit
+from holdgate.runtime.backlog import BacklogWatch
 from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import LASTS, PROGRAM, Operator
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.failures import FailureLog
+from holdgate.runtime.folding import Folding, LogSettings
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.lane import Lane, exit_in
 from holdgate.runtime.last_resort import CUT_OFF, LastResort
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
+from holdgate.runtime.outages import Outages
 from holdgate.runtime.probes import Prober
+from holdgate.runtime.run_log import OutageFigures, RunLog
 from holdgate.runtime.run_settings import NeedsSetting, RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
 from holdgate.runtime.standstill import Silence
-from holdgate.runtime.worker import Worker, log_end, wait_for_end
+from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
@@ -72,6 +79,12 @@ class Guard:
     - `memory`: bytes of messages that this process may have in hand, of all runs together and those in work included, from 1 MiB. One
       message may always pass, however large. None means that only counts bound it.
     - `stall_after`: seconds above 0, or a timedelta, without progress after which `health` says that the process is not alive.
+    - `spans`: what begins and ends a span around each attempt, as `holdgate.telemetry.spans.Spans`. None means no spans.
+    - `backlog_every`: seconds above 0, or a timedelta, between two questions to a broker of how much waits, while somebody reads
+      `backlogs`.
+    - `control`: what shows this guard to people and takes their commands, such as `holdgate.control.Control(port=9099)`. None means that
+      nobody outside of the process can ask.
+    - `log`: how much the log says. None means `LogSettings()`.
 
     Raises SettingsError for values that make no sense. After a SIGTERM that the guard has taken, leaving it raises SystemExit with code 75
     if handlers could not be ended within `drain_timeout`.
@@ -87,6 +100,10 @@ class Guard:
         hold_warn_after: float | timedelta = 600.0,  # ten minutes: those who deal with an outage look more often by themselves
         memory: int | None = 64 * 1024 * 1024,  # a tenth of a small container's, with room for hundreds of thousands of usual messages
         stall_after: float | timedelta = 300.0,  # Kafka's max.poll.interval: a consumer that works for longer counts as dead there
+        spans: AttemptSpans | None = None,  # a span costs more than the guard does, and needs somewhere to go
+        backlog_every: float | timedelta = 5.0,  # a person who watches sees it move, and a broker does not notice one question in that time
+        control: ControlPlane | None = None,
+        log: LogSettings | None = None,
     ) -> None:
         for given in dependencies:
             if not isinstance(cast("object", given), Dependency):
@@ -100,7 +117,13 @@ class Guard:
         self.dependencies: dict[str, Dependency] = {}
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
-        self._announcer = Announcer(observers)
+        self.spans = spans
+        self._control = _check_control(control)
+        self.log_settings = _check_log(log)
+        folding = Folding(seconds("repeat_every", self.log_settings.repeat_every), self.now)
+        outages = Outages(OutageFigures(self))
+        self.failures = FailureLog(self.log_settings, folding, outages)
+        self._announcer = Announcer(observers, outages, folding, spans, control)
         self._operator = Operator(self)
         self._prober = Prober(self)
         self._silence = Silence(self)
@@ -110,6 +133,7 @@ class Guard:
         self._cut_off: list[str] = []  # where the messages stand whose handlers were cut off
         self._threads: list[str] = []  # those of them whose handlers go on in threads
         self._unended: list[str] = []  # and those whose handlers go on although they were cancelled
+        self._backlog = BacklogWatch(self, seconds("backlog_every", backlog_every))
         self._workers: dict[Worker, asyncio.Task[None]] = {}
         self.context = copy_context()  # belongs to no message; a turn may run in the context of any handler
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -130,6 +154,8 @@ class Guard:
             self._termination.take()
             for dependency in self._declared:
                 self._adopt(dependency)
+            if self._control is not None:
+                self._control.opened(self)
         except BaseException:
             self._release()
             raise
@@ -142,6 +168,8 @@ class Guard:
             await self.finish(self._workers)
         finally:
             self._release()
+            if self._control is not None:
+                await self._control.closed()  # last: while a guard drains, people want to know what it waits for
         if error is None and self._termination.asked and (self._threads or self._unended):
             raise SystemExit(CUT_OFF)
 
@@ -250,13 +278,40 @@ class Guard:
     def workers(self) -> Iterable[Worker]:
         return self._workers
 
+    @property
+    def run_logs(self) -> Iterable[RunLog]:
+        return [worker.log for worker in self._workers]
+
     def snapshot(self) -> Snapshot:
         """Return what is held, why, since when, and what happens next, as a frozen object."""
         return replace(self.engine.snapshot(self.now()), read_ahead_bytes=sum(worker.read_ahead for worker in self._workers))
 
-    def health(self) -> Health:
-        """Return whether this process is alive, ready and started, and why it is not "ok". Call it every few seconds, as probes do."""
-        return self._pulse.take(self._workers, self.snapshot(), self._silence.found.values(), stopping=self._stopping)
+    def totals(self) -> EngineTotals:
+        """Return what has happened since the guard was made: calls, transitions, holds and what became of messages. Metrics read it."""
+        return self.engine.totals()
+
+    def backlogs(self, snapshot: Snapshot | None = None) -> Mapping[Source, SourceBacklog]:
+        """Return how much waits in the brokers, how much of that we are willing to drain, and in what time, as found out last.
+
+        `snapshot`: one of this moment, for a caller that has one. None means that it is taken.
+
+        Never waits. The first call begins to ask the brokers, every `backlog_every` seconds for as long as somebody calls; until they have
+        answered there is nothing. Must be called on the guard's event loop.
+        """
+        return self._backlog.read(self.snapshot() if snapshot is None else snapshot)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the guard belongs to. None means that it was not entered."""
+        return self._loop
+
+    def health(self, snapshot: Snapshot | None = None) -> Health:
+        """Return whether this process is alive, ready and started, and why it is not "ok". Call it every few seconds, as probes do.
+
+        `snapshot`: one of this moment, for a caller that has one. None means that it is taken.
+        """
+        seen = self.snapshot() if snapshot is None else snapshot
+        return self._pulse.take(self._workers, seen, self._silence.found.values(), stopping=self._stopping)
 
     # -- an operator's commands -------------------------------------------------------------------------------------------------------
     #
@@ -422,7 +477,7 @@ class Guard:
                 await self._raise_exit(worker)
             raise
         await self._raise_exit(worker)
-        task.result()
+        raise_end(task)
 
     async def _raise_exit(self, worker: Worker) -> None:
         if worker.exit is not None and not worker.is_cancelled:  # otherwise the loop shuts down, and has raised the exit already
@@ -489,6 +544,7 @@ class Guard:
             self._last_resort.left(cut_off=self._cut_off, unended=self._unended)
         self._prober.close()
         self._silence.stop()
+        self._backlog.close()
         for dependency in self.dependencies.values():
             dependency.unbind()
         self.dependencies.clear()
@@ -496,6 +552,23 @@ class Guard:
             if handle is not None:
                 handle.cancel()
         self._announcer.announce(self.engine.take_events())
+        self.failures.flush()
+
+
+def _check_log(settings: object) -> LogSettings:
+    if settings is None:
+        return LogSettings()
+    if not isinstance(settings, LogSettings):
+        raise SettingsError(f"log must be a LogSettings, got {settings!r}: write log=LogSettings(exception_text=True), say")
+    return settings
+
+
+def _check_control(control: object) -> ControlPlane | None:
+    if control is not None and not isinstance(control, ControlPlane):
+        raise SettingsError(
+            f"control must be a Control, got {type(control).__name__}: give Guard(control=Control(port=9099)), or leave it out"
+        )
+    return control
 
 
 def _check_memory(memory: object) -> int | None:

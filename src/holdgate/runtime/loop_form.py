@@ -15,7 +15,7 @@ from holdgate.runtime.calling import Attempt, current_attempt
 from holdgate.runtime.handlers import Handler
 from holdgate.runtime.lane import Lane, LaneOwner, exit_in
 from holdgate.runtime.run_settings import RunSettings
-from holdgate.runtime.worker import Worker, log_end
+from holdgate.runtime.worker import Worker, log_end, raise_end
 
 
 class LoopOwner(Protocol):
@@ -46,12 +46,13 @@ class LoopDelivery:
     task is a failure like any other.
     """
 
-    __slots__ = ("_delivery", "_lane", "_token", "entered")
+    __slots__ = ("_delivery", "_lane", "_span", "_token", "entered")
 
     def __init__(self, delivery: Delivery[Any], lane: LoopLane) -> None:
         self._delivery = delivery
         self._lane = lane
         self._token: Token[Attempt | None] | None = None
+        self._span: object | None = None
         self.entered = False
 
     @property
@@ -116,6 +117,8 @@ class LoopDelivery:
             self._lane.started = True
             self._lane.since = self._lane.worker.now()
             self._token = current_attempt.set(self._lane)
+            if self._lane.worker.tracing is not None:
+                self._span = self._lane.worker.tracing.begin(self._delivery)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
@@ -123,6 +126,8 @@ class LoopDelivery:
         if self._token is None:
             return isinstance(error, Exception)
         lane.started = False
+        if lane.worker.tracing is not None:
+            lane.worker.tracing.end(self._span, error)
         current_attempt.reset(self._token)
         ours = lane.interrupted
         if ours:
@@ -208,14 +213,14 @@ class Deliveries:
             raise
         if task.done():
             self._told = True
-            task.result()
+            raise_end(task)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         worker, _, task = self._entered()
         await self._guard.finish({worker: task})
         if error is None and not self._told:
-            task.result()
+            raise_end(task)
         elif not self._told:
             log_end(worker, task)
 
@@ -240,7 +245,7 @@ class Deliveries:
                 self._current = LoopDelivery(delivery, lane)
                 return self._current
         self._told = True
-        task.result()
+        raise_end(task)
         raise StopAsyncIteration
 
     def _entered(self) -> tuple[Worker, LoopLane, asyncio.Task[None]]:
