@@ -13,7 +13,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import AnyDelivery, Backlog, DeadLetter, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.totals import Totals
+from holdgate.flow.totals import EngineTotals
 
 if TYPE_CHECKING:
     import asyncio
@@ -182,6 +182,10 @@ class Attempted:
 class AttemptSpans(Protocol):
     """What marks the beginning and the end of each attempt: `Guard(spans=)`. Called on the guard's loop. None of it may raise."""
 
+    def wanted(self) -> bool:
+        """Return whether the next attempts shall have a span. Asked once for a slice of quick ones, so that the others cost nothing."""
+        ...
+
     def begin(self, attempted: Attempted, message: AnyDelivery | Sequence[AnyDelivery], *, fallback: bool = False) -> object | None:
         """Begin the span of an attempt at one message, or at a batch. None means that `end` need not be called."""
         ...
@@ -285,13 +289,13 @@ class Controllable(Protocol):
 
     def snapshot(self) -> Snapshot: ...
 
-    def health(self) -> HealthReport: ...
+    def health(self, snapshot: Snapshot | None = None) -> HealthReport: ...
 
     def audit(self) -> tuple[AuditEntry, ...]: ...
 
-    def backlogs(self) -> Mapping[Source, SourceBacklog]: ...
+    def backlogs(self, snapshot: Snapshot | None = None) -> Mapping[Source, SourceBacklog]: ...
 
-    def totals(self) -> Totals: ...
+    def totals(self) -> EngineTotals: ...
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None: ...

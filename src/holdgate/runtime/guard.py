@@ -29,7 +29,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.totals import Totals
+from holdgate.flow.totals import EngineTotals
 from holdgate.ports import AttemptSpans, Clock, ControlPlane, DeadLetters, Intake
 from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.backlog import BacklogWatch
@@ -286,26 +286,32 @@ class Guard:
         """Return what is held, why, since when, and what happens next, as a frozen object."""
         return replace(self.engine.snapshot(self.now()), read_ahead_bytes=sum(worker.read_ahead for worker in self._workers))
 
-    def totals(self) -> Totals:
+    def totals(self) -> EngineTotals:
         """Return what has happened since the guard was made: calls, transitions, holds and what became of messages. Metrics read it."""
         return self.engine.totals()
 
-    def backlogs(self) -> Mapping[Source, SourceBacklog]:
+    def backlogs(self, snapshot: Snapshot | None = None) -> Mapping[Source, SourceBacklog]:
         """Return how much waits in the brokers, how much of that we are willing to drain, and in what time, as found out last.
+
+        `snapshot`: one of this moment, for a caller that has one. None means that it is taken.
 
         Never waits. The first call begins to ask the brokers, every `backlog_every` seconds for as long as somebody calls; until they have
         answered there is nothing. Must be called on the guard's event loop.
         """
-        return self._backlog.read(self.snapshot())
+        return self._backlog.read(self.snapshot() if snapshot is None else snapshot)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop that the guard belongs to. None means that it was not entered."""
         return self._loop
 
-    def health(self) -> Health:
-        """Return whether this process is alive, ready and started, and why it is not "ok". Call it every few seconds, as probes do."""
-        return self._pulse.take(self._workers, self.snapshot(), self._silence.found.values(), stopping=self._stopping)
+    def health(self, snapshot: Snapshot | None = None) -> Health:
+        """Return whether this process is alive, ready and started, and why it is not "ok". Call it every few seconds, as probes do.
+
+        `snapshot`: one of this moment, for a caller that has one. None means that it is taken.
+        """
+        seen = self.snapshot() if snapshot is None else snapshot
+        return self._pulse.take(self._workers, seen, self._silence.found.values(), stopping=self._stopping)
 
     # -- an operator's commands -------------------------------------------------------------------------------------------------------
     #
