@@ -1,9 +1,9 @@
 """How much the log says: its settings, and lines of one kind that share a line.
 
-A log with a line for each message hides what matters. So the first line of a kind is written immediately, or the first few, and those that follow within
-`repeat_every` seconds are counted. When that time is over there is one line with the count, if there is anything to count, and the next
-interval begins. After an interval without any the kind is forgotten, and its next line is a first one again. At DEBUG every single line is
-written as well.
+A log with a line for each message hides what matters. So the first line of a kind is written immediately, or the first few, and those that
+follow within `repeat_every` seconds are counted. When that time is over there is one line with the count, if there is anything to
+count, and the next interval begins. After an interval without any the kind is forgotten, and its next line is a first one again. At DEBUG
+every single line is written as well.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Folding:
     ) -> None:
         """Write a line now, or count it. `summary` returns the line about so many of this kind, of which this one is the last.
 
-        The first `singly` of a kind are written. `extra` are the fields of the record (telemetry/log_fields.py). None means that it has none.
+        The first `singly` of a kind are written. `extra` are the fields of the record (telemetry/log_fields.py). None means no fields.
         """
         kind = self._kinds.get(key)
         if kind is not None and kind.written >= singly:
