@@ -201,8 +201,8 @@ RUNS: list[tuple[str, str, str]] = [
         " more failures in ",
         "Those of one kind after the first, counted for `repeat_every`, without those that an outage or a dead letter has in its line.",
     ),
-    ("bad", " is in the dead letters", "Somebody should look at it. A second one within `repeat_every` is counted."),
-    ("bad", " more messages rejected", "The second one and those after it."),
+    ("bad", " is in the dead letters", "Somebody should look at it. The first five are named, and then there is a count."),
+    ("bad", " more messages rejected", "Those after the first five, counted for `repeat_every`."),
     ("bad", " stops: ", "It was asked to stop, and handlers run. They have `drain_timeout`."),
     (
         "bad",

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdgate")
 
+# Rejected messages that have a line each, before those of their kind share one: so many a person looks into one by one.
+_NAMED = 5
+
 # A handler that ended so was not at fault, and neither was anything that it called: it was not its turn, or it asked for another time.
 NO_FAILURE = (Cause.REFUSED, Cause.POSTPONED)
 
@@ -90,6 +93,7 @@ class FailureLog:
             line,
             lambda count: f"{name}: {many(count, 'more message')} rejected in {self._interval}, the last: {line}",
             level=level,
+            singly=_NAMED,
         )
 
     def _write(self, owner: str, kind: str, line: str) -> None:
