@@ -16,6 +16,7 @@ from random import Random
 from typing import cast
 
 from benchmarks.healing import LANES, Breaker
+
 from holdgate.core import Circuit, CircuitSettings, Outcome, Permit, RampSettings, State
 
 _RAMP = RampSettings(full=LANES)
@@ -128,7 +129,7 @@ class Istio(Model):
 
     def count(self, good: bool, now: float) -> None:
         self._in_a_row = 0 if good else self._in_a_row + 1
-        if self._in_a_row < 5:  # noqa: PLR2004 - consecutive_5xx
+        if self._in_a_row < 5:
             return
         self._ejections = max(0, self._ejections - int((now - self._well_since) / 10.0)) + 1
         self.move(self._sweep_after(now + min(300.0, 30.0 * self._ejections)), None)
@@ -153,7 +154,7 @@ class Polly(Model):
         calls.append((now, good))
         while calls[0][0] <= now - 30.0:
             calls.popleft()
-        if not good and len(calls) >= 100 and sum(not well for _, well in calls) >= 0.1 * len(calls):  # noqa: PLR2004 - its defaults
+        if not good and len(calls) >= 100 and sum(not well for _, well in calls) >= 0.1 * len(calls):
             calls.clear()
             self.move(now + 5.0, None)
 

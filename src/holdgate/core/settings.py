@@ -76,8 +76,8 @@ class RampSettings:
 class CircuitSettings:
     """When a circuit opens, for how long, and how it comes back.
 
-    All durations are seconds above 0, or a timedelta. The wait is `open_share` of the age of the outage, at least `open_duration`, spread by
-    `open_jitter`, and at most `open_duration_max`. After a relapse each opening doubles it.
+    All durations are seconds above 0, or a timedelta. The wait is `open_share` of the age of the outage, at least `open_duration`, spread
+    by `open_jitter`, and at most `open_duration_max`. After a relapse it is longer.
 
     - `window`: the results that the rates are computed from.
     - `minimum_calls`: the number of results below which no rate opens, from 1, and never more than a count window holds.
@@ -107,7 +107,7 @@ class CircuitSettings:
     slow_call_duration: float | None = None  # only the caller knows what is slow
     slow_call_rate_threshold: float = 0.5  # as for failures
     consecutive_failures: int | None = 5  # Envoy's; opens in a full outage after five calls, whatever the window holds
-    open_duration: float = Usual(3.0)  # with the ramp, a worker is back within five seconds of a short restart, even if a probe hung
+    open_duration: float = Usual(3.5)  # with the ramp, a worker is back within five seconds of a short restart, even if a probe hung
     open_share: float = 0.1  # with jitter and ramp, a worker is back within 12 % of an outage
     open_multiplier: float | None = None  # a wait that follows the outage's age is never far too long
     open_duration_max: float = Usual(300.0)  # Envoy's; after a recovery no one waits longer than five minutes
