@@ -1,7 +1,8 @@
 """A worker, or ten of them, in front of a dependency that goes and comes back: when the flow is back, and what was called meanwhile.
 
 Simulated time. A worker has ten lanes and an endless backlog; a good call takes 50 ms, give or take a tenth. A call to a dependency that
-is down is refused after 5 ms, answered by 503 after 50 ms, or hangs until it is given up after 5 s, even if the dependency comes back before.
+is down is refused after 5 ms, answered by 503 after 50 ms, or hangs until it is given up after 5 s, also if the dependency comes back
+before.
 While everything is well and nothing is about to change, no call is simulated: it would change nothing.
 """
 

@@ -221,10 +221,8 @@ class NaiveCircuit:
             self.stage_bad.append(bad)
             self.stage_weight += permit.weight
             self.stage_failures += failed
-        if failed and (
-            half = max(self.need(), len(self.stage_bad)) / 2
-            if failed and (self.half_open_run >= 3 or (self.limit <= 2 and (expired or self.stage_failures >= half))):
-        ):
+        half = max(self.need(), len(self.stage_bad)) / 2
+        if failed and (self.half_open_run >= 3 or (self.limit <= 2 and (expired or self.stage_failures >= half))):
             self.open(None, raises=True, threshold=True)
             return
         self.judge_stage()

@@ -23,8 +23,8 @@ Nothing happens by itself. Time is an argument. What time alone decides (a wait 
 have become slow) happens in `advance`, which `try_acquire` runs, and which a half-open runs before every result. `next_deadline` returns
 when that will be. A time before the last one seen is replaced by the last one seen.
 
-The decisions are elsewhere: evidence.py decides in CLOSED, ramp.py in HALF_OPEN, and outages.py how long OPEN lasts. They return values, and
-the circuit acts on them. The only user code that it runs is `draw`, before anything has changed.
+The decisions are elsewhere: evidence.py decides in CLOSED, ramp.py in HALF_OPEN, and outages.py how long OPEN lasts. They return values,
+and the circuit acts on them. The only user code that it runs is `draw`, before anything has changed.
 
 What is ugly: `try_acquire` and `record` begin with a copy of the usual case (CLOSED, no override, a good and quick call), because they run
 once per message. runtime/guarded.py has a third copy; see the comment above `__slots__`.
