@@ -29,6 +29,7 @@ NAMES = (
     "held_memory",
     "flow_turn",
     "ramp_fleet",
+    "heal",
     "import_time",
 )
 

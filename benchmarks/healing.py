@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from bisect import bisect_right
 from collections import deque
@@ -21,8 +22,8 @@ LANES = 10
 GOOD_CALL = 0.05
 # What a call to a dependency that is down takes.
 FAULTS = {"refused": 0.005, "503": 0.05, "hang 5 s": 5.0}
-# How long the flow runs before something changes, to be the flow that is to come back: a second to measure, and one to get there.
-BEFORE = 2.0
+# How long the flow runs before something changes, so that every lane is busy then.
+BEFORE = 0.3
 
 
 class Breaker(Protocol):
@@ -64,15 +65,23 @@ class Weather:
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen of one run. `calls` has, for each worker, when each call to a dependency that was down began."""
+    """What was seen of one run. `calls` has, for each worker, when each call to a dependency that was down began.
 
-    back_after: float | None = None
+    `back` has when each worker that is back began its first second with 90 % of its usual calls, in seconds from the heal.
+    """
+
+    back: dict[int, float] = field(default_factory=dict)
     calls: list[list[float]] = field(default_factory=list)
     good: int = 0
 
+    def back_after(self) -> float | None:
+        """Return when 90 % of the workers were back. None means that they were not."""
+        enough = math.ceil(0.9 * len(self.calls))
+        return sorted(self.back.values())[enough - 1] if len(self.back) >= enough else None
+
 
 class Scene:
-    """One run, from the first call to the moment at which the flow is back, or to `horizon`."""
+    """One run, from the first call to the moment at which every worker is back, or to `horizon`. One that is back makes no more calls."""
 
     def __init__(self, weather: Weather, breakers: Sequence[Breaker], seed: int, horizon: float, *, until_back: bool = True) -> None:
         self._weather = weather
@@ -84,15 +93,15 @@ class Scene:
         self._number = itertools.count()
         self._free = [LANES] * len(breakers)
         self._armed = [float("inf")] * len(breakers)
-        self._recent: deque[float] = deque()  # when calls succeeded since the heal, the last second of it
-        self._enough = 0.9 * len(breakers) * LANES / GOOD_CALL
+        # When calls of each worker succeeded since the heal, the last second of it.
+        self._recent: list[deque[float]] = [deque() for _ in breakers]
         self.now = 0.0
         self.seen = Seen(calls=[[] for _ in breakers])
 
     def run(self) -> Seen:
         for worker in range(len(self._breakers)):
             self._wake(worker, self._draw() * GOOD_CALL)
-        while self._events and self.seen.back_after is None:
+        while self._events and len(self.seen.back) < len(self._breakers):
             at, _, act = heapq.heappop(self._events)
             if at > self._horizon:
                 break
@@ -110,6 +119,8 @@ class Scene:
         self._at(when, lambda: self._fill(worker))
 
     def _fill(self, worker: int) -> None:
+        if worker in self.seen.back:
+            return
         now, breaker = self.now, self._breakers[worker]
         if self._armed[worker] <= now:
             self._armed[worker] = float("inf")
@@ -138,16 +149,15 @@ class Scene:
         self._breakers[worker].ended(permit, good, self.now)
         if good:
             self.seen.good += 1
-            self._look()
+            self._look(worker)
         self._fill(worker)
 
-    def _look(self) -> None:
-        """Find the beginning of the first second after the heal in which 90 % of the usual calls succeeded."""
+    def _look(self, worker: int) -> None:
         if self._healed is None or self.now < self._healed:
             return
-        recent = self._recent
+        recent = self._recent[worker]
         recent.append(self.now)
         while recent[0] <= self.now - 1:
             recent.popleft()
-        if len(recent) >= self._enough:
-            self.seen.back_after = max(0.0, self.now - 1 - self._healed)
+        if len(recent) >= 0.9 * LANES / GOOD_CALL:
+            self.seen.back[worker] = max(0.0, self.now - 1 - self._healed)

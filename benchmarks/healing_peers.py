@@ -1,4 +1,6 @@
-"""The breakers that `heal` compares: holdgate's circuit as it is, as it was, and models of three peers' rules with their defaults.
+"""The breakers that `heal` compares: holdgate's circuit as it is and as it was, and models of the rules of three peers.
+
+All have their defaults.
 
 Resilience4j (CircuitBreakerConfig): of the last 100 calls, at least 100, half failed; 60 s; then ten calls decide.
 Istio (DestinationRule, outlierDetection, carried out by Envoy): five failures in a row eject the only host for 30 s times the number of
@@ -20,7 +22,7 @@ from benchmarks.healing import LANES, Breaker
 from holdgate.core import Circuit, CircuitSettings, Outcome, Permit, RampSettings, State
 
 _RAMP = RampSettings(full=LANES)
-# The defaults until version 0.2: every opening doubled the wait, whatever it was that had failed.
+# The defaults before waits followed the age of an outage.
 _BEFORE = CircuitSettings(open_duration=5.0, open_multiplier=2.0, open_jitter=0.2, healthy_interval=60.0, ramp=_RAMP)
 
 
@@ -159,10 +161,16 @@ class Polly(Model):
             self.move(now + 5.0, None)
 
 
+def holdgate(*, open_share: float) -> Callable[[Random], Breaker]:
+    """Return what makes circuits that wait this share of an outage."""
+    settings = CircuitSettings(open_share=open_share, ramp=_RAMP)
+    return lambda chance: Holdgate(settings, chance.random)
+
+
 # Each makes the breaker of one worker, from a source of chance of its own.
 BREAKERS: dict[str, Callable[[Random], Breaker]] = {
     "holdgate": lambda chance: Holdgate(CircuitSettings(ramp=_RAMP), chance.random),
-    "holdgate before": lambda chance: Holdgate(_BEFORE, chance.random),
+    "holdgate, open_multiplier=2": lambda chance: Holdgate(_BEFORE, chance.random),
     "Resilience4j": lambda _: Resilience4j(),
     "Istio": lambda chance: Istio(10.0 * chance.random()),
     "Polly": lambda _: Polly(),
