@@ -10,13 +10,15 @@ _NOTHING_ASKED = "nothing was asked for"
 MEANINGS: dict[str, dict[str, str]] = {
     "Guard": {
         "*dependencies": "only those that call forms alone use; `needs` brings in the others",
-        "drain_timeout": "seconds that running handlers may take to end after a stop or a cancellation",
-        "signals": "None: SIGTERM drains, where nobody else handles it and this is the main thread. False: never. True: or an error",
+        "drain_timeout": "seconds that running handlers may take to end after a stop; [then](../how-to/stop-a-worker.md) they are cut off",
+        "signals": "None: SIGTERM drains and ends the process, in the main thread, where it is free. False: never. True: or an error",
         "observers": "functions that get every event, one after the other; one that raises is logged and harms nobody",
         "clock": "where time and chance come from; None: the system's monotonic clock. For tests",
         "hold_warn_after": "seconds between two log lines about a hold that goes on",
         "memory": "bytes of messages that the process may have in hand, over all runs ([how](../how-to/memory.md)); None: no bound",
         "stall_after": "seconds without progress, with work waiting and nothing held, after which `health().live` is False",
+        "spans": "what makes a span of each attempt, such as `Spans()` ([how](../how-to/export-metrics.md#spans)); None: no spans",
+        "backlog_every": "seconds between two questions to a broker of how much waits, while somebody wants to know",
     },
     "guard.run": {
         "intake": "where messages come from, say a `KafkaIntake`",

@@ -19,7 +19,7 @@ from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.calling import current_attempt, is_async
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.dependency import Dependency
-from holdgate.runtime.handlers import HandlerThreads
+from holdgate.runtime.threads import HandlerThreads
 
 REFUSED = "dependency 'payments' does not admit calls now"
 TRIPS_AT_ONCE = CircuitSettings(consecutive_failures=1)

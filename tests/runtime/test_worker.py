@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -439,6 +440,58 @@ async def test_stuck_handlers_are_named(caplog: pytest.LogCaptureFixture) -> Non
     assert ends == [0]
     assert not broker.committed(GROUP)
     await assert_nothing_left(guard)
+
+
+@in_virtual_time
+async def test_messages_whose_handlers_are_cut_off_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Those that come again, by source and position: not one whose handler ends well though it is cancelled, and not those that wait."""
+    broker = broker_with(6, partitions=3)
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            if delivery.source == ORDERS[1]:
+                return
+            raise
+
+    async with quiet_guard(drain_timeout=3.0) as guard, running(guard.run(breaking(broker), handler)) as run:
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.wait({run})
+    why = "orders: drain_timeout (3 s) is over, and handlers were cut off."
+    assert f"{why} Not settled, so these messages come again: orders[0]@0, orders[2]@0." in caplog.messages
+    assert broker.committed(GROUP) == {ORDERS[1]: 1}
+
+
+@in_virtual_time
+async def test_of_a_batch_that_is_cut_off_its_begin_and_its_number_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Five hundred positions would be no line that anybody reads."""
+    broker = broker_with(4)
+
+    async def handler(_: Sequence[Delivery[Any]]) -> None:
+        await asyncio.sleep(3600)
+
+    async with quiet_guard(drain_timeout=3.0) as guard, running(guard.run(breaking(broker), handler, batch=4)) as run:
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.wait({run})
+    assert "these messages come again: orders[0]@0 and 3 after it." in caplog.text
+
+
+@in_virtual_time
+async def test_a_second_cancellation_names_them_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody wants that: no warning."""
+    caplog.set_level(logging.INFO, "holdgate")
+    async with quiet_guard() as guard, running(guard.run(breaking(broker_with(1)), Handler(3600.0))) as run:
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.sleep(1)
+        run.cancel()
+        await asyncio.wait({run})
+    (found,) = [record for record in caplog.records if "cut off" in record.message]
+    assert found.levelno == logging.INFO
+    assert found.message.startswith("orders: it ends immediately, and handlers were cut off.")
 
 
 @in_virtual_time

@@ -6,6 +6,7 @@ import click
 
 from holdgate.cli import INTERRUPTED
 from holdgate.cli.commands import CommandGroup, Failure, Refusal
+from holdgate.cli.worker.app import WORKER_COMMANDS
 from holdgate.errors import HoldgateError
 
 
@@ -13,6 +14,10 @@ from holdgate.errors import HoldgateError
 @click.version_option(package_name="holdgate", message="%(prog)s %(version)s")
 def app() -> None:
     """When a dependency is down, your workers stop pulling, keep their place, and come back gently."""
+
+
+for each in WORKER_COMMANDS:
+    app.add_command(each)
 
 
 REPLAY_NOTES = """\b

@@ -11,7 +11,8 @@ Cancelling `run` is drain. The guard holds the tasks that do the work. The calle
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from types import TracebackType
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from holdgate.core import Circuit
 from holdgate.core.validation import count, seconds
 from holdgate.errors import GuardClosed, SettingsError
+from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.commands import AuditEntry
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import AnyEvent
@@ -27,8 +29,10 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
-from holdgate.ports import Clock, DeadLetters, Intake
+from holdgate.flow.totals import EngineTotals
+from holdgate.ports import AttemptSpans, Clock, ControlPlane, DeadLetters, Intake
 from holdgate.runtime.access import GuardCircuit
+from holdgate.runtime.backlog import BacklogWatch
 from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import LASTS, PROGRAM, Operator
@@ -36,6 +40,7 @@ from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.lane import Lane, exit_in
+from holdgate.runtime.last_resort import CUT_OFF, LastResort
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
 from holdgate.runtime.probes import Prober
@@ -70,8 +75,14 @@ class Guard:
     - `memory`: bytes of messages that this process may have in hand, of all runs together and those in work included, from 1 MiB. One
       message may always pass, however large. None means that only counts bound it.
     - `stall_after`: seconds above 0, or a timedelta, without progress after which `health` says that the process is not alive.
+    - `spans`: what begins and ends a span around each attempt, as `holdgate.telemetry.spans.Spans`. None means no spans.
+    - `backlog_every`: seconds above 0, or a timedelta, between two questions to a broker of how much waits, while somebody reads
+      `backlogs`.
+    - `control`: what shows this guard to people and takes their commands, such as `holdgate.control.Control(port=9099)`. None means that
+      nobody outside of the process can ask.
 
-    Raises SettingsError for values that make no sense.
+    Raises SettingsError for values that make no sense. After a SIGTERM that the guard has taken, leaving it raises SystemExit with code 75
+    if handlers could not be ended within `drain_timeout`.
     """
 
     def __init__(
@@ -84,6 +95,9 @@ class Guard:
         hold_warn_after: float | timedelta = 600.0,  # ten minutes: those who deal with an outage look more often by themselves
         memory: int | None = 64 * 1024 * 1024,  # a tenth of a small container's, with room for hundreds of thousands of usual messages
         stall_after: float | timedelta = 300.0,  # Kafka's max.poll.interval: a consumer that works for longer counts as dead there
+        spans: AttemptSpans | None = None,  # a span costs more than the guard does, and needs somewhere to go
+        backlog_every: float | timedelta = 5.0,  # a person who watches sees it move, and a broker does not notice one question in that time
+        control: ControlPlane | None = None,
     ) -> None:
         for given in dependencies:
             if not isinstance(cast("object", given), Dependency):
@@ -97,12 +111,19 @@ class Guard:
         self.dependencies: dict[str, Dependency] = {}
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
-        self._announcer = Announcer(observers)
+        self.spans = spans
+        self._control = _check_control(control)
+        self._announcer = Announcer(observers, spans, control)
         self._operator = Operator(self)
         self._prober = Prober(self)
         self._silence = Silence(self)
         self._pulse = Pulse(seconds("stall_after", stall_after))
-        self._termination = Termination(self._ask_to_stop, signals)
+        self._last_resort = LastResort(self._drain_timeout, self._in_hand)
+        self._termination = Termination(self._ask_to_stop, signals, watch=self._last_resort.watch)
+        self._cut_off: list[str] = []  # where the messages stand whose handlers were cut off
+        self._threads: list[str] = []  # those of them whose handlers go on in threads
+        self._unended: list[str] = []  # and those whose handlers go on although they were cancelled
+        self._backlog = BacklogWatch(self, seconds("backlog_every", backlog_every))
         self._workers: dict[Worker, asyncio.Task[None]] = {}
         self.context = copy_context()  # belongs to no message; a turn may run in the context of any handler
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -123,6 +144,8 @@ class Guard:
             self._termination.take()
             for dependency in self._declared:
                 self._adopt(dependency)
+            if self._control is not None:
+                self._control.opened(self)
         except BaseException:
             self._release()
             raise
@@ -135,6 +158,10 @@ class Guard:
             await self.finish(self._workers)
         finally:
             self._release()
+            if self._control is not None:
+                await self._control.closed()  # last: while a guard drains, people want to know what it waits for
+        if error is None and self._termination.asked and (self._threads or self._unended):
+            raise SystemExit(CUT_OFF)
 
     async def run(
         self,
@@ -244,6 +271,23 @@ class Guard:
     def snapshot(self) -> Snapshot:
         """Return what is held, why, since when, and what happens next, as a frozen object."""
         return replace(self.engine.snapshot(self.now()), read_ahead_bytes=sum(worker.read_ahead for worker in self._workers))
+
+    def totals(self) -> EngineTotals:
+        """Return what has happened since the guard was made: calls, transitions, holds and what became of messages. Metrics read it."""
+        return self.engine.totals()
+
+    def backlogs(self) -> Mapping[Source, SourceBacklog]:
+        """Return how much waits in the brokers, how much of that we are willing to drain, and in what time, as found out last.
+
+        Never waits. The first call begins to ask the brokers, every `backlog_every` seconds for as long as somebody calls; until they have
+        answered there is nothing. Must be called on the guard's event loop.
+        """
+        return self._backlog.read(self.snapshot())
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the guard belongs to. None means that it was not entered."""
+        return self._loop
 
     def health(self) -> Health:
         """Return whether this process is alive, ready and started, and why it is not "ok". Call it every few seconds, as probes do."""
@@ -433,6 +477,20 @@ class Guard:
         for worker in self._workers:
             worker.hurry()
 
+    @property
+    def drain_for(self) -> float:
+        """The seconds that a drain may take which begins now: `drain_timeout`, less what has passed since SIGTERM."""
+        return self._last_resort.drain_for
+
+    def was_cut_off(self, places: Sequence[str], *, threads: Sequence[str], unended: Sequence[str]) -> None:
+        """Note whose handlers a run has cut off, for the process's end: see last_resort.py."""
+        self._cut_off += places
+        self._threads += threads
+        self._unended += unended
+
+    def _in_hand(self) -> list[str]:
+        return [place for worker in tuple(self._workers) for place in worker.in_hand()]
+
     def _must_be_open(self) -> None:
         if self._loop is None:
             raise GuardClosed("the guard is not entered: use it as `async with Guard() as guard:`")
@@ -460,8 +518,13 @@ class Guard:
         """Give back everything that outlives the guard: SIGTERM, the dependencies, timers."""
         self._stopping = self._released = True
         self._termination.restore()
+        if self._termination.asked and self._loop is not None:
+            # `asyncio.run` waits for the threads of the loop's pool, some for five minutes and some for ever. It finds an empty one.
+            self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+            self._last_resort.left(cut_off=self._cut_off, unended=self._unended)
         self._prober.close()
         self._silence.stop()
+        self._backlog.close()
         for dependency in self.dependencies.values():
             dependency.unbind()
         self.dependencies.clear()
@@ -469,6 +532,14 @@ class Guard:
             if handle is not None:
                 handle.cancel()
         self._announcer.announce(self.engine.take_events())
+
+
+def _check_control(control: object) -> ControlPlane | None:
+    if control is not None and not isinstance(control, ControlPlane):
+        raise SettingsError(
+            f"control must be a Control, got {type(control).__name__}: give Guard(control=Control(port=9099)), or leave it out"
+        )
+    return control
 
 
 def _check_memory(memory: object) -> int | None:

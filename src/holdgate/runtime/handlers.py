@@ -1,113 +1,23 @@
-"""The user's handlers: checked before anything is consumed, looked up by source, and plain functions moved into threads.
+"""The user's handlers: checked before anything is consumed, looked up by source, plain functions moved into threads, and spans around them.
 
 An async handler runs in its lane's task. A plain handler runs in one of its run's own threads, never in asyncio's shared pool: a stuck
-handler must not starve other code.
-
-A thread cannot be stopped. The lane that waits for a thread can be interrupted and give its verdict, but the lane stays taken until the
-thread has come back. That is why a `ThreadCall` can be awaited twice, once for the result and once for the end.
+handler must not starve other code (threads.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from contextvars import copy_context
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, TypeVarTuple, cast
+from typing import Any, Self, cast
 
 from holdgate.errors import SettingsError
 from holdgate.flow.message import AnyDelivery, Source
-from holdgate.ports import Intake
+from holdgate.ports import Attempted, AttemptSpans, InGroup, Intake
 from holdgate.runtime.calling import current_attempt, is_async
-from holdgate.runtime.lane import TaskLane
-
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-
-
-class ThreadCall(Generic[T]):
-    """One call that runs in a thread, seen from the loop that started it.
-
-    Await `result()` for what the call returns or raises. Cancelling that await leaves the thread running and settles nothing. `ended()`
-    then waits for the thread itself.
-    """
-
-    __slots__ = ("_end", "_job")
-
-    def __init__(self, job: Future[T], fn: Callable[..., T]) -> None:
-        loop = asyncio.get_running_loop()
-        self._job = job
-        # This future only marks the end: an asyncio future that carried the exception would log it when the waiter has left.
-        self._end: asyncio.Future[None] = loop.create_future()
-
-        def over(_job: Future[T]) -> None:
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits for this abandoned thread
-                loop.call_soon_threadsafe(self._end.set_result, None)
-
-        job.add_done_callback(over)
-        under_way = getattr(loop, "under_way", None)  # a virtual loop of tests, whose time must not jump while a thread of ours works
-        if under_way is not None:
-            under_way(job, self._end, fn)
-
-    async def result(self) -> T:
-        """Return or raise what the call did; CancelledError when the call was withdrawn. Cancelling the waiter does not touch the call."""
-        await self.ended()
-        if self._job.cancelled():
-            raise asyncio.CancelledError
-        return self._job.result()
-
-    async def ended(self) -> None:
-        """Wait until the thread has come back, or the call was withdrawn. The result is not looked at."""
-        await asyncio.shield(self._end)
-
-    def withdraw(self) -> bool:
-        """Take the call back. Returns True when no thread had begun it, so that none will. A call that runs goes on."""
-        return self._job.cancel()
-
-
-def start_daemon(fn: Callable[[], T], name: str) -> ThreadCall[T]:
-    """Call `fn` in a new daemon thread, for which the interpreter does not wait at exit. For calls that have no message in hand and may
-    hang."""
-    job: Future[T] = Future()
-    context = copy_context()
-
-    def run() -> None:
-        try:
-            job.set_result(context.run(fn))
-        except BaseException as error:  # noqa: BLE001 - the caller awaits it, whatever it is
-            job.set_exception(error)
-
-    call = ThreadCall(job, fn)
-    job.set_running_or_notify_cancel()
-    threading.Thread(target=run, name=f"holdgate-{name}", daemon=True).start()
-    return call
-
-
-class HandlerThreads:
-    """The threads of one run: at most `size` of them, named `holdgate-<run>_<n>`.
-
-    `size` is the run's concurrency. A lane stays taken until its thread comes back, so a call never has to wait for a thread.
-    """
-
-    __slots__ = ("_executor",)
-
-    def __init__(self, size: int, run: str) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=size, thread_name_prefix=f"holdgate-{run}")
-
-    def start(self, fn: Callable[[*Ts], T], *args: *Ts) -> ThreadCall[T]:
-        """Call `fn` in a thread, in a copy of the caller's context, so that call forms in the thread know their delivery."""
-        # Each call gets a copy: two threads cannot enter one Context, and an abandoned thread may still be in the last copy.
-        context = copy_context()
-        return ThreadCall(self._executor.submit(lambda: context.run(fn, *args)), fn)
-
-    def close(self) -> None:
-        """Refuse further calls, and wait for none. Threads that still run finish on their own. The interpreter waits for them at exit."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
+from holdgate.runtime.lane import Lane, TaskLane
+from holdgate.runtime.threads import HandlerThreads
 
 AnyHandler = Callable[[AnyDelivery], Any]
 BatchHandler = Callable[[Sequence[AnyDelivery]], Any]
@@ -158,7 +68,7 @@ class Handlers:
             self._threads.close()
 
     def _prepared(self, handler: AnyHandler, where: str) -> Handler:
-        _check(handler, where)
+        check_handler(handler, where)
         if is_async(handler, through_wrappers=True):
             return handler
 
@@ -178,7 +88,70 @@ class Handlers:
         return in_thread
 
 
-def _check(handler: object, where: str) -> None:
+class Tracing:
+    """The spans of one run: what goes around its handlers, its fallback, and the blocks of a loop."""
+
+    def __init__(self, spans: AttemptSpans, intake: Intake[Any], needs: Callable[[Source], tuple[str, ...] | None]) -> None:
+        self._spans = spans
+        self._group = intake.group if isinstance(intake, InGroup) else ""
+        self._needs = needs
+        self._handlers: dict[Source, Handler] = {}
+        self._attempted: dict[Source, Attempted] = {}
+
+    def around(self, handler_of: Callable[[Source], Handler]) -> Callable[[Source], Handler]:
+        """Return what gives the handler of a source, with a span around each of its calls if these are wanted now."""
+
+        def traced_handler_of(source: Source) -> Handler:
+            if not self._spans.wanted():
+                return handler_of(source)
+            traced = self._handlers.get(source)
+            if traced is None:
+                traced = self._handlers[source] = self.traced(handler_of(source), source)
+            return traced
+
+        return traced_handler_of
+
+    def traced(self, handler: Handler, source: Source, *, fallback: bool = False) -> Handler:
+        """Return this handler with a span around each of its calls."""
+        attempted, begin = self.attempted(source), self._spans.begin
+
+        async def in_span(delivery: AnyDelivery) -> None:
+            attempt = begin(attempted, delivery, fallback=fallback)
+            try:
+                await handler(delivery)
+            except BaseException as error:
+                self.end(attempt, error)
+                raise
+            self.end(attempt, None)
+
+        return in_span
+
+    def begin(self, delivery: AnyDelivery) -> object | None:
+        """Begin the span of a block, if it is wanted."""
+        if not self._spans.wanted():
+            return None
+        return self._spans.begin(self.attempted(delivery.source), delivery)
+
+    def end(self, attempt: object | None, error: BaseException | None) -> None:
+        """End a span, with what the attempt has raised. A handler that its guard has cancelled has failed only if its time was over."""
+        if attempt is None:
+            return
+        lane = current_attempt.get()
+        interrupted = isinstance(lane, Lane) and lane.interrupted and error is not None
+        if interrupted and isinstance(lane, Lane) and lane.timed_out:
+            error, interrupted = TimeoutError(), False
+        self._spans.end(attempt, error, interrupted=interrupted)
+
+    def attempted(self, source: Source) -> Attempted:
+        """Return what the attempts at a source's messages have in common."""
+        found = self._attempted.get(source)
+        if found is None:
+            found = self._attempted[source] = Attempted(source, self._group, self._needs(source) or ())
+        return found
+
+
+def check_handler(handler: object, where: str) -> None:
+    """Raise SettingsError for what cannot be a handler, before anything is consumed. `where` is what the error calls it."""
     if inspect.iscoroutine(handler):
         handler.close()
         raise SettingsError(f"{where} is a coroutine object: pass the function itself, without calling it")

@@ -108,6 +108,18 @@ def _begin(fn: Callable[[A], Awaitable[T]], argument: A) -> Generator[Any, Any, 
 # -- lanes ----------------------------------------------------------------------------------------------------------------------------
 
 
+class BlockSpans(Protocol):
+    """What marks the beginning and the end of a block of the loop form."""
+
+    def begin(self, delivery: AnyDelivery) -> object | None:
+        """Begin the span of a block. None means that there is none."""
+        ...
+
+    def end(self, attempt: object | None, error: BaseException | None) -> None:
+        """End it with what the block has raised."""
+        ...
+
+
 class LaneOwner(Protocol):
     """What a lane asks of its run."""
 
@@ -128,6 +140,11 @@ class LaneOwner(Protocol):
         """Whether the event loop is being shut down."""
         ...
 
+    @property
+    def tracing(self) -> BlockSpans | None:
+        """What marks the blocks of the loop form. None means nothing."""
+        ...
+
     def next(self) -> AnyDelivery | None:
         """Return the next delivery that a free lane may start; None means that there is none."""
         ...
@@ -146,6 +163,10 @@ class LaneOwner(Protocol):
 
     def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Keep the message whose fallback raised."""
+        ...
+
+    def take_back(self, delivery: AnyDelivery) -> None:
+        """Take back a delivery that did not run, or was interrupted, without a verdict."""
         ...
 
     def dependency_of(self, gate: Gate) -> Judge:
@@ -206,6 +227,11 @@ class Lane:
     def works_for(self, assignments: set[Assignment]) -> bool:
         """Return whether it has a delivery of one of these assignments."""
         return self.delivery is not None and self.delivery.assignment in assignments
+
+    @property
+    def runs_on(self) -> AnyDelivery | None:
+        """The delivery whose handler goes on in a thread, though it was interrupted. None means that there is none."""
+        return None
 
     @property
     def oversleeps(self) -> bool:
@@ -325,7 +351,7 @@ class Lane:
     def give_back(self, delivery: AnyDelivery) -> None:
         """Hand back a delivery that did not run, or was interrupted, without a verdict."""
         self.forget_calls()
-        self.worker.engine.interrupted(delivery, self.worker.now())
+        self.worker.take_back(delivery)
         self.delivery = None
         self.worker.turn_if_needed()
 
@@ -348,7 +374,7 @@ class TaskLane(Lane):
         super().__init__(worker)
         self.spent = False  # this task has run what may have left something in it: the lane goes on in another
         self._ended = ended
-        self._leftover: tuple[UnendedThread, Assignment] | None = None  # goes on after its handler was interrupted
+        self._leftover: tuple[UnendedThread, AnyDelivery] | None = None  # goes on after its handler was interrupted
         self._clean = worker.context.copy()
         self._clean.run(current_attempt.set, self)
 
@@ -360,7 +386,11 @@ class TaskLane(Lane):
     def leave(self, call: UnendedThread) -> None:
         """Stay taken until this thread has come back: it cannot be stopped, and the verdict is given without it."""
         if self.delivery is not None:
-            self._leftover = (call, self.delivery.assignment)
+            self._leftover = (call, self.delivery)
+
+    @property
+    def runs_on(self) -> AnyDelivery | None:
+        return None if self._leftover is None else self._leftover[1]
 
     @property
     def oversleeps(self) -> bool:
@@ -412,12 +442,12 @@ class TaskLane(Lane):
         if task is self.task:  # else the lane goes on in another
             self._ended(self, task)
 
-    async def _wait_for_thread(self, leftover: UnendedThread, assignment: Assignment) -> None:
+    async def _wait_for_thread(self, leftover: UnendedThread, delivery: AnyDelivery) -> None:
         """Wait for a thread that cannot be stopped: its verdict is given, its lane stays taken.
 
         Where each source has a lane, a source that is gone must not keep the lane of the one that came for it.
         """
-        gone = assignment.closing and self.worker.lane_per_source
+        gone = delivery.assignment.closing and self.worker.lane_per_source
         self.worker.lanes_lent += gone
         try:
             await leftover.ended()

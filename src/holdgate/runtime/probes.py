@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from holdgate.flow.gate import Gate
 from holdgate.runtime.calling import is_async
-from holdgate.runtime.handlers import ThreadCall, start_daemon
+from holdgate.runtime.threads import ThreadCall, start_daemon
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:

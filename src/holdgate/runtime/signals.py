@@ -22,20 +22,25 @@ class Termination:
 
     `signals` None means that SIGTERM is taken where that harms nobody, and left alone elsewhere. False means never. True means that `take`
     raises SettingsError where SIGTERM cannot be taken. Any other value raises SettingsError immediately. Later SIGTERMs do nothing more,
-    because drain has its own time limit. Not reentrant. `take` must run on the loop.
+    because drain has its own time limit: a supervisor that repeats itself, or signals a whole group of processes, hurries nobody. Not
+    reentrant. `take` must run on the loop. `watch` gets the loop when the signal arrives, in the signal handler itself: the loop may be
+    blocked.
     """
 
-    __slots__ = ("_drain", "_loop", "_signals", "_wanted")
+    __slots__ = ("_drain", "_loop", "_signals", "_watch", "asked")
 
-    def __init__(self, drain: Callable[[], None], signals: bool | None = None) -> None:
+    def __init__(
+        self, drain: Callable[[], None], signals: bool | None = None, *, watch: Callable[[asyncio.AbstractEventLoop], None] | None = None
+    ) -> None:
         if signals is not None and not isinstance(cast("object", signals), bool):
             raise SettingsError(
                 f"signals must be None, True or False, got {signals!r}: leave it out, or give False to keep SIGTERM for yourself"
             )
         self._drain = drain
+        self._watch = watch
         self._signals = signals  # None by default: inside a web server, a notebook or a thread the signal belongs to other code
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._wanted = False
+        self.asked = False  # whether SIGTERM has come while it was ours
 
     @property
     def taken(self) -> bool:
@@ -64,9 +69,11 @@ class Termination:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _arrived(self, _signum: int, _frame: FrameType | None) -> None:
-        # This runs between two bytecodes of the main thread, in the middle of anything: only a threadsafe wake-up is allowed.
-        if self._loop is not None and not self._wanted:
-            self._wanted = True
+        # This runs between two bytecodes of the main thread, in the middle of anything: only what takes no lock of Python's is allowed.
+        if self._loop is not None and not self.asked:
+            self.asked = True
+            if self._watch is not None:
+                self._watch(self._loop)
             self._loop.call_soon_threadsafe(self._drain)
 
 

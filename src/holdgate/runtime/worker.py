@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,14 +28,16 @@ import anyio
 from holdgate.core.causes import chain_of, named
 from holdgate.core.outcomes import NEVER_OUTCOMES
 from holdgate.errors import CommandError, HoldgateError, IntakeError, SettingsError
-from holdgate.flow.batch import batches_of
+from holdgate.flow.batch import Batch, batches_of
 from holdgate.flow.events import HandlerStuck
 from holdgate.flow.gate import Gate
 from holdgate.flow.message import AnyDelivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
-from holdgate.ports import Batching, Intake, ReadingAhead
+from holdgate.ports import AttemptSpans, Batching, Intake, ReadingAhead
+from holdgate.runtime.handlers import Handler, Tracing
 from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
+from holdgate.runtime.last_resort import name_some
 from holdgate.runtime.log import steps, whereabouts
 from holdgate.runtime.outbox import Outbox, tell_way_out
 from holdgate.runtime.run_settings import RunSettings
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from holdgate.flow.engine import Engine
     from holdgate.flow.state import Assignment
     from holdgate.runtime.dependency import Dependency
-    from holdgate.runtime.handlers import Handler
 
 
 log = logging.getLogger("holdgate")
@@ -148,6 +149,7 @@ class RunOwner(Protocol):
     now: Callable[[], float]
     dependencies: dict[str, Dependency]
     hold_warn_after: float  # seconds
+    spans: AttemptSpans | None  # None means no spans
 
     def turn(self) -> None:
         """Bring everything up to date, now."""
@@ -159,6 +161,15 @@ class RunOwner(Protocol):
 
     def hurry(self) -> None:
         """Stop every run, and wait for no handler."""
+        ...
+
+    @property
+    def drain_for(self) -> float:
+        """The seconds that a drain may take which begins now."""
+        ...
+
+    def was_cut_off(self, places: Sequence[str], *, threads: Sequence[str], unended: Sequence[str]) -> None:
+        """Note whose handlers a run has cut off: of which messages, and of those, which go on in threads, or though they were cancelled."""
         ...
 
 
@@ -174,7 +185,8 @@ class Worker:
         self.now = guard.now
         self.intake = intake
         self.run = plans.run
-        self.handler_of = handler_of
+        self.tracing = None if guard.spans is None else Tracing(guard.spans, intake, plans.run.needs.of)
+        self.handler_of = handler_of if self.tracing is None else self.tracing.around(handler_of)
         self.name = "+".join(sorted(intake.names or ())) or type(intake).__name__
         self.idle: list[Lane] = []
         self.lanes: list[Lane] = []
@@ -199,6 +211,7 @@ class Worker:
         self._task: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None  # what the run ends with
         self._polling = True
+        self._taken_back: list[AnyDelivery] = []  # while handlers are cut off
 
     # -- the life of a run ------------------------------------------------------------------------------------------------------------
 
@@ -340,9 +353,27 @@ class Worker:
         for lane in self.lanes:
             lane.let_go()
         self.guard.turn()
-        if not await self._until(self._is_quiet, self._drain_timeout):
-            await self._interrupt(lambda lane: lane.delivery is not None)
+        if not await self._until(self._is_quiet, self.guard.drain_for):
+            await self._cut_off()
         await self.intake.flush()
+
+    async def _cut_off(self) -> None:
+        """Interrupt the handlers that have not ended, and say which messages they leave. One that ends well all the same leaves none."""
+        in_work = [(lane, lane.delivery) for lane in self.lanes if lane.delivery is not None and lane.started]
+        self._taken_back.clear()
+        await self._interrupt(lambda lane: lane.delivery is not None)
+        unended = [delivery for lane, delivery in in_work if lane.delivery is delivery]
+        left = [delivery for _, delivery in in_work if delivery in unended or delivery in self._taken_back]
+        threads = place_all(lane.runs_on for lane, delivery in in_work if lane.runs_on is delivery)
+        self._taken_back.clear()
+        if left:
+            in_a_hurry = self._hurried.done()  # somebody wants that: a second Ctrl-C, or a handler that ends the process
+            why = "it ends immediately" if in_a_hurry else f"drain_timeout ({self._drain_timeout:g} s) is over"
+            runs_on = f" In threads, which cannot be stopped, these go on, and what they do settles nothing: {name_some(threads)}."
+            line = "%s: %s, and handlers were cut off. Not settled, so these messages come again: %s.%s"
+            level = logging.INFO if in_a_hurry else logging.WARNING
+            log.log(level, line, self.name, why, name_some(place_all(left)), runs_on if threads else "")
+            self.guard.was_cut_off(place_all(left), threads=threads, unended=place_all(unended))
 
     async def _close(self) -> None:
         self.closed = True
@@ -384,8 +415,10 @@ class Worker:
 
     async def fall_back(self, delivery: AnyDelivery) -> None:
         """Run the fallback for one delivery."""
-        if self._plans.fallback is not None:  # without a fallback the engine starts none
-            await self._plans.fallback(delivery)
+        fallback = self._plans.fallback
+        if fallback is not None:  # without a fallback the engine starts none
+            traced = fallback if self.tracing is None else self.tracing.traced(fallback, delivery.source, fallback=True)
+            await traced(delivery)
 
     def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Log what the fallback raised. The message keeps its place."""
@@ -453,6 +486,16 @@ class Worker:
             self._outbox.drop(delivery)
             self.intake.settle(delivery, Settlement.ACK)
         return delivery is not None
+
+    def take_back(self, delivery: AnyDelivery) -> None:
+        """Take back a delivery that did not run, or was interrupted, without a verdict."""
+        self.engine.interrupted(delivery, self.now())
+        if self._asked.done():
+            self._taken_back.append(delivery)
+
+    def in_hand(self) -> list[str]:
+        """Return the places of the messages whose handlers run. May be called in another thread, while the event loop is blocked."""
+        return place_all(lane.delivery for lane in tuple(self.lanes) if lane.started)
 
     def dependency_of(self, gate: Gate) -> Dependency:
         """Return the user's dependency behind a gate."""
@@ -571,6 +614,16 @@ class Worker:
         if not await self._until(lambda: not any(which(lane) for lane in chosen), _UNWIND, in_a_hurry=False):
             stuck = [repr(lane.delivery) for lane in chosen if which(lane)]
             log.warning("handlers do not end although they were cancelled: %s", ", ".join(stuck))
+
+
+def place_all(deliveries: Iterable[AnyDelivery | None]) -> list[str]:
+    """Return where each of them stands in its source, and of a batch, where it begins and how many it has: no payload, no key."""
+    found: list[str] = []
+    for delivery in deliveries:
+        if delivery is not None:
+            more = f" and {len(delivery) - 1} after it" if isinstance(delivery, Batch) and len(delivery) > 1 else ""
+            found.append(f"{delivery.source}@{delivery.position}{more}")
+    return found
 
 
 def _slip(error: BaseException) -> HoldgateError | None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from holdgate.runtime.handlers import HandlerThreads, start_daemon
+from holdgate.runtime.threads import HandlerThreads, start_daemon
 
 color: contextvars.ContextVar[str] = contextvars.ContextVar("color", default="none")
 
@@ -163,7 +165,7 @@ async def test_close_does_not_wait_for_a_stuck_thread(gate: threading.Event) -> 
     call = pool.start(stuck, gate)
     pool.close()
     assert not gate.is_set()
-    with pytest.raises(RuntimeError, match="shutdown"):
+    with pytest.raises(RuntimeError, match="shut down"):
         pool.start(stuck, gate)
     gate.set()
     await call.ended()
@@ -177,9 +179,70 @@ def test_thread_that_ends_after_its_loop_is_quiet(gate: threading.Event, caplog:
         pool.start(stuck, gate)
 
     asyncio.run(abandon())
+    (thread,) = [each for each in threading.enumerate() if each.name == "holdgate-orphan_0"]
+    pool.close()
     gate.set()
-    pool._executor.shutdown(wait=True)
+    thread.join(60)
+    assert not thread.is_alive()
     assert caplog.records == []
+
+
+async def test_threads_are_used_again_and_no_more_are_made_than_wanted() -> None:
+    """Twenty calls, one after the other and in parallel, have two threads."""
+    pool = HandlerThreads(2, "few")
+    names = {await pool.start(lambda: threading.current_thread().name).result() for _ in range(10)}
+    names |= set(await asyncio.gather(*(pool.start(lambda: threading.current_thread().name).result() for _ in range(10))))
+    pool.close()
+    assert names <= {"holdgate-few_0", "holdgate-few_1"}
+
+
+async def test_close_withdraws_what_no_thread_has_begun(gate: threading.Event) -> None:
+    """A call that waits behind a stuck one never runs, and its waiter is told; the threads end."""
+    pool = HandlerThreads(1, "ending")
+    started = threading.Event()
+    first = pool.start(stuck, gate, started)
+    await asyncio.to_thread(started.wait, 60)
+    ran: list[int] = []
+    second = pool.start(ran.append, 1)
+    (thread,) = [each for each in threading.enumerate() if each.name == "holdgate-ending_0"]
+    pool.close()
+    with pytest.raises(asyncio.CancelledError):
+        await second.result()
+    gate.set()
+    assert await first.result() == "late"
+    await asyncio.to_thread(thread.join, 60)
+    assert ran == []
+    assert not thread.is_alive()
+
+
+async def test_the_interpreter_waits_for_no_thread_of_a_handler(threads: HandlerThreads) -> None:
+    """They are daemons: a handler that hangs keeps no process from ending."""
+    assert await threads.start(lambda: threading.current_thread().daemon).result()
+
+
+async def test_a_failed_call_leaves_no_circle(threads: HandlerThreads) -> None:
+    """What it raised is gone with the call, without the garbage collector: a traceback holds the message."""
+
+    class Held(Exception):
+        """What is looked for."""
+
+    def fail() -> None:
+        raise Held
+
+    async def call() -> weakref.ref[Held]:
+        try:
+            await threads.start(fail).result()
+        except Held as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    gc.disable()
+    try:
+        seen = await call()
+        await threads.start(lambda: None).result()  # the thread has let go of the first call
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_daemons_result_and_its_error() -> None:
