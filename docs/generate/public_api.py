@@ -39,6 +39,7 @@ _MODULES = (
     "holdgate.telemetry.otel",
     "holdgate.telemetry.spans",
     "holdgate.testing",
+    "holdgate.testing.scripted.*",
     "holdgate.testing.conformance",
     "holdgate.core",
 )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from holdgate.flow.message import Delivery, Partition, Queue, Settlement
     from holdgate.flow.policy import RetryPolicy
     from holdgate.runtime.dependency import Dependency
+    from holdgate.runtime.folding import LogSettings
     from holdgate.runtime.guard import Guard
     from holdgate.runtime.parking import Parking
 
@@ -22,6 +23,7 @@ __all__ = [
     "Dependency",
     "Guard",
     "HoldgateError",
+    "LogSettings",
     "Outcome",
     "Override",
     "Parking",
@@ -43,6 +45,7 @@ _HOMES = {
     "holdgate.flow.message": ("Delivery", "Partition", "Queue", "Settlement"),
     "holdgate.flow.policy": ("RetryPolicy",),
     "holdgate.runtime.dependency": ("Dependency",),
+    "holdgate.runtime.folding": ("LogSettings",),
     "holdgate.runtime.guard": ("Guard",),
     "holdgate.runtime.parking": ("Parking",),
 }

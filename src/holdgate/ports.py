@@ -13,7 +13,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import AnyDelivery, Backlog, DeadLetter, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.totals import Totals
+from holdgate.flow.totals import EngineTotals
 
 if TYPE_CHECKING:
     import asyncio
@@ -92,9 +92,11 @@ class Intake(Protocol[M]):
         """Record a settlement, which goes out with others as a commit or as acks. A delivery of an earlier assignment is ignored."""
         ...
 
-    async def flush(self) -> None:
-        """Return when everything recorded is out, or after a time limit. A receive that waits must return then too, however long
-        `poll_timeout` is, because the run ends."""
+    async def flush(self) -> bool | None:
+        """Return when everything recorded is out, or after a time limit, and whether it is out. None means that the broker does not say.
+
+        A receive that waits must return then too, however long `poll_timeout` is, because the run ends.
+        """
         ...
 
     async def backlog(self) -> Mapping[Source, Backlog]:
@@ -219,6 +221,18 @@ class Rejecting(Protocol):
 
 
 @runtime_checkable
+class RejectingVisibly(Protocol):
+    """What an intake or its dead letters have beside `Rejecting` or `DeadLetters` when they can say where rejected messages go."""
+
+    def way_of_rejected(self, name: str) -> str:
+        """Return what becomes of rejected messages of this topic or queue, after "rejected messages": `go to topic 'orders.dead'`.
+
+        It says no more than is known. Called after `open`.
+        """
+        ...
+
+
+@runtime_checkable
 class DeadLetters(Protocol):
     """Where rejected messages go. One object may serve several runs, each of which opens and closes it."""
 
@@ -275,13 +289,13 @@ class Controllable(Protocol):
 
     def snapshot(self) -> Snapshot: ...
 
-    def health(self) -> HealthReport: ...
+    def health(self, snapshot: Snapshot | None = None) -> HealthReport: ...
 
     def audit(self) -> tuple[AuditEntry, ...]: ...
 
-    def backlogs(self) -> Mapping[Source, SourceBacklog]: ...
+    def backlogs(self, snapshot: Snapshot | None = None) -> Mapping[Source, SourceBacklog]: ...
 
-    def totals(self) -> Totals: ...
+    def totals(self) -> EngineTotals: ...
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None: ...
