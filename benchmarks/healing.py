@@ -3,7 +3,7 @@
 Simulated time. A worker has ten lanes and an endless backlog; a good call takes 50 ms, give or take a tenth. A call to a dependency that
 is down is refused after 5 ms, answered by 503 after 50 ms, or hangs until it is given up after 5 s, also if the dependency comes back
 before.
-While everything is well and nothing is about to change, no call is simulated: it would change nothing.
+While everything is well and nothing is about to change, no call is simulated, unless calls are counted: it would change nothing.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Scene:
         now, breaker = self.now, self._breakers[worker]
         if self._armed[worker] <= now:
             self._armed[worker] = float("inf")
-        if self._weather.is_still(now) and breaker.is_closed() and (self._healed is None or now < self._healed):
+        if self._healed is not None and now < self._healed and self._weather.is_still(now) and breaker.is_closed():
             for start, _ in self._weather.outages:
                 if start > now:
                     self._wake(worker, start - BEFORE)
