@@ -32,6 +32,7 @@ from holdgate.events import (
     LeaseTooShort,
     LimitChanged,
     LocalCauseSuspected,
+    MessagesHeld,
     MessageSkipped,
     OutageOver,
     OutageSuspected,
@@ -68,6 +69,18 @@ STORY: list[tuple[tuple[tuple[AnyEvent, ...], ...], str]] = [
     ),
     ((_OPENED, _HOLDS), "These partitions wait, for these reasons. Nothing is lost, and nothing to do here."),
     (
+        (_OPENED, (SourceHeld(90.0, _ORDERS, _HELD, "order"),)),
+        "The first message waits, and the others behind it whatever they need. Another `order` [lets them go](../how-to/several-types.md).",
+    ),
+    (
+        (_OPENED, (SourceHeld(90.0, _ORDERS, _HELD, "held_span"),)),
+        "So many messages wait that the others wait, too. Raise `held_span`, or [park those that wait](../how-to/several-types.md).",
+    ),
+    (
+        (_OPENED, (SourceHeld(90.0, _ORDERS, _HELD, "memory"),)),
+        "The same, for the bytes that they take. Raise `Guard(memory=)`, or [park those that wait](../how-to/several-types.md).",
+    ),
+    (
         (_OPENED, _HOLDS, _TRIES, (CircuitOpened("payments", 95.3, 3, Reason.PROBE, 105.3, 2, State.HALF_OPEN),)),
         "A probe failed. It says what it failed with, when the next one is, how much waits at the broker, and since when it is down.",
     ),
@@ -92,6 +105,10 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
     (
         ThresholdExceeded("payments", 90.0, 0, Reason.FAILURE_RATE, 0.6, 0.5, observed=True),
         "Under `observe`: the circuit would have opened now. Once for each episode.",
+    ),
+    (
+        MessagesHeld(90.0, _ORDERS, ("payments",)),
+        "Each message has its own needs: those that need it wait here, and the rest goes on. Once in an outage.",
     ),
     (
         HoldContinued(690.0, _ORDERS, _HELD, 90.0, 702.0),

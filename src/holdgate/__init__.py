@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from holdgate.runtime.dependency import Dependency
     from holdgate.runtime.folding import LogSettings
     from holdgate.runtime.guard import Guard
+    from holdgate.runtime.needs import needs_by_header
     from holdgate.runtime.parking import Parking
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Settlement",
     "State",
     "TimeWindow",
+    "needs_by_header",
 ]
 
 # A name is imported when it is first asked for: who uses a Dependency alone pays for no engine. The imports above say the same to type
@@ -47,6 +49,7 @@ _HOMES = {
     "holdgate.runtime.dependency": ("Dependency",),
     "holdgate.runtime.folding": ("LogSettings",),
     "holdgate.runtime.guard": ("Guard",),
+    "holdgate.runtime.needs": ("needs_by_header",),
     "holdgate.runtime.parking": ("Parking",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -66,6 +66,13 @@ class CallNotPermitted(HoldgateError):
         return f"dependency {self.dependency!r} does not admit calls now"
 
 
+class NeedsError(HoldgateError):
+    """`needs=` is a function, and has not said what a message needs: it raised, or answered what is no dependency of the guard.
+
+    The message fails with it instead of being handled, and ends by the retry policy. The text says what to change in the function.
+    """
+
+
 class Reject(HoldgateError):
     """A message can never be processed. Raised by a handler. `reason` goes to the dead letter and to events, so keep payload out."""
 

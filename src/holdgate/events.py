@@ -31,6 +31,7 @@ from holdgate.flow.events import (
     HandlerStuck,
     HoldContinued,
     LocalCauseSuspected,
+    MessagesHeld,
     MessageSkipped,
     OutageOver,
     OutageSuspected,
@@ -59,6 +60,7 @@ __all__ = [  # noqa: RUF022 - the order of the docstring
     "LeaseTooShort",
     # What it does to sources.
     "SourceHeld",
+    "MessagesHeld",
     "HoldContinued",
     "SourceFallingBack",
     "SourceReleased",

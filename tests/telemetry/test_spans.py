@@ -315,20 +315,28 @@ async def test_no_more_spans_begin_in_a_second_than_may() -> None:
         await asyncio.sleep(0.001)
 
     async with (
-        quiet_guard(spans=Spans(traced.provider, at_most=5)) as guard,
+        quiet_guard(spans=Spans(traced.provider, at_most=1)) as guard,
         running(guard.run(MemoryIntake(broker_with(50), topics=["orders"]), handler)),
     ):
         await until(lambda: handled == 50)
-    assert len(traced.finished) == 5
+    assert len(traced.finished) == 1
 
 
-def test_spans_may_begin_again_in_the_next_second(monkeypatch) -> None:
-    """As many as before."""
-    made = Spans(at_most=1)
-    made._left = 0
-    assert not made.wanted()
-    monkeypatch.setattr("time.monotonic", lambda: made._full_at)
-    assert made.wanted()
+@pytest.mark.parametrize(("at_most", "together", "after"), [(1, 1, 1.0), (200, 20, 0.1), (5, 1, 0.2)])
+def test_spans_are_spread_over_the_second(monkeypatch, at_most: int, together: int, after: float) -> None:
+    """A tenth of them together, or one alone; as many again when their time has passed."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    made = Spans(at_most=at_most)
+    for _ in range(2):
+        made._left -= together - 1
+        assert made.wanted()
+        made._left -= 1
+        assert not made.wanted()
+        now += after - 0.001
+        assert not made.wanted()
+        now += 0.002
+        assert made.wanted()
     with pytest.raises(SettingsError, match="at_most"):
         Spans(at_most=0)
 

@@ -6,6 +6,7 @@ import click
 
 from holdgate.cli import INTERRUPTED
 from holdgate.cli.commands import CommandGroup, Failure, Refusal
+from holdgate.cli.doctor.app import doctor
 from holdgate.cli.worker.app import WORKER_COMMANDS
 from holdgate.errors import HoldgateError
 
@@ -16,7 +17,7 @@ def app() -> None:
     """When a dependency is down, your workers stop pulling, keep their place, and come back gently."""
 
 
-for each in WORKER_COMMANDS:
+for each in (*WORKER_COMMANDS, doctor):
     app.add_command(each)
 
 

@@ -83,7 +83,7 @@ class CircuitChanges:
         was never tried would not get its turn.
         """
         for assignment in gate.assignments:
-            if assignment.unstarted or assignment.stopped:
+            if assignment.unstarted or assignment.stopped or assignment.by_message:  # each of those is on the list by itself
                 continue
             delivery = assignment.inbox.take()
             if delivery is not None:

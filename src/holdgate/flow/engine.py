@@ -90,7 +90,7 @@ class Assignments:
         for source in sources:
             if source in run.assignments:
                 self.forget(run, [source], now)
-            needs = run.needs.of(source)
+            needs = run.needs.of(source)  # or what a message of it may need
             run.add(source, None if needs is None else [self._gates[name] for name in needs])
         self.resize(run, now)
 
@@ -256,12 +256,12 @@ class Engine:
             return run.take_resend()
         while run.granted:
             granted = run.take_granted()
-            if not granted.assignment.bars_waiting:
+            if not granted.assignment.bars(granted):
                 return granted
             granted.attempt -= 1  # held between the grant and now: it has not started
             self.interrupted(granted, now)
         ring = run.ring
-        while ring and not run.lane_wanted and run.running < run.lanes:
+        while ring and (run.yields or not run.lane_wanted) and run.running < run.lanes:
             assignment = ring[0]
             # Enough for every lane are on the waiting list already. It comes back into the ring when one of them is granted.
             assignment.idle = assignment.unstarted >= run.lanes
@@ -284,21 +284,25 @@ class Engine:
         if assignment.held:  # it comes back into the ring when it is not held any more
             assignment.idle = True
             return None
-        if run.lane_wanted or run.running >= run.lanes:
+        if (run.lane_wanted and not run.yields) or run.running >= run.lanes:
             self.needs_turn = True
             return None
         delivery = assignment.inbox.take()
         if delivery is None:
             assignment.idle = True
+            if assignment.by_message and assignment.look_around():
+                self.needs_turn = True
             return None
         if assignment.full and assignment.make_room():
             self.needs_turn = True
-        if acquire_in_turn(delivery, assignment.gates, now):
+        gates = delivery.needs.gates if assignment.by_message else assignment.gates
+        if acquire_in_turn(delivery, gates, now):
             run.running += 1
+            run.yields = False
             assignment.in_flight += 1
             delivery.attempt += 1
             return delivery
-        self._waiting.add(delivery, assignment.gates)
+        self._waiting.add(delivery, gates)
         self.needs_turn = True
         return None
 
@@ -312,11 +316,12 @@ class Engine:
         assignment: Assignment = delivery.assignment
         if not assignment.alive:
             return self.interrupted(delivery, now)
-        gates = assignment.gates
+        needs = delivery.needs if assignment.by_message else assignment
+        gates = needs.gates
         if (gates and record_successes(gates, delivery.permits, now)) or assignment.held:  # a hold that a success may end
             self.needs_turn = True
         delivery.permits = None
-        assignment.results.successes += 1
+        needs.results.successes += 1
         run = assignment.run
         assignment.in_flight -= 1
         run.running -= 1
@@ -380,7 +385,7 @@ class Engine:
         excused = self._suspicions.failed(delivery, attribution, now)
         record(delivery, attribution, now, excused=excused)
         if attribution.cause is Cause.RETURNED:
-            assignment.results.succeeded(delivery.history)
+            assignment.results_of(delivery).succeeded(delivery.history)
         if isinstance(delivery, Batch):
             return self._settle_batch(delivery, attribution, error, now, excused=excused)
         if attribution.cause not in (Cause.RETURNED, Cause.REFUSED, Cause.POSTPONED):
@@ -513,7 +518,8 @@ class Engine:
     def take_events(self) -> tuple[AnyEvent, ...]:
         """Return what was announced since the last call; each event is handed out once."""
         events, self._events = self._events, []
-        self._tally.note(events)
+        if events:
+            self._tally.note(events)
         return tuple(events)
 
     def snapshot(self, now: float) -> Snapshot:
@@ -593,6 +599,8 @@ class Engine:
         self._reminders.settled(delivery)
         if assignment.inbox.done(delivery):
             assignment.run.mark_ready(assignment)
+        if assignment.by_message and assignment.held:  # it may have been the one that so many have passed
+            assignment.mark_dirty()
 
     def _is_lone_suspect(self, delivery: AnyDelivery, attribution: Attribution) -> bool:
         """Return whether its source waits behind it, and nothing shows whose fault that is. It may be an outage: it is held, and named."""

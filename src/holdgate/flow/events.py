@@ -25,9 +25,24 @@ class SourceEvent(FlowEvent):
 
 @dataclass(frozen=True, slots=True)
 class SourceHeld(SourceEvent):
-    """From now on no handler starts for this source, or the reasons for that have changed."""
+    """From now on no handler starts for this source, or the reasons for that have changed.
+
+    `because` says, where each message has its own needs, why the others do not pass those that wait for a circuit: "order" (it is that of
+    the source), "held_span" (so many may pass), "memory" (what waits fills it). Empty otherwise.
+    """
 
     reasons: tuple[str, ...]
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesHeld(SourceEvent):
+    """From now on the messages of this source that need `dependencies` wait, and the others go on; once in each outage.
+
+    Only where each message has its own needs. The source is not held.
+    """
+
+    dependencies: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

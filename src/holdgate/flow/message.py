@@ -107,12 +107,15 @@ class Delivery(Generic[M]):
     Not frozen: a frozen dataclass costs a microsecond a message.
     """
 
-    __slots__ = ("assignment", "attempt", "history", "message", "order_key", "permits", "redelivered", "request", "serial", "source")
+    __slots__ = (
+        "assignment", "attempt", "history", "message", "needs", "order_key", "permits", "redelivered", "request", "serial", "source",
+    )  # fmt: skip
 
     source: Source
     message: M
     attempt: int
     redelivered: bool | None
+    needs: Any
 
     def __init__(self, source: Source, message: M, redelivered: bool | None = None) -> None:
         self.source = source
@@ -126,6 +129,7 @@ class Delivery(Generic[M]):
         self.permits: Any = None  # what it holds while its handler runs
         self.history: Any = None  # its FailureHistory; None until it fails for the first time
         self.request: HandlerRequest | None = None  # what its handler has asked for in this attempt
+        # `needs`, its MessageNeeds, is set only where messages of a source need different things: no other message pays for it.
 
     @property
     def position(self) -> int:

@@ -51,13 +51,16 @@ class Suspicions:
     def failed(self, delivery: AnyDelivery, attribution: Attribution, now: float) -> bool:
         """Note how an attempt ended; True if that is no fault of the message though no need claims it."""
         assignment: Assignment = delivery.assignment
-        assignment.results.claimed += attribution.cause is Cause.DEPENDENCY
+        results = assignment.results_of(delivery)
+        results.claimed += attribution.cause is Cause.DEPENDENCY
         if not attribution.unclaimed:
             return False
         before = bool(delivery.redelivered)
-        kind = assignment.results.failed(history_of(delivery), attribution.unclaimed, assignment.run.retry.conviction, redelivered=before)
+        kind = results.failed(history_of(delivery), attribution.unclaimed, assignment.run.retry.conviction, redelivered=before)
         if kind is None:
             return False
+        if assignment.by_message:  # no charge; others that need something else go on, so there is no hold
+            return True
         if assignment.results not in self._standing and kind.evidence >= assignment.run.retry.conviction:
             self._begin(assignment.run, assignment.results, kind, now)
         return True

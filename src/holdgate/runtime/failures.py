@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import NEVER_OUTCOMES
-from holdgate.errors import CommandError, HoldgateError, SettingsError
+from holdgate.errors import CommandError, HoldgateError, NeedsError, SettingsError
 from holdgate.flow.attribution import Cause
 from holdgate.runtime.folding import FAILURE
 from holdgate.runtime.wording import kind_of, lasting, many, place_of, steps, text_of, whereabouts
@@ -74,7 +74,7 @@ class FailureLog:
             return None
         # The handler's code makes this mistake for every message. The text is ours: it quotes no payload and names the remedy.
         name, text = delivery.source.name, str(found)
-        line = f"{delivery.source}: the handler must be fixed: {text}"
+        line = f"{delivery.source}: {'' if isinstance(found, NeedsError) else 'the handler must be fixed: '}{text}"
         self._folding.write(
             ("slip", name, text), line, lambda count: f"{name}: {many(count, 'more message')} met this: {text}", level=logging.ERROR
         )

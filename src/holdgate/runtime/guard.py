@@ -45,10 +45,11 @@ from holdgate.runtime.lane import Lane, exit_in
 from holdgate.runtime.last_resort import CUT_OFF, LastResort
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
+from holdgate.runtime.needs import NeedsSetting
 from holdgate.runtime.outages import Outages
 from holdgate.runtime.probes import Prober
 from holdgate.runtime.run_log import OutageFigures, RunLog
-from holdgate.runtime.run_settings import NeedsSetting, RunSettings, check_intake, plan_run
+from holdgate.runtime.run_settings import RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
 from holdgate.runtime.standstill import Silence
 from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
@@ -68,7 +69,7 @@ _MEMORY_AT_LEAST = 1024 * 1024
 class Guard:
     """Runs guarded intakes. Enter it with `async with`; leaving drains every run.
 
-    - `dependencies`: those that only call forms use. `needs` of a run brings its own.
+    - `dependencies`: those that only call forms use, and those that `needs` of a run answers as a function. Other `needs` bring their own.
     - `drain_timeout`: seconds above 0, or a timedelta, that running handlers may take to end after a stop or a cancellation.
     - `signals`: None means that SIGTERM drains, where the guard runs in the main thread and nobody else handles the signal. False means
       that it is never taken. True means that it is an error if it cannot be taken.
@@ -183,6 +184,7 @@ class Guard:
         key: Callable[[Delivery[Any]], object] | None = None,
         concurrency: int | None = None,
         span: int = 1000,  # bounds what is processed again after a crash, and is far above any concurrency
+        held_span: int | None = None,  # a hundred times span: ten minutes of 160 messages a second, and about what memory= holds
         fallback: AnyHandler | None = None,
         fallback_after: float | timedelta = 0.0,  # an open circuit has seen enough failures; more, where a fallback costs more than a hold
         fallback_concurrency: int | None = None,
@@ -197,11 +199,14 @@ class Guard:
         - `handler`: takes one Delivery. An async function runs on the event loop, a plain one in a thread. A mapping has one for each topic
           or queue, by name.
         - `needs`: the dependencies of every source, or a mapping by topic or queue. Empty means that nothing holds a source but its
-          messages.
+          messages. Where messages of a source need different things, it is a function: it is asked once for each delivery, makes no call,
+          and returns a Dependency, several, or [] for nothing. It may be `needs_by_header(...)`, or answer what `Guard(...)` was given.
         - `order`: "source" (one after the other), "key" (of one key), or "none". None means what the broker promises anyway.
         - `key`: gives what is kept in order with "key", hashable, or None for a delivery that has no order. None means Kafka's record key.
         - `concurrency`: handlers in parallel, from 1. None means one per source for "source", and at most 16 otherwise.
         - `span`: how many messages work may run ahead of the oldest unfinished one of its source, from 1.
+        - `held_span`: the same for messages that others pass because they wait for a circuit of their own (`needs` as a function), from
+          `span`. None means a hundred times `span`.
         - `fallback`: is called with a delivery instead of holding its source, while the circuits of all that it lacks are open. None means
           that the source is held.
         - `fallback_after`: seconds from 0, or a timedelta, that those circuits must have been open before.
@@ -226,6 +231,7 @@ class Guard:
                 key=key,
                 concurrency=concurrency,
                 span=span,
+                held_span=held_span,
                 timeout=timeout,
                 fallback=handlers.prepare(fallback),
                 fallback_after=fallback_after,
@@ -234,6 +240,7 @@ class Guard:
                 dead_letters=dead_letters,
                 batch=batch,
                 handled=handlers.names,
+                declared=self.dependencies.values(),
             )
             worker = self.new_worker(intake, plans, handlers.of)
             await self.see_through(worker, self.start(worker))
@@ -249,7 +256,7 @@ class Guard:
         """Return the loop form: enter it with `async with`, loop over it with `async for`, and enter each delivery with `async with`.
 
         - `intake`: the broker side, as for `run`.
-        - `needs`: the dependencies of every source, or a mapping by topic or queue, as for `run`.
+        - `needs`: the dependencies of every source, a mapping by topic or queue, or a function, as for `run`.
         - `retry`: the RetryPolicy. None means its defaults.
         - `dead_letters`: where rejected messages go. None means that RabbitMQ rejects them, and that a Kafka partition is blocked.
 
@@ -258,7 +265,17 @@ class Guard:
         `run` does, on entering.
         """
         self._must_be_open()
-        plans = plan_run(intake, needs, order="source", key=None, concurrency=1, span=1, retry=retry, dead_letters=dead_letters)
+        plans = plan_run(
+            intake,
+            needs,
+            order="source",
+            key=None,
+            concurrency=1,
+            span=1,
+            retry=retry,
+            dead_letters=dead_letters,
+            declared=self.dependencies.values(),
+        )
         return Deliveries(self, intake, plans)
 
     async def stop(self) -> None:

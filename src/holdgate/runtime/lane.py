@@ -578,12 +578,12 @@ class TaskLane(Lane):
         stopped the source: then the delivery waits for its needs instead.
         """
         assignment = delivery.assignment
-        if assignment.stopped or not assignment.falling_back:
+        worker = self.worker
+        self.since = worker.now()
+        if not assignment.falls_back(delivery, self.since):
             delivery.attempt -= 1
             self.give_back(delivery)
             return
-        worker = self.worker
-        self.since = worker.now()
         self.started = True
         try:
             await self.prepare(worker.fall_back)(delivery)

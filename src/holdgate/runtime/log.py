@@ -35,6 +35,7 @@ from holdgate.events import (
     LeaseTooShort,
     LimitChanged,
     LocalCauseSuspected,
+    MessagesHeld,
     MessageSkipped,
     OutageOver,
     OutageSuspected,
@@ -50,7 +51,7 @@ from holdgate.events import (
 )
 from holdgate.flow.message import Partition
 from holdgate.ports import AttemptSpans, ControlPlane
-from holdgate.runtime.outages import continued
+from holdgate.runtime.outages import continued, held, partly_held
 from holdgate.runtime.wording import lasting, many, sources
 from holdgate.telemetry.log_fields import fields_of, one_line
 
@@ -199,7 +200,8 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     CircuitReset: lambda events: f"{events[0].name}: reset by an operator to closed, immediately the full rate",
     LeaseExpired: _lease,
     LeaseTooShort: _too_short,
-    SourceHeld: lambda events: f"holding {sources(event.source for event in events)}: {', '.join(events[0].reasons)}",
+    SourceHeld: held,
+    MessagesHeld: partly_held,
     SourceReleased: _released,
     SourceFallingBack: _fallen_back,
     HoldContinued: lambda events: continued(events, events[0].reasons),

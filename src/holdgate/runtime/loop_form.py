@@ -14,6 +14,7 @@ from holdgate.ports import Intake
 from holdgate.runtime.calling import Attempt, current_attempt
 from holdgate.runtime.handlers import Handler
 from holdgate.runtime.lane import Lane, LaneOwner, exit_in
+from holdgate.runtime.needs import needs_error
 from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.worker import Worker, log_end, raise_end
 
@@ -241,6 +242,9 @@ class Deliveries:
                 await asyncio.wait({lane.wait(), task}, return_when=asyncio.FIRST_COMPLETED)
             elif delivery.assignment.going:
                 lane.give_back(delivery)
+            elif (error := needs_error(delivery)) is not None:
+                lane.end(delivery, error)
+                worker.turn_if_needed()
             else:
                 self._current = LoopDelivery(delivery, lane)
                 return self._current

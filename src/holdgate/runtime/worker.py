@@ -38,6 +38,7 @@ from holdgate.runtime.failures import NO_FAILURE, FailureLog
 from holdgate.runtime.handlers import Handler, Tracing
 from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
 from holdgate.runtime.last_resort import name_some
+from holdgate.runtime.needs import with_known_needs
 from holdgate.runtime.outbox import Outbox, tell_way_out
 from holdgate.runtime.run_log import RunLog
 from holdgate.runtime.run_settings import RunSettings
@@ -207,7 +208,8 @@ class Worker:
         self.intake = intake
         self.run = plans.run
         self.tracing = None if guard.spans is None else Tracing(guard.spans, intake, plans.run.needs.of)
-        self.handler_of = handler_of if self.tracing is None else self.tracing.around(handler_of)
+        known = handler_of if plans.sorter is None else with_known_needs(handler_of)
+        self.handler_of = known if self.tracing is None else self.tracing.around(known)
         self.name = "+".join(sorted(intake.names or ())) or type(intake).__name__
         self.idle: list[Lane] = []
         self.lanes: list[Lane] = []
@@ -355,6 +357,8 @@ class Worker:
                 deliveries = batches_of(deliveries)
             if self._plans.key_of is not None:
                 self._plans.set_keys(deliveries)
+            if self._plans.sorter is not None:
+                self._plans.sorter.sort(deliveries, self.run, self.engine, self.guard.dependencies)
             if deliveries and self.run.batch is not None and not self._watchers:
                 # A turn for every batch would be a tenth of what a quick handler costs. The next empty poll takes a turn.
                 if self.engine.received_quietly(self.run, deliveries):

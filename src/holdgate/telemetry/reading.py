@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from functools import cache
 from typing import Protocol, TypeVar
 
 from holdgate.core.states import Override, State
@@ -240,6 +241,7 @@ def reason_labels(reason: str) -> tuple[str, str]:
     return "", reason.replace(" ", "_")
 
 
+@cache
 def version() -> str:
     """Return the version of holdgate that is installed, or "unknown"."""
     from importlib.metadata import PackageNotFoundError  # noqa: PLC0415 - a start needs none of it

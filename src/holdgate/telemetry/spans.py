@@ -17,7 +17,7 @@ with the package.
 - Nothing of a message is in a span: no body, no key, no header, and of an exception its type alone.
 
 A span costs what the SDK takes for it, some 40 us, and a guard takes 4 us for a message. So spans are bounded by their rate. What is above
-it has none and costs nothing: a lane asks once for a slice of messages, and takes the bare handler if the second is used up. A sampler of
+it has none and costs nothing: a lane asks once for a slice of messages, and takes the bare handler if no more may begin. A sampler of
 the SDK would cost 10 us for each message that it leaves out.
 """
 
@@ -35,7 +35,7 @@ from holdgate.core.states import State
 from holdgate.core.validation import count
 from holdgate.errors import MissingExtra
 from holdgate.flow.events import AnyEvent
-from holdgate.flow.message import AnyDelivery, Partition, Source
+from holdgate.flow.message import AnyDelivery, Partition, Source, type_name
 from holdgate.ports import Attempted
 
 try:
@@ -66,6 +66,9 @@ ATTEMPT = "holdgate.attempt"
 FALLBACK = "holdgate.fallback"
 INTERRUPTED = "holdgate.interrupted"
 TRANSITION = "holdgate.circuit.transition"
+
+# How much of a second's spans may begin together, in seconds.
+_PORTION = 0.1
 
 # The SDK's own limit of links; a batch may be larger.
 _LINKS = 128
@@ -124,22 +127,25 @@ class Spans:
     ) -> None:
         self._tracer = trace.get_tracer("holdgate", tracer_provider=tracer_provider, schema_url=SCHEMA)
         self._extract = propagate.extract if propagator is None else propagator.extract
-        self._at_most: float = math.inf if at_most is None else count("at_most", at_most)
-        self._left = self._at_most
-        self._full_at = time.monotonic() + 1.0  # when as many may begin again
+        # Spread over the second: a burst of all of them at its beginning would be noticed.
+        rate: float = math.inf if at_most is None else count("at_most", at_most)
+        self._portion = max(1.0, rate * _PORTION)
+        self._every = self._portion / rate if at_most is not None else 0.0
+        self._left = self._portion
+        self._full_at = time.monotonic() + self._every  # when as many may begin again
         self._open: dict[_Attempt, None] = {}
         self._ended: list[_Attempt] = []
         self._is_scheduled = False
         self._about: dict[tuple[Source, str], tuple[str, dict[str, Any]]] = {}
 
     def wanted(self) -> bool:
-        """Return whether another span may begin in this second."""
+        """Return whether another span may begin now."""
         if self._left > 0:
             return True
         now = time.monotonic()
         if now < self._full_at:
             return False
-        self._left, self._full_at = self._at_most, now + 1.0
+        self._left, self._full_at = self._portion, now + self._every
         return True
 
     def begin(self, attempted: Attempted, message: AnyDelivery | Sequence[AnyDelivery], *, fallback: bool = False) -> object | None:
@@ -170,7 +176,7 @@ class Spans:
         if interrupted:
             attempt.span.set_attribute(INTERRUPTED, True)  # noqa: FBT003 - the client's call
         elif error is not None:
-            attempt.span.set_attribute(ERROR_TYPE, named(error))
+            attempt.span.set_attribute(ERROR_TYPE, named(error, type_name))
             attempt.span.set_status(Status(StatusCode.ERROR))
         self._ended.append(attempt)
         if not self._is_scheduled:

@@ -177,7 +177,7 @@ def test_options_reach_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers where the client has milliseconds, text elsewhere, secrets from the environment, a context for TLS."""
     monkeypatch.setenv("SOME_NUMBER", "4711")
     given = ["request_timeout_ms=500", "sasl_plain_username=env:SOME_NUMBER", "security_protocol=SASL_SSL"]
-    options = kafka.client_options(dict(command._option(each) for each in given))
+    options = kafka.client_options(dict(command.read_option(each) for each in given))
     assert options["request_timeout_ms"] == 500
     assert options["sasl_plain_username"] == "4711"
     assert options["ssl_context"] is not None

@@ -67,7 +67,7 @@ def route_for(
     if bootstrap is not None:
         from holdgate.cli.replay.kafka import KafkaRoute
 
-        return KafkaRoute(bootstrap, dead, to, rate=rate, group=group, options=dict(_option(each) for each in options))
+        return KafkaRoute(bootstrap, dead, to, rate=rate, group=group, options=dict(read_option(each) for each in options))
     from holdgate.cli.replay.rabbitmq import RabbitMQRoute
 
     if group is not None or options:
@@ -147,7 +147,7 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def _option(text: str) -> tuple[str, str]:
+def read_option(text: str) -> tuple[str, str]:
     """Split NAME=VALUE, or NAME=env:VARIABLE for a value that must not be visible in a process list."""
     name, equals, value = text.partition("=")
     if not name or not equals:
