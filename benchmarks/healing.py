@@ -37,8 +37,8 @@ class Breaker(Protocol):
         """Count the result of a call."""
         ...
 
-    def wakes_at(self) -> float | None:
-        """Return when time alone may admit a call; None means that it will not."""
+    def wakes_at(self, now: float) -> float | None:
+        """Let time pass, and return when it may admit a call next; None means that time alone will not."""
         ...
 
     def is_closed(self) -> bool:
@@ -132,7 +132,7 @@ class Scene:
             return
         while self._free[worker] and (permit := breaker.admits(now)) is not None:
             self._call(worker, permit)
-        wakes_at = breaker.wakes_at()
+        wakes_at = breaker.wakes_at(now)
         if wakes_at is not None:
             self._wake(worker, max(wakes_at, now + 1e-6))
 

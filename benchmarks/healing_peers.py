@@ -39,7 +39,8 @@ class Holdgate:
     def ended(self, permit: object, good: bool, now: float) -> None:
         self.circuit.record(cast("Permit", permit), Outcome.SUCCESS if good else Outcome.FAILURE, now)
 
-    def wakes_at(self) -> float | None:
+    def wakes_at(self, now: float) -> float | None:
+        self.circuit.advance(now)
         return self.circuit.next_deadline()
 
     def is_closed(self) -> bool:
@@ -69,7 +70,7 @@ class Model:
         if permit == (self.generation,):
             self.count(good, now)
 
-    def wakes_at(self) -> float | None:
+    def wakes_at(self, now: float) -> float | None:  # noqa: ARG002
         return self.until
 
     def is_closed(self) -> bool:
