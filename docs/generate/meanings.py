@@ -115,10 +115,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "slow_call_rate_threshold": "the share of slow calls that opens, when reached",
         "consecutive_failures": "failures in a row that open; None means that this rule is off",
         "open_duration": "seconds until the first probe; left out, never above a given `open_duration_max`",
-        "open_multiplier": "the factor of the wait, each time it opens again",
+        "open_share": "the wait to the next probe, as a share of the time since the outage began",
+        "open_multiplier": "None means that waits follow `open_share`; a number is the factor of the wait, each time it opens again",
         "open_duration_max": "the longest wait, in seconds; left out, never below a given `open_duration`",
         "open_jitter": "spreads the wait by plus and minus this share",
-        "healthy_interval": "seconds without a break in CLOSED that take one step of the wait back",
+        "healthy_interval": "seconds without a break in CLOSED that lower the level by one; an outage that comes sooner is a relapse",
         "retry_after_max": "the longest wait that a server may ask for, in seconds",
         "permit_lease": "seconds after which a half-open call that is still out counts as failed; twice the longest success, if longer. "
         "Left out, never below twice `slow_call_duration`",
@@ -134,6 +135,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "above half of `failure_rate_threshold`, nor of `slow_call_rate_threshold` where calls can be slow",
         "minimum_verdicts": "results that a stage needs at least",
         "stage_timeout": "seconds after which a stage that refused nobody is judged by what it has",
+        "stage_per_relapse": "seconds that every stage lasts at least, for each relapse lately (at most four)",
     },
     "RetryPolicy": {
         "attempts": "how often a message's own failure may happen before it is rejected; a dependency's failures never count",

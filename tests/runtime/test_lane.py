@@ -501,7 +501,7 @@ async def test_a_total_outage_wastes_few_calls(concurrency: int) -> None:
     source = MemoryIntake(broker, queues=["mails"])
     async with quiet_guard(payments) as guard, running(guard.run(source, handler, needs=[payments], concurrency=concurrency)):
         await asyncio.sleep(120)
-        probes = guard.snapshot().dependencies["payments"].level - 1
+        probes = guard.snapshot().dependencies["payments"].probes
         wasted = len(handler.started)
         assert probes >= 3
         assert wasted <= 5 + concurrency - 1 + probes

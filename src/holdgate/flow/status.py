@@ -68,7 +68,7 @@ class DependencyStatus(TypedDict):
     value: float | None  # what had reached the threshold then
     threshold: float | None  # the threshold of that reason
     failed_tries: int  # how often it has opened again since, because a probe or the ramp failed
-    level: int  # how often it has opened without a lasting recovery; each level waits longer
+    level: int  # 0 after health, 1 in an outage, more after relapses; they make it wait longer and resume more slowly
     next_try: float | None  # when a probe is admitted; null: it is not open, or only an operator ends that
     limit: int | None  # calls in parallel that it admits; null: no limit, 0: none
     full: int  # the limit at which the ramp ends and the circuit closes

@@ -83,7 +83,7 @@ class Dependency:
         result_failures: Callable[[Any], bool] | None = None,
         retry_after: Callable[[Exception], float | None] | None = None,
         probe: Callable[[], object] | None = None,
-        probe_timeout: float | timedelta = 5.0,  # as long as the first open wait: a dependency that answers later is not well
+        probe_timeout: float | timedelta = 5.0,  # what a user would wait for: a dependency that answers later is not well
         settings: CircuitSettings = CircuitSettings(),  # noqa: B008 - frozen; its own defaults have their reasons beside them
     ) -> None:
         self.name = _label(name)
