@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from holdgate.core import CircuitSnapshot, Override, Reason, State
+from holdgate.core import Circuit, CircuitSnapshot, Override, Reason, State
 from holdgate.core.events import CircuitOpened, OverrideSet
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AttributionShared, CommandEnded, CommandGiven, OutageSuspected, SourceBlocked
@@ -33,7 +33,7 @@ HEALTH: HealthStatus = {"live": True, "ready": True, "started": True, "status": 
 
 
 def circuit(name: str = "payments", state: State = State.CLOSED, **fields: Any) -> CircuitSnapshot:
-    base = CircuitSnapshot(name, state, None, 0, 0, None, None, 0, 0, 0, 0, None, None, 0, 0, 0, 0, None, full=16)
+    base = replace(Circuit(name).snapshot(NOW), state=state, full=16)
     return replace(base, **fields)
 
 
