@@ -141,7 +141,7 @@ test-wheel: $(SYNCED)
 test-eager: $(SYNCED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12) and "asyncio has eager tasks from Python 3.12 on, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 test-eager")'
 	@test -x $(EAGER)/bin/python || $(PYTHON) -m venv $(EAGER)
-	@UV_PROJECT_ENVIRONMENT=$(EAGER) $(BIN)/uv sync --quiet --frozen --all-extras --no-default-groups --group test
+	@UV_PROJECT_ENVIRONMENT=$(EAGER) $(BIN)/uv sync --quiet --frozen --all-extras --no-default-groups --group test --group scripted
 	HOLDGATE_TEST_EAGER=1 $(EAGER)/bin/python -m pytest -n $(WORKERS) --maxschedchunk 1 tests/flow tests/runtime tests/testing $(ARGS)
 
 check: $(SYNCED)

@@ -4,15 +4,17 @@ import json
 from collections.abc import Sequence
 
 from holdgate import Delivery, Dependency
-from holdgate.testing import MemoryDeadLetters, Outage, rehearse
+from holdgate.testing import MemoryDeadLetters, Outage, ScriptedDependency, rehearse
 
 database = Dependency("database", failures=ConnectionError)
+scripted = ScriptedDependency(database)
 stored: list[object] = []
 inserts: list[int] = []
 
 
 async def insert(rows: list[object]) -> None:
     """A fake of the database: one statement for all rows, and all or none of them."""
+    await scripted.call()
     if "too long" in rows:
         raise ValueError("value too long for column")
     inserts.append(len(rows))
@@ -46,6 +48,7 @@ def test_many_at_once() -> None:
     assert report.left == ()
     assert stored == [number for number in range(1000) if number not in (300, 700)]  # each once, in their order
     assert sorted(letter.body or b"" for letter in dead.letters) == [b'"too long"', b"{"]
+    assert report.problems == ()
     assert report.called_in_outage < 30
     assert max(inserts) == 100
 

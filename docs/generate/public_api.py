@@ -33,6 +33,7 @@ _MODULES = (
     "holdgate.presets.*",
     "holdgate.brokers.kafka",
     "holdgate.brokers.rabbitmq",
+    "holdgate.control",
     "holdgate.ports",
     "holdgate.testing",
     "holdgate.testing.conformance",

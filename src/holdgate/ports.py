@@ -1,13 +1,23 @@
-"""The Protocols that code outside of the guard implements or calls: what a broker adapter is, and what it reports to the guard."""
+"""The Protocols that code outside of the guard implements or calls: a broker adapter, what it reports to the guard, and a control plane."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from holdgate.flow.backlog import SourceBacklog
+from holdgate.flow.commands import AuditEntry
+from holdgate.flow.events import AnyEvent
 from holdgate.flow.inbox import Order
-from holdgate.flow.message import Backlog, DeadLetter, Delivery, Settlement, Source
+from holdgate.flow.message import AnyDelivery, Backlog, DeadLetter, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
+from holdgate.flow.snapshot import Snapshot
+from holdgate.flow.totals import Totals
+
+if TYPE_CHECKING:
+    import asyncio
+    from datetime import timedelta
 
 M = TypeVar("M")
 
@@ -155,6 +165,44 @@ class ReadingAhead(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """What the attempts at one source's messages have in common.
+
+    `group` is the consumer group, empty where there is none. `needs` are the dependencies of the source.
+    """
+
+    source: Source
+    group: str
+    needs: tuple[str, ...]
+
+
+class AttemptSpans(Protocol):
+    """What marks the beginning and the end of each attempt: `Guard(spans=)`. Called on the guard's loop. None of it may raise."""
+
+    def begin(self, attempted: Attempted, message: AnyDelivery | Sequence[AnyDelivery], *, fallback: bool = False) -> object | None:
+        """Begin the span of an attempt at one message, or at a batch. None means that `end` need not be called."""
+        ...
+
+    def end(self, attempt: object, error: BaseException | None, *, interrupted: bool = False) -> None:
+        """End it. `error` is what was raised, `interrupted` whether the guard has cut it off: then it will be tried again."""
+        ...
+
+    def announced(self, event: AnyEvent) -> None:
+        """Note what has happened meanwhile."""
+        ...
+
+
+@runtime_checkable
+class InGroup(Protocol):
+    """What an intake has beside `Intake` when several consumers share its sources as a group that has a name."""
+
+    @property
+    def group(self) -> str:
+        """The name of the group. Empty means that there is none."""
+        ...
+
+
 @runtime_checkable
 class Rejecting(Protocol):
     """What an intake has beside `Intake` when its broker may have a way of its own to refuse a message."""
@@ -187,4 +235,86 @@ class DeadLetters(Protocol):
 
     async def close(self) -> None:
         """Let go of one run. Ends within a time limit, and is safe when it never opened."""
+        ...
+
+
+class HealthReport(Protocol):
+    """What `Controllable.health` returns: `holdgate.runtime.health.Health` says what each of these is."""
+
+    @property
+    def live(self) -> bool: ...
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def started(self) -> bool: ...
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def reasons(self) -> tuple[str, ...]: ...
+
+    @property
+    def memory(self) -> str: ...
+
+
+class Controllable(Protocol):
+    """A guard, as a control plane sees it: it can be read, and it takes an operator's commands. The guard implements it.
+
+    All of it is called on the guard's event loop. The commands raise CommandError where they cannot be carried out; the guard's methods of
+    the same names say what each does.
+    """
+
+    def now(self) -> float: ...
+
+    def snapshot(self) -> Snapshot: ...
+
+    def health(self) -> HealthReport: ...
+
+    def audit(self) -> tuple[AuditEntry, ...]: ...
+
+    def backlogs(self) -> Mapping[Source, SourceBacklog]: ...
+
+    def totals(self) -> Totals: ...
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None: ...
+
+    def hold(self, target: Source | str, *, reason: str, actor: str, for_: float | timedelta | None = ...) -> None: ...
+
+    def unhold(self, target: Source | str, *, reason: str, actor: str) -> None: ...
+
+    def retry(self, source: Source, *, reason: str, actor: str) -> int: ...
+
+    def skip(self, source: Source, position: int, *, reason: str, actor: str) -> None: ...
+
+    def force_open(self, dependency: str, *, reason: str, actor: str, for_: float | timedelta | None = ...) -> None: ...
+
+    def disable(self, dependency: str, *, reason: str, actor: str, for_: float | timedelta | None = ...) -> None: ...
+
+    def observe(self, dependency: str, *, reason: str, actor: str, for_: float | timedelta | None = ...) -> None: ...
+
+    def clear_override(self, dependency: str, *, reason: str, actor: str) -> None: ...
+
+    def reset(self, dependency: str, *, reason: str, actor: str) -> None: ...
+
+    def probe(self, dependency: str, *, reason: str, actor: str) -> bool: ...
+
+
+@runtime_checkable
+class ControlPlane(Protocol):
+    """What `Guard(control=)` takes: something that shows the guard to people, and brings it their commands."""
+
+    def opened(self, guard: Controllable) -> None:
+        """Begin. Called when the guard is entered, before anything can run on it. Raises SettingsError where it cannot begin."""
+        ...
+
+    def note(self, event: AnyEvent) -> None:
+        """Take one event. Called as an observer is: it must return quickly, and what it raises is logged."""
+        ...
+
+    async def closed(self) -> None:
+        """End, within a second or two and whatever clients do. Called after every run has drained. Idempotent."""
         ...

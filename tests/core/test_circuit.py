@@ -446,6 +446,6 @@ def test_a_permit_is_not_renewed_at_the_end_of_a_bucket() -> None:
     """The result belongs to the next one, which is begun by recording it."""
     circuit = Circuit("payments", CircuitSettings(window=TimeWindow(20.0)))
     call(circuit, SUCCESS, 0.0, took=1.0)
-    permit = acquire(circuit, 1.5)
+    permit = acquire(circuit, 1.996)
     assert circuit.renew(permit, 2.0) is False
-    assert circuit.renew(permit, 1.9) is True
+    assert circuit.renew(permit, 1.999) is True

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from holdgate.core import CircuitSettings, CountWindow, Reason, TimeWindow
 from holdgate.core.evidence import Evidence, OverdueCalls, Thresholds
 from holdgate.core.states import Breach, Permit, issue
+from holdgate.core.totals import QUICK
 
 SLOW_AFTER_ONE = CircuitSettings(window=TimeWindow(10.0), slow_call_duration=1.0)
 
@@ -54,8 +55,8 @@ def test_a_call_of_exactly_the_duration_is_not_slow() -> None:
 
 def test_quick_is_the_longest_success_up_to_slow() -> None:
     """Longer successes move it until slow_call_duration, shorter ones do not."""
-    evidence = evidence_of(SLOW_AFTER_ONE)
-    for held, longest, quick in ((0.5, 0.5, 0.5), (0.2, 0.5, 0.5), (3.0, 3.0, 1.0)):
+    evidence = evidence_of(CircuitSettings(slow_call_duration=0.004))
+    for held, longest, quick in ((0.003, 0.003, 0.003), (0.002, 0.003, 0.003), (3.0, 3.0, 0.004)):
         evidence.succeeded_after(held)
         assert (evidence.longest, evidence.quick) == (longest, quick)
 
@@ -66,7 +67,8 @@ def test_without_slow_calls_quick_is_the_longest() -> None:
     evidence.succeeded_after(1000.0)
     evidence.count(failed=False, took=1000.0, now=0.0)
     assert evidence.slow == inf
-    assert evidence.quick == 1000.0
+    assert evidence.longest == 1000.0
+    assert evidence.quick == QUICK
     assert evidence.window.slow == 0
 
 
@@ -168,8 +170,8 @@ def test_nothing_is_known_to_be_quick_at_first() -> None:
     """The first success is learnt, however short."""
     evidence = Evidence(CircuitSettings(), {}, 0.0)
     assert (evidence.quick, evidence.longest) == (0.0, 0.0)
-    evidence.succeeded_after(0.25)
-    assert (evidence.quick, evidence.longest) == (0.25, 0.25)
+    evidence.succeeded_after(0.0025)
+    assert (evidence.quick, evidence.longest) == (0.0025, 0.0025)
 
 
 @pytest.mark.parametrize(

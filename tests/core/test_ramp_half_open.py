@@ -7,6 +7,7 @@ import pytest
 from holdgate.core import RampSettings, Reason
 from holdgate.core.ramp import HalfOpen, Ramp, StageResult
 from holdgate.core.states import EXPIRED, LIVE, Permit, issue
+from holdgate.core.totals import CircuitTotals
 
 LEASE = 300.0
 SLOW = 1.0
@@ -17,7 +18,7 @@ class Bench:
 
     def __init__(self, limit: int | None = None, full: int = 16) -> None:
         self.live: dict[Permit, None] = {}
-        self.half_open = HalfOpen(Ramp(RampSettings(initial=limit or 1), full), self.live, LEASE, SLOW)
+        self.half_open = HalfOpen(Ramp(RampSettings(initial=limit or 1), full), self.live, LEASE, SLOW, CircuitTotals())
         if limit is not None:
             self.half_open.ramp.count(1, StageResult.GOOD, 0.0)
 

@@ -91,6 +91,7 @@ def test_a_new_circuit() -> None:
         late_results=0,
         settled_twice=0,
         next_deadline=None,
+        full=16,
     )
 
 

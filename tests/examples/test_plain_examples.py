@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.examples.running import example
 
-from examples import dead_letters_test, fall_back_test, operate_test, order_test, outage_test, sort_errors_test
+from examples import dead_letters_test, fall_back_test, operate_test, order_test, outage_fake_test, outage_test, sort_errors_test
 
 
 async def test_the_call_forms_admit_refuse_fall_back_and_recover() -> None:
@@ -39,10 +41,17 @@ async def test_a_loop_of_ones_own_loses_no_mail_and_closes_again() -> None:
     assert events[-1] == "CircuitClosed"
 
 
-def test_the_rehearsal_passes() -> None:
-    """The test that a reader copies."""
+def test_the_rehearsals_pass() -> None:
+    """The tests that a reader copies."""
     outage_test.charged.clear()
     outage_test.test_an_outage_of_an_hour_costs_nothing()
+    outage_test.test_what_a_careless_handler_loses()
+
+
+async def test_the_rehearsals_of_a_fake_pass() -> None:
+    """From a plain test, and from an async one."""
+    await asyncio.to_thread(outage_fake_test.test_a_bank_that_hangs_costs_nothing)
+    await outage_fake_test.test_from_an_async_test()
 
 
 def test_the_test_of_dead_letters_passes() -> None:

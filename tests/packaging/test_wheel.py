@@ -120,13 +120,14 @@ def test_without_extras_the_core_works(bare: Environment) -> None:
     done = bare.python(
         "import asyncio\n"
         "from holdgate import Dependency\n"
-        "from holdgate.testing import Outage, rehearse\n"
-        "async def handler(delivery): pass\n"
+        "from holdgate.testing import Outage, ScriptedDependency, rehearse\n"
         'payments = Dependency("payments", failures=ConnectionError)\n'
+        "bank = ScriptedDependency(payments)\n"
+        "async def handler(delivery): await bank.call()\n"
         "report = rehearse(handler, needs=[payments], deliveries=20, outage=Outage(start=1, end=60))\n"
-        "print(len(report.processed), len(report.rejected))\n"
+        "print(len(report.processed), report.problems)\n"
     )
-    assert (done.stdout, done.returncode) == ("20 0\n", 0), done.stderr
+    assert (done.stdout, done.returncode) == ("20 ()\n", 0), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -402,3 +402,89 @@ def test_nothing_is_left_open() -> None:
     """The loop and its pipe are closed at the end: pytest turns a ResourceWarning into an error."""
     run_virtual(asyncio.sleep(1))
     gc.collect()
+
+
+# -- threads that wait for virtual time -----------------------------------------------------------------------------------------------
+
+
+def test_a_thread_may_wait_for_virtual_time() -> None:
+    """An hour passes for it and for the loop alike, and no real one."""
+
+    async def main() -> tuple[float, list[float]]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualEventLoop)
+        seen: list[float] = []
+
+        def work() -> None:
+            loop.wait_in_thread(HOUR)
+            seen.append(loop.time())
+            loop.wait_in_thread(HOUR)
+
+        async with asyncio.timeout(2 * HOUR + 1):
+            await asyncio.to_thread(work)
+        return loop.time(), seen
+
+    assert run_virtual(main()) == (2 * HOUR, [HOUR])
+
+
+def test_while_one_thread_waits_time_stands_still_for_another() -> None:
+    """The one that works gets all the real time that it needs."""
+
+    async def main() -> list[tuple[str, float]]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualEventLoop)
+        ends: list[tuple[str, float]] = []
+
+        def wait() -> None:
+            loop.wait_in_thread(1)
+            ends.append(("waited", loop.time()))
+
+        def work() -> None:
+            time.sleep(0.1)
+            ends.append(("worked", loop.time()))
+
+        await asyncio.gather(asyncio.to_thread(wait), asyncio.to_thread(work))
+        return ends
+
+    assert run_virtual(main()) == [("worked", 0.0), ("waited", 1.0)]
+
+
+def test_in_the_loops_own_thread_a_wait_blocks_the_loop() -> None:
+    """As a plain client does that is called from a coroutine: the clock jumps, and what was due meanwhile comes late."""
+
+    async def main() -> tuple[float, float]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualEventLoop)
+        due: asyncio.Future[float] = loop.create_future()
+        loop.call_later(1, lambda: due.set_result(loop.time()))
+        loop.wait_in_thread(5)
+        return loop.time(), await due
+
+    assert run_virtual(main()) == (5.0, 5.0)
+
+
+def test_a_loop_that_is_closed_lets_go_of_who_waits() -> None:
+    """Or the interpreter would wait for that thread at its exit."""
+    begun = threading.Event()
+    threads: list[threading.Thread] = []
+
+    async def main() -> VirtualEventLoop:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualEventLoop)
+
+        def wait() -> None:
+            loop.call_soon_threadsafe(begun.set)
+            loop.wait_in_thread(HOUR)
+
+        threads.append(threading.Thread(target=wait))
+        threads[0].start()
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
+        return loop
+
+    loop = run_virtual(main())
+    threads[0].join(10)
+    loop.wait_in_thread(HOUR)  # and nobody can wait for it any more
+
+    assert not threads[0].is_alive()

@@ -56,6 +56,7 @@ from holdgate.core.states import (
     issue,
     transition,
 )
+from holdgate.core.totals import CircuitTotals
 from holdgate.core.windows import GOOD
 from holdgate.errors import SettingsError
 
@@ -131,7 +132,8 @@ class Circuit:
     #     rejection     the refusal to return then, one object for all calls
     #     rejected      the number of refusals, which guarded.py must count up
     #     live          the permits in flight, in the order of issue. guarded.py adds its permit, and deletes it
-    #     evidence      `quick` and `in_a_row`, and of its `window` `clean_until` and `goods`: what a good, quick result changes
+    #     evidence      `quick`, `quick_seconds` and `in_a_row`, and of its `window` `clean_until` and `goods`: what a good, quick result
+    #                   changes
     #
     # Whoever changes one of these changes both wrappers. tests/runtime/test_guarded.py compares them with `try_acquire` and `record`.
 
@@ -140,7 +142,7 @@ class Circuit:
         "_closed_since", "_draw", "_full", "_half_open", "_is_plain", "_is_reported", "_late_results", "_level",
         "_override_until", "_settled_twice", "_until",
         "events_pending", "evidence", "generation", "latest", "live", "name", "override", "plain_until", "refuse_until", "rejected",
-        "rejection", "settings", "state",
+        "rejection", "settings", "state", "totals",
     )
     # fmt: on
 
@@ -170,6 +172,7 @@ class Circuit:
         self.latest = now
         self.live: dict[Permit, None] = {}
         self.evidence = Evidence(settings, self.live, now)
+        self.totals = CircuitTotals()  # `read_totals` adds what others count
         self._full = FULL_ALONE if settings.ramp.full is None else settings.ramp.full
         self._override_until: float | None = None
         self._closed_since = now
@@ -263,10 +266,13 @@ class Circuit:
                     return
                 permit.standing = SETTLED
                 evidence.in_a_row = 0
+                evidence.quick_seconds += now - permit.acquired_at if duration is None else duration
                 window = evidence.window
                 if now < window.clean_until:
                     window.goods += 1
-                elif window.add(GOOD, now) >= window.enough:
+                    return
+                window.passed += 1
+                if window.add(GOOD, now) >= window.enough:
                     self._judge(now)
                 return
         self._settle(permit, outcome, now, retry_after, duration)
@@ -284,11 +290,12 @@ class Circuit:
             or now < self.latest
             or now >= self.plain_until
             or now >= window.clean_until
-            or now - permit.acquired_at > evidence.quick
+            or (took := now - permit.acquired_at) > evidence.quick
         ):
             return False
         self.latest = now
         evidence.in_a_row = 0
+        evidence.quick_seconds += took
         window.goods += 1
         del live[permit]  # and in again below: the order of the dict is the order of issue
         permit.acquired_at = now
@@ -302,11 +309,15 @@ class Circuit:
         if not self._take(permit, now):
             self._late(permit, outcome, now)
             return
-        if outcome is Outcome.IGNORED or self.override is Override.DISABLED:
+        if outcome is Outcome.IGNORED:
+            self.totals.ignored += 1
             return
         held = now - permit.acquired_at
         took = held if duration is None else duration
         failed = outcome is not _SUCCESS
+        self.totals.ended(took, failed=failed)
+        if self.override is Override.DISABLED:
+            return
         wait = self._requested_wait(retry_after) if failed else None
         if self._half_open is None:
             self._count(failed, held, took, wait, now)
@@ -493,6 +504,21 @@ class Circuit:
             late_results=self._late_results,
             settled_twice=self._settled_twice,
             next_deadline=self.next_deadline(),
+            full=self._full,
+        )
+
+    def read_totals(self) -> CircuitTotals:
+        """Return what has happened since construction, in an object that does not change any more."""
+        evidence, totals = self.evidence, self.totals
+        quick = evidence.window.passed + evidence.window.goods
+        return CircuitTotals(
+            succeeded=totals.succeeded.copy(lowest=quick, their_sum=evidence.quick_seconds),
+            failed=totals.failed.copy(),
+            ignored=totals.ignored,
+            late=self._late_results,
+            refused=self.rejected,
+            probes_succeeded=totals.probes_succeeded,
+            probes_failed=totals.probes_failed,
         )
 
     # -- Transitions ---------------------------------------------------------------------------------------------------------------
@@ -578,7 +604,7 @@ class Circuit:
     def _new_half_open(self) -> HalfOpen:
         # Twice the longest success: a lease must not take back calls that are known to succeed.
         lease = max(self.settings.permit_lease, 2 * self.evidence.longest)
-        return HalfOpen(Ramp(self.settings.ramp, self._full), self.live, lease, self.evidence.slow)
+        return HalfOpen(Ramp(self.settings.ramp, self._full), self.live, lease, self.evidence.slow, self.totals)
 
     def _prepare_answers(self) -> None:
         """Compute until when a call is admitted, or refused, without a look at anything else. All refusals are one object."""

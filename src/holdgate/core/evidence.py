@@ -15,6 +15,7 @@ from math import inf, nextafter
 from typing import TYPE_CHECKING
 
 from holdgate.core.states import Breach, Reason
+from holdgate.core.totals import QUICK
 from holdgate.core.windows import FAILED, GOOD, SLOW
 
 if TYPE_CHECKING:
@@ -111,11 +112,11 @@ class Thresholds:
 class Evidence:
     """Count results, and compare them with the rules.
 
-    `quick` is a duration. A success that took no longer is neither slow nor the longest so far, so that a circuit may count it without a
-    call of `count`.
+    `quick` is a duration. A success that took no longer is neither slow nor the longest so far, and belongs to the first bucket of
+    durations (totals.py), so that a circuit may count it without a call of `count`. `quick_seconds` is how long all of these took.
     """
 
-    __slots__ = ("_thresholds", "in_a_row", "longest", "overdue", "quick", "slow", "window")
+    __slots__ = ("_thresholds", "in_a_row", "longest", "overdue", "quick", "quick_seconds", "slow", "window")
 
     def __init__(self, settings: CircuitSettings, live: dict[Permit, None], now: float) -> None:
         self.slow = inf if settings.slow_call_duration is None else settings.slow_call_duration
@@ -124,6 +125,7 @@ class Evidence:
         self.in_a_row = 0
         self.longest = 0.0
         self.quick = 0.0
+        self.quick_seconds = 0.0
         self._thresholds = Thresholds(settings)
 
     def clear(self, now: float) -> None:
@@ -140,7 +142,7 @@ class Evidence:
     def succeeded_after(self, held: float) -> None:
         """Note how long a successful call has held its permit, in seconds."""
         self.longest = max(self.longest, held)
-        self.quick = min(self.longest, self.slow)
+        self.quick = min(self.longest, self.slow, QUICK)
 
     def breach(self) -> Breach | None:
         """Return the rule that the results meet. None means that they meet none."""

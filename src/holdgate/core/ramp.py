@@ -31,6 +31,7 @@ from holdgate.core.states import EXPIRED, Breach, Reason
 if TYPE_CHECKING:
     from holdgate.core.settings import RampSettings
     from holdgate.core.states import Permit
+    from holdgate.core.totals import CircuitTotals
 
 
 PROBE_LIMIT = 1
@@ -194,11 +195,15 @@ class Step:
 
 
 class HalfOpen:
-    """Keep the permits and leases of one half-open. `live` is the circuit's dict of permits, oldest first; `lease` is in seconds."""
+    """Keep the permits and leases of one half-open. `live` is the circuit's dict of permits, oldest first; `lease` is in seconds.
 
-    __slots__ = ("_live", "_slow", "lease", "ramp")
+    It counts its probe in `totals`.
+    """
 
-    def __init__(self, ramp: Ramp, live: dict[Permit, None], lease: float, slow: float) -> None:
+    __slots__ = ("_live", "_slow", "_totals", "lease", "ramp")
+
+    def __init__(self, ramp: Ramp, live: dict[Permit, None], lease: float, slow: float, totals: CircuitTotals) -> None:
+        self._totals = totals
         self.ramp = ramp
         self.lease = lease
         self._live = live
@@ -246,6 +251,8 @@ class HalfOpen:
         return self._judge(limit, now)
 
     def _follow(self, limit: int, permit: Permit, result: StageResult, now: float) -> Step:
+        if self.ramp.is_probing:
+            self._totals.probed(good=result is StageResult.GOOD)
         breach = self.ramp.count(permit.stage, result, now, permit.weight)
         return self._judge(limit, now) if breach is None else Step(limit, breach=breach)
 

@@ -151,6 +151,7 @@ class CircuitSnapshot:
     - `failure_rate`, `slow_call_rate`: ratios in [0, 1]. None below the minimum of calls.
     - `rejected`, `late_results`, `settled_twice`: totals since construction.
     - `next_deadline`: as `Circuit.next_deadline`.
+    - `full`: the limit at which a ramp ends, from 1. `limit / full` is the share of its work that a half-open admits.
     """
 
     name: str
@@ -171,3 +172,4 @@ class CircuitSnapshot:
     late_results: int
     settled_twice: int
     next_deadline: float | None
+    full: int = 1

@@ -30,11 +30,14 @@ class WindowCounter(Protocol):
 
     `enough` belongs to the caller that judges: while there are fewer bad results, a good one need not be judged. The counter sets it back
     to 0 when it comes to hold fewer calls, because a rate then needs fewer bad results.
+
+    `passed` is the number of good results, since the counter was made, that were counted by `goods` and are no longer in it.
     """
 
     failures: int
     slow: int
     goods: int
+    passed: int
     clean_until: float
     enough: int
 
@@ -121,10 +124,11 @@ class TimeWindow:
 class CountCounter:
     """Count the last results, in a ring of one byte each."""
 
-    __slots__ = ("_is_full", "_next", "_ring", "_size", "clean_until", "enough", "failures", "goods", "slow")
+    __slots__ = ("_is_full", "_next", "_ring", "_size", "clean_until", "enough", "failures", "goods", "passed", "slow")
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self.goods = self.passed = 0
         self.clear(0.0)
 
     def clear(self, now: float) -> None:  # noqa: ARG002
@@ -133,6 +137,7 @@ class CountCounter:
         self._is_full = False
         self.failures = 0
         self.slow = 0
+        self.passed += self.goods
         self.goods = 0
         self.clean_until = inf
         self.enough = 0
@@ -160,6 +165,7 @@ class CountCounter:
         place = self._next + self.goods
         self._is_full = self._is_full or place >= self._size
         self._next = place % self._size
+        self.passed += self.goods
         self.goods = 0
 
     def _replace(self, place: int, code: int) -> None:
@@ -185,13 +191,14 @@ class TimeCounter:
     # fmt: off
     __slots__ = (
         "_buckets", "_calls", "_ends", "_failures", "_number", "_place", "_slow", "_total", "_width",
-        "clean_until", "enough", "failures", "goods", "slow",
+        "clean_until", "enough", "failures", "goods", "passed", "slow",
     )
     # fmt: on
 
     def __init__(self, width: float, buckets: int, now: float) -> None:
         self._width = width
         self._buckets = buckets
+        self.goods = self.passed = 0
         self.clear(now)
 
     def clear(self, now: float) -> None:
@@ -201,6 +208,7 @@ class TimeCounter:
         self._total = 0
         self.failures = 0
         self.slow = 0
+        self.passed += self.goods
         self.goods = 0
         self._place = 0
         self._begin(floor(now / self._width))
@@ -243,6 +251,7 @@ class TimeCounter:
             return
         self._calls[self._place] += self.goods
         self._total += self.goods
+        self.passed += self.goods
         self.goods = 0
         for _ in range(min(steps, self._buckets)):
             self._drop_oldest()

@@ -27,7 +27,7 @@ from holdgate.core import Override, State, TimeWindow
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
     from holdgate.flow.message import AnyDelivery
-    from holdgate.flow.policy import RetryPolicy
+    from holdgate.flow.policy import GivenUp, RetryPolicy
     from holdgate.flow.unclaimed import UnclaimedType
 
 
@@ -61,6 +61,7 @@ class FailureHistory:
         "fallback_failed",
         "falling_back",
         "first_failed_at",
+        "given_up",
         "last_failed_at",
         "reason",
         "unclaimed",
@@ -79,6 +80,7 @@ class FailureHistory:
         self.unclaimed: tuple[UnclaimedType, int] | None = None  # what it failed with that no need claims, and in which spell
         self.error = ""  # the type of its last exception, never its text
         self.reason: str | None = None  # why it was rejected; None while it was not
+        self.given_up: GivenUp = "rejected"  # by which rule it was
         self.falling_back = False  # a lane runs its fallback, or is about to
         self.fallback_failed: tuple[int, ...] | None = None  # the generations of its gates when its fallback failed
 
@@ -150,9 +152,10 @@ class FailureHistory:
         """Add an undeclared dependency, which has refused one of its calls, to what it needs until it is settled."""
         self.extra += (gate,)
 
-    def rejected(self, reason: str) -> None:
-        """Note that it was rejected, and why: its next lane sends it, and starts no handler."""
+    def rejected(self, reason: str, given_up: GivenUp) -> None:
+        """Note that it was rejected, why, and by which rule: its next lane sends it, and starts no handler."""
         self.reason = reason
+        self.given_up = given_up
 
     def falls_back(self) -> None:
         """Note that a lane runs its fallback from now on."""

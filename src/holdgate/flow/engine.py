@@ -19,7 +19,7 @@ Who calls what, in which order. The driver is the runtime (guard.py, worker.py, 
     a probe ends        probe_ended, for each of take_probes
     an operator acts    hold, unhold, retry, skip, or a method of a circuit; then note; then turn
     a run ends          drain, then turn; wait until nothing is in flight; interrupted for what is cut off; remove_run
-    somebody looks      snapshot, audit, is_held, at any time
+    somebody looks      snapshot, totals, audit, is_held, at any time
 
 Theory of operation. There are two paths. The fast one is `pass_on`: one delivery after another of one source whose circuit is closed, a
 handful of attribute reads each. Everything else leaves its work to `turn`: let circuits see the time, regroup what waits, grant, and bring
@@ -57,15 +57,24 @@ from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import AnyDelivery, HandlerRequest, Source
 from holdgate.flow.plan import Plan
-from holdgate.flow.policy import Verdict
+from holdgate.flow.policy import GivenUp, Verdict
 from holdgate.flow.rejections import Rejections
 from holdgate.flow.reminders import Reminders
 from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.suspicions import Suspicions
+from holdgate.flow.totals import CIRCUIT, Tally, Totals
 from holdgate.flow.waiting import WaitingList, acquire_in_turn
 
 _SUCCESS = Outcome.SUCCESS  # a name of the module: an enum's member costs more to look up
+
+_GIVEN_UP: Mapping[Cause, GivenUp] = {Cause.REJECTED: "rejected", Cause.MESSAGE: "attempts", Cause.DEPENDENCY: "blame"}
+
+
+def _open_circuit(delivery: AnyDelivery) -> str:
+    """Return the reason of a fallback: the first need that is not closed, or was not a moment ago."""
+    gates = gates_of(delivery)
+    return CIRCUIT + next((gate for gate in gates if gate.limited), gates[0]).name
 
 
 class Assignments:
@@ -162,6 +171,7 @@ class Engine:
         self._holds = Holds(self.runs, self._waiting)
         self._commands = Commands(self.gates, self._holds)
         self._events: list[AnyEvent] = []
+        self._tally = Tally()
 
     def add_gate(self, circuit: Circuit, *, probed: bool = False) -> Gate:
         """Put a dependency's circuit under this engine. `probed`: it has a health probe, which `take_probes` asks for. Raises SettingsError
@@ -179,6 +189,7 @@ class Engine:
             raise SettingsError(f"needs names {unknown}, and the dependencies are {sorted(self.gates)}")
         self.runs[run] = None
         run.bound_by(self.memory)
+        run.counted_by(self._tally)
 
     def remove_run(self, run: Run, now: float) -> None:
         """Forget a run and its assignments."""
@@ -377,7 +388,7 @@ class Engine:
         verdict = decide(attribution.cause, delivery.history, assignment.run.retry)
         self._events.extend(self._retries.keep(delivery, verdict, attribution, now))
         if verdict is Verdict.REJECT:
-            verdict, events = self._rejections.reject(delivery, error, reason, now)
+            verdict, events = self._rejections.reject(delivery, error, reason, now, _GIVEN_UP[attribution.cause])
             self._events.extend(events)
             if verdict is Verdict.REJECT:
                 return verdict
@@ -430,7 +441,7 @@ class Engine:
         """Finish a delivery whose fallback succeeded. DONE means: settle it; STALE: its assignment is gone."""
         if not self._leave(delivery, now):
             return Verdict.STALE
-        delivery.assignment.fell_back()
+        delivery.assignment.fell_back(_open_circuit(delivery))
         self._finished(delivery)
         return Verdict.DONE
 
@@ -502,11 +513,17 @@ class Engine:
     def take_events(self) -> tuple[AnyEvent, ...]:
         """Return what was announced since the last call; each event is handed out once."""
         events, self._events = self._events, []
+        self._tally.note(events)
         return tuple(events)
 
     def snapshot(self, now: float) -> Snapshot:
         """Return the read model at `now`."""
         return take_snapshot(self.gates.values(), self.memory, self._waiting.by_assignment(), now, self._commands.in_force)
+
+    def totals(self) -> Totals:
+        """Return what has happened since the engine was made, up to the events that were taken last."""
+        circuits = {name: gate.circuit.read_totals() for name, gate in self.gates.items()}
+        return self._tally.read(circuits, ((each.source.name, each.finished) for each in self.memory.assignments()))
 
     # -- an operator acts -------------------------------------------------------------------------------------------------------------
 

@@ -60,10 +60,16 @@ class Backlog:
 
     `messages` counts what is not settled yet, those in hand included; None means that the broker does not know.
     `oldest_age` is the age of the oldest of them in seconds; None means that it is unknown, or that nothing waits.
+    `readable` counts those of `messages` that a consumer can get now; None means that nothing keeps any back, or that it is unknown.
+    `blocked_for` is for how many seconds an open transaction has kept the rest back, and nothing has become readable; 0 while none does.
+    `delayed` counts those of `messages` that the broker keeps back for a later retry; None means that this cannot be known.
     """
 
     messages: int | None
     oldest_age: float | None = None
+    readable: int | None = None
+    blocked_for: float = 0.0
+    delayed: int | None = None
 
 
 M = TypeVar("M")

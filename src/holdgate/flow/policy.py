@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 
+# Why a message was given up: its handler said so, its own failures were too many, or other messages show that its failures are its own.
+GivenUp = Literal["rejected", "attempts", "blame"]
+
+
 class Verdict(Enum):
     """What the runtime does with a delivery whose handler has ended.
 

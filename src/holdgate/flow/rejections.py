@@ -14,7 +14,7 @@ from holdgate.flow.batch import Batch
 from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, MessageSkipped
 from holdgate.flow.message import AnyDelivery
-from holdgate.flow.policy import Verdict
+from holdgate.flow.policy import GivenUp, Verdict
 from holdgate.flow.reminders import Reminders
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.waiting import WaitingList
@@ -29,14 +29,16 @@ class Rejections:
         self._later: dict[AnyDelivery, float] = {}  # their target failed: when each is sent again
         self._now: dict[AnyDelivery, None] = {}  # to be sent as soon as a lane is free
 
-    def reject(self, delivery: AnyDelivery, error: str, reason: str | None, now: float) -> tuple[Verdict, list[FlowEvent]]:
+    def reject(
+        self, delivery: AnyDelivery, error: str, reason: str | None, now: float, given_up: GivenUp = "rejected"
+    ) -> tuple[Verdict, list[FlowEvent]]:
         """Decide how a message leaves that is rejected now. DONE: it is skipped; REJECT: it is to be sent; AGAIN: its source is blocked."""
         assignment: Assignment = delivery.assignment
         run = assignment.run
         if run.retry.on_exhausted == "skip":
             return Verdict.DONE, [MessageSkipped(now, assignment.source, delivery.position, reason or error, by_operator=False)]
         if run.rejects:
-            history_of(delivery).rejected(reason or error)
+            history_of(delivery).rejected(reason or error, given_up)
             return Verdict.REJECT, []
         if assignment.going:  # the next owner of the source rejects it again
             return Verdict.AGAIN, []
@@ -56,6 +58,7 @@ class Rejections:
     def sent(self, delivery: AnyDelivery) -> None:
         """Release the source of a delivery that has arrived, unless other deliveries of it have not."""
         assignment: Assignment = delivery.assignment
+        assignment.totals.rejected[history_of(delivery).given_up] += 1
         if assignment.unsent:
             assignment.unblock(delivery)
             self._released(assignment)

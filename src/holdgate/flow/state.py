@@ -36,6 +36,7 @@ from holdgate.flow.inbox import BatchInbox, FreeInbox, Inbox, KeyInbox, Order, S
 from holdgate.flow.message import AnyDelivery, Source
 from holdgate.flow.plan import Plan, SourcePlan
 from holdgate.flow.policy import FallbackSettings, RetryPolicy
+from holdgate.flow.totals import Tally
 from holdgate.flow.unclaimed import RunResults
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class Assignment:
     __slots__ = (
         "alive", "blocked", "closing", "direct", "fallbacks", "falling_back", "full", "gate", "gates", "held", "held_before", "idle",
         "in_flight", "in_ring", "inbox", "low", "operator_hold", "plan", "probing", "results", "run", "shares_announced", "since",
-        "source", "stopped", "undeclared_announced", "undeclared_holders", "undeclared_waiting", "unknown_needs", "unsent", "unstarted",
-        "warned", "weights",
+        "source", "stopped", "totals", "undeclared_announced", "undeclared_holders", "undeclared_waiting", "unknown_needs", "unsent",
+        "unstarted", "warned", "weights",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None) -> None:
@@ -70,6 +71,7 @@ class Assignment:
         # Set when the next delivery may follow in one step with the end of the one before it: one need, in the order of the source.
         self.direct = self.inbox if self.gate is not None and isinstance(self.inbox, SourceInbox) else None
         self.results = run.results_of(source)
+        self.totals = run.tally.of(source.name)
         self.plan = _UNPLANNED
         self.alive = True  # False: revoked or lost, every result is stale
         self.closing = False  # it goes away: what runs may finish, nothing starts
@@ -255,9 +257,15 @@ class Assignment:
         self.unsent.pop(delivery, None)
         self.recompute()
 
-    def fell_back(self) -> None:
-        """Count a message that its fallback has settled."""
+    def fell_back(self, reason: str) -> None:
+        """Count a message that its fallback has settled, for this reason: the circuit that was open."""
         self.fallbacks += 1
+        self.totals.fell_back[reason] += 1
+
+    @property
+    def finished(self) -> int:
+        """Return how many of its messages have ended, in any way."""
+        return self.inbox.oldest + len(self.inbox.ended)
 
     # -- what is announced once -------------------------------------------------------------------------------------------------------
 
@@ -402,7 +410,7 @@ class Run:
     __slots__ = (
         "_apart", "_concurrency", "_leftover", "_results", "assignments", "batch", "dirty", "draining", "fallback", "falling", "granted",
         "half", "inbox", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects", "resend", "retry", "ring", "running",
-        "sends_unasked", "shared", "span", "weigh",
+        "sends_unasked", "shared", "span", "tally", "weigh",
     )  # fmt: skip
 
     def __init__(
@@ -436,6 +444,7 @@ class Run:
         self.weigh = weigh
         self.sends_unasked = sends_unasked
         self.memory: MemoryBound = Unbounded()  # the engine's, from `Engine.add_run` on
+        self.tally = Tally()  # the engine's, too
         self.assignments: dict[Source, Assignment] = {}
         self.plan = Plan()
         self.ring: deque[Assignment] = deque()  # assignments with work that may start, in turn
@@ -462,6 +471,8 @@ class Run:
     def remove(self, assignment: Assignment) -> None:
         """Take an assignment out, dead from now on; what it has in flight keeps its lanes until it ends."""
         assignment.alive = False
+        assignment.totals.ended += assignment.finished
+        self.tally.forget(assignment.source)
         del self.assignments[assignment.source]
         self.dirty.pop(assignment, None)
         self.count_lanes(leftover=assignment.in_flight)
@@ -480,6 +491,10 @@ class Run:
     def bound_by(self, memory: MemoryBound) -> None:
         """Let this bound on memory count from now on."""
         self.memory = memory
+
+    def counted_by(self, tally: Tally) -> None:
+        """Count what becomes of messages here from now on."""
+        self.tally = tally
 
     # -- its lanes --------------------------------------------------------------------------------------------------------------------
 

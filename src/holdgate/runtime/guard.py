@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from holdgate.core import Circuit
 from holdgate.core.validation import count, seconds
 from holdgate.errors import GuardClosed, SettingsError
+from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.commands import AuditEntry
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import AnyEvent
@@ -28,8 +29,10 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
-from holdgate.ports import Clock, DeadLetters, Intake
+from holdgate.flow.totals import Totals
+from holdgate.ports import AttemptSpans, Clock, ControlPlane, DeadLetters, Intake
 from holdgate.runtime.access import GuardCircuit
+from holdgate.runtime.backlog import BacklogWatch
 from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import LASTS, PROGRAM, Operator
@@ -72,6 +75,11 @@ class Guard:
     - `memory`: bytes of messages that this process may have in hand, of all runs together and those in work included, from 1 MiB. One
       message may always pass, however large. None means that only counts bound it.
     - `stall_after`: seconds above 0, or a timedelta, without progress after which `health` says that the process is not alive.
+    - `spans`: what begins and ends a span around each attempt, as `holdgate.telemetry.spans.Spans`. None means no spans.
+    - `backlog_every`: seconds above 0, or a timedelta, between two questions to a broker of how much waits, while somebody reads
+      `backlogs`.
+    - `control`: what shows this guard to people and takes their commands, such as `holdgate.control.Control(port=9099)`. None means that
+      nobody outside of the process can ask.
 
     Raises SettingsError for values that make no sense. After a SIGTERM that the guard has taken, leaving it raises SystemExit with code 75
     if handlers could not be ended within `drain_timeout`.
@@ -87,6 +95,9 @@ class Guard:
         hold_warn_after: float | timedelta = 600.0,  # ten minutes: those who deal with an outage look more often by themselves
         memory: int | None = 64 * 1024 * 1024,  # a tenth of a small container's, with room for hundreds of thousands of usual messages
         stall_after: float | timedelta = 300.0,  # Kafka's max.poll.interval: a consumer that works for longer counts as dead there
+        spans: AttemptSpans | None = None,  # a span costs more than the guard does, and needs somewhere to go
+        backlog_every: float | timedelta = 5.0,  # a person who watches sees it move, and a broker does not notice one question in that time
+        control: ControlPlane | None = None,
     ) -> None:
         for given in dependencies:
             if not isinstance(cast("object", given), Dependency):
@@ -100,7 +111,9 @@ class Guard:
         self.dependencies: dict[str, Dependency] = {}
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
-        self._announcer = Announcer(observers)
+        self.spans = spans
+        self._control = _check_control(control)
+        self._announcer = Announcer(observers, spans, control)
         self._operator = Operator(self)
         self._prober = Prober(self)
         self._silence = Silence(self)
@@ -110,6 +123,7 @@ class Guard:
         self._cut_off: list[str] = []  # where the messages stand whose handlers were cut off
         self._threads: list[str] = []  # those of them whose handlers go on in threads
         self._unended: list[str] = []  # and those whose handlers go on although they were cancelled
+        self._backlog = BacklogWatch(self, seconds("backlog_every", backlog_every))
         self._workers: dict[Worker, asyncio.Task[None]] = {}
         self.context = copy_context()  # belongs to no message; a turn may run in the context of any handler
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -130,6 +144,8 @@ class Guard:
             self._termination.take()
             for dependency in self._declared:
                 self._adopt(dependency)
+            if self._control is not None:
+                self._control.opened(self)
         except BaseException:
             self._release()
             raise
@@ -142,6 +158,8 @@ class Guard:
             await self.finish(self._workers)
         finally:
             self._release()
+            if self._control is not None:
+                await self._control.closed()  # last: while a guard drains, people want to know what it waits for
         if error is None and self._termination.asked and (self._threads or self._unended):
             raise SystemExit(CUT_OFF)
 
@@ -253,6 +271,23 @@ class Guard:
     def snapshot(self) -> Snapshot:
         """Return what is held, why, since when, and what happens next, as a frozen object."""
         return replace(self.engine.snapshot(self.now()), read_ahead_bytes=sum(worker.read_ahead for worker in self._workers))
+
+    def totals(self) -> Totals:
+        """Return what has happened since the guard was made: calls, transitions, holds and what became of messages. Metrics read it."""
+        return self.engine.totals()
+
+    def backlogs(self) -> Mapping[Source, SourceBacklog]:
+        """Return how much waits in the brokers, how much of that we are willing to drain, and in what time, as found out last.
+
+        Never waits. The first call begins to ask the brokers, every `backlog_every` seconds for as long as somebody calls; until they have
+        answered there is nothing. Must be called on the guard's event loop.
+        """
+        return self._backlog.read(self.snapshot())
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the guard belongs to. None means that it was not entered."""
+        return self._loop
 
     def health(self) -> Health:
         """Return whether this process is alive, ready and started, and why it is not "ok". Call it every few seconds, as probes do."""
@@ -489,6 +524,7 @@ class Guard:
             self._last_resort.left(cut_off=self._cut_off, unended=self._unended)
         self._prober.close()
         self._silence.stop()
+        self._backlog.close()
         for dependency in self.dependencies.values():
             dependency.unbind()
         self.dependencies.clear()
@@ -496,6 +532,14 @@ class Guard:
             if handle is not None:
                 handle.cancel()
         self._announcer.announce(self.engine.take_events())
+
+
+def _check_control(control: object) -> ControlPlane | None:
+    if control is not None and not isinstance(control, ControlPlane):
+        raise SettingsError(
+            f"control must be a Control, got {type(control).__name__}: give Guard(control=Control(port=9099)), or leave it out"
+        )
+    return control
 
 
 def _check_memory(memory: object) -> int | None:

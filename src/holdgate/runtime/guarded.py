@@ -10,7 +10,7 @@ calling.py.
 so nothing can come between.
 """
 
-# ruff: noqa: C901, PLR0911 - see above
+# ruff: noqa: C901, PLR0911, PLR0915 - see above
 
 from __future__ import annotations
 
@@ -102,13 +102,15 @@ def _guard_sync(dependency: CalledDependency, fn: Callable[P, T], fallback: Any)
             OwnCall(dependency, access, permit).raised(error)
             raise
         now = access.now()
+        took = now - permit.acquired_at
         evidence = circuit.evidence
         window = evidence.window
         access.busy = True
         is_ours = access.thread is not None  # pyright: ignore[reportUnnecessaryComparison] - another thread may have taken it away
-        if is_ours and permit in live and now < window.clean_until and now - permit.acquired_at <= evidence.quick:
+        if is_ours and permit in live and now < window.clean_until and took <= evidence.quick:
             del live[permit]
             evidence.in_a_row = 0
+            evidence.quick_seconds += took
             window.goods += 1
             access.busy = False
             access.spare = permit
@@ -163,6 +165,7 @@ def _guard_async(dependency: CalledDependency, fn: Callable[P, Awaitable[T]], fa
             OwnCall(dependency, access, permit).raised(error)
             raise
         now = access.now()
+        took = now - permit.acquired_at
         evidence = circuit.evidence
         window = evidence.window
         if get_ident() != access.thread:  # another thread has driven the coroutine on
@@ -170,9 +173,10 @@ def _guard_async(dependency: CalledDependency, fn: Callable[P, Awaitable[T]], fa
             return result
         access.busy = True
         is_ours = access.thread is not None  # pyright: ignore[reportUnnecessaryComparison] - another thread may have taken it away
-        if is_ours and permit in live and now < window.clean_until and now - permit.acquired_at <= evidence.quick:
+        if is_ours and permit in live and now < window.clean_until and took <= evidence.quick:
             del live[permit]
             evidence.in_a_row = 0
+            evidence.quick_seconds += took
             window.goods += 1
             access.busy = False
             access.spare = permit

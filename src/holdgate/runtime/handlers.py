@@ -1,4 +1,4 @@
-"""The user's handlers: checked before anything is consumed, looked up by source, and plain functions moved into threads.
+"""The user's handlers: checked before anything is consumed, looked up by source, plain functions moved into threads, and spans around them.
 
 An async handler runs in its lane's task. A plain handler runs in one of its run's own threads, never in asyncio's shared pool: a stuck
 handler must not starve other code (threads.py).
@@ -14,9 +14,9 @@ from typing import Any, Self, cast
 
 from holdgate.errors import SettingsError
 from holdgate.flow.message import AnyDelivery, Source
-from holdgate.ports import Intake
+from holdgate.ports import Attempted, AttemptSpans, InGroup, Intake
 from holdgate.runtime.calling import current_attempt, is_async
-from holdgate.runtime.lane import TaskLane
+from holdgate.runtime.lane import Lane, TaskLane
 from holdgate.runtime.threads import HandlerThreads
 
 AnyHandler = Callable[[AnyDelivery], Any]
@@ -68,7 +68,7 @@ class Handlers:
             self._threads.close()
 
     def _prepared(self, handler: AnyHandler, where: str) -> Handler:
-        _check(handler, where)
+        check_handler(handler, where)
         if is_async(handler, through_wrappers=True):
             return handler
 
@@ -88,7 +88,66 @@ class Handlers:
         return in_thread
 
 
-def _check(handler: object, where: str) -> None:
+class Tracing:
+    """The spans of one run: what goes around its handlers, its fallback, and the blocks of a loop."""
+
+    def __init__(self, spans: AttemptSpans, intake: Intake[Any], needs: Callable[[Source], tuple[str, ...] | None]) -> None:
+        self._spans = spans
+        self._group = intake.group if isinstance(intake, InGroup) else ""
+        self._needs = needs
+        self._handlers: dict[Source, Handler] = {}
+        self._attempted: dict[Source, Attempted] = {}
+
+    def around(self, handler_of: Callable[[Source], Handler]) -> Callable[[Source], Handler]:
+        """Return what gives the handler of a source, with a span around each of its calls."""
+
+        def traced_handler_of(source: Source) -> Handler:
+            traced = self._handlers.get(source)
+            if traced is None:
+                traced = self._handlers[source] = self.traced(handler_of(source), source)
+            return traced
+
+        return traced_handler_of
+
+    def traced(self, handler: Handler, source: Source, *, fallback: bool = False) -> Handler:
+        """Return this handler with a span around each of its calls."""
+        attempted, begin = self.attempted(source), self._spans.begin
+
+        async def in_span(delivery: AnyDelivery) -> None:
+            attempt = begin(attempted, delivery, fallback=fallback)
+            try:
+                await handler(delivery)
+            except BaseException as error:
+                self.end(attempt, error)
+                raise
+            self.end(attempt, None)
+
+        return in_span
+
+    def begin(self, delivery: AnyDelivery) -> object | None:
+        """Begin the span of a block."""
+        return self._spans.begin(self.attempted(delivery.source), delivery)
+
+    def end(self, attempt: object | None, error: BaseException | None) -> None:
+        """End a span, with what the attempt has raised. A handler that its guard has cancelled has failed only if its time was over."""
+        if attempt is None:
+            return
+        lane = current_attempt.get()
+        interrupted = isinstance(lane, Lane) and lane.interrupted and error is not None
+        if interrupted and isinstance(lane, Lane) and lane.timed_out:
+            error, interrupted = TimeoutError(), False
+        self._spans.end(attempt, error, interrupted=interrupted)
+
+    def attempted(self, source: Source) -> Attempted:
+        """Return what the attempts at a source's messages have in common."""
+        found = self._attempted.get(source)
+        if found is None:
+            found = self._attempted[source] = Attempted(source, self._group, self._needs(source) or ())
+        return found
+
+
+def check_handler(handler: object, where: str) -> None:
+    """Raise SettingsError for what cannot be a handler, before anything is consumed. `where` is what the error calls it."""
     if inspect.iscoroutine(handler):
         handler.close()
         raise SettingsError(f"{where} is a coroutine object: pass the function itself, without calling it")

@@ -108,6 +108,18 @@ def _begin(fn: Callable[[A], Awaitable[T]], argument: A) -> Generator[Any, Any, 
 # -- lanes ----------------------------------------------------------------------------------------------------------------------------
 
 
+class BlockSpans(Protocol):
+    """What marks the beginning and the end of a block of the loop form."""
+
+    def begin(self, delivery: AnyDelivery) -> object | None:
+        """Begin the span of a block. None means that there is none."""
+        ...
+
+    def end(self, attempt: object | None, error: BaseException | None) -> None:
+        """End it with what the block has raised."""
+        ...
+
+
 class LaneOwner(Protocol):
     """What a lane asks of its run."""
 
@@ -126,6 +138,11 @@ class LaneOwner(Protocol):
     @property
     def is_cancelled(self) -> bool:
         """Whether the event loop is being shut down."""
+        ...
+
+    @property
+    def tracing(self) -> BlockSpans | None:
+        """What marks the blocks of the loop form. None means nothing."""
         ...
 
     def next(self) -> AnyDelivery | None:

@@ -51,6 +51,8 @@ from holdgate.events import (
     UndeclaredNeed,
 )
 from holdgate.flow.message import Partition, Source
+from holdgate.ports import AttemptSpans, ControlPlane
+from holdgate.telemetry.log_fields import fields_of, one_line
 
 
 @cache
@@ -292,12 +294,17 @@ Observer = Callable[[AnyEvent], object]
 
 
 class Announcer:
-    """Hands every event to the log and to each observer, in order. An observer that raises is logged, and called again the next time."""
+    """Hands every event to the log, the spans, each observer and the control plane, in order.
 
-    def __init__(self, observers: Iterable[Observer]) -> None:
+    One that raises is logged, and called again the next time.
+    """
+
+    def __init__(self, observers: Iterable[Observer], spans: AttemptSpans | None = None, control: ControlPlane | None = None) -> None:
         if not isinstance(cast("object", observers), Iterable):
             raise SettingsError(f"observers={observers!r} must be a list: write observers=[...], also for one function")
-        self._observers = tuple(observers)
+        first = () if spans is None else (spans.announced,)
+        last = () if control is None else (control.note,)
+        self._observers = (*first, *observers, *last)
         for observer in self._observers:
             if not callable(observer):
                 raise SettingsError(f"observer {observer!r} must be a function that takes an event")
@@ -309,7 +316,8 @@ class Announcer:
         if not events:
             return
         for event, line in lines(events):
-            log.log(logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO, "%s", line)
+            alike = [each for each in events if _together(each) == _together(event)]
+            log.log(logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO, "%s", one_line(line), extra=fields_of(alike))
         for event in events:
             for observer in self._observers:
                 self._hand_to(observer, event)

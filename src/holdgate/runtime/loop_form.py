@@ -46,12 +46,13 @@ class LoopDelivery:
     task is a failure like any other.
     """
 
-    __slots__ = ("_delivery", "_lane", "_token", "entered")
+    __slots__ = ("_delivery", "_lane", "_span", "_token", "entered")
 
     def __init__(self, delivery: Delivery[Any], lane: LoopLane) -> None:
         self._delivery = delivery
         self._lane = lane
         self._token: Token[Attempt | None] | None = None
+        self._span: object | None = None
         self.entered = False
 
     @property
@@ -116,6 +117,8 @@ class LoopDelivery:
             self._lane.started = True
             self._lane.since = self._lane.worker.now()
             self._token = current_attempt.set(self._lane)
+            if self._lane.worker.tracing is not None:
+                self._span = self._lane.worker.tracing.begin(self._delivery)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
@@ -123,6 +126,8 @@ class LoopDelivery:
         if self._token is None:
             return isinstance(error, Exception)
         lane.started = False
+        if lane.worker.tracing is not None:
+            lane.worker.tracing.end(self._span, error)
         current_attempt.reset(self._token)
         ours = lane.interrupted
         if ours:

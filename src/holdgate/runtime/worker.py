@@ -34,7 +34,8 @@ from holdgate.flow.gate import Gate
 from holdgate.flow.message import AnyDelivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
-from holdgate.ports import Batching, Intake, ReadingAhead
+from holdgate.ports import AttemptSpans, Batching, Intake, ReadingAhead
+from holdgate.runtime.handlers import Handler, Tracing
 from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
 from holdgate.runtime.last_resort import name_some
 from holdgate.runtime.log import steps, whereabouts
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from holdgate.flow.engine import Engine
     from holdgate.flow.state import Assignment
     from holdgate.runtime.dependency import Dependency
-    from holdgate.runtime.handlers import Handler
 
 
 log = logging.getLogger("holdgate")
@@ -149,6 +149,7 @@ class RunOwner(Protocol):
     now: Callable[[], float]
     dependencies: dict[str, Dependency]
     hold_warn_after: float  # seconds
+    spans: AttemptSpans | None  # None means no spans
 
     def turn(self) -> None:
         """Bring everything up to date, now."""
@@ -184,7 +185,8 @@ class Worker:
         self.now = guard.now
         self.intake = intake
         self.run = plans.run
-        self.handler_of = handler_of
+        self.tracing = None if guard.spans is None else Tracing(guard.spans, intake, plans.run.needs.of)
+        self.handler_of = handler_of if self.tracing is None else self.tracing.around(handler_of)
         self.name = "+".join(sorted(intake.names or ())) or type(intake).__name__
         self.idle: list[Lane] = []
         self.lanes: list[Lane] = []
@@ -413,8 +415,10 @@ class Worker:
 
     async def fall_back(self, delivery: AnyDelivery) -> None:
         """Run the fallback for one delivery."""
-        if self._plans.fallback is not None:  # without a fallback the engine starts none
-            await self._plans.fallback(delivery)
+        fallback = self._plans.fallback
+        if fallback is not None:  # without a fallback the engine starts none
+            traced = fallback if self.tracing is None else self.tracing.traced(fallback, delivery.source, fallback=True)
+            await traced(delivery)
 
     def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Log what the fallback raised. The message keeps its place."""

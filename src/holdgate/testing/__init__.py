@@ -12,10 +12,16 @@ from holdgate.testing.memory import (
     Message,
     QueueSettings,
 )
-from holdgate.testing.rehearsal import Outage, Rehearsal, rehearse
+from holdgate.testing.outages import Answered, Dropped, ErrorAnswer, Hung, Met, Outage, Refused, ScriptedDependency
+from holdgate.testing.rehearsal import Record, rehearse, rehearse_async
+from holdgate.testing.report import Rehearsal
 
 __all__ = [
     "NO_JITTER",
+    "Answered",
+    "Dropped",
+    "ErrorAnswer",
+    "Hung",
     "LedgerEntry",
     "LoopClock",
     "ManualClock",
@@ -24,12 +30,17 @@ __all__ = [
     "MemoryDelivery",
     "MemoryIntake",
     "Message",
+    "Met",
     "Outage",
     "QueueSettings",
+    "Record",
+    "Refused",
     "Rehearsal",
+    "ScriptedDependency",
     "Stalled",
     "VirtualEventLoop",
     "in_virtual_time",
     "rehearse",
+    "rehearse_async",
     "run_virtual",
 ]

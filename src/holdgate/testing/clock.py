@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -121,7 +122,7 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
     Time stands still while something outside of the loop is at work: a plain handler in its thread, `asyncio.to_thread` and
     `run_in_executor`, a DNS look-up, an open connection or pipe to another process. The loop waits for them in real time. A thread that
     itself waits for virtual time to pass, or a connection that is kept open, would never let it pass; then the loop raises `Stalled` and
-    names what it waited for.
+    names what it waited for. `wait_in_thread` is how a thread may wait for virtual time.
 
     Of other threads the loop only knows that they exist. It holds each jump back a little for them, so a slow one sees timeouts come early.
 
@@ -137,6 +138,8 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         self._outside = Outside()
         self._virtual = _JumpingSelector(self._outside, thread_patience, stall_patience, work_patience)
         self._pool: ThreadPoolExecutor | None = None
+        self._waiters: dict[threading.Event, None] = {}  # threads that wait for virtual time
+        self._thread = threading.get_ident()
         super().__init__(self._virtual)
         self._outside.know(self._virtual.get_map().values())  # the pipe by which the loop wakes itself
 
@@ -151,6 +154,27 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         """
         self._outside.began(job, result, function)
         job.add_done_callback(self._nudge)
+
+    def wait_in_thread(self, seconds: float) -> None:
+        """Block the calling thread for virtual seconds, as `time.sleep` does for real ones. Returns early if the loop is closed meanwhile.
+
+        For what a plain handler calls. In the loop's own thread it blocks the loop: the clock jumps, and nothing else happens meanwhile.
+        """
+        if threading.get_ident() == self._thread:
+            self._virtual.now += seconds
+            return
+        is_over = threading.Event()
+        # Noted before the loop is asked: a loop that is closed in between either refuses, or finds the thread here.
+        self._waiters[is_over] = None
+        with suppress(RuntimeError):  # the loop is closed
+            self.call_soon_threadsafe(self._wait, seconds, is_over)
+            is_over.wait()
+
+    def close(self) -> None:
+        """Close as every loop does, and let go of the threads that wait for virtual time."""
+        super().close()
+        for waiter in list(self._waiters):
+            waiter.set()
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Run `func` as every loop does, and let no time pass until its result is here."""
@@ -170,6 +194,16 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
             self._pool.shutdown(wait=False, cancel_futures=True)
         else:
             await super().shutdown_default_executor()
+
+    def _wait(self, seconds: float, is_over: threading.Event) -> None:
+        # From here on the thread is not at work, and from `_go_on` on it is again: both in this thread, so that no jump comes in between.
+        self._outside.waiting += 1
+        self.call_later(seconds, self._go_on, is_over)
+
+    def _go_on(self, is_over: threading.Event) -> None:
+        self._outside.waiting -= 1
+        del self._waiters[is_over]
+        is_over.set()
 
     def _default_pool(self) -> ThreadPoolExecutor:
         if self._pool is None:

@@ -4,6 +4,7 @@ Two kinds of work are known for sure:
 
 - A job in a thread. It is under way until it has ended *and* its result has reached the loop. The thread ends first, and the result comes
   with a callback a step later. If a job counted as over when its thread ends, a jump in between would let a timeout come before the result.
+  While a job waits for virtual time itself (`VirtualEventLoop.wait_in_thread`), it is not at work.
 - A connection or pipe, as long as the loop listens to it. Whether an answer is on its way, or the connection is merely kept open, cannot be
   seen; to wait is right in the first case, and in the second the loop stalls with an error that names the connection.
 
@@ -45,6 +46,7 @@ class Outside:
 
     def __init__(self) -> None:
         self.given_up = False  # if True, time jumps as if nothing were at work: a test that has failed must come to its end
+        self.waiting = 0  # jobs that wait for virtual time themselves
         self._jobs: list[_Job] = []
         self._own: frozenset[int] = frozenset()
         self._here: set[str] = set()  # addresses of ends in this loop
@@ -62,7 +64,7 @@ class Outside:
         if self.given_up:
             return False
         self._jobs = [each for each in self._jobs if not each.is_over]
-        return bool(self._jobs) or bool(self._connections(keys))
+        return len(self._jobs) > self.waiting or bool(self._connections(keys))
 
     def give_up(self, seconds: float, keys: Keys) -> str:
         """Stop counting anything after `seconds` without an answer. Returns what was waited for, and what can be done."""

@@ -1,161 +1,240 @@
 """Rehearse an outage: run a handler behind a real guard, on a broker in memory, through an outage that takes no time.
 
+    client = httpx.AsyncClient(transport=AsyncScriptedTransport(payments))  # the handler's
     report = rehearse(charge, needs=[payments], outage=Outage(10, 70))
-    assert report.left == report.rejected == ()
-    assert report.called_in_outage < 15
+    assert report.problems == ()
 
-Everything but the broker and the time is real: the guard, the circuits, the handler with its own `failures` and retries. What the handler
-calls must be a fake of yours. While the outage lasts the handler is not called at all: a failing call takes its place.
+Everything but the broker, the time and the far end of the client is real: the guard, the circuits, the handler with its own `failures` and
+retries. outages.py says how the handler's calls meet an outage, and report.py what becomes of what is noted here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from itertools import zip_longest
-from typing import Any, NoReturn
+from types import MappingProxyType, TracebackType
+from typing import Any, cast
 
-from holdgate.core import Outcome
 from holdgate.errors import SettingsError
-from holdgate.flow.events import AnyEvent
 from holdgate.flow.message import Delivery, Settlement
 from holdgate.flow.plan import Plan
 from holdgate.runtime.calling import is_async
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
-from holdgate.testing.clock import LoopClock, run_virtual
+from holdgate.runtime.handlers import check_handler
+from holdgate.testing.clock import LoopClock, VirtualEventLoop, run_virtual
 from holdgate.testing.memory import MemoryBroker, MemoryIntake
 from holdgate.testing.memory.message import Message
+from holdgate.testing.outages import Outage, Script, current_attempt_log, playing
+from holdgate.testing.report import Attempt, Facts, Place, Rehearsal, report_of
 
 AnyHandler = Callable[[Any], Any]
 Needs = Sequence[Dependency] | Mapping[str, Sequence[Dependency]]
 _Given = Delivery[Message] | Sequence[Delivery[Message]]  # with `batch` the handler takes several
-_Place = tuple[str, int]  # topic and offset; each topic has one partition
+
+_NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Outage:
-    """A time in which a dependency is down.
+class Record:
+    """A message to deliver that has more than a body.
 
-    - `start`: when it begins, in seconds from the first delivery, from 0.
-    - `end`: when it is over, in seconds from the first delivery, above `start`. A call at `end` succeeds.
-    - `dependency`: the one that is down. None means the only one that the rehearsal has.
-    - `error`: what every call raises meanwhile. It must be one of the dependency's `failures`, or the outage would count against the
-      messages. The default is a ConnectionError, which nearly every client raises or wraps.
-
-    Raises SettingsError unless 0 <= start < end.
+    - `body`: its payload. None means a tombstone.
+    - `key`: its key. None means that it has none.
+    - `headers`: its headers by name.
     """
 
-    start: float
-    end: float
-    dependency: Dependency | None = None
-    error: Exception = field(default_factory=lambda: ConnectionError("rehearsed outage"))
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.start < self.end:
-            raise SettingsError(f"an outage must have 0 <= start < end, got start={self.start} and end={self.end}")
+    body: bytes | None
+    key: bytes | None = None
+    headers: Mapping[str, Any] = field(default_factory=lambda: _NO_HEADERS)
 
 
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """What happened in a rehearsal. Bodies stand for messages, and times are virtual seconds.
-
-    - `processed`: the messages that were settled after the handler had returned, in that order.
-    - `rejected`: the messages that were settled though the handler never returned for them.
-    - `left`: the messages that still wait at the end, including a rejected one that blocks its partition.
-    - `called`: how often a handler was started, including the calls that failed in an outage.
-    - `called_in_outage`: how many calls failed in an outage.
-    - `held`: how long a source was held.
-    - `took`: how long it took until everything was settled, or until the rehearsal gave up.
-    - `events`: every event that observers got.
-    """
-
-    processed: tuple[bytes | None, ...]
-    rejected: tuple[bytes | None, ...]
-    left: tuple[bytes | None, ...]
-    called: int
-    called_in_outage: int
-    held: float
-    took: float
-    events: tuple[AnyEvent, ...]
+Deliveries = int | Sequence[bytes | Record] | Mapping[str, Sequence[bytes | Record]]
 
 
 def rehearse(
     handler: AnyHandler | Mapping[str, AnyHandler],
     *,
     needs: Needs = (),
-    deliveries: int | Sequence[bytes] | Mapping[str, Sequence[bytes]] = 100,
+    deliveries: Deliveries = 100,
     every: float = 1.0,
     outage: Outage | Sequence[Outage] = (),
     patience: float = 3600.0,
     **settings: Any,
 ) -> Rehearsal:
-    """Run `handler` through the outages, and return what happened. Must not be called inside a running event loop.
+    """Run `handler` through the outages, and return what happened. In an async test, await `rehearse_async` instead.
 
-    - `handler`: as for `guard.run`. What it calls must be a fake.
+    - `handler`: as for `guard.run`. What it calls must be a stand-in: a client of `holdgate.testing.scripted`, or a fake of yours that asks
+      a ScriptedDependency.
     - `needs`: as for `guard.run`.
-    - `deliveries`: how many there are (their bodies are b"0", b"1" ...), or their bodies, or bodies by topic if `needs` or `handler` go by
-      topic. Otherwise the topic is "rehearsal".
+    - `deliveries`: how many there are (their bodies are b"0", b"1" ...), or their bodies, or Records with keys and headers, or any of these
+      by topic if `needs` or `handler` go by topic. Otherwise the topic is "rehearsal".
     - `every`: virtual seconds between two deliveries. With the default, seconds and messages have the same numbers.
     - `outage`: one or several times in which a dependency is down.
     - `patience`: virtual seconds after the last delivery and the last outage at which the rehearsal gives up, unless everything is settled
       before. The default is an hour, more than twice the longest backoff.
     - `**settings`: passed to `guard.run` as they are, such as `retry`, `order` and `concurrency`.
 
-    Raises SettingsError for what `guard.run` refuses, for an outage of a dependency that is not in `needs`, and for one whose error would
-    count against the messages.
+    Raises SettingsError for what `guard.run` refuses, for an outage of a dependency that is not in `needs`, and inside a running loop.
     """
-    outages = (outage,) if isinstance(outage, Outage) else tuple(outage)
-    bodies = _bodies(deliveries)
-    if not any(bodies.values()):
+    _must_have_no_loop()
+    return run_virtual(_planned(handler, needs, deliveries, every=every, outage=outage, patience=patience, settings=settings).play())
+
+
+async def rehearse_async(
+    handler: AnyHandler | Mapping[str, AnyHandler],
+    *,
+    needs: Needs = (),
+    deliveries: Deliveries = 100,
+    every: float = 1.0,
+    outage: Outage | Sequence[Outage] = (),
+    patience: float = 3600.0,
+    **settings: Any,
+) -> Rehearsal:
+    """Do what `rehearse` does from an async test, with the same arguments.
+
+    On virtual time (`in_virtual_time`, `run_virtual`) it runs in the test's own loop, so that the handler may use what the test has made
+    there, such as an aiohttp session. On a real loop it runs in a thread with a loop of its own.
+    """
+    stage = _planned(handler, needs, deliveries, every=every, outage=outage, patience=patience, settings=settings)
+    if isinstance(asyncio.get_running_loop(), VirtualEventLoop):
+        return await stage.play()
+    return await _apart(stage)
+
+
+def _must_have_no_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise SettingsError("rehearse was called inside a running event loop, which it would block: write `await rehearse_async(...)`")
+
+
+async def _apart(stage: _Stage) -> Rehearsal:
+    """Play in a thread. A cancellation ends the play, too."""
+    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
+
+    async def main() -> Rehearsal:
+        begun.append((asyncio.get_running_loop(), asyncio.current_task()))
+        return await stage.play()
+
+    playing_apart = asyncio.create_task(asyncio.to_thread(lambda: run_virtual(main())))
+    try:
+        return await asyncio.shield(playing_apart)
+    except asyncio.CancelledError:
+        for loop, task in begun:
+            with suppress(RuntimeError):  # it is over already, and its loop is closed
+                loop.call_soon_threadsafe(cast("asyncio.Task[Any]", task).cancel)
+        await asyncio.wait({playing_apart})
+        raise
+
+
+# -- what is given --------------------------------------------------------------------------------------------------------------------
+
+
+def _planned(
+    handler: AnyHandler | Mapping[str, AnyHandler],
+    needs: Needs,
+    deliveries: Deliveries,
+    *,
+    every: float,
+    outage: Outage | Sequence[Outage],
+    patience: float,
+    settings: Mapping[str, Any],
+) -> _Stage:
+    outages = [(each, _victim(each, needs)) for each in _outages(outage)]
+    records = _records(deliveries)
+    if not any(records.values()):
         raise SettingsError(f"deliveries must not be empty, got {deliveries!r}: there is nothing to rehearse")
-    stage = _Stage(bodies, needs, [(each, _victim(each, needs)) for each in outages])
-    last = (max(map(len, bodies.values())) - 1) * every
-    return run_virtual(stage.play(handler, every, max([last, *(each.end for each in outages)]) + patience, settings))
+    for where, each in _handlers(handler):
+        check_handler(each, where)  # as the run would, which sees only what stands around them
+    last = max([(max(map(len, records.values())) - 1) * every, *(each.end for each, _ in outages)])
+    return _Stage(handler, needs, records, every=every, outages=outages, end=last + patience, settings=settings)
 
 
-def _bodies(deliveries: int | Sequence[bytes] | Mapping[str, Sequence[bytes]]) -> Mapping[str, Sequence[bytes]]:
+def _handlers(given: object) -> list[tuple[str, object]]:
+    """Return each handler, and what errors call it."""
+    if not isinstance(given, Mapping):
+        return [("handler", given)]
+    return [(f"handler[{name!r}]", each) for name, each in cast("Mapping[str, object]", given).items()]
+
+
+def _outages(given: object) -> Sequence[Outage]:
+    several: list[object] = [given] if isinstance(given, Outage) else list(cast("Iterable[object]", given)) if _is_listed(given) else [None]
+    if not all(isinstance(each, Outage) for each in several):
+        raise SettingsError(f"outage must be an Outage or a list of them, got {given!r}: write Outage(start=10, end=70)")
+    return cast("list[Outage]", several)
+
+
+def _records(deliveries: Deliveries) -> Mapping[str, Sequence[Record]]:
     if isinstance(deliveries, Mapping):
-        return deliveries
-    return {"rehearsal": [b"%d" % number for number in range(deliveries)] if isinstance(deliveries, int) else deliveries}
+        return {name: [_record(each) for each in listed] for name, listed in deliveries.items()}
+    if isinstance(deliveries, int):
+        return {"rehearsal": [Record(b"%d" % number) for number in range(deliveries)]}
+    if not _is_listed(deliveries):
+        raise SettingsError(f"deliveries must be a number, a list of bodies, or lists by topic, got {deliveries!r}")
+    return {"rehearsal": [_record(each) for each in deliveries]}
+
+
+def _is_listed(given: object) -> bool:
+    return isinstance(given, Iterable) and not isinstance(given, str | bytes)
+
+
+def _record(given: object) -> Record:
+    if not isinstance(given, bytes | Record):
+        raise SettingsError(f"deliveries must have bytes or Records in them, got {given!r} ({type(given).__name__})")
+    return given if isinstance(given, Record) else Record(given)
 
 
 def _victim(outage: Outage, needs: Needs) -> Dependency:
-    listed = [each for group in needs.values() for each in group] if isinstance(needs, Mapping) else needs
-    known = {each.name: each for each in listed}
+    known = _known(needs)
     victim = outage.dependency
     if victim is None:
         if len(known) != 1:
             raise SettingsError(f"Outage(dependency=...) must name one of needs={sorted(known)}, got None")
         victim = next(iter(known.values()))
-    if victim not in known.values():
+    if not isinstance(cast("object", victim), Dependency):
+        raise SettingsError(f"Outage(dependency=...) must be a Dependency, got {victim!r}: pass the one that is in needs")
+    if victim not in known.values() and not callable(needs):
         raise SettingsError(f"Outage(dependency=...) must be one of needs={sorted(known)}, got {victim.name!r}: add it to needs")
-    if victim.classify(outage.error) is not Outcome.FAILURE:
-        error = type(outage.error).__name__
-        raise SettingsError(
-            f"Outage(error=...) must be one of the failures of {victim.name!r}, got {error}: give one that is, or widen `failures`"
-        )
     return victim
+
+
+def _known(needs: Needs) -> dict[str, Dependency]:
+    """Return the dependencies by name, as far as they can be seen: the run itself refuses anything else."""
+    listed = [each for group in needs.values() for each in _items(group)] if isinstance(needs, Mapping) else _items(needs)
+    return {each.name: each for each in listed}
+
+
+def _items(group: object) -> list[Dependency]:
+    given = list(cast("Iterable[object]", group)) if _is_listed(group) else [group]
+    return [each for each in given if isinstance(each, Dependency)]
+
+
+# -- the play -------------------------------------------------------------------------------------------------------------------------
 
 
 class _RecordedIntake(MemoryIntake):
     """Record every settlement, and how long anything was held."""
 
-    def __init__(self, broker: MemoryBroker, topics: Sequence[str], total: int) -> None:
+    def __init__(self, broker: MemoryBroker, topics: Sequence[str], total: int, settled: dict[Place, float]) -> None:
         # A receive is woken by what it waits for. A long poll only means fewer idle turns in an hour of holding.
         super().__init__(broker, topics=topics, poll_timeout=10.0)
-        self.settled: dict[_Place, bytes | None] = {}  # in the order of settlement
         self.finished = asyncio.Event()
+        self._settled = settled
         self._total = total
+        self._start = broker.now()
         self._held = 0.0
         self._held_since: float | None = None
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
-        self.settled[_place(delivery)] = delivery.body
-        if len(self.settled) == self._total:
+        self._settled[_place(delivery)] = asyncio.get_running_loop().time() - self._start
+        if len(self._settled) == self._total:
             self.finished.set()
         super().settle(delivery, settlement)
 
@@ -170,102 +249,138 @@ class _RecordedIntake(MemoryIntake):
 
 
 class _Stage:
-    """Run one rehearsal. Handlers may run in threads, so what they record is only appended to."""
+    """Run one rehearsal. Handlers may run in threads, so what they note is only appended to."""
 
-    def __init__(self, bodies: Mapping[str, Sequence[bytes]], needs: Needs, outages: Sequence[tuple[Outage, Dependency]]) -> None:
-        self._bodies = bodies
+    def __init__(
+        self,
+        handler: Any,
+        needs: Needs,
+        records: Mapping[str, Sequence[Record]],
+        *,
+        every: float,
+        outages: Sequence[tuple[Outage, Dependency]],
+        end: float,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self._handler = handler
         self._needs = needs
-        self._outages = outages
-        self._calls: list[bool] = []  # per call: was it in an outage
-        self._returned: dict[_Place, None] = {}
+        self._records = records
+        self._every = every
+        self._end = end
+        self._settings = settings
+        self._facts = Facts(outages, has_dead_letters=settings.get("dead_letters") is not None)
 
-    async def play(
-        self, handler: AnyHandler | Mapping[str, AnyHandler], every: float, end: float, settings: Mapping[str, Any]
-    ) -> Rehearsal:
+    async def play(self) -> Rehearsal:
         """Run it to its end, and return what happened."""
-        self._loop = asyncio.get_running_loop()
-        broker = MemoryBroker(topics=dict.fromkeys(self._bodies, 1))
-        intake = _RecordedIntake(broker, tuple(self._bodies), sum(map(len, self._bodies.values())))
-        played = self._played(handler) if callable(handler) else {name: self._played(each) for name, each in handler.items()}
-        events: list[AnyEvent] = []
-        async with Guard(clock=LoopClock(), signals=False, observers=[events.append]) as guard:
+        self._loop = loop = cast("VirtualEventLoop", asyncio.get_running_loop())
+        self._start = loop.time()
+        scripts = {
+            victim: Script([outage for outage, whose in self._facts.outages if whose is victim], loop) for _, victim in self._facts.outages
+        }
+        with playing(scripts):
+            return await self._run()
+
+    async def _run(self) -> Rehearsal:
+        broker = MemoryBroker(topics=dict.fromkeys(self._records, 1))
+        intake = _RecordedIntake(broker, tuple(self._records), sum(map(len, self._records.values())), self._facts.settled)
+        played: Any = self._played(self._handler) if callable(self._handler) else {n: self._played(e) for n, e in self._handler.items()}
+        settings: dict[str, Any] = {name: self._noted(given) if name == "fallback" else given for name, given in self._settings.items()}
+        async with Guard(clock=LoopClock(), signals=False, observers=[self._facts.events.append]) as guard:
             run = asyncio.create_task(guard.run(intake, played, needs=self._needs, **settings))
             finished = asyncio.create_task(intake.finished.wait())
-            producing = asyncio.create_task(self._produce(broker, every))
-            await asyncio.wait({run, finished}, timeout=end, return_when=asyncio.FIRST_COMPLETED)
-            took, held = self._loop.time(), intake.held()
-            finished.cancel()
-            producing.cancel()
+            producing = asyncio.create_task(self._produce(broker))
+            try:
+                await asyncio.wait({run, finished}, timeout=self._end, return_when=asyncio.FIRST_COMPLETED)
+                took, held = self._now(), intake.held()
+            finally:
+                finished.cancel()
+                producing.cancel()
             await guard.stop()
             await run
-        return self._report(broker, intake, took=took, held=held, events=events)
+        return report_of(self._facts, held=held, took=took)
 
-    async def _produce(self, broker: MemoryBroker, every: float) -> None:
-        for bodies in zip_longest(*self._bodies.values()):
-            for name, body in zip(self._bodies, bodies, strict=True):
-                if body is not None:
-                    broker.produce(name, body)
-            await asyncio.sleep(every)
+    def _now(self) -> float:
+        return self._loop.time() - self._start
+
+    async def _produce(self, broker: MemoryBroker) -> None:
+        for position, records in enumerate(zip_longest(*self._records.values())):
+            for name, record in zip(self._records, records, strict=True):
+                if record is not None:
+                    self._facts.produced[name, position] = (record.body, self._now())
+                    broker.produce(name, record.body, record.key, record.headers)
+            await asyncio.sleep(self._every)
+
+    # -- what stands around the user's functions --------------------------------------------------------------------------------------
 
     def _played(self, handler: AnyHandler) -> AnyHandler:
-        """Return the handler with its outages, async or plain as it was."""
-        if not is_async(handler, through_wrappers=True):
+        """Return the handler, whose attempts are noted."""
 
-            @wraps(handler)
-            def plain(given: _Given) -> Any:
-                outage = self._outage_of(given)
-                self._calls.append(outage is not None)
-                if outage is not None:
-                    outage[1].call_sync(_fail_plainly, outage[0].error)
-                result = handler(given)
-                if inspect.isawaitable(result):  # a plain function in front of an async one, such as a lambda
-                    return self._noted_when_done(result, given)
-                self._note(given)
-                return None
+        def start(given: _Given) -> _Start:
+            attempt = Attempt([_place(each) for each in _each(given)], self._now())
+            self._facts.attempts.append(attempt)
+            return _Start(given, attempt, attempt.done.extend)
 
-            return plain
+        return _around(handler, start)
 
+    def _noted(self, fallback: AnyHandler) -> AnyHandler:
+        """Return the fallback, whose returns are noted. What it calls is no attempt of a handler."""
+        return _around(fallback, lambda given: _Start(given, Attempt([], self._now()), self._facts.fallen_back.extend))
+
+
+class _Start:
+    """One start of a handler or fallback: a block around what runs of it, and what is noted of its end."""
+
+    __slots__ = ("_attempt", "_given", "_note", "_token")
+
+    def __init__(self, given: _Given, attempt: Attempt, note: Callable[[Iterable[Place]], None]) -> None:
+        self._given = given
+        self._attempt = attempt
+        self._note = note
+
+    def __enter__(self) -> None:
+        self._token = current_attempt_log.set(self._attempt.log)
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
+        current_attempt_log.reset(self._token)
+        if isinstance(error, Exception):
+            self._attempt.raised(error)
+
+    def returned(self) -> None:
+        """Note that it returned: its deliveries are done, unless it asked for something else."""
+        self._note(_place(delivery) for delivery in _each(self._given) if delivery.request is None)
+
+
+def _around(fn: AnyHandler, start: Callable[[_Given], _Start]) -> AnyHandler:
+    """Return a function, async or plain as it was, with a block around each start of it."""
+    if not callable(cast("object", fn)):
+        return fn  # the run refuses it
+    if is_async(fn, through_wrappers=True):
+
+        @wraps(fn)
         async def on_loop(given: _Given) -> None:
-            outage = self._outage_of(given)
-            self._calls.append(outage is not None)
-            if outage is not None:
-                await outage[1].call(_fail, outage[0].error)
-            await handler(given)
-            self._note(given)
+            block = start(given)
+            with block:
+                await fn(given)
+            block.returned()
 
         return on_loop
 
-    async def _noted_when_done(self, result: Awaitable[Any], given: _Given) -> None:
-        await result
-        self._note(given)
+    async def through(block: _Start, result: Awaitable[Any]) -> None:
+        with block:
+            await result
+        block.returned()
 
-    def _note(self, given: _Given) -> None:
-        """Note that the handler returned: its deliveries are processed, unless it asked for something else."""
-        for delivery in _each(given):
-            if delivery.request is None:
-                self._returned[_place(delivery)] = None
+    @wraps(fn)
+    def plain(given: _Given) -> Any:
+        block = start(given)
+        with block:
+            result = fn(given)
+        if inspect.isawaitable(result):  # a plain function in front of an async one, such as a lambda
+            return through(block, result)
+        block.returned()
+        return None
 
-    def _outage_of(self, given: _Given) -> tuple[Outage, Dependency] | None:
-        delivery = _each(given)[0]
-        needs = self._needs[delivery.source.name] if isinstance(self._needs, Mapping) else self._needs
-        now = self._loop.time()
-        return next((pair for pair in self._outages if pair[0].start <= now < pair[0].end and pair[1] in needs), None)
-
-    def _report(self, broker: MemoryBroker, intake: _RecordedIntake, *, took: float, held: float, events: Sequence[AnyEvent]) -> Rehearsal:
-        stored = {
-            (topic, message.position): message.body for topic, (log,) in broker.model.topics.items() for message in log.read(0, log.end)
-        }
-        settled = intake.settled.items()
-        return Rehearsal(
-            processed=tuple(body for place, body in settled if place in self._returned),
-            rejected=tuple(body for place, body in settled if place not in self._returned),
-            left=tuple(body for place, body in stored.items() if place not in intake.settled),
-            called=len(self._calls),
-            called_in_outage=sum(self._calls),
-            held=held,
-            took=took,
-            events=tuple(events),
-        )
+    return plain
 
 
 def _each(given: _Given) -> Sequence[Delivery[Message]]:
@@ -273,14 +388,5 @@ def _each(given: _Given) -> Sequence[Delivery[Message]]:
     return [given] if isinstance(given, Delivery) else given
 
 
-def _place(delivery: Delivery[Message]) -> _Place:
+def _place(delivery: Delivery[Message]) -> Place:
     return delivery.source.name, delivery.position
-
-
-async def _fail(error: Exception) -> NoReturn:
-    _fail_plainly(error)
-
-
-def _fail_plainly(error: Exception) -> NoReturn:
-    # The same object each time, so without its old traceback, which would grow with every call.
-    raise error.with_traceback(None)

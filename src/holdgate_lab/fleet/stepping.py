@@ -69,4 +69,4 @@ class SteppingCircuit(Circuit):
 
     def _new_half_open(self) -> HalfOpen:
         live: dict[Permit, None] = self.live
-        return HalfOpen(Steps(self.settings, self._probes), live, self.settings.permit_lease, self.evidence.slow)
+        return HalfOpen(Steps(self.settings, self._probes), live, self.settings.permit_lease, self.evidence.slow, self.totals)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from copy import copy
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -66,6 +67,11 @@ class Client:
     def instance_id(self) -> str | None:
         name: str | None = self._consumer._group_instance_id
         return name
+
+    @property
+    def reads_committed(self) -> bool:
+        """Whether the consumer waits for the end of a transaction before it reads the transaction's records."""
+        return str(self._consumer._isolation_level) == "read_committed"
 
     @property
     def auto_commit(self) -> bool:
@@ -380,8 +386,20 @@ class SideConsumer:
     async def log_starts(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int] | None:
         return await self._ask(lambda: self._consumer.beginning_offsets(list(tps)), dict)
 
-    async def log_ends(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int] | None:
-        return await self._ask(lambda: self._consumer.end_offsets(list(tps)), dict)
+    async def log_ends(self, tps: Collection[TopicPartition], *, committed: bool = False) -> dict[TopicPartition, int] | None:
+        """Return the ends of these logs. `committed`: where they end for a consumer that reads what is committed alone, which is before the
+        first record of an open transaction."""
+        return await self._ask(lambda: self._ends(list(tps), committed=committed), dict)
+
+    async def _ends(self, tps: list[TopicPartition], *, committed: bool) -> dict[TopicPartition, int]:
+        """Ask for ends at one isolation level. The public call has that of the consumer, and no argument for another one.
+
+        A copy of the fetcher has its own level, and shares the connections. It only asks: its background task is the original's.
+        """
+        fetcher = copy(self._consumer._fetcher)
+        fetcher._isolation_level = int(committed)  # 0 and 1 are what the protocol has for read_uncommitted and read_committed
+        ends: dict[TopicPartition, int] = await fetcher.end_offsets(tps, int(_ANSWER_WITHIN * 1000))
+        return ends
 
     async def _ask(self, question: Callable[[], Awaitable[Any]], shape: Callable[[Any], T]) -> T | None:
         if self._consumer is None:

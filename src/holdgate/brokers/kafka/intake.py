@@ -7,6 +7,7 @@ What happens when
 - the plan changes: `apply` pauses and resumes in the same step (fetching.py), and a hold also commits what is finished (commits.py). A
   source that was held is resumed a millisecond later, after its position was compared with the log's start (retention.py).
 - a rebalance begins or ends, or the group evicts this member: the callbacks of membership.py.
+- somebody asks how much waits: backlog.py asks the broker, by a second consumer.
 - the intake opens or closes: checks.py refuses bad settings, membership.py starts the consumer, and stops it or hands it back.
 
 Invariants that a change must keep:
@@ -25,7 +26,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -43,6 +43,7 @@ from holdgate.brokers.kafka.assignments import (
     Record,
     weigh,
 )
+from holdgate.brokers.kafka.backlog import PartitionBacklogs
 from holdgate.brokers.kafka.checks import STOPPED, ErrorStreak, check_consumer, check_subscription, check_topics, check_types, end_of_intake
 from holdgate.brokers.kafka.client import Client, SideConsumer
 from holdgate.brokers.kafka.commits import Commits
@@ -176,12 +177,17 @@ class KafkaIntake:
             client, self._partitions, self._pauses, self._commits, changed=self._assert_plan, failed=self._note_failure
         )
         self._poller = Poller(client, self._take, self._poll_timeout, self._most)
+        self._backlogs = PartitionBacklogs(client, self._partitions, self._side)
 
     @property
     def names(self) -> Collection[str] | None:
         if self._pattern is not None or self._client.pattern is not None:
             return None
         return tuple(sorted(self._topics if self._topics is not None else self._client.topics))
+
+    @property
+    def group(self) -> str:
+        return self._client.group_id or ""
 
     @property
     def rebalance_timeout(self) -> float:
@@ -272,18 +278,7 @@ class KafkaIntake:
 
     async def backlog(self) -> Mapping[Source, Backlog]:
         """Return the backlog by offsets. Gaps of transactions and compaction count as messages until they are passed."""
-        ends = await self._side.log_ends(self._partitions.tps()) or {}
-        now = time.time()
-        found: dict[Source, Backlog] = {}
-        for partition in self._partitions:
-            end = ends.get(partition.tp)
-            next_offset = partition.next_offset(self._client.position(partition.tp))
-            oldest = partition.oldest_timestamp()
-            found[partition.source] = Backlog(
-                None if end is None or next_offset is None else max(0, end - next_offset),
-                None if oldest is None else max(0.0, now - oldest / 1000),
-            )
-        return found
+        return await self._backlogs.ask()
 
     async def close(self) -> None:
         if self._closing is None:

@@ -198,6 +198,7 @@ class Client:
         self._url = None if isinstance(connection_or_url, AbstractRobustConnection) else connection_or_url
         self._connection: Any = None if self._url is not None else connection_or_url
         self._query_channel: Any = None
+        self._asks_no_more = False
         self.version = (0, 0)
 
     @property
@@ -218,6 +219,7 @@ class Client:
 
     async def connect(self) -> None:
         """Connect, or wait for the caller's connection to be up. Raises IntakeError with the remedy."""
+        self._asks_no_more = False
         if self._url is not None:
             self._connection = RobustConnection(_with_name(make_url(self._url)))
             try:
@@ -256,6 +258,8 @@ class Client:
         """
         found: dict[str, int] = {}
         for name in queues:
+            if self._asks_no_more:
+                return found
             try:
                 if self._query_channel is None or self._query_channel.is_closed:
                     self._query_channel = await self.channel()
@@ -267,6 +271,7 @@ class Client:
 
     async def close(self, seconds: float = CLOSE_WITHIN) -> None:
         """Close the channel for questions, and a connection that is ours, each within `seconds`."""
+        self._asks_no_more = True  # a question that waits for a connection would leave a channel behind
         channel, self._query_channel = self._query_channel, None
         if channel is not None and not channel.is_closed:
             await within(channel.close(), seconds)

@@ -216,17 +216,35 @@ class RabbitMQIntake:
         self._ring()
 
     async def backlog(self) -> Mapping[Source, Backlog]:
-        """Return how many messages are ready or in hand here. Those in hand of other consumers are not counted: only they know."""
+        """Return how many messages are ready, in hand here, or kept back by the broker for a later retry.
+
+        Those in hand of other consumers are not counted: only they know. Those that are kept back are counted where there is a
+        `management_url`: no AMQP call shows them.
+        """
         ready = await self._client.ready([source.name for source in self._supervisors])
+        delayed = await self._delayed()
         now = time.time()
         found: dict[Source, Backlog] = {}
         for source, supervisor in self._supervisors.items():
             channel = supervisor.channel
             oldest = None if channel is None or channel.oldest is None else channel.oldest.timestamp
             in_hand = 0 if channel is None else len(channel.unsettled)
-            waiting = ready.get(source.name)
-            found[source] = Backlog(None if waiting is None else waiting + in_hand, None if oldest is None else max(0.0, now - oldest))
+            waiting, later = ready.get(source.name), delayed.get(source.name)
+            messages = None if waiting is None else waiting + in_hand + (later or 0)
+            found[source] = Backlog(
+                messages,
+                None if oldest is None else max(0.0, now - oldest),
+                None if messages is None or not later else messages - later,
+                delayed=later,
+            )
         return found
+
+    async def _delayed(self) -> Mapping[str, int | None]:
+        """Return how many messages of each queue are kept back, where the management API can be asked and the queue may keep any back."""
+        management = self._options.management
+        if management is None:
+            return {}
+        return {source.name: await management.delayed(self._client.vhost, source.name) for source in self._supervisors}
 
     async def close(self) -> None:
         if self._closing is None:

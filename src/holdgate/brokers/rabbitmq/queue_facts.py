@@ -138,15 +138,27 @@ class Management:
         answer = await self._queue(vhost, queue)
         return cast("list[dict[str, Any]]", (answer or {}).get("consumer_details", []))
 
-    async def _queue(self, vhost: str, queue: str) -> Mapping[str, object] | None:
-        return await asyncio.to_thread(self._ask, f"{self._base}/api/queues/{quote(vhost, safe='')}/{quote(queue, safe='')}", queue)
+    async def delayed(self, vhost: str, queue: str) -> int | None:
+        """Return how many messages the broker keeps back for a later retry (`x-delayed-retry-type`), as of some seconds ago.
 
-    def _ask(self, address: str, queue: str) -> Mapping[str, object] | None:
+        0 where the broker has no such thing. None means that the API did not answer, which is not logged: it is asked again in seconds.
+        """
+        answer = await self._queue(vhost, queue, level=logging.DEBUG)
+        count = None if answer is None else answer.get("messages_delayed", 0)
+        return count if isinstance(count, int) else None
+
+    async def _queue(self, vhost: str, queue: str, level: int = logging.WARNING) -> Mapping[str, object] | None:
+        address = f"{self._base}/api/queues/{quote(vhost, safe='')}/{quote(queue, safe='')}"
+        return await asyncio.to_thread(self._ask, address, queue, level)
+
+    def _ask(self, address: str, queue: str, level: int) -> Mapping[str, object] | None:
         try:
             with urlopen(Request(address, headers=self._headers), timeout=_ANSWER_WITHIN) as response:  # noqa: S310 - http, see above
                 answer: object = json.load(response)
         except (URLError, OSError, ValueError) as error:
-            log.warning("the management API at %s does not answer, so the policies of queue %s are unknown: %r", self._base, queue, error)
+            log.log(
+                level, "the management API at %s does not answer, so the policies of queue %s are unknown: %r", self._base, queue, error
+            )
             return None
         return cast("dict[str, object]", answer) if isinstance(answer, dict) else {}
 

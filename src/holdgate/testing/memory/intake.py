@@ -432,6 +432,7 @@ class MemoryIntake:
         if min(inbox, prefetch) < 1 or min(poll_timeout, commit_every, rebalance_timeout) <= 0:
             raise SettingsError("inbox and prefetch are 1 or more, poll_timeout, commit_every and rebalance_timeout above 0 seconds")
         self.poll_timeout = poll_timeout
+        self.group = group if topics else ""
         self._rebalance_timeout = rebalance_timeout
         self._side: PartitionSide | QueueSide = (
             PartitionSide(broker, topics, group, inbox=inbox, commit_every=commit_every, rebalance_timeout=rebalance_timeout)

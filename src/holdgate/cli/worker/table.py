@@ -1,0 +1,162 @@
+"""The status of a worker as a table for a terminal. Shape and words say everything, and colour only repeats it.
+
+Names and reasons come from elsewhere: what is not printable in them is shown escaped, so that no topic can move a cursor or colour a
+screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from holdgate.flow.status import DependencyStatus, SourceStatus, StatusDocument
+
+# A terminal has some forty lines.
+_SOURCES_SHOWN = 15
+_NAME_AT_MOST = 60
+
+_NONE = "\N{EN DASH}"
+_SHUT, _RAMP, _OVERRIDDEN, _FINE = "■", "◪", "◆", "□"
+_COLOURS = {_SHUT: "red", _RAMP: "yellow", _OVERRIDDEN: "magenta", _FINE: "green"}
+
+
+def render(document: StatusDocument, *, all_sources: bool = False) -> RenderableType:
+    """Return the first line, the table of dependencies, the held sources (all with `all_sources`), and the commands in force."""
+    parts: list[RenderableType] = [headline(document), _dependencies(document)]
+    chosen = [each for each in document["sources"] if all_sources or each["held"] or each["falling_back"] or each["blocked"]]
+    if chosen:
+        parts.append(_sources(document, chosen, len(chosen) if all_sources else _SOURCES_SHOWN))
+    parts += [Text(line, style="magenta") for line in _commands(document)]
+    return Group(*parts)
+
+
+def headline(document: StatusDocument) -> Text:
+    """Return one line: who, how bad, since when."""
+    summary = document["summary"]
+    parts = [clean(document["worker"]), document["health"]["status"]]
+    counts = ((summary["open"], "OPEN"), (summary["ramping"], "RAMPING"), (summary["overridden"], "overridden"))
+    parts += [f"{count} {word}" for count, word in counts if count]
+    held = [_plural(summary["partitions_held"], "partition"), _plural(summary["queues_held"], "queue")]
+    if any(held):
+        parts.append(" + ".join(part for part in held if part) + " held")
+    if summary["held_since"] is not None:
+        parts.append(f"oldest hold {short(document['at'] - summary['held_since'])}")
+    backlog = summary["backlog"]
+    parts.append(f"{summary['waiting']} waiting here" + ("" if backlog is None else f", {backlog} at the broker"))
+    if summary["drain_seconds"] is not None:
+        parts.append(f"drained in about {short(summary['drain_seconds'])}")
+    return Text(" · ".join(parts), style="bold")
+
+
+def short(seconds: float) -> str:
+    """Return a duration as tables have it: "22s", "14m02s", "3h05m", "2d04h"."""
+    whole = max(0, round(seconds))
+    for unit, length, below, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if whole >= length:
+            return f"{whole // length}{unit}{whole % length // part:02d}{below}"
+    return f"{whole}s"
+
+
+def clean(text: str) -> str:
+    """Return a text of somebody else's as one printable line of a bounded length."""
+    shown = text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return shown if len(shown) <= _NAME_AT_MOST else shown[: _NAME_AT_MOST - 3] + "..."
+
+
+def _plural(number: int, word: str) -> str:
+    return "" if not number else f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _dependencies(document: StatusDocument) -> Table:
+    table = Table("dependency", "state", "pressure", "held", "waiting", "next", expand=False)
+    for each in document["dependencies"]:
+        mark, state = _state(document, each)
+        table.add_row(
+            Text(clean(each["name"])),
+            Text(f"{mark} {state}", style=_COLOURS[mark]),
+            _pressure(each),
+            f"{each['held']} of {each['sources']}" if each["held"] else _NONE,
+            _waiting(each["waiting"], each["backlog"]),
+            _next(document, each),
+        )
+    return table
+
+
+def _state(document: StatusDocument, each: DependencyStatus) -> tuple[str, str]:
+    since = "" if each["down_since"] is None else f" {short(document['at'] - each['down_since'])}"
+    if each["override"] == "forced_open":
+        return _SHUT, "FORCED OPEN"
+    if each["override"] is not None:
+        return _OVERRIDDEN, {"disabled": "DISABLED", "metrics_only": "OBSERVED"}.get(each["override"], each["override"])
+    if each["state"] == "open":
+        return _SHUT, f"OPEN{since}"
+    if each["state"] == "half_open":
+        return _RAMP, f"RAMP {each['limit']} of {each['full']}"
+    return _FINE, "CLOSED"
+
+
+def _pressure(each: DependencyStatus) -> str:
+    parts: list[str] = []
+    if each["failure_rate"] is not None:
+        parts.append(f"{each['failure_rate']:.0%} fail")
+    elif each["consecutive_failures"]:
+        parts.append(f"{each['consecutive_failures']} failed in a row")
+    if each["slow_call_rate"]:
+        parts.append(f"{each['slow_call_rate']:.0%} slow")
+    return ", ".join(parts) or _NONE
+
+
+def _waiting(here: int, backlog: int | None) -> str:
+    if backlog is not None:
+        return str(backlog)
+    return f"{here} here" if here else _NONE
+
+
+def _next(document: StatusDocument, each: DependencyStatus) -> str:
+    if each["next_try"] is not None:
+        tries = f" ({_ordinal(each['failed_tries'] + 1)})" if each["failed_tries"] else ""
+        return f"{'ends' if each['override'] else 'probe'} in {short(each['next_try'] - document['at'])}{tries}"
+    if each["override"] is not None:
+        return "until somebody ends it"
+    if each["drain_seconds"] is not None and each["backlog"]:
+        return f"drained in about {short(each['drain_seconds'])}"
+    return "more after a good stage" if each["state"] == "half_open" else _NONE
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def _sources(document: StatusDocument, chosen: list[SourceStatus], most: int) -> Table:
+    table = Table("source", "held for", "because of", "waiting", "next", expand=False)
+    for each in chosen[:most]:
+        table.add_row(
+            Text(clean(each["source"])),
+            _NONE if each["since"] is None else short(document["at"] - each["since"]),
+            Text(_because(each)),
+            _waiting(each["waiting"], each["backlog"]),
+            _NONE if each["next_try"] is None else f"in {short(each['next_try'] - document['at'])}",
+        )
+    more = len(chosen) - most + document["sources_left_out"]
+    if more > 0:
+        table.caption = f"and {more} more"
+    return table
+
+
+def _because(each: SourceStatus) -> str:
+    reasons = [clean(reason) for reason in each["reasons"]]
+    if each["falling_back"]:
+        reasons.append("falls back")
+    if each["blocked"] is not None:
+        reasons.append(f"waits behind message {each['blocked']['position']}")
+    return ", ".join(reasons) or _NONE
+
+
+def _commands(document: StatusDocument) -> Iterator[str]:
+    for each in document["commands"]:
+        until = "until somebody ends it" if each["until"] is None else f"for another {short(each['until'] - document['at'])}"
+        yield f"{each['command'].replace('_', ' ')} {clean(each['target'])} by {clean(each['actor'])}, {until}: {clean(each['reason'])}"

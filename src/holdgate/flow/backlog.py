@@ -1,0 +1,148 @@
+"""How much waits in the broker, how much of it we are willing to drain now, and how long that will take.
+
+*Willing.* An autoscaler that reads the lag starts workers in an outage, and the new ones hold as well; then they all come back at once. So
+it should read what this worker is willing to drain: nothing of a held source, all of one whose circuits are closed, and a share of one that
+is coming back, as large as the ramp's share of its full limit. With several needs the smallest share counts.
+
+*Draining.* An estimate needs a rate. What ends per second is measured between two looks at the broker, by topic or queue, and so is what
+arrives. A rate that was measured while everything was closed and messages were left over is what the worker can do; a ramp allows its share
+of that. Without such a rate, what was measured last is taken. What arrives meanwhile is taken off. If more arrives than ends, there is no
+estimate, and neither is there one in a hold: nobody knows when it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdgate.flow.message import Backlog, Source
+    from holdgate.flow.snapshot import Snapshot, SourceSnapshot
+
+# A new measurement counts for so much: a few looks at the broker make an estimate steady, and a minute makes it a new one.
+_NEWEST = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBacklog:
+    """How much waits in one source, as of `at` (monotonic seconds).
+
+    - `group`: the consumer group that reads it. Empty means that its broker has no groups.
+    - `waiting`: the broker's figures.
+    - `willing`: how many of its messages we would drain now: 0 while it is held. None means that the broker does not know.
+    - `drained_in`: in about how many seconds the whole topic or queue will be drained here. None means that it cannot be told now.
+    """
+
+    source: Source
+    group: str
+    waiting: Backlog
+    at: float
+    willing: int | None
+    drained_in: float | None = None
+
+
+def share_of(seen: SourceSnapshot | None, snapshot: Snapshot) -> float:
+    """Return the share of a source that may be worked on now, from 0 (held) to 1. None for `seen` means that the source is not ours."""
+    if seen is None or seen.held:
+        return 0.0
+    if seen.falling_back:
+        return 1.0
+    circuits = [snapshot.dependencies[name] for name in seen.needs]
+    return min((circuit.limit / circuit.full for circuit in circuits if circuit.limit is not None), default=1.0)
+
+
+def demand_of(backlogs: Iterable[SourceBacklog]) -> dict[str, int]:
+    """Return what an autoscaler should see, by group or by queue: what we are willing to drain, and at least 1.
+
+    At least 1, because nothing may be scaled to zero while it is held: nobody would be left to find out that the outage is over.
+    """
+    demand: dict[str, int] = {}
+    for each in backlogs:
+        name = each.group or each.source.name
+        demand[name] = demand.get(name, 0) + (each.willing or 0)
+    return {name: max(1, willing) for name, willing in demand.items()}
+
+
+class DrainRate:
+    """What ends and what arrives per second in one topic or queue, between looks at it."""
+
+    __slots__ = ("_arriving", "_at", "_ended", "_ending", "_full", "_waiting")
+
+    def __init__(self) -> None:
+        self._at: float | None = None  # of the last look
+        self._ended = 0
+        self._waiting = 0
+        self._ending: float | None = None  # per second, measured last
+        self._arriving = 0.0  # per second
+        self._full: float | None = None  # what ends per second while nothing holds it back and more is there
+
+    def look(self, now: float, ended: int, waiting: int, share: float) -> None:
+        """Note how many messages have ended ever, and how many wait now. `share` is how much of them may be worked on."""
+        before, self._at = self._at, now
+        gone, grown = ended - self._ended, waiting - self._waiting
+        busy = bool(self._waiting and waiting)
+        self._ended, self._waiting = ended, waiting
+        if before is None or now <= before:
+            return
+        took = now - before
+        self._ending = gone / took
+        self._arriving += _NEWEST * (max(0.0, (grown + gone) / took) - self._arriving)
+        if share == 1.0 and busy and gone:
+            self._full = self._ending if self._full is None else self._full + _NEWEST * (self._ending - self._full)
+
+    def drained_in(self, share: float) -> float | None:
+        """Return in about how many seconds nothing will wait. None means that it cannot be told."""
+        if not self._waiting:
+            return 0.0
+        rate = self._ending if self._full is None else self._full * share
+        left = 0.0 if rate is None or not share else rate - self._arriving
+        return self._waiting / left if left > 0 else None
+
+
+class BacklogBook:
+    """What was found when one run was last looked at."""
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self._rates: dict[str, DrainRate] = {}
+        self._found: Mapping[Source, Backlog] = {}
+        self._at = 0.0
+
+    def note(self, found: Mapping[Source, Backlog], snapshot: Snapshot, ended: Mapping[str, int]) -> None:
+        """Keep what the broker said. `ended` is how many messages have ended ever, by topic or queue."""
+        self._found, self._at = found, snapshot.at
+        by_name = self._by_name(snapshot)
+        self._rates = {name: self._rates.get(name, DrainRate()) for name in by_name}
+        for name, (waiting, share) in by_name.items():
+            self._rates[name].look(snapshot.at, ended.get(name, 0), waiting, share)
+
+    def read(self, snapshot: Snapshot) -> dict[Source, SourceBacklog]:
+        """Return what is known, and what we are willing to drain now."""
+        by_name = self._by_name(snapshot)
+        drained = {name: self._rates[name].drained_in(share) for name, (_, share) in by_name.items() if name in self._rates}
+        return {
+            source: SourceBacklog(
+                source,
+                self._group,
+                waiting,
+                self._at,
+                None if waiting.messages is None else int(waiting.messages * share_of(snapshot.sources.get(source), snapshot)),
+                drained.get(source.name),
+            )
+            for source, waiting in self._found.items()
+            if source in snapshot.sources
+        }
+
+    def _by_name(self, snapshot: Snapshot) -> dict[str, tuple[int, float]]:
+        """Return how much waits in each topic or queue, and which share of that may be worked on."""
+        waits: dict[str, int] = {}
+        willing: dict[str, float] = {}
+        shares: dict[str, list[float]] = {}
+        for source, backlog in self._found.items():
+            share = share_of(snapshot.sources.get(source), snapshot)
+            count = backlog.messages or 0
+            waits[source.name] = waits.get(source.name, 0) + count
+            willing[source.name] = willing.get(source.name, 0.0) + count * share
+            shares.setdefault(source.name, []).append(share)
+        return {name: (count, willing[name] / count if count else min(shares[name])) for name, count in waits.items()}

@@ -1,0 +1,265 @@
+"""A status document in plain English: why something waits, since when, and what happens next, in one paragraph.
+
+`explain` reads the document and nothing else, so the text can be made wherever the document is: in the worker, on a command line, for
+another machine's worker. The name is that of a source (`orders[3]`), of a topic or queue, or of a dependency.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from holdgate.flow.status import CommandStatus, DependencyStatus, SourceStatus, StatusDocument
+
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+
+# Why a circuit opened, by the reasons of core/states.py; with the figures where there are some.
+_OPENED = {
+    "failure_rate": "{value:.0%} of the calls failed, and {threshold:.0%} is the threshold",
+    "slow_call_rate": "{value:.0%} of the calls were slow, and {threshold:.0%} is the threshold",
+    "consecutive_failures": "{value:.0f} calls in a row failed",
+    "probe": "the last probe failed",
+    "slow_probe": "the last probe was slow",
+    "permit_lease": "a call did not end in time",
+    "retry_after": "the server asked for a wait",
+    "open_for": "a program asked for a wait",
+}
+# Without figures: those are missing if the threshold was not seen.
+_OPENED_SOMEHOW = {
+    "failure_rate": "too many of the calls failed",
+    "slow_call_rate": "too many of the calls were slow",
+    "consecutive_failures": "several calls in a row failed",
+}
+_OVERRIDES = {
+    "forced_open": "forced open",
+    "disabled": "disabled, so that every call goes through and nothing is counted",
+    "metrics_only": "only observed, so that every call goes through",
+}
+_OTHERS = {
+    "draining": "this worker is about to give it back, because it ends or the broker asked for it.",
+    "dead letters": "a rejected message could not be sent to the dead letters yet; it is sent again and again.",
+    "no needs": "the settings of the worker do not say what it needs: add it to `needs`.",
+    "giving back": "its messages are on their way back to the broker.",
+}
+
+
+class Unknown(LookupError):
+    """Nothing of this name is in the document. The text names what is."""
+
+
+def explain(document: StatusDocument, name: str) -> str:
+    """Return one paragraph about a source, a topic or queue, or a dependency. Raises Unknown."""
+    by_source = {each["source"]: each for each in document["sources"]}
+    if name in by_source:
+        return _of_source(document, by_source[name])
+    of_name = [each for each in document["sources"] if each["name"] == name]
+    if of_name:
+        return _of_name(document, name, of_name)
+    for dependency in document["dependencies"]:
+        if dependency["name"] == name:
+            return " ".join([*_of_dependency(document, dependency), _what_it_holds(dependency)])
+    raise Unknown(_nothing_like(document, name))
+
+
+def lasting(seconds: float) -> str:
+    """Return a duration in words, by its largest unit: "22 seconds", "14 minutes", "3 hours"."""
+    rounded = max(0.0, seconds)
+    for unit, length in (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE)):
+        if rounded >= 2 * length or (rounded >= length and unit == "minute"):
+            return _count(int(rounded / length), unit)
+    return _count(round(rounded), "second")
+
+
+def _count(number: int, one: str, several: str | None = None) -> str:
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+# -- sources --------------------------------------------------------------------------------------------------------------------------
+
+
+def _of_name(document: StatusDocument, name: str, sources: list[SourceStatus]) -> str:
+    held = [each for each in sources if each["held"]]
+    more = document["sources_left_out"]
+    left_out = f" ({more} sources are not listed here)" if more else ""
+    if not held:
+        return f"None of the {len(sources)} partitions of {name} here is held{left_out}. {_of_source(document, sources[0])}"
+    which = "All" if len(held) == len(sources) else f"{len(held)}"
+    return f"{which} of the {len(sources)} partitions of {name} here are held{left_out}. The oldest hold: {_of_source(document, held[0])}"
+
+
+def _of_source(document: StatusDocument, source: SourceStatus) -> str:
+    sentences = _held(document, source) if source["held"] else _not_held(document, source)
+    if source["blocked"] is not None and source["blocked"]["suspect"]:
+        blocked = source["blocked"]
+        sentences.append(
+            f"It waits behind message {blocked['position']}, which has failed {_count(blocked['attempts'], 'time')} ({blocked['error']}): "
+            "no other message was tried meanwhile, so it may be this message, or an outage. It is tried again."
+        )
+    return " ".join([*sentences, _waiting(document, source)])
+
+
+def _held(document: StatusDocument, source: SourceStatus) -> list[str]:
+    since = source["since"]
+    first = f"{source['source']} is held" + ("." if since is None else f" for {lasting(document['at'] - since)}.")
+    sentences = [first, *(_reason(document, source, reason) for reason in source["reasons"])]
+    if source["next_try"] is not None and len(source["reasons"]) > 1:
+        sentences.append(f"It goes on in {lasting(source['next_try'] - document['at'])} at the earliest.")
+    return sentences
+
+
+def _not_held(document: StatusDocument, source: SourceStatus) -> list[str]:
+    if source["falling_back"]:
+        return [f"{source['source']} is not held: its messages go to the fallback, {source['fallbacks']} so far."]
+    sentences = [f"{source['source']} is not held."]
+    for dependency in _needed(document, [*source["needs"], *source["waits_for"]]):
+        if dependency["state"] == "half_open" or dependency["override"] is not None:
+            sentences += _of_dependency(document, dependency)
+    if not source["fetch"]:
+        sentences.append("Nothing more is fetched now, because enough of it is in this process.")
+    return sentences
+
+
+def _reason(document: StatusDocument, source: SourceStatus, reason: str) -> str:
+    kind, _, name = reason.partition(":")
+    if kind == "circuit":
+        return " ".join(sentence for each in _needed(document, [name]) for sentence in _of_dependency(document, each))
+    if reason == "operator":
+        return " ".join(_order(document, each) for each in _holds(document, source)) or "An operator holds it."
+    if reason == "unclaimed failures":
+        error = f" with {source['suspected']}" if source["suspected"] else ""
+        return (
+            f"Most of its messages failed{error}, which no dependency claims, so an outage is suspected: add the exception to the "
+            "`failures` of what is down. It goes on when a message succeeds."
+        )
+    if reason == "blocked":
+        return _blocked(source)
+    return f"Besides, {_OTHERS.get(reason, f'its reason is `{reason}`.')}"
+
+
+def _blocked(source: SourceStatus) -> str:
+    blocked = source["blocked"]
+    if blocked is None:
+        return "A message that was rejected has nowhere to go. The log names it."
+    place = f"{source['source']} {blocked['position']}"
+    failed = f"failed {_count(blocked['attempts'], 'time')} by its own fault" if blocked["attempts"] else "was rejected"
+    error = f" ({blocked['error']})" if blocked["error"] else ""
+    return (
+        f"Message {blocked['position']} {failed}{error} and has nowhere to go: deploy a handler that can take it, or give it up with "
+        f"`holdgate skip {place}`."
+    )
+
+
+def _holds(document: StatusDocument, source: SourceStatus) -> list[CommandStatus]:
+    targets = {source["source"], source["name"]}
+    return [each for each in document["commands"] if each["command"] == "hold" and each["target"] in targets]
+
+
+def _order(document: StatusDocument, command: CommandStatus) -> str:
+    until = command["until"]
+    ends = "until somebody ends that" if until is None else f"for another {lasting(until - document['at'])}"
+    return f"{command['actor']} holds it {ends}: {command['reason'].rstrip('.')}."
+
+
+def _waiting(document: StatusDocument, source: SourceStatus) -> str:
+    here = f"{_count(source['waiting'], 'message')} {'waits' if source['waiting'] == 1 else 'wait'} in this process"
+    running = f", {source['in_flight']} are being worked on" if source["in_flight"] else ""
+    behind = "" if source["backlog"] is None else f", and {source['backlog']} at the broker in all"
+    oldest = "" if source["oldest"] is None else f", the oldest for {lasting(document['at'] - source['oldest'])}"
+    return " ".join([f"{here}{running}{behind}{oldest}.", *_kept_back(source)])
+
+
+def _kept_back(source: SourceStatus) -> list[str]:
+    found: list[str] = []
+    if source["blocked_for"] and source["backlog"] is not None and source["readable"] is not None:
+        kept = source["backlog"] - source["readable"]
+        found.append(
+            f"An open transaction of a producer has kept {kept} of them back for {lasting(source['blocked_for'])}: "
+            "they cannot be read before it ends."
+        )
+    if source["delayed"]:
+        found.append(f"The broker keeps {source['delayed']} of them back for a later retry.")
+    if source["drain_seconds"] is not None and source["backlog"]:
+        found.append(f"At this rate they are done in about {lasting(source['drain_seconds'])}.")
+    return found
+
+
+# -- dependencies ---------------------------------------------------------------------------------------------------------------------
+
+
+def _needed(document: StatusDocument, names: Iterable[str]) -> list[DependencyStatus]:
+    wanted = set(names)
+    return [each for each in document["dependencies"] if each["name"] in wanted]
+
+
+def _of_dependency(document: StatusDocument, dependency: DependencyStatus) -> list[str]:
+    if dependency["override"] is not None:
+        return [_overridden(document, dependency)]
+    if dependency["state"] == "open":
+        return [_open(document, dependency), _next(document, dependency)]
+    if dependency["state"] == "half_open":
+        limit = dependency["limit"] or 0
+        return [
+            f"{dependency['name']} comes back: {limit} of {dependency['full']} calls may run in parallel now, and more after each good stage."
+            if limit > 1
+            else f"{dependency['name']} is tried with one call at a time; more are let through if that succeeds."
+        ]
+    return [f"{dependency['name']} is well: its circuit is closed."]
+
+
+def _open(document: StatusDocument, dependency: DependencyStatus) -> str:
+    since = dependency["down_since"]
+    lasts = "counts as down" if since is None else f"has counted as down for {lasting(document['at'] - since)}"
+    tries = dependency["failed_tries"]
+    again = f" {_count(tries, 'try', 'tries')} since then {'has' if tries == 1 else 'have'} failed." if tries else ""
+    return f"{dependency['name']} {lasts}{_why(dependency)}.{again}"
+
+
+def _why(dependency: DependencyStatus) -> str:
+    reason, value, threshold = dependency["reason"], dependency["value"], dependency["threshold"]
+    if reason is None:
+        return ""
+    if value is None or threshold is None:
+        return f", because {_OPENED_SOMEHOW.get(reason) or _OPENED.get(reason, reason)}"
+    return f", because {_OPENED.get(reason, reason).format(value=value, threshold=threshold)}"
+
+
+def _next(document: StatusDocument, dependency: DependencyStatus) -> str:
+    next_try = dependency["next_try"]
+    if next_try is None:
+        return "No try is planned."
+    wait = next_try - document["at"]
+    when = f"in {lasting(wait)}" if wait >= 1 else "now"
+    return f"It is tried again {when}, with one call. If that succeeds, the work comes back 1, 2, 4 ... at a time."
+
+
+def _overridden(document: StatusDocument, dependency: DependencyStatus) -> str:
+    name, override = dependency["name"], dependency["override"] or ""
+    what = _OVERRIDES.get(override, override)
+    for command in document["commands"]:
+        if command["target"] == name and command["command"] != "hold":
+            until = command["until"]
+            ends = "until somebody ends that" if until is None else f"for another {lasting(until - document['at'])}"
+            return f"{name} is {what}, by {command['actor']}, {ends}: {command['reason'].rstrip('.')}."
+    return f"{name} is {what}, by the program itself."
+
+
+def _what_it_holds(dependency: DependencyStatus) -> str:
+    if not dependency["sources"]:
+        return "No source needs it."
+    behind = "" if dependency["backlog"] is None else f", {dependency['backlog']} at the broker"
+    drain = dependency["drain_seconds"]
+    drained = "" if drain is None or not dependency["backlog"] else f" At this rate they are done in about {lasting(drain)}."
+    return (
+        f"It holds {dependency['held']} of the {dependency['sources']} sources that need it; "
+        f"{dependency['waiting']} of their messages wait in this process{behind}.{drained}"
+    )
+
+
+def _nothing_like(document: StatusDocument, name: str) -> str:
+    sources = document["sources"]
+    known = {each["source"] for each in sources} | {each["name"] for each in sources}
+    names = sorted(known | {each["name"] for each in document["dependencies"]})
+    close = difflib.get_close_matches(name, names, n=3)
+    shown = ", ".join(close or names[:10]) or "nothing"
+    more = f"; {document['sources_left_out']} sources are not listed" if document["sources_left_out"] else ""
+    return f"nothing here is named {name[:100]!a}; {'close to it' if close else 'there are'}: {shown}{more}"

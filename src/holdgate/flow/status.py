@@ -1,0 +1,447 @@
+"""The status of one worker as a document: what is held, why, since when, how much waits, and what happens next.
+
+`status` makes it of a snapshot. `/status`, the event stream, the page and the command line all show this one document, so none of them can
+say anything else. It is made of what JSON has: dictionaries, lists, texts and numbers. `/status` of two versions of holdgate may be read by
+one page, so a field is never renamed or given another meaning; `schema` goes up if that must happen.
+
+Every time in it is in seconds since the epoch, by the worker's clock, and `at` is that clock's time of the document. So `at - since` is how
+long something lasts, whatever the reader's own clock says. What is worst comes first.
+
+The comment on a field's line is its description in docs/reference/status.md.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any, TypedDict, cast
+
+from holdgate.core import CircuitSnapshot, Override, State
+from holdgate.flow.backlog import SourceBacklog
+from holdgate.flow.events import AnyEvent, CommandEnded, CommandGiven
+from holdgate.flow.history import LastEvents
+from holdgate.flow.message import Backlog, Partition, Source
+from holdgate.flow.snapshot import Snapshot, SourceSnapshot
+
+SCHEMA = 1
+
+
+class HealthStatus(TypedDict):
+    """What the probes ask for."""
+
+    live: bool  # false: this process should be restarted
+    ready: bool  # the process has started and is not stopping; true also while a circuit is open
+    started: bool  # every run has had its first assignment
+    status: str  # `ok`, `degraded`, `starting` or `stopping`
+    reasons: list[str]  # why it is not `ok`, in words
+    memory: str  # how much is in hand, in words
+
+
+class SummaryStatus(TypedDict):
+    """The first line: how bad it is."""
+
+    dependencies: int  # how many there are
+    open: int  # how many let nothing through, those that an operator forced open included
+    ramping: int  # how many are half-open
+    overridden: int  # how many an operator has forced open, disabled or only observes
+    sources: int  # partitions and queues that are assigned to this worker
+    partitions_held: int
+    queues_held: int
+    held_since: float | None  # when the oldest hold began; null: nothing is held
+    waiting: int  # messages in this process that no handler has
+    in_flight: int  # messages that a handler has
+    backlog: int | None  # messages that wait at the brokers, as far as they are known; null: nothing is known
+    drain_seconds: float | None  # in about how many seconds all of it is drained here; null: unknown, or something must recover first
+
+
+class DependencyStatus(TypedDict):
+    """One dependency; every declared one is listed, called or not."""
+
+    name: str
+    state: str  # `closed`, `open` or `half_open`
+    override: str | None  # what an operator has laid over the state: `forced_open`, `disabled` or `metrics_only`
+    since: float | None  # when it came into this state; null: it has been closed since the worker began
+    down_since: float | None  # when it left `closed`; null: it is closed
+    reason: str | None  # why it left `closed` ([all reasons](states.md#why-a-circuit-opens)); null: it is closed, or an operator did it
+    value: float | None  # what had reached the threshold then
+    threshold: float | None  # the threshold of that reason
+    failed_tries: int  # how often it has opened again since, because a probe or the ramp failed
+    level: int  # how often it has opened without a lasting recovery; each level waits longer
+    next_try: float | None  # when a probe is admitted; null: it is not open, or only an operator ends that
+    limit: int | None  # calls in parallel that it admits; null: no limit, 0: none
+    full: int  # the limit at which the ramp ends and the circuit closes
+    in_flight: int  # calls that run now, as far as the circuit counts them
+    calls: int  # results in the window
+    failures: int  # failures among these
+    failure_rate: float | None  # their ratio; null: below the minimum of calls
+    slow_call_rate: float | None  # the ratio of slow calls; null: below the minimum of calls
+    consecutive_failures: int
+    refused: int  # calls that it has refused since the worker began
+    sources: int  # how many sources need it
+    held: int  # how many of them it holds
+    waiting: int  # messages in this process that wait in these sources
+    backlog: int | None  # messages that wait at the broker in these sources; null: unknown
+    drain_seconds: float | None  # in about how many seconds what waits for it is drained here; null: unknown, or it must recover first
+
+
+class BlockedStatus(TypedDict):
+    """The message that a source waits behind."""
+
+    position: int  # Kafka's offset, RabbitMQ's delivery tag
+    attempts: int  # how often it has failed by its own fault; with `suspect`, how often it has failed
+    error: str  # the type of its last exception
+    suspect: bool  # true: it may be an outage, and the message is tried again
+
+
+class SourceStatus(TypedDict):
+    """One partition or queue that is assigned to this worker."""
+
+    source: str  # the name that commands take: `orders[3]`, or that of the queue
+    name: str  # the topic or queue
+    partition: int | None  # null: a queue
+    held: bool  # no handler starts for it
+    reasons: list[str]  # why ([all of them](glossary.md)): `circuit:payments`, `operator`, `blocked` ...
+    since: float | None  # when the hold began
+    next_try: float | None  # when the last of what holds it is tried again; null: nothing is planned, or it is not held
+    fetch: bool  # the broker may deliver more
+    waiting: int  # messages in this process that no handler has
+    in_flight: int  # messages that a handler has
+    backlog: int | None  # messages that wait at the broker, those in this process included; null: unknown
+    readable: int | None  # how many of them can be had now; null: all of them, or unknown
+    delayed: int | None  # how many of them the broker keeps back for a later retry; null: unknown
+    blocked_for: float  # for how many seconds an open transaction has kept the rest back; 0: none does
+    drain_seconds: float | None  # in about how many seconds the topic or queue is drained here; null: unknown, or it is held
+    oldest: float | None  # when the oldest of them was produced; null: unknown, or none waits
+    needs: list[str]  # the dependencies that `needs` names
+    waits_for: list[str]  # dependencies that messages wait for though `needs` does not name them
+    falling_back: bool  # its messages go to the fallback now
+    fallbacks: int  # how many have done so in this assignment
+    blocked: BlockedStatus | None  # the message that it waits behind
+    suspected: str | None  # the exception type of an outage that no dependency claims
+
+
+class CommandStatus(TypedDict):
+    """A command of an operator, in force or in the audit log."""
+
+    command: str
+    target: str
+    actor: str
+    reason: str
+    at: float  # when it was given
+    until: float | None  # when it ends by itself; null: it does not, or it was over immediately
+    position: int | None  # of the message that was skipped
+    ended: float | None  # when it was over; null: another command ended it, or it is in force
+
+
+class MemoryStatus(TypedDict):
+    """How much of the messages is in this process."""
+
+    held_bytes: int  # what messages take here, those in work included
+    read_ahead_bytes: int  # what the clients have read beyond that
+    bound: int | None  # the bound of both; null: none
+    waiting_for_room: int  # sources that are not read because others have filled it
+
+
+class StatusDocument(TypedDict):
+    """All of it."""
+
+    schema: int  # 1
+    at: float  # the worker's clock
+    worker: str  # the name of the process
+    version: str  # of holdgate
+    began: float  # when the guard was entered
+    health: HealthStatus
+    summary: SummaryStatus
+    dependencies: list[DependencyStatus]  # worst first
+    sources: list[SourceStatus]  # the oldest hold first, then those that are not held
+    sources_left_out: int  # how many more there are than `sources` lists
+    commands: list[CommandStatus]  # those in force
+    memory: MemoryStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a snapshot does not know of its worker.
+
+    `epoch` is the wall clock's second at the time of the snapshot, `began` the one at which the guard was entered. `backlog` is what the
+    brokers said last; a source that is missing is not known.
+    """
+
+    epoch: float
+    began: float
+    worker: str
+    version: str
+    health: HealthStatus
+    backlog: Mapping[Source, SourceBacklog]
+
+
+class Wall:
+    """Turns the guard's monotonic seconds into seconds since the epoch: `epoch` is the wall clock's time at the monotonic second `now`."""
+
+    def __init__(self, epoch: float, now: float) -> None:
+        self._offset = epoch - now
+
+    def at(self, moment: float) -> float:
+        """Return a moment in seconds since the epoch, to the millisecond."""
+        return round(moment + self._offset, 3)
+
+    def of(self, moment: float | None) -> float | None:
+        """Return the same of a moment that may be unknown: None stays None."""
+        return None if moment is None else self.at(moment)
+
+
+def status(snapshot: Snapshot, history: LastEvents, around: Surroundings, *, limit: int | None = None) -> StatusDocument:
+    """Return the document of a snapshot, with the `limit` worst sources; None means all of them."""
+    writer = _Writer(snapshot, history, around)
+    dependencies = sorted(map(writer.dependency, snapshot.dependencies.values()), key=_worst_first)
+    sources = sorted(snapshot.sources.values(), key=_badness)
+    shown = sources if limit is None else sources[:limit]
+    return {
+        "schema": SCHEMA,
+        "at": around.epoch,
+        "worker": around.worker,
+        "version": around.version,
+        "began": around.began,
+        "health": around.health,
+        "summary": writer.summary(dependencies),
+        "dependencies": dependencies,
+        "sources": [writer.source(seen) for seen in shown],
+        "sources_left_out": len(sources) - len(shown),
+        "commands": [command_status(given, writer.wall) for given in snapshot.commands],
+        "memory": {
+            "held_bytes": snapshot.held_bytes,
+            "read_ahead_bytes": snapshot.read_ahead_bytes,
+            "bound": snapshot.memory,
+            "waiting_for_room": snapshot.waiting_for_room,
+        },
+    }
+
+
+def command_status(entry: CommandGiven | CommandEnded, wall: Wall) -> CommandStatus:
+    """Return one entry of the audit log."""
+    given = entry.given if isinstance(entry, CommandEnded) else entry
+    return {
+        "command": given.command,
+        "target": str(given.target),
+        "actor": given.actor,
+        "reason": given.reason,
+        "at": wall.at(given.at),
+        "until": wall.of(given.until),
+        "position": given.position,
+        "ended": wall.at(entry.at) if isinstance(entry, CommandEnded) else None,
+    }
+
+
+# The fields of events that are moments, and not durations.
+_MOMENTS = {"at", "until", "since", "next_try", "acquired_at"}
+
+
+def event_document(event: AnyEvent, wall: Wall) -> dict[str, Any]:
+    """Return an event as a dictionary for JSON: its class under `event`, then its fields, moments in seconds since the epoch."""
+    found: dict[str, Any] = {"event": type(event).__name__}
+    for field in fields(event):
+        value = getattr(event, field.name)
+        found[field.name] = wall.of(value) if field.name in _MOMENTS else _plain(value, wall)
+    return found
+
+
+def _plain(value: Any, wall: Wall) -> Any:
+    if isinstance(value, CommandGiven):
+        return command_status(value, wall)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [_plain(each, wall) for each in cast("Sequence[object]", value)]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+class _Sums:
+    """What the sources add up to, for all and for each dependency, found in one walk: a worker may have ten thousand of them."""
+
+    def __init__(self, snapshot: Snapshot, backlog: Mapping[Source, SourceBacklog]) -> None:
+        self.sources: defaultdict[str, int] = defaultdict(int)
+        self.held: defaultdict[str, int] = defaultdict(int)
+        self.waiting: defaultdict[str, int] = defaultdict(int)
+        self._backlog: defaultdict[str, list[SourceBacklog]] = defaultdict(list)
+        self._known = [each for each in backlog.values() if each.waiting.messages is not None]
+        for seen in snapshot.sources.values():
+            known = backlog.get(seen.source)
+            for name in {*seen.needs, *seen.waits_for}:
+                self.sources[name] += 1
+                self.waiting[name] += seen.waiting
+                self.held[name] += f"circuit:{name}" in seen.reasons
+                if known is not None and known.waiting.messages is not None:
+                    self._backlog[name].append(known)
+
+    def backlog(self, dependency: str | None = None) -> int | None:
+        """Return what waits for a dependency at the brokers, or for all. None means that nothing is known."""
+        known = self._known if dependency is None else self._backlog[dependency]
+        return sum(each.waiting.messages or 0 for each in known) if known else None
+
+    def drained_in(self, dependency: str | None = None) -> float | None:
+        """Return in about how many seconds that is drained: when the slowest is. None means that one of them cannot be told."""
+        known = self._known if dependency is None else self._backlog[dependency]
+        times = [each.drained_in for each in known if each.waiting.messages]
+        told = [time for time in times if time is not None]
+        return max(told, default=0.0) if known and len(told) == len(times) else None
+
+
+class _Tries:
+    """When what holds a source is tried again. Thousands of sources share a few reasons, so each circuit is looked at once."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._circuits = {f"circuit:{name}": _next_try(circuit, _ends(snapshot, name)) for name, circuit in snapshot.dependencies.items()}
+        self._holds = {given.target: given.until for given in snapshot.commands if given.command == "hold"}
+
+    def of_circuit(self, name: str) -> float | None:
+        """Return when this circuit admits a probe. None means that it is not open, or that only an operator ends that."""
+        return self._circuits[f"circuit:{name}"]
+
+    def of(self, seen: SourceSnapshot) -> float | None:
+        """Return when the last of its reasons is tried again. None means that it is not held, or that one of them has no such time."""
+        times = [self._time(reason, seen.source) for reason in seen.reasons]
+        known = [time for time in times if time is not None]
+        return max(known) if known and len(known) == len(times) else None
+
+    def _time(self, reason: str, source: Source) -> float | None:
+        if reason == "operator":
+            ends = [self._holds[target] for target in (source, source.name) if target in self._holds]
+            known = [end for end in ends if end is not None]
+            return max(known) if known and len(known) == len(ends) else None
+        return self._circuits.get(reason)
+
+
+def _ends(snapshot: Snapshot, dependency: str) -> float | None:
+    """Return when the operator's override of this dependency ends. None means that there is none, or that it does not end by itself."""
+    return next((given.until for given in snapshot.commands if given.target == dependency and given.command != "hold"), None)
+
+
+def _next_try(circuit: CircuitSnapshot, override_ends: float | None) -> float | None:
+    if circuit.override is Override.FORCED_OPEN:
+        return override_ends
+    return circuit.open_until if circuit.override is None else None
+
+
+_SHUT, _RAMPING, _OVERRIDDEN, _FINE = range(4)
+
+
+def _rank(document: DependencyStatus) -> int:
+    if document["override"] == Override.FORCED_OPEN.value:
+        return _SHUT
+    if document["override"] is not None:
+        return _OVERRIDDEN
+    return {State.OPEN.value: _SHUT, State.HALF_OPEN.value: _RAMPING}.get(document["state"], _FINE)
+
+
+def _worst_first(document: DependencyStatus) -> tuple[int, int, float, str]:
+    return _rank(document), -document["held"], -(document["failure_rate"] or 0.0), document["name"]
+
+
+def _badness(seen: SourceSnapshot) -> tuple[bool, float, bool, int, str, int]:
+    source = seen.source
+    number = source.number if isinstance(source, Partition) else -1
+    return not seen.held, seen.since or 0.0, not seen.falling_back, -seen.waiting, source.name, number
+
+
+_UNKNOWN = Backlog(None)
+
+
+class _Writer:
+    """Writes the parts of one document."""
+
+    def __init__(self, snapshot: Snapshot, history: LastEvents, around: Surroundings) -> None:
+        self.wall = Wall(around.epoch, snapshot.at)
+        self._snapshot = snapshot
+        self._history = history
+        self._around = around
+        self._sums = _Sums(snapshot, around.backlog)
+        self._tries = _Tries(snapshot)
+
+    def dependency(self, circuit: CircuitSnapshot) -> DependencyStatus:
+        name, sums = circuit.name, self._sums
+        change = self._history.change(name)
+        return {
+            "name": name,
+            "state": circuit.state.value,
+            "override": None if circuit.override is None else circuit.override.value,
+            "since": None if change is None else self.wall.at(change.since),
+            "down_since": None if change is None else self.wall.of(change.down_since),
+            "reason": None if change is None else change.reason,
+            "value": None if change is None else change.value,
+            "threshold": None if change is None else change.threshold,
+            "failed_tries": 0 if change is None else change.failed_tries,
+            "level": circuit.level,
+            "next_try": self.wall.of(self._tries.of_circuit(name)),
+            "limit": circuit.limit,
+            "full": circuit.full,
+            "in_flight": circuit.in_flight,
+            "calls": circuit.calls,
+            "failures": circuit.failures,
+            "failure_rate": circuit.failure_rate,
+            "slow_call_rate": circuit.slow_call_rate,
+            "consecutive_failures": circuit.consecutive_failures,
+            "refused": circuit.rejected,
+            "sources": sums.sources[name],
+            "held": sums.held[name],
+            "waiting": sums.waiting[name],
+            "backlog": sums.backlog(name),
+            "drain_seconds": sums.drained_in(name),
+        }
+
+    def source(self, seen: SourceSnapshot) -> SourceStatus:
+        source = seen.source
+        suspected = self._history.suspected(source)
+        backlog = self._around.backlog.get(source)
+        found = _UNKNOWN if backlog is None else backlog.waiting
+        return {
+            "source": str(source),
+            "name": source.name,
+            "partition": source.number if isinstance(source, Partition) else None,
+            "held": seen.held,
+            "reasons": list(seen.reasons),
+            "since": self.wall.of(seen.since),
+            "next_try": self.wall.of(self._tries.of(seen)),
+            "fetch": seen.fetch,
+            "waiting": seen.waiting,
+            "in_flight": seen.in_flight,
+            "backlog": found.messages,
+            "readable": found.readable,
+            "delayed": found.delayed,
+            "blocked_for": found.blocked_for,
+            "drain_seconds": None if backlog is None else backlog.drained_in,
+            "oldest": None if backlog is None or found.oldest_age is None else self.wall.at(backlog.at - found.oldest_age),
+            "needs": list(seen.needs),
+            "waits_for": list(seen.waits_for),
+            "falling_back": seen.falling_back,
+            "fallbacks": seen.fallbacks,
+            "blocked": self._blocked(source),
+            "suspected": None if suspected is None else suspected.error,
+        }
+
+    def _blocked(self, source: Source) -> BlockedStatus | None:
+        event = self._history.blocked(source, self._snapshot.at)
+        if event is None:
+            return None
+        return {"position": event.position, "attempts": event.attempts, "error": event.error, "suspect": event.suspect}
+
+    def summary(self, dependencies: Sequence[DependencyStatus]) -> SummaryStatus:
+        sources = self._snapshot.sources.values()
+        ranks = [_rank(each) for each in dependencies]
+        held = [seen for seen in sources if seen.held]
+        partitions = sum(isinstance(seen.source, Partition) for seen in held)
+        return {
+            "dependencies": len(ranks),
+            "open": ranks.count(_SHUT),
+            "ramping": ranks.count(_RAMPING),
+            "overridden": sum(each["override"] is not None for each in dependencies),
+            "sources": len(sources),
+            "partitions_held": partitions,
+            "queues_held": len(held) - partitions,
+            "held_since": self.wall.of(min((seen.since for seen in held if seen.since is not None), default=None)),
+            "waiting": sum(seen.waiting for seen in sources),
+            "in_flight": sum(seen.in_flight for seen in sources),
+            "backlog": self._sums.backlog(),
+            "drain_seconds": self._sums.drained_in(),
+        }

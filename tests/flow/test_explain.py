@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.flow.test_status import MAILS, NOW, ORDERS, circuit, document, hold, source, waits
+
+from holdgate.core import Override, Reason, State
+from holdgate.core.events import CircuitOpened, ThresholdExceeded
+from holdgate.flow.events import OutageSuspected, SourceBlocked
+from holdgate.flow.explain import Unknown, explain, lasting
+from holdgate.flow.history import LastEvents
+from holdgate.flow.message import Partition, Queue
+
+OPEN = circuit(state=State.OPEN, open_until=NOW + 22)
+HELD = source(ORDERS, "circuit:payments", since=NOW - 840, waiting=10)
+
+
+def opened(reason: Reason, *figures: float, tries: int = 0) -> LastEvents:
+    last = LastEvents()
+    if figures:
+        last.note(ThresholdExceeded("payments", NOW - 840, 0, reason, *figures))
+    last.note(CircuitOpened("payments", NOW - 840, 1, reason, NOW, 1, State.CLOSED))
+    for _ in range(tries):
+        last.note(CircuitOpened("payments", NOW - 9, 3, Reason.PROBE, NOW, 2, State.HALF_OPEN))
+    return last
+
+
+def test_a_held_source_is_told_in_one_paragraph() -> None:
+    """What, since when, why, what next, how much waits."""
+    found = document(OPEN, sources=(HELD,), last=opened(Reason.CONSECUTIVE_FAILURES, 5, 5), backlog=waits(48210, oldest_age=900))
+    assert explain(found, "orders[3]") == (
+        "orders[3] is held for 14 minutes. payments has counted as down for 14 minutes, because 5 calls in a row failed. It is tried again "
+        "in 22 seconds, with one call. If that succeeds, the work comes back 1, 2, 4 ... at a time. 10 messages wait in this process, "
+        "and 48210 at the broker in all, the oldest for 15 minutes."
+    )
+
+
+@pytest.mark.parametrize(
+    ("last", "because"),
+    [
+        (opened(Reason.FAILURE_RATE, 0.96, 0.5), "because 96% of the calls failed, and 50% is the threshold."),
+        (opened(Reason.SLOW_CALL_RATE, 0.6, 0.5), "because 60% of the calls were slow, and 50% is the threshold."),
+        (opened(Reason.FAILURE_RATE), "because too many of the calls failed."),
+        (opened(Reason.RETRY_AFTER), "because the server asked for a wait."),
+        (opened(Reason.PROBE, 1, 1, tries=1), "because the last probe failed. 1 try since then has failed."),
+        (opened(Reason.OPEN_FOR, tries=3), "because a program asked for a wait. 3 tries since then have failed."),
+        (LastEvents(), "payments counts as down."),
+    ],
+)
+def test_why_a_dependency_counts_as_down(last: LastEvents, because: str) -> None:
+    """With the figures if there are some, and with the tries that did not help."""
+    assert because in explain(document(OPEN, sources=(HELD,), last=last), "orders[3]")
+
+
+def test_every_reason_of_an_opening_has_words() -> None:
+    """A new one must not be shown as the name of a constant."""
+    for reason in Reason:
+        text = explain(document(OPEN, last=opened(reason)), "payments")
+        assert "because" in text
+        assert f"because {reason.value}" not in text
+
+
+def test_what_is_tried_now_is_said_so() -> None:
+    """The wait may be over by some milliseconds."""
+    assert "It is tried again now" in explain(document(circuit(state=State.OPEN, open_until=NOW - 0.1)), "payments")
+    assert "No try is planned." in explain(document(circuit(state=State.OPEN)), "payments")
+
+
+@pytest.mark.parametrize(
+    ("override", "command", "words"),
+    [
+        (Override.FORCED_OPEN, "force_open", "payments is forced open, by alice, for another 10 minutes: the schema changes."),
+        (Override.DISABLED, "disable", "payments is disabled, so that every call goes through and nothing is counted, by alice, for"),
+        (Override.METRICS_ONLY, "observe", "payments is only observed, so that every call goes through, by alice, for"),
+    ],
+)
+def test_an_override_is_told_with_its_author(override: Override, command: str, words: str) -> None:
+    """Who, until when, why."""
+    found = document(circuit(override=override), sources=(source(),), commands=(hold("payments", NOW + 600, command),))
+    assert words in explain(found, "orders[3]")
+
+
+def test_an_override_without_a_command_is_the_programs_own() -> None:
+    """`guard.circuit(...)` notes nothing. A hold of a topic that has the dependency's name is no override."""
+    found = document(circuit(override=Override.FORCED_OPEN), commands=(hold("payments", None),))
+    assert explain(found, "payments") == "payments is forced open, by the program itself. No source needs it."
+    found = document(circuit(override=Override.FORCED_OPEN), commands=(hold("payments", None, "force_open"),))
+    assert "by alice, until somebody ends that" in explain(found, "payments")
+
+
+def test_an_operators_hold_is_told_with_its_author() -> None:
+    """Of the source itself or of its name; and both reasons of a source that has two."""
+    both = source(ORDERS, "circuit:payments", "operator", since=NOW - 5)
+    text = explain(document(OPEN, sources=(both,), commands=(hold("orders", NOW + 600),)), "orders[3]")
+    assert "alice holds it for another 10 minutes: the schema changes." in text
+    assert "It goes on in 10 minutes at the earliest." in text
+    alone = source(ORDERS, "operator", since=NOW - 5)
+    assert "alice holds it until somebody ends that" in explain(document(sources=(alone,), commands=(hold(ORDERS, None),)), "orders[3]")
+    assert "An operator holds it." in explain(document(sources=(alone,)), "orders[3]")
+
+
+def blocked(*, attempts: int = 5, error: str = "KeyError", suspect: bool = False) -> LastEvents:
+    last = LastEvents()
+    last.note(SourceBlocked(NOW - 5, ORDERS, 4711, attempts, error, suspect))
+    return last
+
+
+def test_a_blocked_source_is_told_with_the_command_that_helps() -> None:
+    """The position, the reason and the remedy."""
+    seen = source(ORDERS, "blocked", since=NOW - 5)
+    assert (
+        "Message 4711 failed 5 times by its own fault (KeyError) and has nowhere to go: deploy a handler that can take it, or give it up "
+        "with `holdgate skip orders[3] 4711`."
+    ) in explain(document(sources=(seen,), last=blocked()), "orders[3]")
+    rejected = explain(document(sources=(seen,), last=blocked(attempts=0, error="")), "orders[3]")
+    assert "Message 4711 was rejected and has nowhere to go" in rejected
+    assert "The log names it." in explain(document(sources=(seen,)), "orders[3]")
+
+
+def test_a_suspect_is_told_with_the_doubt() -> None:
+    """It may be the message or an outage."""
+    text = explain(document(circuit(), sources=(source(),), last=blocked(suspect=True)), "orders[3]")
+    assert "It waits behind message 4711, which has failed 5 times (KeyError): no other message was tried meanwhile" in text
+
+
+def test_an_outage_without_a_need_names_the_exception() -> None:
+    """It is what must be added to `failures`."""
+    seen = source(ORDERS, "unclaimed failures", since=NOW - 5)
+    last = LastEvents()
+    last.note(OutageSuspected(NOW - 5, (ORDERS,), "mailer.RelayDown", 9, 10, NOW - 5))
+    assert "Most of its messages failed with mailer.RelayDown, which no dependency claims" in explain(
+        document(sources=(seen,), last=last), "orders[3]"
+    )
+    assert "Most of its messages failed, which no dependency claims" in explain(document(sources=(seen,)), "orders[3]")
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("draining", "this worker is about to give it back"),
+        ("dead letters", "could not be sent to the dead letters yet"),
+        ("no needs", "add it to `needs`"),
+        ("giving back", "on their way back to the broker"),
+        ("something new", "its reason is `something new`."),
+    ],
+)
+def test_every_other_reason_has_a_sentence(reason: str, words: str) -> None:
+    """One that a newer worker has is quoted."""
+    assert words in explain(document(sources=(source(ORDERS, reason, since=NOW),)), "orders[3]")
+
+
+def test_a_source_that_is_not_held_says_what_slows_it() -> None:
+    """A ramp, a probe, a full inbox, a fallback; and nothing at all."""
+    ramp = circuit(state=State.HALF_OPEN, limit=4)
+    assert "payments comes back: 4 of 16 calls may run in parallel now" in explain(document(ramp, sources=(source(),)), "orders[3]")
+    probing = circuit(state=State.HALF_OPEN, limit=1)
+    assert "payments is tried with one call at a time" in explain(document(probing, sources=(source(),)), "orders[3]")
+    full = source(fetch=False, waiting=1, in_flight=2)
+    assert explain(document(circuit(), sources=(full,)), "orders[3]") == (
+        "orders[3] is not held. Nothing more is fetched now, because enough of it is in this process. "
+        "1 message waits in this process, 2 are being worked on."
+    )
+    falling = source(falling_back=True, fallbacks=7)
+    assert "its messages go to the fallback, 7 so far." in explain(document(OPEN, sources=(falling,)), "orders[3]")
+
+
+def test_what_the_broker_keeps_back_is_told() -> None:
+    """Behind an open transaction, or for a delayed retry: nobody here can do anything about it; and when the rest is done."""
+    backlog = waits(90, drained_in=360.0, readable=76, blocked_for=120.0, delayed=3)
+    text = explain(document(circuit(), sources=(source(),), backlog=backlog), "orders[3]")
+    assert "An open transaction of a producer has kept 14 of them back for 2 minutes" in text
+    assert "The broker keeps 3 of them back for a later retry." in text
+    assert text.endswith("At this rate they are done in about 6 minutes.")
+    assert "back" not in explain(document(circuit(), sources=(source(),), backlog=waits(90, readable=90)), "orders[3]")
+
+
+def test_a_topic_is_told_by_its_oldest_hold() -> None:
+    """How many of its partitions are held, and why the worst is."""
+    well, held = source(Partition("orders", 4)), source(ORDERS, "operator", since=NOW - 60)
+    assert explain(document(circuit(), sources=(well, held)), "orders").startswith(
+        "1 of the 2 partitions of orders here are held. The oldest hold: orders[3] is held for 1 minute."
+    )
+    assert explain(document(circuit(), sources=(held,)), "orders").startswith("All of the 1 partitions of orders")
+    assert explain(document(circuit(), sources=(well, source(Partition("orders", 5))), limit=1), "orders").startswith(
+        "None of the 1 partitions of orders here is held (1 sources are not listed here). orders[4] is not held."
+    )
+
+
+def test_a_dependency_is_told_with_what_it_holds() -> None:
+    """And how long what waits will take, if that is known."""
+    assert explain(document(circuit()), "payments") == "payments is well: its circuit is closed. No source needs it."
+    found = document(circuit(), sources=(source(waiting=3),), backlog=waits(90, drained_in=360.0))
+    assert explain(found, "payments") == (
+        "payments is well: its circuit is closed. It holds 0 of the 1 sources that need it; 3 of their messages wait in this process, 90 "
+        "at the broker. At this rate they are done in about 6 minutes."
+    )
+
+
+def test_a_name_that_is_not_here_is_answered_with_those_that_are_close() -> None:
+    """Or with some that are here, and how many are not listed. What was asked for is quoted in ASCII."""
+    found = document(circuit(), sources=(source(), source(MAILS), source(Queue("zeals"))), limit=2)
+    with pytest.raises(Unknown, match=r"nothing here is named 'order\[3\]'; close to it: orders\[3\]"):
+        explain(found, "order[3]")
+    with pytest.raises(Unknown, match=r"named '\\u202e'; there are: .*; 1 sources are not listed"):
+        explain(found, "\u202e")
+    with pytest.raises(Unknown, match=r"there are: nothing$"):
+        explain(document(), "x")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-3, "0 seconds"),
+        (1, "1 second"),
+        (59, "59 seconds"),
+        (60, "1 minute"),
+        (7199, "119 minutes"),
+        (7200, "2 hours"),
+        (172800, "2 days"),
+    ],
+)
+def test_a_duration_is_told_by_its_largest_unit(seconds: Any, words: str) -> None:
+    """As people say it."""
+    assert lasting(seconds) == words
