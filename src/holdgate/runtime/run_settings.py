@@ -14,6 +14,7 @@ from holdgate.flow.policy import FallbackSettings, Needs, RetryPolicy
 from holdgate.flow.state import Run
 from holdgate.ports import DeadLetters, Intake, ReadingAhead, Rejecting, Weighing
 from holdgate.runtime.dependency import Dependency
+from holdgate.slips import refuse_function_of_nothing
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -90,6 +91,7 @@ def plan_run(
     """Check the settings of a run. `handled`: the names that have a handler; None: one for all. Raises SettingsError with the values that
     clash."""
     check_intake(intake)
+    refuse_function_of_nothing("needs", needs)
     _check_types(key, retry)
     _check_dead_letters(dead_letters, retry)
     seconds = None if timeout is None else validation.seconds("timeout", timeout)
