@@ -28,6 +28,7 @@ NAMES = (
     "hold_latency",
     "held_memory",
     "flow_turn",
+    "control",
     "ramp_fleet",
     "import_time",
 )

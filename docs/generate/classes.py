@@ -78,4 +78,3 @@ def _arguments(function: Any) -> str:
     signature = inspect.signature(function)
     kept = [each.replace(annotation=each.empty) for each in signature.parameters.values() if each.name != "self"]
     return str(signature.replace(parameters=kept, return_annotation=signature.empty))
-

@@ -1,9 +1,19 @@
-"""What each event looks like in the log: one example per event, written by the code that writes the log."""
+"""What each line of the log looks like: written by the code that writes the log, or read from the code.
+
+Events are examples, in the state in which a reader meets them. Lines of runs are taken from the stories of logs.py. All other lines stand
+in the code as they are, and each of them needs a meaning in log_lines.toml.
+"""
 
 from __future__ import annotations
 
+import ast
 import logging
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from docs.generate.logs import story
 from docs.generate.tables import table
 
 from holdgate.core.states import Override, Reason, State
@@ -36,27 +46,57 @@ from holdgate.events import (
     UndeclaredNeed,
 )
 from holdgate.flow.message import Partition
-from holdgate.runtime.log import Announcer
+from holdgate.runtime.log import words
+from holdgate.runtime.outages import Outages
 
 _ORDERS = Partition("orders", 3)
 _HELD = ("circuit:payments",)
 
-# Each with what its reader should do, empty for nothing.
-EXAMPLES: list[tuple[AnyEvent, str]] = [
-    (ThresholdExceeded("payments", 90.0, 0, Reason.CONSECUTIVE_FAILURES, 5, 5), "The rule that was met; the next line says what follows."),
+_OPENED = (
+    ThresholdExceeded("payments", 90.0, 0, Reason.CONSECUTIVE_FAILURES, 5, 5),
+    CircuitOpened("payments", 90.0, 1, Reason.CONSECUTIVE_FAILURES, 95.2, 1, State.CLOSED),
+)
+_HOLDS = (SourceHeld(90.0, _ORDERS, _HELD),)
+_TRIES = (CircuitHalfOpened("payments", 95.2, 2, State.OPEN), SourceReleased(95.2, _ORDERS, 5.2))
+_ANSWERS = (LimitChanged("payments", 96.0, 2, 1, 2),)
+
+# The events of one turn after the other, of which the last are meant, and what their reader should do.
+STORY: list[tuple[tuple[tuple[AnyEvent, ...], ...], str]] = [
     (
-        CircuitOpened("payments", 90.0, 1, Reason.CONSECUTIVE_FAILURES, 95.2, 1, State.CLOSED),
-        "The dependency is down, for the reason in brackets ([all reasons](states.md#why-a-circuit-opens)). Look at the dependency.",
+        (_OPENED,),
+        "The dependency is down: the rule that was met ([all](states.md#why-a-circuit-opens)), and the last failure. Look there.",
     ),
-    (SourceHeld(90.0, _ORDERS, _HELD), "These partitions wait, for these reasons. Nothing is lost, and nothing to do here."),
+    ((_OPENED, _HOLDS), "These partitions wait, for these reasons. Nothing is lost, and nothing to do here."),
+    (
+        (_OPENED, _HOLDS, _TRIES, (CircuitOpened("payments", 95.3, 3, Reason.PROBE, 105.3, 2, State.HALF_OPEN),)),
+        "A probe failed. It says what it failed with, when the next one is, how much waits at the broker, and since when it is down.",
+    ),
+    (
+        (_OPENED, _HOLDS, _TRIES, _ANSWERS, (CircuitOpened("payments", 97.0, 3, Reason.PERMIT_LEASE, 107.0, 2, State.HALF_OPEN),)),
+        "It had answered, and failed again before it was back.",
+    ),
+    ((_OPENED, _HOLDS, _TRIES, _ANSWERS), "A probe was good. The partitions go on, a few messages at a time."),
+    (
+        (_OPENED, _HOLDS, _TRIES, _ANSWERS, (LimitChanged("payments", 97.0, 2, 4, 2),)),
+        "Too many of the calls after the probe failed. It goes on more slowly.",
+    ),
+    (
+        (_OPENED, _HOLDS, _TRIES, _ANSWERS, (CircuitClosed("payments", 693.0, 3, State.HALF_OPEN),)),
+        "The outage is over: how long it was, how many calls it has cost, the most that has waited, and what goes on.",
+    ),
+    (((SourceHeld(90.0, _ORDERS, ("operator",)),), (SourceReleased(99.0, _ORDERS, 9.0),)), "The partitions go on where they stood."),
+]
+
+# Events that speak for themselves, and what their reader should do.
+EXAMPLES: list[tuple[AnyEvent, str]] = [
+    (
+        ThresholdExceeded("payments", 90.0, 0, Reason.FAILURE_RATE, 0.6, 0.5, observed=True),
+        "Under `observe`: the circuit would have opened now. Once for each episode.",
+    ),
     (
         HoldContinued(690.0, _ORDERS, _HELD, 90.0, 702.0),
         "Every `hold_warn_after`, for a hold that lasts. Keep an eye on the topic's retention.",
     ),
-    (CircuitHalfOpened("payments", 95.2, 2, State.OPEN), "One message finds out whether the dependency answers again."),
-    (LimitChanged("payments", 96.0, 2, 2, 4), "The ramp. Fewer than before means that the last stage went badly."),
-    (CircuitClosed("payments", 99.0, 3, State.HALF_OPEN), "The dependency is back."),
-    (SourceReleased(99.0, _ORDERS, 9.0), "The partitions go on where they stood."),
     (
         SourceBlocked(120.0, _ORDERS, 4711, 5, "KeyError"),
         "Fix the handler and deploy, or skip the message. Once a minute until then.",
@@ -108,34 +148,115 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
 ]
 
 
-class _Kept(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
+# Lines of runs, by what they have in them, and what their reader should do. The stories of logs.py have them.
+RUNS: list[tuple[str, str, str]] = [
+    (
+        "night",
+        " runs: ",
+        "What each source needs, and where rejected messages go: on RabbitMQ, as far as the broker shows [the queue](#what-a-queue-shows).",
+    ),
+    (
+        "night",
+        " processed, ",
+        "Every `work_every`: what was done since the last such line, what waits at the broker, and what holds the sources.",
+    ),
+    (
+        "night",
+        "attempt 1 of 5",
+        "A dependency's failure: type, status or error number, your line, offset or delivery tag. [Attempts](#attempts-in-an-outage).",
+    ),
+    ("bad", "orders: KeyError at", "A failure that is the message's own, by the name of its topic or queue."),
+    (
+        "bad",
+        " more failures in ",
+        "Those of one kind after the first, counted for `repeat_every`, without those that an outage or a dead letter has in its line.",
+    ),
+    ("bad", " is in the dead letters", "Somebody should look at it. A second one within `repeat_every` is counted."),
+    ("bad", " more messages rejected", "The second one and those after it."),
+    ("bad", " stops: ", "It was asked to stop, and handlers run. They have `drain_timeout`."),
+    (
+        "bad",
+        " stopped: ",
+        "It has ended: what it gave back, whether all is committed, whom `drain_timeout` cut off. `stopped by` names an error.",
+    ),
+]
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+# What the lines mean that stand in the code as they are, by their format.
+OTHERS: dict[str, str] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+
+_SOURCE = Path(__file__).parents[2] / "src" / "holdgate"
+_LEVELS = ("info", "warning", "error")
+_FILLED_IN = re.compile(r"%(?:\.\d+)?[a-z]")
+
+
+def in_the_code() -> Iterator[tuple[str, str]]:
+    """Yield the level and the format of each line that stands in the code. One whose level depends on something is a WARNING mostly."""
+    for folder in ("runtime", "brokers", "control"):
+        for path in sorted((_SOURCE / folder).rglob("*.py")):
+            for call in ast.walk(ast.parse(path.read_text())):
+                if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)):
+                    continue
+                is_open = call.func.attr == "log"
+                text = call.args[is_open] if len(call.args) > is_open else None
+                if call.func.value.id != "log" or not (is_open or call.func.attr in _LEVELS) or not isinstance(text, ast.Constant):
+                    continue
+                if text.value != "%s":
+                    yield "WARNING" if is_open else call.func.attr.upper(), str(text.value)
+
+
+# The formats of run_log.py.
+_OF_RUNS = (
+    "%s runs: %s; %s",
+    "%s: %s processed, %s, %s dead in %s; %s%s",
+    "%s stops: %s may take up to %s to end",
+    "%s stopped%s: %s given back, %s, %s cut off",
+)
+
+
+def others_table() -> str:
+    """Every line that stands in the code as it is. Raises KeyError for one without a meaning."""
+    rows = [(level, _code(_FILLED_IN.sub("...", line)), OTHERS[line]) for level, line in in_the_code() if line not in _OF_RUNS]
+    return table(("level", "line", "what to make of it"), rows)
+
+
+def runs_table() -> str:
+    """The lines of runs, as the stories have them. Raises StopIteration for one that no story has."""
+    return table(("level", "line", "what to make of it"), [(*_first_line(story_of, text), meaning) for story_of, text, meaning in RUNS])
+
+
+def _first_line(name: str, text: str) -> tuple[str, str]:
+    line = next(line for part in story(name).values() for line in part if text in line)
+    _, level, said = line.split(maxsplit=2)
+    return level, _code(said)
+
+
+class _Figures:
+    """What the broker and the circuit of an example say."""
+
+    def waiting_for(self, dependency: str) -> tuple[int, bool]:  # noqa: ARG002 - a Protocol has it
+        return 1500, True
+
+    def ask_before(self, at: float) -> None:
+        """Nobody has to be asked."""
+
+    def failures_of(self, dependency: str) -> int:  # noqa: ARG002 - a Protocol has it
+        return 5
+
+
+def _told(turns: Sequence[tuple[AnyEvent, ...]]) -> tuple[str, str, str]:
+    """Return event, level and line of what the last of these turns adds to the log."""
+    outages = Outages(_Figures())
+    outages.failed("payments", "HTTPStatusError 503")
+    for turn in turns[:-1]:
+        outages.tell(turn, words)
+    told = next(line for line in outages.tell(turns[-1], words) if line.level >= logging.INFO)
+    return f"`{type(turns[-1][-1]).__name__}`", logging.getLevelName(told.level), _code(told.text)
 
 
 def table_rows() -> list[tuple[str, str, str, str]]:
-    """Event, level, line and advice, as the guard's own announcer logs them."""
-    kept = _Kept()
-    log = logging.getLogger("holdgate")
-    level, propagates = log.level, log.propagate
-    log.addHandler(kept)
-    log.setLevel(logging.DEBUG)
-    log.propagate = False
-    try:
-        for event, _ in EXAMPLES:
-            Announcer(()).announce([event])
-    finally:
-        log.removeHandler(kept)
-        log.setLevel(level)
-        log.propagate = propagates
-    return [
-        (f"`{type(event).__name__}`", record.levelname, _code(record.getMessage()), advice)
-        for (event, advice), record in zip(EXAMPLES, kept.records, strict=True)
-    ]
+    """Event, level, line and advice: first the story of an outage, then events that speak for themselves."""
+    alone = [((_told(((event,),))), advice) for event, advice in EXAMPLES]
+    return [(*told, advice) for told, advice in [*((_told(turns), advice) for turns, advice in STORY), *alone]]
 
 
 def _code(line: str) -> str:

@@ -16,7 +16,25 @@ MEANINGS: dict[str, dict[str, str]] = {
         "clock": "where time and chance come from; None: the system's monotonic clock. For tests",
         "hold_warn_after": "seconds between two log lines about a hold that goes on",
         "memory": "bytes of messages that the process may have in hand, over all runs ([how](../how-to/memory.md)); None: no bound",
+        "log": "how much the log says, a `LogSettings`; None: `LogSettings()`",
         "stall_after": "seconds without progress, with work waiting and nothing held, after which `health().live` is False",
+        "spans": "what makes a span of each attempt, such as `Spans()` ([how](../how-to/export-metrics.md#spans)); None: no spans",
+        "backlog_every": "seconds between two questions to a broker of how much waits, while somebody wants to know",
+        "control": "a `holdgate.control.Control`, which shows the guard over HTTP ([how](../how-to/control.md)); None: nobody can ask",
+    },
+    "Control": {
+        "port": "where it listens, from the guard's entry to the end of its drain; 0: any free one. None: on no port",
+        "host": 'the address to listen on, or `"localhost"`; another than loopback needs a `token`',
+        "socket": "the path of a local socket to listen on, for this user alone; None: none",
+        "token": "what commands must bring, at least 16 characters; None: no commands",
+        "read_token": "what reading must bring, the probes apart; None: everybody reads who reaches the port",
+        "name": "what the worker calls itself; None: its host and process",
+    },
+    "LogSettings": {
+        "repeat_every": "seconds for which lines of one kind share one line with a count",
+        "work_every": "seconds between two lines about what a run has done; None: no such lines",
+        "exception_text": "whether lines about failures quote the exception's own text, with all that may be in it: parts of a message, a"
+        " URL with its query, a password, a token. Everybody who reads the log has them then",
     },
     "guard.run": {
         "intake": "where messages come from, say a `KafkaIntake`",
@@ -128,9 +146,9 @@ MEANINGS: dict[str, dict[str, str]] = {
         "on_exhausted": '`"reject"`: to the dead letters, or its source is blocked. `"skip"`: settled and lost',
     },
     "rehearse": {
-        "handler": "as for `guard.run`; what it calls must be a fake of yours",
+        "handler": "as for `guard.run`; its clients are scripted, or fakes of yours that ask a `ScriptedDependency`",
         "needs": "as for `guard.run`",
-        "deliveries": 'how many (their bodies are `b"0"`, `b"1"` ...), or the bodies, or bodies by topic',
+        "deliveries": 'how many (their bodies are `b"0"`, `b"1"` ...), or bodies, or `Record`s with keys and headers, or these by topic',
         "every": "seconds between two of them",
         "outage": "one `Outage`, or several",
         "patience": "seconds after the last delivery and outage at which it gives up",
@@ -140,7 +158,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "start": "seconds from the first delivery",
         "end": "seconds from the first delivery; a call at this very second succeeds",
         "dependency": "whose outage it is; None means the only one there is",
-        "error": "what a call gets meanwhile; one of the dependency's `failures`",
+        "fault": "how calls fail: `Refused()`, `Hung()`, `Dropped()`, `Answered(503)`, or an exception to raise",
     },
 }
 
@@ -149,6 +167,15 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "signals": "where somebody else handles SIGTERM it is theirs, and Ctrl-C needs nothing",
         "observers": _NOTHING_ASKED,
         "clock": "the real one",
+        "log": "LogSettings' own defaults",
+        "control": "a process opens no port unless somebody wants that",
+    },
+    "Control": {
+        "port": "a port is opened only where one is named",
+        "socket": _NOTHING_ASKED,
+        "token": "commands are refused until somebody has chosen a secret",
+        "read_token": "what is read has no payload in it, and probes and scrapers often cannot send a token",
+        "name": "unique, and what an operator looks for",
     },
     "guard.run": {
         "needs": "a source that needs nothing is read and never held by a circuit",
@@ -195,5 +222,5 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "outage": "a rehearsal without one shows that the handler works",
         "patience": "an hour: twice the longest wait and more",
     },
-    "Outage": {"dependency": "there is mostly one", "error": "what nearly every client raises or wraps"},
+    "Outage": {"dependency": "there is mostly one"},
 }

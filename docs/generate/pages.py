@@ -13,10 +13,13 @@ from pathlib import Path
 from docs.generate import (
     classes,
     clients,
+    command_line,
     errors,
     faults,
     file_map,
     log_lines,
+    logs,
+    metrics,
     mutation,
     public_api,
     rabbitmq_versions,
@@ -24,6 +27,7 @@ from docs.generate import (
     settings,
     snippets,
     states,
+    status_document,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +44,11 @@ MAKERS: dict[str, Callable[..., str]] = {
     "reasons": states.reasons_table,
     "errors": errors.sections,
     "files": file_map.files,
+    "log": logs.extract,
     "log-lines": log_lines.log_table,
+    "metrics": metrics.series_table,
+    "log-lines-of-runs": log_lines.runs_table,
+    "log-lines-others": log_lines.others_table,
     "mutation": mutation.tables,
     "public-api": public_api.sections,
     "class": classes.described,
@@ -54,6 +62,8 @@ MAKERS: dict[str, Callable[..., str]] = {
     "fault-failures": faults.failures,
     "fault-sentences": faults.sentences,
     "fault-reasons": faults.reasons,
+    "status-document": status_document.sections,
+    "command-line": command_line.commands,
     "scenario-keys": scenarios.keys_table,
     "scenario-faults": scenarios.faults_table,
     "scenario-members": scenarios.members_table,

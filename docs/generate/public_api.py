@@ -35,7 +35,11 @@ _MODULES = (
     "holdgate.brokers.rabbitmq",
     "holdgate.control",
     "holdgate.ports",
+    "holdgate.telemetry.prometheus",
+    "holdgate.telemetry.otel",
+    "holdgate.telemetry.spans",
     "holdgate.testing",
+    "holdgate.testing.scripted.*",
     "holdgate.testing.conformance",
     "holdgate.core",
 )

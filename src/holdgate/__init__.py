@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from holdgate.flow.policy import RetryPolicy
     from holdgate.flow.snapshot import Snapshot, SourceSnapshot
     from holdgate.runtime.dependency import Dependency
+    from holdgate.runtime.folding import LogSettings
     from holdgate.runtime.guard import Guard
     from holdgate.runtime.health import Health
     from holdgate.runtime.parking import Parking
@@ -26,6 +27,7 @@ __all__ = [
     "Guard",
     "Health",
     "HoldgateError",
+    "LogSettings",
     "Outcome",
     "Override",
     "Parking",
@@ -50,6 +52,7 @@ _HOMES = {
     "holdgate.flow.policy": ("RetryPolicy",),
     "holdgate.flow.snapshot": ("Snapshot", "SourceSnapshot"),
     "holdgate.runtime.dependency": ("Dependency",),
+    "holdgate.runtime.folding": ("LogSettings",),
     "holdgate.runtime.guard": ("Guard",),
     "holdgate.runtime.health": ("Health",),
     "holdgate.runtime.parking": ("Parking",),

@@ -13,7 +13,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import AnyDelivery, Backlog, DeadLetter, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.totals import Totals
+from holdgate.flow.totals import EngineTotals
 
 if TYPE_CHECKING:
     import asyncio
@@ -92,9 +92,11 @@ class Intake(Protocol[M]):
         """Record a settlement, which goes out with others as a commit or as acks. A delivery of an earlier assignment is ignored."""
         ...
 
-    async def flush(self) -> None:
-        """Return when everything recorded is out, or after a time limit. A receive that waits must return then too, however long
-        `poll_timeout` is, because the run ends."""
+    async def flush(self) -> bool | None:
+        """Return when everything recorded is out, or after a time limit, and whether it is out. None means that the broker does not say.
+
+        A receive that waits must return then too, however long `poll_timeout` is, because the run ends.
+        """
         ...
 
     async def backlog(self) -> Mapping[Source, Backlog]:
@@ -180,6 +182,10 @@ class Attempted:
 class AttemptSpans(Protocol):
     """What marks the beginning and the end of each attempt: `Guard(spans=)`. Called on the guard's loop. None of it may raise."""
 
+    def wanted(self) -> bool:
+        """Return whether the next attempts shall have a span. Asked once for a slice of quick ones, so that the others cost nothing."""
+        ...
+
     def begin(self, attempted: Attempted, message: AnyDelivery | Sequence[AnyDelivery], *, fallback: bool = False) -> object | None:
         """Begin the span of an attempt at one message, or at a batch. None means that `end` need not be called."""
         ...
@@ -211,6 +217,18 @@ class Rejecting(Protocol):
     def can_reject(self) -> bool:
         """Whether `Settlement.REJECT` is understood. RabbitMQ then hands the message to the queue's dead letter exchange, or drops the
         message where there is none. Known before `open`."""
+        ...
+
+
+@runtime_checkable
+class RejectingVisibly(Protocol):
+    """What an intake or its dead letters have beside `Rejecting` or `DeadLetters` when they can say where rejected messages go."""
+
+    def way_of_rejected(self, name: str) -> str:
+        """Return what becomes of rejected messages of this topic or queue, after "rejected messages": `go to topic 'orders.dead'`.
+
+        It says no more than is known. Called after `open`.
+        """
         ...
 
 
@@ -271,13 +289,13 @@ class Controllable(Protocol):
 
     def snapshot(self) -> Snapshot: ...
 
-    def health(self) -> HealthReport: ...
+    def health(self, snapshot: Snapshot | None = None) -> HealthReport: ...
 
     def audit(self) -> tuple[AuditEntry, ...]: ...
 
-    def backlogs(self) -> Mapping[Source, SourceBacklog]: ...
+    def backlogs(self, snapshot: Snapshot | None = None) -> Mapping[Source, SourceBacklog]: ...
 
-    def totals(self) -> Totals: ...
+    def totals(self) -> EngineTotals: ...
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None: ...

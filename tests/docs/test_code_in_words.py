@@ -6,9 +6,9 @@ import inspect
 import re
 
 import pytest
-from docs.generate.log_lines import EXAMPLES
+from docs.generate.log_lines import EXAMPLES, OTHERS, STORY, in_the_code
 from docs.generate.meanings import MEANINGS, OTHER_REASONS
-from docs.generate.pages import ROOT
+from docs.generate.pages import ROOT, pages
 from docs.generate.settings import OWNERS, settings_of
 from docs.generate.states import REASONS
 from tests.lab.demo.examples import REPORT
@@ -47,7 +47,8 @@ def test_every_event_has_an_example() -> None:
     kinds = {each for each in classes if inspect.isclass(each) and issubclass(each, core_events.Event | flow_events.FlowEvent)}
     kinds -= {core_events.Event, flow_events.FlowEvent, flow_events.SourceEvent}  # what is common to several
 
-    assert {type(event) for event, _ in EXAMPLES} == kinds
+    told = [event for turns, _ in STORY for turn in turns for event in turn]
+    assert {type(event) for event in [*told, *(event for event, _ in EXAMPLES)]} == kinds
 
 
 def test_every_reason_is_explained() -> None:
@@ -55,10 +56,9 @@ def test_every_reason_is_explained() -> None:
     assert set(REASONS) == set(Reason)
 
 
-@pytest.mark.parametrize("page", ["errors.md", "log-lines.md"])
-def test_texts_written_by_hand_are_in_the_code(page: str) -> None:
+def test_texts_written_by_hand_are_in_the_code() -> None:
     """The fixed words of each quoted text are those of a message in src; what varies in them is not looked at."""
-    text = (ROOT / "docs" / "reference" / page).read_text()
+    text = (ROOT / "docs" / "reference" / "errors.md").read_text()
     by_hand = re.sub(r"<!-- generate: .+?<!-- end -->", "", text, flags=re.DOTALL)
     quoted = [line for line in QUOTED.findall(by_hand) if " " in line]
 
@@ -79,3 +79,23 @@ def test_the_demos_table_has_the_rows_of_today() -> None:
 
     for label, _ in rows(REPORT.guarded):
         assert f"| {label} " in readme
+
+
+def test_every_line_of_the_log_has_a_meaning_and_no_other_has() -> None:
+    """Those that stand in the code as they are. The lines of runs are in the stories that are played for the page."""
+    formats = {line for _, line in in_the_code()}
+
+    assert formats >= OTHERS.keys()
+    assert all(meaning for meaning in OTHERS.values())
+
+
+def test_extracts_of_logs_are_made_by_runs() -> None:
+    """No page has a line of a log that was written by hand, and could be stale."""
+    by_hand = [
+        (page.name, line)
+        for page in pages()
+        for line in re.sub(r"<!-- generate: .+?<!-- end -->", "", page.read_text(), flags=re.DOTALL).splitlines()
+        if re.match(r"\d\d:\d\d:\d\d +(DEBUG|INFO|WARNING|ERROR)", line)
+    ]
+
+    assert by_hand == []

@@ -86,7 +86,7 @@ def test_a_block_that_nobody_makes_is_an_error() -> None:
         ("CountWindow", Setting("calls", None, "")),
         ("Guard", Setting("*dependencies", None, "")),
         ("rehearse", Setting("**settings", None, "")),
-        ("Outage", Setting("error", "ConnectionError('rehearsed outage')", "")),
+        ("Outage", Setting("fault", "Refused()", "what a crash and a deployment look like to callers")),
     ],
     ids=["a parameter", "a field with a linter's note", "no default", "any number", "everything else", "a factory"],
 )

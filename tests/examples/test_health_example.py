@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 import httpx
-
 from examples.health_test import Outages, health_app, what_is_down, what_waits
+
 from holdgate import CircuitSettings, Dependency, Guard
 from holdgate.testing import LoopClock, MemoryBroker, MemoryIntake, in_virtual_time
 

@@ -6,7 +6,16 @@ import asyncio
 
 from tests.examples.running import example
 
-from examples import dead_letters_test, fall_back_test, operate_test, order_test, outage_fake_test, outage_test, sort_errors_test
+from examples import (
+    dead_letters_test,
+    fall_back_test,
+    operate_test,
+    order_test,
+    outage_clients_test,
+    outage_fake_test,
+    outage_test,
+    sort_errors_test,
+)
 
 
 async def test_the_call_forms_admit_refuse_fall_back_and_recover() -> None:
@@ -52,6 +61,15 @@ async def test_the_rehearsals_of_a_fake_pass() -> None:
     """From a plain test, and from an async one."""
     await asyncio.to_thread(outage_fake_test.test_a_bank_that_hangs_costs_nothing)
     await outage_fake_test.test_from_an_async_test()
+
+
+def test_the_rehearsals_of_each_client_pass() -> None:
+    """Five clients whose far end hangs for a minute."""
+    outage_clients_test.test_requests()
+    outage_clients_test.test_aiohttp()
+    outage_clients_test.test_redis()
+    outage_clients_test.test_sqlalchemy()
+    outage_clients_test.test_grpc()
 
 
 def test_the_test_of_dead_letters_passes() -> None:

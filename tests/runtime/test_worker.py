@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -489,7 +490,7 @@ async def test_a_second_cancellation_names_them_quietly(caplog: pytest.LogCaptur
         await asyncio.sleep(1)
         run.cancel()
         await asyncio.wait({run})
-    (found,) = [record for record in caplog.records if "cut off" in record.message]
+    (found,) = [record for record in caplog.records if "handlers were cut off" in record.message]
     assert found.levelno == logging.INFO
     assert found.message.startswith("orders: it ends immediately, and handlers were cut off.")
 
@@ -536,3 +537,39 @@ async def test_a_word_of_the_handler_is_no_slip(caplog: pytest.LogCaptureFixture
         await until(lambda: "blocked" in caplog.text)
     assert "must be fixed" not in caplog.text
     assert reason not in caplog.text
+
+
+@in_virtual_time
+async def test_a_start_error_comes_without_the_steps_that_led_to_it(caplog: pytest.LogCaptureFixture) -> None:
+    """They would be a hundred lines around our sentence. The cause is there, and at DEBUG the steps."""
+    caplog.set_level(logging.DEBUG, logger="holdgate")
+
+    class Unreachable(BreakingIntake):
+        async def open(self, listener: Any) -> None:
+            try:
+                await asyncio.sleep(0)
+                raise ConnectionRefusedError
+            except ConnectionRefusedError as error:
+                raise IntakeError("no broker answers") from error
+
+    with pytest.raises(IntakeError, match="no broker answers") as caught:
+        async with quiet_guard() as guard:
+            await guard.run(Unreachable(broker_with(0), topics=["orders"]), Handler())
+
+    steps = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert "open" not in steps
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    assert caught.value.__cause__.__traceback__ is None
+    assert any(record.exc_info is not None for record in caplog.records)
+
+
+@in_virtual_time
+async def test_what_is_not_ours_keeps_its_steps() -> None:
+    """A mistake in an intake must be found."""
+    intake = BreakingIntake(broker_with(0), topics=["orders"])
+    intake.breaks["open"] = ZeroDivisionError("a mistake")
+    with pytest.raises(ZeroDivisionError) as caught:
+        async with quiet_guard() as guard:
+            await guard.run(intake, Handler())
+
+    assert "_meet" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]

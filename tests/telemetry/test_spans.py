@@ -20,6 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tests.runtime.stage import STEADY, Down, broker_with, quiet_guard, running, until
 
 from holdgate import Delivery, Dependency, Guard
+from holdgate.errors import SettingsError
 from holdgate.telemetry import spans
 from holdgate.telemetry.spans import Spans
 from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
@@ -43,7 +44,7 @@ class Traced:
 
 @asynccontextmanager
 async def traced_guard(traced: Traced) -> AsyncIterator[Guard]:
-    async with quiet_guard(spans=Spans(traced.provider)) as guard:
+    async with quiet_guard(spans=Spans(traced.provider, at_most=None)) as guard:
         yield guard
         await asyncio.sleep(1)
 
@@ -300,6 +301,36 @@ async def test_what_is_not_sampled_is_not_kept_and_still_in_the_context() -> Non
         await until(lambda: len(inside) == 2)
     assert (inside[0].is_valid, inside[0].trace_flags.sampled, inside[1].is_valid) == (True, False, False)
     assert not traced.finished
+
+
+@in_virtual_time
+async def test_no_more_spans_begin_in_a_second_than_may() -> None:
+    """What is above it has none; in virtual time no real second passes. A fallback and a block are asked for as well."""
+    traced = Traced()
+    handled = 0
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        nonlocal handled
+        handled += 1
+        await asyncio.sleep(0.001)
+
+    async with (
+        quiet_guard(spans=Spans(traced.provider, at_most=5)) as guard,
+        running(guard.run(MemoryIntake(broker_with(50), topics=["orders"]), handler)),
+    ):
+        await until(lambda: handled == 50)
+    assert len(traced.finished) == 5
+
+
+def test_spans_may_begin_again_in_the_next_second(monkeypatch) -> None:
+    """As many as before."""
+    made = Spans(at_most=1)
+    made._left = 0
+    assert not made.wanted()
+    monkeypatch.setattr("time.monotonic", lambda: made._full_at)
+    assert made.wanted()
+    with pytest.raises(SettingsError, match="at_most"):
+        Spans(at_most=0)
 
 
 def test_the_words_are_those_of_the_conventions() -> None:

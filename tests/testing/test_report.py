@@ -207,10 +207,8 @@ def test_an_outage_that_no_call_has_met() -> None:
     """The rehearsal proves nothing: the client is a real one, or a fake that never fails."""
     report = report_of(calling_nobody)
 
-    assert report.problems == (
-        "payments: no call met its outage, though 60 handlers ran meanwhile: give the handler's client a stand-in of "
-        "holdgate.testing.scripted, or ask a ScriptedDependency in your fake",
-    )
+    (problem,) = report.problems
+    assert problem.startswith("payments: no call met its outage, though 60 handlers ran meanwhile: give the handler's client a stand-in")
 
 
 def test_an_outage_in_which_nothing_came() -> None:

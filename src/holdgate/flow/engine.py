@@ -63,7 +63,7 @@ from holdgate.flow.reminders import Reminders
 from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.suspicions import Suspicions
-from holdgate.flow.totals import CIRCUIT, Tally, Totals
+from holdgate.flow.totals import CIRCUIT, EngineTotals, Tally
 from holdgate.flow.waiting import WaitingList, acquire_in_turn
 
 _SUCCESS = Outcome.SUCCESS  # a name of the module: an enum's member costs more to look up
@@ -520,7 +520,7 @@ class Engine:
         """Return the read model at `now`."""
         return take_snapshot(self.gates.values(), self.memory, self._waiting.by_assignment(), now, self._commands.in_force)
 
-    def totals(self) -> Totals:
+    def totals(self) -> EngineTotals:
         """Return what has happened since the engine was made, up to the events that were taken last."""
         circuits = {name: gate.circuit.read_totals() for name, gate in self.gates.items()}
         return self._tally.read(circuits, ((each.source.name, each.finished) for each in self.memory.assignments()))

@@ -197,13 +197,15 @@ def _of_dependency(document: StatusDocument, dependency: DependencyStatus) -> li
     if dependency["state"] == "open":
         return [_open(document, dependency), _next(document, dependency)]
     if dependency["state"] == "half_open":
-        limit = dependency["limit"] or 0
-        return [
-            f"{dependency['name']} comes back: {limit} of {dependency['full']} calls may run in parallel now, and more after each good stage."
-            if limit > 1
-            else f"{dependency['name']} is tried with one call at a time; more are let through if that succeeds."
-        ]
+        return [_ramping(dependency)]
     return [f"{dependency['name']} is well: its circuit is closed."]
+
+
+def _ramping(dependency: DependencyStatus) -> str:
+    name, limit = dependency["name"], dependency["limit"] or 0
+    if limit > 1:
+        return f"{name} comes back: {limit} of {dependency['full']} calls may run in parallel now, and more after each good stage."
+    return f"{name} is tried with one call at a time; more are let through if that succeeds."
 
 
 def _open(document: StatusDocument, dependency: DependencyStatus) -> str:

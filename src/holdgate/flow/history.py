@@ -57,12 +57,12 @@ class LastEvents:
 
     def blocked(self, source: Source, now: float) -> SourceBlocked | None:
         """Return the message that this source waits behind. None means that there is none."""
-        event = self._blocked.get(source)
+        event = self._blocked.get(source) if self._blocked else None  # usually there is none, and sources are many
         return event if event is not None and now - event.at <= _NAMED_WITHIN else None
 
     def suspected(self, source: Source) -> OutageSuspected | None:
         """Return the outage without a need that is suspected of this source. None means that there is none."""
-        return self._suspected.get(source)
+        return self._suspected.get(source) if self._suspected else None
 
     def note(self, event: AnyEvent) -> None:
         """Take one event, and keep what it says if it matters for the present."""

@@ -67,13 +67,14 @@ def take_snapshot(
     gates: Iterable[Gate], memory: Memory, listed: Counter[Assignment], now: float, commands: tuple[CommandGiven, ...] = ()
 ) -> Snapshot:
     """Return everything at `now`; `listed` counts the messages on the waiting list. If two runs read a source, the later one is shown."""
+    sources = [_source(assignment, listed[assignment]) for assignment in memory.assignments()]
     return Snapshot(
         now,
         MappingProxyType({gate.name: gate.circuit.snapshot(now) for gate in gates}),
-        MappingProxyType({assignment.source: _source(assignment, listed[assignment]) for assignment in memory.assignments()}),
+        MappingProxyType({seen.source: seen for seen in sources}),
         commands,
         memory=memory.bound,
-        held_bytes=memory.sum(),
+        held_bytes=sum(seen.held_bytes for seen in sources),  # what `memory.sum()` is; weighing is half of the work here
         waiting_for_room=memory.waiting if memory.tight else 0,
     )
 

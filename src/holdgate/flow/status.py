@@ -102,7 +102,7 @@ class SourceStatus(TypedDict):
     name: str  # the topic or queue
     partition: int | None  # null: a queue
     held: bool  # no handler starts for it
-    reasons: list[str]  # why ([all of them](glossary.md)): `circuit:payments`, `operator`, `blocked` ...
+    reasons: tuple[str, ...]  # why ([all of them](glossary.md)): `circuit:payments`, `operator`, `blocked` ...
     since: float | None  # when the hold began
     next_try: float | None  # when the last of what holds it is tried again; null: nothing is planned, or it is not held
     fetch: bool  # the broker may deliver more
@@ -114,8 +114,8 @@ class SourceStatus(TypedDict):
     blocked_for: float  # for how many seconds an open transaction has kept the rest back; 0: none does
     drain_seconds: float | None  # in about how many seconds the topic or queue is drained here; null: unknown, or it is held
     oldest: float | None  # when the oldest of them was produced; null: unknown, or none waits
-    needs: list[str]  # the dependencies that `needs` names
-    waits_for: list[str]  # dependencies that messages wait for though `needs` does not name them
+    needs: tuple[str, ...]  # the dependencies that `needs` names
+    waits_for: tuple[str, ...]  # dependencies that messages wait for though `needs` does not name them
     falling_back: bool  # its messages go to the fallback now
     fallbacks: int  # how many have done so in this assignment
     blocked: BlockedStatus | None  # the message that it waits behind
@@ -268,10 +268,11 @@ class _Sums:
         self._known = [each for each in backlog.values() if each.waiting.messages is not None]
         for seen in snapshot.sources.values():
             known = backlog.get(seen.source)
-            for name in {*seen.needs, *seen.waits_for}:
+            for name in {*seen.needs, *seen.waits_for} if seen.waits_for else seen.needs:
                 self.sources[name] += 1
                 self.waiting[name] += seen.waiting
-                self.held[name] += f"circuit:{name}" in seen.reasons
+                if seen.reasons and f"circuit:{name}" in seen.reasons:
+                    self.held[name] += 1
                 if known is not None and known.waiting.messages is not None:
                     self._backlog[name].append(known)
 
@@ -289,28 +290,37 @@ class _Sums:
 
 
 class _Tries:
-    """When what holds a source is tried again. Thousands of sources share a few reasons, so each circuit is looked at once."""
+    """When what holds a source is tried again. Thousands of sources share a few reasons, so the answer for each is found once."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, wall: Wall) -> None:
         self._circuits = {f"circuit:{name}": _next_try(circuit, _ends(snapshot, name)) for name, circuit in snapshot.dependencies.items()}
         self._holds = {given.target: given.until for given in snapshot.commands if given.command == "hold"}
+        self._wall = wall
+        self._found: dict[tuple[str, ...], float | None] = {(): None}
 
     def of_circuit(self, name: str) -> float | None:
         """Return when this circuit admits a probe. None means that it is not open, or that only an operator ends that."""
-        return self._circuits[f"circuit:{name}"]
+        return self._wall.of(self._circuits[f"circuit:{name}"])
 
     def of(self, seen: SourceSnapshot) -> float | None:
         """Return when the last of its reasons is tried again. None means that it is not held, or that one of them has no such time."""
-        times = [self._time(reason, seen.source) for reason in seen.reasons]
-        known = [time for time in times if time is not None]
-        return max(known) if known and len(known) == len(times) else None
+        reasons = seen.reasons
+        if reasons not in self._found:
+            times = [self._hold_ends(seen.source) if reason == "operator" else self._circuits.get(reason) for reason in reasons]
+            found = self._wall.of(_last_of(times))
+            if "operator" in reasons:  # those may have other ends
+                return found
+            self._found[reasons] = found
+        return self._found[reasons]
 
-    def _time(self, reason: str, source: Source) -> float | None:
-        if reason == "operator":
-            ends = [self._holds[target] for target in (source, source.name) if target in self._holds]
-            known = [end for end in ends if end is not None]
-            return max(known) if known and len(known) == len(ends) else None
-        return self._circuits.get(reason)
+    def _hold_ends(self, source: Source) -> float | None:
+        return _last_of([self._holds[target] for target in (source, source.name) if target in self._holds])
+
+
+def _last_of(times: Sequence[float | None]) -> float | None:
+    """Return the last of these times. None means that there is none, or that one is not known."""
+    known = [time for time in times if time is not None]
+    return max(known) if known and len(known) == len(times) else None
 
 
 def _ends(snapshot: Snapshot, dependency: str) -> float | None:
@@ -357,7 +367,7 @@ class _Writer:
         self._history = history
         self._around = around
         self._sums = _Sums(snapshot, around.backlog)
-        self._tries = _Tries(snapshot)
+        self._tries = _Tries(snapshot, self.wall)
 
     def dependency(self, circuit: CircuitSnapshot) -> DependencyStatus:
         name, sums = circuit.name, self._sums
@@ -373,7 +383,7 @@ class _Writer:
             "threshold": None if change is None else change.threshold,
             "failed_tries": 0 if change is None else change.failed_tries,
             "level": circuit.level,
-            "next_try": self.wall.of(self._tries.of_circuit(name)),
+            "next_try": self._tries.of_circuit(name),
             "limit": circuit.limit,
             "full": circuit.full,
             "in_flight": circuit.in_flight,
@@ -400,9 +410,9 @@ class _Writer:
             "name": source.name,
             "partition": source.number if isinstance(source, Partition) else None,
             "held": seen.held,
-            "reasons": list(seen.reasons),
+            "reasons": seen.reasons,  # no copies: ten thousand sources would have thirty thousand lists
             "since": self.wall.of(seen.since),
-            "next_try": self.wall.of(self._tries.of(seen)),
+            "next_try": self._tries.of(seen),
             "fetch": seen.fetch,
             "waiting": seen.waiting,
             "in_flight": seen.in_flight,
@@ -412,8 +422,8 @@ class _Writer:
             "blocked_for": found.blocked_for,
             "drain_seconds": None if backlog is None else backlog.drained_in,
             "oldest": None if backlog is None or found.oldest_age is None else self.wall.at(backlog.at - found.oldest_age),
-            "needs": list(seen.needs),
-            "waits_for": list(seen.waits_for),
+            "needs": seen.needs,
+            "waits_for": seen.waits_for,
             "falling_back": seen.falling_back,
             "fallbacks": seen.fallbacks,
             "blocked": self._blocked(source),

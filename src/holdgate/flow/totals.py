@@ -63,7 +63,7 @@ Transition = tuple[State, State, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class EngineTotals:
     """Everything that has happened since an engine was made, in an object that does not change any more.
 
     - `circuits`: by dependency.
@@ -118,13 +118,13 @@ class Tally:
         """Forget that a source is held: it is gone, and will not be released."""
         self._held.pop(source, None)
 
-    def read(self, circuits: Mapping[str, CircuitTotals], ended: Iterable[tuple[str, int]]) -> Totals:
+    def read(self, circuits: Mapping[str, CircuitTotals], ended: Iterable[tuple[str, int]]) -> EngineTotals:
         """Return the totals. `ended` are the names of living assignments, and how many of their messages have ended."""
         names = {name: totals.copy() for name, totals in self._names.items()}
         for name, count in ended:
             names[self._label(name)].ended += count
         holds = {reason: lasted.copy() for reason, lasted in self._holds.items()}
-        return Totals(circuits, dict(self._transitions), names, holds)
+        return EngineTotals(circuits, dict(self._transitions), names, holds)
 
 
 def _transition_of(event: AnyEvent, before: Any) -> tuple[str, Transition] | None:

@@ -24,7 +24,7 @@ from holdgate.tasks import begin_later
 if TYPE_CHECKING:
     from holdgate.flow.message import Source
     from holdgate.flow.snapshot import Snapshot
-    from holdgate.flow.totals import Totals
+    from holdgate.flow.totals import EngineTotals
     from holdgate.ports import Intake
 
 log = logging.getLogger("holdgate")
@@ -54,7 +54,7 @@ class AskedGuard(Protocol):
         """Return what is held."""
         ...
 
-    def totals(self) -> Totals:
+    def totals(self) -> EngineTotals:
         """Return what has ended."""
         ...
 

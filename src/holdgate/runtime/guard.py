@@ -32,7 +32,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.totals import Totals
+from holdgate.flow.totals import EngineTotals
 from holdgate.ports import AttemptSpans, Clock, ControlPlane, DeadLetters, Intake
 from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.backlog import BacklogWatch
@@ -40,17 +40,21 @@ from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import LASTS, PROGRAM, Operator
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.failures import FailureLog
+from holdgate.runtime.folding import Folding, LogSettings
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.lane import Lane, exit_in
 from holdgate.runtime.last_resort import CUT_OFF, LastResort
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
+from holdgate.runtime.outages import Outages
 from holdgate.runtime.probes import Prober
+from holdgate.runtime.run_log import OutageFigures, RunLog
 from holdgate.runtime.run_settings import NeedsSetting, RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
 from holdgate.runtime.standstill import Silence
-from holdgate.runtime.worker import Worker, log_end, wait_for_end
+from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
 from holdgate.slips import Unawaited, suggest_keywords
 from holdgate.tasks import begin_later
 
@@ -104,6 +108,7 @@ class Guard:
       `backlogs`.
     - `control`: what shows this guard to people and takes their commands, such as `holdgate.control.Control(port=9099)`. None means that
       nobody outside of the process can ask.
+    - `log`: how much the log says. None means `LogSettings()`.
 
     Raises SettingsError for values that make no sense. After a SIGTERM that the guard has taken, leaving it raises SystemExit with code 75
     if handlers could not be ended within `drain_timeout`.
@@ -123,6 +128,7 @@ class Guard:
         spans: AttemptSpans | None = None,  # a span costs more than the guard does, and needs somewhere to go
         backlog_every: float | timedelta = 5.0,  # a person who watches sees it move, and a broker does not notice one question in that time
         control: ControlPlane | None = None,
+        log: LogSettings | None = None,
     ) -> None:
         for given in dependencies:
             if not isinstance(cast("object", given), Dependency):
@@ -138,7 +144,11 @@ class Guard:
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
         self.spans = spans
         self._control = _check_control(control)
-        self._announcer = Announcer(observers, spans, control)
+        self.log_settings = _check_log(log)
+        folding = Folding(seconds("repeat_every", self.log_settings.repeat_every), self.now)
+        outages = Outages(OutageFigures(self))
+        self.failures = FailureLog(self.log_settings, folding, outages)
+        self._announcer = Announcer(observers, outages, folding, spans, control)
         self._operator = Operator(self)
         self._prober = Prober(self)
         self._silence = Silence(self)
@@ -307,30 +317,40 @@ class Guard:
     def workers(self) -> Iterable[Worker]:
         return self._workers
 
+    @property
+    def run_logs(self) -> Iterable[RunLog]:
+        return [worker.log for worker in self._workers]
+
     def snapshot(self) -> Snapshot:
         """Return what is held, why, since when, and what happens next, as a frozen object."""
         return replace(self.engine.snapshot(self.now()), read_ahead_bytes=sum(worker.read_ahead for worker in self._workers))
 
-    def totals(self) -> Totals:
+    def totals(self) -> EngineTotals:
         """Return what has happened since the guard was made: calls, transitions, holds and what became of messages. Metrics read it."""
         return self.engine.totals()
 
-    def backlogs(self) -> Mapping[Source, SourceBacklog]:
+    def backlogs(self, snapshot: Snapshot | None = None) -> Mapping[Source, SourceBacklog]:
         """Return how much waits in the brokers, how much of that we are willing to drain, and in what time, as found out last.
+
+        `snapshot`: one of this moment, for a caller that has one. None means that it is taken.
 
         Never waits. The first call begins to ask the brokers, every `backlog_every` seconds for as long as somebody calls; until they have
         answered there is nothing. Must be called on the guard's event loop.
         """
-        return self._backlog.read(self.snapshot())
+        return self._backlog.read(self.snapshot() if snapshot is None else snapshot)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop that the guard belongs to. None means that it was not entered."""
         return self._loop
 
-    def health(self) -> Health:
-        """Return whether this process is alive, ready and started, and why it is not "ok". Call it every few seconds, as probes do."""
-        return self._pulse.take(self._workers, self.snapshot(), self._silence.found.values(), stopping=self._stopping)
+    def health(self, snapshot: Snapshot | None = None) -> Health:
+        """Return whether this process is alive, ready and started, and why it is not "ok". Call it every few seconds, as probes do.
+
+        `snapshot`: one of this moment, for a caller that has one. None means that it is taken.
+        """
+        seen = self.snapshot() if snapshot is None else snapshot
+        return self._pulse.take(self._workers, seen, self._silence.found.values(), stopping=self._stopping)
 
     # -- an operator's commands -------------------------------------------------------------------------------------------------------
     #
@@ -496,7 +516,7 @@ class Guard:
                 await self._raise_exit(worker)
             raise
         await self._raise_exit(worker)
-        task.result()
+        raise_end(task)
 
     async def _raise_exit(self, worker: Worker) -> None:
         if worker.exit is not None and not worker.is_cancelled:  # otherwise the loop shuts down, and has raised the exit already
@@ -571,6 +591,15 @@ class Guard:
             if handle is not None:
                 handle.cancel()
         self._announcer.announce(self.engine.take_events())
+        self.failures.flush()
+
+
+def _check_log(settings: object) -> LogSettings:
+    if settings is None:
+        return LogSettings()
+    if not isinstance(settings, LogSettings):
+        raise SettingsError(f"log must be a LogSettings, got {settings!r}: write log=LogSettings(exception_text=True), say")
+    return settings
 
 
 def _check_control(control: object) -> ControlPlane | None:

@@ -99,9 +99,11 @@ class Tracing:
         self._attempted: dict[Source, Attempted] = {}
 
     def around(self, handler_of: Callable[[Source], Handler]) -> Callable[[Source], Handler]:
-        """Return what gives the handler of a source, with a span around each of its calls."""
+        """Return what gives the handler of a source, with a span around each of its calls if these are wanted now."""
 
         def traced_handler_of(source: Source) -> Handler:
+            if not self._spans.wanted():
+                return handler_of(source)
             traced = self._handlers.get(source)
             if traced is None:
                 traced = self._handlers[source] = self.traced(handler_of(source), source)
@@ -125,7 +127,9 @@ class Tracing:
         return in_span
 
     def begin(self, delivery: AnyDelivery) -> object | None:
-        """Begin the span of a block."""
+        """Begin the span of a block, if it is wanted."""
+        if not self._spans.wanted():
+            return None
         return self._spans.begin(self.attempted(delivery.source), delivery)
 
     def end(self, attempt: object | None, error: BaseException | None) -> None:

@@ -27,19 +27,20 @@ Every context is a copy of what the caller of `guard.run` had.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextvars import Context, copy_context
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from holdgate.core.causes import named
+from holdgate.core import Outcome
 from holdgate.errors import Reject
-from holdgate.flow.attribution import AttemptCalls, attribute
+from holdgate.flow.attribution import AttemptCalls, Attribution, attribute
 from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems
 from holdgate.flow.gate import gates_of
 from holdgate.flow.message import AnyDelivery, Settlement
 from holdgate.flow.policy import Verdict
 from holdgate.runtime.calling import current_attempt
+from holdgate.runtime.wording import kind_of
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
@@ -173,8 +174,8 @@ class LaneOwner(Protocol):
         """Return the user's dependency behind a gate."""
         ...
 
-    def log_failure(self, delivery: AnyDelivery, error: BaseException) -> None:
-        """Log what a handler raised."""
+    def log_failure(self, delivery: AnyDelivery, error: BaseException, attribution: Attribution, blamed: Sequence[str], how: str) -> None:
+        """Log what a handler raised, or what it caught of a call. `blamed` are the dependencies whose failure it was."""
         ...
 
     def leave(self, way_out: BaseException) -> None:
@@ -314,16 +315,16 @@ class Lane:
         """
         worker = self.worker
         now = worker.now()
-        if error is not None:
-            worker.log_failure(delivery, error)
+        raised = error
         calls, self.calls = self.calls, None
         request = delivery.request
+        gates = gates_of(delivery)
         if request is not None and request.reason is not None:
             rejection = Reject(request.reason)
             rejection.__cause__ = error  # it may come from a refusal, and then it is the outage that speaks
             error = rejection
         attribution = attribute(
-            [worker.dependency_of(gate) for gate in gates_of(delivery)],
+            [worker.dependency_of(gate) for gate in gates],
             calls,
             error,
             now,
@@ -331,8 +332,14 @@ class Lane:
             not_retryable=delivery.assignment.run.retry.not_retryable,
             postponed=request is not None,
         )
-        name = type(error).__name__ if error is None else named(error)
+        name = type(error).__name__ if error is None else kind_of(error)
         verdict = worker.engine.settle(delivery, attribution, name, now, reason=attribution.reason)
+        how = ""
+        if raised is None and calls is not None and calls.excused:
+            raised, how = calls.excused[-1], "caught by the handler"
+        if raised is not None:  # now that the circuit knows: to write may take a while
+            blamed = [gate.name for gate, finding in zip(gates, attribution.findings, strict=True) if finding.outcome is Outcome.FAILURE]
+            worker.log_failure(delivery, raised, attribution, blamed, how)
         if verdict is Verdict.DONE:
             self.acknowledge(delivery)
         elif verdict is Verdict.REJECT:

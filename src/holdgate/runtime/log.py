@@ -1,11 +1,13 @@
-"""What the log says: one line for each event, and one for each exception that a handler raised.
+"""Events in words, and where they go: to the log, and to every observer.
 
-Three parts. What a handler raised is logged by its type and the user's own line, never by its text, which may quote the message or a URL.
-An event is one line that says what happened and what happens next; it never has a payload, a key or an exception's text in it. And the
-`Announcer` hands each event to the log and to every observer, isolated from one another and from the guard.
+The words of an event say what happened and what happens next. They never have a payload, a key or an exception's text in them. A reader
+greps for names and reasons (`payments`, `circuit:payments`, `consecutive_failures`), so those stand in the lines as they stand in settings
+and metrics. The rest is for somebody who has never met holdgate.
 
-A reader greps for names and reasons (`payments`, `circuit:payments`, `consecutive_failures`), so those stand in the lines as they stand in
-settings and metrics. The rest is for somebody who has never met holdgate.
+The log is made of five files: this one; outages.py, which tells an outage in few lines instead of one for each event; failures.py, what
+handlers raised; run_log.py, that a run works; and folding.py, how lines of one kind share a line. wording.py has the words that all share.
+
+The `Announcer` hands each event to the log and to every observer, isolated from one another and from the guard.
 """
 
 from __future__ import annotations
@@ -13,13 +15,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
-from itertools import groupby
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
-from holdgate.core.causes import leaves
 from holdgate.core.states import Reason
 from holdgate.errors import SettingsError
 from holdgate.events import (
@@ -50,72 +48,26 @@ from holdgate.events import (
     ThresholdExceeded,
     UndeclaredNeed,
 )
-from holdgate.flow.message import Partition, Source
+from holdgate.flow.message import Partition
 from holdgate.ports import AttemptSpans, ControlPlane
+from holdgate.runtime.outages import continued
+from holdgate.runtime.wording import lasting, many, sources
 from holdgate.telemetry.log_fields import fields_of, one_line
 
-
-@cache
-def _not_the_users() -> tuple[str, ...]:
-    """Return where other people's code lives: the line that a reader can do something about is outside of these folders."""
-    import site  # noqa: PLC0415 - at the first failure: a start needs none of the three
-    import sysconfig  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
-
-    return tuple({*site.getsitepackages(), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parents[1])})
+if TYPE_CHECKING:
+    from holdgate.runtime.folding import Folding
+    from holdgate.runtime.outages import Outages
 
 
-def whereabouts(error: BaseException) -> str:
-    """Return `file:line` of the innermost line outside of libraries, or of the innermost of all; of a group, that of its first member."""
-    error = _telling(error)
-    # Not `extract_tb`, which reads the lines of source, too: this runs before a circuit is told of the failure.
-    places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [place for place in places if not place[0].startswith(_not_the_users())]
-    if not places:
-        return "an unknown place"
-    file, line = (own or places)[-1]
-    return f"{file}:{line}"
-
-
-def steps(error: BaseException) -> str:
-    """Return the traceback of an exception, or of the first member of a group, without the exception's text."""
-    return "".join(traceback.format_tb(_telling(error).__traceback__)).rstrip()
-
-
-def _telling(error: BaseException) -> BaseException:
-    """Return the exception whose traceback says most: of a group its first member, if that was raised at all."""
-    leaf = leaves(error)[0]
-    return error if leaf.__traceback__ is None else leaf
-
-
-def lines(events: Iterable[AnyEvent]) -> Iterator[tuple[AnyEvent, str]]:
-    """Yield each event with its line. Partitions that are held or released together share one."""
-    for _, group in groupby(events, _together):
-        alike = list(group)
-        word = _WORDS.get(type(alike[0]))
-        yield alike[0], word(alike) if word is not None else str(alike[0])
-
-
-def _together(event: AnyEvent) -> object:
-    if isinstance(event, SourceHeld):
-        return SourceHeld, event.reasons
-    return (SourceReleased, event.at) if isinstance(event, SourceReleased) else id(event)
-
-
-def sources(several: Iterable[Source]) -> str:
-    """Return partitions by topic, `orders[0,1,4]`, and queues by name."""
-    by_topic: dict[str, list[int]] = {}
-    for source in several:
-        numbers = by_topic.setdefault(source.name, [])
-        if isinstance(source, Partition):
-            numbers.append(source.number)
-    return ", ".join(name + (f"[{','.join(map(str, sorted(numbers)))}]" if numbers else "") for name, numbers in by_topic.items())
+def words(event: AnyEvent) -> tuple[int, str]:
+    """Return the level and the line of an event by itself."""
+    word = _WORDS.get(type(event))
+    return logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO, str(event) if word is None else word([event])
 
 
 def _opened(events: list[Any]) -> str:
     event = events[0]
-    wait = event.until - event.at
-    return f"{event.name}: {_state(event)} -> open ({event.reason.value}), next try in {wait:.1f} s, backoff level {event.level}"
+    return f"{event.name}: {_state(event)} -> open ({event.reason.value}), next try in {lasting(event.until - event.at)}"
 
 
 # Rules that have no figure of their own: one event meets them.
@@ -135,13 +87,7 @@ def _threshold(events: list[Any]) -> str:
 
 
 def _released(events: list[Any]) -> str:
-    return f"no longer holding {sources(event.source for event in events)}, held for {events[0].held_for:.1f} s"
-
-
-def _continued(events: list[Any]) -> str:
-    event = events[0]
-    tried = "nothing is planned that would end it" if event.next_try is None else f"next try in {max(0.0, event.next_try - event.at):.1f} s"
-    return f"still holding {event.source} after {event.at - event.since:.0f} s: {', '.join(event.reasons)}; {tried}"
+    return f"no longer holding {sources(event.source for event in events)}, held for {lasting(events[0].held_for)}"
 
 
 def _blocked(events: list[Any]) -> str:
@@ -205,25 +151,25 @@ def _suspected(events: list[Any]) -> str:
 
 def _over(events: list[Any]) -> str:
     event = events[0]
-    return f"{sources(event.sources)}: a message succeeded, so the outage of {event.error} is over after {event.held_for:.1f} s"
+    return f"{sources(event.sources)}: a message succeeded, so the outage of {event.error} is over after {lasting(event.held_for)}"
 
 
 def _overridden(events: list[Any]) -> str:
     event = events[0]
-    until = "until it is cleared" if event.until is None else f"for {event.until - event.at:.1f} s"
+    until = "until it is cleared" if event.until is None else f"for {lasting(event.until - event.at)}"
     return f"{event.name}: {_plain(event.override)} by an operator, {until}"
 
 
 def _given(events: list[Any]) -> str:
     event = events[0]
     message = "" if event.position is None else f"@{event.position}"
-    lasts = "" if event.until is None else f", for {event.until - event.at:.0f} s"
+    lasts = "" if event.until is None else f", for {lasting(event.until - event.at)}"
     return f"{_plain_command(event)} {event.target}{message} by {event.actor}{lasts}: {event.reason}"
 
 
 def _ended(events: list[Any]) -> str:
     event, given = events[0], events[0].given
-    return f"{_plain_command(given)} {given.target} by {given.actor} is over after {event.at - given.at:.0f} s"
+    return f"{_plain_command(given)} {given.target} by {given.actor} is over after {lasting(event.at - given.at)}"
 
 
 def _limit(events: list[Any]) -> str:
@@ -233,12 +179,12 @@ def _limit(events: list[Any]) -> str:
 
 def _lease(events: list[Any]) -> str:
     event = events[0]
-    return f"{event.name}: a call has not ended within {event.lease:g} s (permit_lease), and counts as a failure now"
+    return f"{event.name}: a call has not ended within {lasting(event.lease)} (permit_lease), and counts as a failure now"
 
 
 def _too_short(events: list[Any]) -> str:
     event = events[0]
-    took = f"{event.duration:.1f} s"
+    took = lasting(event.duration)
     return f"{event.name}: a call succeeded after {took}, and had counted as a failure by then: raise permit_lease above that"
 
 
@@ -256,14 +202,14 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     SourceHeld: lambda events: f"holding {sources(event.source for event in events)}: {', '.join(events[0].reasons)}",
     SourceReleased: _released,
     SourceFallingBack: _fallen_back,
-    HoldContinued: _continued,
+    HoldContinued: lambda events: continued(events, events[0].reasons),
     SourceBlocked: _blocked,
     MessageSkipped: _skipped,
     SourceRetried: _retried,
     CommandGiven: _given,
     CommandEnded: _ended,
     HandlerStuck: lambda events: (
-        f"the handler of {events[0].source}@{events[0].position} has run for {events[0].seconds:.0f} s and has not ended"
+        f"the handler of {events[0].source}@{events[0].position} has run for {lasting(events[0].seconds)} and has not ended"
     ),
     UndeclaredNeed: _undeclared,
     AttributionShared: _shared,
@@ -293,13 +239,27 @@ _WARNINGS = (CircuitOpened, HandlerStuck, HoldContinued, SourceBlocked, MessageS
 Observer = Callable[[AnyEvent], object]
 
 
+def _is_of_many(event: AnyEvent) -> TypeGuard[HandlerStuck | MessageSkipped]:
+    """Return whether one such event is like the next: a handler that hangs, a message that the policy skips."""
+    return isinstance(event, HandlerStuck) or (isinstance(event, MessageSkipped) and not event.by_operator)
+
+
 class Announcer:
     """Hands every event to the log, the spans, each observer and the control plane, in order.
 
     One that raises is logged, and called again the next time.
     """
 
-    def __init__(self, observers: Iterable[Observer], spans: AttemptSpans | None = None, control: ControlPlane | None = None) -> None:
+    def __init__(
+        self,
+        observers: Iterable[Observer],
+        outages: Outages,
+        folding: Folding,
+        spans: AttemptSpans | None = None,
+        control: ControlPlane | None = None,
+    ) -> None:
+        self._outages = outages
+        self._folding = folding
         if not isinstance(cast("object", observers), Iterable):
             raise SettingsError(f"observers={observers!r} must be a list: write observers=[...], also for one function")
         first = () if spans is None else (spans.announced,)
@@ -315,12 +275,33 @@ class Announcer:
         """Hand these events out, now. Called at the end of a turn, when nothing is half done."""
         if not events:
             return
-        for event, line in lines(events):
-            alike = [each for each in events if _together(each) == _together(event)]
-            log.log(logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO, "%s", one_line(line), extra=fields_of(alike))
+        for event in events:
+            self._write_folded(event)
+            if isinstance(event, CircuitOpened):
+                self._folding.drop(event.name)  # the line of the outage counts them
+        for line in self._outages.tell([event for event in events if not _is_of_many(event)], words):
+            log.log(line.level, "%s", one_line(line.text), extra=fields_of(line.of))
         for event in events:
             for observer in self._observers:
                 self._hand_to(observer, event)
+
+    def _write_folded(self, event: AnyEvent) -> None:
+        """Write an event of which a hang, or a policy that skips, brings one for each message."""
+        if not _is_of_many(event):
+            return
+        level, line = words(event)
+        name = event.source.name
+        what = "handler has not ended" if isinstance(event, HandlerStuck) else "message was skipped"
+        several = "handlers have not ended" if isinstance(event, HandlerStuck) else "messages were skipped"
+        self._folding.write(
+            (type(event).__name__, name, ""),
+            line,
+            lambda count: (
+                f"{name}: {many(count, f'more {what}', f'more {several}')} within {lasting(self._folding.every)}, the last: {line}"
+            ),
+            level=level,
+            extra=fields_of([event]),
+        )
 
     def _hand_to(self, observer: Observer, event: AnyEvent) -> None:
         try:

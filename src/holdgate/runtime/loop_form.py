@@ -15,7 +15,7 @@ from holdgate.runtime.calling import Attempt, current_attempt
 from holdgate.runtime.handlers import Handler
 from holdgate.runtime.lane import Lane, LaneOwner, exit_in
 from holdgate.runtime.run_settings import RunSettings
-from holdgate.runtime.worker import Worker, log_end
+from holdgate.runtime.worker import Worker, log_end, raise_end
 
 
 class LoopOwner(Protocol):
@@ -219,14 +219,14 @@ class Deliveries:
             raise
         if task.done():
             self._told = True
-            task.result()
+            raise_end(task)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         worker, _, task = self._entered()
         await self._guard.finish({worker: task})
         if error is None and not self._told:
-            task.result()
+            raise_end(task)
         elif not self._told:
             log_end(worker, task)
 
@@ -251,7 +251,7 @@ class Deliveries:
                 self._current = LoopDelivery(delivery, lane)
                 return self._current
         self._told = True
-        task.result()
+        raise_end(task)
         raise StopAsyncIteration
 
     def _entered(self) -> tuple[Worker, LoopLane, asyncio.Task[None]]:

@@ -24,7 +24,7 @@ from holdgate.flow.blame import FailureHistory
 from holdgate.flow.message import AnyDelivery, DeadLetter, type_name
 from holdgate.flow.state import Assignment, Run
 from holdgate.ports import DeadLetters
-from holdgate.runtime.log import whereabouts
+from holdgate.runtime.wording import whereabouts
 from holdgate.tasks import begin_later
 
 log = logging.getLogger("holdgate")
@@ -133,7 +133,6 @@ class Outbox:
 
     def _finish(self, delivery: AnyDelivery) -> None:
         self._posts.pop(delivery).put_down()
-        log.info("%s@%s is in the dead letters", delivery.source, delivery.position)
         self._sent(delivery)
 
 
@@ -205,8 +204,5 @@ def tell_way_out(name: str, run: Run, outbox: Outbox) -> None:
     """Log at start what becomes of a rejected message, where the user has not chosen."""
     if outbox.has_target or run.retry.on_exhausted == "skip":
         return
-    if run.rejects:
-        line = "%s: no dead_letters given, so a rejected message goes to the dead letter exchange of its queue, or is dropped without one"
-        log.info(line, name)
-    else:
+    if not run.rejects:
         log.warning("%s: no dead_letters given, so a rejected message blocks its partition, and everything behind it waits", name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 
     from holdgate.flow.engine import Engine
     from holdgate.runtime.dependency import Dependency
-
-log = logging.getLogger("holdgate")
+    from holdgate.runtime.failures import FailureLog
 
 
 class ProbingGuard(Protocol):
@@ -29,6 +27,7 @@ class ProbingGuard(Protocol):
     now: Callable[[], float]
     dependencies: dict[str, Dependency]
     context: Context  # belongs to no message; a probe begins with a copy of it
+    failures: FailureLog
 
     def wake(self) -> None:
         """Take a turn at the loop's next step."""
@@ -68,7 +67,7 @@ class Prober:
                 good = await self._ask(dependency) is not False
         except Exception as error:  # noqa: BLE001 - the user's code: any exception means no
             good, retry_after = False, dependency.retry_after_of(error)
-            log.info("the health probe of %s failed: %s", gate.name, type(error).__name__)
+            self._guard.failures.probe(gate.name, error)
         finally:  # a cancelled probe leaves `good` None, which is no answer
             self._guard.engine.probe_ended(gate, good, self._guard.now(), retry_after=retry_after)
             self._guard.wake()

@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from holdgate.core.causes import chain_of, named
-from holdgate.core.outcomes import NEVER_OUTCOMES
-from holdgate.errors import CommandError, HoldgateError, IntakeError, SettingsError
+from holdgate.core.causes import chain_of
+from holdgate.errors import HoldgateError, IntakeError, SettingsError
 from holdgate.flow.batch import Batch, batches_of
 from holdgate.flow.events import HandlerStuck
 from holdgate.flow.gate import Gate
@@ -35,19 +34,22 @@ from holdgate.flow.message import AnyDelivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
 from holdgate.ports import AttemptSpans, Batching, Intake, ReadingAhead
+from holdgate.runtime.failures import NO_FAILURE, FailureLog
 from holdgate.runtime.handlers import Handler, Tracing
 from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
 from holdgate.runtime.last_resort import name_some
-from holdgate.runtime.log import steps, whereabouts
 from holdgate.runtime.outbox import Outbox, tell_way_out
+from holdgate.runtime.run_log import RunLog
 from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.standstill import Standstill
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
+    from holdgate.flow.attribution import Attribution
     from holdgate.flow.engine import Engine
     from holdgate.flow.state import Assignment
     from holdgate.runtime.dependency import Dependency
+    from holdgate.runtime.folding import LogSettings
 
 
 log = logging.getLogger("holdgate")
@@ -77,6 +79,23 @@ def log_end(worker: Worker, task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         log.error("%s ended with %s while it drained: %s", worker.name, type(error).__name__, error)
+
+
+def raise_end(task: asyncio.Task[None]) -> None:
+    """Raise what ended a run.
+
+    An error of holdgate's own says what is wrong and what to change. The steps within holdgate and the client that led to it would be a
+    hundred lines around that sentence, so they are taken off it and off its causes, and logged at DEBUG.
+    """
+    error = task.exception()
+    if error is None:
+        return
+    if isinstance(error, HoldgateError):
+        log.debug("%s was raised here:", type(error).__name__, exc_info=error)
+        for link in chain_of(error).explicit:
+            link.__traceback__ = None
+            link.__suppress_context__ = True
+    raise error
 
 
 # -- handlers that take too long ------------------------------------------------------------------------------------------------------
@@ -149,6 +168,8 @@ class RunOwner(Protocol):
     now: Callable[[], float]
     dependencies: dict[str, Dependency]
     hold_warn_after: float  # seconds
+    log_settings: LogSettings
+    failures: FailureLog
     spans: AttemptSpans | None  # None means no spans
 
     def turn(self) -> None:
@@ -198,6 +219,9 @@ class Worker:
         self.standstill = Standstill(intake, guard.now)
         self.lanes_lent = 0  # lanes that wait for the thread of a source that is gone
         self._outbox = Outbox(plans.dead_letters, sent=self._letter_sent, failed=self._letter_failed)
+        self.log = RunLog(self, guard.log_settings, plans.dead_letters)
+        self._left = 0  # how many messages are left by handlers that were cut off
+        self._flushed: bool | None = False  # whether everything was out after the drain; None means that the intake does not say
         self._plans = plans
         self._drain_timeout = drain_timeout
         self._asked: asyncio.Future[None] = loop.create_future()  # done when the run was asked to drain and end
@@ -308,6 +332,7 @@ class Worker:
             self.intake.bound(self.engine.memory.bound)
         await self.intake.open(self)
         tell_way_out(self.name, self.run, self._outbox)
+        self.log.opened()
 
     async def _consume(self) -> None:
         poll = begin_later(self._poll(), f"poll of {self.name}")
@@ -353,9 +378,11 @@ class Worker:
         for lane in self.lanes:
             lane.let_go()
         self.guard.turn()
+        if not self._is_quiet():
+            self.log.stops(sum(lane.delivery is not None for lane in self.lanes), self.guard.drain_for)
         if not await self._until(self._is_quiet, self.guard.drain_for):
             await self._cut_off()
-        await self.intake.flush()
+        self._flushed = await self.intake.flush()
 
     async def _cut_off(self) -> None:
         """Interrupt the handlers that have not ended, and say which messages they leave. One that ends well all the same leaves none."""
@@ -370,14 +397,19 @@ class Worker:
             in_a_hurry = self._hurried.done()  # somebody wants that: a second Ctrl-C, or a handler that ends the process
             why = "it ends immediately" if in_a_hurry else f"drain_timeout ({self._drain_timeout:g} s) is over"
             runs_on = f" In threads, which cannot be stopped, these go on, and what they do settles nothing: {name_some(threads)}."
-            line = "%s: %s, and handlers were cut off. Not settled, so these messages come again: %s.%s"
-            level = logging.INFO if in_a_hurry else logging.WARNING
-            log.log(level, line, self.name, why, name_some(place_all(left)), runs_on if threads else "")
+            log.log(
+                logging.INFO if in_a_hurry else logging.WARNING,
+                "%s: %s, and handlers were cut off. Not settled, so these messages come again: %s.%s",
+                self.name, why, name_some(place_all(left)), runs_on if threads else "",
+            )  # fmt: skip
+            self._left = len(left)
             self.guard.was_cut_off(place_all(left), threads=threads, unended=place_all(unended))
 
     async def _close(self) -> None:
         self.closed = True
         self.standstill.stop()
+        self.log.stop()
+        held = len(self.run.assignments)
         ending = [task for lane in self.lanes if (task := lane.end_task()) is not None]
         self.engine.remove_run(self.run, self.now())
         self.guard.wake()  # what this run gave back may let another run go on
@@ -388,6 +420,9 @@ class Worker:
                 self.fail(error)
         if ending:
             await asyncio.wait(ending, timeout=_UNWIND)
+        if self.opened.done():
+            self.guard.failures.flush()
+            self.log.stopped(held, self._left, flushed=self._flushed, error=self._broken)
 
     # -- what the engine and the guard ask --------------------------------------------------------------------------------------------
 
@@ -422,7 +457,8 @@ class Worker:
 
     def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Log what the fallback raised. The message keeps its place."""
-        self.log_failure(delivery, error, "fallback raised %s at %s on %s, attempt %d")
+        self.log.failed += 1
+        self.guard.failures.attempt(delivery, error, (), "raised by the fallback")
         self.engine.fallback_failed(delivery, self.now())
 
     def look_for_overdue(self, now: float) -> list[HandlerStuck]:
@@ -461,15 +497,21 @@ class Worker:
             self._outbox.add(delivery, error)
         elif self.engine.rejected(delivery, self.now()) is Verdict.DONE:
             self.intake.settle(delivery, Settlement.REJECT)
+            self._is_dead(delivery, "was rejected", logging.WARNING)
 
     def _letter_sent(self, delivery: AnyDelivery) -> None:
         """Settle a message whose letter is confirmed, if the message is still ours."""
         try:
             if self.engine.rejected(delivery, self.now()) is Verdict.DONE:
                 self.intake.settle(delivery, Settlement.ACK)
+                self._is_dead(delivery, "is in the dead letters", logging.INFO)
         except Exception as error:  # noqa: BLE001 - otherwise the error would be lost here
             self.fail(error)
         self.guard.wake()
+
+    def _is_dead(self, delivery: AnyDelivery, where: str, level: int) -> None:
+        self.log.dead += 1
+        self.guard.failures.dead(delivery, where, level)
 
     def _letter_failed(self, delivery: AnyDelivery) -> None:
         self.engine.reject_failed(delivery, self.now())
@@ -501,21 +543,17 @@ class Worker:
         """Return the user's dependency behind a gate."""
         return self.guard.dependencies[gate.name]
 
-    def log_failure(self, delivery: AnyDelivery, error: BaseException, line: str = "handler raised %s at %s on %s, attempt %d") -> None:
-        """Log what was raised, where, and in which attempt. For an error of holdgate's own, also log what to change.
-
-        A SettingsError or a CommandError ends the run.
-        """
-        kind, source = named(error), delivery.source
-        log.warning(line, kind, whereabouts(error), source, delivery.attempt)
-        slip = _slip(error)
+    def log_failure(self, delivery: AnyDelivery, error: BaseException, attribution: Attribution, blamed: Sequence[str], how: str) -> None:
+        """Log what an attempt ended with, and end the run for a mistake of its code that every message would meet."""
+        failures = self.guard.failures
+        if attribution.cause in NO_FAILURE:
+            failures.not_its_turn(delivery, error)
+        else:
+            self.log.failed += 1
+            failures.attempt(delivery, error, blamed, how)
+        slip = failures.slip(delivery, error)
         if slip is not None:
-            # This is a slip in the handler's code, which every message meets. The text is ours: it quotes no payload and names the remedy.
-            log.error("%s: the handler must be fixed: %s", source, slip)
-        if isinstance(slip, SettingsError | CommandError):
             self.fail(slip)  # the same each time: endless silent retries, or blaming good messages, would be worse
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s was raised here:\n%s", kind, steps(error))
 
     def _new_lane(self) -> TaskLane:
         lane = (TaskLane if self.run.batch is None else BatchLane)(self, self._lane_ended)
@@ -546,6 +584,7 @@ class Worker:
         plan = self.engine.assigned(self.run, sources, self.now())
         self._applied = plan.version
         self.started = True
+        self.log.assigned()
         try:
             self._plans.check_keys(sources)
         except SettingsError as error:
@@ -624,9 +663,3 @@ def place_all(deliveries: Iterable[AnyDelivery | None]) -> list[str]:
             more = f" and {len(delivery) - 1} after it" if isinstance(delivery, Batch) and len(delivery) > 1 else ""
             found.append(f"{delivery.source}@{delivery.position}{more}")
     return found
-
-
-def _slip(error: BaseException) -> HoldgateError | None:
-    """Find an error of holdgate's own that the handler's code has caused, alone or within what it raised. None means there is none."""
-    own = (link for link in chain_of(error).explicit if isinstance(link, HoldgateError) and not isinstance(link, NEVER_OUTCOMES))
-    return next(own, None)

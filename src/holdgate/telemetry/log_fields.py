@@ -74,7 +74,4 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, str):
         return one_line(value)
-    if isinstance(value, tuple):
-        several: tuple[Any, ...] = value
-        return [_plain(each) for each in several]
-    return value
+    return [_plain(each) for each in value] if value.__class__ is tuple else value

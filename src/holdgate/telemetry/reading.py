@@ -21,7 +21,7 @@ from holdgate.core.totals import CircuitTotals, Histogram
 from holdgate.flow.backlog import SourceBacklog, demand_of
 from holdgate.flow.message import Partition, Source
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.totals import CIRCUIT, Totals
+from holdgate.flow.totals import CIRCUIT, EngineTotals
 from holdgate.telemetry import names
 from holdgate.telemetry.names import Series
 
@@ -47,7 +47,7 @@ class Readable(Protocol):
         """Return what is held, and why."""
         ...
 
-    def totals(self) -> Totals:
+    def totals(self) -> EngineTotals:
         """Return what has happened."""
         ...
 
@@ -164,7 +164,7 @@ def _circuits(page: _Page, snapshot: Snapshot) -> None:
         page.set(names.RAMP_LIMIT, name, value=circuit.limit)
 
 
-def _calls(page: _Page, totals: Totals) -> None:
+def _calls(page: _Page, totals: EngineTotals) -> None:
     for name, circuit in totals.circuits.items():
         for outcome, count in _outcomes(circuit):
             page.set(names.CALLS, name, outcome, value=count)
@@ -184,7 +184,7 @@ def _outcomes(circuit: CircuitTotals) -> Iterable[tuple[str, int]]:
     yield "late", circuit.late
 
 
-def _sources(page: _Page, snapshot: Snapshot, totals: Totals, *, partitions: bool) -> None:
+def _sources(page: _Page, snapshot: Snapshot, totals: EngineTotals, *, partitions: bool) -> None:
     for name in snapshot.dependencies:  # 0 where nothing is held: a series that appears with the outage is hard to alert on
         page.set(names.SOURCES_HELD, name, "circuit", value=0)
     for source, seen in snapshot.sources.items():
@@ -203,7 +203,7 @@ def _sources(page: _Page, snapshot: Snapshot, totals: Totals, *, partitions: boo
         page.set(names.HOLD_DURATION, *reason_labels(reason), value=lasted)
 
 
-def _messages(page: _Page, totals: Totals) -> None:
+def _messages(page: _Page, totals: EngineTotals) -> None:
     for name, each in totals.names.items():
         ended = {"processed": each.processed, "fallback": each.fell_back.total(), "rejected": each.rejected.total()}
         for settlement, count in {**ended, "skipped": each.skipped.total()}.items():
@@ -214,7 +214,7 @@ def _messages(page: _Page, totals: Totals) -> None:
             page.set(names.FALLBACKS, name, reason, value=count)
 
 
-def _backlogs(page: _Page, backlogs: Iterable[SourceBacklog], totals: Totals) -> None:
+def _backlogs(page: _Page, backlogs: Iterable[SourceBacklog], totals: EngineTotals) -> None:
     backlogs = tuple(backlogs)
     for each in backlogs:
         labels, waiting = (kind_of(each.source), totals.label(each.source.name), each.group), each.waiting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 from tests.runtime.stage import ORDERS
@@ -36,7 +36,7 @@ class FakeBroker:
     def position(self, tp: TopicPartition) -> int | None:
         return 5
 
-    async def log_ends(self, tps, *, committed: bool = False):
+    async def log_ends(self, tps: Any, *, committed: bool = False) -> dict[TopicPartition, int] | None:
         if self.end is None:
             return None
         return dict.fromkeys(tps, self.stable if committed else self.end)

@@ -6,7 +6,7 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     AuthenticationFailedError,
     ConsumerStoppedError,
@@ -21,7 +21,8 @@ from aiokafka.errors import (
 )
 from tests.brokers.kafka.fakes import FakeClient
 
-from holdgate.brokers.kafka import KafkaIntake
+from holdgate import Guard
+from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.brokers.kafka.checks import DuplicateInstanceId, ErrorStreak, end_of_intake
 from holdgate.errors import SettingsError
 
@@ -82,6 +83,20 @@ async def test_what_is_no_consumer() -> None:
 async def test_what_cannot_be_told_anything(settings: dict[str, Any], told: str, refused) -> None:
     """It is refused where it is given, and not at the first rebalance or loss."""
     assert told in await refused(intake={"topics": ["orders"], **settings})
+
+
+async def test_an_intake_that_never_ran_leaves_no_word_of_an_unclosed_consumer(caplog: pytest.LogCaptureFixture) -> None:
+    """The run was refused for something else, and that error alone is what there is to read."""
+
+    async def run() -> None:
+        async with Guard(signals=False) as guard:
+            letters = KafkaDeadLetters(AIOKafkaProducer(acks="all"))
+            await guard.run(KafkaIntake(AIOKafkaConsumer(**GOOD), topics=["orders"]), print, dead_letters=letters, timeout=-1)
+
+    with pytest.raises(SettingsError, match="timeout"):
+        await run()
+    gc.collect()
+    assert "Unclosed" not in caplog.text
 
 
 @pytest.mark.parametrize("settings", [{"enable_auto_commit": True}, {"group_id": None}])

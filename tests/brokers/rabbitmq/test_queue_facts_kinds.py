@@ -135,3 +135,32 @@ def test_a_policy_may_have_the_dead_letters() -> None:
     """The exchange of a policy counts as one of the queue."""
     assert QueueFacts("q", "quorum", policy={"dead-letter-exchange": "dlx"}).has_dead_letters
     assert not QueueFacts("q", "quorum", policy={}).has_dead_letters
+
+
+@pytest.mark.parametrize(
+    ("arguments", "policy", "way"),
+    [
+        ({"x-dead-letter-exchange": "dlx"}, None, "go to exchange 'dlx', the dead letter exchange of the queue"),
+        (
+            {"x-dead-letter-exchange": "dlx", "x-dead-letter-routing-key": "late"},
+            {"dead-letter-exchange": "other"},
+            "go to exchange 'dlx', the dead letter exchange of the queue, with routing key 'late'",
+        ),
+        (
+            {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q.dead"},
+            None,
+            "go to queue 'q.dead', by the dead letter exchange of the queue",
+        ),
+        ({}, {"dead-letter-exchange": "dlx"}, "go to exchange 'dlx', the dead letter exchange of the queue"),
+        ({}, {}, "are dropped: the queue has no dead letter exchange"),
+    ],
+)
+def test_where_a_rejected_message_goes_is_the_queues_to_say(arguments: dict[str, str], policy: dict[str, str] | None, way: str) -> None:
+    """An argument wins over a policy, as in the broker."""
+    assert QueueFacts("q", "quorum", arguments, policy=policy).way_of_rejected == way
+
+
+def test_no_more_is_said_of_rejected_messages_than_is_known() -> None:
+    """Without the management API a policy may do it, and without permission to configure the arguments are unknown, too."""
+    assert "unless a policy" in QueueFacts("q", "quorum").way_of_rejected
+    assert "could not be found out" in QueueFacts("q", None).way_of_rejected

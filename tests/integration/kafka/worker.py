@@ -22,6 +22,7 @@ from tests.ledger.ledger import LedgerWriter
 
 from holdgate import CircuitSettings, Dependency, Guard, Reject, RetryPolicy, State
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
+from holdgate.control import Control
 from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
 from holdgate.events import SourceBlocked, SourceHeld, SourceReleased
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 SAMPLE_EVERY = 0.25
 LOOK_EVERY = 0.05
 PACE_LANES = 2
+CONTROL_TOKEN = "that-of-the-tests"  # noqa: S105
 
 
 def arguments() -> argparse.Namespace:
@@ -59,6 +61,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pace", help="call this dependency without the guard beside, to tell what rate is possible")
     parser.add_argument("--dead", help="the topic for dead letters; left out, a rejected message blocks its partition")
     parser.add_argument("--slow-letters", type=float, default=0.0, help="how long a dead letter's confirmation takes in addition")
+    parser.add_argument("--control", type=Path, help="the local socket of a control plane; its token is that of the tests")
     parser.add_argument("--brief", action="store_true", help="write calls down only while the circuit is not closed")
     return parser.parse_args()
 
@@ -316,7 +319,8 @@ async def work(options: argparse.Namespace) -> None:
         on_records_lost=story.tell_lost,
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, block, options, ledger)
-    async with Guard(observers=[story.observe]) as guard:
+    control = Control(socket=options.control, token=CONTROL_TOKEN) if options.control else None
+    async with Guard(observers=[story.observe], control=control) as guard:
         handlers.is_closed = lambda name: guard.circuit(name).state is State.CLOSED
         story.is_open = lambda name: guard.circuit(name).state is State.OPEN
         beside = [asyncio.create_task(sample(guard, ledger))]

@@ -77,8 +77,12 @@ def test_a_good_handler_loses_nothing(engine: Any, situation: str) -> None:
 
 @pytest.mark.parametrize("situation", ["refused", "hung"])
 def test_an_async_engine_loses_nothing(situation: str) -> None:
-    """What hangs passes virtual time from inside of a greenlet."""
-    assert_lost_nothing(through_async(storing_async, orders_db, FAULTS[situation]))
+    """What hangs passes virtual time from inside of a greenlet. How much of it passes meanwhile is up to the driver's own thread."""
+    report = through_async(storing_async, orders_db, FAULTS[situation])
+
+    assert report.problems == (), report.verdict
+    assert len(report.processed) == COUNT
+    assert report.failed_calls > 0
 
 
 def test_new_connections_fail_too(tmp_path: Any) -> None:
@@ -124,6 +128,7 @@ class DriversError(Exception):
     ("name", "driver", "module"),
     [
         ("postgresql", "psycopg", "psycopg"),
+        ("postgresql", "asyncpg", "asyncpg"),
         ("postgresql", "psycopg2", "psycopg2"),
         ("mysql", "pymysql", "pymysql"),
         ("mariadb", "aiomysql", "pymysql"),
@@ -139,7 +144,7 @@ def test_each_drivers_errors_are_failures_by_the_preset(name: str, driver: str, 
     error = scripted_error(dialect, FAULTS[situation])
 
     assert orders_db.classify(error) is Outcome.FAILURE
-    assert isinstance(error, operational)
+    assert isinstance(error, operational | OSError if driver == "asyncpg" else operational)  # it lets the errors of sockets through
 
 
 @pytest.mark.parametrize(

@@ -146,12 +146,17 @@ class Client:
         else:
             self._consumer.subscribe(topics=list(topics or ()), listener=listener)
 
-    def mark_closed(self) -> None:
-        """Mark a consumer that was never started as closed: it has nothing open, and its destructor would warn otherwise."""
-        if not self.is_started:
-            self._consumer._closed = True
+    def mark_unopened(self) -> None:
+        """Mark a consumer that was never started as one that has nothing open: its destructor would log an error otherwise.
+
+        That line would stand below the error because of which the consumer was not started. `start` undoes it. aiokafka uses the same mark
+        for a consumer whose construction has failed.
+        """
+        if not self.is_started and not self.is_stopped:
+            self._consumer._closed = None
 
     async def start(self) -> None:
+        self._consumer._closed = False
         await self._consumer.start()
 
     async def stop(self) -> None:

@@ -67,7 +67,13 @@ class Producer:
         servers = self._producer.client._bootstrap_servers
         return servers if isinstance(servers, str) else ",".join(servers)
 
+    def mark_unopened(self) -> None:
+        """Mark a producer that was never started as one that has nothing open, as the intake does with its consumer (client.py)."""
+        if not self.is_started and not self.is_stopped:
+            self._producer._closed = None
+
     async def start(self) -> None:
+        self._producer._closed = False
         await self._producer.start()
 
     async def stop(self) -> None:
@@ -135,6 +141,7 @@ class KafkaDeadLetters:
         exception_text: bool = False,  # it may quote the message, and other people may read the target
     ) -> None:
         self._producer = Producer(producer)
+        self._producer.mark_unopened()
         self._template = Template("topic", topic, "topic")
         self._exception_text = exception_text
         self._is_ours = False
@@ -155,6 +162,9 @@ class KafkaDeadLetters:
     async def close(self) -> None:
         await self._runs.leave()
 
+    def way_of_rejected(self, name: str) -> str:
+        return f"go to topic {self._template.fill_elsewhere(name)!r}"
+
     async def _start(self) -> None:
         if self._producer.is_stopped:
             raise IntakeError("the dead letters' producer was stopped and cannot be started again: make a new AIOKafkaProducer")
@@ -166,8 +176,10 @@ class KafkaDeadLetters:
             await asyncio.wait_for(starting, _CONNECT_WITHIN)
         except (KafkaError, OSError, TimeoutError) as error:
             await self._stop()
+            how = f"within {_CONNECT_WITHIN:g} s" if isinstance(error, TimeoutError) else f"({error!r})"
             raise IntakeError(
-                f"no Kafka broker answers the dead letters' producer at {self._producer.servers} within {_CONNECT_WITHIN:g} s ({error!r})"
+                f"no Kafka broker answers the dead letters' producer at {self._producer.servers} {how}: check its bootstrap_servers and "
+                "security settings, and that the broker is up"
             ) from error
         except BaseException:  # nothing was sent yet: a process that is to go does not wait for a broker that says nothing
             await self._stop(GIVE_UP_WITHIN)

@@ -51,7 +51,7 @@ from holdgate.brokers.kafka.fetching import Pauses, Poller
 from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, ConsumerLifecycle, Membership, OwnedListener
 from holdgate.brokers.kafka.retention import RecordsLost, Retention
 from holdgate.core.validation import count, seconds
-from holdgate.errors import IntakeError, SettingsError
+from holdgate.errors import IntakeError
 from holdgate.flow.batch import Batch
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Backlog, Delivery, Settlement, Source
@@ -107,8 +107,8 @@ class KafkaIntake:
     - `on_records_lost`: called with a `RecordsLost` when the broker deleted records during a hold before they were read. None means that
       the loss is logged and nothing else.
 
-    Raises SettingsError for settings that would lose or repeat messages. An unstarted consumer cannot be used any more then: make a new
-    one. Raises IntakeError for a consumer that another intake owns. `open` raises IntakeError if the broker refuses.
+    Raises SettingsError for settings that would lose or repeat messages, and IntakeError for a consumer that another intake owns. `open`
+    raises IntakeError if the broker refuses.
     """
 
     order: Order = "source"
@@ -130,15 +130,12 @@ class KafkaIntake:
         if consumer in _owned:
             raise IntakeError(_OWNED)
         client = self._client = Client(consumer)
-        try:
-            self.inbox = count("inbox", inbox)
-            self._poll_timeout = seconds("poll_timeout", poll_timeout)
-            every = seconds("commit_every", commit_every)
-            check_consumer(client, allow_latest=allow_latest, poll_timeout=self._poll_timeout)
-            check_subscription(client, topics, pattern)
-        except SettingsError:
-            client.mark_closed()
-            raise
+        client.mark_unopened()
+        self.inbox = count("inbox", inbox)
+        self._poll_timeout = seconds("poll_timeout", poll_timeout)
+        every = seconds("commit_every", commit_every)
+        check_consumer(client, allow_latest=allow_latest, poll_timeout=self._poll_timeout)
+        check_subscription(client, topics, pattern)
         self._topics = topics
         self._pattern = pattern
         self._chained = listener
@@ -272,9 +269,10 @@ class KafkaIntake:
                 f"{delivery.source}@{delivery.position} cannot be rejected: Kafka has no reject, so give the run dead_letters"
             )
 
-    async def flush(self) -> None:
-        await self._commits.flush(_FLUSH_WITHIN)
+    async def flush(self) -> bool:
+        committed = await self._commits.flush(_FLUSH_WITHIN)
         self._poller.wake()
+        return committed
 
     async def backlog(self) -> Mapping[Source, Backlog]:
         """Return the backlog by offsets. Gaps of transactions and compaction count as messages until they are passed."""

@@ -154,6 +154,7 @@ def derive_terms(
         has_overflow=has_overflow,
         counts=rules.counts,
         delay=delay,
+        way_of_rejected=facts.way_of_rejected,
     )
 
 

@@ -107,7 +107,8 @@ def explain_no_connection(error: BaseException, where: str) -> str:
     if isinstance(error, UNEXPECTED_FRAME) and "Connection.OpenOk" in str(error):
         # To aiormq a refused virtual host is an unexpected frame.
         return f"the broker at {where} refuses the virtual host: check its name in the URL, and that this user has permissions in it"
-    return f"no RabbitMQ broker answers at {where} ({error!r}): check host, port and TLS, and that the broker is up"
+    how = f"within {_CONNECT_WITHIN:g} s" if isinstance(error, TimeoutError) else f"({error!r})"
+    return f"no RabbitMQ broker answers at {where} {how}: check host, port and TLS, and that the broker is up"
 
 
 def as_intake_error(error: BaseException, queue: str, need: str = "read") -> IntakeError | None:

@@ -96,6 +96,10 @@ class RabbitMQDeadLetters:
     async def close(self) -> None:
         await self._runs.leave()
 
+    def way_of_rejected(self, name: str) -> str:
+        target = self._target(name)
+        return f"go to exchange {self._exchange!r} with routing key {target!r}" if self._exchange else f"go to queue {target!r}"
+
     async def _start(self) -> None:
         if not self._runs.any:
             await self._client.connect()

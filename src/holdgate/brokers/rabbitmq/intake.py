@@ -209,11 +209,14 @@ class RabbitMQIntake:
             for one in delivery.message:
                 self.settle(one, settlement)
 
-    async def flush(self) -> None:
-        for supervisor in self._supervisors.values():
-            if supervisor.channel is not None and not supervisor.channel.acks.held_back:
-                await supervisor.channel.acks.flush()
+    async def flush(self) -> bool:
+        channels = [supervisor.channel for supervisor in self._supervisors.values() if supervisor.channel is not None]
+        out = [await channel.acks.flush() for channel in channels if not channel.acks.held_back]
         self._ring()
+        return all(out)
+
+    def way_of_rejected(self, name: str) -> str:
+        return self._supervisors[Queue(name)].way_of_rejected
 
     async def backlog(self) -> Mapping[Source, Backlog]:
         """Return how many messages are ready, in hand here, or kept back by the broker for a later retry.

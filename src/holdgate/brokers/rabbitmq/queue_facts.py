@@ -208,6 +208,27 @@ class QueueFacts:
         return [value for value in (self.arguments.get(argument), (self.policy or {}).get(policy)) if isinstance(value, int)]
 
     @property
+    def way_of_rejected(self) -> str:
+        """Return what becomes of a message that is rejected, after "rejected messages", as far as the broker shows it.
+
+        AMQP shows the arguments of a queue, and the management API its policies. An argument wins over a policy.
+        """
+        exchange = self.arguments.get("x-dead-letter-exchange", (self.policy or {}).get("dead-letter-exchange"))
+        key = self.arguments.get("x-dead-letter-routing-key", (self.policy or {}).get("dead-letter-routing-key"))
+        if exchange:
+            return f"go to exchange {exchange!r}, the dead letter exchange of the queue" + (f", with routing key {key!r}" if key else "")
+        if exchange is not None:
+            return f"go to queue {key or self.name!r}, by the dead letter exchange of the queue"
+        if self.type is None:
+            return "go to the dead letter exchange of the queue, or are dropped without one: its arguments could not be found out"
+        if self.policy is None:
+            return (
+                "are dropped, unless a policy gives the queue a dead letter exchange: its arguments name none, and policies are not known"
+                " without management_url"
+            )
+        return "are dropped: the queue has no dead letter exchange"
+
+    @property
     def has_dead_letters(self) -> bool:
         return "x-dead-letter-exchange" in self.arguments or "dead-letter-exchange" in (self.policy or {})
 

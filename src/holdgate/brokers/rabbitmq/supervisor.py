@@ -176,6 +176,7 @@ class QueueSupervisor:
         failed: Callable[[BaseException], None],
     ) -> None:
         self.source: Queue = terms.source
+        self.way_of_rejected = terms.way_of_rejected
         self.channel: QueueChannel | None = None
         self._client = client
         self._terms = terms

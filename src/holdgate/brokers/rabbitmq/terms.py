@@ -107,7 +107,8 @@ class QueueTerms:
     `timeout` is the consumer timeout in seconds; None means that the broker takes nothing back. `margin` is how many seconds before it
     messages go back. `nacks` says whether they go back by nacks, which are uncounted, or by closing the channel. `limit` is how many
     returns a message may have; None means any number. `has_overflow` says whether messages near that limit have another queue to go to.
-    `counts` says which returns are counted. `delay` says which of them wait; None means that none does.
+    `counts` says which returns are counted. `delay` says which of them wait; None means that none does. `way_of_rejected` says what becomes
+    of rejected messages, as `QueueFacts` does.
     """
 
     source: Queue
@@ -119,6 +120,7 @@ class QueueTerms:
     has_overflow: bool = False
     counts: Counts = "returns"
     delay: RetryDelay | None = None
+    way_of_rejected: str = ""
 
     def due_at(self, channel: QueueChannel) -> float | None:
         """Return when the messages that are out must go back, on the event loop's clock. None means that none must."""

@@ -84,9 +84,8 @@ class WorkerConnection:
         connection = self._connection()
         try:
             connection.request(method, self._parts.path.rstrip("/") + path if self._path is None else path, body, self._headers(body))
-            answer = connection.getresponse()
-            text = answer.read(_ANSWER_AT_MOST)
-            found = json.loads(text)
+            with connection.getresponse() as answer:
+                found = json.loads(answer.read(_ANSWER_AT_MOST))
         except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
             raise NoAnswer(self._silence(error)) from None
         finally:

@@ -128,6 +128,10 @@ class PartitionSide:
         """Return what is unfinished, in hand or still in the log, per assigned partition."""
         return {partition: self._backlog(partition, assignment.inflight) for partition, assignment in self._assigned.items()}
 
+    def way_of_rejected(self, name: str) -> str:
+        """Return what a rejected message does: a partition cannot get rid of one."""
+        return f"block the partitions of {name!r}"
+
     def drop(self) -> None:
         """Leave the group as a member that is evicted after a session timeout."""
         self._group.leave(self.member, self._broker.now())
@@ -332,6 +336,11 @@ class QueueSide:
         """Return what is not settled per queue, including other consumers' shares. What was recorded counts as settled."""
         return {queue: self._backlog(queue, line) for queue, line in self._lines.items()}
 
+    def way_of_rejected(self, name: str) -> str:
+        """Return where rejected messages of this queue go."""
+        grave = self._broker.model.queues[name].settings.dead_letters
+        return "are dropped: the queue has no dead letter exchange" if grave is None else f"go to queue {grave!r}"
+
     def drop(self) -> None:
         """Lose every channel, and open new ones a turn of the loop later, as a robust connection does."""
         gone = tuple(self._lines)
@@ -508,11 +517,16 @@ class MemoryIntake:
         # No check of `_is_open`: while the intake closes, a revocation may be under way whose last results are still to be committed.
         self._side.settle(delivery, settlement)
 
-    async def flush(self) -> None:
-        """Commit the watermarks, or send the acks. A receive that waits returns."""
+    async def flush(self) -> bool:
+        """Commit the watermarks, or send the acks, and return True. A receive that waits returns."""
         if self._is_open:
             self._side.flush()
             self._side.bell.ring()
+        return self.is_committed
+
+    def way_of_rejected(self, name: str) -> str:
+        """Return what becomes of rejected messages of this queue, after "rejected messages"."""
+        return self._side.way_of_rejected(name)
 
     async def backlog(self) -> Mapping[Source, Backlog]:
         """Return what is not settled yet, per assigned source."""
@@ -592,6 +606,10 @@ class MemoryDeadLetters:
             headers = {**dict(own_headers(letter.delivery.headers.items())), **letter.facts(text=self._exception_text)}
             self._broker.produce(self._topic.format(topic=letter.source.name), letter.body, letter.key, headers)
         self.letters.append(letter)
+
+    def way_of_rejected(self, name: str) -> str:
+        """Return where rejected messages of this topic or queue go."""
+        return "are kept in memory" if self._broker is None else f"go to {self._topic.format(topic=name)!r}"
 
     async def close(self) -> None:
         """Count one run less."""

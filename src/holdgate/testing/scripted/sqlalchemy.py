@@ -36,6 +36,8 @@ _TEXTS: dict[Kind, str] = {
     "unavailable": "FATAL:  the database system is starting up",
     "too much": "FATAL:  sorry, too many clients already",
 }
+# PostgreSQL's SQLSTATEs, which there are where a server has answered.
+_STATES: dict[Kind, str] = {"unavailable": "57P03", "too much": "53300"}
 # MySQL and MariaDB: numbers of the client library (2003, 2013) and of the server.
 _NUMBERS: dict[Kind, tuple[int, str]] = {
     "refused": (2003, "Can't connect to MySQL server ([Errno 111] Connection refused)"),
@@ -125,7 +127,10 @@ class _EngineScript:
             return error
         if self._dialect.name in {"mysql", "mariadb"}:
             return operational(*_NUMBERS[kind])
-        return operational(_TEXTS[kind])
+        error = operational(_TEXTS[kind])
+        if kind in _STATES and self._dialect.driver != "psycopg2":  # it has none for a connection that was not made
+            error.sqlstate = _STATES[kind]
+        return error
 
 
 _OF_SOCKETS: dict[Kind, Callable[[], Exception]] = {"refused": refusal, "lost": reset, "silent": asyncio.TimeoutError}

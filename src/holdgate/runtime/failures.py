@@ -1,0 +1,120 @@
+"""What the log says of a failed attempt: whose failure it was, what failed, where, on which message, and in which attempt.
+
+    payments: HTTPStatusError 503 at worker.py:22, orders[0]@712, attempt 1 of 5
+
+The subject is the dependency whose failure it was, or the topic or queue if it was the message's own. Failures of one kind share a line
+(folding.py), and those of a dependency that is known to be down have none: the lines of the outage say what the next try failed with, and
+at the end how many calls it has cost (outages.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from holdgate.core.causes import chain_of
+from holdgate.core.outcomes import NEVER_OUTCOMES
+from holdgate.errors import CommandError, HoldgateError, SettingsError
+from holdgate.flow.attribution import Cause
+from holdgate.runtime.folding import FAILURE
+from holdgate.runtime.wording import kind_of, lasting, many, place_of, steps, text_of, whereabouts
+
+if TYPE_CHECKING:
+    from holdgate.flow.message import AnyDelivery
+    from holdgate.runtime.folding import Folding, LogSettings
+    from holdgate.runtime.outages import Outages
+
+log = logging.getLogger("holdgate")
+
+# A handler that ended so was not at fault, and neither was anything that it called: it was not its turn, or it asked for another time.
+NO_FAILURE = (Cause.REFUSED, Cause.POSTPONED)
+
+
+class FailureLog:
+    """Writes what handlers, fallbacks and probes raised. One for each guard."""
+
+    def __init__(self, settings: LogSettings, folding: Folding, outages: Outages) -> None:
+        self._settings = settings
+        self._folding = folding
+        self._outages = outages
+
+    def attempt(self, delivery: AnyDelivery, error: BaseException, blamed: Iterable[str], how: str = "") -> None:
+        """Write what an attempt raised. `blamed` are the dependencies whose failure it was; empty means that it was the message's own.
+
+        `how` is what became of the attempt. Empty means that the message comes again or is rejected, by its number of attempts.
+        """
+        blamed = tuple(blamed)
+        kind = kind_of(error)
+        known = [self._outages.failed(name, kind) for name in blamed]
+        owner = ", ".join(blamed) or delivery.source.name
+        line = f"{kind} at {whereabouts(error)}, {place_of(delivery)}, {how or attempts_of(delivery)}{self._text(error)}"
+        if known and all(known):
+            log.debug("%s: %s", owner, line)
+        else:
+            self._write(owner, kind, line)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s was raised here:\n%s", kind, steps(error))
+
+    def not_its_turn(self, delivery: AnyDelivery, error: BaseException) -> None:
+        """Write, at DEBUG alone, what ended an attempt that does not count."""
+        log.debug("%s: %s, so it was not its turn and comes again", place_of(delivery), kind_of(error))
+
+    def probe(self, dependency: str, error: BaseException) -> None:
+        """Write what a health probe raised."""
+        kind = kind_of(error)
+        if not self._outages.failed(dependency, kind):
+            self._write(dependency, kind, f"its health probe failed with {kind} at {whereabouts(error)}{self._text(error)}")
+
+    def slip(self, delivery: AnyDelivery, error: BaseException) -> HoldgateError | None:
+        """Write what to change if an error of holdgate's own is in what was raised, and return that error if it ends the run."""
+        own = (link for link in chain_of(error).explicit if isinstance(link, HoldgateError) and not isinstance(link, NEVER_OUTCOMES))
+        found = next(own, None)
+        if found is None:
+            return None
+        # The handler's code makes this mistake for every message. The text is ours: it quotes no payload and names the remedy.
+        name, text = delivery.source.name, str(found)
+        line = f"{delivery.source}: the handler must be fixed: {text}"
+        self._folding.write(
+            ("slip", name, text), line, lambda count: f"{name}: {many(count, 'more message')} met this: {text}", level=logging.ERROR
+        )
+        return found if isinstance(found, SettingsError | CommandError) else None
+
+    def dead(self, delivery: AnyDelivery, where: str, level: int) -> None:
+        """Write that a rejected message `where`, such as "is in the dead letters"."""
+        name, error = delivery.source.name, delivery.history.error
+        self._folding.covered((FAILURE, name, error), delivery.attempt)
+        line = f"{place_of(delivery)} {where}: {error}, {attempts_of(delivery)}"
+        self._folding.write(
+            ("dead", name, error),
+            line,
+            lambda count: f"{name}: {many(count, 'more message')} rejected in {self._interval}, the last: {line}",
+            level=level,
+        )
+
+    def _write(self, owner: str, kind: str, line: str) -> None:
+        def summary(count: int) -> str:
+            return f"{owner}: {many(count, 'more failure')} in {self._interval}, the last {line}"
+
+        self._folding.write((FAILURE, owner, kind), f"{owner}: {line}", summary)
+
+    def flush(self) -> None:
+        """Write what was counted and not written yet."""
+        self._folding.flush()
+
+    @property
+    def _interval(self) -> str:
+        return lasting(self._folding.every)
+
+    def _text(self, error: BaseException) -> str:
+        return f" ({text_of(error)})" if self._settings.exception_text else ""
+
+
+def attempts_of(delivery: AnyDelivery) -> str:
+    """Return which attempt it was, of how many: `attempt 1 of 5`. An outage costs none, so both numbers stand there if they differ."""
+    history: Any = delivery.history
+    most = delivery.assignment.run.retry.attempts
+    charged = 0 if history is None else history.charged
+    if delivery.attempt in {1, charged}:
+        return f"attempt {delivery.attempt} of {most}"
+    return f"attempt {delivery.attempt}, {charged or 'none'} of {most} charged"

@@ -1,0 +1,305 @@
+"""What the log says of an outage: it begins, it goes on, it is over. A story of few lines, made of many events.
+
+Events say what happens to circuits and sources. A failed probe alone is five of them: half-open, released, threshold, open, held. Somebody
+who reads at night asks something else: what is down, why, since when, how much waits, what happens next, and at the end what it has cost.
+So this file keeps what the reader knows, and says what the reader does not know yet.
+
+- *A circuit.* From its opening until it closes it is one outage. A probe that fails is one line, with the next try. The ramp is one line
+  when it begins, and one for each cut. At the end there is one line with the length, the failed calls and what has waited.
+- *A source.* It is released for a moment while a probe runs, which nobody needs to know. `_known` has the reasons that the reader was given
+  for each source, and `_actual` those of now. The two are compared after the events of a turn. A difference that a half-open circuit
+  explains is not told: it ends when the circuit closes or opens.
+
+Every event that is not told here is written at DEBUG, in its own words (log.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple, Protocol
+
+from holdgate.core.states import Override, Reason, State
+from holdgate.events import (
+    AnyEvent,
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    CircuitReset,
+    HoldContinued,
+    LimitChanged,
+    OverrideSet,
+    SourceHeld,
+    SourceReleased,
+    ThresholdExceeded,
+)
+from holdgate.flow.message import Source
+from holdgate.runtime.wording import lasting, many, sources
+
+
+class Line(NamedTuple):
+    """One line: its level, what it says, and the events of which it tells."""
+
+    level: int
+    text: str
+    of: tuple[AnyEvent, ...]
+
+
+_DRAINING = "draining"
+_CIRCUIT = "circuit:"
+
+_RATES = {Reason.FAILURE_RATE: "failed", Reason.SLOW_CALL_RATE: "were slow"}
+# Rules that have no figure of their own.
+_RULES = {
+    Reason.OPEN_FOR: "the program asked to leave it alone",
+    Reason.PERMIT_LEASE: "a call has not ended within permit_lease",
+    Reason.SLOW_PROBE: "the probe was slow",
+}
+
+
+class OutageFacts(Protocol):
+    """Knows what events do not say: how much waits at the broker, as of the last time that it was asked, and what a circuit has counted."""
+
+    def waiting_for(self, dependency: str) -> tuple[int, bool]:
+        """Return how many messages wait for this dependency, and whether that is all of them. If not, the broker may have more."""
+        ...
+
+    def ask_before(self, at: float) -> None:
+        """Ask the brokers, so that the number is fresh at this monotonic second."""
+        ...
+
+    def failures_of(self, dependency: str) -> int:
+        """Return the failed calls in the window of a circuit, which keeps those that have opened it."""
+        ...
+
+
+class _Outage:
+    """One outage of one dependency, as the reader knows it."""
+
+    __slots__ = ("answered", "failures", "since", "trying", "waited", "waited_is_all")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.failures = 0  # failed calls: those that opened the circuit, and all since
+        self.trying = False  # half-open
+        self.answered = False  # the reader knows that a probe was good
+        self.waited = 0  # the most that was seen
+        self.waited_is_all = True
+
+
+class Outages:
+    """Turns the events of circuits and holds into the lines of outages. One for each guard. It does no I/O but what `facts` do."""
+
+    def __init__(self, facts: OutageFacts) -> None:
+        self._facts = facts
+        self._outages: dict[str, _Outage] = {}
+        self._last: dict[str, str] = {}  # what the last failed call of a dependency failed with
+        self._known: dict[Source, tuple[str, ...]] = {}
+        self._actual: dict[Source, tuple[str, ...]] = {}
+        self._events: dict[Source, SourceHeld | SourceReleased] = {}  # the last of each
+
+    def failed(self, dependency: str, kind: str) -> bool:
+        """Count a failed call. Returns whether the reader knows that this dependency is down, so that the call needs no line."""
+        self._last[dependency] = kind
+        outage = self._outages.get(dependency)
+        if outage is None:
+            return False
+        outage.failures += 1
+        return True
+
+    def is_down(self, dependency: str) -> bool:
+        """Return whether the reader knows that it is down."""
+        return dependency in self._outages
+
+    def tell(self, events: Iterable[AnyEvent], words: Callable[[AnyEvent], tuple[int, str]]) -> list[Line]:
+        """Return the lines for the events of one turn, in order. `words` are those of an event by itself."""
+        lines: list[Line] = []
+        thresholds: dict[str, ThresholdExceeded] = {}
+        over: list[tuple[CircuitClosed, _Outage]] = []
+        continued: list[HoldContinued] = []
+        for event in events:
+            match event:
+                case ThresholdExceeded(observed=False):
+                    thresholds[event.name] = event
+                    lines.append(_aside(event, words))
+                case CircuitOpened():
+                    lines.append(Line(logging.WARNING, self._opened(event, thresholds.get(event.name)), (event,)))
+                case CircuitHalfOpened() | LimitChanged():
+                    told = self._half_open(event)
+                    lines.append(_aside(event, words) if told is None else Line(logging.INFO, told, (event,)))
+                case CircuitClosed() if event.name in self._outages:
+                    over.append((event, self._outages.pop(event.name)))
+                case SourceHeld() | SourceReleased():
+                    self._note(event)
+                    lines.append(_aside(event, words))
+                case HoldContinued():
+                    continued.append(event)
+                case _:
+                    self._operated(event)
+                    lines.append(Line(*words(event), (event,)))
+        lines += self._ended(over)
+        lines += self._differences()
+        lines += self._reminders(continued)
+        return lines
+
+    # -- circuits ---------------------------------------------------------------------------------------------------------------------
+
+    def _opened(self, event: CircuitOpened, threshold: ThresholdExceeded | None) -> str:
+        name = event.name
+        next_try = f"next try in {lasting(event.until - event.at)}"
+        self._facts.ask_before(event.until)
+        outage = self._outages.get(name)
+        if outage is None:
+            outage = self._outages[name] = _Outage(event.at)
+            outage.failures = self._facts.failures_of(name)
+            return f"{name} is down ({event.reason.value}): {self._why(event, threshold)}; {next_try}"
+        state, answered = "down again" if outage.answered else "still down", outage.answered
+        outage.trying = outage.answered = False
+        why = f"{event.reason.value}: {self._why(event, threshold)}" if answered else self._probe(event)
+        return f"{name} is {state} ({why}), {next_try}, {self._wait(name, outage)}; down for {lasting(event.at - outage.since)}"
+
+    def _why(self, event: CircuitOpened, threshold: ThresholdExceeded | None) -> str:
+        """Return in words which rule was met."""
+        last = self._last.get(event.name)
+        with_last = "" if last is None else f", the last with {last}"
+        value, most = (0.0, 0.0) if threshold is None else (threshold.value, threshold.threshold)
+        if event.reason in _RATES:
+            return f"a share of {value:.2g} of its calls {_RATES[event.reason]}, {most:g} is too much{with_last}"
+        if event.reason is Reason.CONSECUTIVE_FAILURES:
+            return f"{value:g} calls in a row failed{with_last}"
+        if event.reason is Reason.RETRY_AFTER:
+            return "its server asked to be left alone" + ("" if last is None else f", with {last}")
+        return _RULES.get(event.reason, f"the probe failed with {last}")
+
+    def _probe(self, event: CircuitOpened) -> str:
+        """Return how the probe ended: `probe: HTTPStatusError 503`."""
+        last = self._last.get(event.name, "failed")
+        match event.reason:
+            case Reason.SLOW_PROBE:
+                return "probe: it answered, too slowly"
+            case Reason.PERMIT_LEASE:
+                return "probe: no answer within permit_lease"
+            case Reason.RETRY_AFTER:
+                return f"probe: {last}, its server asked to be left alone"
+            case Reason.OPEN_FOR:
+                return "the program asked to leave it alone"
+            case _:
+                return f"probe: {last}"
+
+    def _half_open(self, event: CircuitHalfOpened | LimitChanged) -> str | None:
+        """Return the line for a step of the way back. None means that the reader need not know."""
+        outage = self._outages.get(event.name)
+        if isinstance(event, CircuitHalfOpened):
+            if outage is None:  # a forced opening has ended
+                outage = self._outages[event.name] = _Outage(event.at)
+            outage.trying = True
+            return None if event.previous is State.OPEN else f"{event.name}: one call tries whether it answers"
+        if outage is not None and event.limit < event.previous:
+            outage.answered = True
+            return f"{event.name} fails in part: up to {event.limit} calls in parallel now, {event.previous} before"
+        if outage is None or outage.answered:
+            return None
+        outage.answered = True
+        waits = self._wait(event.name, outage)
+        return (
+            f"{event.name} answers again after {lasting(event.at - outage.since)}: up to {many(event.limit, 'call')} in parallel now,"
+            f" more as they succeed; {waits}"
+        )
+
+    def _wait(self, name: str, outage: _Outage) -> str:
+        number, is_all = self._facts.waiting_for(name)
+        if number >= outage.waited:
+            outage.waited, outage.waited_is_all = number, is_all
+        return f"{'' if is_all else 'at least '}{number:,} wait" + ("s" if number == 1 else "")
+
+    def _ended(self, over: Iterable[tuple[CircuitClosed, _Outage]]) -> Iterator[Line]:
+        for event, outage in over:
+            self._wait(event.name, outage)
+            waited = f"{'' if outage.waited_is_all else 'at least '}{many(outage.waited, 'message')} waited"
+            freed = self._freed(event.name)
+            goes_on = f"; no longer holding {sources(freed)}" if freed else ""
+            failures = many(outage.failures, "call")
+            lasted = lasting(event.at - outage.since)
+            yield Line(logging.INFO, f"{event.name} is back after {lasted}: {failures} failed, {waited}{goes_on}", (event,))
+
+    def _operated(self, event: AnyEvent) -> None:
+        """Begin or end an outage without a line of its own: the event's own line says what an operator did."""
+        if isinstance(event, OverrideSet) and event.override is Override.FORCED_OPEN:
+            self._outages.setdefault(event.name, _Outage(event.at)).trying = False
+        elif isinstance(event, CircuitReset | OverrideSet):
+            self._outages.pop(event.name, None)
+
+    # -- sources ----------------------------------------------------------------------------------------------------------------------
+
+    def _note(self, event: SourceHeld | SourceReleased) -> None:
+        self._events[event.source] = event
+        if isinstance(event, SourceHeld):
+            self._actual[event.source] = tuple(reason for reason in event.reasons if reason != _DRAINING)  # the end has lines of its own
+        else:
+            self._actual.pop(event.source, None)
+
+    def _freed(self, name: str) -> list[Source]:
+        """Take note that the reader knows which sources this circuit holds no longer, and return those that nothing holds any more."""
+        reason = f"{_CIRCUIT}{name}"
+        for source in [source for source, reasons in self._actual.items() if reason in reasons]:
+            # A closed circuit holds nothing: the source went away while it was held. If it comes back, its next hold is a new one.
+            del self._actual[source]
+            self._known.pop(source, None)
+        held = [source for source, reasons in self._known.items() if reason in reasons]
+        freed = [source for source in held if not self._actual.get(source) and not self._explains(source)]
+        for source in freed:
+            del self._known[source]
+        return freed
+
+    def _explains(self, source: Source) -> bool:
+        """Return whether a probe under way explains why the reader knows of more reasons than there are.
+
+        One that is over leaves the rest to the other: a source that needs both is free when both are over.
+        """
+        actual, known = set(self._actual.get(source, ())), set(self._known.get(source, ()))
+        gone = known - actual
+        tried = {f"{_CIRCUIT}{name}" for name, outage in self._outages.items() if outage.trying}
+        return actual <= known and not gone.isdisjoint(tried) and all(reason.startswith(_CIRCUIT) for reason in gone)
+
+    def _differences(self) -> Iterator[Line]:
+        """Yield what has become of sources, those with the same reasons together, and note that the reader knows it now."""
+        changed = [
+            source for source in (*self._actual, *self._known)
+            if self._actual.get(source, ()) != self._known.get(source, ()) and not self._explains(source)
+        ]  # fmt: skip
+        held = dict.fromkeys(source for source in changed if self._actual.get(source))
+        freed = dict.fromkeys(source for source in changed if not self._actual.get(source))
+        for reasons, group in groupby(held, self._actual.__getitem__):
+            together = list(group)
+            events = tuple(self._events[source] for source in together)
+            yield Line(logging.INFO, f"holding {sources(together)}: {', '.join(reasons)}", events)
+        if freed:
+            events = tuple(self._events[source] for source in freed)
+            longest = max(event.held_for for event in events if isinstance(event, SourceReleased))
+            yield Line(logging.INFO, f"no longer holding {sources(freed)}, held for {lasting(longest)}", events)
+        for source in freed:
+            self._known.pop(source, None)
+        for source in held:
+            self._known[source] = self._actual[source]
+        for source in [source for source, reasons in self._actual.items() if not reasons]:
+            del self._actual[source]
+
+    def _reminders(self, events: Iterable[HoldContinued]) -> Iterator[Line]:
+        for (reasons, _), group in groupby(events, lambda event: (event.reasons, event.next_try)):
+            together = list(group)
+            yield Line(logging.WARNING, continued(together, reasons), tuple(together))
+
+
+def continued(events: list[HoldContinued], reasons: Iterable[str]) -> str:
+    """Return the line about holds that last, all for the same reasons."""
+    first = events[0]
+    since = min(event.since for event in events)
+    wait = None if first.next_try is None else lasting(max(0.0, first.next_try - first.at))
+    then = "nothing is planned that would end it" if wait is None else f"next try in {wait}"
+    held = sources(event.source for event in events)
+    return f"still holding {held} after {lasting(first.at - since)}: {', '.join(reasons)}; {then}"
+
+
+def _aside(event: AnyEvent, words: Callable[[AnyEvent], tuple[int, str]]) -> Line:
+    return Line(logging.DEBUG, words(event)[1], (event,))

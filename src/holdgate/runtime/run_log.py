@@ -1,0 +1,263 @@
+"""The lines about one run as a whole: that it runs, what it does, how much waits for it, and that it has stopped.
+
+An operator who finds no trouble in the log must still be able to tell a worker that works from one that does nothing. So a run says when it
+runs: its sources, their needs, and where rejected messages go. Every `work_every` seconds it says what it has done since. When it has
+stopped, it says whether anything is left: what was given back, whether all that was finished is committed, and which handlers were cut off.
+
+How much waits is the broker's to say. The broker is asked before each of these lines, and a second before an open circuit is tried again,
+in a task of its own. A broker that does not answer costs a line its number, and delays nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Protocol
+
+from holdgate.core.validation import seconds
+from holdgate.flow.message import Queue, Source
+from holdgate.ports import RejectingVisibly
+from holdgate.runtime.wording import lasting, many, sources
+from holdgate.tasks import begin_later
+
+if TYPE_CHECKING:
+    from holdgate.flow.engine import Engine
+    from holdgate.flow.state import Run
+    from holdgate.ports import DeadLetters, Intake
+    from holdgate.runtime.folding import LogSettings
+
+log = logging.getLogger("holdgate")
+
+# A broker in reach answers in milliseconds. A line does not wait longer than that for its number (seconds).
+_ANSWER_WITHIN = 5.0
+
+# How long before the next try the broker is asked: longer than it takes to answer, and too short for much to change (seconds).
+_ASK_AHEAD = 1.0
+
+# Kafka has assigned partitions when it is open, and a queue is consumed a moment later (seconds).
+_FIRST_SOURCES_WITHIN = 1.0
+
+
+class LoggedRun(Protocol):
+    """What these lines are about."""
+
+    engine: Engine
+    run: Run
+    intake: Intake[Any]
+    name: str
+    now: Callable[[], float]
+
+
+class RunLog:
+    """Writes the lines of one run, and counts for them what is counted nowhere else: `failed` attempts, and `dead` messages."""
+
+    def __init__(self, run: LoggedRun, settings: LogSettings, dead_letters: DeadLetters | None) -> None:
+        self.failed = 0
+        self.dead = 0
+        self._run = run
+        self._every = None if settings.work_every is None else seconds("work_every", settings.work_every)
+        self._dead_letters = dead_letters
+        self._backlog: dict[Source, int] = {}
+        self._asking: asyncio.Task[None] | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._opened = self._said = False
+        self._last = (0, 0, 0)
+        self._task: asyncio.Task[None] | None = None
+
+    # -- it runs ----------------------------------------------------------------------------------------------------------------------
+
+    def opened(self) -> None:
+        """Say soon that it runs: with its first sources, or after a second without any. Then say regularly what it has done."""
+        self._later(0.0 if self._run.run.assignments else _FIRST_SOURCES_WITHIN, self._say_it_runs)
+        self._opened = True
+        self._plan()
+
+    def assigned(self) -> None:
+        """Say that it runs, because it has its first sources."""
+        if self._opened and not self._said:
+            self._later(0.0, self._say_it_runs)
+
+    def _say_it_runs(self) -> None:
+        if not self._said:
+            self._said = True
+            log.info("%s runs: %s; %s", self._run.name, self._needs(), self._rejected())
+
+    def _needs(self) -> str:
+        """Return what each source needs, those with the same needs together."""
+        run = self._run.run
+        missing = set(self._run.intake.names or ()) - {source.name for source in run.assignments}
+        named: list[Source] = [*run.assignments, *(Queue(name) for name in sorted(missing))]
+        by_needs: dict[tuple[str, ...] | None, list[Source]] = {}
+        for source in named:
+            by_needs.setdefault(run.needs.of(source), []).append(source)
+        said = [f"{sources(several)} needs {_listed(needs)}" for needs, several in by_needs.items()]
+        return ", ".join(said) or "no partition yet"
+
+    def _rejected(self) -> str:
+        """Return where rejected messages go, as far as their target or the broker shows it."""
+        if self._run.run.retry.on_exhausted == "skip":
+            return "rejected messages are settled and lost (on_exhausted='skip')"
+        target = self._run.intake if self._dead_letters is None else self._dead_letters
+        if self._dead_letters is None and not self._run.run.rejects:
+            return "a rejected message blocks its partition"
+        if not isinstance(target, RejectingVisibly):
+            return (
+                "rejected messages go where its intake puts them"
+                if self._dead_letters is None
+                else "rejected messages go to its dead_letters"
+            )
+        ways = sorted((target.way_of_rejected(name), name) for name in self._names())
+        said = [(way, [name for _, name in same]) for way, same in groupby(ways, lambda each: each[0])]
+        return "; ".join(f"rejected messages{'' if len(said) == 1 else ' of ' + ', '.join(of)} {way}" for way, of in said)
+
+    # -- it works ---------------------------------------------------------------------------------------------------------------------
+
+    def _plan(self) -> None:
+        if self._every is not None:
+            self._later(self._every, self._on_time)
+
+    def _on_time(self) -> None:
+        self._plan()
+        if self._task is None or self._task.done():
+            self._task = begin_later(self._say_work(), f"log of {self._run.name}")
+
+    async def _say_work(self) -> None:
+        """Say what was done since the last time, and what waits."""
+        asking = self.ask()
+        await asyncio.wait({asking}, timeout=_ANSWER_WITHIN)
+        run = self._run.run
+        counted = self._run.engine.totals()
+        processed = sum(counted.names[name].processed for name in {counted.label(name) for name in self._names()} if name in counted.names)
+        totals = (processed, self.failed, self.dead)
+        done, failed, dead = (now - before for now, before in zip(totals, self._last, strict=True))
+        self._last = totals
+        snapshot = self._run.engine.snapshot(self._run.now())
+        held = sorted({reason for source in run.assignments if source in snapshot.sources for reason in snapshot.sources[source].reasons})
+        log.info(
+            "%s: %s processed, %s, %s dead in %s; %s%s",
+            sources(run.assignments) or self._run.name,
+            f"{done:,}",
+            many(failed, "failed attempt"),
+            f"{dead:,}",
+            lasting(self._every or 0.0),
+            self._waits(run.assignments),
+            f"; held: {', '.join(held)}" if held else "",
+        )
+
+    def _names(self) -> set[str]:
+        """Return the topics or queues of the run: those of its assignments, and those that the intake names."""
+        return {source.name for source in self._run.run.assignments} | set(self._run.intake.names or ())
+
+    # -- how much waits ---------------------------------------------------------------------------------------------------------------
+
+    def ask(self) -> asyncio.Task[None]:
+        """Ask the broker how much waits, in a task, unless a question is still open. Returns the task."""
+        if self._asking is None or self._asking.done():
+            self._asking = begin_later(self._ask(), f"backlog of {self._run.name}")
+        return self._asking
+
+    async def _ask(self) -> None:
+        try:
+            found = await self._run.intake.backlog()
+        except Exception as error:  # noqa: BLE001 - a broker that is away costs a line its number, and no more
+            log.debug("%s: the broker does not say how much waits: %s", self._run.name, type(error).__name__)
+            self._backlog = {}
+        else:
+            self._backlog = {source: backlog.messages for source, backlog in found.items() if backlog.messages is not None}
+
+    def ask_before(self, at: float) -> None:
+        """Ask the broker a second before this monotonic second, so that a line that is written then has a fresh number."""
+        self._later(max(0.0, at - self._run.now() - _ASK_AHEAD), self.ask)
+
+    def waiting(self, of: Iterable[Source]) -> tuple[int, bool]:
+        """Return how many messages of these sources wait, and whether that is all. If not, the broker may have more than is here."""
+        snapshot = None
+        number, is_all = 0, True
+        for source in of:
+            known = self._backlog.get(source)
+            if known is None:
+                snapshot = snapshot or self._run.engine.snapshot(self._run.now())
+                seen = snapshot.sources.get(source)
+                known, is_all = 0 if seen is None else seen.waiting + seen.in_flight, False
+            number += known
+        return number, is_all
+
+    def waiting_for(self, dependency: str) -> tuple[int, bool]:
+        """Return the same for the sources that need this dependency."""
+        assignments = self._run.run.assignments.items()
+        return self.waiting([source for source, each in assignments if any(gate.name == dependency for gate in each.gates)])
+
+    def _waits(self, of: Iterable[Source]) -> str:
+        number, is_all = self.waiting(of)
+        return f"{'' if is_all else 'at least '}{number:,} wait" + ("s" if number == 1 else "")
+
+    # -- it has stopped ---------------------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask and say nothing more: the run ends."""
+        for timer in self._timers:
+            timer.cancel()
+        for task in (self._task, self._asking):
+            if task is not None:
+                task.cancel()
+
+    def stops(self, handlers: int, within: float) -> None:
+        """Say that it ends, and that so many handlers have these seconds to end."""
+        log.info("%s stops: %s may take up to %s to end", self._run.name, many(handlers, "handler"), lasting(within))
+
+    def stopped(self, held: int, cut_off: int, *, flushed: bool | None, error: BaseException | None) -> None:
+        """Say that it has stopped: `held` sources were given back, and so many handlers cut off, which another line names."""
+        why = "" if error is None else f" by {type(error).__name__}"
+        committed = {
+            True: "all committed",
+            False: "not all committed, so finished messages may come again",
+            None: "the end is not confirmed",
+        }
+        level = logging.WARNING if flushed is False else logging.INFO
+        given_back, cut = many(held, "source"), many(cut_off, "handler")
+        log.log(level, "%s stopped%s: %s given back, %s, %s cut off", self._run.name, why, given_back, committed[flushed], cut)
+
+    def _later(self, wait: float, what: Callable[[], object]) -> None:
+        loop = asyncio.get_running_loop()
+        self._timers = [timer for timer in self._timers if timer.when() > loop.time() and not timer.cancelled()]
+        self._timers.append(loop.call_later(wait, what))
+
+
+def _listed(names: Iterable[str] | None) -> str:
+    if names is None:
+        return "something that needs= does not say"
+    return ", ".join(names) or "nothing"
+
+
+class WatchedGuardRuns(Protocol):
+    """What the lines about outages ask of their guard."""
+
+    engine: Engine
+    now: Callable[[], float]
+
+    @property
+    def run_logs(self) -> Iterable[RunLog]: ...
+
+
+class OutageFigures:
+    """Answers for the lines about outages (`OutageFacts`): over all runs of one guard."""
+
+    def __init__(self, guard: WatchedGuardRuns) -> None:
+        self._guard = guard
+
+    def waiting_for(self, dependency: str) -> tuple[int, bool]:
+        """Return how many messages wait for it, and whether that is all."""
+        found = [run_log.waiting_for(dependency) for run_log in self._guard.run_logs]
+        return sum(number for number, _ in found), all(is_all for _, is_all in found)
+
+    def ask_before(self, at: float) -> None:
+        """Ask the brokers of all runs a second before `at`."""
+        for run_log in self._guard.run_logs:
+            run_log.ask_before(at)
+
+    def failures_of(self, dependency: str) -> int:
+        """Return the failed calls in the window of its circuit."""
+        gate = self._guard.engine.gates.get(dependency)
+        return 0 if gate is None else gate.circuit.snapshot(self._guard.now()).failures

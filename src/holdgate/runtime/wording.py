@@ -1,0 +1,124 @@
+"""How the log writes times, numbers, sources, and what was raised: the words that all its lines share.
+
+An exception is its type, the status or error number that it carries, and the user's own line. Its text is left out: it may quote the
+message, or a URL with a password. A status and a number are the server's or the system's, and say what a person asks first: 503 or 429,
+refused or unreachable.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Iterable
+from functools import cache
+
+from holdgate.core.causes import chain_of, leaves, named
+from holdgate.flow.message import AnyDelivery, Partition, Source
+from holdgate.http.answers import status_of
+from holdgate.network import attribute
+
+_MINUTE = 60
+_HOUR = 3600
+
+# Enough for a sentence, and too short for a document that a client quotes (characters).
+_TEXT_AT_MOST = 200
+
+
+# -- times and numbers ----------------------------------------------------------------------------------------------------------------
+
+
+def lasting(seconds: float) -> str:
+    """Return a duration in the two largest units that matter: `5.2 s`, `10 min 3 s`, `2 h 5 min`."""
+    if seconds < _MINUTE - 0.05:  # what would be shown as 60.0 s is a minute
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min" + (f" {whole % _MINUTE} s" if whole % _MINUTE else "")
+    minutes = round(seconds / _MINUTE)
+    return f"{minutes // _MINUTE:,} h" + (f" {minutes % _MINUTE} min" if minutes % _MINUTE else "")
+
+
+def many(number: int, one: str, several: str = "") -> str:
+    """Return a number with its noun: `1 call`, `1,500 calls`. `several` is the plural if it is not `one` with an s."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+# -- sources --------------------------------------------------------------------------------------------------------------------------
+
+
+def sources(several: Iterable[Source]) -> str:
+    """Return partitions by topic, `orders[0,1,4]`, and queues by name."""
+    by_topic: dict[str, list[int]] = {}
+    for source in several:
+        numbers = by_topic.setdefault(source.name, [])
+        if isinstance(source, Partition):
+            numbers.append(source.number)
+    return ", ".join(name + (f"[{','.join(map(str, sorted(numbers)))}]" if numbers else "") for name, numbers in by_topic.items())
+
+
+def place_of(delivery: AnyDelivery) -> str:
+    """Return where a message stands: `orders[0]@712`, with its offset, or on RabbitMQ its delivery tag."""
+    return f"{delivery.source}@{delivery.position}"
+
+
+# -- what was raised ------------------------------------------------------------------------------------------------------------------
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the type of an exception with the status or the error number behind it: `HTTPStatusError 503`, `URLError ECONNREFUSED`."""
+    for link in chain_of(error).explicit:
+        status = status_of(link)
+        if status is not None:
+            return f"{named(error)} {status:d}"
+        number = attribute(link, "errno") if isinstance(link, OSError) else None
+        if isinstance(number, int) and not isinstance(number, bool):
+            return f"{named(error)} {errno.errorcode.get(number, f'errno {number:d}')}"
+    return named(error)
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception in one line of at most 200 characters. Its `__str__` is not ours, and may fail."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception as failure:  # noqa: BLE001 - somebody else's code; a line without the text is better than none
+        return f"<its text raised {type(failure).__name__}>"
+    return text if len(text) <= _TEXT_AT_MOST else text[: _TEXT_AT_MOST - 3] + "..."
+
+
+@cache
+def _not_the_users() -> tuple[str, ...]:
+    """Return where other people's code lives: the line that a reader can do something about is outside of these folders."""
+    import site  # noqa: PLC0415 - at the first failure: a start needs none of the three
+    import sysconfig  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    return tuple({*site.getsitepackages(), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parents[1])})
+
+
+def whereabouts(error: BaseException) -> str:
+    """Return `file:line` of the innermost line outside of libraries, or of the innermost of all; of a group, that of its first member."""
+    error = _telling(error)
+    # Not `extract_tb`, which reads the lines of source, too: an outage brings many of these.
+    places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [place for place in places if not place[0].startswith(_not_the_users())]
+    if not places:
+        return "an unknown place"
+    file, line = (own or places)[-1]
+    return f"{_short(file)}:{line}"
+
+
+def _short(file: str) -> str:
+    """Return the file's name, with its folder where the name says nothing. The whole path is in the traceback at DEBUG."""
+    parts = file.replace("\\", "/").split("/")
+    return "/".join(parts[-2:] if parts[-1].startswith("__") else parts[-1:])
+
+
+def steps(error: BaseException) -> str:
+    """Return the traceback of an exception, or of the first member of a group, without the exception's text."""
+    return "".join(traceback.format_tb(_telling(error).__traceback__)).rstrip()
+
+
+def _telling(error: BaseException) -> BaseException:
+    """Return the exception whose traceback says most: of a group its first member, if that was raised at all."""
+    leaf = leaves(error)[0]
+    return error if leaf.__traceback__ is None else leaf

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tests.flow.test_status import EPOCH, MAILS, NOW, ORDERS, circuit, document, hold, source, waits
+
+from holdgate import Override, Partition, State
+from holdgate.cli.worker.table import clean, render, short
+
+
+def shown(found: Any, **options: Any) -> str:
+    console = Console(width=200, record=True, file=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(render(found, **options))
+    return capture.get()
+
+
+def test_every_state_has_a_mark_and_a_word() -> None:
+    """Shut, coming back, overridden, well."""
+    text = shown(
+        document(
+            circuit("a", State.OPEN, open_until=NOW + 22),
+            circuit("b", override=Override.FORCED_OPEN),
+            circuit("c", State.HALF_OPEN, limit=4, full=16),
+            circuit("d", override=Override.DISABLED),
+            circuit("e", override=Override.METRICS_ONLY),
+            circuit("f", failure_rate=0.02, slow_call_rate=0.1),
+            circuit("g", consecutive_failures=3),
+        )
+    )
+    for words in (
+        "■ OPEN",
+        "■ FORCED OPEN",
+        "◪ RAMP 4 of 16",
+        "◆ DISABLED",
+        "◆ OBSERVED",
+        "□ CLOSED",
+        "2% fail, 10% slow",
+        "3 failed in a row",
+    ):
+        assert words in text
+    for words in ("probe in 22s", "until somebody ends it", "more after a good stage"):
+        assert words in text
+
+
+def test_what_waits_at_the_broker_is_shown_with_its_end() -> None:
+    """Else what waits here."""
+    text = shown(document(circuit(), sources=(source(waiting=7),), backlog=waits(48210, drained_in=360.0)), all_sources=True)
+    assert "7 waiting here, 48210 at the broker · drained in about 6m00s" in text
+    assert "7 here" in shown(document(circuit(), sources=(source(waiting=7),)))
+
+
+def test_only_the_worst_sources_are_listed() -> None:
+    """And how many are left out."""
+    held = tuple(source(Partition("orders", number), "operator", since=NOW - 60) for number in range(40))
+    text = shown(document(circuit(), sources=held, commands=(hold("orders", NOW + 60),)))
+    assert "and 25 more" in text
+    assert "orders[0]" in text
+    assert "orders[39]" not in text
+    assert "hold orders by alice, for another 1m00s: the schema changes" in text
+    assert "orders[39]" in shown(document(circuit(), sources=held), all_sources=True)
+
+
+def test_a_queue_and_what_falls_back_have_their_words() -> None:
+    """Queues are counted apart from partitions."""
+    sources = (source(MAILS, "operator", since=NOW - 3), source(ORDERS, falling_back=True))
+    text = shown(document(circuit(), sources=sources, commands=(hold("mails", None, "hold"),)))
+    assert "1 queue held · oldest hold 3s" in text
+    assert "falls back" in text
+    assert "until somebody ends it" in text
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[31mred", "a\nb", "[bold]x[/bold]", "\u202eevil", "x" * 10_000])
+def test_a_hostile_name_is_only_text(hostile: str) -> None:
+    """No colour, no line, no markup, no turned direction, and not the whole screen."""
+    text = shown(document(circuit(hostile), sources=(source(Partition(hostile, 0), "operator", since=EPOCH),)))
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert max(map(len, text.splitlines())) <= 200
+    if "bold" in hostile:
+        assert "[bold]x[/bold]" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-1, "0s"), (22.4, "22s"), (59.6, "1m00s"), (842, "14m02s"), (11100, "3h05m"), (187200, "2d04h")]
+)
+def test_a_duration_is_short(seconds: float, text: str) -> None:
+    """Two units at most."""
+    assert short(seconds) == text
+
+
+def test_a_clean_text_stays_as_it_is() -> None:
+    """Names in any language."""
+    assert clean("заказы-注文") == "заказы-注文"
+    assert clean("a\tb") == "a\\tb"

@@ -1,0 +1,133 @@
+"""How much we are willing to drain, and how long that will take."""
+
+from __future__ import annotations
+
+import pytest
+from tests.flow.stage import BILLS, ORDERS, Stage, half_open
+
+from holdgate.flow.backlog import BacklogBook, DrainRate, SourceBacklog, demand_of, share_of
+from holdgate.flow.message import Backlog, Partition, Queue
+
+OTHER = Partition("orders", 1)
+
+
+def seen(source: Partition | Queue, group: str, willing: int | None) -> SourceBacklog:
+    return SourceBacklog(source, group, Backlog(willing), 0.0, willing)
+
+
+def share(stage: Stage) -> float:
+    snapshot = stage.engine.snapshot(stage.now)
+    return share_of(snapshot.sources.get(ORDERS), snapshot)
+
+
+def test_the_share_follows_the_circuit() -> None:
+    """All of a closed one, nothing in a hold, the ramp's part of its full limit on the way back."""
+    stage = Stage("payments")
+    stage.gates[0].circuit.set_full(8, 0.0)
+    assert share(stage) == 1.0
+    stage.trip()
+    assert share(stage) == 0.0
+    half_open(stage)
+    assert share(stage) == 1 / 8
+
+
+def test_a_source_that_falls_back_is_drained_and_one_that_is_gone_is_not() -> None:
+    """The fallback does the work."""
+    stage = Stage("payments")
+    assert share_of(None, stage.engine.snapshot(0.0)) == 0.0
+    stage.trip()
+    snapshot = stage.engine.snapshot(stage.now)
+    falling = snapshot.sources[ORDERS].__class__(ORDERS, False, (), None, True, 0, 0, ("payments",), falling_back=True)
+    assert share_of(falling, snapshot) == 1.0
+
+
+def test_of_several_needs_the_smallest_share_counts() -> None:
+    """A message needs both."""
+    stage = Stage("mail", "payments")
+    for gate in stage.gates:
+        gate.circuit.set_full(8, 0.0)
+    stage.trip("mail")
+    half_open(stage, "mail")
+    assert share(stage) == 1 / 8
+
+
+def test_demand_is_never_less_than_one() -> None:
+    """Nothing is scaled to zero while it is held; what has no group goes by its queue."""
+    bills = Queue("bills")
+    assert demand_of([seen(ORDERS, "shop", 0), seen(OTHER, "shop", 30), seen(bills, "", 0), seen(BILLS, "late", None)]) == {
+        "shop": 30,
+        "bills": 1,
+        "late": 1,
+    }
+    assert demand_of([]) == {}
+
+
+def test_an_estimate_is_what_waits_by_what_ends() -> None:
+    """Ten a second end and nothing arrives: a hundred take ten seconds."""
+    rate = DrainRate()
+    assert rate.drained_in(1.0) == 0.0
+    rate.look(0.0, 0, 200, 1.0)
+    assert rate.drained_in(1.0) is None
+    rate.look(10.0, 100, 100, 1.0)
+    assert rate.drained_in(1.0) == 10.0
+
+
+def test_what_arrives_meanwhile_is_taken_off() -> None:
+    """And where more arrives than ends, there is no end to tell."""
+    rate = DrainRate()
+    rate.look(0.0, 0, 200, 1.0)
+    rate.look(10.0, 100, 190, 1.0)  # 100 ended and 90 came: nine a second, of which three tenths count at first
+    assert rate.drained_in(1.0) == pytest.approx(190 / (10 - 2.7))
+    grows = DrainRate()
+    grows.look(0.0, 0, 100, 1.0)
+    grows.look(10.0, 10, 1000, 1.0)
+    assert grows.drained_in(1.0) is None
+
+
+def test_a_ramp_allows_its_share_of_what_the_worker_can_do() -> None:
+    """Measured while nothing held it; in a hold nobody knows."""
+    rate = DrainRate()
+    rate.look(0.0, 0, 300, 1.0)
+    rate.look(10.0, 100, 200, 1.0)
+    rate.look(20.0, 100, 200, 0.0)
+    assert rate.drained_in(0.0) is None
+    assert rate.drained_in(0.25) == 200 / 2.5
+
+
+def test_only_a_busy_worker_shows_what_it_can_do() -> None:
+    """With nothing left over it waits for messages; in a ramp it is held back. What was measured last is taken then."""
+    rate = DrainRate()
+    rate.look(0.0, 0, 10, 0.5)
+    rate.look(10.0, 20, 10, 0.5)
+    assert rate.drained_in(0.5) == pytest.approx(10 / (2 - 0.6))
+    rate.look(20.0, 30, 0, 1.0)
+    rate.look(30.0, 40, 10, 1.0)
+    assert rate._full is None
+
+
+def test_a_new_measurement_moves_the_old_one_a_little() -> None:
+    """One slow look makes no new worker."""
+    rate = DrainRate()
+    for at, ended, waiting in ((0.0, 0, 1000), (10.0, 100, 900), (20.0, 120, 880)):
+        rate.look(at, ended, waiting, 1.0)
+    assert rate._full == pytest.approx(10 + 0.3 * (2 - 10))
+    rate.look(20.0, 500, 500, 1.0)  # no time has passed: nothing can be measured
+    assert rate._full == pytest.approx(7.6)
+
+
+def test_a_book_says_what_was_found_of_the_sources_that_are_here() -> None:
+    """With the share of now, and not of when the broker was asked; a source that has gone is left out."""
+    stage = Stage("payments", sources=(ORDERS, OTHER))
+    book = BacklogBook("shop")
+    for at, ended in ((0.0, 0), (10.0, 50)):
+        stage.now = at
+        book.note({ORDERS: Backlog(100 - ended), OTHER: Backlog(None), BILLS: Backlog(1)}, stage.engine.snapshot(at), {"orders": ended})
+    found = book.read(stage.engine.snapshot(10.0))
+    assert found == {
+        ORDERS: SourceBacklog(ORDERS, "shop", Backlog(50), 10.0, 50, 10.0),
+        OTHER: SourceBacklog(OTHER, "shop", Backlog(None), 10.0, None, 10.0),
+    }
+    stage.trip()
+    held = book.read(stage.engine.snapshot(10.0))
+    assert (held[ORDERS].willing, held[ORDERS].drained_in) == (0, None)
+    assert BacklogBook("").read(stage.engine.snapshot(10.0)) == {}

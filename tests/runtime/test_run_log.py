@@ -1,0 +1,254 @@
+"""The lines about a run as a whole: it runs, it works, it has stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from tests.runtime.stage import BreakingIntake, Handler, broker_with, dependency, quiet_guard, running, until
+
+from holdgate import Delivery, LogSettings, RetryPolicy
+from holdgate.errors import IntakeError
+from holdgate.flow.message import Backlog, Source
+from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, QueueSettings, in_virtual_time
+
+
+@pytest.fixture(autouse=True)
+def _at_info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "holdgate")
+
+
+def runs_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [line for line in caplog.messages if " runs: " in line]
+
+
+def dead(broker: MemoryBroker) -> MemoryBroker:
+    broker.create_topic("orders.dead")
+    return broker
+
+
+@in_virtual_time
+async def test_it_says_that_it_runs_and_with_what(caplog: pytest.LogCaptureFixture) -> None:
+    """Sources, needs, and where rejected messages go."""
+    broker = dead(broker_with(0, partitions=3))
+    run = {"needs": [dependency()], "dead_letters": MemoryDeadLetters(broker)}
+    async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, topics=["orders"]), Handler(), **run)):
+        await asyncio.sleep(2.0)
+    assert runs_in(caplog) == ["orders runs: orders[0,1,2] needs payments; rejected messages go to 'orders.dead'"]
+
+
+@in_virtual_time
+async def test_topics_with_different_needs_are_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+    """Each with its own."""
+    broker = MemoryBroker(topics={"orders": 2, "refunds": 1})
+    needs = {"orders": [dependency()], "refunds": []}
+    async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, topics=["orders", "refunds"]), Handler(), needs=needs)):
+        await asyncio.sleep(2.0)
+    assert runs_in(caplog) == [
+        "orders+refunds runs: orders[0,1] needs payments, refunds[0] needs nothing; a rejected message blocks its partition"
+    ]
+
+
+@in_virtual_time
+async def test_each_queue_says_where_its_rejected_messages_go(caplog: pytest.LogCaptureFixture) -> None:
+    """One has a dead letter queue, the other drops them."""
+    broker = MemoryBroker(queues=["dead", "orders"])
+    broker.create_queue("refunds", QueueSettings(dead_letters="dead"))
+    async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, queues=["orders", "refunds"]), Handler())):
+        await asyncio.sleep(2.0)
+    (line,) = runs_in(caplog)
+    runs, of_orders, of_refunds = line.split("; ")
+    assert runs == "orders+refunds runs: orders, refunds needs nothing"
+    assert of_orders == "rejected messages of orders are dropped: the queue has no dead letter exchange"
+    assert of_refunds == "rejected messages of refunds go to queue 'dead'"
+
+
+@in_virtual_time
+async def test_a_policy_that_skips_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Messages are lost by it."""
+    retry = RetryPolicy(on_exhausted="skip")
+    async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker_with(0), topics=["orders"]), Handler(), retry=retry)):
+        await asyncio.sleep(2.0)
+    assert runs_in(caplog) == ["orders runs: orders[0] needs nothing; rejected messages are settled and lost (on_exhausted='skip')"]
+
+
+@in_virtual_time
+async def test_every_five_minutes_it_says_what_it_has_done(caplog: pytest.LogCaptureFixture) -> None:
+    """What was processed since the last time, what failed, what is dead, what waits."""
+    broker = dead(broker_with(1500, partitions=2))
+    seen = 0
+
+    async def charge(delivery: Delivery[Any]) -> None:
+        nonlocal seen
+        seen += 1
+        is_bad = seen % 700 == 0
+        await asyncio.sleep(0.01)
+        if is_bad:
+            raise KeyError
+
+    run = {"needs": [dependency()], "dead_letters": MemoryDeadLetters(broker), "retry": RetryPolicy(not_retryable=KeyError)}
+    async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, topics=["orders"]), charge, **run)):
+        await asyncio.sleep(305.0)
+        broker.produce("orders", b"one more")
+        await asyncio.sleep(300.0)
+    worked = [line for line in caplog.messages if "processed" in line]
+    assert worked == [
+        "orders[0,1]: 1,498 processed, 2 failed attempts, 2 dead in 5 min; 0 wait",
+        "orders[0,1]: 1 processed, 0 failed attempts, 0 dead in 5 min; 0 wait",
+    ]
+
+
+@in_virtual_time
+async def test_what_is_held_is_told_with_the_work(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is processed, and the line says why."""
+    intake = MemoryIntake(broker_with(3), topics=["orders"])
+    async with quiet_guard(log=LogSettings(work_every=60.0)) as guard, running(guard.run(intake, Handler(100.0))):
+        await asyncio.sleep(1.0)
+        guard.hold("orders", reason="test", for_=None)
+        await asyncio.sleep(120.0)
+    worked = [line for line in caplog.messages if "processed" in line]
+    assert worked[1] == "orders[0]: 1 processed, 0 failed attempts, 0 dead in 1 min; 2 wait; held: operator"
+
+
+@in_virtual_time
+async def test_the_messages_of_batches_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """And not the batches."""
+    log = LogSettings(work_every=60.0)
+    async with quiet_guard(log=log) as guard, running(guard.run(MemoryIntake(broker_with(100), topics=["orders"]), Many(), batch=50)):
+        await asyncio.sleep(61.0)
+    assert any("100 processed" in line for line in caplog.messages)
+
+
+class Many:
+    async def __call__(self, deliveries: Any) -> None:
+        await asyncio.sleep(0.01)
+
+
+@in_virtual_time
+async def test_no_line_is_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    """`work_every=None`."""
+    log = LogSettings(work_every=None)
+    async with quiet_guard(log=log) as guard, running(guard.run(MemoryIntake(broker_with(1), topics=["orders"]), Handler())):
+        await asyncio.sleep(3600.0)
+    assert not [line for line in caplog.messages if "processed" in line]
+
+
+class SilentBroker(MemoryIntake):
+    """A broker that does not say how much waits: it raises, or it never answers."""
+
+    hangs = False
+
+    async def backlog(self) -> Mapping[Source, Backlog]:
+        if self.hangs:
+            await asyncio.sleep(10_000.0)
+        raise ConnectionError("secret")
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@in_virtual_time
+async def test_a_broker_that_does_not_answer_costs_the_number_alone(hangs: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """What is in hand is the least that waits."""
+    intake = SilentBroker(broker_with(3), topics=["orders"])
+    intake.hangs = hangs
+    log = LogSettings(work_every=60.0)
+    async with quiet_guard(log=log) as guard, running(guard.run(intake, Handler(1000.0))):
+        await asyncio.sleep(70.0)
+    assert "orders[0]: 0 processed, 0 failed attempts, 0 dead in 1 min; at least 3 wait" in caplog.messages
+    assert "secret" not in caplog.text
+
+
+@in_virtual_time
+async def test_the_line_of_a_failed_probe_has_a_fresh_number(caplog: pytest.LogCaptureFixture) -> None:
+    """The broker is asked a second before, so what has come meanwhile is counted."""
+    broker = broker_with(1)
+    async with (
+        quiet_guard() as guard,
+        running(guard.run(MemoryIntake(broker, topics=["orders"], inbox=10), Handler(down=True), needs=[dependency()])),
+    ):
+        await until(lambda: "payments is down" in caplog.text)
+        for number in range(1499):
+            broker.produce("orders", str(number).encode())
+        await until(lambda: "is still down" in caplog.text)
+    assert any("next try in 10.0 s, 1,500 wait" in line for line in caplog.messages)
+
+
+@in_virtual_time
+async def test_it_says_that_it_has_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    """What it gave back, that all is committed, and that nobody was cut off."""
+    async with (
+        quiet_guard() as guard,
+        running(guard.run(MemoryIntake(broker_with(9, partitions=3), topics=["orders"]), Handler(5.0))),
+    ):
+        await asyncio.sleep(1.0)
+        await guard.stop()
+    assert caplog.messages[-2:] == [
+        "orders stops: 3 handlers may take up to 25.0 s to end",
+        "orders stopped: 3 sources given back, all committed, 0 handlers cut off",
+    ]
+
+
+@in_virtual_time
+async def test_handlers_that_are_cut_off_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """In a line of their own, with what cut them off; the last line has their number."""
+    handler, broker = Handler(1000.0), broker_with(12, partitions=12)
+    async with (
+        quiet_guard(drain_timeout=10.0) as guard,
+        running(guard.run(MemoryIntake(broker, topics=["orders"]), handler)),
+    ):
+        await until(lambda: handler.running == 12)
+        await guard.stop()
+    assert caplog.messages[-1] == "orders stopped: 12 sources given back, all committed, 12 handlers cut off"
+    assert caplog.records[-2].levelno == logging.WARNING
+    assert "drain_timeout (10 s) is over" in caplog.messages[-2]
+    assert "orders[0]@0" in caplog.messages[-2]
+
+
+class Uncommitted(MemoryIntake):
+    """Its broker refuses the last commit."""
+
+    answer: bool | None = False
+
+    async def flush(self) -> bool:
+        await super().flush()
+        return self.answer  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(False, "not all committed, so finished messages may come again"), (None, "the end is not confirmed")],
+)
+@in_virtual_time
+async def test_what_is_not_committed_is_told(answer: bool | None, words: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It may be processed again."""
+    intake = Uncommitted(broker_with(1), topics=["orders"])
+    intake.answer = answer
+    async with quiet_guard() as guard, running(guard.run(intake, Handler())):
+        await asyncio.sleep(1.0)
+        await guard.stop()
+    assert caplog.messages[-1] == f"orders stopped: 1 source given back, {words}, 0 handlers cut off"
+
+
+@in_virtual_time
+async def test_the_end_by_an_error_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """By its type: the error itself is raised."""
+    intake = BreakingIntake(broker_with(0), topics=["orders"])
+    async with quiet_guard() as guard, running(guard.run(intake, Handler())) as run:
+        await asyncio.sleep(1.0)
+        intake.breaks["receive"] = IntakeError("secret")
+        with pytest.raises(IntakeError):
+            await run
+    assert caplog.messages[-1].startswith("orders stopped by IntakeError: 1 source given back")
+
+
+@in_virtual_time
+async def test_a_run_that_never_opened_has_not_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    """Its error says what is wrong."""
+    intake = BreakingIntake(broker_with(0), topics=["orders"])
+    intake.breaks["open"] = IntakeError("no broker")
+    async with quiet_guard() as guard:
+        with pytest.raises(IntakeError):
+            await guard.run(intake, Handler())
+    assert not [line for line in caplog.messages if "stopped" in line or "runs:" in line]
