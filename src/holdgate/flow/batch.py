@@ -63,7 +63,7 @@ class BatchItems(Sequence[Delivery[M]], Generic[M]):
         """Return the deliveries, if the handler has looked at one; else none."""
         return self._made or ()
 
-    if not TYPE_CHECKING:  # a type checker refuses the attribute by itself
+    if not TYPE_CHECKING:  # pragma: no branch - a type checker refuses the attribute by itself
 
         def __getattr__(self, name: str) -> NoReturn:
             raise UnknownAttribute(f"a batch has no attribute {name!r}: it is a sequence, so loop over it: `for delivery in deliveries:`")

@@ -197,7 +197,7 @@ class Delivery(Generic[M]):
             raise SettingsError(f"retry(after={after!r}) must be a number of seconds above 0")
         self.request = HandlerRequest(after=after)
 
-    if not TYPE_CHECKING:  # a type checker refuses the attribute by itself
+    if not TYPE_CHECKING:  # pragma: no branch - a type checker refuses the attribute by itself
 
         def __getattr__(self, name: str) -> object:
             # Called only for what is not there. Of a delivery that is being copied nothing may be there yet.
