@@ -214,7 +214,11 @@ def _victim(outage: Outage, needs: NeedsSetting, dependencies: Sequence[Dependen
 
 def _known(needs: NeedsSetting) -> dict[str, Dependency]:
     """Return the dependencies by name, as far as they can be seen: the run itself refuses anything else."""
-    listed = [each for group in needs.values() for each in _items(group)] if isinstance(needs, Mapping) else _items(needs)
+    listed = (
+        [each for group in cast("Mapping[str, object]", needs).values() for each in _items(group)]
+        if isinstance(needs, Mapping)
+        else _items(needs)
+    )
     return {each.name: each for each in listed}
 
 
