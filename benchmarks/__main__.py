@@ -32,6 +32,7 @@ NAMES = (
     "telemetry",
     "control",
     "ramp_fleet",
+    "heal",
     "import_time",
 )
 

@@ -26,6 +26,7 @@ from holdgate.events import (
     CircuitReset,
     CommandEnded,
     CommandGiven,
+    DependencyMet,
     HandlerStuck,
     HoldContinued,
     LeaseExpired,
@@ -136,6 +137,10 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
         AttributionShared(120.0, _ORDERS, ("payments", "ledger")),
         "With several needs the guard cannot tell whose exception it was. Call them by `dependency.call`.",
     ),
+    (
+        DependencyMet(80.0, _ORDERS, "ledger"),
+        "Add the dependency to `needs`: [until then](../how-to/call-a-dependency.md#a-dependency-that-nobody-has-declared).",
+    ),
     (UndeclaredNeed(120.0, _ORDERS, "ledger"), "Add the dependency to `needs`."),
     (
         LocalCauseSuspected(90.0, ("ledger", "payments")),
@@ -144,6 +149,14 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
     (
         OutageSuspected(90.0, (_ORDERS,), "httpx.ConnectError", 3, 3, 90.0),
         "Do what it says; once a minute. [The rule](../explanation/fate-of-a-message.md#an-outage-nobody-described).",
+    ),
+    (
+        OutageSuspected(90.0, (_ORDERS,), "KeyError", 12, 12, 90.0, is_bug=True, began=30.0),
+        "Look at the handler, and at what the producers have deployed since then. Nothing is lost meanwhile.",
+    ),
+    (
+        OutageSuspected(90.0, (_ORDERS,), "httpx.HTTPStatusError", 12, 12, 90.0, status=401, began=30.0),
+        "Look at the token, or the address. [More](../how-to/sort-errors.md#a-bug-an-expired-token-a-wrong-address).",
     ),
     (OutageOver(190.0, (_ORDERS,), "httpx.ConnectError", 100.0), "It goes on. Declare what the line before it has named."),
     (
@@ -247,6 +260,10 @@ def _first_line(name: str, text: str) -> tuple[str, str]:
     return level, _code(said)
 
 
+# The wall clock of a line is that of the machine.
+_CLOCK = re.compile(r"since \d\d:\d\d")
+
+
 class _Figures:
     """What the broker and the circuit of an example say."""
 
@@ -267,7 +284,7 @@ def _told(turns: Sequence[tuple[AnyEvent, ...]]) -> tuple[str, str, str]:
     for turn in turns[:-1]:
         outages.tell(turn, words)
     told = next(line for line in outages.tell(turns[-1], words) if line.level >= logging.INFO)
-    return f"`{type(turns[-1][-1]).__name__}`", logging.getLevelName(told.level), _code(told.text)
+    return f"`{type(turns[-1][-1]).__name__}`", logging.getLevelName(told.level), _code(_CLOCK.sub("since 03:12", told.text))
 
 
 def table_rows() -> list[tuple[str, str, str, str]]:

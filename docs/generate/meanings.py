@@ -99,7 +99,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Dependency": {
         "name": "its label in logs and events; unique within a guard",
         "failures": "which exceptions are its failures: types, a tuple of types, or a predicate. `http.failures` for HTTP clients,"
-        " `holdgate.presets` for others",
+        " `holdgate.presets` for others. None means every exception but errors of the program",
         "excluded": "exceptions that are the message's own fault; wins over `failures`",
         "result_failures": "a predicate on what a call returned; true: the call failed all the same",
         "retry_after": "takes the exception, gives the seconds that its server asked to wait, or None. `http.retry_after` for HTTP clients",
@@ -115,10 +115,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "slow_call_rate_threshold": "the share of slow calls that opens, when reached",
         "consecutive_failures": "failures in a row that open; None means that this rule is off",
         "open_duration": "seconds until the first probe; left out, never above a given `open_duration_max`",
-        "open_multiplier": "the factor of the wait, each time it opens again",
+        "open_share": "the wait to the next probe, as a share of the time since the outage began",
+        "open_multiplier": "None means that waits follow `open_share`; a number is the factor of the wait, each time it opens again",
         "open_duration_max": "the longest wait, in seconds; left out, never below a given `open_duration`",
         "open_jitter": "spreads the wait by plus and minus this share",
-        "healthy_interval": "seconds without a break in CLOSED that take one step of the wait back",
+        "healthy_interval": "seconds without a break in CLOSED that lower the level by one; an outage that comes sooner is a relapse",
         "retry_after_max": "the longest wait that a server may ask for, in seconds",
         "permit_lease": "seconds after which a half-open call that is still out counts as failed; twice the longest success, if longer. "
         "Left out, never below twice `slow_call_duration`",
@@ -134,6 +135,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "above half of `failure_rate_threshold`, nor of `slow_call_rate_threshold` where calls can be slow",
         "minimum_verdicts": "results that a stage needs at least",
         "stage_timeout": "seconds after which a stage that refused nobody is judged by what it has",
+        "stage_per_relapse": "seconds that every stage lasts at least, for each relapse lately (at most four)",
     },
     "RetryPolicy": {
         "attempts": "how often a message's own failure may happen before it is rejected; a dependency's failures never count",

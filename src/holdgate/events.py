@@ -27,6 +27,7 @@ from holdgate.flow.events import (
     Command,
     CommandEnded,
     CommandGiven,
+    DependencyMet,
     FlowEvent,
     HandlerStuck,
     HoldContinued,
@@ -73,6 +74,7 @@ __all__ = [  # noqa: RUF022 - the order of the docstring
     "OutageOver",
     "LocalCauseSuspected",
     "AttributionShared",
+    "DependencyMet",
     "UndeclaredNeed",
     # What an operator did.
     "Command",

@@ -7,11 +7,11 @@ import logging
 
 import pytest
 from docs.generate.log_lines import EXAMPLES
+from tests.runtime.test_log_announce import announcer
 
 from holdgate.core.states import Reason, State
 from holdgate.events import AnyEvent, CircuitOpened, CommandEnded, CommandGiven, HoldContinued, MessageSkipped, SourceHeld
 from holdgate.flow.message import Partition, Queue
-from holdgate.runtime.log import Announcer
 from holdgate.telemetry.log_fields import fields_of, one_line
 
 ORDERS = Partition("orders", 3)
@@ -65,7 +65,7 @@ def test_every_event_can_be_written_as_json(event: AnyEvent) -> None:
 def test_hostile_names_stay_in_one_line(caplog) -> None:
     """No name can begin a line that looks like another record, or talk to a terminal."""
     caplog.set_level(logging.INFO)
-    Announcer(()).announce([MessageSkipped(1.0, Queue("bills\n2026-01-01 ERROR \x1b[31m\u202e"), 7, "why", by_operator=True)])
+    announcer([]).announce([MessageSkipped(1.0, Queue("bills\n2026-01-01 ERROR \x1b[31m\u202e"), 7, "why", by_operator=True)])
     (record,) = caplog.records
     assert record.getMessage().startswith("bills\\n2026-01-01 ERROR \\x1b[31m\\u202e@7 was skipped")
     assert record.__dict__["holdgate_source"] == "bills\\n2026-01-01 ERROR \\x1b[31m\\u202e"
@@ -76,5 +76,5 @@ def test_records_that_belong_together_are_told_apart_from_others(caplog) -> None
     """Two holds with reasons of their own are two records, each with its own sources."""
     caplog.set_level(logging.INFO)
     events = [SourceHeld(1.0, Partition("orders", number), ("operator",) if number < 2 else ("blocked",)) for number in range(3)]
-    Announcer(()).announce(events)
+    announcer([]).announce(events)
     assert [record.__dict__["holdgate_sources"] for record in caplog.records] == [["orders[0]", "orders[1]"], ["orders[2]"]]

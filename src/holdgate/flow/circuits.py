@@ -19,7 +19,7 @@ from holdgate.flow.events import FlowEvent, LocalCauseSuspected
 from holdgate.flow.gate import Gate
 from holdgate.flow.waiting import WaitingList
 
-# Dependencies that trip within so many seconds of each other have something in common: two default open waits and a little.
+# Dependencies that trip within so many seconds of each other have something in common: two default open waits, and a call.
 _COINCIDENCE = 10.0
 
 

@@ -94,7 +94,9 @@ class OutageSuspected(FlowEvent):
     The sources are held until one message succeeds, and no message is charged. Repeated once a minute while it lasts, and never more often.
 
     `error` is the exception type, with its module: add it to the `failures` of what is down. Of the last `of` messages `failed` did.
-    `since` is when the hold began.
+    `since` is when the hold began, `began` when the first of these messages failed. `status` is that of the HTTP answer in the exception;
+    None means that there is none. `is_bug`: it is an error of the program, such as KeyError, and more likely a bug or a change of the
+    messages' format than an outage.
     """
 
     sources: tuple[Source, ...]
@@ -102,6 +104,14 @@ class OutageSuspected(FlowEvent):
     failed: int
     of: int
     since: float
+    status: int | None = None
+    is_bug: bool = False
+    began: float = 0.0
+
+    @property
+    def what(self) -> str:
+        """Return the exception type, with the status if it has one."""
+        return self.error if self.status is None else f"{self.error} {self.status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +149,13 @@ class SourceRetried(SourceEvent):
 
     messages: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyMet(SourceEvent):
+    """A handler called a dependency that neither `needs` nor the guard was given: from now on the guard has a circuit for it."""
+
+    dependency: str
 
 
 @dataclass(frozen=True, slots=True)

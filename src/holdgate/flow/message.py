@@ -101,8 +101,9 @@ class Delivery(Generic[M]):
     """One message as the handler sees it; read-only by convention.
 
     `source` is the partition or queue, `message` the client library's own object. `attempt` counts the handler's starts in this process
-    (1 = first, attempts made during an outage included). `redelivered` is True if the broker has handed the message out before; None means
-    that the broker does not say. Brokers subclass it; the properties are read from `message` when asked.
+    (1 = first; those made during an outage are included, those in which a call was refused are not). `redelivered` is True if the broker
+    has handed the message out before; None means that the broker does not say. Brokers subclass it; the properties are read from `message`
+    when asked.
 
     Not frozen: a frozen dataclass costs a microsecond a message.
     """

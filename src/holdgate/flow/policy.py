@@ -183,6 +183,10 @@ class Needs:
         """
         return self._for_all if self._for_all is not None else self._by_name.get(source.name)
 
+    def of_name(self, name: str) -> tuple[str, ...]:
+        """Return the dependencies of a topic or queue; empty if it has none, or they are unknown."""
+        return self._by_name.get(name, ()) if self._for_all is None else self._for_all
+
     def names(self) -> tuple[str, ...]:
         """Return every dependency that some source needs, or a message of it, in the order given, each once."""
         every = self._for_all or tuple(name for names in self._by_name.values() for name in names)

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 # The plan of a new assignment, so that its first real plan is a change.
 _UNPLANNED = SourcePlan(fetch=False, reasons=())
 
+# Of so many dependencies at most it is announced that they are not declared: as many as a guard takes up by itself.
+_ANNOUNCED = 32
+
 # The reason of a hold for an outage that no need describes.
 _UNCLAIMED = "unclaimed failures"
 
@@ -236,14 +239,14 @@ class Assignment:
 
     def listed(self, delivery: AnyDelivery, gates: tuple[Gate, ...]) -> None:
         """Count a delivery that goes onto the waiting list, for these gates."""
-        if not delivery.attempt and self.passing is None:  # where others pass it, they are looked for behind it
+        if self.passing is None and _is_unstarted(delivery):  # where others pass it, they are looked for behind it
             self.unstarted += 1
         if len(gates) > len(self.gates):
             self.count_undeclared(gates[len(self.gates) :], 1)
 
     def unlisted(self, delivery: AnyDelivery, gates: tuple[Gate, ...]) -> None:
         """Count a delivery that leaves the waiting list, where it waited for these gates."""
-        if not delivery.attempt and self.passing is None:
+        if self.passing is None and _is_unstarted(delivery):
             self.unstarted -= 1
         if len(gates) > len(self.gates):
             self.count_undeclared(gates[len(self.gates) :], -1)
@@ -312,8 +315,11 @@ class Assignment:
     # -- what is announced once -------------------------------------------------------------------------------------------------------
 
     def announces_undeclared(self, name: str) -> bool:
-        """Note that a dependency without a declaration has refused a call; True the first time, when it is to be announced."""
-        if name in self.undeclared_announced:
+        """Note that a dependency without a declaration has refused a call; True the first time, when it is to be announced.
+
+        A handler that makes names as it goes must fill neither the memory nor the log.
+        """
+        if name in self.undeclared_announced or len(self.undeclared_announced) >= _ANNOUNCED:
             return False
         self.undeclared_announced.add(name)
         return True
@@ -435,6 +441,11 @@ class Assignment:
             yield "no needs"
 
 
+def _is_unstarted(delivery: AnyDelivery) -> bool:
+    """Return whether no handler has started for it. One that was refused a call has started, though that is no attempt."""
+    return not delivery.attempt and (delivery.history is None or not delivery.history.refusals)
+
+
 class MemoryBound(Protocol):
     """What an assignment asks of the bound on memory (memory.py): whether it is tight, and whether its sum is due to be made anew."""
 
@@ -475,9 +486,9 @@ class Run:
     """
 
     __slots__ = (
-        "_apart", "_concurrency", "_kinds", "_leftover", "_results", "assignments", "batch", "dirty", "draining", "fallback", "falling",
-        "granted", "half", "held_span", "inbox", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects", "resend", "retry",
-        "ring", "running", "sends_unasked", "shared", "span", "step", "tally", "weigh", "yields",
+        "_apart", "_concurrency", "_kinds", "_leftover", "_met", "_results", "assignments", "batch", "dirty", "draining", "fallback",
+        "falling", "granted", "half", "held_span", "inbox", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects",
+        "resend", "retry", "ring", "running", "sends_unasked", "shared", "span", "step", "tally", "weigh", "yields",
     )  # fmt: skip
 
     def __init__(
@@ -528,6 +539,7 @@ class Run:
         self.yields = False  # the last lane went to such a delivery, and the next one is for an inbox: where messages pass one another
         self.draining = False
         self._apart = apart
+        self._met: dict[str, None] = {}  # dependencies that its handlers call and its needs do not name: a set that keeps its order
         self._results: dict[tuple[str, tuple[str, ...] | None], RunResults] = {}
         self._kinds: dict[tuple[str, tuple[Gate, ...]], MessageNeeds] = {}
 
@@ -573,6 +585,20 @@ class Run:
     def counted_by(self, tally: Tally) -> None:
         """Count what becomes of messages here from now on."""
         self.tally = tally
+
+    # -- its dependencies -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def dependencies(self) -> tuple[str, ...]:
+        """Return the names of all that its handlers call, as far as that is known: its needs, and what was met besides."""
+        return (*self.needs.names(), *self._met)
+
+    def meets(self, name: str) -> bool:
+        """Note that a handler calls this dependency; True if that is new."""
+        if name in self.dependencies:
+            return False
+        self._met[name] = None
+        return True
 
     # -- its lanes --------------------------------------------------------------------------------------------------------------------
 

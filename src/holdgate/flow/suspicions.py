@@ -56,13 +56,14 @@ class Suspicions:
         if not attribution.unclaimed:
             return False
         before = bool(delivery.redelivered)
-        kind = results.failed(history_of(delivery), attribution.unclaimed, assignment.run.retry.conviction, redelivered=before)
+        conviction = assignment.run.retry.conviction
+        kind = results.failed(history_of(delivery), attribution, conviction, now, redelivered=before)
         if kind is None:
             return False
         if assignment.by_message:  # no charge; others that need something else go on, so there is no hold
             return True
-        if assignment.results not in self._standing and kind.evidence >= assignment.run.retry.conviction:
-            self._begin(assignment.run, assignment.results, kind, now)
+        if results not in self._standing and kind.evidence >= results.enough(conviction):
+            self._begin(assignment.run, results, kind, now)
         return True
 
     def look(self, runs: Iterable[Run], now: float) -> list[FlowEvent]:
@@ -109,7 +110,10 @@ class Suspicions:
             suspicion.announced = True
             kind = suspicion.kind
             sources = tuple(assignment.source for assignment in _assignments(suspicion.run, results))
-            yield OutageSuspected(now, sources, kind.error, kind.messages, kind.messages + kind.others, suspicion.since)
+            of = kind.messages + kind.others
+            yield OutageSuspected(
+                now, sources, kind.error, kind.messages, of, suspicion.since, status=kind.status, is_bug=kind.is_bug, began=kind.began
+            )
 
     def _try_another(self, results: RunResults, suspicion: Suspicion, now: float) -> None:
         """Let one message that was never tried wait for a lane, of the next source that has one; none while the one before waits."""

@@ -52,6 +52,7 @@ from holdgate.runtime.run_log import OutageFigures, RunLog
 from holdgate.runtime.run_settings import RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
 from holdgate.runtime.standstill import Silence
+from holdgate.runtime.undeclared import Undeclared
 from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
 from holdgate.tasks import begin_later
 
@@ -116,6 +117,8 @@ class Guard:
         self.hold_warn_after = seconds("hold_warn_after", hold_warn_after)
         self.engine = Engine(draw=self._clock.draw, hold_warn_after=self.hold_warn_after, memory=_check_memory(memory))
         self.dependencies: dict[str, Dependency] = {}
+        self.circuits: dict[str, GuardCircuit] = {}  # by the same names
+        self.undeclared = Undeclared(self)
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
         self.spans = spans
@@ -540,15 +543,26 @@ class Guard:
             worker.stop()
 
     def _adopt(self, dependency: Dependency) -> None:
-        known = self.dependencies.get(dependency.name)
-        if known is dependency:
-            return
-        if known is not None:
-            raise SettingsError(f"two dependencies are named {dependency.name!r}: give each its own name, it is the label everywhere")
+        name = dependency.name
+        known = self.dependencies.get(name)
+        if known is None:
+            self.keep(dependency, is_declared=True)
+        elif known is not dependency:
+            raise SettingsError(f"two dependencies are named {name!r}: give each its own name, it is the label everywhere")
+        elif not self.circuits[name].is_declared:  # a handler has called it before
+            dependency.bind(self.circuits[name])
+
+    def keep(self, dependency: Dependency, *, is_declared: bool) -> None:
+        """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
         circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw)
-        # Binding comes first: it is refused while another guard has the dependency, and then nothing here may have changed.
-        dependency.bind(GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop()))
+        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop())
+        # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
+        if is_declared:
+            dependency.bind(access)
+        else:
+            dependency.lend(access)
         self.dependencies[dependency.name] = dependency
+        self.circuits[dependency.name] = access
         self.engine.add_gate(circuit, probed=dependency.probe is not None)
 
     def _release(self) -> None:
@@ -562,8 +576,8 @@ class Guard:
         self._prober.close()
         self._silence.stop()
         self._backlog.close()
-        for dependency in self.dependencies.values():
-            dependency.unbind()
+        for name, dependency in self.dependencies.items():
+            dependency.unbind(self.circuits[name])
         self.dependencies.clear()
         for handle in (self._timer, self._woken):
             if handle is not None:

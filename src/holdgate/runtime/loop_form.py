@@ -68,7 +68,7 @@ class LoopDelivery:
 
     @property
     def attempt(self) -> int:
-        """How often the delivery was started in this process, this time included."""
+        """How often the delivery was started in this process, this time included and starts left out in which a call was refused."""
         return self._delivery.attempt
 
     @property

@@ -90,6 +90,11 @@ def _plain(value: object) -> object:
         return value
 
 
+def named_needs(needs: NeedsSetting) -> Mapping[str, OneNeeds] | None:
+    """Return the needs by topic or queue. None means that all have the same."""
+    return cast("Mapping[str, OneNeeds]", needs) if isinstance(cast("object", needs), Mapping) else None
+
+
 def check_list(listed: object, where: str) -> list[Dependency]:
     """Return a list of dependencies from the settings. Raises SettingsError for anything else."""
     if isinstance(listed, Dependency):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from holdgate.core import validation
 from holdgate.errors import CommandError, SettingsError
@@ -14,7 +14,7 @@ from holdgate.flow.policy import ByMessage, FallbackSettings, Needs, RetryPolicy
 from holdgate.flow.state import Run
 from holdgate.ports import DeadLetters, Intake, ReadingAhead, Rejecting, Weighing
 from holdgate.runtime.dependency import Dependency
-from holdgate.runtime.needs import NeedsOf, NeedsSetting, OneNeeds, Sorter, check_list, possible_needs
+from holdgate.runtime.needs import NeedsOf, NeedsSetting, OneNeeds, Sorter, check_list, named_needs, possible_needs
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -212,9 +212,10 @@ def _for_handlers(needs: NeedsSetting, handled: Iterable[str] | None) -> NeedsSe
     """Under a pattern, with handlers by name: a topic that has none is one of which nobody has said what it needs, and is held."""
     if handled is None:
         return needs
-    if not isinstance(needs, Mapping):
-        return dict.fromkeys(handled, needs)
-    without = sorted(set(needs) - set(handled))
+    by_name = named_needs(needs)
+    if by_name is None:
+        return dict.fromkeys(handled, cast("OneNeeds", needs))
+    without = sorted(set(by_name) - set(handled))
     if without:
         raise SettingsError(f"needs has entries for {without}, and handler has none: add a handler for each")
     return needs
@@ -231,11 +232,12 @@ def _at_least_one(name: str, value: object) -> int:
 
 
 def _resolve(needs: NeedsSetting, declared: tuple[Dependency, ...]) -> tuple[tuple[Dependency, ...], Needs]:
-    if isinstance(needs, Mapping):
-        found = {name: _one(each, f"needs[{name!r}]", declared) for name, each in needs.items()}
+    by_name = named_needs(needs)
+    if by_name is not None:
+        found = {name: _one(each, f"needs[{name!r}]", declared) for name, each in by_name.items()}
         every = [dependency for listed, _ in found.values() for dependency in listed]
         return tuple(dict.fromkeys(every)), Needs({name: names for name, (_, names) in found.items()})
-    listed, names = _one(needs, "needs", declared)
+    listed, names = _one(cast("OneNeeds", needs), "needs", declared)
     return tuple(dict.fromkeys(listed)), Needs(names)
 
 
@@ -250,8 +252,9 @@ def _one(needs: OneNeeds, where: str, declared: tuple[Dependency, ...]) -> tuple
 
 def _sorter(needs: NeedsSetting) -> Sorter | None:
     """Return what asks the functions in `needs`; None means that there is none."""
-    by_name: Mapping[str | None, object] = needs if isinstance(needs, Mapping) else {None: needs}  # type: ignore[assignment]
-    functions: dict[str | None, NeedsOf] = {name: each for name, each in by_name.items() if callable(each)}
+    by_name = named_needs(needs)
+    every: Iterable[tuple[str | None, object]] = [(None, needs)] if by_name is None else by_name.items()
+    functions = {name: cast("NeedsOf", each) for name, each in every if callable(each)}
     return Sorter(functions) if functions else None
 
 

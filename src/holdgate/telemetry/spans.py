@@ -122,17 +122,18 @@ class Spans:
         self,
         tracer_provider: TracerProvider | None = None,
         *,
-        at_most: int | None = 200,  # below one hundredth of a core, and more than anybody looks at; a slower worker has all of its spans
+        at_most: int | None = 100,  # about one hundredth of a core, and more than anybody looks at; a slower worker has all of its spans
         propagator: Any = None,
     ) -> None:
         self._tracer = trace.get_tracer("holdgate", tracer_provider=tracer_provider, schema_url=SCHEMA)
         self._extract = propagate.extract if propagator is None else propagator.extract
         # Spread over the second: a burst of all of them at its beginning would be noticed.
+        self._now = time.monotonic
         rate: float = math.inf if at_most is None else count("at_most", at_most)
         self._portion = max(1.0, rate * _PORTION)
         self._every = self._portion / rate if at_most is not None else 0.0
         self._left = self._portion
-        self._full_at = time.monotonic() + self._every  # when as many may begin again
+        self._full_at = self._now() + self._every  # when as many may begin again
         self._open: dict[_Attempt, None] = {}
         self._ended: list[_Attempt] = []
         self._is_scheduled = False
@@ -142,7 +143,7 @@ class Spans:
         """Return whether another span may begin now."""
         if self._left > 0:
             return True
-        now = time.monotonic()
+        now = self._now()
         if now < self._full_at:
             return False
         self._left, self._full_at = self._portion, now + self._every

@@ -27,7 +27,7 @@ from holdgate.runtime.calling import is_async
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
 from holdgate.runtime.handlers import check_handler
-from holdgate.runtime.needs import NeedsByHeader, NeedsSetting
+from holdgate.runtime.needs import NeedsByHeader, NeedsSetting, named_needs
 from holdgate.testing.clock import LoopClock, VirtualEventLoop, run_virtual
 from holdgate.testing.memory import MemoryBroker, MemoryIntake
 from holdgate.testing.memory.message import Message
@@ -214,13 +214,14 @@ def _victim(outage: Outage, needs: NeedsSetting, dependencies: Sequence[Dependen
 
 def _known(needs: NeedsSetting) -> dict[str, Dependency]:
     """Return the dependencies by name, as far as they can be seen: the run itself refuses anything else."""
-    listed = [each for group in needs.values() for each in _items(group)] if isinstance(needs, Mapping) else _items(needs)
+    by_name = named_needs(needs)
+    listed = _items(needs) if by_name is None else [each for group in by_name.values() for each in _items(group)]
     return {each.name: each for each in listed}
 
 
 def _by_message(needs: NeedsSetting) -> bool:
     """Return whether a function says what a message needs, at least in one topic."""
-    return callable(needs) or (isinstance(needs, Mapping) and any(map(callable, needs.values())))
+    return callable(needs) or any(map(callable, (named_needs(needs) or {}).values()))
 
 
 def _items(group: object) -> list[Dependency]:
