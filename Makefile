@@ -30,7 +30,7 @@ PYTHONS ?= 3.11 3.12 3.13 3.14
 # What has no part in any of them but Python's own.
 OF_PYTHON := tests/core tests/flow tests/runtime
 # What the oldest and the newest clients have a part in.
-OF_CLIENTS := tests/brokers tests/integration tests/scenarios tests/cli tests/lab/demo
+OF_CLIENTS := tests/brokers tests/control tests/integration tests/scenarios tests/cli tests/lab/demo
 # An environment of what a user may have: the extras with code, at `lowest-direct` or `highest` of what pyproject.toml allows.
 LOWEST := .venv-lowest
 NEWEST := .venv-newest
@@ -108,11 +108,11 @@ $(LOWEST)/.synced: RESOLUTION := lowest-direct
 $(NEWEST)/.synced: RESOLUTION := highest
 $(LOWEST)/.synced $(NEWEST)/.synced: $(SYNCED)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
-	$(BIN)/uv pip install --quiet --python $(@D) --resolution $(RESOLUTION) --editable '.[kafka,rabbitmq,demo]'
+	$(BIN)/uv pip install --quiet --python $(@D) --resolution $(RESOLUTION) --editable '.[kafka,rabbitmq,demo,prometheus,web]'
 	$(BIN)/uv pip freeze --python $(@D) --exclude-editable > $(@D)/clients.txt
 	$(BIN)/uv export --quiet --frozen --only-group test --no-hashes --no-emit-project --output-file $(@D)/tools.txt
 	$(BIN)/uv pip install --quiet --python $(@D) --constraint $(@D)/clients.txt --requirement $(@D)/tools.txt
-	@grep -iE '^(aio-pika|aiokafka|aiormq|anyio|click|confluent-kafka|rich)==' $(@D)/clients.txt | tr '\n' ' '; echo
+	@grep -iE '^(aio-pika|aiokafka|aiormq|anyio|click|confluent-kafka|rich|starlette|uvicorn)==' $(@D)/clients.txt | tr '\n' ' '; echo
 	@touch $@
 
 # aiormq up to 6.9 leaves the socket of a connection that was refused to the garbage collector.

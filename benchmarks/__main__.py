@@ -24,6 +24,7 @@ NAMES = (
     "kafka_throughput",
     "rabbitmq_throughput",
     "by_key",
+    "mixed_needs",
     "outage_cost",
     "hold_latency",
     "held_memory",
@@ -31,6 +32,7 @@ NAMES = (
     "telemetry",
     "control",
     "ramp_fleet",
+    "heal",
     "import_time",
 )
 

@@ -54,6 +54,22 @@ def test_every_error_finds_its_way() -> None:
 # endregion
 
 
+# region statuses
+def is_down(error: Exception) -> bool:
+    """Whether the API is down for us: also if it takes our token for an expired one."""
+    return http.failures(error) or http.status_of(error) in (401, 403)
+
+
+ledger = Dependency("ledger", failures=is_down, retry_after=http.retry_after)
+# endregion
+
+
+def test_a_status_counts_as_a_failure_if_you_say_so() -> None:
+    assert ledger.classify(Answer(401)) is Outcome.FAILURE
+    assert ledger.classify(Answer(503)) is Outcome.FAILURE
+    assert ledger.classify(Answer(422)) is Outcome.IGNORED
+
+
 # region presets
 orders_db = Dependency("orders-db", failures=sql.failures)
 stock = Dependency("stock", failures=grpc.failures, retry_after=grpc.retry_after)

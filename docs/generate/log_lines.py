@@ -26,12 +26,14 @@ from holdgate.events import (
     CircuitReset,
     CommandEnded,
     CommandGiven,
+    DependencyMet,
     HandlerStuck,
     HoldContinued,
     LeaseExpired,
     LeaseTooShort,
     LimitChanged,
     LocalCauseSuspected,
+    MessagesHeld,
     MessageSkipped,
     OutageOver,
     OutageSuspected,
@@ -68,6 +70,18 @@ STORY: list[tuple[tuple[tuple[AnyEvent, ...], ...], str]] = [
     ),
     ((_OPENED, _HOLDS), "These partitions wait, for these reasons. Nothing is lost, and nothing to do here."),
     (
+        (_OPENED, (SourceHeld(90.0, _ORDERS, _HELD, "order"),)),
+        "The first message waits, and the others behind it whatever they need. Another `order` [lets them go](../how-to/several-types.md).",
+    ),
+    (
+        (_OPENED, (SourceHeld(90.0, _ORDERS, _HELD, "held_span"),)),
+        "So many messages wait that the others wait, too. Raise `held_span`, or [park those that wait](../how-to/several-types.md).",
+    ),
+    (
+        (_OPENED, (SourceHeld(90.0, _ORDERS, _HELD, "memory"),)),
+        "The same, for the bytes that they take. Raise `Guard(memory=)`, or [park those that wait](../how-to/several-types.md).",
+    ),
+    (
         (_OPENED, _HOLDS, _TRIES, (CircuitOpened("payments", 95.3, 3, Reason.PROBE, 105.3, 2, State.HALF_OPEN),)),
         "A probe failed. It says what it failed with, when the next one is, how much waits at the broker, and since when it is down.",
     ),
@@ -92,6 +106,10 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
     (
         ThresholdExceeded("payments", 90.0, 0, Reason.FAILURE_RATE, 0.6, 0.5, observed=True),
         "Under `observe`: the circuit would have opened now. Once for each episode.",
+    ),
+    (
+        MessagesHeld(90.0, _ORDERS, ("payments",)),
+        "Each message has its own needs: those that need it wait here, and the rest goes on. Once in an outage.",
     ),
     (
         HoldContinued(690.0, _ORDERS, _HELD, 90.0, 702.0),
@@ -119,6 +137,10 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
         AttributionShared(120.0, _ORDERS, ("payments", "ledger")),
         "With several needs the guard cannot tell whose exception it was. Call them by `dependency.call`.",
     ),
+    (
+        DependencyMet(80.0, _ORDERS, "ledger"),
+        "Add the dependency to `needs`: [until then](../how-to/call-a-dependency.md#a-dependency-that-nobody-has-declared).",
+    ),
     (UndeclaredNeed(120.0, _ORDERS, "ledger"), "Add the dependency to `needs`."),
     (
         LocalCauseSuspected(90.0, ("ledger", "payments")),
@@ -127,6 +149,14 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
     (
         OutageSuspected(90.0, (_ORDERS,), "httpx.ConnectError", 3, 3, 90.0),
         "Do what it says; once a minute. [The rule](../explanation/fate-of-a-message.md#an-outage-nobody-described).",
+    ),
+    (
+        OutageSuspected(90.0, (_ORDERS,), "KeyError", 12, 12, 90.0, is_bug=True, began=30.0),
+        "Look at the handler, and at what the producers have deployed since then. Nothing is lost meanwhile.",
+    ),
+    (
+        OutageSuspected(90.0, (_ORDERS,), "httpx.HTTPStatusError", 12, 12, 90.0, status=401, began=30.0),
+        "Look at the token, or the address. [More](../how-to/sort-errors.md#a-bug-an-expired-token-a-wrong-address).",
     ),
     (OutageOver(190.0, (_ORDERS,), "httpx.ConnectError", 100.0), "It goes on. Declare what the line before it has named."),
     (
@@ -171,8 +201,8 @@ RUNS: list[tuple[str, str, str]] = [
         " more failures in ",
         "Those of one kind after the first, counted for `repeat_every`, without those that an outage or a dead letter has in its line.",
     ),
-    ("bad", " is in the dead letters", "Somebody should look at it. A second one within `repeat_every` is counted."),
-    ("bad", " more messages rejected", "The second one and those after it."),
+    ("bad", " is in the dead letters", "Somebody should look at it. The first five are named, and then there is a count."),
+    ("bad", " more messages rejected", "Those after the first five, counted for `repeat_every`."),
     ("bad", " stops: ", "It was asked to stop, and handlers run. They have `drain_timeout`."),
     (
         "bad",
@@ -230,6 +260,10 @@ def _first_line(name: str, text: str) -> tuple[str, str]:
     return level, _code(said)
 
 
+# The wall clock of a line is that of the machine.
+_CLOCK = re.compile(r"since \d\d:\d\d")
+
+
 class _Figures:
     """What the broker and the circuit of an example say."""
 
@@ -250,7 +284,7 @@ def _told(turns: Sequence[tuple[AnyEvent, ...]]) -> tuple[str, str, str]:
     for turn in turns[:-1]:
         outages.tell(turn, words)
     told = next(line for line in outages.tell(turns[-1], words) if line.level >= logging.INFO)
-    return f"`{type(turns[-1][-1]).__name__}`", logging.getLevelName(told.level), _code(told.text)
+    return f"`{type(turns[-1][-1]).__name__}`", logging.getLevelName(told.level), _code(_CLOCK.sub("since 03:12", told.text))
 
 
 def table_rows() -> list[tuple[str, str, str, str]]:

@@ -9,7 +9,7 @@ _NOTHING_ASKED = "nothing was asked for"
 
 MEANINGS: dict[str, dict[str, str]] = {
     "Guard": {
-        "*dependencies": "only those that call forms alone use; `needs` brings in the others",
+        "*dependencies": "those that call forms alone use, or that `needs` answers as a function; `needs` brings in the others",
         "drain_timeout": "seconds that running handlers may take to end after a stop; [then](../how-to/stop-a-worker.md) they are cut off",
         "signals": "None: SIGTERM drains and ends the process, in the main thread, where it is free. False: never. True: or an error",
         "observers": "functions that get every event, one after the other; one that raises is logged and harms nobody",
@@ -39,11 +39,12 @@ MEANINGS: dict[str, dict[str, str]] = {
     "guard.run": {
         "intake": "where messages come from, say a `KafkaIntake`",
         "handler": "takes one `Delivery`. An `async def` runs on the event loop, a plain function in a thread; a mapping goes by topic",
-        "needs": "the dependencies that messages need: a list for all, or a mapping from topic to list. Each topic must have an entry",
+        "needs": "the dependencies that messages need: a list for all, a function of the delivery, or a mapping from topic to either",
         "order": '`"source"`: one at a time per partition. `"key"`: one at a time per key. `"none"`. None: on Kafka `"source"`',
         "key": 'with `order="key"`: what a delivery is kept in order by; None: the Kafka record\'s key',
         "concurrency": 'handlers at once. None: one per partition; 16 with `order="key"` or `"none"`',
         "span": "how many places work may run ahead of the oldest unfinished message of a partition",
+        "held_span": "the same for messages that others pass, because they wait for a circuit of their own",
         "retry": "a `RetryPolicy`; None: `RetryPolicy()`",
         "batch": "the handler takes a sequence of up to so many deliveries, and one verdict is for all; None: one delivery",
         "timeout": "seconds that a handler may take before it is cancelled and has failed; None: no limit",
@@ -98,7 +99,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Dependency": {
         "name": "its label in logs and events; unique within a guard",
         "failures": "which exceptions are its failures: types, a tuple of types, or a predicate. `http.failures` for HTTP clients,"
-        " `holdgate.presets` for others",
+        " `holdgate.presets` for others. None means every exception but errors of the program",
         "excluded": "exceptions that are the message's own fault; wins over `failures`",
         "result_failures": "a predicate on what a call returned; true: the call failed all the same",
         "retry_after": "takes the exception, gives the seconds that its server asked to wait, or None. `http.retry_after` for HTTP clients",
@@ -114,10 +115,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "slow_call_rate_threshold": "the share of slow calls that opens, when reached",
         "consecutive_failures": "failures in a row that open; None means that this rule is off",
         "open_duration": "seconds until the first probe; left out, never above a given `open_duration_max`",
-        "open_multiplier": "the factor of the wait, each time it opens again",
+        "open_share": "the wait to the next probe, as a share of the time since the outage began",
+        "open_multiplier": "None means that waits follow `open_share`; a number is the factor of the wait, each time it opens again",
         "open_duration_max": "the longest wait, in seconds; left out, never below a given `open_duration`",
         "open_jitter": "spreads the wait by plus and minus this share",
-        "healthy_interval": "seconds without a break in CLOSED that take one step of the wait back",
+        "healthy_interval": "seconds without a break in CLOSED that lower the level by one; an outage that comes sooner is a relapse",
         "retry_after_max": "the longest wait that a server may ask for, in seconds",
         "permit_lease": "seconds after which a half-open call that is still out counts as failed; twice the longest success, if longer. "
         "Left out, never below twice `slow_call_duration`",
@@ -133,6 +135,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "above half of `failure_rate_threshold`, nor of `slow_call_rate_threshold` where calls can be slow",
         "minimum_verdicts": "results that a stage needs at least",
         "stage_timeout": "seconds after which a stage that refused nobody is judged by what it has",
+        "stage_per_relapse": "seconds that every stage lasts at least, for each relapse lately (at most four)",
     },
     "RetryPolicy": {
         "attempts": "how often a message's own failure may happen before it is rejected; a dependency's failures never count",
@@ -148,6 +151,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "rehearse": {
         "handler": "as for `guard.run`; its clients are scripted, or fakes of yours that ask a `ScriptedDependency`",
         "needs": "as for `guard.run`",
+        "dependencies": "what `Guard(...)` is given, where `needs` is a function",
         "deliveries": 'how many (their bodies are `b"0"`, `b"1"` ...), or bodies, or `Record`s with keys and headers, or these by topic',
         "every": "seconds between two of them",
         "outage": "one `Outage`, or several",
@@ -217,6 +221,7 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
     "RampSettings": {"full": "the guard knows how much runs at once"},
     "rehearse": {
         "needs": "as for `guard.run`",
+        "dependencies": "`needs` names them itself, unless it is a function",
         "deliveries": "enough for an outage of a minute to end in the middle of them",
         "every": "seconds and messages have the same numbers",
         "outage": "a rehearsal without one shows that the handler works",

@@ -39,6 +39,10 @@ class GuardClosed(HoldgateError):
     """The guard has stopped, or was never entered, so nothing can run on it."""
 
 
+class UnknownAttribute(HoldgateError, AttributeError):
+    """A delivery has no such attribute. The text names the one that is meant."""
+
+
 class CallNotPermitted(HoldgateError):
     """A call form was refused because the dependency's circuit is open, or its ramp has no room.
 
@@ -64,6 +68,13 @@ class CallNotPermitted(HoldgateError):
 
     def __str__(self) -> str:
         return f"dependency {self.dependency!r} does not admit calls now"
+
+
+class NeedsError(HoldgateError):
+    """`needs=` is a function, and has not said what a message needs: it raised, or answered what is no dependency of the guard.
+
+    The message fails with it instead of being handled, and ends by the retry policy. The text says what to change in the function.
+    """
 
 
 class Reject(HoldgateError):

@@ -27,10 +27,12 @@ from holdgate.flow.events import (
     Command,
     CommandEnded,
     CommandGiven,
+    DependencyMet,
     FlowEvent,
     HandlerStuck,
     HoldContinued,
     LocalCauseSuspected,
+    MessagesHeld,
     MessageSkipped,
     OutageOver,
     OutageSuspected,
@@ -59,6 +61,7 @@ __all__ = [  # noqa: RUF022 - the order of the docstring
     "LeaseTooShort",
     # What it does to sources.
     "SourceHeld",
+    "MessagesHeld",
     "HoldContinued",
     "SourceFallingBack",
     "SourceReleased",
@@ -71,6 +74,7 @@ __all__ = [  # noqa: RUF022 - the order of the docstring
     "OutageOver",
     "LocalCauseSuspected",
     "AttributionShared",
+    "DependencyMet",
     "UndeclaredNeed",
     # What an operator did.
     "Command",

@@ -19,7 +19,7 @@ OUTAGES: dict[str, Serve | None] = {
     "nonsense": talk_nonsense,
 }
 NOT_NOW = (500, 503, 429, 408)
-OWN = (400, 401, 404, 422)
+OWN = (400, 401, 403, 404, 405, 422)
 OUTAGES |= {str(status): answer(status) for status in NOT_NOW}
 OWN_FAULTS = {str(status): answer(status) for status in OWN} | {"200, no JSON": answer(200, b"<html>")}
 

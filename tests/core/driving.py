@@ -9,7 +9,10 @@ from holdgate.core import Circuit, CircuitSettings, Event, Outcome, Permit, Ramp
 SUCCESS, FAILURE, IGNORED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED
 
 # The first wait of the default settings without jitter, which the default draw leaves out.
-FIRST_WAIT = 5.0
+FIRST_WAIT = 3.5
+
+# The rule of who sets `open_multiplier`: every opening raises the level, and every level doubles the wait.
+DOUBLING = CircuitSettings(open_duration=5.0, open_multiplier=2.0, healthy_interval=60.0)
 
 
 def acquire(circuit: Circuit, now: float, weight: int = 1) -> Permit:
@@ -58,7 +61,7 @@ def half_opened(settings: CircuitSettings | None = None) -> Circuit:
 
 
 def ramping(limit: int, settings: CircuitSettings | None = None, **ramp: float) -> Circuit:
-    """A circuit at the beginning of a stage with `limit`, at 5 seconds; its events are taken."""
+    """A circuit at the beginning of a stage with `limit`, after the first wait; its events are taken."""
     settings = settings or CircuitSettings()
     settings = replace(settings, ramp=replace(settings.ramp, **{"initial": limit, **ramp}))  # type: ignore[arg-type]
     circuit = half_opened(settings)

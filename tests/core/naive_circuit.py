@@ -48,6 +48,8 @@ class NaiveCircuit:
     override: str | None = None
     generation: int = 0
     level: int = 0
+    since: float | None = None
+    probes: int = 0
     until: float = 0.0
     closed_since: float = 0.0
     forced_until: float | None = None
@@ -63,6 +65,7 @@ class NaiveCircuit:
     events: list[str] = field(default_factory=list)
     # half-open
     probing: bool = False
+    probe_at: float = 0.0
     limit: int = 0
     ssthresh: float = float("inf")
     stage: int = 0
@@ -104,6 +107,16 @@ class NaiveCircuit:
             return self.level
         return max(0, self.level - floor((self.now - self.closed_since) / self.settings.healthy_interval))
 
+    def level_wait(self, level: int) -> float:
+        multiplier = 4.0 if self.settings.open_multiplier is None else self.settings.open_multiplier
+        return self.settings.open_duration * multiplier ** (level - 1)
+
+    def relapses(self) -> int:
+        return min(4, max(0, self.level - 1)) if self.settings.open_multiplier is None else 0
+
+    def stage_lasts(self) -> float:
+        return self.relapses() * self.settings.ramp.stage_per_relapse
+
     def lease(self) -> float:
         return max(self.settings.permit_lease, 2 * self.longest)
 
@@ -131,21 +144,31 @@ class NaiveCircuit:
 
     def open(self, until: float | None, *, raises: bool, threshold: bool) -> None:
         level = self.level_now()
-        nominal = self.settings.open_duration * self.settings.open_multiplier ** (level - 1) if level else 0.0
-        if raises and nominal < self.settings.open_duration_max:
-            level += 1
+        is_first = level == 0 or self.since is None
+        if raises and (is_first or level > 1 or self.settings.open_multiplier is not None):
+            level += level == 0 or self.level_wait(level) < self.settings.open_duration_max
+        asked = self.probe_at if self.ramps and self.probing else self.now
+        since = self.now if self.since is None else self.since
         if until is None:
-            wait = self.settings.open_duration * self.settings.open_multiplier ** (level - 1)
-            until = self.now + min(self.settings.open_duration_max, wait)  # the draw is the middle: no jitter
+            until = self.wait_until(level, asked, since)
         if threshold:
             self.events.append("ThresholdExceeded")
         self.change("open", self.override)
-        self.level, self.until = level, until
+        self.level, self.since, self.until = level, since, until
         self.events.append("CircuitOpened")
+
+    def wait_until(self, level: int, asked: float, since: float) -> float:
+        # the draw is the middle: no jitter
+        longest = self.settings.open_duration_max
+        if self.settings.open_multiplier is not None:
+            return self.now + min(longest, self.level_wait(level))
+        wait = min(longest, max(self.level_wait(level), self.settings.open_share * (asked - since)))
+        return max(asked + wait, self.now + 0.05 * wait)
 
     def close(self, event: str) -> None:
         self.change("closed", self.override)
         self.closed_since, self.results, self.run = self.now, [], 0
+        self.since, self.probes = None, 0
         self.events.append(event)
 
     # -- rules of CLOSED
@@ -190,7 +213,7 @@ class NaiveCircuit:
                 self.open(None, raises=True, threshold=True)
                 return
             self.probing = False
-            self.set_limit(min(self.full, self.settings.ramp.initial))
+            self.set_limit(min(self.full, max(1, self.settings.ramp.initial // 2 ** self.relapses())))
             self.new_stage()
             return
         self.half_open_run = self.half_open_run + 1 if failed else 0
@@ -198,7 +221,8 @@ class NaiveCircuit:
             self.stage_bad.append(bad)
             self.stage_weight += permit.weight
             self.stage_failures += failed
-        if failed and (self.half_open_run >= 3 or (self.limit <= 2 and (expired or self.stage_failures * 2 >= self.need()))):
+        half = max(self.need(), len(self.stage_bad)) / 2
+        if failed and (self.half_open_run >= 3 or (self.limit <= 2 and (expired or self.stage_failures >= half))):
             self.open(None, raises=True, threshold=True)
             return
         self.judge_stage()
@@ -206,9 +230,9 @@ class NaiveCircuit:
     def judge_stage(self) -> None:
         if self.probing or not self.stage_bad:
             return
-        is_old = self.now >= self.stage_start + self.settings.ramp.stage_timeout and not self.stage_refused
+        is_old = self.now >= self.stage_start + max(self.settings.ramp.stage_timeout, self.stage_lasts()) and not self.stage_refused
         has_enough = len(self.stage_bad) >= self.settings.ramp.minimum_verdicts and self.stage_weight >= self.limit
-        if not has_enough and not is_old:
+        if not is_old and not (has_enough and self.now >= self.stage_start + self.stage_lasts()):
             return
         hanging = sum(self.is_slow(self.now - permit.at) for permit in self.live() if permit.stage == self.stage)
         is_good = (sum(self.stage_bad) + hanging) / (len(self.stage_bad) + hanging) <= self.settings.ramp.bad_rate
@@ -248,6 +272,7 @@ class NaiveCircuit:
                 self.clear_override(now)
         elif self.state == "open" and self.now >= self.until:
             self.change("half_open", self.override)
+            self.probes += 1
             self.events.append("CircuitHalfOpened")
         elif self.ramps:
             self.pass_half_open()
@@ -270,6 +295,8 @@ class NaiveCircuit:
             return None
         permit = NaivePermit(self.generation, self.now, weight, self.stage)
         self.permits.append(permit)
+        if self.ramps and self.probing:
+            self.probe_at = self.now
         return permit
 
     def take(self, permit: NaivePermit, now: float) -> bool:
@@ -397,6 +424,8 @@ class NaiveCircuit:
             "generation": self.generation,
             "level": self.level_now(),
             "open_until": self.until if self.state == "open" else None,
+            "outage_since": self.since,
+            "probes": self.probes,
             "limit": limit,
             "in_flight": sum(permit.weight for permit in self.live()),
             "calls": len(seen),

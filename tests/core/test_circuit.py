@@ -100,7 +100,7 @@ def test_a_slow_success_may_open() -> None:
     assert circuit.state is State.OPEN
     assert circuit.take_events() == (
         ThresholdExceeded("payments", 6.5, 0, Reason.SLOW_CALL_RATE, 0.5, 0.5),
-        CircuitOpened("payments", 6.5, 1, Reason.SLOW_CALL_RATE, 11.5, 1, State.CLOSED),
+        CircuitOpened("payments", 6.5, 1, Reason.SLOW_CALL_RATE, 10.0, 1, State.CLOSED, 6.5),
     )
 
 
@@ -166,7 +166,7 @@ def test_a_failure_with_retry_after_opens_until_then(retry_after: float, until: 
     """One failure is enough, clamped to retry_after_max; no rule was met, so there is no threshold event."""
     circuit = Circuit("payments")
     circuit.record(acquire(circuit, 0.0), FAILURE, 0.0, retry_after=retry_after)
-    assert circuit.take_events() == (CircuitOpened("payments", 0.0, 1, Reason.RETRY_AFTER, until, level, State.CLOSED),)
+    assert circuit.take_events() == (CircuitOpened("payments", 0.0, 1, Reason.RETRY_AFTER, until, level, State.CLOSED, 0.0),)
     assert circuit.snapshot(0.0).failures == 1
 
 
@@ -205,7 +205,7 @@ def test_calls_that_hang_leave_an_open_circuit_behind_that_refuses() -> None:
     """The acquire that finds them is refused and counted, the next one too, and nothing of them is in flight any more."""
     circuit = Circuit("payments", SLOW_AFTER_ONE)
     hanging = [acquire(circuit, 0.0) for _ in range(10)]
-    refusal = Rejected(6.5, State.OPEN)
+    refusal = Rejected(5.0, State.OPEN)
     assert (circuit.try_acquire(1.5), circuit.try_acquire(1.5)) == (refusal, refusal)
     assert (circuit.snapshot(1.5).rejected, circuit.snapshot(1.5).in_flight) == (2, 0)
     circuit.record(hanging[0], SUCCESS, 2.0)
@@ -278,16 +278,16 @@ def test_an_open_circuit_refuses_and_says_until_when() -> None:
     """Every refusal is counted; a peek is not."""
     circuit = opened()
     assert circuit.try_acquire(0.0) == Rejected(FIRST_WAIT, State.OPEN)
-    assert circuit.try_acquire(4.99) == Rejected(FIRST_WAIT, State.OPEN)
-    assert not circuit.may_acquire(4.99)
+    assert circuit.try_acquire(3.49) == Rejected(FIRST_WAIT, State.OPEN)
+    assert not circuit.may_acquire(3.49)
     assert (circuit.free_slots, circuit.limit, circuit.next_deadline()) == (0, 0, FIRST_WAIT)
-    assert circuit.snapshot(4.99).rejected == 2
+    assert circuit.snapshot(3.49).rejected == 2
 
 
 def test_the_wait_ends_at_its_time() -> None:
     """At `until`, with advance or with the first acquire, which is the probe."""
     circuit = opened()
-    circuit.advance(4.999)
+    circuit.advance(3.499)
     assert circuit.state is State.OPEN
     circuit.advance(FIRST_WAIT)
     assert circuit.state is State.HALF_OPEN

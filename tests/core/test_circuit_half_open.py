@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.core.driving import (
+    DOUBLING,
     FAILURE,
     FIRST_WAIT,
     IGNORED,
@@ -104,9 +105,12 @@ def test_exactly_the_limit_is_in_flight() -> None:
     assert seen == [1, 1, 1, 1, 2, 2, 4, 8, 16]
 
 
-def test_a_failed_probe_opens_one_level_up() -> None:
-    """Ten seconds instead of five."""
+def test_a_failed_probe_opens_again() -> None:
+    """A young outage waits as long as before; with `open_multiplier` it is one level up, and twice as long."""
     circuit = half_opened()
+    call(circuit, FAILURE, 5.0)
+    assert (circuit.state, circuit.next_deadline(), circuit.snapshot(5.0).level) == (State.OPEN, 5.0 + FIRST_WAIT, 1)
+    circuit = half_opened(DOUBLING)
     call(circuit, FAILURE, 5.0)
     assert (circuit.state, circuit.next_deadline(), circuit.snapshot(5.0).level) == (State.OPEN, 15.0, 2)
 
@@ -123,10 +127,10 @@ def test_a_slow_probe_opens() -> None:
 
 
 def test_retry_after_in_half_open_wins_over_the_ramp() -> None:
-    """One failure opens until the server's time, one level up, whatever the stage says."""
+    """One failure opens until the server's time, whatever the stage says."""
     circuit = ramping(16)
     circuit.record(acquire(circuit, 6.0), FAILURE, 6.0, retry_after=2.0)
-    assert circuit.take_events() == (CircuitOpened("payments", 6.0, 3, Reason.RETRY_AFTER, 8.0, 2, State.HALF_OPEN),)
+    assert circuit.take_events() == (CircuitOpened("payments", 6.0, 3, Reason.RETRY_AFTER, 8.0, 1, State.HALF_OPEN, 0.0, 1),)
 
 
 def test_a_cut_is_told() -> None:
@@ -162,7 +166,7 @@ def test_an_expired_lease_of_the_probe_opens() -> None:
     assert circuit.take_events() == (
         LeaseExpired("payments", 306.0, 2, 6.0, 300.0),
         ThresholdExceeded("payments", 306.0, 2, Reason.PERMIT_LEASE, 1, 1),
-        CircuitOpened("payments", 306.0, 3, Reason.PERMIT_LEASE, 316.0, 2, State.HALF_OPEN),
+        CircuitOpened("payments", 306.0, 3, Reason.PERMIT_LEASE, 306.0 + 0.05 * FIRST_WAIT, 1, State.HALF_OPEN, 0.0, 1),
     )
 
 
@@ -245,7 +249,7 @@ def test_releasing_after_the_lease_is_nothing() -> None:
 def test_low_traffic_goes_on_by_time() -> None:
     """One good result per stage and ten seconds of nobody refused; the deadline says when."""
     circuit = ramping(1)
-    now = 5.0
+    now = FIRST_WAIT
     for limit in (2, 4, 8, 16):
         calls(circuit, "S", now)
         assert circuit.next_deadline() == now + 10.0
@@ -255,7 +259,7 @@ def test_low_traffic_goes_on_by_time() -> None:
         assert circuit.next_deadline() is None
     calls(circuit, "S", now)
     circuit.advance(now + 10.0)
-    assert circuit.take_events()[-1] == CircuitClosed("payments", now + 10.0, 3, State.HALF_OPEN)
+    assert circuit.take_events()[-1] == CircuitClosed("payments", now + 10.0, 3, State.HALF_OPEN, 0.0, 1)
 
 
 def test_somebody_refused_ends_no_stage_by_time() -> None:

@@ -34,7 +34,8 @@ SETTINGS = st.builds(
     slow_call_rate_threshold=st.sampled_from([0.25, 0.5, 1.0]),
     consecutive_failures=st.sampled_from([None, 1, 3, 5]),
     open_duration=st.sampled_from([2.0, 8.0]),
-    open_multiplier=st.sampled_from([1.0, 2.0]),
+    open_share=st.sampled_from([0.125, 0.5]),
+    open_multiplier=st.sampled_from([None, None, None, 1.0, 2.0]),
     open_duration_max=st.sampled_from([8.0, 64.0]),
     healthy_interval=st.sampled_from([16.0, 64.0]),
     retry_after_max=st.just(32.0),
@@ -47,6 +48,7 @@ SETTINGS = st.builds(
         bad_rate=st.sampled_from([0, 0.125, 0.2]),
         minimum_verdicts=st.sampled_from([1, 3]),
         stage_timeout=st.sampled_from([4.0, 16.0]),
+        stage_per_relapse=st.sampled_from([0, 1.0, 8.0]),
     ),
 )
 

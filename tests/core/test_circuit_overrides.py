@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from tests.core.driving import (
+    DOUBLING,
     FAILURE,
     FIRST_WAIT,
     SUCCESS,
@@ -166,9 +167,9 @@ def test_the_deadline_of_an_observed_open_circuit_is_the_first_of_two() -> None:
     assert circuit.next_deadline() == FIRST_WAIT
     acquire(circuit, 1.0)
     assert 2.0 < (circuit.next_deadline() or 0.0) < 2.01
-    circuit.advance(4.5)
+    circuit.advance(3.0)
     assert circuit.next_deadline() == FIRST_WAIT
-    acquire(circuit, 4.6)
+    acquire(circuit, 3.1)
     assert circuit.next_deadline() == FIRST_WAIT
 
 
@@ -204,7 +205,7 @@ def test_reset_clears_no_override() -> None:
 
 def test_time_under_forced_open_lowers_no_level() -> None:
     """Closed below or not, nothing went through: an hour of it is no health. What was healthy before still counts."""
-    circuit = half_opened()
+    circuit = half_opened(DOUBLING)
     call(circuit, FAILURE, 5.0)  # level 2, until 15
     circuit.set_full(1, 5.0)
     calls(circuit, "SSSS", 15.0)
@@ -413,7 +414,7 @@ def test_what_follows_a_forced_opening_is_told_with_its_time() -> None:
 
 def test_an_override_that_admits_leaves_the_level_to_time() -> None:
     """It falls by one per healthy interval, whoever has looked."""
-    circuit = opened()
+    circuit = opened(DOUBLING)
     circuit.advance(5.0)
     calls(circuit, "F", 5.0)
     circuit.advance(15.0)

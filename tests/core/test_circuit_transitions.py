@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.core.driving import (
+    DOUBLING,
     FAILURE,
     FIRST_WAIT,
     SUCCESS,
@@ -29,11 +30,10 @@ from holdgate.core import (
     ThresholdExceeded,
     TimeWindow,
 )
-from holdgate.core.circuit import EVENTS_KEPT, healthy_intervals, level_raised, middle_draw, open_wait
+from holdgate.core.circuit import EVENTS_KEPT
+from holdgate.core.outages import Outage
 from holdgate.core.states import Trigger
 from holdgate.errors import HoldgateError, SettingsError
-
-SETTINGS = CircuitSettings(open_duration=5.0, open_multiplier=2.0, open_duration_max=30.0, open_jitter=0.2)
 
 
 def test_a_wait_that_ends_is_told_with_its_time() -> None:
@@ -49,7 +49,7 @@ def test_opening_is_told_after_the_threshold_that_caused_it() -> None:
     circuit = opened()
     assert circuit.take_events() == (
         ThresholdExceeded("payments", 0.0, 0, Reason.CONSECUTIVE_FAILURES, 5, 5),
-        CircuitOpened("payments", 0.0, 1, Reason.CONSECUTIVE_FAILURES, FIRST_WAIT, 1, State.CLOSED),
+        CircuitOpened("payments", 0.0, 1, Reason.CONSECUTIVE_FAILURES, FIRST_WAIT, 1, State.CLOSED, 0.0),
     )
     assert circuit.take_events() == ()
 
@@ -63,7 +63,7 @@ def test_half_opening_and_closing_are_one_event_each() -> None:
     calls(circuit, "SSSS", 6.0)
     assert circuit.take_events() == (
         CircuitHalfOpened("payments", FIRST_WAIT, 2, State.OPEN),
-        CircuitClosed("payments", 6.0, 3, State.HALF_OPEN),
+        CircuitClosed("payments", 6.0, 3, State.HALF_OPEN, 0.0, 1),
     )
 
 
@@ -73,7 +73,7 @@ def test_opening_again_from_half_open_tells_a_threshold_too() -> None:
     call(circuit, FAILURE, 5.0)
     assert circuit.take_events() == (
         ThresholdExceeded("payments", 5.0, 2, Reason.PROBE, 1, 1),
-        CircuitOpened("payments", 5.0, 3, Reason.PROBE, 15.0, 2, State.HALF_OPEN),
+        CircuitOpened("payments", 5.0, 3, Reason.PROBE, 5.0 + FIRST_WAIT, 1, State.HALF_OPEN, 0.0, 1),
     )
 
 
@@ -82,7 +82,7 @@ def test_an_impossible_trigger_changes_nothing() -> None:
     circuit = opened()
     before = circuit.snapshot(1.0)
     with pytest.raises(HoldgateError):
-        circuit._open(Trigger.BREACHED, Reason.FAILURE_RATE, 1.0)
+        circuit._open(Trigger.BREACHED, Reason.FAILURE_RATE, 1.0, Outage())
     assert circuit.snapshot(1.0) == before
     assert kinds(circuit.take_events()) == ["ThresholdExceeded", "CircuitOpened"]
 
@@ -107,7 +107,7 @@ def test_open_for_opens_and_leaves_the_level_alone(after: float) -> None:
     circuit = Circuit("payments")
     circuit.open_for(30.0, after)
     assert (circuit.state, circuit.snapshot(after).level, circuit.next_deadline()) == (State.OPEN, 0, after + 30.0)
-    assert circuit.take_events() == (CircuitOpened("payments", after, 1, Reason.OPEN_FOR, after + 30.0, 0, State.CLOSED),)
+    assert circuit.take_events() == (CircuitOpened("payments", after, 1, Reason.OPEN_FOR, after + 30.0, 0, State.CLOSED, after),)
     circuit = ramping(4)
     circuit.open_for(30.0, 6.0)
     assert (circuit.state, circuit.snapshot(6.0).level, circuit.next_deadline()) == (State.OPEN, 1, 36.0)
@@ -115,10 +115,10 @@ def test_open_for_opens_and_leaves_the_level_alone(after: float) -> None:
 
 
 def test_a_server_that_says_when_raises_the_level() -> None:
-    """A failure with Retry-After is a verdict that opens; open_for is none."""
-    circuit = half_opened()
+    """With `open_multiplier`, a failure with Retry-After is a verdict that opens; open_for is none."""
+    circuit = half_opened(DOUBLING)
     circuit.record(acquire(circuit, 5.0), FAILURE, 5.0, retry_after=60.0)
-    assert circuit.take_events() == (CircuitOpened("payments", 5.0, 3, Reason.RETRY_AFTER, 65.0, 2, State.HALF_OPEN),)
+    assert circuit.take_events() == (CircuitOpened("payments", 5.0, 3, Reason.RETRY_AFTER, 65.0, 2, State.HALF_OPEN, 0.0, 1),)
 
 
 def test_open_for_only_extends_while_open() -> None:
@@ -164,9 +164,9 @@ def test_reset_closes_from_anywhere(circuit: Circuit) -> None:
 
 
 def test_a_level_rises_with_every_opening_and_stops_at_the_maximum() -> None:
-    """Six openings from 5 s to 300 s, and no seventh level: a long outage is forgotten in six minutes."""
-    circuit = opened()
-    waits = [FIRST_WAIT]
+    """With `open_multiplier`: six openings from 5 s to 300 s, and no eighth level: a long outage is forgotten in seven intervals."""
+    circuit = opened(DOUBLING)
+    waits = [5.0]
     for _ in range(20):
         deadline = circuit.next_deadline()
         assert deadline is not None
@@ -179,7 +179,7 @@ def test_a_level_rises_with_every_opening_and_stops_at_the_maximum() -> None:
 @pytest.mark.parametrize(("pause", "wait"), [(59.9, 20.0), (60.0, 10.0), (119.9, 10.0), (120.0, 5.0), (1e6, 5.0)])
 def test_the_level_falls_with_healthy_intervals(pause: float, wait: float) -> None:
     """A close does not reset it: opened twice, the third wait depends on how long it was closed between."""
-    circuit = half_opened()
+    circuit = half_opened(DOUBLING)
     call(circuit, FAILURE, 5.0)  # level 2, until 15
     circuit.set_full(1, 5.0)
     calls(circuit, "SSSS", 15.0)
@@ -190,7 +190,7 @@ def test_the_level_falls_with_healthy_intervals(pause: float, wait: float) -> No
 
 def test_only_unbroken_health_lowers_the_level() -> None:
     """Two times forty seconds with an opening between are no minute."""
-    circuit = half_opened()
+    circuit = half_opened(DOUBLING)
     circuit.set_full(1, 5.0)
     calls(circuit, "SSSS", 5.0)
     circuit.open_for(1.0, 45.0)
@@ -201,8 +201,8 @@ def test_only_unbroken_health_lowers_the_level() -> None:
 
 
 def test_a_wait_can_be_ended() -> None:
-    """A probe may go at once, and a failure of it counts on from the level that was."""
-    circuit = opened()
+    """A probe may go immediately, and a failure of it counts on from the level that was."""
+    circuit = opened(DOUBLING)
     circuit.take_events()
     assert circuit.end_wait(1.0) is True
     assert (circuit.state, circuit.limit) == (State.HALF_OPEN, 1)
@@ -248,60 +248,3 @@ def test_a_reset_begins_the_window_then() -> None:
     call(circuit, SUCCESS, 101.0)
     assert circuit.snapshot(110.0).calls == 1
     assert circuit.snapshot(111.0).calls == 0
-
-
-@pytest.mark.parametrize(("level", "seconds"), [(1, 5.0), (2, 10.0), (3, 20.0), (4, 30.0), (5, 30.0)])
-def test_the_wait_grows_to_the_maximum(level: int, seconds: float) -> None:
-    """Each level multiplies the wait until the maximum."""
-    assert open_wait(SETTINGS, level, middle_draw) == seconds
-
-
-@pytest.mark.parametrize(("chance", "seconds"), [(0.0, 4.0), (0.25, 4.5), (0.5, 5.0), (1.0, 6.0)])
-def test_the_jitter_spreads_the_wait_both_ways(chance: float, seconds: float) -> None:
-    """The factor is 1 - j + 2 j draw."""
-    assert open_wait(SETTINGS, 1, lambda: chance) == pytest.approx(seconds)
-
-
-def test_the_cap_comes_after_the_jitter() -> None:
-    """A wait is never longer than the maximum, and at the top the jitter can still shorten it."""
-    assert open_wait(SETTINGS, 4, lambda: 0.99) == 30.0
-    assert open_wait(SETTINGS, 4, lambda: 0.0) == 30.0  # 40 * 0.8 is still above
-    assert open_wait(SETTINGS, 3, lambda: 0.99) == pytest.approx(23.92)
-    exact = CircuitSettings(open_duration=30.0, open_duration_max=30.0)
-    assert open_wait(exact, 1, lambda: 0.0) == pytest.approx(24.0)
-
-
-@pytest.mark.parametrize(("level", "after"), [(0, 1), (1, 2), (2, 3), (3, 4), (4, 4)])
-def test_the_level_stops_where_the_wait_reaches_the_maximum(level: int, after: int) -> None:
-    """Level 4 is the first whose wait, 40 s without the cap, reaches 30 s."""
-    assert level_raised(SETTINGS, level) == after
-
-
-def test_a_first_wait_at_the_maximum_has_one_level() -> None:
-    """With open_duration = open_duration_max, level 1 is the top, and 0 still goes to it."""
-    settings = CircuitSettings(open_duration=7.0, open_duration_max=7.0)
-    assert level_raised(settings, 0) == 1
-    assert level_raised(settings, 1) == 1
-    flat = CircuitSettings(open_duration=7.0, open_duration_max=7.0, open_multiplier=1.0)
-    assert level_raised(flat, 0) == 1
-
-
-@pytest.mark.parametrize(("now", "intervals"), [(0.0, 0), (59.9, 0), (60.0, 1), (119.9, 1), (600.0, 10), (-5.0, 0)])
-def test_only_full_healthy_intervals_count(now: float, intervals: int) -> None:
-    """A level goes down per full interval."""
-    assert healthy_intervals(SETTINGS, 0.0, now) == intervals
-
-
-def test_without_chance_the_jitter_is_left_out() -> None:
-    """The default draw is the middle of the range."""
-    assert middle_draw() == 0.5
-
-
-def test_healthy_intervals_begin_with_the_close() -> None:
-    """Not with the clock."""
-    assert [healthy_intervals(CircuitSettings(healthy_interval=60.0), 600.0, now) for now in (600.0, 659.0, 660.0, 720.0)] == [
-        0,
-        0,
-        1,
-        2,
-    ]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import json
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
+from decimal import InvalidOperation
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import pytest
 
@@ -30,9 +34,40 @@ class AbstractFailure(Exception, ABC):
     """An abstract class that is one."""
 
 
-def test_every_exception_is_a_failure_by_default() -> None:
-    """`failures=Exception` takes all."""
-    assert Classifier().classify(ValueError()) is Outcome.FAILURE
+def test_by_default_every_exception_is_a_failure_but_errors_of_the_program() -> None:
+    """A client's own, what Python raises for a closed connection, and the network's."""
+    for failure in (ConnectionError(), TimeoutError(), OSError(), RuntimeError("closed"), EOFError(), MemoryError(), Declined()):
+        assert Classifier().classify(failure) is Outcome.FAILURE
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("amount"), IndexError(), TypeError(), AttributeError(), NameError(), UnboundLocalError(), AssertionError(), ValueError(),
+        json.JSONDecodeError("no JSON", "", 0), UnicodeDecodeError("utf-8", b"", 0, 1, ""), NotImplementedError(), RecursionError(),
+        ModuleNotFoundError(), ZeroDivisionError(), InvalidOperation(), ParseError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_errors_of_the_program_are_no_failures_by_default(error: Exception) -> None:
+    """They are the message's or the code's; `failures=Exception` takes them as well."""
+    assert Classifier().classify(error) is Outcome.IGNORED
+    assert Classifier(Exception).classify(error) is Outcome.FAILURE
+
+
+def test_an_error_of_the_program_that_an_outage_brought_about_is_a_failure() -> None:
+    """It stands for what it was raised from, or was being handled meanwhile; and a certificate that is not valid is a ValueError, too."""
+    missing = KeyError()
+    missing.__cause__ = ConnectionError()
+    assert Classifier().classify(missing) is Outcome.FAILURE
+    assert Classifier().classify(ExceptionGroup("", [KeyError(), ConnectionError()])) is Outcome.FAILURE
+    assert Classifier().classify(ssl.SSLCertVerificationError()) is Outcome.FAILURE
+
+
+def test_everything_excluded_is_refused_by_default_too() -> None:
+    """The circuit could never open."""
+    with pytest.raises(SettingsError, match="covers all of failures"):
+        Classifier(excluded=Exception)
 
 
 def test_another_type_is_ignored() -> None:
@@ -159,7 +194,7 @@ def test_no_failures_are_refused() -> None:
         Classifier(())
 
 
-@pytest.mark.parametrize("matcher", ["ValueError", 5, None, [ValueError], ValueError("an instance")], ids=repr)
+@pytest.mark.parametrize("matcher", ["ValueError", 5, [ValueError], ValueError("an instance")], ids=repr)
 def test_other_values_are_refused(matcher: Any) -> None:
     """Neither type, tuple nor function: the error shows the value."""
     with pytest.raises(SettingsError, match="must be an exception type"):

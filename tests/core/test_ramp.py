@@ -309,3 +309,51 @@ def test_a_good_result_opens_nothing() -> None:
 def test_a_circuit_alone_ends_its_ramp_at_sixteen() -> None:
     """The number that the docs name, for whoever has said nothing else."""
     assert FULL_ALONE == 16
+
+
+def test_each_relapse_halves_the_first_limit() -> None:
+    """Eight, four, two, one, and never less; never more than the full rate."""
+    for relapses, limit in ((0, 8), (1, 4), (2, 2), (3, 1), (4, 1)):
+        ramp = Ramp(RampSettings(initial=8), 16, relapses)
+        ramp.count(ramp.stage, StageResult.GOOD, 0.0)
+        assert ramp.limit == limit
+    ramp = Ramp(RampSettings(initial=8), 3, 1)
+    ramp.count(ramp.stage, StageResult.GOOD, 0.0)
+    assert ramp.limit == 3
+
+
+def test_a_stage_after_relapses_lasts_its_time() -> None:
+    """Two relapses, three seconds each: results that are enough are judged at six seconds, and the next stage lasts as long."""
+    ramp = Ramp(RampSettings(stage_per_relapse=3.0), 16, 2)
+    ramp.count(ramp.stage, StageResult.GOOD, 0.0)
+    for _ in range(3):
+        assert not ramp.is_due(5.0)
+        ramp.count(ramp.stage, StageResult.GOOD, 5.0)
+    ramp.refused = True
+    assert (ramp.is_due(5.9), ramp.is_due(6.0), ramp.stage_ends) == (False, True, 6.0)
+    assert ramp.conclude(6.5, 0) is False
+    for _ in range(3):
+        ramp.count(ramp.stage, StageResult.GOOD, 7.0)
+    assert (ramp.is_due(12.4), ramp.is_due(12.5), ramp.stage_ends) == (False, True, 12.5)
+
+
+def test_low_traffic_waits_for_a_stage_that_lasts_longer_than_its_timeout() -> None:
+    """One result is judged when both times are over."""
+    ramp = Ramp(RampSettings(stage_per_relapse=8.0), 16, 2)
+    ramp.count(ramp.stage, StageResult.GOOD, 0.0)
+    ramp.count(ramp.stage, StageResult.GOOD, 1.0)
+    assert (ramp.is_due(15.9), ramp.is_due(16.0), ramp.stage_ends) == (False, True, 16.0)
+
+
+def test_a_long_stage_is_broken_by_the_share_of_its_results() -> None:
+    """Two failures of twenty are no half, though a short stage has only three."""
+    ramp = Ramp(RampSettings(), 16, 1)
+    ramp.count(ramp.stage, StageResult.GOOD, 0.0)
+    for _ in range(18):
+        ramp.count(ramp.stage, StageResult.GOOD, 0.5)
+    assert ramp.count(ramp.stage, StageResult.FAILED, 0.5) is None
+    assert ramp.count(ramp.stage, StageResult.FAILED, 0.5) is None
+    ramp = Ramp(RampSettings(), 16)
+    ramp.count(ramp.stage, StageResult.GOOD, 0.0)
+    assert ramp.count(ramp.stage, StageResult.FAILED, 0.5) is None
+    assert ramp.count(ramp.stage, StageResult.FAILED, 0.5) is not None

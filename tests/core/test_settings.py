@@ -23,11 +23,12 @@ def test_the_defaults() -> None:
         slow_call_duration=None,
         slow_call_rate_threshold=0.5,
         consecutive_failures=5,
-        open_duration=5.0,
-        open_multiplier=2.0,
+        open_duration=3.5,
+        open_share=0.1,
+        open_multiplier=None,
         open_duration_max=300.0,
-        open_jitter=0.2,
-        healthy_interval=60.0,
+        open_jitter=0.1,
+        healthy_interval=30.0,
         retry_after_max=3600.0,
         permit_lease=300.0,
         ramp=RampSettings(),
@@ -56,6 +57,8 @@ def test_the_defaults() -> None:
         ({"open_duration_max": float("inf")}, "open_duration_max must be a finite number, got inf"),
         ({"open_duration": 10.0, "open_duration_max": 5.0}, "open_duration=10 is above open_duration_max=5: raise open_duration_max"),
         ({"open_multiplier": 0.9}, "open_multiplier must be at least 1, got 0.9: waits would become shorter in an outage"),
+        ({"open_share": 0}, "open_share must be a ratio in (0, 1], got 0"),
+        ({"open_share": 10}, "open_share must be a ratio in (0, 1], got 10: write 0.1 for 10 %"),
         ({"open_multiplier": "2"}, "open_multiplier must be a number, got '2'"),
         ({"open_jitter": 1.0}, "open_jitter must be in [0, 1), got 1: at 1 a wait could be 0 seconds"),
         ({"open_jitter": None}, "open_jitter must be a number, got None"),
@@ -135,7 +138,7 @@ def test_settings_are_frozen_values() -> None:
         ({"open_duration": 600.0}, {"open_duration_max": 600.0}),
         ({"open_duration": 300.0}, {"open_duration_max": 300.0}),
         ({"open_duration_max": 2.0}, {"open_duration": 2.0}),
-        ({"open_duration_max": timedelta(minutes=1)}, {"open_duration": 5.0}),
+        ({"open_duration_max": timedelta(minutes=1)}, {"open_duration": 3.5}),
         ({"slow_call_duration": 400.0}, {"permit_lease": 800.0}),
         ({"slow_call_duration": 150.0}, {"permit_lease": 300.0}),
     ],
@@ -157,7 +160,7 @@ def test_a_default_that_gives_way_survives_a_copy() -> None:
     """Settings go to worker processes; there too a replace works anew."""
     settings: CircuitSettings = pickle.loads(pickle.dumps(deepcopy(CircuitSettings(open_duration=600.0))))  # noqa: S301 - our own
     assert settings == CircuitSettings(open_duration=600.0)
-    assert replace(settings, open_duration=5.0) == CircuitSettings()
+    assert replace(settings, open_duration=3.5) == CircuitSettings()
 
 
 def test_a_lease_as_long_as_a_slow_call_is_taken() -> None:
@@ -201,6 +204,8 @@ def test_a_clash_is_told_with_its_remedy() -> None:
         ({"bad_rate": True}, "ramp.bad_rate must be a number, got True"),
         ({"minimum_verdicts": 0}, "ramp.minimum_verdicts must be at least 1, got 0"),
         ({"stage_timeout": 0}, "ramp.stage_timeout must be seconds above 0, got 0"),
+        ({"stage_per_relapse": -1}, "ramp.stage_per_relapse must be seconds above 0, got -1"),
+        ({"stage_per_relapse": False}, "ramp.stage_per_relapse must be a number, got False"),
     ],
 )
 def test_senseless_settings_of_a_ramp_are_refused(settings: dict[str, float], named: str) -> None:
@@ -212,8 +217,8 @@ def test_senseless_settings_of_a_ramp_are_refused(settings: dict[str, float], na
 
 def test_sensible_settings_of_a_ramp_are_taken() -> None:
     """The edges of each range, and a timedelta."""
-    settings = RampSettings(initial=4, full=4, bad_rate=0, growth=3, stage_timeout=timedelta(seconds=2))
-    assert (settings.stage_timeout, settings.growth, settings.bad_rate) == (2.0, 3.0, 0)
+    settings = RampSettings(initial=4, full=4, bad_rate=0, growth=3, stage_timeout=timedelta(seconds=2), stage_per_relapse=0)
+    assert (settings.stage_timeout, settings.growth, settings.bad_rate, settings.stage_per_relapse) == (2.0, 3.0, 0, 0)
 
 
 def test_the_settings_of_a_ramp_are_a_frozen_value() -> None:

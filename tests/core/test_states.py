@@ -6,7 +6,7 @@ import itertools
 from dataclasses import FrozenInstanceError
 
 import pytest
-from tests.core.driving import FAILURE, FIRST_WAIT, acquire, calls, half_opened, opened, ramping
+from tests.core.driving import DOUBLING, FAILURE, FIRST_WAIT, acquire, calls, half_opened, opened, ramping
 
 from holdgate.core import Circuit, CircuitSettings, CircuitSnapshot, Override, Rejected, State, TimeWindow
 from holdgate.core.states import EXPIRED, LIVE, SETTLED, TRANSITIONS, Trigger, issue, transition
@@ -78,6 +78,8 @@ def test_a_new_circuit() -> None:
         override=None,
         generation=0,
         level=0,
+        outage_since=None,
+        probes=0,
         open_until=None,
         limit=None,
         in_flight=0,
@@ -198,12 +200,12 @@ def test_an_override_shows_beside_the_state(command: str, override: Override, li
 @pytest.mark.parametrize(("now", "level"), [(64.9, 2), (65.0, 1), (124.9, 1), (125.0, 0), (10_000.0, 0)])
 def test_the_level_is_that_of_now(now: float, level: int) -> None:
     """Per full healthy interval of CLOSED it has fallen by one, without a call."""
-    circuit = half_opened()
+    circuit = half_opened(DOUBLING)
     calls(circuit, "F", 5.0)  # level 2, until 15
     circuit.advance(15.0)
     circuit.reset(15.0)
     assert circuit.snapshot(now).level == 0
-    circuit = half_opened(CircuitSettings(open_duration=1.0, open_multiplier=1.0))
+    circuit = half_opened(CircuitSettings(open_duration=1.0, open_multiplier=1.0, healthy_interval=60.0))
     calls(circuit, "F", 1.0)  # level 2, until 2
     circuit.set_full(1, 2.0)
     calls(circuit, "SSSS", 5.0)

@@ -14,6 +14,7 @@ from examples import (
     outage_clients_test,
     outage_fake_test,
     outage_test,
+    several_types_test,
     sort_errors_test,
 )
 
@@ -101,3 +102,10 @@ def test_a_slow_customer_holds_up_only_himself() -> None:
     """The order of each key is kept."""
     order_test.seen.clear()
     order_test.test_a_slow_customer_holds_up_only_himself()
+
+
+def test_mails_go_on_while_charges_wait() -> None:
+    """By a header, by a function, and not at all in the order of the source."""
+    several_types_test.test_mails_go_on_while_payments_is_down()
+    several_types_test.test_a_message_that_the_function_cannot_tell_goes_where_rejected_messages_go()
+    several_types_test.test_in_the_order_of_the_source_everything_waits_behind_the_first_one()

@@ -111,9 +111,22 @@ def test_a_server_that_asked_to_wait_is_heard() -> None:
     assert result.findings == (NeedVerdict(Outcome.FAILURE, None, 30.0),)
 
 
+def test_the_status_of_an_answer_that_nobody_claims_is_known() -> None:
+    """A 401 for all is another matter than a 422 for some, though their type is the same; a client keeps it where it likes."""
+
+    class HTTPStatusError(Exception):
+        status = 401
+
+    result = attribute([PAYMENTS], None, HTTPStatusError(), NOW)
+    assert (result.cause, result.status, result.is_bug) == (Cause.MESSAGE, 401, False)
+    assert result.unclaimed.endswith("HTTPStatusError")
+
+
 def test_an_exception_that_matches_no_need_is_the_messages_own() -> None:
     """A json error in front of healthy dependencies is charged."""
-    assert attribute([PAYMENTS, MAIL], None, ValueError(), NOW) == Attribution((IGNORED, IGNORED), Cause.MESSAGE, unclaimed="ValueError")
+    assert attribute([PAYMENTS, MAIL], None, ValueError(), NOW) == Attribution(
+        (IGNORED, IGNORED), Cause.MESSAGE, unclaimed="ValueError", is_bug=True
+    )
 
 
 def test_any_exception_without_needs_is_the_messages_own() -> None:
@@ -333,7 +346,7 @@ def test_an_exception_that_no_call_saw_is_the_messages_own() -> None:
     """Even one that a need's `failures` match: it did not come out of its call."""
     calls = touched("payments", Outcome.SUCCESS)
     result = attribute([Need("payments"), Need("mail")], calls, ValueError(), NOW)
-    assert result == Attribution((NeedVerdict(Outcome.SUCCESS, 1.0), RELEASED), Cause.MESSAGE, unclaimed="ValueError")
+    assert result == Attribution((NeedVerdict(Outcome.SUCCESS, 1.0), RELEASED), Cause.MESSAGE, unclaimed="ValueError", is_bug=True)
 
 
 def test_an_exception_that_a_call_took_for_a_failure_is_not_charged() -> None:
@@ -360,7 +373,7 @@ def test_a_failure_that_was_swallowed_excuses_no_later_exception() -> None:
     calls = touched("payments", Outcome.FAILURE)
     calls.excused.append(PaymentError())
     result = attribute([PAYMENTS], calls, ValueError(), NOW)
-    assert result == Attribution((NeedVerdict(Outcome.FAILURE, 1.0),), Cause.MESSAGE, unclaimed="ValueError")
+    assert result == Attribution((NeedVerdict(Outcome.FAILURE, 1.0),), Cause.MESSAGE, unclaimed="ValueError", is_bug=True)
 
 
 def test_an_exception_that_a_call_ignored_is_charged() -> None:
@@ -386,7 +399,20 @@ def test_a_failed_result_of_an_undeclared_dependency_means_doubt() -> None:
     """Nobody is there to judge its exception."""
     calls = touched("ledger", Outcome.FAILURE)
     calls.summary_of("ledger").failed_result = True
-    assert attribute([PAYMENTS], calls, PaymentError(), NOW) == Attribution((RELEASED,), Cause.DEPENDENCY)
+    assert attribute([PAYMENTS], calls, PaymentError(), NOW) == Attribution(
+        (RELEASED,), Cause.DEPENDENCY, undeclared=(("ledger", Outcome.FAILURE),)
+    )
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.FAILURE])
+def test_what_calls_of_undeclared_dependencies_came_to_is_known(outcome: Outcome) -> None:
+    """However the handler ended; those that decide nothing are left out, and so are needs."""
+    calls = touched("ledger", outcome)
+    calls.summary_of("payments").ended(Outcome.SUCCESS, 1.0)
+    calls.summary_of("search").ended(Outcome.IGNORED, 1.0)
+    calls.summary_of("maps").cut(1.0)
+    for ended in (None, PaymentError(), Reject("no")):
+        assert attribute([PAYMENTS], calls, ended, NOW).undeclared == (("ledger", outcome),)
 
 
 # Time limits.
@@ -442,7 +468,7 @@ def test_a_cut_call_excuses_no_other_exception() -> None:
     """The loser of a race was cancelled, and then the message could not be read."""
     need = Need("payments", (TimeoutError,))
     result = attribute([need], cut_short("payments"), ValueError(), NOW)
-    assert result == Attribution((RELEASED,), Cause.MESSAGE, unclaimed="ValueError")
+    assert result == Attribution((RELEASED,), Cause.MESSAGE, unclaimed="ValueError", is_bug=True)
 
 
 def test_a_time_limit_with_no_call_cut_is_the_messages_own() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.flow.stage import ORDERS
 
-from holdgate.flow.events import FlowEvent, LocalCauseSuspected, SourceEvent, SourceHeld
+from holdgate.flow.events import FlowEvent, LocalCauseSuspected, OutageSuspected, SourceEvent, SourceHeld
 
 
 def test_an_event_cannot_be_changed() -> None:
@@ -22,3 +24,10 @@ def test_what_concerns_one_source_can_be_told_by_its_type() -> None:
     suspicion = LocalCauseSuspected(1.0, ("mail", "payments"))
     assert isinstance(suspicion, FlowEvent)
     assert not isinstance(suspicion, SourceEvent)
+
+
+def test_what_most_messages_fail_with_is_named_with_its_status() -> None:
+    """A 401 says more than the type that it shares with a 422."""
+    suspected = OutageSuspected(1.0, (), "httpx.HTTPStatusError", 3, 3, 1.0)
+    assert suspected.what == "httpx.HTTPStatusError"
+    assert replace(suspected, status=401).what == "httpx.HTTPStatusError 401"

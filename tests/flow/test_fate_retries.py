@@ -95,11 +95,11 @@ def test_an_undeclared_need_is_a_need_from_now_on() -> None:
 
 
 def test_a_dependency_that_is_not_of_this_guard_is_waited_out_by_time() -> None:
-    """Nothing tells when it will admit again."""
+    """Nothing tells when it will admit again; that it is not declared here is announced once."""
     desk = Desk(gate())
     delivery = placed(desk.assignment)
 
-    assert desk.keep(delivery, refused("elsewhere")) == []
+    assert desk.keep(delivery, refused("elsewhere")) == [UndeclaredNeed(0.0, ORDERS, "elsewhere")]
     assert (desk.waiting.next_deadline(), gates_of(delivery)) == (1.0, desk.assignment.gates)
 
 

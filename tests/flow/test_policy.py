@@ -72,3 +72,9 @@ def test_an_entry_without_topic_is_refused() -> None:
     """Most likely a slip of the pen, and the real topic is unguarded."""
     with pytest.raises(SettingsError, match=r"entries for \['orders'\].*delivers \['audit'\]"):
         Needs(BY_NAME).check(["audit"])
+
+
+def test_the_needs_of_a_name_are_empty_if_there_are_none() -> None:
+    """For the line at start, which says so of a topic or queue."""
+    assert Needs(["payments"]).of_name("orders") == ("payments",)
+    assert [Needs(BY_NAME).of_name(name) for name in ("orders", "audit", "later")] == [("payments", "mail"), (), ()]

@@ -179,7 +179,7 @@ def test_one_need_is_asked_alone() -> None:
 @pytest.mark.parametrize(("order", "kind"), [("source", SourceInbox), ("key", KeyInbox), ("none", FreeInbox)])
 def test_a_run_makes_inboxes_of_its_order(order: str, kind: type) -> None:
     """One file per order would hide that they differ in the inbox alone."""
-    assert isinstance(run_of(order=order).new_inbox(), kind)  # type: ignore[arg-type]
+    assert isinstance(run_of(order=order).new_inboxes(by_message=False)[0], kind)  # type: ignore[arg-type]
 
 
 def test_concurrency_left_out_is_one_lane_per_place() -> None:

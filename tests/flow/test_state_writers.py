@@ -41,6 +41,7 @@ HOT_PATH = {
     ("Engine.follow", "assignment.idle"),
     ("Engine.follow", "assignment.in_flight"),
     ("Engine.follow", "run.running"),
+    ("Engine.follow", "run.yields"),
     ("Engine.succeeded", "assignment.in_flight"),
     ("Engine.succeeded", "run.running"),
 }

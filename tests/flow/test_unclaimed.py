@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.flow.stage import unclaimed
 from tests.flow.throng import Throng
 
+from holdgate.flow.attribution import Attribution
 from holdgate.flow.blame import FailureHistory
 from holdgate.flow.events import OutageSuspected
 from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.unclaimed import RunResults, UnclaimedType
 
 ENOUGH = RetryPolicy().conviction
-ERROR = "client.ConnectError"
+FAILURE = unclaimed()
+ERROR = FAILURE.unclaimed
 
 
-def until_it_is_an_outage(results: RunResults, error: str = ERROR) -> int:
+def until_it_is_an_outage(results: RunResults, failure: Attribution = FAILURE) -> int:
     """How many different messages must fail in a row."""
     for number in range(1, 1000):
-        if results.failed(FailureHistory(), error, ENOUGH) is not None:
+        if results.failed(FailureHistory(), failure, ENOUGH) is not None:
             return number
     raise AssertionError("never")
 
@@ -33,7 +37,7 @@ def with_past(successes: int, failures: int = 0) -> RunResults:
     results = RunResults()
     for number in range(failures):
         results.successes = successes * number // failures
-        assert results.failed(FailureHistory(), ERROR, ENOUGH) is None
+        assert results.failed(FailureHistory(), FAILURE, ENOUGH) is None
     results.successes = successes + (20 if failures else 0)
     return results
 
@@ -46,23 +50,67 @@ def test_how_many_failures_in_a_row_depends_on_how_usual_they_were(successes: in
     assert until_it_is_an_outage(with_past(successes, failures)) == needed
 
 
-def test_what_has_never_worked_is_no_outage() -> None:
-    """Without a single success nobody can say that it has ended."""
+def test_before_the_first_success_three_messages_are_enough() -> None:
+    """A worker that is restarted in an outage, or deployed with a bug, has no past; redelivered messages are all that it sees then."""
+    assert until_it_is_an_outage(RunResults()) == 3
     results = RunResults()
-    assert [results.failed(FailureHistory(), ERROR, ENOUGH) for _ in range(100)] == [None] * 100
+    assert [results.failed(FailureHistory(), FAILURE, ENOUGH, redelivered=True) is None for _ in range(4)] == [True, True, False, False]
+
+
+def test_before_the_first_success_one_message_alone_is_none_either() -> None:
+    """However often it fails, and however little it takes to convict it."""
+    results, alone = RunResults(), FailureHistory()
+    assert [results.failed(alone, FAILURE, math.log(2)) for _ in range(100)] == [None] * 100
+    assert results.failed(FailureHistory(), FAILURE, math.log(2)) is not None
+
+
+def test_after_the_first_success_the_usual_evidence_is_needed() -> None:
+    """What has begun at the start goes on until ten have succeeded, and is announced by the next failures."""
+    results = RunResults()
+    assert results.enough(ENOUGH) == pytest.approx(ENOUGH - math.log(100))
+    assert results.enough(2.0) == 1.0
+    results.successes = 1
+    assert results.enough(ENOUGH) == ENOUGH
+
+
+def test_each_status_stands_for_itself() -> None:
+    """Messages that a server calls invalid all day long do not hide that its token has expired."""
+    invalid, expired = (replace(unclaimed(error="httpx.HTTPStatusError"), status=status) for status in (422, 401))
+    results = with_past(1000)
+    for _ in range(300):
+        results.failed(FailureHistory(), invalid, ENOUGH)
+        results.successes += 3
+    assert results.failed(FailureHistory(), invalid, ENOUGH) is None
+    results.failed(FailureHistory(), expired, ENOUGH)
+    kind = results.failed(FailureHistory(), expired, ENOUGH)
+    assert kind is not None
+    assert (kind.error, kind.status, kind.is_bug) == ("httpx.HTTPStatusError", 401, False)
+
+
+def test_it_is_known_since_when_they_fail() -> None:
+    """Since the first failure of this spell, which may be long before there is enough evidence."""
+    results = with_past(100)
+    for at in (10.0, 70.0):
+        assert results.failed(FailureHistory(), FAILURE, ENOUGH, at) is None
+    kind = results.failed(FailureHistory(), FAILURE, ENOUGH, 130.0)
+    assert kind is not None
+    assert kind.began == 10.0
+    results.successes += 20
+    results.failed(FailureHistory(), FAILURE, ENOUGH, 200.0)
+    assert kind.began == 200.0
 
 
 def test_one_message_alone_is_none() -> None:
     """However often it fails, and however well everything went before."""
     results = with_past(100_000)
     alone = FailureHistory()
-    assert [results.failed(alone, ERROR, ENOUGH) for _ in range(100)] == [None] * 100
+    assert [results.failed(alone, FAILURE, ENOUGH) for _ in range(100)] == [None] * 100
 
 
 def test_what_was_redelivered_may_be_what_failed_before_and_says_nothing() -> None:
     """A killed worker leaves all of its bad messages to the next one, and the rest of its queue is good."""
     results = with_past(1000)
-    assert [results.failed(FailureHistory(), ERROR, ENOUGH, redelivered=True) for _ in range(20)] == [None] * 20
+    assert [results.failed(FailureHistory(), FAILURE, ENOUGH, redelivered=True) for _ in range(20)] == [None] * 20
     assert until_it_is_an_outage(results) == 2
 
 
@@ -70,7 +118,7 @@ def test_a_bad_message_that_fails_again_says_nothing() -> None:
     """A second one beside it brings the evidence of two, and no more with each of their attempts."""
     results = with_past(100)
     two = [FailureHistory(), FailureHistory()]
-    assert [results.failed(each, ERROR, ENOUGH) for _ in range(5) for each in two] == [None] * 10
+    assert [results.failed(each, FAILURE, ENOUGH) for _ in range(5) for each in two] == [None] * 10
 
 
 def test_where_messages_come_back_from_it_another_failure_says_something() -> None:
@@ -78,11 +126,11 @@ def test_where_messages_come_back_from_it_another_failure_says_something() -> No
     results = with_past(100)
     for _ in range(30):
         unlucky = FailureHistory()
-        results.failed(unlucky, ERROR, ENOUGH)
+        results.failed(unlucky, FAILURE, ENOUGH)
         results.successes += 20
         results.succeeded(unlucky)
     two = [FailureHistory(), FailureHistory()]
-    stands = [results.failed(each, ERROR, ENOUGH) is not None for _ in range(5) for each in two]
+    stands = [results.failed(each, FAILURE, ENOUGH) is not None for _ in range(5) for each in two]
     assert stands[:2] == [False, False]
     assert stands[-1]
 
@@ -101,23 +149,25 @@ def test_what_a_need_claims_speaks_against_it_too() -> None:
     """In the outage of a declared dependency bad messages come by as probes, and nothing succeeds between them."""
     results = with_past(1000)
     for _ in range(20):
-        assert results.failed(FailureHistory(), ERROR, ENOUGH) is None
+        assert results.failed(FailureHistory(), FAILURE, ENOUGH) is None
         results.claimed += 6
 
 
 def test_each_type_stands_for_itself() -> None:
     """Three bad messages of three kinds are no outage."""
     results = with_past(1000)
-    assert [results.failed(FailureHistory(), error, ENOUGH) for error in ("KeyError", "ValueError", "TypeError")] == [None] * 3
+    assert [results.failed(FailureHistory(), unclaimed(error=error), ENOUGH) for error in ("KeyError", "ValueError", "TypeError")] == [
+        None
+    ] * 3
 
 
 def test_it_ends_with_a_handful_of_successes() -> None:
     """However long it was: then a message that fails is charged again."""
     results = with_past(1000)
     for _ in range(500):
-        results.failed(FailureHistory(), ERROR, ENOUGH)
+        results.failed(FailureHistory(), FAILURE, ENOUGH)
     results.successes += 10
-    assert results.failed(FailureHistory(), ERROR, ENOUGH) is None
+    assert results.failed(FailureHistory(), FAILURE, ENOUGH) is None
 
 
 def test_just_after_it_a_failure_still_belongs_to_it() -> None:
@@ -125,14 +175,14 @@ def test_just_after_it_a_failure_still_belongs_to_it() -> None:
     results = with_past(1000)
     until_it_is_an_outage(results)
     results.successes += 2
-    assert results.failed(FailureHistory(), ERROR, ENOUGH) is not None
+    assert results.failed(FailureHistory(), FAILURE, ENOUGH) is not None
 
 
 def test_an_outage_does_not_make_the_next_one_look_usual() -> None:
     """Of a thousand failures in it one is remembered."""
     results = with_past(1000)
     for _ in range(1000):
-        results.failed(FailureHistory(), ERROR, ENOUGH)
+        results.failed(FailureHistory(), FAILURE, ENOUGH)
     results.successes += 100
     assert until_it_is_an_outage(results) == 3
 
@@ -149,41 +199,41 @@ def test_the_memory_of_recoveries_is_as_long() -> None:
     results = with_past(10)
     for recovers in [True] * 2000 + [False] * 2000:
         history = FailureHistory()
-        results.failed(history, ERROR, ENOUGH)
+        results.failed(history, FAILURE, ENOUGH)
         results.successes += 20
         if recovers:
             results.succeeded(history)
         else:
-            results.failed(history, ERROR, ENOUGH)
+            results.failed(history, FAILURE, ENOUGH)
             results.successes += 20
     two = [FailureHistory(), FailureHistory()]
-    assert [results.failed(each, ERROR, ENOUGH) for _ in range(5) for each in two] == [None] * 10
+    assert [results.failed(each, FAILURE, ENOUGH) for _ in range(5) for each in two] == [None] * 10
 
 
 def test_types_without_end_are_forgotten() -> None:
     """Thirty-two are known, those that came last; what is forgotten begins anew."""
     results = with_past(1000)
     first = FailureHistory()
-    assert results.failed(first, ERROR, ENOUGH) is None
+    assert results.failed(first, FAILURE, ENOUGH) is None
     for number in range(31):
-        results.failed(FailureHistory(), f"Error{number}", ENOUGH)
-    assert results.failed(FailureHistory(), ERROR, ENOUGH) is not None  # it was there still, and is the youngest now
+        results.failed(FailureHistory(), unclaimed(error=f"Error{number}"), ENOUGH)
+    assert results.failed(FailureHistory(), FAILURE, ENOUGH) is not None  # it was there still, and is the youngest now
     for number in range(32, 64):
-        results.failed(FailureHistory(), f"Error{number}", ENOUGH)
-    assert results.failed(FailureHistory(), ERROR, ENOUGH) is None
+        results.failed(FailureHistory(), unclaimed(error=f"Error{number}"), ENOUGH)
+    assert results.failed(FailureHistory(), FAILURE, ENOUGH) is None
 
 
 @given(st.lists(st.sampled_from(["good", "first", "again", "claimed"]), max_size=200))
 def test_evidence_never_leaves_its_bounds(ends: list[Literal["good", "first", "again", "claimed"]]) -> None:
-    """Between nothing and enough, whatever comes; it is an outage only by several messages, and after a success."""
+    """Between nothing and enough, whatever comes; it is an outage only by several messages, and never by one."""
     results, failed = RunResults(), [FailureHistory()]
     for end in ends:
         results.successes += end == "good"
         results.claimed += end == "claimed"
         if end in ("first", "again"):
             failed += [FailureHistory()] if end == "first" else []
-            kind = results.failed(failed[-1], ERROR, ENOUGH)
-            assert kind is None or (0 < kind.evidence <= ENOUGH and kind.messages >= 2 and results.successes)
+            kind = results.failed(failed[-1], FAILURE, ENOUGH)
+            assert kind is None or (0 < kind.evidence <= ENOUGH and kind.messages >= 2)
 
 
 # -- by chance ------------------------------------------------------------------------------------------------------------------------
@@ -267,6 +317,7 @@ def test_nothing_is_known_of_a_new_type() -> None:
     """Nor of a handler without results."""
     kind, results = UnclaimedType(ERROR), RunResults()
     assert (kind.evidence, kind.spell, kind.messages, kind.others, kind.is_outage) == (0.0, 0, 0, 0, False)
+    assert (kind.error, kind.status, kind.is_bug, kind.began) == (ERROR, None, False, 0.0)
     assert (kind._seen, kind._failures, kind._results, kind._retried, kind._repeated, kind._pending) == (0, 0.0, 0.0, 0.0, 0.0, [0, 0])
     assert (results.successes, results.claimed, results.suspected, results.next_try) == (0, 0, False, 0.0)
 

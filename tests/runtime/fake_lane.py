@@ -7,6 +7,8 @@ from holdgate.core import Circuit, Outcome, Permit, State
 from holdgate.flow.attribution import AttemptCalls
 from holdgate.flow.gate import Gate
 from holdgate.flow.message import Delivery, Queue
+from holdgate.runtime.access import Access
+from holdgate.runtime.calling import CalledDependency
 
 
 class ManualClock:
@@ -27,10 +29,14 @@ class FakeLane:
 
     def __init__(self, *circuits: Circuit, now: float = 0.0) -> None:
         delivery: Delivery[Any] = Delivery(Queue("orders"), object())
-        delivery.assignment = SimpleNamespace(gates=tuple(Gate(circuit) for circuit in circuits))
+        delivery.assignment = SimpleNamespace(gates=tuple(Gate(circuit) for circuit in circuits), by_message=False)
         delivery.permits = tuple(circuit.try_acquire(now) for circuit in circuits)
         self.delivery: Delivery[Any] | None = delivery
         self.calls: AttemptCalls | None = None
+        self.circuits: dict[str, Access] = {}  # other ones that its guard has
+
+    def access_of(self, dependency: CalledDependency) -> Access:
+        return self.circuits.get(dependency.name, dependency.access)
 
 
 def trip(circuit: Circuit, now: float = 0.0) -> None:

@@ -385,7 +385,7 @@ async def test_guarded_follows_the_dependency_into_a_guard(payments: Dependency)
     wrapped = payments.guarded(charge)
     wrapped(5)
     first = payments.circuit
-    payments.unbind()
+    payments.bind(GuardCircuit("guard A", Circuit("payments"), SystemClock(), lambda: None, asyncio.get_running_loop()))
     assert payments.circuit is not first
     wrapped(5)
     assert results(payments) == (1, 0, 0)

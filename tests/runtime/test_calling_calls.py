@@ -292,7 +292,7 @@ async def test_inside_an_undeclared_dependency_settles_its_own_permit(payments: 
     lane = in_handler(FakeLane(payments.circuit))
     call = begun(mail.dependency)
     assert mail.in_flight == 1
-    error = ValueError()
+    error = ConnectionError()
     call.raised(error)
     assert mail.circuit.state is State.OPEN
     assert lane.calls is not None
@@ -331,7 +331,7 @@ async def test_inside_a_dependency_of_no_guard_is_undeclared(payments: Bound) ->
     """A plain breaker of the same name is another circuit."""
     lane = in_handler(FakeLane(payments.circuit))
     plain = Dependency("payments", settings=CircuitSettings(consecutive_failures=1))
-    begun(plain).raised(ValueError())
+    begun(plain).raised(ConnectionError())
     assert plain.circuit.state is State.OPEN
     assert isinstance(begin(plain), Rejected)
     assert lane.calls is not None

@@ -255,7 +255,7 @@ async def test_a_guard_brings_its_own_circuit() -> None:
     bound = binding()
     payments.bind(bound)
     assert payments.circuit is bound.circuit
-    payments.unbind()
+    payments.unbind(bound)
     assert payments.circuit not in (alone, bound.circuit)
     assert payments.circuit.state is State.CLOSED
 
@@ -273,8 +273,9 @@ async def test_two_guards_at_a_time_are_refused() -> None:
 async def test_two_guards_one_after_the_other_are_fine() -> None:
     """The second one starts with its own circuit."""
     payments = Dependency("payments")
-    payments.bind(binding("guard A"))
-    payments.unbind()
+    first = binding("guard A")
+    payments.bind(first)
+    payments.unbind(first)
     second = binding("guard B")
     payments.bind(second)
     assert payments.circuit is second.circuit
@@ -285,7 +286,7 @@ async def test_unbinding_closes_the_binding() -> None:
     payments = Dependency("payments")
     bound = binding()
     payments.bind(bound)
-    payments.unbind()
+    payments.unbind(bound)
     with pytest.raises(GuardClosed):
         await asyncio.to_thread(bound.acquire)
 
@@ -299,18 +300,35 @@ async def test_unbinding_drops_the_guards_circuit() -> None:
     payments = Dependency("payments")
     circuit = Watched("payments")
     seen = weakref.ref(circuit)
-    payments.bind(GuardCircuit("guard A", circuit, ManualClock(), lambda: None, asyncio.get_running_loop()))
-    payments.unbind()
-    del circuit
+    bound = GuardCircuit("guard A", circuit, ManualClock(), lambda: None, asyncio.get_running_loop())
+    payments.bind(bound)
+    payments.unbind(bound)
+    del circuit, bound
     gc.collect()
     assert seen() is None
 
 
-def test_unbinding_without_a_guard_does_nothing() -> None:
-    """A guard that failed to start may let go of what it never had."""
+async def test_unbinding_what_another_guard_has_changes_nothing() -> None:
+    """A guard that has met the dependency in a handler lets go of its own circuit alone."""
     payments = Dependency("payments")
-    payments.unbind()
-    assert payments.circuit.state is State.CLOSED
+    met, declared = binding("guard A"), binding("guard B")
+    payments.lend(met)
+    assert payments.circuit is met.circuit
+    payments.bind(declared)
+    assert payments.circuit is declared.circuit
+    payments.unbind(met)
+    assert payments.circuit is declared.circuit
+
+
+async def test_a_guard_that_has_met_it_gives_way_to_one_that_declares_it_and_not_the_other_way() -> None:
+    """Whoever comes first: a run that starts later must not be refused for what a handler has called by chance."""
+    payments = Dependency("payments")
+    first = binding("guard A")
+    payments.bind(first)
+    payments.lend(binding("guard B"))
+    assert payments.circuit is first.circuit
+    with pytest.raises(SettingsError, match="'guard A'"):
+        payments.bind(binding("guard C"))
 
 
 # Trap 13

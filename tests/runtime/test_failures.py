@@ -218,3 +218,22 @@ async def test_a_health_probe_that_fails_while_all_is_well_is_told(caplog: pytes
             guard.failures.probe("payments", error)
     line = ask.__code__.co_firstlineno + 1
     assert caplog.messages == [f"payments: its health probe failed with HTTPStatusError 502 at {HERE}:{line}"]
+
+
+@in_virtual_time
+async def test_dead_letters_are_named_until_there_are_many(caplog: pytest.LogCaptureFixture) -> None:
+    """Five by name, the others by their number."""
+    caplog.set_level(logging.INFO, "holdgate")
+
+    async def charge(_delivery: Delivery[Any]) -> None:
+        raise Reject("duplicate")
+
+    letters = MemoryDeadLetters()
+    async with worker(charge, payments(), messages=8, dead_letters=letters):
+        await until(lambda: len(letters.letters) == 8)
+        await asyncio.sleep(61.0)
+        said = [line for line in caplog.messages if "dead letters: " in line]
+    assert said[:5] == [f"orders[0]@{number} is in the dead letters: Reject, attempt 1 of 5" for number in range(5)]
+    assert said[5:] == [
+        "orders: 3 more messages rejected in 1 min, the last: orders[0]@7 is in the dead letters: Reject, attempt 1 of 5",
+    ]

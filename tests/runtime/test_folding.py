@@ -57,6 +57,16 @@ async def test_a_kind_that_was_quiet_for_a_minute_is_new_again(caplog: pytest.Lo
 
 
 @in_virtual_time
+async def test_the_first_few_may_be_written_singly(caplog: pytest.LogCaptureFixture) -> None:
+    """Five dead letters are five names, and the sixth begins the count."""
+    lines = folding()
+    for number in range(8):
+        lines.write(KIND, f"letter {number}", "{} more".format, singly=5)
+    lines.flush()
+    assert caplog.messages == [*[f"letter {number}" for number in range(5)], "3 more"]
+
+
+@in_virtual_time
 async def test_kinds_do_not_mix(caplog: pytest.LogCaptureFixture) -> None:
     """Another dependency, another error: a line of its own."""
     lines = folding()

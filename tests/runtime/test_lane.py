@@ -300,7 +300,7 @@ async def test_a_crash_in_a_lane_ends_the_run_loudly_and_quickly(monkeypatch: py
     async def handler(delivery: Delivery[Any]) -> None:
         await asyncio.sleep(0.1)
         if delivery.source == ORDER:
-            monkeypatch.setattr(Worker, "log_failure", lambda *_: 1 / 0)
+            monkeypatch.setattr(Worker, "log_failure", lambda *_, **__: 1 / 0)
             raise Down
 
     async with quiet_guard() as guard:
@@ -501,7 +501,7 @@ async def test_a_total_outage_wastes_few_calls(concurrency: int) -> None:
     source = MemoryIntake(broker, queues=["mails"])
     async with quiet_guard(payments) as guard, running(guard.run(source, handler, needs=[payments], concurrency=concurrency)):
         await asyncio.sleep(120)
-        probes = guard.snapshot().dependencies["payments"].level - 1
+        probes = guard.snapshot().dependencies["payments"].probes
         wasted = len(handler.started)
         assert probes >= 3
         assert wasted <= 5 + concurrency - 1 + probes

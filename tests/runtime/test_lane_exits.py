@@ -93,7 +93,7 @@ def test_the_process_ends_promptly_with_its_code_and_in_silence(way: str) -> Non
     """Not after the drain timeout: what runs elsewhere is interrupted at once, and no task is left for asyncio to complain of."""
     ended = exits(way)
     assert ended.returncode == 3
-    of_the_run = ("no dead_letters given", "orders stopped: 2 sources given back")
+    of_the_run = ("no dead_letters given", "needs nothing declared", "orders stopped: 2 sources given back")
     assert [line for line in ended.stderr.splitlines() if not any(text in line for text in of_the_run)] == []
 
 

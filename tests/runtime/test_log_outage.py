@@ -51,8 +51,8 @@ async def test_a_plain_outage_reads_as_one(caplog: pytest.LogCaptureFixture) -> 
             "orders[0] is waiting behind offset 0, which has failed 6 times (Down)."
             " No other message has been tried meanwhile, so holdgate cannot tell a bad message from an outage."
         ),
-        "payments is still down (probe: Down), next try in 10.0 s, 3 wait; down for 5.0 s",
-        "payments is back after 25.0 s: 6 calls failed, 3 messages waited; no longer holding orders[0]",
+        "payments is still down (probe: Down), next try in 5.0 s, 3 wait; down for 5.0 s",
+        "payments is back after 20.0 s: 6 calls failed, 3 messages waited; no longer holding orders[0]",
     ]
 
 

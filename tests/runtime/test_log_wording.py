@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 
 import pytest
 
@@ -146,10 +147,10 @@ PAYMENTS = ("circuit:payments",)
             ),
         ),
         (
-            OutageSuspected(61.0, (ORDERS,), "KeyError", 9, 9, 1.0),
+            OutageSuspected(61.0, (ORDERS,), "client.Gone", 9, 9, 1.0),
             (
-                "orders[3]: 9 of the last 9 messages failed with KeyError, which no dependency in needs= claims. holdgate takes"
-                " that for an outage: the source has been held for 60 s, and no message is charged. Add KeyError to"
+                "orders[3]: 9 of the last 9 messages failed with client.Gone, which no dependency in needs= claims. holdgate takes"
+                " that for an outage: the source has been held for 60 s, and no message is charged. Add client.Gone to"
                 " failures= of the dependency that is down, or a Dependency to needs=. If these messages are bad, raise Reject instead."
             ),
         ),
@@ -178,3 +179,49 @@ def test_no_event_is_left_without_words() -> None:
     ]
 
     assert set(kinds) - set(_WORDS) == set()
+
+
+HELD = "the source is held until a message succeeds, and no message is charged."
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            OutageSuspected(61.0, (ORDERS,), "KeyError", 9, 9, 61.0, is_bug=True, began=1.0),
+            (
+                "orders[3]: the handler fails for every message with KeyError since {}; this looks like a bug or a format"
+                f" change: {HELD} Mend the handler and deploy. If these messages are bad, raise Reject instead."
+            ),
+        ),
+        (
+            OutageSuspected(61.0, (ORDERS,), "KeyError", 9, 10, 61.0, is_bug=True, began=1.0),
+            (
+                "orders[3]: the handler fails for 9 of the last 10 messages with KeyError since {}; this looks like a bug or a format"
+                f" change: {HELD} Mend the handler and deploy. If these messages are bad, raise Reject instead."
+            ),
+        ),
+        (
+            OutageSuspected(61.0, (ORDERS,), "httpx.HTTPStatusError", 9, 9, 61.0, status=401, began=1.0),
+            (
+                "orders[3]: the handler fails for every message with httpx.HTTPStatusError 401 since {}; this looks like an expired token"
+                f" or wrong credentials: {HELD} If 401 is the dependency's failure, add it to failures= (http.status_of gives it)."
+                " If these messages are bad, raise Reject instead."
+            ),
+        ),
+        (
+            OutageSuspected(61.0, (ORDERS,), "httpx.HTTPStatusError", 9, 9, 61.0, status=422, began=1.0),
+            (
+                "orders[3]: the handler fails for every message with httpx.HTTPStatusError 422 since {}; this looks like a request that"
+                f" the server does not accept any more: {HELD} If 422 is the dependency's failure, add it to failures="
+                " (http.status_of gives it). If these messages are bad, raise Reject instead."
+            ),
+        ),
+    ],
+)
+def test_what_is_no_outage_is_called_by_its_name(event: AnyEvent, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug, an expired token, a wrong address: since when, by the wall clock, so that it can be compared with a deploy."""
+    wall = 1_800_000_000.0
+    monkeypatch.setattr("time.time", lambda: wall)
+    began = time.strftime("%H:%M", time.localtime(wall - 60.0))
+    assert words(event)[1] == line.format(began)

@@ -16,6 +16,7 @@ from holdgate.events import (
     CircuitReset,
     HoldContinued,
     LimitChanged,
+    MessagesHeld,
     OverrideCleared,
     OverrideSet,
     SourceHeld,
@@ -287,6 +288,38 @@ def test_a_half_open_of_which_nothing_is_known_is_an_outage() -> None:
     reader = Reader()
     assert reader.told(half_opens(95.0)) == []
     assert reader.told(opened(96.0, 106.0))[0].startswith("payments is still down")
+
+
+@pytest.mark.parametrize(
+    ("because", "why"),
+    [
+        (
+            "order",
+            'order="source" keeps everything behind the first message: order="key" or "none" lets messages pass that need none of it',
+        ),
+        ("held_span", "the others wait, too, since held_span= lets no more of them pass"),
+        ("memory", "the others wait, too, since the messages that cannot go fill Guard(memory=)"),
+    ],
+)
+def test_a_hold_of_what_lacks_nothing_says_why(because: str, why: str) -> None:
+    """Messages have their own needs, and others could pass: the reader wants to know what keeps them."""
+    reader = Reader()
+    holds = [SourceHeld(90.0, source, PAYMENTS, because) for source in (ZERO, ONE)]
+    assert reader.told(*trips(), *holds, SourceHeld(90.0, Partition("bills", 0), PAYMENTS))[1:] == [
+        f"holding orders[0,1]: circuit:payments; {why}",
+        "holding bills[0]: circuit:payments",
+    ]
+    assert words(holds[0])[1] == f"holding orders[0]: circuit:payments; {why}"
+
+
+def test_messages_that_wait_while_others_go_on_share_a_line() -> None:
+    """Those of all partitions that wait for the same."""
+    partly = [MessagesHeld(90.0, source, ("payments",)) for source in (ZERO, ONE)]
+    assert Reader().told(*partly, MessagesHeld(90.0, ONE, ("mail", "payments"))) == [
+        "orders[0,1]: messages that need payments wait, and the others go on",
+        "orders[1]: messages that need mail or payments wait, and the others go on",
+    ]
+    assert words(partly[0]) == (logging.INFO, "orders[0]: messages that need payments wait, and the others go on")
 
 
 def test_holds_that_last_share_a_line() -> None:

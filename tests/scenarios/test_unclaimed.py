@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.scenarios.brokers import on_every_broker
 from tests.scenarios.world import SOON, Down, Work, numbered, payments
 
-from holdgate import RetryPolicy
+from holdgate import Dependency, RetryPolicy, http
 from holdgate.core import CircuitOpened
 from holdgate.events import OutageOver, OutageSuspected
 
@@ -127,3 +127,113 @@ async def test_bad_messages_in_a_row_hold_nothing_for_long(world: World) -> None
 
     await world.check(work.processed, buried=numbered(6, b"bad"))
     assert max(work.calls(body) for body in numbered(6, b"bad")) < 20
+
+
+class HTTPStatusError(Exception):
+    """What an HTTP client raises for an answer."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+class Broken(Work):
+    """A handler that fails with `error` while it is set, whatever the message."""
+
+    def __init__(self, error: Exception | None = None, *, wrong: Sequence[bytes] = ()) -> None:
+        super().__init__()
+        self.error = error
+        self.misses = set(wrong)
+
+    async def __call__(self, delivery: Delivery[Any]) -> None:
+        if self.error is not None or delivery.body in self.misses:
+            self.called.append(delivery.body or b"")
+            raise self.error or KeyError("amount")
+        await super().__call__(delivery)
+
+
+async def held_by(world: World, work: Broken, error: Exception, bodies: Sequence[bytes]) -> OutageSuspected:
+    """Every message fails with it, more often than a message may, and none is rejected."""
+    work.error = error
+    calls = len(work.called)
+    half = len(bodies) // 2
+    await world.produce(world.first, bodies[:half])
+    await world.produce(world.second, bodies[half:])
+    await world.until(lambda: HELD in world.reasons(), "it was taken for more than a bad message")
+    await world.until(lambda: len(work.called) > calls + 8 * SOON.attempts, "all that is in hand was tried again and again")
+    assert world.target.letters == []
+    event: OutageSuspected = world.told(OutageSuspected)[0]
+    work.error = None
+    return event
+
+
+@on_every_broker
+async def test_a_bug_in_the_handler_opens_no_circuit_and_rejects_nothing(world: World) -> None:
+    """The dependency has no `failures` of its own, and every message is one without the field, from a deploy on."""
+    work, dependency = Broken(), Dependency("payments")
+    async with world.working(work, needs=[dependency], order="none", concurrency=8):
+        await worked(world, work, 40)
+        event = await held_by(world, work, KeyError("amount"), numbered(60))
+        await world.until(lambda: len(work.processed) == 100, "all was processed")
+
+    assert (event.error, event.is_bug, event.status) == ("KeyError", True, None)
+    assert world.told(CircuitOpened) == []
+    await world.check(work.processed)
+
+
+@on_every_broker
+async def test_one_message_with_such_an_error_goes_after_exactly_its_attempts(world: World) -> None:
+    """Among healthy neighbours nobody waits for it, and no circuit hears of it."""
+    bad = numbered(3, b"bad")
+    work, dependency = Broken(wrong=bad), Dependency("payments")
+    async with world.working(work, needs=[dependency], order="none", concurrency=4):
+        await worked(world, work, 40)
+        for body in bad:
+            await world.produce(world.first, [body])
+            fed = await world.feed(world.first, lambda body=body: bool(world.target.attempts(body)), "it was rejected")  # type: ignore[misc]
+            assert fed or work.processed
+
+    assert [world.target.attempts(body) for body in bad] == [[SOON.attempts]] * 3
+    assert (world.told(CircuitOpened), world.told(OutageSuspected)) == ([], [])
+    await world.check(work.processed, buried=bad)
+
+
+@on_every_broker
+async def test_an_expired_token_rejects_nothing(world: World) -> None:
+    """A 401 is no failure of the dependency by `http.failures`; for every message it is an outage all the same."""
+    work, dependency = Broken(), payments(failures=http.failures)
+    async with world.working(work, needs=[dependency], order="none", concurrency=8):
+        await worked(world, work, 40)
+        event = await held_by(world, work, HTTPStatusError(401), numbered(60))
+        await world.until(lambda: len(work.processed) == 100, "all was processed")
+
+    assert (event.error, event.status, event.is_bug) == (f"{__name__}.HTTPStatusError", 401, False)
+    await world.check(work.processed)
+
+
+@on_every_broker
+async def test_a_wrong_address_after_a_deploy_rejects_nothing(world: World) -> None:
+    """The worker has just started, and nothing has ever succeeded in it."""
+    work, dependency = Broken(), payments(failures=http.failures)
+    async with world.working(work, needs=[dependency], order="none", concurrency=8):
+        event = await held_by(world, work, HTTPStatusError(404), numbered(60))
+        await world.until(lambda: len(work.processed) == 60, "all was processed")
+
+    assert event.status == 404
+    await world.check(work.processed)
+
+
+@on_every_broker
+async def test_what_is_counted_as_a_failure_opens_the_circuit(world: World) -> None:
+    """A 401 by the user's own word: then the dependency is held, and probed."""
+    work = Broken()
+    dependency = payments(failures=lambda error: http.failures(error) or http.status_of(error) == 401)
+    async with world.working(work, needs=[dependency], order="none", concurrency=8):
+        await worked(world, work, 40)
+        work.error = HTTPStatusError(401)
+        await world.produce(world.first, numbered(20))
+        await world.until(lambda: bool(world.told(CircuitOpened)), "the circuit has opened")
+        work.error = None
+        await world.until(lambda: len(work.processed) == 60, "all was processed")
+
+    assert world.told(OutageSuspected) == []
+    await world.check(work.processed)

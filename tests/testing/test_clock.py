@@ -476,7 +476,7 @@ def test_a_loop_that_is_closed_lets_go_of_who_waits() -> None:
             loop.call_soon_threadsafe(begun.set)
             loop.wait_in_thread(HOUR)
 
-        threads.append(threading.Thread(target=wait))
+        threads.append(threading.Thread(target=wait, daemon=True))
         threads[0].start()
         while not begun.is_set():
             await asyncio.sleep(0)
@@ -484,7 +484,9 @@ def test_a_loop_that_is_closed_lets_go_of_who_waits() -> None:
         return loop
 
     loop = run_virtual(main())
-    threads[0].join(10)
-    loop.wait_in_thread(HOUR)  # and nobody can wait for it any more
+    threads.append(threading.Thread(target=loop.wait_in_thread, args=(HOUR,), daemon=True))  # that comes too late
+    threads[1].start()
+    for thread in threads:
+        thread.join(10)
 
-    assert not threads[0].is_alive()
+    assert [thread.is_alive() for thread in threads] == [False, False]

@@ -101,7 +101,10 @@ def test_a_handler_that_tries_again_by_itself_is_good() -> None:
             await asyncio.sleep(1)
         raise ConnectionError
 
-    assert report_of(stubborn, Outage(10, 11.5)).problems == ()
+    report = report_of(stubborn, Outage(10, 11.5))
+
+    assert (report.problems, report.swallowed) == ((), ())
+    assert report.failed_calls > 0
 
 
 @pytest.mark.parametrize("uses_call_form", [True, False])
@@ -127,6 +130,18 @@ def test_an_error_that_matches_no_failures() -> None:
         "2 good messages became dead letters",
     )
     assert report.rejected == (b"10", b"11")
+
+
+def test_an_error_that_a_call_form_has_seen_needs_no_match() -> None:
+    """The circuit has opened by what the call raised, and nothing was charged for what the handler made of it."""
+
+    async def handler(delivery: Any) -> None:
+        try:
+            await payments.call(bank.call)
+        except ConnectionError:
+            raise Wrapped from None
+
+    assert report_of(handler, dead_letters=MemoryDeadLetters()).problems == ()
 
 
 def test_several_errors_that_match_no_failures() -> None:

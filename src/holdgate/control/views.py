@@ -12,13 +12,13 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any, Generic, TypeVar
 
 from holdgate.flow.events import AnyEvent
 from holdgate.flow.history import LastEvents
 from holdgate.flow.status import HealthStatus, StatusDocument, Surroundings, Wall, command_status, event_document, status
 from holdgate.ports import Controllable, HealthReport
+from holdgate.telemetry.reading import version
 
 V = TypeVar("V")
 
@@ -66,7 +66,7 @@ class Views:
         self._guard = guard
         self._history = history
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
-        self._version = version("holdgate")
+        self._version = version()
         self._began = time.time()
         self.health = Reading(self._health)
         self._document = Reading(self._status)

@@ -23,8 +23,8 @@ Nothing happens by itself. Time is an argument. What time alone decides (a wait 
 have become slow) happens in `advance`, which `try_acquire` runs, and which a half-open runs before every result. `next_deadline` returns
 when that will be. A time before the last one seen is replaced by the last one seen.
 
-The decisions are elsewhere: evidence.py decides in CLOSED, ramp.py in HALF_OPEN, and the functions at the head of this file decide how
-long OPEN lasts. They return values, and the circuit acts on them. The only user code that it runs is `draw`, before anything has changed.
+The decisions are elsewhere: evidence.py decides in CLOSED, ramp.py in HALF_OPEN, and outages.py how long OPEN lasts. They return values,
+and the circuit acts on them. The only user code that it runs is `draw`, before anything has changed.
 
 What is ugly: `try_acquire` and `record` begin with a copy of the usual case (CLOSED, no override, a good and quick call), because they run
 once per message. runtime/guarded.py has a third copy; see the comment above `__slots__`.
@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, cast
 
 from holdgate.core import events, validation
 from holdgate.core.evidence import Evidence
+from holdgate.core.outages import Outage, middle_draw, opened_until
 from holdgate.core.outcomes import Outcome
 from holdgate.core.ramp import FULL_ALONE, HalfOpen, Ramp
 from holdgate.core.settings import CircuitSettings
@@ -64,39 +65,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdgate.core.ramp import Step
-
-
-# -- How long a circuit stays open: the wait of a level, and how levels rise and fall --------------------------------------------------
-
-
-def middle_draw() -> float:
-    """Return the middle of the jitter's range, so that without a source of chance the waits are what the settings say."""
-    return 0.5
-
-
-def open_wait(settings: CircuitSettings, level: int, draw: Callable[[], float]) -> float:
-    """Return the seconds to stay open at `level`, from 1. The cap comes last, so jitter never makes a wait longer than the maximum."""
-    jitter = 1 - settings.open_jitter + 2 * settings.open_jitter * draw()
-    return min(settings.open_duration_max, _nominal(settings, level) * jitter)
-
-
-def level_raised(settings: CircuitSettings, level: int) -> int:
-    """Return the level after one more opening.
-
-    It stops at the first level whose wait reaches the maximum. A higher one would wait no longer, but take longer to be forgotten.
-    """
-    if level > 0 and _nominal(settings, level) >= settings.open_duration_max:
-        return level
-    return level + 1
-
-
-def healthy_intervals(settings: CircuitSettings, since: float, now: float) -> int:
-    """Return how many full healthy intervals fit between two times. Each lowers the level by one."""
-    return max(0, int((now - since) / settings.healthy_interval))
-
-
-def _nominal(settings: CircuitSettings, level: int) -> float:
-    return settings.open_duration * settings.open_multiplier ** (level - 1)
 
 
 # Past this many pending events the oldest are dropped: events that are never taken must not fill the memory of a worker that runs for
@@ -139,7 +107,7 @@ class Circuit:
 
     # fmt: off
     __slots__ = (
-        "_closed_since", "_draw", "_full", "_half_open", "_is_plain", "_is_reported", "_late_results", "_level",
+        "_closed_since", "_draw", "_full", "_half_open", "_is_plain", "_is_reported", "_late_results", "_outage",
         "_override_until", "_settled_twice", "_until",
         "events_pending", "evidence", "generation", "latest", "live", "name", "override", "plain_until", "refuse_until", "rejected",
         "rejection", "settings", "state", "totals",
@@ -151,7 +119,7 @@ class Circuit:
     generation: int
     _half_open: HalfOpen | None
     _is_reported: bool
-    _level: int
+    _outage: Outage
     _until: float
 
     def __init__(
@@ -177,7 +145,7 @@ class Circuit:
         self._override_until: float | None = None
         self._closed_since = now
         self.rejected = self._late_results = self._settled_twice = 0
-        self._swap(State.CLOSED, None, level=0)
+        self._swap(State.CLOSED, None, Outage())
 
     def _monotonic(self, now: float) -> float:
         """Return `now`, or the last time seen if that was later: a clock that steps back must not lengthen a wait or erase a window."""
@@ -391,7 +359,7 @@ class Circuit:
 
     def _breached(self, breach: Breach, now: float) -> None:
         if self.override is None:
-            self._open(Trigger.BREACHED, breach.reason, now, breach=breach)
+            self._open(Trigger.BREACHED, breach.reason, now, self._outage_at(now).opened(now, self.settings), breach=breach)
         elif not self._is_reported:  # METRICS_ONLY reports once per episode; under other overrides nothing is judged
             self._is_reported = True
             self._exceeded(breach, now, observed=True)
@@ -407,8 +375,9 @@ class Circuit:
         if step.breach is not None:
             self._breached(step.breach, now)
         elif step.recovered:
-            previous = self._close(Trigger.RECOVERED, now, self._level)
-            self._emit(events.CircuitClosed(self.name, now, self.generation, previous))
+            outage = self._outage
+            previous = self._close(Trigger.RECOVERED, now, outage.closed())
+            self._emit(events.CircuitClosed(self.name, now, self.generation, previous, outage.since, outage.probes))
         elif half_open.ramp.limit != step.limit:
             self._emit(events.LimitChanged(self.name, now, self.generation, step.limit, half_open.ramp.limit))
 
@@ -485,12 +454,15 @@ class Circuit:
         evidence = self.evidence
         calls, failures, slow = evidence.window.seen_at(now)
         rates = evidence.rates(calls, failures, slow)
+        outage = self._outage_at(now)
         return CircuitSnapshot(
             name=self.name,
             state=self.state,
             override=self.override,
             generation=self.generation,
-            level=self._level_at(now),
+            level=outage.level,
+            outage_since=outage.since,
+            probes=outage.probes,
             open_until=self._until if self.state is State.OPEN else None,
             limit=self.limit,
             in_flight=sum(permit.weight for permits in (self.live, evidence.overdue.permits) for permit in permits),
@@ -531,40 +503,41 @@ class Circuit:
             self._until = max(self._until, now + wait)
             self._prepare_answers()
         else:
-            self._open(Trigger.WAIT_REQUESTED, Reason.OPEN_FOR, now, until=now + wait, level=self._level_at(now))
+            self._open(Trigger.WAIT_REQUESTED, Reason.OPEN_FOR, now, self._outage_at(now).begun(now), until=now + wait)
 
     def _open_until_retry(self, wait: float, now: float) -> None:
-        self._open(Trigger.WAIT_REQUESTED, Reason.RETRY_AFTER, now, until=now + wait)
+        self._open(Trigger.WAIT_REQUESTED, Reason.RETRY_AFTER, now, self._outage_at(now).opened(now, self.settings), until=now + wait)
 
     def _open(
         self,
         trigger: Trigger,
         reason: Reason,
         now: float,
+        outage: Outage,
         *,
         until: float | None = None,
-        level: int | None = None,
         breach: Breach | None = None,
     ) -> None:
-        """Open. `level` of None means one level up, `until` of None the wait of that level."""
+        """Open. `outage` is the one after the opening; `until` of None means the wait that follows from it."""
         previous = self.state
         state = transition(previous, trigger)
-        if level is None:
-            level = level_raised(self.settings, self._level_at(now))
         if until is None:
-            until = now + open_wait(self.settings, level, self._draw)
+            asked = now if self._half_open is None else self._half_open.probe_asked_at(now)
+            until = opened_until(self.settings, outage, asked, now, self._draw)
         if breach is not None:
             self._exceeded(breach, now)
-        self._swap(state, self.override, level, until)
-        self._emit(events.CircuitOpened(self.name, now, self.generation, reason, until, level, previous))
+        self._swap(state, self.override, outage, until)
+        self._emit(
+            events.CircuitOpened(self.name, now, self.generation, reason, until, outage.level, previous, outage.since, outage.probes)
+        )
 
     def _end_wait(self, now: float) -> None:
         previous = self.state
-        self._swap(transition(previous, Trigger.WAITED), self.override, self._level)
+        self._swap(transition(previous, Trigger.WAITED), self.override, self._outage.asked())
         self._emit(events.CircuitHalfOpened(self.name, now, self.generation, previous))
 
     def end_wait(self, now: float) -> bool:
-        """End the wait of OPEN now instead of at its time, so that a probe may be made. The level stays.
+        """End the wait of OPEN now instead of at its time, so that a probe may be made. The outage goes on.
 
         Returns False, and changes nothing, unless the circuit is OPEN without an override.
         """
@@ -577,23 +550,23 @@ class Circuit:
     def reset(self, now: float) -> None:
         """Close with empty windows and level 0, at the full rate immediately. An override stays."""
         now = self._monotonic(now)
-        previous = self._close(Trigger.RESET, now, level=0)
+        previous = self._close(Trigger.RESET, now, Outage())
         self._emit(events.CircuitReset(self.name, now, self.generation, previous))
 
-    def _close(self, trigger: Trigger, now: float, level: int) -> State:
+    def _close(self, trigger: Trigger, now: float, outage: Outage) -> State:
         previous = self.state
         state = transition(previous, trigger)
         self.evidence.clear(now)
         self._closed_since = now
-        self._swap(state, self.override, level)
+        self._swap(state, self.override, outage)
         return previous
 
-    def _swap(self, state: State, override: Override | None, level: int, until: float = -inf) -> None:
+    def _swap(self, state: State, override: Override | None, outage: Outage, until: float = -inf) -> None:
         """Put a new state, a new override or both in place. Nothing else changes the generation, and nothing in here can raise."""
         self.state = state
         self.override = override
         self.generation += 1
-        self._level = level
+        self._outage = outage
         self._until = until
         self.live.clear()
         self.evidence.overdue.permits.clear()
@@ -604,7 +577,8 @@ class Circuit:
     def _new_half_open(self) -> HalfOpen:
         # Twice the longest success: a lease must not take back calls that are known to succeed.
         lease = max(self.settings.permit_lease, 2 * self.evidence.longest)
-        return HalfOpen(Ramp(self.settings.ramp, self._full), self.live, lease, self.evidence.slow, self.totals)
+        ramp = Ramp(self.settings.ramp, self._full, self._outage.relapses(self.settings))
+        return HalfOpen(ramp, self.live, lease, self.evidence.slow, self.totals)
 
     def _prepare_answers(self) -> None:
         """Compute until when a call is admitted, or refused, without a look at anything else. All refusals are one object."""
@@ -617,10 +591,10 @@ class Circuit:
             self.refuse_until = self._until
         self.rejection = Rejected(None if self.refuse_until == inf else self.refuse_until, self.state, self.override)
 
-    def _level_at(self, now: float) -> int:
+    def _outage_at(self, now: float) -> Outage:
         if self.state is not State.CLOSED or self.override is Override.FORCED_OPEN:  # no call goes through, so nothing shows its health
-            return self._level
-        return max(0, self._level - healthy_intervals(self.settings, self._closed_since, now))
+            return self._outage
+        return self._outage.healthy_for(now - self._closed_since, self.settings)
 
     # -- Overrides -----------------------------------------------------------------------------------------------------------------
 
@@ -662,11 +636,11 @@ class Circuit:
         ends_forced = self.override is Override.FORCED_OPEN and override is not Override.FORCED_OPEN
         self._override_until = until
         if ends_forced:
-            self._swap(transition(previous, Trigger.FORCE_ENDED), override, self._level)
+            self._swap(transition(previous, Trigger.FORCE_ENDED), override, self._outage)
             return previous
-        # While it is forced open no time counts as healthy, so the level is fixed at what it is now.
-        level = self._level_at(now) if override is Override.FORCED_OPEN else self._level
-        self._swap(previous, override, level, self._until)
+        # While it is forced open no time counts as healthy, so the outage is fixed at what it is now.
+        outage = self._outage_at(now) if override is Override.FORCED_OPEN else self._outage
+        self._swap(previous, override, outage, self._until)
         return None
 
     def _emit_half_opened(self, previous: State | None, now: float) -> None:

@@ -26,13 +26,16 @@ class Event:
 class CircuitOpened(Event):
     """The circuit opened: no call goes through until `until` (monotonic seconds).
 
-    `level` is the level of the backoff, from 1 where a rule opened. `previous` is the state before.
+    `level` is 1 where a rule opened, and more after a relapse or with `open_multiplier`. `previous` is the state before. `outage_since` is
+    the monotonic second at which this outage began, and `probes` how often a wait of it has ended, so that a probe could be made.
     """
 
     reason: Reason
     until: float
     level: int
     previous: State
+    outage_since: float | None = None
+    probes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,15 @@ class CircuitHalfOpened(Event):
 
 @dataclass(frozen=True, slots=True)
 class CircuitClosed(Event):
-    """A stage at the full rate was good: the circuit limits calls no longer."""
+    """A stage at the full rate was good: the circuit limits calls no longer.
+
+    `outage_since` is the monotonic second at which the outage began, so `at - outage_since` is its length; None means that there was none,
+    because an operator had forced the circuit open. `probes` is how often a wait of it had ended, the last time included.
+    """
 
     previous: State
+    outage_since: float | None = None
+    probes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

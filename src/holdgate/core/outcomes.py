@@ -16,6 +16,34 @@ Matcher = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], 
 # These say nothing about the dependency: a refusal is the circuit's own, and a Reject is about the message.
 NEVER_OUTCOMES = (CallNotPermitted, Reject)
 
+# What Python itself raises when code and data do not fit together: a mistake of the program, or a message in another form than before. If
+# `failures` is left out these are no failures, because a dependency that is down is never seen as one of them by a careful client.
+#
+# - TypeError, AttributeError, NameError, LookupError (KeyError, IndexError): a misspelt name, a field that is missing.
+# - AssertionError, NotImplementedError, ImportError, RecursionError: the code says so itself, or was deployed without a part of it.
+# - ValueError, ArithmeticError, SyntaxError: a value that cannot be read. JSON, Unicode, Decimal, XML and pydantic raise subclasses.
+#
+# RuntimeError, EOFError and MemoryError are missing on purpose: clients raise the first two when a connection is closed, and the third
+# is the machine's.
+PROGRAM_ERRORS = (
+    TypeError,
+    AttributeError,
+    NameError,
+    LookupError,
+    AssertionError,
+    NotImplementedError,
+    ImportError,
+    RecursionError,
+    ValueError,
+    ArithmeticError,
+    SyntaxError,
+)
+
+
+def is_program_error(error: BaseException) -> bool:
+    """Return whether an exception is one of PROGRAM_ERRORS, and no OSError: a certificate that is not valid is a ValueError, too."""
+    return isinstance(error, PROGRAM_ERRORS) and not isinstance(error, OSError)
+
 
 class Outcome(Enum):
     """What one call says of the dependency. IGNORED says nothing: it enters no window, and a half-open only gets its permit back."""
@@ -32,7 +60,7 @@ class Classifier:
     a group. Exceptions that were only being handled when it was raised are asked about last, and for failures alone. If a predicate raises,
     its exception goes to the caller, unless another exception of the chain is a failure or excluded.
 
-    - `failures`: an exception type, a tuple of them, or a plain predicate.
+    - `failures`: an exception type, a tuple of them, or a plain predicate. None means every exception but PROGRAM_ERRORS.
     - `excluded`: the same, for exceptions that are never failures; it wins over `failures`.
 
     Raises SettingsError for a class that is not an exception (an abstract class would be called like a predicate, and nothing would ever
@@ -42,12 +70,12 @@ class Classifier:
 
     __slots__ = ("_is_excluded", "_is_failure")
 
-    def __init__(self, failures: Matcher = Exception, excluded: Matcher = ()) -> None:
+    def __init__(self, failures: Matcher | None = None, excluded: Matcher = ()) -> None:
         if failures == ():
             raise SettingsError("failures must match something, got (): give Exception or the client's errors, or no circuit could open")
-        self._is_failure = _predicate("failures", failures)
+        self._is_failure = _is_no_program_error if failures is None else _predicate("failures", failures)
         self._is_excluded = _predicate("excluded", excluded)
-        _check_clash(failures, excluded)
+        _check_clash(Exception if failures is None else failures, excluded)
 
     def classify(self, error: BaseException) -> Outcome | None:
         """Return the outcome. None means that the exception is never one: a cancellation, or an error of holdgate such as a refusal."""
@@ -70,6 +98,10 @@ class Classifier:
 
     def _is_only_failure(self, error: Exception) -> bool:
         return not self._is_excluded(error) and self._is_failure(error)
+
+
+def _is_no_program_error(error: Exception) -> bool:
+    return not is_program_error(error)
 
 
 def _any(matches: Callable[[Exception], bool], links: list[Exception]) -> bool:

@@ -12,6 +12,10 @@ Theory of operation
 A stage is judged by the results of permits that were issued in it. A call that was admitted at limit 4 and ends while the limit is 8
 says how the dependency did under half the load. Only the rules of a breach look at every result of this half-open.
 
+A dependency that has come back and failed again lately is taken back more slowly: each relapse halves the limit of the first stage, and
+makes every stage last `stage_per_relapse` longer at least. So one that is up for five seconds and down for twenty, again and again, is at
+its second return not given the full rate just before it falls.
+
 A permit has a lease. A caller that never returns (a process that was killed, a task that was lost) would otherwise occupy its place in the
 limit, and a lost probe would hold the circuit half-open for ever. After the lease the permit is taken back, and counts as a failure.
 
@@ -66,13 +70,15 @@ class Ramp:
 
     # fmt: off
     __slots__ = (
-        "_bad", "_ends", "_failures", "_in_a_row", "_settings", "_threshold", "_weight",
+        "_bad", "_ends", "_failures", "_in_a_row", "_lasts", "_matures", "_relapses", "_settings", "_threshold", "_weight",
         "full", "in_flight", "is_probing", "limit", "refused", "results", "stage",
     )
     # fmt: on
 
-    def __init__(self, settings: RampSettings, full: int) -> None:
+    def __init__(self, settings: RampSettings, full: int, relapses: int = 0) -> None:
         self._settings = settings
+        self._relapses = relapses
+        self._lasts = relapses * settings.stage_per_relapse  # seconds, at least, of every stage
         self.full = full
         self.limit = PROBE_LIMIT
         self.is_probing = True
@@ -84,7 +90,8 @@ class Ramp:
 
     def _begin_stage(self, now: float) -> None:
         self.stage += 1
-        self._ends = now + self._settings.stage_timeout
+        self._matures = now + self._lasts
+        self._ends = now + max(self._settings.stage_timeout, self._lasts)
         self.results = 0
         self._weight = 0  # of the results: one of a batch of 500 has used as much of the limit as 500 single ones
         self._bad = 0
@@ -100,12 +107,20 @@ class Ramp:
         return max(self._settings.minimum_verdicts, self.limit)
 
     @property
+    def _has_enough(self) -> bool:
+        return self.results >= self._settings.minimum_verdicts and self._weight >= self.limit
+
+    @property
     def stage_ends(self) -> float | None:
         """When the stage will be judged by its age.
 
         None means that it will not: it is the probe, has no result yet, or a call was refused, so that there is more traffic to come.
         """
-        return None if self.is_probing or self.refused or not self.results else self._ends
+        if self.is_probing or not self.results:
+            return None
+        if self._has_enough:
+            return self._matures
+        return None if self.refused else self._ends
 
     def has_room(self, weight: int) -> bool:
         return self.in_flight + weight <= self.limit
@@ -127,7 +142,7 @@ class Ramp:
         if result is not StageResult.GOOD:
             return Breach(_PROBE_REASONS[result], 1, 1)
         self.is_probing = False
-        self.limit = min(self.full, self._settings.initial)
+        self.limit = min(self.full, max(1, self._settings.initial >> self._relapses))
         self._begin_stage(now)
         return None
 
@@ -139,15 +154,14 @@ class Ramp:
         if result is StageResult.EXPIRED:
             return Breach(Reason.PERMIT_LEASE, 1, 1)
         # Judged as soon as the rest of the stage cannot change the verdict: it would only fail more calls.
-        share = self._failures / self.need
+        share = self._failures / max(self.need, self.results)
         return Breach(Reason.FAILURE_RATE, share, HALF) if share >= HALF else None
 
     def is_due(self, now: float) -> bool:
         """Return whether this stage can be judged."""
         if self.is_probing or not self.results:
             return False
-        enough = self.results >= self._settings.minimum_verdicts and self._weight >= self.limit
-        return enough or (now >= self._ends and not self.refused)
+        return now >= self._matures if self._has_enough else now >= self._ends and not self.refused
 
     def conclude(self, now: float, overdue: int) -> bool:
         """Judge the stage and begin the next one. Returns whether the circuit closes.
@@ -200,23 +214,30 @@ class HalfOpen:
     It counts its probe in `totals`.
     """
 
-    __slots__ = ("_live", "_slow", "_totals", "lease", "ramp")
+    __slots__ = ("_live", "_probe_at", "_slow", "_totals", "lease", "ramp")
 
     def __init__(self, ramp: Ramp, live: dict[Permit, None], lease: float, slow: float, totals: CircuitTotals) -> None:
         self._totals = totals
         self.ramp = ramp
         self.lease = lease
         self._live = live
+        self._probe_at = 0.0
         self._slow = slow
 
     def admit(self, permit: Permit) -> None:
         """Note that `permit` was issued in the present stage."""
+        if self.ramp.is_probing:
+            self._probe_at = permit.acquired_at
         permit.stage = self.ramp.stage
         self.ramp.in_flight += permit.weight
 
     def give_back(self, permit: Permit) -> None:
         """Note that `permit` is no longer live."""
         self.ramp.in_flight -= permit.weight
+
+    def probe_asked_at(self, now: float) -> float:
+        """Return when the probe was sent, if that has just failed. After a good probe it is `now`: the dependency was well until then."""
+        return self._probe_at if self.ramp.is_probing else now
 
     def settle(self, permit: Permit, failed: bool, took: float, now: float) -> Step:
         """Judge the result of a call that took `took` seconds."""

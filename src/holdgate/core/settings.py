@@ -30,6 +30,7 @@ class RampSettings:
       default tolerates background errors; in a circuit's settings it is at most half of the rate that opens.
     - `minimum_verdicts`: how many results a stage needs at least, from 1. Fewer than the default could be luck.
     - `stage_timeout`: seconds after which a stage without refusals is judged by the results that it has, above 0, or a timedelta.
+    - `stage_per_relapse`: seconds that every stage lasts at least, for each relapse that is not forgotten (at most four count), from 0.
 
     Raises SettingsError, with the values that clash and the remedy.
     """
@@ -40,6 +41,7 @@ class RampSettings:
     bad_rate: float = Usual(0.1)  # tolerates background errors; half of the rate that opens, if that is less
     minimum_verdicts: int = 3  # one good result that doubles the limit three times would be luck
     stage_timeout: float = 10.0  # low traffic is never stuck
+    stage_per_relapse: float = 1.0  # up for five seconds, down again: from the second time on it is not back at the full rate by then
 
     if TYPE_CHECKING:
 
@@ -52,12 +54,15 @@ class RampSettings:
             bad_rate: float = ...,
             minimum_verdicts: int = ...,
             stage_timeout: float | timedelta = ...,
+            stage_per_relapse: float | timedelta = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
         validation.count("ramp.initial", self.initial)
         validation.count("ramp.minimum_verdicts", self.minimum_verdicts)
         object.__setattr__(self, "stage_timeout", validation.seconds("ramp.stage_timeout", self.stage_timeout))
+        if self.stage_per_relapse != 0 or isinstance(self.stage_per_relapse, bool):
+            object.__setattr__(self, "stage_per_relapse", validation.seconds("ramp.stage_per_relapse", self.stage_per_relapse))
         object.__setattr__(self, "growth", validation.number("ramp.growth", self.growth))
         if self.growth <= 1:
             raise SettingsError(f"ramp.growth must be above 1, got {self.growth:g}: the limit would never reach the full rate")
@@ -71,8 +76,8 @@ class RampSettings:
 class CircuitSettings:
     """When a circuit opens, for how long, and how it comes back.
 
-    All durations are seconds above 0, or a timedelta. The wait at level n is `open_duration * open_multiplier ** (n - 1)`, spread by
-    `open_jitter`, and at most `open_duration_max`. Each opening raises the level by one.
+    All durations are seconds above 0, or a timedelta. The wait is `open_share` of the age of the outage, at least `open_duration`, spread
+    by `open_jitter`, and at most `open_duration_max`. After a relapse it is longer.
 
     - `window`: the results that the rates are computed from.
     - `minimum_calls`: the number of results below which no rate opens, from 1, and never more than a count window holds.
@@ -81,11 +86,13 @@ class CircuitSettings:
     - `slow_call_duration`: the time past which a call is slow. None means that no call is slow.
     - `slow_call_rate_threshold`: the ratio of slow calls that opens when it is reached, in (0, 1].
     - `consecutive_failures`: how many failures in a row open, from 1. None means that this rule is off. The default is Envoy's.
-    - `open_duration`: the wait at level 1. The default is that of Hystrix and Polly; it gives way to a shorter `open_duration_max`.
-    - `open_multiplier`: the factor from one level to the next, from 1.
+    - `open_duration`: the first and shortest wait; it gives way to a shorter `open_duration_max`.
+    - `open_share`: the wait as a ratio of the time since the outage began, in (0, 1]. It is measured from when the failed probe was sent.
+    - `open_multiplier`: None means that waits follow `open_share`. A number, from 1, means that they do not: the wait at level n is
+      `open_duration * open_multiplier ** (n - 1)`, and each opening raises the level by one.
     - `open_duration_max`: the longest wait. The default is Envoy's; it gives way to a longer `open_duration`.
     - `open_jitter`: the ratio by which a wait may be longer or shorter, in [0, 1).
-    - `healthy_interval`: the time of unbroken CLOSED that lowers the level by one.
+    - `healthy_interval`: the time of unbroken CLOSED that lowers the level by one. An outage that comes sooner is a relapse.
     - `retry_after_max`: the longest wait that a server may ask for.
     - `permit_lease`: the time after which a half-open permit is taken back as a failure, or twice the longest success if that is longer.
       The default gives way to twice `slow_call_duration`.
@@ -100,11 +107,12 @@ class CircuitSettings:
     slow_call_duration: float | None = None  # only the caller knows what is slow
     slow_call_rate_threshold: float = 0.5  # as for failures
     consecutive_failures: int | None = 5  # Envoy's; opens in a full outage after five calls, whatever the window holds
-    open_duration: float = Usual(5.0)  # Hystrix and Polly: the end of a short restart is not missed by much
-    open_multiplier: float = 2.0  # seven openings to the maximum
+    open_duration: float = Usual(3.5)  # with the ramp, a worker is back within five seconds of a short restart, even if a probe hung
+    open_share: float = 0.1  # with jitter and ramp, a worker is back within 12 % of an outage
+    open_multiplier: float | None = None  # a wait that follows the outage's age is never far too long
     open_duration_max: float = Usual(300.0)  # Envoy's; after a recovery no one waits longer than five minutes
-    open_jitter: float = 0.2  # workers that opened together must not probe together
-    healthy_interval: float = 60.0  # flapping faster than once a minute keeps backing off
+    open_jitter: float = 0.1  # workers that opened together must not probe together; ten per cent spreads them within a few probes
+    healthy_interval: float = 30.0  # a dependency that is well for half a minute has come back; one that flaps faster has not
     retry_after_max: float = 3600.0  # a wrong header must not stop a worker for a day
     permit_lease: float = Usual(300.0)  # longer than any sane call: a lost permit cannot hold half-open for ever
     ramp: RampSettings = RampSettings()
@@ -121,7 +129,8 @@ class CircuitSettings:
             slow_call_rate_threshold: float = ...,
             consecutive_failures: int | None = ...,
             open_duration: float | timedelta = ...,
-            open_multiplier: float = ...,
+            open_share: float = ...,
+            open_multiplier: float | None = ...,
             open_duration_max: float | timedelta = ...,
             open_jitter: float = ...,
             healthy_interval: float | timedelta = ...,
@@ -155,11 +164,13 @@ class CircuitSettings:
     def _check_wait(self) -> None:
         for name in ("open_duration", "open_duration_max"):
             self._keep(name, validation.seconds(name, getattr(self, name)))
-        self._keep("open_multiplier", validation.number("open_multiplier", self.open_multiplier))
-        if self.open_multiplier < 1:
-            raise SettingsError(
-                f"open_multiplier must be at least 1, got {self.open_multiplier:g}: waits would become shorter in an outage"
-            )
+        self._keep("open_share", validation.ratio("open_share", self.open_share))
+        if self.open_multiplier is not None:
+            self._keep("open_multiplier", validation.number("open_multiplier", self.open_multiplier))
+            if self.open_multiplier < 1:
+                raise SettingsError(
+                    f"open_multiplier must be at least 1, got {self.open_multiplier:g}: waits would become shorter in an outage"
+                )
         self._keep("open_jitter", validation.number("open_jitter", self.open_jitter))
         if not 0 <= self.open_jitter < 1:
             raise SettingsError(f"open_jitter must be in [0, 1), got {self.open_jitter:g}: at 1 a wait could be 0 seconds")

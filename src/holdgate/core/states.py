@@ -144,6 +144,9 @@ class Rejected:
 class CircuitSnapshot:
     """A frozen reading of one circuit: enough to answer why it is open, or why not.
 
+    - `level`: 0 after health, 1 in an outage, more after relapses or with `open_multiplier`. It falls by one per healthy interval.
+    - `outage_since`: the monotonic second at which the circuit opened from CLOSED. None means that there is no outage.
+    - `probes`: how often a wait of this outage has ended, so that a probe could be made.
     - `open_until`: when the wait ends, in monotonic seconds. None unless the state is OPEN.
     - `limit`: the weight that may be in flight. None means that the circuit sets no limit, 0 that it refuses everything.
     - `in_flight`: the weight of the live permits of this generation.
@@ -159,6 +162,8 @@ class CircuitSnapshot:
     override: Override | None
     generation: int
     level: int
+    outage_since: float | None
+    probes: int
     open_until: float | None
     limit: int | None
     in_flight: int

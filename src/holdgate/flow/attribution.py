@@ -34,12 +34,13 @@ What is ugly: a call that outlives its handler, in a task left behind, is seen b
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple, Protocol, cast
 
 from holdgate.core import Outcome
 from holdgate.core.causes import chain_of, leaves
+from holdgate.core.outcomes import is_program_error
 from holdgate.errors import CallNotPermitted, Reject
 
 # Names of the module: an enum's member costs more to look up than the rest of a step here.
@@ -158,7 +159,9 @@ class Attribution:
     `refused` names the dependencies that refused a call, declared ones too; it may be filled after a return as well. `shared`: one
     exception was a failure of several needs, because no call form shows whose it was. `reason` is that of a `Reject`; None means that there
     was none. `unclaimed` is the type of an exception, with its module, that is the message's own only because no setting speaks of it; of a
-    group that of its first member. It is empty for every other end.
+    group that of its first member. It is empty for every other end. `status` is that of the HTTP answer in such an exception; None means
+    that there is none. `is_bug`: such an exception is an error of the program, as KeyError is. `undeclared` has what the calls of
+    dependencies came to that are no needs of the message, by name: SUCCESS or FAILURE.
     """
 
     findings: tuple[NeedVerdict, ...]
@@ -167,6 +170,9 @@ class Attribution:
     shared: bool = False
     reason: str | None = None
     unclaimed: str = ""
+    status: int | None = None
+    is_bug: bool = False
+    undeclared: tuple[tuple[str, Outcome], ...] = ()
 
 
 _NO_VERDICT = NeedVerdict(None)
@@ -192,6 +198,21 @@ def attribute(
     like poison may be the outage. Not for handlers that were interrupted by shutdown or a lost channel, nor for one that ends the process:
     those give their permits back without a verdict.
     """
+    found = _attribute(needs, calls, exception, now, timed_out=timed_out, not_retryable=not_retryable, postponed=postponed)
+    undeclared = () if calls is None else _undeclared(needs, calls)
+    return replace(found, undeclared=undeclared) if undeclared else found
+
+
+def _attribute(
+    needs: Sequence[Judge],
+    calls: AttemptCalls | None,
+    exception: BaseException | None,
+    now: float,
+    *,
+    timed_out: bool,
+    not_retryable: tuple[type[Exception], ...],
+    postponed: bool,
+) -> Attribution:
     refused = _refused(calls, exception)
     if exception is None and postponed:
         return Attribution(_by_calls(needs, calls, None, now), Cause.POSTPONED, refused)
@@ -210,6 +231,16 @@ def attribute(
             return ended
     reason = rejection.reason if isinstance(rejection, Reject) else None
     return Attribution(_by_calls(needs, calls, None, now), Cause.REJECTED, reason=reason)
+
+
+def _undeclared(needs: Sequence[Judge], calls: AttemptCalls) -> tuple[tuple[str, Outcome], ...]:
+    """Return what the calls of dependencies came to that are no needs."""
+    declared = [need.name for need in needs]
+    return tuple(
+        (name, summary.outcome)
+        for name, summary in calls.summaries.items()
+        if name not in declared and (summary.outcome is _SUCCESS or summary.outcome is _FAILURE)
+    )
 
 
 def _first(links: Sequence[BaseException], kinds: tuple[type[Exception], ...]) -> BaseException | None:
@@ -241,8 +272,16 @@ def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool
 
 def _own(needs: Sequence[Judge], exception: BaseException, findings: tuple[NeedVerdict, ...]) -> Attribution:
     """Return the message's own failure: a need excludes the exception, or no need claims it."""
-    excluded = not isinstance(exception, Exception) or any(need.excludes(exception) for need in needs)
-    return Attribution(findings, Cause.MESSAGE, unclaimed="" if excluded else _name_of(type(leaves(exception)[0])))
+    if not isinstance(exception, Exception) or any(need.excludes(exception) for need in needs):
+        return Attribution(findings, Cause.MESSAGE)
+    leaf = leaves(exception)[0]
+    return Attribution(findings, Cause.MESSAGE, unclaimed=_name_of(type(leaf)), status=_status_of(leaf), is_bug=is_program_error(leaf))
+
+
+def _status_of(exception: BaseException) -> int | None:
+    from holdgate.http.answers import status_of  # noqa: PLC0415 - the package brings the reading of dates along, which a start needs not
+
+    return status_of(exception)
 
 
 def _name_of(kind: type[BaseException]) -> str:

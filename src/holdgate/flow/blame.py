@@ -64,6 +64,7 @@ class FailureHistory:
         "given_up",
         "last_failed_at",
         "reason",
+        "refusals",
         "unclaimed",
         "votes",
     )
@@ -74,6 +75,7 @@ class FailureHistory:
         self.extra: tuple[Gate, ...] = ()  # undeclared dependencies that refused one of its calls: needs of it until it is settled
         self.votes: dict[Gate, Vote] = {}
         self.blames: dict[Gate, Blame] = {}
+        self.refusals = 0  # starts that ended because a call was not permitted: no attempts
         self.failures = 0  # attempts that failed, whatever the fault: shown to people, no rule reads it
         self.first_failed_at = 0.0  # monotonic, as every time in here
         self.last_failed_at = 0.0
@@ -147,6 +149,10 @@ class FailureHistory:
     def end_backoffs(self) -> None:
         """Let its next backoff be a first one: from now on admission decides when it starts."""
         self.backoffs = 0
+
+    def refused(self) -> None:
+        """Count a start that ended because a call was not permitted."""
+        self.refusals += 1
 
     def needs_also(self, gate: Gate) -> None:
         """Add an undeclared dependency, which has refused one of its calls, to what it needs until it is settled."""

@@ -19,7 +19,7 @@ from holdgate.flow.events import FlowEvent, LocalCauseSuspected
 from holdgate.flow.gate import Gate
 from holdgate.flow.waiting import WaitingList
 
-# Dependencies that trip within so many seconds of each other have something in common: two default open waits and a little.
+# Dependencies that trip within so many seconds of each other have something in common: two default open waits, and a call.
 _COINCIDENCE = 10.0
 
 
@@ -83,7 +83,7 @@ class CircuitChanges:
         was never tried would not get its turn.
         """
         for assignment in gate.assignments:
-            if assignment.unstarted or assignment.stopped:
+            if assignment.unstarted or assignment.stopped or assignment.by_message:  # each of those is on the list by itself
                 continue
             delivery = assignment.inbox.take()
             if delivery is not None:

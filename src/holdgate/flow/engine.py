@@ -6,7 +6,7 @@ plan. Nothing here waits, reads a clock, or calls user code. So a test drives it
 Who calls what, in which order. The driver is the runtime (guard.py, worker.py, lane.py), on one thread; `|` means one of these.
 
     a guard is made     add_gate for each dependency
-    a run begins        add_run
+    a run begins        add_run; met for what its handlers call
     sources come        assigned, then apply the plan that it returns
     sources go          closing, then turn; wait until nothing of them is in flight; forget
     a poll returns      received, then turn; or received_quietly, then turn if that returned False
@@ -26,7 +26,8 @@ handful of attribute reads each. Everything else leaves its work to `turn`: let 
 the plan up to date. `turn` may be called at any time and any number of times. `needs_turn` is how the other methods ask for one:
 
     Every public method asks for a turn in its first statement. Some do not: those that only read, `add_gate` and `add_run`, which nothing
-    waits for yet, and `received_quietly`, `next`, `follow`, `succeeded`, `pass_on` and `skip`, which ask for one if they left it work.
+    waits for yet, and `met`, `received_quietly`, `next`, `follow`, `succeeded`, `pass_on` and `skip`, which ask for one if they left it
+    work.
 
 A delivery is in exactly one of these: an inbox, the waiting list, granted, running, falling back, rejected (on its way to the dead letters,
 or blocking its source), finished, or dropped with its assignment. It has permits while it is granted or runs, and at no other time.
@@ -50,9 +51,19 @@ from holdgate.flow.batch import Batch, BatchItems
 from holdgate.flow.blame import history_of
 from holdgate.flow.circuits import CircuitChanges, HealthProbes
 from holdgate.flow.commands import AuditEntry, Commands, Holds
-from holdgate.flow.events import AnyEvent, CommandGiven, MessageSkipped, SourceRetried
+from holdgate.flow.events import AnyEvent, CommandGiven, DependencyMet, MessageSkipped, SourceRetried
 from holdgate.flow.fallbacks import Fallbacks
-from holdgate.flow.fate import Bisection, PartialSettlement, Retries, SettledParts, decide, give_back, record, record_successes
+from holdgate.flow.fate import (
+    Bisection,
+    PartialSettlement,
+    Retries,
+    SettledParts,
+    decide,
+    give_back,
+    record,
+    record_successes,
+    record_undeclared,
+)
 from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import AnyDelivery, HandlerRequest, Source
@@ -90,7 +101,7 @@ class Assignments:
         for source in sources:
             if source in run.assignments:
                 self.forget(run, [source], now)
-            needs = run.needs.of(source)
+            needs = run.needs.of(source)  # or what a message of it may need
             run.add(source, None if needs is None else [self._gates[name] for name in needs])
         self.resize(run, now)
 
@@ -123,8 +134,8 @@ class Assignments:
     def resize(self, run: Run, now: float) -> None:
         """Let the ramp of each dependency end at what all runs that need it may have in work in parallel."""
         run.count_lanes()
-        for name in run.needs.names():
-            full = sum(other.capacity for other in self._runs if name in other.needs.names())
+        for name in run.dependencies:
+            full = sum(other.capacity for other in self._runs if name in other.dependencies)
             self._gates[name].circuit.set_full(max(1, full), now)
 
     def leave(self, delivery: AnyDelivery, now: float) -> None:
@@ -182,6 +193,17 @@ class Engine:
         if probed:
             self._probes.watch(gate)
         return gate
+
+    def met(self, run: Run, name: str, source: Source | None, now: float) -> None:
+        """Note that a handler of this run calls a dependency by a call form, though its needs may not name it.
+
+        `source` is where it was met for the first time, to be announced; None means that the dependency was known.
+        """
+        if source is not None:
+            self.needs_turn = True
+            self._events.append(DependencyMet(now, source, name))
+        if run.meets(name):
+            self._assignments.resize(run, now)
 
     def add_run(self, run: Run) -> None:
         """Take up a run; its sources come with `assigned`. Raises SettingsError if it needs a dependency that was never added."""
@@ -256,12 +278,12 @@ class Engine:
             return run.take_resend()
         while run.granted:
             granted = run.take_granted()
-            if not granted.assignment.bars_waiting:
+            if not granted.assignment.bars(granted):
                 return granted
             granted.attempt -= 1  # held between the grant and now: it has not started
             self.interrupted(granted, now)
         ring = run.ring
-        while ring and not run.lane_wanted and run.running < run.lanes:
+        while ring and (run.yields or not run.lane_wanted) and run.running < run.lanes:
             assignment = ring[0]
             # Enough for every lane are on the waiting list already. It comes back into the ring when one of them is granted.
             assignment.idle = assignment.unstarted >= run.lanes
@@ -284,21 +306,25 @@ class Engine:
         if assignment.held:  # it comes back into the ring when it is not held any more
             assignment.idle = True
             return None
-        if run.lane_wanted or run.running >= run.lanes:
+        if (run.lane_wanted and not run.yields) or run.running >= run.lanes:
             self.needs_turn = True
             return None
         delivery = assignment.inbox.take()
         if delivery is None:
             assignment.idle = True
+            if assignment.by_message and assignment.look_around():
+                self.needs_turn = True
             return None
         if assignment.full and assignment.make_room():
             self.needs_turn = True
-        if acquire_in_turn(delivery, assignment.gates, now):
+        gates = delivery.needs.gates if assignment.by_message else assignment.gates
+        if acquire_in_turn(delivery, gates, now):
             run.running += 1
+            run.yields = False
             assignment.in_flight += 1
             delivery.attempt += 1
             return delivery
-        self._waiting.add(delivery, assignment.gates)
+        self._waiting.add(delivery, gates)
         self.needs_turn = True
         return None
 
@@ -312,11 +338,12 @@ class Engine:
         assignment: Assignment = delivery.assignment
         if not assignment.alive:
             return self.interrupted(delivery, now)
-        gates = assignment.gates
+        needs = delivery.needs if assignment.by_message else assignment
+        gates = needs.gates
         if (gates and record_successes(gates, delivery.permits, now)) or assignment.held:  # a hold that a success may end
             self.needs_turn = True
         delivery.permits = None
-        assignment.results.successes += 1
+        needs.results.successes += 1
         run = assignment.run
         assignment.in_flight -= 1
         run.running -= 1
@@ -379,8 +406,12 @@ class Engine:
             return self.interrupted(delivery, now)
         excused = self._suspicions.failed(delivery, attribution, now)
         record(delivery, attribution, now, excused=excused)
+        record_undeclared(self.gates, delivery, attribution, now)
         if attribution.cause is Cause.RETURNED:
-            assignment.results.succeeded(delivery.history)
+            assignment.results_of(delivery).succeeded(delivery.history)
+        if attribution.cause is Cause.REFUSED:  # a start that was no attempt
+            history_of(delivery).refused()
+            delivery.attempt -= 1
         if isinstance(delivery, Batch):
             return self._settle_batch(delivery, attribution, error, now, excused=excused)
         if attribution.cause not in (Cause.RETURNED, Cause.REFUSED, Cause.POSTPONED):
@@ -412,6 +443,7 @@ class Engine:
             self.interrupted(batch, now)
             return SettledParts()
         record(batch, attribution, now)
+        record_undeclared(self.gates, batch, attribution, now)
         assignment.results.succeeded(batch.history)
         assignment.ended()
         parts, events = self._partial_settlement.settle(batch, items, requests, now)
@@ -594,6 +626,8 @@ class Engine:
         self._reminders.settled(delivery)
         if assignment.inbox.done(delivery):
             assignment.run.mark_ready(assignment)
+        if assignment.by_message and assignment.held:  # it may have been the one that so many have passed
+            assignment.mark_dirty()
 
     def _is_lone_suspect(self, delivery: AnyDelivery, attribution: Attribution) -> bool:
         """Return whether its source waits behind it, and nothing shows whose fault that is. It may be an outage: it is held, and named."""

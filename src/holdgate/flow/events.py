@@ -25,9 +25,24 @@ class SourceEvent(FlowEvent):
 
 @dataclass(frozen=True, slots=True)
 class SourceHeld(SourceEvent):
-    """From now on no handler starts for this source, or the reasons for that have changed."""
+    """From now on no handler starts for this source, or the reasons for that have changed.
+
+    `because` says, where each message has its own needs, why the others do not pass those that wait for a circuit: "order" (it is that of
+    the source), "held_span" (so many may pass), "memory" (what waits fills it). Empty otherwise.
+    """
 
     reasons: tuple[str, ...]
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesHeld(SourceEvent):
+    """From now on the messages of this source that need `dependencies` wait, and the others go on; once in each outage.
+
+    Only where each message has its own needs. The source is not held.
+    """
+
+    dependencies: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,9 @@ class OutageSuspected(FlowEvent):
     The sources are held until one message succeeds, and no message is charged. Repeated once a minute while it lasts, and never more often.
 
     `error` is the exception type, with its module: add it to the `failures` of what is down. Of the last `of` messages `failed` did.
-    `since` is when the hold began.
+    `since` is when the hold began, `began` when the first of these messages failed. `status` is that of the HTTP answer in the exception;
+    None means that there is none. `is_bug`: it is an error of the program, such as KeyError, and more likely a bug or a change of the
+    messages' format than an outage.
     """
 
     sources: tuple[Source, ...]
@@ -87,6 +104,14 @@ class OutageSuspected(FlowEvent):
     failed: int
     of: int
     since: float
+    status: int | None = None
+    is_bug: bool = False
+    began: float = 0.0
+
+    @property
+    def what(self) -> str:
+        """Return the exception type, with the status if it has one."""
+        return self.error if self.status is None else f"{self.error} {self.status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +149,13 @@ class SourceRetried(SourceEvent):
 
     messages: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyMet(SourceEvent):
+    """A handler called a dependency that neither `needs` nor the guard was given: from now on the guard has a circuit for it."""
+
+    dependency: str
 
 
 @dataclass(frozen=True, slots=True)

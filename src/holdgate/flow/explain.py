@@ -128,8 +128,8 @@ def _reason(document: StatusDocument, source: SourceStatus, reason: str) -> str:
     if reason == "unclaimed failures":
         error = f" with {source['suspected']}" if source["suspected"] else ""
         return (
-            f"Most of its messages failed{error}, which no dependency claims, so an outage is suspected: add the exception to the "
-            "`failures` of what is down. It goes on when a message succeeds."
+            f"Most of its messages failed{error}, which no dependency claims. If something is down, add the exception to its `failures`; "
+            "if it is a bug or a format change, mend the handler. It goes on when a message succeeds."
         )
     if reason == "blocked":
         return _blocked(source)

@@ -67,10 +67,13 @@ class Fallbacks:
             if run.fallback is None or not run.fallback.after:
                 continue
             for assignment in run.assignments.values():
-                down = [gate for gate in assignment.gates if gate.limited]
                 # A stopped source does not fall back, so its due time must not arm the timer. When that ends, its plan is looked at anyway.
-                if down and not (assignment.falling_back or assignment.stopped) and all(gate.is_open for gate in down):
-                    yield assignment, max(gate.down_since for gate in down) + run.fallback.after
+                if assignment.falling_back or assignment.stopped:
+                    continue
+                for gates in assignment.falls_for:
+                    down = [gate for gate in gates if gate.limited]
+                    if down and all(gate.is_open for gate in down):
+                        yield assignment, max(gate.down_since for gate in down) + run.fallback.after
 
 
 def _generations(delivery: AnyDelivery) -> tuple[int, ...]:

@@ -87,6 +87,23 @@ def record(delivery: AnyDelivery, attribution: Attribution, now: float, *, excus
         history_of(delivery).charge()
 
 
+def record_undeclared(gates: Mapping[str, Gate], delivery: AnyDelivery, attribution: Attribution, now: float) -> None:
+    """Count what the calls of dependencies came to that are no needs of the message; their circuits have been told by the calls.
+
+    A message that comes again because one of them failed needs it from now on, until it is settled: the next attempt waits for its circuit,
+    and has one vote there.
+    """
+    for name, outcome in attribution.undeclared:
+        gate = gates.get(name)
+        if gate is None:  # it belongs to no guard, or to another one
+            continue
+        if outcome is Outcome.SUCCESS:
+            gate.successes += 1
+        elif attribution.cause is Cause.DEPENDENCY:
+            _note_failure(delivery, gate, now, charged=True)
+            history_of(delivery).needs_also(gate)
+
+
 def record_successes(gates: tuple[Gate, ...], permits: Sequence[Permit], now: float) -> bool:
     """Record success for every need; True if a turn is needed: a circuit has an event, or a slot that others wait for is free."""
     look = False
@@ -117,6 +134,10 @@ def _votes(delivery: AnyDelivery, gate: Gate, permit: Permit, now: float, *, cha
     # A late result says nothing to the circuit, so it is no vote either: the first failure in the new generation will be.
     if permit.generation != gate.circuit.generation:
         return True
+    return _note_failure(delivery, gate, now, charged=charged)
+
+
+def _note_failure(delivery: AnyDelivery, gate: Gate, now: float, *, charged: bool) -> bool:
     history = history_of(delivery)
     blame = history.blame_of(gate)
     blame.failed(gate, now, charged=charged)
@@ -177,9 +198,10 @@ class Retries:
         """Make a dependency that refused a call one of the message's needs, until the message is settled. Announced once per source."""
         assignment: Assignment = delivery.assignment
         gate = self._gates.get(name)
-        if gate is None or gate in gates_of(delivery):
+        if gate in gates_of(delivery):
             return []
-        history_of(delivery).needs_also(gate)
+        if gate is not None:  # else it does not belong to this guard, and time decides
+            history_of(delivery).needs_also(gate)
         return [UndeclaredNeed(now, assignment.source, name)] if assignment.announces_undeclared(name) else []
 
 

@@ -83,6 +83,8 @@ def may_fall_back(gates: Iterable[Gate], after: float, now: float) -> bool:
 
 
 def gates_of(delivery: AnyDelivery) -> tuple[Gate, ...]:
-    """Return what the delivery needs: what its source needs, and what refused one of its calls. Its permits are in this order."""
-    gates: tuple[Gate, ...] = delivery.assignment.gates
+    """Return what the delivery needs: what its source needs or it needs itself, and what refused one of its calls. Its permits are in this
+    order."""
+    assignment = delivery.assignment
+    gates: tuple[Gate, ...] = delivery.needs.gates if assignment.by_message else assignment.gates
     return gates + delivery.history.extra if delivery.history is not None else gates

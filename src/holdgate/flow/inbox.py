@@ -119,6 +119,11 @@ class Inbox(Protocol):
         ...
 
     @property
+    def behind_passed(self) -> int:
+        """Return how many more stand behind messages that others pass (passing.py); they do not count as waiting."""
+        ...
+
+    @property
     def oldest(self) -> int:
         """Return the number, by arrival, of the oldest message that is not finished; if all are, that of the next to come."""
         ...
@@ -154,6 +159,7 @@ class SourceInbox:
 
     __slots__ = ("_busy", "_came", "_queue")
 
+    behind_passed = 0
     ended: Collection[int] = ()
 
     def __init__(self) -> None:
@@ -253,6 +259,8 @@ class FreeInbox:
 
     __slots__ = ("_queue", "_span")
 
+    behind_passed = 0
+
     def __init__(self, span: int) -> None:
         self._queue: deque[AnyDelivery] = deque()
         self._span = Span(span)
@@ -298,6 +306,8 @@ class KeyInbox:
     """One delivery at a time per `order_key`; a blocked key blocks only itself. A delivery whose key is None has no order to keep."""
 
     __slots__ = ("_behind", "_ready", "_span", "waiting")
+
+    behind_passed = 0
 
     def __init__(self, span: int) -> None:
         # A heap by serial number: the oldest first. If the span does not allow that one, it allows none. The oldest unfinished delivery of
@@ -363,6 +373,8 @@ class BatchInbox:
     """An `Inbox` that gives batches of up to `most`. One at a time, the order of the source kept; with a `span` of messages any number."""
 
     __slots__ = ("_chunks", "_done", "_most", "_next", "_out", "_pieces", "_span", "waiting")
+
+    behind_passed = 0
 
     def __init__(self, most: int, span: int | None = None) -> None:
         self._most = most

@@ -30,10 +30,13 @@ class SourcePlan:
     `fetch`: the broker may deliver more. That is so while the source is not held and its inbox has room; a source that only unclaimed
     failures hold fetches too, when nothing is left to try.
     `reasons`: why no handler may start, sorted. The source is *held* while there is one.
+    `passed`: about how many messages in hand others pass, because each waits for a circuit of its own (passing.py). They should take no
+    room of a window; a broker without one ignores it.
     """
 
     fetch: bool = True
     reasons: tuple[str, ...] = ()
+    passed: int = 0
 
     @property
     def held(self) -> bool:

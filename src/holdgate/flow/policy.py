@@ -1,7 +1,8 @@
 """What a run is set up with for failing messages: retries, the fallback, its needs, and the verdicts that these lead to.
 
 `RetryPolicy` and `FallbackSettings` are settings of a run. `Needs` says which dependencies a source needs: one list for all, or a mapping
-from topic or queue name to a list. `Verdict` is what becomes of a delivery whose handler has ended.
+from topic or queue name to a list. `ByMessage` stands for such a list where each message of the source needs something else. `Verdict` is
+what becomes of a delivery whose handler has ended.
 """
 
 from __future__ import annotations
@@ -151,11 +152,18 @@ class FallbackSettings:
     concurrency: int | None = None
 
 
+class ByMessage(tuple[str, ...]):
+    """The dependencies of a source whose messages need different things: each message some of these, or none."""
+
+    __slots__ = ()
+
+
 class Needs:
     """The needs of one run, by name of the dependency.
 
     Built from a sequence (every source needs them all) or a mapping of topic or queue name to a sequence. An empty sequence is fine: such
-    a source is read, and never held by a circuit. Raises SettingsError for one name twice.
+    a source is read, and never held by a circuit. With a `ByMessage` for a sequence, each message says what it needs. Raises SettingsError
+    for one name twice.
     """
 
     __slots__ = ("_by_name", "_for_all")
@@ -169,11 +177,18 @@ class Needs:
             self._for_all = _once(needs, "needs")
 
     def of(self, source: Source) -> tuple[str, ...] | None:
-        """Return the dependencies of `source`; None means that they are unknown, so that it must be held."""
+        """Return the dependencies of `source`; None means that they are unknown, so that it must be held.
+
+        A `ByMessage` has those that a message of it may need.
+        """
         return self._for_all if self._for_all is not None else self._by_name.get(source.name)
 
+    def of_name(self, name: str) -> tuple[str, ...]:
+        """Return the dependencies of a topic or queue; empty if it has none, or they are unknown."""
+        return self._by_name.get(name, ()) if self._for_all is None else self._for_all
+
     def names(self) -> tuple[str, ...]:
-        """Return every dependency that some source needs, in the order given, each once."""
+        """Return every dependency that some source needs, or a message of it, in the order given, each once."""
         every = self._for_all or tuple(name for names in self._by_name.values() for name in names)
         return tuple(dict.fromkeys(every))
 
@@ -190,7 +205,7 @@ class Needs:
 
 
 def _once(names: Iterable[str], where: str) -> tuple[str, ...]:
-    names = tuple(names)
+    names = names if isinstance(names, ByMessage) else tuple(names)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SettingsError(f"{where} names {twice} twice")

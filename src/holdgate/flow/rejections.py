@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from holdgate.flow.batch import Batch
 from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, MessageSkipped
+from holdgate.flow.gate import gates_of
 from holdgate.flow.message import AnyDelivery
 from holdgate.flow.policy import GivenUp, Verdict
 from holdgate.flow.reminders import Reminders
@@ -81,7 +82,7 @@ class Rejections:
         for delivery in blocked:
             delivery.history = None
             self._reminders.settled(delivery)
-            self._waiting.add(delivery, assignment.gates)
+            self._waiting.add(delivery, gates_of(delivery))
         unsent = [delivery for delivery in self._later if delivery.assignment is assignment]
         for delivery in unsent:
             self.again(delivery)

@@ -22,8 +22,9 @@ class SourceSnapshot:
     `held` while it has `reasons`, `since` when the hold began (monotonic seconds; None means that it is not held). `waiting` counts
     deliveries in this process that no handler has, `in_flight` those that a handler has. `fetch`: the broker may deliver more.
     `falling_back`: its messages go to the fallback now, and so it is not held; `fallbacks` counts those that did, in this assignment.
-    `waits_for` are dependencies that messages of it wait for though its `needs` do not name them; they hold it only if the order lets
-    nothing else start. `held_bytes` is about what its messages take here, waiting and in work.
+    `needs` are those of all its messages, or what a message of it may need. `waits_for` are dependencies that some messages of it wait for
+    and others do not need; they hold it only if nothing else may start. `held_bytes` is about what its messages take here, waiting and in
+    work.
     """
 
     source: Source
@@ -87,9 +88,9 @@ def _source(assignment: Assignment, listed: int) -> SourceSnapshot:
         reasons=plan.reasons,
         since=assignment.since,
         fetch=plan.fetch,
-        waiting=assignment.inbox.waiting + listed + len(assignment.blocked),
+        waiting=assignment.inbox.waiting + assignment.inbox.behind_passed + listed + len(assignment.blocked),
         in_flight=assignment.in_flight,
-        needs=tuple(gate.name for gate in assignment.gates),
+        needs=tuple(gate.name for gate in assignment.may_need),
         falling_back=assignment.falling_back,
         fallbacks=assignment.fallbacks,
         waits_for=tuple(gate.name for gate in assignment.undeclared_waiting),

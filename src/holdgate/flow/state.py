@@ -30,12 +30,13 @@ from holdgate.core import Outcome, State
 from holdgate.flow.attribution import Attribution
 from holdgate.flow.batch import Batch
 from holdgate.flow.blame import history_of
-from holdgate.flow.events import AttributionShared, FlowEvent, SourceFallingBack, SourceHeld, SourceReleased
-from holdgate.flow.gate import may_fall_back
+from holdgate.flow.events import AttributionShared, FlowEvent, MessagesHeld, SourceFallingBack, SourceHeld, SourceReleased
+from holdgate.flow.gate import gates_of, may_fall_back
 from holdgate.flow.inbox import BatchInbox, FreeInbox, Inbox, KeyInbox, Order, SourceInbox, Weigh, Weights, unweighed
 from holdgate.flow.message import AnyDelivery, Source
+from holdgate.flow.passing import MessageNeeds, PassingFreeInbox, PassingInbox, PassingKeyInbox
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.flow.policy import FallbackSettings, RetryPolicy
+from holdgate.flow.policy import ByMessage, FallbackSettings, RetryPolicy
 from holdgate.flow.totals import Tally
 from holdgate.flow.unclaimed import RunResults
 
@@ -47,27 +48,35 @@ if TYPE_CHECKING:
 # The plan of a new assignment, so that its first real plan is a change.
 _UNPLANNED = SourcePlan(fetch=False, reasons=())
 
+# Of so many dependencies at most it is announced that they are not declared: as many as a guard takes up by itself.
+_ANNOUNCED = 32
+
 # The reason of a hold for an outage that no need describes.
 _UNCLAIMED = "unclaimed failures"
+
+# A hundred thousand messages with the default span: ten minutes of 160 a second in one partition. Half of them fill the default memory.
+_SPANS = 100
 
 
 class Assignment:
     """One source, from when the broker gives it to us until it is revoked or lost."""
 
     __slots__ = (
-        "alive", "blocked", "closing", "direct", "fallbacks", "falling_back", "full", "gate", "gates", "held", "held_before", "idle",
-        "in_flight", "in_ring", "inbox", "low", "operator_hold", "plan", "probing", "results", "run", "shares_announced", "since",
-        "source", "stopped", "totals", "undeclared_announced", "undeclared_holders", "undeclared_waiting", "unknown_needs", "unsent",
-        "unstarted", "warned", "weights",
+        "alive", "blocked", "by_message", "closing", "direct", "fallbacks", "falling_back", "full", "gate", "gates", "held", "held_before",
+        "idle", "in_flight", "in_ring", "inbox", "low", "may_need", "operator_hold", "passing", "plan", "probing", "results", "run",
+        "shares_announced", "since", "source", "stopped", "totals", "undeclared_announced", "undeclared_holders", "undeclared_waiting",
+        "unknown_needs", "unsent", "unstarted", "waits_announced", "warned", "weights",
     )  # fmt: skip
 
-    def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None) -> None:
+    def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None, *, by_message: bool = False) -> None:
         self.run = run
         self.source = source
-        self.gates: tuple[Gate, ...] = tuple(gates or ())
+        self.may_need: tuple[Gate, ...] = tuple(gates or ())  # what a message of it may need
+        self.by_message = by_message  # each message needs something of that; else all of them need all of it
+        self.gates: tuple[Gate, ...] = () if by_message else self.may_need
         self.gate = self.gates[0] if len(self.gates) == 1 else None  # nearly every source needs one: the fast path asks it alone
         self.unknown_needs = gates is None
-        self.inbox: Inbox = run.new_inbox()
+        self.inbox, self.passing = run.new_inboxes(by_message=by_message)
         # Set when the next delivery may follow in one step with the end of the one before it: one need, in the order of the source.
         self.direct = self.inbox if self.gate is not None and isinstance(self.inbox, SourceInbox) else None
         self.results = run.results_of(source)
@@ -92,9 +101,10 @@ class Assignment:
         self.fallbacks = 0  # how many messages did, ever
         self.warned = 0.0  # when the hold was last announced
         self.undeclared_announced: set[str] = set()  # dependencies announced as UndeclaredNeed
-        self.undeclared_waiting: Counter[Gate] = Counter()  # by a gate that its needs do not name: how many deliveries wait for it
+        self.undeclared_waiting: Counter[Gate] = Counter()  # by a gate that not all of it needs: how many deliveries wait for it
         self.undeclared_holders: tuple[Gate, ...] = ()  # those of these gates that it was held by
         self.shares_announced = False
+        self.waits_announced: set[Gate] = set()  # gates that messages wait for while others pass them, announced in this outage of theirs
         self.stopped = False
         self.held = False
         self.recompute()
@@ -136,14 +146,31 @@ class Assignment:
 
     @property
     def needed(self) -> tuple[Gate, ...]:
-        """Return what it needs to go on: the needs of its source and, where the order lets nothing else start, what its first delivery
-        waits for."""
-        return self.gates if self.run.shared or not self.undeclared_waiting else (*self.gates, *self.undeclared_waiting)
+        """Return what it needs to go on: the needs of its source and, where nothing else may start, what its deliveries wait for."""
+        return self.gates if not self.undeclared_waiting or not self.stands_because else (*self.gates, *self.undeclared_waiting)
 
     @property
-    def bars_waiting(self) -> bool:
-        """Whether nothing of it starts from the waiting list either. In a hold for unclaimed failures it does, to end the hold."""
+    def stands_because(self) -> str:
+        """Return why nothing of it passes the deliveries that wait: "order", "held_span" or "memory"; empty if others may."""
+        if not self.run.shared:
+            return "order"
+        if self.passing is None:
+            return ""
+        if self.passing.is_used_up:
+            return "held_span"
+        return "memory" if self.full and not self.inbox.waiting and self.run.memory.tight else ""
+
+    def bars(self, delivery: AnyDelivery) -> bool:
+        """Return whether a delivery that was granted may not start after all. In a hold for unclaimed failures it does, to end the hold."""
+        if self.by_message:
+            falls_back = delivery.history is not None and delivery.history.falling_back
+            return self.stopped or (not falls_back and any(gate.shut for gate in delivery.needs.gates))
         return self.stopped or self.plan.reasons not in ((), (_UNCLAIMED,))
+
+    def results_of(self, delivery: AnyDelivery) -> RunResults:
+        """Return what the delivery's failures are compared with: results of messages that need the same."""
+        results: RunResults = delivery.needs.results if self.by_message else self.results
+        return results
 
     def set_operator_hold(self, *, held: bool) -> None:
         """Begin or end an operator's hold."""
@@ -212,27 +239,45 @@ class Assignment:
 
     def listed(self, delivery: AnyDelivery, gates: tuple[Gate, ...]) -> None:
         """Count a delivery that goes onto the waiting list, for these gates."""
-        if not delivery.attempt:
+        if self.passing is None and _is_unstarted(delivery):  # where others pass it, they are looked for behind it
             self.unstarted += 1
         if len(gates) > len(self.gates):
             self.count_undeclared(gates[len(self.gates) :], 1)
 
     def unlisted(self, delivery: AnyDelivery, gates: tuple[Gate, ...]) -> None:
         """Count a delivery that leaves the waiting list, where it waited for these gates."""
-        if not delivery.attempt:
+        if self.passing is None and _is_unstarted(delivery):
             self.unstarted -= 1
         if len(gates) > len(self.gates):
             self.count_undeclared(gates[len(self.gates) :], -1)
 
     def count_undeclared(self, gates: Iterable[Gate], change: int) -> None:
-        """Add `change` to the deliveries of it that wait for each of these gates, which its needs do not name."""
+        """Add `change` to the deliveries of it that wait for each of these gates, which not all of it needs."""
         for gate in gates:
             self.undeclared_waiting[gate] += change
             if self.undeclared_waiting[gate]:
                 gate.assignments[self] = None
             else:
-                del self.undeclared_waiting[gate], gate.assignments[self]
+                del self.undeclared_waiting[gate]
+                if gate not in self.may_need:
+                    del gate.assignments[self]
         self.recompute()
+
+    def let_pass(self, delivery: AnyDelivery) -> None:
+        """Let others pass a delivery that waits for a circuit which is not closed, if each message here has its own needs."""
+        if self.passing is None:
+            return
+        if self.passing.let_pass(delivery):
+            self.run.mark_ready(self)
+        if self.full:  # what is behind it waits no longer in the inbox
+            self.make_room()
+
+    def look_around(self) -> bool:
+        """Look, when a lane has found nothing to start here, whether others still pass those that wait; True if the plan may change."""
+        changes = not self.held and bool(self.undeclared_waiting) and bool(self.stands_because)
+        if changes:
+            self.run.dirty[self] = None
+        return changes
 
     def block(self, delivery: AnyDelivery) -> None:
         """Stop behind a rejected delivery that has nowhere to go."""
@@ -270,8 +315,11 @@ class Assignment:
     # -- what is announced once -------------------------------------------------------------------------------------------------------
 
     def announces_undeclared(self, name: str) -> bool:
-        """Note that a dependency without a declaration has refused a call; True the first time, when it is to be announced."""
-        if name in self.undeclared_announced:
+        """Note that a dependency without a declaration has refused a call; True the first time, when it is to be announced.
+
+        A handler that makes names as it goes must fill neither the memory nor the log.
+        """
+        if name in self.undeclared_announced or len(self.undeclared_announced) >= _ANNOUNCED:
             return False
         self.undeclared_announced.add(name)
         return True
@@ -282,6 +330,14 @@ class Assignment:
             self.shares_announced = True
             blamed = [gate.name for gate, finding in zip(gates, attribution.findings, strict=True) if finding.outcome is Outcome.FAILURE]
             yield AttributionShared(now, self.source, tuple(blamed))
+
+    def announce_waiting(self, now: float) -> Iterable[FlowEvent]:
+        """Announce for which dependencies messages of it wait while others pass them; once in each outage of one."""
+        self.waits_announced = {gate for gate in self.waits_announced if gate.limited}
+        down = [gate for gate in self.undeclared_waiting if gate.shut and gate not in self.waits_announced]
+        if down and self.passing is not None and not self.plan.reasons:
+            self.waits_announced.update(down)
+            yield MessagesHeld(now, self.source, tuple(gate.name for gate in down))
 
     def hold_announced(self, now: float) -> None:
         """Note that its hold has just been announced again."""
@@ -294,7 +350,8 @@ class Assignment:
         began = self._look_for_fallback(now)
         reasons = self._reasons()
         before = self.plan.reasons
-        self.plan = SourcePlan(fetch=self._fetches(reasons), reasons=reasons)
+        passed = 0 if self.passing is None else self.passing.passed
+        self.plan = SourcePlan(fetch=self._fetches(reasons), reasons=reasons, passed=passed - passed % self.run.step)
         self.held = bool(reasons)
         if reasons == before or self.closing:  # a revoked source is not held, it is gone
             return began
@@ -302,7 +359,8 @@ class Assignment:
             return self._released(now)
         if not before:
             self._hold_begins(now)
-        return SourceHeld(now, self.source, reasons)
+        because = self.stands_because if self.by_message and any(gate.shut for gate in self.undeclared_waiting) else ""
+        return SourceHeld(now, self.source, reasons, because)
 
     @property
     def goes_on(self) -> bool:
@@ -320,10 +378,24 @@ class Assignment:
     def _look_for_fallback(self, now: float) -> FlowEvent | None:
         before = self.falling_back
         settings = self.run.fallback
-        self.falling_back = settings is not None and not self.stopped and may_fall_back(self.gates, settings.after, now)
+        self.falling_back = (
+            settings is not None and not self.stopped and any(may_fall_back(gates, settings.after, now) for gates in self.falls_for)
+        )
         if before or not self.falling_back:
             return None
-        return SourceFallingBack(now, self.source, tuple(gate.name for gate in self.gates if gate.shut))
+        return SourceFallingBack(now, self.source, tuple(gate.name for gate in self.may_need if gate.shut))
+
+    @property
+    def falls_for(self) -> Iterable[tuple[Gate, ...]]:
+        """Return for which gates, when they are down together, something of it falls back."""
+        return ((gate,) for gate in self.may_need) if self.by_message else (self.gates,)
+
+    def falls_back(self, delivery: AnyDelivery, now: float) -> bool:
+        """Return whether the fallback of a delivery that was granted may start now."""
+        settings = self.run.fallback
+        if settings is None or self.stopped or not self.by_message:
+            return self.falling_back and not self.stopped
+        return may_fall_back(gates_of(delivery), settings.after, now)
 
     def _hold_begins(self, now: float) -> None:
         """Note when the hold began.
@@ -369,6 +441,11 @@ class Assignment:
             yield "no needs"
 
 
+def _is_unstarted(delivery: AnyDelivery) -> bool:
+    """Return whether no handler has started for it. One that was refused a call has started, though that is no attempt."""
+    return not delivery.attempt and (delivery.history is None or not delivery.history.refusals)
+
+
 class MemoryBound(Protocol):
     """What an assignment asks of the bound on memory (memory.py): whether it is tight, and whether its sum is due to be made anew."""
 
@@ -404,13 +481,14 @@ class Run:
     `inbox` is how many deliveries may wait per source. `rejects`: there is somewhere to put rejected messages, so that they block nothing.
     `batch` is how many messages a handler gets at a time; None means one, and not in a batch. `apart`: each topic or queue has its own
     handler. `weigh` returns the bytes of deliveries of one source. `sends_unasked`: its broker sends what it likes, up to a window, so
-    that not to fetch saves no memory.
+    that not to fetch saves no memory. `held_span` counts how far work may run ahead of messages that wait for circuits of their own; None
+    means a hundred times `span`.
     """
 
     __slots__ = (
-        "_apart", "_concurrency", "_leftover", "_results", "assignments", "batch", "dirty", "draining", "fallback", "falling", "granted",
-        "half", "inbox", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects", "resend", "retry", "ring", "running",
-        "sends_unasked", "shared", "span", "tally", "weigh",
+        "_apart", "_concurrency", "_kinds", "_leftover", "_met", "_results", "assignments", "batch", "dirty", "draining", "fallback",
+        "falling", "granted", "half", "held_span", "inbox", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects",
+        "resend", "retry", "ring", "running", "sends_unasked", "shared", "span", "step", "tally", "weigh", "yields",
     )  # fmt: skip
 
     def __init__(
@@ -421,6 +499,7 @@ class Run:
         concurrency: int | None,
         inbox: int,
         span: int = 1000,
+        held_span: int | None = None,
         retry: RetryPolicy | None = None,
         rejects: bool = False,
         fallback: FallbackSettings | None = None,
@@ -434,7 +513,9 @@ class Run:
         self._concurrency = concurrency
         self.inbox = inbox
         self.half = inbox // 2
+        self.step = max(1, self.half)  # in which the plan tells how many are passed
         self.span = span
+        self.held_span = _SPANS * span if held_span is None else held_span
         self.shared = order != "source"  # several lanes may work on one assignment, so that one end may let several start
         self.retry = retry or RetryPolicy()
         self.rejects = rejects
@@ -455,16 +536,20 @@ class Run:
         self.lanes = concurrency or 0  # how many may be in flight, those of dead assignments included
         self._leftover = 0  # those in flight whose assignment is dead
         self.lane_wanted = False  # a waiting delivery was passed over because every lane was busy: the next free lane is its own
+        self.yields = False  # the last lane went to such a delivery, and the next one is for an inbox: where messages pass one another
         self.draining = False
         self._apart = apart
+        self._met: dict[str, None] = {}  # dependencies that its handlers call and its needs do not name: a set that keeps its order
         self._results: dict[tuple[str, tuple[str, ...] | None], RunResults] = {}
+        self._kinds: dict[tuple[str, tuple[Gate, ...]], MessageNeeds] = {}
 
     # -- its assignments --------------------------------------------------------------------------------------------------------------
 
     def add(self, source: Source, gates: Collection[Gate] | None) -> Assignment:
         """Make an assignment of this source, which needs these gates; None means that its needs are unknown, and it is held."""
-        assignment = self.assignments[source] = Assignment(self, source, gates)
-        for gate in assignment.gates:
+        by_message = isinstance(self.needs.of(source), ByMessage)
+        assignment = self.assignments[source] = Assignment(self, source, gates, by_message=by_message)
+        for gate in assignment.may_need:
             gate.assignments[assignment] = None
         return assignment
 
@@ -476,7 +561,7 @@ class Run:
         del self.assignments[assignment.source]
         self.dirty.pop(assignment, None)
         self.count_lanes(leftover=assignment.in_flight)
-        for gate in assignment.gates:
+        for gate in assignment.may_need:
             gate.assignments.pop(assignment, None)
 
     def drain(self) -> None:
@@ -488,6 +573,11 @@ class Run:
         outlives an assignment."""
         return self._results.setdefault((source.name if self._apart else "", self.needs.of(source)), RunResults())
 
+    def needs_by_message(self, source: Source, gates: tuple[Gate, ...]) -> MessageNeeds:
+        """Return what messages of this source share that need these gates. It outlives an assignment, too."""
+        kind = source.name if self._apart else "", gates
+        return self._kinds.get(kind) or self._kinds.setdefault(kind, MessageNeeds(gates))
+
     def bound_by(self, memory: MemoryBound) -> None:
         """Let this bound on memory count from now on."""
         self.memory = memory
@@ -495,6 +585,20 @@ class Run:
     def counted_by(self, tally: Tally) -> None:
         """Count what becomes of messages here from now on."""
         self.tally = tally
+
+    # -- its dependencies -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def dependencies(self) -> tuple[str, ...]:
+        """Return the names of all that its handlers call, as far as that is known: its needs, and what was met besides."""
+        return (*self.needs.names(), *self._met)
+
+    def meets(self, name: str) -> bool:
+        """Note that a handler calls this dependency; True if that is new."""
+        if name in self.dependencies:
+            return False
+        self._met[name] = None
+        return True
 
     # -- its lanes --------------------------------------------------------------------------------------------------------------------
 
@@ -516,6 +620,11 @@ class Run:
         self._leftover += leftover
         self.lanes = len(self.assignments) + self._leftover if self._concurrency is None else self._concurrency
 
+    @property
+    def has_lane_for_waiting(self) -> bool:
+        """Whether a delivery that waits may have a lane. Where others pass it, each second one is for them, if they have work."""
+        return self.running < self.lanes - (self.yields and bool(self.ring))
+
     def want_lane(self) -> None:
         """Keep the next free lane for a delivery that waits."""
         self.lane_wanted = True
@@ -532,13 +641,17 @@ class Run:
 
     # -- its deliveries ---------------------------------------------------------------------------------------------------------------
 
-    def new_inbox(self) -> Inbox:
-        """Return a new inbox of this run's order."""
+    def new_inboxes(self, *, by_message: bool) -> tuple[Inbox, PassingInbox | None]:
+        """Return a new inbox of this run's order, and the same once more if messages of it pass one another `by_message`."""
         if self.batch is not None:
-            return BatchInbox(self.batch, self.span if self.shared else None)
+            return BatchInbox(self.batch, self.span if self.shared else None), None
         if self.order == "source":
-            return SourceInbox()
-        return KeyInbox(self.span) if self.order == "key" else FreeInbox(self.span)
+            return SourceInbox(), None
+        by_key = self.order == "key"
+        if not by_message:
+            return KeyInbox(self.span) if by_key else FreeInbox(self.span), None
+        passing = (PassingKeyInbox if by_key else PassingFreeInbox)(self.span, self.held_span)
+        return passing, passing
 
     def enqueue(self, deliveries: Iterable[AnyDelivery]) -> None:
         """Put deliveries into the inboxes of their sources. Those of a source that is not here, or is going away, are dropped."""
@@ -559,12 +672,13 @@ class Run:
     def _put(self, assignment: Assignment | None, batch: list[AnyDelivery]) -> None:
         if assignment is None or assignment.going:
             return
-        before = assignment.inbox.waiting
-        assignment.inbox.put(batch)
-        waiting, size = assignment.inbox.waiting, self.weigh(batch)
-        assignment.weights.add(waiting - before, size)
+        inbox = assignment.inbox
+        before = inbox.waiting + inbox.behind_passed
+        inbox.put(batch)
+        waiting, size = inbox.waiting, self.weigh(batch)
+        assignment.weights.add(waiting + inbox.behind_passed - before, size)
         self.memory.came(assignment, size)
-        if assignment.results.suspected:
+        if assignment.results.suspected or assignment.passing is not None:  # more may be passed now
             self.dirty[assignment] = None
         if waiting >= self.inbox:
             assignment.stop_fetching()
@@ -581,6 +695,7 @@ class Run:
         delivery.attempt += 1
         delivery.request = None
         self.granted.append(delivery)
+        self.yields = assignment.passing is not None
         if assignment.inbox.waiting:  # enough of it may have been waiting for every lane, and now there is one less
             self.mark_ready(assignment)
 
@@ -632,6 +747,8 @@ class Run:
             changed[assignment.source] = assignment.plan
             if event is not None:
                 events.append(event)
+            if assignment.by_message:
+                events.extend(assignment.announce_waiting(now))
             if not assignment.plan.reasons and assignment.inbox.waiting:
                 self.mark_ready(assignment)
         self.dirty.clear()

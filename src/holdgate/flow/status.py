@@ -68,7 +68,7 @@ class DependencyStatus(TypedDict):
     value: float | None  # what had reached the threshold then
     threshold: float | None  # the threshold of that reason
     failed_tries: int  # how often it has opened again since, because a probe or the ramp failed
-    level: int  # how often it has opened without a lasting recovery; each level waits longer
+    level: int  # 0 after health, 1 in an outage, more after relapses; they make it wait longer and resume more slowly
     next_try: float | None  # when a probe is admitted; null: it is not open, or only an operator ends that
     limit: int | None  # calls in parallel that it admits; null: no limit, 0: none
     full: int  # the limit at which the ramp ends and the circuit closes
@@ -119,7 +119,7 @@ class SourceStatus(TypedDict):
     falling_back: bool  # its messages go to the fallback now
     fallbacks: int  # how many have done so in this assignment
     blocked: BlockedStatus | None  # the message that it waits behind
-    suspected: str | None  # the exception type of an outage that no dependency claims
+    suspected: str | None  # the exception type of an outage that no dependency claims, with the status of its HTTP answer
 
 
 class CommandStatus(TypedDict):
@@ -427,7 +427,7 @@ class _Writer:
             "falling_back": seen.falling_back,
             "fallbacks": seen.fallbacks,
             "blocked": self._blocked(source),
-            "suspected": None if suspected is None else suspected.error,
+            "suspected": None if suspected is None else suspected.what,
         }
 
     def _blocked(self, source: Source) -> BlockedStatus | None:

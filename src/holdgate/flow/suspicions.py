@@ -51,15 +51,19 @@ class Suspicions:
     def failed(self, delivery: AnyDelivery, attribution: Attribution, now: float) -> bool:
         """Note how an attempt ended; True if that is no fault of the message though no need claims it."""
         assignment: Assignment = delivery.assignment
-        assignment.results.claimed += attribution.cause is Cause.DEPENDENCY
+        results = assignment.results_of(delivery)
+        results.claimed += attribution.cause is Cause.DEPENDENCY
         if not attribution.unclaimed:
             return False
         before = bool(delivery.redelivered)
-        kind = assignment.results.failed(history_of(delivery), attribution.unclaimed, assignment.run.retry.conviction, redelivered=before)
+        conviction = assignment.run.retry.conviction
+        kind = results.failed(history_of(delivery), attribution, conviction, now, redelivered=before)
         if kind is None:
             return False
-        if assignment.results not in self._standing and kind.evidence >= assignment.run.retry.conviction:
-            self._begin(assignment.run, assignment.results, kind, now)
+        if assignment.by_message:  # no charge; others that need something else go on, so there is no hold
+            return True
+        if results not in self._standing and kind.evidence >= results.enough(conviction):
+            self._begin(assignment.run, results, kind, now)
         return True
 
     def look(self, runs: Iterable[Run], now: float) -> list[FlowEvent]:
@@ -106,7 +110,10 @@ class Suspicions:
             suspicion.announced = True
             kind = suspicion.kind
             sources = tuple(assignment.source for assignment in _assignments(suspicion.run, results))
-            yield OutageSuspected(now, sources, kind.error, kind.messages, kind.messages + kind.others, suspicion.since)
+            of = kind.messages + kind.others
+            yield OutageSuspected(
+                now, sources, kind.error, kind.messages, of, suspicion.since, status=kind.status, is_bug=kind.is_bug, began=kind.began
+            )
 
     def _try_another(self, results: RunResults, suspicion: Suspicion, now: float) -> None:
         """Let one message that was never tried wait for a lane, of the next source that has one; none while the one before waits."""

@@ -223,6 +223,8 @@ class WaitingList:
             gate.lines.setdefault(waiting.run, {})[waiting.arrival] = waiting
         if shut is None and not any(gate.limited for gate in waiting.gates):
             self._ready.setdefault(waiting.run, {})[waiting.arrival] = waiting
+        else:
+            waiting.delivery.assignment.let_pass(waiting.delivery)
 
     def _unqueue(self, waiting: Waiting) -> None:
         for lines in (self._ready, *(gate.lines for gate in waiting.gates)):
@@ -262,7 +264,7 @@ class GrantRound:
             run = waiting.run
             if waiting.delivery.assignment.stopped:
                 self.held.append(waiting)
-            elif run.running >= run.lanes:  # the last one went to a delivery of another line
+            elif not run.has_lane_for_waiting:  # the last one went to a delivery of another line
                 run.want_lane()
             elif (room := self._room(waiting.gates)) and acquire(waiting.delivery, waiting.gates, self._now, room):
                 waiting.delivery.assignment.started()
@@ -277,7 +279,7 @@ class GrantRound:
         for waiting in line.values():
             if gate is not None and self._free[gate] == 0:
                 return
-            if run.running >= run.lanes:
+            if not run.has_lane_for_waiting:
                 run.want_lane()
                 return
             yield waiting

@@ -4,7 +4,8 @@
 carries and by the names of its classes. docs/reference/failures.md lists the clients that it was tried with.
 """
 
+from holdgate.http.answers import status_of
 from holdgate.http.exceptions import failures
 from holdgate.http.waits import retry_after
 
-__all__ = ["failures", "retry_after"]
+__all__ = ["failures", "retry_after", "status_of"]

@@ -105,16 +105,18 @@ class OwnCircuit:
 class GuardCircuit:
     """A guard's circuit for one dependency, usable from any thread. It must be made on the thread of `loop`.
 
-    Errors name `guard` by its repr. `settled` is called on the loop after a call outside of handlers has ended, when the guard should take
-    a turn: the circuit has something to announce, or a slot of its ramp is free again.
+    Errors name `guard` by its repr. `is_declared`: the guard was given the dependency, and has not only met it in a handler. `settled` is
+    called on the loop after a call outside of handlers has ended, when the guard should take a turn: the circuit has something to announce,
+    or a slot of its ramp is free again.
     """
 
-    __slots__ = ("_closed", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "now", "spare", "thread")
+    __slots__ = ("_closed", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "is_declared", "now", "spare", "thread")
 
     def __init__(
         self, guard: object, circuit: Circuit, clock: Clock, settled: Callable[[], object], loop: asyncio.AbstractEventLoop
     ) -> None:
         self.guard = guard
+        self.is_declared = False  # Dependency.bind sets it
         self.circuit = circuit
         self.now = clock.now
         self._settled = settled

@@ -2,7 +2,9 @@
 
 Theory of operation. A call is admitted or refused at its beginning (`begin`), and judged at its end. There are two kinds. Outside of
 handlers a call has a permit of its own and settles that permit (`OwnCall`). Inside a handler a call notes its result for attribution to
-read (`HandlerCall`). There a declared need uses the permit that the delivery holds, and an undeclared one takes and settles its own.
+read (`HandlerCall`). There a declared need uses the permit that the delivery holds, and an undeclared one takes and settles its own. The
+circuit is that of the guard which runs the handler: it takes up a dependency that nobody has declared at the first call
+(undeclared.py).
 
 The end is always reported, by `returned`, `passed` or `raised`. None of them raises: a user's predicate that fails costs the verdict, not
 the slot.
@@ -66,6 +68,10 @@ class Attempt(Protocol):
     delivery: Delivery[Any] | None
     calls: AttemptCalls | None
 
+    def access_of(self, dependency: CalledDependency) -> Access:
+        """Return how its guard reaches a dependency, which the guard takes up if it does not know it. From any thread."""
+        ...
+
 
 # None outside of handlers. Set once per lane.
 current_attempt: ContextVar[Attempt | None] = ContextVar("holdgate_attempt", default=None)
@@ -75,6 +81,14 @@ def running_delivery(attempt: Attempt) -> Delivery[Any] | None:
     """Return the delivery whose handler runs and to which a call form belongs. None means that no handler runs."""
     delivery = attempt.delivery
     return None if delivery is None or delivery.permits is None else delivery
+
+
+def access_here(dependency: CalledDependency) -> Access:
+    """Return how a call that is made here reaches the circuit of a dependency."""
+    attempt = current_attempt.get()
+    if attempt is None or running_delivery(attempt) is None:
+        return dependency.access
+    return attempt.access_of(dependency)
 
 
 def permit_for(delivery: Delivery[Any], circuit: Circuit) -> Permit | None:
@@ -121,6 +135,9 @@ def begin(dependency: CalledDependency) -> Call | Rejected:
     if calls is None:
         calls = attempt.calls = AttemptCalls()
     held = permit_for(delivery, access.circuit)
+    if held is None:  # not a need of this delivery, or the guard has another circuit for it
+        access = attempt.access_of(dependency)
+        held = permit_for(delivery, access.circuit)
     own = access.acquire() if held is None else _refusal(access.circuit, held)
     if isinstance(own, Rejected):
         calls.refused[dependency.name] = None

@@ -17,9 +17,10 @@ from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import Classifier, Matcher
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.runtime.access import Access, GuardCircuit, OwnCircuit
-from holdgate.runtime.calling import Calling, check_fallback, check_function, is_async, run_async, run_sync
+from holdgate.runtime.calling import Calling, access_here, check_fallback, check_function, is_async, run_async, run_sync
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.guarded import guard_function
+from holdgate.slips import suggest_keywords
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -47,6 +48,8 @@ class Dependency:
     - `name`: the label in logs, events and metrics: up to 100 letters, digits and `_ . : -`, beginning with a letter or digit.
     - `failures`: which exceptions are failures of the dependency: a type, a tuple of types, or a predicate. It is applied to the exception
       and to all that the exception stands for: causes (`raise ... from`), members of groups, and last what was being handled meanwhile.
+      None means every exception but errors of the program (KeyError, TypeError, ValueError and their like), which are the message's or
+      the code's. `Exception` takes those as well.
     - `excluded`: which exceptions are the message's own fault, in the same forms and applied likewise. It wins over `failures`.
     - `result_failures`: gets what a call returned; true means that the call has failed. None means that a return is a success.
     - `retry_after`: gets an exception and returns the seconds that the server asked to wait, or None. None means that no server asks.
@@ -72,16 +75,17 @@ class Dependency:
         "settings",
     )
 
+    @suggest_keywords
     def __init__(
         self,
         name: str,
         *,
-        failures: Matcher = Exception,  # the safe side: an outage that is taken for the message's fault loses messages
+        failures: Matcher | None = None,  # all but what shows a bug: an outage that is taken for the message's fault loses messages
         excluded: Matcher = (),
         result_failures: Callable[[Any], bool] | None = None,
         retry_after: Callable[[Exception], float | None] | None = None,
         probe: Callable[[], object] | None = None,
-        probe_timeout: float | timedelta = 5.0,  # as long as the first open wait: a dependency that answers later is not well
+        probe_timeout: float | timedelta = 5.0,  # what a user would wait for: a dependency that answers later is not well
         settings: CircuitSettings = CircuitSettings(),  # noqa: B008 - frozen; its own defaults have their reasons beside them
     ) -> None:
         self.name = _label(name)
@@ -218,30 +222,43 @@ class Dependency:
 
     @property
     def circuit(self) -> Circuit:
-        """The circuit that calls go through now: the guard's, or the dependency's own outside of any guard.
+        """The circuit that calls go through here: in a handler that of its guard, elsewhere that of the guard that has the dependency, and
+        the dependency's own outside of any guard.
 
         Look at `dependency.circuit.state` before a call. Do not keep the circuit: another one takes its place when a guard is entered or
         left.
         """
-        return self.access.circuit
+        return access_here(self).circuit
 
     def bind(self, binding: GuardCircuit) -> None:
-        """Hand the dependency over to a guard. Raises SettingsError, naming both, while another guard has it. For guards only."""
+        """Hand the dependency over to a guard that declares it. A guard that has only met it in a handler gives way, and keeps its circuit
+        for its own handlers.
+
+        Raises SettingsError, naming both, while another guard has declared it. For guards only.
+        """
         with self._lock:
             owner = self.access
-            if isinstance(owner, GuardCircuit):
+            if isinstance(owner, GuardCircuit) and owner.is_declared:
                 raise SettingsError(
                     f"dependency {self.name!r} is used by {owner.guard!r} and cannot be used by {binding.guard!r} at the same time;"
                     " give each guard a Dependency of its own"
                 )
+            binding.is_declared = True
             self.access = binding
 
-    def unbind(self) -> None:
-        """Take the dependency back from a guard, and drop the guard's circuit. The next call finds a fresh circuit. For guards only."""
+    def lend(self, binding: GuardCircuit) -> None:
+        """Let calls outside of handlers go through the circuit of a guard that has met the dependency in a handler, unless another guard
+        has it. For guards only."""
         with self._lock:
-            access, self.access = self.access, self._alone()
-        if isinstance(access, GuardCircuit):
-            access.close()
+            if not isinstance(self.access, GuardCircuit):
+                self.access = binding
+
+    def unbind(self, binding: GuardCircuit) -> None:
+        """Take the dependency back from a guard, and drop that guard's circuit. The next call finds a fresh circuit. For guards only."""
+        with self._lock:
+            if self.access is binding:
+                self.access = self._alone()
+        binding.close()
 
     def _alone(self) -> OwnCircuit:
         clock = SystemClock()

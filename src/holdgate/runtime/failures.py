@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import NEVER_OUTCOMES
-from holdgate.errors import CommandError, HoldgateError, SettingsError
+from holdgate.errors import CommandError, HoldgateError, NeedsError, SettingsError
 from holdgate.flow.attribution import Cause
 from holdgate.runtime.folding import FAILURE
 from holdgate.runtime.wording import kind_of, lasting, many, place_of, steps, text_of, whereabouts
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from holdgate.runtime.outages import Outages
 
 log = logging.getLogger("holdgate")
+
+# Rejected messages that have a line each, before those of their kind share one: so many a person looks into one by one.
+_NAMED = 5
 
 # A handler that ended so was not at fault, and neither was anything that it called: it was not its turn, or it asked for another time.
 NO_FAILURE = (Cause.REFUSED, Cause.POSTPONED)
@@ -74,7 +77,7 @@ class FailureLog:
             return None
         # The handler's code makes this mistake for every message. The text is ours: it quotes no payload and names the remedy.
         name, text = delivery.source.name, str(found)
-        line = f"{delivery.source}: the handler must be fixed: {text}"
+        line = f"{delivery.source}: {'' if isinstance(found, NeedsError) else 'the handler must be fixed: '}{text}"
         self._folding.write(
             ("slip", name, text), line, lambda count: f"{name}: {many(count, 'more message')} met this: {text}", level=logging.ERROR
         )
@@ -90,6 +93,7 @@ class FailureLog:
             line,
             lambda count: f"{name}: {many(count, 'more message')} rejected in {self._interval}, the last: {line}",
             level=level,
+            singly=_NAMED,
         )
 
     def _write(self, owner: str, kind: str, line: str) -> None:

@@ -1,9 +1,9 @@
 """How much the log says: its settings, and lines of one kind that share a line.
 
-A log with a line for each message hides what matters. So the first line of a kind is written immediately, and those that follow within
-`repeat_every` seconds are counted. When that time is over there is one line with the count, if there is anything to count, and the next
-interval begins. After an interval without any the kind is forgotten, and its next line is a first one again. At DEBUG every single line is
-written as well.
+A log with a line for each message hides what matters. So the first line of a kind is written immediately, or the first few, and those that
+follow within `repeat_every` seconds are counted. When that time is over there is one line with the count, if there is anything to
+count, and the next interval begins. After an interval without any the kind is forgotten, and its next line is a first one again. At DEBUG
+every single line is written as well.
 """
 
 from __future__ import annotations
@@ -56,13 +56,14 @@ class LogSettings:
 
 
 class _Kind:
-    """One kind of line: since when, how many were not written, and what the line about those says."""
+    """One kind of line: since when, how many were written and how many not, and what the line about those says."""
 
-    __slots__ = ("count", "level", "since", "summary")
+    __slots__ = ("count", "level", "since", "summary", "written")
 
     def __init__(self, level: int, since: float) -> None:
         self.level = level
         self.since = since
+        self.written = 0
         self.count = 0
         self.summary: Callable[[int], str] = str
 
@@ -77,21 +78,29 @@ class Folding:
         self._timer: asyncio.TimerHandle | None = None
 
     def write(
-        self, key: Key, line: str, summary: Callable[[int], str], *, level: int = logging.WARNING, extra: dict[str, Any] | None = None
+        self,
+        key: Key,
+        line: str,
+        summary: Callable[[int], str],
+        *,
+        level: int = logging.WARNING,
+        singly: int = 1,
+        extra: dict[str, Any] | None = None,
     ) -> None:
         """Write a line now, or count it. `summary` returns the line about so many of this kind, of which this one is the last.
 
-        `extra` are the fields of its record (telemetry/log_fields.py). None means that it has none.
+        The first `singly` of a kind are written. `extra` are the fields of the record (telemetry/log_fields.py). None means no fields.
         """
         kind = self._kinds.get(key)
-        if kind is not None:
+        if kind is not None and kind.written >= singly:
             kind.count += 1
             kind.summary = summary
             log.debug("%s", one_line(line), extra=extra)
             return
-        if len(self._kinds) >= _KINDS:
+        if kind is None and len(self._kinds) >= _KINDS:
             self.flush()
-        self._kinds[key] = _Kind(level, self._now())
+        kind = self._kinds.setdefault(key, _Kind(level, self._now()))
+        kind.written += 1
         log.log(level, "%s", one_line(line), extra=extra)
         self._arm()
 

@@ -11,16 +11,19 @@ Cancelling `run` is drain. The guard holds the tasks that do the work. The calle
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
+from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, cast
 
 from holdgate.core import Circuit
 from holdgate.core.validation import count, seconds
-from holdgate.errors import GuardClosed, SettingsError
+from holdgate.errors import CommandError, GuardClosed, SettingsError
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.commands import AuditEntry
 from holdgate.flow.engine import Engine
@@ -45,17 +48,22 @@ from holdgate.runtime.lane import Lane, exit_in
 from holdgate.runtime.last_resort import CUT_OFF, LastResort
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
+from holdgate.runtime.needs import NeedsSetting
 from holdgate.runtime.outages import Outages
 from holdgate.runtime.probes import Prober
 from holdgate.runtime.run_log import OutageFigures, RunLog
-from holdgate.runtime.run_settings import NeedsSetting, RunSettings, check_intake, plan_run
+from holdgate.runtime.run_settings import RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
 from holdgate.runtime.standstill import Silence
+from holdgate.runtime.undeclared import Undeclared
 from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
+from holdgate.slips import Unawaited, suggest_keywords
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+P = ParamSpec("P")
 
 # A turn settles in one or two rounds. The bound only keeps a mistake from blocking the event loop.
 _ROUNDS = 16
@@ -65,10 +73,28 @@ _ROUNDS = 16
 _MEMORY_AT_LEAST = 1024 * 1024
 
 
+def _run_of_a_guard(fn: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Coroutine[Any, Any, None]]:
+    """Decorate `Guard.run`: its guard knows of a run that nobody awaits."""
+    checked = suggest_keywords(fn)
+
+    @wraps(fn)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, None]:
+        made = checked(*args, **kwargs)
+        cast("Guard", args[0]).unawaited.note(made)
+        return made
+
+    # It is async to everybody who asks: a web framework runs what is plain in a thread.
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(run)
+    else:
+        vars(run)["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
+    return run
+
+
 class Guard:
     """Runs guarded intakes. Enter it with `async with`; leaving drains every run.
 
-    - `dependencies`: those that only call forms use. `needs` of a run brings its own.
+    - `dependencies`: those that only call forms use, and those that `needs` of a run answers as a function. Other `needs` bring their own.
     - `drain_timeout`: seconds above 0, or a timedelta, that running handlers may take to end after a stop or a cancellation.
     - `signals`: None means that SIGTERM drains, where the guard runs in the main thread and nobody else handles the signal. False means
       that it is never taken. True means that it is an error if it cannot be taken.
@@ -90,6 +116,7 @@ class Guard:
     if handlers could not be ended within `drain_timeout`.
     """
 
+    @suggest_keywords
     def __init__(
         self,
         *dependencies: Dependency,
@@ -115,6 +142,8 @@ class Guard:
         self.hold_warn_after = seconds("hold_warn_after", hold_warn_after)
         self.engine = Engine(draw=self._clock.draw, hold_warn_after=self.hold_warn_after, memory=_check_memory(memory))
         self.dependencies: dict[str, Dependency] = {}
+        self.circuits: dict[str, GuardCircuit] = {}  # by the same names
+        self.undeclared = Undeclared(self)
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
         self.spans = spans
@@ -142,6 +171,7 @@ class Guard:
         self._woken: asyncio.Handle | None = None
         self._stopping = False
         self._released = False
+        self.unawaited = Unawaited()
 
     # -- life -------------------------------------------------------------------------------------------------------------------------
 
@@ -162,6 +192,8 @@ class Guard:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None and self.unawaited.any:
+            await asyncio.sleep(0)  # a task that was made just now begins
         if exit_in(error) is not None:  # the process ends: wait for no handler
             self.hurry()
         try:
@@ -172,7 +204,17 @@ class Guard:
                 await self._control.closed()  # last: while a guard drains, people want to know what it waits for
         if error is None and self._termination.asked and (self._threads or self._unended):
             raise SystemExit(CUT_OFF)
+        if error is None:
+            self.unawaited.refuse("guard.run(...)")
 
+    if not TYPE_CHECKING:  # a type checker refuses it by itself
+
+        def __enter__(self) -> NoReturn:
+            raise CommandError("a Guard is entered with `async with Guard() as guard:`, got `with`: write async in front of it")
+
+        def __exit__(self, *_: object) -> None: ...
+
+    @_run_of_a_guard
     async def run(
         self,
         intake: Intake[Any],
@@ -183,6 +225,7 @@ class Guard:
         key: Callable[[Delivery[Any]], object] | None = None,
         concurrency: int | None = None,
         span: int = 1000,  # bounds what is processed again after a crash, and is far above any concurrency
+        held_span: int | None = None,  # a hundred times span: ten minutes of 160 messages a second, and about what memory= holds
         fallback: AnyHandler | None = None,
         fallback_after: float | timedelta = 0.0,  # an open circuit has seen enough failures; more, where a fallback costs more than a hold
         fallback_concurrency: int | None = None,
@@ -197,11 +240,14 @@ class Guard:
         - `handler`: takes one Delivery. An async function runs on the event loop, a plain one in a thread. A mapping has one for each topic
           or queue, by name.
         - `needs`: the dependencies of every source, or a mapping by topic or queue. Empty means that nothing holds a source but its
-          messages.
+          messages. Where messages of a source need different things, it is a function: it is asked once for each delivery, makes no call,
+          and returns a Dependency, several, or [] for nothing. It may be `needs_by_header(...)`, or answer what `Guard(...)` was given.
         - `order`: "source" (one after the other), "key" (of one key), or "none". None means what the broker promises anyway.
         - `key`: gives what is kept in order with "key", hashable, or None for a delivery that has no order. None means Kafka's record key.
         - `concurrency`: handlers in parallel, from 1. None means one per source for "source", and at most 16 otherwise.
         - `span`: how many messages work may run ahead of the oldest unfinished one of its source, from 1.
+        - `held_span`: the same for messages that others pass because they wait for a circuit of their own (`needs` as a function), from
+          `span`. None means a hundred times `span`.
         - `fallback`: is called with a delivery instead of holding its source, while the circuits of all that it lacks are open. None means
           that the source is held.
         - `fallback_after`: seconds from 0, or a timedelta, that those circuits must have been open before.
@@ -226,6 +272,7 @@ class Guard:
                 key=key,
                 concurrency=concurrency,
                 span=span,
+                held_span=held_span,
                 timeout=timeout,
                 fallback=handlers.prepare(fallback),
                 fallback_after=fallback_after,
@@ -234,10 +281,12 @@ class Guard:
                 dead_letters=dead_letters,
                 batch=batch,
                 handled=handlers.names,
+                declared=self.dependencies.values(),
             )
             worker = self.new_worker(intake, plans, handlers.of)
             await self.see_through(worker, self.start(worker))
 
+    @suggest_keywords
     def deliveries(
         self,
         intake: Intake[Any],
@@ -249,7 +298,7 @@ class Guard:
         """Return the loop form: enter it with `async with`, loop over it with `async for`, and enter each delivery with `async with`.
 
         - `intake`: the broker side, as for `run`.
-        - `needs`: the dependencies of every source, or a mapping by topic or queue, as for `run`.
+        - `needs`: the dependencies of every source, a mapping by topic or queue, or a function, as for `run`.
         - `retry`: the RetryPolicy. None means its defaults.
         - `dead_letters`: where rejected messages go. None means that RabbitMQ rejects them, and that a Kafka partition is blocked.
 
@@ -258,7 +307,17 @@ class Guard:
         `run` does, on entering.
         """
         self._must_be_open()
-        plans = plan_run(intake, needs, order="source", key=None, concurrency=1, span=1, retry=retry, dead_letters=dead_letters)
+        plans = plan_run(
+            intake,
+            needs,
+            order="source",
+            key=None,
+            concurrency=1,
+            span=1,
+            retry=retry,
+            dead_letters=dead_letters,
+            declared=self.dependencies.values(),
+        )
         return Deliveries(self, intake, plans)
 
     async def stop(self) -> None:
@@ -523,15 +582,26 @@ class Guard:
             worker.stop()
 
     def _adopt(self, dependency: Dependency) -> None:
-        known = self.dependencies.get(dependency.name)
-        if known is dependency:
-            return
-        if known is not None:
-            raise SettingsError(f"two dependencies are named {dependency.name!r}: give each its own name, it is the label everywhere")
+        name = dependency.name
+        known = self.dependencies.get(name)
+        if known is None:
+            self.keep(dependency, is_declared=True)
+        elif known is not dependency:
+            raise SettingsError(f"two dependencies are named {name!r}: give each its own name, it is the label everywhere")
+        elif not self.circuits[name].is_declared:  # a handler has called it before
+            dependency.bind(self.circuits[name])
+
+    def keep(self, dependency: Dependency, *, is_declared: bool) -> None:
+        """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
         circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw)
-        # Binding comes first: it is refused while another guard has the dependency, and then nothing here may have changed.
-        dependency.bind(GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop()))
+        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop())
+        # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
+        if is_declared:
+            dependency.bind(access)
+        else:
+            dependency.lend(access)
         self.dependencies[dependency.name] = dependency
+        self.circuits[dependency.name] = access
         self.engine.add_gate(circuit, probed=dependency.probe is not None)
 
     def _release(self) -> None:
@@ -545,8 +615,8 @@ class Guard:
         self._prober.close()
         self._silence.stop()
         self._backlog.close()
-        for dependency in self.dependencies.values():
-            dependency.unbind()
+        for name, dependency in self.dependencies.items():
+            dependency.unbind(self.circuits[name])
         self.dependencies.clear()
         for handle in (self._timer, self._woken):
             if handle is not None:

@@ -91,7 +91,7 @@ def _should_move(assignment: Assignment, seen: SourceSnapshot | None) -> bool:
         seen is None
         or assignment.plan.held
         or not assignment.inbox.waiting
-        or any(gate.circuit.limit is not None for gate in assignment.gates)
+        or any(gate.circuit.limit is not None for gate in assignment.may_need)
     ):
         return False
     return seen.waiting == assignment.inbox.waiting

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from holdgate.flow.message import Source
     from holdgate.flow.state import Assignment
     from holdgate.ports import Intake
+    from holdgate.runtime.access import Access
+    from holdgate.runtime.calling import CalledDependency
 
 
 # -- exits ---------------------------------------------------------------------------------------------------------------------------
@@ -174,6 +176,10 @@ class LaneOwner(Protocol):
         """Return the user's dependency behind a gate."""
         ...
 
+    def access_of(self, dependency: CalledDependency, source: Source) -> Access:
+        """Return how the guard reaches a dependency that a handler of this source calls. From any thread."""
+        ...
+
     def log_failure(self, delivery: AnyDelivery, error: BaseException, attribution: Attribution, blamed: Sequence[str], how: str) -> None:
         """Log what a handler raised, or what it caught of a call. `blamed` are the dependencies whose failure it was."""
         ...
@@ -224,6 +230,11 @@ class Lane:
         given, self._given = self._given, None
         if given is not None and not given.done():
             given.set_result(None)
+
+    def access_of(self, dependency: CalledDependency) -> Access:
+        """Return how its guard reaches a dependency that the running handler calls. From any thread."""
+        delivery = self.delivery
+        return dependency.access if delivery is None else self.worker.access_of(dependency, delivery.source)
 
     def works_for(self, assignments: set[Assignment]) -> bool:
         """Return whether it has a delivery of one of these assignments."""
@@ -339,6 +350,7 @@ class Lane:
             raised, how = calls.excused[-1], "caught by the handler"
         if raised is not None:  # now that the circuit knows: to write may take a while
             blamed = [gate.name for gate, finding in zip(gates, attribution.findings, strict=True) if finding.outcome is Outcome.FAILURE]
+            blamed += [name for name, outcome in attribution.undeclared if outcome is Outcome.FAILURE]
             worker.log_failure(delivery, raised, attribution, blamed, how)
         if verdict is Verdict.DONE:
             self.acknowledge(delivery)
@@ -578,12 +590,12 @@ class TaskLane(Lane):
         stopped the source: then the delivery waits for its needs instead.
         """
         assignment = delivery.assignment
-        if assignment.stopped or not assignment.falling_back:
+        worker = self.worker
+        self.since = worker.now()
+        if not assignment.falls_back(delivery, self.since):
             delivery.attempt -= 1
             self.give_back(delivery)
             return
-        worker = self.worker
-        self.since = worker.now()
         self.started = True
         try:
             await self.prepare(worker.fall_back)(delivery)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
@@ -29,12 +30,14 @@ from holdgate.events import (
     CircuitReset,
     CommandEnded,
     CommandGiven,
+    DependencyMet,
     HandlerStuck,
     HoldContinued,
     LeaseExpired,
     LeaseTooShort,
     LimitChanged,
     LocalCauseSuspected,
+    MessagesHeld,
     MessageSkipped,
     OutageOver,
     OutageSuspected,
@@ -50,7 +53,7 @@ from holdgate.events import (
 )
 from holdgate.flow.message import Partition
 from holdgate.ports import AttemptSpans, ControlPlane
-from holdgate.runtime.outages import continued
+from holdgate.runtime.outages import continued, held, partly_held
 from holdgate.runtime.wording import lasting, many, sources
 from holdgate.telemetry.log_fields import fields_of, one_line
 
@@ -119,6 +122,14 @@ def _fallen_back(events: list[Any]) -> str:
     return f"{event.source} falls back, because {', '.join(event.dependencies)} cannot be called"
 
 
+def _met(events: list[Any]) -> str:
+    event = events[0]
+    return (
+        f"the handler of {event.source} calls {event.dependency!r}, which nobody has declared: this guard watches it from now on. Add it to"
+        f" needs=, and {event.source} is held before its handler is refused"
+    )
+
+
 def _undeclared(events: list[Any]) -> str:
     event = events[0]
     return (
@@ -138,15 +149,45 @@ def _local(events: list[Any]) -> str:
     return f"every dependency failed at about the same time ({names}): look for the cause on this machine first"
 
 
+# What a status means when most messages meet it. Others (400, 409, 422) are about what was sent.
+_REFUSED_FOR = {
+    401: "an expired token or wrong credentials",
+    403: "a right that is missing",
+    404: "a wrong address",
+    405: "a wrong address",
+    407: "a proxy that wants a login",
+    410: "a wrong address",
+}
+
+
 def _suspected(events: list[Any]) -> str:
     event = events[0]
+    where = sources(event.sources)
     lasting = event.at - event.since
-    lasts = f"has been held for {lasting:.0f} s" if lasting else "is held until a message succeeds"
-    return (
-        f"{sources(event.sources)}: {event.failed} of the last {event.of} messages failed with {event.error}, which no dependency in needs="
-        f" claims. holdgate takes that for an outage: the source {lasts}, and no message is charged. Add {event.error} to failures= of the"
-        " dependency that is down, or a Dependency to needs=. If these messages are bad, raise Reject instead."
+    held = (
+        f"the source {f'has been held for {lasting:.0f} s' if lasting else 'is held until a message succeeds'}, and no message is charged"
     )
+    bad = "If these messages are bad, raise Reject instead."
+    if event.is_bug:
+        return f"{where}: {_failing(event)}; this looks like a bug or a format change: {held}. Mend the handler and deploy. {bad}"
+    if event.status is not None:
+        reason = _REFUSED_FOR.get(event.status, "a request that the server does not accept any more")
+        return (
+            f"{where}: {_failing(event)}; this looks like {reason}: {held}. If {event.status} is the dependency's failure, add it to"
+            f" failures= (http.status_of gives it). {bad}"
+        )
+    return (
+        f"{where}: {event.failed} of the last {event.of} messages failed with {event.error}, which no dependency in needs="
+        f" claims. holdgate takes that for an outage: {held}. Add {event.error} to failures= of the"
+        f" dependency that is down, or a Dependency to needs=. {bad}"
+    )
+
+
+def _failing(event: Any) -> str:
+    """Return how many messages fail with what, and since when, by the wall clock: people compare it with a deploy."""
+    began = time.strftime("%H:%M", time.localtime(time.time() - (event.at - event.began)))
+    which = "every message" if event.failed == event.of else f"{event.failed} of the last {event.of} messages"
+    return f"the handler fails for {which} with {event.what} since {began}"
 
 
 def _over(events: list[Any]) -> str:
@@ -199,7 +240,8 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     CircuitReset: lambda events: f"{events[0].name}: reset by an operator to closed, immediately the full rate",
     LeaseExpired: _lease,
     LeaseTooShort: _too_short,
-    SourceHeld: lambda events: f"holding {sources(event.source for event in events)}: {', '.join(events[0].reasons)}",
+    SourceHeld: held,
+    MessagesHeld: partly_held,
     SourceReleased: _released,
     SourceFallingBack: _fallen_back,
     HoldContinued: lambda events: continued(events, events[0].reasons),
@@ -211,6 +253,7 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     HandlerStuck: lambda events: (
         f"the handler of {events[0].source}@{events[0].position} has run for {lasting(events[0].seconds)} and has not ended"
     ),
+    DependencyMet: _met,
     UndeclaredNeed: _undeclared,
     AttributionShared: _shared,
     LocalCauseSuspected: _local,

@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import Token
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
 from holdgate.errors import CommandError
-from holdgate.flow.message import Delivery, Source
+from holdgate.flow.message import Delivery, Source, unknown_attribute
 from holdgate.ports import Intake
 from holdgate.runtime.calling import Attempt, current_attempt
 from holdgate.runtime.handlers import Handler
 from holdgate.runtime.lane import Lane, LaneOwner, exit_in
+from holdgate.runtime.needs import needs_error
 from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.worker import Worker, log_end, raise_end
 
@@ -67,7 +68,7 @@ class LoopDelivery:
 
     @property
     def attempt(self) -> int:
-        """How often the delivery was started in this process, this time included."""
+        """How often the delivery was started in this process, this time included and starts left out in which a call was refused."""
         return self._delivery.attempt
 
     @property
@@ -99,6 +100,12 @@ class LoopDelivery:
     def timestamp(self) -> float | None:
         """When the message was produced, in seconds since the epoch. None means unknown."""
         return self._delivery.timestamp
+
+    if not TYPE_CHECKING:  # as of a Delivery
+
+        def __getattr__(self, name: str) -> object:
+            delivery = None if name == "_delivery" else getattr(self, "_delivery", None)
+            raise unknown_attribute(self, name, getattr(delivery, "message", None))
 
     def reject(self, reason: str = "rejected by the handler") -> None:
         """Reject, from inside the block, a message that can never be processed. The message goes where rejected messages go."""
@@ -241,6 +248,9 @@ class Deliveries:
                 await asyncio.wait({lane.wait(), task}, return_when=asyncio.FIRST_COMPLETED)
             elif delivery.assignment.going:
                 lane.give_back(delivery)
+            elif (error := needs_error(delivery)) is not None:
+                lane.end(delivery, error)
+                worker.turn_if_needed()
             else:
                 self._current = LoopDelivery(delivery, lane)
                 return self._current

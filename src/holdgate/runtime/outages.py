@@ -16,7 +16,7 @@ Every event that is not told here is written at DEBUG, in its own words (log.py)
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
@@ -29,6 +29,7 @@ from holdgate.events import (
     CircuitReset,
     HoldContinued,
     LimitChanged,
+    MessagesHeld,
     OverrideSet,
     SourceHeld,
     SourceReleased,
@@ -118,6 +119,7 @@ class Outages:
         thresholds: dict[str, ThresholdExceeded] = {}
         over: list[tuple[CircuitClosed, _Outage]] = []
         continued: list[HoldContinued] = []
+        partly: list[MessagesHeld] = []
         for event in events:
             match event:
                 case ThresholdExceeded(observed=False):
@@ -135,11 +137,16 @@ class Outages:
                     lines.append(_aside(event, words))
                 case HoldContinued():
                     continued.append(event)
+                case MessagesHeld():
+                    partly.append(event)
                 case _:
                     self._operated(event)
                     lines.append(Line(*words(event), (event,)))
         lines += self._ended(over)
         lines += self._differences()
+        for _, group in groupby(partly, lambda event: event.dependencies):
+            together = list(group)
+            lines.append(Line(logging.INFO, partly_held(together), tuple(together)))
         lines += self._reminders(continued)
         return lines
 
@@ -268,19 +275,18 @@ class Outages:
             source for source in (*self._actual, *self._known)
             if self._actual.get(source, ()) != self._known.get(source, ()) and not self._explains(source)
         ]  # fmt: skip
-        held = dict.fromkeys(source for source in changed if self._actual.get(source))
+        holding = dict.fromkeys(source for source in changed if self._actual.get(source))
         freed = dict.fromkeys(source for source in changed if not self._actual.get(source))
-        for reasons, group in groupby(held, self._actual.__getitem__):
-            together = list(group)
-            events = tuple(self._events[source] for source in together)
-            yield Line(logging.INFO, f"holding {sources(together)}: {', '.join(reasons)}", events)
+        for _, group in groupby(holding, lambda source: (self._actual[source], why_all(self._events[source]))):
+            events = tuple(self._events[source] for source in group)
+            yield Line(logging.INFO, held(events, self._actual[events[0].source]), events)
         if freed:
             events = tuple(self._events[source] for source in freed)
             longest = max(event.held_for for event in events if isinstance(event, SourceReleased))
             yield Line(logging.INFO, f"no longer holding {sources(freed)}, held for {lasting(longest)}", events)
         for source in freed:
             self._known.pop(source, None)
-        for source in held:
+        for source in holding:
             self._known[source] = self._actual[source]
         for source in [source for source, reasons in self._actual.items() if not reasons]:
             del self._actual[source]
@@ -289,6 +295,33 @@ class Outages:
         for (reasons, _), group in groupby(events, lambda event: (event.reasons, event.next_try)):
             together = list(group)
             yield Line(logging.WARNING, continued(together, reasons), tuple(together))
+
+
+# Where each message has its own needs: why the others wait, too.
+_WHY_ALL = {
+    "": "",
+    "order": '; order="source" keeps everything behind the first message: order="key" or "none" lets messages pass that need none of it',
+    "held_span": "; the others wait, too, since held_span= lets no more of them pass",
+    "memory": "; the others wait, too, since the messages that cannot go fill Guard(memory=)",
+}
+
+
+def why_all(event: AnyEvent) -> str:
+    """Return why everything of a source waits although not all of it lacks something; empty if all does."""
+    return _WHY_ALL[event.because] if isinstance(event, SourceHeld) else ""
+
+
+def held(events: Sequence[AnyEvent], reasons: Iterable[str] | None = None) -> str:
+    """Return the line about holds that begin, all for the same reasons. `reasons` None means those of the first."""
+    several = [event for event in events if isinstance(event, SourceHeld)]
+    known = several[0].reasons if reasons is None else reasons
+    return f"holding {sources(event.source for event in several)}: {', '.join(known)}{why_all(several[0])}"
+
+
+def partly_held(events: Sequence[MessagesHeld]) -> str:
+    """Return the line about sources of which some messages wait, all for the same dependencies."""
+    names = " or ".join(events[0].dependencies)
+    return f"{sources(event.source for event in events)}: messages that need {names} wait, and the others go on"
 
 
 def continued(events: list[HoldContinued], reasons: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,15 +10,16 @@ from holdgate.core import validation
 from holdgate.errors import CommandError, SettingsError
 from holdgate.flow.inbox import Order, weigh
 from holdgate.flow.message import Delivery, Queue, Source
-from holdgate.flow.policy import FallbackSettings, Needs, RetryPolicy
+from holdgate.flow.policy import ByMessage, FallbackSettings, Needs, RetryPolicy
 from holdgate.flow.state import Run
 from holdgate.ports import DeadLetters, Intake, ReadingAhead, Rejecting, Weighing
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.needs import NeedsSetting, OneNeeds, Sorter, check_list, named_needs, possible_needs
+from holdgate.slips import refuse_function_of_nothing
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-NeedsSetting = Sequence[Dependency] | Mapping[str, Sequence[Dependency]]
 KeyOf = Callable[[Delivery[Any]], object]
 Handler = Callable[[Delivery[Any]], Awaitable[object]]
 
@@ -37,7 +38,8 @@ class RunSettings:
     """A run that is known to be good, and what the runtime needs beside it.
 
     `key_of` is set with order="key" alone; `own_key` says that the user gave it. `lane_per_source`: as many lanes as there are sources.
-    `timeout`: seconds that a handler may take; None: no limit. `fallback`: what runs instead of it; None: nothing.
+    `timeout`: seconds that a handler may take; None: no limit. `fallback`: what runs instead of it; None: nothing. `sorter` asks what each
+    message needs; None: all messages of a source need the same.
     """
 
     run: Run
@@ -48,6 +50,7 @@ class RunSettings:
     dead_letters: DeadLetters | None
     timeout: float | None = None
     fallback: Handler | None = None
+    sorter: Sorter | None = None
 
     def set_keys(self, deliveries: Iterable[Delivery[Any]]) -> None:
         """Note on each delivery what it is kept in order by. Raises CommandError when `key` fails: without a key there is no order."""
@@ -78,6 +81,7 @@ def plan_run(
     key: KeyOf | None,
     concurrency: int | None,
     span: int,
+    held_span: int | None = None,
     retry: RetryPolicy | None,
     dead_letters: DeadLetters | None = None,
     batch: int | None = None,
@@ -86,10 +90,12 @@ def plan_run(
     fallback_after: float | timedelta = 0.0,
     fallback_concurrency: int | None = None,
     handled: Iterable[str] | None = None,
+    declared: Iterable[Dependency] = (),
 ) -> RunSettings:
-    """Check the settings of a run. `handled`: the names that have a handler; None: one for all. Raises SettingsError with the values that
-    clash."""
+    """Check the settings of a run. `handled`: the names that have a handler; None: one for all. `declared`: what the guard was given.
+    Raises SettingsError with the values that clash."""
     check_intake(intake)
+    refuse_function_of_nothing("needs", needs)
     _check_types(key, retry)
     _check_dead_letters(dead_letters, retry)
     seconds = None if timeout is None else validation.seconds("timeout", timeout)
@@ -97,7 +103,10 @@ def plan_run(
     _check_batch(batch, wanted, intake)
     concurrency = _concurrency(concurrency, wanted, batch, intake)
     _at_least_one("span", span)
-    dependencies, names = _resolve(_for_handlers(needs, handled) if intake.names is None else needs)
+    needs = _for_handlers(needs, handled) if intake.names is None else needs
+    dependencies, names = _resolve(needs, tuple(declared))
+    sorter = _sorter(needs)
+    _check_by_message(held_span, span, batch, by_message=sorter is not None)
     if intake.names is not None:
         names.check(intake.names)
     falling_back = _fallback(fallback, fallback_after, fallback_concurrency, batch)
@@ -110,6 +119,7 @@ def plan_run(
         concurrency=concurrency,
         inbox=inbox,
         span=span,
+        held_span=held_span,
         retry=retry,
         rejects=rejects,
         batch=batch,
@@ -127,6 +137,7 @@ def plan_run(
         dead_letters,
         seconds,
         fallback,
+        sorter,
     )
 
 
@@ -203,9 +214,10 @@ def _for_handlers(needs: NeedsSetting, handled: Iterable[str] | None) -> NeedsSe
     """Under a pattern, with handlers by name: a topic that has none is one of which nobody has said what it needs, and is held."""
     if handled is None:
         return needs
-    if not isinstance(needs, Mapping):
-        return dict.fromkeys(handled, needs)
-    without = sorted(set(needs) - set(handled))
+    by_name = named_needs(needs)
+    if by_name is None:
+        return dict.fromkeys(handled, cast("OneNeeds", needs))
+    without = sorted(set(by_name) - set(handled))
     if without:
         raise SettingsError(f"needs has entries for {without}, and handler has none: add a handler for each")
     return needs
@@ -221,26 +233,40 @@ def _at_least_one(name: str, value: object) -> int:
     return value
 
 
-def _resolve(needs: NeedsSetting) -> tuple[tuple[Dependency, ...], Needs]:
-    if isinstance(needs, Mapping):
-        by_name = {name: _dependencies(listed, f"needs[{name!r}]") for name, listed in needs.items()}
-        every = [dependency for listed in by_name.values() for dependency in listed]
-        return tuple(dict.fromkeys(every)), Needs({name: [item.name for item in listed] for name, listed in by_name.items()})
-    listed = _dependencies(needs, "needs")
-    return tuple(dict.fromkeys(listed)), Needs([item.name for item in listed])
+def _resolve(needs: NeedsSetting, declared: tuple[Dependency, ...]) -> tuple[tuple[Dependency, ...], Needs]:
+    by_name = named_needs(needs)
+    if by_name is not None:
+        found = {name: _one(each, f"needs[{name!r}]", declared) for name, each in by_name.items()}
+        every = [dependency for listed, _ in found.values() for dependency in listed]
+        return tuple(dict.fromkeys(every)), Needs({name: names for name, (_, names) in found.items()})
+    listed, names = _one(cast("OneNeeds", needs), "needs", declared)
+    return tuple(dict.fromkeys(listed)), Needs(names)
 
 
-def _dependencies(listed: object, where: str) -> list[Dependency]:
-    if isinstance(listed, Dependency):
-        raise SettingsError(f"{where} takes a list, got {listed!r}: write [{listed!r}]")
-    if isinstance(listed, str) or not isinstance(listed, Iterable):
-        raise SettingsError(_no_dependency(where, listed))
-    items: list[object] = list(cast("Iterable[object]", listed))  # once: it may be a generator
-    for item in items:
-        if not isinstance(item, Dependency):
-            raise SettingsError(_no_dependency(where, item))
-    return cast("list[Dependency]", items)
+def _one(needs: OneNeeds, where: str, declared: tuple[Dependency, ...]) -> tuple[Sequence[Dependency], Sequence[str]]:
+    """Return the dependencies of one source, or of all, and their names; a `ByMessage` where a function decides."""
+    if callable(needs):
+        possible = possible_needs(needs, where, declared)
+        return possible, ByMessage(dependency.name for dependency in possible)
+    listed = check_list(needs, where)
+    return listed, [dependency.name for dependency in listed]
 
 
-def _no_dependency(where: str, item: object) -> str:
-    return f"{where} takes a list of Dependency objects, got {item!r} ({type(item).__name__}): pass the Dependency itself, not its name"
+def _sorter(needs: NeedsSetting) -> Sorter | None:
+    """Return what asks the functions in `needs`; None means that there is none."""
+    by_name = named_needs(needs)
+    every: Iterable[tuple[str | None, object]] = [(None, needs)] if by_name is None else by_name.items()
+    functions = {name: each for name, each in every if callable(each)}
+    return Sorter(functions) if functions else None
+
+
+def _check_by_message(held_span: int | None, span: int, batch: int | None, *, by_message: bool) -> None:
+    if held_span is not None and not by_message:
+        raise SettingsError("held_span= is given, but no function in needs=: all messages of a source wait together, so leave it out")
+    if held_span is not None and _at_least_one("held_span", held_span) < span:
+        raise SettingsError(f"held_span={held_span} is less than span={span}: raise the first or lower the second")
+    if batch is not None and by_message:
+        raise SettingsError(
+            f"batch={batch} and a function in needs=: a batch has one verdict, and its messages may need different things;"
+            " leave batch out, or give the batches a topic or queue of their own with a list in needs="
+        )

@@ -177,7 +177,8 @@ def _silent(worker: WatchedRun, snapshot: Snapshot) -> Iterator[Assignment]:
             continue
         if not has_lane and assignment not in asleep:
             continue
-        heads = seen.waiting != assignment.inbox.waiting  # on the waiting list: for time, for a slot, or for a lane that should be theirs
+        # On the waiting list: for time, for a slot, or for a lane that should be theirs. Not for a circuit that others pass them for.
+        heads = seen.waiting != assignment.inbox.waiting and not any(gate.limited for gate in assignment.undeclared_waiting)
         if (nothing_due and heads) or (not heads and (assignment.inbox.waiting or assignment.in_flight)):
             yield assignment
 

@@ -14,7 +14,6 @@ from functools import cache
 
 from holdgate.core.causes import chain_of, leaves, named
 from holdgate.flow.message import AnyDelivery, Partition, Source
-from holdgate.http.answers import status_of
 from holdgate.network import attribute
 
 _MINUTE = 60
@@ -66,6 +65,8 @@ def place_of(delivery: AnyDelivery) -> str:
 
 def kind_of(error: BaseException) -> str:
     """Return the type of an exception with the status or the error number behind it: `HTTPStatusError 503`, `URLError ECONNREFUSED`."""
+    from holdgate.http.answers import status_of  # noqa: PLC0415 - at the first failure: a start needs nothing of HTTP
+
     for link in chain_of(error).explicit:
         status = status_of(link)
         if status is not None:

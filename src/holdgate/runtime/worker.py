@@ -38,18 +38,23 @@ from holdgate.runtime.failures import NO_FAILURE, FailureLog
 from holdgate.runtime.handlers import Handler, Tracing
 from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
 from holdgate.runtime.last_resort import name_some
+from holdgate.runtime.needs import with_known_needs
 from holdgate.runtime.outbox import Outbox, tell_way_out
 from holdgate.runtime.run_log import RunLog
 from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.standstill import Standstill
+from holdgate.runtime.undeclared import CalledInHandlers, tell_unguarded
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from holdgate.flow.attribution import Attribution
     from holdgate.flow.engine import Engine
     from holdgate.flow.state import Assignment
+    from holdgate.runtime.access import Access
+    from holdgate.runtime.calling import CalledDependency
     from holdgate.runtime.dependency import Dependency
     from holdgate.runtime.folding import LogSettings
+    from holdgate.runtime.undeclared import Undeclared
 
 
 log = logging.getLogger("holdgate")
@@ -167,6 +172,7 @@ class RunOwner(Protocol):
     engine: Engine
     now: Callable[[], float]
     dependencies: dict[str, Dependency]
+    undeclared: Undeclared
     hold_warn_after: float  # seconds
     log_settings: LogSettings
     failures: FailureLog
@@ -207,7 +213,8 @@ class Worker:
         self.intake = intake
         self.run = plans.run
         self.tracing = None if guard.spans is None else Tracing(guard.spans, intake, plans.run.needs.of)
-        self.handler_of = handler_of if self.tracing is None else self.tracing.around(handler_of)
+        known = handler_of if plans.sorter is None else with_known_needs(handler_of)
+        self.handler_of = known if self.tracing is None else self.tracing.around(known)
         self.name = "+".join(sorted(intake.names or ())) or type(intake).__name__
         self.idle: list[Lane] = []
         self.lanes: list[Lane] = []
@@ -218,6 +225,7 @@ class Worker:
         self.lane_per_source = plans.lane_per_source
         self.standstill = Standstill(intake, guard.now)
         self.lanes_lent = 0  # lanes that wait for the thread of a source that is gone
+        self._called = CalledInHandlers(lambda dependency, source: guard.undeclared.take_up(dependency, plans.run, source))
         self._outbox = Outbox(plans.dead_letters, sent=self._letter_sent, failed=self._letter_failed)
         self.log = RunLog(self, guard.log_settings, plans.dead_letters)
         self._left = 0  # how many messages are left by handlers that were cut off
@@ -331,6 +339,7 @@ class Worker:
         if self.engine.memory.bound is not None and isinstance(self.intake, ReadingAhead):
             self.intake.bound(self.engine.memory.bound)
         await self.intake.open(self)
+        tell_unguarded(self.name, self.run, self.intake.names, others=bool(self.guard.dependencies))
         tell_way_out(self.name, self.run, self._outbox)
         self.log.opened()
 
@@ -355,6 +364,8 @@ class Worker:
                 deliveries = batches_of(deliveries)
             if self._plans.key_of is not None:
                 self._plans.set_keys(deliveries)
+            if self._plans.sorter is not None:
+                self._plans.sorter.sort(deliveries, self.run, self.engine, self.guard.dependencies)
             if deliveries and self.run.batch is not None and not self._watchers:
                 # A turn for every batch would be a tenth of what a quick handler costs. The next empty poll takes a turn.
                 if self.engine.received_quietly(self.run, deliveries):
@@ -407,6 +418,7 @@ class Worker:
 
     async def _close(self) -> None:
         self.closed = True
+        self._called.close()
         self.standstill.stop()
         self.log.stop()
         held = len(self.run.assignments)
@@ -542,6 +554,10 @@ class Worker:
     def dependency_of(self, gate: Gate) -> Dependency:
         """Return the user's dependency behind a gate."""
         return self.guard.dependencies[gate.name]
+
+    def access_of(self, dependency: CalledDependency, source: Source) -> Access:
+        """Return how the guard reaches a dependency that a handler of this source calls. From any thread."""
+        return self._called.access_of(dependency, source)
 
     def log_failure(self, delivery: AnyDelivery, error: BaseException, attribution: Attribution, blamed: Sequence[str], how: str) -> None:
         """Log what an attempt ended with, and end the run for a mistake of its code that every message would meet."""

@@ -3,7 +3,7 @@
 Every record of an event has its figures as attributes of their own, beside the line for people. A formatter that puts the `extra` of a
 record into its output, as python-json-logger and structlog's ProcessorFormatter do, needs nothing more:
 
-    {"message": "payments: closed -> open ...", "holdgate_event": "CircuitOpened", "holdgate_dependency": "payments",
+    {"message": "payments is down ...", "holdgate_event": "CircuitOpened", "holdgate_dependency": "payments",
      "holdgate_reason": "consecutive_failures", "holdgate_until_in": 5.0, ...}
 
 All of them begin with `holdgate_`, so that they meet no attribute that a record has already. An event's times are seconds of a monotonic

@@ -187,6 +187,10 @@ class AttemptLog:
 current_attempt_log: ContextVar[AttemptLog | None] = ContextVar("holdgate_rehearsed_attempt", default=None)
 
 
+# Who has waited for an answer for so many seconds has no time limit, or none worth the name.
+_TELLING = 30.0
+
+
 class Met:
     """An outage that a call has met."""
 
@@ -220,8 +224,10 @@ class Met:
 
     async def outlast(self, is_awaited: Callable[[], bool]) -> None:
         """Wait until the outage is over, as the far end of a call that hangs: its client waits by itself, as long as `is_awaited`."""
-        await asyncio.sleep(self._left())
-        if is_awaited():
+        seconds = self._left()
+        await asyncio.sleep(seconds)
+        # A probe is in flight at the end of many an outage. One that was sent just before would have been given up a little later.
+        if is_awaited() and seconds >= min(_TELLING, (self._outage.end - self._outage.start) / 2):
             self._calls.outlasted += 1
 
     def _patience(self, timeout: float | None) -> tuple[float, bool]:

@@ -27,6 +27,7 @@ from holdgate.runtime.calling import is_async
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
 from holdgate.runtime.handlers import check_handler
+from holdgate.runtime.needs import NeedsByHeader, NeedsSetting, named_needs
 from holdgate.testing.clock import LoopClock, VirtualEventLoop, run_virtual
 from holdgate.testing.memory import MemoryBroker, MemoryIntake
 from holdgate.testing.memory.message import Message
@@ -34,7 +35,6 @@ from holdgate.testing.outages import Outage, Script, current_attempt_log, playin
 from holdgate.testing.report import Attempt, Facts, Place, Rehearsal, report_of
 
 AnyHandler = Callable[[Any], Any]
-Needs = Sequence[Dependency] | Mapping[str, Sequence[Dependency]]
 _Given = Delivery[Message] | Sequence[Delivery[Message]]  # with `batch` the handler takes several
 
 _NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
@@ -60,7 +60,8 @@ Deliveries = int | Sequence[bytes | Record] | Mapping[str, Sequence[bytes | Reco
 def rehearse(
     handler: AnyHandler | Mapping[str, AnyHandler],
     *,
-    needs: Needs = (),
+    needs: NeedsSetting = (),
+    dependencies: Sequence[Dependency] = (),
     deliveries: Deliveries = 100,
     every: float = 1.0,
     outage: Outage | Sequence[Outage] = (),
@@ -72,6 +73,7 @@ def rehearse(
     - `handler`: as for `guard.run`. What it calls must be a stand-in: a client of `holdgate.testing.scripted`, or a fake of yours that asks
       a ScriptedDependency.
     - `needs`: as for `guard.run`.
+    - `dependencies`: what `Guard(...)` is given, where `needs` is a function. Those of the outages are known without.
     - `deliveries`: how many there are (their bodies are b"0", b"1" ...), or their bodies, or Records with keys and headers, or any of these
       by topic if `needs` or `handler` go by topic. Otherwise the topic is "rehearsal".
     - `every`: virtual seconds between two deliveries. With the default, seconds and messages have the same numbers.
@@ -83,13 +85,16 @@ def rehearse(
     Raises SettingsError for what `guard.run` refuses, for an outage of a dependency that is not in `needs`, and inside a running loop.
     """
     _must_have_no_loop()
-    return run_virtual(_planned(handler, needs, deliveries, every=every, outage=outage, patience=patience, settings=settings).play())
+    return run_virtual(
+        _planned(handler, needs, dependencies, deliveries, every=every, outage=outage, patience=patience, settings=settings).play()
+    )
 
 
 async def rehearse_async(
     handler: AnyHandler | Mapping[str, AnyHandler],
     *,
-    needs: Needs = (),
+    needs: NeedsSetting = (),
+    dependencies: Sequence[Dependency] = (),
     deliveries: Deliveries = 100,
     every: float = 1.0,
     outage: Outage | Sequence[Outage] = (),
@@ -101,7 +106,7 @@ async def rehearse_async(
     On virtual time (`in_virtual_time`, `run_virtual`) it runs in the test's own loop, so that the handler may use what the test has made
     there, such as an aiohttp session. On a real loop it runs in a thread with a loop of its own.
     """
-    stage = _planned(handler, needs, deliveries, every=every, outage=outage, patience=patience, settings=settings)
+    stage = _planned(handler, needs, dependencies, deliveries, every=every, outage=outage, patience=patience, settings=settings)
     if isinstance(asyncio.get_running_loop(), VirtualEventLoop):
         return await stage.play()
     return await _apart(stage)
@@ -139,7 +144,8 @@ async def _apart(stage: _Stage) -> Rehearsal:
 
 def _planned(
     handler: AnyHandler | Mapping[str, AnyHandler],
-    needs: Needs,
+    needs: NeedsSetting,
+    dependencies: Sequence[Dependency],
     deliveries: Deliveries,
     *,
     every: float,
@@ -147,14 +153,15 @@ def _planned(
     patience: float,
     settings: Mapping[str, Any],
 ) -> _Stage:
-    outages = [(each, _victim(each, needs)) for each in _outages(outage)]
+    outages = [(each, _victim(each, needs, dependencies)) for each in _outages(outage)]
     records = _records(deliveries)
     if not any(records.values()):
         raise SettingsError(f"deliveries must not be empty, got {deliveries!r}: there is nothing to rehearse")
     for where, each in _handlers(handler):
         check_handler(each, where)  # as the run would, which sees only what stands around them
     last = max([(max(map(len, records.values())) - 1) * every, *(each.end for each, _ in outages)])
-    return _Stage(handler, needs, records, every=every, outages=outages, end=last + patience, settings=settings)
+    declared = tuple(dict.fromkeys([*dependencies, *(victim for _, victim in outages)])) if _by_message(needs) else tuple(dependencies)
+    return _Stage(handler, needs, records, declared=declared, every=every, outages=outages, end=last + patience, settings=settings)
 
 
 def _handlers(given: object) -> list[tuple[str, object]]:
@@ -191,8 +198,8 @@ def _record(given: object) -> Record:
     return given if isinstance(given, Record) else Record(given)
 
 
-def _victim(outage: Outage, needs: Needs) -> Dependency:
-    known = _known(needs)
+def _victim(outage: Outage, needs: NeedsSetting, dependencies: Sequence[Dependency]) -> Dependency:
+    known = _known(needs) | {each.name: each for each in dependencies}
     victim = outage.dependency
     if victim is None:
         if len(known) != 1:
@@ -200,18 +207,26 @@ def _victim(outage: Outage, needs: Needs) -> Dependency:
         victim = next(iter(known.values()))
     if not isinstance(cast("object", victim), Dependency):
         raise SettingsError(f"Outage(dependency=...) must be a Dependency, got {victim!r}: pass the one that is in needs")
-    if victim not in known.values() and not callable(needs):
+    if victim not in known.values() and not _by_message(needs):
         raise SettingsError(f"Outage(dependency=...) must be one of needs={sorted(known)}, got {victim.name!r}: add it to needs")
     return victim
 
 
-def _known(needs: Needs) -> dict[str, Dependency]:
+def _known(needs: NeedsSetting) -> dict[str, Dependency]:
     """Return the dependencies by name, as far as they can be seen: the run itself refuses anything else."""
-    listed = [each for group in needs.values() for each in _items(group)] if isinstance(needs, Mapping) else _items(needs)
+    by_name = named_needs(needs)
+    listed = _items(needs) if by_name is None else [each for group in by_name.values() for each in _items(group)]
     return {each.name: each for each in listed}
 
 
+def _by_message(needs: NeedsSetting) -> bool:
+    """Return whether a function says what a message needs, at least in one topic."""
+    return callable(needs) or any(map(callable, (named_needs(needs) or {}).values()))
+
+
 def _items(group: object) -> list[Dependency]:
+    if isinstance(group, NeedsByHeader):
+        return list(group.dependencies)
     given = list(cast("Iterable[object]", group)) if _is_listed(group) else [group]
     return [each for each in given if isinstance(each, Dependency)]
 
@@ -254,9 +269,10 @@ class _Stage:
     def __init__(
         self,
         handler: Any,
-        needs: Needs,
+        needs: NeedsSetting,
         records: Mapping[str, Sequence[Record]],
         *,
+        declared: Sequence[Dependency],
         every: float,
         outages: Sequence[tuple[Outage, Dependency]],
         end: float,
@@ -264,6 +280,7 @@ class _Stage:
     ) -> None:
         self._handler = handler
         self._needs = needs
+        self._declared = declared
         self._records = records
         self._every = every
         self._end = end
@@ -285,7 +302,7 @@ class _Stage:
         intake = _RecordedIntake(broker, tuple(self._records), sum(map(len, self._records.values())), self._facts.settled)
         played: Any = self._played(self._handler) if callable(self._handler) else {n: self._played(e) for n, e in self._handler.items()}
         settings: dict[str, Any] = {name: self._noted(given) if name == "fallback" else given for name, given in self._settings.items()}
-        async with Guard(clock=LoopClock(), signals=False, observers=[self._facts.events.append]) as guard:
+        async with Guard(*self._declared, clock=LoopClock(), signals=False, observers=[self._facts.events.append]) as guard:
             run = asyncio.create_task(guard.run(intake, played, needs=self._needs, **settings))
             finished = asyncio.create_task(intake.finished.wait())
             producing = asyncio.create_task(self._produce(broker))

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.cli.runner import invoke
 from tests.control.served import TOKEN, Stage, served, until
+from tests.flow.test_status import circuit, document
 
-from holdgate import Override, Partition
+from holdgate import Override, Partition, State
+from holdgate.cli.worker.connection import NoAnswer, WorkerConnection
 from holdgate.cli.worker.options import duration
 from holdgate.control import Control
 
@@ -61,9 +64,9 @@ async def test_what_is_not_held_is_listed_when_asked_for() -> None:
 async def test_json_is_the_workers_own_document() -> None:
     """For programs, as `/status` has it."""
     async with served() as stage:
-        document = json.loads((await run(stage, "status", "--json")).stdout)
-        assert document["schema"] == 1
-        assert len(document["sources"]) == 2
+        found = json.loads((await run(stage, "status", "--json")).stdout)
+        assert found["schema"] == 1
+        assert len(found["sources"]) == 2
 
 
 async def test_one_paragraph_explains_a_source() -> None:
@@ -94,6 +97,45 @@ async def test_health_is_a_probe() -> None:
     nobody = await asyncio.to_thread(invoke, "health", "--url", "http://127.0.0.1:1")
     assert nobody.exit_code == 2
     assert "no worker answers at http://127.0.0.1:1 (Connection refused)" in nobody.stderr
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> Result:
+    """Run `holdgate watch` with a worker that gives these answers; the last one is what ends it."""
+    looks = iter(answers)
+
+    def get(self: WorkerConnection, path: str) -> Any:
+        assert path == "/status?limit=200"
+        answer = next(looks)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(WorkerConnection, "get", get)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    return invoke("watch")
+
+
+def test_a_watch_goes_on_until_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Ctrl-C, which is no error and has the code of one that was stopped."""
+    first, second = document(circuit()), document(circuit(state=State.OPEN))
+    ended = watched(monkeypatch, first, second, KeyboardInterrupt())
+    assert (ended.exit_code, "1 OPEN" in ended.stdout) == (130, True)
+
+
+def test_a_watch_waits_for_a_worker_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shows what was seen last, and that nobody answers."""
+    down = document(circuit(state=State.OPEN))
+    ended = watched(monkeypatch, down, NoAnswer("no worker answers"), KeyboardInterrupt())
+    assert "no worker answers" in ended.stdout
+    assert "what follows is the last that was seen" in ended.stdout
+    assert "1 OPEN" in ended.stdout
+    back = watched(monkeypatch, down, NoAnswer("no worker answers"), document(circuit()), KeyboardInterrupt())
+    assert "no worker answers" not in back.stdout
+
+
+def test_a_watch_of_nobody_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong address is nothing to wait for."""
+    assert watched(monkeypatch, NoAnswer("no worker answers")).exit_code == 2
 
 
 async def test_a_local_socket_is_asked_as_a_port_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +185,7 @@ async def test_a_message_is_skipped_only_after_a_question() -> None:
         assert json.loads(again.stdout)["messages"] == 1
         await until(lambda: any(seen.held for seen in stage.guard.snapshot().sources.values()))
         asked = await run(stage, "skip", source, "0", "--reason", "x")
-        assert asked.exit_code == 1
+        assert asked.exit_code == 130
         assert "will be lost" in asked.stderr
         assert [entry.command for entry in stage.guard.audit()] == ["retry"]  # type: ignore[union-attr]
         done = await run(stage, "skip", source, "0", "--reason", "x", "--yes")

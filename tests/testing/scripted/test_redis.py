@@ -139,3 +139,15 @@ async def test_it_answers_what_it_is_given() -> None:
 
     assert on_pool(answer=answer).lrange("l", 0, 1) == [b"a", None]
     assert plain_client.ping() is True
+
+
+async def test_a_reply_that_nobody_has_read_is_lost_with_its_connection() -> None:
+    """The next command must not get it."""
+    plain_connection, connection = ScriptedConnection(dependency=cache), AsyncScriptedConnection(dependency=cache)
+    plain_connection.send_command("GET", "k")
+    await connection.send_command("GET", "k")
+    assert (plain_connection.can_read(), await connection.can_read()) == (True, True)
+
+    plain_connection.disconnect()
+    await connection.disconnect()
+    assert (plain_connection.can_read(), await connection.can_read()) == (False, False)

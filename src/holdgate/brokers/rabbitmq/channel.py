@@ -32,7 +32,7 @@ from aiormq.exceptions import ChannelInvalidStateError
 from holdgate.brokers.rabbitmq.client import ConsumerCancelled, is_transient, on_consumer_cancel
 from holdgate.brokers.rabbitmq.queue_facts import Counts
 from holdgate.errors import AlreadySettled
-from holdgate.flow.message import Delivery, Queue, Settlement
+from holdgate.flow.message import Delivery, Queue, Settlement, unknown_attribute
 from holdgate.tasks import begin_later, within
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class RabbitMQDelivery(Delivery[IncomingMessage]):
         def __getattr__(self, name: str) -> GuardedMessage:
             # Making one takes a sixth of a message's time, and a handler that reads only body and headers does not need it.
             if name != "message":
-                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
+                raise unknown_attribute(self, name, None if name in {"raw", "channel"} else self.message)
             made = self.message = GuardedMessage(self.raw, self.channel)
             return made
 
@@ -292,19 +292,20 @@ _RUNS_PER_WINDOW = 4
 
 
 class QueueChannel:
-    """One channel of one queue, with at most one consumer.
+    """One channel of one queue, with one consumer at most, and further ones beside it while its window is wider than the prefetch.
 
     It calls `ring` when a message has come, `add_size` with the size of each body, `changed` when its supervisor has something to do, and
     `lost` once, if it ends without our closing it. A handler that settles by itself ends in `failed`.
 
     `alive` is False from its end on. `unsettled` has the messages that are out, by tag and so in order of arrival; `arrived` has those of
-    them that were not handed out yet. `consumer` is the tag of its consumer; None means that it has none. `counts` says which returns its
-    queue counts. `reason` is the error that ended it; None means that none was given.
+    them that were not handed out yet. `consumer` is the tag of its consumer; None means that it has none. `extra` is how many messages the
+    further consumers may have out. `counts` says which returns its queue counts. `reason` is the error that ended it; None means that none
+    was given.
     """
 
     __slots__ = (
-        "_add_size", "_changed", "_lost", "_now", "_raw", "_ring", "acks", "alive", "arrived", "consumer", "counts", "failed",
-        "last_arrival", "prefetch", "reason", "source", "unsettled",
+        "_add_size", "_changed", "_further", "_lost", "_now", "_raw", "_ring", "acks", "alive", "arrived", "consumer", "counts", "extra",
+        "failed", "last_arrival", "prefetch", "reason", "source", "unsettled",
     )  # fmt: skip
 
     def __init__(
@@ -327,6 +328,8 @@ class QueueChannel:
         self.acks = Acks(raw, self.unsettled)
         self.consumer: str | None = None
         self.prefetch = 0
+        self.extra = 0
+        self._further: list[str] = []  # tags of the further consumers
         self.last_arrival = 0.0
         self.reason: BaseException | None = None
         self.failed = failed
@@ -352,12 +355,28 @@ class QueueChannel:
         answer = await self._raw.basic_consume(self.source.name, self._arrive, arguments=dict(arguments))
         self.consumer = answer.consumer_tag
 
+    async def widen(self, more: int, arguments: Mapping[str, Any]) -> None:
+        """Start a further consumer, with a window of its own: the running one keeps the window that it began with."""
+        await self._raw.basic_qos(prefetch_count=more)
+        answer = await self._raw.basic_consume(self.source.name, self._arrive, arguments=dict(arguments))
+        self._further.append(answer.consumer_tag)
+        self.extra += more
+
+    async def narrow(self) -> None:
+        """Stop the further consumers. Messages that are out stay out, and are still ours to settle."""
+        further, self._further, self.extra = self._further, [], 0
+        for consumer in further:
+            await self._raw.basic_cancel(consumer)
+        # A message that came before the answer has a task that stores it. It runs now.
+        await asyncio.sleep(0)
+
     async def cancel(self) -> None:
-        """Stop the consumer. Messages that are out stay out, and are still ours to settle."""
+        """Stop all consumers. Messages that are out stay out, and are still ours to settle."""
+        if self._further:
+            await self.narrow()
         consumer, self.consumer = self.consumer, None
         if consumer is not None:
             await self._raw.basic_cancel(consumer)
-            # A message that came before the answer has a task that stores it. It runs now.
             await asyncio.sleep(0)
 
     def settle(self, delivery: RabbitMQDelivery, settlement: Settlement) -> None:
@@ -401,7 +420,7 @@ class QueueChannel:
 
         Nothing that is out is ours any more.
         """
-        if consumer == self.consumer:
+        if consumer == self.consumer or consumer in self._further:
             self.consumer = None
             self._ended_by_broker(ConsumerCancelled())
 

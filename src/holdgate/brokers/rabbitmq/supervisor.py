@@ -7,6 +7,7 @@ takes the next step:
     a delivery too old    give everything back (terms.py), and start again
     fetch, no consumer    consume with the full window; after a hold that gave messages back, with a window of one, as a probe
     the probe succeeded   consume with the full window
+    many are passed       start a further consumer, with a window for them; without any, cancel those
     stopping              flush, give everything back, close
 
 A hold is none of these steps. The full window stops the broker, so a consumer is never cancelled for a hold.
@@ -19,6 +20,12 @@ probe that comes back again goes to its end. So where order is promised, for a s
 applies only to consumers that start later. So where prefetch times the mean body is more than the guard may have in memory, a warning says
 so with the figures, and every later consumer (after a reconnect, a give-back or a probe) takes fewer messages. The running consumer keeps
 its window: cancelling it while messages flow would break their order.
+
+Where messages need different things, some wait here for a circuit of their own while others go on (flow/passing.py). What waits would fill
+the window, and then nothing else comes. To give those back would not help: they come first again, and at once. So half of the prefetch may
+wait, and for each further half the window grows, by consumers beside the first one. When nothing waits any more the acks are held back
+until the wire is empty, and those consumers are cancelled. Their number stays small because each is a quarter of the window at least. They
+are no way out for a single active consumer, beside which no other gets anything.
 
 `Overflow` takes the messages that one more return may kill: they go to another queue instead of back to the one that would drop them. A
 message is written, confirmed and only then acked. A fault in between makes two of it and never none. What cannot be written goes back with
@@ -54,6 +61,10 @@ log = logging.getLogger(__name__)
 # The mean follows the last few hundred messages: sizes change with a deployment, and with the day.
 _REMEMBERED = 500
 _MIB = 1024 * 1024
+# The protocol has 16 bits for a window.
+_MANY = 65_535
+# A further consumer has this part of the window at least: 100,000 messages are some thirty consumers, and at most a quarter is too much.
+_GROWTH = 4
 
 
 class Window:
@@ -83,9 +94,12 @@ class Window:
     @property
     def size(self) -> int:
         """The window that the next consumer should have."""
-        if self._room is None or not self._bytes:
-            return self._prefetch
-        return max(1, min(self._prefetch, self._room * self._count // self._bytes))
+        return max(1, min(self._prefetch, self.fits))
+
+    @property
+    def fits(self) -> int:
+        """How many messages there is room for."""
+        return _MANY if self._room is None or not self._bytes else self._room * self._count // self._bytes
 
     def warn(self) -> None:
         """Warn once, when a full window needs more than there is room for."""
@@ -195,6 +209,7 @@ class QueueSupervisor:
         self._stopping = False
         self._warned_slow = False
         self._warned_limit = False
+        self._warned_full = False
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -288,11 +303,15 @@ class QueueSupervisor:
         self._warn_near_limit(channel, now)
         self._window.warn()
         if due_at is not None and now >= due_at:
-            await self._give_back(channel, held=plan.held)
+            await self._give_back(channel, held=plan.held, waits=plan.held or plan.passed > 0)
         elif plan.fetch and channel.consumer is None:
             await self._consume(channel)
         elif channel.acks.held_back and self._probe_is_over(channel, held=plan.held, now=now):
             await self._widen(channel)
+        elif more := self._more_for(channel, plan.passed):
+            await channel.widen(more, self._arguments)
+        elif channel.extra and not plan.passed:
+            await self._narrow(channel)
         else:
             await self._wait(max(0.0, min(self._look_every, math.inf if due_at is None else due_at - now)))
 
@@ -320,8 +339,36 @@ class QueueSupervisor:
         await channel.consume(self._window.size, self._arguments)
         await channel.acks.flush()
 
-    async def _give_back(self, channel: QueueChannel, *, held: bool) -> None:
-        if not held and not self._warned_slow:
+    def _more_for(self, channel: QueueChannel, passed: int) -> int:
+        """Return by how much the window should grow, where so many messages wait that others pass; 0 if it is wide enough."""
+        if channel.consumer is None or channel.acks.held_back or passed <= channel.extra:
+            return 0
+        room = min(_MANY, self._window.fits) - channel.prefetch - channel.extra
+        if self._terms.single_active or room < 1:
+            self._warn_no_room(passed)
+            return 0
+        return min(room, max(passed - channel.extra, (channel.prefetch + channel.extra) // _GROWTH))
+
+    def _warn_no_room(self, passed: int) -> None:
+        if not self._warned_full:
+            self._warned_full = True
+            why = "it has a single active consumer" if self._terms.single_active else "Guard(memory=) has no room for more"
+            log.warning(
+                "%s: %d messages wait for dependencies that are down, and its window cannot grow for the others, since %s: once it is full,"
+                " the others wait, too; fallback= can park those messages, or give each kind a queue of its own",
+                self.source, passed, why,
+            )  # fmt: skip
+
+    async def _narrow(self, channel: QueueChannel) -> None:
+        """Go back to the prefetch. Without acks the windows fill, and then the wire is empty: a cancel loses no order."""
+        channel.acks.held_back = True
+        await quiesce(channel)
+        if channel.alive:
+            await channel.narrow()
+            await channel.acks.flush()
+
+    async def _give_back(self, channel: QueueChannel, *, held: bool, waits: bool) -> None:
+        if not waits and not self._warned_slow:
             self._warned_slow = True
             log.warning(
                 "%s: a message goes back, since it was out for nearly the consumer timeout (%g s): handlers are too slow for this "

@@ -49,6 +49,37 @@ def status(worker: WorkerConnection, all_sources: bool, as_json: bool) -> None:
     Console().print(render(document, all_sources=all_sources))
 
 
+@click.command(epilog=f"{ADDRESS_NOTES}\n\b\nIt ends with Ctrl-C, and its exit code is 130 then.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0.2),
+    default=1.0,  # what an event stream does, and what a person sees as moving
+    show_default=True,
+    help="Seconds between two looks.",
+)
+@asks_a_worker
+def watch(worker: WorkerConnection, every: float) -> None:
+    """Show the status again and again. A worker that goes away is waited for."""
+    import time
+
+    from rich.console import Console
+    from rich.live import Live
+
+    from holdgate.cli.worker.connection import NoAnswer
+    from holdgate.cli.worker.table import render, silent
+
+    document = worker.get("/status?limit=200")  # an address that is wrong is an error, and nothing to wait for
+    with Live(render(document), console=Console(), auto_refresh=False, screen=False) as live:
+        while True:
+            time.sleep(every)
+            try:
+                document = worker.get("/status?limit=200")
+                shown = render(document)
+            except NoAnswer as error:
+                shown = silent(document, str(error))
+            live.update(shown, refresh=True)
+
+
 @click.command(epilog=_NOTES)
 @click.argument("name", metavar="SOURCE")
 @json_option
@@ -191,5 +222,5 @@ def skip(  # noqa: PLR0917 - click passes them by name
 
 
 WORKER_COMMANDS = (
-    status, explain, health, audit, hold, unhold, force_open, disable, observe, clear_override, probe, reset, retry, skip
+    status, watch, explain, health, audit, hold, unhold, force_open, disable, observe, clear_override, probe, reset, retry, skip
 )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from holdgate.cli import INTERRUPTED
 from holdgate.cli.commands import Failure, Refusal
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def asks_a_worker(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*given, worker=WorkerConnection(url, path, read_token(token_file)), **named)
         except NoAnswer as error:
             raise Refusal(str(error)) from None
+        except (KeyboardInterrupt, click.Abort):
+            click.get_current_context().exit(INTERRUPTED)
         except RefusedByWorker as error:
             raise (Refusal if error.status == 401 else Failure)(str(error)) from None  # noqa: PLR2004
 

@@ -17,6 +17,7 @@ from holdgate.flow.status import DependencyStatus, SourceStatus, StatusDocument
 # A terminal has some forty lines.
 _SOURCES_SHOWN = 15
 _NAME_AT_MOST = 60
+_LINE_AT_MOST = 300
 
 _NONE = "\N{EN DASH}"
 _SHUT, _RAMP, _OVERRIDDEN, _FINE = "■", "◪", "◆", "□"
@@ -31,6 +32,11 @@ def render(document: StatusDocument, *, all_sources: bool = False) -> Renderable
         parts.append(_sources(document, chosen, len(chosen) if all_sources else _SOURCES_SHOWN))
     parts += [Text(line, style="magenta") for line in _commands(document)]
     return Group(*parts)
+
+
+def silent(document: StatusDocument, error: str) -> RenderableType:
+    """Return what was seen last, and that nobody answers now."""
+    return Group(Text(clean(error, _LINE_AT_MOST), style="bold red"), Text("what follows is the last that was seen"), render(document))
 
 
 def headline(document: StatusDocument) -> Text:
@@ -60,10 +66,10 @@ def short(seconds: float) -> str:
     return f"{whole}s"
 
 
-def clean(text: str) -> str:
-    """Return a text of somebody else's as one printable line of a bounded length."""
+def clean(text: str, most: int = _NAME_AT_MOST) -> str:
+    """Return a text of somebody else's as one printable line of at most so many characters."""
     shown = text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-    return shown if len(shown) <= _NAME_AT_MOST else shown[: _NAME_AT_MOST - 3] + "..."
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
 
 
 def _plural(number: int, word: str) -> str:

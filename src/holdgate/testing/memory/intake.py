@@ -306,10 +306,13 @@ class QueueSide:
         ]
 
     def apply(self, plan: Plan) -> None:
-        """Read only what the plan fetches, from now on."""
+        """Read only what the plan fetches, from now on. What is passed takes no room of the window."""
         opened = any(plan.of(queue).fetch and not self._plan.of(queue).fetch for queue in self._lines)
+        widened = any(plan.of(queue).passed > self._plan.of(queue).passed for queue in self._lines)
         self._plan = plan
-        if opened:
+        for queue, line in self._lines.items():
+            line.channel.widen(plan.of(queue).passed)
+        if opened or widened:
             self.bell.ring()
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:

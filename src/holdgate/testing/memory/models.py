@@ -402,6 +402,7 @@ class Channel:
         self.is_open = True
         self._queue = queue
         self._prefetch = prefetch
+        self._more = 0
         self._ledger = ledger
         self._last_tag = 0
         self._consuming = True
@@ -415,6 +416,10 @@ class Channel:
             self._ledger.note("delivered", self._queue.source, queued.message.position)
             fresh.append((self._last_tag, queued))
         return fresh
+
+    def widen(self, more: int) -> None:
+        """Let so many more messages be unacked than the prefetch, as further consumers on the same channel would; 0 takes them back."""
+        self._more = more
 
     def cancel(self) -> None:
         """Stop consuming. What is unacked stays so, and can still be settled."""
@@ -454,7 +459,7 @@ class Channel:
         return everything
 
     def _may_deliver(self) -> bool:
-        return self._consuming and len(self.unacked) < self._prefetch and self._queue.is_active(self)
+        return self._consuming and len(self.unacked) < self._prefetch + self._more and self._queue.is_active(self)
 
 
 # -- the broker -----------------------------------------------------------------------------------------------------------------------

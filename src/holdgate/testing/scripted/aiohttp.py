@@ -72,7 +72,10 @@ class ScriptedConnector(BaseConnector):
 
 
 class _End(asyncio.Transport):
-    """One end of a wire in memory. What is written at one end comes out at the other in the loop's next step."""
+    """One end of a wire in memory. What is written at one end comes out at the other in the loop's next step.
+
+    It has no `pause_reading`: there is room for everything, and aiohttp does without.
+    """
 
     def __init__(self, protocol: asyncio.Protocol, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -81,8 +84,6 @@ class _End(asyncio.Transport):
         self._protocol = protocol
         self._loop = loop
         self._closing = False
-        self._paused = False
-        self._waiting: list[bytes] = []
 
     @classmethod
     def join(cls, one: asyncio.Protocol, other: asyncio.Protocol, loop: asyncio.AbstractEventLoop) -> None:
@@ -104,22 +105,8 @@ class _End(asyncio.Transport):
 
     def take(self, data: bytes) -> None:
         """Get what was written at the other end."""
-        if self._paused:
-            self._waiting.append(data)
-        elif not self._closing:
+        if not self._closing:
             self._protocol.data_received(data)
-
-    def is_reading(self) -> bool:
-        return not self._paused
-
-    def pause_reading(self) -> None:
-        self._paused = True
-
-    def resume_reading(self) -> None:
-        self._paused = False
-        waiting, self._waiting = self._waiting, []
-        for data in waiting:
-            self.take(data)
 
     def is_closing(self) -> bool:
         return self._closing

@@ -1,0 +1,1 @@
+"""`holdgate doctor`: looks at brokers before an outage does."""
