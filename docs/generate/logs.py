@@ -206,7 +206,7 @@ async def _night(log: Log) -> None:
     broker = MemoryBroker(topics={"orders": 3, "orders.dead": 1})
     payments = Payments(0.05)
     log.begin("all")
-    run = {"example": "kafka_worker.py", "every": 0.25, "dead_letters": MemoryDeadLetters(broker)}
+    run: dict[str, Any] = {"example": "kafka_worker.py", "every": 0.25, "dead_letters": MemoryDeadLetters(broker)}
     async with _working(log, MemoryIntake(broker, topics=["orders"]), broker, payments, **run):
         await asyncio.sleep(432.0)
         payments.down = errno.ECONNREFUSED

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from docs.generate import (
+    classes,
     clients,
     command_line,
     errors,
@@ -50,6 +51,9 @@ MAKERS: dict[str, Callable[..., str]] = {
     "log-lines-others": log_lines.others_table,
     "mutation": mutation.tables,
     "public-api": public_api.sections,
+    "class": classes.described,
+    "events": classes.event_sections,
+    "delivery-instead": classes.instead_table,
     "rabbitmq-versions": rabbitmq_versions.versions_table,
     "client-verdicts": clients.verdicts,
     "client-raised": clients.raised,

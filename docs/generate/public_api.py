@@ -174,7 +174,8 @@ def function_text(function: Callable[..., Any], decorator: str = "") -> str:
 
 def _stub(function: Callable[..., Any], docstring: str | None) -> str:
     signature = inspect.signature(function)
-    start = "async def" if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) else "def"
+    written = inspect.unwrap(function)
+    start = "async def" if inspect.iscoroutinefunction(written) or inspect.isasyncgenfunction(written) else "def"
     returns = "" if signature.return_annotation is signature.empty else f" -> {_annotation(signature.return_annotation)}"
     parameters = _parameters(signature)
     head = f"{start} {function.__name__}({', '.join(parameters)}){returns}:"
@@ -313,7 +314,8 @@ class _Class:
     def _methods(self) -> list[str]:
         made = {name: value for each in reversed(self._own) for name, value in vars(each).items()}
         names = sorted(name for name in made if not name.startswith("_"))
-        texts = [self._constructor(made), *(_method(name, made[name]) for name in [*(use for use in _USES if use in made), *names])]
+        uses = [use for use in _USES if use in made and not (use in {"__enter__", "__exit__"} and _refuses(made))]
+        texts = [self._constructor(made), *(_method(name, made[name]) for name in [*uses, *names])]
         return [text for text in texts if text]
 
     def _constructor(self, made: dict[str, Any]) -> str:
@@ -325,6 +327,11 @@ class _Class:
         # An `__init__` that only type checkers see.
         inits = [node for node in ast.walk(self._node) if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
         return "".join(f"def __init__({ast.unparse(node.args)}) -> None: ..." for node in inits)
+
+
+def _refuses(made: dict[str, Any]) -> bool:
+    """Return whether a class has `with` only to say that it is `async with`."""
+    return "__enter__" in made and inspect.signature(made["__enter__"]).return_annotation == "NoReturn"
 
 
 def _package(described: type) -> str:

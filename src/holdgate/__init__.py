@@ -6,23 +6,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from holdgate.core import CircuitSettings, CountWindow, Outcome, Override, RampSettings, State, TimeWindow
+    from holdgate.core import CircuitSettings, CircuitSnapshot, CountWindow, Outcome, Override, RampSettings, State, TimeWindow
     from holdgate.errors import CallNotPermitted, HoldgateError, Reject
     from holdgate.flow.message import Delivery, Partition, Queue, Settlement
     from holdgate.flow.policy import RetryPolicy
+    from holdgate.flow.snapshot import Snapshot, SourceSnapshot
     from holdgate.runtime.dependency import Dependency
     from holdgate.runtime.folding import LogSettings
     from holdgate.runtime.guard import Guard
+    from holdgate.runtime.health import Health
     from holdgate.runtime.needs import needs_by_header
     from holdgate.runtime.parking import Parking
 
 __all__ = [
     "CallNotPermitted",
     "CircuitSettings",
+    "CircuitSnapshot",
     "CountWindow",
     "Delivery",
     "Dependency",
     "Guard",
+    "Health",
     "HoldgateError",
     "LogSettings",
     "Outcome",
@@ -34,6 +38,8 @@ __all__ = [
     "Reject",
     "RetryPolicy",
     "Settlement",
+    "Snapshot",
+    "SourceSnapshot",
     "State",
     "TimeWindow",
     "needs_by_header",
@@ -42,13 +48,15 @@ __all__ = [
 # A name is imported when it is first asked for: who uses a Dependency alone pays for no engine. The imports above say the same to type
 # checkers, and tests/test_import.py compares the two.
 _HOMES = {
-    "holdgate.core": ("CircuitSettings", "CountWindow", "Outcome", "Override", "RampSettings", "State", "TimeWindow"),
+    "holdgate.core": ("CircuitSettings", "CircuitSnapshot", "CountWindow", "Outcome", "Override", "RampSettings", "State", "TimeWindow"),
     "holdgate.errors": ("CallNotPermitted", "HoldgateError", "Reject"),
     "holdgate.flow.message": ("Delivery", "Partition", "Queue", "Settlement"),
     "holdgate.flow.policy": ("RetryPolicy",),
+    "holdgate.flow.snapshot": ("Snapshot", "SourceSnapshot"),
     "holdgate.runtime.dependency": ("Dependency",),
     "holdgate.runtime.folding": ("LogSettings",),
     "holdgate.runtime.guard": ("Guard",),
+    "holdgate.runtime.health": ("Health",),
     "holdgate.runtime.needs": ("needs_by_header",),
     "holdgate.runtime.parking": ("Parking",),
 }

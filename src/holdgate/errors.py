@@ -39,6 +39,10 @@ class GuardClosed(HoldgateError):
     """The guard has stopped, or was never entered, so nothing can run on it."""
 
 
+class UnknownAttribute(HoldgateError, AttributeError):
+    """A delivery has no such attribute. The text names the one that is meant."""
+
+
 class CallNotPermitted(HoldgateError):
     """A call form was refused because the dependency's circuit is open, or its ramp has no room.
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from holdgate.slips import passed_uncalled
+
 # Exception classes by the first part of their module's name.
 Names = Mapping[str, Collection[str]]
 ANY_MODULE = "*"
@@ -45,6 +47,7 @@ _CARRIERS: Names = {
 _KEPT = 512
 
 
+@passed_uncalled("failures=network.failures")
 def failures(error: BaseException) -> bool:
     """Return whether an exception means that there was no answer: refused, unreachable, cut off, timed out, no such host, no TLS.
 

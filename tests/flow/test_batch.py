@@ -153,3 +153,10 @@ def test_a_single_delivery_is_a_batch_of_one() -> None:
 def test_a_fresh_batch_has_no_numbers() -> None:
     """Its inbox gives them."""
     assert Batch(ORDERS, [], AS_THEY_ARE).numbers == ()
+
+
+def test_a_batch_is_no_delivery_and_says_so() -> None:
+    """A handler that was written for one message asks it for a body."""
+    items: Any = BatchItems.of(Message(ORDERS, 0))
+    with pytest.raises(AttributeError, match="a batch has no attribute 'body': it is a sequence, so loop over it"):
+        _ = items.body

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 from tests.flow.stage import ORDERS, Message
 
-from holdgate.errors import SettingsError
+from holdgate.errors import SettingsError, UnknownAttribute
 from holdgate.flow.message import Backlog, Delivery, HandlerRequest, Partition, Queue
 
 
@@ -32,6 +33,68 @@ def test_its_repr_names_its_place_and_no_payload() -> None:
     delivery.attempt = 2
 
     assert repr(delivery) == "<Message orders[0]@42 attempt=2>"
+
+
+class Record:
+    """A client's own message."""
+
+    value: bytes
+    topic = "orders"
+
+    def checksum(self) -> int:
+        raise AssertionError("only its type is looked at")
+
+
+class Odd(Message):
+    """Its message has not what it is read from."""
+
+    __slots__ = ()
+
+    @property
+    def body(self) -> bytes | None:
+        return self.message.no_such_thing  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("value", "`delivery.body` is the payload, in bytes; `delivery.message.value` is the client's own"),
+        ("payload", "`delivery.body` is the payload, in bytes"),
+        ("record", "`delivery.message` is the client's own object"),
+        ("topic", "`delivery.source.name` its name; `delivery.message.topic` is the client's own"),
+        ("offset", "`delivery.position` is Kafka's offset, or RabbitMQ's delivery tag"),
+        ("checksum", "Message has no attribute 'checksum': `delivery.message.checksum` is the client's own"),
+        ("commit", "the guard tells the broker"),
+        ("_value", "it has source, message, body, key, headers, timestamp, position, attempt, redelivered"),
+        ("colour", "it has source, message, body, key, headers, timestamp, position, attempt, redelivered"),
+    ],
+)
+def test_what_a_delivery_does_not_have_names_what_is_meant(name: str, text: str) -> None:
+    """Who knows the client looks for its names; the error is still the one that `getattr` and `hasattr` expect."""
+    delivery = Message(ORDERS, 0)
+    delivery.message = Record()
+    with pytest.raises(UnknownAttribute) as caught:
+        getattr(delivery, name)
+    assert text in str(caught.value)
+    assert isinstance(caught.value, AttributeError)
+    assert not hasattr(delivery, name)
+    assert getattr(delivery, name, None) is None
+
+
+def test_a_property_that_meets_the_same_says_so() -> None:
+    """Python asks for the attribute again, and "it has no body" would be wrong."""
+    delivery = Odd(ORDERS, 0)
+    delivery.message = Record()
+    with pytest.raises(UnknownAttribute, match=r"^Odd.body cannot be read: its message, of type Record, lacks"):
+        _ = delivery.body
+
+
+def test_a_delivery_can_be_copied() -> None:
+    """While it is being made nothing of it is there, and Python asks for names that it may not have."""
+    delivery = Message(ORDERS, 3)
+    assert copy.copy(delivery).source == ORDERS
+    with pytest.raises(UnknownAttribute, match="message cannot be read"):
+        _ = Message.__new__(Message).message
 
 
 def test_the_last_word_of_a_handler_counts() -> None:

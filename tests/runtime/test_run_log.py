@@ -34,7 +34,7 @@ def dead(broker: MemoryBroker) -> MemoryBroker:
 async def test_it_says_that_it_runs_and_with_what(caplog: pytest.LogCaptureFixture) -> None:
     """Sources, needs, and where rejected messages go."""
     broker = dead(broker_with(0, partitions=3))
-    run = {"needs": [dependency()], "dead_letters": MemoryDeadLetters(broker)}
+    run: dict[str, Any] = {"needs": [dependency()], "dead_letters": MemoryDeadLetters(broker)}
     async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, topics=["orders"]), Handler(), **run)):
         await asyncio.sleep(2.0)
     assert runs_in(caplog) == ["orders runs: orders[0,1,2] needs payments; rejected messages go to 'orders.dead'"]
@@ -89,7 +89,7 @@ async def test_every_five_minutes_it_says_what_it_has_done(caplog: pytest.LogCap
         if is_bad:
             raise KeyError
 
-    run = {"needs": [dependency()], "dead_letters": MemoryDeadLetters(broker), "retry": RetryPolicy(not_retryable=KeyError)}
+    run: dict[str, Any] = {"needs": [dependency()], "dead_letters": MemoryDeadLetters(broker), "retry": RetryPolicy(not_retryable=KeyError)}
     async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, topics=["orders"]), charge, **run)):
         await asyncio.sleep(305.0)
         broker.produce("orders", b"one more")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from holdgate.cli import INTERRUPTED
-from holdgate.cli.commands import CommandGroup, Failure, Refusal
+from holdgate.cli.commands import URL_VARIABLE, CommandGroup, Failure, Refusal
 from holdgate.cli.doctor.app import doctor
+from holdgate.cli.letters.app import letters
 from holdgate.cli.worker.app import WORKER_COMMANDS
 from holdgate.errors import HoldgateError
 
@@ -17,6 +18,7 @@ def app() -> None:
     """When a dependency is down, your workers stop pulling, keep their place, and come back gently."""
 
 
+app.add_command(letters)
 for each in (*WORKER_COMMANDS, doctor):
     app.add_command(each)
 
@@ -32,9 +34,7 @@ After 1 and 130 the same command goes on where it stopped."""
 @click.argument("dead")
 @click.option("--to", required=True, metavar="TOPIC|QUEUE", help="Where they are to be processed.")
 @click.option("--bootstrap", metavar="HOST:PORT", help="Kafka: the brokers, several separated by commas.")
-@click.option(
-    "--url", metavar="AMQP-URL", envvar="HOLDGATE_AMQP_URL", help="RabbitMQ: amqp://user:password@host/vhost, or HOLDGATE_AMQP_URL."
-)
+@click.option("--url", metavar="AMQP-URL", envvar=URL_VARIABLE, help=f"RabbitMQ: amqp://user:password@host/vhost, or {URL_VARIABLE}.")
 @click.option("--dry-run", is_flag=True, help="Only look: how many, from where, by which exceptions.")
 @click.option(
     "--rate",

@@ -1,23 +1,29 @@
-"""What every command shares: how it ends early, and how `holdgate` finds the commands that another package brings.
+"""What every command shares: how it ends early, how a broker is named, and how `holdgate` finds the commands of another package.
 
 The laboratory's commands are not imported here: its package announces them as entry points, and holdgate works without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 import click
 
 from holdgate.cli import FAILED, REFUSED
+from holdgate.errors import SettingsError
 
 # The group of entry points by which a package gives `holdgate` a command: the entry's name is the command's, and its object a click
 # command.
 GROUP = "holdgate.commands"
 # These belong to holdgate's own wheel, but not to the package holdgate: someone may call them where they are missing.
 _OF_THE_LABORATORY = frozenset({"demo", "simulate"})
+
+# The values that a command reads from the environment, so that no password is visible in a list of processes.
+URL_VARIABLE = "HOLDGATE_AMQP_URL"
+MANAGEMENT_VARIABLE = "HOLDGATE_MANAGEMENT_URL"
 
 
 class Refusal(click.ClickException):
@@ -30,6 +36,39 @@ class Failure(click.ClickException):
     """A command had begun and could not go on. The text says why."""
 
     exit_code = FAILED
+
+
+def check_address(bootstrap: str | None, url: str | None) -> None:
+    """Raise SettingsError unless exactly one broker is named.
+
+    - `bootstrap`: Kafka's brokers. None means that it is not Kafka.
+    - `url`: that of a RabbitMQ. None means that it is not RabbitMQ.
+    """
+    if (bootstrap is None) == (url is None):
+        raise SettingsError(
+            "say where the dead letters are: --bootstrap HOST:PORT for Kafka, or --url amqp://... for RabbitMQ, one of them"
+        )
+
+
+def read_option(text: str) -> tuple[str, str]:
+    """Return the name and the value of NAME=VALUE, or of NAME=env:VARIABLE.
+
+    The second form is for a value that must not be visible in a list of processes. Raises SettingsError.
+    """
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise SettingsError(f"--option {name!r} has no value: write NAME=VALUE")
+    if not value.startswith("env:"):
+        return name, value
+    variable = value.removeprefix("env:")
+    if variable not in os.environ:
+        raise SettingsError(f"--option {name}=env:{variable}: the environment has no {variable}")
+    return name, os.environ[variable]
+
+
+def read_options(texts: Sequence[str]) -> dict[str, str]:
+    """Return all of them, by name; if a name comes twice, the last one wins. Raises SettingsError."""
+    return dict(read_option(each) for each in texts)
 
 
 def announced() -> Mapping[str, EntryPoint]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, overload
 
+from holdgate.errors import UnknownAttribute
 from holdgate.flow.message import AnyDelivery, Delivery, HandlerRequest, Source
 
 M = TypeVar("M")
@@ -61,6 +62,11 @@ class BatchItems(Sequence[Delivery[M]], Generic[M]):
     def made(self) -> Sequence[Delivery[M]]:
         """Return the deliveries, if the handler has looked at one; else none."""
         return self._made or ()
+
+    if not TYPE_CHECKING:  # pragma: no branch - a type checker refuses the attribute by itself
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise UnknownAttribute(f"a batch has no attribute {name!r}: it is a sequence, so loop over it: `for delivery in deliveries:`")
 
     def requests(self) -> dict[int, HandlerRequest]:
         """Return what the handler has asked for some of them, by index."""

@@ -17,9 +17,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from holdgate.errors import SettingsError
+from holdgate.errors import SettingsError, UnknownAttribute
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -97,6 +97,35 @@ class HandlerRequest:
     after: float | None = None
 
 
+# What people look for in a delivery who know their client's own message, and where it is.
+_INSTEAD: Mapping[str, str] = {
+    **dict.fromkeys(("value", "payload", "data", "content", "text", "json"), "`delivery.body` is the payload, in bytes"),
+    **dict.fromkeys(("record", "msg", "raw"), "`delivery.message` is the client's own object"),
+    **dict.fromkeys(("offset", "delivery_tag"), "`delivery.position` is Kafka's offset, or RabbitMQ's delivery tag"),
+    **dict.fromkeys(("topic", "partition", "queue"), "`delivery.source` is the partition or queue, and `delivery.source.name` its name"),
+    **dict.fromkeys(("attempts", "retries", "delivery_count"), "`delivery.attempt` counts the handler's starts in this process"),
+    **dict.fromkeys(
+        ("ack", "nack", "process", "commit", "settle", "done"),
+        "return to settle it, raise or `delivery.retry()` to try again, `delivery.reject()` to give up; the guard tells the broker",
+    ),
+}
+
+
+def unknown_attribute(owner: object, name: str, message: object) -> UnknownAttribute:
+    """Return the error for an attribute that a delivery does not have. `message` is the client's own object; None means that there is none.
+
+    Nothing of the message is quoted, and nothing but its type is looked at.
+    """
+    kind = type(owner).__name__
+    if hasattr(type(owner), name):  # a property that has met the same, or what is not set yet
+        return UnknownAttribute(f"{kind}.{name} cannot be read: its message, of type {type(message).__name__}, lacks what it is read from")
+    meant = _INSTEAD.get(name)
+    known = not name.startswith("_") and (hasattr(type(message), name) or name in getattr(type(message), "__annotations__", ()))
+    remedies = [meant] * (meant is not None) + [f"`delivery.message.{name}` is the client's own"] * known
+    has = "it has source, message, body, key, headers, timestamp, position, attempt, redelivered, reject() and retry()"
+    return UnknownAttribute(f"{kind} has no attribute {name!r}: {'; '.join(filter(None, remedies)) or has}")
+
+
 class Delivery(Generic[M]):
     """One message as the handler sees it; read-only by convention.
 
@@ -172,6 +201,12 @@ class Delivery(Generic[M]):
         if after is not None and not 0 < after < math.inf:
             raise SettingsError(f"retry(after={after!r}) must be a number of seconds above 0")
         self.request = HandlerRequest(after=after)
+
+    if not TYPE_CHECKING:  # pragma: no branch - a type checker refuses the attribute by itself
+
+        def __getattr__(self, name: str) -> object:
+            # Called only for what is not there. Of a delivery that is being copied nothing may be there yet.
+            raise unknown_attribute(self, name, None if name == "message" else getattr(self, "message", None))
 
     def __repr__(self) -> str:
         # No payload, key or header: a repr ends up in logs.

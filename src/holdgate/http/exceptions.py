@@ -12,6 +12,7 @@ from typing import cast
 from holdgate import network
 from holdgate.http.answers import headers_of, status_of
 from holdgate.network import ANY_MODULE, Names, attribute, known_as
+from holdgate.slips import passed_uncalled
 
 # The server is there and means "not now": it gave up waiting for us, or it has too many requests. Every other 4xx is the request's fault.
 _NOT_NOW = frozenset({408, 429})
@@ -63,6 +64,7 @@ _TOO_MANY = re.compile(r"too many (?:(\d{3}) )?error responses")
 _RETRIED_STATUS = "ResponseError"
 
 
+@passed_uncalled("failures=http.failures")
 def failures(error: BaseException) -> bool:
     """Return whether an exception is the dependency's failure: 408, 429, 5xx, or no answer at all (connection errors, timeouts).
 

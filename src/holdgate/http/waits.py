@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 
 from holdgate.http.answers import headers_of, status_of
+from holdgate.slips import passed_uncalled
 
 # The longest wait that is believed. APIs sell quotas of a month at most; a longer wait is a mistake of units, and is ignored.
 _LONGEST = 31 * 86400.0
@@ -46,6 +47,7 @@ _RESET = re.compile(r"(?:^|[;,\s])(?:t|reset)=(\d{1,15})")
 _RESET_NAME = re.compile(r".*ratelimit-(?:.+-)?reset(?:-.+)?")
 
 
+@passed_uncalled("retry_after=http.retry_after")
 def retry_after(error: BaseException) -> float | None:
     """Return the seconds that the server asks to wait, from the headers of its answer. None means that it does not say.
 

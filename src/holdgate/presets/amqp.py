@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from holdgate import network
 from holdgate.network import attribute, known_as
+from holdgate.slips import passed_uncalled
 
 # No connection, closed by the broker, a channel that went down with it. aiormq's AMQPConnectionErrors are ConnectionErrors as well.
 _is_no_answer = known_as(
@@ -28,6 +29,7 @@ _is_not_taken = known_as({"aiormq": {"DeliveryError"}, "pika": {"NackError"}})
 _is_returned = known_as({"aiormq": {"PublishError"}})
 
 
+@passed_uncalled("failures=amqp.failures")
 def failures(error: BaseException) -> bool:
     """Return whether a client's exception is the broker's failure: no broker, connection or channel gone, no login, a publish refused by a
     nack.

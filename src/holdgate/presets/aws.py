@@ -17,6 +17,7 @@ from holdgate.http.answers import by_name
 from holdgate.http.exceptions import is_not_now
 from holdgate.http.waits import wait_of
 from holdgate.network import attribute, known_as
+from holdgate.slips import passed_uncalled
 
 # No answer, or no credentials to ask with: the metadata service or the token's issuer did not answer, and every message meets it.
 _is_no_answer = known_as(
@@ -54,6 +55,7 @@ _TROUBLE = frozenset(
 )
 
 
+@passed_uncalled("failures=aws.failures")
 def failures(error: BaseException) -> bool:
     """Return whether an AWS client's exception is the service's failure: no answer, 408, 429, 5xx, its throttling codes, credentials that
     ran out.
@@ -70,6 +72,7 @@ def failures(error: BaseException) -> bool:
     return isinstance(status, int) and is_not_now(status)
 
 
+@passed_uncalled("retry_after=aws.retry_after")
 def retry_after(error: BaseException) -> float | None:
     """Return the seconds that the service asks to wait, from `x-amz-retry-after` or Retry-After as in `holdgate.http`.
 

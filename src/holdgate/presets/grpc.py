@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from holdgate import network
 from holdgate.network import attribute, known_as
+from holdgate.slips import passed_uncalled
 
 _CODES = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "DATA_LOSS"})
 # A message above the limit is RESOURCE_EXHAUSTED as well, and no time makes it smaller.
@@ -29,6 +30,7 @@ _PUSHBACK = "grpc-retry-pushback-ms"
 _LONGEST = 31 * 86400.0  # as in holdgate.http: longer is a mistake of units
 
 
+@passed_uncalled("failures=grpc.failures")
 def failures(error: BaseException) -> bool:
     """Return whether a gRPC client's exception is the server's failure, by its status code; a message that is too large is its own."""
     code = _code(error)
@@ -37,6 +39,7 @@ def failures(error: BaseException) -> bool:
     return code in _CODES and _TOO_LARGE not in _details(error)
 
 
+@passed_uncalled("retry_after=grpc.retry_after")
 def retry_after(error: BaseException) -> float | None:
     """Return the seconds that the server asks to wait, from `grpc-retry-pushback-ms` in its trailing metadata.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from holdgate import network
 from holdgate.network import attribute, known_in
+from holdgate.slips import passed_uncalled
 
 _CLIENTS = ("aiokafka", "kafka")
 # Not marked as retriable there, and trouble of the cluster or of our login all the same: no answer in time, no broker at all.
@@ -42,6 +43,7 @@ _CONFLUENT = frozenset(
 _CONFLUENT_OWN = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"})
 
 
+@passed_uncalled("failures=kafka.failures")
 def failures(error: BaseException) -> bool:
     """Return whether a client's exception is the cluster's failure: no broker, no leader, not enough replicas, out of time, no login.
 

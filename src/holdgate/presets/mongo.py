@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from holdgate import network
 from holdgate.network import attribute, known_as
+from holdgate.slips import passed_uncalled
 
 # AutoReconnect, NetworkTimeout, NotPrimaryError, ServerSelectionTimeoutError, WaitQueueTimeoutError are derived from the first.
 _is_no_answer = known_as({"pymongo": {"ConnectionFailure", "ExecutionTimeout"}})
@@ -26,6 +27,7 @@ _NUMBERS = frozenset({6, 7, 18, 50, 64, 89, 91, 133, 134, 189, 262, 9001, 10107,
 _RETRYABLE = "RetryableWriteError"
 
 
+@passed_uncalled("failures=mongo.failures")
 def failures(error: BaseException) -> bool:
     """Return whether the driver's exception is the database's failure: no server, cut off, out of time, no primary, shutting down, no
     login.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from holdgate import network
 from holdgate.network import known_in
+from holdgate.slips import passed_uncalled
 
 _NAMES = frozenset(
     {
@@ -28,6 +29,7 @@ _WORDS = frozenset(
 )
 
 
+@passed_uncalled("failures=redis.failures")
 def failures(error: BaseException) -> bool:
     """Return whether a client's exception is the server's failure: not there, cut off, out of time, loading, out of memory, read-only, no
     login.

@@ -14,6 +14,7 @@ from holdgate.http.answers import by_name, status_of
 from holdgate.http.exceptions import is_not_now
 from holdgate.http.waits import wait_of
 from holdgate.network import attribute, known_in
+from holdgate.slips import passed_uncalled
 
 _NO_ANSWER = frozenset({"ConnectionError", "ConnectionTimeout", "TlsError", "SSLError", "SniffingError"})
 _is_no_answer = known_in(("elastic_transport", "elasticsearch", "opensearchpy"), _NO_ANSWER)
@@ -23,6 +24,7 @@ _is_bulk = known_in(("elasticsearch", "opensearchpy"), {"BulkIndexError"})
 _BLOCKED = "cluster_block_exception"
 
 
+@passed_uncalled("failures=search.failures")
 def failures(error: BaseException) -> bool:
     """Return whether a client's exception is the cluster's failure: no answer, 408, 429, 5xx, an index that it closed to writes.
 
@@ -36,6 +38,7 @@ def failures(error: BaseException) -> bool:
     return network.failures(error) or _is_no_answer(type(error))
 
 
+@passed_uncalled("retry_after=search.retry_after")
 def retry_after(error: BaseException) -> float | None:
     """Return the seconds after which the cluster, or a proxy before it, wants to be asked again, as in `holdgate.http`.
 

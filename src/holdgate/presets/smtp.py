@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from holdgate import network
 from holdgate.network import attribute, known_in
+from holdgate.slips import passed_uncalled
 
 _MAIL = ("smtplib", "aiosmtplib")
 # Before a message comes into it, whatever the reply: the connection, the greeting, the login.
@@ -35,6 +36,7 @@ _NONSENSE = -1
 _LOGIN = frozenset({530, 534, 535, 538})
 
 
+@passed_uncalled("failures=smtp.failures")
 def failures(error: BaseException) -> bool:
     """Return whether a mail client's exception is the relay's failure: no relay, cut off, out of time, any 4xx reply, no greeting, no
     login.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from holdgate import network
 from holdgate.network import attribute, known_as, known_in
+from holdgate.slips import passed_uncalled
 
 # PostgreSQL, appendix A: whole classes by their first two characters. Connection, login, no such database, out of resources, the server's
 # own errors (I/O, internal).
@@ -63,6 +64,7 @@ _is_pool = known_as({"sqlalchemy": {"TimeoutError", "DisconnectionError"}})
 _LOST_BEFORE = "8s2b"
 
 
+@passed_uncalled("failures=sql.failures")
 def failures(error: BaseException) -> bool:
     """Return whether a database's exception is its failure: not there, cut off, out of time or resources, shutting down, read-only, no
     login.

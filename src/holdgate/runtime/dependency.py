@@ -20,6 +20,7 @@ from holdgate.runtime.access import Access, GuardCircuit, OwnCircuit
 from holdgate.runtime.calling import Calling, access_here, check_fallback, check_function, is_async, run_async, run_sync
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.guarded import guard_function
+from holdgate.slips import suggest_keywords
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -74,6 +75,7 @@ class Dependency:
         "settings",
     )
 
+    @suggest_keywords
     def __init__(
         self,
         name: str,

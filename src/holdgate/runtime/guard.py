@@ -11,16 +11,19 @@ Cancelling `run` is drain. The guard holds the tasks that do the work. The calle
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
+from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, cast
 
 from holdgate.core import Circuit
 from holdgate.core.validation import count, seconds
-from holdgate.errors import GuardClosed, SettingsError
+from holdgate.errors import CommandError, GuardClosed, SettingsError
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.commands import AuditEntry
 from holdgate.flow.engine import Engine
@@ -54,10 +57,13 @@ from holdgate.runtime.signals import Termination
 from holdgate.runtime.standstill import Silence
 from holdgate.runtime.undeclared import Undeclared
 from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
+from holdgate.slips import Unawaited, suggest_keywords
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+P = ParamSpec("P")
 
 # A turn settles in one or two rounds. The bound only keeps a mistake from blocking the event loop.
 _ROUNDS = 16
@@ -65,6 +71,24 @@ _ROUNDS = 16
 
 # Less is a slip: the number was meant in megabytes. A broker's own default limit of one message is 1 MiB.
 _MEMORY_AT_LEAST = 1024 * 1024
+
+
+def _run_of_a_guard(fn: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Coroutine[Any, Any, None]]:
+    """Decorate `Guard.run`: its guard knows of a run that nobody awaits."""
+    checked = suggest_keywords(fn)
+
+    @wraps(fn)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, None]:
+        made = checked(*args, **kwargs)
+        cast("Guard", args[0]).unawaited.note(made)
+        return made
+
+    # It is async to everybody who asks: a web framework runs what is plain in a thread.
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(run)
+    else:
+        vars(run)["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
+    return run
 
 
 class Guard:
@@ -92,6 +116,7 @@ class Guard:
     if handlers could not be ended within `drain_timeout`.
     """
 
+    @suggest_keywords
     def __init__(
         self,
         *dependencies: Dependency,
@@ -146,6 +171,7 @@ class Guard:
         self._woken: asyncio.Handle | None = None
         self._stopping = False
         self._released = False
+        self.unawaited = Unawaited()
 
     # -- life -------------------------------------------------------------------------------------------------------------------------
 
@@ -166,6 +192,8 @@ class Guard:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None and self.unawaited.any:
+            await asyncio.sleep(0)  # a task that was made just now begins
         if exit_in(error) is not None:  # the process ends: wait for no handler
             self.hurry()
         try:
@@ -176,7 +204,17 @@ class Guard:
                 await self._control.closed()  # last: while a guard drains, people want to know what it waits for
         if error is None and self._termination.asked and (self._threads or self._unended):
             raise SystemExit(CUT_OFF)
+        if error is None:
+            self.unawaited.refuse("guard.run(...)")
 
+    if not TYPE_CHECKING:  # a type checker refuses it by itself
+
+        def __enter__(self) -> NoReturn:
+            raise CommandError("a Guard is entered with `async with Guard() as guard:`, got `with`: write async in front of it")
+
+        def __exit__(self, *_: object) -> None: ...
+
+    @_run_of_a_guard
     async def run(
         self,
         intake: Intake[Any],
@@ -248,6 +286,7 @@ class Guard:
             worker = self.new_worker(intake, plans, handlers.of)
             await self.see_through(worker, self.start(worker))
 
+    @suggest_keywords
     def deliveries(
         self,
         intake: Intake[Any],

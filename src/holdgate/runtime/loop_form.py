@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import Token
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
 from holdgate.errors import CommandError
-from holdgate.flow.message import Delivery, Source
+from holdgate.flow.message import Delivery, Source, unknown_attribute
 from holdgate.ports import Intake
 from holdgate.runtime.calling import Attempt, current_attempt
 from holdgate.runtime.handlers import Handler
@@ -100,6 +100,12 @@ class LoopDelivery:
     def timestamp(self) -> float | None:
         """When the message was produced, in seconds since the epoch. None means unknown."""
         return self._delivery.timestamp
+
+    if not TYPE_CHECKING:  # as of a Delivery
+
+        def __getattr__(self, name: str) -> object:
+            delivery = None if name == "_delivery" else getattr(self, "_delivery", None)
+            raise unknown_attribute(self, name, getattr(delivery, "message", None))
 
     def reject(self, reason: str = "rejected by the handler") -> None:
         """Reject, from inside the block, a message that can never be processed. The message goes where rejected messages go."""

@@ -14,7 +14,8 @@ from holdgate.flow.policy import ByMessage, FallbackSettings, Needs, RetryPolicy
 from holdgate.flow.state import Run
 from holdgate.ports import DeadLetters, Intake, ReadingAhead, Rejecting, Weighing
 from holdgate.runtime.dependency import Dependency
-from holdgate.runtime.needs import NeedsOf, NeedsSetting, OneNeeds, Sorter, check_list, named_needs, possible_needs
+from holdgate.runtime.needs import NeedsSetting, OneNeeds, Sorter, check_list, named_needs, possible_needs
+from holdgate.slips import refuse_function_of_nothing
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -94,6 +95,7 @@ def plan_run(
     """Check the settings of a run. `handled`: the names that have a handler; None: one for all. `declared`: what the guard was given.
     Raises SettingsError with the values that clash."""
     check_intake(intake)
+    refuse_function_of_nothing("needs", needs)
     _check_types(key, retry)
     _check_dead_letters(dead_letters, retry)
     seconds = None if timeout is None else validation.seconds("timeout", timeout)
@@ -254,7 +256,7 @@ def _sorter(needs: NeedsSetting) -> Sorter | None:
     """Return what asks the functions in `needs`; None means that there is none."""
     by_name = named_needs(needs)
     every: Iterable[tuple[str | None, object]] = [(None, needs)] if by_name is None else by_name.items()
-    functions = {name: cast("NeedsOf", each) for name, each in every if callable(each)}
+    functions = {name: each for name, each in every if callable(each)}
     return Sorter(functions) if functions else None
 
 

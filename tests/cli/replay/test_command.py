@@ -12,7 +12,9 @@ from tests.cli.replay.fake_route import FakeRoute
 from tests.cli.runner import invoke
 
 from holdgate.cli import FAILED, INTERRUPTED, REFUSED
-from holdgate.cli.replay import command, kafka
+from holdgate.cli.commands import read_options
+from holdgate.cli.letters.kafka import client_options
+from holdgate.cli.replay import command
 from holdgate.cli.replay.command import Broken, Ending, Options, run_replay
 from holdgate.errors import IntakeError, SettingsError
 
@@ -155,7 +157,7 @@ def test_the_broker_must_be_named_once(where: tuple[str, ...]) -> None:
     [
         (("--option", "security_protocol"), "write NAME=VALUE"),
         (("--option", "sasl_plain_password=env:NO_SUCH_VARIABLE"), "the environment has no NO_SUCH_VARIABLE"),
-        (("--option", "group_id=mine"), "group_id is set by the replay itself"),
+        (("--option", "group_id=mine"), "group_id is set by the command itself"),
     ],
     ids=["no value", "no variable", "ours"],
 )
@@ -177,7 +179,7 @@ def test_options_reach_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers where the client has milliseconds, text elsewhere, secrets from the environment, a context for TLS."""
     monkeypatch.setenv("SOME_NUMBER", "4711")
     given = ["request_timeout_ms=500", "sasl_plain_username=env:SOME_NUMBER", "security_protocol=SASL_SSL"]
-    options = kafka.client_options(dict(command.read_option(each) for each in given))
+    options = client_options(read_options(given))
     assert options["request_timeout_ms"] == 500
     assert options["sasl_plain_username"] == "4711"
     assert options["ssl_context"] is not None

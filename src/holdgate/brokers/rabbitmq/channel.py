@@ -32,7 +32,7 @@ from aiormq.exceptions import ChannelInvalidStateError
 from holdgate.brokers.rabbitmq.client import ConsumerCancelled, is_transient, on_consumer_cancel
 from holdgate.brokers.rabbitmq.queue_facts import Counts
 from holdgate.errors import AlreadySettled
-from holdgate.flow.message import Delivery, Queue, Settlement
+from holdgate.flow.message import Delivery, Queue, Settlement, unknown_attribute
 from holdgate.tasks import begin_later, within
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class RabbitMQDelivery(Delivery[IncomingMessage]):
         def __getattr__(self, name: str) -> GuardedMessage:
             # Making one takes a sixth of a message's time, and a handler that reads only body and headers does not need it.
             if name != "message":
-                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
+                raise unknown_attribute(self, name, None if name in {"raw", "channel"} else self.message)
             made = self.message = GuardedMessage(self.raw, self.channel)
             return made
 

@@ -57,13 +57,13 @@ def kafka(context: click.Context, bootstrap: str, group: str, topics: tuple[str,
     """Examine a consumer group: retention, compaction, offsets, and what waits for too long already."""
     import time
 
-    from holdgate.cli.replay.command import read_option
-    from holdgate.cli.replay.kafka import client_options
+    from holdgate.cli.commands import read_options
+    from holdgate.cli.letters.kafka import client_options
 
     try:
         from holdgate.brokers.kafka.examination import examine
 
-        settings = client_options(dict(read_option(each) for each in options))
+        settings = client_options(read_options(options))
     except HoldgateError as error:
         raise Refusal(str(error)) from None
     _report(context, examine(bootstrap, group, topics, settings, time.time()), as_json=as_json)

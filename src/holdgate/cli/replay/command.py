@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from holdgate.cli.commands import check_address, read_options
 from holdgate.cli.replay.route import Route, Stop, Survey, move
 from holdgate.errors import HoldgateError, SettingsError
 
@@ -60,14 +60,11 @@ def route_for(
     dead: str, to: str, *, bootstrap: str | None, url: str | None, rate: float, group: str | None, options: Sequence[str]
 ) -> Route:
     """Return the route that these options name. Raises SettingsError unless exactly one is named."""
-    if (bootstrap is None) == (url is None):
-        raise SettingsError(
-            "say where the dead letters are: --bootstrap HOST:PORT for Kafka, or --url amqp://... for RabbitMQ, one of them"
-        )
+    check_address(bootstrap, url)
     if bootstrap is not None:
         from holdgate.cli.replay.kafka import KafkaRoute
 
-        return KafkaRoute(bootstrap, dead, to, rate=rate, group=group, options=dict(read_option(each) for each in options))
+        return KafkaRoute(bootstrap, dead, to, rate=rate, group=group, options=read_options(options))
     from holdgate.cli.replay.rabbitmq import RabbitMQRoute
 
     if group is not None or options:
@@ -145,19 +142,6 @@ def _title(survey: Survey) -> str:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def read_option(text: str) -> tuple[str, str]:
-    """Split NAME=VALUE, or NAME=env:VARIABLE for a value that must not be visible in a process list."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise SettingsError(f"--option {name!r} has no value: write NAME=VALUE")
-    if not value.startswith("env:"):
-        return name, value
-    variable = value.removeprefix("env:")
-    if variable not in os.environ:
-        raise SettingsError(f"--option {name}=env:{variable}: the environment has no {variable}")
-    return name, os.environ[variable]
 
 
 @contextlib.contextmanager

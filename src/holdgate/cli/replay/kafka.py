@@ -6,20 +6,18 @@ Kafka does not delete a record that was read: the dead letters stay in their top
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from holdgate.cli.letters.kafka import REACH_WITHIN, DeadTopic, LetterRange
 from holdgate.cli.replay.route import Survey, replayed
-from holdgate.errors import IntakeError, MissingExtra, SettingsError
+from holdgate.errors import IntakeError
 from holdgate.flow.message import PARTITION, SOURCE, replays_of
 
 if TYPE_CHECKING:
     from holdgate.brokers.kafka.dead_letters import Producer
 
-# How long a person at a terminal waits before a broker counts as unreachable (seconds).
-_REACH_WITHIN = 15.0
 # So many letters are read to find out what kinds there are: a second's work, and enough to see them.
 _LOOK_AT = 1000
 # Seconds between two commits: after a kill -9 one second's letters may be moved twice.
@@ -27,18 +25,9 @@ _COMMIT_EVERY = 1.0
 _POLL = 0.2
 # aiokafka's session timeout is 10 s: a replay that was killed counts as a member until then (seconds).
 _GONE_WITHIN = 12.0
-# The index of the members in the description of a group.
-_MEMBERS = 5
 # A poll takes the letters of ten seconds, so that at any rate the next poll comes long before max_poll_interval_ms is over (seconds).
 _READ_AHEAD = 10.0
 _READ_AT_MOST = 500
-
-
-class _Place(NamedTuple):
-    """Where one partition's letters begin and end for this replay."""
-
-    begin: int
-    end: int
 
 
 class KafkaRoute:
@@ -51,31 +40,23 @@ class KafkaRoute:
     def __init__(
         self, bootstrap: str, dead: str, to: str, *, rate: float, group: str | None = None, options: Mapping[str, Any] | None = None
     ) -> None:
-        try:
-            import aiokafka
-        except ImportError as error:
-            raise MissingExtra("aiokafka is not installed: pip install 'holdgate[kafka,cli]'") from error
-        self._aiokafka: Any = aiokafka
-        self._settings: dict[str, Any] = {"bootstrap_servers": bootstrap, **client_options(options or {})}
-        self._bootstrap = bootstrap
-        self._dead = dead
+        self._dead = DeadTopic(bootstrap, dead, group=group, options=options)
+        self._aiokafka: Any = self._dead.client
         self._to = to
-        self._group = group or f"holdgate-replay-{dead}"
         self._ahead = max(1, min(_READ_AT_MOST, int(rate * _READ_AHEAD)))
         self._producer: Producer | None = None
         self._consumer: Any = None
         self._taken_away = False
-        self._places: dict[Any, _Place] = {}
+        self._places: dict[Any, LetterRange] = {}
         self._letters: deque[Any] = deque()
         self._moved: dict[Any, int] = {}
         self._next_commit = 0.0
 
     async def survey(self) -> Survey:
-        await self._check_topics()
-        reader = self._aiokafka.AIOKafkaConsumer(auto_offset_reset="none", isolation_level="read_committed", **self._settings)
-        await self._reach(reader.start())
+        await self._dead.check(self._to)
+        reader = await self._dead.reader()
         try:
-            places = await self._find_places(reader)
+            places = await self._dead.find_places(reader)
             found = Survey(sum(place.end - place.begin for place in places.values()))
             await _look(reader, places, found)
         finally:
@@ -87,25 +68,25 @@ class KafkaRoute:
         await self._refuse_a_second_one()
         await self._start_producer()
         self._consumer = self._aiokafka.AIOKafkaConsumer(
-            group_id=self._group,
+            group_id=self._dead.group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            **self._settings,
+            **self._dead.settings,
         )
-        self._consumer.subscribe([self._dead], listener=self._listener())
-        await self._reach(self._consumer.start())
-        async with asyncio.timeout(_REACH_WITHIN):
+        self._consumer.subscribe([self._dead.name], listener=self._listener())
+        await self._dead.reach(self._consumer.start())
+        async with asyncio.timeout(REACH_WITHIN):
             while not self._consumer.assignment():
                 await self._consumer.getmany(timeout_ms=int(_POLL * 1000), max_records=1)
-        self._places = await self._find_places(self._consumer, tuple(self._consumer.assignment()))
+        self._places = await self._dead.find_places(self._consumer, tuple(self._consumer.assignment()))
         for at, place in self._places.items():
             self._consumer.seek(at, place.begin)
 
     async def take(self) -> object | None:
         while not self._letters:
             if self._taken_away:
-                raise IntakeError(f"another replay with group {self._group!r} has begun: let one of them end, then run this again")
+                raise IntakeError(f"another replay with group {self._dead.group!r} has begun: let one of them end, then run this again")
             if not await self._goes_on():
                 return None
             batches: dict[Any, list[Any]] = await self._consumer.getmany(timeout_ms=int(_POLL * 1000), max_records=self._ahead)
@@ -165,8 +146,8 @@ class KafkaRoute:
     async def _start_producer(self) -> None:
         from holdgate.brokers.kafka.dead_letters import Producer
 
-        self._producer = Producer(self._aiokafka.AIOKafkaProducer(acks="all", **self._settings))
-        await self._reach(self._producer.start())
+        self._producer = Producer(self._aiokafka.AIOKafkaProducer(acks="all", **self._dead.settings))
+        await self._dead.reach(self._producer.start())
 
     def _listener(self) -> Any:
         route = self
@@ -182,81 +163,18 @@ class KafkaRoute:
 
         return Listener()
 
-    async def _find_places(self, consumer: Any, partitions: tuple[Any, ...] | None = None) -> dict[Any, _Place]:
-        """Find where this replay begins and ends in each partition: from the commit, or the log's start, to the log's end now."""
-        if partitions is None:
-            numbers: set[int] = consumer.partitions_for_topic(self._dead) or set(await self._numbers())
-            partitions = tuple(self._aiokafka.TopicPartition(self._dead, number) for number in sorted(numbers))
-            consumer.assign(partitions)
-        starts = await consumer.beginning_offsets(partitions)
-        ends = await consumer.end_offsets(partitions)
-        committed = await self._committed()
-        begins = {at: min(max(starts[at], committed.get(at, 0)), ends[at]) for at in partitions}
-        return {at: _Place(begins[at], ends[at]) for at in partitions}
-
-    async def _admin(self) -> Any:
-        from aiokafka.admin import AIOKafkaAdminClient
-
-        admin: Any = AIOKafkaAdminClient(**self._settings)
-        await self._reach(admin.start())
-        return admin
-
-    async def _numbers(self) -> list[int]:
-        admin = await self._admin()
-        try:
-            described = (await admin.describe_topics([self._dead]))[0]
-        finally:
-            await admin.close()
-        return [partition["partition"] for partition in described["partitions"]]
-
-    async def _committed(self) -> dict[Any, int]:
-        admin = await self._admin()
-        try:
-            offsets: Mapping[Any, Any] = await admin.list_consumer_group_offsets(self._group)
-        except self._aiokafka.errors.GroupCoordinatorNotAvailableError:  # no group has ever been on this cluster
-            return {}
-        finally:
-            await admin.close()
-        return {at: found.offset for at, found in offsets.items() if found.offset >= 0}
-
-    async def _check_topics(self) -> None:
-        admin = await self._admin()
-        try:
-            existing = set(await admin.list_topics())
-        finally:
-            await admin.close()
-        missing = sorted({self._dead, self._to} - existing)
-        if missing:
-            raise IntakeError(
-                f"no topic {', '.join(map(repr, missing))} at {self._bootstrap}: correct the name, or allow this user to see it"
-            )
-
     async def _refuse_a_second_one(self) -> None:
         """Raise IntakeError while another replay runs. One that was killed stays a member for a session timeout, which is waited for."""
         patience = asyncio.get_running_loop().time() + _GONE_WITHIN
-        while await self._has_members():
+        while await self._dead.has_members():
             if asyncio.get_running_loop().time() >= patience:
-                raise IntakeError(f"a replay with group {self._group!r} is running already: let it end, or give this one another --group")
+                raise IntakeError(
+                    f"a replay with group {self._dead.group!r} is running already: let it end, or give this one another --group"
+                )
             await asyncio.sleep(_POLL)
 
-    async def _has_members(self) -> bool:
-        admin = await self._admin()
-        try:
-            answers = await admin.describe_consumer_groups([self._group])
-        except self._aiokafka.errors.GroupCoordinatorNotAvailableError:
-            return False
-        finally:
-            await admin.close()
-        return any(group[_MEMBERS] for answer in answers for group in answer.groups)
 
-    async def _reach(self, starting: Any) -> None:
-        try:
-            await asyncio.wait_for(starting, _REACH_WITHIN)
-        except (self._aiokafka.errors.KafkaError, OSError, TimeoutError) as error:
-            raise IntakeError(f"no Kafka broker answers at {self._bootstrap} within {_REACH_WITHIN:g} s ({error!r})") from error
-
-
-async def _look(reader: Any, places: Mapping[Any, _Place], found: Survey) -> None:
+async def _look(reader: Any, places: Mapping[Any, LetterRange], found: Survey) -> None:
     """Read the first of the letters into the survey, from where the replay would begin."""
     left = {at: place for at, place in places.items() if place.begin < place.end}
     for at, place in places.items():
@@ -270,14 +188,3 @@ async def _look(reader: Any, places: Mapping[Any, _Place], found: Survey) -> Non
                 if record.offset < left[at].end:
                     found.saw(record.headers, record.timestamp / 1000)
         left = {at: place for at, place in left.items() if await reader.position(at) < place.end}
-
-
-def client_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings for every client: numbers as numbers, and a context for TLS where the protocol needs one."""
-    options: dict[str, Any] = {name: int(value) if name.endswith("_ms") else value for name, value in given.items()}
-    reserved = {"bootstrap_servers", "group_id", "acks", "enable_auto_commit", "auto_offset_reset", "isolation_level"} & set(options)
-    if reserved:
-        raise SettingsError(f"--option {min(reserved)} is set by the replay itself: leave it out")
-    if "SSL" in str(options.get("security_protocol", "")) and "ssl_context" not in options:
-        options["ssl_context"] = ssl.create_default_context(cafile=options.pop("cafile", None))
-    return options
