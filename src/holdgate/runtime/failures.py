@@ -17,6 +17,7 @@ from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import NEVER_OUTCOMES
 from holdgate.errors import CommandError, HoldgateError, NeedsError, SettingsError
 from holdgate.flow.attribution import Cause
+from holdgate.flow.message import Delivery, unknown_attribute
 from holdgate.runtime.folding import FAILURE
 from holdgate.runtime.wording import kind_of, lasting, many, place_of, steps, text_of, whereabouts
 
@@ -72,7 +73,7 @@ class FailureLog:
     def slip(self, delivery: AnyDelivery, error: BaseException) -> HoldgateError | None:
         """Write what to change if an error of holdgate's own is in what was raised, and return that error if it ends the run."""
         own = (link for link in chain_of(error).explicit if isinstance(link, HoldgateError) and not isinstance(link, NEVER_OUTCOMES))
-        found = next(own, None)
+        found = next(own, None) or _unknown_attribute(error)
         if found is None:
             return None
         # The handler's code makes this mistake for every message. The text is ours: it quotes no payload and names the remedy.
@@ -112,6 +113,14 @@ class FailureLog:
 
     def _text(self, error: BaseException) -> str:
         return f" ({text_of(error)})" if self._settings.exception_text else ""
+
+
+def _unknown_attribute(error: BaseException) -> HoldgateError | None:
+    """Return what to say of an attribute that the handler wanted of its delivery, which does not have it; None if it was nothing such."""
+    for link in chain_of(error).explicit:
+        if isinstance(link, AttributeError) and isinstance(link.obj, Delivery):
+            return unknown_attribute(link.obj, link.name, link.obj.message)
+    return None
 
 
 def attempts_of(delivery: AnyDelivery) -> str:
