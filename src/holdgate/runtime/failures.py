@@ -118,7 +118,7 @@ class FailureLog:
 def _unknown_attribute(error: BaseException) -> HoldgateError | None:
     """Return what to say of an attribute that the handler wanted of its delivery, which does not have it; None if it was nothing such."""
     for link in chain_of(error).explicit:
-        if isinstance(link, AttributeError) and isinstance(link.obj, Delivery):
+        if isinstance(link, AttributeError) and isinstance(link.obj, Delivery) and link.name is not None:
             return unknown_attribute(link.obj, link.name, link.obj.message)
     return None
 
