@@ -175,8 +175,8 @@ def _suspected(events: list[Any]) -> str:
     if event.status is not None and not _is_outage(event.status):
         reason = _REFUSED_FOR.get(event.status, "a request that the server does not accept any more")
         return (
-            f"{where}: {_failing(event)}; this looks like {reason}: {_held(event)}. If {event.status} is the dependency's failure, add it to"
-            f" failures= (http.status_of gives it). {bad}"
+            f"{where}: {_failing(event)}; this looks like {reason}: {_held(event)}. If {event.status} is the dependency's failure, add it"
+            f" to failures= (http.status_of gives it). {bad}"
         )
     return (
         f"{where}: {event.failed} of the last {event.of} messages{_needing(event)} failed with {event.what}, which no dependency in needs="
