@@ -48,7 +48,7 @@ class Mixed(Stage):
             self.turn()
 
     def needing(self, *names: str) -> Any:
-        return self.run.needs_by_message(ORDERS, tuple(self.engine.gates[name] for name in names))
+        return self.run.kinds.needing(tuple(self.engine.gates[name] for name in names), ORDERS)
 
     def sort(self, came: list[Message]) -> list[Message]:
         for message in came:
@@ -518,8 +518,8 @@ def test_what_messages_of_a_kind_share_outlives_an_assignment() -> None:
     apart = Run(Needs(BOTH), order="none", concurrency=1, inbox=5, apart=True)
 
     assert stage.needing("mail") is before
-    assert stage.run.needs_by_message(BILLS, before.gates) is before
-    assert apart.needs_by_message(BILLS, ()) is not apart.needs_by_message(ORDERS, ())
+    assert stage.run.kinds.needing(before.gates, BILLS) is before
+    assert apart.kinds.needing((), BILLS) is not apart.kinds.needing((), ORDERS)
 
 
 def test_failures_that_nobody_claims_are_announced_and_hold_nothing() -> None:
