@@ -19,7 +19,7 @@ from holdgate.errors import CommandError, HoldgateError, NeedsError, SettingsErr
 from holdgate.flow.attribution import Cause
 from holdgate.flow.message import Delivery, unknown_attribute
 from holdgate.runtime.folding import FAILURE
-from holdgate.runtime.wording import kind_of, lasting, many, place_of, steps, text_of, whereabouts
+from holdgate.runtime.wording import kind_of, many, place_of, steps, text_of, whereabouts
 
 if TYPE_CHECKING:
     from holdgate.flow.message import AnyDelivery
@@ -80,7 +80,7 @@ class FailureLog:
         name, text = delivery.source.name, str(found)
         line = f"{delivery.source}: {'' if isinstance(found, NeedsError) else 'the handler must be fixed: '}{text}"
         self._folding.write(
-            ("slip", name, text), line, lambda count: f"{name}: {many(count, 'more message')} met this: {text}", level=logging.ERROR
+            ("slip", name, text), line, lambda count, _: f"{name}: {many(count, 'more message')} met this: {text}", level=logging.ERROR
         )
         return found if isinstance(found, SettingsError | CommandError) else None
 
@@ -92,24 +92,20 @@ class FailureLog:
         self._folding.write(
             ("dead", name, error),
             line,
-            lambda count: f"{name}: {many(count, 'more message')} rejected in {self._interval}, the last: {line}",
+            lambda count, within: f"{name}: {many(count, 'more message')} rejected in {within}, the last: {line}",
             level=level,
             singly=_NAMED,
         )
 
     def _write(self, owner: str, kind: str, line: str) -> None:
-        def summary(count: int) -> str:
-            return f"{owner}: {many(count, 'more failure')} in {self._interval}, the last {line}"
+        def summary(count: int, within: str) -> str:
+            return f"{owner}: {many(count, 'more failure')} in {within}, the last {line}"
 
         self._folding.write((FAILURE, owner, kind), f"{owner}: {line}", summary)
 
     def flush(self) -> None:
         """Write what was counted and not written yet."""
         self._folding.flush()
-
-    @property
-    def _interval(self) -> str:
-        return lasting(self._folding.every)
 
     def _text(self, error: BaseException) -> str:
         return f" ({text_of(error)})" if self._settings.exception_text else ""
