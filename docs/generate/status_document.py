@@ -16,6 +16,7 @@ _PARTS = {
     "HealthStatus": "`health`",
     "SummaryStatus": "`summary`",
     "DependencyStatus": "Each of `dependencies`",
+    "FailureStatus": "Each of `failed_with` of a dependency",
     "SourceStatus": "Each of `sources`",
     "BlockedStatus": "`blocked` of a source",
     "CommandStatus": "Each of `commands`, and each entry of `/audit`",

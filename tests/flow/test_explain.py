@@ -9,6 +9,7 @@ from holdgate.core import Override, Reason, State
 from holdgate.core.events import CircuitOpened, ThresholdExceeded
 from holdgate.flow.events import OutageSuspected, SourceBlocked
 from holdgate.flow.explain import Unknown, explain, lasting
+from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Partition, Queue
 
@@ -223,3 +224,13 @@ def test_a_name_that_is_not_here_is_answered_with_those_that_are_close() -> None
 def test_a_duration_is_told_by_its_largest_unit(seconds: Any, words: str) -> None:
     """As people say it."""
     assert lasting(seconds) == words
+
+
+def test_a_dependency_tells_what_its_calls_failed_with() -> None:
+    """Type and count, the last one first, while it is down, while it comes back and after that."""
+    failures = {"payments": (FailureKind("HTTPStatusError 503", 412, NOW - 840, NOW), FailureKind("ConnectError", 1, NOW - 60, NOW - 60))}
+    told = "Its calls failed with HTTPStatusError 503 (412 times) and ConnectError (1 time) in the last 14 minutes."
+    for state in State:
+        assert told in explain(document(circuit(state=state), failures=failures), "payments")
+    one = {"payments": (FailureKind("TimeoutError", 1, NOW, NOW),)}
+    assert "Its calls failed with TimeoutError (1 time) in the last 1 second." in explain(document(OPEN, failures=one), "payments")

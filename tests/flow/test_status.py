@@ -10,6 +10,7 @@ from holdgate.core import Circuit, CircuitSnapshot, Override, Reason, State
 from holdgate.core.events import CircuitOpened, OverrideSet
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AttributionShared, CommandEnded, CommandGiven, OutageSuspected, SourceBlocked
+from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Queue
 from holdgate.flow.snapshot import Snapshot, SourceSnapshot
@@ -50,7 +51,13 @@ def document(
     limit: int | None = None,
     **around: Any,
 ) -> StatusDocument:
-    snapshot = Snapshot(NOW, {each.name: each for each in circuits}, {each.source: each for each in sources}, commands)
+    snapshot = Snapshot(
+        NOW,
+        {each.name: each for each in circuits},
+        {each.source: each for each in sources},
+        commands,
+        failures=around.get("failures", {}),
+    )
     surroundings = Surroundings(EPOCH, EPOCH - 60, "here:1", "0.1", HEALTH, around.get("backlog", {}))
     return status(snapshot, last or LastEvents(), surroundings, limit=limit)
 
@@ -69,6 +76,7 @@ def test_every_declared_field_is_written_and_is_json() -> None:
     assert found.keys() == get_type_hints(StatusDocument).keys()
     assert found["summary"].keys() == get_type_hints(SummaryStatus).keys()
     assert found["dependencies"][0].keys() == get_type_hints(DependencyStatus).keys()
+    assert found["dependencies"][0]["failed_with"] == []
     assert found["sources"][0].keys() == get_type_hints(SourceStatus).keys()
     assert json.loads(json.dumps(found))["sources"][0]["needs"] == ["payments"]
 
@@ -246,3 +254,11 @@ def test_an_event_is_written_with_its_fields(event: Any, expected: dict[str, Any
     assert found.keys() == {"event", *(field.name for field in fields(event))}
     assert {name: found[name] for name in expected} == expected
     assert json.loads(json.dumps(found)) == found
+
+
+def test_a_dependency_says_what_its_calls_failed_with() -> None:
+    """The type, how often, from when to when."""
+    failures = {"payments": (FailureKind("HTTPStatusError 503", 412, NOW - 60, NOW - 1),)}
+    payments, email = document(circuit(state=State.OPEN), circuit("email"), failures=failures)["dependencies"]
+    assert payments["failed_with"] == [{"error": "HTTPStatusError 503", "count": 412, "first": EPOCH - 60, "last": EPOCH - 1}]
+    assert email["failed_with"] == []

@@ -197,8 +197,8 @@ def _of_dependency(document: StatusDocument, dependency: DependencyStatus) -> li
     if dependency["state"] == "open":
         return [_open(document, dependency), _next(document, dependency)]
     if dependency["state"] == "half_open":
-        return [_ramping(dependency)]
-    return [f"{dependency['name']} is well: its circuit is closed."]
+        return [_ramping(dependency) + _failed_with(document, dependency)]
+    return [f"{dependency['name']} is well: its circuit is closed.{_failed_with(document, dependency)}"]
 
 
 def _ramping(dependency: DependencyStatus) -> str:
@@ -213,7 +213,17 @@ def _open(document: StatusDocument, dependency: DependencyStatus) -> str:
     lasts = "counts as down" if since is None else f"has counted as down for {lasting(document['at'] - since)}"
     tries = dependency["failed_tries"]
     again = f" {_count(tries, 'try', 'tries')} since then {'has' if tries == 1 else 'have'} failed." if tries else ""
-    return f"{dependency['name']} {lasts}{_why(dependency)}.{again}"
+    return f"{dependency['name']} {lasts}{_why(dependency)}.{again}{_failed_with(document, dependency)}"
+
+
+def _failed_with(document: StatusDocument, dependency: DependencyStatus) -> str:
+    kinds = dependency["failed_with"]
+    if not kinds:
+        return ""
+    counts = [f"{each['error']} ({_count(each['count'], 'time')})" for each in kinds]
+    listed = counts[0] if len(counts) == 1 else f"{', '.join(counts[:-1])} and {counts[-1]}"
+    since = document["at"] - min(each["first"] for each in kinds)
+    return f" Its calls failed with {listed} in the last {lasting(max(1.0, since))}."
 
 
 def _why(dependency: DependencyStatus) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from holdgate.core import CircuitSnapshot
 from holdgate.flow.events import CommandGiven
+from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.gate import Gate
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import Source
@@ -48,6 +49,7 @@ class Snapshot:
     A command of `commands` may be on a source that is elsewhere now: it is in force again when the source comes back.
     `held_bytes` are about what all messages here take, those in work included, and `read_ahead_bytes` what the clients have read beyond
     that. `memory` is their bound; None means that there is none. `waiting_for_room` sources are not read now because others have filled it.
+    `failures` are the types of exceptions that the calls of each dependency failed with lately, the last one first.
     """
 
     at: float
@@ -58,6 +60,7 @@ class Snapshot:
     held_bytes: int = 0
     read_ahead_bytes: int = 0
     waiting_for_room: int = 0
+    failures: Mapping[str, tuple[FailureKind, ...]] = field(default_factory=dict)
 
     def held_by(self, dependency: str) -> tuple[Source, ...]:
         """Return the sources that the circuit of `dependency` holds now."""

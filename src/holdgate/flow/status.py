@@ -21,6 +21,7 @@ from typing import Any, TypedDict, cast
 from holdgate.core import CircuitSnapshot, Override, State
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AnyEvent, CommandEnded, CommandGiven
+from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Source
 from holdgate.flow.snapshot import Snapshot, SourceSnapshot
@@ -56,6 +57,15 @@ class SummaryStatus(TypedDict):
     drain_seconds: float | None  # in about how many seconds all of it is drained here; null: unknown, or something must recover first
 
 
+class FailureStatus(TypedDict):
+    """One type of exception that calls of a dependency failed with lately."""
+
+    error: str  # the type, with the status of an HTTP answer or the name of an error number behind it: `HTTPStatusError 503`
+    count: int  # how many calls failed with it from `first` to `last`
+    first: float
+    last: float
+
+
 class DependencyStatus(TypedDict):
     """One dependency; every declared one is listed, called or not."""
 
@@ -78,6 +88,7 @@ class DependencyStatus(TypedDict):
     failure_rate: float | None  # their ratio; null: below the minimum of calls
     slow_call_rate: float | None  # the ratio of slow calls; null: below the minimum of calls
     consecutive_failures: int
+    failed_with: list[FailureStatus]  # the last five types that its calls failed with, latest first; one is forgotten after an hour
     refused: int  # calls that it has refused since the worker began
     sources: int  # how many sources need it
     held: int  # how many of them it holds
@@ -392,6 +403,7 @@ class _Writer:
             "failure_rate": circuit.failure_rate,
             "slow_call_rate": circuit.slow_call_rate,
             "consecutive_failures": circuit.consecutive_failures,
+            "failed_with": [self._failure(kind) for kind in self._snapshot.failures.get(name, ())],
             "refused": circuit.rejected,
             "sources": sums.sources[name],
             "held": sums.held[name],
@@ -399,6 +411,9 @@ class _Writer:
             "backlog": sums.backlog(name),
             "drain_seconds": sums.drained_in(name),
         }
+
+    def _failure(self, kind: FailureKind) -> FailureStatus:
+        return {"error": kind.error, "count": kind.count, "first": self.wall.at(kind.first), "last": self.wall.at(kind.last)}
 
     def source(self, seen: SourceSnapshot) -> SourceStatus:
         source = seen.source

@@ -19,6 +19,7 @@ from holdgate.core import Circuit, Outcome, Permit, Rejected, State
 from holdgate.core.states import issue
 from holdgate.errors import GuardClosed
 from holdgate.ports import Clock
+from holdgate.runtime.wording import kind_of
 
 _SUCCESS = Outcome.SUCCESS
 
@@ -97,6 +98,9 @@ class OwnCircuit:
         self.record = record
         self.release = release
 
+    def failed_with(self, error: BaseException) -> None:
+        """Do nothing: nobody could read it."""
+
     def after(self) -> None:
         """Drop what the circuit announced, after a call has ended: events that nobody reads would pile up for ever."""
         self.circuit.events_pending.clear()  # one step for the interpreter, so it needs no lock
@@ -107,19 +111,29 @@ class GuardCircuit:
 
     Errors name `guard` by its repr. `is_declared`: the guard was given the dependency, and has not only met it in a handler. `settled` is
     called on the loop after a call outside of handlers has ended, when the guard should take a turn: the circuit has something to announce,
-    or a slot of its ramp is free again.
+    or a slot of its ramp is free again. `note` is called on the loop for each such call that has failed, with the dependency and the type of
+    what was raised. None means that nobody wants to know.
     """
 
-    __slots__ = ("_closed", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "is_declared", "now", "spare", "thread")
+    __slots__ = (
+        "_closed", "_lock", "_loop", "_note", "_pending", "_settled", "busy", "circuit", "guard", "is_declared", "now", "spare", "thread",
+    )  # fmt: skip
 
     def __init__(
-        self, guard: object, circuit: Circuit, clock: Clock, settled: Callable[[], object], loop: asyncio.AbstractEventLoop
+        self,
+        guard: object,
+        circuit: Circuit,
+        clock: Clock,
+        settled: Callable[[], object],
+        loop: asyncio.AbstractEventLoop,
+        note: Callable[[str, str], object] | None = None,
     ) -> None:
         self.guard = guard
         self.is_declared = False  # Dependency.bind sets it
         self.circuit = circuit
         self.now = clock.now
         self._settled = settled
+        self._note = note
         self._loop = loop
         self.thread: int | None = get_ident()  # the one that may use the circuit directly
         self.busy = False  # as in OwnCircuit, but here no other thread ends the ownership
@@ -152,6 +166,16 @@ class GuardCircuit:
             self._release(permit)
         else:
             self._send(self._release, permit)
+
+    def failed_with(self, error: BaseException) -> None:
+        """Note what a call outside of handlers has failed with. From any thread."""
+        if self._note is None:
+            return
+        name, kind = self.circuit.name, kind_of(error)
+        if get_ident() == self.thread:
+            self._note(name, kind)
+        else:
+            self._send(self._note, name, kind)
 
     def close(self) -> None:
         """Let go when the guard is left. Waiting threads get GuardClosed, and records that are still sent are lost with the circuit."""

@@ -183,6 +183,8 @@ class OwnCall:
     def raised(self, exception: BaseException) -> None:
         outcome = self._dependency.classify(exception)
         settle(self._access, self._permit, outcome, _retry_after(self._dependency, outcome, exception))
+        if outcome is _FAILURE:
+            self._access.failed_with(exception)
 
 
 class HandlerCall:

@@ -10,7 +10,7 @@ at the end how many calls it has cost (outages.py).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from holdgate.core.causes import chain_of
@@ -35,12 +35,16 @@ NO_FAILURE = (Cause.REFUSED, Cause.POSTPONED)
 
 
 class FailureLog:
-    """Writes what handlers, fallbacks and probes raised. One for each guard."""
+    """Writes what handlers, fallbacks and probes raised. One for each guard.
 
-    def __init__(self, settings: LogSettings, folding: Folding, outages: Outages) -> None:
+    `note` takes every failure of a dependency: its name, and the type of what was raised.
+    """
+
+    def __init__(self, settings: LogSettings, folding: Folding, outages: Outages, note: Callable[[str, str], object]) -> None:
         self._settings = settings
         self._folding = folding
         self._outages = outages
+        self._note = note
 
     def attempt(self, delivery: AnyDelivery, error: BaseException, blamed: Iterable[str], how: str = "") -> None:
         """Write what an attempt raised. `blamed` are the dependencies whose failure it was; empty means that it was the message's own.
@@ -49,7 +53,7 @@ class FailureLog:
         """
         blamed = tuple(blamed)
         kind = kind_of(error)
-        known = [self._outages.failed(name, kind) for name in blamed]
+        known = [self._failed(name, kind) for name in blamed]
         owner = ", ".join(blamed) or delivery.source.name
         line = f"{kind} at {whereabouts(error)}, {place_of(delivery)}, {how or attempts_of(delivery)}{self._text(error)}"
         if known and all(known):
@@ -66,7 +70,7 @@ class FailureLog:
     def probe(self, dependency: str, error: BaseException) -> None:
         """Write what a health probe raised."""
         kind = kind_of(error)
-        if not self._outages.failed(dependency, kind):
+        if not self._failed(dependency, kind):
             self._write(dependency, kind, f"its health probe failed with {kind} at {whereabouts(error)}{self._text(error)}")
 
     def slip(self, delivery: AnyDelivery, error: BaseException) -> HoldgateError | None:
@@ -95,6 +99,10 @@ class FailureLog:
             level=level,
             singly=_NAMED,
         )
+
+    def _failed(self, dependency: str, kind: str) -> bool:
+        self._note(dependency, kind)
+        return self._outages.failed(dependency, kind)
 
     def _write(self, owner: str, kind: str, line: str) -> None:
         def summary(count: int) -> str:

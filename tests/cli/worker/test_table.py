@@ -8,6 +8,7 @@ from tests.flow.test_status import EPOCH, MAILS, NOW, ORDERS, circuit, document,
 
 from holdgate import Override, Partition, State
 from holdgate.cli.worker.table import clean, render, short
+from holdgate.flow.failure_kinds import FailureKind
 
 
 def shown(found: Any, **options: Any) -> str:
@@ -95,3 +96,11 @@ def test_a_clean_text_stays_as_it_is() -> None:
     """Names in any language."""
     assert clean("заказы-注文") == "заказы-注文"
     assert clean("a\tb") == "a\\tb"
+
+
+def test_what_calls_failed_with_is_a_line_below_the_table() -> None:
+    """For each dependency that has some, with the counts; a type's name is shown escaped as every other name."""
+    kinds = (FailureKind("HTTPStatusError 503", 412, NOW - 842, NOW), FailureKind("Bad\x1b[31m", 1, NOW, NOW))
+    text = shown(document(circuit(state=State.OPEN), circuit("email"), failures={"payments": kinds}))
+    assert "payments has failed with HTTPStatusError 503 x 412, Bad\\x1b[31m x 1 in 14m02s" in text
+    assert "email has failed" not in text

@@ -27,6 +27,7 @@ _COLOURS = {_SHUT: "red", _RAMP: "yellow", _OVERRIDDEN: "magenta", _FINE: "green
 def render(document: StatusDocument, *, all_sources: bool = False) -> RenderableType:
     """Return the first line, the table of dependencies, the held sources (all with `all_sources`), and the commands in force."""
     parts: list[RenderableType] = [headline(document), _dependencies(document)]
+    parts += [Text(line) for line in _failures(document)]
     chosen = [each for each in document["sources"] if all_sources or each["held"] or each["falling_back"] or each["blocked"]]
     if chosen:
         parts.append(_sources(document, chosen, len(chosen) if all_sources else _SOURCES_SHOWN))
@@ -135,6 +136,14 @@ def _next(document: StatusDocument, each: DependencyStatus) -> str:
 def _ordinal(number: int) -> str:
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
+
+
+def _failures(document: StatusDocument) -> Iterator[str]:
+    for each in document["dependencies"]:
+        if each["failed_with"]:
+            counts = ", ".join(f"{clean(kind['error'])} x {kind['count']}" for kind in each["failed_with"])
+            since = short(document["at"] - min(kind["first"] for kind in each["failed_with"]))
+            yield f"{clean(each['name'])} has failed with {counts} in {since}"
 
 
 def _sources(document: StatusDocument, chosen: list[SourceStatus], most: int) -> Table:
