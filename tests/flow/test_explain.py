@@ -12,6 +12,7 @@ from holdgate.flow.explain import Unknown, explain, lasting
 from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Partition, Queue
+from holdgate.flow.snapshot import PartlyWaiting
 
 OPEN = circuit(state=State.OPEN, open_until=NOW + 22)
 HELD = source(ORDERS, "circuit:payments", since=NOW - 840, waiting=10)
@@ -193,7 +194,7 @@ def test_a_dependency_is_told_with_what_it_holds() -> None:
     assert explain(document(circuit()), "payments") == "payments is well: its circuit is closed. No source needs it."
     found = document(circuit(), sources=(source(waiting=3),), backlog=waits(90, drained_in=360.0))
     assert explain(found, "payments") == (
-        "payments is well: its circuit is closed. It holds 0 of the 1 sources that need it; 3 of their messages wait in this process, 90 "
+        "payments is well: its circuit is closed. It holds 0 of the 1 source that needs it; 3 of their messages wait in this process, 90 "
         "at the broker. At this rate they are done in about 6 minutes."
     )
 
@@ -234,3 +235,41 @@ def test_a_dependency_tells_what_its_calls_failed_with() -> None:
         assert told in explain(document(circuit(state=state), failures=failures), "payments")
     one = {"payments": (FailureKind("TimeoutError", 1, NOW, NOW),)}
     assert "Its calls failed with TimeoutError (1 time) in the last 1 second." in explain(document(OPEN, failures=one), "payments")
+
+
+def test_messages_that_wait_while_others_go_on_are_counted() -> None:
+    """Of the source, for what and how many, what stands behind them, and why that is down; of the dependency as well."""
+    mixed = source(ORDERS, needs=("payments", "email"), waiting=7, partly=PartlyWaiting(True, {"payments": 40}, behind=12))
+    found = document(OPEN, circuit("email"), sources=(mixed,), last=opened(Reason.CONSECUTIVE_FAILURES, 5, 5))
+    text = explain(found, "orders[3]")
+    assert text.startswith(
+        "orders[3] is not held. Of its messages these wait: 40 messages for payments, and 12 behind them, because they have the same key. "
+        "The others go on. payments has counted as down for 14 minutes, because 5 calls in a row failed."
+    )
+    assert "email" not in text
+    assert "It holds 0 of the 1 source that needs it, and in 1 of them only the messages that need it wait while the others go on; 40" in (
+        explain(found, "payments")
+    )
+
+
+@pytest.mark.parametrize(
+    ("because", "words"),
+    [
+        ("order", 'The others wait behind them, because order="source" lets nothing pass.'),
+        ("held_span", "The others wait, too: as many as held_span allows have passed the oldest of them."),
+        ("memory", "The others wait, too: what waits fills the memory that the guard may use."),
+    ],
+)
+def test_a_source_that_is_held_though_others_could_go_on_says_why(because: str, words: str) -> None:
+    """Each of the reasons has words of its own."""
+    partly = PartlyWaiting(True, {"payments": 1, "email": 2}, stands_because=because)
+    found = document(OPEN, circuit("email"), sources=(source(ORDERS, "circuit:payments", since=NOW - 60, partly=partly),))
+    assert f"Of its messages these wait: 1 message for payments and 2 messages for email. {words}" in explain(found, "orders[3]")
+
+
+def test_what_an_operator_holds_does_not_go_on() -> None:
+    """Though nothing that its messages wait for would hold the others."""
+    partly = PartlyWaiting(True, {"payments": 1})
+    text = explain(document(OPEN, sources=(source(ORDERS, "operator", since=NOW, partly=partly),)), "orders[3]")
+    assert "1 message for payments." in text
+    assert "The others" not in text

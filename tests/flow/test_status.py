@@ -13,7 +13,7 @@ from holdgate.flow.events import AttributionShared, CommandEnded, CommandGiven, 
 from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Queue
-from holdgate.flow.snapshot import Snapshot, SourceSnapshot
+from holdgate.flow.snapshot import PartlyWaiting, Snapshot, SourceSnapshot
 from holdgate.flow.status import (
     DependencyStatus,
     HealthStatus,
@@ -262,3 +262,19 @@ def test_a_dependency_says_what_its_calls_failed_with() -> None:
     payments, email = document(circuit(state=State.OPEN), circuit("email"), failures=failures)["dependencies"]
     assert payments["failed_with"] == [{"error": "HTTPStatusError 503", "count": 412, "first": EPOCH - 60, "last": EPOCH - 1}]
     assert email["failed_with"] == []
+
+
+def test_where_each_message_has_its_own_needs_those_that_wait_are_counted() -> None:
+    """A dependency sums up what waits for it, and not what waits for others; such a source comes before those at work."""
+    mixed = source(
+        ORDERS, needs=("payments", "email"), waiting=7, partly=PartlyWaiting(True, {"payments": 5}, behind=1, stands_because="order")
+    )
+    plain = source(MAILS, waiting=100, partly=PartlyWaiting(False, {"email": 3}), waits_for=("email",))
+    found = document(circuit(state=State.OPEN), circuit("email"), sources=(source(Partition("orders", 4), waiting=9), plain, mixed))
+    payments, email = found["dependencies"]
+    assert (payments["sources"], payments["held"], payments["partly"], payments["waiting"]) == (3, 0, 1, 114)
+    assert (email["sources"], email["partly"], email["waiting"]) == (2, 1, 3)
+    assert [each["source"] for each in found["sources"]] == ["mails", "orders[3]", "orders[4]"]
+    assert found["sources"][1]["partly"] == {"by_message": True, "waiting_for": {"payments": 5}, "behind": 1, "stands_because": "order"}
+    assert found["sources"][0]["partly"] == {"by_message": False, "waiting_for": {"email": 3}, "behind": 0, "stands_because": None}
+    assert found["sources"][2]["partly"] is None

@@ -7,7 +7,7 @@ another machine's worker. The name is that of a source (`orders[3]`), of a topic
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from holdgate.flow.status import CommandStatus, DependencyStatus, SourceStatus, StatusDocument
 
@@ -40,6 +40,14 @@ _OTHERS = {
     "dead letters": "a rejected message could not be sent to the dead letters yet; it is sent again and again.",
     "no needs": "the settings of the worker do not say what it needs: add it to `needs`.",
     "giving back": "its messages are on their way back to the broker.",
+}
+
+
+# Why what needs something else does not go on, by `stands_because`.
+_STANDS = {
+    "order": 'The others wait behind them, because order="source" lets nothing pass.',
+    "held_span": "The others wait, too: as many as held_span allows have passed the oldest of them.",
+    "memory": "The others wait, too: what waits fills the memory that the guard may use.",
 }
 
 
@@ -101,7 +109,7 @@ def _of_source(document: StatusDocument, source: SourceStatus) -> str:
 def _held(document: StatusDocument, source: SourceStatus) -> list[str]:
     since = source["since"]
     first = f"{source['source']} is held" + ("." if since is None else f" for {lasting(document['at'] - since)}.")
-    sentences = [first, *(_reason(document, source, reason) for reason in source["reasons"])]
+    sentences = [first, *(_reason(document, source, reason) for reason in source["reasons"]), *_passed(source)]
     if source["next_try"] is not None and len(source["reasons"]) > 1:
         sentences.append(f"It goes on in {lasting(source['next_try'] - document['at'])} at the earliest.")
     return sentences
@@ -110,13 +118,32 @@ def _held(document: StatusDocument, source: SourceStatus) -> list[str]:
 def _not_held(document: StatusDocument, source: SourceStatus) -> list[str]:
     if source["falling_back"]:
         return [f"{source['source']} is not held: its messages go to the fallback, {source['fallbacks']} so far."]
-    sentences = [f"{source['source']} is not held."]
+    waiting_for = {} if source["partly"] is None else source["partly"]["waiting_for"]
+    sentences = [f"{source['source']} is not held.", *_passed(source)]
     for dependency in _needed(document, [*source["needs"], *source["waits_for"]]):
-        if dependency["state"] == "half_open" or dependency["override"] is not None:
+        if dependency["name"] in waiting_for or dependency["state"] == "half_open" or dependency["override"] is not None:
             sentences += _of_dependency(document, dependency)
     if not source["fetch"]:
         sentences.append("Nothing more is fetched now, because enough of it is in this process.")
     return sentences
+
+
+def _passed(source: SourceStatus) -> list[str]:
+    """Return which of its messages wait, and whether the others go on."""
+    partly = source["partly"]
+    if partly is None or not partly["waiting_for"]:
+        return []
+    counts = [f"{_count(count, 'message')} for {name}" for name, count in partly["waiting_for"].items()]
+    behind = partly["behind"]
+    more = f", and {behind} behind them, because they have the same key" if behind else ""
+    because = partly["stands_because"]
+    others = "The others go on." if because is None else _STANDS.get(because, f"The others wait, too ({because}).")
+    wait = f"Of its messages these wait: {_listed(counts)}{more}."
+    return [wait] if source["held"] and because is None else [wait, others]  # something else holds the others
+
+
+def _listed(several: Sequence[str]) -> str:
+    return several[0] if len(several) == 1 else f"{', '.join(several[:-1])} and {several[-1]}"
 
 
 def _reason(document: StatusDocument, source: SourceStatus, reason: str) -> str:
@@ -221,9 +248,8 @@ def _failed_with(document: StatusDocument, dependency: DependencyStatus) -> str:
     if not kinds:
         return ""
     counts = [f"{each['error']} ({_count(each['count'], 'time')})" for each in kinds]
-    listed = counts[0] if len(counts) == 1 else f"{', '.join(counts[:-1])} and {counts[-1]}"
     since = document["at"] - min(each["first"] for each in kinds)
-    return f" Its calls failed with {listed} in the last {lasting(max(1.0, since))}."
+    return f" Its calls failed with {_listed(counts)} in the last {lasting(max(1.0, since))}."
 
 
 def _why(dependency: DependencyStatus) -> str:
@@ -261,10 +287,16 @@ def _what_it_holds(dependency: DependencyStatus) -> str:
     behind = "" if dependency["backlog"] is None else f", {dependency['backlog']} at the broker"
     drain = dependency["drain_seconds"]
     drained = "" if drain is None or not dependency["backlog"] else f" At this rate they are done in about {lasting(drain)}."
+    need = "needs" if dependency["sources"] == 1 else "need"
     return (
-        f"It holds {dependency['held']} of the {dependency['sources']} sources that need it; "
+        f"It holds {dependency['held']} of the {_count(dependency['sources'], 'source')} that {need} it{_in_part(dependency)}; "
         f"{dependency['waiting']} of their messages wait in this process{behind}.{drained}"
     )
+
+
+def _in_part(dependency: DependencyStatus) -> str:
+    partly = dependency["partly"]
+    return f", and in {partly} of them only the messages that need it wait while the others go on" if partly else ""
 
 
 def _nothing_like(document: StatusDocument, name: str) -> str:

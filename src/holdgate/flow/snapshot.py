@@ -17,6 +17,31 @@ from holdgate.flow.state import Assignment
 
 
 @dataclass(frozen=True, slots=True)
+class PartlyWaiting:
+    """Messages of a source that wait for a dependency which not all of its messages need, so that the others may go on.
+
+    `by_message`: `needs` says for each message what it needs. `waiting_for` counts the messages that wait for each dependency which is down
+    or comes back, by name. `behind` counts those that wait behind them, because they have the same key. `stands_because` says why the
+    others do not go on: "order", "held_span" or "memory". Empty means that they do.
+    """
+
+    by_message: bool
+    waiting_for: Mapping[str, int]
+    behind: int = 0
+    stands_because: str = ""
+
+    @property
+    def waiting(self) -> int:
+        """Return about how many messages wait so. One that waits for two dependencies may count twice."""
+        return sum(self.waiting_for.values()) + self.behind
+
+    def waiting_of(self, dependency: str, *, declared: bool) -> int | None:
+        """Return how many messages wait for this dependency. None means that all messages of the source do, because it is `declared` for
+        all of them."""
+        return self.waiting_for.get(dependency, 0) if self.by_message or not declared else None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSnapshot:
     """One assigned source.
 
@@ -25,7 +50,7 @@ class SourceSnapshot:
     `falling_back`: its messages go to the fallback now, and so it is not held; `fallbacks` counts those that did, in this assignment.
     `needs` are those of all its messages, or what a message of it may need. `waits_for` are dependencies that some messages of it wait for
     and others do not need; they hold it only if nothing else may start. `held_bytes` is about what its messages take here, waiting and in
-    work.
+    work. `partly` says how many messages wait so; None means that all of them need the same, and none waits for anything else.
     """
 
     source: Source
@@ -40,6 +65,7 @@ class SourceSnapshot:
     fallbacks: int = 0
     waits_for: tuple[str, ...] = ()
     held_bytes: int = 0
+    partly: PartlyWaiting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +119,16 @@ def _source(assignment: Assignment, listed: int) -> SourceSnapshot:
         fetch=plan.fetch,
         waiting=assignment.inbox.waiting + assignment.inbox.behind_passed + listed + len(assignment.blocked),
         in_flight=assignment.in_flight,
-        needs=tuple(gate.name for gate in assignment.may_need),
+        needs=assignment.need_names,
         falling_back=assignment.falling_back,
         fallbacks=assignment.fallbacks,
-        waits_for=tuple(gate.name for gate in assignment.undeclared_waiting),
+        waits_for=tuple(gate.name for gate in assignment.undeclared_waiting) if assignment.undeclared_waiting else (),
         held_bytes=assignment.weigh(),
+        partly=_partly(assignment) if assignment.by_message or assignment.undeclared_waiting else None,
     )
+
+
+def _partly(assignment: Assignment) -> PartlyWaiting:
+    waiting_for = {gate.name: count for gate, count in assignment.undeclared_waiting.items() if gate.limited}
+    because = assignment.stands_because if waiting_for else ""
+    return PartlyWaiting(assignment.by_message, MappingProxyType(waiting_for), assignment.inbox.behind_passed, because)

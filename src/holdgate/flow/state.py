@@ -63,7 +63,7 @@ class Assignment:
 
     __slots__ = (
         "alive", "blocked", "by_message", "closing", "direct", "fallbacks", "falling_back", "full", "gate", "gates", "held", "held_before",
-        "idle", "in_flight", "in_ring", "inbox", "low", "may_need", "operator_hold", "passing", "plan", "probing", "results", "run",
+        "idle", "in_flight", "in_ring", "inbox", "low", "may_need", "need_names", "operator_hold", "passing", "plan", "probing", "results", "run",
         "shares_announced", "since", "source", "stopped", "totals", "undeclared_announced", "undeclared_holders", "undeclared_waiting",
         "unknown_needs", "unsent", "unstarted", "waits_announced", "warned", "weights",
     )  # fmt: skip
@@ -72,6 +72,7 @@ class Assignment:
         self.run = run
         self.source = source
         self.may_need: tuple[Gate, ...] = tuple(gates or ())  # what a message of it may need
+        self.need_names = tuple(gate.name for gate in self.may_need)
         self.by_message = by_message  # each message needs something of that; else all of them need all of it
         self.gates: tuple[Gate, ...] = () if by_message else self.may_need
         self.gate = self.gates[0] if len(self.gates) == 1 else None  # nearly every source needs one: the fast path asks it alone

@@ -126,6 +126,7 @@ class GuardCircuit:
         clock: Clock,
         settled: Callable[[], object],
         loop: asyncio.AbstractEventLoop,
+        *,
         note: Callable[[str, str], object] | None = None,
     ) -> None:
         self.guard = guard

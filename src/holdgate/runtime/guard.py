@@ -598,7 +598,7 @@ class Guard:
     def keep(self, dependency: Dependency, *, is_declared: bool) -> None:
         """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
         circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw)
-        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), self._call_failed)
+        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), note=self._call_failed)
         # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
         if is_declared:
             dependency.bind(access)

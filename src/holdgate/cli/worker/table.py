@@ -28,7 +28,9 @@ def render(document: StatusDocument, *, all_sources: bool = False) -> Renderable
     """Return the first line, the table of dependencies, the held sources (all with `all_sources`), and the commands in force."""
     parts: list[RenderableType] = [headline(document), _dependencies(document)]
     parts += [Text(line) for line in _failures(document)]
-    chosen = [each for each in document["sources"] if all_sources or each["held"] or each["falling_back"] or each["blocked"]]
+    chosen = [
+        each for each in document["sources"] if all_sources or each["held"] or each["falling_back"] or each["blocked"] or _in_part(each)
+    ]
     if chosen:
         parts.append(_sources(document, chosen, len(chosen) if all_sources else _SOURCES_SHOWN))
     parts += [Text(line, style="magenta") for line in _commands(document)]
@@ -85,7 +87,7 @@ def _dependencies(document: StatusDocument) -> Table:
             Text(clean(each["name"])),
             Text(f"{mark} {state}", style=_COLOURS[mark]),
             _pressure(each),
-            f"{each['held']} of {each['sources']}" if each["held"] else _NONE,
+            _held(each),
             _waiting(each["waiting"], each["backlog"]),
             _next(document, each),
         )
@@ -113,6 +115,13 @@ def _pressure(each: DependencyStatus) -> str:
         parts.append(f"{each['consecutive_failures']} failed in a row")
     if each["slow_call_rate"]:
         parts.append(f"{each['slow_call_rate']:.0%} slow")
+    return ", ".join(parts) or _NONE
+
+
+def _held(each: DependencyStatus) -> str:
+    parts = [f"{each['held']} of {each['sources']}"] if each["held"] else []
+    if each["partly"]:
+        parts.append(f"{each['partly']} in part")
     return ", ".join(parts) or _NONE
 
 
@@ -166,9 +175,15 @@ def _because(each: SourceStatus) -> str:
     reasons = [clean(reason) for reason in each["reasons"]]
     if each["falling_back"]:
         reasons.append("falls back")
+    reasons += _in_part(each)
     if each["blocked"] is not None:
         reasons.append(f"waits behind message {each['blocked']['position']}")
     return ", ".join(reasons) or _NONE
+
+
+def _in_part(each: SourceStatus) -> list[str]:
+    waiting_for = {} if each["partly"] is None else each["partly"]["waiting_for"]
+    return [f"{count} of its messages wait for {clean(name)}" for name, count in waiting_for.items()]
 
 
 def _commands(document: StatusDocument) -> Iterator[str]:
