@@ -62,10 +62,10 @@ class Assignment:
     """One source, from when the broker gives it to us until it is revoked or lost."""
 
     __slots__ = (
-        "alive", "blocked", "by_message", "closing", "direct", "fallbacks", "falling_back", "full", "gate", "gates", "held", "held_before",
-        "idle", "in_flight", "in_ring", "inbox", "low", "may_need", "need_names", "operator_hold", "passing", "plan", "probing", "results", "run",
-        "shares_announced", "since", "source", "stopped", "totals", "undeclared_announced", "undeclared_holders", "undeclared_waiting",
-        "unknown_needs", "unsent", "unstarted", "waits_announced", "warned", "weights",
+        "alive", "blocked", "by_message", "closing", "direct", "fallbacks", "falling_back", "full", "gate", "gates", "held",
+        "held_before", "idle", "in_flight", "in_ring", "inbox", "low", "may_need", "need_names", "operator_hold", "passing", "plan",
+        "probing", "results", "run", "shares_announced", "since", "source", "stopped", "totals", "undeclared_announced",
+        "undeclared_holders", "undeclared_waiting", "unknown_needs", "unsent", "unstarted", "waits_announced", "warned", "weights",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None, *, by_message: bool = False) -> None:

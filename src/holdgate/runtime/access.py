@@ -111,8 +111,8 @@ class GuardCircuit:
 
     Errors name `guard` by its repr. `is_declared`: the guard was given the dependency, and has not only met it in a handler. `settled` is
     called on the loop after a call outside of handlers has ended, when the guard should take a turn: the circuit has something to announce,
-    or a slot of its ramp is free again. `note` is called on the loop for each such call that has failed, with the dependency and the type of
-    what was raised. None means that nobody wants to know.
+    or a slot of its ramp is free again. `note` is called on the loop for each such call that has failed, with the dependency and the type
+    of what was raised. None means that nobody wants to know.
     """
 
     __slots__ = (

@@ -12,7 +12,7 @@ from tests.control.served import TOKEN, Stage, served, until
 from tests.flow.test_status import circuit, document
 
 from holdgate import Override, Partition, State
-from holdgate.cli.worker.connection import NoAnswer, WorkerConnection
+from holdgate.cli.worker.connection import NoAnswer, RefusedByWorker, WorkerConnection
 from holdgate.cli.worker.options import duration
 from holdgate.control import Control
 
@@ -104,13 +104,17 @@ def watched(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> Result:
     looks = iter(answers)
 
     def get(self: WorkerConnection, path: str) -> Any:
-        assert path == "/status?limit=200"
+        assert path == "/status?limit=100"
         answer = next(looks)
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
+    def frames(self: WorkerConnection) -> Any:
+        raise RefusedByWorker(503, "there are 100 event streams already")
+
     monkeypatch.setattr(WorkerConnection, "get", get)
+    monkeypatch.setattr(WorkerConnection, "frames", frames)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     return invoke("watch")
 
