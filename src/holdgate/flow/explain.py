@@ -89,10 +89,13 @@ def _of_name(document: StatusDocument, name: str, sources: list[SourceStatus]) -
     held = [each for each in sources if each["held"]]
     more = document["sources_left_out"]
     left_out = f" ({more} sources are not listed here)" if more else ""
+    if len(sources) == 1 and not more:
+        return _of_source(document, sources[0])
     if not held:
         return f"None of the {len(sources)} partitions of {name} here is held{left_out}. {_of_source(document, sources[0])}"
-    which = "All" if len(held) == len(sources) else f"{len(held)}"
-    return f"{which} of the {len(sources)} partitions of {name} here are held{left_out}. The oldest hold: {_of_source(document, held[0])}"
+    which = f"All {len(sources)}" if len(held) == len(sources) else f"{len(held)} of the {len(sources)}"
+    are = "is" if len(held) == 1 else "are"
+    return f"{which} partitions of {name} here {are} held{left_out}. The oldest hold: {_of_source(document, held[0])}"
 
 
 def _of_source(document: StatusDocument, source: SourceStatus) -> str:
@@ -188,11 +191,17 @@ def _order(document: StatusDocument, command: CommandStatus) -> str:
 
 
 def _waiting(document: StatusDocument, source: SourceStatus) -> str:
-    here = f"{_count(source['waiting'], 'message')} {'waits' if source['waiting'] == 1 else 'wait'} in this process"
-    running = f", {source['in_flight']} are being worked on" if source["in_flight"] else ""
-    behind = "" if source["backlog"] is None else f", and {source['backlog']} at the broker in all"
+    here = f"{_how_many(source['waiting'])} in this process"
+    running = f", {source['in_flight']} {'is' if source['in_flight'] == 1 else 'are'} being worked on" if source["in_flight"] else ""
+    behind = (
+        "" if source["backlog"] is None else f", and {source['backlog'] or 'none'} at the broker{' in all' if source['backlog'] else ''}"
+    )
     oldest = "" if source["oldest"] is None else f", the oldest for {lasting(document['at'] - source['oldest'])}"
     return " ".join([f"{here}{running}{behind}{oldest}.", *_kept_back(source)])
+
+
+def _how_many(waiting: int) -> str:
+    return "No message waits" if not waiting else f"{_count(waiting, 'message')} {'waits' if waiting == 1 else 'wait'}"
 
 
 def _kept_back(source: SourceStatus) -> list[str]:
@@ -206,7 +215,7 @@ def _kept_back(source: SourceStatus) -> list[str]:
     if source["delayed"]:
         found.append(f"The broker keeps {source['delayed']} of them back for a later retry.")
     if source["drain_seconds"] is not None and source["backlog"]:
-        found.append(f"At this rate they are done in about {lasting(source['drain_seconds'])}.")
+        found.append(_done_in(source["drain_seconds"]))
     return found
 
 
@@ -248,8 +257,10 @@ def _failed_with(document: StatusDocument, dependency: DependencyStatus) -> str:
     if not kinds:
         return ""
     counts = [f"{each['error']} ({_count(each['count'], 'time')})" for each in kinds]
-    since = document["at"] - min(each["first"] for each in kinds)
-    return f" Its calls failed with {_listed(counts)} in the last {lasting(max(1.0, since))}."
+    first = document["at"] - min(each["first"] for each in kinds)
+    last = document["at"] - max(each["last"] for each in kinds)
+    when = f"the first {lasting(first)} ago and the last {lasting(last)} ago" if first > last else f"{lasting(last)} ago"
+    return f" Its calls failed with {_listed(counts)}, {when}."
 
 
 def _why(dependency: DependencyStatus) -> str:
@@ -284,19 +295,33 @@ def _overridden(document: StatusDocument, dependency: DependencyStatus) -> str:
 def _what_it_holds(dependency: DependencyStatus) -> str:
     if not dependency["sources"]:
         return "No source needs it."
-    behind = "" if dependency["backlog"] is None else f", {dependency['backlog']} at the broker"
+    behind = "" if dependency["backlog"] is None else f", {dependency['backlog'] or 'none'} at the broker"
     drain = dependency["drain_seconds"]
-    drained = "" if drain is None or not dependency["backlog"] else f" At this rate they are done in about {lasting(drain)}."
-    need = "needs" if dependency["sources"] == 1 else "need"
+    drained = "" if drain is None or not dependency["backlog"] else f" {_done_in(drain)}"
+    whose = "its" if dependency["sources"] == 1 else "their"
+    wait = "wait" if dependency["waiting"] > 1 else "waits"
     return (
-        f"It holds {dependency['held']} of the {_count(dependency['sources'], 'source')} that {need} it{_in_part(dependency)}; "
-        f"{dependency['waiting']} of their messages wait in this process{behind}.{drained}"
+        f"{_held_of(dependency)}{_in_part(dependency)}; "
+        f"{dependency['waiting'] or 'none'} of {whose} messages {wait} in this process{behind}.{drained}"
     )
+
+
+def _done_in(seconds: float) -> str:
+    return f"At this rate they are done in {'a second' if seconds < 1 else f'about {lasting(seconds)}'}."
+
+
+def _held_of(dependency: DependencyStatus) -> str:
+    held, sources = dependency["held"], dependency["sources"]
+    if sources == 1:
+        return f"It {'holds' if held else 'does not hold'} the one source that needs it"
+    which = "all" if held == sources else held or "none"
+    return f"It holds {which} of the {sources} sources that need it"
 
 
 def _in_part(dependency: DependencyStatus) -> str:
     partly = dependency["partly"]
-    return f", and in {partly} of them only the messages that need it wait while the others go on" if partly else ""
+    where = "in it" if dependency["sources"] == 1 else f"in {partly} of them"
+    return f", and {where} only the messages that need it wait while the others go on" if partly else ""
 
 
 def _nothing_like(document: StatusDocument, name: str) -> str:

@@ -94,7 +94,7 @@ class DependencyStatus(TypedDict):
     held: int  # how many of them it holds
     partly: int  # how many of them have messages that wait for it while others go on
     waiting: int  # messages in this process that wait in these sources; where each message has needs of its own, those that wait for it
-    backlog: int | None  # messages that wait at the broker in these sources, whatever they need; null: unknown
+    backlog: int | None  # messages that wait at the broker in these sources, without those known to wait for something else; null: unknown
     drain_seconds: float | None  # in about how many seconds what waits for it is drained here; null: unknown, or it must recover first
 
 
@@ -287,8 +287,8 @@ class _Sums:
         self.held: defaultdict[str, int] = defaultdict(int)
         self.partly: defaultdict[str, int] = defaultdict(int)
         self.waiting: defaultdict[str, int] = defaultdict(int)
-        self._backlog: defaultdict[str, list[SourceBacklog]] = defaultdict(list)
-        self._known = [each for each in backlog.values() if each.waiting.messages is not None]
+        self._backlog: defaultdict[str, list[tuple[int, float | None]]] = defaultdict(list)
+        self._known = [(each.waiting.messages, each.drained_in) for each in backlog.values() if each.waiting.messages is not None]
         for seen in snapshot.sources.values():
             known = backlog.get(seen.source)
             for name in {*seen.needs, *seen.waits_for} if seen.waits_for else seen.needs:
@@ -300,17 +300,18 @@ class _Sums:
                 elif apart:
                     self.partly[name] += 1
                 if known is not None and known.waiting.messages is not None:
-                    self._backlog[name].append(known)
+                    others = 0 if apart is None or seen.partly is None else seen.partly.waiting - apart
+                    self._backlog[name].append((max(0, known.waiting.messages - others), known.drained_in))
 
     def backlog(self, dependency: str | None = None) -> int | None:
         """Return what waits for a dependency at the brokers, or for all. None means that nothing is known."""
         known = self._known if dependency is None else self._backlog[dependency]
-        return sum(each.waiting.messages or 0 for each in known) if known else None
+        return sum(messages for messages, _ in known) if known else None
 
     def drained_in(self, dependency: str | None = None) -> float | None:
         """Return in about how many seconds that is drained: when the slowest is. None means that one of them cannot be told."""
         known = self._known if dependency is None else self._backlog[dependency]
-        times = [each.drained_in for each in known if each.waiting.messages]
+        times = [drained_in for messages, drained_in in known if messages]
         told = [time for time in times if time is not None]
         return max(told, default=0.0) if known and len(told) == len(times) else None
 

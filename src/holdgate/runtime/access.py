@@ -223,7 +223,7 @@ class GuardCircuit:
         except BaseException as error:  # noqa: BLE001 - whatever it is, a thread waits for it
             answer.set_exception(error)
 
-    def _send(self, step: Callable[..., None], *args: object) -> None:
+    def _send(self, step: Callable[..., object], *args: object) -> None:
         with suppress(RuntimeError):  # the loop is closed, and the circuit is gone with it
             self._loop.call_soon_threadsafe(step, *args)
 

@@ -276,3 +276,23 @@ def test_a_duration_that_is_none_is_refused(text: str) -> None:
     """An end in the past, too."""
     refused = invoke("hold", "orders", "--reason", "x", "--for", text, "--url", "http://127.0.0.1:1")
     assert (refused.exit_code, "must be a duration above 0" in refused.stderr) == (2, True)
+
+
+async def test_a_wrong_token_names_where_the_right_one_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody types a header here. It exits as a wrong argument does, and neither token is shown."""
+    async with served() as stage:
+        monkeypatch.setenv("HOLDGATE_TOKEN", "another-0f1e2d3c4b5a")
+        refused = await run(stage, "hold", "orders", "--reason", "migration")
+        assert refused.exit_code == 2
+        assert "put it into HOLDGATE_TOKEN, or name its file with --token-file" in refused.stderr
+        assert "another" not in refused.stderr.replace("none or another", "")
+
+
+async def test_a_retry_of_nothing_says_so() -> None:
+    """The command was fine, and there was nothing to do."""
+    async with served() as stage:
+        done = await run(stage, "retry", "orders[0]", "--reason", "fixed", "--actor", "alice")
+        assert (done.exit_code, done.stdout) == (
+            0,
+            "retry orders[0]: done by alice, but no message of it was rejected, so that nothing has changed\n",
+        )

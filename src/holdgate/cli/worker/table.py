@@ -151,8 +151,9 @@ def _failures(document: StatusDocument) -> Iterator[str]:
     for each in document["dependencies"]:
         if each["failed_with"]:
             counts = ", ".join(f"{clean(kind['error'])} x {kind['count']}" for kind in each["failed_with"])
-            since = short(document["at"] - min(kind["first"] for kind in each["failed_with"]))
-            yield f"{clean(each['name'])} has failed with {counts} in {since}"
+            first = document["at"] - min(kind["first"] for kind in each["failed_with"])
+            last = document["at"] - max(kind["last"] for kind in each["failed_with"])
+            yield f"{clean(each['name'])} failed with {counts}: the first {short(first)} ago, the last {short(last)} ago"
 
 
 def _sources(document: StatusDocument, chosen: list[SourceStatus], most: int) -> Table:
