@@ -16,6 +16,9 @@ from holdgate.flow.message import Source
 from holdgate.flow.state import Assignment
 
 
+_NO_FAILURES: Mapping[str, tuple[FailureKind, ...]] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class PartlyWaiting:
     """Messages of a source that wait for a dependency which not all of its messages need, so that the others may go on.
@@ -86,7 +89,7 @@ class Snapshot:
     held_bytes: int = 0
     read_ahead_bytes: int = 0
     waiting_for_room: int = 0
-    failures: Mapping[str, tuple[FailureKind, ...]] = field(default_factory=dict)
+    failures: Mapping[str, tuple[FailureKind, ...]] = field(default_factory=lambda: _NO_FAILURES)
 
     def held_by(self, dependency: str) -> tuple[Source, ...]:
         """Return the sources that the circuit of `dependency` holds now."""
