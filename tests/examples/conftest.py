@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from tests.servers.prometheus_install import program
+from tests.servers import prometheus_install
 from tests.servers.unavailable import Unavailable, in_ci
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="session")
 def prometheus() -> Callable[[str], Path]:
-    """Find `prometheus`, `promtool`, `prometheus-alertmanager` or `amtool`; skips where there is none, and fails in CI."""
+    """Find `prometheus`, `promtool` or `amtool`; skips where there is none, and fails in CI."""
+    return lambda name: _had(lambda: prometheus_install.program(name))
 
-    def find(name: str) -> Path:
-        try:
-            return program(name)
-        except Unavailable as error:
-            if in_ci():
-                pytest.fail(str(error), pytrace=False)
-            pytest.skip(str(error))
 
-    return find
+@pytest.fixture(scope="session")
+def alertmanager() -> list[str]:
+    """The command that starts Alertmanager."""
+    return _had(prometheus_install.alertmanager)
+
+
+def _had(get: Callable[[], T]) -> T:
+    try:
+        return get()
+    except Unavailable as error:
+        if in_ci():
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import jsonschema
 import kubernetes_validate
 import pytest
-from tests.cli.running import invoke
+from tests.cli.runner import invoke
 from tests.examples.shipped import KUBERNETES, ROOT, load, scaled_by
 
 from holdgate import Guard
-from holdgate.control import Control
+from holdgate.control.access import Access
+from holdgate.control.app import Desk
+from holdgate.control.feed import EventFeed
 
 WORKERS = ["kafka-worker.yml", "rabbitmq-worker.yml"]
 PROBES = {"startupProbe": ("/startupz", "--started"), "livenessProbe": ("/livez", "--live"), "readinessProbe": ("/readyz", "--ready")}
@@ -48,10 +51,9 @@ def test_a_deployment_finds_its_own_pods(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORKERS)
-async def test_a_pod_has_time_for_its_drain(name: str) -> None:
+def test_a_pod_has_time_for_its_drain(name: str) -> None:
     """Kubernetes kills after the grace period: what drain_timeout is without a setting must fit, and all that may come on top."""
-    async with Guard() as guard:
-        drain = guard._drain_timeout
+    drain = inspect.signature(Guard).parameters["drain_timeout"].default
     assert load(KUBERNETES / name)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= drain + BEYOND
 
 
@@ -66,7 +68,7 @@ def test_the_probes_by_http_ask_for_what_the_control_plane_answers() -> None:
     """The three paths, at the port that the worker listens on, by an address that the node reaches."""
     worker = container("kafka-worker.yml")
     ports = {each["name"]: each["containerPort"] for each in worker["ports"]}
-    paths = {route.path for route in Control().app._app.routes}
+    paths = {getattr(route, "path", None) for route in Desk(Access(None, None), EventFeed()).routes()}
     for probe, (path, _) in PROBES.items():
         asked = worker[probe]["httpGet"]
         assert asked["path"] == path

@@ -20,7 +20,12 @@ def test_every_name_and_label_is_one_of_the_series(who: str, expression: str) ->
 
 @pytest.mark.parametrize(
     "expression",
-    ["holdgate_circuit_stat", 'holdgate_demand{topic="x"}', "sum by (group, topic) (holdgate_demand)", "a unless on (topic) holdgate_demand"],
+    [
+        "holdgate_circuit_stat",
+        'holdgate_demand{topic="x"}',
+        "sum by (group, topic) (holdgate_demand)",
+        "a unless on (topic) holdgate_demand",
+    ],
 )
 def test_a_wrong_name_or_label_is_seen(expression: str) -> None:
     """The comparison itself can fail: a name, a matcher, a grouping, a join."""
@@ -99,7 +104,7 @@ def test_every_alert_has_an_entry_that_says_what_to_do() -> None:
 
 
 def test_every_alert_has_a_unit_test_in_which_it_is_silent_and_one_in_which_it_is_not() -> None:
-    """promtool runs them (test_promtool.py)."""
+    """They are run in test_promtool.py."""
     cases = [case for test in load(MONITORING / "prometheus-rules-test.yml")["tests"] for case in test["alert_rule_test"]]
     for rule in rules():
         own = [case for case in cases if case["alertname"] == rule["alert"]]

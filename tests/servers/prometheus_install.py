@@ -34,6 +34,23 @@ def program(name: str) -> Path:
     return Path(own) if own is not None else _unpacked(PACKAGES[name]) / "usr/bin" / name
 
 
+def alertmanager() -> list[str]:
+    """Return the command that starts Alertmanager; arguments go behind it. Raises Unavailable.
+
+    Debian's reads its templates from /usr/share, wherever the program is. So an unpacked one sees its own folder there, in a mount
+    namespace of the process itself, which is gone with it.
+    """
+    path = program("prometheus-alertmanager")
+    if path.is_relative_to(cache_folder()):
+        namespace = ["unshare", "--mount", "--propagation", "private", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+        inside = [*namespace, "--", "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"', str(path.parents[1] / "share")]
+        tried = subprocess.run([*inside, "true"], capture_output=True, text=True, check=False)
+        if tried.returncode != 0:
+            raise Unavailable("Prometheus", f"an unpacked Alertmanager needs a mount namespace: {tried.stderr.strip()[-200:]}", REMEDY)
+        return [*inside, str(path)]
+    return [str(path)]
+
+
 def _unpacked(package: str) -> Path:
     folder = cache_folder() / f"debian-{package}"
     if folder.exists():
