@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.examples.payments import Payments
 from tests.examples.running import example
-from tests.examples.shipped import KUBERNETES, load
+from tests.examples.shipped import KUBERNETES, ROOT, load
 from tests.servers.ports import release_port, reserve_port
 from tests.servers.rabbitmq_address import QUORUM
 
@@ -39,7 +39,9 @@ async def test_one_worker_serves_both_brokers(kafka: KafkaAddress, rabbitmq: Rab
     async with Payments() as payments:
         where = {"KAFKA": kafka.bootstrap, "TOPIC": orders, "RABBITMQ": rabbitmq.url, "QUEUE": refunds, "PAYMENTS_HOST": payments.host}
         payments.is_up = False
-        async with example("both_brokers", **where, PORT=str(port)) as worker:
+        in_compose = load(ROOT / "docker-compose.yml")["services"]["worker"]["environment"]
+        shown = {"PORT": str(port), "LISTEN": in_compose["LISTEN"], "HOLDGATE_TOKEN": in_compose["HOLDGATE_TOKEN"]}
+        async with example("both_brokers", **where, **shown) as worker:
             await kafka.produce(orders, ORDERS)
             await rabbitmq.publish(refunds, REFUNDS)
             await worker.until(lambda: payments.refused >= 2)
