@@ -6,7 +6,7 @@ import pytest
 from tests.lab.simulate.examples import file_of
 
 from holdgate.errors import SettingsError
-from holdgate_lab.simulate.toml_file import Place, Problems, dotted, read_toml
+from holdgate.config.toml_file import Place, Problems, dotted, read_toml
 
 TEXT = """\
 # a comment

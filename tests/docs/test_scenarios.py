@@ -18,7 +18,7 @@ from holdgate_lab.fleet.scenario import (
     Scenario,
     TopicSpec,
 )
-from holdgate_lab.simulate.fields import hints_of
+from holdgate.config.fields import hints_of
 
 
 @pytest.mark.parametrize("cls", [Scenario, TopicSpec, QueueSpec, DependencySpec, Fault, MemberEvent])

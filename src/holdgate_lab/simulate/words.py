@@ -7,7 +7,7 @@ from typing import cast
 
 from holdgate_lab.fleet.outcome import Violation
 from holdgate_lab.simulate.comparison import Comparison, FinishedRun
-from holdgate_lab.simulate.fields import NONE, shown
+from holdgate.config.fields import NONE, shown
 
 # The first few tell what is wrong; hundreds of the same kind only bury it.
 TOLD = 5
