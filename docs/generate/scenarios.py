@@ -9,6 +9,7 @@ from typing import get_args
 from docs.generate.scenario_meanings import FAULTS, MEANINGS, MEMBERS
 from docs.generate.tables import table
 
+from holdgate.config.fields import NONE, described, hints_of, says_none, shown
 from holdgate_lab.fleet.scenario import (
     DependencySpec,
     Fault,
@@ -19,7 +20,6 @@ from holdgate_lab.fleet.scenario import (
     Scenario,
     TopicSpec,
 )
-from holdgate.config.fields import NONE, described, hints_of, says_none, shown
 from holdgate_lab.simulate.reading import FAULT_KEYS, scenario_of
 from holdgate_lab.simulate.shipped import named, shipped
 

@@ -42,7 +42,8 @@ class _Layers:
     def hear(self, variable: str, value: str) -> None:
         """Put what a variable says into its place."""
         speaker = f"environment {variable}"
-        table, place = self._data, ()
+        table = self._data
+        place: Place = ()
         *above, last = variable.removeprefix(PREFIX).split("__")
         for part in above:
             key = _key(part, table)

@@ -77,7 +77,7 @@ class Settings:
             raise SettingsError(f"dependency {name!r} is made already: give {', '.join(in_code)} where it is asked for first")
         table = self._table(name)
         if _OF_THE_FILE in in_code:
-            raise SettingsError(f"settings= of dependency {name!r} come from {self.path}: give load(..., in_code=...) to say something else")
+            raise SettingsError(f"settings= of dependency {name!r} come from {self.path}: give load(..., in_code=...) to say others")
         made = Dependency(name, **{**_arguments(table), **in_code})
         self._made[name] = made
         self._given[name] = frozenset(in_code)
@@ -160,7 +160,8 @@ class Settings:
         for table in reading.tables.dependencies:
             if table.name in changed:
                 self._take_up_dependency(table, guards)
-        runs = {None: reading.tables.run, **{run.name: run for run in reading.tables.runs}}
+        runs: dict[str | None, RunTable] = {None: reading.tables.run}
+        runs.update((run.name, run) for run in reading.tables.runs)
         for name, old in tuple(self._retries.items()):
             if name in runs:
                 self._retries[name] = new = replace(runs[name].retry, on_exhausted=old.on_exhausted)

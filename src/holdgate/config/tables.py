@@ -18,7 +18,7 @@ from holdgate.runtime.guard import Guard
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DependencyTable:
-    """`[dependencies.NAME]`: what a Dependency is made of. `failures` names holdgate's own rules; None means the default of a Dependency."""
+    """`[dependencies.NAME]`: what a Dependency is made of. `failures` names a rule of holdgate; None means a Dependency's default."""
 
     name: str
     failures: FailuresName | None = None
@@ -56,7 +56,7 @@ class GuardTable:
     memory: int | None = 64 * 1024 * 1024
     stall_after: float = 300.0
     backlog_every: float = 5.0
-    log: LogTable = LogTable()  # noqa: RUF009 - frozen
+    log: LogTable = LogTable()
 
     def __post_init__(self) -> None:
         Guard(
@@ -118,7 +118,7 @@ class FileTables:
     """A whole file."""
 
     dependencies: tuple[DependencyTable, ...] = ()
-    guard: GuardTable = GuardTable()  # noqa: RUF009 - frozen
+    guard: GuardTable = GuardTable()
     control: ControlTable | None = None
-    run: RunTable = RunTable()  # noqa: RUF009 - frozen
+    run: RunTable = RunTable()
     runs: tuple[NamedRunTable, ...] = ()

@@ -127,6 +127,8 @@ def parse_toml(name: str, text: str) -> TomlFile:
         return TomlFile(name, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{name}: is not TOML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{name}: has tables within tables without end") from None
 
 
 def dotted(place: Place) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
+from holdgate.config.fields import shown, unknown
+from holdgate.config.sections import Table, over
+from holdgate.config.toml_file import Problems, TomlFile
 from holdgate.errors import SettingsError
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.simulate.comparison import Difference, differences
-from holdgate.config.fields import shown, unknown
 from holdgate_lab.simulate.reading import scenario_from, scenario_of, simulated
-from holdgate.config.sections import Table, over
-from holdgate.config.toml_file import Problems, TomlFile
 
 # What a team cannot set: what comes in, what goes wrong, and what the service on the other side is like.
 _WORLD = ("seconds", "sample_every", "topics", "queues", "faults", "members")

@@ -64,7 +64,7 @@ def simulated(file: TomlFile) -> Traced:
 
 
 def scenario_from(file: TomlFile, traced: Traced, name: str) -> Scenario:
-    """The scenario that the tables describe; what is wrong is told with the lines of `file`, of which they were made. Raises SettingsError."""
+    """The scenario that the tables describe; what is wrong is told with the lines of `file`. Raises SettingsError."""
     problems = Problems(file, traced)
     scenario = build(Scenario, {"name": name, **traced.data}, (), problems)
     if scenario is not None:

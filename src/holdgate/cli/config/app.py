@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from holdgate.cli import FAILED
-from holdgate.errors import HoldgateError, SettingsError
+from holdgate.errors import HoldgateError
 
 if TYPE_CHECKING:
     from holdgate.config.reading import Effective, Reading
@@ -97,9 +97,9 @@ def diff(a: Path, b: Path, as_json: bool, alone: bool) -> None:
         raise click.exceptions.Exit(_TROUBLE) from None
     found = [(each, is_live(each.place, before, after)) for each in differences(before, after)]
     if as_json:
-        _print([
-            {"setting": each.setting, "before": each.before or None, "after": each.after or None, "live": live} for each, live in found
-        ])
+        _print(
+            [{"setting": each.setting, "before": each.before or None, "after": each.after or None, "live": live} for each, live in found]
+        )
     else:
         for each, live in found:
             click.echo(f"{each}{'' if live else '  (needs a restart)'}")
@@ -121,10 +121,7 @@ def _read(file: Path, *, alone: bool) -> Reading:
     from holdgate.config.toml_file import read_toml
 
     environment: Mapping[str, str] = {} if alone else os.environ
-    try:
-        return read_tables(read_toml(file), environment, {})
-    except RecursionError:
-        raise SettingsError(f"{file}: is nested too deeply to be settings") from None
+    return read_tables(read_toml(file), environment, {})
 
 
 def _columns(found: Iterable[Effective]) -> Iterable[str]:
