@@ -161,7 +161,10 @@ def test_every_value_says_where_it_comes_from(tmp_path: Path) -> None:
         ("[dependencies.p]\nopen_duraton = 3", "holdgate.toml:2: dependencies.p.open_duraton: is none of those that are known here"),
         ("[dependencies.p]\nopen_duraton = 3", "did you mean open_duration?"),
         ('[dependencies.p]\nfailures = "os.system"', 'is not one of "amqp"'),
-        ('[dependencies.p]\nbase = "q"\n[dependencies.q]\nbase = "p"', "holdgate.toml:2: dependencies.p.base: leads back to itself: q -> p -> q"),
+        (
+            '[dependencies.p]\nbase = "q"\n[dependencies.q]\nbase = "p"',
+            "holdgate.toml:2: dependencies.p.base: leads back to itself: q -> p -> q",
+        ),
         ('[dependencies.p]\nbase = "p"', "leads back to itself: p -> p"),
         ('[bases.web]\n[dependencies.p]\nbase = "wb"', 'holdgate.toml:3: dependencies.p.base: "wb" is none of those'),
         ("[dependencies.p]\nbase = 3", "is not a text in quotes"),
@@ -194,7 +197,11 @@ def test_each_mistake_is_told_with_file_line_place_and_remedy(tmp_path: Path, te
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
-        ("HOLDGATE__DEPENDENCIES__PAYMENT__OPEN_SHARE", "0.5", "dependencies.payment: is none of those that are known here; did you mean pay"),
+        (
+            "HOLDGATE__DEPENDENCIES__PAYMENT__OPEN_SHARE",
+            "0.5",
+            "dependencies.payment: is none of those that are known here; did you mean pay",
+        ),
         ("HOLDGATE__RETRY__ATTEMPTS", "many", 'retry.attempts: "many" is not a whole number'),
         ("HOLDGATE__RETRY__ATTEMPTS", "1\nx = 2", "is not a whole number"),
         ("HOLDGATE__RETRY__ATTEMPTS__X", "1", "retry.attempts: 7 is no table of settings"),

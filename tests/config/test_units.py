@@ -37,7 +37,15 @@ def test_what_people_write_is_read(unit: units.Unit, text: str, number: float) -
 
 @pytest.mark.parametrize(
     ("unit", "text"),
-    [("duration", "30"), ("duration", "5 minutes"), ("duration", "-3s"), ("duration", ""), ("ratio", "half"), ("size", "64"), ("size", "x")],
+    [
+        ("duration", "30"),
+        ("duration", "5 minutes"),
+        ("duration", "-3s"),
+        ("duration", ""),
+        ("ratio", "half"),
+        ("size", "64"),
+        ("size", "x"),
+    ],
 )
 def test_everything_else_means_nothing(unit: units.Unit, text: str) -> None:
     """A text without a unit is a slip as well."""

@@ -108,9 +108,7 @@ async def test_what_needs_a_restart_is_said(settings: Settings, lines: Lines) ->
         assert "dependencies.email.probe_timeout nothing -> 5.0" in line
 
 
-async def test_a_mistake_of_ours_ends_neither_watch_nor_worker(
-    settings: Settings, lines: Lines, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_mistake_of_ours_ends_neither_watch_nor_worker(settings: Settings, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is logged by its type, and the next change is taken up."""
 
     def fail(*_: object) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from tests.cli.runner import invoke
 
-RIGHT = '[dependencies.payments]\nopen_duration = "10s"\n[guard]\nmemory = "64MiB"\n[control]\nport = 0\ntoken = "canary-of-sixteen-and-more"\n'
+RIGHT = (
+    '[dependencies.payments]\nopen_duration = "10s"\n[guard]\nmemory = "64MiB"\n[control]\nport = 0\ntoken = "canary-of-sixteen-and-more"\n'
+)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ async def test_an_open_circuit_goes_on_by_the_changed_file(scene: Scene, tmp_pat
 
     file.write_text(AN_HOUR.replace('"1h"', '"1 second"'), encoding="utf-8")
     worker.hang_up()
-    await logged(scene, 'is not valid and changes nothing: ')
+    await logged(scene, "is not valid and changes nothing: ")
     await logged(scene, 'write "1s"')
     assert (await status(path))["since"] == before["since"]
 
