@@ -124,7 +124,7 @@ def test_arguments_of_guards_and_runs_are_those_that_somebody_gives(tmp_path: Pa
 def test_the_environment_wins_over_the_file_and_the_program_over_both(tmp_path: Path) -> None:
     """Names are found without regard to case and to what is no letter."""
     variables = {"HOLDGATE__DEPENDENCIES__PAYMENTS__OPEN_DURATION": "30s", "HOLDGATE__DEPENDENCIES__E_MAIL__WINDOW__CALLS": "50"}
-    settings = loaded(tmp_path, **variables, HOLDGATE_TOKEN="not ours", HOLDGATE__GUARD__MEMORY="none", HOLDGATE__RUN__NEEDS='["e-mail"]')
+    settings = loaded(tmp_path, **variables, HOLDGATE__GUARD__MEMORY="none", HOLDGATE__RUN__NEEDS='["e-mail"]')
     assert settings.dependency("payments").settings.open_duration == 30.0
     assert settings.dependency("e-mail").settings.window == CountWindow(50)
     assert settings.guard_arguments()["memory"] is None
@@ -200,7 +200,7 @@ def test_each_mistake_is_told_with_file_line_place_and_remedy(tmp_path: Path, te
         (
             "HOLDGATE__DEPENDENCIES__PAYMENT__OPEN_SHARE",
             "0.5",
-            "dependencies.payment: is none of those that are known here; did you mean pay",
+            "payment: is none of those that are known here; did you mean payments",
         ),
         ("HOLDGATE__RETRY__ATTEMPTS", "many", 'retry.attempts: "many" is not a whole number'),
         ("HOLDGATE__RETRY__ATTEMPTS", "1\nx = 2", "is not a whole number"),

@@ -3,6 +3,6 @@
 from holdgate.config.changes import Changes
 from holdgate.config.reading import Effective
 from holdgate.config.settings import Settings, load
-from holdgate.config.watching import Watch
+from holdgate.config.watching import SettingsWatch
 
-__all__ = ["Changes", "Effective", "Settings", "Watch", "load"]
+__all__ = ["Changes", "Effective", "Settings", "SettingsWatch", "load"]

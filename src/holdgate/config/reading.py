@@ -38,7 +38,7 @@ class Effective:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SettingsReading:
     """A file that was read and found right."""
 
     file: TomlFile
@@ -71,7 +71,7 @@ class Reading:
         return f"{self.file.name}:{self.file.line(there)}{section}"
 
 
-def read_tables(file: TomlFile, environment: Mapping[str, str], in_code: Mapping[str, object]) -> Reading:
+def read_tables(file: TomlFile, environment: Mapping[str, str], in_code: Mapping[str, object]) -> SettingsReading:
     """Return what a file says together with environment and program. Raises SettingsError with everything that is wrong."""
     traced = _runs_complete(resolve(file, lay_over(file, environment, in_code)))
     problems = Problems(file, traced)
@@ -82,7 +82,7 @@ def read_tables(file: TomlFile, environment: Mapping[str, str], in_code: Mapping
     problems.check()
     if tables is None:  # then there was a problem
         raise SettingsError(f"{file.name}: is no settings file")
-    return Reading(file, traced, tables)
+    return SettingsReading(file, traced, tables)
 
 
 def masked(place: Place, value: object) -> object:
@@ -172,12 +172,16 @@ def new_control(given: Mapping[str, Any]) -> Any:
 
 def _flat(value: object, place: Place) -> Iterator[tuple[Place, object]]:
     """Every setting under a table of settings. What has a name stands under it."""
-    if isinstance(value, tuple) and value and all(dataclasses.is_dataclass(each) for each in value):
-        for each in value:
-            yield from _flat(each, (*place, each.name))
+    if isinstance(value, tuple):
+        items = cast("tuple[Any, ...]", value)
+        if items and all(dataclasses.is_dataclass(each) for each in items):
+            for each in items:
+                yield from _flat(each, (*place, str(each.name)))
+        elif items or (place and place[-1] == "needs"):
+            yield place, list(items)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for name in hints_of(type(value)):
             if name != "name":
                 yield from _flat(getattr(value, name), (*place, name))
-    elif value != () or (place and place[-1] == "needs"):
-        yield place, list(value) if isinstance(value, tuple) else float(value) if isinstance(value, Usual) else value
+    else:
+        yield place, float(value) if isinstance(value, Usual) else value

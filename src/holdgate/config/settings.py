@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from holdgate.config.changes import Changes, changes
 from holdgate.config.fields import shown, unknown
 from holdgate.config.named_failures import named_failures
-from holdgate.config.reading import Reading, new_control, read_tables
+from holdgate.config.reading import SettingsReading, new_control, read_tables
 from holdgate.config.tables import DependencyTable, RunTable
 from holdgate.config.toml_file import read_toml
-from holdgate.config.watching import Watch
+from holdgate.config.watching import SettingsWatch
 from holdgate.errors import SettingsError
 from holdgate.runtime.dependency import Dependency
 
@@ -129,7 +129,7 @@ class Settings:
 
     # -- reading it again -------------------------------------------------------------------------------------------------------------
 
-    def watch(self, *guards: Guard, every: float | timedelta = 2.0, signals: bool | None = None) -> Watch:
+    def watch(self, *guards: Guard, every: float | timedelta = 2.0, signals: bool | None = None) -> SettingsWatch:
         """Return what reads the file again while it is entered, with `async with`, and brings changes to running guards.
 
         - `guards`: those whose circuits and runs go on by what has changed. They keep windows, states and what is in hand.
@@ -139,7 +139,7 @@ class Settings:
 
         A file that is not valid changes nothing, and the log says why. Raises SettingsError.
         """
-        return Watch(self, guards, every, signals=signals)
+        return SettingsWatch(self, guards, every, signals=signals)
 
     def reload(self, *guards: Guard) -> Changes:
         """Read the file again now, and bring what has changed to these guards. Must be called on their event loop.
@@ -148,11 +148,11 @@ class Settings:
         """
         return self.take_up(self.read_again(), guards)
 
-    def read_again(self) -> Reading:
+    def read_again(self) -> SettingsReading:
         """Return what the file says now, and change nothing. Safe in any thread. Raises SettingsError."""
         return read_tables(read_toml(self.path), os.environ if self._environment is None else self._environment, self._in_code)
 
-    def take_up(self, reading: Reading, guards: tuple[Guard, ...]) -> Changes:
+    def take_up(self, reading: SettingsReading, guards: tuple[Guard, ...]) -> Changes:
         """Go on by a reading, and return what it changes. Only what `Changes.applied` names has changed."""
         found = changes(self._started, self._reading, reading)
         self._reading = reading

@@ -26,7 +26,7 @@ from holdgate.tasks import begin_later
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from holdgate.config.reading import Reading
+    from holdgate.config.reading import SettingsReading
     from holdgate.runtime.guard import Guard
 
 log = logging.getLogger("holdgate")
@@ -39,12 +39,12 @@ class Watched(Protocol):
 
     path: Path
 
-    def read_again(self) -> Reading: ...
+    def read_again(self) -> SettingsReading: ...
 
-    def take_up(self, reading: Reading, guards: tuple[Guard, ...]) -> Changes: ...
+    def take_up(self, reading: SettingsReading, guards: tuple[Guard, ...]) -> Changes: ...
 
 
-class Watch:
+class SettingsWatch:
     """Reads a settings file again while it is entered. Made by `Settings.watch`; entered once, on the guards' event loop."""
 
     def __init__(self, settings: Watched, guards: tuple[Guard, ...], every: float | timedelta, *, signals: bool | None) -> None:

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from tests.cli.runner import invoke
 
-RIGHT = (
+RIGHT = """\
+[dependencies.payments]
+open_duration = "10s"
+[guard]
+memory = "64MiB"
+[control]
+port = 0
+token = "canary-of-sixteen-and-more"
+"""
     '[dependencies.payments]\nopen_duration = "10s"\n[guard]\nmemory = "64MiB"\n[control]\nport = 0\ntoken = "canary-of-sixteen-and-more"\n'
 )
 

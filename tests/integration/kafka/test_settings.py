@@ -29,7 +29,7 @@ async def status(path: Path) -> Any:
 
 
 async def test_an_open_circuit_goes_on_by_the_changed_file(scene: Scene, tmp_path: Path) -> None:
-    """It would wait for an hour. A slip of the pen changes nothing and is logged; a shorter wait ends it, and nothing is lost or repeated."""
+    """It would wait for an hour. A slip of the pen changes nothing; a shorter wait ends it, and nothing is lost or repeated."""
     file, path = tmp_path / "holdgate.toml", tmp_path / "c.sock"
     file.write_text(AN_HOUR, encoding="utf-8")
     topic = await scene.topic(partitions=4)

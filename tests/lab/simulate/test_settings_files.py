@@ -39,7 +39,7 @@ def test_both_read_the_same_circuit_from_the_same_sections() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["open_duraton = 3", 'failures = "os.system"', "probe_timeout = 0", 'base = "wb"', 'open_share = "5 minutes"', "open_jitter = 3"],
+    ["open_duratn = 3", 'failures = "os.system"', "probe_timeout = 0", 'base = "wb"', 'open_share = "5 minutes"', "open_jitter = 3"],
 )
 def test_both_refuse_the_same_mistakes(line: str) -> None:
     """With the same words but for the line."""

@@ -13,7 +13,7 @@ from holdgate.cli import FAILED
 from holdgate.errors import HoldgateError
 
 if TYPE_CHECKING:
-    from holdgate.config.reading import Effective, Reading
+    from holdgate.config.reading import Effective, SettingsReading
 
 # As `diff` has them: 1 for a difference, 2 for trouble.
 _TROUBLE = 2
@@ -114,7 +114,7 @@ def print_schema() -> None:
     _print(schema())
 
 
-def _read(file: Path, *, alone: bool) -> Reading:
+def _read(file: Path, *, alone: bool) -> SettingsReading:
     import os
 
     from holdgate.config.reading import read_tables
