@@ -15,8 +15,6 @@ memory = "64MiB"
 port = 0
 token = "canary-of-sixteen-and-more"
 """
-    '[dependencies.payments]\nopen_duration = "10s"\n[guard]\nmemory = "64MiB"\n[control]\nport = 0\ntoken = "canary-of-sixteen-and-more"\n'
-)
 
 
 @pytest.fixture
