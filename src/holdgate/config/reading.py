@@ -173,7 +173,7 @@ def new_control(given: Mapping[str, Any]) -> Any:
 def _flat(value: object, place: Place) -> Iterator[tuple[Place, object]]:
     """Every setting under a table of settings. What has a name stands under it."""
     if isinstance(value, tuple):
-        items = cast("tuple[Any, ...]", value)
+        items: tuple[Any, ...] = value
         if items and all(dataclasses.is_dataclass(each) for each in items):
             for each in items:
                 yield from _flat(each, (*place, str(each.name)))
