@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.cli.runner import invoke
 from tests.examples.payments import Payments
 from tests.examples.running import ROOT, example
 from tests.servers.ports import release_port, reserve_port
@@ -105,4 +108,27 @@ async def test_the_tutorials_three_terminals_work_together(kafka: KafkaAddress, 
             service.process.send_signal(signal.SIGINT)
             assert await service.ended() == 0
             await worker.until(lambda: "payments: URLError ECONNREFUSED at kafka_worker.py" in worker.log)
+    release_port(port)
+
+
+async def test_a_worker_with_a_control_plane_is_asked_and_commanded(kafka: KafkaAddress, topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its head says: `holdgate status`, and a hold with the token of the environment."""
+    token = "that-of-the-examples"  # noqa: S105 - of this test alone
+    monkeypatch.setenv("HOLDGATE_TOKEN", token)
+    orders, port = await topic(), reserve_port()
+    async with Payments() as payments:
+        where = places(kafka, orders, payments)
+        async with example("control_worker", **where, PORT=str(port), HOLDGATE_TOKEN=token) as worker:
+            await kafka.produce(orders, BEFORE)
+            await worker.until(lambda: payments.charged == BEFORE)
+            address = ("--url", f"http://127.0.0.1:{port}")
+            document = json.loads((await asyncio.to_thread(invoke, "status", "--json", *address)).stdout)
+            assert document["sources"][0]["source"] == f"{orders}[0]"
+            held = await asyncio.to_thread(invoke, "hold", orders, "--reason", "a test", *address)
+            assert held.exit_code == 0
+            await kafka.produce(orders, DURING)
+            released = await asyncio.to_thread(invoke, "unhold", orders, "--reason", "a test", *address)
+            assert released.exit_code == 0
+            await worker.until(lambda: payments.charged == BEFORE + DURING)
+            assert await worker.terminate() == 0
     release_port(port)

@@ -78,12 +78,14 @@ def test_the_short_way_and_the_long_way_come_out_the_same(form: str, settings: C
     short, long = World(settings), World(settings, inner="call_sync")
     for _ in range(300):
         is_down = draw.random() < 0.2
-        took, depth, pause = draw.choice([0.0, 0.01, 0.5, 3.0]), draw.choice([0, 0, 0, 1, 2]), draw.choice([0.0, 0.0, 0.1, 4.0, 25.0])
+        took = draw.choice([0.0, 0.004, 0.01, 0.5, 3.0])
+        depth, pause = draw.choice([0, 0, 0, 1, 2]), draw.choice([0.0, 0.0, 0.1, 4.0, 25.0])
         for world, way in ((short, form), (long, "call_sync")):
             world.clock.time += pause
             world.attempt(way, took, depth, fails=is_down)
 
     assert short.seen == long.seen
+    assert short.alone.circuit.read_totals() == long.alone.circuit.read_totals()
     assert {State.CLOSED, State.OPEN} <= {seen.state for seen in short.seen if not isinstance(seen, type)} or settings == SETTINGS[0]
 
 

@@ -1,8 +1,8 @@
 """How much waits in the assigned partitions: up to the end of the log, and up to where a consumer may read now.
 
 The two differ behind an open transaction. A `read_committed` consumer may read up to the first record of the oldest open transaction, the
-log's stable offset, and its own `end_offsets` end there: it sees a lag of 0 while good records wait behind
-(findings/kafka-lag-hides-open-transaction.sh). The consumer's own `highwater` is no help, because it stands still while the partition is
+log's stable offset, and its own `end_offsets` end there: it sees a lag of 0 while good records wait behind, as
+tests/brokers/kafka/test_backlog.py shows. The consumer's own `highwater` is no help, because it stands still while the partition is
 paused. So the broker is asked for both ends, by requests of our own, on a connection of our own (client.py).
 
 A transaction that is open for a moment is normal, and on a busy topic one always is. What counts is that the stable offset does not move
