@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -173,7 +173,7 @@ def new_control(given: Mapping[str, Any]) -> Any:
 def _flat(value: object, place: Place) -> Iterator[tuple[Place, object]]:
     """Every setting under a table of settings. What has a name stands under it."""
     if isinstance(value, tuple):
-        items: tuple[Any, ...] = value
+        items = tuple(cast("Iterable[Any]", value))
         if items and all(dataclasses.is_dataclass(each) for each in items):
             for each in items:
                 yield from _flat(each, (*place, str(each.name)))
