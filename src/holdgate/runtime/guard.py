@@ -21,7 +21,7 @@ from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, cast
 
-from holdgate.core import Circuit
+from holdgate.core import Circuit, CircuitSettings
 from holdgate.core.validation import count, seconds
 from holdgate.errors import CommandError, GuardClosed, SettingsError
 from holdgate.flow.backlog import SourceBacklog
@@ -447,6 +447,22 @@ class Guard:
         CommandError under an override, which decides alone.
         """
         return self._operator.probe(dependency, self._operator.given("probe", dependency, reason, actor))
+
+    def reconfigure(self, dependency: str, settings: CircuitSettings) -> None:
+        """Go on by other settings for a dependency, without a transition: state, outage, window and calls in flight stay.
+
+        A wait of an open circuit becomes what it would have been by them (`Circuit.reconfigure`). It is in no audit log. Raises
+        CommandError for a dependency that this guard does not have, and SettingsError unless they are CircuitSettings.
+        """
+        self._operator.circuit(dependency).reconfigure(settings, self.now())
+        self.dependencies[dependency].settings = settings
+        self.wake()
+
+    def replace_retry(self, old: RetryPolicy, new: RetryPolicy) -> None:
+        """Go on by another RetryPolicy in the runs that were given `old`, that very object. Waits that have begun stay as they are."""
+        for run in self.engine.runs:
+            if run.retry is old:
+                run.retry = new
 
     def circuit(self, dependency: str) -> Circuit:
         """Return the circuit of a dependency, for a program's own use. What is done to it is in no audit log; call `wake` after a change.
