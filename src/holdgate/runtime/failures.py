@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import NEVER_OUTCOMES
@@ -124,7 +124,7 @@ def _unknown_attribute(error: BaseException) -> HoldgateError | None:
     for link in chain_of(error).explicit:
         wanted_of: object = link.obj if isinstance(link, AttributeError) else None
         if isinstance(link, AttributeError) and isinstance(wanted_of, Delivery) and link.name is not None:
-            delivery = cast("AnyDelivery", wanted_of)
+            delivery: AnyDelivery = wanted_of
             return unknown_attribute(delivery, link.name, delivery.message)
     return None
 
