@@ -25,3 +25,11 @@ def merge(found: Mapping[str, Any], file: Path = FILE) -> None:
             before = whole.setdefault(family, {}).get(client, {"cells": {}})
             whole[family][client] = {"version": result["version"], "cells": before["cells"] | result["cells"]}
     file.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+OUTAGE = Path(__file__).with_name("outage.json")
+
+
+def keep_outage(seconds: float, found: Mapping[str, Any], file: Path = OUTAGE) -> None:
+    """Keep what an outage of the whole table came to, by environment; of what did not run here nothing is forgotten."""
+    file.write_text(json.dumps({"seconds": seconds, "brokers": found}, indent=1) + "\n")
