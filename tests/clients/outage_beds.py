@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -84,9 +85,8 @@ class RabbitMQ:
         self.dead_letters = RabbitMQDeadLetters(rabbitmq.url, DEAD)
 
     async def produce(self, bodies: Mapping[str, Sequence[bytes]]) -> None:
-        for name, these in bodies.items():
-            for body in these:
-                await self._channel.default_exchange.publish(aio_pika.Message(body), name)
+        publish = self._channel.default_exchange.publish
+        await asyncio.gather(*(publish(aio_pika.Message(body), name) for name, these in bodies.items() for body in these))
 
     async def buried(self) -> list[bytes]:
         return [message.body for message in await self._rabbitmq.waiting_once_free(DEAD)]

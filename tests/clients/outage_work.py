@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from tests.clients.outages import Wrapped
-from tests.clients.table import Call, Client
+from tests.clients.table import Client
 
 from holdgate import CircuitSettings, Delivery, Dependency
 
@@ -27,10 +27,11 @@ class Outage:
 class Combination:
     """One client in one shape on one broker: its dependency, its handler, what it met in the outage and what it processed."""
 
-    def __init__(self, client: Client, shape: str, topic: str, outage: Outage, settings: CircuitSettings) -> None:
+    def __init__(self, client: Client, shape: str, number: int, outage: Outage, settings: CircuitSettings) -> None:
         self.client = client
         self.shape = shape
-        self.topic = topic
+        self.number = number
+        self.topic = topic = f"clients-outage-{number}"
         self.name = f"{client.family}: {client.name}, {shape}"
         self.dependency = Dependency(topic, failures=client.preset.failures, settings=settings)
         self.met: Counter[str] = Counter()
@@ -149,4 +150,4 @@ SHAPES: dict[str, Callable[[Combination], Handler]] = {
 def combinations(clients: Sequence[Client], outage: Outage, settings: CircuitSettings) -> list[Combination]:
     """Each client in each shape, on one broker."""
     pairs = itertools.product(clients, SHAPES)
-    return [Combination(client, shape, f"clients-outage-{number}", outage, settings) for number, (client, shape) in enumerate(pairs)]
+    return [Combination(client, shape, number, outage, settings) for number, (client, shape) in enumerate(pairs)]

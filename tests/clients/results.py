@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("results.json")
+# The same of the outage of two minutes.
+OUTAGE = Path(__file__).with_name("outage.json")
 
 
 def cell(error: BaseException, *, is_failure: bool) -> dict[str, str]:
@@ -27,9 +29,7 @@ def merge(found: Mapping[str, Any], file: Path = FILE) -> None:
     file.write_text(json.dumps(whole, indent=1) + "\n")
 
 
-OUTAGE = Path(__file__).with_name("outage.json")
-
-
-def keep_outage(seconds: float, found: Mapping[str, Any], file: Path = OUTAGE) -> None:
-    """Keep what an outage of the whole table came to, by environment; of what did not run here nothing is forgotten."""
-    file.write_text(json.dumps({"seconds": seconds, "brokers": found}, indent=1) + "\n")
+def keep_outage(environment: str, found: Mapping[str, Any], file: Path = OUTAGE) -> None:
+    """Keep what an outage of the whole table came to; the other environments' outages stay."""
+    whole = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps(whole | {environment: found}, indent=1) + "\n")

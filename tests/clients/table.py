@@ -65,7 +65,7 @@ async def _ports(stack: AsyncExitStack, serves: Mapping[str, Serve | None]) -> d
     return {name: await stack.enter_async_context(refusing() if serve is None else serving(serve)) for name, serve in serves.items()}
 
 
-def _on_sockets(family: str, name: str, preset: ModuleType, knock: Knock, ports: Mapping[str, int], outage: Iterable[str]) -> Client:
+def _on_sockets(family: str, name: str, preset: ModuleType, knock: Knock, ports: Mapping[str, int], outage: Iterable[str]) -> Client:  # noqa: PLR0917
     """A client that is told its port; the servers of `WELL` and `OWN` are among the ports."""
 
     def at(situation: str) -> Call:
@@ -179,9 +179,7 @@ async def _grpc(stack: AsyncExitStack, _: Brokers) -> list[Client]:
     return [
         # Its event loop is the first that it saw.
         replace(_on_sockets("grpc", "grpc.aio", preset, cells.call, ports, outage), any_loop=False),
-        _on_sockets(
-            "grpc", "grpc", preset, lambda port, patience: asyncio.to_thread(cells.call_plainly, port, patience), ports, outage
-        ),
+        _on_sockets("grpc", "grpc", preset, lambda port, patience: asyncio.to_thread(cells.call_plainly, port, patience), ports, outage),
     ]
 
 
@@ -298,8 +296,9 @@ async def _kafka(stack: AsyncExitStack, brokers: Brokers) -> list[Client]:
 
     from holdgate.presets import kafka as preset
 
-    topic = await brokers.kafka.create_topic("clients-outage-well")
-    stack.push_async_callback(brokers.kafka.delete_topic, topic)
+    topic, unseen = [await brokers.kafka.create_topic(f"clients-outage-{word}") for word in (WELL, "unseen")]
+    for name in (topic, unseen):
+        stack.push_async_callback(brokers.kafka.delete_topic, name)
     ports = await _ports(stack, cells.SOCKETS)
     # It lives through the outage, as a worker's does: when the proxy refuses, what it sends ends with its own time.
     producer = await stack.enter_async_context(cells.producing(brokers.proxy.address))
@@ -310,6 +309,7 @@ async def _kafka(stack: AsyncExitStack, brokers: Brokers) -> list[Client]:
 
     outage: dict[str, Call] = {situation: partial(start, port) for situation, port in ports.items()}
     outage["cut off"] = partial(producer.send_and_wait, topic, b"hello")
+    outage["cut off before the first record"] = partial(producer.send_and_wait, unseen, b"hello")
     well, own = partial(producer.send_and_wait, topic, b"hello"), partial(producer.send_and_wait, topic, b"x" * 2_000_000)
 
     def ask(address: str, seconds: float) -> None:

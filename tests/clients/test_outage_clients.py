@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 from tests.clients import outage_beds, results
-from tests.clients.outage_work import Combination, Outage, combinations
+from tests.clients.installed import installed
+from tests.clients.outage_work import SHAPES, Combination, Outage, combinations
 from tests.clients.table import Brokers, Client, standing
 from tests.servers.kafka import KafkaServer
 from tests.servers.proxy import Proxy
@@ -23,11 +25,12 @@ from tests.servers.unavailable import in_ci
 from holdgate import CircuitSettings, Guard, RetryPolicy
 from holdgate.events import CircuitOpened
 
-# Seconds. The everyday outage is short, and probes come quickly; `make test-clients-outage` has one of two minutes, with the circuit's
-# defaults.
+# Seconds. The everyday outage is short, its probes come quickly, and each broker has each client in one shape, another one than the others;
+# `make test-clients-outage` has one of two minutes and everything. Then some clients cost 20 ms of computing for each call, and there are
+# hundreds of handlers: probes come often enough for all situations, and no oftener.
 SECONDS = float(os.environ.get("HOLDGATE_TEST_OUTAGE", "10"))
 IS_LONG = SECONDS >= 120.0
-SETTINGS = CircuitSettings() if IS_LONG else CircuitSettings(open_duration=0.5, open_multiplier=1.0)
+SETTINGS = CircuitSettings(open_duration=10.0 if IS_LONG else 0.5)
 # Only a failing run waits so long: hundreds of clients on two cores that others load.
 PATIENCE = 600.0
 LOOK_EVERY = 0.2
@@ -83,34 +86,54 @@ def differs(expected: Counter[bytes], got: Counter[bytes]) -> Counter[bytes]:
     return (expected - got) + (got - expected)
 
 
-async def until(condition: Callable[[], bool], told: Callable[[], object]) -> None:
+def told(what: str) -> None:
+    """For whoever watches a long run, with -s."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", flush=True)
+
+
+async def until(condition: Callable[[], bool], missing: Callable[[], object]) -> None:
     give_up = asyncio.get_running_loop().time() + PATIENCE
     while not condition():
-        assert asyncio.get_running_loop().time() < give_up, told()
+        assert asyncio.get_running_loop().time() < give_up, missing()
         await asyncio.sleep(LOOK_EVERY)
 
 
+def turn(work: Combination) -> int:
+    """Each client's four shapes have each of four numbers, and so has each shape among the clients."""
+    return sum(divmod(work.number, len(SHAPES))) % len(SHAPES)
+
+
 async def lines_of(stack: AsyncExitStack, brokers: Brokers, clients: list[Client], outage: Outage) -> list[Line]:
-    topics = [work.topic for work in combinations(clients, outage, SETTINGS)]
+    works = [
+        [
+            work
+            for work in combinations(clients, outage, SETTINGS)
+            if IS_LONG or sum(divmod(work.number, len(SHAPES))) % len(SHAPES) == place
+        ]
+        for place in range(3)
+    ]
+    in_memory, on_kafka, on_rabbitmq = ([work.topic for work in these] for these in works)
     beds = [
         await stack.enter_async_context(bed)
         for bed in (
-            outage_beds.on_memory(topics),
-            outage_beds.on_kafka(brokers.kafka, topics),
-            outage_beds.on_rabbitmq(brokers.rabbitmq, topics),
+            outage_beds.on_memory(in_memory),
+            outage_beds.on_kafka(brokers.kafka, on_kafka),
+            outage_beds.on_rabbitmq(brokers.rabbitmq, on_rabbitmq),
         )
     ]
-    return [Line(bed, combinations(clients, outage, SETTINGS)) for bed in beds]
+    return [Line(bed, these) for bed, these in zip(beds, works, strict=True)]
 
 
 @pytest.mark.slow
 async def test_an_outage_buries_nothing_but_poison(own_kafka: KafkaServer, kafka_proxy: Proxy, own_rabbitmq: RabbitMQServer) -> None:
-    """Every client meets every situation of its outage, plain, in a group, wrapped and in a thread, on the broker in memory, on Kafka and on
-    RabbitMQ; every circuit opens, every good message is processed once, and what fails by its own fault is the only dead letter."""
+    """Every client meets every situation of its outage, in every shape, on the broker in memory, on Kafka and on RabbitMQ; every circuit
+    opens, every good message is processed once, and what fails by its own fault is the only dead letter."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     outage = Outage()
     brokers = Brokers(own_kafka, kafka_proxy, own_rabbitmq)
     async with standing(brokers) as clients, AsyncExitStack() as stack:
+        for client in clients:  # one after the other: each is imported by its first call, which stops everything else for a while
+            await client.well()
         lines = await lines_of(stack, brokers, clients, outage)
         works = [work for line in lines for work in line.works]
         async with AsyncExitStack() as running:
@@ -118,6 +141,7 @@ async def test_an_outage_buries_nothing_but_poison(own_kafka: KafkaServer, kafka
                 await running.enter_async_context(line.working())
                 await line.produce(BEFORE)
             await until(lambda: not any(line.unprocessed() for line in lines), lambda: [line.unprocessed() for line in lines])
+            told("all are well")
             healthy = [Counter(line.opened) for line in lines]
 
             outage.is_on = True
@@ -125,41 +149,47 @@ async def test_an_outage_buries_nothing_but_poison(own_kafka: KafkaServer, kafka
             kafka_proxy.reset()
             for line in lines:
                 await line.produce(DURING, with_poison=True)
+            told("all are down")
             await asyncio.sleep(SECONDS)
+            told(f"waiting for {len(unmet(works))} that have not met everything")
             await until(lambda: all(work.has_met_all for work in works), lambda: unmet(works))
             assert [line.bed.name for line in lines if await line.bed.buried()] == []
             for line, before in zip(lines, healthy, strict=True):
                 assert {work.topic for work in line.works} <= (line.opened - before).keys()
 
+            told("all are well again")
             outage.is_on = False
             await kafka_proxy.accept()
             for line in lines:
                 await line.produce(AFTER)
             await until(lambda: not any(line.unprocessed() for line in lines), lambda: [line.unprocessed() for line in lines])
+        buried = []
         for line in lines:
             poison = Counter(work.poison for work in line.works)
-            assert differs(poison, Counter(await line.bed.buried())) == Counter()
+            dead = Counter(await line.bed.buried())
+            assert differs(poison, dead) == Counter()
             assert line.unprocessed() == {}
-        report(lines)
+            buried.append(dead.total())
+        report(lines, len(clients), buried)
 
 
 def unmet(works: list[Combination]) -> dict[str, set[str]]:
     return {work.name: work.client.outage.keys() - work.met.keys() for work in works if not work.has_met_all}
 
 
-def report(lines: list[Line]) -> None:
+def report(lines: list[Line], clients: int, buried: list[int]) -> None:
     """Say what was met; the outage of two minutes goes into outage.json, from which docs/reference/failures.md is made."""
-    found: dict[str, Any] = {}
-    for line in lines:
-        good = {body for work in line.works for body in work.all_good}
-        found[line.bed.name] = {
-            "combinations": len(line.works),
-            "situations": sum(len(work.client.outage) for work in line.works),
+    found: dict[str, Any] = {"seconds": SECONDS, "clients": clients, "brokers": {}}
+    for line, dead in zip(lines, buried, strict=True):
+        found["brokers"][line.bed.name] = {
+            "handlers": len(line.works),
             "failures": sum(work.met.total() for work in line.works),
-            "good": len(good),
+            "openings": line.opened.total(),
+            "good": sum(len(work.all_good) for work in line.works),
             "processed": sum(work.processed.total() for work in line.works),
             "poison": len(line.works),
+            "buried": dead,
         }
-    print(json.dumps(found))
+    told(json.dumps(found))
     if IS_LONG and not in_ci():
-        results.keep_outage(SECONDS, found)
+        results.keep_outage("clients-niquests" if installed("niquests") else "clients", found)
