@@ -49,7 +49,7 @@ def outage(file: Path = OUTAGE) -> str:
         "outage",
         "handlers",
         "failures met",
-        "circuits opened",
+        "openings",
         "good messages processed",
         "good ones buried",
         "poison buried",
