@@ -140,6 +140,7 @@ async def test_an_outage_buries_nothing_but_poison(own_kafka: KafkaServer, kafka
     async with standing(brokers) as clients, AsyncExitStack() as stack:
         for client in clients:  # one after the other: each is imported by its first call, which stops everything else for a while
             await client.well()
+        told(f"{len(clients)} clients are here")
         lines = await lines_of(stack, brokers, clients, outage)
         works = [work for line in lines for work in line.works]
         async with AsyncExitStack() as running:
