@@ -39,13 +39,14 @@ NEWEST := .venv-newest
 export UV_PYTHON_DOWNLOADS := never
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 
-.PHONY: help setup test test-faults test-clients test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
+.PHONY: help setup test test-faults test-clients test-clients-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
 .PHONY: check format coverage mutation demo bench trace clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
 	@echo "make test-faults  every fault in every state of the circuit, on real brokers"
 	@echo "make test-clients  what the failures of real clients are taken for, on sockets that refuse, drop, hang and answer"
+	@echo "make test-clients-outage  two minutes of outage for all of them at once, in memory, on Kafka and on RabbitMQ"
 	@echo "make test-matrix  what a broker has a part in, on RabbitMQ 3.10, 4.0, 4.3 and Kafka 4.1, 4.4"
 	@echo "make test-lowest  what a client has a part in, with the oldest ones that pyproject.toml allows; test-newest: with the newest"
 	@echo "make test-pythons  core, flow and runtime on each CPython from 3.11 on that is here"
@@ -91,6 +92,14 @@ test-clients: $(CLIENTS:%=.venv-%/.synced)
 	@for group in $(CLIENTS); do \
 		echo "== $$group"; \
 		.venv-$$group/bin/python -m pytest tests/clients $(ARGS) || exit 1; \
+	done
+
+# Two minutes of outage for the whole table in every shape, on every broker at the same time; five to fifteen minutes. test-clients has a
+# short one, with a part of it.
+test-clients-outage: $(CLIENTS:%=.venv-%/.synced)
+	@for group in $(CLIENTS); do \
+		echo "== $$group"; \
+		HOLDGATE_TEST_OUTAGE=120 .venv-$$group/bin/python -m pytest -s --show-capture=no tests/clients/test_outage_clients.py $(ARGS) || exit 1; \
 	done
 
 test-matrix: $(SYNCED)

@@ -19,6 +19,7 @@ from benchmarks.plots import draw
 NAMES = (
     "call_forms",
     "core_call",
+    "classification",
     "peers",
     "refusals",
     "kafka_throughput",

@@ -10,6 +10,7 @@ from typing import Any
 from docs.generate.tables import table
 
 RESULTS = Path(__file__).parents[2] / "tests/clients/results.json"
+OUTAGE = Path(__file__).parents[2] / "tests/clients/outage.json"
 
 
 def verdicts(family: str, file: Path = RESULTS) -> str:
@@ -33,6 +34,27 @@ def raised(family: str, file: Path = RESULTS) -> str:
         told = "; ".join(f"`{cls}`: {', '.join(situations)}" for cls, situations in of_class.items())
         rows.append((name, client["version"] or "Python's", told))
     return table(("client", "version", "raises"), rows)
+
+
+def outage(file: Path = OUTAGE) -> str:
+    """What the last outage of the whole table came to, by environment and broker."""
+    rows: list[Sequence[str]] = []
+    for environment, run in json.loads(file.read_text()).items():
+        for broker, seen in run["brokers"].items():
+            dead = f"{seen['buried'] - seen['poison']} of {seen['good']:,}"
+            numbers = (f"{seen[key]:,}" for key in ("handlers", "failures", "openings", "processed"))
+            rows.append((f"{broker} (`.venv-{environment}`)", f"{run['seconds']:.0f} s", *numbers, dead, f"{seen['poison']:,}"))
+    heads = (
+        "broker",
+        "outage",
+        "handlers",
+        "failures met",
+        "openings",
+        "good messages processed",
+        "good ones buried",
+        "poison buried",
+    )
+    return table(heads, rows)
 
 
 def _named(corner: str, heads: Sequence[str], firsts: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

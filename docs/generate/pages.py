@@ -58,6 +58,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "rabbitmq-versions": rabbitmq_versions.versions_table,
     "client-verdicts": clients.verdicts,
     "client-raised": clients.raised,
+    "client-outage": clients.outage,
     "program-errors": errors.program_errors,
     "fault-summary": faults.summary,
     "fault-matrix": faults.matrix,

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("results.json")
+# The same of the outage of two minutes.
+OUTAGE = Path(__file__).with_name("outage.json")
 
 
 def cell(error: BaseException, *, is_failure: bool) -> dict[str, str]:
@@ -25,3 +27,9 @@ def merge(found: Mapping[str, Any], file: Path = FILE) -> None:
             before = whole.setdefault(family, {}).get(client, {"cells": {}})
             whole[family][client] = {"version": result["version"], "cells": before["cells"] | result["cells"]}
     file.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+def keep_outage(environment: str, found: Mapping[str, Any], file: Path = OUTAGE) -> None:
+    """Keep what an outage of the whole table came to; the other environments' outages stay."""
+    whole = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps(whole | {environment: found}, indent=1) + "\n")

@@ -31,7 +31,8 @@ def postgres() -> Iterator[int]:
         data, port = Path(folder) / "data", reserve_port()
         initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale", "C"]
         subprocess.run(initdb, check=True, capture_output=True, user=user, cwd=folder)
-        settings = ["fsync=off", f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}"]
+        # Connections for every client of the table at the same time, in every shape and for every broker.
+        settings = ["fsync=off", "max_connections=500", f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}"]
         command = [binaries / "postgres", "-D", data, *(word for setting in settings for word in ("-c", setting))]
         with _running(command, port, user=user, folder=folder):
             yield port

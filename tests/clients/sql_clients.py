@@ -73,7 +73,11 @@ async def with_aiomysql(port: int, user: str, database: str, statements: Sequenc
 
     async with asyncio.timeout(patience):
         connection = await aiomysql.connect(host="127.0.0.1", port=port, user=user, db=database, connect_timeout=patience)
-    connection.close()
+    try:
+        async with connection.cursor() as cursor:
+            await cursor.execute(statements[-1])
+    finally:
+        connection.close()
 
 
 async def with_sqlalchemy_asyncpg(port: int, user: str, database: str, statements: Sequence[str], patience: float) -> None:

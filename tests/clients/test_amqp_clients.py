@@ -24,23 +24,55 @@ SOCKETS: dict[str, Serve | None] = {"refused": None, "dropped": drop, "hung": ha
 HELLO = aio_pika.Message(b"hello")
 
 
+@asynccontextmanager
+async def publishing(url_of_node: str, **more: Any) -> AsyncIterator[tuple[Any, Proxy]]:
+    """A channel with publisher confirms through a proxy of its own: the channel and the proxy."""
+    url = urlsplit(url_of_node)
+    async with Proxy((url.hostname or "127.0.0.1", url.port or 5672)) as proxy:
+        behind = url._replace(netloc=f"{url.username}:{url.password}@{proxy.address}").geturl()
+        connection = await aio_pika.connect(behind, timeout=PATIENCE)
+        try:
+            yield await connection.channel(**more), proxy
+        finally:
+            with suppress(Exception):
+                await asyncio.wait_for(connection.close(), 5)
+
+
+async def cut_off(channel: Any, proxy: Proxy) -> None:
+    """The connection breaks in the middle of a publish."""
+    proxy.cut()
+    sending = asyncio.create_task(channel.default_exchange.publish(HELLO, "anywhere"))
+    await asyncio.sleep(0)
+    while not proxy.links:
+        await asyncio.sleep(0.01)
+    proxy.reset()
+    await sending
+
+
+async def not_confirmed(channel: Any, proxy: Proxy) -> None:
+    """The broker hangs, and the publish has a time limit."""
+    proxy.cut()
+    try:
+        await channel.default_exchange.publish(HELLO, "anywhere", timeout=IN_VAIN)
+    finally:
+        proxy.heal()
+
+
+async def fill(channel: Any, queue: str) -> None:
+    """More than a queue of one message takes."""
+    for _ in range(20):
+        await channel.default_exchange.publish(HELLO, queue)
+
+
+def with_a_wrong_password(url_of_node: str) -> str:
+    url = urlsplit(url_of_node)
+    return url._replace(netloc=f"{url.username}:wrong@{url.hostname}:{url.port}").geturl()
+
+
 @pytest.fixture
 def publisher(rabbitmq: RabbitMQAddress) -> Callable[..., Any]:
     """Open channels with publisher confirms through a proxy, as `async with`: the channel and the proxy."""
-
-    @asynccontextmanager
-    async def connect(**more: Any) -> AsyncIterator[tuple[Any, Proxy]]:
-        url = urlsplit(rabbitmq.url)
-        async with Proxy((url.hostname or "127.0.0.1", url.port or 5672)) as proxy:
-            behind = url._replace(netloc=f"{url.username}:{url.password}@{proxy.address}").geturl()
-            connection = await aio_pika.connect(behind, timeout=PATIENCE)
-            try:
-                yield await connection.channel(**more), proxy
-            finally:
-                with suppress(Exception):
-                    await asyncio.wait_for(connection.close(), 5)
-
-    return connect
+    return lambda **more: publishing(rabbitmq.url, **more)
 
 
 @pytest.mark.parametrize("situation", SOCKETS)
@@ -55,43 +87,28 @@ async def test_a_broker_that_is_not_there_is_a_failure(situation: str, record: R
 
 async def test_a_login_that_is_refused_is_a_failure(rabbitmq: RabbitMQAddress, record: Record) -> None:
     """Every message meets it."""
-    url = urlsplit(rabbitmq.url)
-    wrong = url._replace(netloc=f"{url.username}:wrong@{url.hostname}:{url.port}").geturl()
+    wrong = with_a_wrong_password(rabbitmq.url)
     told(record, "wrong password", await raised(lambda: aio_pika.connect(wrong, timeout=PATIENCE)), True)
 
 
 async def test_a_connection_that_breaks_is_a_failure(publisher: Callable[..., Any], record: Record) -> None:
     """In the middle of a publish, and for whoever publishes afterwards on the channel that went with it."""
     async with publisher() as (channel, proxy):
-        proxy.cut()
-        publishing = asyncio.create_task(channel.default_exchange.publish(HELLO, "anywhere"))
-        await asyncio.sleep(0)
-        while not proxy.links:
-            await asyncio.sleep(0.01)
-        proxy.reset()
-        told(record, "cut off", await raised(lambda: publishing), True)
+        told(record, "cut off", await raised(lambda: cut_off(channel, proxy)), True)
         told(record, "channel gone", await raised(lambda: channel.default_exchange.publish(HELLO, "anywhere")), True)
 
 
 async def test_a_broker_that_hangs_is_a_failure(publisher: Callable[..., Any], record: Record) -> None:
     """A publish with a time limit that is never confirmed."""
     async with publisher() as (channel, proxy):
-        proxy.cut()
-        error = await raised(lambda: channel.default_exchange.publish(HELLO, "anywhere", timeout=IN_VAIN))
-        told(record, "not confirmed in time", error, True)
-        proxy.heal()
+        told(record, "not confirmed in time", await raised(lambda: not_confirmed(channel, proxy)), True)
 
 
 async def test_a_queue_that_is_full_is_a_failure(publisher: Callable[..., Any], queue: Queue, record: Record) -> None:
     """It rejects publishes: the broker says no by a nack."""
     name = await queue({"x-max-length": 1, "x-overflow": "reject-publish"})
-
-    async def publish() -> None:
-        for _ in range(20):
-            await channel.default_exchange.publish(HELLO, name)
-
     async with publisher() as (channel, _):
-        told(record, "queue full", await raised(publish), True)
+        told(record, "queue full", await raised(lambda: fill(channel, name)), True)
 
 
 async def test_what_the_broker_refuses_is_the_messages_own(publisher: Callable[..., Any], queue: Queue, record: Record) -> None:

@@ -55,6 +55,15 @@ def put(port: int, patience: float) -> None:
     client.put_item(**_ITEM)
 
 
+def put_without_credentials() -> None:
+    from botocore.credentials import CredentialResolver
+    from botocore.session import Session
+
+    session = Session()
+    session.register_component("credential_provider", CredentialResolver([]))
+    session.create_client("dynamodb", endpoint_url="http://127.0.0.1:9", region_name="eu-central-1").put_item(**_ITEM)
+
+
 async def put_async(port: int, patience: float) -> None:
     from aiobotocore.config import AioConfig
     from aiobotocore.session import get_session
@@ -94,13 +103,7 @@ async def test_a_request_that_the_service_refuses_is_the_messages_own(client: st
 
 async def test_no_credentials_is_a_failure(record: Callable[..., None]) -> None:
     """Every message meets it; mostly the metadata service did not answer."""
-    from botocore.credentials import CredentialResolver
-    from botocore.session import Session
-
-    session = Session()
-    session.register_component("credential_provider", CredentialResolver([]))
-    client = session.create_client("dynamodb", endpoint_url="http://127.0.0.1:9", region_name="eu-central-1")
-    error = await raised(lambda: asyncio.to_thread(client.put_item, **_ITEM))
+    error = await raised(lambda: asyncio.to_thread(put_without_credentials))
     record("aws", "botocore", "botocore", "no credentials", error, is_failure=is_failure(preset, error))
     assert is_failure(preset, error)
 

@@ -58,6 +58,20 @@ async def test_a_cluster_that_goes_away_is_a_failure(own_kafka: KafkaServer, kaf
         await kafka_proxy.accept()
 
 
+async def test_a_cluster_that_goes_away_before_the_first_record_is_a_failure(
+    own_kafka: KafkaServer, kafka_proxy: Proxy, record: Record
+) -> None:
+    """The client asks where the topic is until its own time is over, and then says that there is none: nobody has answered it."""
+    topic = await own_kafka.create_topic("clients-unseen")
+    async with producing(kafka_proxy.address) as producer:
+        kafka_proxy.refuse()
+        kafka_proxy.reset()
+        error = await raised(lambda: producer.send_and_wait(topic, b"hello"))
+        assert isinstance(error, errors.UnknownTopicOrPartitionError)
+        told(record, "cut off before the first record", error, True)
+        await kafka_proxy.accept()
+
+
 async def test_what_the_cluster_refuses_is_the_messages_own(own_kafka: KafkaServer, record: Record) -> None:
     """Too large for the client, too large for the topic."""
     topic = await own_kafka.create_topic("clients-large", config={"max.message.bytes": "100"})
@@ -73,7 +87,7 @@ async def test_what_the_cluster_refuses_is_the_messages_own(own_kafka: KafkaServ
         ("LeaderNotAvailableError", True),
         ("NotEnoughReplicasError", True),
         ("KafkaStorageError", True),
-        ("UnknownTopicOrPartitionError", False),
+        ("UnknownTopicOrPartitionError", True),
         ("TopicAuthorizationFailedError", False),
         ("InvalidTopicError", False),
     ],

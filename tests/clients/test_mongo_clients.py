@@ -15,24 +15,24 @@ from holdgate.presets import mongo as preset
 SOCKETS: dict[str, Serve | None] = {"refused": None, "dropped": drop, "hung": hang, "nonsense": talk_nonsense}
 
 
-async def insert_async(port: int) -> None:
+async def insert_async(port: int, patience: float = IN_VAIN) -> None:
     from pymongo import AsyncMongoClient
 
-    async with AsyncMongoClient(
-        "127.0.0.1", port, serverSelectionTimeoutMS=int(IN_VAIN * 1000), connectTimeoutMS=int(IN_VAIN * 1000)
-    ) as client:
+    limit = int(patience * 1000)
+    async with AsyncMongoClient("127.0.0.1", port, serverSelectionTimeoutMS=limit, connectTimeoutMS=limit) as client:
         await client.shop.orders.insert_one({"amount": 5})
 
 
-def insert(port: int) -> None:
+def insert(port: int, patience: float = IN_VAIN) -> None:
     from pymongo import MongoClient
 
-    with MongoClient("127.0.0.1", port, serverSelectionTimeoutMS=int(IN_VAIN * 1000), connectTimeoutMS=int(IN_VAIN * 1000)) as client:
+    limit = int(patience * 1000)
+    with MongoClient("127.0.0.1", port, serverSelectionTimeoutMS=limit, connectTimeoutMS=limit) as client:
         client.shop.orders.insert_one({"amount": 5})
 
 
-CLIENTS: dict[str, Callable[[int], Awaitable[Any]]] = {
-    "pymongo": lambda port: asyncio.to_thread(insert, port),
+CLIENTS: dict[str, Callable[..., Awaitable[Any]]] = {
+    "pymongo": lambda port, patience=IN_VAIN: asyncio.to_thread(insert, port, patience),
     "pymongo (async)": insert_async,
 }
 # What a server answers to one command; Debian has no MongoDB, so the driver's own reading of the answer is where these begin.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 from tests.clients.places import PATIENCE, Serve, drop, drop_at_once, greet_with_nonsense, hang, refusing, serving
@@ -63,23 +64,20 @@ CREATE ROLE stranger LOGIN;
 """
 
 
+@contextmanager
+def database() -> Iterator[int]:
+    """A PostgreSQL with all that the statements need; its port. Raises Unavailable."""
+    with postgres() as port:
+        where = ["-h", "127.0.0.1", "-p", str(port), "-U", "postgres"]
+        psql = [f"{folder_of('postgres')}/psql", *where, "-v", "ON_ERROR_STOP=1", "-q"]
+        subprocess.run(psql, input=SETUP, text=True, check=True, capture_output=True)
+        yield port
+
+
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     try:
-        with postgres() as port:
-            psql = [
-                str(folder_of("postgres")) + "/psql",
-                "-h",
-                "127.0.0.1",
-                "-p",
-                str(port),
-                "-U",
-                "postgres",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-q",
-            ]
-            subprocess.run(psql, input=SETUP, text=True, check=True, capture_output=True)
+        with database() as port:
             yield port
     except Unavailable as error:
         if in_ci():

@@ -49,3 +49,12 @@ def test_each_client_tells_what_it_raised(results: Path) -> None:
         "| one | 1.0 | `ConnectionRefusedError`: refused |",
         "| two | Python's | `ConnectionRefusedError`: refused, hung; `client.Refused`: 422 |",
     ]
+
+
+def test_an_outage_of_them_all_is_a_row_for_each_broker(tmp_path: Path) -> None:
+    """What is buried beside the poison is good, and is to be 0."""
+    seen = {"handlers": 8, "failures": 1200, "openings": 70, "good": 48, "processed": 46, "poison": 8, "buried": 10}
+    (tmp_path / "outage.json").write_text(json.dumps({"clients": {"seconds": 120.0, "clients": 2, "brokers": {"Kafka": seen}}}))
+    assert clients.outage(tmp_path / "outage.json").splitlines()[2:] == [
+        "| Kafka (`.venv-clients`) | 120 s | 8 | 1,200 | 70 | 46 | 2 of 48 | 8 |"
+    ]

@@ -20,8 +20,10 @@ _is_trouble = known_in(
         *("ReplicaNotAvailableError", "UnknownError", "QuotaViolationError", "ThrottlingQuotaExceededError"),
     },
 )
-# Marked as retriable because metadata may be late; that a topic is not there is the message's own.
-_is_own = known_in(_CLIENTS, {"UnknownTopicOrPartitionError"})
+# Marked as retriable because metadata may be late; that a topic is not there is the message's own. aiokafka says so, too, when no broker
+# answered in time (findings/aiokafka_unknown_topic_in_an_outage.sh): with it this is a failure, and a message that names a topic of its own
+# is told from an outage by its neighbours.
+_is_own = known_in(("kafka",), {"UnknownTopicOrPartitionError"})
 
 # confluent-kafka: a KafkaException holds a KafkaError, which is not an exception, with a name and a number. Names that begin with an
 # underscore are librdkafka's own; of those, the ones about the connection.
@@ -47,7 +49,8 @@ _CONFLUENT_OWN = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN
 def failures(error: BaseException) -> bool:
     """Return whether a client's exception is the cluster's failure: no broker, no leader, not enough replicas, out of time, no login.
 
-    A record that is too large, a topic that is not there, missing rights are the message's own.
+    A record that is too large and missing rights are the message's own, and so is a topic that is not there; but not with aiokafka, which
+    says that as well when no broker answers.
     """
     kind = type(error)
     if network.failures(error) or _is_trouble(kind):
