@@ -122,10 +122,9 @@ class FailureLog:
 def _unknown_attribute(error: BaseException) -> HoldgateError | None:
     """Return what to say of an attribute that the handler wanted of its delivery, which does not have it; None if it was nothing such."""
     for link in chain_of(error).explicit:
-        wanted_of: object = link.obj if isinstance(link, AttributeError) else None
-        if isinstance(link, AttributeError) and isinstance(wanted_of, Delivery) and link.name is not None:
-            delivery: AnyDelivery = wanted_of
-            return unknown_attribute(delivery, link.name, delivery.message)
+        if isinstance(link, AttributeError) and isinstance(link.obj, Delivery) and link.name is not None:
+            wanted_of: Any = link.obj
+            return unknown_attribute(wanted_of, link.name, wanted_of.message)
     return None
 
 
