@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import NEVER_OUTCOMES
@@ -122,10 +122,14 @@ class FailureLog:
 def _unknown_attribute(error: BaseException) -> HoldgateError | None:
     """Return what to say of an attribute that the handler wanted of its delivery, which does not have it; None if it was nothing such."""
     for link in chain_of(error).explicit:
-        if isinstance(link, AttributeError) and isinstance(link.obj, Delivery) and link.name is not None:
-            wanted_of: Any = link.obj
+        wanted_of: object = getattr(link, "obj", None)
+        if isinstance(link, AttributeError) and link.name is not None and _is_delivery(wanted_of):
             return unknown_attribute(wanted_of, link.name, wanted_of.message)
     return None
+
+
+def _is_delivery(what: object) -> TypeGuard[AnyDelivery]:
+    return isinstance(what, Delivery)
 
 
 def attempts_of(delivery: AnyDelivery) -> str:
