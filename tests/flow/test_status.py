@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, get_type_hints
 
 import pytest
 
-from holdgate.core import CircuitSnapshot, Override, Reason, State
+from holdgate.core import Circuit, CircuitSnapshot, Override, Reason, State
 from holdgate.core.events import CircuitOpened, OverrideSet
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AttributionShared, CommandEnded, CommandGiven, OutageSuspected, SourceBlocked
@@ -33,7 +33,7 @@ HEALTH: HealthStatus = {"live": True, "ready": True, "started": True, "status": 
 
 
 def circuit(name: str = "payments", state: State = State.CLOSED, **fields: Any) -> CircuitSnapshot:
-    base = CircuitSnapshot(name, state, None, 0, 0, None, None, 0, 0, 0, 0, None, None, 0, 0, 0, 0, None, full=16)
+    base = replace(Circuit(name).snapshot(NOW), state=state, full=16)
     return replace(base, **fields)
 
 
@@ -216,8 +216,17 @@ def test_an_entry_of_the_audit_log_says_when_it_was_over() -> None:
     ("event", "expected"),
     [
         (
-            CircuitOpened("payments", NOW, 1, Reason.PROBE, NOW + 5, 2, State.HALF_OPEN),
-            {"name": "payments", "at": EPOCH, "generation": 1, "reason": "probe", "until": EPOCH + 5, "level": 2, "previous": "half_open"},
+            CircuitOpened("payments", NOW, 1, Reason.PROBE, NOW + 5, 2, State.HALF_OPEN, outage_since=NOW - 9),
+            {
+                "outage_since": EPOCH - 9,
+                "name": "payments",
+                "at": EPOCH,
+                "generation": 1,
+                "reason": "probe",
+                "until": EPOCH + 5,
+                "level": 2,
+                "previous": "half_open",
+            },
         ),
         (
             OverrideSet("payments", NOW, 1, Override.DISABLED, None),
@@ -234,5 +243,6 @@ def test_an_entry_of_the_audit_log_says_when_it_was_over() -> None:
 def test_an_event_is_written_with_its_fields(event: Any, expected: dict[str, Any]) -> None:
     """Moments by the wall clock, members by their values, sources by their names."""
     found = event_document(event, Wall(EPOCH, NOW))
-    assert found == {"event": type(event).__name__, **expected}
+    assert found.keys() == {"event", *(field.name for field in fields(event))}
+    assert {name: found[name] for name in expected} == expected
     assert json.loads(json.dumps(found)) == found

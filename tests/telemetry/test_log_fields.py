@@ -29,6 +29,8 @@ def test_a_transition_has_its_figures() -> None:
         "holdgate_until_in": 5.5,
         "holdgate_level": 2,
         "holdgate_previous": "closed",
+        "holdgate_outage_since_ago": None,
+        "holdgate_probes": 0,
     }
 
 

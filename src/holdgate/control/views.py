@@ -27,7 +27,7 @@ _KEPT_FOR = 0.25
 # A reading is given out again for ten times what it has cost: a tenth of the loop's time at most.
 _KEPT_TIMES = 10.0
 # A page shows no more at a glance. `/status` has all of them.
-FRAME_SOURCES = 200
+FRAME_SOURCES = 100
 # Above that a limit saves nothing, and the whole document is given out.
 _LIMIT_AT_MOST = 1000
 

@@ -28,7 +28,7 @@ PREFIX = "holdgate_"
 
 # Fields of events that are times of the monotonic clock: those ahead of the event, and those behind it.
 _AHEAD = ("until", "next_try")
-_BEHIND = ("since", "acquired_at")
+_BEHIND = ("since", "outage_since", "acquired_at")
 
 
 def one_line(text: str) -> str:
@@ -59,7 +59,7 @@ def _flat(value: Any, at: float) -> Iterable[tuple[str, Any]]:
         if name in _AHEAD:
             yield f"{name}_in", None if found is None else found - at
         elif name in _BEHIND:
-            yield f"{name}_ago", at - found
+            yield f"{name}_ago", None if found is None else at - found
         elif isinstance(found, CommandGiven):  # the command that has ended
             yield from _flat(found, found.at)
         else:
