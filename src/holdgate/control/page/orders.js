@@ -158,6 +158,5 @@ function labelled(title, field) {
 function choice(options, chosen) {
   const element = make("select", {}, ...options.map(([title]) => make("option", { dir: "auto" }, title)));
   element.selectedIndex = Math.max(0, options.findIndex(([, value]) => value === chosen));
-  element.disabled = options.length === 1;
   return { element, value: () => options[element.selectedIndex][1] };
 }

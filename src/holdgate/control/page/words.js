@@ -88,7 +88,8 @@ export function nextOf(each, at) {
 }
 
 export function waitingOf(each) {
-  if (each.backlog !== null) return count(each.backlog);
+  // The broker was asked some seconds ago, and what it counts has those in this process in it.
+  if (each.backlog !== null) return count(Math.max(each.backlog, each.waiting));
   return each.waiting ? `${count(each.waiting)} here` : NONE;
 }
 
@@ -131,7 +132,7 @@ export function answers(doc) {
     ["What is held?", held.filter(Boolean).join(" + ") || "nothing"],
     ["Why?", reasonsOf(doc)],
     ["Since when?", summary.held_since === null ? NONE : `for ${short(at - summary.held_since)}`],
-    ["How much waits?", summary.backlog === null ? `${count(summary.waiting)} here` : `${count(summary.backlog)} at the broker, ${count(summary.waiting)} here`],
+    ["How much waits?", summary.backlog === null ? `${count(summary.waiting)} here` : `${count(Math.max(summary.backlog, summary.waiting))}, ${count(summary.waiting)} of them here`],
     ["What is next?", nextOfAll(doc)],
   ];
 }
@@ -171,6 +172,7 @@ const EVENTS = {
   CircuitHalfOpened: (each) => `${clean(each.name)} is tried`,
   CircuitClosed: (each) => `${clean(each.name)} is back`,
   CircuitReset: (each) => `${clean(each.name)} was reset`,
+  ThresholdExceeded: (each) => `${clean(each.name)}: ${(OPENED[each.reason] ?? (() => clean(each.reason)))(each.value, each.threshold)}`,
   LimitChanged: (each) => `${clean(each.name)} admits ${each.limit} in parallel, not ${each.previous}`,
   OverrideSet: (each) => `${clean(each.name)} is ${(OVERRIDES[each.override] ?? clean(each.override)).toLowerCase()} now`,
   OverrideCleared: (each) => `${clean(each.name)} follows its calls again`,
