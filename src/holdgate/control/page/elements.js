@@ -22,7 +22,7 @@ export function draw(tag, attributes = {}) {
   return made;
 }
 
-// Set a text, if it has changed: what is written again is laid out again.
+// Set a text, if it has changed: what is written again is laid out again, and read out again where it is a status.
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -48,19 +48,24 @@ export class Grid {
     this.root.dataset.columns = titles.length;
   }
 
-  // Show these items in this order. `describe(item)` returns { key, tone, cells }; the cells are texts, one for each column.
+  // Show these items in this order. `describe(item)` returns { key, tone, cells }; the cells are texts, one for each column. What has not
+  // changed is not touched, not even read: a thousand rows are described again every second.
   show(items, describe) {
     const before = document.activeElement;
     const gone = new Set(this.rows.keys());
-    items.forEach((item, index) => {
+    let place = this.body.firstElementChild;
+    for (const item of items) {
       const { key, tone, cells } = describe(item);
       gone.delete(key);
       const row = this.rows.get(key) ?? this.#add(key);
       row.item = item;
-      if (row.root.dataset.tone !== tone) row.root.dataset.tone = tone;
-      cells.forEach((text, column) => put(row.cells[column], text));
-      if (this.body.children[index] !== row.root) this.body.insertBefore(row.root, this.body.children[index] ?? null);
-    });
+      if (row.tone !== tone) row.root.dataset.tone = row.tone = tone;
+      for (let column = 0; column < cells.length; column += 1) {
+        if (row.texts[column] !== cells[column]) row.cells[column].textContent = row.texts[column] = cells[column];
+      }
+      if (place === row.root) place = place.nextElementSibling;
+      else this.body.insertBefore(row.root, place);
+    }
     for (const key of gone) {
       this.rows.get(key).root.remove();
       this.rows.delete(key);
@@ -70,7 +75,7 @@ export class Grid {
   }
 
   #add(key) {
-    const row = { key, item: null, root: make("div", { role: "row" }), cells: [] };
+    const row = { key, item: null, tone: null, root: make("div", { role: "row" }), cells: [], texts: [] };
     for (const title of this.columns) {
       const text = make("bdi");
       row.cells.push(text);

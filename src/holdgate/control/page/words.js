@@ -17,8 +17,9 @@ export function soon(seconds) {
   return seconds < RAN_OUT ? "now" : `in ${short(seconds)}`;
 }
 
+// Thousands apart, by a thin space: a comma is a decimal sign to half of the world.
 export function count(number) {
-  return Math.round(number).toLocaleString("en").replaceAll(",", "\u2009");
+  return String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, "\u2009");
 }
 
 export function plural(number, one) {
