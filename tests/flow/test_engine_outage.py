@@ -338,7 +338,7 @@ def test_an_outage_after_another_is_a_hold_of_its_own() -> None:
     stage.turn(later=5.0)
     stage.trip()
 
-    assert stage.assignment().since == stage.now
+    assert stage.assignment().hold.since == stage.now
 
 
 def test_a_whole_outage() -> None:

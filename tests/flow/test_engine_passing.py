@@ -25,10 +25,10 @@ from holdgate.core import Circuit, State
 from holdgate.errors import SettingsError
 from holdgate.flow.attribution import Attribution
 from holdgate.flow.engine import Engine
-from holdgate.flow.events import MessagesHeld, SourceFallingBack, SourceHeld, SourceReleased, UndeclaredNeed
+from holdgate.flow.events import MessagesHeld, OutageOver, OutageSuspected, SourceFallingBack, SourceHeld, SourceReleased, UndeclaredNeed
 from holdgate.flow.inbox import Order, weigh
 from holdgate.flow.message import Delivery, Partition
-from holdgate.flow.policy import ByMessage, FallbackSettings, Needs, Verdict
+from holdgate.flow.policy import ByMessage, FallbackSettings, Needs, RetryPolicy, Verdict
 from holdgate.flow.state import Run
 
 BOTH = ByMessage(("payments", "mail"))
@@ -48,7 +48,7 @@ class Mixed(Stage):
             self.turn()
 
     def needing(self, *names: str) -> Any:
-        return self.run.needs_by_message(ORDERS, tuple(self.engine.gates[name] for name in names))
+        return self.run.kinds.needing(tuple(self.engine.gates[name] for name in names), ORDERS)
 
     def sort(self, came: list[Message]) -> list[Message]:
         for message in came:
@@ -518,5 +518,33 @@ def test_what_messages_of_a_kind_share_outlives_an_assignment() -> None:
     apart = Run(Needs(BOTH), order="none", concurrency=1, inbox=5, apart=True)
 
     assert stage.needing("mail") is before
-    assert stage.run.needs_by_message(BILLS, before.gates) is before
-    assert apart.needs_by_message(BILLS, ()) is not apart.needs_by_message(ORDERS, ())
+    assert stage.run.kinds.needing(before.gates, BILLS) is before
+    assert apart.kinds.needing((), BILLS) is not apart.kinds.needing((), ORDERS)
+
+
+def test_failures_that_nobody_claims_are_announced_and_hold_nothing() -> None:
+    """Once a minute, with what the failing messages need; the others go on, and the first success of their kind is the end of it."""
+    stage = Mixed("none", retry=RetryPolicy(attempts=3, jitter=0.0, max_backoff=8.0))
+    stage.receive(12)
+    mails = [delivery for delivery in stage.start_all() if delivery.position % 2]
+    assert len(mails) == 2
+    stage.succeed(*mails)
+    for _ in range(5):
+        for delivery in stage.start_all():
+            if delivery.position % 2:
+                stage.succeed(delivery)
+            else:
+                assert stage.end(delivery, unclaimed(1)) is Verdict.AGAIN
+        stage.turn(0.5)
+
+    told = [event for event in stage.events() if isinstance(event, OutageSuspected)]
+    assert [(event.sources, event.needs, event.error) for event in told] == [((ORDERS,), ("payments",), "client.ConnectError")]
+    assert stage.run.plan.sources[ORDERS].reasons == ()
+    began = told[0].at
+    stage.turn(60.0)
+    assert [type(event) for event in stage.events()] == [OutageSuspected]
+
+    failed = stage.start_all()
+    stage.end(failed[0], returned(1))
+    assert stage.events() == [OutageOver(stage.now, (ORDERS,), "client.ConnectError", stage.now - began)]
+    assert stage.engine.snapshot(stage.now).sources[ORDERS].held is False

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from tests.flow.stage import ORDERS as SOURCE
 from tests.flow.stage import Message, messages
 
-from holdgate.flow.passing import MessageNeeds, PassingFreeInbox, PassingKeyInbox
+from holdgate.flow.message import Partition
+from holdgate.flow.passing import Kinds, MessageNeeds, PassingFreeInbox, PassingKeyInbox
+from holdgate.flow.policy import Needs
 
 
 def keyed(*keys: str | None) -> list[Message]:
@@ -233,3 +235,20 @@ def test_messages_of_one_kind_are_compared_with_one_another(error: Exception | N
     kind = MessageNeeds((), error)
 
     assert (kind.gates, kind.error, kind.results.successes) == ((), error, 0)
+
+
+def results_of_four(*, apart: bool) -> list[object]:
+    """What a run compares the failures of two partitions, of another topic, and of a topic with other needs with."""
+    kinds = Kinds(Needs({"orders": ["payments"], "bills": ["payments"], "mails": ["smtp"]}), apart=apart)
+    sources = Partition("orders", 0), Partition("orders", 1), Partition("bills", 0), Partition("mails", 0)
+    return [kinds.results_of(source) for source in sources]
+
+
+def test_failures_are_compared_where_handler_and_needs_are_the_same() -> None:
+    """With one handler for all, topics with the same needs are one; each has its own where each has a handler of its own."""
+    first, second, bills, mails = results_of_four(apart=False)
+    assert first is second is bills
+    assert mails is not first
+    first, second, bills, mails = results_of_four(apart=True)
+    assert first is second
+    assert len({id(first), id(bills), id(mails)}) == 3

@@ -172,7 +172,7 @@ def test_a_source_that_is_free_for_a_probe_is_looked_at_again_in_a_second() -> N
     payments.circuit.open_for(10.0, 0.0)
     payments.circuit.advance(10.0)
     free, other = place_of(payments), held()
-    free.probing = {payments: payments.circuit.generation}
+    free.hold.probing = {payments: payments.circuit.generation}
     watch = Reminders(WARN)
     watch.held(0.0)
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.flow.stage import ORDERS, Stage, dependency_failed, gate, messages, partitions, place_of, placed, run_of
+from tests.flow.stage import ORDERS, Stage, gate, messages, partitions, place_of, placed, run_of
 
-from holdgate.core import Outcome
-from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.batch import Batch, batches_of
-from holdgate.flow.events import AttributionShared, SourceFallingBack, SourceHeld, SourceReleased
+from holdgate.flow.events import SourceFallingBack, SourceHeld, SourceReleased
 from holdgate.flow.gate import Gate
 from holdgate.flow.inbox import FreeInbox, KeyInbox, Order, SourceInbox
 from holdgate.flow.message import Partition
@@ -46,7 +44,7 @@ def test_a_new_assignment_may_fetch_and_start() -> None:
     assignment = place_of(gate())
 
     assert assignment.replan(1.0) is None
-    assert (assignment.plan.fetch, assignment.plan.reasons, assignment.held, assignment.since) == (True, (), False, None)
+    assert (assignment.plan.fetch, assignment.plan.reasons, assignment.held, assignment.hold.since) == (True, (), False, None)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +98,7 @@ def test_two_reasons_never_clear_each_other() -> None:
 
     assert first == SourceHeld(1.0, ORDERS, ("circuit:payments", "operator"))
     assert second == SourceHeld(2.0, ORDERS, ("operator",))
-    assert assignment.since == 1.0
+    assert assignment.hold.since == 1.0
 
 
 def test_a_release_says_how_long_it_was_held() -> None:
@@ -113,7 +111,7 @@ def test_a_release_says_how_long_it_was_held() -> None:
     assignment.recompute()
 
     assert assignment.replan(4.5) == SourceReleased(4.5, ORDERS, 3.5)
-    assert (assignment.since, assignment.held) == (None, False)
+    assert (assignment.hold.since, assignment.held) == (None, False)
 
 
 def test_the_same_reasons_are_announced_once() -> None:
@@ -124,7 +122,7 @@ def test_the_same_reasons_are_announced_once() -> None:
     assignment.replan(1.0)
 
     assert assignment.replan(2.0) is None
-    assert assignment.warned == 1.0
+    assert assignment.hold.warned == 1.0
 
 
 def test_a_full_inbox_stops_fetching_and_is_no_reason() -> None:
@@ -153,17 +151,6 @@ def test_a_dead_place_never_comes_back_into_the_plan() -> None:
     assignment.recompute()
 
     assert assignment.run.dirty == {}
-
-
-def test_a_shared_exception_is_announced_once_with_those_it_counted_against() -> None:
-    """Two of three needs were blamed."""
-    gates = gate("mail"), gate("payments"), gate("search")
-    assignment = place_of(*gates)
-    findings = NeedVerdict(Outcome.FAILURE), NeedVerdict(Outcome.IGNORED), NeedVerdict(Outcome.FAILURE)
-    attribution = Attribution(findings, Cause.DEPENDENCY, shared=True)
-
-    assert list(assignment.announce_shared(1.0, gates, attribution)) == [AttributionShared(1.0, ORDERS, ("mail", "search"))]
-    assert list(assignment.announce_shared(2.0, gates, attribution)) == []
 
 
 def test_one_need_is_asked_alone() -> None:
@@ -424,7 +411,7 @@ def test_a_hold_that_follows_on_a_probe_is_the_one_before_it() -> None:
     payments.circuit.open_for(10.0, 11.0)
     assignment.replan(11.0)
 
-    assert assignment.since == 0.0
+    assert assignment.hold.since == 0.0
 
 
 # -- batches ---------------------------------------------------------------------------------------------------------------------------
@@ -473,9 +460,8 @@ def test_a_new_assignment_has_nothing_going_on() -> None:
         assignment.in_ring,
         assignment.operator_hold,
         assignment.falling_back,
-        assignment.shares_announced,
     ]
-    assert flags == [False] * 7
+    assert flags == [False] * 6
     assert (assignment.alive, assignment.stopped, assignment.held) == (True, False, False)
 
 
@@ -483,15 +469,8 @@ def test_a_new_assignment_has_counted_nothing() -> None:
     """No delivery, no head, no fallback, no announcement."""
     assignment = place_of(gate())
 
-    assert (assignment.in_flight, assignment.unstarted, assignment.fallbacks, assignment.warned) == (0, 0, 0, 0.0)
-    assert (assignment.blocked, assignment.unsent, assignment.undeclared_announced, assignment.probing, assignment.undeclared_holders) == (
-        [],
-        {},
-        set(),
-        {},
-        (),
-    )
-    assert (assignment.since, assignment.held_before) == (None, None)
+    assert (assignment.in_flight, assignment.unstarted, assignment.fallbacks) == (0, 0, 0)
+    assert (assignment.blocked, assignment.unsent, assignment.undeclared_holders) == ([], {}, ())
 
 
 def test_a_new_run_has_nothing_in_work() -> None:
@@ -578,19 +557,12 @@ def test_a_hold_while_the_circuit_is_still_half_open_goes_on() -> None:
     stage = Stage("payments")
     stage.trip()
     stage.turn(later=10.0)
-    assert stage.assignment().since is None
+    assert stage.assignment().hold.since is None
     stage.now += 1.0
     stage.engine.hold(ORDERS)
     stage.turn()
 
-    assert stage.assignment().since == 0.0
-
-
-def test_findings_that_are_not_one_per_need_are_a_mistake() -> None:
-    """None is dropped in silence."""
-    assignment = place_of(gate(), gate("mail"))
-    with pytest.raises(ValueError, match="shorter"):
-        list(assignment.announce_shared(0.0, assignment.gates, dependency_failed(needs=1, shared=True)))
+    assert stage.assignment().hold.since == 0.0
 
 
 # -- unclaimed failures, and memory ----------------------------------------------------------------------------------------------------
@@ -606,30 +578,11 @@ def test_a_suspected_outage_holds_under_its_own_reason() -> None:
     assert (assignment.plan.reasons, assignment.plan.fetch, assignment.held) == (("unclaimed failures",), True, True)
 
 
-def runs_results(apart: bool) -> list[object]:
-    """What a run compares the failures of two partitions, of another topic, and of a topic with other needs with."""
-    needs = Needs({"orders": ["payments"], "bills": ["payments"], "mails": ["smtp"]})
-    run = Run(needs, order="source", concurrency=None, inbox=10, apart=apart)
-    return [
-        run.results_of(source) for source in (Partition("orders", 0), Partition("orders", 1), Partition("bills", 0), Partition("mails", 0))
-    ]
-
-
-def test_failures_are_compared_where_handler_and_needs_are_the_same() -> None:
-    """With one handler for all, topics with the same needs are one; each has its own where each has a handler of its own."""
-    first, second, bills, mails = runs_results(apart=False)
-    assert first is second is bills
-    assert mails is not first
-    first, second, bills, mails = runs_results(apart=True)
-    assert first is second
-    assert len({id(first), id(bills), id(mails)}) == 3
-
-
 def test_a_run_has_one_handler_and_asks_its_broker_unless_told() -> None:
     """The defaults."""
     run = Run(Needs(["payments"]), order="source", concurrency=None, inbox=10)
     assert run.sends_unasked is False
-    assert run.results_of(Partition("orders", 0)) is run.results_of(Partition("bills", 0))
+    assert run.kinds.results_of(Partition("orders", 0)) is run.kinds.results_of(Partition("bills", 0))
     assert (run.memory.tight, run.memory.due, Unbounded.tight, Unbounded.due) == (False, False, False, False)
 
 

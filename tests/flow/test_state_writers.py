@@ -1,4 +1,7 @@
-"""Each record has one writer: only methods of its own write a field of an `Assignment`, `Run` or `FailureHistory`, or move its contents."""
+"""Each record has one writer: only its own methods write a field of an `Assignment`, `Run`, `Hold` or `FailureHistory`.
+
+Nor does anything else move its contents.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from pathlib import Path
 
 import holdgate
 from holdgate.flow.blame import FailureHistory
+from holdgate.flow.holding import Hold
 from holdgate.flow.state import Assignment, Run
 
 SOURCE = Path(holdgate.__file__).parent
 FIELDS = {*Assignment.__slots__, *Run.__slots__}
+HOLD_FIELDS = set(Hold.__slots__)
 HISTORY_FIELDS = set(FailureHistory.__slots__)
 MOVING = {
     "add",
@@ -71,7 +76,8 @@ def field_of(node: ast.expr) -> str | None:
     if not isinstance(node, ast.Attribute):
         return None
     receiver = ast.unparse(node.value).split(".")[-1]
-    is_field = node.attr in (HISTORY_FIELDS if receiver.startswith("history") else FIELDS) and receiver != "self"
+    fields = HISTORY_FIELDS if receiver.startswith("history") else HOLD_FIELDS if receiver == "hold" else FIELDS
+    is_field = node.attr in fields and receiver != "self"
     return f"{receiver}.{node.attr}" if is_field else None
 
 
@@ -95,7 +101,7 @@ def foreign_writes(path: Path) -> Iterator[tuple[str, str]]:
     for name, function in functions(ast.parse(path.read_text(encoding="utf-8"))):
         for field in writes(function):
             # Elsewhere many things have a `source` or are `held`: there the name of the variable decides.
-            if path.parent.name == "flow" or field.split(".")[0] in {"assignment", "run", "history"}:
+            if path.parent.name == "flow" or field.split(".")[0] in {"assignment", "run", "hold", "history"}:
                 yield name, field
 
 
@@ -104,6 +110,11 @@ def test_only_their_own_methods_write_the_records() -> None:
     files = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "flow/state.py"]
     found = {(name, field) for path in files for name, field in foreign_writes(path) if field not in OTHER_RECORDS}
     assert found == HOT_PATH
+
+
+def test_an_assignment_does_not_write_its_hold() -> None:
+    """It calls the methods of holding.py, as everybody else does."""
+    assert [field for _, field in foreign_writes(SOURCE / "flow/state.py") if field.startswith("hold.")] == []
 
 
 def test_a_write_is_found_however_it_is_written() -> None:
@@ -118,6 +129,7 @@ def test_a_write_is_found_however_it_is_written() -> None:
         "line = run.granted; line.popleft()",
         "delivery.history.backoffs = 0",
         "history_of(delivery).charged += 1",
+        "assignment.hold.since = None",
     ]
     found = [list(writes(ast.parse(line))) for line in lines]
     assert found == [
@@ -130,6 +142,7 @@ def test_a_write_is_found_however_it_is_written() -> None:
         ["line.popleft"],
         ["history.backoffs"],
         ["history_of(delivery).charged"],
+        ["hold.since"],
     ]
 
 

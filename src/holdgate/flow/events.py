@@ -92,11 +92,12 @@ class OutageSuspected(FlowEvent):
     """Most messages of these sources fail with an error that no need claims, and did not before.
 
     The sources are held until one message succeeds, and no message is charged. Repeated once a minute while it lasts, and never more often.
+    Where each message has its own needs, nothing is held: these are the messages with `needs`, and the others go on.
 
     `error` is the exception type, with its module: add it to the `failures` of what is down. Of the last `of` messages `failed` did.
     `since` is when the hold began, `began` when the first of these messages failed. `status` is that of the HTTP answer in the exception;
     None means that there is none. `is_bug`: it is an error of the program, such as KeyError, and more likely a bug or a change of the
-    messages' format than an outage.
+    messages' format than an outage. `needs` are what the failing messages need, where each has its own; None means that the sources are held.
     """
 
     sources: tuple[Source, ...]
@@ -107,6 +108,7 @@ class OutageSuspected(FlowEvent):
     status: int | None = None
     is_bug: bool = False
     began: float = 0.0
+    needs: tuple[str, ...] | None = None
 
     @property
     def what(self) -> str:
@@ -116,7 +118,8 @@ class OutageSuspected(FlowEvent):
 
 @dataclass(frozen=True, slots=True)
 class OutageOver(FlowEvent):
-    """A message has succeeded after an `OutageSuspected`, which held these sources for `held_for` seconds: they go on."""
+    """A message has succeeded after an `OutageSuspected`, which held these sources for `held_for` seconds, or those of its messages that
+    had the same needs: they go on."""
 
     sources: tuple[Source, ...]
     error: str

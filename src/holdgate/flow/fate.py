@@ -160,7 +160,7 @@ class Retries:
         assignment: Assignment = delivery.assignment
         events: list[FlowEvent] = []
         if attribution.shared:
-            events.extend(assignment.announce_shared(now, gates_of(delivery), attribution))
+            events.extend(assignment.announcements.shared(now, gates_of(delivery), attribution))
         if verdict is Verdict.AGAIN and not assignment.going:
             events.extend(self.add(delivery, attribution, now))
         return events
@@ -202,7 +202,7 @@ class Retries:
             return []
         if gate is not None:  # else it does not belong to this guard, and time decides
             history_of(delivery).needs_also(gate)
-        return [UndeclaredNeed(now, assignment.source, name)] if assignment.announces_undeclared(name) else []
+        return [UndeclaredNeed(now, assignment.source, name)] if assignment.announcements.is_new_undeclared(name) else []
 
 
 class Bisection:
@@ -223,7 +223,7 @@ class Bisection:
         history_of(batch).failed(error, now)
         events: list[FlowEvent] = []
         if attribution.shared:
-            events.extend(assignment.announce_shared(now, gates_of(batch), attribution))
+            events.extend(assignment.announcements.shared(now, gates_of(batch), attribution))
         if not assignment.going:
             immediately = not excused and (attribution.cause is not Cause.DEPENDENCY or _was_outvoted(batch))
             for piece in self._divide(batch):

@@ -30,7 +30,8 @@ from holdgate.flow.unclaimed import RunResults
 
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
-    from holdgate.flow.message import AnyDelivery
+    from holdgate.flow.message import AnyDelivery, Source
+    from holdgate.flow.policy import Needs
 
 
 class MessageNeeds:
@@ -45,6 +46,30 @@ class MessageNeeds:
         self.gates = gates
         self.results = RunResults()
         self.error = error
+
+
+class Kinds:
+    """The kinds of messages of one run: those with the same needs, and with the same handler, are compared with one another.
+
+    `apart`: each topic or queue has its own handler. What a kind has learned outlives an assignment.
+    """
+
+    __slots__ = ("_apart", "_by_gates", "_needs", "_results")
+
+    def __init__(self, needs: Needs, *, apart: bool) -> None:
+        self._needs = needs
+        self._apart = apart
+        self._results: dict[tuple[str, tuple[str, ...] | None], RunResults] = {}
+        self._by_gates: dict[tuple[str, tuple[Gate, ...]], MessageNeeds] = {}
+
+    def results_of(self, source: Source) -> RunResults:
+        """Return what the messages of this source are compared with: those of every source with the same handler and the same needs."""
+        return self._results.setdefault((source.name if self._apart else "", self._needs.of(source)), RunResults())
+
+    def needing(self, gates: tuple[Gate, ...], source: Source) -> MessageNeeds:
+        """Return what messages of this source share that need these gates."""
+        kind = source.name if self._apart else "", gates
+        return self._by_gates.get(kind) or self._by_gates.setdefault(kind, MessageNeeds(gates))
 
 
 class PassingSpan(Span):

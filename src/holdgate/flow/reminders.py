@@ -74,16 +74,15 @@ class Reminders:
     def _holds(self, assignments: Iterable[Assignment], now: float) -> list[FlowEvent]:
         events: list[FlowEvent] = []
         for assignment in assignments:
-            if assignment.since is None:
-                if assignment.goes_on:  # a probe runs at this very moment
+            hold = assignment.hold
+            if hold.since is None:
+                if hold.goes_on:  # a probe runs at this very moment
                     self._plan(now + _LOOK_AGAIN)
                 continue
-            due = max(assignment.since, assignment.warned) + self._hold_warn_after
-            if due <= now:
-                assignment.hold_announced(now)
-                due = now + self._hold_warn_after
-                events.append(HoldContinued(now, assignment.source, assignment.plan.reasons, assignment.since, _next_try(assignment)))
-            self._plan(due)
+            if hold.reminder_due(self._hold_warn_after) <= now:
+                hold.announced(now)
+                events.append(HoldContinued(now, assignment.source, assignment.plan.reasons, hold.since, _next_try(assignment)))
+            self._plan(hold.reminder_due(self._hold_warn_after))
         return events
 
     def _blocks(self, now: float) -> list[FlowEvent]:

@@ -86,7 +86,7 @@ def _source(assignment: Assignment, listed: int) -> SourceSnapshot:
         source=assignment.source,
         held=plan.held,
         reasons=plan.reasons,
-        since=assignment.since,
+        since=assignment.hold.since,
         fetch=plan.fetch,
         waiting=assignment.inbox.waiting + assignment.inbox.behind_passed + listed + len(assignment.blocked),
         in_flight=assignment.in_flight,

@@ -16,6 +16,8 @@ to see for that reason:
 A lane finds work in the run's *ring*: assignments that may have something to start, in turn. An assignment enters the ring when it gets
 work (`Run.mark_ready`). The engine takes it out when it finds nothing to start there.
 
+What an assignment remembers of its hold is in holding.py, what it has announced already in announced.py.
+
 What is ugly: an assignment writes into the gates that it needs (`gate.assignments`), since a gate has to find whom it holds.
 """
 
@@ -26,15 +28,15 @@ from collections.abc import Collection, Iterable, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
 
-from holdgate.core import Outcome, State
-from holdgate.flow.attribution import Attribution
+from holdgate.flow.announced import Announced
 from holdgate.flow.batch import Batch
 from holdgate.flow.blame import history_of
-from holdgate.flow.events import AttributionShared, FlowEvent, MessagesHeld, SourceFallingBack, SourceHeld, SourceReleased
+from holdgate.flow.events import FlowEvent, SourceFallingBack, SourceHeld, SourceReleased
 from holdgate.flow.gate import gates_of, may_fall_back
+from holdgate.flow.holding import Hold
 from holdgate.flow.inbox import BatchInbox, FreeInbox, Inbox, KeyInbox, Order, SourceInbox, Weigh, Weights, unweighed
 from holdgate.flow.message import AnyDelivery, Source
-from holdgate.flow.passing import MessageNeeds, PassingFreeInbox, PassingInbox, PassingKeyInbox
+from holdgate.flow.passing import Kinds, PassingFreeInbox, PassingInbox, PassingKeyInbox
 from holdgate.flow.plan import Plan, SourcePlan
 from holdgate.flow.policy import ByMessage, FallbackSettings, RetryPolicy
 from holdgate.flow.totals import Tally
@@ -48,9 +50,6 @@ if TYPE_CHECKING:
 # The plan of a new assignment, so that its first real plan is a change.
 _UNPLANNED = SourcePlan(fetch=False, reasons=())
 
-# Of so many dependencies at most it is announced that they are not declared: as many as a guard takes up by itself.
-_ANNOUNCED = 32
-
 # The reason of a hold for an outage that no need describes.
 _UNCLAIMED = "unclaimed failures"
 
@@ -62,10 +61,9 @@ class Assignment:
     """One source, from when the broker gives it to us until it is revoked or lost."""
 
     __slots__ = (
-        "alive", "blocked", "by_message", "closing", "direct", "fallbacks", "falling_back", "full", "gate", "gates", "held", "held_before",
-        "idle", "in_flight", "in_ring", "inbox", "low", "may_need", "operator_hold", "passing", "plan", "probing", "results", "run",
-        "shares_announced", "since", "source", "stopped", "totals", "undeclared_announced", "undeclared_holders", "undeclared_waiting",
-        "unknown_needs", "unsent", "unstarted", "waits_announced", "warned", "weights",
+        "alive", "announcements", "blocked", "by_message", "closing", "direct", "fallbacks", "falling_back", "full", "gate", "gates",
+        "held", "hold", "idle", "in_flight", "in_ring", "inbox", "low", "may_need", "operator_hold", "passing", "plan", "results", "run",
+        "source", "stopped", "totals", "undeclared_holders", "undeclared_waiting", "unknown_needs", "unsent", "unstarted", "weights",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None, *, by_message: bool = False) -> None:
@@ -79,7 +77,7 @@ class Assignment:
         self.inbox, self.passing = run.new_inboxes(by_message=by_message)
         # Set when the next delivery may follow in one step with the end of the one before it: one need, in the order of the source.
         self.direct = self.inbox if self.gate is not None and isinstance(self.inbox, SourceInbox) else None
-        self.results = run.results_of(source)
+        self.results = run.kinds.results_of(source)
         self.totals = run.tally.of(source.name)
         self.plan = _UNPLANNED
         self.alive = True  # False: revoked or lost, every result is stale
@@ -94,17 +92,12 @@ class Assignment:
         self.blocked: list[AnyDelivery] = []  # rejected deliveries that have nowhere to go
         self.unsent: dict[AnyDelivery, None] = {}  # rejected deliveries that their target does not take now
         self.operator_hold = False
-        self.since: float | None = None  # when the hold began; None while it is not held
-        self.held_before: float | None = None  # when the hold before this one began
-        self.probing: dict[Gate, int] = {}  # the circuits that were half-open when that hold ended, and their generations
+        self.hold = Hold()
+        self.announcements = Announced(source)
         self.falling_back = False  # its messages go to the fallback, and it is not held though a circuit is open
         self.fallbacks = 0  # how many messages did, ever
-        self.warned = 0.0  # when the hold was last announced
-        self.undeclared_announced: set[str] = set()  # dependencies announced as UndeclaredNeed
         self.undeclared_waiting: Counter[Gate] = Counter()  # by a gate that not all of it needs: how many deliveries wait for it
         self.undeclared_holders: tuple[Gate, ...] = ()  # those of these gates that it was held by
-        self.shares_announced = False
-        self.waits_announced: set[Gate] = set()  # gates that messages wait for while others pass them, announced in this outage of theirs
         self.stopped = False
         self.held = False
         self.recompute()
@@ -312,37 +305,6 @@ class Assignment:
         """Return how many of its messages have ended, in any way."""
         return self.inbox.oldest + len(self.inbox.ended)
 
-    # -- what is announced once -------------------------------------------------------------------------------------------------------
-
-    def announces_undeclared(self, name: str) -> bool:
-        """Note that a dependency without a declaration has refused a call; True the first time, when it is to be announced.
-
-        A handler that makes names as it goes must fill neither the memory nor the log.
-        """
-        if name in self.undeclared_announced or len(self.undeclared_announced) >= _ANNOUNCED:
-            return False
-        self.undeclared_announced.add(name)
-        return True
-
-    def announce_shared(self, now: float, gates: Iterable[Gate], attribution: Attribution) -> Iterable[FlowEvent]:
-        """Announce that one exception counted against several needs, with these needs; once per assignment."""
-        if not self.shares_announced:
-            self.shares_announced = True
-            blamed = [gate.name for gate, finding in zip(gates, attribution.findings, strict=True) if finding.outcome is Outcome.FAILURE]
-            yield AttributionShared(now, self.source, tuple(blamed))
-
-    def announce_waiting(self, now: float) -> Iterable[FlowEvent]:
-        """Announce for which dependencies messages of it wait while others pass them; once in each outage of one."""
-        self.waits_announced = {gate for gate in self.waits_announced if gate.limited}
-        down = [gate for gate in self.undeclared_waiting if gate.shut and gate not in self.waits_announced]
-        if down and self.passing is not None and not self.plan.reasons:
-            self.waits_announced.update(down)
-            yield MessagesHeld(now, self.source, tuple(gate.name for gate in down))
-
-    def hold_announced(self, now: float) -> None:
-        """Note that its hold has just been announced again."""
-        self.warned = now
-
     # -- its plan ---------------------------------------------------------------------------------------------------------------------
 
     def replan(self, now: float) -> FlowEvent | None:
@@ -358,17 +320,9 @@ class Assignment:
         if not reasons:
             return self._released(now)
         if not before:
-            self._hold_begins(now)
+            self.hold.begin(now)
         because = self.stands_because if self.by_message and any(gate.shut for gate in self.undeclared_waiting) else ""
         return SourceHeld(now, self.source, reasons, because)
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the outage of its last hold is not over: a circuit that was half-open then still is, or has opened again since."""
-        return any(
-            gate.circuit.state is not State.CLOSED and gate.circuit.generation - generation in (0, 1)
-            for gate, generation in self.probing.items()
-        )
 
     def _fetches(self, reasons: tuple[str, ...]) -> bool:
         if reasons == (_UNCLAIMED,):  # the message that ends this hold may be one that has not come yet
@@ -397,25 +351,10 @@ class Assignment:
             return self.falling_back and not self.stopped
         return may_fall_back(gates_of(delivery), settings.after, now)
 
-    def _hold_begins(self, now: float) -> None:
-        """Note when the hold began.
-
-        A source is released for a moment between two probes of one outage. If it is held again right after, that is the same hold, and
-        `since` keeps its first value.
-        """
-        if self.goes_on:
-            self.since = self.held_before
-        else:
-            self.since = self.warned = now
-
     def _released(self, now: float) -> SourceReleased:
-        since = now if self.since is None else self.since
-        self.since = None
-        self.held_before = since
-        gates = (*self.gates, *self.undeclared_holders)
-        self.probing = {gate: gate.circuit.generation for gate in gates if gate.circuit.state is State.HALF_OPEN}
+        lasted = self.hold.end((*self.gates, *self.undeclared_holders), now)
         self.undeclared_holders = ()
-        return SourceReleased(now, self.source, now - since)
+        return SourceReleased(now, self.source, lasted)
 
     def _reasons(self) -> tuple[str, ...]:
         shut = () if self.falling_back else tuple(gate for gate in self.needed if gate.shut)
@@ -486,8 +425,8 @@ class Run:
     """
 
     __slots__ = (
-        "_apart", "_concurrency", "_kinds", "_leftover", "_met", "_results", "assignments", "batch", "dirty", "draining", "fallback",
-        "falling", "granted", "half", "held_span", "inbox", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects",
+        "_concurrency", "_leftover", "_met", "assignments", "batch", "dirty", "draining", "fallback",
+        "falling", "granted", "half", "held_span", "inbox", "kinds", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects",
         "resend", "retry", "ring", "running", "sends_unasked", "shared", "span", "step", "tally", "weigh", "yields",
     )  # fmt: skip
 
@@ -538,10 +477,8 @@ class Run:
         self.lane_wanted = False  # a waiting delivery was passed over because every lane was busy: the next free lane is its own
         self.yields = False  # the last lane went to such a delivery, and the next one is for an inbox: where messages pass one another
         self.draining = False
-        self._apart = apart
+        self.kinds = Kinds(needs, apart=apart)
         self._met: dict[str, None] = {}  # dependencies that its handlers call and its needs do not name: a set that keeps its order
-        self._results: dict[tuple[str, tuple[str, ...] | None], RunResults] = {}
-        self._kinds: dict[tuple[str, tuple[Gate, ...]], MessageNeeds] = {}
 
     # -- its assignments --------------------------------------------------------------------------------------------------------------
 
@@ -567,16 +504,6 @@ class Run:
     def drain(self) -> None:
         """Start nothing any more, sources that come later included."""
         self.draining = True
-
-    def results_of(self, source: Source) -> RunResults:
-        """Return what the messages of this source are compared with: those of every source with the same handler and the same needs. It
-        outlives an assignment."""
-        return self._results.setdefault((source.name if self._apart else "", self.needs.of(source)), RunResults())
-
-    def needs_by_message(self, source: Source, gates: tuple[Gate, ...]) -> MessageNeeds:
-        """Return what messages of this source share that need these gates. It outlives an assignment, too."""
-        kind = source.name if self._apart else "", gates
-        return self._kinds.get(kind) or self._kinds.setdefault(kind, MessageNeeds(gates))
 
     def bound_by(self, memory: MemoryBound) -> None:
         """Let this bound on memory count from now on."""
@@ -748,7 +675,8 @@ class Run:
             if event is not None:
                 events.append(event)
             if assignment.by_message:
-                events.extend(assignment.announce_waiting(now))
+                passed = assignment.passing is not None and not assignment.plan.reasons
+                events.extend(assignment.announcements.waiting(now, assignment.undeclared_waiting, passed=passed))
             if not assignment.plan.reasons and assignment.inbox.waiting:
                 self.mark_ready(assignment)
         self.dirty.clear()

@@ -7,16 +7,20 @@ hold, and what waited for time goes on immediately, as far as there are lanes.
 
 In an outage that takes some calls and not all, success and hold take turns. That is announced once a minute and not each time, and messages
 keep their backoffs.
+
+Where each message has its own needs, the messages that need the same are suspected together, and nothing is held: the others of the source
+have nothing to do with it. They come again after their backoffs, and it is announced all the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 
 from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, OutageOver, OutageSuspected
-from holdgate.flow.message import AnyDelivery
+from holdgate.flow.message import AnyDelivery, Source
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.unclaimed import RunResults, UnclaimedType
 from holdgate.flow.waiting import WaitingList
@@ -26,13 +30,16 @@ _EVERY = 60.0
 
 
 class Suspicion:
-    """A hold of one handler's sources."""
+    """A hold of one handler's sources. `needs` are those of the messages that fail, where each has its own: then nothing is held, and
+    `sources` are those that such a message came from. None means that the sources are held."""
 
-    __slots__ = ("announced", "kind", "probes", "run", "since", "successes")
+    __slots__ = ("announced", "kind", "needs", "probes", "run", "since", "sources", "successes")
 
-    def __init__(self, run: Run, results: RunResults, kind: UnclaimedType, now: float) -> None:
+    def __init__(self, run: Run, results: RunResults, kind: UnclaimedType, now: float, needs: tuple[str, ...] | None) -> None:
         self.run = run
         self.kind = kind
+        self.needs = needs
+        self.sources: dict[Source, None] = {}  # a set that keeps its order
         self.since = now
         self.successes = results.successes  # one more, and it is over
         self.probes = 0  # how many messages that were never tried before have been or are to be
@@ -60,10 +67,10 @@ class Suspicions:
         kind = results.failed(history_of(delivery), attribution, conviction, now, redelivered=before)
         if kind is None:
             return False
-        if assignment.by_message:  # no charge; others that need something else go on, so there is no hold
-            return True
         if results not in self._standing and kind.evidence >= results.enough(conviction):
-            self._begin(assignment.run, results, kind, now)
+            self._begin(delivery, results, kind, now)
+        if assignment.by_message and results in self._standing:
+            self._standing[results].sources[assignment.source] = None
         return True
 
     def look(self, runs: Iterable[Run], now: float) -> list[FlowEvent]:
@@ -86,8 +93,14 @@ class Suspicions:
         times = [min(results.next_try, self._announced_at.get(results, -_EVERY) + _EVERY) for results in self._standing]
         return min(times, default=None)
 
-    def _begin(self, run: Run, results: RunResults, kind: UnclaimedType, now: float) -> None:
-        suspicion = self._standing[results] = Suspicion(run, results, kind, now)
+    def _begin(self, delivery: AnyDelivery, results: RunResults, kind: UnclaimedType, now: float) -> None:
+        run: Run = delivery.assignment.run
+        if delivery.assignment.by_message:
+            needs = tuple(gate.name for gate in delivery.needs.gates)
+            self._standing[results] = Suspicion(run, results, kind, now, needs)
+            results.next_try = inf
+            return
+        suspicion = self._standing[results] = Suspicion(run, results, kind, now, None)
         self._plan_next(results, suspicion, now)
         results.suspected = True
         for assignment in _assignments(run, results):
@@ -96,12 +109,11 @@ class Suspicions:
     def _end(self, results: RunResults, suspicion: Suspicion, now: float) -> Iterator[FlowEvent]:
         del self._standing[results]
         results.suspected = False
-        assignments = list(_assignments(suspicion.run, results))
-        for assignment in assignments:
+        for assignment in _assignments(suspicion.run, results):
             assignment.recompute()
         if suspicion.announced:  # not each time that success and hold take turns: backoffs would mean nothing any more
-            self._waiting.end_backoffs_of(assignments)
-            yield OutageOver(now, tuple(assignment.source for assignment in assignments), suspicion.kind.error, now - suspicion.since)
+            self._waiting.end_backoffs_of(results)
+            yield OutageOver(now, _sources(suspicion, results), suspicion.kind.error, now - suspicion.since)
 
     def _announce(self, results: RunResults, suspicion: Suspicion, now: float) -> Iterator[FlowEvent]:
         announced_at = self._announced_at.get(results)
@@ -109,10 +121,18 @@ class Suspicions:
             self._announced_at[results] = now
             suspicion.announced = True
             kind = suspicion.kind
-            sources = tuple(assignment.source for assignment in _assignments(suspicion.run, results))
             of = kind.messages + kind.others
             yield OutageSuspected(
-                now, sources, kind.error, kind.messages, of, suspicion.since, status=kind.status, is_bug=kind.is_bug, began=kind.began
+                now,
+                _sources(suspicion, results),
+                kind.error,
+                kind.messages,
+                of,
+                suspicion.since,
+                status=kind.status,
+                is_bug=kind.is_bug,
+                began=kind.began,
+                needs=suspicion.needs,
             )
 
     def _try_another(self, results: RunResults, suspicion: Suspicion, now: float) -> None:
@@ -138,3 +158,9 @@ class Suspicions:
 
 def _assignments(run: Run, results: RunResults) -> Iterator[Assignment]:
     return (assignment for assignment in run.assignments.values() if assignment.results is results and not assignment.closing)
+
+
+def _sources(suspicion: Suspicion, results: RunResults) -> tuple[Source, ...]:
+    if suspicion.needs is None:
+        return tuple(assignment.source for assignment in _assignments(suspicion.run, results))
+    return tuple(suspicion.sources)

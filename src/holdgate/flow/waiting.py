@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
     from holdgate.flow.message import AnyDelivery
     from holdgate.flow.state import Assignment, Run
+    from holdgate.flow.unclaimed import RunResults
 
 
 _arrival = attrgetter("arrival")
@@ -147,9 +148,10 @@ class WaitingList:
         """End the waits for time of all that need this gate: its circuit has opened, and from now on only admission decides."""
         self._end_backoffs(waiting for _, _, waiting in self._timed if gate in waiting.gates)
 
-    def end_backoffs_of(self, assignments: Collection[Assignment]) -> None:
-        """End the waits for time of these assignments: what kept their deliveries failing is over."""
-        self._end_backoffs(waiting for _, _, waiting in self._timed if waiting.delivery.assignment in assignments)
+    def end_backoffs_of(self, results: RunResults) -> None:
+        """End the waits for time of the deliveries that are compared with these results: what kept them failing is over."""
+        timed = (waiting for _, _, waiting in self._timed)
+        self._end_backoffs(waiting for waiting in timed if waiting.delivery.assignment.results_of(waiting.delivery) is results)
 
     def _end_backoffs(self, candidates: Iterable[Waiting]) -> None:
         over = [waiting for waiting in candidates if self._waits_for_time(waiting)]

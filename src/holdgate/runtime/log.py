@@ -149,7 +149,7 @@ def _local(events: list[Any]) -> str:
     return f"every dependency failed at about the same time ({names}): look for the cause on this machine first"
 
 
-# What a status means when most messages meet it. Others (400, 409, 422) are about what was sent.
+# What a status means when most messages meet it.
 _REFUSED_FOR = {
     401: "an expired token or wrong credentials",
     403: "a right that is missing",
@@ -159,34 +159,61 @@ _REFUSED_FOR = {
     410: "a wrong address",
 }
 
+# Of a server that is too slow, has too much to do, or fails, it looks like what it is.
+_TOO_SLOW, _TOO_MANY, _SERVERS_OWN = 408, 429, 500
+
+# What can be said in seconds: a hold that has begun just now has no length.
+_BEGUN_JUST_NOW = 1.0
+
 
 def _suspected(events: list[Any]) -> str:
     event = events[0]
     where = sources(event.sources)
-    lasting = event.at - event.since
-    held = (
-        f"the source {f'has been held for {lasting:.0f} s' if lasting else 'is held until a message succeeds'}, and no message is charged"
-    )
     bad = "If these messages are bad, raise Reject instead."
     if event.is_bug:
-        return f"{where}: {_failing(event)}; this looks like a bug or a format change: {held}. Mend the handler and deploy. {bad}"
-    if event.status is not None:
+        return f"{where}: {_failing(event)}; this looks like a bug or a format change: {_held(event)}. Mend the handler and deploy. {bad}"
+    if event.status is not None and not _is_outage(event.status):
         reason = _REFUSED_FOR.get(event.status, "a request that the server does not accept any more")
         return (
-            f"{where}: {_failing(event)}; this looks like {reason}: {held}. If {event.status} is the dependency's failure, add it to"
+            f"{where}: {_failing(event)}; this looks like {reason}: {_held(event)}. If {event.status} is the dependency's failure, add it to"
             f" failures= (http.status_of gives it). {bad}"
         )
     return (
-        f"{where}: {event.failed} of the last {event.of} messages failed with {event.error}, which no dependency in needs="
-        f" claims. holdgate takes that for an outage: {held}. Add {event.error} to failures= of the"
+        f"{where}: {event.failed} of the last {event.of} messages{_needing(event)} failed with {event.what}, which no dependency in needs="
+        f" claims. holdgate takes that for an outage: {_held(event)}. Add {event.error} to failures= of the"
         f" dependency that is down, or a Dependency to needs=. {bad}"
     )
+
+
+def _is_outage(status: int) -> bool:
+    """Return whether this status says that the server is in trouble, and not that it refuses what was sent."""
+    return status in {_TOO_SLOW, _TOO_MANY} or status >= _SERVERS_OWN
+
+
+def _held(event: Any) -> str:
+    """Return what becomes of the messages meanwhile."""
+    since = event.at - event.since
+    if event.needs is not None:
+        return "they are tried again, and not charged; the other messages go on"
+    if since < _BEGUN_JUST_NOW:
+        return "the source is held until a message succeeds, and no message is charged"
+    return f"the source has been held for {lasting(since)}, and no message is charged"
+
+
+def _needing(event: Any) -> str:
+    """Return which messages of these sources fail, where each has its own needs."""
+    if event.needs is None:
+        return ""
+    return f" that need {' and '.join(event.needs) or 'nothing'}"
 
 
 def _failing(event: Any) -> str:
     """Return how many messages fail with what, and since when, by the wall clock: people compare it with a deploy."""
     began = time.strftime("%H:%M", time.localtime(time.time() - (event.at - event.began)))
-    which = "every message" if event.failed == event.of else f"{event.failed} of the last {event.of} messages"
+    if event.failed == event.of:
+        which = "every message" + _needing(event).replace("need", "needs")
+    else:
+        which = f"{event.failed} of the last {event.of} messages{_needing(event)}"
     return f"the handler fails for {which} with {event.what} since {began}"
 
 

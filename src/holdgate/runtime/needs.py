@@ -146,7 +146,7 @@ class Sorter:
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the user's code: whatever it raises is this message's
                 delivery.needs = MessageNeeds((), error if isinstance(error, NeedsError | Reject) else _as_needs_error(error))
             else:
-                delivery.needs = run.needs_by_message(source, tuple(engine.gates[name] for name in names))
+                delivery.needs = run.kinds.needing(tuple(engine.gates[name] for name in names), source)
 
 
 def _answered(answer: object) -> Iterable[object]:
