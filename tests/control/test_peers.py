@@ -160,6 +160,23 @@ async def test_a_round_under_way_does_not_keep_a_worker_from_its_end() -> None:
         asking.exception()
 
 
+async def test_a_name_of_many_addresses_is_many_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a headless service is; each has the address under which a browser reaches that one."""
+    server = await asyncio.start_server(Impostor(http(b"{}"), hangs=False).serve, ["127.0.0.1", "127.0.0.2"], 0)
+    first, second = (each.getsockname()[1] for each in server.sockets)
+    async with server:
+
+        async def resolve(host: str, port: int, **more: Any) -> list[Any]:
+            assert host == "workers"
+            return [(None, None, 0, "", ("127.0.0.1", port)), (None, None, 0, "", ("127.0.0.2", port))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        found = await Peers(check_peers([f"http://workers:{first}/at"]), None).get()
+    assert [each["url"] for each in found] == [f"http://127.0.0.1:{first}/at/", f"http://127.0.0.2:{first}/at/"]
+    assert found[0]["error"].startswith("its answer is no status")
+    assert second
+
+
 @pytest.mark.parametrize(
     "peers",
     [

@@ -75,7 +75,7 @@ class Peers:
         self._round: asyncio.Task[None] | None = None
 
     async def get(self) -> list[Answer]:
-        """Return what each worker among the peers answers: `url`, and `status` or `error`. Whoever asks meanwhile waits for the same round."""
+        """Return what each worker among the peers answers: `url`, and `status` or `error`. All that ask meanwhile wait for one round."""
         if self._peers and time.monotonic() >= self._fresh_until:
             if self._round is None or self._round.done():
                 self._round = run_beside(self._ask_all(), "question to the peers", _ended)
@@ -116,7 +116,12 @@ class Peers:
         reader, writer = await asyncio.open_connection(host, peer.port, ssl=secure, server_hostname=name)
         try:
             talk = h11.Connection(h11.CLIENT)
-            headers = [("host", f"{_in_url(peer.host)}:{peer.port}"), ("accept", "application/json"), ("connection", "close"), *self._headers]
+            headers = [
+                ("host", f"{_in_url(peer.host)}:{peer.port}"),
+                ("accept", "application/json"),
+                ("connection", "close"),
+                *self._headers,
+            ]
             asked = h11.Request(method="GET", target=f"{peer.path}/status?limit=0", headers=headers)
             writer.write((talk.send(asked) or b"") + (talk.send(h11.EndOfMessage()) or b""))
             return await _read(talk, reader.read)

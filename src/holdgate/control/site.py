@@ -1,5 +1,9 @@
 """The page: which static files are served, and under which path.
 
+A browser that opens a worker's address gets `index.html`, which names the others by relative addresses. So it works under any prefix that
+the app is mounted at, if the address ends with a slash. Nothing of it is kept by a browser (`no-store`, as for all answers): after an
+update of the worker nobody may look at its status through the page of the version before.
+
 They are read once, from a list of names that is written here: no path of a request reaches a file system. They have nothing of a worker in
 them, so they are given out without a token; what the page shows, it asks for with one.
 
@@ -43,7 +47,7 @@ class Site:
         self._files = {name: folder.joinpath(name).read_bytes() for name in FILES}
 
     def routes(self) -> list[BaseRoute]:
-        """Return the paths of the page. Its addresses are relative, so it works under a prefix, too, if that ends with a slash."""
+        """Return the paths of the page."""
         return [Route("/", self.start, methods=["GET"]), *(Route(f"/page/{name}", self.file, methods=["GET"]) for name in FILES)]
 
     async def start(self, request: Request) -> Response:  # noqa: ARG002 - starlette's signature

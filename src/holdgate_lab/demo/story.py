@@ -80,7 +80,7 @@ class Story:
 
     async def _run_sides(self) -> Report:
         control = None if self._page is None else self._page.control
-        guarded = GuardedSide(self._venue, self._work(), self._scenario, self._note, self._guard_clock, control)
+        guarded = GuardedSide(self._venue, self._work(), self._scenario, self._note, self._guard_clock, control=control)
         naive = NaiveSide(self._venue.feed(), self._work())
         self._history = History(self._scenario, guarded, naive)
         try:

@@ -236,6 +236,7 @@ class GuardedSide:
         scenario: DemoScenario,
         tell: Callable[[Note], None],
         clock: Clock | None = None,
+        *,
         control: ControlPlane | None = None,
     ) -> None:
         self.work = work

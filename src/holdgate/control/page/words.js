@@ -133,9 +133,14 @@ export function answers(doc) {
     ["What is held?", held.filter(Boolean).join(" + ") || "nothing"],
     ["Why?", reasonsOf(doc)],
     ["Since when?", summary.held_since === null ? NONE : `for ${short(at - summary.held_since)}`],
-    ["How much waits?", summary.backlog === null ? `${count(summary.waiting)} here` : `${count(Math.max(summary.backlog, summary.waiting))}, ${count(summary.waiting)} of them here`],
+    ["How much waits?", waitingOfAll(summary)],
     ["What is next?", nextOfAll(doc)],
   ];
+}
+
+function waitingOfAll({ backlog, waiting }) {
+  if (backlog === null) return `${count(waiting)} here`;
+  return count(Math.max(backlog, waiting)) + (waiting ? `, ${count(waiting)} of them here` : "");
 }
 
 function reasonsOf(doc) {
