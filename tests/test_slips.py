@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from holdgate import Dependency, Guard, http, network, presets
+from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
+from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.errors import CommandError, SettingsError
 from holdgate.slips import Unawaited, passed_uncalled, refuse_function_of_nothing, suggest_keywords
 from holdgate.testing import MemoryIntake, in_virtual_time
@@ -30,6 +32,10 @@ def orders(broker: Any) -> MemoryIntake:
         (lambda: Guard(drain_timout=3), r"^Guard\(\) got .* 'drain_timout': did you mean drain_timeout=\?"),
         (lambda: quiet_guard().run(None, None, need=[]), r"^Guard.run\(\) got .* 'need': did you mean needs=\?"),
         (lambda: quiet_guard().deliveries(None, dead_letter=None), r"'dead_letter': did you mean dead_letters=\?"),
+        (lambda: KafkaIntake(None, topic="orders"), r"^KafkaIntake\(\) got .* 'topic': did you mean topics=\?"),
+        (lambda: KafkaDeadLetters(None, topics="dead"), r"^KafkaDeadLetters\(\) got "),
+        (lambda: RabbitMQIntake("amqp://a", "orders", prefetch_count=10), r"'prefetch_count': did you mean prefetch=\?"),
+        (lambda: RabbitMQDeadLetters("amqp://a", route="dead"), r"^RabbitMQDeadLetters\(\) got "),
         (lambda: Guard(zzz=1), r"'zzz': it takes drain_timeout=, signals="),
     ],
 )  # fmt: skip

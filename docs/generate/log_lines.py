@@ -155,6 +155,10 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
         "Look at the handler, and at what the producers have deployed since then. Nothing is lost meanwhile.",
     ),
     (
+        OutageSuspected(90.0, (_ORDERS,), "KeyError", 12, 12, 90.0, is_bug=True, began=30.0, needs=("payments",)),
+        "The same where [each message has its own needs](../how-to/several-types.md): those that need it come again, and hold nothing.",
+    ),
+    (
         OutageSuspected(90.0, (_ORDERS,), "httpx.HTTPStatusError", 12, 12, 90.0, status=401, began=30.0),
         "Look at the token, or the address. [More](../how-to/sort-errors.md#a-bug-an-expired-token-a-wrong-address).",
     ),
@@ -272,6 +276,9 @@ class _Figures:
 
     def ask_before(self, at: float) -> None:
         """Nobody has to be asked."""
+
+    def failed_with(self, dependency: str) -> str | None:  # noqa: ARG002 - a Protocol has it
+        return None
 
     def failures_of(self, dependency: str) -> int:  # noqa: ARG002 - a Protocol has it
         return 5

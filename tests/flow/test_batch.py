@@ -9,7 +9,7 @@ from tests.flow.stage import ORDERS, Message, gate, messages, place_of
 
 from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems, batches_of, messages_in
 from holdgate.flow.blame import FailureHistory
-from holdgate.flow.message import Partition
+from holdgate.flow.message import HandlerRequest, Partition
 
 OTHER = Partition("orders", 1)
 
@@ -160,3 +160,24 @@ def test_a_batch_is_no_delivery_and_says_so() -> None:
     items: Any = BatchItems.of(Message(ORDERS, 0))
     with pytest.raises(AttributeError, match="a batch has no attribute 'body': it is a sequence, so loop over it"):
         _ = items.body
+
+
+def test_what_the_handler_asked_for_is_told_by_index() -> None:
+    """Nothing for those of which it said nothing."""
+    items: BatchItems[Any] = BatchItems(messages(ORDERS, 3), AS_THEY_ARE, attempt=1)
+    items[1].reject("no such customer")
+    items[2].retry(after=2.0)
+
+    assert items.requests() == {1: HandlerRequest(reason="no such customer"), 2: HandlerRequest(after=2.0)}
+
+
+def test_a_handler_that_looked_at_nothing_asked_for_nothing() -> None:
+    """No delivery is made to find that out."""
+    items: BatchItems[Any] = BatchItems(messages(ORDERS, 3), AS_THEY_ARE, attempt=1)
+
+    assert (items.requests(), items.made) == ({}, ())
+
+
+def test_an_empty_batch_is_a_delivery_all_the_same() -> None:
+    """Whoever asks whether there is a delivery means the batch, and not its length."""
+    assert Batch(ORDERS, [], AS_THEY_ARE)

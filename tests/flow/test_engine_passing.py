@@ -524,7 +524,7 @@ def test_what_messages_of_a_kind_share_outlives_an_assignment() -> None:
 
 def test_failures_that_nobody_claims_are_announced_and_hold_nothing() -> None:
     """Once a minute, with what the failing messages need; the others go on, and the first success of their kind is the end of it."""
-    stage = Mixed("none", retry=RetryPolicy(attempts=3, jitter=0.0, max_backoff=8.0))
+    stage = Mixed("none", retry=RetryPolicy(attempts=20, jitter=0.0, max_backoff=8.0))
     stage.receive(12)
     mails = [delivery for delivery in stage.start_all() if delivery.position % 2]
     assert len(mails) == 2

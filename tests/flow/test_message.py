@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 
 import pytest
 from tests.flow.stage import ORDERS, Message
 
 from holdgate.errors import SettingsError, UnknownAttribute
-from holdgate.flow.message import Backlog, Delivery, HandlerRequest, Partition, Queue
+from holdgate.flow.message import Backlog, Delivery, HandlerRequest, Partition, Queue, unknown_attribute
 
 
 def test_a_fresh_delivery_has_not_started() -> None:
@@ -45,16 +46,6 @@ class Record:
         raise AssertionError("only its type is looked at")
 
 
-class Odd(Message):
-    """Its message has not what it is read from."""
-
-    __slots__ = ()
-
-    @property
-    def body(self) -> bytes | None:
-        return self.message.no_such_thing  # type: ignore[no-any-return]
-
-
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -63,10 +54,7 @@ class Odd(Message):
         ("record", "`delivery.message` is the client's own object"),
         ("topic", "`delivery.source.name` its name; `delivery.message.topic` is the client's own"),
         ("offset", "`delivery.position` is Kafka's offset, or RabbitMQ's delivery tag"),
-        ("checksum", "Message has no attribute 'checksum': `delivery.message.checksum` is the client's own"),
         ("commit", "the guard tells the broker"),
-        ("_value", "it has source, message, body, key, headers, timestamp, position, attempt, redelivered"),
-        ("colour", "it has source, message, body, key, headers, timestamp, position, attempt, redelivered"),
     ],
 )
 def test_what_a_delivery_does_not_have_names_what_is_meant(name: str, text: str) -> None:
@@ -81,20 +69,37 @@ def test_what_a_delivery_does_not_have_names_what_is_meant(name: str, text: str)
     assert getattr(delivery, name, None) is None
 
 
-def test_a_property_that_meets_the_same_says_so() -> None:
-    """Python asks for the attribute again, and "it has no body" would be wrong."""
-    delivery = Odd(ORDERS, 0)
-    delivery.message = Record()
-    with pytest.raises(UnknownAttribute, match=r"^Odd.body cannot be read: its message, of type Record, lacks"):
-        _ = delivery.body
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("checksum", "^Message has no attribute 'checksum': `delivery.message.checksum` is the client's own$"),
+        ("_value", "it has source, message, body, key, headers, timestamp, position, attempt, redelivered"),
+        ("colour", "it has source, message, body, key, headers, timestamp, position, attempt, redelivered"),
+        ("body", "^Message.body cannot be read: its message, of type Record, lacks what it is read from$"),
+    ],
+)
+def test_the_log_knows_a_remedy_for_any_name(name: str, text: str) -> None:
+    """Where the client's own message has it; else what there is."""
+    delivery = Message(ORDERS, 0)
+    assert re.search(text, str(unknown_attribute(delivery, name, Record())))
+
+
+def test_a_name_that_nobody_foresaw_is_an_error_as_of_any_object() -> None:
+    """And the class has none of the names that people look for, which only a delivery can answer."""
+    with pytest.raises(AttributeError, match="colour"):
+        _ = Message(ORDERS, 0).colour  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="Message has no attribute 'value'"):
+        getattr(Message, "value")  # noqa: B009 - a type checker would refuse it
+
+
+def test_reading_a_delivery_takes_the_short_way() -> None:
+    """A `__getattr__` in its class would make each read of an attribute a long one: a fifth of what the engine costs per message."""
+    assert not hasattr(Delivery, "__getattr__")
 
 
 def test_a_delivery_can_be_copied() -> None:
-    """While it is being made nothing of it is there, and Python asks for names that it may not have."""
-    delivery = Message(ORDERS, 3)
-    assert copy.copy(delivery).source == ORDERS
-    with pytest.raises(UnknownAttribute, match="message cannot be read"):
-        _ = Message.__new__(Message).message
+    """It is as it was."""
+    assert copy.copy(Message(ORDERS, 3)).source == ORDERS
 
 
 def test_the_last_word_of_a_handler_counts() -> None:

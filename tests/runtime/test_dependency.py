@@ -6,6 +6,7 @@ import logging
 import threading
 import traceback
 import weakref
+from functools import partial
 from typing import Any
 
 import pytest
@@ -345,3 +346,20 @@ def test_each_refusal_is_a_fresh_exception() -> None:
         refusals.append(caught.value)
     assert refusals[0] is not refusals[1]
     assert len(traceback.extract_tb(refusals[0].__traceback__)) == len(traceback.extract_tb(refusals[1].__traceback__))
+
+
+async def test_keywords_for_the_function_are_refused_with_the_remedy() -> None:
+    """`call(client.post, url, json=...)` is what one writes first."""
+    payments = Dependency("payments")
+    keywords: Any = {"json": 1}
+
+    async def post(url: str, **_: Any) -> str:
+        return url
+
+    with pytest.raises(
+        SettingsError, match=r"^call\(\) takes no keywords .*got json=\.\.\.: write call\(functools\.partial\(post, \.\.\., json="
+    ):
+        await payments.call(post, "url", **keywords)
+    with pytest.raises(SettingsError, match=r"^call_sync\(\) takes no keywords"):
+        payments.call_sync(len, "url", **keywords)
+    assert await payments.call(partial(post, json=1), "url") == "url"

@@ -22,7 +22,7 @@ def folding() -> Folding:
 
 def write(lines: Folding, *numbers: int, key: Key = KIND) -> None:
     for number in numbers:
-        lines.write(key, f"failure {number}", lambda count, number=number: f"{count} more, the last {number}")  # type: ignore[misc]
+        lines.write(key, f"failure {number}", lambda count, _, number=number: f"{count} more, the last {number}")  # type: ignore[misc]
 
 
 @in_virtual_time
@@ -64,6 +64,20 @@ async def test_the_first_few_may_be_written_singly(caplog: pytest.LogCaptureFixt
         lines.write(KIND, f"letter {number}", "{} more".format, singly=5)
     lines.flush()
     assert caplog.messages == [*[f"letter {number}" for number in range(5)], "3 more"]
+
+
+@in_virtual_time
+async def test_the_count_names_the_time_in_which_they_came(caplog: pytest.LogCaptureFixture) -> None:
+    """The interval, or less where a run ends in the middle of one."""
+    lines = folding()
+    for number in range(3):
+        lines.write(KIND, f"failure {number}", "{} more in {}".format)
+        await asyncio.sleep(0.0)
+    await asyncio.sleep(60.0)
+    lines.write(KIND, "failure 3", "{} more in {}".format)
+    await asyncio.sleep(14.0)
+    lines.flush()
+    assert caplog.messages == ["failure 0", "2 more in 1 min", "1 more in 14.0 s"]
 
 
 @in_virtual_time

@@ -26,6 +26,9 @@ class NoFacts:
     def ask_before(self, at: float) -> None:
         pass
 
+    def failed_with(self, dependency: str) -> str | None:
+        return None
+
     def failures_of(self, dependency: str) -> int:
         return 0
 
@@ -125,10 +128,10 @@ async def test_twenty_handlers_that_hang_are_one_line_and_a_count(caplog: pytest
         "orders[0]@7 was skipped by an operator: duplicate",
         "orders[0]@8 was skipped by an operator: duplicate",
         (
-            "orders: 19 more handlers have not ended within 1 min, the last: the handler of orders[0]@19 has run for 10 min and has not"
+            "orders: 19 more handlers have not ended within 0.0 s, the last: the handler of orders[0]@19 has run for 10 min and has not"
             " ended"
         ),
-        "orders: 2 more messages were skipped within 1 min, the last: orders[0]@2 was skipped by the retry policy: KeyError",
+        "orders: 2 more messages were skipped within 0.0 s, the last: orders[0]@2 was skipped by the retry policy: KeyError",
     ]
 
 

@@ -150,7 +150,7 @@ PAYMENTS = ("circuit:payments",)
             OutageSuspected(61.0, (ORDERS,), "client.Gone", 9, 9, 1.0),
             (
                 "orders[3]: 9 of the last 9 messages failed with client.Gone, which no dependency in needs= claims. holdgate takes"
-                " that for an outage: the source has been held for 60 s, and no message is charged. Add client.Gone to"
+                " that for an outage: the source has been held for 1 min, and no message is charged. Add client.Gone to"
                 " failures= of the dependency that is down, or a Dependency to needs=. If these messages are bad, raise Reject instead."
             ),
         ),
@@ -210,6 +210,23 @@ HELD = "the source is held until a message succeeds, and no message is charged."
             ),
         ),
         (
+            OutageSuspected(61.0, (ORDERS,), "KeyError", 9, 9, 1.0, is_bug=True, began=1.0, needs=("payments", "ledger")),
+            (
+                "orders[3]: the handler fails for every message that needs payments and ledger with KeyError since {}; this looks like a"
+                " bug or a format change: they are tried again, and not charged; the other messages go on. Mend the handler and deploy."
+                " If these messages are bad, raise Reject instead."
+            ),
+        ),
+        (
+            OutageSuspected(61.0, (ORDERS,), "httpx.HTTPStatusError", 9, 10, 61.0, status=401, began=1.0, needs=()),
+            (
+                "orders[3]: the handler fails for 9 of the last 10 messages that need nothing with httpx.HTTPStatusError 401 since {}; this"
+                " looks like an expired token or wrong credentials: they are tried again, and not charged; the other messages go on. If 401"
+                " is the dependency's failure, add it to failures= (http.status_of gives it). If these messages are bad, raise Reject"
+                " instead."
+            ),
+        ),
+        (
             OutageSuspected(61.0, (ORDERS,), "httpx.HTTPStatusError", 9, 9, 61.0, status=422, began=1.0),
             (
                 "orders[3]: the handler fails for every message with httpx.HTTPStatusError 422 since {}; this looks like a request that"
@@ -225,3 +242,14 @@ def test_what_is_no_outage_is_called_by_its_name(event: AnyEvent, line: str, mon
     monkeypatch.setattr("time.time", lambda: wall)
     began = time.strftime("%H:%M", time.localtime(wall - 60.0))
     assert words(event)[1] == line.format(began)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_server_in_trouble_is_an_outage_and_not_a_refusal(status: int) -> None:
+    """With `needs` forgotten, a 503 for every message is what an outage looks like, and the line says what to add."""
+    _, line = words(OutageSuspected(1.0, (ORDERS,), "httpx.HTTPStatusError", 3, 3, 1.0, status=status, began=1.0))
+    assert line == (
+        f"orders[3]: 3 of the last 3 messages failed with httpx.HTTPStatusError {status}, which no dependency in needs= claims. holdgate"
+        " takes that for an outage: the source is held until a message succeeds, and no message is charged. Add httpx.HTTPStatusError to"
+        " failures= of the dependency that is down, or a Dependency to needs=. If these messages are bad, raise Reject instead."
+    )

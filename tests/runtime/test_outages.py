@@ -37,12 +37,16 @@ class Facts:
         self.waiting = 0
         self.is_all = True
         self.asked: list[float] = []
+        self.call: str | None = None  # what a call form has failed with
 
     def waiting_for(self, dependency: str) -> tuple[int, bool]:
         return self.waiting, self.is_all
 
     def ask_before(self, at: float) -> None:
         self.asked.append(at)
+
+    def failed_with(self, dependency: str) -> str | None:
+        return self.call
 
     def failures_of(self, dependency: str) -> int:
         return 5
@@ -338,3 +342,24 @@ def test_a_threshold_that_is_only_observed_has_its_own_line() -> None:
     """Nothing follows it."""
     (line,) = Reader().told(ThresholdExceeded("payments", 90.0, 0, Reason.FAILURE_RATE, 0.6, 0.5, observed=True))
     assert line.endswith("and is only observed")
+
+
+def test_a_call_whose_attempt_has_not_ended_says_what_it_failed_with() -> None:
+    """In a thread the circuit opens first. Without this the reader would know that payments is down, and not what it says."""
+    reader = Reader()
+    reader.facts.call = "HTTPError 503"
+    assert reader.told(*trips()) == [
+        "payments is down (consecutive_failures): 5 calls in a row failed, the last with HTTPError 503; next try in 5.0 s"
+    ]
+
+
+def test_nothing_here_is_not_nothing_at_the_broker() -> None:
+    """Where only some messages of a source need it, nobody can tell how many wait there: no line says that none does."""
+    reader = Reader()
+    reader.facts.is_all = False
+    reader.outages.failed("payments", "HTTPError 503")
+    reader.told(*trips())
+    (still,) = reader.told(opened(95.0, 100.0))
+    assert still == "payments is still down (probe: HTTPError 503), next try in 5.0 s, none waits here; down for 5.0 s"
+    (back,) = reader.told(CircuitClosed("payments", 100.0, 3, State.HALF_OPEN))
+    assert back == "payments is back after 10.0 s: 5 calls failed, none waited here"

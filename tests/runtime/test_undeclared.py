@@ -410,3 +410,19 @@ async def test_what_is_not_guarded_is_said_in_one_line(caplog: pytest.LogCapture
 async def test_with_dependencies_given_to_the_guard_it_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     """Its handlers call them, most likely."""
     assert await lines_at_start(caplog, quiet_guard(dependency()), intake(broker_with(1))) == [("INFO", f"orders: {NOTHING}")]
+
+
+@in_virtual_time
+async def test_the_line_that_it_is_down_says_what_a_thread_has_met(caplog: pytest.LogCaptureFixture) -> None:
+    """A plain handler's call is judged before its attempt has ended. What waits is what is here: nothing else is known to need it."""
+    caplog.set_level(logging.INFO, "holdgate")
+    payments = dependency()
+    api = Api(down=(0.0, 30.0))
+    run = quiet_guard()
+    async with run, running(run.run(intake(broker_with(20)), lambda _: payments.call_sync(api.call), order="none")):
+        await until(lambda: api.done == 20)
+
+    down = next(line for line in caplog.messages if line.startswith("payments is down"))
+    assert "the last with Down; next try" in down
+    still = next(line for line in caplog.messages if line.startswith("payments is still down"))
+    assert ", at least 20 wait; down for" in still

@@ -512,6 +512,18 @@ async def test_a_slip_in_the_handler_ends_the_run_with_its_remedy(caplog: pytest
 
 
 @in_virtual_time
+async def test_a_name_that_only_the_clients_message_has_is_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Its error is Python's own, which knows no remedy."""
+
+    async def charge(delivery: Delivery[Any]) -> None:
+        delivery.number  # type: ignore[attr-defined]  # noqa: B018
+
+    async with quiet_guard() as guard, running(guard.run(breaking(broker_with(1)), charge)):
+        await until(lambda: "blocked" in caplog.text)
+    assert "orders[0]: the handler must be fixed: MemoryDelivery has no attribute 'number': it has source, message" in caplog.text
+
+
+@in_virtual_time
 async def test_a_command_that_cannot_be_done_ends_the_run_of_the_handler_that_gave_it() -> None:
     """It is a slip of the same kind, and no message is charged for it."""
     broker = broker_with(1)

@@ -317,7 +317,9 @@ class Engine:
             return None
         if assignment.full and assignment.make_room():
             self.needs_turn = True
-        gates = delivery.needs.gates if assignment.by_message else assignment.gates
+        gates = assignment.all_need
+        if gates is None:
+            gates = delivery.needs.gates
         if acquire_in_turn(delivery, gates, now):
             run.running += 1
             run.yields = False
@@ -338,12 +340,13 @@ class Engine:
         assignment: Assignment = delivery.assignment
         if not assignment.alive:
             return self.interrupted(delivery, now)
-        needs = delivery.needs if assignment.by_message else assignment
-        gates = needs.gates
+        gates, results = assignment.all_need, assignment.results
+        if gates is None:
+            gates, results = delivery.needs.gates, delivery.needs.results
         if (gates and record_successes(gates, delivery.permits, now)) or assignment.held:  # a hold that a success may end
             self.needs_turn = True
         delivery.permits = None
-        needs.results.successes += 1
+        results.successes += 1
         run = assignment.run
         assignment.in_flight -= 1
         run.running -= 1

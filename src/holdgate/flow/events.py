@@ -97,7 +97,7 @@ class OutageSuspected(FlowEvent):
     `error` is the exception type, with its module: add it to the `failures` of what is down. Of the last `of` messages `failed` did.
     `since` is when the hold began, `began` when the first of these messages failed. `status` is that of the HTTP answer in the exception;
     None means that there is none. `is_bug`: it is an error of the program, such as KeyError, and more likely a bug or a change of the
-    messages' format than an outage. `needs` are what the failing messages need, where each has its own; None means that the sources are held.
+    messages' format than an outage. `needs` are what the failing messages need, where each has its own; None: the sources are held.
     """
 
     sources: tuple[Source, ...]

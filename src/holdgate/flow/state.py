@@ -61,9 +61,10 @@ class Assignment:
     """One source, from when the broker gives it to us until it is revoked or lost."""
 
     __slots__ = (
-        "alive", "announcements", "blocked", "by_message", "closing", "direct", "fallbacks", "falling_back", "full", "gate", "gates",
-        "held", "hold", "idle", "in_flight", "in_ring", "inbox", "low", "may_need", "operator_hold", "passing", "plan", "results", "run",
-        "source", "stopped", "totals", "undeclared_holders", "undeclared_waiting", "unknown_needs", "unsent", "unstarted", "weights",
+        "alive", "all_need", "announcements", "blocked", "by_message", "closing", "direct", "fallbacks", "falling_back", "full", "gate",
+        "gates", "held", "hold", "idle", "in_flight", "in_ring", "inbox", "low", "may_need", "operator_hold", "passing", "plan",
+        "results", "run", "source", "stopped", "totals", "undeclared_holders", "undeclared_waiting", "unknown_needs", "unsent",
+        "unstarted", "weights",
     )  # fmt: skip
 
     def __init__(self, run: Run, source: Source, gates: Iterable[Gate] | None, *, by_message: bool = False) -> None:
@@ -72,6 +73,7 @@ class Assignment:
         self.may_need: tuple[Gate, ...] = tuple(gates or ())  # what a message of it may need
         self.by_message = by_message  # each message needs something of that; else all of them need all of it
         self.gates: tuple[Gate, ...] = () if by_message else self.may_need
+        self.all_need = None if by_message else self.gates  # None: ask the message. One look at it is all that the fast path pays
         self.gate = self.gates[0] if len(self.gates) == 1 else None  # nearly every source needs one: the fast path asks it alone
         self.unknown_needs = gates is None
         self.inbox, self.passing = run.new_inboxes(by_message=by_message)

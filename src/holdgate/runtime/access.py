@@ -19,6 +19,7 @@ from holdgate.core import Circuit, Outcome, Permit, Rejected, State
 from holdgate.core.states import issue
 from holdgate.errors import GuardClosed
 from holdgate.ports import Clock
+from holdgate.runtime.wording import kind_of
 
 _SUCCESS = Outcome.SUCCESS
 
@@ -97,6 +98,9 @@ class OwnCircuit:
         self.record = record
         self.release = release
 
+    def note(self, exception: BaseException) -> None:
+        """Do nothing: nobody asks a plain breaker what a call has failed with."""
+
     def after(self) -> None:
         """Drop what the circuit announced, after a call has ended: events that nobody reads would pile up for ever."""
         self.circuit.events_pending.clear()  # one step for the interpreter, so it needs no lock
@@ -110,7 +114,21 @@ class GuardCircuit:
     or a slot of its ramp is free again.
     """
 
-    __slots__ = ("_closed", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "is_declared", "now", "spare", "thread")
+    __slots__ = (
+        "_closed",
+        "_failed_with",
+        "_lock",
+        "_loop",
+        "_pending",
+        "_settled",
+        "busy",
+        "circuit",
+        "guard",
+        "is_declared",
+        "now",
+        "spare",
+        "thread",
+    )
 
     def __init__(
         self, guard: object, circuit: Circuit, clock: Clock, settled: Callable[[], object], loop: asyncio.AbstractEventLoop
@@ -121,6 +139,7 @@ class GuardCircuit:
         self.now = clock.now
         self._settled = settled
         self._loop = loop
+        self._failed_with: str | None = None
         self.thread: int | None = get_ident()  # the one that may use the circuit directly
         self.busy = False  # as in OwnCircuit, but here no other thread ends the ownership
         self.spare: Permit | None = issue(0, 0.0, 1)  # as in OwnCircuit
@@ -145,6 +164,15 @@ class GuardCircuit:
             self._record(permit, outcome, now, retry_after, None)
         else:  # the loop may be late, so the duration of the call is measured here
             self._send(self._record, permit, outcome, now, retry_after, now - permit.acquired_at)
+
+    def note(self, exception: BaseException) -> None:
+        """Remember what a call has failed with, for the line that says why its circuit has opened. From any thread, before the record."""
+        self._failed_with = kind_of(exception)
+
+    def failed_with(self) -> str | None:
+        """Return what was noted last, and forget it. None means that there is nothing new."""
+        kind, self._failed_with = self._failed_with, None
+        return kind
 
     def release(self, permit: Permit) -> None:
         """Give the permit back without a verdict."""

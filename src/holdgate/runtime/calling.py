@@ -20,7 +20,7 @@ for the lane's next delivery afterwards.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
 from types import CoroutineType, TracebackType
@@ -182,6 +182,8 @@ class OwnCall:
 
     def raised(self, exception: BaseException) -> None:
         outcome = self._dependency.classify(exception)
+        if outcome is _FAILURE:
+            self._access.note(exception)
         settle(self._access, self._permit, outcome, _retry_after(self._dependency, outcome, exception))
 
 
@@ -214,6 +216,8 @@ class HandlerCall:
         outcome = self._dependency.classify(exception)
         if outcome is not _IGNORED:
             self._calls.excused.append(exception)
+        if outcome is _FAILURE and self._permit is not None:  # of a declared need the attempt's end tells, and settles
+            self._access.note(exception)
         self._ended(outcome, _retry_after(self._dependency, outcome, exception))
 
     def _ended(self, outcome: Outcome | None, retry_after: float | None) -> None:
@@ -333,6 +337,13 @@ def check_fallback(fallback: Any) -> None:
     """Raise SettingsError for an async fallback of a plain function: nobody would await it."""
     if is_async(fallback):
         raise SettingsError(f"fallback {named(fallback)} is async and the call is not; give a plain function")
+
+
+def no_keywords(fn: Any, form: str, keywords: Iterable[str]) -> str:
+    """Return what to write where a call form was given keywords for its function. They could be its own: `fallback` is."""
+    name = getattr(fn, "__name__", type(fn).__name__)
+    listed = ", ".join(f"{keyword}=..." for keyword in keywords)
+    return f"{form}() takes no keywords for the function, got {listed}: write {form}(functools.partial({name}, ..., {listed}))"
 
 
 def is_async(fn: Any, *, through_wrappers: bool = False) -> bool:

@@ -10,14 +10,14 @@ import logging
 import re
 import threading
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
+from typing import TYPE_CHECKING, Any, Never, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, validation
 from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import Classifier, Matcher
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.runtime.access import Access, GuardCircuit, OwnCircuit
-from holdgate.runtime.calling import Calling, access_here, check_fallback, check_function, is_async, run_async, run_sync
+from holdgate.runtime.calling import Calling, access_here, check_fallback, check_function, is_async, no_keywords, run_async, run_sync
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.guarded import guard_function
 from holdgate.slips import suggest_keywords
@@ -110,6 +110,7 @@ class Dependency:
         fn: Callable[[*Ts], Awaitable[T]],
         *args: *Ts,
         fallback: Callable[[CallNotPermitted], T | Awaitable[T]] | None = None,
+        **keywords: Never,
     ) -> T:
         """Await `fn(*args)` as a call of this dependency.
 
@@ -121,19 +122,25 @@ class Dependency:
         A call that is cancelled gives no verdict, so put a time limit inside of `fn`.
         """
         check_function(fn, "call")
-        return await run_async(self, fn, args, {}, fallback)
+        if keywords:
+            raise SettingsError(no_keywords(fn, "call", keywords))
+        return await run_async(self, fn, args, keywords, fallback)
 
-    def call_sync(self, fn: Callable[[*Ts], T], *args: *Ts, fallback: Callable[[CallNotPermitted], T] | None = None) -> T:
+    def call_sync(
+        self, fn: Callable[[*Ts], T], *args: *Ts, fallback: Callable[[CallNotPermitted], T] | None = None, **keywords: Never
+    ) -> T:
         """Call the plain function `fn(*args)` as a call of this dependency, from any thread.
 
         - `fn`: a plain function. It runs where it is called: on an event loop's thread it blocks that loop.
-        - `args`: what it is called with.
+        - `args`: what it is called with. Use `functools.partial` for keywords.
         - `fallback`: gets the CallNotPermitted of a refused call, and gives the result; plain. None means that CallNotPermitted is raised.
         """
         check_function(fn, "call_sync")
         if fallback is not None:
             check_fallback(fallback)
-        return run_sync(self, fn, args, {}, fallback)
+        if keywords:
+            raise SettingsError(no_keywords(fn, "call_sync", keywords))
+        return run_sync(self, fn, args, keywords, fallback)
 
     def calling(self) -> Calling:
         """Return a block that is one call, for `with` and `async with`. Entering it raises CallNotPermitted when refused."""

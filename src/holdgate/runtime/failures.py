@@ -17,8 +17,9 @@ from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import NEVER_OUTCOMES
 from holdgate.errors import CommandError, HoldgateError, NeedsError, SettingsError
 from holdgate.flow.attribution import Cause
+from holdgate.flow.message import Delivery, unknown_attribute
 from holdgate.runtime.folding import FAILURE
-from holdgate.runtime.wording import kind_of, lasting, many, place_of, steps, text_of, whereabouts
+from holdgate.runtime.wording import kind_of, many, place_of, steps, text_of, whereabouts
 
 if TYPE_CHECKING:
     from holdgate.flow.message import AnyDelivery
@@ -72,14 +73,14 @@ class FailureLog:
     def slip(self, delivery: AnyDelivery, error: BaseException) -> HoldgateError | None:
         """Write what to change if an error of holdgate's own is in what was raised, and return that error if it ends the run."""
         own = (link for link in chain_of(error).explicit if isinstance(link, HoldgateError) and not isinstance(link, NEVER_OUTCOMES))
-        found = next(own, None)
+        found = next(own, None) or _unknown_attribute(error)
         if found is None:
             return None
         # The handler's code makes this mistake for every message. The text is ours: it quotes no payload and names the remedy.
         name, text = delivery.source.name, str(found)
         line = f"{delivery.source}: {'' if isinstance(found, NeedsError) else 'the handler must be fixed: '}{text}"
         self._folding.write(
-            ("slip", name, text), line, lambda count: f"{name}: {many(count, 'more message')} met this: {text}", level=logging.ERROR
+            ("slip", name, text), line, lambda count, _: f"{name}: {many(count, 'more message')} met this: {text}", level=logging.ERROR
         )
         return found if isinstance(found, SettingsError | CommandError) else None
 
@@ -91,14 +92,14 @@ class FailureLog:
         self._folding.write(
             ("dead", name, error),
             line,
-            lambda count: f"{name}: {many(count, 'more message')} rejected in {self._interval}, the last: {line}",
+            lambda count, within: f"{name}: {many(count, 'more message')} rejected in {within}, the last: {line}",
             level=level,
             singly=_NAMED,
         )
 
     def _write(self, owner: str, kind: str, line: str) -> None:
-        def summary(count: int) -> str:
-            return f"{owner}: {many(count, 'more failure')} in {self._interval}, the last {line}"
+        def summary(count: int, within: str) -> str:
+            return f"{owner}: {many(count, 'more failure')} in {within}, the last {line}"
 
         self._folding.write((FAILURE, owner, kind), f"{owner}: {line}", summary)
 
@@ -106,12 +107,16 @@ class FailureLog:
         """Write what was counted and not written yet."""
         self._folding.flush()
 
-    @property
-    def _interval(self) -> str:
-        return lasting(self._folding.every)
-
     def _text(self, error: BaseException) -> str:
         return f" ({text_of(error)})" if self._settings.exception_text else ""
+
+
+def _unknown_attribute(error: BaseException) -> HoldgateError | None:
+    """Return what to say of an attribute that the handler wanted of its delivery, which does not have it; None if it was nothing such."""
+    for link in chain_of(error).explicit:
+        if isinstance(link, AttributeError) and isinstance(link.obj, Delivery) and link.name is not None:
+            return unknown_attribute(link.obj, link.name, link.obj.message)
+    return None
 
 
 def attempts_of(delivery: AnyDelivery) -> str:

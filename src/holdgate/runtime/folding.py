@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdgate.core.validation import seconds
 from holdgate.errors import SettingsError
+from holdgate.runtime.wording import lasting
 from holdgate.telemetry.log_fields import one_line
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ log = logging.getLogger("holdgate")
 # What makes lines be of one kind: what happened, to whom or what, and how. Failures are the one kind that other lines may cover.
 Key = tuple[str, str, str]
 FAILURE = "failure"
+
+# Returns the line about so many within such a time, which is shorter than the interval where a run ends in the middle of one.
+Summary = Callable[[int, str], str]
 
 # A worker meets a handful of kinds. This bounds handlers that make exception types as they go.
 _KINDS = 256
@@ -65,7 +69,7 @@ class _Kind:
         self.since = since
         self.written = 0
         self.count = 0
-        self.summary: Callable[[int], str] = str
+        self.summary: Summary = lambda count, within: f"{count} in {within}"
 
 
 class Folding:
@@ -81,13 +85,14 @@ class Folding:
         self,
         key: Key,
         line: str,
-        summary: Callable[[int], str],
+        summary: Summary,
         *,
         level: int = logging.WARNING,
         singly: int = 1,
         extra: dict[str, Any] | None = None,
     ) -> None:
-        """Write a line now, or count it. `summary` returns the line about so many of this kind, of which this one is the last.
+        """Write a line now, or count it. `summary` returns the line about so many of this kind within such a time, as in "1 min"; this one
+        is the last of them.
 
         The first `singly` of a kind are written. `extra` are the fields of the record (telemetry/log_fields.py). None means no fields.
         """
@@ -119,7 +124,7 @@ class Folding:
         """Write what was counted, and begin afresh: the run or the guard ends."""
         kinds, self._kinds = self._kinds, {}
         for kind in kinds.values():
-            _sum_up(kind)
+            _sum_up(kind, self._now())
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -136,13 +141,13 @@ class Folding:
             if now < kind.since + self.every:
                 continue
             if kind.count:
-                _sum_up(kind)
+                _sum_up(kind, now)
                 kind.count, kind.since = 0, now
             else:
                 del self._kinds[key]
         self._arm()
 
 
-def _sum_up(kind: _Kind) -> None:
+def _sum_up(kind: _Kind, now: float) -> None:
     if kind.count:
-        log.log(kind.level, "%s", one_line(kind.summary(kind.count)))
+        log.log(kind.level, "%s", one_line(kind.summary(kind.count, lasting(now - kind.since))))

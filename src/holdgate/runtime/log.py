@@ -171,12 +171,13 @@ def _suspected(events: list[Any]) -> str:
     where = sources(event.sources)
     bad = "If these messages are bad, raise Reject instead."
     if event.is_bug:
-        return f"{where}: {_failing(event)}; this looks like a bug or a format change: {_held(event)}. Mend the handler and deploy. {bad}"
+        looks = f"{where}: {_failing(event)}; this looks like a bug or a format change"
+        return f"{looks}: {_held(event)}. Mend the handler and deploy. {bad}"
     if event.status is not None and not _is_outage(event.status):
         reason = _REFUSED_FOR.get(event.status, "a request that the server does not accept any more")
         return (
-            f"{where}: {_failing(event)}; this looks like {reason}: {_held(event)}. If {event.status} is the dependency's failure, add it to"
-            f" failures= (http.status_of gives it). {bad}"
+            f"{where}: {_failing(event)}; this looks like {reason}: {_held(event)}. If {event.status} is the dependency's failure, add it"
+            f" to failures= (http.status_of gives it). {bad}"
         )
     return (
         f"{where}: {event.failed} of the last {event.of} messages{_needing(event)} failed with {event.what}, which no dependency in needs="
@@ -366,9 +367,7 @@ class Announcer:
         self._folding.write(
             (type(event).__name__, name, ""),
             line,
-            lambda count: (
-                f"{name}: {many(count, f'more {what}', f'more {several}')} within {lasting(self._folding.every)}, the last: {line}"
-            ),
+            lambda count, within: f"{name}: {many(count, f'more {what}', f'more {several}')} within {within}, the last: {line}",
             level=level,
             extra=fields_of([event]),
         )

@@ -70,6 +70,10 @@ class OutageFacts(Protocol):
         """Ask the brokers, so that the number is fresh at this monotonic second."""
         ...
 
+    def failed_with(self, dependency: str) -> str | None:
+        """Return what a call form has failed with last, and forget it. None means that none has failed since it was asked."""
+        ...
+
     def failures_of(self, dependency: str) -> int:
         """Return the failed calls in the window of a circuit, which keeps those that have opened it."""
         ...
@@ -155,6 +159,10 @@ class Outages:
     def _opened(self, event: CircuitOpened, threshold: ThresholdExceeded | None) -> str:
         name = event.name
         next_try = f"next try in {lasting(event.until - event.at)}"
+        # A call in a thread, or outside of handlers, opens the circuit before its attempt has ended, if it is part of one at all.
+        failed_with = self._facts.failed_with(name)
+        if failed_with is not None:
+            self._last[name] = failed_with
         self._facts.ask_before(event.until)
         outage = self._outages.get(name)
         if outage is None:
@@ -218,12 +226,17 @@ class Outages:
         number, is_all = self._facts.waiting_for(name)
         if number >= outage.waited:
             outage.waited, outage.waited_is_all = number, is_all
+        if not number and not is_all:
+            return "none waits here"
         return f"{'' if is_all else 'at least '}{number:,} wait" + ("s" if number == 1 else "")
 
     def _ended(self, over: Iterable[tuple[CircuitClosed, _Outage]]) -> Iterator[Line]:
         for event, outage in over:
             self._wait(event.name, outage)
-            waited = f"{'' if outage.waited_is_all else 'at least '}{many(outage.waited, 'message')} waited"
+            is_known = outage.waited or outage.waited_is_all
+            waited = (
+                f"{'' if outage.waited_is_all else 'at least '}{many(outage.waited, 'message')} waited" if is_known else "none waited here"
+            )
             freed = self._freed(event.name)
             goes_on = f"; no longer holding {sources(freed)}" if freed else ""
             failures = many(outage.failures, "call")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from holdgate.flow.engine import Engine
     from holdgate.flow.state import Run
     from holdgate.ports import DeadLetters, Intake
+    from holdgate.runtime.access import GuardCircuit
     from holdgate.runtime.folding import LogSettings
 
 log = logging.getLogger("holdgate")
@@ -186,8 +187,15 @@ class RunLog:
 
     def waiting_for(self, dependency: str) -> tuple[int, bool]:
         """Return the same for the sources that need this dependency."""
+        return self.waiting(self._needing(dependency))
+
+    def declares(self, dependency: str) -> bool:
+        """Return whether all messages of one of its sources need this dependency."""
+        return any(True for _ in self._needing(dependency))
+
+    def _needing(self, dependency: str) -> Iterator[Source]:
         assignments = self._run.run.assignments.items()
-        return self.waiting([source for source, each in assignments if any(gate.name == dependency for gate in each.gates)])
+        return (source for source, each in assignments if any(gate.name == dependency for gate in each.gates))
 
     def _waits(self, of: Iterable[Source]) -> str:
         number, is_all = self.waiting(of)
@@ -236,6 +244,7 @@ class WatchedGuardRuns(Protocol):
 
     engine: Engine
     now: Callable[[], float]
+    circuits: dict[str, GuardCircuit]
 
     @property
     def run_logs(self) -> Iterable[RunLog]: ...
@@ -248,9 +257,22 @@ class OutageFigures:
         self._guard = guard
 
     def waiting_for(self, dependency: str) -> tuple[int, bool]:
-        """Return how many messages wait for it, and whether that is all."""
+        """Return how many messages wait for it, and whether that is all.
+
+        Of a source whose needs name it, that is everything. Of the others it is what waits in this process: only some of their messages
+        need it, and how many of those the broker has nobody can tell.
+        """
         found = [run_log.waiting_for(dependency) for run_log in self._guard.run_logs]
-        return sum(number for number, _ in found), all(is_all for _, is_all in found)
+        gate = self._guard.engine.gates.get(dependency)
+        waits = () if gate is None else (waiting.delivery for line in gate.lines.values() for waiting in line.values())
+        here = sum(gate not in delivery.assignment.gates for delivery in waits)
+        is_declared = any(run_log.declares(dependency) for run_log in self._guard.run_logs)
+        return here + sum(number for number, _ in found), is_declared and not here and all(is_all for _, is_all in found)
+
+    def failed_with(self, dependency: str) -> str | None:
+        """Return what a call form of it has failed with last, once."""
+        circuit = self._guard.circuits.get(dependency)
+        return None if circuit is None else circuit.failed_with()
 
     def ask_before(self, at: float) -> None:
         """Ask the brokers of all runs a second before `at`."""

@@ -23,6 +23,7 @@ from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN
 from holdgate.brokers.letters import Runs, Template
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.message import DeadLetter, own_headers
+from holdgate.slips import suggest_keywords
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ class KafkaDeadLetters:
     Raises SettingsError for a producer that would not wait for all replicas or would change the message, and for a bad `topic`.
     """
 
+    @suggest_keywords
     def __init__(
         self,
         producer: AIOKafkaProducer,

@@ -56,6 +56,7 @@ from holdgate.flow.batch import Batch
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Backlog, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
+from holdgate.slips import suggest_keywords
 from holdgate.tasks import begin_later, is_being_cancelled, run_beside
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class KafkaIntake:
 
     order: Order = "source"
 
+    @suggest_keywords
     def __init__(
         self,
         consumer: AIOKafkaConsumer,

@@ -25,6 +25,7 @@ from holdgate.brokers.rabbitmq.checks import check_connection
 from holdgate.brokers.rabbitmq.client import CLOSE_WITHIN, Client, answered, describe_end, throw_away
 from holdgate.errors import IntakeError
 from holdgate.flow.message import PREFIX, DeadLetter, own_headers
+from holdgate.slips import suggest_keywords
 from holdgate.tasks import within
 
 _PROPERTIES = (
@@ -59,6 +60,7 @@ class RabbitMQDeadLetters:
     `exception_text`: whether the headers quote the text of the exception.
     """
 
+    @suggest_keywords
     def __init__(
         self,
         connection_or_url: AbstractRobustConnection | str,

@@ -53,6 +53,7 @@ from holdgate.flow.batch import AS_THEY_ARE, Batch
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Backlog, Delivery, Queue, Settlement, Source
 from holdgate.flow.plan import Plan
+from holdgate.slips import suggest_keywords
 from holdgate.tasks import GIVE_UP_WITHIN, begin_later, is_being_cancelled
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class RabbitMQIntake:
     `on_delivery_limit_near`: called when that is the case for a message. None means that it is only logged.
     """
 
+    @suggest_keywords
     def __init__(
         self,
         connection_or_url: AbstractRobustConnection | str,
