@@ -29,7 +29,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "token": "what commands must bring, at least 16 characters; None: no commands",
         "read_token": "what reading must bring, the probes apart; None: everybody reads who reaches the port",
         "name": "what the worker calls itself; None: its host and process",
-        "peers": "addresses of other workers, whose status [the page](../how-to/control-page.md#a-fleet-in-one-table) shows beside this one's",
+        "peers": "addresses of other workers, which [the page](../how-to/control-page.md#a-fleet-in-one-table) shows beside this one",
     },
     "LogSettings": {
         "repeat_every": "seconds for which lines of one kind share one line with a count",
