@@ -19,6 +19,7 @@ KAFKA = os.environ.get("KAFKA", "localhost:9092")
 TOPIC = os.environ.get("TOPIC", "orders")
 PAYMENTS_HOST = os.environ.get("PAYMENTS_HOST", "localhost:8080")
 PORT = int(os.environ.get("PORT", "9099"))
+LISTEN = os.environ.get("LISTEN", "127.0.0.1")  # another address needs the token
 
 payments = Dependency("payments", failures=http.failures, retry_after=http.retry_after)
 
@@ -29,7 +30,7 @@ def charge(delivery: Delivery) -> None:
 
 async def main() -> None:
     consumer = AIOKafkaConsumer(bootstrap_servers=KAFKA, group_id="charger", enable_auto_commit=False, auto_offset_reset="earliest")
-    control = Control(port=PORT, token=os.environ.get("HOLDGATE_TOKEN"))
+    control = Control(port=PORT, host=LISTEN, token=os.environ.get("HOLDGATE_TOKEN"))
     async with Guard(control=control) as guard:
         await guard.run(KafkaIntake(consumer, topics=[TOPIC]), charge, needs=[payments])
 

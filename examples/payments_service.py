@@ -4,6 +4,7 @@ import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PORT = int(os.environ.get("PORT", "8080"))
+LISTEN = os.environ.get("LISTEN", "127.0.0.1")
 
 
 class Payments(BaseHTTPRequestHandler):
@@ -20,6 +21,6 @@ class Payments(BaseHTTPRequestHandler):
 
 
 try:
-    ThreadingHTTPServer(("127.0.0.1", PORT), Payments).serve_forever()
+    ThreadingHTTPServer((LISTEN, PORT), Payments).serve_forever()
 except KeyboardInterrupt:
     print("down")

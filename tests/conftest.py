@@ -25,7 +25,7 @@ from tests.servers.resolve import label, shared_kafka, shared_rabbitmq, wanted_r
 from tests.servers.unavailable import Unavailable, in_ci
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 
     from playwright.async_api import Browser
 
@@ -41,6 +41,10 @@ SERVER_FIXTURES |= {"rabbitmq", "own_rabbitmq", "fresh_rabbitmq", "queue"}
 # An example may take as long as it takes: on two cores that others load, a limit on its time tells of them and not of the code.
 settings.register_profile("holdgate", settings(), deadline=None)
 settings.load_profile("holdgate")
+
+
+# What no log may show begins so in every test: tokens, passwords, payloads, keys, headers.
+CANARY = "canary-"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,6 +70,17 @@ def _make_loops_eager() -> None:
         loop.set_task_factory(asyncio.eager_task_factory)
 
     asyncio.BaseEventLoop.__init__ = make_eager  # type: ignore[method-assign]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test whose log has a canary in it, whatever the test itself looks at. The last report of a test has all of its log."""
+    report = yield
+    logged = (text for name, text in report.sections if name.startswith("Captured log"))
+    if report.when == "teardown" and report.passed and any(CANARY in text for text in logged):
+        report.outcome = "failed"
+        report.longrepr = f"a log line has something with {CANARY!r} in it, which stands for what no log may show"
+    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,13 @@ from holdgate.cli.app import app
 
 def commands() -> str:
     """A section for each command of holdgate itself, in the order of the alphabet. Those of the laboratory are not here."""
-    return "\n\n".join(_section(name, command) for name, command in sorted(app.commands.items()))
+    return "\n\n".join(section for name, command in sorted(app.commands.items()) for section in _sections(name, command))
+
+
+def _sections(name: str, command: click.Command) -> list[str]:
+    """The section of a command, and of those under it."""
+    below = sorted(command.commands.items()) if isinstance(command, click.Group) else []
+    return [_section(name, command), *(section for part, each in below for section in _sections(f"{name} {part}", each))]
 
 
 def _section(name: str, command: click.Command) -> str:

@@ -37,6 +37,7 @@ _BLOCK = re.compile(r"(<!-- generate: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 MAKERS: dict[str, Callable[..., str]] = {
     "snippet": snippets.snippet,
     "diff": snippets.diff,
+    "toml": snippets.toml,
     "settings": settings.settings_table,
     "defaults": settings.defaults_table,
     "diagram": states.diagram,

@@ -34,6 +34,7 @@ _MODULES = (
     "holdgate.brokers.kafka",
     "holdgate.brokers.rabbitmq",
     "holdgate.control",
+    "holdgate.config",
     "holdgate.ports",
     "holdgate.telemetry.prometheus",
     "holdgate.telemetry.otel",

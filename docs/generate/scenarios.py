@@ -9,6 +9,7 @@ from typing import get_args
 from docs.generate.scenario_meanings import FAULTS, MEANINGS, MEMBERS
 from docs.generate.tables import table
 
+from holdgate.config.fields import NONE, described, hints_of, says_none, shown
 from holdgate_lab.fleet.scenario import (
     DependencySpec,
     Fault,
@@ -19,9 +20,8 @@ from holdgate_lab.fleet.scenario import (
     Scenario,
     TopicSpec,
 )
-from holdgate_lab.simulate.fields import NONE, described, hints_of, says_none, shown
 from holdgate_lab.simulate.reading import FAULT_KEYS, scenario_of
-from holdgate_lab.simulate.toml_file import named, shipped
+from holdgate_lab.simulate.shipped import named, shipped
 
 _GOLDEN = Path(__file__).parents[2] / "tests" / "lab" / "simulate" / "golden"
 _TABLES = (Scenario, TopicSpec, QueueSpec, DependencySpec, Fault, MemberEvent)

@@ -18,6 +18,11 @@ def snippet(path: str, *regions: str) -> str:
     return f"```python\n{code.rstrip()}\n```"
 
 
+def toml(path: str) -> str:
+    """A whole TOML file, as a fenced block."""
+    return f"```toml\n{(_ROOT / path).read_text().rstrip()}\n```"
+
+
 def region(text: str, name: str) -> str:
     """What stands between `# region NAME` and the next `# endregion`, without its indentation. Raises ValueError for none, or several."""
     found = re.findall(rf"^ *# region {re.escape(name)}\n(.*?)^ *# endregion$", text, re.DOTALL | re.MULTILINE)

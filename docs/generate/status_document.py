@@ -16,12 +16,15 @@ _PARTS = {
     "HealthStatus": "`health`",
     "SummaryStatus": "`summary`",
     "DependencyStatus": "Each of `dependencies`",
+    "FailureStatus": "Each of `failed_with` of a dependency",
     "SourceStatus": "Each of `sources`",
+    "PartlyStatus": "`partly` of a source",
     "BlockedStatus": "`blocked` of a source",
     "CommandStatus": "Each of `commands`, and each entry of `/audit`",
     "MemoryStatus": "`memory`",
 }
-_JSON = {"str": "text", "int": "number", "float": "number", "bool": "true or false"}
+# What JSON has for a type. Everything else is an object with a table of its own.
+_JSON = {"dict[str, int]": "numbers by name", "str": "text", "int": "number", "float": "number", "bool": "true or false"}
 
 
 def sections() -> str:

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from holdgate.config.settings import Settings, load
     from holdgate.core import CircuitSettings, CircuitSnapshot, CountWindow, Outcome, Override, RampSettings, State, TimeWindow
     from holdgate.errors import CallNotPermitted, HoldgateError, Reject
     from holdgate.flow.message import Delivery, Partition, Queue, Settlement
@@ -37,17 +38,20 @@ __all__ = [
     "RampSettings",
     "Reject",
     "RetryPolicy",
+    "Settings",
     "Settlement",
     "Snapshot",
     "SourceSnapshot",
     "State",
     "TimeWindow",
+    "load",
     "needs_by_header",
 ]
 
 # A name is imported when it is first asked for: who uses a Dependency alone pays for no engine. The imports above say the same to type
 # checkers, and tests/test_import.py compares the two.
 _HOMES = {
+    "holdgate.config.settings": ("Settings", "load"),
     "holdgate.core": ("CircuitSettings", "CircuitSnapshot", "CountWindow", "Outcome", "Override", "RampSettings", "State", "TimeWindow"),
     "holdgate.errors": ("CallNotPermitted", "HoldgateError", "Reject"),
     "holdgate.flow.message": ("Delivery", "Partition", "Queue", "Settlement"),

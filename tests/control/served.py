@@ -54,7 +54,9 @@ async def exchange(control: Control, request: bytes) -> bytes:
         try:
             writer.write(request)
             await writer.drain()
-            return await reader.read()
+            answer = await reader.read()
+            assert b"canary-" not in answer  # a token or a payload in any answer of any test
+            return answer
         finally:
             writer.transport.abort()
 

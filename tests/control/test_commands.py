@@ -105,7 +105,7 @@ async def test_what_cannot_be_carried_out_is_answered_with_the_guards_own_words(
     async with served() as stage:
         for name, fields, words in (
             ("hold", {"target": "nope"}, "no topic or queue named 'nope' is read here; these are: orders"),
-            ("force-open", {"target": "paymints"}, "no dependency is named 'paymints'; there are ['email', 'payments']"),
+            ("force-open", {"target": "paymints"}, "no dependency is named 'paymints'; there are email, payments"),
             ("retry", {"target": "orders[9]"}, "no source 'orders[9]' is assigned here; these are: orders[0], orders[1]"),
             ("skip", {"target": "orders[0]", "position": 3}, "no message at orders[0]@3 was rejected, or has failed and waits"),
             ("hold", {"target": "orders", "reason": "two\nlines"}, "must be one line"),

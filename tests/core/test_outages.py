@@ -6,7 +6,7 @@ import pytest
 from tests.core.driving import DOUBLING, FAILURE, FIRST_WAIT, SUCCESS, acquire, call, calls, half_opened, opened
 
 from holdgate.core import Circuit, CircuitClosed, CircuitOpened, CircuitSettings, RampSettings, State
-from holdgate.core.outages import Outage, level_raised, level_wait, middle_draw, opened_until
+from holdgate.core.outages import Asked, Outage, level_raised, level_wait, middle_draw, opened_until
 
 BY_LEVEL = CircuitSettings(open_duration=5.0, open_multiplier=2.0, open_duration_max=30.0, open_jitter=0.2)
 BY_AGE = CircuitSettings(open_duration=4.0, open_share=0.1, open_duration_max=300.0, open_jitter=0.2)
@@ -15,7 +15,7 @@ STEADY = CircuitSettings(open_duration=4.0, open_jitter=0.0, ramp=RampSettings(f
 
 def wait(settings: CircuitSettings, outage: Outage, age: float, chance: float = 0.5) -> float:
     """The seconds that a circuit stays open after a quick probe that failed at this age."""
-    return opened_until(settings, outage, age, age, lambda: chance) - age
+    return opened_until(settings, outage, Asked(age, age, chance)) - age
 
 
 def recovered(circuit: Circuit, at: float) -> None:
@@ -63,14 +63,14 @@ def test_the_cap_comes_after_the_jitter() -> None:
 def test_the_wait_begins_when_the_probe_was_sent() -> None:
     """A probe that hung for five seconds tells of the time before: what is left of the wait is at least a twentieth of it."""
     outage = Outage(since=0.0, level=1)
-    assert opened_until(BY_AGE, outage, 100.0, 105.0, middle_draw) == pytest.approx(110.0)
-    assert opened_until(BY_AGE, outage, 100.0, 109.9, middle_draw) == pytest.approx(110.4)
-    assert opened_until(BY_AGE, outage, 100.0, 400.0, middle_draw) == pytest.approx(400.5)
+    assert opened_until(BY_AGE, outage, Asked(100.0, 105.0, 0.5)) == pytest.approx(110.0)
+    assert opened_until(BY_AGE, outage, Asked(100.0, 109.9, 0.5)) == pytest.approx(110.4)
+    assert opened_until(BY_AGE, outage, Asked(100.0, 400.0, 0.5)) == pytest.approx(400.5)
 
 
 def test_with_a_multiplier_the_wait_begins_when_it_opens() -> None:
     """As it always did: the age and the time of the probe do not matter."""
-    assert opened_until(BY_LEVEL, Outage(since=0.0, level=2), 1000.0, 1005.0, middle_draw) == 1015.0
+    assert opened_until(BY_LEVEL, Outage(since=0.0, level=2), Asked(1000.0, 1005.0, 0.5)) == 1015.0
 
 
 def test_a_probe_that_hangs_is_followed_soon() -> None:
@@ -98,7 +98,7 @@ def test_a_probe_after_one_that_decided_nothing_is_the_one_that_counts() -> None
 
 def test_without_an_outage_the_wait_is_the_first_one() -> None:
     """Whatever the time: the age is none."""
-    assert opened_until(BY_AGE, Outage(level=1), 500.0, 500.0, middle_draw) == 504.0
+    assert opened_until(BY_AGE, Outage(level=1), Asked(500.0, 500.0, 0.5)) == 504.0
 
 
 def test_an_outage_soon_after_another_is_a_relapse() -> None:

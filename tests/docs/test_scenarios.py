@@ -8,6 +8,7 @@ import pytest
 from docs.generate.scenario_meanings import FAULTS, MEANINGS, MEMBERS
 from docs.generate.scenarios import keys_table
 
+from holdgate.config.fields import hints_of
 from holdgate_lab.fleet.scenario import (
     DependencySpec,
     Fault,
@@ -18,7 +19,6 @@ from holdgate_lab.fleet.scenario import (
     Scenario,
     TopicSpec,
 )
-from holdgate_lab.simulate.fields import hints_of
 
 
 @pytest.mark.parametrize("cls", [Scenario, TopicSpec, QueueSpec, DependencySpec, Fault, MemberEvent])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.flow.stage import BILLS, ORDERS, Stage, half_open
+from tests.flow.test_engine_passing import Mixed
 
 from holdgate.flow.backlog import BacklogBook, DrainRate, SourceBacklog, demand_of, share_of
 from holdgate.flow.message import Backlog, Partition, Queue
@@ -131,3 +132,17 @@ def test_a_book_says_what_was_found_of_the_sources_that_are_here() -> None:
     held = book.read(stage.engine.snapshot(10.0))
     assert (held[ORDERS].willing, held[ORDERS].drained_in) == (0, None)
     assert BacklogBook("").read(stage.engine.snapshot(10.0)) == {}
+
+
+def test_messages_that_others_pass_are_not_what_we_are_willing_to_drain() -> None:
+    """An outage of one dependency must not scale up a worker that goes on with the rest. Nobody knows when all is drained."""
+    stage = Mixed()
+    book = BacklogBook("shop")
+    for at, ended in ((0.0, 0), (10.0, 50)):
+        book.note({ORDERS: Backlog(100 - ended)}, stage.engine.snapshot(at), {"orders": ended})
+    assert book.read(stage.engine.snapshot(10.0))[ORDERS].drained_in == 10.0
+    stage.trip("payments")
+    stage.receive(8)
+    stage.start_all()
+    found = book.read(stage.engine.snapshot(10.0))[ORDERS]
+    assert (found.willing, found.drained_in) == (46, None)

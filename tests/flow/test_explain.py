@@ -9,8 +9,10 @@ from holdgate.core import Override, Reason, State
 from holdgate.core.events import CircuitOpened, ThresholdExceeded
 from holdgate.flow.events import OutageSuspected, SourceBlocked
 from holdgate.flow.explain import Unknown, explain, lasting
+from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Partition, Queue
+from holdgate.flow.snapshot import PartlyWaiting
 
 OPEN = circuit(state=State.OPEN, open_until=NOW + 22)
 HELD = source(ORDERS, "circuit:payments", since=NOW - 840, waiting=10)
@@ -179,9 +181,8 @@ def test_a_topic_is_told_by_its_oldest_hold() -> None:
     """How many of its partitions are held, and why the worst is."""
     well, held = source(Partition("orders", 4)), source(ORDERS, "operator", since=NOW - 60)
     assert explain(document(circuit(), sources=(well, held)), "orders").startswith(
-        "1 of the 2 partitions of orders here are held. The oldest hold: orders[3] is held for 1 minute."
+        "1 of the 2 partitions of orders here is held. The oldest hold: orders[3] is held for 1 minute."
     )
-    assert explain(document(circuit(), sources=(held,)), "orders").startswith("All of the 1 partitions of orders")
     assert explain(document(circuit(), sources=(well, source(Partition("orders", 5))), limit=1), "orders").startswith(
         "None of the 1 partitions of orders here is held (1 sources are not listed here). orders[4] is not held."
     )
@@ -192,8 +193,8 @@ def test_a_dependency_is_told_with_what_it_holds() -> None:
     assert explain(document(circuit()), "payments") == "payments is well: its circuit is closed. No source needs it."
     found = document(circuit(), sources=(source(waiting=3),), backlog=waits(90, drained_in=360.0))
     assert explain(found, "payments") == (
-        "payments is well: its circuit is closed. It holds 0 of the 1 sources that need it; 3 of their messages wait in this process, 90 "
-        "at the broker. At this rate they are done in about 6 minutes."
+        "payments is well: its circuit is closed. It does not hold the one source that needs it; 3 of its messages wait in this process, "
+        "90 at the broker. At this rate they are done in about 6 minutes."
     )
 
 
@@ -223,3 +224,82 @@ def test_a_name_that_is_not_here_is_answered_with_those_that_are_close() -> None
 def test_a_duration_is_told_by_its_largest_unit(seconds: Any, words: str) -> None:
     """As people say it."""
     assert lasting(seconds) == words
+
+
+def test_a_dependency_tells_what_its_calls_failed_with() -> None:
+    """Type and count, the last one first, while it is down, while it comes back and after that."""
+    failures = {
+        "payments": (FailureKind("HTTPStatusError 503", 412, NOW - 840, NOW - 1), FailureKind("ConnectError", 1, NOW - 60, NOW - 60))
+    }
+    told = (
+        "Its calls failed with HTTPStatusError 503 (412 times) and ConnectError (1 time), "
+        "the first 14 minutes ago and the last 1 second ago."
+    )
+    for state in State:
+        assert told in explain(document(circuit(state=state), failures=failures), "payments")
+    one = {"payments": (FailureKind("TimeoutError", 1, NOW - 9, NOW - 9),)}
+    assert "Its calls failed with TimeoutError (1 time), 9 seconds ago." in explain(document(OPEN, failures=one), "payments")
+
+
+def test_messages_that_wait_while_others_go_on_are_counted() -> None:
+    """Of the source, for what and how many, what stands behind them, and why that is down; of the dependency as well."""
+    mixed = source(ORDERS, needs=("payments", "email"), waiting=7, partly=PartlyWaiting(True, {"payments": 40}, behind=12))
+    found = document(OPEN, circuit("email"), sources=(mixed,), last=opened(Reason.CONSECUTIVE_FAILURES, 5, 5))
+    text = explain(found, "orders[3]")
+    assert text.startswith(
+        "orders[3] is not held. Of its messages these wait: 40 messages for payments, and 12 behind them, because they have the same key. "
+        "The others go on. payments has counted as down for 14 minutes, because 5 calls in a row failed."
+    )
+    assert "email" not in text
+    assert (
+        "It does not hold the one source that needs it, and in it only the messages that need it wait while the others go on; 40 of its"
+        in explain(found, "payments")
+    )
+    more = document(OPEN, sources=(mixed, source(MAILS), source(Partition("orders", 4), "circuit:payments", since=NOW)))
+    assert "It holds 1 of the 3 sources that need it, and in 1 of them only the messages" in explain(more, "payments")
+
+
+def test_one_partition_is_told_as_itself() -> None:
+    """A count of one is no English. Of several the first is told."""
+    assert explain(document(circuit(), sources=(source(),)), "orders") == "orders[3] is not held. No message waits in this process."
+    several = (source(), source(Partition("orders", 4)))
+    assert explain(document(circuit(), sources=several), "orders").startswith("None of the 2 partitions of orders here is held.")
+    held = (source(ORDERS, "operator", since=NOW), source(Partition("orders", 4), "operator", since=NOW))
+    assert explain(document(circuit(), sources=held), "orders").startswith("All 2 partitions of orders here are held.")
+    assert "It holds all of the 2 sources" in explain(
+        document(OPEN, sources=(HELD, source(MAILS, "circuit:payments", since=NOW))), "payments"
+    )
+
+
+def test_what_is_at_work_or_done_soon_is_told_in_whole_words() -> None:
+    """One is, two are; and what takes less than a second takes a second."""
+    found = document(circuit(), sources=(source(in_flight=1),), backlog=waits(1, drained_in=0.2))
+    assert explain(found, "orders[3]") == (
+        "orders[3] is not held. No message waits in this process, 1 is being worked on, and 1 at the broker in all. "
+        "At this rate they are done in a second."
+    )
+    found = document(circuit(), sources=(source(waiting=1, in_flight=2),), backlog=waits(0))
+    assert "1 message waits in this process, 2 are being worked on, and none at the broker." in explain(found, "orders[3]")
+
+
+@pytest.mark.parametrize(
+    ("because", "words"),
+    [
+        ("order", 'The others wait behind them, because order="source" lets nothing pass.'),
+        ("held_span", "The others wait, too: as many as held_span allows have passed the oldest of them."),
+        ("memory", "The others wait, too: what waits fills the memory that the guard may use."),
+    ],
+)
+def test_a_source_that_is_held_though_others_could_go_on_says_why(because: str, words: str) -> None:
+    """Each of the reasons has words of its own."""
+    partly = PartlyWaiting(True, {"payments": 1, "email": 2}, stands_because=because)
+    found = document(OPEN, circuit("email"), sources=(source(ORDERS, "circuit:payments", since=NOW - 60, partly=partly),))
+    assert f"Of its messages these wait: 1 message for payments and 2 messages for email. {words}" in explain(found, "orders[3]")
+
+
+def test_what_an_operator_holds_does_not_go_on() -> None:
+    """Though nothing that its messages wait for would hold the others."""
+    partly = PartlyWaiting(True, {"payments": 1})
+    text = explain(document(OPEN, sources=(source(ORDERS, "operator", since=NOW, partly=partly),)), "orders[3]")
+    assert "1 message for payments." in text
+    assert "The others" not in text

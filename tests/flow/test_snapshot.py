@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.flow.stage import ORDERS, Stage, rejected, run_of
+from tests.flow.stage import ORDERS, Stage, messages, rejected, run_of
+from tests.flow.test_engine_passing import Mixed
 
 from holdgate.core import State
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import Partition
-from holdgate.flow.snapshot import Snapshot, SourceSnapshot, take_snapshot
+from holdgate.flow.snapshot import PartlyWaiting, Snapshot, SourceSnapshot, take_snapshot
 
 BILLS = Partition("bills", 0)
 
@@ -105,3 +106,41 @@ def test_a_snapshot_without_a_word_on_memory_has_none_in_hand() -> None:
     """The defaults."""
     seen = Snapshot(0.0, {}, {}, ())
     assert (seen.memory, seen.held_bytes, seen.read_ahead_bytes, seen.waiting_for_room) == (None, 0, 0, 0)
+
+
+def test_a_source_of_mixed_needs_counts_what_waits_for_what() -> None:
+    """Only for what is down: a message that needs both waits for payments alone. What has the same key stands behind."""
+    stage = Mixed("key")
+    first, second, both, mail = came = messages(ORDERS, 4)
+    for message, key, needs in zip(came, "aabc", [["payments"], ["mail"], ["payments", "mail"], ["mail"]], strict=True):
+        message.order_key, message.needs = key, stage.needing(*needs)
+    stage.trip("payments")
+    stage.engine.received(stage.run, came)
+    stage.turn()
+
+    assert stage.start_all() == [mail]
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+    assert seen.partly is not None
+    assert (seen.partly, seen.partly.waiting) == (PartlyWaiting(True, {"payments": 2}, behind=1), 3)
+    assert (seen.held, seen.waiting) == (False, 3)
+    assert (seen.partly.waiting_of("payments", declared=True), seen.partly.waiting_of("mail", declared=True)) == (2, 0)
+    assert (first.attempt, second.attempt, both.attempt) == (0, 0, 0)
+
+
+def test_a_source_that_stands_says_why_nothing_passes() -> None:
+    """With order="source" the first message holds all of it."""
+    stage = Mixed("source")
+    stage.trip("payments")
+    stage.receive(2)
+    stage.start_all()
+    stage.turn()
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+    assert (seen.held, seen.partly) == (True, PartlyWaiting(True, {"payments": 1}, stands_because="order"))
+
+
+def test_a_source_whose_messages_need_the_same_is_never_partly_held() -> None:
+    """What they need holds all of it. What a handler met besides is counted, and the declared need is not."""
+    stage = Stage("payments", "mail", run=run_of(["payments"], order="none"))
+    assert stage.engine.snapshot(stage.now).sources[ORDERS].partly is None
+    partly = PartlyWaiting(False, {"mail": 2})
+    assert (partly.waiting_of("payments", declared=True), partly.waiting_of("mail", declared=False)) == (None, 2)

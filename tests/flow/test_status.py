@@ -10,9 +10,10 @@ from holdgate.core import Circuit, CircuitSnapshot, Override, Reason, State
 from holdgate.core.events import CircuitOpened, OverrideSet
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AttributionShared, CommandEnded, CommandGiven, OutageSuspected, SourceBlocked
+from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Queue
-from holdgate.flow.snapshot import Snapshot, SourceSnapshot
+from holdgate.flow.snapshot import PartlyWaiting, Snapshot, SourceSnapshot
 from holdgate.flow.status import (
     DependencyStatus,
     HealthStatus,
@@ -50,7 +51,13 @@ def document(
     limit: int | None = None,
     **around: Any,
 ) -> StatusDocument:
-    snapshot = Snapshot(NOW, {each.name: each for each in circuits}, {each.source: each for each in sources}, commands)
+    snapshot = Snapshot(
+        NOW,
+        {each.name: each for each in circuits},
+        {each.source: each for each in sources},
+        commands,
+        failures=around.get("failures", {}),
+    )
     surroundings = Surroundings(EPOCH, EPOCH - 60, "here:1", "0.1", HEALTH, around.get("backlog", {}))
     return status(snapshot, last or LastEvents(), surroundings, limit=limit)
 
@@ -69,6 +76,7 @@ def test_every_declared_field_is_written_and_is_json() -> None:
     assert found.keys() == get_type_hints(StatusDocument).keys()
     assert found["summary"].keys() == get_type_hints(SummaryStatus).keys()
     assert found["dependencies"][0].keys() == get_type_hints(DependencyStatus).keys()
+    assert found["dependencies"][0]["failed_with"] == []
     assert found["sources"][0].keys() == get_type_hints(SourceStatus).keys()
     assert json.loads(json.dumps(found))["sources"][0]["needs"] == ["payments"]
 
@@ -246,3 +254,27 @@ def test_an_event_is_written_with_its_fields(event: Any, expected: dict[str, Any
     assert found.keys() == {"event", *(field.name for field in fields(event))}
     assert {name: found[name] for name in expected} == expected
     assert json.loads(json.dumps(found)) == found
+
+
+def test_a_dependency_says_what_its_calls_failed_with() -> None:
+    """The type, how often, from when to when."""
+    failures = {"payments": (FailureKind("HTTPStatusError 503", 412, NOW - 60, NOW - 1),)}
+    payments, email = document(circuit(state=State.OPEN), circuit("email"), failures=failures)["dependencies"]
+    assert payments["failed_with"] == [{"error": "HTTPStatusError 503", "count": 412, "first": EPOCH - 60, "last": EPOCH - 1}]
+    assert email["failed_with"] == []
+
+
+def test_where_each_message_has_its_own_needs_those_that_wait_are_counted() -> None:
+    """A dependency sums up what waits for it, and not what waits for others; such a source comes before those at work."""
+    mixed = source(
+        ORDERS, needs=("payments", "email"), waiting=7, partly=PartlyWaiting(True, {"payments": 5}, behind=1, stands_because="order")
+    )
+    plain = source(MAILS, waiting=100, partly=PartlyWaiting(False, {"email": 3}), waits_for=("email",))
+    found = document(circuit(state=State.OPEN), circuit("email"), sources=(source(Partition("orders", 4), waiting=9), plain, mixed))
+    payments, email = found["dependencies"]
+    assert (payments["sources"], payments["held"], payments["partly"], payments["waiting"]) == (3, 0, 1, 114)
+    assert (email["sources"], email["partly"], email["waiting"]) == (2, 1, 3)
+    assert [each["source"] for each in found["sources"]] == ["mails", "orders[3]", "orders[4]"]
+    assert found["sources"][1]["partly"] == {"by_message": True, "waiting_for": {"payments": 5}, "behind": 1, "stands_because": "order"}
+    assert found["sources"][0]["partly"] == {"by_message": False, "waiting_for": {"email": 3}, "behind": 0, "stands_because": None}
+    assert found["sources"][2]["partly"] is None

@@ -70,6 +70,10 @@ class Worker:
         """SIGCONT: it goes on where it was, not knowing what has passed."""
         self._process.send_signal(signal.SIGCONT)
 
+    def hang_up(self) -> None:
+        """Send SIGHUP, which reads a settings file again."""
+        self._process.send_signal(signal.SIGHUP)
+
     def block(self) -> None:
         """SIGUSR1: a worker that listens for it blocks its event loop for a while, as a handler with a slow plain call would."""
         self._process.send_signal(signal.SIGUSR1)

@@ -237,3 +237,61 @@ async def test_dead_letters_are_named_until_there_are_many(caplog: pytest.LogCap
     assert said[5:] == [
         "orders: 3 more messages rejected in 1 min, the last: orders[0]@7 is in the dead letters: Reject, attempt 1 of 5",
     ]
+
+
+def failed_with(guard: Guard) -> dict[str, list[tuple[str, int]]]:
+    return {name: [(kind.error, kind.count) for kind in kinds] for name, kinds in guard.snapshot().failures.items()}
+
+
+@in_virtual_time
+async def test_the_snapshot_says_what_calls_failed_with() -> None:
+    """Of handlers, also where they caught it themselves, by type and status; each once, and no text of an exception."""
+    declared = payments(settings=NEVER_OPENS)
+
+    async def refused(status: int) -> None:
+        raise HTTPStatusError(status)
+
+    async def charge(delivery: Delivery[Any]) -> None:
+        if delivery.attempt == 1:
+            await declared.call(refused, 503)
+        with pytest.raises(HTTPStatusError):
+            await declared.call(refused, 502)
+
+    async with worker(charge, declared, messages=2) as guard:
+        await until(lambda: failed_with(guard).get("payments", [])[:1] == [("HTTPStatusError 502", 2)])
+        assert failed_with(guard) == {"payments": [("HTTPStatusError 502", 2), ("HTTPStatusError 503", 2)]}
+        assert "secret" not in repr(guard.snapshot())
+
+
+@in_virtual_time
+async def test_the_snapshot_says_what_calls_outside_of_handlers_failed_with() -> None:
+    """From the loop and from another thread. What is no failure of the dependency is not in it."""
+    declared = payments(settings=NEVER_OPENS)
+
+    def call(error: Exception) -> None:
+        with declared.calling():
+            raise error
+
+    async with quiet_guard(declared) as guard:
+        for error in (HTTPStatusError(503), ConnectionRefusedError(111, "no"), KeyError("secret")):
+            with pytest.raises(type(error)):
+                call(error)
+        assert failed_with(guard) == {"payments": [("ConnectionRefusedError ECONNREFUSED", 1), ("HTTPStatusError 503", 1)]}
+        with pytest.raises(HTTPStatusError):
+            await asyncio.to_thread(call, HTTPStatusError(503))
+        await asyncio.sleep(0)
+        assert failed_with(guard)["payments"][0] == ("HTTPStatusError 503", 2)
+
+
+@in_virtual_time
+async def test_the_snapshot_says_what_health_probes_failed_with() -> None:
+    """A probe is a call of the dependency, too."""
+
+    async def ask() -> None:
+        raise HTTPStatusError(429)
+
+    declared = payments(probe=ask)
+    async with quiet_guard(declared) as guard:
+        guard.circuit("payments").open_for(1.0, guard.now())
+        guard.wake()
+        await until(lambda: failed_with(guard) == {"payments": [("HTTPStatusError 429", 1)]})

@@ -6,6 +6,7 @@ import click
 
 from holdgate.cli import INTERRUPTED
 from holdgate.cli.commands import URL_VARIABLE, CommandGroup, Failure, Refusal
+from holdgate.cli.config.app import config
 from holdgate.cli.doctor.app import doctor
 from holdgate.cli.letters.app import letters
 from holdgate.cli.worker.app import WORKER_COMMANDS
@@ -19,7 +20,7 @@ def app() -> None:
 
 
 app.add_command(letters)
-for each in (*WORKER_COMMANDS, doctor):
+for each in (*WORKER_COMMANDS, config, doctor):
     app.add_command(each)
 
 

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, cast
 
 from holdgate.core import events, validation
 from holdgate.core.evidence import Evidence
-from holdgate.core.outages import Outage, middle_draw, opened_until
+from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until
 from holdgate.core.outcomes import Outcome
 from holdgate.core.ramp import FULL_ALONE, HalfOpen, Ramp
 from holdgate.core.settings import CircuitSettings
@@ -107,7 +107,7 @@ class Circuit:
 
     # fmt: off
     __slots__ = (
-        "_closed_since", "_draw", "_full", "_half_open", "_is_plain", "_is_reported", "_late_results", "_outage",
+        "_asked", "_closed_since", "_draw", "_full", "_given_full", "_half_open", "_is_plain", "_is_reported", "_late_results", "_outage",
         "_override_until", "_settled_twice", "_until",
         "events_pending", "evidence", "generation", "latest", "live", "name", "override", "plain_until", "refuse_until", "rejected",
         "rejection", "settings", "state", "totals",
@@ -134,14 +134,13 @@ class Circuit:
         self.generation = -1  # the first swap, below, makes it 0
         self.events_pending: deque[events.Event] = deque(maxlen=EVENTS_KEPT)
         self._draw = draw
-        # Read by runtime/guarded.py, by contract: generation, latest, live, rejected, plain_until, refuse_until, rejection, and evidence
-        # with its window. The two wrappers there do what `try_acquire` and `record` do in the usual case, and write latest, live, rejected
-        # and the counts of a success. A change of what one of these means is a change there, too; test_guarded.py compares the two ways.
         self.latest = now
         self.live: dict[Permit, None] = {}
         self.evidence = Evidence(settings, self.live, now)
         self.totals = CircuitTotals()  # `read_totals` adds what others count
-        self._full = FULL_ALONE if settings.ramp.full is None else settings.ramp.full
+        self._given_full: int | None = None
+        self._full = self._ramp_end()
+        self._asked: Asked | None = None
         self._override_until: float | None = None
         self._closed_since = now
         self.rejected = self._late_results = self._settled_twice = 0
@@ -442,11 +441,40 @@ class Circuit:
 
     def set_full(self, full: int, now: float) -> None:
         """Set the limit at which a ramp ends, from 1. A running limit above it comes down. An explicit `ramp.full` is never raised."""
-        explicit = self.settings.ramp.full
-        self._full = validation.count("full", full) if explicit is None else min(explicit, validation.count("full", full))
+        self._given_full = validation.count("full", full)
+        self._full = self._ramp_end()
         self.advance(now)
         if self._half_open is not None:
             self._follow(self._half_open, self._half_open.set_full(self._full, self.latest), self.latest)
+
+    def _ramp_end(self) -> int:
+        explicit, given = self.settings.ramp.full, self._given_full
+        if explicit is None:
+            return FULL_ALONE if given is None else given
+        return explicit if given is None else min(explicit, given)
+
+    def reconfigure(self, settings: CircuitSettings, now: float) -> None:
+        """Go on by other settings from `now` on, without a transition. State, outage, override, permits and totals stay.
+
+        Results stay in the window if it is of the same kind, as far as they fit, and are judged with the next one. A wait of OPEN becomes
+        what it would have been by the new settings, measured from when it began; one that was asked for is only clamped to
+        `retry_after_max`. A ramp keeps its limit, and its running stage its times. Raises SettingsError unless they are CircuitSettings.
+        """
+        if not isinstance(cast("object", settings), CircuitSettings):
+            raise SettingsError(f"settings must be CircuitSettings, got {settings!r}")
+        self.advance(now)
+        now = self.latest
+        before, self.settings = self.settings, settings
+        self._full = self._ramp_end()
+        self.evidence.reconfigure(before, settings, now)
+        if self.state is State.OPEN:
+            self._until = open_anew_until(settings, self._outage, self._asked, self._until, now)
+        half_open = self._half_open
+        if half_open is not None:
+            half_open.reconfigure(settings.ramp, self._lease(), self.evidence.slow)
+        self._prepare_answers()
+        if half_open is not None:
+            self._follow(half_open, half_open.set_full(self._full, now), now)
 
     def snapshot(self, now: float) -> CircuitSnapshot:
         """Return the circuit as it is at `now`, without letting time pass: a wait that is over shows as OPEN until `advance`."""
@@ -501,6 +529,7 @@ class Circuit:
         now = self._monotonic(now)
         if self.state is State.OPEN:
             self._until = max(self._until, now + wait)
+            self._asked = None
             self._prepare_answers()
         else:
             self._open(Trigger.WAIT_REQUESTED, Reason.OPEN_FOR, now, self._outage_at(now).begun(now), until=now + wait)
@@ -521,12 +550,14 @@ class Circuit:
         """Open. `outage` is the one after the opening; `until` of None means the wait that follows from it."""
         previous = self.state
         state = transition(previous, trigger)
+        asked = None
         if until is None:
-            asked = now if self._half_open is None else self._half_open.probe_asked_at(now)
-            until = opened_until(self.settings, outage, asked, now, self._draw)
+            asked = Asked(now if self._half_open is None else self._half_open.probe_asked_at(now), now, self._draw())
+            until = opened_until(self.settings, outage, asked)
         if breach is not None:
             self._exceeded(breach, now)
         self._swap(state, self.override, outage, until)
+        self._asked = asked
         self._emit(
             events.CircuitOpened(self.name, now, self.generation, reason, until, outage.level, previous, outage.since, outage.probes)
         )
@@ -575,10 +606,12 @@ class Circuit:
         self._prepare_answers()
 
     def _new_half_open(self) -> HalfOpen:
-        # Twice the longest success: a lease must not take back calls that are known to succeed.
-        lease = max(self.settings.permit_lease, 2 * self.evidence.longest)
         ramp = Ramp(self.settings.ramp, self._full, self._outage.relapses(self.settings))
-        return HalfOpen(ramp, self.live, lease, self.evidence.slow, self.totals)
+        return HalfOpen(ramp, self.live, self._lease(), self.evidence.slow, self.totals)
+
+    def _lease(self) -> float:
+        # Twice the longest success: a lease must not take back calls that are known to succeed.
+        return max(self.settings.permit_lease, 2 * self.evidence.longest)
 
     def _prepare_answers(self) -> None:
         """Compute until when a call is admitted, or refused, without a look at anything else. All refusals are one object."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from holdgate.core.states import Breach, Reason
 from holdgate.core.totals import QUICK
-from holdgate.core.windows import FAILED, GOOD, SLOW
+from holdgate.core.windows import FAILED, GOOD, SLOW, carry_over
 
 if TYPE_CHECKING:
     from holdgate.core.settings import CircuitSettings
@@ -35,6 +35,15 @@ class OverdueCalls:
         self._live = live
         self._duration = duration
         self.permits: dict[Permit, None] = {}
+
+    def change_duration(self, duration: float) -> None:
+        """Judge by another duration. The permits go back to `live`, before the younger ones there, until they are looked at again."""
+        self._duration = duration
+        younger = self._live.copy()
+        self._live.clear()
+        self._live.update(self.permits)
+        self._live.update(younger)
+        self.permits.clear()
 
     def collect(self, now: float) -> int:
         """Move the permits that have become overdue. Returns how many calls are overdue in all."""
@@ -126,6 +135,16 @@ class Evidence:
         self.longest = 0.0
         self.quick = 0.0
         self.quick_seconds = 0.0
+        self._thresholds = Thresholds(settings)
+
+    def reconfigure(self, before: CircuitSettings, settings: CircuitSettings, now: float) -> None:
+        """Go on by other settings. What was counted stays as it was counted; the next result is judged by the new thresholds."""
+        self.slow = inf if settings.slow_call_duration is None else settings.slow_call_duration
+        self.quick = min(self.longest, self.slow, QUICK)
+        self.overdue.change_duration(self.slow)
+        if settings.window != before.window:
+            self.window = carry_over(self.window, settings.window, now)
+        self.window.enough = 0  # so that a good result is judged, too
         self._thresholds = Thresholds(settings)
 
     def clear(self, now: float) -> None:

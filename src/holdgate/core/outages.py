@@ -28,11 +28,9 @@ Everything here is a value or a function that returns one. circuit.py keeps the 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from holdgate.core.settings import CircuitSettings
 
 # What is left of a wait at least when a probe has taken long. A twentieth of the first wait is 0.2 seconds: a probe that hangs for five
@@ -94,16 +92,32 @@ def middle_draw() -> float:
     return 0.5
 
 
-def opened_until(settings: CircuitSettings, outage: Outage, asked: float, now: float, draw: Callable[[], float]) -> float:
-    """Return until when a circuit stays open that opens at `now`. `asked` is when the call that says so was made."""
-    jitter = 1 - settings.open_jitter + 2 * settings.open_jitter * draw()
+class Asked(NamedTuple):
+    """What a wait follows from, beside the settings: when the call was made that opened, when the circuit opened, and chance in [0, 1)."""
+
+    asked: float
+    opened: float
+    drawn: float
+
+
+def opened_until(settings: CircuitSettings, outage: Outage, asked: Asked) -> float:
+    """Return until when a circuit stays open after what was asked."""
+    jitter = 1 - settings.open_jitter + 2 * settings.open_jitter * asked.drawn
     nominal = level_wait(settings, outage.level)
     if settings.open_multiplier is None and outage.since is not None:
-        nominal = max(nominal, settings.open_share * (asked - outage.since))
+        nominal = max(nominal, settings.open_share * (asked.asked - outage.since))
     wait = min(settings.open_duration_max, nominal * jitter)  # the cap comes last: jitter never makes a wait longer than the maximum
     if settings.open_multiplier is not None:
-        return now + wait
-    return max(asked + wait, now + LEAST_REST * wait)
+        return asked.opened + wait
+    return max(asked.asked + wait, asked.opened + LEAST_REST * wait)
+
+
+def open_anew_until(settings: CircuitSettings, outage: Outage, asked: Asked | None, until: float, now: float) -> float:
+    """Return until when a circuit stays open whose settings have changed in its wait, which was to end at `until`.
+
+    `asked` of None means that a server or the program asked for the wait. It is none of the settings', so it is only clamped.
+    """
+    return min(until, now + settings.retry_after_max) if asked is None else opened_until(settings, outage, asked)
 
 
 def level_wait(settings: CircuitSettings, level: int) -> float:

@@ -185,6 +185,11 @@ class Ramp:
             return max(self.limit + 1, int(self.limit * self._settings.growth))
         return self.limit + max(1, self.full // GENTLE_STEPS)
 
+    def reconfigure(self, settings: RampSettings) -> None:
+        """Go on by other settings. The limit stays, and the running stage keeps its times; it is judged by the new rate."""
+        self._settings = settings
+        self._lasts = self._relapses * settings.stage_per_relapse
+
     def set_full(self, full: int) -> None:
         """Change the limit at which the ramp ends. A running limit above it comes down."""
         self.full = full
@@ -264,6 +269,12 @@ class HalfOpen:
         del self._live[permit]
         permit.standing = EXPIRED
         self.give_back(permit)
+
+    def reconfigure(self, settings: RampSettings, lease: float, slow: float) -> None:
+        """Go on by other settings. The lease of a permit that is out counts from when it was issued, as before."""
+        self.ramp.reconfigure(settings)
+        self.lease = lease
+        self._slow = slow
 
     def set_full(self, full: int, now: float) -> Step:
         """Change the ramp's end. The running stage may be complete by that."""

@@ -184,6 +184,13 @@ class CountCounter:
     def next_deadline(self) -> float | None:
         return None
 
+    def take_over(self, older: CountCounter) -> None:
+        """Count what another one holds, oldest first, so that of a longer history the youngest results stay."""
+        older._place_goods()
+        ring, place = older._ring, older._next
+        for code in ring[place:] + ring[:place] if older._is_full else ring[:place]:
+            self.add(code, 0.0)
+
 
 class TimeCounter:
     """Count the results of a span of time, in a ring of buckets. A clock that steps back stays in its bucket, and erases nothing."""
@@ -276,3 +283,32 @@ class TimeCounter:
 
     def next_deadline(self) -> float | None:
         return self._ends if self.calls else None
+
+    def take_over(self, older: TimeCounter, now: float) -> None:
+        """Count what another one still holds at `now`. Results of a bucket are taken to be as old as its beginning."""
+        older.expire(now)
+        for age in range(older._buckets):
+            there = (older._place - age) % older._buckets
+            steps = max(0, self._number - floor((older._number - age) * older._width / self._width))
+            if steps < self._buckets:
+                here = (self._place - steps) % self._buckets
+                self._calls[here] += older._calls[there] + (0 if age else older.goods)
+                self._failures[here] += older._failures[there]
+                self._slow[here] += older._slow[there]
+        self._total, self.failures, self.slow = sum(self._calls), sum(self._failures), sum(self._slow)
+        self._begin(self._number)
+
+
+def carry_over(older: WindowCounter, window: CountWindow | TimeWindow, now: float) -> WindowCounter:
+    """Return a counter for `window` that goes on from `older`.
+
+    Between two windows by calls, or two by time, results go over as far as they fit. One of the other kind begins empty: results in a count
+    window have no time, and those of a bucket no order.
+    """
+    counter = window.counter(now)
+    if isinstance(counter, CountCounter) and isinstance(older, CountCounter):
+        counter.take_over(older)
+    elif isinstance(counter, TimeCounter) and isinstance(older, TimeCounter):
+        counter.take_over(older, now)
+    counter.passed = older.passed + older.goods
+    return counter

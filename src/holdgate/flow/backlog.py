@@ -2,12 +2,13 @@
 
 *Willing.* An autoscaler that reads the lag starts workers in an outage, and the new ones hold as well; then they all come back at once. So
 it should read what this worker is willing to drain: nothing of a held source, all of one whose circuits are closed, and a share of one that
-is coming back, as large as the ramp's share of its full limit. With several needs the smallest share counts.
+is coming back, as large as the ramp's share of its full limit. With several needs the smallest share counts. Where each message has needs
+of its own, it is all but what waits for a circuit and is passed by the others.
 
 *Draining.* An estimate needs a rate. What ends per second is measured between two looks at the broker, by topic or queue, and so is what
 arrives. A rate that was measured while everything was closed and messages were left over is what the worker can do; a ramp allows its share
 of that. Without such a rate, what was measured last is taken. What arrives meanwhile is taken off. If more arrives than ends, there is no
-estimate, and neither is there one in a hold: nobody knows when it ends.
+estimate, and neither is there one in a hold, nor while messages are passed because they wait for a circuit: nobody knows when it ends.
 """
 
 from __future__ import annotations
@@ -46,10 +47,15 @@ def share_of(seen: SourceSnapshot | None, snapshot: Snapshot) -> float:
     """Return the share of a source that may be worked on now, from 0 (held) to 1. None for `seen` means that the source is not ours."""
     if seen is None or seen.held:
         return 0.0
-    if seen.falling_back:
+    if seen.falling_back or (seen.partly is not None and seen.partly.by_message):  # others pass what waits for a circuit
         return 1.0
     circuits = [snapshot.dependencies[name] for name in seen.needs]
     return min((circuit.limit / circuit.full for circuit in circuits if circuit.limit is not None), default=1.0)
+
+
+def _willing(waiting: int, seen: SourceSnapshot | None, snapshot: Snapshot) -> int:
+    passed = 0 if seen is None or seen.partly is None else seen.partly.waiting
+    return int(max(0, waiting - passed) * share_of(seen, snapshot))
 
 
 def demand_of(backlogs: Iterable[SourceBacklog]) -> dict[str, int]:
@@ -120,6 +126,7 @@ class BacklogBook:
     def read(self, snapshot: Snapshot) -> dict[Source, SourceBacklog]:
         """Return what is known, and what we are willing to drain now."""
         by_name = self._by_name(snapshot)
+        passed = {source.name for source, seen in snapshot.sources.items() if seen.partly is not None and seen.partly.waiting}
         drained = {name: self._rates[name].drained_in(share) for name, (_, share) in by_name.items() if name in self._rates}
         return {
             source: SourceBacklog(
@@ -127,8 +134,8 @@ class BacklogBook:
                 self._group,
                 waiting,
                 self._at,
-                None if waiting.messages is None else int(waiting.messages * share_of(snapshot.sources.get(source), snapshot)),
-                drained.get(source.name),
+                None if waiting.messages is None else _willing(waiting.messages, snapshot.sources.get(source), snapshot),
+                None if source.name in passed else drained.get(source.name),
             )
             for source, waiting in self._found.items()
             if source in snapshot.sources

@@ -7,7 +7,7 @@ another machine's worker. The name is that of a source (`orders[3]`), of a topic
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from holdgate.flow.status import CommandStatus, DependencyStatus, SourceStatus, StatusDocument
 
@@ -40,6 +40,14 @@ _OTHERS = {
     "dead letters": "a rejected message could not be sent to the dead letters yet; it is sent again and again.",
     "no needs": "the settings of the worker do not say what it needs: add it to `needs`.",
     "giving back": "its messages are on their way back to the broker.",
+}
+
+
+# Why what needs something else does not go on, by `stands_because`.
+_STANDS = {
+    "order": 'The others wait behind them, because order="source" lets nothing pass.',
+    "held_span": "The others wait, too: as many as held_span allows have passed the oldest of them.",
+    "memory": "The others wait, too: what waits fills the memory that the guard may use.",
 }
 
 
@@ -81,10 +89,13 @@ def _of_name(document: StatusDocument, name: str, sources: list[SourceStatus]) -
     held = [each for each in sources if each["held"]]
     more = document["sources_left_out"]
     left_out = f" ({more} sources are not listed here)" if more else ""
+    if len(sources) == 1 and not more:
+        return _of_source(document, sources[0])
     if not held:
         return f"None of the {len(sources)} partitions of {name} here is held{left_out}. {_of_source(document, sources[0])}"
-    which = "All" if len(held) == len(sources) else f"{len(held)}"
-    return f"{which} of the {len(sources)} partitions of {name} here are held{left_out}. The oldest hold: {_of_source(document, held[0])}"
+    which = f"All {len(sources)}" if len(held) == len(sources) else f"{len(held)} of the {len(sources)}"
+    are = "is" if len(held) == 1 else "are"
+    return f"{which} partitions of {name} here {are} held{left_out}. The oldest hold: {_of_source(document, held[0])}"
 
 
 def _of_source(document: StatusDocument, source: SourceStatus) -> str:
@@ -101,7 +112,7 @@ def _of_source(document: StatusDocument, source: SourceStatus) -> str:
 def _held(document: StatusDocument, source: SourceStatus) -> list[str]:
     since = source["since"]
     first = f"{source['source']} is held" + ("." if since is None else f" for {lasting(document['at'] - since)}.")
-    sentences = [first, *(_reason(document, source, reason) for reason in source["reasons"])]
+    sentences = [first, *(_reason(document, source, reason) for reason in source["reasons"]), *_passed(source)]
     if source["next_try"] is not None and len(source["reasons"]) > 1:
         sentences.append(f"It goes on in {lasting(source['next_try'] - document['at'])} at the earliest.")
     return sentences
@@ -110,13 +121,32 @@ def _held(document: StatusDocument, source: SourceStatus) -> list[str]:
 def _not_held(document: StatusDocument, source: SourceStatus) -> list[str]:
     if source["falling_back"]:
         return [f"{source['source']} is not held: its messages go to the fallback, {source['fallbacks']} so far."]
-    sentences = [f"{source['source']} is not held."]
+    waiting_for = {} if source["partly"] is None else source["partly"]["waiting_for"]
+    sentences = [f"{source['source']} is not held.", *_passed(source)]
     for dependency in _needed(document, [*source["needs"], *source["waits_for"]]):
-        if dependency["state"] == "half_open" or dependency["override"] is not None:
+        if dependency["name"] in waiting_for or dependency["state"] == "half_open" or dependency["override"] is not None:
             sentences += _of_dependency(document, dependency)
     if not source["fetch"]:
         sentences.append("Nothing more is fetched now, because enough of it is in this process.")
     return sentences
+
+
+def _passed(source: SourceStatus) -> list[str]:
+    """Return which of its messages wait, and whether the others go on."""
+    partly = source["partly"]
+    if partly is None or not partly["waiting_for"]:
+        return []
+    counts = [f"{_count(count, 'message')} for {name}" for name, count in partly["waiting_for"].items()]
+    behind = partly["behind"]
+    more = f", and {behind} behind them, because they have the same key" if behind else ""
+    because = partly["stands_because"]
+    others = "The others go on." if because is None else _STANDS.get(because, f"The others wait, too ({because}).")
+    wait = f"Of its messages these wait: {_listed(counts)}{more}."
+    return [wait] if source["held"] and because is None else [wait, others]  # something else holds the others
+
+
+def _listed(several: Sequence[str]) -> str:
+    return several[0] if len(several) == 1 else f"{', '.join(several[:-1])} and {several[-1]}"
 
 
 def _reason(document: StatusDocument, source: SourceStatus, reason: str) -> str:
@@ -161,11 +191,17 @@ def _order(document: StatusDocument, command: CommandStatus) -> str:
 
 
 def _waiting(document: StatusDocument, source: SourceStatus) -> str:
-    here = f"{_count(source['waiting'], 'message')} {'waits' if source['waiting'] == 1 else 'wait'} in this process"
-    running = f", {source['in_flight']} are being worked on" if source["in_flight"] else ""
-    behind = "" if source["backlog"] is None else f", and {source['backlog']} at the broker in all"
+    here = f"{_how_many(source['waiting'])} in this process"
+    running = f", {source['in_flight']} {'is' if source['in_flight'] == 1 else 'are'} being worked on" if source["in_flight"] else ""
+    behind = (
+        "" if source["backlog"] is None else f", and {source['backlog'] or 'none'} at the broker{' in all' if source['backlog'] else ''}"
+    )
     oldest = "" if source["oldest"] is None else f", the oldest for {lasting(document['at'] - source['oldest'])}"
     return " ".join([f"{here}{running}{behind}{oldest}.", *_kept_back(source)])
+
+
+def _how_many(waiting: int) -> str:
+    return "No message waits" if not waiting else f"{_count(waiting, 'message')} {'waits' if waiting == 1 else 'wait'}"
 
 
 def _kept_back(source: SourceStatus) -> list[str]:
@@ -179,7 +215,7 @@ def _kept_back(source: SourceStatus) -> list[str]:
     if source["delayed"]:
         found.append(f"The broker keeps {source['delayed']} of them back for a later retry.")
     if source["drain_seconds"] is not None and source["backlog"]:
-        found.append(f"At this rate they are done in about {lasting(source['drain_seconds'])}.")
+        found.append(_done_in(source["drain_seconds"]))
     return found
 
 
@@ -197,8 +233,8 @@ def _of_dependency(document: StatusDocument, dependency: DependencyStatus) -> li
     if dependency["state"] == "open":
         return [_open(document, dependency), _next(document, dependency)]
     if dependency["state"] == "half_open":
-        return [_ramping(dependency)]
-    return [f"{dependency['name']} is well: its circuit is closed."]
+        return [_ramping(dependency) + _failed_with(document, dependency)]
+    return [f"{dependency['name']} is well: its circuit is closed.{_failed_with(document, dependency)}"]
 
 
 def _ramping(dependency: DependencyStatus) -> str:
@@ -213,7 +249,18 @@ def _open(document: StatusDocument, dependency: DependencyStatus) -> str:
     lasts = "counts as down" if since is None else f"has counted as down for {lasting(document['at'] - since)}"
     tries = dependency["failed_tries"]
     again = f" {_count(tries, 'try', 'tries')} since then {'has' if tries == 1 else 'have'} failed." if tries else ""
-    return f"{dependency['name']} {lasts}{_why(dependency)}.{again}"
+    return f"{dependency['name']} {lasts}{_why(dependency)}.{again}{_failed_with(document, dependency)}"
+
+
+def _failed_with(document: StatusDocument, dependency: DependencyStatus) -> str:
+    kinds = dependency["failed_with"]
+    if not kinds:
+        return ""
+    counts = [f"{each['error']} ({_count(each['count'], 'time')})" for each in kinds]
+    first = document["at"] - min(each["first"] for each in kinds)
+    last = document["at"] - max(each["last"] for each in kinds)
+    when = f"the first {lasting(first)} ago and the last {lasting(last)} ago" if first > last else f"{lasting(last)} ago"
+    return f" Its calls failed with {_listed(counts)}, {when}."
 
 
 def _why(dependency: DependencyStatus) -> str:
@@ -248,13 +295,33 @@ def _overridden(document: StatusDocument, dependency: DependencyStatus) -> str:
 def _what_it_holds(dependency: DependencyStatus) -> str:
     if not dependency["sources"]:
         return "No source needs it."
-    behind = "" if dependency["backlog"] is None else f", {dependency['backlog']} at the broker"
+    behind = "" if dependency["backlog"] is None else f", {dependency['backlog'] or 'none'} at the broker"
     drain = dependency["drain_seconds"]
-    drained = "" if drain is None or not dependency["backlog"] else f" At this rate they are done in about {lasting(drain)}."
+    drained = "" if drain is None or not dependency["backlog"] else f" {_done_in(drain)}"
+    whose = "its" if dependency["sources"] == 1 else "their"
+    wait = "wait" if dependency["waiting"] > 1 else "waits"
     return (
-        f"It holds {dependency['held']} of the {dependency['sources']} sources that need it; "
-        f"{dependency['waiting']} of their messages wait in this process{behind}.{drained}"
+        f"{_held_of(dependency)}{_in_part(dependency)}; "
+        f"{dependency['waiting'] or 'none'} of {whose} messages {wait} in this process{behind}.{drained}"
     )
+
+
+def _done_in(seconds: float) -> str:
+    return f"At this rate they are done in {'a second' if seconds < 1 else f'about {lasting(seconds)}'}."
+
+
+def _held_of(dependency: DependencyStatus) -> str:
+    held, sources = dependency["held"], dependency["sources"]
+    if sources == 1:
+        return f"It {'holds' if held else 'does not hold'} the one source that needs it"
+    which = "all" if held == sources else held or "none"
+    return f"It holds {which} of the {sources} sources that need it"
+
+
+def _in_part(dependency: DependencyStatus) -> str:
+    partly = dependency["partly"]
+    where = "in it" if dependency["sources"] == 1 else f"in {partly} of them"
+    return f", and {where} only the messages that need it wait while the others go on" if partly else ""
 
 
 def _nothing_like(document: StatusDocument, name: str) -> str:

@@ -4,15 +4,43 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from holdgate.core import CircuitSnapshot
 from holdgate.flow.events import CommandGiven
+from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.gate import Gate
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import Source
 from holdgate.flow.state import Assignment
+
+_NO_FAILURES: Mapping[str, tuple[FailureKind, ...]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class PartlyWaiting:
+    """Messages of a source that wait for a dependency which not all of its messages need, so that the others may go on.
+
+    `by_message`: `needs` says for each message what it needs. `waiting_for` counts the messages that wait for each dependency which is down
+    or comes back, by name. `behind` counts those that wait behind them, because they have the same key. `stands_because` says why the
+    others do not go on: "order", "held_span" or "memory". Empty means that they do.
+    """
+
+    by_message: bool
+    waiting_for: Mapping[str, int]
+    behind: int = 0
+    stands_because: str = ""
+
+    @property
+    def waiting(self) -> int:
+        """Return about how many messages wait so. One that waits for two dependencies may count twice."""
+        return sum(self.waiting_for.values()) + self.behind
+
+    def waiting_of(self, dependency: str, *, declared: bool) -> int | None:
+        """Return how many messages wait for this dependency. None means that all messages of the source do, because it is `declared` for
+        all of them."""
+        return self.waiting_for.get(dependency, 0) if self.by_message or not declared else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +52,7 @@ class SourceSnapshot:
     `falling_back`: its messages go to the fallback now, and so it is not held; `fallbacks` counts those that did, in this assignment.
     `needs` are those of all its messages, or what a message of it may need. `waits_for` are dependencies that some messages of it wait for
     and others do not need; they hold it only if nothing else may start. `held_bytes` is about what its messages take here, waiting and in
-    work.
+    work. `partly` says how many messages wait so; None means that all of them need the same, and none waits for anything else.
     """
 
     source: Source
@@ -39,6 +67,7 @@ class SourceSnapshot:
     fallbacks: int = 0
     waits_for: tuple[str, ...] = ()
     held_bytes: int = 0
+    partly: PartlyWaiting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +77,7 @@ class Snapshot:
     A command of `commands` may be on a source that is elsewhere now: it is in force again when the source comes back.
     `held_bytes` are about what all messages here take, those in work included, and `read_ahead_bytes` what the clients have read beyond
     that. `memory` is their bound; None means that there is none. `waiting_for_room` sources are not read now because others have filled it.
+    `failures` are the types of exceptions that the calls of each dependency failed with lately, the last one first.
     """
 
     at: float
@@ -58,6 +88,7 @@ class Snapshot:
     held_bytes: int = 0
     read_ahead_bytes: int = 0
     waiting_for_room: int = 0
+    failures: Mapping[str, tuple[FailureKind, ...]] = field(default_factory=lambda: _NO_FAILURES)
 
     def held_by(self, dependency: str) -> tuple[Source, ...]:
         """Return the sources that the circuit of `dependency` holds now."""
@@ -90,9 +121,16 @@ def _source(assignment: Assignment, listed: int) -> SourceSnapshot:
         fetch=plan.fetch,
         waiting=assignment.inbox.waiting + assignment.inbox.behind_passed + listed + len(assignment.blocked),
         in_flight=assignment.in_flight,
-        needs=tuple(gate.name for gate in assignment.may_need),
+        needs=assignment.need_names,
         falling_back=assignment.falling_back,
         fallbacks=assignment.fallbacks,
-        waits_for=tuple(gate.name for gate in assignment.undeclared_waiting),
+        waits_for=tuple(gate.name for gate in assignment.undeclared_waiting) if assignment.undeclared_waiting else (),
         held_bytes=assignment.weigh(),
+        partly=_partly(assignment) if assignment.by_message or assignment.undeclared_waiting else None,
     )
+
+
+def _partly(assignment: Assignment) -> PartlyWaiting:
+    waiting_for = {gate.name: count for gate, count in assignment.undeclared_waiting.items() if gate.limited}
+    because = assignment.stands_because if waiting_for else ""
+    return PartlyWaiting(assignment.by_message, MappingProxyType(waiting_for), assignment.inbox.behind_passed, because)

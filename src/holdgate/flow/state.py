@@ -62,8 +62,8 @@ class Assignment:
 
     __slots__ = (
         "alive", "all_need", "announcements", "blocked", "by_message", "closing", "direct", "fallbacks", "falling_back", "full", "gate",
-        "gates", "held", "hold", "idle", "in_flight", "in_ring", "inbox", "low", "may_need", "operator_hold", "passing", "plan",
-        "results", "run", "source", "stopped", "totals", "undeclared_holders", "undeclared_waiting", "unknown_needs", "unsent",
+        "gates", "held", "hold", "idle", "in_flight", "in_ring", "inbox", "low", "may_need", "need_names", "operator_hold", "passing",
+        "plan", "results", "run", "source", "stopped", "totals", "undeclared_holders", "undeclared_waiting", "unknown_needs", "unsent",
         "unstarted", "weights",
     )  # fmt: skip
 
@@ -71,6 +71,7 @@ class Assignment:
         self.run = run
         self.source = source
         self.may_need: tuple[Gate, ...] = tuple(gates or ())  # what a message of it may need
+        self.need_names = tuple(gate.name for gate in self.may_need)
         self.by_message = by_message  # each message needs something of that; else all of them need all of it
         self.gates: tuple[Gate, ...] = () if by_message else self.may_need
         self.all_need = None if by_message else self.gates  # None: ask the message. One look at it is all that the fast path pays
@@ -427,8 +428,8 @@ class Run:
     """
 
     __slots__ = (
-        "_concurrency", "_leftover", "_met", "assignments", "batch", "dirty", "draining", "fallback",
-        "falling", "granted", "half", "held_span", "inbox", "kinds", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects",
+        "_concurrency", "_leftover", "_met", "assignments", "batch", "dirty", "draining", "fallback", "falling", "granted",
+        "half", "held_span", "inbox", "kinds", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects",
         "resend", "retry", "ring", "running", "sends_unasked", "shared", "span", "step", "tally", "weigh", "yields",
     )  # fmt: skip
 

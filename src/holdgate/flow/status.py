@@ -21,9 +21,10 @@ from typing import Any, TypedDict, cast
 from holdgate.core import CircuitSnapshot, Override, State
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AnyEvent, CommandEnded, CommandGiven
+from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Source
-from holdgate.flow.snapshot import Snapshot, SourceSnapshot
+from holdgate.flow.snapshot import PartlyWaiting, Snapshot, SourceSnapshot
 
 SCHEMA = 1
 
@@ -56,6 +57,15 @@ class SummaryStatus(TypedDict):
     drain_seconds: float | None  # in about how many seconds all of it is drained here; null: unknown, or something must recover first
 
 
+class FailureStatus(TypedDict):
+    """One type of exception that calls of a dependency failed with lately."""
+
+    error: str  # the type, with the status of an HTTP answer or the name of an error number behind it: `HTTPStatusError 503`
+    count: int  # how many calls failed with it from `first` to `last`
+    first: float
+    last: float
+
+
 class DependencyStatus(TypedDict):
     """One dependency; every declared one is listed, called or not."""
 
@@ -78,11 +88,13 @@ class DependencyStatus(TypedDict):
     failure_rate: float | None  # their ratio; null: below the minimum of calls
     slow_call_rate: float | None  # the ratio of slow calls; null: below the minimum of calls
     consecutive_failures: int
+    failed_with: list[FailureStatus]  # the last five types that its calls failed with, latest first; one is forgotten after an hour
     refused: int  # calls that it has refused since the worker began
     sources: int  # how many sources need it
     held: int  # how many of them it holds
-    waiting: int  # messages in this process that wait in these sources
-    backlog: int | None  # messages that wait at the broker in these sources; null: unknown
+    partly: int  # how many of them have messages that wait for it while others go on
+    waiting: int  # messages in this process that wait in these sources; where each message has needs of its own, those that wait for it
+    backlog: int | None  # messages that wait at the broker in these sources, without those known to wait for something else; null: unknown
     drain_seconds: float | None  # in about how many seconds what waits for it is drained here; null: unknown, or it must recover first
 
 
@@ -93,6 +105,15 @@ class BlockedStatus(TypedDict):
     attempts: int  # how often it has failed by its own fault; with `suspect`, how often it has failed
     error: str  # the type of its last exception
     suspect: bool  # true: it may be an outage, and the message is tried again
+
+
+class PartlyStatus(TypedDict):
+    """Messages of a source that wait for a dependency which not all of its messages need."""
+
+    by_message: bool  # `needs` says for each message what it needs
+    waiting_for: dict[str, int]  # how many wait for each dependency that is down or comes back, by name; empty: none does
+    behind: int  # messages that wait behind those, because they have the same key
+    stands_because: str | None  # why the others do not go on: `order`, `held_span` or `memory`; null: they do
 
 
 class SourceStatus(TypedDict):
@@ -116,6 +137,7 @@ class SourceStatus(TypedDict):
     oldest: float | None  # when the oldest of them was produced; null: unknown, or none waits
     needs: tuple[str, ...]  # the dependencies that `needs` names
     waits_for: tuple[str, ...]  # dependencies that messages wait for though `needs` does not name them
+    partly: PartlyStatus | None  # what waits while others go on; null: all its messages need the same, and nothing waits for more
     falling_back: bool  # its messages go to the fallback now
     fallbacks: int  # how many have done so in this assignment
     blocked: BlockedStatus | None  # the message that it waits behind
@@ -155,7 +177,7 @@ class StatusDocument(TypedDict):
     health: HealthStatus
     summary: SummaryStatus
     dependencies: list[DependencyStatus]  # worst first
-    sources: list[SourceStatus]  # the oldest hold first, then those that are not held
+    sources: list[SourceStatus]  # the oldest hold first, then those that fall back or wait in part, then the rest
     sources_left_out: int  # how many more there are than `sources` lists
     commands: list[CommandStatus]  # those in force
     memory: MemoryStatus
@@ -263,28 +285,33 @@ class _Sums:
     def __init__(self, snapshot: Snapshot, backlog: Mapping[Source, SourceBacklog]) -> None:
         self.sources: defaultdict[str, int] = defaultdict(int)
         self.held: defaultdict[str, int] = defaultdict(int)
+        self.partly: defaultdict[str, int] = defaultdict(int)
         self.waiting: defaultdict[str, int] = defaultdict(int)
-        self._backlog: defaultdict[str, list[SourceBacklog]] = defaultdict(list)
-        self._known = [each for each in backlog.values() if each.waiting.messages is not None]
+        self._backlog: defaultdict[str, list[tuple[int, float | None]]] = defaultdict(list)
+        self._known = [(each.waiting.messages, each.drained_in) for each in backlog.values() if each.waiting.messages is not None]
         for seen in snapshot.sources.values():
             known = backlog.get(seen.source)
             for name in {*seen.needs, *seen.waits_for} if seen.waits_for else seen.needs:
                 self.sources[name] += 1
-                self.waiting[name] += seen.waiting
+                apart = None if seen.partly is None else seen.partly.waiting_of(name, declared=name in seen.needs)
+                self.waiting[name] += seen.waiting if apart is None else apart
                 if seen.reasons and f"circuit:{name}" in seen.reasons:
                     self.held[name] += 1
+                elif apart:
+                    self.partly[name] += 1
                 if known is not None and known.waiting.messages is not None:
-                    self._backlog[name].append(known)
+                    others = 0 if apart is None or seen.partly is None else seen.partly.waiting - apart
+                    self._backlog[name].append((max(0, known.waiting.messages - others), known.drained_in))
 
     def backlog(self, dependency: str | None = None) -> int | None:
         """Return what waits for a dependency at the brokers, or for all. None means that nothing is known."""
         known = self._known if dependency is None else self._backlog[dependency]
-        return sum(each.waiting.messages or 0 for each in known) if known else None
+        return sum(messages for messages, _ in known) if known else None
 
     def drained_in(self, dependency: str | None = None) -> float | None:
         """Return in about how many seconds that is drained: when the slowest is. None means that one of them cannot be told."""
         known = self._known if dependency is None else self._backlog[dependency]
-        times = [each.drained_in for each in known if each.waiting.messages]
+        times = [drained_in for messages, drained_in in known if messages]
         told = [time for time in times if time is not None]
         return max(told, default=0.0) if known and len(told) == len(times) else None
 
@@ -352,10 +379,20 @@ def _worst_first(document: DependencyStatus) -> tuple[int, int, float, str]:
 def _badness(seen: SourceSnapshot) -> tuple[bool, float, bool, int, str, int]:
     source = seen.source
     number = source.number if isinstance(source, Partition) else -1
-    return not seen.held, seen.since or 0.0, not seen.falling_back, -seen.waiting, source.name, number
+    partly = seen.falling_back or (seen.partly is not None and bool(seen.partly.waiting_for))
+    return not seen.held, seen.since or 0.0, not partly, -seen.waiting, source.name, number
 
 
 _UNKNOWN = Backlog(None)
+
+
+def _partly(partly: PartlyWaiting) -> PartlyStatus:
+    return {
+        "by_message": partly.by_message,
+        "waiting_for": dict(partly.waiting_for),
+        "behind": partly.behind,
+        "stands_because": partly.stands_because or None,
+    }
 
 
 class _Writer:
@@ -392,13 +429,18 @@ class _Writer:
             "failure_rate": circuit.failure_rate,
             "slow_call_rate": circuit.slow_call_rate,
             "consecutive_failures": circuit.consecutive_failures,
+            "failed_with": [self._failure(kind) for kind in self._snapshot.failures.get(name, ())],
             "refused": circuit.rejected,
             "sources": sums.sources[name],
             "held": sums.held[name],
+            "partly": sums.partly[name],
             "waiting": sums.waiting[name],
             "backlog": sums.backlog(name),
             "drain_seconds": sums.drained_in(name),
         }
+
+    def _failure(self, kind: FailureKind) -> FailureStatus:
+        return {"error": kind.error, "count": kind.count, "first": self.wall.at(kind.first), "last": self.wall.at(kind.last)}
 
     def source(self, seen: SourceSnapshot) -> SourceStatus:
         source = seen.source
@@ -424,6 +466,7 @@ class _Writer:
             "oldest": None if backlog is None or found.oldest_age is None else self.wall.at(backlog.at - found.oldest_age),
             "needs": seen.needs,
             "waits_for": seen.waits_for,
+            "partly": None if seen.partly is None else _partly(seen.partly),
             "falling_back": seen.falling_back,
             "fallbacks": seen.fallbacks,
             "blocked": self._blocked(source),

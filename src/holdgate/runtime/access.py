@@ -101,6 +101,9 @@ class OwnCircuit:
     def note(self, exception: BaseException) -> None:
         """Do nothing: nobody asks a plain breaker what a call has failed with."""
 
+    def count_failure(self, error: BaseException) -> None:
+        """Do nothing: nobody could read it."""
+
     def after(self) -> None:
         """Drop what the circuit announced, after a call has ended: events that nobody reads would pile up for ever."""
         self.circuit.events_pending.clear()  # one step for the interpreter, so it needs no lock
@@ -111,33 +114,31 @@ class GuardCircuit:
 
     Errors name `guard` by its repr. `is_declared`: the guard was given the dependency, and has not only met it in a handler. `settled` is
     called on the loop after a call outside of handlers has ended, when the guard should take a turn: the circuit has something to announce,
-    or a slot of its ramp is free again.
+    or a slot of its ramp is free again. `count` is called on the loop for each such call that has failed, with the dependency and the type
+    of what was raised. None means that nobody wants to know.
     """
 
     __slots__ = (
-        "_closed",
-        "_failed_with",
-        "_lock",
-        "_loop",
-        "_pending",
-        "_settled",
-        "busy",
-        "circuit",
-        "guard",
-        "is_declared",
-        "now",
-        "spare",
-        "thread",
-    )
+        "_closed", "_count", "_failed_with", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "is_declared", "now",
+        "spare", "thread",
+    )  # fmt: skip
 
     def __init__(
-        self, guard: object, circuit: Circuit, clock: Clock, settled: Callable[[], object], loop: asyncio.AbstractEventLoop
+        self,
+        guard: object,
+        circuit: Circuit,
+        clock: Clock,
+        settled: Callable[[], object],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        count: Callable[[str, str], object] | None = None,
     ) -> None:
         self.guard = guard
         self.is_declared = False  # Dependency.bind sets it
         self.circuit = circuit
         self.now = clock.now
         self._settled = settled
+        self._count = count
         self._loop = loop
         self._failed_with: str | None = None
         self.thread: int | None = get_ident()  # the one that may use the circuit directly
@@ -180,6 +181,16 @@ class GuardCircuit:
             self._release(permit)
         else:
             self._send(self._release, permit)
+
+    def count_failure(self, error: BaseException) -> None:
+        """Count what a call outside of handlers has failed with. From any thread."""
+        if self._count is None:
+            return
+        name, kind = self.circuit.name, kind_of(error)
+        if get_ident() == self.thread:
+            self._count(name, kind)
+        else:
+            self._send(self._count, name, kind)
 
     def close(self) -> None:
         """Let go when the guard is left. Waiting threads get GuardClosed, and records that are still sent are lost with the circuit."""
@@ -226,7 +237,7 @@ class GuardCircuit:
         except BaseException as error:  # noqa: BLE001 - whatever it is, a thread waits for it
             answer.set_exception(error)
 
-    def _send(self, step: Callable[..., None], *args: object) -> None:
+    def _send(self, step: Callable[..., object], *args: object) -> None:
         with suppress(RuntimeError):  # the loop is closed, and the circuit is gone with it
             self._loop.call_soon_threadsafe(step, *args)
 

@@ -185,6 +185,8 @@ class OwnCall:
         if outcome is _FAILURE:
             self._access.note(exception)
         settle(self._access, self._permit, outcome, _retry_after(self._dependency, outcome, exception))
+        if outcome is _FAILURE:
+            self._access.count_failure(exception)
 
 
 class HandlerCall:

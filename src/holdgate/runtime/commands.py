@@ -143,7 +143,7 @@ class Operator:
     def circuit(self, dependency: str) -> Circuit:
         """Return the circuit of a dependency."""
         if dependency not in self._guard.dependencies:
-            raise CommandError(f"no dependency is named {dependency!r}; there are {sorted(self._guard.dependencies)}")
+            raise CommandError(f"no dependency is named {dependency!r}; there are {', '.join(sorted(self._guard.dependencies)) or 'none'}")
         return self._engine.gates[dependency].circuit
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------

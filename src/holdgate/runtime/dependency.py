@@ -88,7 +88,7 @@ class Dependency:
         probe_timeout: float | timedelta = 5.0,  # what a user would wait for: a dependency that answers later is not well
         settings: CircuitSettings = CircuitSettings(),  # noqa: B008 - frozen; its own defaults have their reasons beside them
     ) -> None:
-        self.name = _label(name)
+        self.name = check_name(name)
         self._classifier = Classifier(failures, excluded)
         self.result_failures = _plain("result_failures", result_failures)
         self._retry_after = _plain("retry_after", retry_after)
@@ -284,7 +284,8 @@ class Dependency:
             exception.add_note(text)
 
 
-def _label(name: object) -> str:
+def check_name(name: object) -> str:
+    """Return the name of a dependency. Raises SettingsError for one that is no label."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise SettingsError(
             f"name must be up to 100 letters, digits and _ . : - that begin with a letter or digit, as in 'payments', got {name!r}"

@@ -10,8 +10,8 @@ at the end how many calls it has cost (outages.py).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import NEVER_OUTCOMES
@@ -36,12 +36,16 @@ NO_FAILURE = (Cause.REFUSED, Cause.POSTPONED)
 
 
 class FailureLog:
-    """Writes what handlers, fallbacks and probes raised. One for each guard."""
+    """Writes what handlers, fallbacks and probes raised. One for each guard.
 
-    def __init__(self, settings: LogSettings, folding: Folding, outages: Outages) -> None:
+    `note` takes every failure of a dependency: its name, and the type of what was raised.
+    """
+
+    def __init__(self, settings: LogSettings, folding: Folding, outages: Outages, note: Callable[[str, str], object]) -> None:
         self._settings = settings
         self._folding = folding
         self._outages = outages
+        self._note = note
 
     def attempt(self, delivery: AnyDelivery, error: BaseException, blamed: Iterable[str], how: str = "") -> None:
         """Write what an attempt raised. `blamed` are the dependencies whose failure it was; empty means that it was the message's own.
@@ -50,7 +54,7 @@ class FailureLog:
         """
         blamed = tuple(blamed)
         kind = kind_of(error)
-        known = [self._outages.failed(name, kind) for name in blamed]
+        known = [self._failed(name, kind) for name in blamed]
         owner = ", ".join(blamed) or delivery.source.name
         line = f"{kind} at {whereabouts(error)}, {place_of(delivery)}, {how or attempts_of(delivery)}{self._text(error)}"
         if known and all(known):
@@ -67,7 +71,7 @@ class FailureLog:
     def probe(self, dependency: str, error: BaseException) -> None:
         """Write what a health probe raised."""
         kind = kind_of(error)
-        if not self._outages.failed(dependency, kind):
+        if not self._failed(dependency, kind):
             self._write(dependency, kind, f"its health probe failed with {kind} at {whereabouts(error)}{self._text(error)}")
 
     def slip(self, delivery: AnyDelivery, error: BaseException) -> HoldgateError | None:
@@ -97,6 +101,10 @@ class FailureLog:
             singly=_NAMED,
         )
 
+    def _failed(self, dependency: str, kind: str) -> bool:
+        self._note(dependency, kind)
+        return self._outages.failed(dependency, kind)
+
     def _write(self, owner: str, kind: str, line: str) -> None:
         def summary(count: int, within: str) -> str:
             return f"{owner}: {many(count, 'more failure')} in {within}, the last {line}"
@@ -115,7 +123,8 @@ def _unknown_attribute(error: BaseException) -> HoldgateError | None:
     """Return what to say of an attribute that the handler wanted of its delivery, which does not have it; None if it was nothing such."""
     for link in chain_of(error).explicit:
         if isinstance(link, AttributeError) and isinstance(link.obj, Delivery) and link.name is not None:
-            return unknown_attribute(link.obj, link.name, link.obj.message)
+            delivery = cast("AnyDelivery", link.obj)
+            return unknown_attribute(delivery, link.name, delivery.message)
     return None
 
 

@@ -21,13 +21,14 @@ from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, cast
 
-from holdgate.core import Circuit
+from holdgate.core import Circuit, CircuitSettings
 from holdgate.core.validation import count, seconds
 from holdgate.errors import CommandError, GuardClosed, SettingsError
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.commands import AuditEntry
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import AnyEvent
+from holdgate.flow.failure_kinds import FailureKinds
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
@@ -151,7 +152,8 @@ class Guard:
         self.log_settings = _check_log(log)
         folding = Folding(seconds("repeat_every", self.log_settings.repeat_every), self.now)
         outages = Outages(OutageFigures(self))
-        self.failures = FailureLog(self.log_settings, folding, outages)
+        self._failure_kinds = FailureKinds()
+        self.failures = FailureLog(self.log_settings, folding, outages, self._call_failed)
         self._announcer = Announcer(observers, outages, folding, spans, control)
         self._operator = Operator(self)
         self._prober = Prober(self)
@@ -343,7 +345,9 @@ class Guard:
 
     def snapshot(self) -> Snapshot:
         """Return what is held, why, since when, and what happens next, as a frozen object."""
-        return replace(self.engine.snapshot(self.now()), read_ahead_bytes=sum(worker.read_ahead for worker in self._workers))
+        now = self.now()
+        read_ahead = sum(worker.read_ahead for worker in self._workers)
+        return replace(self.engine.snapshot(now), read_ahead_bytes=read_ahead, failures=self._failure_kinds.read(now))
 
     def totals(self) -> EngineTotals:
         """Return what has happened since the guard was made: calls, transitions, holds and what became of messages. Metrics read it."""
@@ -443,6 +447,22 @@ class Guard:
         CommandError under an override, which decides alone.
         """
         return self._operator.probe(dependency, self._operator.given("probe", dependency, reason, actor))
+
+    def reconfigure(self, dependency: str, settings: CircuitSettings) -> None:
+        """Go on by other settings for a dependency, without a transition: state, outage, window and calls in flight stay.
+
+        A wait of an open circuit becomes what it would have been by them (`Circuit.reconfigure`). It is in no audit log. Raises
+        CommandError for a dependency that this guard does not have, and SettingsError unless they are CircuitSettings.
+        """
+        self._operator.circuit(dependency).reconfigure(settings, self.now())
+        self.dependencies[dependency].settings = settings
+        self.wake()
+
+    def replace_retry(self, old: RetryPolicy, new: RetryPolicy) -> None:
+        """Go on by another RetryPolicy in the runs that were given `old`, that very object. Waits that have begun stay as they are."""
+        for run in self.engine.runs:
+            if run.retry is old:
+                run.retry = new
 
     def circuit(self, dependency: str) -> Circuit:
         """Return the circuit of a dependency, for a program's own use. What is done to it is in no audit log; call `wake` after a change.
@@ -594,7 +614,7 @@ class Guard:
     def keep(self, dependency: Dependency, *, is_declared: bool) -> None:
         """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
         circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw)
-        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop())
+        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), count=self._call_failed)
         # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
         if is_declared:
             dependency.bind(access)
@@ -603,6 +623,9 @@ class Guard:
         self.dependencies[dependency.name] = dependency
         self.circuits[dependency.name] = access
         self.engine.add_gate(circuit, probed=dependency.probe is not None)
+
+    def _call_failed(self, dependency: str, kind: str) -> None:
+        self._failure_kinds.note(dependency, kind, self.now())
 
     def _release(self) -> None:
         """Give back everything that outlives the guard: SIGTERM, the dependencies, timers."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-from holdgate.core import CircuitSettings
+from holdgate.config.fields import shown, unknown
+from holdgate.config.sections import Table, over
+from holdgate.config.toml_file import Problems, TomlFile
 from holdgate.errors import SettingsError
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.simulate.comparison import Difference, differences
-from holdgate_lab.simulate.fields import build, shown, unknown
-from holdgate_lab.simulate.reading import Table, over, scenario_from, scenario_of, with_circuit
-from holdgate_lab.simulate.toml_file import Problems, TomlFile
+from holdgate_lab.simulate.reading import scenario_from, scenario_of, simulated
 
 # What a team cannot set: what comes in, what goes wrong, and what the service on the other side is like.
 _WORLD = ("seconds", "sample_every", "topics", "queues", "faults", "members")
@@ -36,22 +36,20 @@ def scenario_against(ours: Scenario, our_file: TomlFile, file: TomlFile) -> Scen
 
 
 def _laid_over(ours: Scenario, our_file: TomlFile, file: TomlFile) -> Scenario:
-    data, upper = dict(our_file.data), dict(file.data)
+    data, theirs = dict(simulated(our_file).data), simulated(file)
+    upper = dict(theirs.data)
     problems = Problems(file)
-    circuit = cast("Table", upper.pop("circuit", {}))
-    build(CircuitSettings, circuit, ("circuit",), problems)
-    problems.check()
-    dependencies = cast("Table", with_circuit(data.get("dependencies", {}), cast("Table", data.pop("circuit", {}))))
+    circuit = cast("Table", file.data.get("circuit", {}))
+    dependencies = cast("Table", data.get("dependencies", {}))
     for name, entry in dependencies.items():
         own = cast("Table", entry)
         dependencies[name] = {**own, "circuit": over(cast("Table", own["circuit"]), circuit)}
-    data["dependencies"] = dependencies
     named = upper.get("dependencies")
     for name in cast("Table", named) if isinstance(named, dict) else ():
         if name not in dependencies:
             problems.add(("dependencies", name), unknown(name, dependencies))
     problems.check()
-    return scenario_from(file, _merged(data, upper), ours.name)
+    return scenario_from(file, replace(theirs, data=_merged(data, upper)), ours.name)
 
 
 def _merged(under: Table, upper: Table) -> Table:

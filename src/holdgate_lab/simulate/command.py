@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from holdgate.config.toml_file import parse_toml, read_toml
 from holdgate.errors import SettingsError
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.simulate.against import scenario_against
@@ -18,8 +19,8 @@ from holdgate_lab.simulate.html.page import page
 from holdgate_lab.simulate.json_report import dumped
 from holdgate_lab.simulate.reading import scenario_of
 from holdgate_lab.simulate.running import Runs, entrants
+from holdgate_lab.simulate.shipped import name_of, named, shipped
 from holdgate_lab.simulate.text_report import print_report
-from holdgate_lab.simulate.toml_file import name_of, named, parse_toml, read_toml, shipped
 
 # Wide enough for every line and the table: a pipe has no width of its own, and COLUMNS may be that of somebody's terminal.
 PLAIN_WIDTH = 200

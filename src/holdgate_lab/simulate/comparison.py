@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
+from holdgate.config.toml_file import Place, dotted
 from holdgate_lab.fleet.outcome import RunOutcome, WorkerKind
 from holdgate_lab.fleet.scenario import Scenario, Stream
-from holdgate_lab.simulate.toml_file import Place, dotted
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,22 @@
 """A scenario from a TOML file: its tables are the dataclasses of a scenario, and what would do nothing is refused.
 
-`[circuit]` at the top is for every dependency; what a dependency's own circuit says comes before it.
+How the circuits of dependencies are put together, sections.py of holdgate's own settings says: both files have the same sections.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from holdgate.core import CircuitSettings
+from holdgate.config.fields import build, shown
+from holdgate.config.sections import WORKING, Table, resolve
+from holdgate.config.tables import DependencyTable
+from holdgate.config.toml_file import Place, Problems, TomlFile, Traced, read_toml
 from holdgate.errors import SettingsError
 from holdgate_lab.fleet.scenario import Fault, MemberEvent, Scenario
 from holdgate_lab.simulate.comparison import streams_of
-from holdgate_lab.simulate.fields import build, shown
-from holdgate_lab.simulate.toml_file import Place, Problems, TomlFile, read_toml
-
-Table = dict[str, object]
 
 # What a fault of each kind can be told; everything else would do nothing.
 FAULT_KEYS: Mapping[str, frozenset[str]] = {
@@ -43,19 +43,30 @@ def read_scenario(path: Path) -> Scenario:
 
 def scenario_of(file: TomlFile, name: str) -> Scenario:
     """The scenario that was read; `name` is its name unless it says another. Raises SettingsError."""
-    data = dict(file.data)
-    circuit = data.pop("circuit", {})
-    problems = Problems(file)
-    build(CircuitSettings, circuit, ("circuit",), problems)
+    return scenario_from(file, simulated(file), name)
+
+
+def simulated(file: TomlFile) -> Traced:
+    """The file's tables with the circuits of dependencies complete, and without what only a worker looks at. Raises SettingsError."""
+    traced = resolve(file)
+    dependencies = traced.data.get("dependencies", {})
+    if not isinstance(dependencies, dict):  # `build` says so
+        return traced
+    problems = Problems(file, traced)
+    kept: Table = {}
+    for name, table in cast("Table", dependencies).items():
+        entries = cast("Table", table) if isinstance(table, dict) else {}
+        working = {key: value for key, value in entries.items() if key in WORKING}
+        build(DependencyTable, working, ("dependencies", name), problems, {"name": name})
+        kept[name] = {key: value for key, value in entries.items() if key not in WORKING} if isinstance(table, dict) else table
     problems.check()
-    data["dependencies"] = with_circuit(data.get("dependencies", {}), cast("Table", circuit))
-    return scenario_from(file, data, name)
+    return replace(traced, data={**traced.data, "dependencies": kept})
 
 
-def scenario_from(file: TomlFile, data: Table, name: str) -> Scenario:
-    """The scenario that `data` describes; what is wrong is told with the lines of `file`, of which it was made. Raises SettingsError."""
-    problems = Problems(file)
-    scenario = build(Scenario, {"name": name, **data}, (), problems)
+def scenario_from(file: TomlFile, traced: Traced, name: str) -> Scenario:
+    """The scenario that the tables describe; what is wrong is told with the lines of `file`. Raises SettingsError."""
+    problems = Problems(file, traced)
+    scenario = build(Scenario, {"name": name, **traced.data}, (), problems)
     if scenario is not None:
         for place, words in (*_idle_settings(file), *_idle_events(scenario), *_too_many_samples(scenario)):
             problems.add(place, words)
@@ -63,26 +74,6 @@ def scenario_from(file: TomlFile, data: Table, name: str) -> Scenario:
     if scenario is None:  # then there was a problem
         raise SettingsError(f"{file.name}: is no scenario")
     return scenario
-
-
-def with_circuit(dependencies: object, circuit: Table) -> object:
-    """The tables of dependencies, with the circuit of all under the circuit of each. What is no table stays, for `build` to say so."""
-    if not isinstance(dependencies, dict):
-        return dependencies
-    merged: Table = {}
-    for name, entry in cast("Table", dependencies).items():
-        own = cast("Table", entry).get("circuit", {}) if isinstance(entry, dict) else None
-        merged[name] = {**cast("Table", entry), "circuit": over(circuit, cast("Table", own))} if isinstance(own, dict) else entry
-    return merged
-
-
-def over(under: Table, upper: Table) -> Table:
-    """`upper` laid over `under`. A window is one thing: of one by calls nothing is left under one by time."""
-    both = {**under, **upper}
-    ramps = under.get("ramp"), upper.get("ramp")
-    if isinstance(ramps[0], dict) and isinstance(ramps[1], dict):
-        both["ramp"] = {**cast("Table", ramps[0]), **cast("Table", ramps[1])}
-    return both
 
 
 def _idle_settings(file: TomlFile) -> Iterator[tuple[Place, str]]:

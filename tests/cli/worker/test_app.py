@@ -12,7 +12,7 @@ from tests.control.served import TOKEN, Stage, served, until
 from tests.flow.test_status import circuit, document
 
 from holdgate import Override, Partition, State
-from holdgate.cli.worker.connection import NoAnswer, WorkerConnection
+from holdgate.cli.worker.connection import NoAnswer, RefusedByWorker, WorkerConnection
 from holdgate.cli.worker.options import duration
 from holdgate.control import Control
 
@@ -104,13 +104,17 @@ def watched(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> Result:
     looks = iter(answers)
 
     def get(self: WorkerConnection, path: str) -> Any:
-        assert path == "/status?limit=200"
+        assert path == "/status?limit=100"
         answer = next(looks)
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
+    def frames(self: WorkerConnection) -> Any:
+        raise RefusedByWorker(503, "there are 100 event streams already")
+
     monkeypatch.setattr(WorkerConnection, "get", get)
+    monkeypatch.setattr(WorkerConnection, "frames", frames)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     return invoke("watch")
 
@@ -272,3 +276,23 @@ def test_a_duration_that_is_none_is_refused(text: str) -> None:
     """An end in the past, too."""
     refused = invoke("hold", "orders", "--reason", "x", "--for", text, "--url", "http://127.0.0.1:1")
     assert (refused.exit_code, "must be a duration above 0" in refused.stderr) == (2, True)
+
+
+async def test_a_wrong_token_names_where_the_right_one_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody types a header here. It exits as a wrong argument does, and neither token is shown."""
+    async with served() as stage:
+        monkeypatch.setenv("HOLDGATE_TOKEN", "another-0f1e2d3c4b5a")
+        refused = await run(stage, "hold", "orders", "--reason", "migration")
+        assert refused.exit_code == 2
+        assert "put it into HOLDGATE_TOKEN, or name its file with --token-file" in refused.stderr
+        assert "another" not in refused.stderr.replace("none or another", "")
+
+
+async def test_a_retry_of_nothing_says_so() -> None:
+    """The command was fine, and there was nothing to do."""
+    async with served() as stage:
+        done = await run(stage, "retry", "orders[0]", "--reason", "fixed", "--actor", "alice")
+        assert (done.exit_code, done.stdout) == (
+            0,
+            "retry orders[0]: done by alice, but no message of it was rejected, so that nothing has changed\n",
+        )

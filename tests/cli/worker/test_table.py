@@ -8,6 +8,8 @@ from tests.flow.test_status import EPOCH, MAILS, NOW, ORDERS, circuit, document,
 
 from holdgate import Override, Partition, State
 from holdgate.cli.worker.table import clean, render, short
+from holdgate.flow.failure_kinds import FailureKind
+from holdgate.flow.snapshot import PartlyWaiting
 
 
 def shown(found: Any, **options: Any) -> str:
@@ -95,3 +97,22 @@ def test_a_clean_text_stays_as_it_is() -> None:
     """Names in any language."""
     assert clean("заказы-注文") == "заказы-注文"
     assert clean("a\tb") == "a\\tb"
+
+
+def test_what_calls_failed_with_is_a_line_below_the_table() -> None:
+    """For each dependency that has some, with the counts; a type's name is shown escaped as every other name."""
+    kinds = (FailureKind("HTTPStatusError 503", 412, NOW - 842, NOW), FailureKind("Bad\x1b[31m", 1, NOW, NOW))
+    text = shown(document(circuit(state=State.OPEN), circuit("email"), failures={"payments": kinds}))
+    assert "payments failed with HTTPStatusError 503 x 412, Bad\\x1b[31m x 1: the first 14m02s ago, the last 0s ago" in text
+    assert "email failed" not in text
+
+
+def test_messages_that_wait_while_others_go_on_are_shown() -> None:
+    """The source is listed though it is not held, with what they wait for and how many."""
+    mixed = source(ORDERS, needs=("payments",), partly=PartlyWaiting(True, {"payments": 40}))
+    text = shown(document(circuit(state=State.OPEN), sources=(mixed, source(MAILS))))
+    assert "1 in part" in text
+    assert "40 of its messages wait for payments" in text
+    assert "mails" not in text
+    held = source(ORDERS, "circuit:payments", since=NOW, partly=PartlyWaiting(True, {"payments": 40}))
+    assert "1 of 1 " in shown(document(circuit(state=State.OPEN), sources=(held,)))

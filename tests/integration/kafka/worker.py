@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from tests.ledger.dependency import DependencyClient, DependencyError
 from tests.ledger.ledger import LedgerWriter
 
+import holdgate
 from holdgate import CircuitSettings, Dependency, Guard, Reject, RetryPolicy, State
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.control import Control
@@ -62,6 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dead", help="the topic for dead letters; left out, a rejected message blocks its partition")
     parser.add_argument("--slow-letters", type=float, default=0.0, help="how long a dead letter's confirmation takes in addition")
     parser.add_argument("--control", type=Path, help="the local socket of a control plane; its token is that of the tests")
+    parser.add_argument("--settings", type=Path, help="a settings file with the dependencies, which is read again at SIGHUP")
     parser.add_argument("--brief", action="store_true", help="write calls down only while the circuit is not closed")
     return parser.parse_args()
 
@@ -96,7 +99,11 @@ class Work:
         self.needs = dict(pair.split("=") for pair in options.topic)
         addresses = dict(pair.split("=") for pair in options.dependency)
         settings = CircuitSettings(open_duration=options.open, open_duration_max=max(2.0, options.open))
-        self.dependencies = {name: Dependency(name, failures=ConnectionError, settings=settings) for name in addresses}
+        self.file = None if options.settings is None else holdgate.load(options.settings)
+        if self.file is None:
+            self.dependencies = {name: Dependency(name, failures=ConnectionError, settings=settings) for name in addresses}
+        else:
+            self.dependencies = {name: self.file.dependency(name, failures=ConnectionError) for name in addresses}
         self.is_closed: Callable[[str], bool] = lambda name: True
         self._clients = {name: DependencyClient(address) for name, address in addresses.items()}
         self._blocking = {name: BlockingClient(address) for name, address in addresses.items()}
@@ -320,7 +327,10 @@ async def work(options: argparse.Namespace) -> None:
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, block, options, ledger)
     control = Control(socket=options.control, token=CONTROL_TOKEN) if options.control else None
-    async with Guard(observers=[story.observe], control=control) as guard:
+    async with AsyncExitStack() as stack:
+        guard = await stack.enter_async_context(Guard(observers=[story.observe], control=control))
+        if handlers.file is not None:  # by the signal alone
+            await stack.enter_async_context(handlers.file.watch(guard, every=3600))
         handlers.is_closed = lambda name: guard.circuit(name).state is State.CLOSED
         story.is_open = lambda name: guard.circuit(name).state is State.OPEN
         beside = [asyncio.create_task(sample(guard, ledger))]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from textwrap import dedent
 
+from holdgate.config.toml_file import TomlFile, parse_toml
 from holdgate.core import State
 from holdgate_lab.fleet.outcome import DependencySample, RunOutcome, Sample, StreamSample, Totals, Violation, WorkerKind
 from holdgate_lab.fleet.scenario import DependencySpec, Fault, Scenario, TopicSpec
 from holdgate_lab.simulate.comparison import Comparison, Entrant, FinishedRun
 from holdgate_lab.simulate.reading import scenario_of
-from holdgate_lab.simulate.toml_file import TomlFile, parse_toml
 
 REFUSES = Fault(at=1, until=3, dependency="payments", kind="refuse")
 SCENARIO = Scenario(

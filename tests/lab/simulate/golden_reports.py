@@ -17,8 +17,8 @@ from holdgate_lab.simulate.comparison import Comparison
 from holdgate_lab.simulate.json_report import dumped
 from holdgate_lab.simulate.reading import scenario_of
 from holdgate_lab.simulate.running import Runs, entrants
+from holdgate_lab.simulate.shipped import named, shipped
 from holdgate_lab.simulate.text_report import print_report
-from holdgate_lab.simulate.toml_file import named, shipped
 
 FOLDER = Path(__file__).parent / "golden"
 SEED = 0

@@ -14,7 +14,7 @@ from tests.lab.simulate.examples import BROKEN, SHORT
 
 from holdgate.cli import FAILED, INTERRUPTED, REFUSED
 from holdgate_lab.simulate import running
-from holdgate_lab.simulate.toml_file import shipped
+from holdgate_lab.simulate.shipped import shipped
 
 # `holdgate simulate` in a process of its own, whatever commands the environment's metadata announces.
 RUN = "from holdgate_lab.simulate.app import simulate; simulate()"

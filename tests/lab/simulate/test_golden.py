@@ -7,7 +7,7 @@ from tests.lab.simulate.golden_reports import FOLDER, comparison_of, reports_of
 from tests.lab.simulate.html.reader import read, texts_in, what_it_wants
 
 from holdgate_lab.simulate.html.page import page
-from holdgate_lab.simulate.toml_file import shipped
+from holdgate_lab.simulate.shipped import shipped
 
 REMEDY = "if that is what you meant: python -m tests.lab.simulate.golden_reports && python -m docs.generate, and look at what they change"
 

@@ -7,7 +7,7 @@ from tests.lab.simulate.examples import SHORT
 
 from holdgate.errors import SettingsError
 from holdgate_lab.simulate.reading import scenario_of
-from holdgate_lab.simulate.toml_file import name_of, named, shipped
+from holdgate_lab.simulate.shipped import name_of, named, shipped
 
 NAMES = sorted(shipped())
 

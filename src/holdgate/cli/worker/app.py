@@ -59,25 +59,22 @@ def status(worker: WorkerConnection, all_sources: bool, as_json: bool) -> None:
 )
 @asks_a_worker
 def watch(worker: WorkerConnection, every: float) -> None:
-    """Show the status again and again. A worker that goes away is waited for."""
-    import time
+    """Show the status as it changes, by the worker's event stream, or by asking again and again where none can be had.
 
+    A worker that goes away is waited for.
+    """
     from rich.console import Console
     from rich.live import Live
 
-    from holdgate.cli.worker.connection import NoAnswer
     from holdgate.cli.worker.table import render, silent
+    from holdgate.cli.worker.watching import looks
 
-    document = worker.get("/status?limit=200")  # an address that is wrong is an error, and nothing to wait for
+    document = worker.get("/status?limit=100")  # an address that is wrong is an error, and nothing to wait for
     with Live(render(document), console=Console(), auto_refresh=False, screen=False) as live:
-        while True:
-            time.sleep(every)
-            try:
-                document = worker.get("/status?limit=200")
-                shown = render(document)
-            except NoAnswer as error:
-                shown = silent(document, str(error))
-            live.update(shown, refresh=True)
+        for seen in looks(worker, every):
+            if not isinstance(seen, Exception):
+                document = seen
+            live.update(silent(document, str(seen)) if isinstance(seen, Exception) else render(document), refresh=True)
 
 
 @click.command(epilog=_NOTES)

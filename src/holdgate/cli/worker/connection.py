@@ -11,7 +11,8 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,10 +81,36 @@ class WorkerConnection:
         """Give a command, and return the answer. Raises NoAnswer and RefusedByWorker."""
         return self._ask("POST", path, json.dumps(body).encode(), (200,))
 
+    def frames(self) -> Iterator[Any]:
+        """Yield each status of the worker's event stream as it comes, about one a second, until the worker ends it.
+
+        Raises NoAnswer where none comes any more, and RefusedByWorker where the worker gives no stream.
+        """
+        connection = self._connection()
+        try:
+            connection.request("GET", self._path_of("/events"), None, self._headers(None) | {"Accept": "text/event-stream"})
+            with connection.getresponse() as answer:
+                if answer.status != HTTPStatus.OK:
+                    raise RefusedByWorker(answer.status, _text_of(json.loads(answer.read(_ANSWER_AT_MOST))))
+                kind = b""
+                while line := answer.readline(_ANSWER_AT_MOST):
+                    field, _, value = line.rstrip(b"\r\n").partition(b": ")
+                    if field == b"event":
+                        kind = value
+                    elif field == b"data" and kind == b"status":
+                        yield json.loads(value)
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+            raise NoAnswer(self._silence(error)) from None
+        finally:
+            connection.close()
+
+    def _path_of(self, path: str) -> str:
+        return self._parts.path.rstrip("/") + path if self._path is None else path
+
     def _ask(self, method: str, path: str, body: bytes | None, wanted: tuple[int, ...]) -> Any:
         connection = self._connection()
         try:
-            connection.request(method, self._parts.path.rstrip("/") + path if self._path is None else path, body, self._headers(body))
+            connection.request(method, self._path_of(path), body, self._headers(body))
             with connection.getresponse() as answer:
                 found = json.loads(answer.read(_ANSWER_AT_MOST))
         except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:

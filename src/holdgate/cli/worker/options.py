@@ -7,6 +7,7 @@ import getpass
 import os
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +30,10 @@ Exit codes: 0 done, 1 the worker has answered and refuses,
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+
+
+# The worker's own words name a header, which nobody types here.
+_NOT_ALLOWED = "the worker needs its token, and got none or another: put it into HOLDGATE_TOKEN, or name its file with --token-file"
 
 
 def duration(text: str) -> float | str:
@@ -67,7 +72,9 @@ def asks_a_worker(function: Callable[..., Any]) -> Callable[..., Any]:
         except (KeyboardInterrupt, click.Abort):
             click.get_current_context().exit(INTERRUPTED)
         except RefusedByWorker as error:
-            raise (Refusal if error.status == 401 else Failure)(str(error)) from None  # noqa: PLR2004
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                raise Refusal(_NOT_ALLOWED) from None
+            raise Failure(str(error)) from None
 
     return command
 
@@ -101,5 +108,11 @@ def _said(command: str, target: str, answer: Any) -> str:
 
     given = answer["command"]
     until = "" if given["until"] is None else f", for {lasting(given['until'] - given['at'])}"
-    messages = "" if "messages" not in answer else f", {answer['messages']} messages"
+    messages = "" if "messages" not in answer else f", {_many(answer['messages'])}"
     return f"{command} {target}: done by {given['actor']}{until}{messages}"
+
+
+def _many(messages: int) -> str:
+    if not messages:
+        return "but no message of it was rejected, so that nothing has changed"
+    return f"{messages} message{'' if messages == 1 else 's'}"

@@ -27,7 +27,10 @@ _COLOURS = {_SHUT: "red", _RAMP: "yellow", _OVERRIDDEN: "magenta", _FINE: "green
 def render(document: StatusDocument, *, all_sources: bool = False) -> RenderableType:
     """Return the first line, the table of dependencies, the held sources (all with `all_sources`), and the commands in force."""
     parts: list[RenderableType] = [headline(document), _dependencies(document)]
-    chosen = [each for each in document["sources"] if all_sources or each["held"] or each["falling_back"] or each["blocked"]]
+    parts += [Text(line) for line in _failures(document)]
+    chosen = [
+        each for each in document["sources"] if all_sources or each["held"] or each["falling_back"] or each["blocked"] or _in_part(each)
+    ]
     if chosen:
         parts.append(_sources(document, chosen, len(chosen) if all_sources else _SOURCES_SHOWN))
     parts += [Text(line, style="magenta") for line in _commands(document)]
@@ -84,7 +87,7 @@ def _dependencies(document: StatusDocument) -> Table:
             Text(clean(each["name"])),
             Text(f"{mark} {state}", style=_COLOURS[mark]),
             _pressure(each),
-            f"{each['held']} of {each['sources']}" if each["held"] else _NONE,
+            _held(each),
             _waiting(each["waiting"], each["backlog"]),
             _next(document, each),
         )
@@ -115,6 +118,13 @@ def _pressure(each: DependencyStatus) -> str:
     return ", ".join(parts) or _NONE
 
 
+def _held(each: DependencyStatus) -> str:
+    parts = [f"{each['held']} of {each['sources']}"] if each["held"] else []
+    if each["partly"]:
+        parts.append(f"{each['partly']} in part")
+    return ", ".join(parts) or _NONE
+
+
 def _waiting(here: int, backlog: int | None) -> str:
     if backlog is not None:
         return str(backlog)
@@ -137,6 +147,15 @@ def _ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
+def _failures(document: StatusDocument) -> Iterator[str]:
+    for each in document["dependencies"]:
+        if each["failed_with"]:
+            counts = ", ".join(f"{clean(kind['error'])} x {kind['count']}" for kind in each["failed_with"])
+            first = document["at"] - min(kind["first"] for kind in each["failed_with"])
+            last = document["at"] - max(kind["last"] for kind in each["failed_with"])
+            yield f"{clean(each['name'])} failed with {counts}: the first {short(first)} ago, the last {short(last)} ago"
+
+
 def _sources(document: StatusDocument, chosen: list[SourceStatus], most: int) -> Table:
     table = Table("source", "held for", "because of", "waiting", "next", expand=False)
     for each in chosen[:most]:
@@ -157,9 +176,15 @@ def _because(each: SourceStatus) -> str:
     reasons = [clean(reason) for reason in each["reasons"]]
     if each["falling_back"]:
         reasons.append("falls back")
+    reasons += _in_part(each)
     if each["blocked"] is not None:
         reasons.append(f"waits behind message {each['blocked']['position']}")
     return ", ".join(reasons) or _NONE
+
+
+def _in_part(each: SourceStatus) -> list[str]:
+    waiting_for = {} if each["partly"] is None else each["partly"]["waiting_for"]
+    return [f"{count} of its messages wait for {clean(name)}" for name, count in waiting_for.items()]
 
 
 def _commands(document: StatusDocument) -> Iterator[str]:

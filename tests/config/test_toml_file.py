@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tests.lab.simulate.examples import file_of
 
+from holdgate.config.toml_file import Place, Problems, dotted, read_toml
 from holdgate.errors import SettingsError
-from holdgate_lab.simulate.toml_file import Place, Problems, dotted, read_toml
 
 TEXT = """\
 # a comment

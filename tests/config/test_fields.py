@@ -6,12 +6,12 @@ from typing import Literal
 import pytest
 from tests.lab.simulate.examples import file_of
 
+from holdgate.config.fields import build, described, shown
+from holdgate.config.toml_file import Problems
 from holdgate.core import CircuitSettings, CountWindow, TimeWindow
 from holdgate.errors import SettingsError
 from holdgate.flow.inbox import Order
 from holdgate.flow.policy import RetryPolicy
-from holdgate_lab.simulate.fields import build, described, shown
-from holdgate_lab.simulate.toml_file import Problems
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,15 @@
-"""A TOML file: what it says, and the line in which it says it. Named by its path, or one of the scenarios that come with holdgate."""
+"""A TOML file: what it says, and the line in which it says it.
+
+`tomllib` says no lines. They are found when an error needs one, by the shortest beginning of the file that has the place.
+"""
 
 from __future__ import annotations
 
-import difflib
 import json
-import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +18,6 @@ from holdgate.errors import SettingsError
 # Keys, and numbers for the tables of a list: ("faults", 2, "kind").
 Place = tuple[str | int, ...]
 
-_SUFFIX = ".toml"
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -33,7 +31,7 @@ class TomlFile:
 
     def line(self, place: Place) -> int:
         """The line in which this place begins, from 1; of what is not there, the line of what it would be in."""
-        while place and not _holds(self.data, place):
+        while place and not holds(self.data, place):
             place = place[:-1]
         if not place:
             return 1
@@ -44,32 +42,67 @@ class TomlFile:
         while high - low > 1:
             middle = (low + high) // 2
             whole, data = _whole_part(lines, middle)
-            if _holds(data, place):
+            if holds(data, place):
                 high = middle
             else:
                 low = whole
         return low + 1
 
 
-class Problems:
-    """Everything that is wrong in one file, so that one look mends it all."""
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """Tables that were made of a file, and where each part of them comes from.
 
-    def __init__(self, file: TomlFile) -> None:
+    - `data`: the tables, to be read.
+    - `moved`: where in the file a place of `data` stands. One that is not here stands where it is.
+    - `outside`: who says what stands at a place, unless the file does: a variable of the environment, or the program.
+    """
+
+    data: Mapping[str, object]
+    moved: Mapping[Place, Place] = field(default_factory=dict[Place, Place])
+    outside: Mapping[Place, str] = field(default_factory=dict[Place, str])
+
+    def place(self, place: Place) -> Place:
+        """Return where in the file this place stands."""
+        for length in range(len(place), 0, -1):
+            if place[:length] in self.moved:
+                return (*self.moved[place[:length]], *place[length:])
+        return place
+
+    def speaker(self, place: Place) -> str | None:
+        """Return who says what stands there. None means the file, or nobody."""
+        there = self.place(place)
+        return next((self.outside[there[:length]] for length in range(len(there), 0, -1) if there[:length] in self.outside), None)
+
+
+class Problems:
+    """Everything that is wrong in one file, so that one look mends it all. `traced` are the tables that are read, if not the file's own."""
+
+    def __init__(self, file: TomlFile, traced: Traced | None = None) -> None:
         self._file = file
-        self._found: list[tuple[int, str]] = []
+        self._traced = Traced(file.data) if traced is None else traced
+        # By line. Several tables may have one value from one line, and a problem is told once.
+        self._found: dict[tuple[int, str], None] = {}
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._found)
+        return self._count
+
+    def follow(self, moved: Mapping[Place, Place]) -> None:
+        """Know where these places stand, too."""
+        self._traced = replace(self._traced, moved={**self._traced.moved, **moved})
 
     def knows(self, place: Place) -> bool:
         """Whether the file says something at this place."""
-        return _holds(self._file.data, place)
+        return self._traced.speaker(place) is not None or holds(self._file.data, self._traced.place(place))
 
     def add(self, place: Place, words: str) -> None:
         """What is wrong at this place, and what is allowed there."""
-        line = self._file.line(place)
-        where = f"{dotted(place)}: " if place else ""
-        self._found.append((line, f"{self._file.name}:{line}: {where}{words}"))
+        self._count += 1
+        speaker, there = self._traced.speaker(place), self._traced.place(place)
+        line = 0 if speaker is not None else self._file.line(there)
+        where = f"{dotted(there)}: " if there else ""
+        self._found[line, f"{speaker or f'{self._file.name}:{line}'}: {where}{words}"] = None
 
     def check(self) -> None:
         """Raises SettingsError with all of it, in the order of the file."""
@@ -94,6 +127,8 @@ def parse_toml(name: str, text: str) -> TomlFile:
         return TomlFile(name, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{name}: is not TOML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{name}: has tables within tables without end") from None
 
 
 def dotted(place: Place) -> str:
@@ -107,7 +142,8 @@ def dotted(place: Place) -> str:
     return words
 
 
-def _holds(data: object, place: Place) -> bool:
+def holds(data: object, place: Place) -> bool:
+    """Return whether there is something at this place."""
     for step in place:
         if isinstance(step, int):
             if not isinstance(data, list) or step >= len(cast("list[object]", data)):
@@ -127,31 +163,3 @@ def _whole_part(lines: list[str], count: int) -> tuple[int, Mapping[str, object]
             return count, tomllib.loads("\n".join(lines[:count]))
         except tomllib.TOMLDecodeError:
             count += 1
-
-
-# -- the scenarios that come with holdgate ------------------------------------------------------------------------------------------------
-
-
-def shipped() -> dict[str, Traversable]:
-    """Every scenario that comes with holdgate, by name."""
-    folder = files("holdgate_lab") / "scenarios"
-    found = {each.name.removesuffix(_SUFFIX): each for each in folder.iterdir() if each.name.endswith(_SUFFIX)}
-    return dict(sorted(found.items()))
-
-
-def named(argument: str) -> TomlFile:
-    """The file with this path, or the shipped scenario of this name. Raises SettingsError with the nearest name for neither."""
-    path = Path(argument)
-    known = shipped()
-    if argument in known and not path.is_file():
-        return parse_toml(argument + _SUFFIX, known[argument].read_text(encoding="utf-8"))
-    if path.exists() or argument.endswith(_SUFFIX) or "/" in argument or os.sep in argument:
-        return read_toml(path)
-    near = difflib.get_close_matches(argument, known, n=1)
-    guess = f"did you mean {near[0]}?" if near else "holdgate simulate --list names them."
-    raise SettingsError(f"{argument!r} is neither a file nor a scenario that comes with holdgate; {guess}")
-
-
-def name_of(file: TomlFile) -> str:
-    """What a scenario is called that gives itself no name: as its file."""
-    return Path(file.name).stem

@@ -1,4 +1,4 @@
-"""From what TOML knows (tables, lists, texts, numbers) to the frozen dataclasses of a scenario, with everything that does not fit named."""
+"""From what TOML knows (tables, lists, texts, numbers) to frozen dataclasses, with everything that does not fit named."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import difflib
 import json
 import math
 import re
+import tomllib
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from holdgate.config import units
+from holdgate.config.toml_file import Place, Problems
 from holdgate.errors import SettingsError
-from holdgate_lab.simulate.toml_file import Place, Problems
 
 T = TypeVar("T")
 
@@ -20,7 +22,18 @@ T = TypeVar("T")
 NONE = "none"
 
 # Of Python alone.
-_NOT_IN_TOML = {"not_retryable": "names exception types, and a simulated message has none: leave it out"}
+_NOT_IN_TOML = {"not_retryable": "names exception types, which are Python's: give them in the program"}
+
+
+# What must not be read by whoever reads an error, a log or a screen.
+SECRETS = frozenset({"token", "read_token"})
+MASKED = "********"
+
+
+class Said(str):
+    """A text from the environment, where everything is text: it may stand for whatever the setting is."""
+
+    __slots__ = ()
 
 
 class Misfit(Exception):
@@ -80,18 +93,26 @@ def required(cls: type[Any]) -> list[str]:
 
 
 def _convert(value: object, hint: Any, place: Place, problems: Problems) -> object:
-    classes = [each for each in _alternatives(hint) if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    classes = [each for each in alternatives(hint) if isinstance(each, type) and dataclasses.is_dataclass(each)]
     if classes:
         return build(_chosen(classes, value), value, place, problems)
     if get_origin(hint) is tuple and dataclasses.is_dataclass(get_args(hint)[0]):
         return _several(get_args(hint)[0], value, place, problems)
+    unit = units.unit_of(place[-1]) if place else None
     try:
-        return _plain(value, hint)
+        return _plain(_number_of(value, unit), hint)
     except Misfit:
-        words = f"{shown(value)} is not {described(hint)}"
-        choices = [str(choice) for each in _alternatives(hint) if get_origin(each) is Literal for choice in get_args(each)]
+        seen = MASKED if place and place[-1] in SECRETS else shown(value)
+        words = f"{seen} is not {described(hint, unit)}" + (units.suggestion(unit, value) if unit and isinstance(value, str) else "")
+        choices = [str(choice) for each in alternatives(hint) if get_origin(each) is Literal for choice in get_args(each)]
         problems.add(place, words + _suggestion(value, choices))
         return None
+
+
+def _number_of(value: object, unit: units.Unit | None) -> object:
+    """Return what a text with a unit means; everything else as it is."""
+    number = units.read(unit, value) if unit is not None and isinstance(value, str) else None
+    return value if number is None else number
 
 
 def _chosen(classes: list[type[Any]], value: object) -> type[Any]:
@@ -115,7 +136,7 @@ def _several(cls: type[Any], value: object, place: Place, problems: Problems) ->
 
 
 def _plain(value: object, hint: Any) -> object:
-    for each in _alternatives(hint):
+    for each in alternatives(hint):
         try:
             return _one(value, each)
         except Misfit:
@@ -134,22 +155,38 @@ def _one(value: object, hint: Any) -> object:
         return float(cast("float", value))
     if hint in {int, str, bool} and type(value) is hint:
         return value
+    if isinstance(value, Said):
+        return _one(_meant(value, hint), hint)
     raise Misfit
 
 
-def _alternatives(hint: Any) -> tuple[Any, ...]:
+def _meant(said: Said, hint: Any) -> object:
+    """Return what a variable of the environment says, where a text is not what is wanted: the TOML of its value."""
+    if hint is str:
+        return str(said)
+    try:
+        found = tomllib.loads(f"value = {said}")
+    except tomllib.TOMLDecodeError:
+        raise Misfit from None
+    if found.keys() != {"value"} or isinstance(found["value"], str):
+        raise Misfit
+    return cast("object", found["value"])
+
+
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a setting may have."""
     return get_args(hint) if get_origin(hint) in {Union, types.UnionType} else (hint,)
 
 
-def described(hint: Any) -> str:
-    """What is allowed, for a person."""
-    kinds = [each for each in _alternatives(hint) if each is not type(None) or not says_none(hint)]
-    return " or ".join(_described(each) for each in kinds)
+def described(hint: Any, unit: units.Unit | None = None) -> str:
+    """What is allowed, for a person; of a number with a unit, that it may have one."""
+    kinds = [each for each in alternatives(hint) if each is not type(None) or not says_none(hint)]
+    return " or ".join(units.EXAMPLES[unit] if unit is not None and each in {float, int} else _described(each) for each in kinds)
 
 
 def says_none(hint: Any) -> bool:
     """Whether "none" is one of its own words, and so cannot mean None: an order, say. Left out it is None."""
-    return any(get_origin(each) is Literal and NONE in get_args(each) for each in _alternatives(hint))
+    return any(get_origin(each) is Literal and NONE in get_args(each) for each in alternatives(hint))
 
 
 _WORDS: dict[Any, str] = {float: "a number", int: "a whole number", str: "a text in quotes", bool: "true or false", type(None): f'"{NONE}"'}
@@ -171,7 +208,7 @@ def shown(value: object) -> str:
     """A value as TOML writes it, as far as a line allows."""
     if isinstance(value, dict):
         return "a table"
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(value, ensure_ascii=False, default=str)  # with control characters escaped
     most = 60
     return text if len(text) <= most else text[: most - 3] + "..."
 

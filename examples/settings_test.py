@@ -1,0 +1,32 @@
+"""A guard whose settings are in a file, which is read again while it runs. `pytest examples/settings_test.py` runs it without a broker."""
+
+from pathlib import Path
+
+# region worker
+import holdgate
+from holdgate import Delivery, Guard
+from holdgate.ports import Intake
+
+FILE = Path(__file__).with_name("holdgate.toml")
+
+
+async def handle(delivery: Delivery) -> None: ...
+
+
+async def work(intake: Intake) -> None:
+    settings = holdgate.load(FILE)
+    async with Guard(**settings.guard_arguments()) as guard, settings.watch(guard):
+        await guard.run(intake, handle, **settings.run_arguments("orders"))
+
+
+# endregion
+
+
+async def test_the_worker_has_what_the_file_says() -> None:
+    """Without a broker: what `Guard` and `guard.run` are given."""
+    settings = holdgate.load(FILE, environment={})
+    assert settings.dependency("payments").settings.failure_rate_threshold == 0.4
+    orders = settings.run_arguments("orders")
+    assert ([each.name for each in orders["needs"]], orders["retry"].attempts) == (["payments", "ledger"], 7)
+    async with Guard(**settings.guard_arguments()) as guard, settings.watch(guard):
+        assert guard.health().live

@@ -1,0 +1,1 @@
+"""`holdgate config`: checks, shows and compares settings files."""

@@ -1,0 +1,87 @@
+"""The JSON schema of a settings file, made of the tables, for editors that complete and check TOML by one.
+
+It knows types, names and fixed choices. What two settings must be to each other only `holdgate config check` knows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal, get_args, get_origin
+
+from holdgate.config import units
+from holdgate.config.fields import NONE, alternatives, hints_of, says_none
+from holdgate.config.sections import SIMULATED
+from holdgate.config.tables import ControlTable, DependencyTable, GuardTable, RunTable
+from holdgate.core import CircuitSettings
+from holdgate.flow.policy import RetryPolicy
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+_TEXTS: dict[units.Unit, str] = {
+    "duration": r"^\s*([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+\s*$",
+    "ratio": r"^\s*[0-9]+(\.[0-9]+)? ?%\s*$",
+    "size": r"^\s*[0-9]+ ?([kKMGT]i?)?B\s*$",
+}
+_TYPES = {float: "number", int: "integer", str: "string", bool: "boolean"}
+
+Schema = dict[str, Any]
+
+
+def schema() -> Schema:
+    """Return the schema of a whole file, as JSON has it."""
+    circuit = _table(CircuitSettings)
+    section = _table(DependencyTable)
+    # A circuit's settings stand in the section or in its own table; what is a simulation's is let through.
+    section["properties"] |= {**circuit["properties"], "base": {"type": "string"}, **{key: {} for key in sorted(SIMULATED)}}
+    run = _table(RunTable)
+    return {
+        "$schema": DRAFT,
+        "title": "Settings of holdgate",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "circuit": circuit,
+            "bases": {"type": "object", "additionalProperties": section},
+            "dependencies": {"type": "object", "additionalProperties": section},
+            "retry": _table(RetryPolicy),
+            "guard": _table(GuardTable),
+            "control": _table(ControlTable),
+            "run": run,
+            "runs": {"type": "object", "additionalProperties": run},
+        },
+    }
+
+
+def _table(cls: type[Any]) -> Schema:
+    hints = hints_of(cls)
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    properties = {name: _with_default(_setting(hint, name), defaults[name]) for name, hint in hints.items() if name != "name"}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _with_default(made: Schema, default: object) -> Schema:
+    is_plain = isinstance(default, str | bool | int) or (isinstance(default, float) and math.isfinite(default))
+    return {**made, "default": float(default) if isinstance(default, float) else default} if is_plain else made
+
+
+def _setting(hint: Any, name: str) -> Schema:
+    allowed = [_one(each, units.unit_of(name)) for each in alternatives(hint) if each is not type(None) or not says_none(hint)]
+    flat = [choice for each in allowed for choice in each.get("anyOf", [each])]
+    return flat[0] if len(flat) == 1 else {"anyOf": flat}
+
+
+def _one(hint: Any, unit: units.Unit | None) -> Schema:
+    if dataclasses.is_dataclass(hint):
+        made = _table(hint)  # type: ignore[arg-type]
+        first = dataclasses.fields(hint)[0]
+        # Of a window the first setting says which kind it is.
+        return {**made, "required": [first.name]} if first.default is dataclasses.MISSING else made
+    if hint is type(None):
+        return {"const": NONE}
+    if get_origin(hint) is Literal:
+        return {"enum": list(get_args(hint))}
+    if get_origin(hint) is tuple:
+        return {"type": "array", "items": _one(get_args(hint)[0], None)}
+    plain: Schema = {"type": _TYPES[hint]}
+    return {"anyOf": [plain, {"type": "string", "pattern": _TEXTS[unit]}]} if unit is not None else plain

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from holdgate import Dependency, Guard, LogSettings
+from holdgate.config.tables import ControlTable, DependencyTable, GuardTable, LogTable, RunTable
+from holdgate.control import Control
+
+
+@pytest.mark.parametrize(
+    ("table", "takes", "apart"),
+    [
+        (GuardTable, Guard.__init__, {"log"}),
+        (LogTable, LogSettings, set()),
+        (ControlTable, Control.__init__, set()),
+        (RunTable, Guard.run, {"needs", "retry"}),
+        (DependencyTable, Dependency.__init__, {"name", "failures", "circuit"}),
+    ],
+)
+def test_the_defaults_of_a_table_are_those_of_what_takes_it(table: type[Any], takes: Callable[..., Any], apart: set[str]) -> None:
+    """What `config show --effective` shows as a default is what a worker without a file has."""
+    theirs = inspect.signature(takes).parameters
+    for field in dataclasses.fields(table):
+        if field.name not in apart:
+            assert field.default == theirs[field.name].default, field.name
