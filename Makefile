@@ -57,7 +57,7 @@ help:
 	@echo "make format    let ruff mend what it can"
 	@echo "make coverage  branches of core and flow that their own tests miss"
 	@echo "make mutation  changes of core and flow that no test notices; half an hour on one core"
-	@echo "make demo      an outage and a recovery in the terminal"
+	@echo "make demo      an outage and a recovery in the terminal; ARGS=--page: and in the browser"
 	@echo "make bench     the tables of docs/reference/benchmarks.md"
 	@echo "make trace     how many files run for a good message, a failing one and an outage; ARGS=--files names them"
 	@echo "make clean     remove .venv, its siblings and caches"
@@ -174,7 +174,7 @@ mutation: $(SYNCED)
 	nice -n 19 $(BIN)/python -m tests.mutation; code=$$?; $(BIN)/python -m docs.generate; exit $$code
 
 demo: $(SYNCED)
-	@$(BIN)/python -m holdgate demo
+	@$(BIN)/python -m holdgate demo $(ARGS)
 
 # The figures' own environment: what they are compared with is no part of the tests'.
 $(BENCH)/.synced: $(SYNCED)

@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from tests.closing import Closing, serves
 from tests.second_try import allow_second_try
+from tests.servers.chromium import browser, find_chromium
 from tests.servers.kafka import KafkaServer
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.resolve import label, shared_kafka, shared_rabbitmq, wanted_rabbitmq
@@ -25,6 +26,8 @@ from tests.servers.unavailable import Unavailable, in_ci
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+
+    from playwright.async_api import Browser
 
     from tests.servers.kafka_address import KafkaAddress
     from tests.servers.proxy import Proxy
@@ -239,6 +242,18 @@ async def queue(rabbitmq: RabbitMQAddress, request: pytest.FixtureRequest) -> As
     yield create
     for name in made:
         await rabbitmq.delete(name)
+
+
+@pytest.fixture
+async def chromium(request: pytest.FixtureRequest) -> AsyncIterator[Browser]:
+    """A real browser for the tests of the page."""
+    try:
+        find_chromium()
+    except Unavailable as error:
+        _missing(error)
+    serves(request, "Chromium (started here)")
+    async with browser() as started:
+        yield started
 
 
 def _own_rabbitmq() -> RabbitMQServer:

@@ -29,6 +29,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "token": "what commands must bring, at least 16 characters; None: no commands",
         "read_token": "what reading must bring, the probes apart; None: everybody reads who reaches the port",
         "name": "what the worker calls itself; None: its host and process",
+        "peers": "addresses of other workers, which [the page](../how-to/control-page.md#a-fleet-in-one-table) shows beside this one",
     },
     "LogSettings": {
         "repeat_every": "seconds for which lines of one kind share one line with a count",
@@ -180,6 +181,7 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "token": "commands are refused until somebody has chosen a secret",
         "read_token": "what is read has no payload in it, and probes and scrapers often cannot send a token",
         "name": "unique, and what an operator looks for",
+        "peers": _NOTHING_ASKED,
     },
     "guard.run": {
         "needs": "a source that needs nothing is read and never held by a circuit",

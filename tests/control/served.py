@@ -12,7 +12,7 @@ from holdgate.control import Control
 from holdgate.testing import MemoryBroker, MemoryIntake
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 TOKEN = "canary-5f0e2b64c1d94a7f"  # noqa: S105 - of these tests alone
 # Only a failing test waits so long.
@@ -122,15 +122,16 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def served(control: Control | None = None, **settings: Any) -> AsyncIterator[Stage]:
-    """Run a guard over two partitions of orders, which need payments; email is declared and never called."""
+async def served(control: Control | None = None, topics: Mapping[str, int] | None = None, **settings: Any) -> AsyncIterator[Stage]:
+    """Run a guard over two partitions of orders, or other topics, which need payments; email is declared and never called."""
     # The wait is longer than any test: a circuit that is open stays so.
     payments = Dependency("payments", failures=ConnectionError, settings=CircuitSettings(open_duration=600.0, open_duration_max=600.0))
     control = control or Control(port=0, token=TOKEN, name="worker-1")
-    broker = MemoryBroker(topics={"orders": 2})
+    topics = topics or {"orders": 2}
+    broker = MemoryBroker(topics=topics)
     async with Guard(Dependency("email"), control=control, signals=False, **settings) as guard:
         stage = Stage(guard, control, broker)
-        run = asyncio.create_task(guard.run(MemoryIntake(broker, topics=["orders"]), stage.handle, needs=[payments]))
+        run = asyncio.create_task(guard.run(MemoryIntake(broker, topics=list(topics)), stage.handle, needs=[payments]))
         try:
             await until(lambda: guard.health().started)
             yield stage

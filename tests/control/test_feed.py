@@ -200,3 +200,12 @@ async def test_streams_are_counted() -> None:
         answer = await ask(stage.control, "/events")
         assert (answer.status, answer.json["error"].partition(",")[0]) == (503, "there are 100 event streams already")
         stage.control._feed.open_streams = 0
+
+
+async def test_a_client_that_has_seen_nothing_can_have_all() -> None:
+    """The page's timeline begins with the events that the worker still has."""
+    async with served() as stage:
+        await stage.outage()
+        async with Client(stage.control, last_event_id="first") as client:
+            seen = [(await client.event("transition"))[1]["event"] for _ in range(2)]
+        assert seen == ["ThresholdExceeded", "CircuitOpened"]

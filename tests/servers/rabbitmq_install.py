@@ -53,7 +53,7 @@ def install(version: str | None = None) -> Installation:
     """
     native = native_version()
     if native is None and version in (None, _of_this_release()):
-        _apt_get([PACKAGE])
+        apt_get("RabbitMQ", [PACKAGE], REMEDY)
         native = native_version()
     if native is not None and version in (None, native):
         return Installation(native, None)
@@ -75,19 +75,20 @@ def _of_this_release() -> str | None:
     return next((version for version, release in RELEASES.items() if f"VERSION_CODENAME={release}" in text), None)
 
 
-def _apt_get(packages: Sequence[str]) -> None:
+def apt_get(server: str, packages: Sequence[str], remedy: str) -> None:
+    """Install what a server needs, if that may be done. Raises Unavailable, with the remedy, if not."""
     names = " ".join(packages)
     if not may_install():
-        raise Unavailable("RabbitMQ", f"not installed: {names}", REMEDY)
+        raise Unavailable(server, f"not installed: {names}", remedy)
     print(f"tests: {names} missing; installing by apt-get", file=sys.stderr, flush=True)
     if shutil.which("apt-get") is None:
-        raise Unavailable("RabbitMQ", f"not installed: {names}, and there is no apt-get", REMEDY)
+        raise Unavailable(server, f"not installed: {names}, and there is no apt-get", remedy)
     root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages]):
         command = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise Unavailable("RabbitMQ", f"apt-get {' '.join(arguments)} failed: {done.stderr.strip()[-300:]}", REMEDY)
+            raise Unavailable(server, f"apt-get {' '.join(arguments)} failed: {done.stderr.strip()[-300:]}", remedy)
 
 
 def _folder(release: str) -> Path:
@@ -109,7 +110,7 @@ def _folder(release: str) -> Path:
 
 def _debootstrap(release: str, folder: Path) -> None:
     if shutil.which("debootstrap") is None:
-        _apt_get(["debootstrap"])
+        apt_get("RabbitMQ", ["debootstrap"], REMEDY)
     print(f"tests: bringing Debian {release} with {PACKAGE} into {folder}", file=sys.stderr, flush=True)
     unfinished = folder.with_name(f"unfinished-{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,7 +1,7 @@
 """The ASGI app: which path answers what. It runs in any ASGI server; `Control` runs it in one of its own.
 
 Whatever a client does, the answer is short and made of constant texts and of what the guard says: nothing of a request is quoted but a
-target, and no traceback leaves the process. A request is never followed anywhere else: nothing here makes a request of its own.
+target, and no traceback leaves the process. Nothing of a request leads to another: the only requests of our own go to the configured peers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from starlette.routing import BaseRoute, Route
 from holdgate.control.access import Access, Denied, check_host
 from holdgate.control.commands import BODY_AT_MOST, carry_out, read_order
 from holdgate.control.feed import EventFeed, EventStream
+from holdgate.control.peers import Peers
+from holdgate.control.site import Site
 from holdgate.control.views import Views, encode
 from holdgate.errors import CommandError, MissingExtra
 from holdgate.ports import Controllable
@@ -48,9 +50,10 @@ Endpoint = Callable[[Request], Awaitable[Any]]
 class Desk:
     """Answers requests about one guard, which comes with `begin`. Before it comes, and after it has gone, only the probes answer."""
 
-    def __init__(self, access: Access, feed: EventFeed) -> None:
+    def __init__(self, access: Access, feed: EventFeed, peers: Peers) -> None:
         self._access = access
         self._feed = feed
+        self._peers = peers
         self._guard: Controllable | None = None
         self._views: Views | None = None
 
@@ -68,6 +71,7 @@ class Desk:
             _read("/metrics", self.metrics),
             _read("/audit", self.audit),
             _read("/events", self.events),
+            _read("/peers", self.peers),
             Route("/commands/{command}", self.command, methods=["POST"]),
         ]
 
@@ -116,6 +120,11 @@ class Desk:
         if self._feed.ended or self._feed.open_streams >= _STREAMS_AT_MOST:
             raise Denied(503, f"there are {self._feed.open_streams} event streams already, or this worker is about to end")
         return EventStream(self._feed, views, request.headers.get("last-event-id", ""))
+
+    async def peers(self, request: Request) -> Response:
+        """The status of each configured peer, or why there is none."""
+        self._read_by(request)
+        return _json({"peers": await self._peers.get()})
 
     def _read_by(self, request: Request) -> Views:
         self._access.check_read(request.headers)
@@ -183,8 +192,8 @@ class Door:
 
 
 def make_app(desk: Desk) -> Starlette:
-    """Return the app without its door. What it serves beside the desk's paths is added to these routes."""
-    app = Starlette(routes=desk.routes(), exception_handlers={HTTPException: _not_here, Denied: _denied})
+    """Return the app without its door: the desk's paths, and the page."""
+    app = Starlette(routes=[*desk.routes(), *Site().routes()], exception_handlers={HTTPException: _not_here, Denied: _denied})
     app.router.redirect_slashes = False  # the address of a redirect would be made of what the client says its host is
     return app
 

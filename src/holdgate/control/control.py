@@ -12,11 +12,13 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from holdgate.control.access import Access, check_token
 from holdgate.control.app import Desk, Door, make_app
 from holdgate.control.feed import EventFeed
+from holdgate.control.peers import Peers, check_peers
 from holdgate.control.server import HttpServer
 from holdgate.control.views import Views
 from holdgate.errors import SettingsError
@@ -40,6 +42,8 @@ class Control:
     - `token`: what commands must bring, at least 16 characters. None means that there are no commands.
     - `read_token`: what reading must bring. None means that everybody reads who reaches the port. The probes never need one.
     - `name`: what the worker calls itself. None means its host and process.
+    - `peers`: addresses of other workers, "http://worker-2:9099", whose status the page shows beside this one's. They must have the same
+      `read_token`. A name that stands for many addresses means all of them.
 
     Belongs to one guard. Raises SettingsError for values that make no sense, and, on entering the guard, for a port that is taken.
     """
@@ -53,6 +57,7 @@ class Control:
         token: str | None = None,
         read_token: str | None = None,
         name: str | None = None,
+        peers: Sequence[str] = (),
     ) -> None:
         address = _check_host(host)
         commands = check_token("token", token)
@@ -66,7 +71,8 @@ class Control:
         self._name = _check_name(name)
         self._history = LastEvents()
         self._feed = EventFeed()
-        self._desk = Desk(access, self._feed)
+        self._peers = Peers(check_peers(peers), read_token)
+        self._desk = Desk(access, self._feed, self._peers)
         app = make_app(self._desk)
         self._app = Door(app, loopback=False)
         self._address = f"[{address}]" if ":" in address else address
@@ -108,6 +114,7 @@ class Control:
     async def closed(self) -> None:
         """End every stream and stop listening, within two seconds. Called by the guard."""
         self._feed.end()
+        self._peers.end()
         await self._server.close()
 
 

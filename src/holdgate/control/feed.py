@@ -32,6 +32,8 @@ _FRAME_EVERY = 1.0
 _APART = 0.1
 # Buffers of the kernel and the server take a minute of frames. A client for which they are full for longer does not read (seconds).
 _SEND_WITHIN = 10.0
+# What a client sends for the id of its last event that has seen none, and wants all that there are: the page's timeline begins with them.
+_FIRST = "first"
 # What a browser waits before it connects again (milliseconds).
 _RETRY = 3000
 
@@ -79,9 +81,14 @@ class EventFeed:
         return self._changed
 
     def place_of(self, last_id: str) -> int:
-        """Return the number after which a client goes on that has seen `last_id`: the present, for one that is not ours or too old."""
+        """Return the number after which a client goes on that has seen `last_id`: the present, for one that is not ours or too old.
+
+        With "first" it gets all that is kept.
+        """
         mark, _, number = last_id.partition("-")
         oldest = self._kept[0].number if self._kept else self._number + 1
+        if last_id == _FIRST:
+            return oldest - 1
         if mark == self._mark and number.isascii() and number.isdigit() and oldest - 1 <= int(number) <= self._number:
             return int(number)
         return self._number

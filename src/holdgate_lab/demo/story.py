@@ -10,9 +10,9 @@ import itertools
 import signal
 import sys
 import threading
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdgate.errors import IntakeError
 from holdgate.ports import Clock
@@ -21,6 +21,9 @@ from holdgate_lab.demo.scenario import ORDERS, RECEIPTS, DemoScenario, StoryCloc
 from holdgate_lab.demo.screen import CELLS, LETTERS, Note, Output, timeline
 from holdgate_lab.demo.venues import GUARDED, NAIVE, Venue
 from holdgate_lab.demo.workers import GuardedSide, NaiveSide, Production, Work
+
+if TYPE_CHECKING:  # it comes with an extra
+    from holdgate.control import Control
 
 # A first join takes about three seconds on the embedded broker, and up to ten with a real one's default settings.
 JOIN_TIMEOUT = 20.0
@@ -36,21 +39,33 @@ async def until_terminated(story: Story) -> Report:
     return await story.run()
 
 
+class Page(NamedTuple):
+    """The page of the guarded side. `show` prints what is known when the story has come to its end; then the page stays."""
+
+    control: Control
+    show: Callable[[Report], None]
+
+
 class Story:
     """The run of `scenario` on `venue`, shown on `output`.
 
-    `broker` is the name that the output calls the venue by. `clock` is the guard's; None means the system's.
+    `broker` is the name that the output calls the venue by. `clock` is the guard's; None means the system's. With `page` the guarded side
+    is on a page, and goes on after the end of the story until the run is cancelled; None means neither.
     """
 
-    def __init__(self, scenario: DemoScenario, venue: Venue, broker: str, output: Output, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, scenario: DemoScenario, venue: Venue, broker: str, output: Output, *, clock: Clock | None = None, page: Page | None = None
+    ) -> None:
         self._scenario = scenario
         self._venue = venue
         self._broker = broker
         self._output = output
         self._guard_clock = clock
+        self._page = page
         self._clock = StoryClock()
         self._production = Production()
         self._interrupted = False
+        self._stayed = False
         self._ran = 0.0
 
     async def run(self) -> Report:
@@ -64,21 +79,33 @@ class Story:
             await self._venue.close()
 
     async def _run_sides(self) -> Report:
-        guarded = GuardedSide(self._venue, self._work(), self._scenario, self._note, self._guard_clock)
+        control = None if self._page is None else self._page.control
+        guarded = GuardedSide(self._venue, self._work(), self._scenario, self._note, self._guard_clock, control=control)
         naive = NaiveSide(self._venue.feed(), self._work())
         self._history = History(self._scenario, guarded, naive)
         try:
             await self._play(guarded, naive)
+            if self._page is not None:
+                await self._stay(self._page, guarded, naive)
         except asyncio.CancelledError:
             # Ctrl-C asks for an end, not for silence: what was seen so far is reported.
-            self._interrupted = True
+            self._interrupted = not self._stayed
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()
         finally:
-            self._ran = self._clock.now()
+            self._ran = self._ran or self._clock.now()
             await asyncio.gather(guarded.stop(), naive.stop())
         return await self._report(guarded, naive)
+
+    async def _stay(self, page: Page, guarded: GuardedSide, naive: NaiveSide) -> None:
+        self._ran = self._clock.now()
+        await naive.stop()
+        report = await self._report(guarded, naive)
+        self._stayed = True
+        self._output.end()
+        page.show(report)
+        await guarded.wait()
 
     def _work(self) -> Work:
         return Work(self._scenario, self._clock, self._production)
@@ -94,6 +121,8 @@ class Story:
         except TimeoutError as error:
             raise IntakeError(f"no partitions within {JOIN_TIMEOUT:g} s on {self._broker}: is its group coordinator up?") from error
         self._clock.start()
+        if self._page is not None:
+            self._note(Note(0.0, f"the page of the guarded side: {self._page.control.url}"))
         traffic = Traffic(self._scenario, self._clock, self._production, self._venue)
         await until_over(self._watch(), guarded.wait(), naive.wait(), traffic.run())
 

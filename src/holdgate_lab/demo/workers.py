@@ -11,7 +11,7 @@ from holdgate import CircuitSettings, Delivery, Dependency, Guard, State
 from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, Event, LimitChanged
 from holdgate.events import FlowEvent
 from holdgate.flow.snapshot import Snapshot
-from holdgate.ports import Clock
+from holdgate.ports import Clock, ControlPlane
 from holdgate_lab.demo.scenario import (
     CONCURRENCY,
     EMAIL,
@@ -225,17 +225,27 @@ def settings(scenario: DemoScenario) -> CircuitSettings:
 class GuardedSide:
     """A guard around `work`: the same handler. What a user writes is `_run`; the rest watches.
 
-    `tell` gets what happens to its circuits, immediately. `clock` is the guard's; None means the system's.
+    `tell` gets what happens to its circuits, immediately. `clock` is the guard's; None means the system's. `control` shows it on a page;
+    None means that nothing does.
     """
 
-    def __init__(self, venue: Venue, work: Work, scenario: DemoScenario, tell: Callable[[Note], None], clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        venue: Venue,
+        work: Work,
+        scenario: DemoScenario,
+        tell: Callable[[Note], None],
+        clock: Clock | None = None,
+        *,
+        control: ControlPlane | None = None,
+    ) -> None:
         self.work = work
         self.transitions: list[Transition] = []
         self.rebalances = 0
         self._venue = venue
         self._scenario = scenario
         self._tell = tell
-        self._guard = Guard(drain_timeout=DRAIN_TIMEOUT, signals=False, observers=[self._observe], clock=clock)
+        self._guard = Guard(drain_timeout=DRAIN_TIMEOUT, signals=False, observers=[self._observe], clock=clock, control=control)
         self._marks = [Mark(0.0, Kind.FINE)]
         self._task: asyncio.Task[None] | None = None
 

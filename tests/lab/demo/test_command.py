@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -80,26 +81,26 @@ def test_a_run_to_its_end_is_exit_code_0(monkeypatch: pytest.MonkeyPatch) -> Non
     """The options reach the run."""
     seen: list[object] = []
 
-    def finish(broker: str, seconds: float, *, as_json: bool) -> bool:
-        seen.extend((broker, seconds, as_json))
+    def finish(broker: str, seconds: float, *, as_json: bool, page: bool) -> bool:
+        seen.extend((broker, seconds, as_json, page))
         return True
 
     monkeypatch.setattr(command, "run_demo", finish)
     assert run("demo", "--broker", "memory", "--seconds", "5", "--json").exit_code == 0
-    assert seen == ["memory", 5.0, True]
+    assert seen == ["memory", 5.0, True, False]
 
 
 def test_without_options_it_is_the_embedded_broker_for_thirty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing to install, nothing to start, and over before a minute is."""
     seen: list[object] = []
 
-    def finish(broker: str, seconds: float, *, as_json: bool) -> bool:
-        seen.extend((broker, seconds, as_json))
+    def finish(broker: str, seconds: float, *, as_json: bool, page: bool) -> bool:
+        seen.extend((broker, seconds, as_json, page))
         return True
 
     monkeypatch.setattr(command, "run_demo", finish)
     run("demo")
-    assert seen == ["embedded", 30.0, False]
+    assert seen == ["embedded", 30.0, False, False]
 
 
 def test_an_interrupted_run_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +140,42 @@ def test_a_short_run_in_memory_prints_lines_and_a_table(tmp_path: Path) -> None:
         "| without |",
     ):
         assert piece in text
+
+
+def test_a_page_has_no_place_beside_json() -> None:
+    """Exit code 2: a program would wait for ever."""
+    result = run("demo", "--page", "--json")
+    assert result.exit_code == REFUSED
+    assert "leave one of them out" in result.stderr
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_with_a_page_it_ends_with_its_address_and_stays(stop: signal.Signals, tmp_path: Path) -> None:
+    """After the table; the page then still answers, with the outage in its past, until a signal ends it with exit code 0."""
+    with subprocess.Popen(
+        [*DEMO, "--broker", "memory", "--seconds", "4", "--page"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=_plain_environment(),
+    ) as process:
+        assert process.stdout is not None
+        seen = ""
+        while "Its page: " not in seen:
+            line = process.stdout.readline()
+            assert line, process.communicate()
+            seen += line
+        url = seen.rpartition("Its page: ")[2].strip()
+        with urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - our own
+            assert b"holdgate" in answer.read()
+        with urlopen(f"{url}/status", timeout=PATIENCE) as answer:  # noqa: S310 - our own
+            assert {each["name"] for each in json.load(answer)["dependencies"]} == {"payments", "email"}
+        process.send_signal(stop)
+        rest, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, rest, errors) == (0, "", "")
+    assert f"the page of the guarded side: {url}" in seen
+    assert "| without |" in seen
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
