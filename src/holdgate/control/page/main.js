@@ -108,7 +108,8 @@ function show() {
     key: each.name,
     tone: words.toneOf(each),
     cells: [
-      clean(each.name), words.stateOf(each, at), words.whyOf(each), each.held ? `${each.held} of ${each.sources}` : words.NONE,
+      clean(each.name), words.stateOf(each, at), [words.whyOf(each), words.kindsOf(each)].filter(Boolean).join(": "),
+      each.held ? `${each.held} of ${each.sources}` : words.NONE,
       words.waitingOf(each), words.nextOf(each, at),
     ],
   }));

@@ -69,6 +69,12 @@ export function whyOf(each) {
   return OPENED[each.reason]?.(each.value, each.threshold) ?? clean(each.reason ?? NONE);
 }
 
+// What the calls of a circuit that is not closed have failed with lately, latest first.
+export function kindsOf(each) {
+  if (each.state === "closed") return "";
+  return each.failed_with.map((kind) => `${clean(kind.error)} × ${count(kind.count)}`).join(", ");
+}
+
 // What the window says; nothing below the minimum of calls.
 export function pressureOf(each) {
   const parts = [];
