@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.runtime.stage import Handler, broker_with, dependency, quiet_guard, running
 
-from holdgate import Guard, Partition
+from holdgate import Guard, LogSettings, Partition
 from holdgate.errors import SettingsError
 from holdgate.flow.message import Backlog, Source
 from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
@@ -47,9 +47,9 @@ class CountedIntake(MemoryIntake):
 
 @in_virtual_time
 async def test_nobody_asks_who_does_not_want_to_know() -> None:
-    """A worker without metrics asks its broker nothing, however long it runs."""
+    """A worker without metrics, and without the log's lines about its work, asks its broker nothing, however long it runs."""
     source = CountedIntake(broker_with(5))
-    async with quiet_guard() as guard, running(guard.run(source, Handler())):
+    async with quiet_guard(log=LogSettings(work_every=None)) as guard, running(guard.run(source, Handler())):
         await asyncio.sleep(3600)
         assert source.asked == 0
 
@@ -73,7 +73,8 @@ async def test_it_is_asked_every_few_seconds_and_read_from_memory() -> None:
 async def test_the_questions_end_when_nobody_reads_any_more() -> None:
     """And begin again with the next read."""
     source = CountedIntake(broker_with(5))
-    async with quiet_guard(backlog_every=1.0) as guard, running(guard.run(source, Handler())):
+    quiet = LogSettings(work_every=None)  # its lines ask, too
+    async with quiet_guard(backlog_every=1.0, log=quiet) as guard, running(guard.run(source, Handler())):
         await asyncio.sleep(1)
         guard.backlogs()
         await asyncio.sleep(3600)
