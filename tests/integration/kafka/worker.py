@@ -22,7 +22,7 @@ from tests.ledger.dependency import DependencyClient, DependencyError
 from tests.ledger.ledger import LedgerWriter
 
 import holdgate
-from holdgate import CircuitSettings, Dependency, Guard, Reject, RetryPolicy, State
+from holdgate import CircuitSettings, Dependency, Guard, RampSettings, Reject, RetryPolicy, State
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.control import Control
 from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
@@ -98,7 +98,9 @@ class Work:
     def __init__(self, options: argparse.Namespace, ledger: LedgerWriter) -> None:
         self.needs = dict(pair.split("=") for pair in options.topic)
         addresses = dict(pair.split("=") for pair in options.dependency)
-        settings = CircuitSettings(open_duration=options.open, open_duration_max=max(2.0, options.open))
+        # Outages follow each other within seconds here, so that each is a relapse; a ramp of twenty seconds would only be waited for.
+        ramp = RampSettings(stage_per_relapse=0.0)
+        settings = CircuitSettings(open_duration=options.open, open_duration_max=max(2.0, options.open), ramp=ramp)
         self.file = None if options.settings is None else holdgate.load(options.settings)
         if self.file is None:
             self.dependencies = {name: Dependency(name, failures=ConnectionError, settings=settings) for name in addresses}

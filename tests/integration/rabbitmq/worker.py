@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tests.ledger.dependency import DependencyClient
 from tests.ledger.ledger import LedgerWriter
 
-from holdgate import CircuitSettings, Dependency, Guard, Reject, RetryPolicy, State
+from holdgate import CircuitSettings, Dependency, Guard, RampSettings, Reject, RetryPolicy, State
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
 from holdgate.events import SourceHeld, SourceReleased
@@ -94,7 +94,9 @@ class Work:
     def __init__(self, options: argparse.Namespace, ledger: LedgerWriter) -> None:
         self.needs = dict(pair.split("=") for pair in options.queue)
         addresses = dict(pair.split("=") for pair in options.dependency)
-        settings = CircuitSettings(open_duration=options.open, open_duration_max=max(options.open_max, options.open))
+        # Outages follow each other within seconds here, so that each is a relapse; a ramp of twenty seconds would only be waited for.
+        ramp = RampSettings(stage_per_relapse=0.0)
+        settings = CircuitSettings(open_duration=options.open, open_duration_max=max(options.open_max, options.open), ramp=ramp)
         self.dependencies = {name: Dependency(name, failures=ConnectionError, settings=settings) for name in addresses}
         self._clients = {name: DependencyClient(address) for name, address in addresses.items()}
         self._ledger = ledger
