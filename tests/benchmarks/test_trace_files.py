@@ -10,7 +10,8 @@ import pytest
 from benchmarks.trace_files import GOOD, HELD, OUTAGE, PACKAGE, RETRIED, Trace, counted, on_memory, row
 
 # What a story may take, on the broker in memory. Fewer is better: lower the limit then.
-LIMITS = {GOOD: 22, RETRIED: 35, HELD: 38, OUTAGE: 40}
+# A failure takes ten files to be put into words (runtime/failures.py, outages.py, folding.py ...) and counted.
+LIMITS = {GOOD: 22, RETRIED: 45, HELD: 51, OUTAGE: 53}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,15 @@ def test_each_story_passes_what_it_is_about(traces: dict[str, Trace]) -> None:
     assert {"core/circuit.py", "flow/engine.py", "runtime/worker.py"} <= traces[GOOD].functions.keys() < traces[OUTAGE].functions.keys()
     assert "core/ramp.py" in traces[OUTAGE].functions.keys() - traces[HELD].functions.keys()
     assert traces[HELD].functions.keys() < traces[OUTAGE].functions.keys()
-    assert {path.partition("/")[0] for path in traces[OUTAGE].functions} <= {"core", "flow", "runtime", "tasks.py"}
+    assert {path.partition("/")[0] for path in traces[OUTAGE].functions} <= {
+        "core",
+        "flow",
+        "runtime",
+        "telemetry",
+        "http",
+        "network.py",
+        "tasks.py",
+    }
 
 
 def code(source: str, path: Path) -> CodeType:

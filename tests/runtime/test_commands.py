@@ -206,7 +206,7 @@ async def test_what_is_not_here_is_named_with_what_is() -> None:
             with pytest.raises(CommandError, match="no source, topic or queue 'bills' is read here"):
                 guard.unhold("bills", reason="test")
         for command in (guard.force_open, guard.disable, guard.observe, guard.clear_override, guard.reset, guard.probe):
-            with pytest.raises(CommandError, match=r"no dependency is named 'mail'; there are \['payments'\]"):
+            with pytest.raises(CommandError, match=r"no dependency is named 'mail'; there are payments"):
                 command("mail", reason="test")  # type: ignore[operator]
         assert guard.audit() == ()
 

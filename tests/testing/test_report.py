@@ -49,7 +49,7 @@ def test_a_good_handler_has_no_problem() -> None:
     report = report_of(good)
 
     assert report.problems == ()
-    assert report.verdict == "100 of 100 messages processed; 8 calls failed in the outage; all came back within 22.5 s"
+    assert report.verdict == "100 of 100 messages processed; 19 calls failed in the outage; all came back within 3.9 s"
     assert report.back_after == 22.5
 
 

@@ -122,10 +122,8 @@ class Assignment:
     # -- whether its deliveries may start ---------------------------------------------------------------------------------------------
 
     def recompute(self) -> None:
-        """Work out `stopped` and `held` anew, and have the next turn look at the plan.
-
-        It is stopped while something other than a circuit keeps its handlers from starting. Circuits are asked by acquiring.
-        """
+        """Work out `stopped` and `held` anew, and have the next turn look at the plan. Something other than a circuit stops it: circuits are
+        asked by acquiring."""
         self.stopped = self.operator_hold or self.closing or self.run.draining or bool(self.blocked or self.unsent) or self.unknown_needs
         self.held = self.stopped or bool(self.plan.reasons)
         if self.alive:  # the plan no longer has a dead one, or has the one after it already
@@ -405,8 +403,7 @@ class MemoryBound(Protocol):
 class Unbounded:
     """No bound: what a run has before an engine gives it its own."""
 
-    tight = False
-    due = False
+    tight = due = False
 
     def came(self, assignment: Assignment, size: int) -> None:
         """Count nothing."""
@@ -507,6 +504,10 @@ class Run:
     def drain(self) -> None:
         """Start nothing any more, sources that come later included."""
         self.draining = True
+
+    def replace_retry(self, old: RetryPolicy, new: RetryPolicy) -> None:
+        """Go on by another policy, if it was given this very one."""
+        self.retry = new if self.retry is old else self.retry
 
     def bound_by(self, memory: MemoryBound) -> None:
         """Let this bound on memory count from now on."""

@@ -461,8 +461,7 @@ class Guard:
     def replace_retry(self, old: RetryPolicy, new: RetryPolicy) -> None:
         """Go on by another RetryPolicy in the runs that were given `old`, that very object. Waits that have begun stay as they are."""
         for run in self.engine.runs:
-            if run.retry is old:
-                run.retry = new
+            run.replace_retry(old, new)
 
     def circuit(self, dependency: str) -> Circuit:
         """Return the circuit of a dependency, for a program's own use. What is done to it is in no audit log; call `wake` after a change.

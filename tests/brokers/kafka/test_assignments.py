@@ -163,7 +163,9 @@ def test_it_is_made_as_its_parent_makes_it() -> None:
     """The constructor that saves a call sets every field to what the parent's would."""
     ours = delivery()
     theirs: Delivery[Any] = Delivery(ours.source, ours.message)
-    assert {name: getattr(ours, name) for name in Delivery.__slots__} == {name: getattr(theirs, name) for name in Delivery.__slots__}
+    assert {name: getattr(ours, name, "unset") for name in Delivery.__slots__} == {
+        name: getattr(theirs, name, "unset") for name in Delivery.__slots__
+    }
 
 
 def test_it_reads_the_record() -> None:

@@ -118,7 +118,7 @@ async def test_good_records_behind_an_open_transaction_wait(kafka: KafkaAddress,
             before = (await at.intake.backlog())[source]
             between = (await at.intake.backlog())[source]
             (end,) = (await at.beside(made.end_offsets(list(made.assignment())))).values()
-            assert end == 5
+            assert end in {5, 18}  # the oldest aiokafka does not tell it by isolation level
             assert (before.messages, before.readable) == (13, 0)
             assert between.blocked_for > 0
         at.ack((await at.take(15))[5:])
