@@ -122,7 +122,7 @@ class Assignment:
     # -- whether its deliveries may start ---------------------------------------------------------------------------------------------
 
     def recompute(self) -> None:
-        """Work out `stopped` and `held` anew, and have the next turn look at the plan. Something other than a circuit stops it: circuits are
+        """Work out `stopped` and `held` anew, and have the next turn look at the plan. Only what is no circuit stops it: circuits are
         asked by acquiring."""
         self.stopped = self.operator_hold or self.closing or self.run.draining or bool(self.blocked or self.unsent) or self.unknown_needs
         self.held = self.stopped or bool(self.plan.reasons)
