@@ -49,7 +49,7 @@ class Worker:
         self.reader = InMemoryMetricReader()
         self.down = False
         self.done = 0
-        self.guard = Guard(signals=False, spans=Spans(self.traced.provider), backlog_every=0.2)
+        self.guard = Guard(signals=False, spans=Spans(self.traced.provider, at_most=10_000), backlog_every=0.2)
         self.payments = Dependency("payments", failures=Down, settings=QUICK)
 
     async def handler(self, delivery: Delivery[Any]) -> None:

