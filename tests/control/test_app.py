@@ -130,7 +130,6 @@ async def test_the_audit_log_is_read_oldest_first() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/status/",
         "//status",
         "/status/../status",
