@@ -17,6 +17,7 @@ from holdgate import Guard
 from holdgate.control.access import Access
 from holdgate.control.app import Desk
 from holdgate.control.feed import EventFeed
+from holdgate.control.peers import Peers
 
 WORKERS = ["kafka-worker.yml", "rabbitmq-worker.yml"]
 PROBES = {"startupProbe": ("/startupz", "--started"), "livenessProbe": ("/livez", "--live"), "readinessProbe": ("/readyz", "--ready")}
@@ -68,7 +69,7 @@ def test_the_probes_by_http_ask_for_what_the_control_plane_answers() -> None:
     """The three paths, at the port that the worker listens on, by an address that the node reaches."""
     worker = container("kafka-worker.yml")
     ports = {each["name"]: each["containerPort"] for each in worker["ports"]}
-    paths = {getattr(route, "path", None) for route in Desk(Access(None, None), EventFeed()).routes()}
+    paths = {getattr(route, "path", None) for route in Desk(Access(None, None), EventFeed(), Peers((), None)).routes()}
     for probe, (path, _) in PROBES.items():
         asked = worker[probe]["httpGet"]
         assert asked["path"] == path
