@@ -118,9 +118,9 @@ async def test_good_records_behind_an_open_transaction_wait(kafka: KafkaAddress,
             before = (await at.intake.backlog())[source]
             between = (await at.intake.backlog())[source]
             (end,) = (await at.beside(made.end_offsets(list(made.assignment())))).values()
-            assert end in {5, 18}  # the oldest aiokafka does not tell it by isolation level
-            assert (before.messages, before.readable) == (13, 0)
-            assert between.blocked_for > 0
+            by_isolation = end == 5  # aiokafka 0.12 asks for the log's end whatever the isolation level is
+            assert (before.messages, before.readable) == (13, 0 if by_isolation else 13)
+            assert (between.blocked_for > 0) is by_isolation
         at.ack((await at.take(15))[5:])
         await at.until(lambda: made._subscription.subscription.assignment.state_value(next(iter(made.assignment()))).position == 19)
         after = (await at.intake.backlog())[source]
