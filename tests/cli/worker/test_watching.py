@@ -135,7 +135,7 @@ async def test_a_watch_shows_a_change_that_the_stream_brings(monkeypatch: pytest
     monkeypatch.setenv("COLUMNS", "200")
     async with served() as stage:
         assert stage.control.url is not None
-        watch = asyncio.ensure_future(asyncio.to_thread(invoke, "watch", "--url", stage.control.url))
+        watch = asyncio.ensure_future(asyncio.to_thread(invoke, "watch", "--every", "0.2", "--url", stage.control.url))
         await until(told.is_set)
         await stage.outage()
         ended = await watch
