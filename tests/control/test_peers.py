@@ -163,7 +163,7 @@ async def test_a_round_under_way_does_not_keep_a_worker_from_its_end() -> None:
 async def test_a_name_of_many_addresses_is_many_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     """As that of a headless service is; each has the address under which a browser reaches that one."""
     server = await asyncio.start_server(Impostor(http(b"{}"), hangs=False).serve, ["127.0.0.1", "127.0.0.2"], 0)
-    first, second = (each.getsockname()[1] for each in server.sockets)
+    first, second = (port for _, port in sorted(each.getsockname() for each in server.sockets))  # they are opened in any order
     async with server:
 
         async def resolve(host: str, port: int, **more: Any) -> list[Any]:
