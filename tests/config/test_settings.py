@@ -276,3 +276,40 @@ async def test_a_dependency_of_the_program_is_left_alone(tmp_path: Path) -> None
         settings.reload(guard)
         assert guard.circuit("e-mail").settings == CircuitSettings()
         assert (payments.probe_timeout, settings.dependency("e-mail").probe_timeout) == (1.0, 3.0)
+
+
+async def test_a_dependency_that_was_missing_for_a_moment_goes_on_by_what_the_whole_file_says(tmp_path: Path) -> None:
+    """Half of a file that is being written is right by itself, too. What the rest has changed is not lost."""
+    settings = loaded(tmp_path, "[dependencies.email]\n[dependencies.payments]\nopen_duration = 10\n")
+    async with Guard(*settings.dependencies.values(), signals=False) as guard:
+        written(tmp_path, "[dependencies.email]\n")
+        assert settings.reload(guard).applied == ()
+        written(tmp_path, "[dependencies.email]\n[dependencies.payments]\nopen_duration = 20\n")
+        found = settings.reload(guard)
+        assert [str(each) for each in found.applied] == ["dependencies.payments.circuit.open_duration 10.0 -> 20.0"]
+        assert found.waiting == ()
+        assert guard.circuit("payments").settings.open_duration == 20.0
+
+
+def test_a_run_that_is_called_retry_has_settings_that_wait(tmp_path: Path) -> None:
+    """Only those of its [runs.retry.retry] are taken up."""
+    settings = loaded(tmp_path, "[runs.retry]\nspan = 5\nretry = { attempts = 3 }\n")
+    written(tmp_path, "[runs.retry]\nspan = 6\nretry = { attempts = 4 }\n")
+    found = settings.reload()
+    assert [each.setting for each in found.applied] == ["runs.retry.retry.attempts"]
+    assert [each.setting for each in found.waiting] == ["runs.retry.span"]
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_setting_of_a_circuit_is_the_last_that_is_said_in_either_form(tmp_path: Path, nested: bool) -> None:
+    """The program wins over a variable, and a variable over the file, whether the section has the setting or its circuit table."""
+    file = "[dependencies.p]\nopen_duration = 1\n" if nested else "[dependencies.p.circuit]\nopen_duration = 1\n"
+    variable = f"HOLDGATE__DEPENDENCIES__P__{'CIRCUIT__' if nested else ''}OPEN_DURATION"
+    assert loaded(tmp_path, file, **{variable: "2"}).dependency("p").settings.open_duration == 2.0
+    table = {"open_duration": 3}
+    said = {"dependencies": {"p": {"circuit": table} if nested else table}}
+    other = {f"HOLDGATE__DEPENDENCIES__P__{'' if nested else 'CIRCUIT__'}OPEN_DURATION": "2"}
+    settings = holdgate.load(written(tmp_path, "[dependencies.p]\n"), environment=other, in_code=said)
+    assert settings.dependency("p").settings.open_duration == 3.0
+    origin = {each.setting: each.origin for each in settings.effective()}["dependencies.p.circuit.open_duration"]
+    assert origin == "the program"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from holdgate.config.fields import shown
-from holdgate.config.reading import SettingsReading, masked
+from holdgate.config.reading import masked
 from holdgate.config.toml_file import Place, dotted
 
 _ABSENT = object()
+
+Values = Mapping[Place, object]  # every setting of a reading, as `SettingsReading.values` returns them
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +39,45 @@ class Changes:
     waiting: tuple[SettingChange, ...] = ()
 
 
-def differences(before: SettingsReading, after: SettingsReading) -> tuple[SettingChange, ...]:
+def differences(before: Values, after: Values) -> tuple[SettingChange, ...]:
     """Return every setting that differs, in the order of the tables."""
-    old, new = before.values(), after.values()
-    return tuple(_change(place, old.get(place, _ABSENT), new.get(place, _ABSENT)) for place in {**old, **new} if _differs(place, old, new))
+    return tuple(
+        _change(place, before.get(place, _ABSENT), after.get(place, _ABSENT)) for place in {**before, **after} if _differs(place, before, after)
+    )
 
 
-def changes(started: SettingsReading, before: SettingsReading, after: SettingsReading) -> Changes:
-    """Return what `after` changes. What is applied while a worker runs is compared with what was read before, the rest with its start."""
+def changes(started: Values, known: Values, after: Values) -> Changes:
+    """Return what `after` changes. What is applied while a worker runs is compared with what is known so far, the rest with its start."""
     return Changes(
-        tuple(each for each in differences(before, after) if is_live(each.place, before, after)),
+        tuple(each for each in differences(known, after) if is_live(each.place, known, after)),
         tuple(each for each in differences(started, after) if not is_live(each.place, started, after)),
     )
 
 
-def is_live(place: Place, before: SettingsReading, after: SettingsReading) -> bool:
+def known_after(known: Values, after: Values) -> Values:
+    """Return what is known once `after` was read. A table that it does not have stays: what it has made goes on by it."""
+    tables = set(map(_table, after))
+    return {place: value for place, value in known.items() if _table(place) not in tables} | {**after}
+
+
+def is_live(place: Place, before: Values, after: Values) -> bool:
     """Return whether a worker can take up this setting while it runs: circuits and retries of what both readings have."""
-    if place[0] in {"dependencies", "runs"} and place[1] not in _names(before, place) & _names(after, place):
+    table = _table(place)
+    if len(table) > 1 and not all(any(_table(each) == table for each in values) for values in (before, after)):
         return False
+    first = place[len(table)] if len(place) > len(table) else None
     if place[0] == "dependencies":
-        return place[2] in {"circuit", "probe_timeout"}
+        return first in {"circuit", "probe_timeout"}
     # With on_exhausted a run would need other dead letters than it has begun with.
-    return place[0] in {"run", "runs"} and "retry" in place and place[-1] != "on_exhausted"
+    return place[0] in {"run", "runs"} and first == "retry" and place[-1] != "on_exhausted"
 
 
-def _names(reading: SettingsReading, place: Place) -> set[str]:
-    tables = reading.tables
-    return {table.name for table in (tables.dependencies if place[0] == "dependencies" else tables.runs)}
+def _table(place: Place) -> Place:
+    """Return the table that a setting stands in: with its name, where it has one."""
+    return place[: 2 if place[0] in {"dependencies", "runs"} else 1]
 
 
-def _differs(place: Place, old: dict[Place, object], new: dict[Place, object]) -> bool:
+def _differs(place: Place, old: Values, new: Values) -> bool:
     return old.get(place, _ABSENT) != new.get(place, _ABSENT)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdgate.config.changes import Changes, changes
+from holdgate.config.changes import Changes, changes, known_after
 from holdgate.config.fields import shown, unknown
 from holdgate.config.named_failures import named_failures
 from holdgate.config.reading import SettingsReading, new_control, read_tables
@@ -53,7 +53,8 @@ class Settings:
         self.path = path
         self._environment = environment
         self._in_code = in_code
-        self._started = self._reading = self.read_again()
+        self._reading = self.read_again()
+        self._started = self._known = self._reading.values()
         self._made: dict[str, Dependency] = {}
         self._given: dict[str, frozenset[str]] = {}  # by dependency: what the program has given beside the file
         self._retries: dict[str | None, RetryPolicy] = {}
@@ -154,8 +155,9 @@ class Settings:
 
     def take_up(self, reading: SettingsReading, guards: tuple[Guard, ...]) -> Changes:
         """Go on by a reading, and return what it changes. Only what `Changes.applied` names has changed."""
-        found = changes(self._started, self._reading, reading)
-        self._reading = reading
+        values = reading.values()
+        found = changes(self._started, self._known, values)
+        self._reading, self._known = reading, known_after(self._known, values)
         changed = {each.place[1] for each in found.applied if each.place[0] == "dependencies"}
         for table in reading.tables.dependencies:
             if table.name in changed:

@@ -91,7 +91,7 @@ def diff(a: Path, b: Path, as_json: bool, alone: bool) -> None:
     from holdgate.config.changes import differences, is_live
 
     try:
-        before, after = _read(a, alone=alone), _read(b, alone=alone)
+        before, after = _read(a, alone=alone).values(), _read(b, alone=alone).values()
     except HoldgateError as error:
         click.echo(str(error), err=True)
         raise click.exceptions.Exit(_TROUBLE) from None
