@@ -1,8 +1,8 @@
 """The sections of dependencies: `[circuit]` under all of them, `[bases.NAME]` under those that ask for it with `base`, and then their own.
 
-A circuit's settings may stand in a section itself or in its `circuit` table. Both the settings of a worker and the scenarios of
-`holdgate simulate` are read from here, so a `[dependencies.NAME]` that is right in one is right in the other. What belongs to only one of
-them is named below, and the other does not look at it.
+A circuit's settings may stand in a section itself or in its `circuit` table; of both, what is said later wins, as everywhere. Both the
+settings of a worker and the scenarios of `holdgate simulate` are read from here, so a `[dependencies.NAME]` that is right in one is right in
+the other. What belongs to only one of them is named below, and the other does not look at it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from holdgate.config.fields import build, hints_of, shown, unknown
+from holdgate.config.layers import IN_CODE
 from holdgate.config.toml_file import Place, Problems, TomlFile, Traced
 from holdgate.core import CircuitSettings
 
@@ -156,12 +157,23 @@ class _Resolver:
         moved: dict[Place, Place] = {(key,): (*place, key) for key in own}
         moved.update(_places(circuit, (*place, "circuit")))
         for key in _CIRCUIT & table.keys():
-            if key in circuit and self._traced.speaker((*place, key)) is None:
+            direct, other = {key: table[key]}, {key: circuit[key]} if key in circuit else {}
+            ranks = self._rank((*place, key)), self._rank((*place, "circuit", key))
+            if other and ranks[0] == ranks[1]:
                 self._problems.add((*place, key), f"is given twice, here and in circuit.{key}: take one of them out")
-            direct = over({key: circuit[key]} if key in circuit else {}, {key: table[key]})
-            circuit[key] = direct[key]
-            moved.update(_places({key: table[key]}, place))
+            if other and ranks[0] < ranks[1]:
+                circuit[key] = over(direct, other)[key]
+                moved = {**_places(direct, place), **moved}
+            else:
+                circuit[key] = over(other, direct)[key]
+                moved.update(_places(direct, place))
         return _Section(own, circuit, moved)
+
+    def _rank(self, place: Place) -> int:
+        """Return how late it is said what stands at this place, or somewhere under it: file, environment, program."""
+        outside = self._traced.outside
+        speakers = {said for there, said in outside.items() if there[: len(place)] == place or place[: len(there)] == there}
+        return 2 if IN_CODE in speakers else 1 if speakers else 0
 
 
 def _places(circuit: Table, place: Place) -> dict[Place, Place]:
