@@ -42,7 +42,9 @@ class Changes:
 def differences(before: Values, after: Values) -> tuple[SettingChange, ...]:
     """Return every setting that differs, in the order of the tables."""
     return tuple(
-        _change(place, before.get(place, _ABSENT), after.get(place, _ABSENT)) for place in {**before, **after} if _differs(place, before, after)
+        _change(place, before.get(place, _ABSENT), after.get(place, _ABSENT))
+        for place in {**before, **after}
+        if _differs(place, before, after)
     )
 
 

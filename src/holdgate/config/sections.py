@@ -1,8 +1,8 @@
 """The sections of dependencies: `[circuit]` under all of them, `[bases.NAME]` under those that ask for it with `base`, and then their own.
 
 A circuit's settings may stand in a section itself or in its `circuit` table; of both, what is said later wins, as everywhere. Both the
-settings of a worker and the scenarios of `holdgate simulate` are read from here, so a `[dependencies.NAME]` that is right in one is right in
-the other. What belongs to only one of them is named below, and the other does not look at it.
+settings of a worker and the scenarios of `holdgate simulate` are read from here, so a `[dependencies.NAME]` that is right in one is right
+in the other. What belongs to only one of them is named below, and the other does not look at it.
 """
 
 from __future__ import annotations
