@@ -70,6 +70,13 @@ async def test_a_changed_file_is_taken_up_and_the_log_says_what(settings: Settin
         assert guard.circuit("payments").settings.open_duration == 20.0
 
 
+async def test_a_change_before_the_watch_begins_is_taken_up(settings: Settings, lines: Lines) -> None:
+    """Between the loading and the watch a worker connects, and a file may change meanwhile."""
+    replace(settings.path, OTHER)
+    async with Guard(*settings.dependencies.values(), signals=False) as guard, settings.watch(guard, every=0.01, signals=False):
+        assert "10.0 -> 20.0" in await lines.next()
+
+
 async def test_sighup_reads_the_file_at_once(settings: Settings, lines: Lines) -> None:
     """The next look would be in an hour. Afterwards the signal is nobody's again."""
     async with Guard(*settings.dependencies.values(), signals=False) as guard, settings.watch(guard, every=3600):

@@ -14,7 +14,7 @@ from holdgate.config.named_failures import named_failures
 from holdgate.config.reading import SettingsReading, new_control, read_tables
 from holdgate.config.tables import DependencyTable, RunTable
 from holdgate.config.toml_file import read_toml
-from holdgate.config.watching import SettingsWatch
+from holdgate.config.watching import SettingsWatch, mark_of
 from holdgate.errors import SettingsError
 from holdgate.runtime.dependency import Dependency
 
@@ -53,6 +53,7 @@ class Settings:
         self.path = path
         self._environment = environment
         self._in_code = in_code
+        self._seen = mark_of(path)
         self._reading = self.read_again()
         self._started = self._known = self._reading.values()
         self._made: dict[str, Dependency] = {}
@@ -140,7 +141,7 @@ class Settings:
 
         A file that is not valid changes nothing, and the log says why. Raises SettingsError.
         """
-        return SettingsWatch(self, guards, every, signals=signals)
+        return SettingsWatch(self, guards, every, signals=signals, seen=self._seen)
 
     def reload(self, *guards: Guard) -> Changes:
         """Read the file again now, and bring what has changed to these guards. Must be called on their event loop.

@@ -3,8 +3,8 @@
 The file is read in a thread, because the disk may be far away, and taken up on the event loop in one step. Whatever goes wrong is logged,
 and the old settings stay: no slip of the pen in a file may end a worker.
 
-The file is looked at before it is read. One that is written meanwhile looks different the next time, and is read once more; so half a file
-is not valid for a moment, or not whole for a moment.
+The file is looked at before it is read, first when it is loaded: a worker connects before it watches. A file that is written meanwhile looks
+different the next time, and is read once more; so half a file is not valid for a moment, or not whole for a moment.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Watched(Protocol):
 class SettingsWatch:
     """Reads a settings file again while it is entered. Made by `Settings.watch`; entered once, on the guards' event loop."""
 
-    def __init__(self, settings: Watched, guards: tuple[Guard, ...], every: float | timedelta, *, signals: bool | None) -> None:
+    def __init__(self, settings: Watched, guards: tuple[Guard, ...], every: float | timedelta, *, signals: bool | None, seen: Mark) -> None:
         if signals is not None and not isinstance(signals, bool):
             raise SettingsError(f"signals must be None, True or False, got {signals!r}: leave it out, or give False to keep SIGHUP")
         self._settings = settings
@@ -56,13 +56,12 @@ class SettingsWatch:
         self._signals = signals
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked = asyncio.Event()
-        self._seen: Mark = None
+        self._seen = seen
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._take_signal()
-        self._seen = await asyncio.to_thread(_mark, self._settings.path)
         self._task = begin_later(self._look(), f"watch of {self._settings.path}")
         return self
 
@@ -102,7 +101,7 @@ class SettingsWatch:
                 pass
             asked = self._asked.is_set()
             self._asked.clear()
-            mark = await asyncio.to_thread(_mark, self._settings.path)
+            mark = await asyncio.to_thread(mark_of, self._settings.path)
             if asked or mark != self._seen:
                 self._seen = mark
                 await self._read()
@@ -126,7 +125,7 @@ class SettingsWatch:
             log.warning("settings: %s has what only a restart changes: %s", path, in_one_line(found.waiting))
 
 
-def _mark(path: Path) -> Mark:
+def mark_of(path: Path) -> Mark:
     """Return what differs when a file was written or replaced, through links. None means that it cannot be looked at."""
     try:
         seen = os.stat(path)  # noqa: PTH116 - the same as Path.stat
