@@ -3,7 +3,7 @@
 The file is read in a thread, because the disk may be far away, and taken up on the event loop in one step. Whatever goes wrong is logged,
 and the old settings stay: no slip of the pen in a file may end a worker.
 
-The file is looked at before it is read, first when it is loaded: a worker connects before it watches. A file that is written meanwhile looks
+The file is looked at before it is read, first when it is loaded: a worker connects before it watches. One that is written meanwhile looks
 different the next time, and is read once more; so half a file is not valid for a moment, or not whole for a moment.
 """
 
