@@ -56,7 +56,7 @@ def changes(started: Values, known: Values, after: Values) -> Changes:
     )
 
 
-def known_after(known: Values, after: Values) -> Values:
+def known_after(known: Values, after: Values) -> dict[Place, object]:
     """Return what is known once `after` was read. A table that it does not have stays: what it has made goes on by it."""
     tables = set(map(_table, after))
     return {place: value for place, value in known.items() if _table(place) not in tables} | {**after}
