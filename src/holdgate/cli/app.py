@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from holdgate.cli import INTERRUPTED
-from holdgate.cli.commands import URL_VARIABLE, CommandGroup, Failure, Refusal
+from holdgate.cli.commands import CommandGroup, Failure, Refusal, bootstrap_option, client_option, url_option
 from holdgate.cli.config.app import config
 from holdgate.cli.doctor.app import doctor
 from holdgate.cli.letters.app import letters
@@ -34,8 +34,8 @@ After 1 and 130 the same command goes on where it stopped."""
 @app.command(epilog=REPLAY_NOTES)
 @click.argument("dead")
 @click.option("--to", required=True, metavar="TOPIC|QUEUE", help="Where they are to be processed.")
-@click.option("--bootstrap", metavar="HOST:PORT", help="Kafka: the brokers, several separated by commas.")
-@click.option("--url", metavar="AMQP-URL", envvar=URL_VARIABLE, help=f"RabbitMQ: amqp://user:password@host/vhost, or {URL_VARIABLE}.")
+@bootstrap_option
+@url_option
 @click.option("--dry-run", is_flag=True, help="Only look: how many, from where, by which exceptions.")
 @click.option(
     "--rate",
@@ -47,13 +47,7 @@ After 1 and 130 the same command goes on where it stopped."""
 @click.option("--limit", type=int, help="Move so many and end; for a first try.")
 @click.option("--yes", "sure", is_flag=True, help="Do not ask.")
 @click.option("--group", help="Kafka: the group that remembers what was moved.  [default: holdgate-replay-DEAD]")
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Kafka: a setting of aiokafka's clients, such as security_protocol=SASL_SSL or sasl_plain_password=env:PASSWORD.",
-)
+@client_option
 @click.pass_context
 def replay(  # noqa: PLR0917 - click passes them by name
     context: click.Context,

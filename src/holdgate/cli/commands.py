@@ -25,6 +25,19 @@ _OF_THE_LABORATORY = frozenset({"demo", "simulate"})
 URL_VARIABLE = "HOLDGATE_AMQP_URL"
 MANAGEMENT_VARIABLE = "HOLDGATE_MANAGEMENT_URL"
 
+# How the commands of dead letters are told which broker it is.
+bootstrap_option = click.option("--bootstrap", metavar="HOST:PORT", help="Kafka: the brokers, several separated by commas.")
+url_option = click.option(
+    "--url", metavar="AMQP-URL", envvar=URL_VARIABLE, help=f"RabbitMQ: amqp://user:password@host/vhost, or {URL_VARIABLE}."
+)
+client_option = click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Kafka: a setting of aiokafka's clients, such as security_protocol=SASL_SSL or sasl_plain_password=env:PASSWORD.",
+)
+
 
 class Refusal(click.ClickException):
     """A command could not begin. The text says why, and what to do."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from holdgate.cli import INTERRUPTED
-from holdgate.cli.commands import MANAGEMENT_VARIABLE, URL_VARIABLE, Failure, Refusal
+from holdgate.cli.commands import MANAGEMENT_VARIABLE, Failure, Refusal, bootstrap_option, client_option, url_option
 from holdgate.errors import HoldgateError
 
 _NOTES = """\b
@@ -22,8 +22,8 @@ at the end of the queue. What happened is said below the table."""
 
 @click.command(epilog=_NOTES)
 @click.argument("dead")
-@click.option("--bootstrap", metavar="HOST:PORT", help="Kafka: the brokers, several separated by commas.")
-@click.option("--url", metavar="AMQP-URL", envvar=URL_VARIABLE, help=f"RabbitMQ: amqp://user:password@host/vhost, or {URL_VARIABLE}.")
+@bootstrap_option
+@url_option
 @click.option(
     "--limit",
     type=int,
@@ -34,13 +34,7 @@ at the end of the queue. What happened is said below the table."""
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line; everything else goes to stderr.")
 @click.option("--moved", is_flag=True, help="Kafka: also those that a replay has moved, as long as they are in the topic.")
 @click.option("--group", help="Kafka: the group of the replay.  [default: holdgate-replay-DEAD]")
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Kafka: a setting of aiokafka's clients, such as security_protocol=SASL_SSL or sasl_plain_password=env:PASSWORD.",
-)
+@client_option
 @click.option(
     "--management-url",
     metavar="HTTP-URL",
