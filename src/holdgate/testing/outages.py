@@ -230,6 +230,10 @@ class Met:
         if is_awaited() and seconds >= min(_TELLING, (self._outage.end - self._outage.start) / 2):
             self._calls.outlasted += 1
 
+    def succeeds_late(self) -> None:
+        """Note that the call succeeds after all: it has hung only for its connection, which it gets now that the outage is over."""
+        self._calls.has_failed_last = False
+
     def _patience(self, timeout: float | None) -> tuple[float, bool]:
         left = self._left()
         if timeout is not None and timeout <= left:

@@ -9,7 +9,7 @@ import pytest
 from holdgate import Dependency
 from holdgate.presets import grpc as preset
 from holdgate.testing import Answered, Hung, Refused
-from tests.testing.scripted.rehearsed import FAULTS, PATIENCE, assert_lost_nothing, first_error, name_of, real, through
+from tests.testing.scripted.rehearsed import COUNT, FAULTS, PATIENCE, assert_lost_nothing, first_error, name_of, real, through
 
 grpc = pytest.importorskip("grpc")
 from holdgate.testing.scripted.grpc import AsyncScriptedChannel, ScriptedChannel  # noqa: E402
@@ -83,6 +83,17 @@ def test_who_waits_for_a_connection_hangs(is_async: bool) -> None:
     error: Any = first_error(lambda around: through(around(lambda _: call(b"5", timeout=PATIENCE, wait_for_ready=True)), bank, Refused()))
 
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_who_waits_for_a_connection_longer_than_the_outage_is_answered(is_async: bool) -> None:
+    """The connection comes when the outage is over, and nothing was swallowed."""
+    call = charge if is_async else charge_plainly
+    report = through(lambda delivery: call(delivery.body, timeout=3600, wait_for_ready=True), bank, Refused())
+
+    assert report.problems == ()
+    assert (report.failed_calls, report.swallowed) == (1, ())
+    assert report.called == len(report.processed) == COUNT  # no message needed a second attempt
 
 
 @pytest.mark.parametrize("is_async", [True, False])

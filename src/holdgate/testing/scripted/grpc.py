@@ -3,7 +3,8 @@
     stub = PaymentsStub(AsyncScriptedChannel(payments, {"/bank.Payments/Charge": lambda request: Receipt()}))
 
 Stubs run as they are. Nothing is serialized, and gRPC's core plays no part: its threads would know nothing of virtual time. What hangs ends
-by the `timeout` of the call, on virtual time. A call with `wait_for_ready` hangs where another one is refused, as in the real thing.
+by the `timeout` of the call, on virtual time. A call with `wait_for_ready` hangs where another one is refused, and goes on when the outage
+is over, as in the real thing.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ class _FarEnd:
         return self._answers[method](request)
 
 
-def _hangs(fault: Fault, *, wait_for_ready: bool | None) -> bool:
-    return isinstance(fault, Hung) or (isinstance(fault, Refused) and bool(wait_for_ready))
+def _waits(fault: Fault, *, wait_for_ready: bool | None) -> bool:
+    """Return whether the call waits for its connection."""
+    return isinstance(fault, Refused) and bool(wait_for_ready)
 
 
 _Failure = tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]
@@ -133,10 +135,13 @@ class _Method:
 
     def __call__(self, request: Any, timeout: float | None = None, *_: Any, wait_for_ready: bool | None = None, **__: Any) -> Any:
         met = self._far_end.stand_in.meet()
-        if met is None:
-            return self._far_end.answer(self._name, request)
-        times_out = _hangs(met.fault, wait_for_ready=wait_for_ready) and met.hang_in_thread(timeout)
-        raise ScriptedRpcError(_failure(met.fault, times_out=times_out))
+        if met is not None:
+            waits = _waits(met.fault, wait_for_ready=wait_for_ready)
+            times_out = (waits or isinstance(met.fault, Hung)) and met.hang_in_thread(timeout)
+            if times_out or not waits:
+                raise ScriptedRpcError(_failure(met.fault, times_out=times_out))
+            met.succeeds_late()
+        return self._far_end.answer(self._name, request)
 
     def stream(self, request: Any, timeout: float | None = None, **named: Any) -> Iterator[Any]:
         """Do the call when the first response is asked for."""
@@ -226,9 +231,12 @@ class _AsyncCall:
 
     async def _response(self) -> Any:
         met = self._far_end.stand_in.meet()
-        if met is None:
-            answer = self._far_end.answer(self._name, self._request)
-            return await answer if inspect.isawaitable(answer) else answer
-        times_out = _hangs(met.fault, wait_for_ready=self._wait_for_ready) and await met.hang(self._timeout)
-        code, details, trailing = _failure(met.fault, times_out=times_out)
-        raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details)
+        if met is not None:
+            waits = _waits(met.fault, wait_for_ready=self._wait_for_ready)
+            times_out = (waits or isinstance(met.fault, Hung)) and await met.hang(self._timeout)
+            if times_out or not waits:
+                code, details, trailing = _failure(met.fault, times_out=times_out)
+                raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details)
+            met.succeeds_late()
+        answer = self._far_end.answer(self._name, self._request)
+        return await answer if inspect.isawaitable(answer) else answer
