@@ -110,14 +110,7 @@ def turn(work: Combination) -> int:
 
 
 async def lines_of(stack: AsyncExitStack, brokers: Brokers, clients: list[Client], outage: Outage) -> list[Line]:
-    works = [
-        [
-            work
-            for work in combinations(clients, outage, SETTINGS)
-            if IS_LONG or sum(divmod(work.number, len(SHAPES))) % len(SHAPES) == place
-        ]
-        for place in range(3)
-    ]
+    works = [[work for work in combinations(clients, outage, SETTINGS) if IS_LONG or turn(work) == place] for place in range(3)]
     in_memory, on_kafka, on_rabbitmq = ([work.topic for work in these] for these in works)
     beds = [
         await stack.enter_async_context(bed)
