@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
@@ -105,6 +106,7 @@ async def transaction(kafka: KafkaAddress, topic: str) -> AsyncIterator[AIOKafka
 
 async def test_good_records_behind_an_open_transaction_wait(kafka: KafkaAddress, topic, consumer, driven) -> None:
     """The client says lag 0 by its own `end_offsets`; the backlog says thirteen, of which none can be read."""
+    tells_nothing = metadata.version("aiokafka").startswith("0.12.")
     name = await topic()
     source = Partition(name, 0)
     await kafka.produce(name, [b"before"] * 5, partition=0)
@@ -118,13 +120,15 @@ async def test_good_records_behind_an_open_transaction_wait(kafka: KafkaAddress,
             before = (await at.intake.backlog())[source]
             between = (await at.intake.backlog())[source]
             (end,) = (await at.beside(made.end_offsets(list(made.assignment())))).values()
-            by_isolation = end == 5  # aiokafka 0.12 asks for the log's end whatever the isolation level is
-            assert (before.messages, before.readable) == (13, 0 if by_isolation else 13)
-            assert (between.blocked_for > 0) is by_isolation
+            if tells_nothing:  # it asks for the end of the log whatever the isolation level is
+                assert (end, before.messages, before.readable, between.blocked_for) == (18, 13, None, 0.0)
+            else:
+                assert (end, before.messages, before.readable) == (5, 13, 0)
+                assert between.blocked_for > 0
         at.ack((await at.take(15))[5:])
         await at.until(lambda: made._subscription.subscription.assignment.state_value(next(iter(made.assignment()))).position == 19)
         after = (await at.intake.backlog())[source]
-        assert (after.messages, after.readable, after.blocked_for) == (0, 0, 0.0)
+        assert (after.messages, after.readable, after.blocked_for) == (0, None if tells_nothing else 0, 0.0)
 
 
 async def test_a_held_partition_is_asked_for_anew(kafka: KafkaAddress, topic, consumer, driven) -> None:

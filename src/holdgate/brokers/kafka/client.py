@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from copy import copy
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition, __version__
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
@@ -33,6 +33,9 @@ from holdgate.tasks import begin_later
 NO_PARTITION = TopicPartition("", -1)
 
 _NO_GENERATION = -1
+
+# From aiokafka 0.13 on a request for the end of a log has an isolation level. Before, every answer is the end of all records.
+_ASKS_BY_LEVEL = tuple(map(int, __version__.split(".")[:2])) >= (0, 13)
 
 # Seconds to wait for a cancelled task of the client. It ends within a step of the loop.
 _CANCELLED_WITHIN = 0.25
@@ -393,7 +396,9 @@ class SideConsumer:
 
     async def log_ends(self, tps: Collection[TopicPartition], *, committed: bool = False) -> dict[TopicPartition, int] | None:
         """Return the ends of these logs. `committed`: where they end for a consumer that reads what is committed alone, which is before the
-        first record of an open transaction."""
+        first record of an open transaction. None where the broker does not answer, and for that with an aiokafka that cannot ask."""
+        if committed and not _ASKS_BY_LEVEL:
+            return None
         return await self._ask(lambda: self._ends(list(tps), committed=committed), dict)
 
     async def _ends(self, tps: list[TopicPartition], *, committed: bool) -> dict[TopicPartition, int]:
