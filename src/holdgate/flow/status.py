@@ -257,7 +257,7 @@ def command_status(entry: CommandGiven | CommandEnded, wall: Wall) -> CommandSta
 
 
 # The fields of events that are moments, and not durations.
-_MOMENTS = {"at", "until", "since", "outage_since", "next_try", "acquired_at"}
+_MOMENTS = {"at", "until", "since", "began", "outage_since", "next_try", "acquired_at"}
 
 
 def event_document(event: AnyEvent, wall: Wall) -> dict[str, Any]:
