@@ -444,7 +444,7 @@ class _Writer:
 
     def source(self, seen: SourceSnapshot) -> SourceStatus:
         source = seen.source
-        suspected = self._history.suspected(source)
+        suspected = self._history.suspected(source, self._snapshot.at)
         backlog = self._around.backlog.get(source)
         found = _UNKNOWN if backlog is None else backlog.waiting
         return {
