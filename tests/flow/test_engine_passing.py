@@ -548,3 +548,26 @@ def test_failures_that_nobody_claims_are_announced_and_hold_nothing() -> None:
     stage.end(failed[0], returned(1))
     assert stage.events() == [OutageOver(stage.now, (ORDERS,), "client.ConnectError", stage.now - began)]
     assert stage.engine.snapshot(stage.now).sources[ORDERS].held is False
+
+
+def test_an_outage_suspected_of_messages_is_announced_for_the_sources_that_are_here() -> None:
+    """Those that went to another worker are its business: without any nothing is said, and one that comes back is named again."""
+    stage = Mixed("none", concurrency=20, retry=RetryPolicy(attempts=20, jitter=0.0, max_backoff=8.0))
+
+    def fail(first: int) -> None:
+        stage.receive(8, first=first)
+        for delivery in stage.start_all():
+            if not delivery.position % 2:
+                stage.end(delivery, unclaimed(1))
+        stage.turn()
+
+    fail(0)
+    assert [type(event) for event in stage.events()] == [OutageSuspected]
+    stage.engine.forget(stage.run, [ORDERS], stage.now)
+    stage.turn(60.0)
+    assert stage.events() == []
+
+    stage.engine.assigned(stage.run, [ORDERS], stage.now)
+    stage.turn(60.0)
+    fail(8)
+    assert [event.sources for event in stage.events() if isinstance(event, OutageSuspected)] == [(ORDERS,)]
