@@ -571,3 +571,26 @@ def test_an_outage_suspected_of_messages_is_announced_for_the_sources_that_are_h
     stage.turn(60.0)
     fail(8)
     assert [event.sources for event in stage.events() if isinstance(event, OutageSuspected)] == [(ORDERS,)]
+
+
+def test_a_first_attempt_that_ends_while_the_source_is_held_lets_others_pass() -> None:
+    """The oldest one, which so many have passed, has waited for a circuit that is back: nothing else would have the plan looked at."""
+    stage = Mixed(span=4, held_span=4)
+    stage.trip("payments")
+    stage.trip("mail")
+    came = messages(ORDERS, 6)
+    for message in came:
+        message.needs = stage.needing(*(["mail"] if message.position == 0 else ["payments"] if message.position < 4 else []))
+    stage.engine.received(stage.run, came)
+    stage.turn()
+    assert stage.start_all() == []
+    stage.turn()
+    assert stage.assignment().plan.held
+
+    stage.engine.gates["mail"].circuit.reset(stage.now)
+    stage.turn()
+    (oldest,) = stage.start_all()
+    stage.turn()
+    assert (oldest.position, stage.assignment().plan.reasons) == (0, ("circuit:payments",))
+    stage.succeed(oldest)
+    assert (stage.assignment().plan.reasons, positions(stage.start_all())) == ((), [4])
