@@ -79,6 +79,20 @@ async def test_a_run_that_begins_while_the_last_one_closes_opens_anew() -> None:
     assert runs.any
 
 
+async def test_a_run_that_fails_at_once_does_not_close_what_the_next_one_has_opened() -> None:
+    """The second run gets the target between the first one's failure and its close: it is the last one that closes."""
+    target = Target()
+
+    async def refuse() -> None:
+        raise OSError("refused")
+
+    results = await asyncio.gather(target.runs.enter(target.start, refuse), target.enter(), return_exceptions=True)
+    assert [type(result) for result in results] == [OSError, type(None)]
+    assert target.steps == ["start", "check"]
+    await target.runs.leave()
+    assert target.steps[2:] == [CLOSE_WITHIN]
+
+
 async def test_leaving_without_entering_closes_nothing() -> None:
     """A run that never opened its target may close it, and so may one that closes twice."""
     target = Target()

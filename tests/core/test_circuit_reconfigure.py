@@ -36,7 +36,8 @@ def test_state_totals_and_permits_stay() -> None:
 
 def test_a_lower_threshold_is_met_by_the_next_result() -> None:
     """Also by a good one, and not by the change: no circuit opens because somebody saved a file."""
-    circuit = Circuit("payments", replace(NO_RUN, failure_rate_threshold=0.9))
+    # Two bad results of at least four meet neither of these rates, so the circuit looks at no good one more.
+    circuit = Circuit("payments", replace(NO_RUN, failure_rate_threshold=0.9, slow_call_rate_threshold=0.9))
     calls(circuit, "FFSS", 0.0)
     circuit.reconfigure(replace(NO_RUN, failure_rate_threshold=0.4), 1.0)
     assert circuit.state is State.CLOSED

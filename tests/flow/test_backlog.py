@@ -146,3 +146,31 @@ def test_messages_that_others_pass_are_not_what_we_are_willing_to_drain() -> Non
     stage.start_all()
     found = book.read(stage.engine.snapshot(10.0))[ORDERS]
     assert (found.willing, found.drained_in) == (46, None)
+
+
+def test_a_broker_that_does_not_answer_is_not_drained() -> None:
+    """Nothing is told while it is away; when it answers again, what waits has not just arrived."""
+    stage = Stage("payments")
+    book = BacklogBook("shop")
+
+    def look(at: float, waiting: int | None, ended: int) -> float | None:
+        stage.now = at
+        snapshot = stage.engine.snapshot(at)
+        book.note({ORDERS: Backlog(waiting)}, snapshot, {"orders": ended})
+        return book.read(snapshot)[ORDERS].drained_in
+
+    assert [look(0.0, 1000, 0), look(10.0, 900, 100)] == [None, 90.0]
+    assert look(20.0, None, 200) is None
+    assert look(30.0, 700, 300) == 70.0
+
+
+def test_what_comes_with_a_new_partition_has_not_arrived() -> None:
+    """A rebalance brings its backlog at once: that says nothing of what producers send."""
+    stage = Stage("payments", sources=(ORDERS, OTHER))
+    book = BacklogBook("shop")
+    snapshot = stage.engine.snapshot(0.0)
+    book.note({ORDERS: Backlog(1000)}, snapshot, {"orders": 0})
+    stage.now = 10.0
+    snapshot = stage.engine.snapshot(10.0)
+    book.note({ORDERS: Backlog(900), OTHER: Backlog(5000)}, snapshot, {"orders": 100})
+    assert book.read(snapshot)[ORDERS].drained_in == 590.0

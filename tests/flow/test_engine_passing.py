@@ -548,3 +548,49 @@ def test_failures_that_nobody_claims_are_announced_and_hold_nothing() -> None:
     stage.end(failed[0], returned(1))
     assert stage.events() == [OutageOver(stage.now, (ORDERS,), "client.ConnectError", stage.now - began)]
     assert stage.engine.snapshot(stage.now).sources[ORDERS].held is False
+
+
+def test_an_outage_suspected_of_messages_is_announced_for_the_sources_that_are_here() -> None:
+    """Those that went to another worker are its business: without any nothing is said, and one that comes back is named again."""
+    stage = Mixed("none", concurrency=20, retry=RetryPolicy(attempts=20, jitter=0.0, max_backoff=8.0))
+
+    def fail(first: int) -> None:
+        stage.receive(8, first=first)
+        for delivery in stage.start_all():
+            if not delivery.position % 2:
+                stage.end(delivery, unclaimed(1))
+        stage.turn()
+
+    fail(0)
+    assert [type(event) for event in stage.events()] == [OutageSuspected]
+    stage.engine.forget(stage.run, [ORDERS], stage.now)
+    stage.turn(60.0)
+    assert stage.events() == []
+
+    stage.engine.assigned(stage.run, [ORDERS], stage.now)
+    stage.turn(60.0)
+    fail(8)
+    assert [event.sources for event in stage.events() if isinstance(event, OutageSuspected)] == [(ORDERS,)]
+
+
+def test_a_first_attempt_that_ends_while_the_source_is_held_lets_others_pass() -> None:
+    """The oldest one, which so many have passed, has waited for a circuit that is back: nothing else would have the plan looked at."""
+    stage = Mixed(span=4, held_span=4)
+    stage.trip("payments")
+    stage.trip("mail")
+    came = messages(ORDERS, 6)
+    for message in came:
+        message.needs = stage.needing(*(["mail"] if message.position == 0 else ["payments"] if message.position < 4 else []))
+    stage.engine.received(stage.run, came)
+    stage.turn()
+    assert stage.start_all() == []
+    stage.turn()
+    assert stage.assignment().plan.held
+
+    stage.engine.gates["mail"].circuit.reset(stage.now)
+    stage.turn()
+    (oldest,) = stage.start_all()
+    stage.turn()
+    assert (oldest.position, stage.assignment().plan.reasons) == (0, ("circuit:payments",))
+    stage.succeed(oldest)
+    assert (stage.assignment().plan.reasons, positions(stage.start_all())) == ((), [4])

@@ -95,7 +95,14 @@ def test_a_suspected_outage_is_told_until_it_is_over() -> None:
     """For each of its sources."""
     other = Partition("orders", 4)
     suspected = OutageSuspected(1.0, (ORDERS, other), "mailer.RelayDown", 9, 10, 1.0)
-    assert after(suspected).suspected(other) == suspected
+    assert after(suspected).suspected(other, 2.0) == suspected
     over = after(suspected, OutageOver(9.0, (ORDERS, Partition("mails", 0)), "mailer.RelayDown", 8.0))
-    assert over.suspected(ORDERS) is None
-    assert over.suspected(other) == suspected
+    assert over.suspected(ORDERS, 10.0) is None
+    assert over.suspected(other, 10.0) == suspected
+
+
+def test_a_suspected_outage_that_is_not_named_again_is_over() -> None:
+    """It is announced once a minute, but the end of it not for a source that has gone meanwhile, and comes back."""
+    suspected = OutageSuspected(1.0, (ORDERS,), "mailer.RelayDown", 9, 10, 1.0)
+    assert after(suspected).suspected(ORDERS, 91.0) == suspected
+    assert after(suspected).suspected(ORDERS, 92.0) is None

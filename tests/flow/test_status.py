@@ -240,6 +240,10 @@ def test_an_entry_of_the_audit_log_says_when_it_was_over() -> None:
             OverrideSet("payments", NOW, 1, Override.DISABLED, None),
             {"name": "payments", "at": EPOCH, "generation": 1, "override": "disabled", "until": None},
         ),
+        (
+            OutageSuspected(NOW, (MAILS,), "mailer.RelayDown", 9, 10, NOW - 60, began=NOW - 62),
+            {"sources": ["mails"], "since": EPOCH - 60, "began": EPOCH - 62},
+        ),
         (AttributionShared(NOW, MAILS, ("a", "b")), {"at": EPOCH, "source": "mails", "dependencies": ["a", "b"]}),
         (
             CommandEnded(NOW, hold("orders", NOW)),

@@ -19,7 +19,8 @@ from holdgate.flow.totals import MOST_NAMES, OTHERS, Tally
 
 BILLS = Queue("bills")
 CHANGED = OverrideSet("payments", 6.0, 2, Override.DISABLED, None)
-EARLIER = OverrideCleared("payments", 5.0, 2, Override.DISABLED)
+EARLIER = OverrideCleared("payments", 5.0, 2, Override.FORCED_OPEN)
+WITH_THE_WAIT = OverrideCleared("payments", 6.0, 2, Override.DISABLED)
 
 
 def opened(name: str = "payments", at: float = 1.0) -> CircuitOpened:
@@ -50,9 +51,9 @@ def test_the_end_of_a_forced_opening_is_a_reason_of_its_own(before: Any) -> None
     assert list(tally.read({}, ()).transitions) == [("payments", (State.OPEN, State.HALF_OPEN, "force_ended"))]
 
 
-@pytest.mark.parametrize("before", [OverrideCleared("mail", 6.0, 2, Override.DISABLED), EARLIER])
+@pytest.mark.parametrize("before", [OverrideCleared("mail", 6.0, 2, Override.FORCED_OPEN), EARLIER, WITH_THE_WAIT])
 def test_another_override_is_no_reason(before: Any) -> None:
-    """That of another circuit, or one that ended before."""
+    """That of another circuit, one that ended before, or one that ended together with the wait below it."""
     tally = Tally()
     tally.note([before, CircuitHalfOpened("payments", 6.0, 2, State.OPEN)])
     assert list(tally.read({}, ()).transitions) == [("payments", (State.OPEN, State.HALF_OPEN, "waited"))]

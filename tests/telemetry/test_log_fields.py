@@ -10,7 +10,7 @@ from docs.generate.log_lines import EXAMPLES
 from tests.runtime.test_log_announce import announcer
 
 from holdgate.core.states import Reason, State
-from holdgate.events import AnyEvent, CircuitOpened, CommandEnded, CommandGiven, HoldContinued, MessageSkipped, SourceHeld
+from holdgate.events import AnyEvent, CircuitOpened, CommandEnded, CommandGiven, HoldContinued, MessageSkipped, OutageSuspected, SourceHeld
 from holdgate.flow.message import Partition, Queue
 from holdgate.telemetry.log_fields import fields_of, one_line
 
@@ -39,6 +39,13 @@ def test_a_hold_that_goes_on_says_since_when_and_what_next() -> None:
     found = fields_of([HoldContinued(690.0, ORDERS, ("circuit:payments",), 90.0, 702.0)])
     assert (found["holdgate_source"], found["holdgate_since_ago"], found["holdgate_next_try_in"]) == ("orders[3]", 600.0, 12.0)
     assert fields_of([HoldContinued(690.0, ORDERS, (), 90.0, None)])["holdgate_next_try_in"] is None
+
+
+def test_a_suspected_outage_says_how_long_ago_it_began() -> None:
+    """Its hold, and the first failure before that: no moment of a clock that the reader does not have."""
+    found = fields_of([OutageSuspected(690.0, (ORDERS,), "mailer.RelayDown", 9, 10, 90.0, began=88.0)])
+    assert (found["holdgate_since_ago"], found["holdgate_began_ago"]) == (600.0, 602.0)
+    assert "holdgate_began" not in found
 
 
 def test_sources_that_are_held_together_are_all_there() -> None:

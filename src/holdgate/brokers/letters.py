@@ -54,9 +54,10 @@ class Runs:
     async def _leave(self, seconds: float) -> None:
         if not self._count:
             return
-        self._count -= 1
-        if self._count == 0:
-            async with self._opening:  # a run that comes now opens anew afterwards: what it opened meanwhile would be closed with the rest
+        async with self._opening:  # a run that comes now opens anew afterwards: what it opened meanwhile would be closed with the rest
+            is_last = self._count == 1  # asked here, since a run that waited for the lock as well is in by now
+            self._count = max(0, self._count - 1)
+            if is_last:
                 await self._stop(seconds)
 
 

@@ -83,8 +83,11 @@ class DrainRate:
         self._arriving = 0.0  # per second
         self._full: float | None = None  # what ends per second while nothing holds it back and more is there
 
-    def look(self, now: float, ended: int, waiting: int, share: float) -> None:
-        """Note how many messages have ended ever, and how many wait now. `share` is how much of them may be worked on."""
+    def look(self, now: float, ended: int, waiting: int, share: float, *, same: bool = True) -> None:
+        """Note how many messages have ended ever, and how many wait now. `share` is how much of them may be worked on.
+
+        `same`: they wait in the same partitions as at the last look, so that a difference has arrived or has ended.
+        """
         before, self._at = self._at, now
         gone, grown = ended - self._ended, waiting - self._waiting
         busy = bool(self._waiting and waiting)
@@ -93,7 +96,8 @@ class DrainRate:
             return
         took = now - before
         self._ending = gone / took
-        self._arriving += _NEWEST * (max(0.0, (grown + gone) / took) - self._arriving)
+        if same:
+            self._arriving += _NEWEST * (max(0.0, (grown + gone) / took) - self._arriving)
         if share == 1.0 and busy and gone:
             self._full = self._ending if self._full is None else self._full + _NEWEST * (self._ending - self._full)
 
@@ -112,6 +116,7 @@ class BacklogBook:
     def __init__(self, group: str) -> None:
         self._group = group
         self._rates: dict[str, DrainRate] = {}
+        self._looked_at: dict[str, set[Source]] = {}  # by topic or queue: whose figures were known at its last look
         self._found: Mapping[Source, Backlog] = {}
         self._at = 0.0
 
@@ -119,9 +124,14 @@ class BacklogBook:
         """Keep what the broker said. `ended` is how many messages have ended ever, by topic or queue."""
         self._found, self._at = found, snapshot.at
         by_name = self._by_name(snapshot)
-        self._rates = {name: self._rates.get(name, DrainRate()) for name in by_name}
+        self._rates = {source.name: self._rates.get(source.name) or DrainRate() for source in found}
+        known: dict[str, set[Source]] = {}
+        for source, backlog in found.items():
+            if backlog.messages is not None:
+                known.setdefault(source.name, set()).add(source)
         for name, (waiting, share) in by_name.items():
-            self._rates[name].look(snapshot.at, ended.get(name, 0), waiting, share)
+            self._rates[name].look(snapshot.at, ended.get(name, 0), waiting, share, same=known[name] == self._looked_at.get(name))
+        self._looked_at = {name: known.get(name) or self._looked_at.get(name, set()) for name in self._rates}
 
     def read(self, snapshot: Snapshot) -> dict[Source, SourceBacklog]:
         """Return what is known, and what we are willing to drain now."""
@@ -142,13 +152,15 @@ class BacklogBook:
         }
 
     def _by_name(self, snapshot: Snapshot) -> dict[str, tuple[int, float]]:
-        """Return how much waits in each topic or queue, and which share of that may be worked on."""
+        """Return how much waits in each topic or queue, and which share of that may be worked on; nothing where all of it is unknown."""
         waits: dict[str, int] = {}
         willing: dict[str, float] = {}
         shares: dict[str, list[float]] = {}
         for source, backlog in self._found.items():
+            count = backlog.messages
+            if count is None:
+                continue
             share = share_of(snapshot.sources.get(source), snapshot)
-            count = backlog.messages or 0
             waits[source.name] = waits.get(source.name, 0) + count
             willing[source.name] = willing.get(source.name, 0.0) + count * share
             shares.setdefault(source.name, []).append(share)

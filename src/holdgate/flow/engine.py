@@ -345,6 +345,8 @@ class Engine:
             gates, results = delivery.needs.gates, delivery.needs.results
         if (gates and record_successes(gates, delivery.permits, now)) or assignment.held:  # a hold that a success may end
             self.needs_turn = True
+            if assignment.by_message:  # it may have been the one that so many have passed
+                assignment.mark_dirty()
         delivery.permits = None
         results.successes += 1
         run = assignment.run

@@ -20,8 +20,8 @@ from holdgate.flow.events import (
 )
 from holdgate.flow.message import Source
 
-# The engine names a blocked source, and what its source waits behind, once a minute for as long as that lasts (reminders.py). What it has
-# not named for longer than this is over (seconds).
+# The engine names a blocked source, and what its source waits behind, once a minute for as long as that lasts (reminders.py), and so an
+# outage that is suspected of it (suspicions.py). What it has not named for longer than this is over (seconds).
 _NAMED_WITHIN = 90.0
 
 
@@ -60,9 +60,10 @@ class LastEvents:
         event = self._blocked.get(source) if self._blocked else None  # usually there is none, and sources are many
         return event if event is not None and now - event.at <= _NAMED_WITHIN else None
 
-    def suspected(self, source: Source) -> OutageSuspected | None:
+    def suspected(self, source: Source, now: float) -> OutageSuspected | None:
         """Return the outage without a need that is suspected of this source. None means that there is none."""
-        return self._suspected.get(source) if self._suspected else None
+        event = self._suspected.get(source) if self._suspected else None
+        return event if event is not None and now - event.at <= _NAMED_WITHIN else None
 
     def note(self, event: AnyEvent) -> None:
         """Take one event, and keep what it says if it matters for the present."""

@@ -20,7 +20,7 @@ from typing import Any, TypedDict, cast
 
 from holdgate.core import CircuitSnapshot, Override, State
 from holdgate.flow.backlog import SourceBacklog
-from holdgate.flow.events import AnyEvent, CommandEnded, CommandGiven
+from holdgate.flow.events import AHEAD, BEHIND, AnyEvent, CommandEnded, CommandGiven
 from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Source
@@ -257,7 +257,7 @@ def command_status(entry: CommandGiven | CommandEnded, wall: Wall) -> CommandSta
 
 
 # The fields of events that are moments, and not durations.
-_MOMENTS = {"at", "until", "since", "outage_since", "next_try", "acquired_at"}
+_MOMENTS = {"at", *AHEAD, *BEHIND}
 
 
 def event_document(event: AnyEvent, wall: Wall) -> dict[str, Any]:
@@ -444,7 +444,7 @@ class _Writer:
 
     def source(self, seen: SourceSnapshot) -> SourceStatus:
         source = seen.source
-        suspected = self._history.suspected(source)
+        suspected = self._history.suspected(source, self._snapshot.at)
         backlog = self._around.backlog.get(source)
         found = _UNKNOWN if backlog is None else backlog.waiting
         return {

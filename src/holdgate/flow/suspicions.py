@@ -119,12 +119,15 @@ class Suspicions:
         announced_at = self._announced_at.get(results)
         if announced_at is None or announced_at + _EVERY <= now:
             self._announced_at[results] = now
+            sources = tuple(source for source in _sources(suspicion, results) if source in suspicion.run.assignments)
+            if not sources:  # another worker has them now, and says it
+                return
             suspicion.announced = True
             kind = suspicion.kind
             of = kind.messages + kind.others
             yield OutageSuspected(
                 now,
-                _sources(suspicion, results),
+                sources,
                 kind.error,
                 kind.messages,
                 of,

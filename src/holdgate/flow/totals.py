@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, CircuitReset, OverrideCleared, OverrideSet
-from holdgate.core.states import State
+from holdgate.core.states import Override, State
 from holdgate.core.totals import CircuitTotals, Histogram
 from holdgate.flow.events import AnyEvent, MessageSkipped, SourceHeld, SourceReleased
 from holdgate.flow.message import Source
@@ -133,10 +133,15 @@ def _transition_of(event: AnyEvent, before: Any) -> tuple[str, Transition] | Non
         return event.name, (event.previous, State.OPEN, event.reason.value)
     if isinstance(event, CircuitHalfOpened):
         # A forced opening that ends is announced by the override that has ended, and then by this.
-        forced = isinstance(before, OverrideCleared | OverrideSet) and before.name == event.name and before.at == event.at
+        forced = _ends_forcing(before) and before.name == event.name and before.at == event.at
         return event.name, (event.previous, State.HALF_OPEN, "force_ended" if forced else "waited")
     if isinstance(event, CircuitClosed):
         return event.name, (event.previous, State.CLOSED, "recovered")
     if isinstance(event, CircuitReset):
         return event.name, (event.previous, State.CLOSED, "reset")
     return None
+
+
+def _ends_forcing(event: Any) -> bool:
+    """Return whether an override that is announced may have ended a forced opening. One that ends by itself may end with a wait."""
+    return isinstance(event, OverrideSet) or (isinstance(event, OverrideCleared) and event.override is Override.FORCED_OPEN)

@@ -21,14 +21,10 @@ from enum import Enum
 from typing import Any
 
 from holdgate.core.events import Event
-from holdgate.flow.events import AnyEvent, CommandGiven, SourceHeld, SourceReleased
+from holdgate.flow.events import AHEAD, BEHIND, AnyEvent, CommandGiven, SourceHeld, SourceReleased
 from holdgate.flow.message import Partition, Queue
 
 PREFIX = "holdgate_"
-
-# Fields of events that are times of the monotonic clock: those ahead of the event, and those behind it.
-_AHEAD = ("until", "next_try")
-_BEHIND = ("since", "outage_since", "acquired_at")
 
 
 def one_line(text: str) -> str:
@@ -56,9 +52,9 @@ def _flat(value: Any, at: float) -> Iterable[tuple[str, Any]]:
         name, found = field.name, getattr(value, field.name)
         if name == "at":
             continue
-        if name in _AHEAD:
+        if name in AHEAD:
             yield f"{name}_in", None if found is None else found - at
-        elif name in _BEHIND:
+        elif name in BEHIND:
             yield f"{name}_ago", None if found is None else at - found
         elif isinstance(found, CommandGiven):  # the command that has ended
             yield from _flat(found, found.at)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from tests.runtime.stage import ORDERS
 
 from holdgate import Partition
@@ -17,7 +17,6 @@ from holdgate.brokers.kafka.backlog import PartitionBacklogs
 from holdgate.flow.message import Backlog
 
 if TYPE_CHECKING:
-    from aiokafka import TopicPartition
     from tests.servers.kafka_address import KafkaAddress
 
 NAME = "orders"
@@ -43,9 +42,7 @@ class FakeBroker:
         return dict.fromkeys(tps, self.stable if committed else self.end)
 
     def backlogs(self) -> PartitionBacklogs:
-        from aiokafka import TopicPartition as Tp  # noqa: PLC0415
-
-        self.partitions.add([Tp(NAME, 0)])
+        self.partitions.add([TopicPartition(NAME, 0)])
         return PartitionBacklogs(self, self.partitions, self, lambda: self.at)  # type: ignore[arg-type]
 
 
@@ -64,6 +61,10 @@ async def test_an_open_transaction_is_timed_by_the_offset_that_stands_still() ->
     assert await asked(backlogs) == Backlog(17, None, 2, 0.0)
     broker.at, broker.stable = 20.0, 22
     assert await asked(backlogs) == Backlog(17, None, 17, 0.0)
+    broker.at = 50.0
+    assert await asked(backlogs) == Backlog(17, None, 17, 0.0)
+    broker.at, broker.end = 51.0, 30
+    assert await asked(backlogs) == Backlog(25, None, 17, 1.0)
 
 
 async def test_a_long_one_is_logged_once_and_so_is_its_end(caplog) -> None:
@@ -81,6 +82,24 @@ async def test_a_long_one_is_logged_once_and_so_is_its_end(caplog) -> None:
         "orders[0]: blocked by an open transaction: for 30 s nothing has become readable past offset 5, and 13 offsets"
     )
     assert over == "orders[0]: no longer blocked by an open transaction"
+
+
+async def test_a_partition_that_comes_back_is_timed_and_named_anew(caplog) -> None:
+    """Nothing of an assignment that has ended is kept: a worker may get and lose partitions for months."""
+    caplog.set_level("INFO")
+    broker = FakeBroker()
+    backlogs = broker.backlogs()
+    for at in (0.0, 30.0):
+        broker.at = at
+        await asked(backlogs)
+    broker.partitions.drop(broker.partitions.tps())
+    await backlogs.ask()
+    assert (backlogs._stable, backlogs._named) == ({}, set())
+    broker.partitions.add([TopicPartition(NAME, 0)])
+    for at in (40.0, 70.0):
+        broker.at = at
+        await asked(backlogs)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["orders[0]", "orders[0]"]
 
 
 async def test_a_broker_that_does_not_answer_is_no_figure() -> None:

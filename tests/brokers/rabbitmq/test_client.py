@@ -47,6 +47,27 @@ async def test_what_the_url_says_beside_its_name_counts(own_rabbitmq: RabbitMQSe
         await client.close()
 
 
+async def test_a_question_that_waits_for_the_connection_leaves_no_channel_behind() -> None:
+    """The connection may be the caller's, and comes back after the guard has gone."""
+    client, back, calls = Client("amqp://localhost"), asyncio.Event(), list[str]()
+
+    async def close() -> None:
+        calls.append("close")
+
+    async def channel() -> SimpleNamespace:
+        await back.wait()
+        calls.append("open")
+        return SimpleNamespace(is_closed=False, close=close)
+
+    client.channel = channel  # type: ignore[assignment,method-assign]  # pyright: ignore[reportAttributeAccessIssue]
+    asking = asyncio.create_task(client.ready(["orders", "mails"]))
+    await asyncio.sleep(0)
+    await client.close()
+    back.set()
+    assert await asking == {}
+    assert calls == ["open", "close"]
+
+
 async def test_a_channel_comes_after_two_lost_connections(own_rabbitmq: RabbitMQServer) -> None:
     """Who waited for one reconnect has not closed the connection for the next."""
     async with own_rabbitmq.proxy() as proxy:

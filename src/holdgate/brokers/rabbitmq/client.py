@@ -259,12 +259,11 @@ class Client:
         """
         found: dict[str, int] = {}
         for name in queues:
-            if self._asks_no_more:
-                return found
             try:
-                if self._query_channel is None or self._query_channel.is_closed:
-                    self._query_channel = await self.channel()
-                found[name] = (await self._query_channel.queue_declare(queue=name, passive=True)).message_count or 0
+                channel = await self._channel_to_ask()
+                if channel is None:
+                    return found
+                found[name] = (await channel.queue_declare(queue=name, passive=True)).message_count or 0
             except Exception as error:
                 if not is_transient(error):
                     raise
@@ -272,12 +271,24 @@ class Client:
 
     async def close(self, seconds: float = CLOSE_WITHIN) -> None:
         """Close the channel for questions, and a connection that is ours, each within `seconds`."""
-        self._asks_no_more = True  # a question that waits for a connection would leave a channel behind
+        self._asks_no_more = True
+        await self._drop_query_channel(seconds)
+        if self._url is not None and self._connection is not None and not self._connection.is_closed:
+            await within(self._connection.close(), seconds)
+
+    async def _channel_to_ask(self) -> Any:
+        """Return the channel for questions; None after `close`, also if that came while the connection was away."""
+        if not self._asks_no_more and (self._query_channel is None or self._query_channel.is_closed):
+            self._query_channel = await self.channel()
+        if self._asks_no_more:  # a question that has waited would leave a channel behind
+            await self._drop_query_channel(CLOSE_WITHIN)
+            return None
+        return self._query_channel
+
+    async def _drop_query_channel(self, seconds: float) -> None:
         channel, self._query_channel = self._query_channel, None
         if channel is not None and not channel.is_closed:
             await within(channel.close(), seconds)
-        if self._url is not None and self._connection is not None and not self._connection.is_closed:
-            await within(self._connection.close(), seconds)
 
     async def _wait_until_up(self) -> None:
         if self.is_closed:
