@@ -293,10 +293,12 @@ class Outages:
         for _, group in groupby(holding, lambda source: (self._actual[source], why_all(self._events[source]))):
             events = tuple(self._events[source] for source in group)
             yield Line(logging.INFO, held(events, self._actual[events[0].source]), events)
-        if freed:
-            events = tuple(self._events[source] for source in freed)
-            longest = max(event.held_for for event in events if isinstance(event, SourceReleased))
-            yield Line(logging.INFO, f"no longer holding {sources(freed)}, held for {lasting(longest)}", events)
+        # Of the others nothing is left but that their run drains.
+        released = [event for event in map(self._events.__getitem__, freed) if isinstance(event, SourceReleased)]
+        if released:
+            longest = max(event.held_for for event in released)
+            freed_sources = sources(event.source for event in released)
+            yield Line(logging.INFO, f"no longer holding {freed_sources}, held for {lasting(longest)}", tuple(released))
         for source in freed:
             self._known.pop(source, None)
         for source in holding:
