@@ -102,6 +102,44 @@ async def test_every_five_minutes_it_says_what_it_has_done(caplog: pytest.LogCap
 
 
 @in_virtual_time
+async def test_a_later_run_counts_its_own_work(caplog: pytest.LogCaptureFixture) -> None:
+    """A run that has ended on the same guard has had lines of its own."""
+    broker = broker_with(7)
+    async with quiet_guard(log=LogSettings(work_every=60.0)) as guard:
+        for _ in range(2):
+            async with running(guard.run(MemoryIntake(broker, topics=["orders"]), Handler())):
+                await asyncio.sleep(61.0)
+            broker.produce("orders", b"one more")
+    assert [line.split(": ")[1].split(",")[0] for line in caplog.messages if "processed" in line] == ["7 processed", "1 processed"]
+
+
+class OfAPattern(MemoryIntake):
+    """Which topics it has is known by what is assigned."""
+
+    @property
+    def names(self) -> Any:
+        return None
+
+
+@in_virtual_time
+async def test_work_on_a_topic_that_went_away_stays_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """Under a pattern a rebalance takes whole topics: what was done there is neither taken off again, nor counted twice later."""
+    broker = MemoryBroker(topics={"orders": 1, "refunds": 1})
+    for topic in ("orders", "refunds"):
+        for _ in range(5):
+            broker.produce(topic, b"x")
+    intake = OfAPattern(broker, topics=["orders", "refunds"])
+    async with quiet_guard(log=LogSettings(work_every=60.0)) as guard, running(guard.run(intake, Handler())):
+        await asyncio.sleep(50.0)
+        (worker,) = guard.workers
+        for source in list(worker.run.assignments):
+            if source.name == "refunds":
+                await worker.revoked([source])
+        await asyncio.sleep(75.0)
+    assert [line.split(": ")[1].split(",")[0] for line in caplog.messages if "processed" in line] == ["10 processed", "0 processed"]
+
+
+@in_virtual_time
 async def test_what_is_held_is_told_with_the_work(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing is processed, and the line says why."""
     intake = MemoryIntake(broker_with(3), topics=["orders"])

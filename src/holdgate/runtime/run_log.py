@@ -64,7 +64,9 @@ class RunLog:
         self._asking: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._opened = self._said = False
-        self._last = (0, 0, 0)
+        self._had: set[str] = set()  # every topic or queue of the run so far: those that went away have been worked on, too
+        self._processed = self._processed_by_name()  # as of the last line; at first, that of earlier runs
+        self._last = (0, 0)
         self._task: asyncio.Task[None] | None = None
 
     # -- it runs ----------------------------------------------------------------------------------------------------------------------
@@ -76,7 +78,8 @@ class RunLog:
         self._plan()
 
     def assigned(self) -> None:
-        """Say that it runs, because it has its first sources."""
+        """Note which sources came. Say that it runs, because it has its first ones."""
+        self._had |= self._names()
         if self._opened and not self._said:
             self._later(0.0, self._say_it_runs)
 
@@ -129,11 +132,11 @@ class RunLog:
         asking = self.ask()
         await asyncio.wait({asking}, timeout=_ANSWER_WITHIN)
         run = self._run.run
-        counted = self._run.engine.totals()
-        processed = sum(counted.names[name].processed for name in {counted.label(name) for name in self._names()} if name in counted.names)
-        totals = (processed, self.failed, self.dead)
-        done, failed, dead = (now - before for now, before in zip(totals, self._last, strict=True))
-        self._last = totals
+        before, self._processed = self._processed, self._processed_by_name()
+        names = {self._run.engine.totals().label(name) for name in self._had}
+        done = sum(self._processed.get(name, 0) - before.get(name, 0) for name in names)
+        failed, dead = self.failed - self._last[0], self.dead - self._last[1]
+        self._last = (self.failed, self.dead)
         snapshot = self._run.engine.snapshot(self._run.now())
         held = sorted({reason for source in run.assignments if source in snapshot.sources for reason in snapshot.sources[source].reasons})
         log.info(
@@ -146,6 +149,9 @@ class RunLog:
             self._waits(run.assignments),
             f"; held: {', '.join(held)}" if held else "",
         )
+
+    def _processed_by_name(self) -> dict[str, int]:
+        return {name: counted.processed for name, counted in self._run.engine.totals().names.items()}
 
     def _names(self) -> set[str]:
         """Return the topics or queues of the run: those of its assignments, and those that the intake names."""
