@@ -198,6 +198,58 @@ async def test_a_broker_that_does_not_answer_costs_the_number_alone(hangs: bool,
     assert "secret" not in caplog.text
 
 
+class Stopping(MemoryIntake):
+    """A broker that answers, and then no more: not at all, or with a call that its client cancels."""
+
+    answers = True
+    hangs = True
+    asked = 0
+    cancelled = 0
+
+    async def backlog(self) -> Mapping[Source, Backlog]:
+        self.asked += 1
+        if self.answers:
+            return await super().backlog()
+        if not self.hangs:
+            raise asyncio.CancelledError
+        try:
+            await asyncio.sleep(1000.0)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return {}
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@in_virtual_time
+async def test_an_old_number_is_not_told_as_one_of_now(hangs: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The broker has answered once. What it does not say any more is not known any more."""
+    broker = broker_with(3)
+    intake = Stopping(broker, topics=["orders"])
+    intake.hangs = hangs
+    async with quiet_guard(log=LogSettings(work_every=60.0)) as guard, running(guard.run(intake, Handler(1000.0))):
+        await asyncio.sleep(70.0)
+        intake.answers = False
+        await asyncio.sleep(60.0)
+    assert [line.split("; ")[1] for line in caplog.messages if "processed" in line] == ["3 wait", "at least 3 wait"]
+
+
+@in_virtual_time
+async def test_the_end_of_a_run_cancels_no_question_and_asks_none() -> None:
+    """A channel call that is cancelled may leave its channel behind."""
+    intake = Stopping(broker_with(3), topics=["orders"])
+    intake.answers = False
+    async with quiet_guard() as guard:
+        async with running(guard.run(intake, Handler())):
+            await asyncio.sleep(1.0)
+            (run_log,) = guard.run_logs
+            run_log.ask()
+            await asyncio.sleep(1.0)
+        run_log.ask_before(guard.now() + 2000.0)
+        await asyncio.sleep(3000.0)
+    assert (intake.asked, intake.cancelled) == (1, 0)
+
+
 @in_virtual_time
 async def test_the_line_of_a_failed_probe_has_a_fresh_number(caplog: pytest.LogCaptureFixture) -> None:
     """The broker is asked a second before, so what has come meanwhile is counted."""

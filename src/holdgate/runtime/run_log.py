@@ -5,19 +5,20 @@ runs: its sources, their needs, and where rejected messages go. Every `work_ever
 stopped, it says whether anything is left: what was given back, whether all that was finished is committed, and which handlers were cut off.
 
 How much waits is the broker's to say. The broker is asked before each of these lines, and a second before an open circuit is tried again,
-in a task of its own. A broker that does not answer costs a line its number, and delays nothing else.
+in a task of its own. A broker that does not answer costs a line its number, and delays nothing else. The question is not cancelled: it ends
+by itself when its intake closes (backlog.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdgate.core.validation import seconds
-from holdgate.flow.message import Queue, Source
+from holdgate.flow.message import Backlog, Queue, Source
 from holdgate.ports import RejectingVisibly
 from holdgate.runtime.wording import lasting, many, sources
 from holdgate.tasks import begin_later
@@ -63,7 +64,7 @@ class RunLog:
         self._backlog: dict[Source, int] = {}
         self._asking: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
-        self._opened = self._said = False
+        self._opened = self._said = self._stopped = False
         self._had: set[str] = set()  # every topic or queue of the run so far: those that went away have been worked on, too
         self._processed = self._processed_by_name()  # as of the last line; at first, that of earlier runs
         self._last = (0, 0)
@@ -162,16 +163,17 @@ class RunLog:
     def ask(self) -> asyncio.Task[None]:
         """Ask the broker how much waits, in a task, unless a question is still open. Returns the task."""
         if self._asking is None or self._asking.done():
-            self._asking = begin_later(self._ask(), f"backlog of {self._run.name}")
+            asking = self._asking = begin_later(self._ask(), f"backlog of {self._run.name}")
+            self._later(_ANSWER_WITHIN, lambda: asking.done() or self._backlog.clear())
         return self._asking
 
     async def _ask(self) -> None:
+        found: Mapping[Source, Backlog] = {}
         try:
             found = await self._run.intake.backlog()
         except Exception as error:  # noqa: BLE001 - a broker that is away costs a line its number, and no more
             log.debug("%s: the broker does not say how much waits: %s", self._run.name, type(error).__name__)
-            self._backlog = {}
-        else:
+        finally:  # aiormq cancels the calls of a channel that closes
             self._backlog = {source: backlog.messages for source, backlog in found.items() if backlog.messages is not None}
 
     def ask_before(self, at: float) -> None:
@@ -211,11 +213,11 @@ class RunLog:
 
     def stop(self) -> None:
         """Ask and say nothing more: the run ends."""
+        self._stopped = True
         for timer in self._timers:
             timer.cancel()
-        for task in (self._task, self._asking):
-            if task is not None:
-                task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def stops(self, handlers: int, within: float) -> None:
         """Say that it ends, and that so many handlers have these seconds to end."""
@@ -234,6 +236,8 @@ class RunLog:
         log.log(level, "%s stopped%s: %s given back, %s, %s cut off", self._run.name, why, given_back, committed[flushed], cut)
 
     def _later(self, wait: float, what: Callable[[], object]) -> None:
+        if self._stopped:
+            return
         loop = asyncio.get_running_loop()
         self._timers = [timer for timer in self._timers if timer.when() > loop.time() and not timer.cancelled()]
         self._timers.append(loop.call_later(wait, what))
