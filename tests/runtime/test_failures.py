@@ -295,3 +295,26 @@ async def test_the_snapshot_says_what_health_probes_failed_with() -> None:
         guard.circuit("payments").open_for(1.0, guard.now())
         guard.wake()
         await until(lambda: failed_with(guard) == {"payments": [("HTTPStatusError 429", 1)]})
+
+
+class Answer(Exception):
+    """Looks every attribute up in what its server has answered, as some clients' errors do."""
+
+    def __getattr__(self, name: str) -> object:
+        return self.args[0][name]
+
+
+@in_virtual_time
+async def test_an_error_that_raises_for_unknown_attributes_is_a_failure_like_any(caplog: pytest.LogCaptureFixture) -> None:
+    """To write about it asks it for nothing that it may not have: the run goes on, and the message comes again."""
+    seen: list[int] = []
+
+    async def charge(delivery: Delivery[Any]) -> None:
+        seen.append(delivery.attempt)
+        if delivery.attempt == 1:
+            raise Answer({})
+
+    async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker_with(1), topics=["orders"]), charge)) as run:
+        await until(lambda: seen == [1, 2])
+        assert not run.done()
+    assert "Answer at test_failures.py:" in caplog.text
