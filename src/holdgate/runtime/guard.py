@@ -194,20 +194,25 @@ class Guard:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None and self.unawaited.any:
-            await asyncio.sleep(0)  # a task that was made just now begins
         if exit_in(error) is not None:  # the process ends: wait for no handler
             self.hurry()
+        try:
+            if error is None and self.unawaited.any:
+                await asyncio.sleep(0)  # a task that was made just now begins
+        finally:
+            await self._leave()
+        if error is None and self._termination.asked and (self._threads or self._unended):
+            raise SystemExit(CUT_OFF)
+        if error is None:
+            self.unawaited.refuse("guard.run(...)")
+
+    async def _leave(self) -> None:
         try:
             await self.finish(self._workers)
         finally:
             self._release()
             if self._control is not None:
                 await self._control.closed()  # last: while a guard drains, people want to know what it waits for
-        if error is None and self._termination.asked and (self._threads or self._unended):
-            raise SystemExit(CUT_OFF)
-        if error is None:
-            self.unawaited.refuse("guard.run(...)")
 
     if not TYPE_CHECKING:  # a type checker refuses it by itself
 
