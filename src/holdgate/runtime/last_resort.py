@@ -77,7 +77,8 @@ class LastResort:
         """Begin to watch, because the process was asked to end. May be called in a signal handler, once."""
         self._asked_at = self._now()
         self._loop = loop
-        _thread.start_new_thread(self._start, ())
+        with suppress(RuntimeError):  # no thread can be made: the drain has its time limit all the same, and nobody watches it
+            _thread.start_new_thread(self._start, ())
 
     @property
     def drain_for(self) -> float:
