@@ -45,7 +45,7 @@ class Facts:
     def ask_before(self, at: float) -> None:
         self.asked.append(at)
 
-    def failed_with(self, dependency: str) -> str | None:
+    def failed_with(self, dependency: str, at: float) -> str | None:
         return self.call
 
     def failures_of(self, dependency: str) -> int:

@@ -70,8 +70,9 @@ class OutageFacts(Protocol):
         """Ask the brokers, so that the number is fresh at this monotonic second."""
         ...
 
-    def failed_with(self, dependency: str) -> str | None:
-        """Return what a call form has failed with last, and forget it. None means that none has failed since it was asked."""
+    def failed_with(self, dependency: str, at: float) -> str | None:
+        """Return what a call form has failed with last, and forget it. None means that none has failed since it was asked, or none that
+        can have opened the circuit at this monotonic second."""
         ...
 
     def failures_of(self, dependency: str) -> int:
@@ -160,7 +161,7 @@ class Outages:
         name = event.name
         next_try = f"next try in {lasting(event.until - event.at)}"
         # A call in a thread, or outside of handlers, opens the circuit before its attempt has ended, if it is part of one at all.
-        failed_with = self._facts.failed_with(name)
+        failed_with = self._facts.failed_with(name, event.at)
         if failed_with is not None:
             self._last[name] = failed_with
         self._facts.ask_before(event.until)

@@ -279,10 +279,10 @@ class OutageFigures:
         is_declared = any(run_log.declares(dependency) for run_log in self._guard.run_logs)
         return here + sum(number for number, _ in found), is_declared and not here and all(is_all for _, is_all in found)
 
-    def failed_with(self, dependency: str) -> str | None:
-        """Return what a call form of it has failed with last, once."""
+    def failed_with(self, dependency: str, at: float) -> str | None:
+        """Return what a call form of it has failed with last, once, unless that was long before `at`."""
         circuit = self._guard.circuits.get(dependency)
-        return None if circuit is None else circuit.failed_with()
+        return None if circuit is None else circuit.failed_with(at)
 
     def ask_before(self, at: float) -> None:
         """Ask the brokers of all runs a second before `at`."""
