@@ -18,7 +18,7 @@ from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.errors import CommandError, SettingsError
 from holdgate.slips import Unawaited, passed_uncalled, refuse_function_of_nothing, suggest_keywords
 from holdgate.testing import MemoryIntake, in_virtual_time
-from tests.runtime.stage import GROUP, Handler, broker_with, dependency, quiet_guard
+from tests.runtime.stage import GROUP, Handler, assert_nothing_left, broker_with, dependency, quiet_guard
 
 
 def orders(broker: Any) -> MemoryIntake:
@@ -140,6 +140,28 @@ async def test_a_run_that_was_only_just_started_has_begun() -> None:
     async with quiet_guard() as guard:
         run = asyncio.create_task(guard.run(orders(broker_with(1)), Handler()))
     assert await run is None
+
+
+@in_virtual_time
+async def test_a_cancellation_while_a_run_begins_leaves_nothing_behind() -> None:
+    """A guard is left all the same: its run has ended, and the dependency is free for the next guard."""
+    payments = dependency()
+    guard = quiet_guard(payments)
+    runs: list[asyncio.Task[None]] = []
+
+    async def program() -> None:
+        async with guard:
+            runs.append(asyncio.create_task(guard.run(orders(broker_with(1)), Handler(), needs=[payments])))
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(program())
+    await asyncio.wait(runs, timeout=600)
+    await assert_nothing_left(guard)
+    async with quiet_guard(payments):
+        pass
 
 
 @in_virtual_time

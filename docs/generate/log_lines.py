@@ -277,7 +277,7 @@ class _Figures:
     def ask_before(self, at: float) -> None:
         """Nobody has to be asked."""
 
-    def failed_with(self, dependency: str) -> str | None:  # noqa: ARG002 - a Protocol has it
+    def failed_with(self, dependency: str, at: float) -> str | None:  # noqa: ARG002 - a Protocol has it
         return None
 
     def failures_of(self, dependency: str) -> int:  # noqa: ARG002 - a Protocol has it

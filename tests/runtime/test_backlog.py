@@ -85,6 +85,23 @@ async def test_the_questions_end_when_nobody_reads_any_more() -> None:
 
 
 @in_virtual_time
+async def test_a_scrape_a_minute_is_enough_for_any_number_of_runs() -> None:
+    """Each run counts its own questions: five of them do not tire of a reader five times as soon."""
+    quiet = LogSettings(work_every=None)  # its lines ask, too
+    names = [f"orders{number}" for number in range(5)]
+    broker = MemoryBroker(topics=dict.fromkeys(names, 1))
+    async with quiet_guard(log=quiet) as guard, asyncio.TaskGroup() as runs:
+        for name in names:
+            runs.create_task(guard.run(MemoryIntake(broker, topics=[name]), Handler()))
+        await asyncio.sleep(1)
+        guard.backlogs()
+        for _ in range(3):
+            await asyncio.sleep(60)
+            assert {source.name for source in guard.backlogs()} == set(names)
+        await guard.stop()
+
+
+@in_virtual_time
 async def test_a_broker_that_does_not_answer_keeps_one_question_and_the_flow_goes_on() -> None:
     """Never two, and none is cancelled by the end of the run."""
     source = CountedIntake(broker_with(50))

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.runtime.stage import Handler, broker_with, quiet_guard, running, until
+from tests.runtime.stage import Down, Handler, broker_with, dependency, quiet_guard, running, until
 
 from holdgate import CircuitSettings, CountWindow, Delivery, Dependency, Guard, LogSettings, Reject, RetryPolicy, http
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, in_virtual_time
@@ -295,3 +295,48 @@ async def test_the_snapshot_says_what_health_probes_failed_with() -> None:
         guard.circuit("payments").open_for(1.0, guard.now())
         guard.wake()
         await until(lambda: failed_with(guard) == {"payments": [("HTTPStatusError 429", 1)]})
+
+
+class Refused(Down):
+    """What a call outside of handlers meets."""
+
+
+@in_virtual_time
+async def test_the_line_of_an_outage_names_what_opened_the_circuit_and_no_older_call(caplog: pytest.LogCaptureFixture) -> None:
+    """A call of this morning that has opened nothing is not what the last of them failed with."""
+    payments = dependency()
+
+    async def refuse() -> None:
+        raise Refused
+
+    async with quiet_guard(payments) as guard:
+        with pytest.raises(Refused):
+            await payments.call(refuse)
+        await asyncio.sleep(3600.0)
+        async with running(guard.run(MemoryIntake(broker_with(9), topics=["orders"]), Handler(down=True), needs=[payments])):
+            await until(lambda: "payments is down" in caplog.text)
+    (line,) = [line for line in caplog.messages if "payments is down" in line]
+    assert ", the last with Down;" in line
+
+
+class Answer(Exception):
+    """Looks every attribute up in what its server has answered, as some clients' errors do."""
+
+    def __getattr__(self, name: str) -> object:
+        return self.args[0][name]
+
+
+@in_virtual_time
+async def test_an_error_that_raises_for_unknown_attributes_is_a_failure_like_any(caplog: pytest.LogCaptureFixture) -> None:
+    """To write about it asks it for nothing that it may not have: the run goes on, and the message comes again."""
+    seen: list[int] = []
+
+    async def charge(delivery: Delivery[Any]) -> None:
+        seen.append(delivery.attempt)
+        if delivery.attempt == 1:
+            raise Answer({})
+
+    async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker_with(1), topics=["orders"]), charge)) as run:
+        await until(lambda: seen == [1, 2])
+        assert not run.done()
+    assert "Answer at test_failures.py:" in caplog.text

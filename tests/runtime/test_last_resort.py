@@ -55,6 +55,16 @@ async def swallows(delivery):
             pass
 
 
+async def swallows_for_a_while(delivery):
+    print("begun", flush=True)
+    until = None
+    while until is None or time.monotonic() < until:
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            until = time.monotonic() + 2.7  # longer than a guard waits for an interrupted handler
+
+
 async def ends_late(delivery):
     print("begun", flush=True)
     time.sleep(3)  # past the end of drain_timeout, and not past the patience with a loop that does not answer
@@ -85,6 +95,9 @@ async def main():
             print("committed", broker.committed("holdgate"), flush=True)
     finally:
         print("finally", flush=True)
+        if "closes" in more:
+            await asyncio.sleep(4)
+            print("closed", flush=True)
 
 
 asyncio.run(main())
@@ -151,6 +164,14 @@ def test_a_handler_that_swallows_its_cancellation_is_cut_off() -> None:
     assert code == CUT_OFF
     assert out == ["finally"]
     assert "handlers go on although they were cancelled. Not settled, so these come again: orders[0]@0." in err
+
+
+def test_a_program_has_time_to_close_where_no_handler_goes_on_any_more() -> None:
+    """A handler swallowed its cancellation, and ended soon after its guard. What the program does then is its own affair."""
+    code, out, err = ended("swallows_for_a_while", "closes")
+    assert out == ["finally", "closed", "atexit"]
+    assert code == CUT_OFF
+    assert "ending the process" not in err
 
 
 def test_a_handler_that_blocks_the_loop_for_a_while_has_used_up_its_drain() -> None:

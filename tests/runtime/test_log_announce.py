@@ -26,7 +26,7 @@ class NoFacts:
     def ask_before(self, at: float) -> None:
         pass
 
-    def failed_with(self, dependency: str) -> str | None:
+    def failed_with(self, dependency: str, at: float) -> str | None:
         return None
 
     def failures_of(self, dependency: str) -> int:

@@ -45,7 +45,7 @@ class Facts:
     def ask_before(self, at: float) -> None:
         self.asked.append(at)
 
-    def failed_with(self, dependency: str) -> str | None:
+    def failed_with(self, dependency: str, at: float) -> str | None:
         return self.call
 
     def failures_of(self, dependency: str) -> int:
@@ -255,6 +255,17 @@ def test_draining_is_no_hold() -> None:
     reader = Reader()
     assert reader.told(*held(ZERO, reasons=("draining",))) == []
     assert reader.told(*trips(), *held(ONE, reasons=("circuit:payments", "draining")))[1:] == ["holding orders[1]: circuit:payments"]
+
+
+@pytest.mark.parametrize("reason", ["operator", "unclaimed failures", "blocked"])
+def test_what_ends_while_a_run_drains_is_no_release(reason: str) -> None:
+    """Nothing starts there any more, and the end of the run tells of it. A source of another run has its line all the same."""
+    reader = Reader()
+    reader.told(*held(ZERO, ONE, reasons=(reason,)))
+    assert reader.told(*held(ZERO, reasons=("draining", reason))) == []
+    assert reader.told(*held(ZERO, reasons=("draining",))) == []
+    assert reader.told(*held(ZERO, reasons=(reason, "draining"))) == [f"holding orders[0]: {reason}"]
+    assert reader.told(*held(ZERO, reasons=("draining",)), *released(ONE)) == ["no longer holding orders[1], held for 5.0 s"]
 
 
 def test_a_forced_opening_is_told_by_the_operators_lines() -> None:

@@ -102,6 +102,44 @@ async def test_every_five_minutes_it_says_what_it_has_done(caplog: pytest.LogCap
 
 
 @in_virtual_time
+async def test_a_later_run_counts_its_own_work(caplog: pytest.LogCaptureFixture) -> None:
+    """A run that has ended on the same guard has had lines of its own."""
+    broker = broker_with(7)
+    async with quiet_guard(log=LogSettings(work_every=60.0)) as guard:
+        for _ in range(2):
+            async with running(guard.run(MemoryIntake(broker, topics=["orders"]), Handler())):
+                await asyncio.sleep(61.0)
+            broker.produce("orders", b"one more")
+    assert [line.split(": ")[1].split(",")[0] for line in caplog.messages if "processed" in line] == ["7 processed", "1 processed"]
+
+
+class OfAPattern(MemoryIntake):
+    """Which topics it has is known by what is assigned."""
+
+    @property
+    def names(self) -> Any:
+        return None
+
+
+@in_virtual_time
+async def test_work_on_a_topic_that_went_away_stays_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """Under a pattern a rebalance takes whole topics: what was done there is neither taken off again, nor counted twice later."""
+    broker = MemoryBroker(topics={"orders": 1, "refunds": 1})
+    for topic in ("orders", "refunds"):
+        for _ in range(5):
+            broker.produce(topic, b"x")
+    intake = OfAPattern(broker, topics=["orders", "refunds"])
+    async with quiet_guard(log=LogSettings(work_every=60.0)) as guard, running(guard.run(intake, Handler())):
+        await asyncio.sleep(50.0)
+        (worker,) = guard.workers
+        for source in list(worker.run.assignments):
+            if source.name == "refunds":
+                await worker.revoked([source])
+        await asyncio.sleep(75.0)
+    assert [line.split(": ")[1].split(",")[0] for line in caplog.messages if "processed" in line] == ["10 processed", "0 processed"]
+
+
+@in_virtual_time
 async def test_what_is_held_is_told_with_the_work(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing is processed, and the line says why."""
     intake = MemoryIntake(broker_with(3), topics=["orders"])
@@ -158,6 +196,58 @@ async def test_a_broker_that_does_not_answer_costs_the_number_alone(hangs: bool,
         await asyncio.sleep(70.0)
     assert "orders[0]: 0 processed, 0 failed attempts, 0 dead in 1 min; at least 3 wait" in caplog.messages
     assert "secret" not in caplog.text
+
+
+class Stopping(MemoryIntake):
+    """A broker that answers, and then no more: not at all, or with a call that its client cancels."""
+
+    answers = True
+    hangs = True
+    asked = 0
+    cancelled = 0
+
+    async def backlog(self) -> Mapping[Source, Backlog]:
+        self.asked += 1
+        if self.answers:
+            return await super().backlog()
+        if not self.hangs:
+            raise asyncio.CancelledError
+        try:
+            await asyncio.sleep(1000.0)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return {}
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@in_virtual_time
+async def test_an_old_number_is_not_told_as_one_of_now(hangs: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The broker has answered once. What it does not say any more is not known any more."""
+    broker = broker_with(3)
+    intake = Stopping(broker, topics=["orders"])
+    intake.hangs = hangs
+    async with quiet_guard(log=LogSettings(work_every=60.0)) as guard, running(guard.run(intake, Handler(1000.0))):
+        await asyncio.sleep(70.0)
+        intake.answers = False
+        await asyncio.sleep(60.0)
+    assert [line.split("; ")[1] for line in caplog.messages if "processed" in line] == ["3 wait", "at least 3 wait"]
+
+
+@in_virtual_time
+async def test_the_end_of_a_run_cancels_no_question_and_asks_none() -> None:
+    """A channel call that is cancelled may leave its channel behind."""
+    intake = Stopping(broker_with(3), topics=["orders"])
+    intake.answers = False
+    async with quiet_guard() as guard:
+        async with running(guard.run(intake, Handler())):
+            await asyncio.sleep(1.0)
+            (run_log,) = guard.run_logs
+            run_log.ask()
+            await asyncio.sleep(1.0)
+        run_log.ask_before(guard.now() + 2000.0)
+        await asyncio.sleep(3000.0)
+    assert (intake.asked, intake.cancelled) == (1, 0)
 
 
 @in_virtual_time

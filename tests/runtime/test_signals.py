@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import _thread
 import asyncio
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from holdgate.errors import SettingsError
+from holdgate.runtime.last_resort import LastResort
 from holdgate.runtime.signals import Termination
 
 
@@ -33,6 +35,23 @@ async def test_first_sigterm_drains() -> None:
     assert termination.take()
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(drained.wait(), 60)
+    termination.restore()
+
+
+async def test_sigterm_drains_where_no_thread_can_be_made_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may have reached its limit of processes. The signal handler runs in the middle of anything, and must not raise there."""
+
+    def full(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_thread, "start_new_thread", full)
+    drained = asyncio.Event()
+    last_resort = LastResort(10.0, list)
+    termination = Termination(drained.set, watch=last_resort.watch)
+    assert termination.take()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(drained.wait(), 60)
+    assert last_resort.drain_for < 10.0
     termination.restore()
 
 

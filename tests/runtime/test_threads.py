@@ -196,6 +196,14 @@ async def test_threads_are_used_again_and_no_more_are_made_than_wanted() -> None
     assert names <= {"holdgate-few_0", "holdgate-few_1"}
 
 
+async def test_one_call_after_the_other_needs_one_thread() -> None:
+    """The next call comes as soon as the end of the last is known, and finds its thread: however many calls, no second one is made."""
+    pool = HandlerThreads(8, "one")
+    used = [await pool.start(threading.current_thread).result() for _ in range(500)]
+    pool.close()
+    assert {thread.name for thread in used} == {"holdgate-one_0"}
+
+
 async def test_close_withdraws_what_no_thread_has_begun(gate: threading.Event) -> None:
     """A call that waits behind a stuck one never runs, and its waiter is told; the threads end."""
     pool = HandlerThreads(1, "ending")

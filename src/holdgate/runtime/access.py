@@ -23,6 +23,9 @@ from holdgate.runtime.wording import kind_of
 
 _SUCCESS = Outcome.SUCCESS
 
+# A call is recorded right after its failure was noted. What was noted earlier is of a call that has opened nothing (seconds).
+_RECORDED_WITHIN = 1.0
+
 
 class OwnCircuit:
     """A plain breaker: a circuit outside any guard, shared by all threads and loops of the process. Nobody reads its events.
@@ -140,7 +143,7 @@ class GuardCircuit:
         self._settled = settled
         self._count = count
         self._loop = loop
-        self._failed_with: str | None = None
+        self._failed_with: tuple[str, float] | None = None
         self.thread: int | None = get_ident()  # the one that may use the circuit directly
         self.busy = False  # as in OwnCircuit, but here no other thread ends the ownership
         self.spare: Permit | None = issue(0, 0.0, 1)  # as in OwnCircuit
@@ -168,12 +171,13 @@ class GuardCircuit:
 
     def note(self, exception: BaseException) -> None:
         """Remember what a call has failed with, for the line that says why its circuit has opened. From any thread, before the record."""
-        self._failed_with = kind_of(exception)
+        self._failed_with = kind_of(exception), self.now()
 
-    def failed_with(self) -> str | None:
-        """Return what was noted last, and forget it. None means that there is nothing new."""
-        kind, self._failed_with = self._failed_with, None
-        return kind
+    def failed_with(self, at: float) -> str | None:
+        """Return what was noted last, and forget it. None means that there is nothing new, or that it is too old to have opened the circuit
+        at this monotonic second."""
+        noted, self._failed_with = self._failed_with, None
+        return None if noted is None or noted[1] < at - _RECORDED_WITHIN else noted[0]
 
     def release(self, permit: Permit) -> None:
         """Give the permit back without a verdict."""

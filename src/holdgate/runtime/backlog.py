@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdgate")
 
-# Questions that nobody has read the answers of: after so many in a row nobody is interested any more. A scrape a minute still is.
+# Questions of a run that nobody has read the answers of: after so many in a row nobody is interested any more. A scrape a minute still is.
 _UNREAD = 24
 
 
@@ -67,17 +67,17 @@ class BacklogWatch:
         self._every = every
         self._books: dict[AskedRun, BacklogBook] = {}
         self._tasks: dict[AskedRun, asyncio.Task[None]] = {}
-        self._unread = 0
+        self._unread: dict[AskedRun, int] = {}  # how many questions of each were not followed by a read
         self._closed = asyncio.Event()
 
     def read(self, snapshot: Snapshot) -> dict[Source, SourceBacklog]:
         """Return what is known of all sources, and see to it that it is kept up to date. Must be called on the guard's loop."""
-        self._unread = 0
         found: dict[Source, SourceBacklog] = {}
         for run in self._guard.workers:
             if run not in self._tasks and run.opened.done() and not self._closed.is_set():
                 self._begin(run)
             if run in self._books:
+                self._unread[run] = 0
                 found |= self._books[run].read(snapshot)
         return found
 
@@ -92,14 +92,14 @@ class BacklogWatch:
         task.add_done_callback(lambda ended: self._ended(run, ended))
 
     def _ended(self, run: AskedRun, task: asyncio.Task[None]) -> None:
-        del self._tasks[run], self._books[run]
+        del self._tasks[run], self._books[run], self._unread[run]
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.warning("the backlog of %s is not known any more: %s", run.name, type(error).__name__)
 
     async def _watch(self, run: AskedRun) -> None:
-        while not (run.closed or self._closed.is_set() or self._unread > _UNREAD):
-            self._unread += 1
+        while not (run.closed or self._closed.is_set() or self._unread[run] > _UNREAD):
+            self._unread[run] += 1
             await self._ask(run)
             await sleep_unless(self._closed, self._every)
 

@@ -122,9 +122,10 @@ class FailureLog:
 def _unknown_attribute(error: BaseException) -> HoldgateError | None:
     """Return what to say of an attribute that the handler wanted of its delivery, which does not have it; None if it was nothing such."""
     for link in chain_of(error).explicit:
-        wanted_of: object = getattr(link, "obj", None)
-        if isinstance(link, AttributeError) and link.name is not None and _is_delivery(wanted_of):
-            return unknown_attribute(wanted_of, link.name, wanted_of.message)
+        if isinstance(link, AttributeError) and link.name is not None:
+            wanted_of: object = link.obj
+            if _is_delivery(wanted_of):
+                return unknown_attribute(wanted_of, link.name, wanted_of.message)
     return None
 
 

@@ -162,8 +162,8 @@ class Guard:
         self._last_resort = LastResort(self._drain_timeout, self._in_hand)
         self._termination = Termination(self._ask_to_stop, signals, watch=self._last_resort.watch)
         self._cut_off: list[str] = []  # where the messages stand whose handlers were cut off
-        self._threads: list[str] = []  # those of them whose handlers go on in threads
-        self._unended: list[str] = []  # and those whose handlers go on although they were cancelled
+        self._in_threads = False  # whether one of them goes on in a thread
+        self._unended: list[Callable[[], bool]] = []  # for each that went on although it was cancelled: whether it still does
         self._backlog = BacklogWatch(self, seconds("backlog_every", backlog_every))
         self._workers: dict[Worker, asyncio.Task[None]] = {}
         self.context = copy_context()  # belongs to no message; a turn may run in the context of any handler
@@ -194,20 +194,25 @@ class Guard:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None and self.unawaited.any:
-            await asyncio.sleep(0)  # a task that was made just now begins
         if exit_in(error) is not None:  # the process ends: wait for no handler
             self.hurry()
+        try:
+            if error is None and self.unawaited.any:
+                await asyncio.sleep(0)  # a task that was made just now begins
+        finally:
+            await self._leave()
+        if error is None and self._termination.asked and (self._in_threads or self._unended):
+            raise SystemExit(CUT_OFF)
+        if error is None:
+            self.unawaited.refuse("guard.run(...)")
+
+    async def _leave(self) -> None:
         try:
             await self.finish(self._workers)
         finally:
             self._release()
             if self._control is not None:
                 await self._control.closed()  # last: while a guard drains, people want to know what it waits for
-        if error is None and self._termination.asked and (self._threads or self._unended):
-            raise SystemExit(CUT_OFF)
-        if error is None:
-            self.unawaited.refuse("guard.run(...)")
 
     if not TYPE_CHECKING:  # a type checker refuses it by itself
 
@@ -580,10 +585,10 @@ class Guard:
         """The seconds that a drain may take which begins now: `drain_timeout`, less what has passed since SIGTERM."""
         return self._last_resort.drain_for
 
-    def was_cut_off(self, places: Sequence[str], *, threads: Sequence[str], unended: Sequence[str]) -> None:
+    def was_cut_off(self, places: Sequence[str], *, in_threads: bool, unended: Sequence[Callable[[], bool]]) -> None:
         """Note whose handlers a run has cut off, for the process's end: see last_resort.py."""
         self._cut_off += places
-        self._threads += threads
+        self._in_threads = self._in_threads or in_threads
         self._unended += unended
 
     def _in_hand(self) -> list[str]:
@@ -633,7 +638,7 @@ class Guard:
         if self._termination.asked and self._loop is not None:
             # `asyncio.run` waits for the threads of the loop's pool, some for five minutes and some for ever. It finds an empty one.
             self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
-            self._last_resort.left(cut_off=self._cut_off, unended=self._unended)
+            self._last_resort.left(cut_off=self._cut_off, goes_on=lambda: any(goes_on() for goes_on in self._unended))
         self._prober.close()
         self._silence.stop()
         self._backlog.close()

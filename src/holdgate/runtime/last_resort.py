@@ -69,7 +69,7 @@ class LastResort:
         self._left = threading.Event()
         self._ending = threading.Event()
         self._said = threading.Event()
-        self._unended: Sequence[str] = ()
+        self._goes_on: Callable[[], bool] = lambda: False
         self._cut_off: Sequence[str] = ()
         self._asked_at: float | None = None
 
@@ -77,7 +77,8 @@ class LastResort:
         """Begin to watch, because the process was asked to end. May be called in a signal handler, once."""
         self._asked_at = self._now()
         self._loop = loop
-        _thread.start_new_thread(self._start, ())
+        with suppress(RuntimeError):  # no thread can be made: the drain has its time limit all the same, and nobody watches it
+            _thread.start_new_thread(self._start, ())
 
     @property
     def drain_for(self) -> float:
@@ -85,13 +86,13 @@ class LastResort:
         passed = 0.0 if self._asked_at is None else self._now() - self._asked_at
         return max(0.0, self._drain_timeout - passed)
 
-    def left(self, *, cut_off: Sequence[str], unended: Sequence[str]) -> None:
+    def left(self, *, cut_off: Sequence[str], goes_on: Callable[[], bool]) -> None:
         """Note that the guard was left: everything that it owes the broker is done.
 
-        `cut_off` are the places of messages whose handlers did not end in time, and `unended` those of them whose handlers were cancelled
-        and go on all the same.
+        `cut_off` are the places of messages whose handlers did not end in time. `goes_on` returns whether one of them was cancelled and
+        goes on all the same; it is called in another thread.
         """
-        self._cut_off, self._unended = cut_off, unended
+        self._cut_off, self._goes_on = cut_off, goes_on
         self._left.set()
 
     def _start(self) -> None:
@@ -115,7 +116,7 @@ class LastResort:
             over_since = (over_since or now) if _is_over() else None
             if over_since is not None and now >= max(until, over_since + _JOINS_WITHIN):
                 self._end(asked, f"threads still run ({_threads()})", self._cut_off)
-            elif over_since is None and self._unended and now >= max(until, left + _ENDS_WITHIN):
+            elif over_since is None and now >= max(until, left + _ENDS_WITHIN) and self._goes_on():
                 self._end(asked, "handlers go on although they were cancelled", self._cut_off)
             sleep(_LOOKS_EVERY)
 

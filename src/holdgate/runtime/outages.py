@@ -70,8 +70,9 @@ class OutageFacts(Protocol):
         """Ask the brokers, so that the number is fresh at this monotonic second."""
         ...
 
-    def failed_with(self, dependency: str) -> str | None:
-        """Return what a call form has failed with last, and forget it. None means that none has failed since it was asked."""
+    def failed_with(self, dependency: str, at: float) -> str | None:
+        """Return what a call form has failed with last, and forget it. None means that none has failed since it was asked, or none that
+        can have opened the circuit at this monotonic second."""
         ...
 
     def failures_of(self, dependency: str) -> int:
@@ -160,7 +161,7 @@ class Outages:
         name = event.name
         next_try = f"next try in {lasting(event.until - event.at)}"
         # A call in a thread, or outside of handlers, opens the circuit before its attempt has ended, if it is part of one at all.
-        failed_with = self._facts.failed_with(name)
+        failed_with = self._facts.failed_with(name, event.at)
         if failed_with is not None:
             self._last[name] = failed_with
         self._facts.ask_before(event.until)
@@ -293,10 +294,12 @@ class Outages:
         for _, group in groupby(holding, lambda source: (self._actual[source], why_all(self._events[source]))):
             events = tuple(self._events[source] for source in group)
             yield Line(logging.INFO, held(events, self._actual[events[0].source]), events)
-        if freed:
-            events = tuple(self._events[source] for source in freed)
-            longest = max(event.held_for for event in events if isinstance(event, SourceReleased))
-            yield Line(logging.INFO, f"no longer holding {sources(freed)}, held for {lasting(longest)}", events)
+        # Of the others nothing is left but that their run drains.
+        released = [event for event in map(self._events.__getitem__, freed) if isinstance(event, SourceReleased)]
+        if released:
+            longest = max(event.held_for for event in released)
+            freed_sources = sources(event.source for event in released)
+            yield Line(logging.INFO, f"no longer holding {freed_sources}, held for {lasting(longest)}", tuple(released))
         for source in freed:
             self._known.pop(source, None)
         for source in holding:

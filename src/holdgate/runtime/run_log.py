@@ -5,19 +5,20 @@ runs: its sources, their needs, and where rejected messages go. Every `work_ever
 stopped, it says whether anything is left: what was given back, whether all that was finished is committed, and which handlers were cut off.
 
 How much waits is the broker's to say. The broker is asked before each of these lines, and a second before an open circuit is tried again,
-in a task of its own. A broker that does not answer costs a line its number, and delays nothing else.
+in a task of its own. A broker that does not answer costs a line its number, and delays nothing else. The question is not cancelled: it ends
+by itself when its intake closes (backlog.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdgate.core.validation import seconds
-from holdgate.flow.message import Queue, Source
+from holdgate.flow.message import Backlog, Queue, Source
 from holdgate.ports import RejectingVisibly
 from holdgate.runtime.wording import lasting, many, sources
 from holdgate.tasks import begin_later
@@ -63,8 +64,10 @@ class RunLog:
         self._backlog: dict[Source, int] = {}
         self._asking: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
-        self._opened = self._said = False
-        self._last = (0, 0, 0)
+        self._opened = self._said = self._stopped = False
+        self._had: set[str] = set()  # every topic or queue of the run so far: those that went away have been worked on, too
+        self._processed = self._processed_by_name()  # as of the last line; at first, that of earlier runs
+        self._last = (0, 0)
         self._task: asyncio.Task[None] | None = None
 
     # -- it runs ----------------------------------------------------------------------------------------------------------------------
@@ -76,7 +79,8 @@ class RunLog:
         self._plan()
 
     def assigned(self) -> None:
-        """Say that it runs, because it has its first sources."""
+        """Note which sources came. Say that it runs, because it has its first ones."""
+        self._had |= self._names()
         if self._opened and not self._said:
             self._later(0.0, self._say_it_runs)
 
@@ -129,11 +133,11 @@ class RunLog:
         asking = self.ask()
         await asyncio.wait({asking}, timeout=_ANSWER_WITHIN)
         run = self._run.run
-        counted = self._run.engine.totals()
-        processed = sum(counted.names[name].processed for name in {counted.label(name) for name in self._names()} if name in counted.names)
-        totals = (processed, self.failed, self.dead)
-        done, failed, dead = (now - before for now, before in zip(totals, self._last, strict=True))
-        self._last = totals
+        before, self._processed = self._processed, self._processed_by_name()
+        names = {self._run.engine.totals().label(name) for name in self._had}
+        done = sum(self._processed.get(name, 0) - before.get(name, 0) for name in names)
+        failed, dead = self.failed - self._last[0], self.dead - self._last[1]
+        self._last = (self.failed, self.dead)
         snapshot = self._run.engine.snapshot(self._run.now())
         held = sorted({reason for source in run.assignments if source in snapshot.sources for reason in snapshot.sources[source].reasons})
         log.info(
@@ -147,6 +151,9 @@ class RunLog:
             f"; held: {', '.join(held)}" if held else "",
         )
 
+    def _processed_by_name(self) -> dict[str, int]:
+        return {name: counted.processed for name, counted in self._run.engine.totals().names.items()}
+
     def _names(self) -> set[str]:
         """Return the topics or queues of the run: those of its assignments, and those that the intake names."""
         return {source.name for source in self._run.run.assignments} | set(self._run.intake.names or ())
@@ -156,16 +163,17 @@ class RunLog:
     def ask(self) -> asyncio.Task[None]:
         """Ask the broker how much waits, in a task, unless a question is still open. Returns the task."""
         if self._asking is None or self._asking.done():
-            self._asking = begin_later(self._ask(), f"backlog of {self._run.name}")
+            asking = self._asking = begin_later(self._ask(), f"backlog of {self._run.name}")
+            self._later(_ANSWER_WITHIN, lambda: asking.done() or self._backlog.clear())
         return self._asking
 
     async def _ask(self) -> None:
+        found: Mapping[Source, Backlog] = {}
         try:
             found = await self._run.intake.backlog()
         except Exception as error:  # noqa: BLE001 - a broker that is away costs a line its number, and no more
             log.debug("%s: the broker does not say how much waits: %s", self._run.name, type(error).__name__)
-            self._backlog = {}
-        else:
+        finally:  # aiormq cancels the calls of a channel that closes
             self._backlog = {source: backlog.messages for source, backlog in found.items() if backlog.messages is not None}
 
     def ask_before(self, at: float) -> None:
@@ -205,11 +213,11 @@ class RunLog:
 
     def stop(self) -> None:
         """Ask and say nothing more: the run ends."""
+        self._stopped = True
         for timer in self._timers:
             timer.cancel()
-        for task in (self._task, self._asking):
-            if task is not None:
-                task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def stops(self, handlers: int, within: float) -> None:
         """Say that it ends, and that so many handlers have these seconds to end."""
@@ -228,6 +236,8 @@ class RunLog:
         log.log(level, "%s stopped%s: %s given back, %s, %s cut off", self._run.name, why, given_back, committed[flushed], cut)
 
     def _later(self, wait: float, what: Callable[[], object]) -> None:
+        if self._stopped:
+            return
         loop = asyncio.get_running_loop()
         self._timers = [timer for timer in self._timers if timer.when() > loop.time() and not timer.cancelled()]
         self._timers.append(loop.call_later(wait, what))
@@ -269,10 +279,10 @@ class OutageFigures:
         is_declared = any(run_log.declares(dependency) for run_log in self._guard.run_logs)
         return here + sum(number for number, _ in found), is_declared and not here and all(is_all for _, is_all in found)
 
-    def failed_with(self, dependency: str) -> str | None:
-        """Return what a call form of it has failed with last, once."""
+    def failed_with(self, dependency: str, at: float) -> str | None:
+        """Return what a call form of it has failed with last, once, unless that was long before `at`."""
         circuit = self._guard.circuits.get(dependency)
-        return None if circuit is None else circuit.failed_with()
+        return None if circuit is None else circuit.failed_with(at)
 
     def ask_before(self, at: float) -> None:
         """Ask the brokers of all runs a second before `at`."""

@@ -71,14 +71,16 @@ class ThreadCall(Generic[T]):
 _Job = tuple["Future[Any]", Context, Callable[..., Any], tuple[Any, ...]]
 
 
-def _make(job: Future[Any], context: Context, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """Make one call, and keep what came of it for the one who awaits it."""
+def _make(job: Future[Any], context: Context, fn: Callable[..., Any], args: tuple[Any, ...], free: Callable[[], object]) -> None:
+    """Make one call, and keep what came of it for the one who awaits it. `free` is called when it has ended, before anybody knows."""
     try:
         result = context.run(fn, *args)
     except BaseException as error:  # noqa: BLE001 - the caller awaits it, whatever it is
+        free()
         job.set_exception(error)
         del job  # the exception has this frame in its traceback: with the job in it, the two would keep each other alive
     else:
+        free()
         job.set_result(result)
 
 
@@ -87,8 +89,12 @@ def start_daemon(fn: Callable[[], T], name: str) -> ThreadCall[T]:
     job: Future[T] = Future()
     call = ThreadCall(job, fn)
     job.set_running_or_notify_cancel()
-    threading.Thread(target=_make, args=(job, copy_context(), fn, ()), name=f"holdgate-{name}", daemon=True).start()
+    threading.Thread(target=_make, args=(job, copy_context(), fn, (), _nothing), name=f"holdgate-{name}", daemon=True).start()
     return call
+
+
+def _nothing() -> None:
+    """Free a thread that makes no other call."""
 
 
 class HandlerThreads:
@@ -105,7 +111,7 @@ class HandlerThreads:
         self._made = 0
         self._closed = False
         self._work: SimpleQueue[_Job | None] = SimpleQueue()
-        self._idle = threading.Semaphore(0)  # counts the threads that wait for work and that no call counts on yet
+        self._idle = threading.Semaphore(0)  # counts the threads that have no call to make, now or next
 
     def start(self, fn: Callable[[*Ts], T], *args: *Ts) -> ThreadCall[T]:
         """Call `fn` in a thread, in a copy of the caller's context, so that call forms in the thread know their delivery.
@@ -118,8 +124,8 @@ class HandlerThreads:
         call = ThreadCall(job, fn)
         # Each call gets a copy: two threads cannot enter one Context, and an abandoned thread may still be in the last copy.
         self._work.put((job, copy_context(), fn, args))
-        # A thread tells the loop that it is done before it waits for work again. If the next call comes in between, it finds no thread that
-        # waits; a full house then leaves the call in the queue, where that thread finds it.
+        # A thread counts as idle before its end is told. If it counted from when it waits again, the next call would come in between, and
+        # nearly each one would make another thread. In a full house the call waits in the queue, and counting does not matter any more.
         if not self._idle.acquire(blocking=False) and self._made < self._size:
             name = f"holdgate-{self._run}_{self._made}"
             self._made += 1
@@ -141,13 +147,11 @@ class HandlerThreads:
 def _serve(work: SimpleQueue[_Job | None], idle: threading.Semaphore) -> None:
     """Make one call after the other, until there is a None instead."""
     while True:
-        try:
-            job = work.get_nowait()
-        except Empty:
-            idle.release()
-            job = work.get()
+        job = work.get()
         if job is None:
             return
-        if job[0].set_running_or_notify_cancel():  # else it was withdrawn
-            _make(*job)
+        if job[0].set_running_or_notify_cancel():
+            _make(*job, idle.release)
+        else:  # it was withdrawn
+            idle.release()
         del job  # a thread that waits keeps no delivery alive

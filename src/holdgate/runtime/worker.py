@@ -21,6 +21,7 @@ import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -195,8 +196,9 @@ class RunOwner(Protocol):
         """The seconds that a drain may take which begins now."""
         ...
 
-    def was_cut_off(self, places: Sequence[str], *, threads: Sequence[str], unended: Sequence[str]) -> None:
-        """Note whose handlers a run has cut off: of which messages, and of those, which go on in threads, or though they were cancelled."""
+    def was_cut_off(self, places: Sequence[str], *, in_threads: bool, unended: Sequence[Callable[[], bool]]) -> None:
+        """Note whose handlers a run has cut off: of which messages, and whether some of those go on in threads, or though they were
+        cancelled: each of `unended` returns whether it still does."""
         ...
 
 
@@ -414,7 +416,8 @@ class Worker:
                 self.name, why, name_some(place_all(left)), runs_on if threads else "",
             )  # fmt: skip
             self._left = len(left)
-            self.guard.was_cut_off(place_all(left), threads=threads, unended=place_all(unended))
+            go_on = [partial(_is_at, lane, delivery) for lane, delivery in in_work if delivery in unended]
+            self.guard.was_cut_off(place_all(left), in_threads=bool(threads), unended=go_on)
 
     async def _close(self) -> None:
         self.closed = True
@@ -669,6 +672,10 @@ class Worker:
         if not await self._until(lambda: not any(which(lane) for lane in chosen), _UNWIND, in_a_hurry=False):
             stuck = [repr(lane.delivery) for lane in chosen if which(lane)]
             log.warning("handlers do not end although they were cancelled: %s", ", ".join(stuck))
+
+
+def _is_at(lane: Lane, delivery: AnyDelivery | None) -> bool:
+    return lane.delivery is delivery
 
 
 def place_all(deliveries: Iterable[AnyDelivery | None]) -> list[str]:
