@@ -92,7 +92,7 @@ class Desk:
     def _probe(self, what: str, *, without: bool) -> Response:
         if self._views is None:
             return _json({"status": "starting", what: without}, 200 if without else 503)
-        health = self._views.health.get()
+        health = self._views.health()
         return _json(health, 200 if dict(health)[what] else 503)
 
     # -- reading ----------------------------------------------------------------------------------------------------------------------

@@ -336,6 +336,10 @@ class Guard:
             await asyncio.wait(tasks)
 
     @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
     def workers(self) -> Iterable[Worker]:
         return self._workers
 
