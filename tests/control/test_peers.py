@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.control.served import TOKEN, ask, port_of, served, until
+from tests.flow.test_status import circuit, document
 
+from holdgate import State
 from holdgate.control import Control
 from holdgate.control.peers import Peers, check_peers
 from holdgate.errors import SettingsError
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 READ = "read-" + TOKEN
+# What a worker answers, as it comes back from JSON.
+STATUS = json.loads(json.dumps(document(circuit(state=State.OPEN))))
 
 
 class Impostor:
@@ -118,12 +122,31 @@ async def test_a_peer_that_does_not_answer_is_left() -> None:
 
 
 async def test_only_known_fields_are_passed_on() -> None:
-    """Whatever else a peer adds stays away from the page."""
-    names = ("schema", "at", "worker", "version", "began", "health", "summary", "dependencies")
-    body = json.dumps({**dict.fromkeys(names, 1), "payload": "canary"}).encode()
-    async with impostor(http(body)) as peer:
+    """Whatever else a peer adds stays away from the page, also further in."""
+    known = {name: STATUS[name] for name in ("schema", "at", "worker", "version", "began", "health", "summary", "dependencies")}
+    more = {**STATUS, "payload": "canary", "health": {**STATUS["health"], "payload": "canary"}}
+    async with impostor(http(json.dumps(more).encode())) as peer:
         (found,) = await answers(peer.url)
-    assert found["status"] == dict.fromkeys(names, 1)
+    assert (found["error"], found["status"]) == (None, known)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"at": float("nan")},  # no JSON: the page could read no peer at all
+        {"began": float("inf")},
+        {"summary": None},  # the page would stop in the middle of drawing
+        {"dependencies": [{}]},
+        {"worker": ["x"]},
+        {"schema": 2},
+    ],
+)
+async def test_a_status_of_another_form_is_not_passed_on(changed: dict[str, Any]) -> None:
+    """One such peer may not take the others from the page."""
+    async with impostor(http(json.dumps({**STATUS, **changed}).encode())) as bad, impostor(http(json.dumps(STATUS).encode())) as good:
+        wrong, right = await answers(bad.url, good.url)
+    assert (wrong["status"], wrong["error"][:22]) == (None, "its answer is no statu")
+    assert right["status"]["worker"] == STATUS["worker"]
 
 
 async def test_a_round_is_shared() -> None:

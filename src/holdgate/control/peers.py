@@ -2,8 +2,8 @@
 
 The worker asks them, and not the browser. Whoever looks at three in the morning has often a tunnel to one pod and reaches no other, while
 the pods reach each other; and no worker has to let a page of another origin read it. What is asked is `GET /status?limit=0` of addresses
-from the configuration, and nothing that came over the network: no redirect is followed, and of an answer only known fields are passed on.
-No command goes to a peer.
+from the configuration, and nothing that came over the network: no redirect is followed, and of an answer only what has the form of a
+status is passed on (shape.py). No command goes to a peer.
 
 A peer is asked only while somebody looks, and not more often than `_KEPT_FOR`. A name may stand for many addresses, as that of a headless
 service in Kubernetes does: each of them is a worker.
@@ -20,12 +20,14 @@ import ssl
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 from urllib.parse import urlsplit
 
 import h11
 
+from holdgate.control.shape import Misfit, fitting
 from holdgate.errors import SettingsError
+from holdgate.flow.status import SCHEMA, DependencyStatus, HealthStatus, SummaryStatus
 from holdgate.tasks import run_beside
 
 # A page asks every two seconds, and many pages share one round.
@@ -41,10 +43,21 @@ _TOGETHER = 20
 log = logging.getLogger("holdgate")
 
 _PORTS = {"http": 80, "https": 443}
-# What is passed on; `sources` are asked for with a limit of 0.
-_PASSED_ON = ("schema", "at", "worker", "version", "began", "health", "summary", "dependencies")
 
 Answer = dict[str, Any]
+
+
+class PeerStatus(TypedDict):
+    """What is passed on of a status; `sources` are asked for with a limit of 0."""
+
+    schema: int
+    at: float
+    worker: str
+    version: str
+    began: float
+    health: HealthStatus
+    summary: SummaryStatus
+    dependencies: list[DependencyStatus]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +167,13 @@ def _status(body: bytes) -> Answer:
         given: object = json.loads(body)
     except (ValueError, RecursionError):
         raise _NoStatus("its answer is not JSON") from None
-    if not isinstance(given, dict) or not all(name in given for name in _PASSED_ON):
-        raise _NoStatus("its answer is no status: is the address that of a holdgate worker?")
-    found = cast("Answer", given)
-    return {name: found[name] for name in _PASSED_ON}
+    try:
+        found: Answer = fitting(given, PeerStatus)
+    except Misfit:
+        found = {}
+    if found.get("schema") != SCHEMA:
+        raise _NoStatus("its answer is no status that is known here: is the address that of a holdgate worker, and of this version?")
+    return found
 
 
 def _failed(url: str, error: BaseException) -> Answer:
