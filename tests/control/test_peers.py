@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 READ = "read-" + TOKEN
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 # What a worker answers, as it comes back from JSON.
 STATUS = json.loads(json.dumps(document(circuit(state=State.OPEN))))
 
@@ -100,6 +101,8 @@ async def test_a_peer_with_another_token_is_named() -> None:
         (http(b"not JSON"), "its answer is not JSON"),
         (http(b"[" * 100_000), "its answer is not JSON"),
         (http(b" " * 300_000), "its answer is too long"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10_000, "its answer comes in too many pieces"),
+        (CHUNKED + b"1\r\n \r\n" * 10_000, "its answer comes in too many pieces"),
         (b"SSH-2.0-OpenSSH\r\n", "no connection: RemoteProtocolError"),
         (b"", "no connection: RemoteProtocolError"),
         (b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n", "it answers 302"),

@@ -36,6 +36,9 @@ _KEPT_FOR = 1.5
 _WITHIN = 2.0
 # A status without sources is some 600 bytes for each dependency. What is longer is no status.
 _ANSWER_AT_MOST = 256 * 1024
+# Such an answer has some hundreds of pieces on the way. Each costs time on the worker's loop, and a peer could cut one into bytes, or send
+# preliminary answers for ever.
+_PIECES_AT_MOST = 2000
 # A fleet that one still reads as a table.
 _PEERS_AT_MOST = 100
 # So many at the same time: a round of a hundred should not open a hundred files at once.
@@ -143,8 +146,8 @@ class Peers:
 
 
 async def _read(talk: h11.Connection, more: Any) -> bytes:
-    body = b""
-    while True:
+    body = bytearray()
+    for _ in range(_PIECES_AT_MOST):
         event = talk.next_event()
         if event is h11.NEED_DATA:
             piece: bytes = await cast("Awaitable[bytes]", more(65536))
@@ -157,9 +160,10 @@ async def _read(talk: h11.Connection, more: Any) -> bytes:
             if len(body) > _ANSWER_AT_MOST:
                 raise _NoStatus("its answer is too long")
         elif isinstance(event, h11.EndOfMessage):
-            return body
+            return bytes(body)
         elif isinstance(event, h11.ConnectionClosed):
             raise _NoStatus("it does not speak HTTP")
+    raise _NoStatus("its answer comes in too many pieces")
 
 
 def _status(body: bytes) -> Answer:
