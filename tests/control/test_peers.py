@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +185,41 @@ async def test_a_round_under_way_does_not_keep_a_worker_from_its_end() -> None:
             await until(lambda: peer.asked != [])
         await asyncio.wait({asking})
         asking.exception()
+
+
+async def test_after_the_end_nobody_is_asked() -> None:
+    """A request that comes while the worker ends would leave a task behind."""
+    async with impostor(http(json.dumps(STATUS).encode())) as peer:
+        peers = Peers(check_peers([peer.url]), None)
+        peers.end()
+        assert await peers.get() == []
+    assert peer.asked == []
+
+
+async def test_the_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not for each question: that stops the loop for tens of milliseconds."""
+    read: list[ssl.SSLContext] = []
+    original = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda: read.append(original()) or read[-1])
+    found = await answers("https://127.0.0.1:1", "https://127.0.0.1:1/at")
+    assert [each["error"] for each in found] == ["no connection: Connection refused"] * 2
+    assert len(read) == 1
+
+
+async def test_no_more_are_asked_than_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that stands for ten thousand addresses would keep the worker asking for minutes."""
+    asked: list[str] = []
+
+    async def resolve(host: str, port: int, **more: Any) -> list[Any]:
+        return [(None, None, 0, "", (f"127.0.{number // 250}.{number % 250}", port)) for number in range(90)]
+
+    async def fetch(self: Peers, peer: Any, host: str) -> bytes:
+        asked.append(host)
+        return b"{}"
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    monkeypatch.setattr(Peers, "_fetch", fetch)
+    assert len(await answers("http://workers", "http://others")) == len(asked) == 100
 
 
 async def test_a_name_of_many_addresses_is_many_peers(monkeypatch: pytest.MonkeyPatch) -> None:

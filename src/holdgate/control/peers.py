@@ -89,37 +89,44 @@ class Peers:
         self._found: list[Answer] = []
         self._fresh_until = -1.0
         self._round: asyncio.Task[None] | None = None
+        self._has_ended = False
+        # Made once: reading the system's certificates takes the loop for tens of milliseconds.
+        self._secure = ssl.create_default_context() if any(peer.scheme == "https" for peer in peers) else None
 
     async def get(self) -> list[Answer]:
         """Return what each worker among the peers answers: `url`, and `status` or `error`. All that ask meanwhile wait for one round."""
-        if self._peers and time.monotonic() >= self._fresh_until:
+        if self._peers and not self._has_ended and time.monotonic() >= self._fresh_until:
             if self._round is None or self._round.done():
                 self._round = run_beside(self._ask_all(), "question to the peers", _ended)
             await asyncio.wait({self._round})
         return self._found
 
     def end(self) -> None:
-        """Ask nobody any more."""
+        """Ask nobody any more: who asks from now on gets what was found last."""
+        self._has_ended = True
         if self._round is not None:
             self._round.cancel()
 
     async def _ask_all(self) -> None:
-        found = await asyncio.gather(*(self._ask_each_of(peer) for peer in self._peers))
-        self._found = [answer for of_peer in found for answer in of_peer][:_PEERS_AT_MOST]
+        places = await asyncio.gather(*(self._places_of(peer) for peer in self._peers))
+        asked = [(peer, place, len(of_peer)) for peer, of_peer in zip(self._peers, places, strict=True) for place in of_peer]
+        self._found = list(await asyncio.gather(*(self._ask(*each) for each in asked[:_PEERS_AT_MOST])))
         self._fresh_until = time.monotonic() + _KEPT_FOR
 
-    async def _ask_each_of(self, peer: PeerAddress) -> list[Answer]:
+    async def _places_of(self, peer: PeerAddress) -> Sequence[str | Exception]:
+        """Return the addresses that a peer's name stands for, or why there are none."""
         try:
             async with asyncio.timeout(_WITHIN):
                 known = await asyncio.get_running_loop().getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:  # a timeout is an OSError; a name that cannot be written for a resolver the other
-            return [_failed(peer.url, error)]
-        hosts = sorted({str(address[0]) for *_, address in known})[:_PEERS_AT_MOST]
-        return list(await asyncio.gather(*(self._ask(peer, host, several=len(hosts) > 1) for host in hosts)))
+            return [error]
+        return sorted({str(address[0]) for *_, address in known})
 
-    async def _ask(self, peer: PeerAddress, host: str, *, several: bool) -> Answer:
+    async def _ask(self, peer: PeerAddress, host: str | Exception, of: int) -> Answer:
+        if isinstance(host, Exception):
+            return _failed(peer.url, host)
         # Of several workers under one name the name leads a browser to any of them.
-        url = peer.url if not several else f"{peer.scheme}://{_in_url(host)}:{peer.port}{peer.path}/"
+        url = peer.url if of == 1 else f"{peer.scheme}://{_in_url(host)}:{peer.port}{peer.path}/"
         try:
             async with self._together, asyncio.timeout(_WITHIN):
                 return {"url": url, "status": _status(await self._fetch(peer, host)), "error": None}
@@ -127,7 +134,7 @@ class Peers:
             return _failed(url, error)
 
     async def _fetch(self, peer: PeerAddress, host: str) -> bytes:
-        secure = ssl.create_default_context() if peer.scheme == "https" else None
+        secure = self._secure if peer.scheme == "https" else None
         name = peer.host if secure is not None else None
         reader, writer = await asyncio.open_connection(host, peer.port, ssl=secure, server_hostname=name)
         try:

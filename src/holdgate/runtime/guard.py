@@ -337,6 +337,7 @@ class Guard:
 
     @property
     def stopping(self) -> bool:
+        """Whether the guard was asked to stop, or has ended. Nothing new begins then."""
         return self._stopping
 
     @property
