@@ -49,6 +49,13 @@ async def traced_guard(traced: Traced) -> AsyncIterator[Guard]:
         await asyncio.sleep(1)
 
 
+def one_span(traced: Traced) -> Spans:
+    """Return what lets one begin, and no second one, however long the test takes."""
+    made = Spans(traced.provider, at_most=1)
+    made._now = lambda: 0.0
+    return made
+
+
 def payments() -> Dependency:
     return Dependency("payments", failures=Down, settings=STEADY)
 
@@ -305,7 +312,7 @@ async def test_what_is_not_sampled_is_not_kept_and_still_in_the_context() -> Non
 
 @in_virtual_time
 async def test_no_more_spans_begin_in_a_second_than_may() -> None:
-    """What is above it has none; in virtual time no real second passes. A fallback and a block are asked for as well."""
+    """What is above it has none; in virtual time no real second passes."""
     traced = Traced()
     handled = 0
 
@@ -320,6 +327,53 @@ async def test_no_more_spans_begin_in_a_second_than_may() -> None:
     ):
         await until(lambda: handled == 50)
     assert len(traced.finished) == 1
+
+
+@in_virtual_time
+async def test_fallbacks_and_blocks_are_counted_with_the_others() -> None:
+    """In an outage each message may have a fallback, and of these no more begin either."""
+    traced, fell_back = Traced(), 0
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        raise Down
+
+    async def fallback(delivery: Delivery[Any]) -> None:
+        nonlocal fell_back
+        fell_back += 1
+        await asyncio.sleep(0.001)
+
+    more: dict[str, Any] = {"needs": [payments()], "fallback": fallback}
+    async with (
+        quiet_guard(spans=one_span(traced)) as guard,
+        running(guard.run(MemoryIntake(broker_with(50), topics=["orders"]), handler, **more)),
+    ):
+        await until(lambda: fell_back > 20)
+    assert len(traced.finished) <= 5  # a slice of quick attempts may go over it
+    before = len(traced.finished)
+    async with (
+        quiet_guard(spans=one_span(traced)) as guard,
+        guard.deliveries(MemoryIntake(broker_with(50), topics=["orders"])) as deliveries,
+    ):
+        async for delivery in deliveries:
+            async with delivery:
+                pass
+            if delivery.position == 49:
+                break
+    assert len(traced.finished) - before == 1
+
+
+def test_what_goes_over_the_rate_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice of quick messages is asked for once; five of them with one span a second are those of five seconds."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    made = Spans(at_most=1)
+    for _ in range(2):
+        assert made.wanted()
+        made._left -= 5
+        now += 4.999
+        assert not made.wanted()
+        now += 0.002
+    assert made.wanted()
 
 
 @pytest.mark.parametrize(("at_most", "together", "after"), [(1, 1, 1.0), (200, 20, 0.1), (5, 1, 0.2)])

@@ -113,8 +113,8 @@ class Spans:
     """Makes the spans of one guard: `Guard(spans=Spans())`.
 
     - `tracer_provider`: None means the program's own, as set with `opentelemetry.trace.set_tracer_provider`.
-    - `at_most`: how many spans may begin in a second, above 0; a slice of quick messages may go over it once. None means one for every
-      attempt, whatever it costs.
+    - `at_most`: how many spans may begin in a second, above 0. A slice of quick messages may go over it, and then the next ones wait for
+      that. None means one for every attempt, whatever it costs.
     - `propagator`: what finds the producer's context in the headers. None means the program's own, `opentelemetry.propagate`.
     """
 
@@ -131,7 +131,8 @@ class Spans:
         self._now = time.monotonic
         rate: float = math.inf if at_most is None else count("at_most", at_most)
         self._portion = max(1.0, rate * _PORTION)
-        self._every = self._portion / rate if at_most is not None else 0.0
+        self._each = 0.0 if at_most is None else 1 / rate
+        self._every = 0.0 if at_most is None else self._portion * self._each
         self._left = self._portion
         self._full_at = self._now() + self._every  # when as many may begin again
         self._open: dict[_Attempt, None] = {}
@@ -144,7 +145,7 @@ class Spans:
         if self._left > 0:
             return True
         now = self._now()
-        if now < self._full_at:
+        if now < self._full_at - self._left * self._each:  # what has gone over it is waited for as well
             return False
         self._left, self._full_at = self._portion, now + self._every
         return True
