@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -360,6 +360,41 @@ async def test_fallbacks_and_blocks_are_counted_with_the_others() -> None:
             if delivery.position == 49:
                 break
     assert len(traced.finished) - before == 1
+
+
+class Broken(SpanProcessor):
+    """Raises at one end of a span, with something in its text that nobody may read."""
+
+    def __init__(self, *, at_start: bool) -> None:
+        self.at_start = at_start
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        if self.at_start:
+            raise ValueError(CANARY)
+
+    def on_end(self, span: Any) -> None:
+        if not self.at_start:
+            raise ValueError(CANARY)
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+@in_virtual_time
+async def test_a_processor_that_raises_fails_no_message(caplog: pytest.LogCaptureFixture, at_start: bool) -> None:
+    """It is somebody else's code, as that of a propagator is. The log says so once, by the type."""
+    traced, handled = Traced(), []
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        handled.append((delivery.position, delivery.attempt))
+
+    traced.provider.add_span_processor(Broken(at_start=at_start))
+    async with traced_guard(traced) as guard, running(guard.run(MemoryIntake(broker_with(3), topics=["orders"]), handler)):
+        await until(lambda: len(handled) >= 3)
+        await asyncio.sleep(1)
+    assert handled == [(0, 1), (1, 1), (2, 1)]
+    assert [record.getMessage() for record in caplog.records if "span" in record.getMessage()] == [
+        "spans: ValueError was raised by a span processor, a sampler or a propagator: the messages go on without"
+    ]
+    assert CANARY not in caplog.text
 
 
 def test_what_goes_over_the_rate_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
