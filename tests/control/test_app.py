@@ -241,6 +241,9 @@ async def test_the_app_is_mounted_in_another_under_any_name() -> None:
         assert (await call(control.app, "/readyz", root="/holdgate"))[0] == 200
         assert (await call(control.app, "/status"))[0] == 200
     assert (await call(control.app, "/livez"))[0] == 200
+    assert (await call(control.app, "/readyz"))[0] == 503
+    for path in ("/status", "/audit", "/metrics", "/peers", "/events"):
+        assert (await call(control.app, path))[0] == 503
 
 
 async def test_an_answer_to_a_keep_alive_client_is_followed_by_another() -> None:

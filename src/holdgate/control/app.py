@@ -117,8 +117,8 @@ class Desk:
     async def events(self, request: Request) -> EventStream:
         """Every event as it happens, and once a second the status."""
         views = self._read_by(request)
-        if self._feed.ended or self._feed.open_streams >= _STREAMS_AT_MOST:
-            raise Denied(503, f"there are {self._feed.open_streams} event streams already, or this worker is about to end")
+        if self._feed.open_streams >= _STREAMS_AT_MOST:
+            raise Denied(503, f"there are {self._feed.open_streams} event streams already")
         return EventStream(self._feed, views, request.headers.get("last-event-id", ""))
 
     async def peers(self, request: Request) -> Response:
@@ -130,6 +130,8 @@ class Desk:
         self._access.check_read(request.headers)
         if self._views is None:
             raise Denied(503, "no guard runs here yet")
+        if self._feed.ended:
+            raise Denied(503, "the guard that ran here has ended")
         return self._views
 
     # -- commands ---------------------------------------------------------------------------------------------------------------------
