@@ -232,7 +232,8 @@ def in_the_code() -> Iterator[tuple[str, str]]:
                     continue
                 is_open = call.func.attr == "log"
                 text = call.args[is_open] if len(call.args) > is_open else None
-                if call.func.value.id not in {"log", "_log"} or not (is_open or call.func.attr in _LEVELS) or not isinstance(text, ast.Constant):
+                is_ours = call.func.value.id in {"log", "_log"}
+                if not is_ours or not (is_open or call.func.attr in _LEVELS) or not isinstance(text, ast.Constant):
                     continue
                 if text.value != "%s":
                     yield "WARNING" if is_open else call.func.attr.upper(), str(text.value)

@@ -104,8 +104,8 @@ class WorkerConnection:
                     elif field == b"data" and kind == b"status":
                         yield json.loads(value)
         except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
-            kind = NothingCame if isinstance(error, TimeoutError) else NoAnswer
-            raise kind(self._silence(error)) from None
+            silence = NothingCame if isinstance(error, TimeoutError) else NoAnswer
+            raise silence(self._silence(error)) from None
         finally:
             connection.close()
 
