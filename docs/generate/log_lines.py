@@ -225,14 +225,15 @@ _FILLED_IN = re.compile(r"%(?:\.\d+)?[a-z]")
 
 def in_the_code() -> Iterator[tuple[str, str]]:
     """Yield the level and the format of each line that stands in the code. One whose level depends on something is a WARNING mostly."""
-    for folder in ("runtime", "brokers", "control", "config"):
+    for folder in ("runtime", "brokers", "control", "config", "telemetry"):
         for path in sorted((_SOURCE / folder).rglob("*.py")):
             for call in ast.walk(ast.parse(path.read_text())):
                 if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)):
                     continue
                 is_open = call.func.attr == "log"
                 text = call.args[is_open] if len(call.args) > is_open else None
-                if call.func.value.id != "log" or not (is_open or call.func.attr in _LEVELS) or not isinstance(text, ast.Constant):
+                is_ours = call.func.value.id in {"log", "_log"}
+                if not is_ours or not (is_open or call.func.attr in _LEVELS) or not isinstance(text, ast.Constant):
                     continue
                 if text.value != "%s":
                     yield "WARNING" if is_open else call.func.attr.upper(), str(text.value)

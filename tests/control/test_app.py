@@ -201,8 +201,8 @@ async def test_a_mistake_inside_is_hidden(monkeypatch: pytest.MonkeyPatch, caplo
     monkeypatch.setattr("holdgate.control.views.Views.status", broken)
     async with served() as stage:
         answer = await ask(stage.control, "/status")
-        assert answer.status == 500
-        assert b"canary" not in answer.body
+        assert (answer.status, answer.json) == (500, {"error": "this is a mistake of holdgate's: the log has its kind"})
+        assert answer.headers["cache-control"] == "no-store"
         assert "control: a request ended with ValueError" in caplog.text
         assert "canary" not in caplog.text
 
@@ -241,6 +241,9 @@ async def test_the_app_is_mounted_in_another_under_any_name() -> None:
         assert (await call(control.app, "/readyz", root="/holdgate"))[0] == 200
         assert (await call(control.app, "/status"))[0] == 200
     assert (await call(control.app, "/livez"))[0] == 200
+    assert (await call(control.app, "/readyz"))[0] == 503
+    for path in ("/status", "/audit", "/metrics", "/peers", "/events"):
+        assert (await call(control.app, path))[0] == 503
 
 
 async def test_an_answer_to_a_keep_alive_client_is_followed_by_another() -> None:

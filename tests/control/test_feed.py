@@ -118,7 +118,8 @@ async def test_a_client_that_comes_back_gets_what_it_has_missed() -> None:
 
 
 @pytest.mark.parametrize(
-    "last_id", ["nonsense", "ffffffff-1", "-", "-1", "1", "{mark}-999999", "{mark}-x", "{mark}--1", "{mark}-²", "x" * 3000]
+    "last_id",
+    ["nonsense", "ffffffff-1", "-", "-1", "1", "{mark}-999999", "{mark}-x", "{mark}--1", "{mark}-²", "x" * 3000, "{mark}-" + "9" * 5000],
 )
 async def test_an_id_that_is_not_ours_is_answered_with_the_present(last_id: str) -> None:
     """Another process's, from the future, or made up: no history, and a frame."""

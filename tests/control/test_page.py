@@ -13,6 +13,7 @@ import pytest
 from tests.control.served import TOKEN, port_of, served, until
 
 from holdgate.control import Control
+from holdgate.control.peers import check_peers
 
 pytest.importorskip("playwright", reason="no Chromium: Playwright is not in this environment; make setup brings it")
 
@@ -293,6 +294,18 @@ async def test_peers_are_rows_of_one_table(chromium: Browser) -> None:
             await expect(row(page, "Workers", "worker-2")).to_contain_text("■ 1 OPEN · 2 held")
             link = row(page, "Workers", "worker-2").get_by_role("link")
             assert await link.get_attribute("href") == f"{other.url}/"
+
+
+async def test_a_peer_of_the_same_name_is_another_worker(chromium: Browser) -> None:
+    """All workers of a deployment may have one name. Only this worker itself, found among its peers, is shown once."""
+    other = Control(port=0, token=TOKEN, name="orders")
+    async with served(other):
+        own = Control(port=0, token=TOKEN, name="orders", peers=[str(other.url)])
+        async with served(own) as stage:
+            own._peers._peers += check_peers([str(own.url)])  # its port is known only now
+            async with visited(chromium, stage.control) as page:
+                names = page.get_by_role("table", name="Workers").locator('[role="row"]:not(.head) > [role="cell"]:first-child')
+                await expect(names).to_have_text(["orders", "orders (this one)"])
 
 
 def test_no_text_becomes_markup() -> None:

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.control.served import TOKEN, ask, port_of, served, until
+from tests.flow.test_status import circuit, document
 
+from holdgate import State
 from holdgate.control import Control
 from holdgate.control.peers import Peers, check_peers
 from holdgate.errors import SettingsError
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 READ = "read-" + TOKEN
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+# What a worker answers, as it comes back from JSON.
+STATUS = json.loads(json.dumps(document(circuit(state=State.OPEN))))
 
 
 class Impostor:
@@ -96,6 +102,8 @@ async def test_a_peer_with_another_token_is_named() -> None:
         (http(b"not JSON"), "its answer is not JSON"),
         (http(b"[" * 100_000), "its answer is not JSON"),
         (http(b" " * 300_000), "its answer is too long"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10_000, "its answer comes in too many pieces"),
+        (CHUNKED + b"1\r\n \r\n" * 10_000, "its answer comes in too many pieces"),
         (b"SSH-2.0-OpenSSH\r\n", "no connection: RemoteProtocolError"),
         (b"", "no connection: RemoteProtocolError"),
         (b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n", "it answers 302"),
@@ -118,12 +126,31 @@ async def test_a_peer_that_does_not_answer_is_left() -> None:
 
 
 async def test_only_known_fields_are_passed_on() -> None:
-    """Whatever else a peer adds stays away from the page."""
-    names = ("schema", "at", "worker", "version", "began", "health", "summary", "dependencies")
-    body = json.dumps({**dict.fromkeys(names, 1), "payload": "canary"}).encode()
-    async with impostor(http(body)) as peer:
+    """Whatever else a peer adds stays away from the page, also further in."""
+    known = {name: STATUS[name] for name in ("schema", "at", "worker", "version", "began", "health", "summary", "dependencies")}
+    more = {**STATUS, "payload": "canary", "health": {**STATUS["health"], "payload": "canary"}}
+    async with impostor(http(json.dumps(more).encode())) as peer:
         (found,) = await answers(peer.url)
-    assert found["status"] == dict.fromkeys(names, 1)
+    assert (found["error"], found["status"]) == (None, known)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"at": float("nan")},  # no JSON: the page could read no peer at all
+        {"began": float("inf")},
+        {"summary": None},  # the page would stop in the middle of drawing
+        {"dependencies": [{}]},
+        {"worker": ["x"]},
+        {"schema": 2},
+    ],
+)
+async def test_a_status_of_another_form_is_not_passed_on(changed: dict[str, Any]) -> None:
+    """One such peer may not take the others from the page."""
+    async with impostor(http(json.dumps({**STATUS, **changed}).encode())) as bad, impostor(http(json.dumps(STATUS).encode())) as good:
+        wrong, right = await answers(bad.url, good.url)
+    assert (wrong["status"], wrong["error"][:22]) == (None, "its answer is no statu")
+    assert right["status"]["worker"] == STATUS["worker"]
 
 
 async def test_a_round_is_shared() -> None:
@@ -158,6 +185,41 @@ async def test_a_round_under_way_does_not_keep_a_worker_from_its_end() -> None:
             await until(lambda: peer.asked != [])
         await asyncio.wait({asking})
         asking.exception()
+
+
+async def test_after_the_end_nobody_is_asked() -> None:
+    """A request that comes while the worker ends would leave a task behind."""
+    async with impostor(http(json.dumps(STATUS).encode())) as peer:
+        peers = Peers(check_peers([peer.url]), None)
+        peers.end()
+        assert await peers.get() == []
+    assert peer.asked == []
+
+
+async def test_the_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not for each question: that stops the loop for tens of milliseconds."""
+    read: list[ssl.SSLContext] = []
+    original = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda: read.append(original()) or read[-1])
+    found = await answers("https://127.0.0.1:1", "https://127.0.0.1:1/at")
+    assert [each["error"] for each in found] == ["no connection: Connection refused"] * 2
+    assert len(read) == 1
+
+
+async def test_no_more_are_asked_than_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that stands for ten thousand addresses would keep the worker asking for minutes."""
+    asked: list[str] = []
+
+    async def resolve(host: str, port: int, **more: Any) -> list[Any]:
+        return [(None, None, 0, "", (f"127.0.{number // 250}.{number % 250}", port)) for number in range(90)]
+
+    async def fetch(self: Peers, peer: Any, host: str) -> bytes:
+        asked.append(host)
+        return b"{}"
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    monkeypatch.setattr(Peers, "_fetch", fetch)
+    assert len(await answers("http://workers", "http://others")) == len(asked) == 100
 
 
 async def test_a_name_of_many_addresses_is_many_peers(monkeypatch: pytest.MonkeyPatch) -> None:

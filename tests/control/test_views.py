@@ -3,7 +3,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from holdgate.control.views import Reading, encode, shortened
+import pytest
+from tests.control.served import served
+
+from holdgate.control import views
+from holdgate.control.views import Reading, Views, encode, shortened
+from holdgate.flow.history import LastEvents
 
 
 class Clock:
@@ -61,6 +66,20 @@ def test_reading_takes_a_tenth_of_the_time_at_most() -> None:
     assert value.get() == 2
     value.expire(whatever_it_cost=True)
     assert value.get() == 3
+
+
+async def test_a_stop_is_seen_at_once_whatever_reading_has_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: the readings that follow are given out again as all others are."""
+    monkeypatch.setattr(views, "_KEPT_TIMES", 1e9)  # whatever is read counts as costly
+    async with served() as stage:
+        read = Views(stage.guard, LastEvents(), None)
+        assert (read.health()["status"], json.loads(read.status())["health"]["ready"]) == ("ok", True)
+        json.loads(read.frame())
+        await stage.guard.stop()
+        assert (read.health()["status"], read.health()["ready"]) == ("stopping", False)
+        assert json.loads(read.status())["health"]["ready"] is False
+        assert json.loads(read.frame())["health"]["ready"] is False
+        assert read.status() is read.status()
 
 
 def test_a_document_is_cut_only_where_it_is_longer() -> None:

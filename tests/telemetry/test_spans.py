@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -47,6 +47,13 @@ async def traced_guard(traced: Traced) -> AsyncIterator[Guard]:
     async with quiet_guard(spans=Spans(traced.provider, at_most=None)) as guard:
         yield guard
         await asyncio.sleep(1)
+
+
+def one_span(traced: Traced) -> Spans:
+    """Return what lets one begin, and no second one, however long the test takes."""
+    made = Spans(traced.provider, at_most=1)
+    made._now = lambda: 0.0
+    return made
 
 
 def payments() -> Dependency:
@@ -305,7 +312,7 @@ async def test_what_is_not_sampled_is_not_kept_and_still_in_the_context() -> Non
 
 @in_virtual_time
 async def test_no_more_spans_begin_in_a_second_than_may() -> None:
-    """What is above it has none; in virtual time no real second passes. A fallback and a block are asked for as well."""
+    """What is above it has none; in virtual time no real second passes."""
     traced = Traced()
     handled = 0
 
@@ -320,6 +327,88 @@ async def test_no_more_spans_begin_in_a_second_than_may() -> None:
     ):
         await until(lambda: handled == 50)
     assert len(traced.finished) == 1
+
+
+@in_virtual_time
+async def test_fallbacks_and_blocks_are_counted_with_the_others() -> None:
+    """In an outage each message may have a fallback, and of these no more begin either."""
+    traced, fell_back = Traced(), 0
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        raise Down
+
+    async def fallback(delivery: Delivery[Any]) -> None:
+        nonlocal fell_back
+        fell_back += 1
+        await asyncio.sleep(0.001)
+
+    more: dict[str, Any] = {"needs": [payments()], "fallback": fallback}
+    async with (
+        quiet_guard(spans=one_span(traced)) as guard,
+        running(guard.run(MemoryIntake(broker_with(50), topics=["orders"]), handler, **more)),
+    ):
+        await until(lambda: fell_back > 20)
+    assert len(traced.finished) <= 5  # a slice of quick attempts may go over it
+    before = len(traced.finished)
+    async with (
+        quiet_guard(spans=one_span(traced)) as guard,
+        guard.deliveries(MemoryIntake(broker_with(50), topics=["orders"])) as deliveries,
+    ):
+        async for delivery in deliveries:
+            async with delivery:
+                pass
+            if delivery.position == 49:
+                break
+    assert len(traced.finished) - before == 1
+
+
+class Broken(SpanProcessor):
+    """Raises at one end of a span, with something in its text that nobody may read."""
+
+    def __init__(self, *, at_start: bool) -> None:
+        self.at_start = at_start
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        if self.at_start:
+            raise ValueError(CANARY)
+
+    def on_end(self, span: Any) -> None:
+        if not self.at_start:
+            raise ValueError(CANARY)
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+@in_virtual_time
+async def test_a_processor_that_raises_fails_no_message(caplog: pytest.LogCaptureFixture, at_start: bool) -> None:
+    """It is somebody else's code, as that of a propagator is. The log says so once, by the type."""
+    traced, handled = Traced(), []
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        handled.append((delivery.position, delivery.attempt))
+
+    traced.provider.add_span_processor(Broken(at_start=at_start))
+    async with traced_guard(traced) as guard, running(guard.run(MemoryIntake(broker_with(3), topics=["orders"]), handler)):
+        await until(lambda: len(handled) >= 3)
+        await asyncio.sleep(1)
+    assert handled == [(0, 1), (1, 1), (2, 1)]
+    assert [record.getMessage() for record in caplog.records if "span" in record.getMessage()] == [
+        "spans: ValueError was raised by a span processor, a sampler or a propagator: the messages go on without"
+    ]
+    assert CANARY not in caplog.text
+
+
+def test_what_goes_over_the_rate_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice of quick messages is asked for once; five of them with one span a second are those of five seconds."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    made = Spans(at_most=1)
+    for _ in range(2):
+        assert made.wanted()
+        made._left -= 5
+        now += 4.999
+        assert not made.wanted()
+        now += 0.002
+    assert made.wanted()
 
 
 @pytest.mark.parametrize(("at_most", "together", "after"), [(1, 1, 1.0), (200, 20, 0.1), (5, 1, 0.2)])

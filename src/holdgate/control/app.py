@@ -92,7 +92,7 @@ class Desk:
     def _probe(self, what: str, *, without: bool) -> Response:
         if self._views is None:
             return _json({"status": "starting", what: without}, 200 if without else 503)
-        health = self._views.health.get()
+        health = self._views.health()
         return _json(health, 200 if dict(health)[what] else 503)
 
     # -- reading ----------------------------------------------------------------------------------------------------------------------
@@ -117,8 +117,8 @@ class Desk:
     async def events(self, request: Request) -> EventStream:
         """Every event as it happens, and once a second the status."""
         views = self._read_by(request)
-        if self._feed.ended or self._feed.open_streams >= _STREAMS_AT_MOST:
-            raise Denied(503, f"there are {self._feed.open_streams} event streams already, or this worker is about to end")
+        if self._feed.open_streams >= _STREAMS_AT_MOST:
+            raise Denied(503, f"there are {self._feed.open_streams} event streams already")
         return EventStream(self._feed, views, request.headers.get("last-event-id", ""))
 
     async def peers(self, request: Request) -> Response:
@@ -130,6 +130,8 @@ class Desk:
         self._access.check_read(request.headers)
         if self._views is None:
             raise Denied(503, "no guard runs here yet")
+        if self._feed.ended:
+            raise Denied(503, "the guard that ran here has ended")
         return self._views
 
     # -- commands ---------------------------------------------------------------------------------------------------------------------
@@ -165,12 +167,9 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
 
         async def pass_on(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
             try:
                 await send(message)
@@ -187,13 +186,12 @@ class Door:
             return
         except Exception as error:  # noqa: BLE001 - its text may be anything, and a server would log it
             log.warning("control: a request ended with %s", type(error).__name__)
-            if not started:
-                await _error(500, "this is a mistake of holdgate's: the log has its kind")(scope, receive, pass_on)
 
 
 def make_app(desk: Desk) -> Starlette:
     """Return the app without its door: the desk's paths, and the page."""
-    app = Starlette(routes=[*desk.routes(), *Site().routes()], exception_handlers={HTTPException: _not_here, Denied: _denied})
+    handlers = {HTTPException: _not_here, Denied: _denied, Exception: _mistaken}
+    app = Starlette(routes=[*desk.routes(), *Site().routes()], exception_handlers=handlers)
     app.router.redirect_slashes = False  # the address of a redirect would be made of what the client says its host is
     return app
 
@@ -236,6 +234,10 @@ async def _not_here(request: Request, error: Exception) -> Response:  # noqa: AR
         raise error
     text = {404: "nothing is here", 405: "this path takes another method"}.get(error.status_code, "this cannot be answered")
     return _error(error.status_code, text, error.headers)
+
+
+async def _mistaken(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the door logs its kind: starlette raises it again
+    return _error(500, "this is a mistake of holdgate's: the log has its kind")
 
 
 def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -32,6 +32,8 @@ _FRAME_EVERY = 1.0
 _APART = 0.1
 # Buffers of the kernel and the server take a minute of frames. A client for which they are full for longer does not read (seconds).
 _SEND_WITHIN = 10.0
+# No worker has so many events; and Python refuses to read thousands of digits.
+_DIGITS = 20
 # What a client sends for the id of its last event that has seen none, and wants all that there are: the page's timeline begins with them.
 _FIRST = "first"
 # What a browser waits before it connects again (milliseconds).
@@ -89,7 +91,8 @@ class EventFeed:
         oldest = self._kept[0].number if self._kept else self._number + 1
         if last_id == _FIRST:
             return oldest - 1
-        if mark == self._mark and number.isascii() and number.isdigit() and oldest - 1 <= int(number) <= self._number:
+        is_number = number.isascii() and number.isdigit() and len(number) < _DIGITS
+        if mark == self._mark and is_number and oldest - 1 <= int(number) <= self._number:
             return int(number)
         return self._number
 

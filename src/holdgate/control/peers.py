@@ -2,8 +2,8 @@
 
 The worker asks them, and not the browser. Whoever looks at three in the morning has often a tunnel to one pod and reaches no other, while
 the pods reach each other; and no worker has to let a page of another origin read it. What is asked is `GET /status?limit=0` of addresses
-from the configuration, and nothing that came over the network: no redirect is followed, and of an answer only known fields are passed on.
-No command goes to a peer.
+from the configuration, and nothing that came over the network: no redirect is followed, and of an answer only what has the form of a
+status is passed on (shape.py). No command goes to a peer.
 
 A peer is asked only while somebody looks, and not more often than `_KEPT_FOR`. A name may stand for many addresses, as that of a headless
 service in Kubernetes does: each of them is a worker.
@@ -20,12 +20,14 @@ import ssl
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 from urllib.parse import urlsplit
 
 import h11
 
+from holdgate.control.shape import Misfit, fitting
 from holdgate.errors import SettingsError
+from holdgate.flow.status import SCHEMA, DependencyStatus, HealthStatus, SummaryStatus
 from holdgate.tasks import run_beside
 
 # A page asks every two seconds, and many pages share one round.
@@ -34,6 +36,9 @@ _KEPT_FOR = 1.5
 _WITHIN = 2.0
 # A status without sources is some 600 bytes for each dependency. What is longer is no status.
 _ANSWER_AT_MOST = 256 * 1024
+# Such an answer has some hundreds of pieces on the way. Each costs time on the worker's loop, and a peer could cut one into bytes, or send
+# preliminary answers for ever.
+_PIECES_AT_MOST = 2000
 # A fleet that one still reads as a table.
 _PEERS_AT_MOST = 100
 # So many at the same time: a round of a hundred should not open a hundred files at once.
@@ -41,10 +46,21 @@ _TOGETHER = 20
 log = logging.getLogger("holdgate")
 
 _PORTS = {"http": 80, "https": 443}
-# What is passed on; `sources` are asked for with a limit of 0.
-_PASSED_ON = ("schema", "at", "worker", "version", "began", "health", "summary", "dependencies")
 
 Answer = dict[str, Any]
+
+
+class PeerStatus(TypedDict):
+    """What is passed on of a status; `sources` are asked for with a limit of 0."""
+
+    schema: int
+    at: float
+    worker: str
+    version: str
+    began: float
+    health: HealthStatus
+    summary: SummaryStatus
+    dependencies: list[DependencyStatus]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,37 +89,44 @@ class Peers:
         self._found: list[Answer] = []
         self._fresh_until = -1.0
         self._round: asyncio.Task[None] | None = None
+        self._has_ended = False
+        # Made once: reading the system's certificates takes the loop for tens of milliseconds.
+        self._secure = ssl.create_default_context() if any(peer.scheme == "https" for peer in peers) else None
 
     async def get(self) -> list[Answer]:
         """Return what each worker among the peers answers: `url`, and `status` or `error`. All that ask meanwhile wait for one round."""
-        if self._peers and time.monotonic() >= self._fresh_until:
+        if self._peers and not self._has_ended and time.monotonic() >= self._fresh_until:
             if self._round is None or self._round.done():
                 self._round = run_beside(self._ask_all(), "question to the peers", _ended)
             await asyncio.wait({self._round})
         return self._found
 
     def end(self) -> None:
-        """Ask nobody any more."""
+        """Ask nobody any more: who asks from now on gets what was found last."""
+        self._has_ended = True
         if self._round is not None:
             self._round.cancel()
 
     async def _ask_all(self) -> None:
-        found = await asyncio.gather(*(self._ask_each_of(peer) for peer in self._peers))
-        self._found = [answer for of_peer in found for answer in of_peer][:_PEERS_AT_MOST]
+        places = await asyncio.gather(*(self._places_of(peer) for peer in self._peers))
+        asked = [(peer, place, len(of_peer)) for peer, of_peer in zip(self._peers, places, strict=True) for place in of_peer]
+        self._found = list(await asyncio.gather(*(self._ask(*each) for each in asked[:_PEERS_AT_MOST])))
         self._fresh_until = time.monotonic() + _KEPT_FOR
 
-    async def _ask_each_of(self, peer: PeerAddress) -> list[Answer]:
+    async def _places_of(self, peer: PeerAddress) -> Sequence[str | Exception]:
+        """Return the addresses that a peer's name stands for, or why there are none."""
         try:
             async with asyncio.timeout(_WITHIN):
                 known = await asyncio.get_running_loop().getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:  # a timeout is an OSError; a name that cannot be written for a resolver the other
-            return [_failed(peer.url, error)]
-        hosts = sorted({str(address[0]) for *_, address in known})[:_PEERS_AT_MOST]
-        return list(await asyncio.gather(*(self._ask(peer, host, several=len(hosts) > 1) for host in hosts)))
+            return [error]
+        return sorted({str(address[0]) for *_, address in known})
 
-    async def _ask(self, peer: PeerAddress, host: str, *, several: bool) -> Answer:
+    async def _ask(self, peer: PeerAddress, host: str | Exception, of: int) -> Answer:
+        if isinstance(host, Exception):
+            return _failed(peer.url, host)
         # Of several workers under one name the name leads a browser to any of them.
-        url = peer.url if not several else f"{peer.scheme}://{_in_url(host)}:{peer.port}{peer.path}/"
+        url = peer.url if of == 1 else f"{peer.scheme}://{_in_url(host)}:{peer.port}{peer.path}/"
         try:
             async with self._together, asyncio.timeout(_WITHIN):
                 return {"url": url, "status": _status(await self._fetch(peer, host)), "error": None}
@@ -111,7 +134,7 @@ class Peers:
             return _failed(url, error)
 
     async def _fetch(self, peer: PeerAddress, host: str) -> bytes:
-        secure = ssl.create_default_context() if peer.scheme == "https" else None
+        secure = self._secure if peer.scheme == "https" else None
         name = peer.host if secure is not None else None
         reader, writer = await asyncio.open_connection(host, peer.port, ssl=secure, server_hostname=name)
         try:
@@ -130,8 +153,8 @@ class Peers:
 
 
 async def _read(talk: h11.Connection, more: Any) -> bytes:
-    body = b""
-    while True:
+    body = bytearray()
+    for _ in range(_PIECES_AT_MOST):
         event = talk.next_event()
         if event is h11.NEED_DATA:
             piece: bytes = await cast("Awaitable[bytes]", more(65536))
@@ -144,9 +167,10 @@ async def _read(talk: h11.Connection, more: Any) -> bytes:
             if len(body) > _ANSWER_AT_MOST:
                 raise _NoStatus("its answer is too long")
         elif isinstance(event, h11.EndOfMessage):
-            return body
+            return bytes(body)
         elif isinstance(event, h11.ConnectionClosed):
             raise _NoStatus("it does not speak HTTP")
+    raise _NoStatus("its answer comes in too many pieces")
 
 
 def _status(body: bytes) -> Answer:
@@ -154,10 +178,13 @@ def _status(body: bytes) -> Answer:
         given: object = json.loads(body)
     except (ValueError, RecursionError):
         raise _NoStatus("its answer is not JSON") from None
-    if not isinstance(given, dict) or not all(name in given for name in _PASSED_ON):
-        raise _NoStatus("its answer is no status: is the address that of a holdgate worker?")
-    found = cast("Answer", given)
-    return {name: found[name] for name in _PASSED_ON}
+    try:
+        found: Answer = fitting(given, PeerStatus)
+    except Misfit:
+        found = {}
+    if found.get("schema") != SCHEMA:
+        raise _NoStatus("its answer is no status that is known here: is the address that of a holdgate worker, and of this version?")
+    return found
 
 
 def _failed(url: str, error: BaseException) -> Answer:

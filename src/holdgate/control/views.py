@@ -2,7 +2,8 @@
 
 Reading costs time on the worker's loop: a status of ten thousand sources takes a good part of a tenth of a second. So what was read is
 given out again for a short while, however many ask, and for longer the more it has cost: reading never takes more than a tenth of the
-loop's time. What an operator or the guard changes is seen by the next reading all the same, as long as that bound allows it.
+loop's time. What an operator or the guard changes is seen by the next reading all the same, as long as that bound allows it. That the
+guard stops happens once, so it is seen at once: a probe must not call a worker ready that takes nothing more.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Views:
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._version = version()
         self._began = time.time()
-        self.health = Reading(self._health)
+        self._has_seen_the_stop = False
+        self._health = Reading(self._read_health)
         self._document = Reading(self._status)
         self._metrics: dict[bool, Reading[tuple[str, bytes]]] = {}
         self._whole = Reading(lambda: encode(self._document.get()))
@@ -76,17 +78,24 @@ class Views:
 
     def expire(self, *, whatever_it_cost: bool = False) -> None:
         """Let the next reading see what has just changed."""
-        for reading in (self.health, self._document, self._whole, self._frame):
+        for reading in (self._health, self._document, self._whole, self._frame):
             reading.expire(whatever_it_cost=whatever_it_cost)
+
+    def health(self) -> HealthStatus:
+        """Return what the probes ask for."""
+        self._see_a_stop()
+        return self._health.get()
 
     def status(self, limit: int | None = None) -> bytes:
         """Return the status as JSON, with at most so many sources; None means all of them."""
+        self._see_a_stop()
         if limit is None or limit > _LIMIT_AT_MOST:
             return self._whole.get()
         return encode(shortened(self._document.get(), limit))
 
     def frame(self) -> bytes:
         """Return the status as an event stream sends it: with the worst sources alone."""
+        self._see_a_stop()
         return self._frame.get()
 
     def metrics(self, accept: str) -> tuple[str, bytes]:
@@ -118,7 +127,12 @@ class Views:
     def _wall(self) -> Wall:
         return Wall(time.time(), self._guard.now())
 
-    def _health(self) -> HealthStatus:
+    def _see_a_stop(self) -> None:
+        if self._guard.stopping and not self._has_seen_the_stop:
+            self._has_seen_the_stop = True
+            self.expire(whatever_it_cost=True)
+
+    def _read_health(self) -> HealthStatus:
         return _written(self._guard.health())
 
     def _status(self) -> StatusDocument:

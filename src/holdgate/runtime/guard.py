@@ -341,6 +341,11 @@ class Guard:
             await asyncio.wait(tasks)
 
     @property
+    def stopping(self) -> bool:
+        """Whether the guard was asked to stop, or has ended. Nothing new begins then."""
+        return self._stopping
+
+    @property
     def workers(self) -> Iterable[Worker]:
         return self._workers
 

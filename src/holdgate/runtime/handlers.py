@@ -111,6 +111,10 @@ class Tracing:
 
         return traced_handler_of
 
+    def around_fallback(self, fallback: Handler, source: Source) -> Handler:
+        """Return what falls back for one message, with a span around it if that is wanted now."""
+        return self.traced(fallback, source, fallback=True) if self._spans.wanted() else fallback
+
     def traced(self, handler: Handler, source: Source, *, fallback: bool = False) -> Handler:
         """Return this handler with a span around each of its calls."""
         attempted, begin = self.attempted(source), self._spans.begin

@@ -467,7 +467,7 @@ class Worker:
         """Run the fallback for one delivery."""
         fallback = self._plans.fallback
         if fallback is not None:  # without a fallback the engine starts none
-            traced = fallback if self.tracing is None else self.tracing.traced(fallback, delivery.source, fallback=True)
+            traced = fallback if self.tracing is None else self.tracing.around_fallback(fallback, delivery.source)
             await traced(delivery)
 
     def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:

@@ -24,6 +24,7 @@ the SDK would cost 10 us for each message that it leaves out.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,6 +47,8 @@ try:
     from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
 except ImportError as error:
     raise MissingExtra("opentelemetry-api is not installed: pip install 'holdgate[otel]'") from error
+
+_log = logging.getLogger("holdgate")
 
 SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
 
@@ -113,8 +116,8 @@ class Spans:
     """Makes the spans of one guard: `Guard(spans=Spans())`.
 
     - `tracer_provider`: None means the program's own, as set with `opentelemetry.trace.set_tracer_provider`.
-    - `at_most`: how many spans may begin in a second, above 0; a slice of quick messages may go over it once. None means one for every
-      attempt, whatever it costs.
+    - `at_most`: how many spans may begin in a second, above 0. A slice of quick messages may go over it, and then the next ones wait for
+      that. None means one for every attempt, whatever it costs.
     - `propagator`: what finds the producer's context in the headers. None means the program's own, `opentelemetry.propagate`.
     """
 
@@ -131,12 +134,14 @@ class Spans:
         self._now = time.monotonic
         rate: float = math.inf if at_most is None else count("at_most", at_most)
         self._portion = max(1.0, rate * _PORTION)
-        self._every = self._portion / rate if at_most is not None else 0.0
+        self._each = 0.0 if at_most is None else 1 / rate
+        self._every = 0.0 if at_most is None else self._portion * self._each
         self._left = self._portion
         self._full_at = self._now() + self._every  # when as many may begin again
         self._open: dict[_Attempt, None] = {}
         self._ended: list[_Attempt] = []
         self._is_scheduled = False
+        self._has_told = False
         self._about: dict[tuple[Source, str], tuple[str, dict[str, Any]]] = {}
 
     def wanted(self) -> bool:
@@ -144,7 +149,7 @@ class Spans:
         if self._left > 0:
             return True
         now = self._now()
-        if now < self._full_at:
+        if now < self._full_at - self._left * self._each:  # what has gone over it is waited for as well
             return False
         self._left, self._full_at = self._portion, now + self._every
         return True
@@ -157,7 +162,13 @@ class Spans:
         attributes = {**about, **_position(message)}
         if fallback:
             attributes[FALLBACK] = True
-        span = self._tracer.start_span(name, context=Context(), kind=SpanKind.CONSUMER, attributes=attributes, links=self._links(message))
+        try:
+            span = self._tracer.start_span(
+                name, context=Context(), kind=SpanKind.CONSUMER, attributes=attributes, links=self._links(message)
+            )
+        except Exception as error:  # noqa: BLE001 - somebody else's code, and a message must not fail by it
+            self._tell(error)
+            return None
         if not span.get_span_context().is_valid:  # no SDK is set up
             return None
         attempt = _Attempt(span, attempted.needs, otel_context.attach(trace.set_span_in_context(span)))
@@ -211,7 +222,17 @@ class Spans:
             ended, self._ended = self._ended, []
             for attempt in ended:
                 self._open.pop(attempt, None)
-                attempt.span.end(attempt.ended)
+                try:
+                    attempt.span.end(attempt.ended)
+                except Exception as error:  # noqa: BLE001 - as above
+                    self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if not self._has_told:
+            self._has_told = True
+            _log.warning(
+                "spans: %s was raised by a span processor, a sampler or a propagator: the messages go on without", type(error).__name__
+            )
 
     def _describe(self, attempted: Attempted) -> tuple[str, dict[str, Any]]:
         source = attempted.source

@@ -14,7 +14,8 @@ from tests.control.served import TOKEN, Stage, served, until
 from tests.flow.test_status import circuit, document
 
 from holdgate import State
-from holdgate.cli.worker.connection import NoAnswer, RefusedByWorker, WorkerConnection
+from holdgate.cli.worker import connection
+from holdgate.cli.worker.connection import NoAnswer, NothingCame, RefusedByWorker, WorkerConnection
 from holdgate.cli.worker.watching import apart, looks
 from holdgate.control import Control
 
@@ -61,7 +62,7 @@ def test_a_stream_that_ends_is_tried_again_after_a_question() -> None:
     """A worker that was deployed anew is back with its stream."""
     gone = NoAnswer("gone")
     worker = Scripted([[STREAMED, gone], [gone], [STREAMED]], [gone, ASKED])
-    assert seen(worker, 3) == [STREAMED, gone, ASKED]
+    assert seen(worker, 4) == [STREAMED, gone, ASKED, STREAMED]
 
 
 def test_a_worker_that_refuses_a_stream_is_asked_and_the_stream_is_tried_again() -> None:
@@ -72,7 +73,7 @@ def test_a_worker_that_refuses_a_stream_is_asked_and_the_stream_is_tried_again()
 
 def test_a_stream_that_stays_empty_is_not_tried_again() -> None:
     """A proxy collects what it passes on: each try would cost seconds."""
-    worker = Scripted([[NoAnswer("nothing came")]], [ASKED, ASKED])
+    worker = Scripted([[NothingCame("nothing came")]], [ASKED, ASKED])
     assert seen(worker, 2) == [ASKED, ASKED]
 
 
@@ -102,6 +103,25 @@ async def test_a_running_worker_is_watched_by_its_stream() -> None:
         assert second["at"] > first["at"]
         assert second["dependencies"][0]["state"] == "open"
         assert second.keys() == (await asyncio.to_thread(worker.get, "/status")).keys()
+
+
+async def test_a_stream_that_comes_and_stays_empty_is_told_from_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is waited for, and where nobody listens nothing is."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n: collected\n")
+        await reader.read()
+        writer.close()
+
+    monkeypatch.setattr(connection, "_WITHIN", 0.2)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        worker = WorkerConnection(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", None, None)
+        with pytest.raises(NothingCame):
+            await asyncio.to_thread(lambda: list(worker.frames()))
+    with pytest.raises(NoAnswer) as refused:
+        list(WorkerConnection("http://127.0.0.1:1", None, None).frames())
+    assert not isinstance(refused.value, NothingCame)
 
 
 async def test_a_stream_that_needs_a_token_is_refused_with_the_workers_words() -> None:

@@ -32,6 +32,10 @@ class NoAnswer(HoldgateError):
     """Nobody answers, or it is no worker of holdgate's. The text names the address and what to do."""
 
 
+class NothingCame(NoAnswer):
+    """Somebody was there, and has said nothing for as long as is waited."""
+
+
 class RefusedByWorker(HoldgateError):
     """The worker has answered that it does not do this. `status` is the HTTP status, the text the worker's own."""
 
@@ -84,7 +88,7 @@ class WorkerConnection:
     def frames(self) -> Iterator[Any]:
         """Yield each status of the worker's event stream as it comes, about one a second, until the worker ends it.
 
-        Raises NoAnswer where none comes any more, and RefusedByWorker where the worker gives no stream.
+        Raises NoAnswer where none comes any more, NothingCame if it was waited for, and RefusedByWorker where the worker gives no stream.
         """
         connection = self._connection()
         try:
@@ -100,7 +104,8 @@ class WorkerConnection:
                     elif field == b"data" and kind == b"status":
                         yield json.loads(value)
         except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
-            raise NoAnswer(self._silence(error)) from None
+            silence = NothingCame if isinstance(error, TimeoutError) else NoAnswer
+            raise silence(self._silence(error)) from None
         finally:
             connection.close()
 

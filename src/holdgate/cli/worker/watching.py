@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from holdgate.cli.worker.connection import NoAnswer, RefusedByWorker
+from holdgate.cli.worker.connection import NoAnswer, NothingCame, RefusedByWorker
 
 if TYPE_CHECKING:
     from holdgate.cli.worker.connection import WorkerConnection
@@ -34,10 +34,10 @@ def looks(worker: WorkerConnection, every: float) -> Iterator[StatusDocument | N
                 for document in apart(worker.frames(), every):
                     empty = False
                     yield document
-            except RefusedByWorker:
+            except NothingCame:
+                pass
+            except (RefusedByWorker, NoAnswer):  # that took no time; whether the worker is gone is found out by asking
                 empty = False
-            except NoAnswer:
-                pass  # whether the worker is gone is found out by asking
         time.sleep(every)
         try:
             document = worker.get(_QUESTION)

@@ -37,7 +37,7 @@ export class Fleet {
   show(own) {
     this.section.hidden = !this.peers.length;
     if (!this.peers.length) return;
-    const workers = [{ url: null, status: own, error: null }, ...this.peers.filter((each) => each.status?.worker !== own.worker)];
+    const workers = [{ url: null, status: own, error: null }, ...this.peers.filter((each) => !isSame(each.status, own))];
     const rows = workers.map(describe).sort((one, other) => other.badness - one.badness || one.cells[0].localeCompare(other.cells[0]));
     this.grid.show(rows, (each) => each);
     for (const row of this.grid.rows.values()) {
@@ -45,6 +45,11 @@ export class Fleet {
       if (row.item.url !== null) row.link.href = row.item.url; // from the worker's configuration, which lets http and https through alone
     }
   }
+}
+
+// Whether both are of one worker. Those of a deployment may all have the same name, and hardly began in the same microsecond.
+function isSame(status, own) {
+  return status !== null && status.worker === own.worker && status.began === own.began;
 }
 
 function describe({ url, status, error }) {
