@@ -4,7 +4,7 @@ from typing import Any, TypedDict
 
 import pytest
 
-from holdgate.control.shape import Misfit, fitting
+from holdgate.control.shape import WrongShape, fitting
 
 
 class Inner(TypedDict):
@@ -49,5 +49,5 @@ def test_what_fits_comes_back_without_what_nobody_knows() -> None:
 )
 def test_what_does_not_fit_is_refused(changed: dict[str, Any]) -> None:
     """Wherever it stands."""
-    with pytest.raises(Misfit):
+    with pytest.raises(WrongShape):
         fitting({**GOOD, **changed}, Outer)

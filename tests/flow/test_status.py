@@ -58,7 +58,7 @@ def document(
         commands,
         failures=around.get("failures", {}),
     )
-    surroundings = Surroundings(EPOCH, EPOCH - 60, "here:1", "0.1", HEALTH, around.get("backlog", {}))
+    surroundings = Surroundings(Wall(EPOCH, NOW), EPOCH - 60, "here:1", "0.1", HEALTH, around.get("backlog", {}))
     return status(snapshot, last or LastEvents(), surroundings, limit=limit)
 
 
@@ -206,6 +206,15 @@ def test_a_queue_has_no_partition() -> None:
     """The name that commands take is that of the queue."""
     (shown,) = document(circuit(), sources=(source(MAILS),))["sources"]
     assert (shown["source"], shown["name"], shown["partition"]) == ("mails", "mails", None)
+
+
+def test_a_moment_is_written_the_same_each_time_until_the_clock_is_set() -> None:
+    """Two clocks are never read in the same instant; who compares two answers must not see an entry change by a millisecond."""
+    wall = Wall(EPOCH, NOW)
+    assert wall.read_again(EPOCH + 60.0004, NOW + 60).at(NOW) == EPOCH
+    assert wall.read_again(EPOCH + 59.95, NOW + 60).at(NOW) == EPOCH
+    assert wall.read_again(EPOCH + 3660, NOW + 60).at(NOW) == EPOCH + 3600
+    assert wall.read_again(EPOCH - 3540, NOW + 60).at(NOW) == EPOCH - 3600
 
 
 def test_an_entry_of_the_audit_log_says_when_it_was_over() -> None:

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import h11
 
-from holdgate.control.shape import Misfit, fitting
+from holdgate.control.shape import WrongShape, fitting
 from holdgate.errors import SettingsError
 from holdgate.flow.status import SCHEMA, DependencyStatus, HealthStatus, SummaryStatus
 from holdgate.tasks import run_beside
@@ -180,7 +180,7 @@ def _status(body: bytes) -> Answer:
         raise _NoStatus("its answer is not JSON") from None
     try:
         found: Answer = fitting(given, PeerStatus)
-    except Misfit:
+    except WrongShape:
         found = {}
     if found.get("schema") != SCHEMA:
         raise _NoStatus("its answer is no status that is known here: is the address that of a holdgate worker, and of this version?")

@@ -15,12 +15,12 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints, is_ty
 _NUMBER_AT_MOST = 2**53
 
 
-class Misfit(Exception):
+class WrongShape(Exception):
     """A value has another form than it must have."""
 
 
 def fitting(value: object, kind: Any) -> Any:
-    """Return `value` with the fields of `kind` alone. Raises Misfit.
+    """Return `value` with the fields of `kind` alone. Raises WrongShape.
 
     `kind` is a TypedDict, a list, one of these or None, or `bool`, `int`, `float` or `str`. A field that is missing is None where it may be
     None: the other one may be older.
@@ -36,7 +36,7 @@ def fitting(value: object, kind: Any) -> Any:
     if kind is float or kind is int:
         number = cast("float", _of(int, value) if kind is int or isinstance(value, int) else _of(float, value))
         if not -_NUMBER_AT_MOST <= number <= _NUMBER_AT_MOST:
-            raise Misfit
+            raise WrongShape
         return number
     return _of(kind, value)
 
@@ -48,5 +48,5 @@ def _fields(kind: Any) -> dict[str, Any]:
 
 def _of(kind: type, value: object) -> object:
     if type(value) is not kind:  # JSON makes these alone, and a bool is no number
-        raise Misfit
+        raise WrongShape
     return value

@@ -69,6 +69,7 @@ class Views:
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._version = version()
         self._began = time.time()
+        self._last_wall = Wall(self._began, guard.now())
         self._has_seen_the_stop = False
         self._health = Reading(self._read_health)
         self._document = Reading(self._status)
@@ -125,7 +126,8 @@ class Views:
         return dict(command_status(self._guard.audit()[-1], self._wall()))
 
     def _wall(self) -> Wall:
-        return Wall(time.time(), self._guard.now())
+        self._last_wall = self._last_wall.read_again(time.time(), self._guard.now())
+        return self._last_wall
 
     def _see_a_stop(self) -> None:
         if self._guard.stopping and not self._has_seen_the_stop:
@@ -138,7 +140,7 @@ class Views:
     def _status(self) -> StatusDocument:
         snapshot = self._guard.snapshot()  # one for all: of ten thousand sources it is a third of the work
         around = Surroundings(
-            epoch=time.time(),
+            wall=self._wall(),
             began=self._began,
             worker=self._name,
             version=self._version,

@@ -28,6 +28,9 @@ from holdgate.flow.snapshot import PartlyWaiting, Snapshot, SourceSnapshot
 
 SCHEMA = 1
 
+# A wall clock that is set moves by more. Two readings of two clocks, and an hour of slewing, differ by less.
+_SET_BY = 0.1
+
 
 class HealthStatus(TypedDict):
     """What the probes ask for."""
@@ -187,11 +190,11 @@ class StatusDocument(TypedDict):
 class Surroundings:
     """What a snapshot does not know of its worker.
 
-    `epoch` is the wall clock's second at the time of the snapshot, `began` the one at which the guard was entered. `backlog` is what the
-    brokers said last; a source that is missing is not known.
+    `wall` turns its moments into those of the wall clock. `began` is the wall clock's second at which the guard was entered. `backlog` is
+    what the brokers said last; a source that is missing is not known.
     """
 
-    epoch: float
+    wall: Wall
     began: float
     worker: str
     version: str
@@ -204,6 +207,10 @@ class Wall:
 
     def __init__(self, epoch: float, now: float) -> None:
         self._offset = epoch - now
+
+    def read_again(self, epoch: float, now: float) -> Wall:
+        """Return what turns moments from now on: this one, so that a moment is written the same each time, until the wall clock is set."""
+        return Wall(epoch, now) if abs(epoch - now - self._offset) > _SET_BY else self
 
     def at(self, moment: float) -> float:
         """Return a moment in seconds since the epoch, to the millisecond."""
@@ -222,7 +229,7 @@ def status(snapshot: Snapshot, history: LastEvents, around: Surroundings, *, lim
     shown = sources if limit is None else sources[:limit]
     return {
         "schema": SCHEMA,
-        "at": around.epoch,
+        "at": around.wall.at(snapshot.at),
         "worker": around.worker,
         "version": around.version,
         "began": around.began,
@@ -399,7 +406,7 @@ class _Writer:
     """Writes the parts of one document."""
 
     def __init__(self, snapshot: Snapshot, history: LastEvents, around: Surroundings) -> None:
-        self.wall = Wall(around.epoch, snapshot.at)
+        self.wall = around.wall
         self._snapshot = snapshot
         self._history = history
         self._around = around

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -163,9 +164,13 @@ class RunLog:
     def ask(self) -> asyncio.Task[None]:
         """Ask the broker how much waits, in a task, unless a question is still open. Returns the task."""
         if self._asking is None or self._asking.done():
-            asking = self._asking = begin_later(self._ask(), f"backlog of {self._run.name}")
-            self._later(_ANSWER_WITHIN, lambda: asking.done() or self._backlog.clear())
+            self._asking = begin_later(self._ask(), f"backlog of {self._run.name}")
+            self._later(_ANSWER_WITHIN, partial(self._forget_backlog_without, self._asking))
         return self._asking
+
+    def _forget_backlog_without(self, answer: asyncio.Task[None]) -> None:
+        if not answer.done():
+            self._backlog.clear()
 
     async def _ask(self) -> None:
         found: Mapping[Source, Backlog] = {}
