@@ -92,6 +92,7 @@ class KafkaDelivery(Delivery[Message]):
     if not TYPE_CHECKING:  # type checkers see the parent's constructor, which is never called, and the parent's field
         # `wrap` makes one of these per message. Without a constructor of its own a class costs a third to call.
         __init__ = object.__init__
+        redelivered = None  # of the class, so that none is set per message
 
         @property
         def message(self) -> Message:
@@ -173,7 +174,6 @@ def wrap(partition: AssignedPartition, records: Iterable[Record]) -> list[KafkaD
         delivery.assigned = partition
         delivery.source = source
         delivery.record = record
-        delivery.redelivered = None
         delivery.attempt = 0
         delivery.assignment = None
         delivery.serial = 0
@@ -334,7 +334,10 @@ class AssignedPartition:
         return times[bisect_left(offsets, self.inflight.next_position or 0)]
 
     def _note(self, records: list[Record]) -> tuple[Sequence[int], Sequence[int]]:
-        offsets = [record.offset for record in records]
+        first, last = records[0].offset, records[-1].offset
+        # Without a gap there is nothing to look up: the offsets of a poll increase, as they do in the log.
+        is_dense = last - first == len(records) - 1
+        offsets = range(first, last + 1) if is_dense else [record.offset for record in records]
         self.inflight.delivered_many(offsets)
         return offsets, [record.timestamp for record in records]
 

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from copy import copy
 from types import FunctionType
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition, __version__
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
@@ -379,27 +380,33 @@ class Client:
 
 
 class AsTheyLie(OrderedDict[TopicPartition, Any]):
-    """What a fetcher has fetched, by partition: its results, which make no ConsumerRecord of a record any more.
-
-    A result unpacks its records one by one while a poll takes them, and asks a method of its own for what to hand out. So each is told on
-    its way in, once per fetch.
-    """
+    """What a fetcher has fetched, by partition: its results, each of which hands records out as they lie in it."""
 
     def __setitem__(self, tp: TopicPartition, result: Any) -> None:
-        records = getattr(result, "_partition_records", None)  # a fetch error has no records
-        if records is not None:
-            records._consumer_record = _as_it_lies
+        records = getattr(result, "_partition_records", None)  # a fetch error has none
+        if type(records) is PartitionRecords:
+            records.__class__ = _RecordsAsTheyLie
         super().__setitem__(tp, result)
 
     def restored(self) -> OrderedDict[TopicPartition, Any]:
         """Return the same results, which make a ConsumerRecord of what is still in them."""
         for result in self.values():
-            vars(getattr(result, "_partition_records", None) or result).pop("_consumer_record", None)
+            records = getattr(result, "_partition_records", None)
+            if type(records) is _RecordsAsTheyLie:
+                records.__class__ = PartitionRecords
         return OrderedDict(self)
 
 
-def _as_it_lies(_tp: TopicPartition, record: Record) -> Record:
-    return record
+class _RecordsAsTheyLie(PartitionRecords):
+    """The records of one fetch of one partition. They are unpacked one by one while a poll takes them."""
+
+    def __iter__(self) -> Iterator[Record]:
+        # Past `__next__`, which would be a call for each record. A poll that has enough leaves the iterator where it is.
+        records: Iterator[Record] = self._records_iterator
+        return records
+
+    def _consumer_record(self, _tp: TopicPartition, record: Record) -> Record:
+        return record
 
 
 T = TypeVar("T")
