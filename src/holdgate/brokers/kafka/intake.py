@@ -81,9 +81,8 @@ _LOOK_EVERY = 0.1
 # Records that one poll hands out at most. 250 records and their deliveries stay below the 700 new objects at which Python's garbage
 # collector runs, which costs 0.3 us a record with 500. Below 200 the poll itself begins to cost.
 _POLL_AT_MOST = 250
-# Steps of the loop that handlers get between two polls: one to wake the lanes, and two of 128 messages (lane.py) for what a poll gives of
-# one partition.
-_STEPS = 3
+# Steps of the loop that handlers get between two polls: lanes that were idle take one to wake, and one is what a poll gives (lane.py).
+_STEPS = 2
 # aiokafka may buffer a quarter of the guard's bound on memory, and half of that quarter by one response.
 _READ_AHEAD = 4
 # Bytes that one fetch of a partition may always have, so that it is worth its round trip however many partitions there are.
@@ -253,18 +252,16 @@ class KafkaIntake:
         self._look()
         if not self._ready:
             try:
-                if self._in_batches:
-                    await asyncio.sleep(0)  # before the poll, so that a batch whose handler does not wait frees its records first
-                if await self._poller.poll(now=self._membership.may_poll) and not self._in_batches:
-                    await self._let_handlers_run()
+                await self._let_handlers_run()
+                await self._poller.poll(now=self._membership.may_poll)
             except (KafkaError, ConsumerStoppedError) as error:
                 await self._poll_failed(error)
         return self._hand_out()
 
     async def _let_handlers_run(self) -> None:
-        """Let the handlers work off what the poll before gave, if they are quick: a full buffer answers without waiting.
+        """Let quick handlers work off what the last poll gave before the next one: a full buffer answers without waiting.
 
-        What is not unpacked yet lies close together. To have many records in hand is what makes a quick handler slow.
+        What is not unpacked yet lies close together. To have more records in hand is what makes a quick handler slow.
         """
         for _ in range(_STEPS):
             await asyncio.sleep(0)
