@@ -2,10 +2,10 @@
 
     python -m benchmarks.many_sources
 
-Without a broker. A message: rounds of ten thousand messages, polls of the same shape in both rows, 25 messages of one source together, but
-each poll of other sources, in CPU time of the thread. An opening: the one turn in which a circuit opens that all sources need. Memory: what the engine and the
-Kafka intake keep of a source that has nothing, by `tracemalloc`; and the growth of the resident memory of a process that takes ten
-thousand sources and holds them all.
+Without a broker. A message: rounds of ten thousand messages, in CPU time of the thread. Polls have the same shape in both rows, 25 messages
+of one source together, and each poll is of other sources. An opening: the one turn in which a circuit opens that all sources need.
+Memory: what the engine and the Kafka intake keep of a source that has nothing, by `tracemalloc`; and by how much the resident memory of a
+process grows that takes ten thousand sources and holds them all.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from aiokafka import TopicPartition
-
 from benchmarks.flow_turn import Message, timed
+
 from holdgate.brokers.kafka.assignments import AssignedPartitions
 from holdgate.core import Circuit
 from holdgate.flow.engine import Engine
@@ -129,7 +129,7 @@ def main() -> None:
         print(f"| {count:,} sources | {statistics.median(times):.3f} | {min(times):.3f} | {min(times) / min(seen[FEW]):.3f} | {goal} |")
     turns = sorted(opening(MANY) * 1e3 for _ in range(ROUNDS))
     engine, intake = kept_per_source()
-    grown = float(subprocess.run([sys.executable, "-m", "benchmarks.many_sources", "--held"], check=True, capture_output=True).stdout)  # noqa: S603
+    grown = float(subprocess.run([sys.executable, "-m", "benchmarks.many_sources", "--held"], check=True, capture_output=True).stdout)
     print(f"\n| {MANY:,} sources | measured | goal |\n|---|---|---|")
     print(f"| the turn in which the circuit opens that all need, median (least) | {turns[ROUNDS // 2]:.1f} ms ({turns[0]:.1f}) | ≤ 5 ms |")
     print(f"| kept of an idle source: engine + Kafka intake | {engine:,.0f} + {intake:,.0f} bytes | ≤ 2,000 |")

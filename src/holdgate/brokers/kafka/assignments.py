@@ -18,8 +18,8 @@ A comparison of generations could do the same, but somebody could forget to make
 records cost as much as one. A poll that is finished in parts is split into single offsets, together with every poll before it: the single
 offsets are always older than the first whole poll.
 
-A record is kept as it lies in the fetch (client.py), which has no topic and no partition. aiokafka's own `ConsumerRecord` is made of it when
-a handler looks at `delivery.message`: to make one costs more than everything else that a message costs in this package.
+A record is kept as it lies in the fetch (client.py), which has no topic and no partition. aiokafka's own `ConsumerRecord` is made of it
+when a handler looks at `delivery.message`: to make one costs more than everything else that a message costs in this package.
 
 What is ugly: `wrap` sets the fields of a delivery one by one instead of calling a constructor. It runs once per message.
 """
@@ -64,7 +64,6 @@ class Record(Protocol):
 
     @property
     def checksum(self) -> int | None: ...
-
 
 
 # Bytes that Python takes for one header beside its name and value: a tuple, a string object and a bytes object.
