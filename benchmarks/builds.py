@@ -1,4 +1,4 @@
-"""Two builds and the bare client, this build and an earlier one: every row of the message path, in turn, on the same broker and the same messages.
+"""Two builds beside the bare client: every row of the message path, in turn, on the same broker and the same messages.
 
     python -m benchmarks.builds [--base speed-base] [--broker kafka|rabbitmq|engine] [--rounds 15] [--python PATH] [--uvloop]
 
@@ -133,9 +133,8 @@ def compare(rows: list[str], builds: dict[str, Build], rounds: int, messages: in
         ratio = statistics.median(one / other for one, other in zip(first, times, strict=True))
         base = seen.get((row, "base"))
         to_base = "" if base is None or build == "base" else f"{min(base) / min(times):.2f}"
-        print(
-            f"| {row} | {build} | {statistics.median(times):.3f} | {min(times):.3f} | {ratio:.2f} | {min(first) / min(times):.2f} | {to_base} |"
-        )
+        figures = f"{statistics.median(times):.3f} | {min(times):.3f} | {ratio:.2f} | {min(first) / min(times):.2f}"
+        print(f"| {row} | {build} | {figures} | {to_base} |")
 
 
 async def run(options: argparse.Namespace) -> None:

@@ -48,7 +48,7 @@ class Record(Protocol):
     def offset(self) -> int: ...
 
     @property
-    def timestamp(self) -> int: ...
+    def timestamp(self) -> int | None: ...
 
     @property
     def timestamp_type(self) -> int: ...
@@ -118,9 +118,9 @@ class KafkaDelivery(Delivery[Message]):
 
     @property
     def timestamp(self) -> float | None:
-        # -1 means that the record has no time: it was written in message format 0.
+        # None or -1 means that the record has no time: it was written in message format 0.
         milliseconds = self.record.timestamp
-        return None if milliseconds < 0 else milliseconds / 1000
+        return None if milliseconds is None or milliseconds < 0 else milliseconds / 1000
 
 
 def consumer_record(source: Partition, record: Record) -> Message:
