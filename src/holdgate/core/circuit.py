@@ -558,9 +558,9 @@ class Circuit:
             self._exceeded(breach, now)
         self._swap(state, self.override, outage, until)
         self._asked = asked
-        self._emit(
-            events.CircuitOpened(self.name, now, self.generation, reason, until, outage.level, previous, outage.since, outage.probes)
-        )
+        began = None if asked is None else asked.asked
+        since, probes = outage.since, outage.probes
+        self._emit(events.CircuitOpened(self.name, now, self.generation, reason, until, outage.level, previous, since, probes, began))
 
     def _end_wait(self, now: float) -> None:
         previous = self.state
