@@ -2,8 +2,8 @@
 
 Theory of operation. A framework calls its handlers itself, so the guard cannot run them in lanes of its own. The framework's middleware
 brings each message instead (`GuestRun.offer`), and runs the handler when the engine lets the message start. Everything in between is what
-happens to every message: `GuestRun` has a `Worker`, and that has the one engine. So circuits, votes, retries and dead letters are the
-same, and there is no second set of rules.
+happens to every message: `GuestRun` has a `Worker`, and that has the one engine. So circuits, votes, retries and dead letters are the same,
+and there is no second set of rules.
 
     offer       the message is in the engine's hands
     granted     it may start, permits in hand. This is a call back, and it may come before `offer` returns, or much later

@@ -1,8 +1,8 @@
 """`FastStreamGuard`: a guard around the subscribers of a FastStream app.
 
-Theory of operation. The guard's middleware is put around all others of each broker, and the app's hooks start and stop the guard, so that an
-app needs one line. When it starts, each subscriber with needs gets a station, which is a run of the guard whose messages FastStream brings
-(runtime/guests.py). What could lose messages is refused there, before anything is consumed.
+Theory of operation. The guard's middleware is put around all others of each broker, and the app's hooks start and stop the guard, so that
+an app needs one line. When it starts, each subscriber with needs gets a station, which is a run of the guard whose messages FastStream
+brings (runtime/guests.py). What could lose messages is refused there, before anything is consumed.
 
     on_startup    check the subscribers, enter the guard, begin a run for each
     a message     its subscriber's station takes it (middleware.py)
@@ -254,9 +254,13 @@ class FastStreamGuard:
                     used.update(several)
                     found.append((subscriber, several))
         if by_name is not None and set(by_name) - used:
-            raise SettingsError(f"needs has {sorted(set(by_name) - used)}, and the app's subscribers read {sorted(read)}: correct the names")
+            raise SettingsError(
+                f"needs has {sorted(set(by_name) - used)}, and the app's subscribers read {sorted(read)}: correct the names"
+            )
         if not found:
-            raise SettingsError("no subscriber of the app has needs, so nothing would be held: import the subscribers before the app starts")
+            raise SettingsError(
+                "no subscriber of the app has needs, so nothing would be held: import the subscribers before the app starts"
+            )
         return found
 
     async def _begin(self, subscriber: Any, needs: NeedsSetting) -> None:

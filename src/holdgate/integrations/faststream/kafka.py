@@ -1,9 +1,9 @@
 """FastStream's Kafka subscribers under a guard: a hold is a pause and a seek, and a return is a resume.
 
 Theory of operation. FastStream fetches a record and wants it handled. If the engine does not let the record start, its partition is paused
-and the consumer sought back to it; FastStream goes on with the other partitions, and goes on polling. The engine keeps the delivery, with all
-that it knows of it. When the engine grants it, the partition is resumed, FastStream fetches the record once more, and this time it starts,
-with the permits that wait for it. So a partition has at most one record in the engine's hands: its `Head`.
+and the consumer sought back to it. FastStream goes on with the other partitions, and goes on polling. The engine keeps the delivery, with
+all that it knows of it. When the engine grants it, the partition is resumed, FastStream fetches the record once more, and this time it
+starts, with the permits that wait for it. So a partition has at most one record in the engine's hands: its `Head`.
 
     a record comes      and there is no head: it becomes the head, and is offered
     it starts           the handler runs in FastStream's task; DONE ends the head, and the next record may come
@@ -12,9 +12,9 @@ with the permits that wait for it. So a partition has at most one record in the 
     failed: AGAIN       pause, seek; as above
     failed: REJECT      pause, seek; when its letter is confirmed, seek behind it and resume
 
-A rebalance needs no memory. A new assignment fetches from the committed offset, unpaused. If the record is the head's, the head knows whether
-it may start; if it is another one, the head is forgotten and the record is offered. So a hold ends with no rebalance, and costs each
-partition one fetch. With `listener=` the guard also lets running handlers end, and commits, before partitions go.
+A rebalance needs no memory. A new assignment fetches from the committed offset, unpaused. If the record is the head's, the head knows
+whether it may start; if it is another one, the head is forgotten and the record is offered. So a hold ends with no rebalance, and costs
+each partition one fetch. With `listener=` the guard also lets running handlers end, and commits, before partitions go.
 
 Which races matter. 1. A partition goes to another member while its head is granted: the record never comes, and nobody would give the
 permits back. `_look_after` does, every second, for heads whose partition is gone or whose record does not come. 2. The engine may grant a
@@ -30,25 +30,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any, TypeAlias
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from faststream.kafka import KafkaBroker
 from faststream.message import StreamMessage
 
 from holdgate.brokers.kafka import KafkaDelivery
-from holdgate.errors import CommandError, SettingsError
+from holdgate.errors import CommandError, NeedsError, Reject, SettingsError
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import AnyDelivery, Backlog, Delivery, Partition, Queue, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
-from holdgate.integrations.faststream.middleware import CallNext, GuardMiddleware, Held
+from holdgate.integrations.faststream.middleware import CallNext, GuardMiddleware, Held, meant_by
 from holdgate.integrations.faststream.offsets import Offsets
 from holdgate.ports import IntakeListener
 from holdgate.runtime.guests import GuestLane, GuestRun
 
-Record = ConsumerRecord[Any, Any]
+Record: TypeAlias = Any  # aiokafka's ConsumerRecord, and below its consumer: they have no types
+Consumer: TypeAlias = Any
 
 # Once a second, as KafkaIntake does: what a crash repeats is at most the work of that time.
 _EVERY = 1.0
@@ -67,7 +69,7 @@ class FetchedRecord(KafkaDelivery):
     __slots__ = ()
 
     def __init__(self, source: Source, record: Record) -> None:
-        Delivery.__init__(self, source, record)
+        super(KafkaDelivery, self).__init__(source, record)  # Delivery's own: KafkaDelivery has none
 
 
 class FetchedBatch(Delivery[Sequence[Record]]):
@@ -102,7 +104,7 @@ class Head:
 
     __slots__ = ("consumer", "delivery", "lane", "paused", "places", "resumed_at")
 
-    def __init__(self, delivery: AnyDelivery, consumer: AIOKafkaConsumer, places: dict[TopicPartition, int]) -> None:
+    def __init__(self, delivery: AnyDelivery, consumer: Consumer, places: dict[TopicPartition, int]) -> None:
         self.delivery = delivery
         self.consumer = consumer
         self.places = places  # of each partition the offset to go back to
@@ -159,18 +161,23 @@ class KafkaStation:
 
     # -- what FastStream brings -------------------------------------------------------------------------------------------------------
 
-    async def consume(self, lane_of: GuardMiddleware, call_next: CallNext, message: StreamMessage[Any]) -> Any:
+    async def consume(self, visit: GuardMiddleware, call_next: CallNext, message: StreamMessage[Any]) -> Any:
         """Run the handler if the record may start. Raises Held if not."""
-        lane = lane_of.lane = self._admit(message.raw_message)
+        lane = visit.lane = self._admit(message.raw_message)
         lane.begin()
         return await call_next(message)
 
-    async def unreadable(self, raw: Any, error: BaseException) -> None:
-        lane = self._admit(raw)
-        lane.begin()
-        await self.ended(lane, raw, error)
+    async def ended(self, visit: GuardMiddleware, message: StreamMessage[Any], error: BaseException | None) -> None:
+        if visit.lane is not None:
+            self._end(visit.lane, meant_by(visit.lane.delivery, message.committed, error))
 
-    async def ended(self, lane: GuestLane, raw: Any, error: BaseException | None) -> None:  # noqa: ARG002 - other brokers need it
+    async def unreadable(self, raw: Any, error: Exception) -> None:
+        lane = self._admit(raw)
+        with suppress(NeedsError, Reject):
+            lane.begin()
+        self._end(lane, error)
+
+    def _end(self, lane: GuestLane, error: BaseException | None) -> None:
         delivery = lane.delivery
         head = None if delivery is None else self._heads.get(delivery.source)
         if head is not None and head.lane is lane:
@@ -183,10 +190,10 @@ class KafkaStation:
 
     def _admit(self, raw: Any) -> GuestLane:
         """Return the lane in which this record starts. Raises Held when it may not: it is paused then, and will be fetched again."""
-        records: Sequence[Record] = raw if isinstance(raw, tuple) else (raw,)
+        records: Sequence[Record] = raw if self._in_batches else (raw,)
         first = records[0]
         source: Source = Queue(self.name) if self._in_batches else Partition(first.topic, first.partition)
-        consumer = cast("AIOKafkaConsumer", getattr(first, "consumer", None) or self._subscriber.consumer)
+        consumer = getattr(first, "consumer", None) or self._subscriber.consumer
         head = self._heads.get(source)
         if head is not None and (head.consumer is not consumer or not self._is_again(head, first)):
             self._forget(head)  # a rebalance: it begins elsewhere now
@@ -208,7 +215,7 @@ class KafkaStation:
     def _is_again(self, head: Head, first: Record) -> bool:
         return self._in_batches or head.delivery.position == first.offset
 
-    def _offer(self, source: Source, records: Sequence[Record], consumer: AIOKafkaConsumer) -> Head:
+    def _offer(self, source: Source, records: Sequence[Record], consumer: Consumer) -> Head:
         run = self._started()
         delivery = FetchedBatch(source, records) if self._in_batches else FetchedRecord(source, records[0])
         head = self._heads[source] = Head(delivery, consumer, _places(records))
@@ -228,8 +235,9 @@ class KafkaStation:
     def granted(self, lane: GuestLane) -> None:
         """Let FastStream fetch what may start now. If it is the record that FastStream has in hand, there is nothing to do."""
         head = None if lane.delivery is None else self._heads.get(lane.delivery.source)
-        if head is None or head.delivery is not lane.delivery:
-            lane.let_go()
+        if head is None or head.delivery is not lane.delivery:  # never: the engine forgets what is forgotten here
+            if self._run is not None and lane.delivery is not None:
+                self._run.worker.lost((lane.delivery.source,))
             return
         head.lane = lane
         head.resumed_at = self._now()
@@ -339,7 +347,7 @@ class KafkaStation:
         return self.names is None or topic in self._subscriber.topic_names
 
 
-class GuardListener(ConsumerRebalanceListener):  # type: ignore[misc]
+class GuardListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no type information
     """Reports to the guard which partitions go, before they do: `listener=` of each guarded subscriber.
 
     `stations` gives those that run. One listener serves all subscribers of an app.
@@ -348,13 +356,13 @@ class GuardListener(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, stations: Callable[[], Iterable[KafkaStation]]) -> None:
         self._stations = stations
 
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Let what runs for these partitions end, within half of the rebalance timeout, and commit what is finished."""
         concerned = [station for station in self._stations() if any(station.reads(tp.topic) for tp in revoked)]
         if revoked:
             await asyncio.gather(*(station.revoked(revoked) for station in concerned))
 
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Nothing: a partition that must be held is paused again by its first record."""
 
 

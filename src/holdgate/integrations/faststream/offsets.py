@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from holdgate.tasks import begin_later
@@ -23,10 +24,10 @@ class Offsets:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._next: dict[AIOKafkaConsumer, dict[TopicPartition, int]] = {}  # what is to be committed, per consumer
+        self._next: dict[Any, dict[TopicPartition, int]] = {}  # what is to be committed, per consumer
         self._commit: asyncio.Task[None] | None = None
 
-    def finished(self, consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> None:
+    def finished(self, consumer: Any, tp: TopicPartition, offset: int) -> None:
         """Note that this record is finished, and with it all before it."""
         waiting = self._next.get(consumer)
         if waiting is None:
