@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -61,6 +61,11 @@ class StationedIntake(Intake[Any], Station, Protocol):
         """How many handlers FastStream may run in parallel. None means one per source."""
         ...
 
+    @property
+    def can_dead_letter(self) -> bool:
+        """Whether one message is one delivery."""
+        ...
+
     def joined(self, run: GuestRun) -> None:
         """Take the run to which the messages go."""
         ...
@@ -102,8 +107,9 @@ class FastStreamGuard:
     - `guard`: the Guard to use, for its observers, its control and its log. None means one of its own. One that is not entered yet is
       entered and left by this.
     - `retry`: the RetryPolicy. None means its defaults.
-    - `dead_letters`: where rejected messages go. None means that RabbitMQ rejects them, and that a Kafka partition is blocked. Batches of
-      Kafka are never rejected, and block.
+    - `dead_letters`: where rejected messages go, or a function that is called for that when the guard starts: an `AIOKafkaProducer` cannot
+      be made before an event loop runs. None means that RabbitMQ rejects them, and that a Kafka partition is blocked. Batches of Kafka
+      always block.
     - `timeout`: seconds above 0, or a timedelta, after which a handler is cancelled and has failed. None means no limit.
     - `consumer_timeout`: RabbitMQ's consumer timeout in seconds above 0, or a timedelta. Messages that are held go back a fifth of it
       before, and come again.
@@ -120,7 +126,7 @@ class FastStreamGuard:
         needs: NeedsSetting,
         guard: Guard | None = None,
         retry: RetryPolicy | None = None,
-        dead_letters: DeadLetters | None = None,
+        dead_letters: DeadLetters | Callable[[], DeadLetters] | None = None,
         timeout: float | timedelta | None = None,  # no limit fits every handler: one that hangs is named, and not stopped
         consumer_timeout: float | timedelta = _CONSUMER_TIMEOUT,
     ) -> None:
@@ -131,6 +137,7 @@ class FastStreamGuard:
         self._guard = guard
         self._retry = retry
         self._dead_letters = dead_letters
+        self._letters: DeadLetters | None = None  # those of this start
         self._timeout = timeout
         self._consumer_timeout = seconds("consumer_timeout", consumer_timeout)
         self._stations: dict[Any, StationedIntake] = {}
@@ -184,6 +191,7 @@ class FastStreamGuard:
             if self._owns_guard:
                 await self.guard.__aenter__()
             self._running = True
+            self._letters = _letters(self._dead_letters)
             try:
                 for subscriber, needs in guarded:
                     await self._begin(subscriber, needs)
@@ -287,7 +295,7 @@ class FastStreamGuard:
             concurrency=station.concurrency,
             span=1000,
             retry=self._retry,
-            dead_letters=self._dead_letters,
+            dead_letters=self._letters if station.can_dead_letter else None,
             timeout=self._timeout,
             declared=guard.dependencies.values(),
         )
@@ -299,6 +307,10 @@ class FastStreamGuard:
             log.error("%s: its run ended with %s: %s; FastStream stops", station.name, type(error).__name__, error)
             if self._app is not None:
                 self._app.exit()
+
+
+def _letters(given: DeadLetters | Callable[[], DeadLetters] | None) -> DeadLetters | None:
+    return given() if callable(given) else given
 
 
 def _kind_of(broker: object) -> GuardedBroker:

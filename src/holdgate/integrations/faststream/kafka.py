@@ -150,6 +150,7 @@ class KafkaStation:
         self.names = names
         self.name = "+".join(subscriber.topic_names)
         self.group: str = subscriber.group_id or ""
+        self.can_dead_letter = not in_batches
         self._subscriber = subscriber
         self._in_batches = in_batches
         self._heads: dict[Source, Head] = {}

@@ -96,6 +96,7 @@ class RabbitMQStation:
 
     order: Order = "none"
     can_reject = True
+    can_dead_letter = True
 
     def __init__(self, queue: str, prefetch: int, consumer_timeout: float) -> None:
         self.names = (queue,)
