@@ -201,8 +201,13 @@ class GuestRun:
         worker, plans = self.worker, self._plans
         if plans.sorter is not None:
             plans.sorter.sort((delivery,), plans.run, worker.engine, self._guard.dependencies)
-        if worker.engine.received_quietly(plans.run, (delivery,)):
-            worker.hand_out()
-            worker.turn_if_needed()
-        else:
+        engine = worker.engine
+        if not engine.received_quietly(plans.run, (delivery,)):
             self._guard.turn()
+            return
+        # A lane that is free takes from this source, and need not look at the others: whatever else may start starts in a turn.
+        if worker.idle and delivery.assignment is not None:
+            started = engine.follow(delivery.assignment, worker.now())
+            if started is not None:
+                worker.idle.pop().give(started)
+        worker.turn_if_needed()

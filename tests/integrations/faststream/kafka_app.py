@@ -42,7 +42,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class KafkaApp:
-    """One app. `down` makes handlers that `work` fail; `started` and `done` count by the message's number, `order` has those done by key."""
+    """One app. `down` makes handlers that `work` fail. `started` and `done` count by the message's number; `order` has those done."""
 
     def __init__(self, kafka: KafkaAddress, group: str, **settings: Any) -> None:
         self.kafka = kafka

@@ -94,7 +94,7 @@ async def test_a_queue_without_a_prefetch_is_refused(channel: Channel | None) ->
 @pytest.mark.parametrize("what", [object(), "orders"])
 def test_what_is_no_broker_is_refused(what: object) -> None:
     """The error says what it takes."""
-    with pytest.raises(SettingsError, match="a FastStream app, a KafkaBroker of faststream.kafka, or a RabbitBroker"):
+    with pytest.raises(SettingsError, match=r"a FastStream app, a KafkaBroker of faststream\.kafka, or a RabbitBroker"):
         FastStreamGuard(what, needs=[payments()])
 
 

@@ -40,7 +40,7 @@ from faststream.message import StreamMessage
 
 from holdgate.brokers.kafka import KafkaDelivery
 from holdgate.errors import CommandError, NeedsError, Reject, SettingsError
-from holdgate.flow.inbox import Order
+from holdgate.flow.inbox import OVERHEAD, Order
 from holdgate.flow.message import AnyDelivery, Backlog, Delivery, Partition, Queue, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
@@ -66,7 +66,9 @@ _FLUSH_WITHIN = 5.0
 class FetchedRecord(KafkaDelivery):
     """A record that FastStream has fetched."""
 
-    __slots__ = ()
+    __slots__ = ("head",)
+
+    head: Head
 
     def __init__(self, source: Source, record: Record) -> None:
         super(KafkaDelivery, self).__init__(source, record)  # Delivery's own: KafkaDelivery has none
@@ -75,7 +77,9 @@ class FetchedRecord(KafkaDelivery):
 class FetchedBatch(Delivery[Sequence[Record]]):
     """A batch that FastStream has fetched, as one delivery of its subscriber. It has no single body, key, header or time."""
 
-    __slots__ = ()
+    __slots__ = ("head",)
+
+    head: Head
 
     @property
     def position(self) -> int:
@@ -99,13 +103,20 @@ class FetchedBatch(Delivery[Sequence[Record]]):
         return None
 
 
+Fetched: TypeAlias = FetchedRecord | FetchedBatch
+# Topic and number of a partition; None for a subscriber that takes batches. A Partition hashes more slowly, and this is done per record.
+Key: TypeAlias = tuple[str, int] | None
+
+
 class Head:
     """What the engine has in hand of one source."""
 
-    __slots__ = ("consumer", "delivery", "lane", "paused", "places", "resumed_at")
+    __slots__ = ("consumer", "delivery", "key", "lane", "paused", "places", "resumed_at")
 
-    def __init__(self, delivery: AnyDelivery, consumer: Consumer, places: dict[TopicPartition, int]) -> None:
+    def __init__(self, key: Key, delivery: Fetched, consumer: Consumer, places: dict[TopicPartition, int]) -> None:
+        self.key = key
         self.delivery = delivery
+        delivery.head = self
         self.consumer = consumer
         self.places = places  # of each partition the offset to go back to
         self.lane: GuestLane | None = None  # where it may start, or runs
@@ -138,11 +149,15 @@ class Head:
         return any(tp not in ours for tp in self.places)
 
 
+# The engine has nothing more to do with a record, and the broker need not be asked for it again.
+_SETTLED = (Verdict.DONE, Verdict.STALE)
+
+
 class KafkaStation:
     """One subscriber under the guard: FastStream brings its records, and the engine decides about them. It is the run's intake, too."""
 
     order: Order = "source"
-    inbox = 1
+    inbox = 500  # never more than one comes, and a full inbox would be a new plan for each
     concurrency = None
     rebalance_timeout = _REBALANCE_TIMEOUT
 
@@ -153,7 +168,8 @@ class KafkaStation:
         self.can_dead_letter = not in_batches
         self._subscriber = subscriber
         self._in_batches = in_batches
-        self._heads: dict[Source, Head] = {}
+        self._heads: dict[Key, Head] = {}
+        self._sources: dict[Key, tuple[Source, TopicPartition]] = {}  # those that were met
         self._orphans: list[Head] = []  # forgotten while they were paused
         self._run: GuestRun | None = None
         self._offsets = Offsets(self.name)
@@ -179,31 +195,30 @@ class KafkaStation:
         self._end(lane, error)
 
     def _end(self, lane: GuestLane, error: BaseException | None) -> None:
-        delivery = lane.delivery
-        head = None if delivery is None else self._heads.get(delivery.source)
+        head = self._head_of(lane.delivery)
         if head is not None and head.lane is lane:
             head.lane = None
         verdict = lane.leave(error)
-        if head is None or verdict in (Verdict.DONE, Verdict.STALE):
+        if head is None or verdict in _SETTLED:
             return
-        if self._heads.get(head.delivery.source) is head and not head.hold():
+        if self._heads.get(head.key) is head and not head.hold():
             self._forget(head)
 
     def _admit(self, raw: Any) -> GuestLane:
         """Return the lane in which this record starts. Raises Held when it may not: it is paused then, and will be fetched again."""
-        records: Sequence[Record] = raw if self._in_batches else (raw,)
-        first = records[0]
-        source: Source = Queue(self.name) if self._in_batches else Partition(first.topic, first.partition)
-        consumer = getattr(first, "consumer", None) or self._subscriber.consumer
-        head = self._heads.get(source)
-        if head is not None and (head.consumer is not consumer or not self._is_again(head, first)):
+        first: Record = raw[0] if self._in_batches else raw
+        consumer: Consumer = getattr(first, "consumer", None) or self._subscriber.consumer
+        key = None if self._in_batches else (first.topic, first.partition)
+        head = self._heads.get(key)
+        if head is not None and (head.consumer is not consumer or not (self._in_batches or head.delivery.position == first.offset)):
             self._forget(head)  # a rebalance: it begins elsewhere now
             head = None
         if head is None:
-            head = self._offer(source, records, consumer)
+            head = self._offer(key, raw, first, consumer)
         else:
-            head.places = _places(records)
             head.delivery.message = raw
+            if self._in_batches:
+                head.places = _places(raw)
         lane = head.lane
         if lane is None or lane.delivery is not head.delivery:
             head.lane = None
@@ -213,18 +228,31 @@ class KafkaStation:
         head.resumed_at = None
         return lane
 
-    def _is_again(self, head: Head, first: Record) -> bool:
-        return self._in_batches or head.delivery.position == first.offset
-
-    def _offer(self, source: Source, records: Sequence[Record], consumer: Consumer) -> Head:
+    def _offer(self, key: Key, raw: Any, first: Record, consumer: Consumer) -> Head:
         run = self._started()
-        delivery = FetchedBatch(source, records) if self._in_batches else FetchedRecord(source, records[0])
-        head = self._heads[source] = Head(delivery, consumer, _places(records))
+        source, tp = self._sources.get(key) or self._met(key, first)
+        if self._in_batches:
+            head = Head(key, FetchedBatch(source, raw), consumer, _places(raw))
+        else:
+            head = Head(key, FetchedRecord(source, raw), consumer, {tp: first.offset})
+        self._heads[key] = head
         if not run.is_over:
             if not run.takes(source):
                 run.assigned((source,))
-            run.offer(delivery)
+            run.offer(head.delivery)
         return head
+
+    def _met(self, key: Key, first: Record) -> tuple[Source, TopicPartition]:
+        source: Source = Queue(self.name) if key is None else Partition(*key)
+        found = self._sources[key] = (source, TopicPartition(first.topic, first.partition))
+        return found
+
+    def _head_of(self, delivery: AnyDelivery | None) -> Head | None:
+        """Return the head of a delivery. None means that it has been forgotten."""
+        if not isinstance(delivery, FetchedRecord | FetchedBatch):
+            return None
+        head = delivery.head
+        return head if self._heads.get(head.key) is head else None
 
     def _started(self) -> GuestRun:
         if self._run is None:
@@ -235,8 +263,8 @@ class KafkaStation:
 
     def granted(self, lane: GuestLane) -> None:
         """Let FastStream fetch what may start now. If it is the record that FastStream has in hand, there is nothing to do."""
-        head = None if lane.delivery is None else self._heads.get(lane.delivery.source)
-        if head is None or head.delivery is not lane.delivery:  # never: the engine forgets what is forgotten here
+        head = self._head_of(lane.delivery)
+        if head is None:  # never: the engine forgets what is forgotten here
             if self._run is not None and lane.delivery is not None:
                 self._run.worker.lost((lane.delivery.source,))
             return
@@ -246,23 +274,24 @@ class KafkaStation:
             head.resume()
 
     def settle(self, delivery: AnyDelivery, settlement: Settlement) -> None:  # noqa: ARG002 - Kafka has one way to settle
-        head = self._heads.get(delivery.source)
-        if head is None or head.delivery is not delivery:
+        head = self._head_of(delivery)
+        if head is None:
             return
-        del self._heads[delivery.source]
-        records = delivery.message if self._in_batches else (delivery.message,)
-        for record in records:
-            self._offsets.finished(head.consumer, TopicPartition(record.topic, record.partition), record.offset)
+        del self._heads[head.key]
+        ends = _ends(head.delivery.message) if self._in_batches else {tp: offset + 1 for tp, offset in head.places.items()}
+        for tp, end in ends.items():
+            self._offsets.finished(head.consumer, tp, end)
         if head.paused:  # settled while it waited: dead-lettered, or skipped by an operator
             try:
-                for record in records:
-                    head.consumer.seek(TopicPartition(record.topic, record.partition), record.offset + 1)
+                for tp, end in ends.items():
+                    head.consumer.seek(tp, end)
             except IllegalStateError:
                 return  # others have it
             head.resume()
 
     def _forget(self, head: Head) -> None:
-        self._heads.pop(head.delivery.source, None)
+        if self._heads.get(head.key) is head:
+            del self._heads[head.key]
         if head.paused:
             self._orphans.append(head)
         if self._run is not None:
@@ -290,6 +319,12 @@ class KafkaStation:
 
     def apply(self, plan: Plan) -> None:
         """Nothing: a partition is paused when a record of it has come that may not start, and resumed when it may."""
+
+    def weigh(self, deliveries: Sequence[Delivery[Any]]) -> int:
+        """Return the bytes of the record that has come; of a batch, by its first one."""
+        message = deliveries[0].message
+        size = (len(message) * len(message[0].value or b"")) if self._in_batches else len(message.value or b"")
+        return OVERHEAD + size
 
     async def flush(self) -> bool:
         self._ended.set()
@@ -365,6 +400,15 @@ class GuardListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Nothing: a partition that must be held is paused again by its first record."""
+
+
+def _ends(records: Iterable[Record]) -> dict[TopicPartition, int]:
+    """Return the offset behind the last record of each partition."""
+    ends: dict[TopicPartition, int] = {}
+    for record in records:
+        tp = TopicPartition(record.topic, record.partition)
+        ends[tp] = max(record.offset + 1, ends.get(tp, 0))
+    return ends
 
 
 def _places(records: Iterable[Record]) -> dict[TopicPartition, int]:

@@ -27,12 +27,12 @@ class Offsets:
         self._next: dict[Any, dict[TopicPartition, int]] = {}  # what is to be committed, per consumer
         self._commit: asyncio.Task[None] | None = None
 
-    def finished(self, consumer: Any, tp: TopicPartition, offset: int) -> None:
-        """Note that this record is finished, and with it all before it."""
+    def finished(self, consumer: Any, tp: TopicPartition, end: int) -> None:
+        """Note that everything before this offset is finished."""
         waiting = self._next.get(consumer)
         if waiting is None:
             waiting = self._next[consumer] = {}
-        waiting[tp] = offset + 1
+        waiting[tp] = end
 
     def forget(self, tps: Collection[TopicPartition]) -> None:
         """Commit nothing of these partitions any more: they are others'."""

@@ -36,7 +36,7 @@ from faststream.message import StreamMessage
 from faststream.rabbit import RabbitBroker
 
 from holdgate.errors import CommandError, NeedsError, Reject, SettingsError
-from holdgate.flow.inbox import Order
+from holdgate.flow.inbox import OVERHEAD, Order
 from holdgate.flow.message import AnyDelivery, Backlog, Delivery, Queue, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
@@ -284,6 +284,10 @@ class RabbitMQStation:
 
     def apply(self, plan: Plan) -> None:
         """Nothing: the prefetch bounds what comes, and what has come waits."""
+
+    def weigh(self, deliveries: Sequence[Delivery[Any]]) -> int:
+        """Return the bytes of the message that has come."""
+        return OVERHEAD + len(deliveries[0].message.body)
 
     async def flush(self) -> bool:
         self._ended.set()
