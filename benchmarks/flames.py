@@ -2,10 +2,10 @@
 
     python -m benchmarks.flames [--broker kafka|rabbitmq] [--address ADDRESS]
 
-The worker is that of kafka_throughput.py or rabbitmq_throughput.py, one message per handler call. A timer of the process's CPU time stops it
-each millisecond and notes the stack, from the step of the event loop on. What C code takes counts for the Python function that called it,
-and Python looks at the timer between two steps of its own only, so that a short function may stand for its neighbour.
-Below is the caller; as wide as a box, as much of the time was spent in it. The files are written to docs/plots.
+The worker is that of kafka_throughput.py or rabbitmq_throughput.py, one message per handler call. A timer of the process's CPU time stops
+it each millisecond and notes the stack, from the step of the event loop on. What C code takes counts for the Python function that called
+it, and Python looks at the timer between two steps of its own only, so that a short function may stand for its neighbour. Below is the
+caller; as wide as a box, as much of the time was spent in it. The files are written to docs/plots.
 """
 
 from __future__ import annotations
