@@ -30,6 +30,7 @@ NAMES = (
     "hold_latency",
     "held_memory",
     "flow_turn",
+    "many_sources",
     "telemetry",
     "control",
     "ramp_fleet",
