@@ -28,6 +28,7 @@ NAMES = (
     "mixed_needs",
     "outage_cost",
     "hold_latency",
+    "first_outage",
     "held_memory",
     "flow_turn",
     "telemetry",
