@@ -504,8 +504,11 @@ class Guard:
                 worker.apply()
             if not engine.needs_turn:
                 break
-        self._prober.run(engine.take_probes())
-        self._announcer.announce((*engine.take_events(), *stuck))
+        due, events = engine.take_probes(), engine.take_events()
+        if due:
+            self._prober.run(due)
+        if events or stuck:
+            self._announcer.announce((*events, *stuck))
         self._arm(now)
 
     def wake(self) -> None:
