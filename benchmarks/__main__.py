@@ -30,6 +30,7 @@ NAMES = (
     "hold_latency",
     "first_outage",
     "held_memory",
+    "hour_of_holds",
     "flow_turn",
     "telemetry",
     "control",
