@@ -1,6 +1,6 @@
-"""Any benchmark, of two builds in turn: this working tree's and that of a tag. Prints the least of each row, side by side.
+"""Any benchmark, of two builds in turn: this working tree's and that of a commit. Prints the least of each row, side by side.
 
-    python -m benchmarks.builds NAME [--base speed-base] [--times 5] [--column TEXT] [ARGUMENTS OF THE BENCHMARK]
+    python -m benchmarks.builds NAME [--base b1d6c3e] [--times 5] [--column TEXT] [ARGUMENTS OF THE BENCHMARK]
 
 The benchmark is this tree's in both cases, and only `src` differs: that of the other build is unpacked beside it. The two take turns, in
 an order that turns around each time, so that a neighbour on the machine is in the way of both. What is compared is the least of all runs,
@@ -21,6 +21,9 @@ from pathlib import Path
 from benchmarks.page import number, tables
 
 ROOT = Path(__file__).parent.parent
+
+# The build before the work on speed of November 2026 began.
+BASE = "b1d6c3e"
 
 Figures = dict[tuple[str, str], float]  # by the first cell of a row and the title of the column
 
@@ -70,7 +73,7 @@ def report(base: str, before: Figures, now: Figures, column: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.builds", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name", help="the benchmark: a module of this folder that prints a table")
-    parser.add_argument("--base", default="speed-base", help="the tag or commit of the other build")
+    parser.add_argument("--base", default=BASE, help="the tag or commit of the other build")
     parser.add_argument("--times", type=int, default=5, help="how often each build runs")
     parser.add_argument("--column", default="", metavar="TEXT", help="only the columns with this in their title")
     options, arguments = parser.parse_known_args()  # the rest is for the benchmark itself

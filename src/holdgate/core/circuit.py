@@ -264,9 +264,10 @@ class Circuit:
         evidence.in_a_row = 0
         evidence.quick_seconds += took
         window.goods += 1
-        del live[permit]  # and in again below: the order of the dict is the order of issue
         permit.acquired_at = now
-        live[permit] = None
+        if len(live) > 1:  # the order of the dict is the order of issue
+            del live[permit]
+            live[permit] = None
         return True
 
     def _settle(self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None) -> None:
