@@ -100,6 +100,8 @@ async def test_a_mistake_of_ours_stops_the_app_instead_of_passing_a_message_over
         async def consume(self, *_: object) -> None:
             raise AttributeError("no setter")
 
+        async def ended(self, *_: object) -> None: ...
+
     class Stations:
         async def station_of(self, *_: object) -> Broken:
             return Broken()
