@@ -290,7 +290,10 @@ class KafkaStation:
         if head is None:
             return
         del self._heads[head.key]
-        ends = _ends(head.delivery.message) if self._in_batches else {tp: offset + 1 for tp, offset in head.places.items()}
+        if isinstance(head.delivery, FetchedBatch):
+            ends = _ends(head.delivery.message)
+        else:
+            ends = {tp: offset + 1 for tp, offset in head.places.items()}
         for tp, end in ends.items():
             self._offsets.finished(head.consumer, tp, end)
         if head.paused:  # settled while it waited: dead-lettered, or skipped by an operator
