@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple, TypeGuard, cast
 
@@ -70,6 +70,11 @@ class Told(NamedTuple):
     reset: float | None = None
 
 
+# Names of the module: an enum's member costs more to look up than most steps of a classification.
+_FAILURE = Outcome.FAILURE
+_IGNORED = Outcome.IGNORED
+
+
 class Classifier:
     """Classify an exception as an outcome: FAILURE if the dependency is to blame, otherwise IGNORED.
 
@@ -85,13 +90,14 @@ class Classifier:
     if `excluded` covers all of `failures`.
     """
 
-    __slots__ = ("_is_excluded", "_is_failure")
+    __slots__ = ("_excludes", "_is_excluded", "_is_failure")
 
     def __init__(self, failures: Matcher | None = None, excluded: Matcher = ()) -> None:
         if failures == ():
             raise SettingsError("failures must match something, got (): give Exception or the client's errors, or no circuit could open")
         self._is_failure = _is_no_program_error if failures is None else _predicate("failures", failures)
         self._is_excluded = _predicate("excluded", excluded)
+        self._excludes = excluded != ()
         _check_clash(Exception if failures is None else failures, excluded)
 
     def classify(self, error: BaseException) -> Outcome | None:
@@ -99,15 +105,23 @@ class Classifier:
         if is_plain(error):
             if not isinstance(error, Exception) or isinstance(error, HoldgateError):
                 return None
-            return Outcome.IGNORED if self._is_excluded(error) or not self._is_failure(error) else Outcome.FAILURE
+            return _IGNORED if self._is_excluded(error) or not self._is_failure(error) else _FAILURE
         explicit, implicit = chain_of(error)
-        links = [link for link in explicit if isinstance(link, Exception)]
-        if not links or any(isinstance(link, HoldgateError) for link in links):
-            return None
-        if _any(self._is_excluded, links):
-            return Outcome.IGNORED
+        links: list[Exception] = []
+        for link in explicit:
+            if isinstance(link, HoldgateError):
+                return None
+            if isinstance(link, Exception):
+                links.append(link)
+        return self._classify_all(links, implicit) if links else None
+
+    def _classify_all(self, links: list[Exception], implicit: Sequence[BaseException]) -> Outcome:
+        if self._excludes and _any(self._is_excluded, links):
+            return _IGNORED
+        if _any(self._is_failure, links):
+            return _FAILURE
         handled = [link for link in implicit if isinstance(link, Exception) and not isinstance(link, HoldgateError)]
-        return Outcome.FAILURE if _any(self._is_failure, links) or _any(self._is_only_failure, handled) else Outcome.IGNORED
+        return _FAILURE if handled and _any(self._is_only_failure, handled) else _IGNORED
 
     def excludes(self, error: BaseException) -> bool:
         """Return whether `excluded` matches the exception, or another one of its explicit chain."""

@@ -57,6 +57,7 @@ from holdgate.runtime.run_settings import RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
 from holdgate.runtime.standstill import Silence
 from holdgate.runtime.undeclared import Undeclared
+from holdgate.runtime.wording import warm
 from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
 from holdgate.slips import Unawaited, suggest_keywords
 from holdgate.tasks import begin_later
@@ -503,8 +504,11 @@ class Guard:
                 worker.apply()
             if not engine.needs_turn:
                 break
-        self._prober.run(engine.take_probes())
-        self._announcer.announce((*engine.take_events(), *stuck))
+        due, events = engine.take_probes(), engine.take_events()
+        if due:
+            self._prober.run(due)
+        if events or stuck:
+            self._announcer.announce((*events, *stuck))
         self._arm(now)
 
     def wake(self) -> None:
@@ -545,6 +549,7 @@ class Guard:
 
     def start(self, worker: Worker) -> asyncio.Task[None]:
         """Run a worker in a task that the guard holds."""
+        warm()
         self._silence.start()
         task = self._workers[worker] = begin_later(worker.main(), f"run of {worker.name}")
         task.add_done_callback(lambda _: self._workers.pop(worker, None))
