@@ -41,6 +41,7 @@ from holdgate.core.evidence import Evidence
 from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until
 from holdgate.core.outcomes import Outcome
 from holdgate.core.ramp import FULL_ALONE, HalfOpen, Ramp
+from holdgate.core.readings import snapshot_of, totals_of
 from holdgate.core.settings import CircuitSettings
 from holdgate.core.states import (
     EXPIRED,
@@ -107,10 +108,10 @@ class Circuit:
 
     # fmt: off
     __slots__ = (
-        "_asked", "_closed_since", "_draw", "_full", "_given_full", "_half_open", "_is_plain", "_is_reported", "_late_results", "_outage",
-        "_override_until", "_settled_twice", "_until",
-        "events_pending", "evidence", "generation", "latest", "live", "name", "override", "plain_until", "refuse_until", "rejected",
-        "rejection", "settings", "state", "totals",
+        "_asked", "_closed_since", "_draw", "_full", "_given_full", "_half_open", "_is_plain", "_is_reported", "_outage",
+        "_override_until", "_until",
+        "events_pending", "evidence", "generation", "late_results", "latest", "live", "name", "override", "plain_until", "refuse_until",
+        "rejected", "rejection", "settings", "settled_twice", "state", "totals",
     )
     # fmt: on
 
@@ -143,7 +144,7 @@ class Circuit:
         self._asked: Asked | None = None
         self._override_until: float | None = None
         self._closed_since = now
-        self.rejected = self._late_results = self._settled_twice = 0
+        self.rejected = self.late_results = self.settled_twice = 0
         self._swap(State.CLOSED, None, Outage())
 
     def _monotonic(self, now: float) -> float:
@@ -296,7 +297,7 @@ class Circuit:
     def release(self, permit: Permit, now: float) -> None:
         """Give a permit back without an outcome: the call was cancelled, or never made. Its place is free immediately."""
         if not self._take(permit, self._monotonic(now)):
-            self._settled_twice += permit.standing == SETTLED
+            self.settled_twice += permit.standing == SETTLED
             permit.standing = SETTLED
 
     def _take(self, permit: Permit, now: float) -> bool:
@@ -316,9 +317,9 @@ class Circuit:
 
     def _late(self, permit: Permit, outcome: Outcome, now: float) -> None:
         if permit.standing == SETTLED:
-            self._settled_twice += 1
+            self.settled_twice += 1
             return
-        self._late_results += 1
+        self.late_results += 1
         if permit.standing == EXPIRED and outcome is _SUCCESS:
             self._emit(events.LeaseTooShort(self.name, now, self.generation, now - permit.acquired_at))
         permit.standing = SETTLED
@@ -479,47 +480,11 @@ class Circuit:
     def snapshot(self, now: float) -> CircuitSnapshot:
         """Return the circuit as it is at `now`, without letting time pass: a wait that is over shows as OPEN until `advance`."""
         now = max(self.latest, now)
-        evidence = self.evidence
-        calls, failures, slow = evidence.window.seen_at(now)
-        rates = evidence.rates(calls, failures, slow)
-        outage = self._outage_at(now)
-        return CircuitSnapshot(
-            name=self.name,
-            state=self.state,
-            override=self.override,
-            generation=self.generation,
-            level=outage.level,
-            outage_since=outage.since,
-            probes=outage.probes,
-            open_until=self._until if self.state is State.OPEN else None,
-            limit=self.limit,
-            in_flight=sum(permit.weight for permits in (self.live, evidence.overdue.permits) for permit in permits),
-            calls=calls,
-            failures=failures,
-            slow_calls=slow,
-            failure_rate=None if rates is None else rates[0],
-            slow_call_rate=None if rates is None else rates[1],
-            consecutive_failures=evidence.in_a_row,
-            rejected=self.rejected,
-            late_results=self._late_results,
-            settled_twice=self._settled_twice,
-            next_deadline=self.next_deadline(),
-            full=self._full,
-        )
+        return snapshot_of(self, now, self._outage_at(now), self._until, self._full)
 
     def read_totals(self) -> CircuitTotals:
         """Return what has happened since construction, in an object that does not change any more."""
-        evidence, totals = self.evidence, self.totals
-        quick = evidence.window.passed + evidence.window.goods
-        return CircuitTotals(
-            succeeded=totals.succeeded.copy(lowest=quick, their_sum=evidence.quick_seconds),
-            failed=totals.failed.copy(),
-            ignored=totals.ignored,
-            late=self._late_results,
-            refused=self.rejected,
-            probes_succeeded=totals.probes_succeeded,
-            probes_failed=totals.probes_failed,
-        )
+        return totals_of(self)
 
     # -- Transitions ---------------------------------------------------------------------------------------------------------------
 
