@@ -14,7 +14,7 @@ from holdgate.core.events import (
     OverrideSet,
     ThresholdExceeded,
 )
-from holdgate.core.outcomes import Classifier, Outcome
+from holdgate.core.outcomes import Classifier, Outcome, Told
 from holdgate.core.settings import CircuitSettings, RampSettings
 from holdgate.core.states import CircuitSnapshot, Override, Permit, Reason, Rejected, State
 from holdgate.core.windows import CountWindow, TimeWindow
@@ -44,4 +44,5 @@ __all__ = [
     "State",
     "ThresholdExceeded",
     "TimeWindow",
+    "Told",
 ]

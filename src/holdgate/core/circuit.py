@@ -271,14 +271,15 @@ class Circuit:
         return True
 
     def _settle(self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None) -> None:
-        if outcome is not Outcome.IGNORED:
+        is_verdict = outcome is not Outcome.IGNORED and outcome is not Outcome.THROTTLED
+        if is_verdict:
             # Before the permit is taken: until its result is counted, a slow call in flight belongs to the episode, and must not end it.
             self._check_episode_end(now)
         if not self._take(permit, now):
             self._late(permit, outcome, now)
             return
-        if outcome is Outcome.IGNORED:
-            self.totals.ignored += 1
+        if not is_verdict:
+            self.totals.unjudged(throttled=outcome is Outcome.THROTTLED)
             return
         held = now - permit.acquired_at
         took = held if duration is None else duration

@@ -1,11 +1,11 @@
-"""Outcomes: what one call says of its dependency, and how an exception is classified as an outcome."""
+"""Outcomes: what one call says of its dependency, what its answer says of a limit, and how an exception is classified as an outcome."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, TypeGuard, cast
+from typing import Any, NamedTuple, TypeGuard, cast
 
 from holdgate.core.causes import chain_of, is_plain
 from holdgate.errors import CallNotPermitted, HoldgateError, Reject, SettingsError
@@ -46,11 +46,28 @@ def is_program_error(error: BaseException) -> bool:
 
 
 class Outcome(Enum):
-    """What one call says of the dependency. IGNORED says nothing: it enters no window, and a half-open only gets its permit back."""
+    """What one call says of the dependency.
+
+    THROTTLED: it is there, and says "not so fast". That is no failure and no health: it enters no window, as IGNORED, and a limit may be
+    learned from it. IGNORED says nothing. Of both a half-open only gets its permit back.
+    """
 
     SUCCESS = "success"
     FAILURE = "failure"
+    THROTTLED = "throttled"
     IGNORED = "ignored"
+
+
+class Told(NamedTuple):
+    """What an answer, throttled or good, says of the limit behind it. None where it says nothing.
+
+    `retry_after` is how many seconds to wait, above 0. `remaining` is how many calls are left in the running window, from 0, and `reset`
+    in how many seconds that window ends, from 0.
+    """
+
+    retry_after: float | None = None
+    remaining: int | None = None
+    reset: float | None = None
 
 
 class Classifier:

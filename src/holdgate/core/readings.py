@@ -79,6 +79,7 @@ def totals_of(circuit: Readable) -> CircuitTotals:
         succeeded=totals.succeeded.copy(lowest=quick, their_sum=evidence.quick_seconds),
         failed=totals.failed.copy(),
         ignored=totals.ignored,
+        throttled=totals.throttled,
         late=circuit.late_results,
         refused=circuit.rejected,
         probes_succeeded=totals.probes_succeeded,

@@ -181,6 +181,7 @@ def _calls(page: _Page, totals: EngineTotals) -> None:
 def _outcomes(circuit: CircuitTotals) -> Iterable[tuple[str, int]]:
     yield "success", circuit.succeeded.count
     yield "failure", circuit.failed.count
+    yield "throttled", circuit.throttled
     yield "ignored", circuit.ignored
     yield "late", circuit.late
 
