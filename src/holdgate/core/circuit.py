@@ -19,6 +19,9 @@ The live permits of this generation are a dict in the order in which they were i
 other code can miscount it, the oldest permit is its first key, and a swap forgets all of it in one step. A permit that becomes slow in
 flight moves to `evidence.overdue`.
 
+A circuit may have a limiter: how many calls the dependency takes, in a time or in parallel (limiter.py). `limits` asks it, and a call needs
+room in both, in the ramp of a half-open and in the limiter. While it limits, each call goes the long way; before that, none is looked at.
+
 Nothing happens by itself. Time is an argument. What time alone decides (a wait is over, a lease has ended, a stage is old, calls in flight
 have become slow) happens in `advance`, which `try_acquire` runs, and which a half-open runs before every result. `next_deadline` returns
 when that will be. A time before the last one seen is replaced by the last one seen.
@@ -33,12 +36,14 @@ once per message. runtime/guarded.py has a third copy; see the comment above `__
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING, cast
 
 from holdgate.core import events, validation
 from holdgate.core.evidence import Evidence
-from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until
+from holdgate.core.limited_calls import LimitedCalls
+from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until, requested_wait
 from holdgate.core.outcomes import Outcome
 from holdgate.core.ramp import FULL_ALONE, HalfOpen, Ramp
 from holdgate.core.readings import snapshot_of, totals_of
@@ -65,6 +70,8 @@ from holdgate.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from holdgate.core.limits import Limits
+    from holdgate.core.outcomes import Told
     from holdgate.core.ramp import Step
 
 
@@ -75,6 +82,10 @@ EVENTS_KEPT = 1024
 _DEFAULTS = CircuitSettings()
 _SUCCESS = Outcome.SUCCESS
 _NO_ROOM = Rejected(None, State.HALF_OPEN)
+
+
+def _earliest(*times: float | None) -> float | None:
+    return min((at for at in times if at is not None), default=None)
 
 
 class Circuit:
@@ -88,6 +99,7 @@ class Circuit:
     - `now`: the monotonic second of its creation. Every `now` must come from the same clock.
     - `draw`: returns a number in [0, 1) for the jitter of a wait. The default returns the middle, which is no jitter: pass `random.random`
       if several workers must not come back in step.
+    - `limits`: how many calls the dependency takes. None means that nothing limits them until an answer is THROTTLED.
 
     Raises SettingsError unless `name` is a str and `settings` are CircuitSettings.
     """
@@ -110,8 +122,8 @@ class Circuit:
     __slots__ = (
         "_asked", "_closed_since", "_draw", "_full", "_given_full", "_half_open", "_is_plain", "_is_reported", "_outage",
         "_override_until", "_until",
-        "events_pending", "evidence", "generation", "late_results", "latest", "live", "name", "override", "plain_until", "refuse_until",
-        "rejected", "rejection", "settings", "settled_twice", "state", "totals",
+        "events_pending", "evidence", "generation", "late_results", "latest", "limits", "live", "name", "override", "plain_until",
+        "refuse_until", "rejected", "rejection", "settings", "settled_twice", "state", "totals",
     )
     # fmt: on
 
@@ -124,7 +136,13 @@ class Circuit:
     _until: float
 
     def __init__(
-        self, name: str, settings: CircuitSettings = _DEFAULTS, *, now: float = 0.0, draw: Callable[[], float] = middle_draw
+        self,
+        name: str,
+        settings: CircuitSettings = _DEFAULTS,
+        *,
+        now: float = 0.0,
+        draw: Callable[[], float] = middle_draw,
+        limits: Limits | None = None,
     ) -> None:
         if not isinstance(cast("object", name), str):
             raise SettingsError(f"name must be a str, got {name!r}: logs, events and metrics use it as the label")
@@ -138,6 +156,7 @@ class Circuit:
         self.latest = now
         self.live: dict[Permit, None] = {}
         self.evidence = Evidence(settings, self.live, now)
+        self.limits = LimitedCalls(limits, draw)
         self.totals = CircuitTotals()  # `read_totals` adds what others count
         self._given_full: int | None = None
         self._full = self._ramp_end()
@@ -189,8 +208,13 @@ class Circuit:
         if now < self.refuse_until:
             self.rejected += 1
             return self.rejection
+        refusal = self.limits.refusal(now, weight, self.state) if self.limits.active else None
+        if refusal is not None:
+            self.rejected += 1
+            return refusal
         permit = issue(self.generation, now, weight)
         self.live[permit] = None
+        self.limits.start(permit, now)
         if half_open is not None:
             half_open.admit(permit)
         return permit
@@ -200,30 +224,40 @@ class Circuit:
         now = self._monotonic(now)
         if self._half_open is not None:
             self.advance(now)
+        if self.limits.active and self.limits.free(now) == 0:
+            return False
         if self._half_open is not None:
             return self._half_open.ramp.has_room(1)
         return now >= self.refuse_until and not (self._is_plain and self.evidence.slow_breach(now))
 
     def expect_more(self) -> None:
-        """Note that more calls wait than a half-open admits, though none was refused: its stage is not one of low traffic."""
+        """Note that more calls wait than are admitted, though none was refused: the stage of a half-open is not one of low traffic."""
+        self.limits.expect_more()
         if self._half_open is not None:
             self._half_open.ramp.refused = True
 
     def record(
-        self, permit: Permit, outcome: Outcome, now: float, *, retry_after: float | None = None, duration: float | None = None
+        self,
+        permit: Permit,
+        outcome: Outcome,
+        now: float,
+        *,
+        retry_after: float | None = None,
+        duration: float | None = None,
+        told: Told | None = None,
     ) -> None:
         """Give a permit back with the outcome of its call.
 
         `retry_after` is how many seconds the server wants to be left alone. With a FAILURE it opens the circuit for that time, clamped to
         `retry_after_max`. None, NaN, zero and less mean that the server did not say. `duration` is how many seconds the call took, by
-        which it is judged slow; None means the time since `acquired_at`. A permit of an older generation, or one that was settled before,
-        is counted and changes nothing.
+        which it is judged slow; None means the time since `acquired_at`. `told` is what the answer says of the dependency's limit. A permit
+        of an older generation, or one that was settled before, is counted and changes nothing.
         """
         if now < self.latest:
             now = self.latest
         else:
             self.latest = now
-        if self._is_plain and outcome is _SUCCESS:
+        if self._is_plain and outcome is _SUCCESS and told is None:
             evidence = self.evidence
             quick = evidence.quick
             if now - permit.acquired_at <= quick and (duration is None or duration <= quick):
@@ -243,6 +277,8 @@ class Circuit:
                 if window.add(GOOD, now) >= window.enough:
                     self._judge(now)
                 return
+        if self.limits.end(permit, outcome, now, told, chain(self.evidence.overdue.permits, self.live)):
+            self._prepare_answers()
         self._settle(permit, outcome, now, retry_after, duration)
 
     def renew(self, permit: Permit, now: float) -> bool:
@@ -287,7 +323,7 @@ class Circuit:
         self.totals.ended(took, failed=failed)
         if self.override is Override.DISABLED:
             return
-        wait = self._requested_wait(retry_after) if failed else None
+        wait = requested_wait(retry_after, self.settings) if failed else None
         if self._half_open is None:
             self._count(failed, held, took, wait, now)
         elif wait is None:
@@ -297,6 +333,7 @@ class Circuit:
 
     def release(self, permit: Permit, now: float) -> None:
         """Give a permit back without an outcome: the call was cancelled, or never made. Its place is free immediately."""
+        self.limits.give_back(permit, now)
         if not self._take(permit, self._monotonic(now)):
             self.settled_twice += permit.standing == SETTLED
             permit.standing = SETTLED
@@ -365,13 +402,10 @@ class Circuit:
             self._is_reported = True
             self._exceeded(breach, now, observed=True)
 
-    def _requested_wait(self, retry_after: float | None) -> float | None:
-        # A server may send anything. The comparison is false for NaN, too.
-        return min(retry_after, self.settings.retry_after_max) if retry_after is not None and retry_after > 0 else None
-
     def _follow(self, half_open: HalfOpen, step: Step, now: float) -> None:
         """Act on what a half-open has decided."""
         for permit in step.expired:
+            self.limits.give_back(permit, now)
             self._emit(events.LeaseExpired(self.name, now, self.generation, permit.acquired_at, half_open.lease))
         if step.breach is not None:
             self._breached(step.breach, now)
@@ -403,7 +437,7 @@ class Circuit:
         breach = self.evidence.slow_breach(now)
         if breach is not None:
             self._breached(breach, now)
-        if self._is_plain:
+        if self._is_plain and not self.limits.active:
             self.plain_until = self.evidence.overdue.unchanged_until(now)
 
     def next_deadline(self) -> float | None:
@@ -413,11 +447,12 @@ class Circuit:
         """
         if self.override is Override.FORCED_OPEN:
             return self._override_until
+        freed = self.limits.next_at(self.latest) if self.limits.active and self.state is not State.OPEN else None
         if self._half_open is not None:
-            return self._half_open.next_deadline()
+            return _earliest(self._half_open.next_deadline(), freed)
         wait_ends = self._until if self.state is State.OPEN else None
         overdue = self.evidence.next_deadline() if self._is_plain or self.override is Override.METRICS_ONLY else None
-        return min((at for at in (self._override_until, wait_ends, overdue) if at is not None), default=None)
+        return _earliest(self._override_until, wait_ends, overdue, freed)
 
     # -- Limits and readings -------------------------------------------------------------------------------------------------------
 
@@ -432,9 +467,10 @@ class Circuit:
     @property
     def free_slots(self) -> int | None:
         """How much more weight `try_acquire` would admit, as of the last time seen. None means no limit."""
-        if self._half_open is None:
-            return self.limit
-        return max(0, self._half_open.ramp.limit - self._half_open.ramp.in_flight)
+        half_open = self._half_open
+        own = self.limit if half_open is None else max(0, half_open.ramp.limit - half_open.ramp.in_flight)
+        free = self.limits.free(self.latest) if self.limits.active else None
+        return own if free is None else free if own is None else min(own, free)
 
     @property
     def is_probing(self) -> bool:
@@ -454,6 +490,12 @@ class Circuit:
         if explicit is None:
             return FULL_ALONE if given is None else given
         return explicit if given is None else min(explicit, given)
+
+    def set_limits(self, limits: Limits | None, now: float) -> None:
+        """Go on by other limits. What was learned is forgotten, and what is in flight counts."""
+        self.advance(now)
+        self.limits.replace(limits, chain(self.evidence.overdue.permits, self.live), self.latest)
+        self._prepare_answers()
 
     def reconfigure(self, settings: CircuitSettings, now: float) -> None:
         """Go on by other settings from `now` on, without a transition. State, outage, override, permits and totals stay.
@@ -582,7 +624,10 @@ class Circuit:
     def _prepare_answers(self) -> None:
         """Compute until when a call is admitted, or refused, without a look at anything else. All refusals are one object."""
         self._is_plain = self.state is State.CLOSED and self.override is None
-        self.plain_until = self.evidence.overdue.unchanged_until(self.latest) if self._is_plain else -inf
+        self.limits.overridden(self.override)
+        is_limited = self.limits.active
+        self.evidence.look_at_each(always=is_limited)  # `renew`, `record` and guarded.py go the usual way by `quick` alone
+        self.plain_until = self.evidence.overdue.unchanged_until(self.latest) if self._is_plain and not is_limited else -inf
         self.refuse_until = -inf
         if self.override is Override.FORCED_OPEN:
             self.refuse_until = inf if self._override_until is None else self._override_until

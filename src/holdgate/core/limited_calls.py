@@ -1,0 +1,146 @@
+"""The calls of one circuit as its limiter counts them, and whether it limits them now.
+
+A circuit asks two questions before each call: is the dependency there (its own rules), and does it take so many (the limiter's). This file
+keeps the second question apart. A limiter counts a call from its start to its end, and gives a token for that. The permit of a call knows
+nothing of tokens, so that nothing is stored, added or compared for a call while nothing is limited. Four things follow:
+
+- *Begin.* A dependency that nobody has given numbers for gets its limiter with the first answer that says something of a limit. What is in
+  flight then has no token, and gets one.
+- *Late results.* A permit of an older generation decides nothing for the circuit. For the limiter its call ran all the same, and has ended.
+- *Overrides.* With one of them in force nothing is limited. Under METRICS_ONLY the limiter still sees each call, so that it can say what
+  it would do. Under DISABLED nothing is recorded.
+- *Calls that wait.* Call forms that wait in a handler (runtime/slots.py) come before messages that have not begun, because what a handler
+  occupies while it waits, a message in an inbox does not. So many slots are kept for them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdgate.core.limiter import Limiter
+from holdgate.core.outcomes import Outcome
+from holdgate.core.states import Override, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from holdgate.core.limits import LimiterSnapshot, Limits
+    from holdgate.core.outcomes import Told
+    from holdgate.core.states import Permit, State
+
+
+class LimitedCalls:
+    """The calls of one circuit that its limiter counts.
+
+    `active` is whether it limits them now; the circuit looks at nothing else before it asks. `waiting` are the calls in handlers for which
+    slots are kept.
+    """
+
+    __slots__ = ("_draw", "_is_counting", "_limiter", "_limits", "_override", "_share", "_tokens", "active", "waiting")
+
+    def __init__(self, limits: Limits | None, draw: Callable[[], float]) -> None:
+        self._limits = limits
+        self._draw = draw
+        self._override: Override | None = None
+        self._share = 1.0
+        self._limiter = None if limits is None else self._new_limiter()
+        self._tokens: dict[Permit, int] = {}
+        self.waiting = 0
+        self.active = self._is_counting = False
+        self._look()
+
+    def _new_limiter(self) -> Limiter:
+        limiter = Limiter(self._limits, self._draw)
+        limiter.share = self._share
+        return limiter
+
+    # -- before a call ----------------------------------------------------------------------------------------------------------------
+
+    def free(self, now: float) -> int | None:
+        """Return how much more weight may start now. None means no limit."""
+        free = self._limiter.free(now) if self.active and self._limiter is not None else None
+        return None if free is None else max(0, free - self.waiting)
+
+    def next_at(self, now: float) -> float | None:
+        """Return when time alone may free a slot. None means that only a result does, or that one is free."""
+        return self._limiter.next_at(now) if self.active and self._limiter is not None else None
+
+    def refusal(self, now: float, weight: int, state: State) -> Rejected | None:
+        """Return the refusal of a call for which there is no room now, and note that more calls wait than may start."""
+        free = self.free(now)
+        if free is None or free >= weight:
+            return None
+        self.expect_more()
+        return Rejected(self.next_at(now), state, is_limited=True)
+
+    def expect_more(self) -> None:
+        """Note that more calls wait than may start."""
+        if self.active and self._limiter is not None:
+            self._limiter.expect_more()
+
+    # -- a call -----------------------------------------------------------------------------------------------------------------------
+
+    def start(self, permit: Permit, now: float) -> None:
+        """Count a call that starts."""
+        if self._is_counting and self._limiter is not None:
+            self._tokens[permit] = self._limiter.start(now, permit.weight)
+
+    def end(self, permit: Permit, outcome: Outcome, now: float, told: Told | None, in_flight: Iterable[Permit]) -> bool:
+        """Count the end of a call, late or not. Returns True if that begins the limiting, or ends it.
+
+        `in_flight` are the permits that are live. A call that began before the limiter did is the last of them to have started.
+        """
+        if self._limiter is None:
+            if outcome is not Outcome.THROTTLED and told is None:
+                return False
+            self._limiter = self._new_limiter()
+        token = self._tokens.pop(permit, None)
+        if token is None and self._is_counting:  # it was given back, has ended before, or was never counted
+            return False
+        limiter, live = self._limiter, tuple(in_flight)
+        limiter.end(len(live) if token is None else token, outcome, permit.acquired_at, now, permit.weight, told)
+        if not self._look():
+            return False
+        for other in live:
+            if other is not permit:
+                self.start(other, now)
+        return True
+
+    def give_back(self, permit: Permit, now: float) -> None:
+        """Forget a call that was never made, or whose end nobody knows."""
+        token = self._tokens.pop(permit, None)
+        if token is not None and self._limiter is not None:
+            self._limiter.give_back(token, now, permit.weight)
+
+    # -- what a person or a program decides -------------------------------------------------------------------------------------------
+
+    def overridden(self, override: Override | None) -> None:
+        """Note what an operator has laid over the circuit."""
+        self._override = override
+        self._look()
+
+    def replace(self, limits: Limits | None, in_flight: Iterable[Permit], now: float) -> None:
+        """Go on by other limits. What was learned is forgotten; what is in flight counts."""
+        self._limits = limits
+        self._limiter = None if limits is None else self._new_limiter()
+        self._tokens.clear()
+        self._look()
+        for permit in in_flight:
+            self.start(permit, now)
+
+    def set_share(self, share: float) -> None:
+        """Take this share of pace and width, above 0 and up to 1, because so many workers use the dependency."""
+        self._share = share
+        if self._limiter is not None:
+            self._limiter.share = share
+
+    def _look(self) -> bool:
+        before = self._is_counting
+        is_active = self._limiter is not None and self._limiter.active
+        self.active = is_active and self._override is None
+        self._is_counting = is_active and self._override is not Override.DISABLED
+        return self._is_counting is not before
+
+    def snapshot(self, now: float) -> LimiterSnapshot | None:
+        """Return what the limiter has found, also while it does not act. None means that nothing is known of a limit."""
+        return None if self._limiter is None or not self._limiter.active else self._limiter.snapshot(now)
