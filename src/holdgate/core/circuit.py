@@ -19,8 +19,8 @@ The live permits of this generation are a dict in the order in which they were i
 other code can miscount it, the oldest permit is its first key, and a swap forgets all of it in one step. A permit that becomes slow in
 flight moves to `evidence.overdue`.
 
-A circuit may have a limiter: how many calls the dependency takes, in a time or in parallel (limiter.py). `limits` asks it, and a call needs
-room in both, in the ramp of a half-open and in the limiter. While it limits, each call goes the long way; before that, none is looked at.
+`limits` asks a limiter how many calls the dependency takes, and a call needs room in both: in it, and in the ramp of a half-open. While the
+limiter limits, each call goes the long way; before that, none is looked at.
 
 Nothing happens by itself. Time is an argument. What time alone decides (a wait is over, a lease has ended, a stage is old, calls in flight
 have become slow) happens in `advance`, which `try_acquire` runs, and which a half-open runs before every result. `next_deadline` returns
@@ -41,7 +41,7 @@ from math import inf
 from typing import TYPE_CHECKING, cast
 
 from holdgate.core import events, validation
-from holdgate.core.evidence import Evidence
+from holdgate.core.evidence import Evidence, earliest
 from holdgate.core.limited_calls import LimitedCalls
 from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until, requested_wait
 from holdgate.core.outcomes import Outcome
@@ -82,10 +82,6 @@ EVENTS_KEPT = 1024
 _DEFAULTS = CircuitSettings()
 _SUCCESS = Outcome.SUCCESS
 _NO_ROOM = Rejected(None, State.HALF_OPEN)
-
-
-def _earliest(*times: float | None) -> float | None:
-    return min((at for at in times if at is not None), default=None)
 
 
 class Circuit:
@@ -205,10 +201,7 @@ class Circuit:
             half_open.ramp.refused = True
             self.rejected += 1
             return _NO_ROOM
-        if now < self.refuse_until:
-            self.rejected += 1
-            return self.rejection
-        refusal = self.limits.refusal(now, weight, self.state) if self.limits.active else None
+        refusal = self.rejection if now < self.refuse_until else self.limits.refusal(now, weight, self.state)
         if refusal is not None:
             self.rejected += 1
             return refusal
@@ -277,7 +270,7 @@ class Circuit:
                 if window.add(GOOD, now) >= window.enough:
                     self._judge(now)
                 return
-        if self.limits.end(permit, outcome, now, told, chain(self.evidence.overdue.permits, self.live)):
+        if self.limits.end(permit, outcome, now, told):
             self._prepare_answers()
         self._settle(permit, outcome, now, retry_after, duration)
 
@@ -449,10 +442,10 @@ class Circuit:
             return self._override_until
         freed = self.limits.next_at(self.latest) if self.limits.active and self.state is not State.OPEN else None
         if self._half_open is not None:
-            return _earliest(self._half_open.next_deadline(), freed)
+            return earliest(self._half_open.next_deadline(), freed)
         wait_ends = self._until if self.state is State.OPEN else None
         overdue = self.evidence.next_deadline() if self._is_plain or self.override is Override.METRICS_ONLY else None
-        return _earliest(self._override_until, wait_ends, overdue, freed)
+        return earliest(self._override_until, wait_ends, overdue, freed)
 
     # -- Limits and readings -------------------------------------------------------------------------------------------------------
 
@@ -469,8 +462,7 @@ class Circuit:
         """How much more weight `try_acquire` would admit, as of the last time seen. None means no limit."""
         half_open = self._half_open
         own = self.limit if half_open is None else max(0, half_open.ramp.limit - half_open.ramp.in_flight)
-        free = self.limits.free(self.latest) if self.limits.active else None
-        return own if free is None else free if own is None else min(own, free)
+        return self.limits.within(own, self.latest) if self.limits.active else own
 
     @property
     def is_probing(self) -> bool:

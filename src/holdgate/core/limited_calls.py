@@ -5,7 +5,7 @@ keeps the second question apart. A limiter counts a call from its start to its e
 nothing of tokens, so that nothing is stored, added or compared for a call while nothing is limited. Four things follow:
 
 - *Begin.* A dependency that nobody has given numbers for gets its limiter with the first answer that says something of a limit. What is in
-  flight then has no token, and gets one.
+  flight then has no token, and the limiter hears of its end alone.
 - *Late results.* A permit of an older generation decides nothing for the circuit. For the limiter its call ran all the same, and has ended.
 - *Overrides.* With one of them in force nothing is limited. Under METRICS_ONLY the limiter still sees each call, so that it can say what
   it would do. Under DISABLED nothing is recorded.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from holdgate.core.limiter import Limiter
 from holdgate.core.outcomes import Outcome
-from holdgate.core.states import Override, Rejected
+from holdgate.core.states import SETTLED, Override, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,23 +36,17 @@ class LimitedCalls:
     slots are kept.
     """
 
-    __slots__ = ("_draw", "_is_counting", "_limiter", "_limits", "_override", "_share", "_tokens", "active", "waiting")
+    __slots__ = ("_draw", "_is_counting", "_limiter", "_limits", "_override", "_tokens", "active", "waiting")
 
     def __init__(self, limits: Limits | None, draw: Callable[[], float]) -> None:
         self._limits = limits
         self._draw = draw
         self._override: Override | None = None
-        self._share = 1.0
-        self._limiter = None if limits is None else self._new_limiter()
+        self._limiter = None if limits is None else Limiter(limits, draw)
         self._tokens: dict[Permit, int] = {}
         self.waiting = 0
         self.active = self._is_counting = False
         self._look()
-
-    def _new_limiter(self) -> Limiter:
-        limiter = Limiter(self._limits, self._draw)
-        limiter.share = self._share
-        return limiter
 
     # -- before a call ----------------------------------------------------------------------------------------------------------------
 
@@ -60,6 +54,11 @@ class LimitedCalls:
         """Return how much more weight may start now. None means no limit."""
         free = self._limiter.free(now) if self.active and self._limiter is not None else None
         return None if free is None else max(0, free - self.waiting)
+
+    def within(self, own: int | None, now: float) -> int | None:
+        """Return the lesser of a number that the circuit admits and what is free here. None means no limit."""
+        free = self.free(now)
+        return own if free is None else free if own is None else min(own, free)
 
     def next_at(self, now: float) -> float | None:
         """Return when time alone may free a slot. None means that only a result does, or that one is free."""
@@ -85,32 +84,23 @@ class LimitedCalls:
         if self._is_counting and self._limiter is not None:
             self._tokens[permit] = self._limiter.start(now, permit.weight)
 
-    def end(self, permit: Permit, outcome: Outcome, now: float, told: Told | None, in_flight: Iterable[Permit]) -> bool:
-        """Count the end of a call, late or not. Returns True if that begins the limiting, or ends it.
-
-        `in_flight` are the permits that are live. A call that began before the limiter did is the last of them to have started.
-        """
+    def end(self, permit: Permit, outcome: Outcome, now: float, told: Told | None) -> bool:
+        """Count the end of a call, late or not. Returns True if that begins the limiting."""
         if self._limiter is None:
             if outcome is not Outcome.THROTTLED and told is None:
                 return False
-            self._limiter = self._new_limiter()
-        token = self._tokens.pop(permit, None)
-        if token is None and self._is_counting:  # it was given back, has ended before, or was never counted
+            self._limiter = Limiter(self._limits, self._draw)
+        if permit.standing == SETTLED or self._override is Override.DISABLED:
             return False
-        limiter, live = self._limiter, tuple(in_flight)
-        limiter.end(len(live) if token is None else token, outcome, permit.acquired_at, now, permit.weight, told)
-        if not self._look():
-            return False
-        for other in live:
-            if other is not permit:
-                self.start(other, now)
-        return True
+        token = self._tokens.pop(permit, 0)
+        self._limiter.end(token, outcome, permit.acquired_at, now, permit.weight, told)
+        return self._look()
 
     def give_back(self, permit: Permit, now: float) -> None:
         """Forget a call that was never made, or whose end nobody knows."""
         token = self._tokens.pop(permit, None)
         if token is not None and self._limiter is not None:
-            self._limiter.give_back(token, now, permit.weight)
+            self._limiter.give_back(token, now)
 
     # -- what a person or a program decides -------------------------------------------------------------------------------------------
 
@@ -122,17 +112,11 @@ class LimitedCalls:
     def replace(self, limits: Limits | None, in_flight: Iterable[Permit], now: float) -> None:
         """Go on by other limits. What was learned is forgotten; what is in flight counts."""
         self._limits = limits
-        self._limiter = None if limits is None else self._new_limiter()
+        self._limiter = None if limits is None else Limiter(limits, self._draw)
         self._tokens.clear()
         self._look()
         for permit in in_flight:
             self.start(permit, now)
-
-    def set_share(self, share: float) -> None:
-        """Take this share of pace and width, above 0 and up to 1, because so many workers use the dependency."""
-        self._share = share
-        if self._limiter is not None:
-            self._limiter.share = share
 
     def _look(self) -> bool:
         before = self._is_counting

@@ -132,8 +132,8 @@ class Rejected:
     """A refusal. One object serves many calls, and nothing is kept per refusal.
 
     `retry_at` is the monotonic second from which a call may be admitted. None means unknown: a ramp has no room, or only an operator can
-    end the opening. `state` is the circuit's; under FORCED_OPEN it is the state below, and `override` is set. `is_limited`: the dependency is
-    there, and takes no more calls for now.
+    end the opening. `state` is the circuit's; under FORCED_OPEN it is the state below, and `override` is set. `is_limited`: the dependency
+    is there, and takes no more calls for now.
     """
 
     retry_at: float | None
