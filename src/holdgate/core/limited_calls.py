@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 class LimitedCalls:
     """The calls of one circuit that its limiter counts.
 
-    `active` is whether it limits them now; the circuit looks at nothing else before it asks. `waiting` are the calls in handlers for which
-    slots are kept.
+    `active` is whether it limits them now; the circuit looks at nothing else before it asks. `counts` is whether it sees them, also if an
+    override lets them all through. `waiting` are the calls in handlers for which slots are kept.
     """
 
-    __slots__ = ("_draw", "_is_counting", "_limiter", "_limits", "_override", "_tokens", "active", "waiting")
+    __slots__ = ("_draw", "_limiter", "_limits", "_override", "_tokens", "active", "counts", "waiting")
 
     def __init__(self, limits: Limits | None, draw: Callable[[], float]) -> None:
         self._limits = limits
@@ -45,7 +45,7 @@ class LimitedCalls:
         self._limiter = None if limits is None else Limiter(limits, draw)
         self._tokens: dict[Permit, int] = {}
         self.waiting = 0
-        self.active = self._is_counting = False
+        self.active = self.counts = False
         self._look()
 
     # -- before a call ----------------------------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ class LimitedCalls:
 
     def start(self, permit: Permit, now: float) -> None:
         """Count a call that starts."""
-        if self._is_counting and self._limiter is not None:
+        if self.counts and self._limiter is not None:
             self._tokens[permit] = self._limiter.start(now, permit.weight)
 
     def end(self, permit: Permit, outcome: Outcome, now: float, told: Told | None) -> bool:
@@ -118,13 +118,24 @@ class LimitedCalls:
         for permit in in_flight:
             self.start(permit, now)
 
+    def is_found(self, seen: LimiterSnapshot) -> bool:
+        """Return whether what limits was found, and is not what somebody has set."""
+        limits = self._limits
+        rate = None if limits is None or limits.rate is None else limits.rate / limits.per
+        concurrency = None if limits is None else limits.concurrency
+        return _is_lower(seen.pace, rate) or _is_lower(seen.width, concurrency)
+
     def _look(self) -> bool:
-        before = self._is_counting
+        before = self.counts
         is_active = self._limiter is not None and self._limiter.active
         self.active = is_active and self._override is None
-        self._is_counting = is_active and self._override is not Override.DISABLED
-        return self._is_counting is not before
+        self.counts = is_active and self._override is not Override.DISABLED
+        return self.counts is not before
 
     def snapshot(self, now: float) -> LimiterSnapshot | None:
         """Return what the limiter has found, also while it does not act. None means that nothing is known of a limit."""
         return None if self._limiter is None or not self._limiter.active else self._limiter.snapshot(now)
+
+
+def _is_lower(found: float | None, given: float | None) -> bool:
+    return found is not None and (given is None or found < given)

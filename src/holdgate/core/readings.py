@@ -13,6 +13,7 @@ from holdgate.core.totals import CircuitTotals
 
 if TYPE_CHECKING:
     from holdgate.core.evidence import Evidence
+    from holdgate.core.limited_calls import LimitedCalls
     from holdgate.core.outages import Outage
     from holdgate.core.states import Override, Permit
 
@@ -25,6 +26,7 @@ class Readable(Protocol):
     override: Override | None
     generation: int
     evidence: Evidence
+    limits: LimitedCalls
     live: dict[Permit, None]
     totals: CircuitTotals
     rejected: int
@@ -68,6 +70,7 @@ def snapshot_of(circuit: Readable, now: float, outage: Outage, until: float, ful
         settled_twice=circuit.settled_twice,
         next_deadline=circuit.next_deadline(),
         full=full,
+        limits=circuit.limits.snapshot(now),
     )
 
 

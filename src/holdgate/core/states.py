@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from typing import TYPE_CHECKING
 
 from holdgate.errors import HoldgateError
+
+if TYPE_CHECKING:
+    from holdgate.core.limits import LimiterSnapshot
 
 
 class State(Enum):
@@ -157,6 +161,7 @@ class CircuitSnapshot:
     - `rejected`, `late_results`, `settled_twice`: totals since construction.
     - `next_deadline`: as `Circuit.next_deadline`.
     - `full`: the limit at which a ramp ends, from 1. `limit / full` is the share of its work that a half-open admits.
+    - `limits`: how many calls the dependency takes, as far as that is known. None means that nothing limits them.
     """
 
     name: str
@@ -180,3 +185,4 @@ class CircuitSnapshot:
     settled_twice: int
     next_deadline: float | None
     full: int = 1
+    limits: LimiterSnapshot | None = None

@@ -100,10 +100,11 @@ def acquire_in_turn(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float) 
 class WaitingList:
     """All waiting deliveries of one engine."""
 
-    __slots__ = ("_arrivals", "_aside", "_entries", "_ready", "_timed")
+    __slots__ = ("_arrivals", "_aside", "_entries", "_ready", "_returned", "_timed")
 
     def __init__(self) -> None:
         self._arrivals = 0
+        self._returned = 0  # goes down: a number that is lower than those of all that wait
         self._entries: dict[AnyDelivery, Waiting] = {}
         self._ready: Lines = {}  # only a lane is missing
         self._aside: dict[Assignment, list[Waiting]] = {}  # of sources that are held by something other than a circuit
@@ -115,12 +116,22 @@ class WaitingList:
     def __contains__(self, delivery: AnyDelivery) -> bool:
         return delivery in self._entries
 
-    def add(self, delivery: AnyDelivery, gates: tuple[Gate, ...], not_before: float | None = None) -> None:
-        """Let a delivery wait, behind all that wait already; until `not_before` for time alone."""
-        self._arrivals += 1
-        waiting = self._entries[delivery] = Waiting(delivery, gates, self._arrivals, not_before)
+    def add(
+        self, delivery: AnyDelivery, gates: tuple[Gate, ...], not_before: float | None = None, *, back_at_its_place: bool = False
+    ) -> None:
+        """Let a delivery wait, behind all that wait already; until `not_before` for time alone.
+
+        `back_at_its_place`: it had its turn, and a dependency had too many calls. It was before all that wait now.
+        """
+        if back_at_its_place:
+            self._returned -= 1
+        else:
+            self._arrivals += 1
+        waiting = self._entries[delivery] = Waiting(delivery, gates, self._returned if back_at_its_place else self._arrivals, not_before)
         delivery.assignment.listed(delivery, gates)
-        if not_before is None:
+        if back_at_its_place:
+            self._stand_again([waiting])
+        elif not_before is None:
             self._queue(waiting)
         else:
             heapq.heappush(self._timed, (not_before, waiting.arrival, waiting))
@@ -258,7 +269,7 @@ class GrantRound:
     def admit(self) -> Iterator[Waiting]:
         """Yield every delivery that may start, its permits taken, in flight from now on."""
         reserved = False
-        last = 0
+        last: int | None = None
         for waiting in heapq.merge(*self._lines, key=_arrival):
             if waiting.arrival == last:  # one delivery stands in the line of each of its gates
                 continue
@@ -272,7 +283,7 @@ class GrantRound:
                 waiting.delivery.assignment.started()
                 self._take(waiting, messages_in(waiting.delivery))
                 yield waiting
-            elif not reserved and not any(gate.shut for gate in waiting.gates):
+            elif not reserved and not any(gate.shut or gate.held_by_limit for gate in waiting.gates):
                 reserved = True
                 self._take(waiting, 1)  # of a batch too: whatever is admitted of it is a beginning
 
