@@ -118,9 +118,16 @@ class LimitedCalls:
         for permit in in_flight:
             self.start(permit, now)
 
+    @property
+    def learns(self) -> bool:
+        """Whether a throttled answer moves the limit. Otherwise the numbers that somebody has set are all that limits."""
+        return self._limits is None or self._limits.adaptive
+
     def is_found(self, seen: LimiterSnapshot) -> bool:
         """Return whether what limits was found, and is not what somebody has set."""
         limits = self._limits
+        if not self.learns:
+            return False
         rate = None if limits is None or limits.rate is None else limits.rate / limits.per
         concurrency = None if limits is None else limits.concurrency
         return _is_lower(seen.pace, rate) or _is_lower(seen.width, concurrency)
