@@ -16,10 +16,11 @@ from holdgate.core.events import (
 )
 from holdgate.core.limiter import Limiter
 from holdgate.core.limits import LimiterSnapshot, Limits
-from holdgate.core.outcomes import Classifier, Outcome, Told
+from holdgate.core.outcomes import Classifier, Outcome
 from holdgate.core.settings import CircuitSettings, RampSettings
 from holdgate.core.states import CircuitSnapshot, Override, Permit, Reason, Rejected, State
 from holdgate.core.windows import CountWindow, TimeWindow
+from holdgate.told import Told
 
 __all__ = [
     "Circuit",

@@ -19,7 +19,27 @@ GROWS = 0.5
 
 
 class Width:
-    __slots__ = ("_budget", "_grow_to", "_lid_trial", "_lift", "_lifted", "_clean", "_before", "_pressed", "_ramp", "_round", "_last_round", "_streak", "_trial", "most", "proven", "wall", "width", "growing", "_untagged")
+    __slots__ = (
+        "_before",
+        "_budget",
+        "_clean",
+        "_grow_to",
+        "_last_round",
+        "_lid_trial",
+        "_lift",
+        "_lifted",
+        "_pressed",
+        "_ramp",
+        "_round",
+        "_streak",
+        "_trial",
+        "_untagged",
+        "growing",
+        "most",
+        "proven",
+        "wall",
+        "width",
+    )
 
     def __init__(self, budget: Budget, most: int | None, first: int = 1) -> None:
         self._budget = budget

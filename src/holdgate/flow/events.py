@@ -78,13 +78,15 @@ class SourceBlocked(SourceEvent):
 
     `position` is where it stands in the source, `attempts` how often it was charged, `error` the type of its last exception (not its text).
     `suspect`: it is tried again whenever the dependency may have come back. Nothing shows whether it or the dependency is at fault, because
-    no other message was tried since it began to fail; `attempts` are then its failures.
+    no other message was tried since it began to fail; `attempts` are then its failures. `throttled`: a dependency has said "not so fast"
+    each time; `attempts` are then how often in a row, and none of them was one.
     """
 
     position: int
     attempts: int
     error: str
     suspect: bool = False
+    throttled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
