@@ -14,6 +14,8 @@ from holdgate.core.events import (
     OverrideSet,
     ThresholdExceeded,
 )
+from holdgate.core.limiter import Limiter
+from holdgate.core.limits import LimiterSnapshot, Limits
 from holdgate.core.outcomes import Classifier, Outcome
 from holdgate.core.settings import CircuitSettings, RampSettings
 from holdgate.core.states import CircuitSnapshot, Override, Permit, Reason, Rejected, State
@@ -34,6 +36,9 @@ __all__ = [
     "LeaseExpired",
     "LeaseTooShort",
     "LimitChanged",
+    "Limiter",
+    "LimiterSnapshot",
+    "Limits",
     "Outcome",
     "Override",
     "OverrideCleared",

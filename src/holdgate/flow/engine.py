@@ -69,14 +69,14 @@ from holdgate.flow.fate import (
 from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import AnyDelivery, HandlerRequest, Source
-from holdgate.flow.plan import Plan
+from holdgate.flow.plan import CIRCUIT, Plan
 from holdgate.flow.policy import GivenUp, Verdict
 from holdgate.flow.rejections import Rejections
 from holdgate.flow.reminders import Reminders
 from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.suspicions import Suspicions
-from holdgate.flow.totals import CIRCUIT, EngineTotals, Tally
+from holdgate.flow.totals import EngineTotals, Tally
 from holdgate.flow.waiting import WaitingList, acquire_in_turn
 
 _SUCCESS = Outcome.SUCCESS  # a name of the module: an enum's member costs more to look up
@@ -88,7 +88,7 @@ _GIVEN_UP: Mapping[Cause, GivenUp] = {Cause.REJECTED: "rejected", Cause.MESSAGE:
 def _open_circuit(delivery: AnyDelivery) -> str:
     """Return the reason of a fallback: the first need that is not closed, or was not a moment ago."""
     gates = gates_of(delivery)
-    return CIRCUIT + next((gate for gate in gates if gate.limited), gates[0]).name
+    return CIRCUIT + next((gate for gate in gates if gate.circuit.limit is not None), gates[0]).name
 
 
 class Assignments:

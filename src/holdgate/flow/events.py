@@ -129,6 +129,41 @@ class OutageOver(FlowEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class LimitBegan(FlowEvent):
+    """A limit of a dependency was found, and from now on so many of its calls are let through.
+
+    `pace` is calls a second, and `width` calls in flight; None means that no such limit was found. `why` is what holds calls back now, as
+    in `LimiterSnapshot`. `observed`: an operator only observes the dependency, and nothing is held back.
+    """
+
+    dependency: str
+    pace: float | None
+    width: int | None
+    why: str
+    observed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LimitMoved(FlowEvent):
+    """The limit that was found is another one by much: half as much again, or a third less. At most once a minute for each dependency."""
+
+    dependency: str
+    pace: float | None
+    width: int | None
+    why: str
+    previous_pace: float | None
+    previous_width: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitEnded(FlowEvent):
+    """Nothing limits the calls of a dependency any longer, but what somebody has set. It lasted for `lasted` seconds."""
+
+    dependency: str
+    lasted: float
+
+
+@dataclass(frozen=True, slots=True)
 class HandlerStuck(SourceEvent):
     """A handler has run for `seconds` on the message at `position`: `hold_warn_after` or longer, and again after each such time."""
 

@@ -207,13 +207,16 @@ class Retries:
         return events
 
     def _wait_for_limit(self, delivery: AnyDelivery, gates: tuple[Gate, ...], attribution: Attribution, now: float) -> None:
-        """Let a throttled delivery wait at its place, for the time that it was told or for one that grows; or for what is down besides."""
+        """Let a throttled delivery wait at its place for a slot, which the limiter hands out or what is down; else for time alone."""
         history = history_of(delivery)
         history.end_backoffs()  # of failures: the dependency was there
         self._waiting.keep_place(history)
-        longest = min((gate.circuit.settings.retry_after_max for gate in gates), default=inf)
-        wait = throttling.wait(history.throttled, attribution.retry_after, longest, self._draw())
-        self._waiting.add(delivery, gates, None if any(gate.shut for gate in gates) else now + wait)
+        if any(gate.limited for gate in gates):
+            self._waiting.add(delivery, gates)
+        else:  # nothing limits: an operator observes, or the settings leave the limiter out
+            longest = min((gate.circuit.settings.retry_after_max for gate in gates), default=inf)
+            wait = throttling.wait(history.throttled, attribution.retry_after, longest, self._draw())
+            self._waiting.add(delivery, gates, now + wait)
 
     def _waits_for_slot(self, attribution: Attribution) -> bool:
         """Return whether it was refused, and now waits for a slot that the engine hands out.

@@ -288,7 +288,7 @@ class GrantRound:
     def admit(self) -> Iterator[Waiting]:
         """Yield every delivery that may start, its permits taken, in flight from now on."""
         reserved = False
-        last = 0
+        last: int | None = None
         for waiting in heapq.merge(*self._lines, key=_arrival):
             if waiting.arrival == last:  # one delivery stands in the line of each of its gates
                 continue
@@ -302,7 +302,7 @@ class GrantRound:
                 waiting.delivery.assignment.started()
                 self._take(waiting, messages_in(waiting.delivery))
                 yield waiting
-            elif not reserved and not any(gate.shut for gate in waiting.gates):
+            elif not reserved and not any(gate.shut or gate.held_by_limit for gate in waiting.gates):
                 reserved = True
                 self._take(waiting, 1)  # of a batch too: whatever is admitted of it is a beginning
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Never, ParamSpec, Protocol, TypeVar, Type
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, Told, validation
 from holdgate.core.causes import chain_of
+from holdgate.core.limits import Limits
 from holdgate.core.outcomes import Classifier, Matcher
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.runtime.access import Access, GuardCircuit, OwnCircuit
@@ -66,6 +67,7 @@ class Dependency:
       probes. None means that messages find out.
     - `probe_timeout`: seconds above 0, or a timedelta, that a probe may take.
     - `settings`: when its circuit opens, and how it comes back.
+    - `limits`: how many calls it takes. None means that nothing limits them until it answers "not so fast"; then its limit is found out.
 
     A predicate that raises costs the verdict of that call, and is logged. Raises SettingsError.
     """
@@ -80,6 +82,7 @@ class Dependency:
         "_throttled",
         "_told",
         "access",
+        "limits",
         "looks_at_results",
         "name",
         "probe",
@@ -103,6 +106,7 @@ class Dependency:
         probe: Callable[[], object] | None = None,
         probe_timeout: float | timedelta = 5.0,  # what a user would wait for: a dependency that answers later is not well
         settings: CircuitSettings = CircuitSettings(),  # noqa: B008 - frozen; its own defaults have their reasons beside them
+        limits: Limits | None = None,  # nobody pays for a limit that never shows
     ) -> None:
         self.name = check_name(name)
         self._classifier = Classifier(failures, excluded, throttled, _presumed_throttled)
@@ -118,6 +122,7 @@ class Dependency:
         if not isinstance(cast("object", settings), CircuitSettings):
             raise SettingsError(f"settings must be a CircuitSettings, got {settings!r}")
         self.settings = settings
+        self.limits = check_limits(limits)
         self.access: Access = self._alone()  # how calls reach the circuit now; a slot and not a property, because every call reads it
         self._lock = threading.Lock()  # for bind and unbind; calls do not take it
 
@@ -321,7 +326,7 @@ class Dependency:
 
     def _alone(self) -> OwnCircuit:
         clock = SystemClock()
-        return OwnCircuit(Circuit(self.name, self.settings, now=clock.now(), draw=clock.draw), clock)
+        return OwnCircuit(Circuit(self.name, self.settings, now=clock.now(), draw=clock.draw, limits=self.limits), clock)
 
     def _report(self, setting: str, broken: Exception, exception: BaseException | None) -> None:
         # The type and the line alone: the text of an exception may quote the payload.
@@ -351,6 +356,13 @@ def _known_told(answer: object) -> Told | None:
 
 def _never(answer: object) -> bool:  # noqa: ARG001 - it does not look
     return False
+
+
+def check_limits(limits: object) -> Limits | None:
+    """Return the limits of a dependency. Raises SettingsError for anything else than Limits, or None."""
+    if limits is None or isinstance(limits, Limits):
+        return limits
+    raise SettingsError(f"limits must be Limits, got {limits!r}: write limits=Limits(rate=100, per=60), or leave it out")
 
 
 def check_name(name: object) -> str:
