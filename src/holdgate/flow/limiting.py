@@ -35,10 +35,12 @@ _MOMENT = 5.0
 _BETWEEN_STARTS = 60.0
 # Why calls are held back that only a result lets go, which may come at any time.
 _BY_RESULTS = frozenset({"concurrency", "width"})
-_BY_REFUSALS = frozenset({"throttled", "down"})
+_BY_REFUSALS = frozenset({"throttled", "down", "gate"})
 
 # A limit is found by trying, so it moves all the time by some percent. Half as much again, or a third less, is another one.
 _MUCH = 1.5
+# A width is known sooner than a pace, and mostly moves a lot at first (seconds): who reads the log is told what comes of it.
+_SETTLES_WITHIN = 10.0
 # The least time between two announcements of one limit (seconds): a limit that swings would fill the log.
 _NOT_BEFORE = 60.0
 
@@ -48,11 +50,11 @@ class _Seen:
 
     __slots__ = ("accepted", "announced_at", "is_standing", "since", "told")
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self.is_standing = False  # what waits for it stands in its lines
         self.accepted = 0  # when the hold began
         self.told: LimiterSnapshot | None = None  # what was announced last
-        self.since = 0.0  # when the first announcement was
+        self.since = now  # when it was found, or looked for and not found
         self.announced_at = 0.0
 
 
@@ -72,7 +74,7 @@ class LimitChanges:
         return events
 
     def _look_at(self, gate: Gate, now: float) -> Iterable[FlowEvent]:
-        seen = self._seen.setdefault(gate, _Seen())
+        seen = self._seen.setdefault(gate, _Seen(now))
         limits = gate.circuit.limits
         found = limits.snapshot(now)
         if gate.limited is not seen.is_standing:
@@ -103,12 +105,20 @@ class LimitChanges:
             if told is not None:
                 seen.told = None
                 yield LimitEnded(now, gate.name, now - seen.since)
+            seen.since = now
         elif told is None:
-            seen.told, seen.since, seen.announced_at = found, now, now
+            if found.pace is None and now - seen.since < _SETTLES_WITHIN:
+                return
+            seen.told, seen.announced_at = found, now
             yield LimitBegan(now, gate.name, found.pace, found.width, found.why, observed=not gate.circuit.limits.active)
-        elif now - seen.announced_at >= _NOT_BEFORE and (_is_another(found.pace, told.pace) or _is_another(found.width, told.width)):
+        elif now - seen.announced_at >= _NOT_BEFORE and _is_another(*_compared(found, told)):
             seen.told, seen.announced_at = found, now
             yield LimitMoved(now, gate.name, found.pace, found.width, found.why, told.pace, told.width)
+
+
+def _compared(found: LimiterSnapshot, told: LimiterSnapshot) -> tuple[float | None, float | None]:
+    """Return what is compared: the paces, as long as there is one. A width that goes with it says little."""
+    return (found.width, told.width) if found.pace is None and told.pace is None else (found.pace, told.pace)
 
 
 def _is_another(found: float | None, told: float | None) -> bool:
