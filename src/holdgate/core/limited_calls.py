@@ -29,8 +29,14 @@ if TYPE_CHECKING:
     from holdgate.core.states import Permit, State
 
 
+# A timer may fire earlier by the clock's resolution, and a sum of seconds may be rounded down. What is set anew for the same moment, and finds
+# nothing, would be set for ever (seconds).
+_TICK = 1e-6
+
 # Instead of a token: the limiter knows already how the call of this message has ended.
 _TOLD = -1
+# A call that has started before the limiter: no token of its own.
+_UNTOLD = -2
 
 
 class LimitedCalls:
@@ -60,6 +66,10 @@ class LimitedCalls:
         free = self._limiter.free(now) if self.active and self._limiter is not None else None
         return None if free is None else max(0, free - self.waiting)
 
+    def has_slot(self, now: float) -> bool:
+        """Return whether a call may start that waits for a slot, and for which one is kept."""
+        return not self.active or self._limiter is None or self._limiter.free(now) != 0
+
     def within(self, own: int | None, now: float) -> int | None:
         """Return the lesser of a number that the circuit admits and what is free here. None means no limit."""
         free = self.free(now)
@@ -67,7 +77,8 @@ class LimitedCalls:
 
     def next_at(self, now: float) -> float | None:
         """Return when time alone may free a slot. None means that only a result does, or that one is free."""
-        return self._limiter.next_at(now) if self.active and self._limiter is not None else None
+        at = self._limiter.next_at(now) if self.active and self._limiter is not None else None
+        return None if at is None else max(at, now + _TICK)
 
     def refusal(self, now: float, weight: int, state: State) -> Rejected | None:
         """Return the refusal of a call for which there is no room now, and note that more calls wait than may start."""
@@ -97,7 +108,7 @@ class LimitedCalls:
             self._limiter = Limiter(self._limits, self._draw)
         if permit.standing == SETTLED or self._override is Override.DISABLED:
             return False
-        token = self._tokens.pop(permit, 0)
+        token = self._tokens.pop(permit, _UNTOLD)
         if token == _TOLD:
             self._called.discard(permit)
             return False
