@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from tests.flow.stage import BILLS, ORDERS, Stage, parallel, positions, returned, run_of
 
 from holdgate.core import Limits
@@ -39,7 +41,7 @@ def test_a_rate_starts_one_at_a_time_and_the_plan_never_changes() -> None:
             stage.end(delivery, returned())
         stage.turn(later=0.01)
     assert len(started) == 5
-    assert all(later - earlier > 0.095 for earlier, later in zip(started, started[1:], strict=False))
+    assert all(later - earlier > 0.095 for earlier, later in pairwise(started))
     assert stage.run.plan.version == version
     assert not stage.run.plan.of(ORDERS).held
 
