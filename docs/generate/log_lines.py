@@ -180,7 +180,7 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
     ),
     (
         LimitBegan(90.0, "payments", 9.8, 4, "pace"),
-        "It has refused calls because there were too many, and this is what it takes. Nothing to do: [what happens](../how-to/limit-a-dependency.md).",
+        "It has refused calls because there were too many; this is what it takes. [What happens](../how-to/limit-a-dependency.md).",
     ),
     (
         LimitMoved(190.0, "payments", 4.9, 4, "pace", 9.8, 4),

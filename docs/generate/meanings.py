@@ -113,7 +113,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "probe": "asks whether it is well, in place of the first message after an outage; raising, False and `probe_timeout` mean no",
         "probe_timeout": "seconds that the probe may take",
         "settings": "its circuit, see CircuitSettings",
-        "limits": "how many calls it takes, see Limits. None means that it is found out once it answers [too many](../how-to/limit-a-dependency.md)",
+        "limits": "how many calls it takes, see Limits. None means that it [is found out](../how-to/limit-a-dependency.md)",
     },
     "Limits": {
         "rate": "at most so many calls start in any `per` seconds. None means that no rate is known",
