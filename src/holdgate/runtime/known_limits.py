@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from holdgate.core.causes import chain_of
 from holdgate.http import exceptions, limits
 from holdgate.presets import aws, grpc, kafka, mongo, redis, search, sql
-from holdgate.told import Told
+from holdgate.told import Told, believable
 
 T = TypeVar("T")
 
@@ -38,3 +39,23 @@ def _read(known: Callable[[object], T], answer: object) -> T | None:
         return known(answer)
     except Exception:  # noqa: BLE001 - another library's object: its attributes may be anything, and raise anything
         return None
+
+
+def read_told(answer: object, read: Callable[[object], Told | None] | None, broken: Callable[[Exception], None]) -> Told | None:
+    """Return the first that an answer, or what an exception stands for, says of a limit by `read`; None for `read` means `told`.
+
+    What cannot be true is left out. `broken` gets what `read` raises, which then says nothing.
+    """
+    links: tuple[object, ...] = (answer,)
+    if isinstance(answer, BaseException):
+        said, meanwhile = chain_of(answer)
+        links = (*said, *meanwhile)
+    for link in links:
+        try:
+            found = believable((told if read is None else read)(link))
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+            broken(error)
+            continue
+        if found is not None:
+            return found
+    return None
