@@ -90,13 +90,15 @@ class Classifier:
             raise SettingsError("failures must match something, got (): give Exception or the client's errors, or no circuit could open")
         self._is_failure = _is_no_program_error if failures is None else _predicate("failures", failures)
         self._is_excluded = _predicate("excluded", excluded)
-        self._is_throttled = _predicate("throttled", () if throttled is None else throttled)
-        self._is_presumed = presumed if throttled is None and presumed is not None else _never
+        self._is_throttled = None if throttled is None else _predicate("throttled", throttled)
+        self._is_presumed = presumed if throttled is None else None
         _check_clash(Exception if failures is None else failures, excluded)
 
     def classify(self, error: BaseException) -> Outcome | None:
         """Return the outcome. None means that the exception is never one: a cancellation, or an error of holdgate such as a refusal."""
-        explicit, implicit = ([error], ()) if is_plain(error) else chain_of(error)
+        if is_plain(error):
+            return self._alone(error) if isinstance(error, Exception) and not isinstance(error, HoldgateError) else None
+        explicit, implicit = chain_of(error)
         links = [link for link in explicit if isinstance(link, Exception)]
         if not links or any(isinstance(link, HoldgateError) for link in links):
             return None
@@ -109,16 +111,24 @@ class Classifier:
             return Outcome.IGNORED
         return Outcome.THROTTLED if self._matches(self._is_presumed, links, handled) else Outcome.FAILURE
 
+    def _alone(self, error: Exception) -> Outcome:
+        """Do the same for an exception that stands for itself alone, as most do."""
+        if self._is_excluded(error):
+            return Outcome.IGNORED
+        if self._is_throttled is not None and self._is_throttled(error):
+            return Outcome.THROTTLED
+        if not self._is_failure(error):
+            return Outcome.IGNORED
+        return Outcome.THROTTLED if self._is_presumed is not None and self._is_presumed(error) else Outcome.FAILURE
+
     def excludes(self, error: BaseException) -> bool:
         """Return whether `excluded` matches the exception, or another one of its explicit chain."""
         return _any(self._is_excluded, [link for link in chain_of(error).explicit if isinstance(link, Exception)])
 
-    def _matches(self, matches: Callable[[Exception], bool], links: list[Exception], handled: list[Exception]) -> bool:
+    def _matches(self, matches: Callable[[Exception], bool] | None, links: list[Exception], handled: list[Exception]) -> bool:
+        if matches is None:
+            return False
         return _any(matches, links) or _any(lambda error: not self._is_excluded(error) and matches(error), handled)
-
-
-def _never(error: Exception) -> bool:  # noqa: ARG001 - it does not look
-    return False
 
 
 def _is_no_program_error(error: Exception) -> bool:

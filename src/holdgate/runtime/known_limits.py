@@ -22,6 +22,8 @@ _KNOWN = (exceptions.throttled, aws.throttled, grpc.throttled, sql.throttled, re
 
 def throttled(answer: object) -> bool:
     """Return whether one of the known clients says so by this exception or response."""
+    if _is_bare(answer):
+        return isinstance(answer, TimeoutError) and sql.throttled(answer)
     # Its 429 may be a full disk, which no other client means by one.
     if search.knows(answer):
         return search.throttled(answer)
@@ -32,6 +34,11 @@ def told(answer: object) -> Told | None:
     """Return what one of the known clients says of the limit by this exception or response. None means nothing."""
     said = (_read(known, answer) for known in (search.told, aws.told, grpc.told, limits.told))
     return next((one for one in said if one is not None), None)
+
+
+def _is_bare(answer: object) -> bool:
+    """Return whether an exception is one of Python's own, and carries nothing: most of an outage are, and only a pool's timeout is more."""
+    return type(answer).__module__ == "builtins" and isinstance(answer, BaseException) and not answer.__dict__
 
 
 def _read(known: Callable[[object], T], answer: object) -> T | None:
