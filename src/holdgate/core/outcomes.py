@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, TypeGuard, cast
 
@@ -59,6 +59,12 @@ class Outcome(Enum):
     IGNORED = "ignored"
 
 
+# Names of the module: an enum's member costs more to look up than most steps of a classification.
+_FAILURE = Outcome.FAILURE
+_THROTTLED = Outcome.THROTTLED
+_IGNORED = Outcome.IGNORED
+
+
 class Classifier:
     """Classify an exception as an outcome: THROTTLED if the dependency has too many calls for now, FAILURE if it is to blame, or IGNORED.
 
@@ -77,7 +83,7 @@ class Classifier:
     if `excluded` covers all of `failures`.
     """
 
-    __slots__ = ("_is_excluded", "_is_failure", "_is_presumed", "_is_throttled")
+    __slots__ = ("_excludes", "_is_excluded", "_is_failure", "_is_presumed", "_is_throttled", "_may_throttle")
 
     def __init__(
         self,
@@ -90,24 +96,32 @@ class Classifier:
             raise SettingsError("failures must match something, got (): give Exception or the client's errors, or no circuit could open")
         self._is_failure = _is_no_program_error if failures is None else _predicate("failures", failures)
         self._is_excluded = _predicate("excluded", excluded)
+        self._excludes = excluded != ()
         self._is_throttled = _predicate("throttled", () if throttled is None else throttled)
         self._is_presumed = presumed if throttled is None and presumed is not None else _never
+        self._may_throttle = throttled is not None and throttled != ()
         _check_clash(Exception if failures is None else failures, excluded)
 
     def classify(self, error: BaseException) -> Outcome | None:
         """Return the outcome. None means that the exception is never one: a cancellation, or an error of holdgate such as a refusal."""
         explicit, implicit = ([error], ()) if is_plain(error) else chain_of(error)
-        links = [link for link in explicit if isinstance(link, Exception)]
-        if not links or any(isinstance(link, HoldgateError) for link in links):
-            return None
-        if _any(self._is_excluded, links):
-            return Outcome.IGNORED
+        links: list[Exception] = []
+        for link in explicit:
+            if isinstance(link, HoldgateError):
+                return None
+            if isinstance(link, Exception):
+                links.append(link)
+        return self._classify_all(links, implicit) if links else None
+
+    def _classify_all(self, links: list[Exception], implicit: Sequence[BaseException]) -> Outcome:
+        if self._excludes and _any(self._is_excluded, links):
+            return _IGNORED
         handled = [link for link in implicit if isinstance(link, Exception) and not isinstance(link, HoldgateError)]
-        if self._matches(self._is_throttled, links, handled):
-            return Outcome.THROTTLED
+        if self._may_throttle and self._matches(self._is_throttled, links, handled):
+            return _THROTTLED
         if not self._matches(self._is_failure, links, handled):
-            return Outcome.IGNORED
-        return Outcome.THROTTLED if self._matches(self._is_presumed, links, handled) else Outcome.FAILURE
+            return _IGNORED
+        return _THROTTLED if self._is_presumed is not _never and self._matches(self._is_presumed, links, handled) else _FAILURE
 
     def excludes(self, error: BaseException) -> bool:
         """Return whether `excluded` matches the exception, or another one of its explicit chain."""
