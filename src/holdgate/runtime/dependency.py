@@ -18,9 +18,19 @@ from holdgate.core.limits import Limits
 from holdgate.core.outcomes import Classifier, Matcher
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.runtime.access import Access, GuardCircuit, OwnCircuit
-from holdgate.runtime.calling import Calling, access_here, check_fallback, check_function, is_async, no_keywords, run_async, run_sync
+from holdgate.runtime.calling import (
+    Calling,
+    access_here,
+    check_fallback,
+    check_function,
+    current_attempt,
+    is_async,
+    no_keywords,
+    run_async,
+    run_sync,
+)
 from holdgate.runtime.clock import SystemClock
-from holdgate.runtime.guarded import guard_function
+from holdgate.runtime.guarded import caller_async, caller_sync, guard_function
 from holdgate.slips import suggest_keywords
 from holdgate.told import believable
 
@@ -74,6 +84,8 @@ class Dependency:
 
     __slots__ = (
         "__weakref__",
+        "_caller_async",
+        "_caller_sync",
         "_classifier",
         "_lock",
         "_result_failures",
@@ -124,6 +136,8 @@ class Dependency:
         self.settings = settings
         self.limits = check_limits(limits)
         self.access: Access = self._alone()  # how calls reach the circuit now; a slot and not a property, because every call reads it
+        self._caller_sync: Callable[..., Any] | None = None  # both are made at the first call
+        self._caller_async: Callable[..., Awaitable[Any]] | None = None
         self._lock = threading.Lock()  # for bind and unbind; calls do not take it
 
     def __repr__(self) -> str:
@@ -150,6 +164,10 @@ class Dependency:
         check_function(fn, "call")
         if keywords:
             raise SettingsError(no_keywords(fn, "call", keywords))
+        if fallback is None and not self.looks_at_results and current_attempt.get() is None:
+            if self._caller_async is None:
+                self._caller_async = caller_async(self)
+            return cast("T", await self._caller_async(fn, *args))
         return await run_async(self, fn, args, keywords, fallback)
 
     def call_sync(
@@ -166,6 +184,10 @@ class Dependency:
             check_fallback(fallback)
         if keywords:
             raise SettingsError(no_keywords(fn, "call_sync", keywords))
+        if fallback is None and not self.looks_at_results and current_attempt.get() is None:
+            if self._caller_sync is None:
+                self._caller_sync = caller_sync(self)
+            return cast("T", self._caller_sync(fn, *args))
         return run_sync(self, fn, args, keywords, fallback)
 
     def calling(self) -> Calling:
