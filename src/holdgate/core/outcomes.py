@@ -83,7 +83,7 @@ class Classifier:
     if `excluded` covers all of `failures`.
     """
 
-    __slots__ = ("_excludes", "_is_excluded", "_is_failure", "_is_presumed", "_is_throttled", "_may_throttle")
+    __slots__ = ("_excludes", "_is_excluded", "_is_failure", "_is_presumed", "_is_throttled")
 
     def __init__(
         self,
@@ -97,14 +97,15 @@ class Classifier:
         self._is_failure = _is_no_program_error if failures is None else _predicate("failures", failures)
         self._is_excluded = _predicate("excluded", excluded)
         self._excludes = excluded != ()
-        self._is_throttled = _predicate("throttled", () if throttled is None else throttled)
-        self._is_presumed = presumed if throttled is None and presumed is not None else _never
-        self._may_throttle = throttled is not None and throttled != ()
+        self._is_throttled = None if throttled is None else _predicate("throttled", throttled)
+        self._is_presumed = presumed if throttled is None else None
         _check_clash(Exception if failures is None else failures, excluded)
 
     def classify(self, error: BaseException) -> Outcome | None:
         """Return the outcome. None means that the exception is never one: a cancellation, or an error of holdgate such as a refusal."""
-        explicit, implicit = ([error], ()) if is_plain(error) else chain_of(error)
+        if is_plain(error):
+            return self._classify_alone(error) if isinstance(error, Exception) and not isinstance(error, HoldgateError) else None
+        explicit, implicit = chain_of(error)
         links: list[Exception] = []
         for link in explicit:
             if isinstance(link, HoldgateError):
@@ -113,26 +114,35 @@ class Classifier:
                 links.append(link)
         return self._classify_all(links, implicit) if links else None
 
+    def _classify_alone(self, error: Exception) -> Outcome:
+        """Classify an exception that stands for itself alone, as most do."""
+        if self._is_excluded(error):
+            return _IGNORED
+        if self._is_throttled is not None and self._is_throttled(error):
+            return _THROTTLED
+        if not self._is_failure(error):
+            return _IGNORED
+        return _THROTTLED if self._is_presumed is not None and self._is_presumed(error) else _FAILURE
+
     def _classify_all(self, links: list[Exception], implicit: Sequence[BaseException]) -> Outcome:
         if self._excludes and _any(self._is_excluded, links):
             return _IGNORED
         handled = [link for link in implicit if isinstance(link, Exception) and not isinstance(link, HoldgateError)]
-        if self._may_throttle and self._matches(self._is_throttled, links, handled):
+        if self._is_throttled is not None and self._matches(self._is_throttled, links, handled):
             return _THROTTLED
         if not self._matches(self._is_failure, links, handled):
             return _IGNORED
-        return _THROTTLED if self._is_presumed is not _never and self._matches(self._is_presumed, links, handled) else _FAILURE
+        return _THROTTLED if self._is_presumed is not None and self._matches(self._is_presumed, links, handled) else _FAILURE
 
     def excludes(self, error: BaseException) -> bool:
         """Return whether `excluded` matches the exception, or another one of its explicit chain."""
         return _any(self._is_excluded, [link for link in chain_of(error).explicit if isinstance(link, Exception)])
 
     def _matches(self, matches: Callable[[Exception], bool], links: list[Exception], handled: list[Exception]) -> bool:
-        return _any(matches, links) or _any(lambda error: not self._is_excluded(error) and matches(error), handled)
-
-
-def _never(error: Exception) -> bool:  # noqa: ARG001 - it does not look
-    return False
+        """Return whether one of the links matches, or one of those that were only being handled and are not excluded."""
+        if _any(matches, links):
+            return True
+        return bool(handled) and _any(lambda error: not self._is_excluded(error) and matches(error), handled)
 
 
 def _is_no_program_error(error: Exception) -> bool:

@@ -257,22 +257,12 @@ class Dependency:
 
         Never raises. What cannot be true is left out.
         """
-        if isinstance(answer, BaseException):
-            said, meanwhile = chain_of(answer)
-            links: tuple[object, ...] = (*said, *meanwhile)
-        else:
-            links = (answer,)
-        read = _known_told if self._told is None else self._told
-        found: Told | None = None
-        for link in links:
-            try:
-                found = believable(read(link))
-            except Exception as broken:  # noqa: BLE001 - as above
-                self._report("told", broken, answer if isinstance(answer, Exception) else None)
-            if found is not None:
-                break
-        if (found is None or found.retry_after is None) and isinstance(answer, BaseException):
-            asked = believable(Told(self.retry_after_of(answer)))
+        from holdgate.runtime import known_limits  # noqa: PLC0415 - it imports all presets, and a start needs none of them
+
+        error = answer if isinstance(answer, Exception) else None
+        found = known_limits.read_told(answer, self._told, lambda broken: self._report("told", broken, error))
+        if error is not None and (found is None or found.retry_after is None):
+            asked = believable(Told(self.retry_after_of(error)))
             found = asked if found is None or asked is None else asked.after(found)
         return found
 
@@ -365,15 +355,9 @@ class Dependency:
 
 def _presumed_throttled(answer: object) -> bool:
     """Return whether one of the known clients says "not so fast" by this."""
-    from holdgate.runtime import known_limits  # noqa: PLC0415 - it imports all presets, and a start needs none of them
-
-    return known_limits.throttled(answer)
-
-
-def _known_told(answer: object) -> Told | None:
     from holdgate.runtime import known_limits  # noqa: PLC0415 - as above
 
-    return known_limits.told(answer)
+    return known_limits.throttled(answer)
 
 
 def _never(answer: object) -> bool:  # noqa: ARG001 - it does not look
