@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from holdgate.flow.events import FlowEvent, LimitBegan, LimitEnded, LimitMoved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from holdgate.core.limits import LimiterSnapshot
     from holdgate.flow.gate import Gate
@@ -39,7 +39,7 @@ _BY_REFUSALS = frozenset({"throttled", "down", "gate"})
 
 # A limit is found by trying, so it moves all the time by some percent. Half as much again, or a third less, is another one.
 _MUCH = 1.5
-# A width is known sooner than a pace, and mostly moves a lot at first (seconds): who reads the log is told what comes of it.
+# The first pace is that of a burst, and the first width is one (seconds): who reads the log is told what comes of it.
 _SETTLES_WITHIN = 10.0
 # The least time between two announcements of one limit (seconds): a limit that swings would fill the log.
 _NOT_BEFORE = 60.0
@@ -65,13 +65,12 @@ class LimitChanges:
         self._waiting = waiting
         self._seen: dict[Gate, _Seen] = {}
 
-    def look(self, gates: Iterable[Gate], now: float) -> list[FlowEvent]:
+    def look(self, gates: Iterable[Gate], now: float) -> Sequence[FlowEvent]:
         """Bring everything up to date where something limits; returns what is to be announced. Costs next to nothing where nothing does."""
-        events: list[FlowEvent] = []
-        for gate in gates:
-            if gate.circuit.limits.counts or gate in self._seen:
-                events += self._look_at(gate, now)
-        return events
+        limited = [gate for gate in gates if gate.circuit.limits.counts]
+        if not limited and not self._seen:
+            return ()
+        return [event for gate in dict.fromkeys((*limited, *self._seen)) for event in self._look_at(gate, now)]
 
     def _look_at(self, gate: Gate, now: float) -> Iterable[FlowEvent]:
         seen = self._seen.setdefault(gate, _Seen(now))
@@ -107,7 +106,7 @@ class LimitChanges:
                 yield LimitEnded(now, gate.name, now - seen.since)
             seen.since = now
         elif told is None:
-            if found.pace is None and now - seen.since < _SETTLES_WITHIN:
+            if now - seen.since < _SETTLES_WITHIN:
                 return
             seen.told, seen.announced_at = found, now
             yield LimitBegan(now, gate.name, found.pace, found.width, found.why, observed=not gate.circuit.limits.active)
