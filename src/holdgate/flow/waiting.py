@@ -153,6 +153,10 @@ class WaitingList:
         """Return the waiting deliveries of an assignment; walks the whole list."""
         return [delivery for delivery in self._entries if delivery.assignment is assignment]
 
+    def has_any_for(self, gate: Gate) -> bool:
+        """Return whether a delivery waits for a gate, in its line or for time first."""
+        return bool(gate.lines) or any(gate in waiting.gates and self._waits_for_time(waiting) for _, _, waiting in self._timed)
+
     def take_out(self, delivery: AnyDelivery) -> None:
         """Forget one delivery."""
         waiting = self._entries[delivery]
