@@ -137,10 +137,10 @@ class WaitingList:
     def keep_place(self, history: FailureHistory, *, keep: bool = True) -> None:
         """Let a delivery with this history wait before all that keep no place, from now on; or, without `keep`, behind all of them."""
         if not keep:
-            history.place = None
+            history.keeps_place(None)
         elif history.place is None:
             self._places += 1
-            history.place = self._places
+            history.keeps_place(self._places)
 
     def _arrival_of(self, delivery: AnyDelivery) -> int:
         if delivery.history is not None and delivery.history.place is not None:
