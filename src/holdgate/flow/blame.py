@@ -63,8 +63,10 @@ class FailureHistory:
         "first_failed_at",
         "given_up",
         "last_failed_at",
+        "place",
         "reason",
         "refusals",
+        "throttled",
         "unclaimed",
         "votes",
     )
@@ -76,6 +78,8 @@ class FailureHistory:
         self.votes: dict[Gate, Vote] = {}
         self.blames: dict[Gate, Blame] = {}
         self.refusals = 0  # starts that ended because a call was not permitted: no attempts
+        self.throttled = 0  # starts in a row that a limit ended: no attempts
+        self.place: int | None = None  # where it waits since it was throttled first (waiting.py); None while it was not
         self.failures = 0  # attempts that failed, whatever the fault: shown to people, no rule reads it
         self.first_failed_at = 0.0  # monotonic, as every time in here
         self.last_failed_at = 0.0
@@ -91,6 +95,7 @@ class FailureHistory:
         if not self.failures:
             self.first_failed_at = now
         self.failures += 1
+        self.throttled, self.place = 0, None  # it has had its turn
         self.last_failed_at = now
         self.error = error
 
@@ -153,6 +158,11 @@ class FailureHistory:
     def refused(self) -> None:
         """Count a start that ended because a call was not permitted."""
         self.refusals += 1
+
+    def throttled_again(self, error: str) -> None:
+        """Count a start that ended because a dependency has too many calls for now. `error` is the type that said so."""
+        self.throttled += 1
+        self.error = error
 
     def needs_also(self, gate: Gate) -> None:
         """Add an undeclared dependency, which has refused one of its calls, to what it needs until it is settled."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from holdgate.flow.status import CommandStatus, DependencyStatus, SourceStatus, StatusDocument
+from holdgate.flow.status import BlockedStatus, CommandStatus, DependencyStatus, SourceStatus, StatusDocument
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
@@ -101,12 +101,21 @@ def _of_name(document: StatusDocument, name: str, sources: list[SourceStatus]) -
 def _of_source(document: StatusDocument, source: SourceStatus) -> str:
     sentences = _held(document, source) if source["held"] else _not_held(document, source)
     if source["blocked"] is not None and source["blocked"]["suspect"]:
-        blocked = source["blocked"]
-        sentences.append(
-            f"It waits behind message {blocked['position']}, which has failed {_count(blocked['attempts'], 'time')} ({blocked['error']}): "
-            "no other message was tried meanwhile, so it may be this message, or an outage. It is tried again."
-        )
+        sentences.append(_suspect(source["blocked"]))
     return " ".join([*sentences, _waiting(document, source)])
+
+
+def _suspect(blocked: BlockedStatus) -> str:
+    times = _count(blocked["attempts"], "time")
+    if blocked["throttled"]:
+        return (
+            f"It waits behind message {blocked['position']}, which a limit has refused {times} in a row ({blocked['error']}). It is tried "
+            "again; if it is larger than its limit, it never passes."
+        )
+    return (
+        f"It waits behind message {blocked['position']}, which has failed {times} ({blocked['error']}): "
+        "no other message was tried meanwhile, so it may be this message, or an outage. It is tried again."
+    )
 
 
 def _held(document: StatusDocument, source: SourceStatus) -> list[str]:

@@ -108,6 +108,7 @@ class BlockedStatus(TypedDict):
     attempts: int  # how often it has failed by its own fault; with `suspect`, how often it has failed
     error: str  # the type of its last exception
     suspect: bool  # true: it may be an outage, and the message is tried again
+    throttled: bool  # true: a limit has refused it so often in a row; it has not failed, and is tried again
 
 
 class PartlyStatus(TypedDict):
@@ -484,7 +485,13 @@ class _Writer:
         event = self._history.blocked(source, self._snapshot.at)
         if event is None:
             return None
-        return {"position": event.position, "attempts": event.attempts, "error": event.error, "suspect": event.suspect}
+        return {
+            "position": event.position,
+            "attempts": event.attempts,
+            "error": event.error,
+            "suspect": event.suspect,
+            "throttled": event.throttled,
+        }
 
     def summary(self, dependencies: Sequence[DependencyStatus]) -> SummaryStatus:
         sources = self._snapshot.sources.values()

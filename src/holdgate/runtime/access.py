@@ -15,7 +15,7 @@ from contextlib import suppress
 from threading import get_ident
 from time import sleep
 
-from holdgate.core import Circuit, Outcome, Permit, Rejected, State
+from holdgate.core import Circuit, Outcome, Permit, Rejected, State, Told
 from holdgate.core.states import issue
 from holdgate.errors import GuardClosed
 from holdgate.ports import Clock
@@ -73,12 +73,12 @@ class OwnCircuit:
             finally:
                 give()
 
-        def record(permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
+        def record(permit: Permit, outcome: Outcome, retry_after: float | None = None, told: Told | None = None) -> None:
             take()
             try:
                 if not is_shared:
                     own()
-                circuit.record(permit, outcome, now(), retry_after=retry_after)
+                circuit.record(permit, outcome, now(), retry_after=retry_after, told=told)
                 pending.clear()
             finally:
                 give()
@@ -161,13 +161,13 @@ class GuardCircuit:
         """Settle the permit of a good call."""
         self.record(permit, _SUCCESS)
 
-    def record(self, permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
+    def record(self, permit: Permit, outcome: Outcome, retry_after: float | None = None, told: Told | None = None) -> None:
         """Settle the permit with an outcome. Its duration is the time since it was acquired."""
         now = self.now()
         if get_ident() == self.thread:
-            self._record(permit, outcome, now, retry_after, None)
+            self._record(permit, outcome, now, retry_after, None, told)
         else:  # the loop may be late, so the duration of the call is measured here
-            self._send(self._record, permit, outcome, now, retry_after, now - permit.acquired_at)
+            self._send(self._record, permit, outcome, now, retry_after, now - permit.acquired_at, told)
 
     def note(self, exception: BaseException) -> None:
         """Remember what a call has failed with, for the line that says why its circuit has opened. From any thread, before the record."""
@@ -205,8 +205,10 @@ class GuardCircuit:
         for answer in pending:
             answer.set_exception(self._gone())
 
-    def _record(self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None) -> None:
-        self.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration)
+    def _record(  # noqa: PLR0917 - a step that is sent to the loop takes no keywords
+        self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None, told: Told | None
+    ) -> None:
+        self.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration, told=told)
         self.after()
 
     def _release(self, permit: Permit) -> None:

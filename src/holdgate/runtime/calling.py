@@ -26,7 +26,7 @@ from functools import partial
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
-from holdgate.core import Circuit, Outcome, Override, Permit, Rejected, State
+from holdgate.core import Circuit, Outcome, Override, Permit, Rejected, State, Told
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.flow.attribution import AttemptCalls
 from holdgate.flow.gate import gates_of
@@ -40,7 +40,8 @@ class CalledDependency(Protocol):
     """What a call needs of its dependency. None of the methods raises."""
 
     access: Access
-    result_failures: Callable[[Any], bool] | None
+    looks_at_results: bool
+    reads_good_answers: bool
 
     @property
     def name(self) -> str: ...
@@ -55,6 +56,10 @@ class CalledDependency(Protocol):
 
     def retry_after_of(self, exception: BaseException) -> float | None:
         """Return the seconds above 0 that the server asked to wait. None means that it did not ask."""
+        ...
+
+    def told_of(self, answer: object) -> Told | None:
+        """Return what an exception or a result says of a limit. None means nothing."""
         ...
 
 
@@ -103,6 +108,7 @@ def permit_for(delivery: Delivery[Any], circuit: Circuit) -> Permit | None:
 # Names of the module: an enum's member costs more to look up than a step of a call.
 _SUCCESS = Outcome.SUCCESS
 _FAILURE = Outcome.FAILURE
+_THROTTLED = Outcome.THROTTLED
 _IGNORED = Outcome.IGNORED
 _CLOSED = State.CLOSED
 
@@ -111,7 +117,7 @@ class Call(Protocol):
     """A call under way."""
 
     def returned(self, result: object) -> None:
-        """Report that the call has returned. `result_failures` may make a failure of its result."""
+        """Report that the call has returned. The dependency may have settings that look at the result."""
         ...
 
     def passed(self) -> None:
@@ -172,10 +178,12 @@ class OwnCall:
         self._permit = permit
 
     def returned(self, result: object) -> None:
-        if self._dependency.result_failures is None:
+        dependency = self._dependency
+        if not dependency.looks_at_results:
             self._access.succeeded(self._permit)
         else:
-            settle(self._access, self._permit, self._dependency.classify_result(result))
+            outcome = dependency.classify_result(result)
+            settle(self._access, self._permit, outcome, told=_said(dependency, outcome, result))
 
     def passed(self) -> None:
         self._access.succeeded(self._permit)
@@ -184,7 +192,7 @@ class OwnCall:
         outcome = self._dependency.classify(exception)
         if outcome is _FAILURE:
             self._access.note(exception)
-        settle(self._access, self._permit, outcome, _retry_after(self._dependency, outcome, exception))
+        settle(self._access, self._permit, outcome, *_asked(self._dependency, outcome, exception))
         if outcome is _FAILURE:
             self._access.count_failure(exception)
 
@@ -203,13 +211,17 @@ class HandlerCall:
         self._started = self._summary.running[self] = access.now()
 
     def returned(self, result: object) -> None:
-        outcome = _SUCCESS if self._dependency.result_failures is None else self._dependency.classify_result(result)
-        if outcome is _FAILURE:
-            self._summary.failed_result = True
-        self._ended(outcome, None)
+        dependency = self._dependency
+        if not dependency.looks_at_results:
+            self._ended(_SUCCESS)
+            return
+        outcome = dependency.classify_result(result)
+        if outcome is not _SUCCESS:
+            self._summary.failed_result = outcome is not None
+        self._ended(outcome, told=_said(dependency, outcome, result))
 
     def passed(self) -> None:
-        self._ended(_SUCCESS, None)
+        self._ended(_SUCCESS)
 
     def raised(self, exception: BaseException) -> None:
         if not isinstance(exception, Exception):
@@ -220,14 +232,14 @@ class HandlerCall:
             self._calls.excused.append(exception)
         if outcome is _FAILURE and self._permit is not None:  # of a declared need the attempt's end tells, and settles
             self._access.note(exception)
-        self._ended(outcome, _retry_after(self._dependency, outcome, exception))
+        self._ended(outcome, *_asked(self._dependency, outcome, exception))
 
-    def _ended(self, outcome: Outcome | None, retry_after: float | None) -> None:
+    def _ended(self, outcome: Outcome | None, retry_after: float | None = None, told: Told | None = None) -> None:
         duration = self._over()
         if outcome is not None:
-            self._summary.ended(outcome, duration, retry_after)
+            self._summary.ended(outcome, duration, retry_after, told)
         if self._permit is not None:
-            settle(self._access, self._permit, outcome, retry_after)
+            settle(self._access, self._permit, outcome, retry_after, told)
 
     def _cut(self) -> None:
         """End a cancelled call without a verdict. If the guard's own timeout has cancelled it, the call took too long, and stays under way
@@ -246,16 +258,26 @@ class HandlerCall:
         return self._access.now() - self._started
 
 
-def settle(access: Access, permit: Permit, outcome: Outcome | None, retry_after: float | None = None) -> None:
+def settle(access: Access, permit: Permit, outcome: Outcome | None, retry_after: float | None = None, told: Told | None = None) -> None:
     """Record the outcome, or give the permit back. None means that there is no outcome."""
     if outcome is None:
         access.release(permit)
     else:
-        access.record(permit, outcome, retry_after)
+        access.record(permit, outcome, retry_after, told)
 
 
-def _retry_after(dependency: CalledDependency, outcome: Outcome | None, exception: BaseException) -> float | None:
-    return dependency.retry_after_of(exception) if outcome is _FAILURE else None
+def _asked(dependency: CalledDependency, outcome: Outcome | None, exception: BaseException) -> tuple[float | None, Told | None]:
+    """Return how long a failed call's server asks to wait, and what a throttled one says of its limit."""
+    if outcome is _FAILURE:
+        return dependency.retry_after_of(exception), None
+    return None, dependency.told_of(exception) if outcome is _THROTTLED else None
+
+
+def _said(dependency: CalledDependency, outcome: Outcome | None, result: object) -> Told | None:
+    """Return what a result says of its limit: a throttled one, and a good one if the dependency was given a way to read it."""
+    if outcome is _THROTTLED or (outcome is _SUCCESS and dependency.reads_good_answers):
+        return dependency.told_of(result)
+    return None
 
 
 T = TypeVar("T")

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, cast
 
 from holdgate.core import Circuit, CircuitSettings
+from holdgate.core.limits import Limits
 from holdgate.core.validation import count, seconds
 from holdgate.errors import CommandError, GuardClosed, SettingsError
 from holdgate.flow.backlog import SourceBacklog
@@ -40,7 +41,7 @@ from holdgate.runtime.backlog import BacklogWatch
 from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import LASTS, PROGRAM, Operator
-from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.dependency import Dependency, check_limits
 from holdgate.runtime.failures import FailureLog
 from holdgate.runtime.folding import Folding, LogSettings
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
@@ -468,6 +469,16 @@ class Guard:
         self.dependencies[dependency].settings = settings
         self.wake()
 
+    def set_limits(self, dependency: str, limits: Limits | None) -> None:
+        """Go on by other limits of a dependency. What was found out is forgotten, and what is in flight counts. It is in no audit log.
+
+        Raises CommandError for a dependency that this guard does not have, and SettingsError unless they are Limits, or None.
+        """
+        circuit = self._operator.circuit(dependency)
+        self.dependencies[dependency].limits = check_limits(limits)
+        circuit.set_limits(limits, self.now())
+        self.wake()
+
     def replace_retry(self, old: RetryPolicy, new: RetryPolicy) -> None:
         """Go on by another RetryPolicy in the runs that were given `old`, that very object. Waits that have begun stay as they are."""
         for run in self.engine.runs:
@@ -622,7 +633,8 @@ class Guard:
 
     def keep(self, dependency: Dependency, *, is_declared: bool) -> None:
         """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
-        circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw)
+        settings, limits = dependency.settings, dependency.limits
+        circuit = Circuit(dependency.name, settings, now=self.now(), draw=self._clock.draw, limits=limits)
         access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), count=self._call_failed)
         # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
         if is_declared:

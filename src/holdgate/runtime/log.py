@@ -96,6 +96,12 @@ def _released(events: list[Any]) -> str:
 def _blocked(events: list[Any]) -> str:
     event = events[0]
     message = f"{'offset' if isinstance(event.source, Partition) else 'delivery tag'} {event.position}"
+    if event.throttled:
+        return (
+            f"{event.source} is waiting behind {message}, which a limit has refused {event.attempts} times in a row ({event.error}). It is"
+            " tried again, at most every two and a half minutes. A request that is larger than its limit never passes: reject it in the"
+            " handler, or skip it"
+        )
     if event.suspect:
         return (
             f"{event.source} is waiting behind {message}, which has failed {event.attempts} times ({event.error})."

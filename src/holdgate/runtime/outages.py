@@ -36,6 +36,7 @@ from holdgate.events import (
     ThresholdExceeded,
 )
 from holdgate.flow.message import Source
+from holdgate.flow.plan import CIRCUIT
 from holdgate.runtime.wording import lasting, many, sources
 
 
@@ -48,7 +49,6 @@ class Line(NamedTuple):
 
 
 _DRAINING = "draining"
-_CIRCUIT = "circuit:"
 
 _RATES = {Reason.FAILURE_RATE: "failed", Reason.SLOW_CALL_RATE: "were slow"}
 # Rules that have no figure of their own.
@@ -262,7 +262,7 @@ class Outages:
 
     def _freed(self, name: str) -> list[Source]:
         """Take note that the reader knows which sources this circuit holds no longer, and return those that nothing holds any more."""
-        reason = f"{_CIRCUIT}{name}"
+        reason = f"{CIRCUIT}{name}"
         for source in [source for source, reasons in self._actual.items() if reason in reasons]:
             # A closed circuit holds nothing: the source went away while it was held. If it comes back, its next hold is a new one.
             del self._actual[source]
@@ -280,8 +280,8 @@ class Outages:
         """
         actual, known = set(self._actual.get(source, ())), set(self._known.get(source, ()))
         gone = known - actual
-        tried = {f"{_CIRCUIT}{name}" for name, outage in self._outages.items() if outage.trying}
-        return actual <= known and not gone.isdisjoint(tried) and all(reason.startswith(_CIRCUIT) for reason in gone)
+        tried = {f"{CIRCUIT}{name}" for name, outage in self._outages.items() if outage.trying}
+        return actual <= known and not gone.isdisjoint(tried) and all(reason.startswith(CIRCUIT) for reason in gone)
 
     def _differences(self) -> Iterator[Line]:
         """Yield what has become of sources, those with the same reasons together, and note that the reader knows it now."""

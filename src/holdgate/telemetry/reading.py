@@ -21,8 +21,9 @@ from holdgate.core.states import Override, State
 from holdgate.core.totals import CircuitTotals, Histogram
 from holdgate.flow.backlog import SourceBacklog, demand_of
 from holdgate.flow.message import Partition, Source
+from holdgate.flow.plan import CIRCUIT, LIMIT
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.totals import CIRCUIT, EngineTotals
+from holdgate.flow.totals import EngineTotals
 from holdgate.telemetry import names
 from holdgate.telemetry.names import Series
 
@@ -181,6 +182,7 @@ def _calls(page: _Page, totals: EngineTotals) -> None:
 def _outcomes(circuit: CircuitTotals) -> Iterable[tuple[str, int]]:
     yield "success", circuit.succeeded.count
     yield "failure", circuit.failed.count
+    yield "throttled", circuit.throttled
     yield "ignored", circuit.ignored
     yield "late", circuit.late
 
@@ -238,6 +240,8 @@ def reason_labels(reason: str) -> tuple[str, str]:
     """Return dependency and reason for a reason of a plan, as in "circuit:payments" or "dead letters"."""
     if reason.startswith(CIRCUIT):
         return reason.removeprefix(CIRCUIT), "circuit"
+    if reason.startswith(LIMIT):
+        return reason.removeprefix(LIMIT), "limit"
     return "", reason.replace(" ", "_")
 
 

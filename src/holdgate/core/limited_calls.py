@@ -1,0 +1,148 @@
+"""The calls of one circuit as its limiter counts them, and whether it limits them now.
+
+A circuit asks two questions before each call: is the dependency there (its own rules), and does it take so many (the limiter's). This file
+keeps the second question apart. A limiter counts a call from its start to its end, and gives a token for that. The permit of a call knows
+nothing of tokens, so that nothing is stored, added or compared for a call while nothing is limited. Four things follow:
+
+- *Begin.* A dependency that nobody has given numbers for gets its limiter with the first answer that says something of a limit. What is in
+  flight then has no token, and the limiter hears of its end alone.
+- *Late results.* A permit of an older generation decides nothing for the circuit. For the limiter its call ran all the same, and has ended.
+- *Overrides.* With one of them in force nothing is limited. Under METRICS_ONLY the limiter still sees each call, so that it can say what
+  it would do. Under DISABLED nothing is recorded.
+- *Calls that wait.* Call forms that wait in a handler (runtime/slots.py) come before messages that have not begun, because what a handler
+  occupies while it waits, a message in an inbox does not. So many slots are kept for them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdgate.core.limiter import Limiter
+from holdgate.core.outcomes import Outcome
+from holdgate.core.states import SETTLED, Override, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from holdgate.core.limits import LimiterSnapshot, Limits
+    from holdgate.core.outcomes import Told
+    from holdgate.core.states import Permit, State
+
+
+class LimitedCalls:
+    """The calls of one circuit that its limiter counts.
+
+    `active` is whether it limits them now; the circuit looks at nothing else before it asks. `counts` is whether it sees them, also if an
+    override lets them all through. `waiting` are the calls in handlers for which slots are kept.
+    """
+
+    __slots__ = ("_draw", "_limiter", "_limits", "_override", "_tokens", "active", "counts", "waiting")
+
+    def __init__(self, limits: Limits | None, draw: Callable[[], float]) -> None:
+        self._limits = limits
+        self._draw = draw
+        self._override: Override | None = None
+        self._limiter = None if limits is None else Limiter(limits, draw)
+        self._tokens: dict[Permit, int] = {}
+        self.waiting = 0
+        self.active = self.counts = False
+        self._look()
+
+    # -- before a call ----------------------------------------------------------------------------------------------------------------
+
+    def free(self, now: float) -> int | None:
+        """Return how much more weight may start now. None means no limit."""
+        free = self._limiter.free(now) if self.active and self._limiter is not None else None
+        return None if free is None else max(0, free - self.waiting)
+
+    def within(self, own: int | None, now: float) -> int | None:
+        """Return the lesser of a number that the circuit admits and what is free here. None means no limit."""
+        free = self.free(now)
+        return own if free is None else free if own is None else min(own, free)
+
+    def next_at(self, now: float) -> float | None:
+        """Return when time alone may free a slot. None means that only a result does, or that one is free."""
+        return self._limiter.next_at(now) if self.active and self._limiter is not None else None
+
+    def refusal(self, now: float, weight: int, state: State) -> Rejected | None:
+        """Return the refusal of a call for which there is no room now, and note that more calls wait than may start."""
+        free = self.free(now)
+        if free is None or free >= weight:
+            return None
+        self.expect_more()
+        return Rejected(self.next_at(now), state, is_limited=True)
+
+    def expect_more(self) -> None:
+        """Note that more calls wait than may start."""
+        if self.active and self._limiter is not None:
+            self._limiter.expect_more()
+
+    # -- a call -----------------------------------------------------------------------------------------------------------------------
+
+    def start(self, permit: Permit, now: float) -> None:
+        """Count a call that starts."""
+        if self.counts and self._limiter is not None:
+            self._tokens[permit] = self._limiter.start(now, permit.weight)
+
+    def end(self, permit: Permit, outcome: Outcome, now: float, told: Told | None) -> bool:
+        """Count the end of a call, late or not. Returns True if that begins the limiting."""
+        if self._limiter is None:
+            if outcome is not Outcome.THROTTLED and told is None:
+                return False
+            self._limiter = Limiter(self._limits, self._draw)
+        if permit.standing == SETTLED or self._override is Override.DISABLED:
+            return False
+        token = self._tokens.pop(permit, 0)
+        self._limiter.end(token, outcome, permit.acquired_at, now, permit.weight, told)
+        return self._look()
+
+    def give_back(self, permit: Permit, now: float) -> None:
+        """Forget a call that was never made, or whose end nobody knows."""
+        token = self._tokens.pop(permit, None)
+        if token is not None and self._limiter is not None:
+            self._limiter.give_back(token, now)
+
+    # -- what a person or a program decides -------------------------------------------------------------------------------------------
+
+    def overridden(self, override: Override | None) -> None:
+        """Note what an operator has laid over the circuit."""
+        self._override = override
+        self._look()
+
+    def replace(self, limits: Limits | None, in_flight: Iterable[Permit], now: float) -> None:
+        """Go on by other limits. What was learned is forgotten; what is in flight counts."""
+        self._limits = limits
+        self._limiter = None if limits is None else Limiter(limits, self._draw)
+        self._tokens.clear()
+        self._look()
+        for permit in in_flight:
+            self.start(permit, now)
+
+    @property
+    def learns(self) -> bool:
+        """Whether a throttled answer moves the limit. Otherwise the numbers that somebody has set are all that limits."""
+        return self._limits is None or self._limits.adaptive
+
+    def is_found(self, seen: LimiterSnapshot) -> bool:
+        """Return whether what limits was found, and is not what somebody has set."""
+        limits = self._limits
+        if not self.learns:
+            return False
+        rate = None if limits is None or limits.rate is None else limits.rate / limits.per
+        concurrency = None if limits is None else limits.concurrency
+        return _is_lower(seen.pace, rate) or _is_lower(seen.width, concurrency)
+
+    def _look(self) -> bool:
+        before = self.counts
+        is_active = self._limiter is not None and self._limiter.active
+        self.active = is_active and self._override is None
+        self.counts = is_active and self._override is not Override.DISABLED
+        return self.counts is not before
+
+    def snapshot(self, now: float) -> LimiterSnapshot | None:
+        """Return what the limiter has found, also while it does not act. None means that nothing is known of a limit."""
+        return None if self._limiter is None or not self._limiter.active else self._limiter.snapshot(now)
+
+
+def _is_lower(found: float | None, given: float | None) -> bool:
+    return found is not None and (given is None or found < given)

@@ -1,0 +1,46 @@
+"""Throttled messages: how long one waits before it asks again, and when it is named as the one that its source waits behind.
+
+A dependency that says "not so fast" is well, and so is the message: it was no attempt, nobody is blamed, no circuit is told. The message
+waits, before all that have not started yet, and asks again: after the time that it was told, or else after waits that grow by themselves.
+
+"Not so fast" may mean a second, the rest of a day, or for ever: a request that is larger than its whole limit is refused each time, while
+others pass. So the waits are bounded, at one call in two and a half minutes, and a message that was throttled often enough is named, in the
+log and to observers, once a minute until it is settled. It is never given up for that: a limit by tenant looks the same from here, and
+heals. An operator may skip it, and its handler may reject it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdgate.flow.blame import FailureHistory
+
+# A token bucket of ten a second has its next token in a tenth of a second, and a call that comes too early is wasted: a quarter is neither
+# long nor wasteful. From there on it grows slower than a backoff of failures, because a limit mostly heals within seconds.
+_FIRST = 0.25
+_GROWTH = 1.7
+# A quota heals in hours. 24 calls an hour are too few for anybody to block a key for, and nobody waits longer than this when it is back.
+_LONGEST = 150.0
+# Past this many steps every wait is the longest; the power must not overflow in a week of refusals.
+_STEPS = 16
+# A wait is longer by up to so much, so that those that were told the same second do not come back together. Never shorter: they were told.
+_SPREAD = 0.1
+
+# So many waits in a row take six minutes: longer than that no source stands without a word.
+_NAMED_AT = 12
+
+
+def wait(times: int, retry_after: float | None, longest: float, draw: float) -> float:
+    """Return the seconds before a message asks again that was throttled for the n-th time in a row, from 1.
+
+    `retry_after` is what the server has told; None means nothing. It is believed up to `longest` seconds. `draw` is in [0, 1).
+    """
+    told = retry_after if retry_after is not None and retry_after > 0 else None  # false for NaN, too
+    plain = min(_LONGEST, _FIRST * _GROWTH ** min(times - 1, _STEPS)) if told is None else min(told, longest)
+    return plain * (1 + _SPREAD * draw)
+
+
+def is_to_be_named(history: FailureHistory) -> bool:
+    """Return whether a message was throttled so often in a row that somebody should look at it."""
+    return history.throttled >= _NAMED_AT
