@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Protocol
 
-from holdgate import Delivery, Dependency, Guard, http
+from holdgate import Delivery, Dependency, Guard, Limits, http
 from holdgate.testing import LoopClock, MemoryBroker, MemoryIntake, run_virtual
 from holdgate_lab.worlds.answers import CountingClient
 from holdgate_lab.worlds.figures import WorldFigures, figures_of
@@ -29,6 +29,8 @@ from holdgate_lab.worlds.world import CALL_TIMEOUT, CEILING, World
 _SAMPLE_EVERY = 0.25
 # More than all workers can have in hand: a backlog that never ends.
 _WAITING = 4 * CEILING
+# An empty receive wakes nobody but itself: seldom enough to cost nothing.
+_POLL = 5.0
 _NAME = "orders"
 
 
@@ -64,13 +66,13 @@ MakeDependency = Callable[[], Dependency]
 
 
 def api() -> Dependency:
-    """Return the dependency as a user would write it."""
-    return Dependency("api", failures=http.failures, retry_after=http.retry_after)
+    """Return the dependency as a user would write it who wants its limits to be found out, whatever they are."""
+    return Dependency("api", failures=http.failures, told=http.told, retry_after=http.retry_after, limits=Limits())
 
 
 def circuit_alone() -> Dependency:
     """Return a dependency without limits, to which a 429 is a failure like every other."""
-    return Dependency("api", failures=http.failures, retry_after=http.retry_after)
+    return Dependency("api", failures=http.failures, throttled=(), retry_after=http.retry_after)
 
 
 def guarded(make: MakeDependency = api, *, concurrency: int = CEILING) -> Consumer:
@@ -85,9 +87,9 @@ def guarded(make: MakeDependency = api, *, concurrency: int = CEILING) -> Consum
 
         async with Guard(clock=ChanceClock(chance), signals=False) as guard:
             if scene.world.in_order:
-                await guard.run(MemoryIntake(scene.broker, topics=[_NAME]), handle, needs=[dependency])
+                await guard.run(MemoryIntake(scene.broker, topics=[_NAME], poll_timeout=_POLL), handle, needs=[dependency])
             else:
-                intake = MemoryIntake(scene.broker, queues=[_NAME], prefetch=concurrency)
+                intake = MemoryIntake(scene.broker, queues=[_NAME], prefetch=concurrency, poll_timeout=_POLL)
                 await guard.run(intake, handle, needs=[dependency], order="none", concurrency=concurrency)
 
     return consume
