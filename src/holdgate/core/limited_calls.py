@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from holdgate.core.limiter import Limiter
 from holdgate.core.outcomes import Outcome
-from holdgate.core.states import SETTLED, Override, Rejected
+from holdgate.core.states import SETTLED, Override, Rejected, issue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from holdgate.core.states import Permit, State
 
 
+# Instead of a token: the limiter knows already how the call of this message has ended.
+_TOLD = -1
+
+
 class LimitedCalls:
     """The calls of one circuit that its limiter counts.
 
@@ -36,7 +40,7 @@ class LimitedCalls:
     override lets them all through. `waiting` are the calls in handlers for which slots are kept.
     """
 
-    __slots__ = ("_draw", "_limiter", "_limits", "_override", "_tokens", "active", "counts", "waiting")
+    __slots__ = ("_called", "_draw", "_limiter", "_limits", "_override", "_tokens", "active", "counts", "waiting")
 
     def __init__(self, limits: Limits | None, draw: Callable[[], float]) -> None:
         self._limits = limits
@@ -44,6 +48,7 @@ class LimitedCalls:
         self._override: Override | None = None
         self._limiter = None if limits is None else Limiter(limits, draw)
         self._tokens: dict[Permit, int] = {}
+        self._called: set[Permit] = set()  # of messages whose handler makes a call by a call form, or has made one
         self.waiting = 0
         self.active = self.counts = False
         self._look()
@@ -93,14 +98,45 @@ class LimitedCalls:
         if permit.standing == SETTLED or self._override is Override.DISABLED:
             return False
         token = self._tokens.pop(permit, 0)
+        if token == _TOLD:
+            self._called.discard(permit)
+            return False
         self._limiter.end(token, outcome, permit.acquired_at, now, permit.weight, told)
         return self._look()
 
     def give_back(self, permit: Permit, now: float) -> None:
         """Forget a call that was never made, or whose end nobody knows."""
-        token = self._tokens.pop(permit, None)
-        if token is not None and self._limiter is not None:
+        self._called.discard(permit)
+        token = self._tokens.pop(permit, _TOLD)
+        if token != _TOLD and self._limiter is not None:
             self._limiter.give_back(token, now)
+
+    # -- calls in a handler -----------------------------------------------------------------------------------------------------------
+
+    def slot(self, held: Permit, now: float, state: State) -> Permit | Rejected:
+        """Return what a call counts by in a handler whose message holds a permit, or the refusal.
+
+        The first call is what the message has started for. Each other one starts by itself: a message that calls three times is three
+        calls. The permits of a batch stand for all of its calls.
+        """
+        if held.weight > 1 or (held not in self._called and self._tokens.get(held, _TOLD) != _TOLD):
+            self._called.add(held)
+            return held
+        refusal = self.refusal(now, 1, state)
+        if refusal is not None:
+            return refusal
+        permit = issue(held.generation, now, 1)
+        self.start(permit, now)
+        return permit
+
+    def slot_ended(self, slot: Permit, outcome: Outcome | None, now: float, told: Told | None) -> None:
+        """Count the end of such a call. None means that nobody knows how it ended. The circuit judges the end of the handler, and not this."""
+        if slot.weight > 1:
+            return
+        is_the_first = slot in self._called
+        self.end(slot, outcome or Outcome.IGNORED, now, told)
+        if is_the_first:  # the end of the handler is not another call
+            self._tokens[slot] = _TOLD
 
     # -- what a person or a program decides -------------------------------------------------------------------------------------------
 
@@ -114,6 +150,7 @@ class LimitedCalls:
         self._limits = limits
         self._limiter = None if limits is None else Limiter(limits, self._draw)
         self._tokens.clear()
+        self._called.clear()
         self._look()
         for permit in in_flight:
             self.start(permit, now)

@@ -56,6 +56,8 @@ class Limiter:
         self._accepted = 0
         self._refused = 0
         self._cut_at = -1.0
+        self._careful = 0
+        self._careful_at = 0.0
         self._pressed = ""
         self._why = "free"
         self._most = None if limits is None else limits.concurrency
@@ -74,12 +76,12 @@ class Limiter:
         free = self._free_of_gate(now)
         if free == 0:
             return 0
-        for why, room in (
-            ("width", self._room()),
-            ("rate", self._window and self._window.free(now)),
-            ("quota", self.quota.free(now)),
-            ("pace", self.pace.free(now)),
-        ):
+        if self.width.careful and self._careful:
+            until = self._careful_at + 4 * self.gate._usual
+            if now < until:
+                self._why = "careful"
+                return 0
+        for why, room in (("width", self._room()), ("rate", self._window and self._window.free(now)), ("quota", self.quota.free(now)), ("pace", self.pace.free(now))):
             if room is not None and (free is None or room < free):
                 free = room
                 self._why = why
@@ -112,6 +114,8 @@ class Limiter:
             return gate.ask_at
         if self._why == "width":
             return None
+        if self._why == "careful":
+            return self._careful_at + 4 * self.gate._usual
         if self._why == "rate":
             return self._window.next_at(now)
         if self._why == "quota":
@@ -131,6 +135,8 @@ class Limiter:
                 self.gate.ask(token, now)
             elif not self.gate.is_shut:
                 tag = self.width.start(self.in_flight, weight, pressed == "width")
+            if self.width.careful:
+                self._careful, self._careful_at = token, now
             self.pace.start(now, weight, pressed == "pace" or pressed == "gate")
             self.quota.start(now, weight)
         self._calls[token] = Call(now, self.in_flight, weight, tag)
@@ -142,6 +148,8 @@ class Limiter:
         """Learn from a call that began at `began` and ended. A token that is unknown (0, or its lease is over) frees no place."""
         now = self._advance(now)
         call = self._forget(token)
+        if token == self._careful:
+            self._careful = 0
         if call is None:
             call = Call(min(began, now), self.in_flight + weight, weight, 0)
         if not self._adaptive:
@@ -171,7 +179,7 @@ class Limiter:
     def _not_let_in(self, token: int, call: Call, now: float, throttled: bool, told: Told | None) -> None:
         gate = self.gate
         retry_after = told.retry_after if told is not None else None
-        if throttled:
+        if throttled or now - call.began < 1.0:
             gate.saw_refusal(now - call.began)
         if gate.is_shut:
             self.pace.refused(call.weight)

@@ -6,7 +6,7 @@ from math import floor, sqrt
 
 from holdgate.core.experiments import Budget
 
-MARGIN = 0.985
+MARGIN = 0.995
 CATCH_UP = 0.1
 YIELD = 0.75
 SHARED_CLIMB = 0.005
@@ -14,39 +14,16 @@ SHARED_FOR = 120.0
 FIRST_STEP = 0.02
 STEP_STARTS = 4
 STEP_SECONDS = 1.0
+SOON = 0.04
+CREEP = 1.005
 ENOUGH = 5
 LONG_SHUT = 90.0
 USUAL_COST = 2.0
 
 
 class Pace:
-    __slots__ = (
-        "_budget",
-        "_busy",
-        "_climb_a",
-        "_climb_at",
-        "_cost",
-        "_due",
-        "_failed",
-        "_grown",
-        "_idle",
-        "_last",
-        "_measure",
-        "_opened",
-        "_refused",
-        "_shared_until",
-        "_since_strike",
-        "_slack",
-        "_spent",
-        "_started",
-        "_step_at",
-        "_step_left",
-        "_strikes",
-        "_total",
-        "_was",
-        "climbing",
-        "rate",
-    )
+    __slots__ = ("_budget", "_busy", "_climb_a", "_climb_at", "_cost", "_due", "_grown", "_idle", "_last", "_measure", "_opened", "_refused", "_shared_until",
+                 "_slack", "_spent", "_started", "_step_at", "_step_left", "_strikes", "_failed", "_since_strike", "_was", "_crept", "_undo", "_total", "climbing", "rate")
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -73,6 +50,7 @@ class Pace:
         self._step_at = 0.0
         self._step_left = 0
         self._was = 0.0
+        self._crept = self._undo = False
         self._total = 0
 
     @property
@@ -157,6 +135,10 @@ class Pace:
                 self._strikes = 0
             self._since_strike = self._total
             self._strikes += 1
+            if self._crept:
+                self._crept = False
+                self._strikes = 0
+                self._undo = True
 
     def opened(self, now: float, shut_for: float) -> None:
         """The asking call was let in (it is already counted as started)."""
@@ -164,7 +146,7 @@ class Pace:
             self._begin_cycle(now)
             return
         busy = now - self._opened - self._idle
-        accepted = self._started - 1 - self._refused
+        accepted = self._started - 2 - self._refused
         long = shut_for > LONG_SHUT
         if busy <= 0 or self._idle > 0.2 * (now - self._opened) or long:
             self._failed = False
@@ -178,7 +160,16 @@ class Pace:
             self._measure = False
         elif self._failed:
             self._cost += (self._spent - self._cost) / 4
-            self.rate = max(self.rate, measured * MARGIN)
+            if self._was <= SOON:
+                self.rate = max(0.8 * self.rate, min(self.rate, measured * MARGIN))
+            elif measured * MARGIN > self.rate:
+                self.rate = measured * MARGIN
+            else:
+                self.rate *= CREEP
+                self._crept = True
+        elif self._undo:
+            self._undo = False
+            self.rate = max(0.95 * self.rate, min(self.rate, measured * MARGIN))
         elif self._strikes >= 2:
             self._strikes = 0
             self.rate = max(self.rate * YIELD / 3, min(self.rate * YIELD, measured * MARGIN))

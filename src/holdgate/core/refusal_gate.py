@@ -19,7 +19,7 @@ PATIENCE = 4.0
 
 
 class RefusalGate:
-    __slots__ = ("_draw", "_usual", "ask_at", "asked_at", "asking", "asks", "is_down", "is_shut", "least", "shut_at")
+    __slots__ = ("_draw", "_usual", "ask_at", "asked_at", "asking", "asks", "is_down", "is_shut", "shut_at", "least")
 
     def __init__(self, draw: Callable[[], float]) -> None:
         self._draw = draw

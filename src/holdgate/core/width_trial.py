@@ -35,6 +35,10 @@ class Trial:
         return tag
 
     @property
+    def calls(self) -> int:
+        return self._n * len(self.widths)
+
+    @property
     def is_stale(self) -> bool:
         return self._skipped > 8 * self._n
 

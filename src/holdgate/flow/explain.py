@@ -133,7 +133,8 @@ def _not_held(document: StatusDocument, source: SourceStatus) -> list[str]:
     waiting_for = {} if source["partly"] is None else source["partly"]["waiting_for"]
     sentences = [f"{source['source']} is not held.", *_passed(source)]
     for dependency in _needed(document, [*source["needs"], *source["waits_for"]]):
-        if dependency["name"] in waiting_for or dependency["state"] == "half_open" or dependency["override"] is not None:
+        is_changed = dependency["state"] == "half_open" or dependency["override"] is not None
+        if dependency["name"] in waiting_for or is_changed or dependency["limits"] is not None:
             sentences += _of_dependency(document, dependency)
     if not source["fetch"]:
         sentences.append("Nothing more is fetched now, because enough of it is in this process.")
@@ -162,6 +163,8 @@ def _reason(document: StatusDocument, source: SourceStatus, reason: str) -> str:
     kind, _, name = reason.partition(":")
     if kind == "circuit":
         return " ".join(sentence for each in _needed(document, [name]) for sentence in _of_dependency(document, each))
+    if kind == "limit":
+        return " ".join(_limited(document, each) for each in _needed(document, [name]))
     if reason == "operator":
         return " ".join(_order(document, each) for each in _holds(document, source)) or "An operator holds it."
     if reason == "unclaimed failures":
@@ -237,6 +240,11 @@ def _needed(document: StatusDocument, names: Iterable[str]) -> list[DependencySt
 
 
 def _of_dependency(document: StatusDocument, dependency: DependencyStatus) -> list[str]:
+    limited = [] if dependency["limits"] is None else [_limited(document, dependency)]
+    return [*_by_its_circuit(document, dependency), *limited]
+
+
+def _by_its_circuit(document: StatusDocument, dependency: DependencyStatus) -> list[str]:
     if dependency["override"] is not None:
         return [_overridden(document, dependency)]
     if dependency["state"] == "open":
@@ -244,6 +252,41 @@ def _of_dependency(document: StatusDocument, dependency: DependencyStatus) -> li
     if dependency["state"] == "half_open":
         return [_ramping(dependency) + _failed_with(document, dependency)]
     return [f"{dependency['name']} is well: its circuit is closed.{_failed_with(document, dependency)}"]
+
+
+# What holds calls back, by `why` of core/limits.py.
+_HELD_BACK = {
+    "throttled": "It has refused a call because there were too many",
+    "down": "It has refused calls",
+    "width": "So many calls are in flight now",
+    "concurrency": "So many calls are in flight now",
+    "free": "Another call may start now",
+}
+
+
+def _limited(document: StatusDocument, dependency: DependencyStatus) -> str:
+    limits = dependency["limits"]
+    if limits is None:
+        return f"{dependency['name']} limits nothing any more."
+    pace = "" if limits["pace"] is None else f"{per_second(limits['pace'])} a second"
+    width = "" if limits["width"] is None else f"{_count(limits['width'], 'call')} in parallel"
+    takes = " and ".join(each for each in (pace and f"{pace} calls", width) if each) or "fewer calls than there are"
+    would = "would take" if limits["observed"] else "takes"
+    first = f"{dependency['name']} {would} {takes}, as far as is known; a share of {limits['waste']:.2g} of its calls was refused."
+    if limits["observed"]:
+        return f"{first} It is only observed, so nothing is held back."
+    start = limits["next_start"]
+    if start is None:
+        return f"{first} {_HELD_BACK.get(limits['why'], 'The next call starts when one has ended')}."
+    wait = start - document["at"]
+    when = f"in {lasting(wait)}" if wait >= 1 else "within a second"
+    why = f"{_HELD_BACK[limits['why']]}, and one" if limits["why"] in {"throttled", "down"} else "The next"
+    return f"{first} {why} {'asks' if why != 'The next' else 'starts'} {when}."
+
+
+def per_second(pace: float) -> str:
+    """Return a number of calls a second in three digits at most."""
+    return f"{pace:.3g}" if pace < 1000 else f"{pace:.0f}"  # noqa: PLR2004 - three digits
 
 
 def _ramping(dependency: DependencyStatus) -> str:

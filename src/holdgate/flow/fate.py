@@ -211,9 +211,9 @@ class Retries:
         history = history_of(delivery)
         history.end_backoffs()  # of failures: the dependency was there
         self._waiting.keep_place(history)
-        if any(gate.limited for gate in gates):
+        if any(gate.learns for gate in gates):
             self._waiting.add(delivery, gates)
-        else:  # nothing limits: an operator observes, or the settings leave the limiter out
+        else:  # an operator observes, or the settings have numbers alone
             longest = min((gate.circuit.settings.retry_after_max for gate in gates), default=inf)
             wait = throttling.wait(history.throttled, attribution.retry_after, longest, self._draw())
             self._waiting.add(delivery, gates, now + wait)

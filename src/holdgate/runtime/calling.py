@@ -23,6 +23,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
+from threading import get_ident
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
@@ -31,6 +32,8 @@ from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.flow.attribution import AttemptCalls
 from holdgate.flow.gate import gates_of
 from holdgate.flow.message import Delivery
+from holdgate.runtime.access import GuardCircuit
+from holdgate.runtime.slots import BRIEFLY
 
 if TYPE_CHECKING:
     from holdgate.runtime.access import Access
@@ -145,10 +148,90 @@ def begin(dependency: CalledDependency) -> Call | Rejected:
         access = attempt.access_of(dependency)
         held = permit_for(delivery, access.circuit)
     own = access.acquire() if held is None else _refusal(access.circuit, held)
+    if own is None and access.circuit.limits.active:
+        return _begin_limited(dependency, access, calls, held)
     if isinstance(own, Rejected):
-        calls.refused[dependency.name] = None
+        if not own.is_limited:
+            calls.refused[dependency.name] = None
         return own
     return HandlerCall(dependency, access, calls, own)
+
+
+def _begin_limited(dependency: CalledDependency, access: Access, calls: AttemptCalls, held: Permit | None) -> Call | Rejected:
+    """Begin a call of a declared need whose limiter counts each call of the handler."""
+    if held is None or not isinstance(access, GuardCircuit):
+        return HandlerCall(dependency, access, calls, None)
+    slot = access.take(lambda now: access.circuit.limits.slot(held, now, access.circuit.state))
+    return slot if isinstance(slot, Rejected) else HandlerCall(dependency, access, calls, None, slot)
+
+
+async def later(dependency: CalledDependency, refused: Rejected) -> Call | Rejected:
+    """Wait for the slot of a call in a handler, if a limit alone has refused it. For async forms."""
+    wait = _wait_for(dependency, refused)
+    if wait is None:
+        return refused
+    return wait.over(await wait.access.slots.take(wait.step, within=wait.within))
+
+
+def later_in_thread(dependency: CalledDependency, refused: Rejected) -> Call | Rejected:
+    """Do the same for plain forms, in a handler's thread. On the event loop's thread nothing may wait, and the call is refused."""
+    wait = _wait_for(dependency, refused)
+    if wait is None:
+        return refused
+    if get_ident() == wait.access.thread:
+        return wait.over(refused)
+    return wait.over(wait.access.take_later_in_thread(wait.step, within=wait.within, is_over=wait.is_over))
+
+
+def _wait_for(dependency: CalledDependency, refused: Rejected) -> _Wait | None:
+    """Return how to wait, if a limit alone refuses a call in a handler of a guard. None means that there is nothing to wait for."""
+    if not refused.is_limited:
+        return None
+    attempt = current_attempt.get()
+    delivery = None if attempt is None else running_delivery(attempt)
+    if attempt is None or delivery is None or attempt.calls is None:
+        return None
+    access = attempt.access_of(dependency)
+    return _Wait(dependency, attempt, delivery, attempt.calls, access) if isinstance(access, GuardCircuit) else None
+
+
+class _Wait:
+    """A call in a handler that waits for a slot. One of a need waits for as long as it takes; the message holds its place meanwhile.
+
+    Any other is refused if that takes long: then its message waits before its handler, because it needs the dependency from now on.
+    """
+
+    __slots__ = ("_attempt", "_calls", "_delivery", "_dependency", "_held", "access", "within")
+
+    def __init__(
+        self, dependency: CalledDependency, attempt: Attempt, delivery: Delivery[Any], calls: AttemptCalls, access: GuardCircuit
+    ) -> None:
+        self._dependency = dependency
+        self._attempt = attempt
+        self._delivery = delivery
+        self._calls = calls
+        self._held = permit_for(delivery, access.circuit)
+        self.access = access
+        self.within = BRIEFLY if self._held is None else None
+
+    def step(self, now: float) -> Permit | Rejected:
+        """Acquire what the call counts by."""
+        circuit, held = self.access.circuit, self._held
+        if held is None:
+            return circuit.try_acquire(now)
+        return _refusal(circuit, held) or circuit.limits.slot(held, now, circuit.state)
+
+    def is_over(self) -> bool:
+        """Return whether a thread waits in vain: its handler has no time left, or its message was taken away."""
+        return self._calls.timed_out or self._attempt.delivery is not self._delivery
+
+    def over(self, found: Permit | Rejected) -> Call | Rejected:
+        """Begin the call, or note that it is refused after all."""
+        if isinstance(found, Rejected):
+            self._calls.refused[self._dependency.name] = None
+            return found
+        own, slot = (found, None) if self._held is None else (None, found)
+        return HandlerCall(self._dependency, self.access, self._calls, own, slot)
 
 
 def _refusal(circuit: Circuit, held: Permit) -> Rejected | None:
@@ -198,11 +281,17 @@ class OwnCall:
 
 
 class HandlerCall:
-    """A call inside a handler. `permit` is the call's own, for an undeclared dependency. None means that the delivery holds one."""
+    """A call inside a handler. `permit` is the call's own, for an undeclared dependency. None means that the delivery holds one.
 
-    __slots__ = ("_access", "_calls", "_dependency", "_permit", "_started", "_summary")
+    `slot` is what the limiter of a declared need counts the call by. None means that nothing is limited.
+    """
 
-    def __init__(self, dependency: CalledDependency, access: Access, calls: AttemptCalls, permit: Permit | None) -> None:
+    __slots__ = ("_access", "_calls", "_dependency", "_permit", "_slot", "_started", "_summary")
+
+    def __init__(
+        self, dependency: CalledDependency, access: Access, calls: AttemptCalls, permit: Permit | None, slot: Permit | None = None
+    ) -> None:
+        self._slot = slot
         self._dependency = dependency
         self._access = access
         self._calls = calls
@@ -240,6 +329,12 @@ class HandlerCall:
             self._summary.ended(outcome, duration, retry_after, told)
         if self._permit is not None:
             settle(self._access, self._permit, outcome, retry_after, told)
+        elif self._slot is not None:
+            self._free_slot(outcome, told)
+
+    def _free_slot(self, outcome: Outcome | None, told: Told | None = None) -> None:
+        if self._slot is not None and isinstance(self._access, GuardCircuit):
+            self._access.slot_ended(self._slot, outcome, told)
 
     def _cut(self) -> None:
         """End a cancelled call without a verdict. If the guard's own timeout has cancelled it, the call took too long, and stays under way
@@ -249,6 +344,8 @@ class HandlerCall:
             self._summary.cut(self._over())
         if self._permit is not None:
             settle(self._access, self._permit, _FAILURE if timed_out else None)
+        else:
+            self._free_slot(_FAILURE if timed_out else None)
 
     def _over(self) -> float:
         # The record of calls may keep the exception, which keeps its frames, and a frame keeps this call. Without this, each failure would
@@ -287,6 +384,8 @@ async def run_async(dependency: CalledDependency, fn: Callable[..., Awaitable[T]
     """Call an async function. When the call is refused, answer with the fallback, which may be async too."""
     call = begin(dependency)
     if isinstance(call, Rejected):
+        call = await later(dependency, call)
+    if isinstance(call, Rejected):
         return cast("T", await answer_with(refuse(dependency, call, fallback)))
     try:
         result = await _awaitable(fn, fn(*args, **kwargs))
@@ -300,6 +399,8 @@ async def run_async(dependency: CalledDependency, fn: Callable[..., Awaitable[T]
 def run_sync(dependency: CalledDependency, fn: Callable[..., T], args: Any, kwargs: Any, fallback: Any) -> T:
     """Call a plain function. When the call is refused, answer with the fallback."""
     call = begin(dependency)
+    if isinstance(call, Rejected):
+        call = later_in_thread(dependency, call)
     if isinstance(call, Rejected):
         return cast("T", refuse(dependency, call, fallback))
     try:
@@ -323,9 +424,15 @@ class Calling:
         self._call: Call | None = None
 
     def __enter__(self) -> Self:
+        call = self._begin()
+        return self._entered(later_in_thread(self._dependency, call) if isinstance(call, Rejected) else call)
+
+    def _begin(self) -> Call | Rejected:
         if self._call is not None:
             raise SettingsError("this block is entered already; each call needs a `calling()` of its own")
-        call = begin(self._dependency)
+        return begin(self._dependency)
+
+    def _entered(self, call: Call | Rejected) -> Self:
         if isinstance(call, Rejected):
             raise CallNotPermitted(self._dependency.name, call.retry_at)
         self._call = call
@@ -341,7 +448,8 @@ class Calling:
             call.raised(error)
 
     async def __aenter__(self) -> Self:
-        return self.__enter__()
+        call = self._begin()
+        return self._entered(await later(self._dependency, call) if isinstance(call, Rejected) else call)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.__exit__(kind, error, traceback)

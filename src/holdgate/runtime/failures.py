@@ -92,6 +92,7 @@ class FailureLog:
         kind, owner = kind_of(error), ", ".join(names) or delivery.source.name
         for name in names:
             self._note(name, kind)
+            self._outages.throttled(name, kind)
         line = f"throttled ({kind}) at {whereabouts(error)}, {place_of(delivery)}, {how}{self._text(error)}"
 
         def summary(count: int, within: str) -> str:

@@ -56,6 +56,7 @@ from holdgate.runtime.probes import Prober
 from holdgate.runtime.run_log import OutageFigures, RunLog
 from holdgate.runtime.run_settings import RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
+from holdgate.runtime.slots import Slots
 from holdgate.runtime.standstill import Silence
 from holdgate.runtime.undeclared import Undeclared
 from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
@@ -145,6 +146,7 @@ class Guard:
         self.engine = Engine(draw=self._clock.draw, hold_warn_after=self.hold_warn_after, memory=_check_memory(memory))
         self.dependencies: dict[str, Dependency] = {}
         self.circuits: dict[str, GuardCircuit] = {}  # by the same names
+        self._lines: set[Slots] = set()  # of calls in handlers that wait for a slot
         self.undeclared = Undeclared(self)
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
@@ -515,6 +517,8 @@ class Guard:
             if not engine.needs_turn:
                 break
         self._prober.run(engine.take_probes())
+        for line in self._lines:
+            line.look()
         self._announcer.announce((*engine.take_events(), *stuck))
         self._arm(now)
 
@@ -635,7 +639,7 @@ class Guard:
         """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
         settings, limits = dependency.settings, dependency.limits
         circuit = Circuit(dependency.name, settings, now=self.now(), draw=self._clock.draw, limits=limits)
-        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), count=self._call_failed)
+        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), count=self._call_failed, lines=self._lines)
         # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
         if is_declared:
             dependency.bind(access)

@@ -164,6 +164,12 @@ def _circuits(page: _Page, snapshot: Snapshot) -> None:
         page.set(names.FAILURE_RATIO, name, value=circuit.failure_rate)
         page.set(names.SLOW_RATIO, name, value=circuit.slow_call_rate)
         page.set(names.RAMP_LIMIT, name, value=circuit.limit)
+        limits = circuit.limits
+        if limits is not None:
+            page.set(names.LIMIT_WIDTH, name, value=limits.width)
+            page.set(names.LIMIT_PACE, name, value=limits.pace)
+            page.set(names.LIMIT_WASTE, name, value=limits.waste)
+            page.set(names.LIMIT_EXPERIMENTS, name, value=limits.experiments)
 
 
 def _calls(page: _Page, totals: EngineTotals) -> None:
