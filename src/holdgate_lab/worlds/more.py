@@ -15,6 +15,19 @@ from holdgate_lab.worlds.far_ends import FixedWindow, Outage, Servers, Steps, To
 from holdgate_lab.worlds.world import Bursts, Promise, Trouble, World
 
 
+def backlog() -> World:
+    """1,200 messages, and then nothing."""
+    return replace(
+        rate(126.0),
+        name="backlog",
+        letter="",
+        teaches="1,200 messages wait for an API of 10 calls a second, whose 429 does not say when to come back: two minutes of work.",
+        bursts=Bursts(1200, 3600.0),
+        best=lambda _: 1200,
+        promise=Promise(goodput=1.0, waste=0.01),
+    )
+
+
 def rate_and_slow(seconds: float = 1200.0) -> World:
     """A rate whose answers take long."""
     return replace(
@@ -154,7 +167,7 @@ def fewer_servers(seconds: float = 1200.0, start: float = 400.0, end: float = 80
     )
 
 
-def mixed_answers(seconds: float = 900.0) -> World:
+def window_and_cap(seconds: float = 900.0) -> World:
     """Slow answers behind a window with a cap."""
     return World(
         name="window-and-cap",
@@ -174,7 +187,7 @@ def _window_and_cap(chance: Random) -> FixedWindow:
 MORE_WORLDS: Mapping[str, World] = {
     world.name: world
     for world in (
-        rate_and_slow(), uneven_cap(), two_workers(), quota_in_rate(), tenfold(), bursts(), one_partition(), outage_in_limit(),
-        random_faults(), whole_seconds(), fewer_servers(), mixed_answers(),
+        backlog(), rate_and_slow(), uneven_cap(), two_workers(), quota_in_rate(), tenfold(), bursts(), one_partition(),
+        outage_in_limit(), random_faults(), whole_seconds(), fewer_servers(), window_and_cap(),
     )
 }  # fmt: skip

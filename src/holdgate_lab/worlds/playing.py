@@ -27,7 +27,7 @@ from holdgate_lab.worlds.world import CALL_TIMEOUT, CEILING, World
 
 # A sample four times a second, as a quick dashboard would take.
 _SAMPLE_EVERY = 0.25
-# More than all workers can have in hand: a backlog that never ends.
+# For each worker, and more than it can have in hand: a backlog that never ends.
 _WAITING = 4 * CEILING
 # An empty receive wakes nobody but itself: seldom enough to cost nothing.
 _POLL = 5.0
@@ -149,7 +149,7 @@ async def _feed(scene: Scene) -> None:
             _produce(scene, bursts.count)
             await asyncio.sleep(bursts.every)
         else:
-            _produce(scene, _WAITING - (scene.produced - len(scene.bodies)))
+            _produce(scene, scene.world.workers * _WAITING - (scene.produced - len(scene.bodies)))
             await asyncio.sleep(_SAMPLE_EVERY)
 
 
