@@ -98,6 +98,11 @@ def unclaimed(needs: int = 0, error: str = "client.ConnectError") -> Attribution
     return _end(Cause.MESSAGE, Outcome.IGNORED, needs, unclaimed=error)
 
 
+def throttled(needs: int = 1, retry_after: float | None = None) -> Attribution:
+    """A dependency has too many calls for now, and may say how long to wait."""
+    return _end(Cause.THROTTLED, Outcome.THROTTLED, needs, retry_after=retry_after)
+
+
 def rejected(needs: int = 1) -> Attribution:
     return _end(Cause.REJECTED, Outcome.IGNORED, needs)
 

@@ -102,9 +102,9 @@ def test_an_operators_hold_is_told_with_its_author() -> None:
     assert "An operator holds it." in explain(document(sources=(alone,)), "orders[3]")
 
 
-def blocked(*, attempts: int = 5, error: str = "KeyError", suspect: bool = False) -> LastEvents:
+def blocked(*, attempts: int = 5, error: str = "KeyError", suspect: bool = False, throttled: bool = False) -> LastEvents:
     last = LastEvents()
-    last.note(SourceBlocked(NOW - 5, ORDERS, 4711, attempts, error, suspect))
+    last.note(SourceBlocked(NOW - 5, ORDERS, 4711, attempts, error, suspect, throttled))
     return last
 
 
@@ -124,6 +124,12 @@ def test_a_suspect_is_told_with_the_doubt() -> None:
     """It may be the message or an outage."""
     text = explain(document(circuit(), sources=(source(),), last=blocked(suspect=True)), "orders[3]")
     assert "It waits behind message 4711, which has failed 5 times (KeyError): no other message was tried meanwhile" in text
+
+
+def test_a_message_that_a_limit_refuses_again_and_again_is_told_as_such() -> None:
+    """It has not failed once."""
+    text = explain(document(circuit(), sources=(source(),), last=blocked(error="HTTPStatusError 429", suspect=True, throttled=True)), "orders[3]")
+    assert "It waits behind message 4711, which a limit has refused 5 times in a row (HTTPStatusError 429). It is tried again" in text
 
 
 def test_an_outage_without_a_need_names_the_exception() -> None:
