@@ -34,6 +34,9 @@ NAMES = (
     "control",
     "ramp_fleet",
     "heal",
+    "limits",
+    "limits_peers",
+    "limits_real",
     "import_time",
 )
 

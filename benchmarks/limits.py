@@ -2,8 +2,8 @@
 
     python -m benchmarks.limits [--worlds rate,cap] [--seeds 5]
 
-Real guards on the broker in memory, in simulated time (src/holdgate_lab/worlds); the same seeds give the same table. A cell of several seeds
-has the worst of them. `benchmarks.limits_peers` has the peers, and `benchmarks.limits_real` real brokers and a real HTTP server.
+Real guards on the broker in memory, in simulated time (src/holdgate_lab/worlds). The same seeds give the same table. A cell of several
+seeds has the worst of them. `benchmarks.limits_peers` has the peers, and `benchmarks.limits_real` real brokers and a real HTTP server.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def aiolimiter(rate: float) -> Consumer:
         from aiolimiter import AsyncLimiter
 
         limiter = AsyncLimiter(rate, 1.0)
-        limiter._event_loop = _LateLoop()
+        limiter._event_loop = _LateLoop()  # noqa: SLF001 - it has no other way in
 
         async def caller() -> None:
             failed = 0
@@ -148,12 +148,12 @@ def botocore(rate: float) -> Consumer:
 
         async def token() -> None:
             async with turn:
-                while limiter._enabled:
+                while limiter._enabled:  # noqa: SLF001 - what its `on_sending_request` asks
                     try:
                         tokens.acquire(block=False)
                         return
                     except CapacityNotAvailableError:
-                        await asyncio.sleep(max(0.001, tokens._sleep_amount(1)))
+                        await asyncio.sleep(max(0.001, tokens._sleep_amount(1)))  # noqa: SLF001 - what it would block for
 
         async def caller() -> None:
             failed = 0

@@ -41,7 +41,9 @@ SERVICES: Mapping[str, World] = {
         lambda chance: Servers(chance, steady(8), lambda _, chance: around(chance, 0.4)),
     ),
     "cap": _world(
-        "cap", "6 at a time, 0.3 s each, 503 beyond", lambda chance: Servers(chance, steady(6), lambda _, chance: around(chance, 0.3), room=0)
+        "cap",
+        "6 at a time, 0.3 s each, 503 beyond",
+        lambda chance: Servers(chance, steady(6), lambda _, chance: around(chance, 0.3), room=0),
     ),
 }
 

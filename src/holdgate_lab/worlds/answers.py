@@ -55,7 +55,7 @@ class StatusError(Exception):
 
 
 class CountingClient:
-    """Calls a far end, gives up after `timeout` seconds, and counts by second: calls begun, calls that were good, and the others by kind."""
+    """Calls a far end, gives up after `timeout` seconds, and counts: calls and good answers by their seconds, the others by kind."""
 
     def __init__(self, far_end: FarEnd, timeout: float) -> None:
         self.in_flight = 0

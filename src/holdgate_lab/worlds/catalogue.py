@@ -189,19 +189,19 @@ def silence(seconds: float = 1500.0, start: float = 300.0, end: float = 900.0) -
     )
 
 
-# Of four calls of 10 ms and one of 2 s.
-MEAN_OF_QUICK_AND_SLOW = 0.8 * 0.01 + 0.2 * 2.0
+_QUICK, _SLOW, _SHARE_OF_SLOW = 0.01, 2.0, 0.2
+MEAN_OF_QUICK_AND_SLOW = (1 - _SHARE_OF_SLOW) * _QUICK + _SHARE_OF_SLOW * _SLOW
 
 
 def quick_or_slow(chance: Random) -> float:
     """Return 10 ms, or 2 s once in five times."""
-    return 2.0 if chance.random() < 0.2 else 0.01
+    return _SLOW if chance.random() < _SHARE_OF_SLOW else _QUICK
 
 
 WORLDS: Mapping[str, World] = {
     world.name: world
     for world in (
-        rate(), retry_after(), window(), headers(), slow_servers(), cap(), changing_cap(), changing_rate(), drift(), strangers(), two_kinds(),
-        quota(), silence(),
+        rate(), retry_after(), window(), headers(), slow_servers(), cap(), changing_cap(), changing_rate(), drift(), strangers(),
+        two_kinds(), quota(), silence(),
     )
 }  # fmt: skip

@@ -42,7 +42,7 @@ def test_fairness_is_jains_index(shares: tuple[int, int], expected: float) -> No
 def test_the_trouble_has_figures_of_its_own() -> None:
     """Calls from its first second to its last, and ten good seconds in a row after it."""
     world = changing_rate(100.0, 20.0, 40.0)
-    good = {second: 30 for second in range(45, 100)}
+    good = dict.fromkeys(range(45, 100), 30)
     figures = figures_of(world, [client(good, calls={19: 50, 20: 3, 39: 3, 40: 50})], [])
     assert figures.calls_a_minute == 18
     assert figures.back_after == 4  # one slow second of ten is nine tenths
@@ -70,7 +70,7 @@ def test_who_never_comes_back_has_no_time_for_it() -> None:
 def test_each_figure_is_held_against_its_promise(promise: Promise, words: str) -> None:
     """One line for each that is missed, and none for one that is just kept."""
     world = replace(changing_rate(100.0, 20.0, 40.0), best=lambda _: 2400 / 0.78)
-    good = {second: 50 for second in range(52, 100)}
+    good = dict.fromkeys(range(52, 100), 50)
     figures = figures_of(world, [client(good, wasted=800, calls={25: 2}), client({})], [6])
     assert figures.back_after == 8
     figures = replace(figures, back_after=12.0)
