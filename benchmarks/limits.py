@@ -15,12 +15,12 @@ from holdgate_lab.worlds.catalogue import WORLDS
 from holdgate_lab.worlds.figures import WorldFigures, missed
 from holdgate_lab.worlds.more import MORE_WORLDS
 from holdgate_lab.worlds.playing import play
-from holdgate_lab.worlds.world import Promise, World
+from holdgate_lab.worlds.world import LimitedWorld, Promise
 
 NONE = ""
 
 
-def chosen(names: Sequence[str]) -> Iterable[World]:
+def chosen(names: Sequence[str]) -> Iterable[LimitedWorld]:
     """Return the worlds of these names, or all."""
     every = {**WORLDS, **MORE_WORLDS}
     return [every[name] for name in names] if names else every.values()
@@ -35,7 +35,7 @@ def head(*titles: str) -> None:
     print("|---" * len(titles) + "|", flush=True)
 
 
-def cell(world: World, runs: Sequence[WorldFigures]) -> str:
+def cell(world: LimitedWorld, runs: Sequence[WorldFigures]) -> str:
     """Return what came of a world in short: goodput, and the share of calls in vain; then what the world has a figure of its own for."""
     parts = [f"{min(run.goodput for run in runs):.2f}", f"{max(run.waste for run in runs):.1%}"]
     if world.promise.in_flight is not None:

@@ -26,6 +26,7 @@ from typing import Any
 from benchmarks.limits import cell, chosen, head, row
 
 from holdgate_lab.worlds.answers import CountingClient, StatusError
+from holdgate_lab.worlds.catalogue import WORLDS
 from holdgate_lab.worlds.playing import Consumer, Scene, circuit_alone, guarded, play
 from holdgate_lab.worlds.world import CEILING
 
@@ -195,12 +196,12 @@ def figures(names: Sequence[str], seeds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--worlds", default="", help="names with commas; left out: all")
+    parser.add_argument("--worlds", default="", help="names with commas; left out: those that were measured first")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("botocore", "aiolimiter"))
     print(f"{versions}; seeds 1 to {options.seeds}\n")
-    figures([name for name in options.worlds.split(",") if name], options.seeds)
+    figures([name for name in options.worlds.split(",") if name] or tuple(WORLDS), options.seeds)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from holdgate.brokers.kafka import KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQIntake
 from holdgate.ports import Intake
 from holdgate_lab.worlds.playing import api, play
-from holdgate_lab.worlds.world import CALL_TIMEOUT, World
+from holdgate_lab.worlds.world import CALL_TIMEOUT, LimitedWorld
 
 AT_WORK = 64
 WITHIN = 0.03
@@ -46,7 +46,7 @@ class Seen:
     statuses: Counter[int] = field(default_factory=Counter)
     first: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def goodput(self, world: World) -> float:
+    def goodput(self, world: LimitedWorld) -> float:
         return self.statuses[200] / world.best(world.seconds)
 
     @property
@@ -65,7 +65,7 @@ def service(name: str) -> Generator[str]:
         running.stdin.close()
 
 
-async def measure(world: World, url: str, intake: Intake[Any], seconds: float) -> Seen:
+async def measure(world: LimitedWorld, url: str, intake: Intake[Any], seconds: float) -> Seen:
     """Run a guard until so many seconds after its first call."""
     seen = Seen()
     dependency = api()
@@ -99,7 +99,7 @@ async def measure(world: World, url: str, intake: Intake[Any], seconds: float) -
 
 
 @asynccontextmanager
-async def kafka(world: World) -> AsyncIterator[Intake[Any]]:
+async def kafka(world: LimitedWorld) -> AsyncIterator[Intake[Any]]:
     """A topic with more messages than can be processed."""
     async with shared_kafka() as server:
         topic = await server.create_topic(f"limits-{uuid.uuid4().hex[:8]}", 4)
@@ -118,7 +118,7 @@ async def kafka(world: World) -> AsyncIterator[Intake[Any]]:
 
 
 @asynccontextmanager
-async def rabbitmq(world: World) -> AsyncIterator[Intake[Any]]:
+async def rabbitmq(world: LimitedWorld) -> AsyncIterator[Intake[Any]]:
     """A queue with more messages than can be processed."""
     async with shared_rabbitmq() as server:
         queue = await server.declare(f"limits-{uuid.uuid4().hex[:8]}", {"x-queue-type": "quorum"})
@@ -127,11 +127,11 @@ async def rabbitmq(world: World) -> AsyncIterator[Intake[Any]]:
             channel = await connection.channel(publisher_confirms=False)
             for number in range(int(world.best(world.seconds) * 1.2)):
                 await channel.default_exchange.publish(Message(b"%d" % number), queue)
-        yield RabbitMQIntake(server.url, queue, prefetch=2 * AT_WORK)
+        yield RabbitMQIntake(server.url, queue, prefetch=100)  # the most that there is
         await server.delete(queue)
 
 
-BROKERS: dict[str, Callable[[World], AbstractAsyncContextManager[Intake[Any]]]] = {"kafka": kafka, "rabbitmq": rabbitmq}
+BROKERS: dict[str, Callable[[LimitedWorld], AbstractAsyncContextManager[Intake[Any]]]] = {"kafka": kafka, "rabbitmq": rabbitmq}
 
 
 async def real(name: str, broker: str, seconds: float | None = None) -> Seen:

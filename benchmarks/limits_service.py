@@ -18,7 +18,7 @@ import uvicorn
 
 from holdgate_lab.worlds.answers import HttpAnswer
 from holdgate_lab.worlds.far_ends import Servers, TokenBucket, around, steady
-from holdgate_lab.worlds.world import Promise, World
+from holdgate_lab.worlds.world import LimitedWorld, Promise
 
 SECONDS = 90.0
 # Twenty a second in each: a busy machine of two cores has a real broker, a client and a server beside it.
@@ -27,11 +27,11 @@ A_SECOND = 20
 _NOTHING = Promise(goodput=0.0, waste=1.0)
 
 
-def _world(name: str, teaches: str, make: Callable[[Random], Any], burst: int = 0) -> World:
-    return World(name=name, teaches=teaches, seconds=SECONDS, make=make, best=lambda end: A_SECOND * end + burst, promise=_NOTHING)
+def _world(name: str, teaches: str, make: Callable[[Random], Any], burst: int = 0) -> LimitedWorld:
+    return LimitedWorld(name=name, teaches=teaches, seconds=SECONDS, make=make, best=lambda end: A_SECOND * end + burst, promise=_NOTHING)
 
 
-SERVICES: Mapping[str, World] = {
+SERVICES: Mapping[str, LimitedWorld] = {
     "bucket": _world(
         "bucket", "a token bucket: 20 calls a second, 429 beyond", lambda chance: TokenBucket(chance, steady(20), 20), burst=20
     ),
@@ -50,7 +50,7 @@ SERVICES: Mapping[str, World] = {
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-def app(world: World) -> Callable[[dict[str, Any], Any, Send], Awaitable[None]]:
+def app(world: LimitedWorld) -> Callable[[dict[str, Any], Any, Send], Awaitable[None]]:
     """Return an ASGI application that asks the world's far end."""
     far_end = world.make(Random(world.name))
 

@@ -14,7 +14,7 @@ from holdgate_lab.worlds.catalogue import WORLDS
 from holdgate_lab.worlds.figures import WorldFigures, missed
 from holdgate_lab.worlds.more import MORE_WORLDS
 from holdgate_lab.worlds.playing import play
-from holdgate_lab.worlds.world import World
+from holdgate_lab.worlds.world import LimitedWorld
 
 # Raised when a key is renamed or removed, or its meaning changes; a new key alone leaves it as it is.
 VERSION = 1
@@ -44,7 +44,7 @@ def print_worlds() -> None:
         sys.stdout.write(f"{name:<{width}}  {world.teaches}\n")
 
 
-def world_named(name: str) -> World:
+def world_named(name: str) -> LimitedWorld:
     """Return the world of this name, or of this letter."""
     by_letter = {world.letter: world for world in WORLDS.values()}
     found = ALL.get(name) or by_letter.get(name)
@@ -55,7 +55,7 @@ def world_named(name: str) -> World:
     return found
 
 
-def _lines(world: World, seed: int, figures: WorldFigures, misses: list[str]) -> Iterator[str]:
+def _lines(world: LimitedWorld, seed: int, figures: WorldFigures, misses: list[str]) -> Iterator[str]:
     workers = f"{world.workers} worker" + ("s" if world.workers != 1 else "")
     yield f"{world.name}: {world.teaches}"
     yield f"{world.seconds:g} s simulated with {workers}, seed {seed}"
@@ -81,7 +81,7 @@ def _rows(figures: WorldFigures) -> Iterator[tuple[str, str]]:
         yield "back after the trouble", "not yet" if figures.back_after is None else f"{figures.back_after:g} s"
 
 
-def _document(world: World, seed: int, figures: WorldFigures, misses: list[str]) -> dict[str, object]:
+def _document(world: LimitedWorld, seed: int, figures: WorldFigures, misses: list[str]) -> dict[str, object]:
     return {
         "version": VERSION,
         "world": world.name,

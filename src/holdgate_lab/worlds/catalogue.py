@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
 
-from holdgate_lab.worlds.far_ends import FixedWindow, Servers, Steps, TokenBucket, around, steady
-from holdgate_lab.worlds.world import Promise, Trouble, World
+from holdgate_lab.worlds.far_ends import Changing, FixedWindow, Servers, TokenBucket, around, steady
+from holdgate_lab.worlds.world import LimitedWorld, Promise, Trouble
 
 
-def rate(seconds: float = 1200.0) -> World:
+def rate(seconds: float = 1200.0) -> LimitedWorld:
     """10 calls a second, and 429 without a word beyond."""
-    return World(
+    return LimitedWorld(
         name="rate",
         letter="a",
         teaches="An API lets 10 calls a second through, in bursts of 10, and its 429 does not say when to come back.",
@@ -27,7 +27,7 @@ def rate(seconds: float = 1200.0) -> World:
     )
 
 
-def retry_after(seconds: float = 1200.0) -> World:
+def retry_after(seconds: float = 1200.0) -> LimitedWorld:
     """The same, with a Retry-After."""
     return replace(
         rate(seconds),
@@ -38,9 +38,9 @@ def retry_after(seconds: float = 1200.0) -> World:
     )
 
 
-def window(seconds: float = 1200.0) -> World:
+def window(seconds: float = 1200.0) -> LimitedWorld:
     """600 calls a minute."""
-    return World(
+    return LimitedWorld(
         name="window",
         letter="c",
         teaches="An API lets 600 calls of each minute through, of its own minutes, and answers 429 until the next begins.",
@@ -55,7 +55,7 @@ def _remaining_and_reset(remaining: int, reset: float) -> Mapping[str, str]:
     return {"X-RateLimit-Remaining": str(remaining), "X-RateLimit-Reset": f"{reset:.3f}"}
 
 
-def headers(seconds: float = 1200.0) -> World:
+def headers(seconds: float = 1200.0) -> LimitedWorld:
     """The same, and every answer says what remains."""
     return replace(
         window(seconds),
@@ -67,9 +67,9 @@ def headers(seconds: float = 1200.0) -> World:
     )
 
 
-def slow_servers(seconds: float = 1200.0) -> World:
+def slow_servers(seconds: float = 1200.0) -> LimitedWorld:
     """16 servers of half a second, and any number may wait."""
-    return World(
+    return LimitedWorld(
         name="slow-servers",
         letter="d",
         teaches="16 servers take half a second for a call. They refuse nothing: what is too much waits, and is given up after 5 s.",
@@ -80,9 +80,9 @@ def slow_servers(seconds: float = 1200.0) -> World:
     )
 
 
-def cap(seconds: float = 1200.0) -> World:
+def cap(seconds: float = 1200.0) -> LimitedWorld:
     """Eight at a time, or 503."""
-    return World(
+    return LimitedWorld(
         name="cap",
         letter="e",
         teaches="A database has 8 connections of 0.1 s a call. The ninth call gets a 503.",
@@ -93,10 +93,10 @@ def cap(seconds: float = 1200.0) -> World:
     )
 
 
-def changing_cap(seconds: float = 1500.0, start: float = 600.0, end: float = 900.0) -> World:
+def changing_cap(seconds: float = 1500.0, start: float = 600.0, end: float = 900.0) -> LimitedWorld:
     """18 servers, 6 for a while, 18 again."""
-    servers = Steps(((0, 18), (start, 6), (end, 18)))
-    return World(
+    servers = Changing(((0, 18), (start, 6), (end, 18)))
+    return LimitedWorld(
         name="changing-cap",
         letter="f1",
         teaches="18 servers of 0.2 s with room for 8 that wait, then 503. For a while 12 of them are gone.",
@@ -108,10 +108,10 @@ def changing_cap(seconds: float = 1500.0, start: float = 600.0, end: float = 900
     )
 
 
-def changing_rate(seconds: float = 1500.0, start: float = 600.0, end: float = 900.0) -> World:
+def changing_rate(seconds: float = 1500.0, start: float = 600.0, end: float = 900.0) -> LimitedWorld:
     """30 a second, 10 for a while, 30 again."""
-    rates = Steps(((0, 30), (start, 10), (end, 30)))
-    return World(
+    rates = Changing(((0, 30), (start, 10), (end, 30)))
+    return LimitedWorld(
         name="changing-rate",
         letter="f2",
         teaches="An API lets 30 calls a second through, for a while 10, then 30 again; 429 beyond.",
@@ -123,9 +123,9 @@ def changing_rate(seconds: float = 1500.0, start: float = 600.0, end: float = 90
     )
 
 
-def drift(seconds: float = 3600.0) -> World:
+def drift(seconds: float = 3600.0) -> LimitedWorld:
     """Calls become slower and slower, without a fault."""
-    return World(
+    return LimitedWorld(
         name="drift",
         letter="g",
         teaches="16 servers become slower: a call of 0.1 s takes twice as long after an hour. Nothing is at fault.",
@@ -136,7 +136,7 @@ def drift(seconds: float = 3600.0) -> World:
     )
 
 
-def strangers(seconds: float = 1200.0) -> World:
+def strangers(seconds: float = 1200.0) -> LimitedWorld:
     """Ten workers that share a rate."""
     return replace(
         rate(seconds),
@@ -148,9 +148,9 @@ def strangers(seconds: float = 1200.0) -> World:
     )
 
 
-def two_kinds(seconds: float = 1800.0) -> World:
+def two_kinds(seconds: float = 1800.0) -> LimitedWorld:
     """Quick calls and slow ones."""
-    return World(
+    return LimitedWorld(
         name="two-kinds",
         letter="i",
         teaches="16 servers: four of five calls take 10 ms, and one takes 2 s. Nothing is refused.",
@@ -161,9 +161,9 @@ def two_kinds(seconds: float = 1800.0) -> World:
     )
 
 
-def quota(seconds: float = 2100.0, start: float = 300.0, end: float = 1500.0) -> World:
+def quota(seconds: float = 2100.0, start: float = 300.0, end: float = 1500.0) -> LimitedWorld:
     """A quota is used up for twenty minutes."""
-    return World(
+    return LimitedWorld(
         name="quota",
         letter="j",
         teaches="A quota is used up: 429 to everything for twenty minutes, and 10 calls a second before and after.",
@@ -175,9 +175,9 @@ def quota(seconds: float = 2100.0, start: float = 300.0, end: float = 1500.0) ->
     )
 
 
-def silence(seconds: float = 1500.0, start: float = 300.0, end: float = 900.0) -> World:
+def silence(seconds: float = 1500.0, start: float = 300.0, end: float = 900.0) -> LimitedWorld:
     """No answer at all for ten minutes."""
-    return World(
+    return LimitedWorld(
         name="silence",
         letter="k",
         teaches="16 servers of 0.2 s are silent for ten minutes: no call is answered.",
@@ -198,7 +198,7 @@ def quick_or_slow(chance: Random) -> float:
     return _SLOW if chance.random() < _SHARE_OF_SLOW else _QUICK
 
 
-WORLDS: Mapping[str, World] = {
+WORLDS: Mapping[str, LimitedWorld] = {
     world.name: world
     for world in (
         rate(), retry_after(), window(), headers(), slow_servers(), cap(), changing_cap(), changing_rate(), drift(), strangers(),

@@ -1,7 +1,7 @@
 """Services with a limit: a token bucket, a window with a border, servers with a queue. Each is a far end on the running loop's time.
 
-Theory of operation. What a service lets through changes with time, so every number that may change is a `Steps`: values, each from its own
-second on. A refusal takes 20 ms, as over a network to the same region, and no work.
+Theory of operation. What a service lets through changes with time, so every number that may change is `Changing`: values, each from its
+own second on. A refusal takes 20 ms, as over a network to the same region, and no work.
 
 Nobody gives a call back. A client that gives up leaves its call where it is: a server that comes to it works in vain. That is what makes a
 queue behind a slow service collapse.
@@ -24,7 +24,7 @@ TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class Changing:
     """A number that changes: `(from, value)` pairs in the order of time. The first holds before its time as well."""
 
     values: tuple[tuple[float, float], ...]
@@ -51,9 +51,9 @@ class Steps:
         return total
 
 
-def steady(value: float) -> Steps:
+def steady(value: float) -> Changing:
     """Return a number that does not change."""
-    return Steps(((0.0, value),))
+    return Changing(((0.0, value),))
 
 
 def around(chance: Random, mean: float, spread: float = 0.1) -> float:
@@ -72,7 +72,7 @@ class TokenBucket:
     def __init__(
         self,
         chance: Random,
-        rate: Steps,
+        rate: Changing,
         burst: float,
         *,
         latency: float | Callable[[Random], float] = 0.08,
@@ -170,7 +170,7 @@ class Servers:
     def __init__(
         self,
         chance: Random,
-        servers: Steps,
+        servers: Changing,
         takes: Callable[[float, Random], float],
         *,
         room: int | None = None,
@@ -221,7 +221,7 @@ class Servers:
         reply(OK)
 
 
-class Outage:
+class Unreachable:
     """Passes calls on to `behind`, but for a time in which every connection is refused."""
 
     def __init__(self, chance: Random, behind: FarEnd, start: float, end: float, refusal: HttpAnswer) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from holdgate_lab.worlds.answers import CountingClient
-from holdgate_lab.worlds.world import Promise, Trouble, World
+from holdgate_lab.worlds.world import LimitedWorld, Promise, Trouble
 
 # What counts as back: nine tenths of what is possible, over ten seconds. A shorter span would take a burst for it.
 _BACK = 0.9
@@ -31,7 +31,7 @@ class WorldFigures:
     was_troubled: bool
 
 
-def figures_of(world: World, clients: Sequence[CountingClient], in_flight: Sequence[int]) -> WorldFigures:
+def figures_of(world: LimitedWorld, clients: Sequence[CountingClient], in_flight: Sequence[int]) -> WorldFigures:
     """Return the figures of a run that has ended. `in_flight` has samples of calls in flight, of all workers."""
     good = sum(client.good.total() for client in clients)
     wasted = sum(client.wasted.total() for client in clients)

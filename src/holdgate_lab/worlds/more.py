@@ -11,11 +11,11 @@ from random import Random
 
 from holdgate_lab.worlds.answers import REFUSED
 from holdgate_lab.worlds.catalogue import MEAN_OF_QUICK_AND_SLOW, quick_or_slow, rate, window
-from holdgate_lab.worlds.far_ends import FixedWindow, Outage, Servers, Steps, TokenBucket, around, steady
-from holdgate_lab.worlds.world import Bursts, Promise, Trouble, World
+from holdgate_lab.worlds.far_ends import Changing, FixedWindow, Servers, TokenBucket, Unreachable, around, steady
+from holdgate_lab.worlds.world import Bursts, LimitedWorld, Promise, Trouble
 
 
-def backlog() -> World:
+def backlog() -> LimitedWorld:
     """1,200 messages, and then nothing."""
     return replace(
         rate(126.0),
@@ -28,7 +28,7 @@ def backlog() -> World:
     )
 
 
-def rate_and_slow(seconds: float = 1200.0) -> World:
+def rate_and_slow(seconds: float = 1200.0) -> LimitedWorld:
     """A rate whose answers take long."""
     return replace(
         rate(seconds),
@@ -39,9 +39,9 @@ def rate_and_slow(seconds: float = 1200.0) -> World:
     )
 
 
-def uneven_cap(seconds: float = 1200.0) -> World:
+def uneven_cap(seconds: float = 1200.0) -> LimitedWorld:
     """A cap whose calls are quick or slow."""
-    return World(
+    return LimitedWorld(
         name="uneven-cap",
         teaches="8 connections; four of five calls take 10 ms, and one takes 2 s. The ninth gets a 503.",
         seconds=seconds,
@@ -51,7 +51,7 @@ def uneven_cap(seconds: float = 1200.0) -> World:
     )
 
 
-def two_workers(seconds: float = 1200.0) -> World:
+def two_workers(seconds: float = 1200.0) -> LimitedWorld:
     """Two that share."""
     return replace(
         rate(seconds),
@@ -63,9 +63,9 @@ def two_workers(seconds: float = 1200.0) -> World:
     )
 
 
-def quota_in_rate(seconds: float = 2400.0) -> World:
+def quota_in_rate(seconds: float = 2400.0) -> LimitedWorld:
     """A quota that ends again and again."""
-    return World(
+    return LimitedWorld(
         name="quota-in-rate",
         teaches="10 calls a second, and 3,000 in each ten minutes: the quota is used up after five of them.",
         seconds=seconds,
@@ -75,10 +75,10 @@ def quota_in_rate(seconds: float = 2400.0) -> World:
     )
 
 
-def tenfold(seconds: float = 1500.0, at: float = 600.0) -> World:
+def tenfold(seconds: float = 1500.0, at: float = 600.0) -> LimitedWorld:
     """A rate that somebody has raised."""
-    rates = Steps(((0, 10), (at, 100)))
-    return World(
+    rates = Changing(((0, 10), (at, 100)))
+    return LimitedWorld(
         name="tenfold",
         teaches="10 calls a second, and after ten minutes 100: somebody has bought a larger plan.",
         seconds=seconds,
@@ -88,7 +88,7 @@ def tenfold(seconds: float = 1500.0, at: float = 600.0) -> World:
     )
 
 
-def bursts(seconds: float = 1200.0) -> World:
+def bursts(seconds: float = 1200.0) -> LimitedWorld:
     """Work that comes in bursts."""
     return replace(
         rate(seconds),
@@ -101,7 +101,7 @@ def bursts(seconds: float = 1200.0) -> World:
     )
 
 
-def one_partition(seconds: float = 1200.0) -> World:
+def one_partition(seconds: float = 1200.0) -> LimitedWorld:
     """One message after the other."""
     return replace(
         rate(seconds),
@@ -112,22 +112,22 @@ def one_partition(seconds: float = 1200.0) -> World:
     )
 
 
-def outage_in_limit(seconds: float = 1200.0, start: float = 300.0, end: float = 420.0) -> World:
+def outage_in_limit(seconds: float = 1200.0, start: float = 300.0, end: float = 420.0) -> LimitedWorld:
     """A rate, and an outage in it."""
-    return World(
+    return LimitedWorld(
         name="outage-in-limit",
         teaches="10 calls a second, and for two minutes nobody listens: every connection is refused.",
         seconds=seconds,
-        make=lambda chance: Outage(chance, TokenBucket(chance, steady(10), 10), start, end, REFUSED),
+        make=lambda chance: Unreachable(chance, TokenBucket(chance, steady(10), 10), start, end, REFUSED),
         best=lambda until: 10 * (min(until, start) + max(0.0, until - end)) + 20,
         promise=Promise(goodput=0.96, waste=0.015, calls_a_minute=15, back_after=30),
         trouble=Trouble(start, end, 10),
     )
 
 
-def random_faults(seconds: float = 900.0) -> World:
+def random_faults(seconds: float = 900.0) -> LimitedWorld:
     """Refusals that mean nothing."""
-    return World(
+    return LimitedWorld(
         name="random-faults",
         teaches="16 servers of 0.2 s, and one call in fifty gets a 503 by chance: fewer at a time would not help.",
         seconds=seconds,
@@ -137,7 +137,7 @@ def random_faults(seconds: float = 900.0) -> World:
     )
 
 
-def whole_seconds(seconds: float = 1200.0) -> World:
+def whole_seconds(seconds: float = 1200.0) -> LimitedWorld:
     """Headers as most services send them."""
     return replace(
         window(seconds),
@@ -153,10 +153,10 @@ def _in_whole_seconds(remaining: int, reset: float) -> Mapping[str, str]:
     return {"RateLimit": f'"default";r={remaining};t={int(reset)}'}
 
 
-def fewer_servers(seconds: float = 1200.0, start: float = 400.0, end: float = 800.0) -> World:
+def fewer_servers(seconds: float = 1200.0, start: float = 400.0, end: float = 800.0) -> LimitedWorld:
     """A queue that becomes slower without a refusal."""
-    servers = Steps(((0, 16), (start, 4), (end, 16)))
-    return World(
+    servers = Changing(((0, 16), (start, 4), (end, 16)))
+    return LimitedWorld(
         name="fewer-servers",
         teaches="16 servers of 0.5 s, for a while 4. They refuse nothing, and what waits for more than 5 s was in vain.",
         seconds=seconds,
@@ -167,9 +167,9 @@ def fewer_servers(seconds: float = 1200.0, start: float = 400.0, end: float = 80
     )
 
 
-def window_and_cap(seconds: float = 900.0) -> World:
+def window_and_cap(seconds: float = 900.0) -> LimitedWorld:
     """Slow answers behind a window with a cap."""
-    return World(
+    return LimitedWorld(
         name="window-and-cap",
         teaches="600 calls a minute, and 6 at a time that take 0.3 s: both say no, one with 429 and one with 503.",
         seconds=seconds,
@@ -184,7 +184,7 @@ def _window_and_cap(chance: Random) -> FixedWindow:
     return FixedWindow(chance, 600, 60.0, chance.uniform(0, 60), behind=behind)
 
 
-MORE_WORLDS: Mapping[str, World] = {
+MORE_WORLDS: Mapping[str, LimitedWorld] = {
     world.name: world
     for world in (
         backlog(), rate_and_slow(), uneven_cap(), two_workers(), quota_in_rate(), tenfold(), bursts(), one_partition(),

@@ -23,7 +23,7 @@ from holdgate import Delivery, Dependency, Guard, Limits, http
 from holdgate.testing import LoopClock, MemoryBroker, MemoryIntake, run_virtual
 from holdgate_lab.worlds.answers import CountingClient
 from holdgate_lab.worlds.figures import WorldFigures, figures_of
-from holdgate_lab.worlds.world import CALL_TIMEOUT, CEILING, World
+from holdgate_lab.worlds.world import CALL_TIMEOUT, CEILING, LimitedWorld
 
 # A sample four times a second, as a quick dashboard would take.
 _SAMPLE_EVERY = 0.25
@@ -50,7 +50,7 @@ class ChanceClock(LoopClock):
 class Scene:
     """What all workers of a run see. `bodies` counts what was processed, by message."""
 
-    world: World
+    world: LimitedWorld
     broker: MemoryBroker
     bodies: Counter[bytes] = field(default_factory=Counter)
     produced: int = 0
@@ -95,7 +95,7 @@ def guarded(make: MakeDependency = api, *, concurrency: int = CEILING) -> Consum
     return consume
 
 
-def play(world: World, seed: int, consumer: Consumer | None = None, *, seconds: float | None = None) -> WorldFigures:
+def play(world: LimitedWorld, seed: int, consumer: Consumer | None = None, *, seconds: float | None = None) -> WorldFigures:
     """Run a world, and return its figures. The same world, seed and consumer give the same figures on every machine.
 
     `consumer`: who works. None means holdgate with its defaults. `seconds`: a shorter run. None means the world's own length.
@@ -106,7 +106,7 @@ def play(world: World, seed: int, consumer: Consumer | None = None, *, seconds: 
         return run_virtual(_play(world, seed, guarded() if consumer is None else consumer))
 
 
-async def _play(world: World, seed: int, consumer: Consumer) -> WorldFigures:
+async def _play(world: LimitedWorld, seed: int, consumer: Consumer) -> WorldFigures:
     chance = Random(f"{world.name}/{seed}")
     far_end = world.make(chance)
     scene = Scene(world, MemoryBroker(topics={_NAME: 1}) if world.in_order else MemoryBroker(queues=[_NAME]))

@@ -52,7 +52,7 @@ class Bursts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class LimitedWorld:
     """One service, workers in front of it, and a backlog that never ends.
 
     - `name`, `letter`: what it is called, and its letter in the table of measurements; "" for those without one.

@@ -8,7 +8,7 @@ import pytest
 
 from holdgate.testing import run_virtual
 from holdgate_lab.worlds.answers import REFUSED, CountingClient, FarEnd, StatusError
-from holdgate_lab.worlds.far_ends import FixedWindow, Outage, Servers, Steps, TokenBucket, steady
+from holdgate_lab.worlds.far_ends import Changing, FixedWindow, Servers, TokenBucket, Unreachable, steady
 
 CHANCE = Random(1)
 
@@ -37,7 +37,7 @@ def virtual(scene: Callable[[], Awaitable[None]]) -> None:
 
 def test_a_number_that_changes_has_the_value_of_its_span() -> None:
     """And its integral is that of the spans."""
-    steps = Steps(((0, 10), (5, 2), (8, 4)))
+    steps = Changing(((0, 10), (5, 2), (8, 4)))
     assert [steps.at(now) for now in (0, 4.9, 5, 8)] == [10, 10, 2, 4]
     assert steps.between(4, 9) == pytest.approx(10 + 6 + 4)
     assert steps.edges == (5, 8)
@@ -123,7 +123,7 @@ def test_servers_that_come_back_take_from_the_queue() -> None:
     """Nobody has to call for it."""
 
     async def scene() -> None:
-        servers = Servers(CHANCE, Steps(((0, 0), (3, 1))), lambda *_: 1.0)
+        servers = Servers(CHANCE, Changing(((0, 0), (3, 1))), lambda *_: 1.0)
         begin = asyncio.get_running_loop().time()
         assert await statuses(servers, 1) == [200]
         assert asyncio.get_running_loop().time() - begin == pytest.approx(4.0, abs=0.01)
@@ -144,7 +144,7 @@ def test_an_outage_refuses_connections_for_its_time() -> None:
     """And then the service behind it answers."""
 
     async def scene() -> None:
-        outage = Outage(CHANCE, TokenBucket(CHANCE, steady(10), 10), 0.0, 5.0, REFUSED)
+        outage = Unreachable(CHANCE, TokenBucket(CHANCE, steady(10), 10), 0.0, 5.0, REFUSED)
         assert await statuses(outage, 1) == ["ConnectionRefusedError"]
         await asyncio.sleep(5)
         assert await statuses(outage, 1) == [200]
