@@ -29,7 +29,8 @@ _WORDS = frozenset(
 )
 
 
-# The server has as many clients as it takes (its `maxclients`), or the client's own pool as many connections (redis-py, coredis).
+# The server has as many clients as it takes (its `maxclients`), or the client's own pool as many connections. valkey-py does not read what a
+# full server says, and loses the connection.
 _is_full = known_in(_CLIENTS, {"MaxConnectionsError", "MaxClientsError"})
 _is_connection = known_in(_CLIENTS, {"ConnectionError"})
 _FULL_TEXTS = ("max number of clients reached", "Too many connections", "No connection available")

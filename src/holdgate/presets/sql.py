@@ -79,9 +79,9 @@ _is_connecting = known_as({"psycopg": {"OperationalError"}, "psycopg2": {"Operat
 # MySQL's: too many connections (1040), those of the user (1203), more than the user may have an hour (1226).
 _TOO_MANY_NUMBERS = frozenset({1040, 1203, 1226})
 # No connection came free in time, or too many wait for one.
-_is_full_pool = known_as({"sqlalchemy": {"TimeoutError"}, "psycopg_pool": {"PoolTimeout", "TooManyRequests"}})
-# psycopg_pool's text for a pool that could not be filled at start: the database is not there.
-_NOT_FULL = "initialization incomplete"
+_is_full_pool = known_as({"sqlalchemy": {"TimeoutError"}, "psycopg_pool": {"TooManyRequests"}})
+# psycopg_pool connects in a thread of its own, so its timeout is the same for a full pool and for a database that is gone.
+_is_psycopg_pool = known_as({"psycopg_pool": {"PoolTimeout"}})
 _ASYNCPG, _QUEUE = "asyncpg.pool", "asyncio.queues"
 
 
@@ -110,11 +110,25 @@ def throttled(error: object) -> bool:
     if not isinstance(error, BaseException):
         return False
     number = error.args[0] if error.args else None
-    if _state(error) == _TOO_MANY_STATE or (number in _TOO_MANY_NUMBERS and _MYSQL(type(error))):
+    if _state(error) == _TOO_MANY_STATE or (isinstance(number, int) and number in _TOO_MANY_NUMBERS and _MYSQL(type(error))):
         return True
     if _is_full_pool(type(error)):
-        return _NOT_FULL not in str(error)
+        return True
+    if _is_psycopg_pool(type(error)):
+        return not _has_failed_to_connect(error)
     return (_is_connecting(type(error)) and any(text in str(error) for text in _TOO_MANY_TEXTS)) or _is_waiting_for_asyncpg(error)
+
+
+def _has_failed_to_connect(error: BaseException) -> bool:
+    """Return whether psycopg_pool's own figures say that connecting has failed, or nobody knows: then a pool may be empty, not full.
+
+    The pool is where its exception was raised. Its figures are counted since somebody has taken them (`pop_stats`).
+    """
+    for frame, _ in walk_tb(error.__traceback__):
+        stats = attribute(frame.f_locals.get("self"), "get_stats")
+        if frame.f_globals.get("__name__", "").startswith("psycopg_pool.") and callable(stats):
+            return bool(stats().get("connections_errors"))
+    return True
 
 
 def _is_waiting_for_asyncpg(error: BaseException) -> bool:

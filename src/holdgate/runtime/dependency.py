@@ -342,16 +342,16 @@ class Dependency:
 
 
 def _presumed_throttled(answer: object) -> bool:
-    """Return whether one of the known clients means "not so fast" by this."""
-    from holdgate.presets import throttling  # noqa: PLC0415 - all presets: a start needs none of them
+    """Return whether one of the known clients says "not so fast" by this."""
+    from holdgate.runtime import known_limits  # noqa: PLC0415 - it imports all presets, and a start needs none of them
 
-    return throttling.throttled(answer)
+    return known_limits.throttled(answer)
 
 
 def _known_told(answer: object) -> Told | None:
-    from holdgate.presets import throttling  # noqa: PLC0415 - as above
+    from holdgate.runtime import known_limits  # noqa: PLC0415 - as above
 
-    return throttling.told(answer)
+    return known_limits.told(answer)
 
 
 def _never(answer: object) -> bool:  # noqa: ARG001 - it does not look
