@@ -107,6 +107,13 @@ MEANINGS: dict[str, dict[str, str]] = {
         "probe": "asks whether it is well, in place of the first message after an outage; raising, False and `probe_timeout` mean no",
         "probe_timeout": "seconds that the probe may take",
         "settings": "its circuit, see CircuitSettings",
+        "limits": "how many calls it takes, see Limits. None means that it is found out once it answers [too many](../how-to/limit-a-dependency.md)",
+    },
+    "Limits": {
+        "rate": "at most so many calls start in any `per` seconds. None means that no rate is known",
+        "per": "the span of `rate`, in seconds",
+        "concurrency": "at most so many calls in flight. None means that no number is known",
+        "adaptive": "what it answers may lower the numbers. False means that they alone limit",
     },
     "CircuitSettings": {
         "window": "what the rates are read from: `CountWindow(calls)` or `TimeWindow(seconds)`",
@@ -219,6 +226,7 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "retry_after": "only an HTTP server says it, and where it says it differs",
         "probe": "not everything has a health check that is worth asking",
     },
+    "Limits": {"rate": "most services have none that one meets", "concurrency": "`concurrency` of the run bounds it already"},
     "CircuitSettings": {"ramp": "RampSettings' own defaults"},
     "RampSettings": {"full": "the guard knows how much runs at once"},
     "rehearse": {

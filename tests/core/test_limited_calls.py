@@ -6,6 +6,7 @@ import pytest
 from tests.core.driving import FAILURE, SUCCESS, acquire, half_opened
 
 from holdgate.core import Circuit, Limits, Outcome, Override, Permit, Rejected, State
+from holdgate.errors import SettingsError
 
 TWO = Limits(concurrency=2, adaptive=False)
 ONE_A_SECOND = Limits(rate=1, per=1.0, adaptive=False)
@@ -187,3 +188,111 @@ def test_the_first_throttled_answer_makes_a_limiter() -> None:
     circuit.record(permit, SUCCESS, 0.2)
     assert circuit.read_totals().throttled == 1
     assert circuit.state is State.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("limits", "share", "pace", "width"),
+    [
+        (Limits(concurrency=40, adaptive=False), 1 / 20, None, 2),
+        (Limits(concurrency=4, adaptive=False), 1 / 20, None, 1),
+        (Limits(rate=100, per=10.0, adaptive=False), 1 / 4, 2.5, None),
+        (Limits(rate=3, per=1.0, adaptive=False), 1 / 2, 1.5, None),
+        (Limits(rate=1, per=1.0, adaptive=False), 1 / 20, 0.05, None),
+    ],
+)
+def test_a_worker_takes_its_share(limits: Limits, share: float, pace: float | None, width: int | None) -> None:
+    """So many calls start in a long time, or run in parallel, as its part of the numbers says, and one at least."""
+    circuit = Circuit("payments", limits=limits)
+    circuit.limits.set_share(share, 0.0)
+    if width is not None:
+        assert circuit.free_slots == width
+    if pace is not None:
+        now = started = 0.0
+        while now < 400.0:
+            permit = circuit.try_acquire(now)
+            if isinstance(permit, Permit):
+                circuit.record(permit, SUCCESS, now)
+                started += 1
+            else:
+                assert permit.retry_at is not None
+                now = permit.retry_at
+        assert started / 400.0 == pytest.approx(pace, rel=0.05)
+
+
+def test_a_share_counts_what_is_in_flight() -> None:
+    """A call that runs has one of the slots that are left; the numbers themselves stay."""
+    circuit = Circuit("payments", limits=Limits(concurrency=4, adaptive=False))
+    permit = acquire(circuit, 0.0)
+    circuit.limits.set_share(0.5, 0.0)
+    assert circuit.free_slots == 1
+    circuit.record(permit, SUCCESS, 0.1)
+    circuit.limits.set_share(1.0, 0.1)
+    assert circuit.free_slots == 4
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.5, float("nan"), True, "half"])
+def test_a_share_must_be_a_part(share: object) -> None:
+    """Of nothing no message would ever start, and more than all is somebody else's."""
+    with pytest.raises(SettingsError, match="share must be a number above 0 and up to 1"):
+        Circuit("payments").limits.set_share(share, 0.0)  # type: ignore[arg-type]
+
+
+def test_a_share_of_what_is_found_changes_nothing() -> None:
+    """It is this worker's own part anyway."""
+    circuit = Circuit("payments")
+    circuit.limits.set_share(0.5, 0.0)
+    assert circuit.free_slots is None
+
+
+def test_each_call_of_a_handler_takes_a_slot() -> None:
+    """The first one that of its message, which is free when that call has ended; the others their own."""
+    circuit = Circuit("payments", limits=TWO)
+    held = acquire(circuit, 0.0)
+    limits = circuit.limits
+    assert limits.slot(held, 0.0, State.CLOSED) is held
+    second = limits.slot(held, 0.0, State.CLOSED)
+    assert isinstance(second, Permit)
+    assert second is not held
+    assert isinstance(limits.slot(held, 0.0, State.CLOSED), Rejected)
+    limits.slot_ended(held, SUCCESS, 0.1, None)
+    assert circuit.free_slots == 1
+    limits.slot_ended(second, None, 0.1, None)
+    assert circuit.free_slots == 2
+    circuit.record(held, SUCCESS, 0.2)
+    assert circuit.free_slots == 2
+    assert circuit.snapshot(0.2).in_flight == 0
+
+
+def test_the_calls_of_a_batch_are_its_messages_slots() -> None:
+    """It has taken one for each message already."""
+    circuit = Circuit("payments", limits=TWO)
+    held = acquire(circuit, 0.0, weight=2)
+    assert circuit.limits.slot(held, 0.0, State.CLOSED) is held
+    assert circuit.limits.slot(held, 0.0, State.CLOSED) is held
+    circuit.limits.slot_ended(held, SUCCESS, 0.1, None)
+    assert circuit.free_slots == 0
+    circuit.record(held, SUCCESS, 0.2)
+    assert circuit.free_slots == 2
+
+
+def test_a_handler_that_is_cut_after_its_call_frees_its_slot_once() -> None:
+    """Its call has given it back already."""
+    circuit = Circuit("payments", limits=TWO)
+    held = acquire(circuit, 0.0)
+    circuit.limits.slot(held, 0.0, State.CLOSED)
+    circuit.limits.slot_ended(held, SUCCESS, 0.1, None)
+    acquire(circuit, 0.1)
+    circuit.release(held, 0.2)
+    assert circuit.free_slots == 1
+
+
+def test_a_slot_that_is_free_is_one_for_those_who_wait() -> None:
+    """What is kept for them is not free to messages, and free to them."""
+    circuit = Circuit("payments", limits=ONE_A_SECOND)
+    circuit.limits.waiting = 1
+    assert circuit.free_slots == 0
+    assert circuit.limits.has_slot(0.0)
+    circuit.limits.waiting = 0
+    acquire(circuit, 0.0)
+    assert not circuit.limits.has_slot(0.5)
+    assert Circuit("payments").limits.has_slot(0.0)

@@ -128,7 +128,9 @@ def test_a_suspect_is_told_with_the_doubt() -> None:
 
 def test_a_message_that_a_limit_refuses_again_and_again_is_told_as_such() -> None:
     """It has not failed once."""
-    text = explain(document(circuit(), sources=(source(),), last=blocked(error="HTTPStatusError 429", suspect=True, throttled=True)), "orders[3]")
+    text = explain(
+        document(circuit(), sources=(source(),), last=blocked(error="HTTPStatusError 429", suspect=True, throttled=True)), "orders[3]"
+    )
     assert "It waits behind message 4711, which a limit has refused 5 times in a row (HTTPStatusError 429). It is tried again" in text
 
 

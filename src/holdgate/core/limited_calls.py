@@ -15,11 +15,13 @@ nothing of tokens, so that nothing is stored, added or compared for a call while
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 from holdgate.core.limiter import Limiter
 from holdgate.core.outcomes import Outcome
 from holdgate.core.states import SETTLED, Override, Rejected, issue
+from holdgate.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,8 +31,14 @@ if TYPE_CHECKING:
     from holdgate.core.states import Permit, State
 
 
+# A timer may fire earlier by the clock's resolution, and a sum of seconds may be rounded down. What is set anew for the same moment, and finds
+# nothing, would be set for ever (seconds).
+_TICK = 1e-6
+
 # Instead of a token: the limiter knows already how the call of this message has ended.
 _TOLD = -1
+# A call that has started before the limiter: no token of its own.
+_UNTOLD = -2
 
 
 class LimitedCalls:
@@ -40,12 +48,13 @@ class LimitedCalls:
     override lets them all through. `waiting` are the calls in handlers for which slots are kept.
     """
 
-    __slots__ = ("_called", "_draw", "_limiter", "_limits", "_override", "_tokens", "active", "counts", "waiting")
+    __slots__ = ("_called", "_draw", "_limiter", "_limits", "_override", "_share", "_tokens", "active", "counts", "waiting")
 
     def __init__(self, limits: Limits | None, draw: Callable[[], float]) -> None:
         self._limits = limits
         self._draw = draw
         self._override: Override | None = None
+        self._share = 1.0
         self._limiter = None if limits is None else Limiter(limits, draw)
         self._tokens: dict[Permit, int] = {}
         self._called: set[Permit] = set()  # of messages whose handler makes a call by a call form, or has made one
@@ -60,6 +69,10 @@ class LimitedCalls:
         free = self._limiter.free(now) if self.active and self._limiter is not None else None
         return None if free is None else max(0, free - self.waiting)
 
+    def has_slot(self, now: float) -> bool:
+        """Return whether a call may start that waits for a slot, and for which one is kept."""
+        return not self.active or self._limiter is None or self._limiter.free(now) != 0
+
     def within(self, own: int | None, now: float) -> int | None:
         """Return the lesser of a number that the circuit admits and what is free here. None means no limit."""
         free = self.free(now)
@@ -67,7 +80,8 @@ class LimitedCalls:
 
     def next_at(self, now: float) -> float | None:
         """Return when time alone may free a slot. None means that only a result does, or that one is free."""
-        return self._limiter.next_at(now) if self.active and self._limiter is not None else None
+        at = self._limiter.next_at(now) if self.active and self._limiter is not None else None
+        return None if at is None else max(at, now + _TICK)
 
     def refusal(self, now: float, weight: int, state: State) -> Rejected | None:
         """Return the refusal of a call for which there is no room now, and note that more calls wait than may start."""
@@ -97,7 +111,7 @@ class LimitedCalls:
             self._limiter = Limiter(self._limits, self._draw)
         if permit.standing == SETTLED or self._override is Override.DISABLED:
             return False
-        token = self._tokens.pop(permit, 0)
+        token = self._tokens.pop(permit, _UNTOLD)
         if token == _TOLD:
             self._called.discard(permit)
             return False
@@ -148,12 +162,23 @@ class LimitedCalls:
     def replace(self, limits: Limits | None, in_flight: Iterable[Permit], now: float) -> None:
         """Go on by other limits. What was learned is forgotten; what is in flight counts."""
         self._limits = limits
-        self._limiter = None if limits is None else Limiter(limits, self._draw)
+        self._limiter = None if limits is None else Limiter(_share_of(limits, self._share), self._draw)
         self._tokens.clear()
         self._called.clear()
         self._look()
         for permit in in_flight:
             self.start(permit, now)
+
+    def set_share(self, share: float, now: float) -> None:
+        """Take this share of the numbers that somebody has set, above 0 and up to 1: so many others use the dependency by the same ones.
+
+        What is found out is this worker's own part anyway. Raises SettingsError.
+        """
+        if isinstance(share, bool) or not isinstance(cast("object", share), int | float) or not 0 < share <= 1:
+            raise SettingsError(f"share must be a number above 0 and up to 1, got {share!r}: the part of one worker of twenty is 1 / 20")
+        self._share = share
+        if self._limits is not None:
+            self.replace(self._limits, tuple(self._tokens), now)
 
     @property
     def learns(self) -> bool:
@@ -162,7 +187,7 @@ class LimitedCalls:
 
     def is_found(self, seen: LimiterSnapshot) -> bool:
         """Return whether what limits was found, and is not what somebody has set."""
-        limits = self._limits
+        limits = None if self._limits is None else _share_of(self._limits, self._share)
         if not self.learns:
             return False
         rate = None if limits is None or limits.rate is None else limits.rate / limits.per
@@ -179,6 +204,18 @@ class LimitedCalls:
     def snapshot(self, now: float) -> LimiterSnapshot | None:
         """Return what the limiter has found, also while it does not act. None means that nothing is known of a limit."""
         return None if self._limiter is None or not self._limiter.active else self._limiter.snapshot(now)
+
+
+def _share_of(limits: Limits, share: float) -> Limits:
+    """Return the numbers of one worker. Of a rate that is less than one call the span is longer, and one call in flight is the least."""
+    if share == 1:
+        return limits
+    rate, per, concurrency = limits.rate, limits.per, limits.concurrency
+    if rate is not None:
+        part = rate * share
+        rate = max(1, int(part))
+        per = per * rate / part
+    return replace(limits, rate=rate, per=per, concurrency=None if concurrency is None else max(1, int(concurrency * share)))
 
 
 def _is_lower(found: float | None, given: float | None) -> bool:

@@ -81,7 +81,12 @@ class Limiter:
             if now < until:
                 self._why = "careful"
                 return 0
-        for why, room in (("width", self._room()), ("rate", self._window and self._window.free(now)), ("quota", self.quota.free(now)), ("pace", self.pace.free(now))):
+        for why, room in (
+            ("width", self._room()),
+            ("rate", self._window and self._window.free(now)),
+            ("quota", self.quota.free(now)),
+            ("pace", self.pace.free(now)),
+        ):
             if room is not None and (free is None or room < free):
                 free = room
                 self._why = why

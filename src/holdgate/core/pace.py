@@ -22,8 +22,35 @@ USUAL_COST = 2.0
 
 
 class Pace:
-    __slots__ = ("_budget", "_busy", "_climb_a", "_climb_at", "_cost", "_due", "_grown", "_idle", "_last", "_measure", "_opened", "_refused", "_shared_until",
-                 "_slack", "_spent", "_started", "_step_at", "_step_left", "_strikes", "_failed", "_since_strike", "_was", "_crept", "_undo", "_total", "climbing", "rate")
+    __slots__ = (
+        "_budget",
+        "_busy",
+        "_climb_a",
+        "_climb_at",
+        "_cost",
+        "_due",
+        "_grown",
+        "_idle",
+        "_last",
+        "_measure",
+        "_opened",
+        "_refused",
+        "_shared_until",
+        "_slack",
+        "_spent",
+        "_started",
+        "_step_at",
+        "_step_left",
+        "_strikes",
+        "_failed",
+        "_since_strike",
+        "_was",
+        "_crept",
+        "_undo",
+        "_total",
+        "climbing",
+        "rate",
+    )
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget

@@ -23,7 +23,32 @@ CALMEST = 4
 
 
 class Width:
-    __slots__ = ("_budget", "_grow_to", "_lid_trial", "_lift", "_lifted", "_clean", "_longer", "_calm", "_pause", "_before", "_pressed", "_ramp", "_round", "_last_round", "_streak", "_step", "careful", "_trial", "most", "proven", "wall", "width", "growing", "_untagged")
+    __slots__ = (
+        "_budget",
+        "_grow_to",
+        "_lid_trial",
+        "_lift",
+        "_lifted",
+        "_clean",
+        "_longer",
+        "_calm",
+        "_pause",
+        "_before",
+        "_pressed",
+        "_ramp",
+        "_round",
+        "_last_round",
+        "_streak",
+        "_step",
+        "careful",
+        "_trial",
+        "most",
+        "proven",
+        "wall",
+        "width",
+        "growing",
+        "_untagged",
+    )
 
     def __init__(self, budget: Budget, most: int | None, first: int = 1) -> None:
         self._budget = budget

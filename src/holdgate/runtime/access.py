@@ -19,6 +19,7 @@ from holdgate.core import Circuit, Outcome, Permit, Rejected, State, Told
 from holdgate.core.states import issue
 from holdgate.errors import GuardClosed
 from holdgate.ports import Clock
+from holdgate.runtime.inner_waits import InnerWaits
 from holdgate.runtime.slots import Slots, Step
 from holdgate.runtime.wording import kind_of
 
@@ -108,6 +109,9 @@ class OwnCircuit:
     def count_failure(self, error: BaseException) -> None:
         """Do nothing: nobody could read it."""
 
+    def took_long(self, took: float) -> None:
+        """Do nothing: no handler of a guard is busy meanwhile."""
+
     def after(self) -> None:
         """Drop what the circuit announced, after a call has ended: events that nobody reads would pile up for ever."""
         self.circuit.events_pending.clear()  # one step for the interpreter, so it needs no lock
@@ -123,8 +127,8 @@ class GuardCircuit:
     """
 
     __slots__ = (
-        "_closed", "_count", "_failed_with", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "is_declared", "now",
-        "slots", "spare", "thread",
+        "_closed", "_count", "_failed_with", "_inner_waits", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard",
+        "is_declared", "now", "slots", "spare", "thread",
     )  # fmt: skip
 
     def __init__(
@@ -146,6 +150,7 @@ class GuardCircuit:
         self._count = count
         self._loop = loop
         self._failed_with: tuple[str, float] | None = None
+        self._inner_waits = InnerWaits(circuit)
         self.thread: int | None = get_ident()  # the one that may use the circuit directly
         self.busy = False  # as in OwnCircuit, but here no other thread ends the ownership
         self.spare: Permit | None = issue(0, 0.0, 1)  # as in OwnCircuit
@@ -218,6 +223,10 @@ class GuardCircuit:
         else:
             self._send(self._count, name, kind)
 
+    def took_long(self, took: float) -> None:
+        """Look at a good call in a handler that took this many seconds. From any thread."""
+        self._inner_waits.look(took, self.now())
+
     def close(self) -> None:
         """Let go when the guard is left. Waiting threads get GuardClosed, and records that are still sent are lost with the circuit."""
         with self._lock:
@@ -244,8 +253,7 @@ class GuardCircuit:
 
     def after(self) -> None:
         """Let the guard take a turn if there is a reason, after a call outside of handlers has ended on the loop's thread."""
-        # In a circuit that is not closed a slot of the ramp is free again, and in a limited one a slot of the limit. A delivery may wait for
-        # it.
+        # In a circuit that is not closed a slot of the ramp is free again, and in a limited one a slot of the limit. A delivery may wait.
         circuit = self.circuit
         if not self._closed and (circuit.events_pending or circuit.state is not State.CLOSED or circuit.limits.active):
             self._settled()

@@ -33,6 +33,7 @@ from holdgate.flow.attribution import AttemptCalls
 from holdgate.flow.gate import gates_of
 from holdgate.flow.message import Delivery
 from holdgate.runtime.access import GuardCircuit
+from holdgate.runtime.inner_waits import LONG
 from holdgate.runtime.slots import BRIEFLY
 
 if TYPE_CHECKING:
@@ -327,6 +328,8 @@ class HandlerCall:
         duration = self._over()
         if outcome is not None:
             self._summary.ended(outcome, duration, retry_after, told)
+        if duration > LONG and outcome is _SUCCESS:
+            self._access.took_long(duration)
         if self._permit is not None:
             settle(self._access, self._permit, outcome, retry_after, told)
         elif self._slot is not None:

@@ -93,8 +93,9 @@ class Slots:
                 await self._freed.wait()
 
     def look(self) -> None:
-        """Let the first in line look again: a call has ended, or something else may have freed a slot."""
-        self._freed.set()
+        """Let the first in line look again if there may be a slot: a call has ended, or something else has happened."""
+        if self._circuit.limits.has_slot(self._now()):
+            self._freed.set()
 
     def close(self) -> None:
         """Let everybody go: the guard is left."""
