@@ -19,6 +19,9 @@ mail = Dependency("mail", limits=Limits(rate=1, per=0.5, adaptive=False))
 # endregion
 
 
+MESSAGES = 200
+
+
 class TooManyRequests(Exception):
     """What the service answers if there are too many calls."""
 
@@ -31,6 +34,7 @@ class Service:
         self.tokens, self.last = 10.0, self.clock()
         self.done: list[float] = []
         self.refused = 0
+        self.all_done = asyncio.Event()
 
     async def call(self) -> None:
         await asyncio.sleep(0.02)
@@ -41,13 +45,15 @@ class Service:
             raise TooManyRequests
         self.tokens -= 1.0
         self.done.append(now)
+        if len(self.done) == MESSAGES:
+            self.all_done.set()
 
 
 @in_virtual_time
 async def test_a_limit_that_nobody_has_named_is_found() -> None:
     """It is asked a few times too often at first, and then as often as it takes."""
     broker = MemoryBroker(topics={"orders": 1})
-    for number in range(200):
+    for number in range(MESSAGES):
         broker.produce("orders", str(number).encode())
     service = Service()
     limited = Dependency("payments", throttled=TooManyRequests)
@@ -59,8 +65,7 @@ async def test_a_limit_that_nobody_has_named_is_found() -> None:
         task = asyncio.create_task(
             guard.run(MemoryIntake(broker, topics=["orders"]), charge, needs=[limited], order="none", concurrency=16)
         )
-        while len(service.done) < 200:
-            await asyncio.sleep(0.1)
+        await service.all_done.wait()
         task.cancel()
         await asyncio.wait({task})
     assert service.refused < 30

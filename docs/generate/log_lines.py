@@ -127,6 +127,10 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
         "The circuit has opened, or could have, and another attempt failed. The message is tried again; a health `probe` can tell.",
     ),
     (
+        SourceBlocked(120.0, _ORDERS, 4711, 12, "HTTPStatusError 429", suspect=True, throttled=True),
+        "Its request may be larger than its limit, or its quota is used up for long. [What it can be](../how-to/sort-errors.md#not-so-fast).",
+    ),
+    (
         MessageSkipped(120.0, _ORDERS, 4711, "duplicate", by_operator=True),
         "It was settled without having been processed.",
     ),
@@ -176,7 +180,7 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
     ),
     (
         LimitBegan(90.0, "payments", 9.8, 4, "pace"),
-        "It has refused calls because there were too many, and this is what it takes. Nothing to do: [what happens](../how-to/limit-a-dependency.md).",
+        "It has refused calls because there were too many; this is what it takes. [What happens](../how-to/limit-a-dependency.md).",
     ),
     (
         LimitMoved(190.0, "payments", 4.9, 4, "pace", 9.8, 4),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.flow.stage import ORDERS, Stage, dependency_failed, messages, own_failure, parallel, positions, returned, run_of, throttled
+from tests.flow.stage import ORDERS, Stage, messages, own_failure, parallel, positions, returned, run_of, throttled
 
 from holdgate.core import CircuitSettings, State
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
@@ -233,3 +233,27 @@ def test_a_source_that_goes_away_takes_its_throttled_messages_along(going: str) 
         assert stage.end(message, throttled()) is Verdict.AGAIN
     stage.turn(later=HOUR)
     assert stage.engine.next(stage.run, stage.now) is None
+
+
+@pytest.mark.parametrize("jump", [-86400.0, -1.0, 0.0, 86400.0])
+def test_a_clock_that_jumps_costs_no_message_and_no_order(jump: float) -> None:
+    """Back or forth by a day: what waits asks again within what the server said, and a limit forgets nothing that hurts."""
+    stage = Stage("payments")
+    stage.receive(3)
+    stage.end(asks(stage), throttled(retry_after=30.0))
+    before = stage.now
+    stage.turn(later=jump)
+    first = asks(stage, within=86400.0 + HOUR)
+    assert (first.position, first.attempt) == (0, 1)
+    assert stage.now <= max(before, before + jump) + 60.0
+    stage.end(first, returned())
+    assert positions([each for each in (asks(stage),) if stage.end(each, returned()) is Verdict.DONE]) == [1]
+
+
+def test_a_wait_of_the_server_is_believed_up_to_a_bound() -> None:
+    """Ten to the ninth seconds would be thirty years: an hour is the most that a wrong header can cost (`retry_after_max`)."""
+    stage = Stage("payments")
+    stage.gates[0].circuit.observe(stage.now)
+    stage.receive(1)
+    stage.end(asks(stage), throttled(retry_after=1e9))
+    asks(stage, within=HOUR * 1.1)

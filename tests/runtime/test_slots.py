@@ -60,7 +60,7 @@ def intake(broker: Any) -> MemoryIntake:
 
 @in_virtual_time
 async def test_messages_go_as_fast_as_the_service_lets_them(caplog: pytest.LogCaptureFixture) -> None:
-    """Ten a second, and nothing says so: all are done in little more than their time, few are refused, none is dead or counted as failed."""
+    """Ten a second, and nothing says so: all are done in little more than their time, few are refused, none is dead or has failed."""
     caplog.set_level(logging.INFO, "holdgate")
     broker, payments, service = broker_with(400, partitions=2), limited(), Bucket(10.0)
     events: list[Any] = []

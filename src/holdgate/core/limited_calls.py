@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from holdgate.core.states import Permit, State
 
 
-# A timer may fire earlier by the clock's resolution, and a sum of seconds may be rounded down. What is set anew for the same moment, and finds
-# nothing, would be set for ever (seconds).
+# A timer may fire earlier by the clock's resolution, and a sum of seconds may be rounded down. What is set anew for the same moment, and
+# finds nothing, would be set for ever (seconds).
 _TICK = 1e-6
 
 # Instead of a token: the limiter knows already how the call of this message has ended.
@@ -144,7 +144,7 @@ class LimitedCalls:
         return permit
 
     def slot_ended(self, slot: Permit, outcome: Outcome | None, now: float, told: Told | None) -> None:
-        """Count the end of such a call. None means that nobody knows how it ended. The circuit judges the end of the handler, and not this."""
+        """Count the end of such a call. None means that nobody knows how it ended. The circuit judges the end of the handler instead."""
         if slot.weight > 1:
             return
         is_the_first = slot in self._called

@@ -254,34 +254,28 @@ def _by_its_circuit(document: StatusDocument, dependency: DependencyStatus) -> l
     return [f"{dependency['name']} is well: its circuit is closed.{_failed_with(document, dependency)}"]
 
 
-# What holds calls back, by `why` of core/limits.py.
-_HELD_BACK = {
-    "throttled": "It has refused a call because there were too many",
-    "down": "It has refused calls",
-    "width": "So many calls are in flight now",
-    "concurrency": "So many calls are in flight now",
-    "free": "Another call may start now",
-}
+# What holds calls back that only a result lets go, and what a message does when its time has come, by `why` of core/limits.py.
+_ENDS_WITH_A_RESULT = {"width", "concurrency"}
+_STARTS = {"throttled": "It has refused a call, and one message asks again", "down": "It has refused calls, and one message asks again"}
 
 
 def _limited(document: StatusDocument, dependency: DependencyStatus) -> str:
-    limits = dependency["limits"]
+    name, limits = dependency["name"], dependency["limits"]
     if limits is None:
-        return f"{dependency['name']} limits nothing any more."
-    pace = "" if limits["pace"] is None else f"{per_second(limits['pace'])} a second"
-    width = "" if limits["width"] is None else f"{_count(limits['width'], 'call')} in parallel"
-    takes = " and ".join(each for each in (pace and f"{pace} calls", width) if each) or "fewer calls than there are"
-    would = "would take" if limits["observed"] else "takes"
-    first = f"{dependency['name']} {would} {takes}, as far as is known; a share of {limits['waste']:.2g} of its calls was refused."
+        return f"{name} limits nothing any more."
+    pace = [] if limits["pace"] is None else [f"{per_second(limits['pace'])} calls a second"]
+    width = [] if limits["width"] is None else [f"{_count(limits['width'], 'call')} in parallel"]
+    takes = " and ".join([*pace, *width]) or "fewer calls than there are"
+    known = f"{name} {'would be given' if limits['observed'] else 'is given'} {takes}, since it refused a share of {limits['waste']:.2g}"
+    first = f"{known} of its calls." if limits["refused"] else f"{known.partition(',')[0]}."
     if limits["observed"]:
         return f"{first} It is only observed, so nothing is held back."
-    start = limits["next_start"]
-    if start is None:
-        return f"{first} {_HELD_BACK.get(limits['why'], 'The next call starts when one has ended')}."
-    wait = start - document["at"]
-    when = f"in {lasting(wait)}" if wait >= 1 else "within a second"
-    why = f"{_HELD_BACK[limits['why']]}, and one" if limits["why"] in {"throttled", "down"} else "The next"
-    return f"{first} {why} {'asks' if why != 'The next' else 'starts'} {when}."
+    if limits["why"] in _ENDS_WITH_A_RESULT:
+        return f"{first} The next call starts when one has ended."
+    if limits["next_start"] is None:
+        return first
+    wait = limits["next_start"] - document["at"]
+    return f"{first} {_STARTS.get(limits['why'], 'The next call starts')} {f'in {lasting(wait)}' if wait >= 1 else 'within a second'}."
 
 
 def per_second(pace: float) -> str:

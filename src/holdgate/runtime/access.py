@@ -253,7 +253,7 @@ class GuardCircuit:
 
     def after(self) -> None:
         """Let the guard take a turn if there is a reason, after a call outside of handlers has ended on the loop's thread."""
-        # In a circuit that is not closed a slot of the ramp is free again, and in a limited one a slot of the limit. A delivery may wait.
+        # In a circuit that is not closed a slot of the ramp is free again, in a limited one a slot of the limit. Something may wait for it.
         circuit = self.circuit
         if not self._closed and (circuit.events_pending or circuit.state is not State.CLOSED or circuit.limits.active):
             self._settled()
