@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import subprocess
 import sys
 import uuid
@@ -42,9 +43,9 @@ WITHIN = 0.03
 class Seen:
     """What the client saw."""
 
-    began: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
     first: asyncio.Event = field(default_factory=asyncio.Event)
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     def goodput(self, world: LimitedWorld) -> float:
         return self.statuses[200] / world.best(world.seconds)
@@ -65,8 +66,8 @@ def service(name: str) -> Generator[str]:
         running.stdin.close()
 
 
-async def measure(world: LimitedWorld, url: str, intake: Intake[Any], seconds: float) -> Seen:
-    """Run a guard until so many seconds after its first call."""
+async def measure(url: str, intake: Intake[Any], seconds: float, calls: float) -> Seen:
+    """Run a guard until so many seconds after its first call, or until so many calls have ended."""
     seen = Seen()
     dependency = api()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=AT_WORK)
@@ -74,12 +75,14 @@ async def measure(world: LimitedWorld, url: str, intake: Intake[Any], seconds: f
 
         async def post() -> httpx.Response:
             seen.first.set()
+            status = 0
             try:
                 response = await client.post(url)
-            except httpx.TransportError:
-                seen.statuses[0] += 1
-                raise
-            seen.statuses[response.status_code] += 1
+                status = response.status_code
+            finally:
+                seen.statuses[status] += 1
+                if seen.statuses.total() >= calls:
+                    seen.enough.set()
             return response.raise_for_status()
 
         async def handle(delivery: Delivery[Any]) -> None:
@@ -87,9 +90,10 @@ async def measure(world: LimitedWorld, url: str, intake: Intake[Any], seconds: f
 
         async with Guard(signals=False) as guard:
             run = asyncio.create_task(guard.run(intake, handle, needs=[dependency], order="none", concurrency=AT_WORK))
-            first = asyncio.create_task(seen.first.wait())
-            await asyncio.wait({run, first}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({run}, timeout=seconds)
+            for event, timeout in ((seen.first, None), (seen.enough, seconds)):
+                happens = asyncio.create_task(event.wait())
+                await asyncio.wait({run, happens}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                happens.cancel()
             result = Seen(statuses=Counter(seen.statuses))  # what a drain ends is not counted
             if run.done():
                 await run  # raises what ended it
@@ -134,12 +138,12 @@ async def rabbitmq(world: LimitedWorld) -> AsyncIterator[Intake[Any]]:
 BROKERS: dict[str, Callable[[LimitedWorld], AbstractAsyncContextManager[Intake[Any]]]] = {"kafka": kafka, "rabbitmq": rabbitmq}
 
 
-async def real(name: str, broker: str, seconds: float | None = None) -> Seen:
-    """Run one service with one broker."""
+async def real(name: str, broker: str, calls: float = math.inf) -> Seen:
+    """Run one service with one broker, for the world's time or for so many calls."""
     world = SERVICES[name]
     with service(name) as url:
         async with BROKERS[broker](world) as intake:
-            return await measure(world, url, intake, world.seconds if seconds is None else seconds)
+            return await measure(url, intake, world.seconds, calls)
 
 
 def main() -> None:
