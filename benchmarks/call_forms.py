@@ -28,6 +28,7 @@ from typing import Any
 
 from holdgate import CallNotPermitted, CircuitSettings, CountWindow, Delivery, Dependency, Guard, Outcome, State
 from holdgate.core import Circuit
+from holdgate.runtime.calling import current_attempt
 from holdgate.testing import MemoryBroker, MemoryIntake
 
 Loop = Callable[[int], float]
@@ -180,9 +181,26 @@ def outside_loops(alone: Dependency, bound: Dependency) -> dict[str, Loop]:
     }
 
 
+def first_of_attempt(fn: Callable[[int], object]) -> Loop:
+    """Each call as the first one of its attempt: the tally is taken away before it, as its lane does at a handler's end."""
+
+    def loop(calls: int) -> float:
+        numbers, attempt = range(calls), current_attempt.get()
+        if attempt is None:
+            raise RuntimeError("not in a handler")
+        begun = time.thread_time()
+        for _ in numbers:
+            attempt.calls = None
+            fn(1)
+        return time.thread_time() - begun
+
+    return loop
+
+
 def inside_loops(bound: Dependency) -> dict[str, Loop]:
     """The rows that write into a delivery's tally."""
     return {
+        "in a handler: `@guarded`, first call": first_of_attempt(bound.guarded(work)),
         "in a handler: `@guarded`": plain(bound.guarded(work)),
         "in a handler: `@guarded`, async": driven(bound.guarded(work_async)),
         "in a handler: `call_sync`": plain(lambda value: bound.call_sync(work, value)),

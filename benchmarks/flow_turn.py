@@ -175,18 +175,23 @@ def measure(scale: float, rows: dict[str, Callable[[], float]]) -> None:
         print(f"| {name} | {statistics.median(times):.3f} | {min(times):.3f} | {max(times):.3f} |")
 
 
-def main() -> None:
-    print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, medians of {ROUNDS} rounds")
-    head("per message", "µs")
-    # One row at a time: the interpreter specialises these lines for the inbox they meet, as it does in a worker.
-    for name, row in {
+def message_rows() -> dict[str, Callable[[], float]]:
+    """The rows per message: each returns its seconds when called."""
+    return {
         "circuit alone: try_acquire + record": circuit_alone(),
         "`pass_on`, one need, order by source: the fast path": messages_through(("payments",), "source", directly=True),
         "`follow` + `succeeded`, one need, order by source": messages_through(("payments",), "source"),
         "`follow` + `succeeded`, one need, no order": messages_through(("payments",), "none"),
         "`follow` + `succeeded`, no needs": messages_through((), "source"),
         "`follow` + `succeeded`, two needs": messages_through(("mail", "payments"), "source"),
-    }.items():
+    }
+
+
+def main() -> None:
+    print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, medians of {ROUNDS} rounds")
+    head("per message", "µs")
+    # One row at a time: the interpreter specialises these lines for the inbox they meet, as it does in a worker.
+    for name, row in message_rows().items():
         row()
         measure(1e6, {name: row})
     head(f"{SOURCES} sources, {DEPENDENCIES} dependencies", "ms")

@@ -19,9 +19,14 @@ def rows(name: str) -> list[dict[str, str]]:
     """The rows of every table in the block of this benchmark, each cell under its column's title."""
     text = PAGE.read_text()
     begin, end = _marks(text, name)
+    return tables(text[begin:end])
+
+
+def tables(text: str) -> list[dict[str, str]]:
+    """The rows of every table in a Markdown text, each cell under its column's title."""
     found: list[dict[str, str]] = []
     titles: list[str] = []
-    for line in text[begin:end].splitlines():
+    for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if not line.startswith("|"):
             titles = []

@@ -18,8 +18,8 @@ import statistics
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 import aio_pika
@@ -32,6 +32,7 @@ from holdgate import CircuitSettings, Delivery, Dependency, Guard
 from holdgate.brokers.rabbitmq import RabbitMQIntake
 
 PAYLOAD = b"x" * 100
+PREFETCH = 100
 KINDS = {"classic": {}, "quorum": {"x-queue-type": "quorum"}}
 
 
@@ -108,12 +109,20 @@ LOOPS: dict[str, Loop] = {
 }
 
 
-async def measure(url: str, kind: str, messages: int, rounds: int, prefetch: int) -> dict[str, list[tuple[float, float]]]:
+@asynccontextmanager
+async def declared_queue(url: str, kind: str) -> AsyncIterator[str]:
+    """A queue of this kind, by its name, as long as it is needed."""
     queue = f"bench-{uuid.uuid4().hex[:8]}"
     connection = await aio_pika.connect(url)
     async with connection:
         channel = await connection.channel()
         await channel.declare_queue(queue, durable=True, arguments=KINDS[kind])
+        yield queue
+        await channel.queue_delete(queue)
+
+
+async def measure(url: str, kind: str, messages: int, rounds: int, prefetch: int) -> dict[str, list[tuple[float, float]]]:
+    async with declared_queue(url, kind) as queue:
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in LOOPS}
         for number in range(rounds + 1):
             for name in random.sample(list(LOOPS), len(LOOPS)):
@@ -124,7 +133,6 @@ async def measure(url: str, kind: str, messages: int, rounds: int, prefetch: int
                 cpu = time.process_time() - cpu
                 if number:  # the first round warms everything
                     times[name].append((wall / messages * 1e6, cpu / messages * 1e6))
-        await channel.queue_delete(queue)
     return times
 
 
@@ -154,7 +162,7 @@ def main() -> None:
     parser.add_argument("--url", help="a running RabbitMQ; left out, one is started")
     parser.add_argument("--messages", type=int, default=3_000)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--prefetch", type=int, default=100)
+    parser.add_argument("--prefetch", type=int, default=PREFETCH)
     options = parser.parse_args()
     print(f"CPython {platform.python_version()}, aio-pika {version('aio-pika')}, {options.messages} messages of 100 bytes")
     try:

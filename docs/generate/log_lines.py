@@ -128,7 +128,7 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
     ),
     (
         SourceBlocked(120.0, _ORDERS, 4711, 12, "HTTPStatusError 429", suspect=True, throttled=True),
-        "Its request may be larger than its limit, or its quota is used up for long. [What it can be](../how-to/sort-errors.md#not-so-fast).",
+        "Its request may be larger than its limit, or a quota is used up for long. [What it can be](../how-to/sort-errors.md#not-so-fast).",
     ),
     (
         MessageSkipped(120.0, _ORDERS, 4711, "duplicate", by_operator=True),

@@ -228,7 +228,6 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
     },
     "Dependency": {
         "excluded": _NOTHING_ASKED,
-        "throttled": "a circuit that opens for a limit sleeps for minutes what heals in a second",
         "result_failures": "a return is a success",
         "result_throttled": "a return is a success",
         "told": "to read each good answer costs something, and few services say anything in it",

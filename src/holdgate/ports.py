@@ -210,6 +210,16 @@ class InGroup(Protocol):
 
 
 @runtime_checkable
+class Keyed(Protocol):
+    """What an intake has beside `Intake` when it knows before `open` whether its messages come with keys."""
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the broker's messages have a key, which becomes `Delivery.key`: what `order="key"` goes by without `key=`."""
+        ...
+
+
+@runtime_checkable
 class Rejecting(Protocol):
     """What an intake has beside `Intake` when its broker may have a way of its own to refuse a message."""
 

@@ -46,6 +46,14 @@ def lines() -> Iterator[Lines]:
     log.setLevel(level)
 
 
+@pytest.fixture(autouse=True)
+def sighup() -> Iterator[None]:
+    """Leave SIGHUP to nobody: where the suite runs under nohup, its processes begin with it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     path = tmp_path / "holdgate.toml"
@@ -136,13 +144,10 @@ async def test_a_mistake_of_ours_ends_neither_watch_nor_worker(settings: Setting
 async def test_a_signal_of_others_is_left_alone(settings: Settings) -> None:
     """With signals=True that is an error, which says who has it."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        async with settings.watch():
-            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        with pytest.raises(SettingsError, match="SIGHUP already has a handler"):
-            await settings.watch(signals=True).__aenter__()
-    finally:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    async with settings.watch():
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    with pytest.raises(SettingsError, match="SIGHUP already has a handler"):
+        await settings.watch(signals=True).__aenter__()
 
 
 async def test_signals_false_takes_nothing(settings: Settings) -> None:

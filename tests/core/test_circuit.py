@@ -103,7 +103,7 @@ def test_a_slow_success_may_open() -> None:
     assert circuit.state is State.OPEN
     assert circuit.take_events() == (
         ThresholdExceeded("payments", 6.5, 0, Reason.SLOW_CALL_RATE, 0.5, 0.5),
-        CircuitOpened("payments", 6.5, 1, Reason.SLOW_CALL_RATE, 10.0, 1, State.CLOSED, 6.5),
+        CircuitOpened("payments", 6.5, 1, Reason.SLOW_CALL_RATE, 10.0, 1, State.CLOSED, 6.5, asked=6.5),
     )
 
 

@@ -166,7 +166,7 @@ def test_an_expired_lease_of_the_probe_opens() -> None:
     assert circuit.take_events() == (
         LeaseExpired("payments", 306.0, 2, 6.0, 300.0),
         ThresholdExceeded("payments", 306.0, 2, Reason.PERMIT_LEASE, 1, 1),
-        CircuitOpened("payments", 306.0, 3, Reason.PERMIT_LEASE, 306.0 + 0.05 * FIRST_WAIT, 1, State.HALF_OPEN, 0.0, 1),
+        CircuitOpened("payments", 306.0, 3, Reason.PERMIT_LEASE, 306.0 + 0.05 * FIRST_WAIT, 1, State.HALF_OPEN, 0.0, 1, asked=6.0),
     )
 
 

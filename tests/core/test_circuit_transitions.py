@@ -49,7 +49,7 @@ def test_opening_is_told_after_the_threshold_that_caused_it() -> None:
     circuit = opened()
     assert circuit.take_events() == (
         ThresholdExceeded("payments", 0.0, 0, Reason.CONSECUTIVE_FAILURES, 5, 5),
-        CircuitOpened("payments", 0.0, 1, Reason.CONSECUTIVE_FAILURES, FIRST_WAIT, 1, State.CLOSED, 0.0),
+        CircuitOpened("payments", 0.0, 1, Reason.CONSECUTIVE_FAILURES, FIRST_WAIT, 1, State.CLOSED, 0.0, asked=0.0),
     )
     assert circuit.take_events() == ()
 
@@ -73,7 +73,7 @@ def test_opening_again_from_half_open_tells_a_threshold_too() -> None:
     call(circuit, FAILURE, 5.0)
     assert circuit.take_events() == (
         ThresholdExceeded("payments", 5.0, 2, Reason.PROBE, 1, 1),
-        CircuitOpened("payments", 5.0, 3, Reason.PROBE, 5.0 + FIRST_WAIT, 1, State.HALF_OPEN, 0.0, 1),
+        CircuitOpened("payments", 5.0, 3, Reason.PROBE, 5.0 + FIRST_WAIT, 1, State.HALF_OPEN, 0.0, 1, asked=5.0),
     )
 
 

@@ -275,11 +275,13 @@ def test_a_dependency_that_is_held_by_its_limit_reserves_nothing_elsewhere(monke
 
 
 def test_a_limit_that_is_found_is_announced_once(scripted: Stage) -> None:
-    """When its pace is known; again when it is another one by much, a minute later at the earliest; and when it is over."""
+    """Ten seconds after it was found; again when it is another one by much, a minute later at the earliest; and when it is over."""
     Scripted.now.shut(at=0.25)
     scripted.turn()
-    Scripted.now.opened(pace=10.0)
+    Scripted.now.opened(pace=50.0)
     scripted.turn(later=1.0)
+    Scripted.now.opened(pace=10.0)
+    scripted.turn(later=9.0)
     Scripted.now.opened(pace=10.5)
     scripted.turn(later=100.0)
     Scripted.now.opened(pace=5.0)
@@ -292,15 +294,15 @@ def test_a_limit_that_is_found_is_announced_once(scripted: Stage) -> None:
     scripted.turn()
     scripted.turn()
     assert [event for event in scripted.events() if isinstance(event, LimitBegan | LimitMoved | LimitEnded)] == [
-        LimitBegan(1.0, "payments", 10.0, 4, "pace"),
-        LimitMoved(102.0, "payments", 5.0, 4, "pace", 10.0, 4),
-        LimitMoved(203.0, "payments", 20.0, 4, "pace", 5.0, 4),
-        LimitEnded(203.0, "payments", 203.0),
+        LimitBegan(10.0, "payments", 10.0, 4, "pace"),
+        LimitMoved(111.0, "payments", 5.0, 4, "pace", 10.0, 4),
+        LimitMoved(212.0, "payments", 20.0, 4, "pace", 5.0, 4),
+        LimitEnded(212.0, "payments", 212.0),
     ]
 
 
-def test_a_width_without_a_pace_is_announced_when_it_has_settled(scripted: Stage) -> None:
-    """Ten seconds after it was found; a pace that is found later is another limit."""
+def test_a_width_without_a_pace_is_announced_as_well(scripted: Stage) -> None:
+    """A pace that is found later is another limit."""
     fake = Scripted.now
     fake.may, fake.seen = 2, replace(fake.seen, width=2, why="width")
     scripted.turn()
@@ -322,7 +324,7 @@ def test_what_is_only_observed_is_announced_and_holds_nothing(scripted: Stage) -
     Scripted.now.shut(at=600.0)
     scripted.turn()
     Scripted.now.opened(pace=9.8)
-    scripted.turn(later=1.0)
+    scripted.turn(later=10.0)
     began = [event for event in scripted.events() if isinstance(event, LimitBegan)]
     assert [(event.pace, event.observed) for event in began] == [(9.8, True)]
     assert not scripted.run.plan.of(ORDERS).held

@@ -15,6 +15,7 @@ import requests
 import urllib3
 
 from holdgate import http
+from holdgate.http import answers, exceptions
 
 
 class StatusError(Exception):
@@ -237,3 +238,47 @@ def test_a_stream_may_say_that_the_server_cannot_go_on(body: object, verdict: bo
     error = named("APIError", "openai")
     error.body = body  # type: ignore[attr-defined]
     assert http.failures(error) is verdict
+
+
+class Plain(Exception):
+    """A class that has no answer of its own."""
+
+
+class LooksUp(Exception):
+    """A class that finds its status in a way of its own."""
+
+    def __getattr__(self, name: str) -> object:
+        if name == "status_code":
+            return 503
+        raise AttributeError(name)
+
+
+def test_what_is_known_of_a_class_is_not_said_of_an_answer() -> None:
+    """The verdict on a class is kept, for exceptions on which nobody has set anything."""
+    assert not http.failures(Plain())
+    assert not http.failures(Plain())
+    answered = Plain()
+    answered.response = SimpleNamespace(status_code=503)  # type: ignore[attr-defined]
+    assert http.failures(answered)
+    assert http.status_of(answered) == 503
+    assert not http.failures(Plain())
+
+
+def test_a_class_that_looks_attributes_up_itself_is_asked_each_time() -> None:
+    """Nothing is set on its exceptions, and yet they have a status."""
+    assert http.status_of(LooksUp()) == 503
+    assert http.failures(LooksUp())
+
+
+def test_the_number_of_an_error_is_looked_at_each_time() -> None:
+    """Two OSErrors of one class, on which nothing is set: a full disk, and a network that is down."""
+    assert not http.failures(OSError(errno.ENOSPC, "full"))
+    assert http.failures(OSError(errno.ENETDOWN, "down"))
+
+
+def test_classes_that_are_made_as_they_go_do_not_pile_up() -> None:
+    """There are clients that do, such as botocore; what is kept of their classes has a bound."""
+    for number in range(1500):
+        assert not http.failures(named(f"Made{number}", "somewhere"))
+    assert len(exceptions._verdicts) <= 512
+    assert len(answers._bare) <= 512

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 from tests.mutation import page, results
 from tests.mutation.results import FileResult, argued, arguments, keep, load
+
+SOURCES = Path(__file__).parents[2] / "src" / "holdgate"
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +41,32 @@ def test_an_argument_is_for_its_file_alone() -> None:
     (known,) = page.arguments()
     assert argued("core/a.py", "f: `x = 1` → `x = 3`", [known]) is known
     assert argued("flow/b.py", "f: `x = 1` → `x = 3`", [known]) is None
+
+
+def functions_of(path: Path) -> set[str]:
+    """Every function, method and class of a file, by its qualified name."""
+    found: set[str] = set()
+
+    def look(node: ast.AST, inside: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            named = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            name = f"{inside}{child.name}" if named else ""
+            found.update({name} - {""})
+            look(child, f"{name}." if named else inside)
+
+    look(ast.parse(path.read_text()), "")
+    return found
+
+
+def test_every_argument_is_about_a_function_that_is_there() -> None:
+    """One that has moved to another file, or has another name, would argue about nothing, and leave its survivor without a reason."""
+    scopes = {(it.file, it.mutant.partition(":")[0]) for it in results.arguments()}
+    gone = [
+        f"{file}: {scope}"
+        for file, scope in sorted(scopes)
+        if not (SOURCES / file).exists() or (scope != "module" and scope not in functions_of(SOURCES / file))
+    ]
+    assert gone == []
 
 
 def test_every_survivor_that_is_kept_is_argued() -> None:

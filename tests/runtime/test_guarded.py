@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import random
 import sys
@@ -15,7 +16,7 @@ from tests.runtime.fake_lane import ManualClock
 from holdgate import CallNotPermitted, CircuitSettings, CountWindow, Dependency, State
 from holdgate.core import Circuit, TimeWindow
 from holdgate.runtime import calling, guarded
-from holdgate.runtime.access import OwnCircuit
+from holdgate.runtime.access import GuardCircuit, OwnCircuit
 
 THREADS = 8
 CALLS = 500
@@ -57,8 +58,13 @@ class World:
                 self.guarded(took, depth, fails=fails)
             elif form == "guarded_async":
                 run(self.guarded_async(took, depth, fails=fails))
-            else:
+            elif form == "call_sync":
                 self.dependency.call_sync(lambda: self.work(took, depth, fails=fails))
+            elif form == "call":
+                run(self.dependency.call(lambda: self.work_async(took, depth, fails=fails)))
+            else:
+                with self.dependency.calling():
+                    self.work(took, depth, fails=fails)
         except (OSError, CallNotPermitted) as error:
             self.seen.append(type(error))
         self.seen.append(self.alone.circuit.snapshot(self.clock.time))
@@ -71,16 +77,16 @@ def run(coroutine) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("settings", SETTINGS, ids=["defaults", "count window", "time window"])
-@pytest.mark.parametrize("form", ["guarded", "guarded_async"])
+@pytest.mark.parametrize("form", ["guarded", "guarded_async", "call_sync", "call"])
 def test_the_short_way_and_the_long_way_come_out_the_same(form: str, settings: CircuitSettings, seed: int) -> None:
     """Good, failing, slow and nested calls, outages and recoveries: after each, and in the middle, the circuits look the same."""
     draw = random.Random(seed)
-    short, long = World(settings), World(settings, inner="call_sync")
+    short, long = World(settings), World(settings, inner="calling")
     for _ in range(300):
         is_down = draw.random() < 0.2
         took = draw.choice([0.0, 0.004, 0.01, 0.5, 3.0])
         depth, pause = draw.choice([0, 0, 0, 1, 2]), draw.choice([0.0, 0.0, 0.1, 4.0, 25.0])
-        for world, way in ((short, form), (long, "call_sync")):
+        for world, way in ((short, form), (long, "calling")):
             world.clock.time += pause
             world.attempt(way, took, depth, fails=is_down)
 
@@ -134,6 +140,29 @@ def test_a_refusal_is_counted_on_the_short_way() -> None:
 
     assert refusal.value.retry_at == world.clock.time + 9.0
     assert world.alone.circuit.snapshot(world.clock.time).rejected == 1
+
+
+async def test_a_thread_is_refused_without_a_trip_through_the_loop() -> None:
+    """The loop waits for the thread here, so that whoever asked it would wait for ever."""
+    clock = ManualClock()
+    circuit = Circuit("payments", SETTINGS[1])
+    dependency = Dependency("payments", settings=SETTINGS[1])
+    dependency.bind(GuardCircuit("guard A", circuit, clock, lambda: None, asyncio.get_running_loop()))
+    circuit.open_for(9.0, 0.0)
+    refused = []
+
+    def call() -> None:
+        try:
+            dependency.guarded(lambda: None)()
+        except CallNotPermitted as refusal:
+            refused.append(refusal.retry_at)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(30)
+
+    assert refused == [9.0]
+    assert circuit.snapshot(0.0).rejected == 1
 
 
 @pytest.fixture
@@ -303,8 +332,9 @@ def _without(lines: list[str], own: str, times: int) -> list[str]:
         (guarded._guard_sync, guarded._guard_async, 1, 1),
         (guarded._long_way, guarded._long_way_async, 1, 0),
         (calling.run_sync, calling.run_async, 1, 0),
+        (calling._run_sync, calling._run_async, 1, 0),
     ],
-    ids=["guarded", "the long way", "call"],
+    ids=["guarded", "the long way", "call", "call, the long way"],
 )
 def test_the_two_colours_are_equal_but_for_async_and_await(plain: object, colourful: object, plain_alone: int, async_alone: int) -> None:
     """A change of one that the other misses would be a rule that holds for half of the calls."""

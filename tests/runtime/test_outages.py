@@ -90,6 +90,21 @@ def released(*several: Partition) -> list[AnyEvent]:
     return [SourceReleased(95.0, source, 5.0) for source in several]
 
 
+def test_a_probe_that_hung_is_told_with_how_far_the_tries_are_apart() -> None:
+    """Its wait began with the probe, so that little of it is left: that alone would read as a call every 0.2 seconds."""
+    reader = Reader()
+    reader.told(*trips(90.0, 94.0))
+    reader.told(half_opens(94.0))
+    reader.outages.failed("payments", "TimeoutError")
+    hung = CircuitOpened("payments", 99.0, 3, Reason.PROBE, 99.2, 1, State.HALF_OPEN, asked=94.0)
+    assert reader.told(hung) == [
+        "payments is still down (probe: TimeoutError), next try in 0.2 s, 5.2 s after this one, 0 wait; down for 9.0 s"
+    ]
+    reader.told(half_opens(99.2))
+    quick = CircuitOpened("payments", 100.2, 5, Reason.PROBE, 103.2, 1, State.HALF_OPEN, asked=99.2)
+    assert reader.told(quick) == ["payments is still down (probe: TimeoutError), next try in 3.0 s, 0 wait; down for 10.2 s"]
+
+
 def test_an_outage_is_told_from_its_beginning_to_its_end() -> None:
     """Two lines when it begins, one for each failed probe, and two when it ends."""
     reader = Reader()

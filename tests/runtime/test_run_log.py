@@ -40,6 +40,36 @@ async def test_it_says_that_it_runs_and_with_what(caplog: pytest.LogCaptureFixtu
     assert runs_in(caplog) == ["orders runs: orders[0,1,2] needs payments; rejected messages go to 'orders.dead'"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({}, "order='key' runs more and keeps the order of each key, order='none' runs more and keeps no order"),
+        ({"batch": 10}, "order='none' runs more and keeps no order"),
+    ],
+    ids=["one at a time", "batches"],
+)
+@in_virtual_time
+async def test_concurrency_that_order_by_source_cannot_use_is_told_once(
+    settings: dict[str, Any], remedy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Eight were asked for, and three partitions came: five of them would wait for ever. Batches have no order by key."""
+    intake = MemoryIntake(broker_with(0, partitions=3), topics=["orders"])
+    async with quiet_guard() as guard, running(guard.run(intake, Handler(), needs=[dependency()], concurrency=8, **settings)):
+        await asyncio.sleep(2.0)
+    said = "orders: concurrency=8, but order='source' runs one handler per source, so 3 at a time here: "
+    assert [line for line in caplog.messages if "concurrency=" in line] == [said + remedy]
+
+
+@pytest.mark.parametrize("settings", [{}, {"concurrency": 3}, {"concurrency": 8, "order": "key"}, {"concurrency": 8, "order": "none"}])
+@in_virtual_time
+async def test_concurrency_that_is_used_is_not_told(settings: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Left out, no more than there are partitions, or in an order that shares lanes."""
+    intake = MemoryIntake(broker_with(0, partitions=3), topics=["orders"])
+    async with quiet_guard() as guard, running(guard.run(intake, Handler(), needs=[dependency()], **settings)):
+        await asyncio.sleep(2.0)
+    assert not [line for line in caplog.messages if "concurrency=" in line]
+
+
 @in_virtual_time
 async def test_topics_with_different_needs_are_told_apart(caplog: pytest.LogCaptureFixture) -> None:
     """Each with its own."""

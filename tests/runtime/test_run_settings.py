@@ -161,13 +161,19 @@ def _delivery(broker: MemoryBroker) -> Delivery[Any]:
 
 
 def test_queues_need_a_key_of_the_users_own() -> None:
-    """Partitions have one, other orders need none, and with key= all is said."""
+    """Partitions have one, other orders need none, and with key= all is said. It is refused before anything is opened."""
     mails = [Queue("mails")]
     plan(order="key").check_keys([ORDER])
     plan(queue()).check_keys(mails)
     plan(queue(), order="key", key=str).check_keys(mails)
-    with pytest.raises(SettingsError, match=r"key=lambda delivery"):
-        plan(queue(), order="key").check_keys(mails)
+    with pytest.raises(SettingsError, match=r"\['mails'\].*key=lambda delivery"):
+        plan(queue(), order="key")
+
+
+def test_an_intake_that_does_not_say_whether_it_has_keys_is_asked_by_its_sources() -> None:
+    """One of the user's own may deliver queues: then the run ends when the first one comes."""
+    with pytest.raises(SettingsError, match=r"\['mails'\].*key=lambda delivery"):
+        plan(order="key").check_keys([Queue("mails")])
 
 
 def test_the_dependencies_of_this_file_are_bound_to_no_guard() -> None:

@@ -108,7 +108,7 @@ async def test_messages_of_batches_wait_for_a_target_that_is_down(world: World) 
         assert world.target.letters == []
         world.target.failing = None
         await world.until(lambda: len(processed) == 15 and len(world.target.letters) == 3, "all was dealt with")
-        assert world.reasons() == set()
+        await world.until(lambda: world.reasons() == set(), "its source was free again")  # a letter is confirmed after it is written
 
     await world.check(processed, buried=bad)
     assert sorted((letter.body, letter.reason) for letter in world.target.letters) == [(body, "it says so") for body in bad]

@@ -20,7 +20,7 @@ HOLD = CommandGiven(90.0, "hold", "orders", "alice", "deploying", 1890.0)
 
 def test_a_transition_has_its_figures() -> None:
     """Times of a monotonic clock become seconds from the event on."""
-    opened = CircuitOpened("payments", 90.0, 1, Reason.CONSECUTIVE_FAILURES, 95.5, 2, State.CLOSED)
+    opened = CircuitOpened("payments", 90.0, 1, Reason.CONSECUTIVE_FAILURES, 95.5, 2, State.CLOSED, asked=85.0)
     assert fields_of([opened]) == {
         "holdgate_event": "CircuitOpened",
         "holdgate_dependency": "payments",
@@ -31,6 +31,7 @@ def test_a_transition_has_its_figures() -> None:
         "holdgate_previous": "closed",
         "holdgate_outage_since_ago": None,
         "holdgate_probes": 0,
+        "holdgate_asked_ago": 5.0,
     }
 
 

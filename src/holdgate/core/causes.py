@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import NamedTuple, TypeGuard, TypeVar
+from typing import NamedTuple, TypeGuard, TypeVar, cast
 
 E = TypeVar("E", bound=BaseException)
 
@@ -41,6 +41,8 @@ def chain_of(exception: BaseException) -> Chain:
     _add_explicit(explicit, seen)
     implicit: list[BaseException] = []
     found = _contexts(explicit, seen)
+    if not found:
+        return Chain(explicit, found)
     while found:
         _add_explicit(found, seen)
         implicit += found
@@ -92,12 +94,14 @@ def is_group(exception: BaseException) -> TypeGuard[BaseExceptionGroup[BaseExcep
 def _add_explicit(ring: list[BaseException], seen: set[int]) -> None:
     """Append everything that these stand for explicitly and that was not seen before, the nearest first."""
     for exception in ring:  # the list grows while it is read
-        more = _carried(exception) if exception.args or exception.__dict__ else []
-        if exception.__cause__ is not None:
-            more.append(exception.__cause__)
-        if is_group(exception):
-            more.extend(exception.exceptions)
-        for each in more:
+        more = _carried(exception) if exception.args or exception.__dict__ else None
+        cause = exception.__cause__
+        if cause is not None:
+            more = [*more, cause] if more else [cause]
+        if isinstance(exception, BaseExceptionGroup):
+            members = cast("BaseExceptionGroup[BaseException]", exception).exceptions
+            more = [*more, *members] if more else members
+        for each in more or ():
             if id(each) not in seen and len(seen) < _MOST:
                 seen.add(id(each))
                 ring.append(each)
@@ -115,10 +119,16 @@ def _contexts(ring: Sequence[BaseException], seen: set[int]) -> list[BaseExcepti
 
 def _carried(exception: BaseException) -> list[BaseException]:
     """Return the exceptions among its arguments and instance attributes. Properties are not read, because they are other people's code."""
-    found = [argument for argument in exception.args if isinstance(argument, BaseException)]
+    found: list[BaseException] = []
+    for argument in exception.args:  # loops, because a comprehension costs more than one round of either
+        if isinstance(argument, BaseException):
+            found.append(argument)  # noqa: PERF401 - see above
     own = exception.__dict__
     if own:
-        found += [own[name] for name in _CARRIED_AS if isinstance(own.get(name), BaseException)]
+        for name in _CARRIED_AS:
+            carried = own.get(name)
+            if isinstance(carried, BaseException):
+                found.append(carried)
     return found
 
 

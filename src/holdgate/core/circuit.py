@@ -103,9 +103,9 @@ class Circuit:
     # Read by runtime/guarded.py, by contract. Its two wrappers have a copy of the usual case of `try_acquire` and `record`, and so save
     # both calls, which nearly halves the cost of a call. That is why these have no underscore; no other file may use them.
     #
-    #     latest        the last time seen. guarded.py may only go on with `latest <= now`, and must set it
+    #     latest        the last time seen. guarded.py may only admit with `latest <= now`, and must set it then
     #     plain_until   before this time a call is admitted without a look at anything else (CLOSED, no override, nothing overdue)
-    #     refuse_until  before this time a call is refused without a look at anything else
+    #     refuse_until  before this time a call is refused without a look at anything else, on any thread
     #     rejection     the refusal to return then, one object for all calls
     #     rejected      the number of refusals, which guarded.py must count up
     #     live          the permits in flight, in the order of issue. guarded.py adds its permit, and deletes it
@@ -294,9 +294,10 @@ class Circuit:
         evidence.in_a_row = 0
         evidence.quick_seconds += took
         window.goods += 1
-        del live[permit]  # and in again below: the order of the dict is the order of issue
         permit.acquired_at = now
-        live[permit] = None
+        if len(live) > 1:  # the order of the dict is the order of issue
+            del live[permit]
+            live[permit] = None
         return True
 
     def _settle(self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None) -> None:
@@ -558,9 +559,9 @@ class Circuit:
             self._exceeded(breach, now)
         self._swap(state, self.override, outage, until)
         self._asked = asked
-        self._emit(
-            events.CircuitOpened(self.name, now, self.generation, reason, until, outage.level, previous, outage.since, outage.probes)
-        )
+        began = None if asked is None else asked.asked
+        since, probes = outage.since, outage.probes
+        self._emit(events.CircuitOpened(self.name, now, self.generation, reason, until, outage.level, previous, since, probes, began))
 
     def _end_wait(self, now: float) -> None:
         previous = self.state

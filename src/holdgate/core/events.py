@@ -27,7 +27,8 @@ class CircuitOpened(Event):
     """The circuit opened: no call goes through until `until` (monotonic seconds).
 
     `level` is 1 where a rule opened, and more after a relapse or with `open_multiplier`. `previous` is the state before. `outage_since` is
-    the monotonic second at which this outage began, and `probes` how often a wait of it has ended, so that a probe could be made.
+    the monotonic second at which this outage began, and `probes` how often a wait of it has ended, so that a probe could be made. `asked`
+    is the monotonic second from which the wait counts: that at which a failed probe began. None means that somebody asked for the wait.
     """
 
     reason: Reason
@@ -36,6 +37,7 @@ class CircuitOpened(Event):
     previous: State
     outage_since: float | None = None
     probes: int = 0
+    asked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,10 @@ class Limiter:
         self._refused = 0
         self._cut_at = -1.0
         self._careful = 0
+        self._slow = False
+        self._latency = 0.0
+        self._well_at = 0.0
+        self._in_a_row = 0
         self._careful_at = 0.0
         self._pressed = ""
         self._why = "free"
@@ -64,7 +68,7 @@ class Limiter:
         self._adaptive = limits is None or limits.adaptive
         self.budget = Budget()
         self.gate = RefusalGate(draw)
-        self.pace = Pace(self.budget)
+        self.pace = Pace()
         self.width = Width(self.budget, self._most)
         self.quota = ToldQuota()
 
@@ -77,8 +81,8 @@ class Limiter:
         if free == 0:
             return 0
         if self.width.careful and self._careful:
-            until = self._careful_at + 4 * self.gate._usual
-            if now < until:
+            until = self._careful_until()
+            if until is None or now < until:
                 self._why = "careful"
                 return 0
         for why, room in (
@@ -120,7 +124,7 @@ class Limiter:
         if self._why == "width":
             return None
         if self._why == "careful":
-            return self._careful_at + 4 * self.gate._usual
+            return self._careful_until()
         if self._why == "rate":
             return self._window.next_at(now)
         if self._why == "quota":
@@ -174,6 +178,9 @@ class Limiter:
 
     def _let_in(self, token: int, call: Call, now: float, outcome: Outcome) -> None:
         self.budget.earn(call.weight)
+        self._in_a_row = 0
+        self._well_at = now
+        self._latency += (now - call.began - self._latency) / 32 if self._latency else now - call.began
         if self.gate.is_shut:
             if token == self.gate.asking or (self.gate.is_down and call.began >= self.gate.shut_at):
                 self._open(now)
@@ -191,6 +198,14 @@ class Limiter:
             if token == gate.asking:
                 gate.refused(now, retry_after)
             return
+        self._in_a_row += 1
+        self._slow = now - call.began > 4 * self._latency > 0
+        if not throttled and self._in_a_row >= 5 and now - self._well_at > 2 * self._latency:
+            self.width._restore()
+            gate.shut(now, True, retry_after, 0.0)
+            return
+        if self._slow:
+            self.width.careful = True
         if call.began < self._cut_at:
             self.pace.refused(call.weight)
             self.width.late(call.level)
@@ -208,7 +223,7 @@ class Limiter:
         shut_for = now - gate.shut_at
         if not gate.is_down:
             self.pace.opened(now, shut_for)
-        gate.open()
+        gate.open(now)
         self._cut_at = now if gate.is_down else max(self._cut_at, gate.shut_at)
         self.width.reopened(gate.is_down or shut_for > GENTLE_AFTER or self.pace.rate is None)
 
@@ -232,13 +247,16 @@ class Limiter:
         return LimiterSnapshot(
             in_flight=self.in_flight,
             width=self.width.current,
-            pace=self.pace.current,
+            pace=self.pace.rate,
             next_at=self.next_at(now),
             accepted=self._accepted,
             refused=self._refused,
-            experiments=self.budget.count,
+            experiments=self.budget.count + self.pace.count,
             why="free" if free != 0 else self._why,
         )
+
+    def _careful_until(self) -> float | None:
+        return None if self._slow else self._careful_at + 4 * self.gate._usual
 
     def _room(self) -> int | None:
         if not self._adaptive:

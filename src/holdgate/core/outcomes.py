@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, TypeGuard, cast
 
@@ -59,6 +59,12 @@ class Outcome(Enum):
     IGNORED = "ignored"
 
 
+# Names of the module: an enum's member costs more to look up than most steps of a classification.
+_FAILURE = Outcome.FAILURE
+_THROTTLED = Outcome.THROTTLED
+_IGNORED = Outcome.IGNORED
+
+
 class Classifier:
     """Classify an exception as an outcome: THROTTLED if the dependency has too many calls for now, FAILURE if it is to blame, or IGNORED.
 
@@ -77,7 +83,7 @@ class Classifier:
     if `excluded` covers all of `failures`.
     """
 
-    __slots__ = ("_is_excluded", "_is_failure", "_is_presumed", "_is_throttled")
+    __slots__ = ("_excludes", "_is_excluded", "_is_failure", "_is_presumed", "_is_throttled")
 
     def __init__(
         self,
@@ -90,35 +96,53 @@ class Classifier:
             raise SettingsError("failures must match something, got (): give Exception or the client's errors, or no circuit could open")
         self._is_failure = _is_no_program_error if failures is None else _predicate("failures", failures)
         self._is_excluded = _predicate("excluded", excluded)
-        self._is_throttled = _predicate("throttled", () if throttled is None else throttled)
-        self._is_presumed = presumed if throttled is None and presumed is not None else _never
+        self._excludes = excluded != ()
+        self._is_throttled = None if throttled is None else _predicate("throttled", throttled)
+        self._is_presumed = presumed if throttled is None else None
         _check_clash(Exception if failures is None else failures, excluded)
 
     def classify(self, error: BaseException) -> Outcome | None:
         """Return the outcome. None means that the exception is never one: a cancellation, or an error of holdgate such as a refusal."""
-        explicit, implicit = ([error], ()) if is_plain(error) else chain_of(error)
-        links = [link for link in explicit if isinstance(link, Exception)]
-        if not links or any(isinstance(link, HoldgateError) for link in links):
-            return None
-        if _any(self._is_excluded, links):
-            return Outcome.IGNORED
+        if is_plain(error):
+            return self._classify_alone(error) if isinstance(error, Exception) and not isinstance(error, HoldgateError) else None
+        explicit, implicit = chain_of(error)
+        links: list[Exception] = []
+        for link in explicit:
+            if isinstance(link, HoldgateError):
+                return None
+            if isinstance(link, Exception):
+                links.append(link)
+        return self._classify_all(links, implicit) if links else None
+
+    def _classify_alone(self, error: Exception) -> Outcome:
+        """Classify an exception that stands for itself alone, as most do."""
+        if self._is_excluded(error):
+            return _IGNORED
+        if self._is_throttled is not None and self._is_throttled(error):
+            return _THROTTLED
+        if not self._is_failure(error):
+            return _IGNORED
+        return _THROTTLED if self._is_presumed is not None and self._is_presumed(error) else _FAILURE
+
+    def _classify_all(self, links: list[Exception], implicit: Sequence[BaseException]) -> Outcome:
+        if self._excludes and _any(self._is_excluded, links):
+            return _IGNORED
         handled = [link for link in implicit if isinstance(link, Exception) and not isinstance(link, HoldgateError)]
-        if self._matches(self._is_throttled, links, handled):
-            return Outcome.THROTTLED
+        if self._is_throttled is not None and self._matches(self._is_throttled, links, handled):
+            return _THROTTLED
         if not self._matches(self._is_failure, links, handled):
-            return Outcome.IGNORED
-        return Outcome.THROTTLED if self._matches(self._is_presumed, links, handled) else Outcome.FAILURE
+            return _IGNORED
+        return _THROTTLED if self._is_presumed is not None and self._matches(self._is_presumed, links, handled) else _FAILURE
 
     def excludes(self, error: BaseException) -> bool:
         """Return whether `excluded` matches the exception, or another one of its explicit chain."""
         return _any(self._is_excluded, [link for link in chain_of(error).explicit if isinstance(link, Exception)])
 
     def _matches(self, matches: Callable[[Exception], bool], links: list[Exception], handled: list[Exception]) -> bool:
-        return _any(matches, links) or _any(lambda error: not self._is_excluded(error) and matches(error), handled)
-
-
-def _never(error: Exception) -> bool:  # noqa: ARG001 - it does not look
-    return False
+        """Return whether one of the links matches, or one of those that were only being handled and are not excluded."""
+        if _any(matches, links):
+            return True
+        return bool(handled) and _any(lambda error: not self._is_excluded(error) and matches(error), handled)
 
 
 def _is_no_program_error(error: Exception) -> bool:

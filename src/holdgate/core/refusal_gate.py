@@ -19,7 +19,7 @@ PATIENCE = 4.0
 
 
 class RefusalGate:
-    __slots__ = ("_draw", "_usual", "ask_at", "asked_at", "asking", "asks", "is_down", "is_shut", "shut_at", "least")
+    __slots__ = ("_draw", "_usual", "_lasted", "ask_at", "asked_at", "asking", "asks", "is_down", "is_shut", "shut_at", "least")
 
     def __init__(self, draw: Callable[[], float]) -> None:
         self._draw = draw
@@ -32,6 +32,7 @@ class RefusalGate:
         self.asked_at = 0.0
         self.least = FIRST_WAIT
         self._usual = 0.0
+        self._lasted = 0.0
 
     def saw_refusal(self, took: float) -> None:
         self._usual = took if not self._usual else self._usual + (took - self._usual) / 8
@@ -41,7 +42,7 @@ class RefusalGate:
         self.shut_at = now
         self.asks = 0
         self.asking = 0
-        self.least = max(FIRST_WAIT, min(60.0, least))
+        self.least = max(FIRST_WAIT, min(60.0, least), min(2.0, self._lasted / 8))
         self._wait(now, retry_after)
 
     def refused(self, now: float, retry_after: float | None) -> None:
@@ -76,6 +77,7 @@ class RefusalGate:
             return None
         return self.asked_at + PATIENCE * self._usual
 
-    def open(self) -> None:
+    def open(self, now: float) -> None:
+        self._lasted = now - self.shut_at
         self.is_shut = False
         self.asking = 0

@@ -18,7 +18,7 @@ FIRST_MEASURED = 4
 GROWS = 0.5
 STRONG = 0.85
 UNSURE = 0.6
-ABOVE = 1.1
+ABOVE = 1.15
 CALMEST = 4
 
 
@@ -118,7 +118,7 @@ class Width:
         if self.width < self._grow_to:
             self.width += 1
         if self.width >= self._grow_to:
-            self._round = Trial((self.width,), max(ROUND, self.width))
+            self._round = Trial((self.width,), max(ROUND, 2 * self.width))
 
     def _consider(self) -> None:
         """Begin an experiment if one is paid for."""
@@ -162,7 +162,7 @@ class Width:
             return
         self._longer = max(1, self._longer // 2)
         before = self.width
-        if both >= STRONG:
+        if both >= STRONG and min(first, second) > GROWS:
             self.width = hi
             self._calm = 0
             if self.wall is None or self.wall > hi + 1:
@@ -205,15 +205,12 @@ class Width:
         if throttled and level <= max(1, self.proven):
             self._restore()
             return False
-        self.careful = self._streak > 1
+        self.careful = throttled or self._streak > 1
         if level > self.proven:
             self._cap(level, throttled)
             return True
         if clean >= CHANCE:
             return True
-        elif self._streak >= 5:
-            self._restore()
-            return False
         if self._streak == 1 or not self._before:
             self._before = self.width
         self._cap(level if self._streak <= 1 else level // 2 + 1, False)

@@ -38,7 +38,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from holdgate.core import Outcome, Told
 from holdgate.core.causes import chain_of, leaves
@@ -103,16 +103,18 @@ class AttemptCalls:
 
     `summaries` go by name of the dependency, declared or not. `excused` are the exceptions that are not the message's own: a call form took
     them for its dependency's failure, or could not tell. `refused` are the dependencies that refused a call. `timed_out` is set before a
-    handler is cancelled because its own `timeout` is over.
+    handler is cancelled because its own `timeout` is over. `held` is the call forms' own: what they know, after its first call, of a
+    dependency whose permit the delivery holds.
     """
 
-    __slots__ = ("excused", "refused", "summaries", "timed_out")
+    __slots__ = ("excused", "held", "refused", "summaries", "timed_out")
 
     def __init__(self) -> None:
         self.summaries: dict[str, CallSummary] = {}
         self.timed_out = False
         self.excused: list[BaseException] = []
         self.refused: dict[str, None] = {}  # a set that keeps its order
+        self.held: dict[object, Any] = {}
 
     def summary_of(self, name: str) -> CallSummary:
         """Return the summary of one dependency; created by the first request for it."""

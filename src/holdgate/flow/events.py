@@ -254,4 +254,4 @@ AnyEvent = Event | FlowEvent
 # The fields of all events that are moments of the monotonic clock beside `at`, and not durations: those ahead of the event, and those
 # behind it. Whoever writes an event down for a reader with another clock has to turn these.
 AHEAD = ("until", "next_try")
-BEHIND = ("since", "began", "outage_since", "acquired_at")
+BEHIND = ("since", "began", "outage_since", "acquired_at", "asked")

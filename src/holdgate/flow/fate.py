@@ -24,7 +24,6 @@ its order. The batch is finished when all of these are: with the order of the so
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from holdgate.core import Outcome, Permit
@@ -207,16 +206,11 @@ class Retries:
         return events
 
     def _wait_for_limit(self, delivery: AnyDelivery, gates: tuple[Gate, ...], attribution: Attribution, now: float) -> None:
-        """Let a throttled delivery wait at its place for a slot, which the limiter hands out or what is down; else for time alone."""
+        """Let a throttled delivery wait at its place, for a slot or for time."""
         history = history_of(delivery)
         history.end_backoffs()  # of failures: the dependency was there
         self._waiting.keep_place(history)
-        if any(gate.learns for gate in gates):
-            self._waiting.add(delivery, gates)
-        else:  # an operator observes, or the settings have numbers alone
-            longest = min((gate.circuit.settings.retry_after_max for gate in gates), default=inf)
-            wait = throttling.wait(history.throttled, attribution.retry_after, longest, self._draw())
-            self._waiting.add(delivery, gates, now + wait)
+        self._waiting.add(delivery, gates, throttling.asks_at(history, gates, attribution.retry_after, now, self._draw()))
 
     def _waits_for_slot(self, attribution: Attribution) -> bool:
         """Return whether it was refused, and now waits for a slot that the engine hands out.

@@ -196,10 +196,11 @@ class SourceInbox:
 
     def pass_on(self) -> AnyDelivery | None:
         """Do `done` and `take` in one step."""
-        if not self._queue:
-            self._busy = False
-            return None
-        return self._queue.popleft()
+        queue = self._queue
+        if queue:
+            return queue.popleft()
+        self._busy = False
+        return None
 
     def clear(self) -> None:
         self._came -= len(self._queue)

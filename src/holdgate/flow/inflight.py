@@ -49,7 +49,8 @@ class InFlight:
         """Note the deliveries of one poll in one step; the same as `delivered` for each, and all or none of them."""
         if not positions:
             return
-        if positions[0] <= self._newest or not all(map(lt, positions, islice(positions, 1, None))):
+        in_order = isinstance(positions, range) or all(map(lt, positions, islice(positions, 1, None)))  # ranges here go up
+        if positions[0] <= self._newest or not in_order:
             raise ValueError(f"{len(positions)} positions from {positions[0]} are not in increasing order after {self._newest}")
         self._newest = positions[-1]
         self._row.extend(positions)

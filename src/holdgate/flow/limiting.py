@@ -39,7 +39,7 @@ _BY_REFUSALS = frozenset({"throttled", "down", "gate"})
 
 # A limit is found by trying, so it moves all the time by some percent. Half as much again, or a third less, is another one.
 _MUCH = 1.5
-# A width is known sooner than a pace, and mostly moves a lot at first (seconds): who reads the log is told what comes of it.
+# The first pace is that of a burst, and the first width is one (seconds): who reads the log is told what comes of it.
 _SETTLES_WITHIN = 10.0
 # The least time between two announcements of one limit (seconds): a limit that swings would fill the log.
 _NOT_BEFORE = 60.0
@@ -107,7 +107,7 @@ class LimitChanges:
                 yield LimitEnded(now, gate.name, now - seen.since)
             seen.since = now
         elif told is None:
-            if found.pace is None and now - seen.since < _SETTLES_WITHIN:
+            if now - seen.since < _SETTLES_WITHIN:
                 return
             seen.told, seen.announced_at = found, now
             yield LimitBegan(now, gate.name, found.pace, found.width, found.why, observed=not gate.circuit.limits.active)

@@ -11,10 +11,14 @@ heals. An operator may skip it, and its handler may reject it.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from holdgate.flow.blame import FailureHistory
+    from holdgate.flow.gate import Gate
 
 # A token bucket of ten a second has its next token in a tenth of a second, and a call that comes too early is wasted: a quarter is neither
 # long nor wasteful. From there on it grows slower than a backoff of failures, because a limit mostly heals within seconds.
@@ -29,6 +33,19 @@ _SPREAD = 0.1
 
 # So many waits in a row take six minutes: longer than that no source stands without a word.
 _NAMED_AT = 12
+
+
+def asks_at(history: FailureHistory, gates: Iterable[Gate], retry_after: float | None, now: float, draw: float) -> float | None:
+    """Return when a message that was throttled asks again; None means when it gets a slot of what it needs.
+
+    A slot decides as soon as one of its needs is limited, or down, for then the engine hands out slots. Time decides while an operator only
+    observes, and where the settings leave the limiter out.
+    """
+    gates = tuple(gates)
+    if any(gate.limited for gate in gates):
+        return None
+    longest = min((gate.circuit.settings.retry_after_max for gate in gates), default=inf)
+    return now + wait(history.throttled, retry_after, longest, draw)
 
 
 def wait(times: int, retry_after: float | None, longest: float, draw: float) -> float:

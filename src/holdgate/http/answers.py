@@ -17,11 +17,39 @@ _FIRST = 400
 _LAST = 599
 
 
+# Where an exception may have an answer or a part of it. `body` is for exceptions.py.
+_ANYWHERE = ("response", "body", *_ON_THE_EXCEPTION)
+
+# How many verdicts on classes are kept, as in network.py.
+_KEPT = 512
+_bare: dict[type[BaseException], bool] = {}
+
+
+def has_no_answer(error: BaseException) -> bool:
+    """Return whether it can have no answer: nothing was set on it, and its class has none of these names.
+
+    Most failures are of such a class, and to miss five attributes of each takes longer than all the rest.
+    """
+    if error.__dict__:
+        return False
+    cls = type(error)
+    is_bare = _bare.get(cls)
+    if is_bare is None:
+        if len(_bare) >= _KEPT:
+            _bare.clear()
+        # A class of the user's own may look attributes up in its own way.
+        plain = cls.__getattribute__ is BaseException.__getattribute__ and not hasattr(cls, "__getattr__")
+        is_bare = _bare[cls] = plain and not any(hasattr(cls, name) for name in _ANYWHERE)
+    return is_bare
+
+
 def status_of(error: object) -> int | None:
     """Return the status with which the server refused (4xx or 5xx). None means that there was no answer, or one that is not a refusal.
 
     An answer may begin with 200 and break off. What that means depends on the exception's class.
     """
+    if isinstance(error, BaseException) and has_no_answer(error):
+        return None
     try:
         return _status(error, getattr)
     except Exception:  # noqa: BLE001 - a property raised: each is read by itself then, so that it does not hide the others

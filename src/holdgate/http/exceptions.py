@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from holdgate import network
-from holdgate.http.answers import headers_of, status_of
+from holdgate.http.answers import has_no_answer, headers_of, status_of
 from holdgate.http.waits import wait_of
 from holdgate.network import ANY_MODULE, Names, attribute, known_as
 from holdgate.slips import passed_uncalled
@@ -50,6 +50,10 @@ _NO_ANSWER: Names = {
 # A server that sends no valid HTTP gave no answer. aiohttp's parser puts a status of its own on these, 400, which no server has sent.
 _NONSENSE: Names = {"aiohttp": {"HttpProcessingError"}}
 
+# Verdicts on classes, as many as network.py keeps. In an outage each failure brings the same few along, groups and wrappers among them.
+_KEPT = 512
+_verdicts: dict[type[BaseException], bool] = {}
+
 # The types of error events that OpenAI's and Anthropic's servers send in a streamed answer where they mean 429, 500, 503, 504 or 529.
 _STREAMED_429 = frozenset({"rate_limit_error", "rate_limit_exceeded"})
 _STREAMED = _STREAMED_429 | {"overloaded_error", "api_error", "timeout_error", "server_error"}
@@ -76,6 +80,22 @@ def failures(error: BaseException) -> bool:
     counts as a 429 (GitHub's API). An OSError that is not about the network is not a failure. What `throttled` matches is here as well,
     because it is not the message's own; a Dependency asks `throttled` besides.
     """
+    verdict = None if error.__dict__ else _verdicts.get(type(error))
+    if verdict is None:
+        verdict = _is_failure(error)
+        _keep_verdict(error, verdict)
+    return verdict
+
+
+def _keep_verdict(error: BaseException, verdict: bool) -> None:
+    """Keep the verdict on an exception that nothing but its class has told: no answer, no error number, no text that was looked at."""
+    if has_no_answer(error) and not isinstance(error, OSError) and not _is_no_answer(type(error)):
+        if len(_verdicts) >= _KEPT:
+            _verdicts.clear()
+        _verdicts[type(error)] = verdict
+
+
+def _is_failure(error: BaseException) -> bool:
     if _is_nonsense(type(error)):
         return True
     status = status_of(error)
@@ -127,7 +147,7 @@ def _is_limit(answer: object) -> bool:
 
 def _is_in_stream(error: BaseException, types: frozenset[str]) -> bool:
     """Return whether an answer that began with 200 has an event of such an error in its stream. The SDKs keep the event in `body`."""
-    body = attribute(error, "body")
+    body = None if has_no_answer(error) else attribute(error, "body")
     while isinstance(body, Mapping):
         event = cast("Mapping[str, object]", body)
         if event.get("type") in types:

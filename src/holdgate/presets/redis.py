@@ -29,8 +29,8 @@ _WORDS = frozenset(
 )
 
 
-# The server has as many clients as it takes (its `maxclients`), or the client's own pool as many connections. valkey-py does not read what a
-# full server says, and loses the connection.
+# The server has as many clients as it takes (its `maxclients`), or the client's own pool as many connections. valkey-py does not read what
+# a full server says, and loses the connection.
 _is_full = known_in(_CLIENTS, {"MaxConnectionsError", "MaxClientsError"})
 _is_connection = known_in(_CLIENTS, {"ConnectionError"})
 _FULL_TEXTS = ("max number of clients reached", "Too many connections", "No connection available")
@@ -58,4 +58,4 @@ def throttled(error: object) -> bool:
     if not isinstance(error, BaseException):
         return False
     kind = type(error)
-    return _is_full(kind) or ((_is_connection(kind) or _is_reply(kind)) and any(text in str(error) for text in _FULL_TEXTS))
+    return _is_full(kind) or ((_is_connection(kind) or _is_reply(kind)) and any(said in str(error) for said in _FULL_TEXTS))

@@ -6,6 +6,9 @@ read (`HandlerCall`). There a declared need uses the permit that the delivery ho
 circuit is that of the guard which runs the handler: it takes up a dependency that nobody has declared at the first call
 (undeclared.py).
 
+A call of a declared need that ends well leaves nothing but a duration. So it has no object while it runs: a token says that it does, and it
+becomes a `HandlerCall` when it raises. What its admission has found out serves the further calls of the attempt (`HeldNeed`).
+
 The end is always reported, by `returned`, `passed` or `raised`. None of them raises: a user's predicate that fails costs the verdict, not
 the slot.
 
@@ -29,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from holdgate.core import Circuit, Outcome, Override, Permit, Rejected, State, Told
 from holdgate.errors import CallNotPermitted, SettingsError
-from holdgate.flow.attribution import AttemptCalls
+from holdgate.flow.attribution import AttemptCalls, CallSummary
 from holdgate.flow.gate import gates_of
 from holdgate.flow.message import Delivery
 from holdgate.runtime.access import GuardCircuit
@@ -133,12 +136,26 @@ class Call(Protocol):
         ...
 
 
+# What a further call of the same attempt has to know of a declared need, whose permit the delivery holds: into which summary it goes, the
+# circuit and the generation of the permit, the clock, and the access.
+HeldNeed = tuple[CallSummary, Circuit, int, Callable[[], float], "Access"]
+
+
 def begin(dependency: CalledDependency) -> Call | Rejected:
     """Admit one call, or refuse it. Reads the clock once."""
-    access = dependency.access
     attempt = current_attempt.get()
-    delivery = None if attempt is None else running_delivery(attempt)
-    if attempt is None or delivery is None:
+    call = _admit(dependency, attempt)
+    if isinstance(call, tuple):
+        calls = None if attempt is None else attempt.calls
+        return HandlerCall(dependency, call[4], calls or AttemptCalls(), None)  # none any more: a thread whose handler ends meanwhile
+    return call
+
+
+def _admit(dependency: CalledDependency, attempt: Attempt | None) -> HeldNeed | OwnCall | HandlerCall | Rejected:
+    """Admit one call, or refuse it. A HeldNeed is for a call that needs no object of its own: nothing is noted of it yet."""
+    access = dependency.access
+    delivery = None if attempt is None else attempt.delivery
+    if attempt is None or delivery is None or delivery.permits is None:  # as in `running_delivery`, whose call would cost as much as this
         permit = access.acquire()
         return permit if isinstance(permit, Rejected) else OwnCall(dependency, access, permit)
     calls = attempt.calls
@@ -155,10 +172,14 @@ def begin(dependency: CalledDependency) -> Call | Rejected:
         if not own.is_limited:
             calls.refused[dependency.name] = None
         return own
-    return HandlerCall(dependency, access, calls, own)
+    if own is not None or held is None or dependency.looks_at_results:
+        return HandlerCall(dependency, access, calls, own)
+    need: HeldNeed = calls.summary_of(dependency.name), access.circuit, held.generation, access.now, access
+    calls.held[dependency] = need
+    return need
 
 
-def _begin_limited(dependency: CalledDependency, access: Access, calls: AttemptCalls, held: Permit | None) -> Call | Rejected:
+def _begin_limited(dependency: CalledDependency, access: Access, calls: AttemptCalls, held: Permit | None) -> HandlerCall | Rejected:
     """Begin a call of a declared need whose limiter counts each call of the handler."""
     if held is None or not isinstance(access, GuardCircuit):
         return HandlerCall(dependency, access, calls, None)
@@ -300,6 +321,12 @@ class HandlerCall:
         self._summary = calls.summary_of(dependency.name)
         self._started = self._summary.running[self] = access.now()
 
+    def instead_of(self, token: object) -> None:
+        """Take the place of a call that began at another time, and was noted by this token."""
+        running = self._summary.running
+        self._started = running[self] = running[token]
+        del running[token]
+
     def returned(self, result: object) -> None:
         dependency = self._dependency
         if not dependency.looks_at_results:
@@ -358,6 +385,18 @@ class HandlerCall:
         return self._access.now() - self._started
 
 
+def _raised(dependency: CalledDependency, attempt: Attempt | None, need: HeldNeed, token: object, exception: BaseException) -> None:
+    """Report the exception of a call that had no object of its own. If its attempt is over, nobody wants to know."""
+    summary, access = need[0], need[4]
+    calls = None if attempt is None else attempt.calls
+    if calls is None or calls.summaries.get(dependency.name) is not summary:
+        del summary.running[token]
+        return
+    call = HandlerCall(dependency, access, calls, None)
+    call.instead_of(token)
+    call.raised(exception)
+
+
 def settle(access: Access, permit: Permit, outcome: Outcome | None, retry_after: float | None = None, told: Told | None = None) -> None:
     """Record the outcome, or give the permit back. None means that there is no outcome."""
     if outcome is None:
@@ -385,7 +424,31 @@ T = TypeVar("T")
 
 async def run_async(dependency: CalledDependency, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, fallback: Any) -> T:
     """Call an async function. When the call is refused, answer with the fallback, which may be async too."""
-    call = begin(dependency)
+    attempt = current_attempt.get()
+    calls = None if attempt is None else attempt.calls
+    call = None if calls is None else calls.held.get(dependency)
+    if call is None or call[1].generation != call[2]:
+        call = _admit(dependency, attempt)
+        if not isinstance(call, tuple):
+            return await _run_async(dependency, call, fn, args, kwargs, fallback=fallback)
+    summary, _, _, now, _ = call
+    token = object()
+    summary.running[token] = started = now()
+    try:
+        result = await _awaitable(fn, fn(*args, **kwargs))
+    except BaseException as error:
+        _raised(dependency, attempt, call, token, error)
+        raise
+    del summary.running[token]
+    took = now() - started
+    if summary.outcome is not _SUCCESS or took > summary.slowest:
+        summary.ended(_SUCCESS, took)
+    return result
+
+
+async def _run_async(
+    dependency: CalledDependency, call: Call | Rejected, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, *, fallback: Any
+) -> T:
     if isinstance(call, Rejected):
         call = await later(dependency, call)
     if isinstance(call, Rejected):
@@ -401,7 +464,31 @@ async def run_async(dependency: CalledDependency, fn: Callable[..., Awaitable[T]
 
 def run_sync(dependency: CalledDependency, fn: Callable[..., T], args: Any, kwargs: Any, fallback: Any) -> T:
     """Call a plain function. When the call is refused, answer with the fallback."""
-    call = begin(dependency)
+    attempt = current_attempt.get()
+    calls = None if attempt is None else attempt.calls
+    call = None if calls is None else calls.held.get(dependency)
+    if call is None or call[1].generation != call[2]:
+        call = _admit(dependency, attempt)
+        if not isinstance(call, tuple):
+            return _run_sync(dependency, call, fn, args, kwargs, fallback=fallback)
+    summary, _, _, now, _ = call
+    token = object()
+    summary.running[token] = started = now()
+    try:
+        result = fn(*args, **kwargs)
+        if result.__class__ is CoroutineType:
+            no_coroutine(fn, result)
+    except BaseException as error:
+        _raised(dependency, attempt, call, token, error)
+        raise
+    del summary.running[token]
+    took = now() - started
+    if summary.outcome is not _SUCCESS or took > summary.slowest:
+        summary.ended(_SUCCESS, took)
+    return result
+
+
+def _run_sync(dependency: CalledDependency, call: Call | Rejected, fn: Callable[..., T], args: Any, kwargs: Any, *, fallback: Any) -> T:
     if isinstance(call, Rejected):
         call = later_in_thread(dependency, call)
     if isinstance(call, Rejected):
@@ -515,6 +602,19 @@ def _awaitable(fn: Callable[..., Awaitable[T]], pending: Awaitable[T]) -> Awaita
     if pending.__class__ is CoroutineType or inspect.isawaitable(pending):
         return pending
     raise SettingsError(f"{named(fn)} is not an async function: use call_sync")
+
+
+def apply_sync(fn: Callable[..., T], *args: Any) -> T:
+    """Call a plain function. Raises SettingsError for an async one."""
+    result = fn(*args)
+    if result.__class__ is CoroutineType:
+        no_coroutine(fn, result)
+    return result
+
+
+def apply_async(fn: Callable[..., Awaitable[T]], *args: Any) -> Awaitable[T]:
+    """Call an async function, and return what is to be awaited. Raises SettingsError for a plain one."""
+    return _awaitable(fn, fn(*args))
 
 
 def no_coroutine(fn: Any, result: Any) -> None:

@@ -18,9 +18,19 @@ from holdgate.core.limits import Limits
 from holdgate.core.outcomes import Classifier, Matcher
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.runtime.access import Access, GuardCircuit, OwnCircuit
-from holdgate.runtime.calling import Calling, access_here, check_fallback, check_function, is_async, no_keywords, run_async, run_sync
+from holdgate.runtime.calling import (
+    Calling,
+    access_here,
+    check_fallback,
+    check_function,
+    current_attempt,
+    is_async,
+    no_keywords,
+    run_async,
+    run_sync,
+)
 from holdgate.runtime.clock import SystemClock
-from holdgate.runtime.guarded import guard_function
+from holdgate.runtime.guarded import caller_async, caller_sync, guard_function
 from holdgate.slips import suggest_keywords
 from holdgate.told import believable
 
@@ -74,6 +84,8 @@ class Dependency:
 
     __slots__ = (
         "__weakref__",
+        "_caller_async",
+        "_caller_sync",
         "_classifier",
         "_lock",
         "_result_failures",
@@ -124,6 +136,8 @@ class Dependency:
         self.settings = settings
         self.limits = check_limits(limits)
         self.access: Access = self._alone()  # how calls reach the circuit now; a slot and not a property, because every call reads it
+        self._caller_sync: Callable[..., Any] | None = None  # both are made at the first call
+        self._caller_async: Callable[..., Awaitable[Any]] | None = None
         self._lock = threading.Lock()  # for bind and unbind; calls do not take it
 
     def __repr__(self) -> str:
@@ -150,6 +164,10 @@ class Dependency:
         check_function(fn, "call")
         if keywords:
             raise SettingsError(no_keywords(fn, "call", keywords))
+        if fallback is None and not self.looks_at_results and current_attempt.get() is None:
+            if self._caller_async is None:
+                self._caller_async = caller_async(self)
+            return cast("T", await self._caller_async(fn, *args))
         return await run_async(self, fn, args, keywords, fallback)
 
     def call_sync(
@@ -166,6 +184,10 @@ class Dependency:
             check_fallback(fallback)
         if keywords:
             raise SettingsError(no_keywords(fn, "call_sync", keywords))
+        if fallback is None and not self.looks_at_results and current_attempt.get() is None:
+            if self._caller_sync is None:
+                self._caller_sync = caller_sync(self)
+            return cast("T", self._caller_sync(fn, *args))
         return run_sync(self, fn, args, keywords, fallback)
 
     def calling(self) -> Calling:
@@ -235,22 +257,12 @@ class Dependency:
 
         Never raises. What cannot be true is left out.
         """
-        if isinstance(answer, BaseException):
-            said, meanwhile = chain_of(answer)
-            links: tuple[object, ...] = (*said, *meanwhile)
-        else:
-            links = (answer,)
-        read = _known_told if self._told is None else self._told
-        found: Told | None = None
-        for link in links:
-            try:
-                found = believable(read(link))
-            except Exception as broken:  # noqa: BLE001 - as above
-                self._report("told", broken, answer if isinstance(answer, Exception) else None)
-            if found is not None:
-                break
-        if (found is None or found.retry_after is None) and isinstance(answer, BaseException):
-            asked = believable(Told(self.retry_after_of(answer)))
+        from holdgate.runtime import known_limits  # noqa: PLC0415 - it imports all presets, and a start needs none of them
+
+        error = answer if isinstance(answer, Exception) else None
+        found = known_limits.read_told(answer, self._told, lambda broken: self._report("told", broken, error))
+        if error is not None and (found is None or found.retry_after is None):
+            asked = believable(Told(self.retry_after_of(error)))
             found = asked if found is None or asked is None else asked.after(found)
         return found
 
@@ -343,15 +355,9 @@ class Dependency:
 
 def _presumed_throttled(answer: object) -> bool:
     """Return whether one of the known clients says "not so fast" by this."""
-    from holdgate.runtime import known_limits  # noqa: PLC0415 - it imports all presets, and a start needs none of them
-
-    return known_limits.throttled(answer)
-
-
-def _known_told(answer: object) -> Told | None:
     from holdgate.runtime import known_limits  # noqa: PLC0415 - as above
 
-    return known_limits.told(answer)
+    return known_limits.throttled(answer)
 
 
 def _never(answer: object) -> bool:  # noqa: ARG001 - it does not look

@@ -1,16 +1,20 @@
 """`Dependency.guarded`: a function wrapped, so that each call of it is a call of the dependency.
 
 What is ugly: the two wrappers spell out the usual case, a call outside of handlers, on the one thread that may go to the circuit directly,
-admitted or refused without a look at anything else, ended well and quickly while nothing bad is in the window. It is what
-`Circuit.try_acquire` and `record` do then, without the two calls (and `refuse`, without its frame in the traceback), and with a permit that
-is used again and again, since nobody but the wrapper has it. That nearly halves the cost of a call. Everything else goes the way of
-calling.py.
+admitted without a look at anything else, ended well and quickly while nothing bad is in the window. It is what `Circuit.try_acquire` and
+`record` do then, without the two calls, and with a permit that is used again and again, since nobody but the wrapper has it. That nearly
+halves the cost of a call. Everything else goes the way of calling.py.
 
 `busy` is true around each step, and `thread` is looked at inside: see OwnCircuit in access.py. No step calls anything or makes an object,
 so nothing can come between.
+
+A refusal is spelled out, too (without the frame of `refuse` in the traceback), and on any thread: it reads when the wait ends, which one
+thread writes in one step, and counts. A thread that reads it just before it changes is refused as if it had called a moment earlier.
+
+`Dependency.call` and `call_sync` outside of handlers go through the same two wrappers (`caller_sync`, `caller_async`).
 """
 
-# ruff: noqa: C901, PLR0911, PLR0915 - see above
+# ruff: noqa: C901, PLR0911 - see above
 
 from __future__ import annotations
 
@@ -28,6 +32,8 @@ from holdgate.runtime.calling import (
     CalledDependency,
     OwnCall,
     answer_with,
+    apply_async,
+    apply_sync,
     check_fallback,
     check_function,
     current_attempt,
@@ -59,6 +65,16 @@ def guard_function(dependency: CalledDependency, fn: Callable[P, Any], fallback:
     return _guard_async(dependency, fn, fallback) if is_async(fn) else _guard_sync(dependency, fn, fallback)
 
 
+def caller_sync(dependency: CalledDependency) -> Callable[..., Any]:
+    """Return what calls any plain function as a call of the dependency: `caller(fn, *args)`."""
+    return _guard_sync(dependency, apply_sync, None)
+
+
+def caller_async(dependency: CalledDependency) -> Callable[..., Awaitable[Any]]:
+    """Return what calls any async function as a call of the dependency: `await caller(fn, *args)`."""
+    return _guard_async(dependency, apply_async, None)
+
+
 def _guard_sync(dependency: CalledDependency, fn: Callable[P, T], fallback: Any) -> Callable[P, T]:
     get_attempt = current_attempt.get
     name = dependency.name
@@ -68,27 +84,23 @@ def _guard_sync(dependency: CalledDependency, fn: Callable[P, T], fallback: Any)
         if get_attempt() is not None:
             return run_sync(dependency, fn, args, kwargs, fallback)
         access = dependency.access
+        circuit = access.circuit
+        now = access.now()
+        if now < circuit.refuse_until:
+            circuit.rejected += 1
+            if fallback is None:
+                raise CallNotPermitted(name, circuit.rejection.retry_at)
+            return cast("T", refuse(dependency, circuit.rejection, fallback))
         if get_ident() != access.thread:
             return _long_way(dependency, access, fn, args, kwargs, fallback=fallback)
-        circuit = access.circuit
         live = circuit.live
-        now = access.now()
         permit = access.spare
         if permit is None:
             permit = issue(0, now, 1)
         access.busy = True
         if access.thread is None or not circuit.latest <= now < circuit.plain_until:
-            refusal = None
-            if access.thread is not None and circuit.latest <= now < circuit.refuse_until:
-                circuit.latest = now
-                circuit.rejected += 1
-                refusal = circuit.rejection
             access.busy = False
-            if refusal is None:
-                return _long_way(dependency, access, fn, args, kwargs, fallback=fallback)
-            if fallback is None:
-                raise CallNotPermitted(name, refusal.retry_at)
-            return cast("T", refuse(dependency, refusal, fallback))
+            return _long_way(dependency, access, fn, args, kwargs, fallback=fallback)
         access.spare = None
         permit.generation = circuit.generation
         permit.acquired_at = circuit.latest = now
@@ -133,27 +145,23 @@ def _guard_async(dependency: CalledDependency, fn: Callable[P, Awaitable[T]], fa
         if get_attempt() is not None:
             return await run_async(dependency, fn, args, kwargs, fallback)
         access = dependency.access
+        circuit = access.circuit
+        now = access.now()
+        if now < circuit.refuse_until:
+            circuit.rejected += 1
+            if fallback is None:
+                raise CallNotPermitted(name, circuit.rejection.retry_at)
+            return cast("T", await answer_with(refuse(dependency, circuit.rejection, fallback)))
         if get_ident() != access.thread:
             return await _long_way_async(dependency, access, fn, args, kwargs, fallback=fallback)
-        circuit = access.circuit
         live = circuit.live
-        now = access.now()
         permit = access.spare
         if permit is None:
             permit = issue(0, now, 1)
         access.busy = True
         if access.thread is None or not circuit.latest <= now < circuit.plain_until:
-            refusal = None
-            if access.thread is not None and circuit.latest <= now < circuit.refuse_until:
-                circuit.latest = now
-                circuit.rejected += 1
-                refusal = circuit.rejection
             access.busy = False
-            if refusal is None:
-                return await _long_way_async(dependency, access, fn, args, kwargs, fallback=fallback)
-            if fallback is None:
-                raise CallNotPermitted(name, refusal.retry_at)
-            return cast("T", await answer_with(refuse(dependency, refusal, fallback)))
+            return await _long_way_async(dependency, access, fn, args, kwargs, fallback=fallback)
         access.spare = None
         permit.generation = circuit.generation
         permit.acquired_at = circuit.latest = now

@@ -375,10 +375,10 @@ class Lane:
 _ACK = Settlement.ACK  # a name of the module: an enum's member costs more to look up than most steps here
 
 # After so many deliveries of one source, or seconds, a lane lets others have their turn. The number bounds a handler that never waits, to
-# about 0.15 ms, and a turn of the lanes costs as much as four such messages; the time makes it one delivery for a handler that does wait,
-# so that a backlog of slow work keeps no other source waiting.
-_SLICE = 128
-_SLICE_SECONDS = 0.0002
+# about 0.3 ms, and is what one poll of Kafka gives; a turn of the lanes costs as much as ten such messages. The time makes it one delivery
+# for a handler that does wait, so that a backlog of slow work keeps no other source waiting.
+_SLICE = 256
+_SLICE_SECONDS = 0.0004
 
 
 class TaskLane(Lane):

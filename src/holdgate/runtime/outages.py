@@ -63,6 +63,15 @@ _RULES = {
 }
 
 
+def _next_try(event: CircuitOpened) -> str:
+    """Return when it is tried again. After a probe that took long little is left of the wait, which began with the probe: then how far the
+    two tries are apart says more than how soon the next one is."""
+    left = event.until - event.at
+    took = 0.0 if event.asked is None else event.at - event.asked
+    apart = f", {lasting(left + took)} after this one" if took > left else ""
+    return f"next try in {lasting(left)}{apart}"
+
+
 class OutageFacts(Protocol):
     """Knows what events do not say: how much waits at the broker, as of the last time that it was asked, and what a circuit has counted."""
 
@@ -176,7 +185,7 @@ class Outages:
 
     def _opened(self, event: CircuitOpened, threshold: ThresholdExceeded | None) -> str:
         name = event.name
-        next_try = f"next try in {lasting(event.until - event.at)}"
+        next_try = _next_try(event)
         # A call in a thread, or outside of handlers, opens the circuit before its attempt has ended, if it is part of one at all.
         failed_with = self._facts.failed_with(name, event.at)
         if failed_with is not None:

@@ -89,6 +89,22 @@ class RunLog:
         if not self._said:
             self._said = True
             log.info("%s runs: %s; %s", self._run.name, self._needs(), self._rejected())
+            self._say_what_stays_idle()
+
+    def _say_what_stays_idle(self) -> None:
+        """Say which part of `concurrency` has nothing to do, because each source has one handler at a time."""
+        run = self._run.run
+        here = len(run.assignments)
+        if run.order == "source" and run.concurrency > here > 0:
+            by_key = "" if run.batch else "order='key' runs more and keeps the order of each key, "
+            log.warning(
+                "%s: concurrency=%d, but order='source' runs one handler per source, so %d at a time here: %sorder='none' runs more and"
+                " keeps no order",
+                self._run.name,
+                run.concurrency,
+                here,
+                by_key,
+            )
 
     def _needs(self) -> str:
         """Return what each source needs, those with the same needs together."""

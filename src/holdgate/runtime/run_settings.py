@@ -12,7 +12,7 @@ from holdgate.flow.inbox import Order, weigh
 from holdgate.flow.message import Delivery, Queue, Source
 from holdgate.flow.policy import ByMessage, FallbackSettings, Needs, RetryPolicy
 from holdgate.flow.state import Run
-from holdgate.ports import DeadLetters, Intake, ReadingAhead, Rejecting, Weighing
+from holdgate.ports import DeadLetters, Intake, Keyed, ReadingAhead, Rejecting, Weighing
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.needs import NeedsSetting, OneNeeds, Sorter, check_list, named_needs, possible_needs
 from holdgate.slips import refuse_function_of_nothing
@@ -70,7 +70,7 @@ class RunSettings:
         """Raise SettingsError for sources whose deliveries have no key of their own, when order="key" was asked for and none was given."""
         queues = sorted(source.name for source in sources if isinstance(source, Queue))
         if queues and self.key_of is not None and not self.own_key:
-            raise SettingsError(f'order="key" needs key= for {queues}: RabbitMQ\'s messages have no key; key=lambda delivery: ... says it')
+            raise _no_key(queues)
 
 
 def plan_run(
@@ -141,6 +141,13 @@ def plan_run(
     )
 
 
+def _no_key(names: Iterable[str]) -> SettingsError:
+    return SettingsError(
+        f'order="key" needs key= for {sorted(names)}, because RabbitMQ\'s messages have no key: write what is kept in order, as in'
+        ' key=lambda delivery: delivery.headers.get("customer")'
+    )
+
+
 def _order(order: Order | None, key: KeyOf | None, intake: Intake[Any]) -> Order:
     """Return the order that was asked for, or else what the broker promises anyway."""
     wanted = intake.order if order is None else order
@@ -148,6 +155,8 @@ def _order(order: Order | None, key: KeyOf | None, intake: Intake[Any]) -> Order
         raise SettingsError(f"order must be one of {', '.join(map(repr, _ORDERS))}, got {order!r}")
     if key is not None and wanted != "key":
         raise SettingsError(f'key= is given, but order={wanted!r} keeps no order by key: add order="key" or leave key out')
+    if wanted == "key" and key is None and isinstance(intake, Keyed) and not intake.has_keys:
+        raise _no_key(intake.names or ())
     return wanted
 
 

@@ -167,6 +167,11 @@ _UNWIND = 2.0
 _LAST_POLL = 5.0
 
 
+# A turn for each poll would be a tenth of what quick handlers cost. What only a turn sees, such as a handler that has just become slow, may
+# wait so long (seconds); an intake whose poll is empty waits as long before it says so.
+_TURN_EVERY = 0.1
+
+
 class RunOwner(Protocol):
     """What a run needs of its guard."""
 
@@ -359,6 +364,7 @@ class Worker:
             poll.cancel()
 
     async def _poll(self) -> None:
+        turn_at = 0.0
         while self._polling:
             deliveries = await self.intake.receive()
             self.polled_at = self.now()
@@ -368,14 +374,12 @@ class Worker:
                 self._plans.set_keys(deliveries)
             if self._plans.sorter is not None:
                 self._plans.sorter.sort(deliveries, self.run, self.engine, self.guard.dependencies)
-            if deliveries and self.run.batch is not None and not self._watchers:
-                # A turn for every batch would be a tenth of what a quick handler costs. The next empty poll takes a turn.
-                if self.engine.received_quietly(self.run, deliveries):
-                    self.hand_out()
-                    self.turn_if_needed()
-                    continue
-            elif deliveries:
-                self.engine.received(self.run, deliveries)
+            quiet = deliveries and self.engine.received_quietly(self.run, deliveries) and not self._watchers
+            if quiet and self.polled_at < turn_at:
+                self.hand_out()
+                self.turn_if_needed()
+                continue
+            turn_at = self.polled_at + _TURN_EVERY
             self.guard.turn()
 
     def _poll_ended(self, poll: asyncio.Task[None]) -> None:

@@ -52,7 +52,7 @@ CIRCUIT_TRANSITIONS = Series(
 )  # fmt: skip
 CALLS = Series(
     "holdgate.calls", "counter", "{call}", ("dependency", "outcome"),
-    "Calls of the dependency by outcome: success, failure, throttled (too many for now), ignored (says nothing of the dependency), late (the circuit had changed).",
+    "Calls by outcome: success, failure, throttled (too many for now), ignored (says nothing of it), late (the circuit had changed).",
 )  # fmt: skip
 CALLS_NOT_PERMITTED = Series(
     "holdgate.calls.not_permitted", "counter", "{call}", ("dependency",),

@@ -27,6 +27,8 @@ class Raw:
         self.on_consumer_cancel_callbacks: set[Any] = set()
         self.closing = asyncio.get_running_loop().create_future()
         self.calls: list[tuple[Any, ...]] = []
+        self.consumers: dict[str, Any] = {}
+        self.create_task = asyncio.get_running_loop().create_task
         self.close_error: Exception | None = None
 
     @property
@@ -82,7 +84,7 @@ class Line:
     async def arrive(self, *tags: int, redelivered: bool = False) -> None:
         for tag in tags:
             frame = Basic.Deliver("tag", tag, redelivered, "", "orders")
-            await self.channel._arrive(DeliveredMessage(frame, ContentHeader(), b"body", self.raw))
+            self.channel._arrive(DeliveredMessage(frame, ContentHeader(), b"body", self.raw))
 
 
 class Guard:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import aio_pika
 import pytest
 
-from holdgate.brokers.rabbitmq.client import Client, close_called, on_consumer_cancel
+from holdgate.brokers.rabbitmq.client import Client, close_called, on_consumer_cancel, store_messages
 from holdgate.errors import IntakeError
 
 if TYPE_CHECKING:
@@ -127,6 +127,29 @@ def test_a_cancelled_consumer_is_told_by_a_client_that_tells() -> None:
     callback(SimpleNamespace(consumer_tag="tag"))
     assert told == ["tag"]
     assert type(raw.consumers) is dict
+
+
+def test_messages_are_stored_without_a_task() -> None:
+    """As aiormq calls it: the callback that stands in the table, and what it returned goes to `create_task`. Other work has its task."""
+    stored: list[object] = []
+    raw = SimpleNamespace(consumers={}, create_task=lambda work: f"task of {work}")
+    store_messages(raw, stored.append)
+    raw.consumers["tag"] = print
+    raw.create_task(raw.consumers.get("tag")("message")).add_done_callback(print)
+    assert stored == ["message"]
+    assert raw.create_task("reading") == "task of reading"
+
+
+def test_an_old_client_tells_of_cancelled_consumers_whose_messages_are_stored() -> None:
+    """Both need the channel's table, and neither takes the other out of it."""
+    told: list[str] = []
+    stored: list[object] = []
+    raw = SimpleNamespace(consumers={}, create_task=None)
+    store_messages(raw, stored.append)
+    on_consumer_cancel(raw, told.append)
+    raw.consumers["tag"] = print
+    raw.consumers.pop("tag")("message")
+    assert (told, stored) == (["tag"], ["message"])
 
 
 def test_a_cancelled_consumer_is_told_by_a_client_that_does_not() -> None:

@@ -331,7 +331,8 @@ async def work(options: argparse.Namespace) -> None:
     control = Control(socket=options.control, token=CONTROL_TOKEN) if options.control else None
     async with AsyncExitStack() as stack:
         guard = await stack.enter_async_context(Guard(observers=[story.observe], control=control))
-        if handlers.file is not None:  # by the signal alone
+        if handlers.file is not None:  # by the signal alone, which is ignored at first where the suite runs under nohup
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             await stack.enter_async_context(handlers.file.watch(guard, every=3600))
         handlers.is_closed = lambda name: guard.circuit(name).state is State.CLOSED
         story.is_open = lambda name: guard.circuit(name).state is State.OPEN

@@ -18,6 +18,9 @@ A comparison of generations could do the same, but somebody could forget to make
 records cost as much as one. A poll that is finished in parts is split into single offsets, together with every poll before it: the single
 offsets are always older than the first whole poll.
 
+A record is kept as it lies in the fetch (client.py), which has no topic and no partition. aiokafka's own `ConsumerRecord` is made of it when
+a handler looks at `delivery.message`: to make one costs more than everything else that a message costs in this package.
+
 What is ugly: `wrap` sets the fields of a delivery one by one instead of calling a constructor. It runs once per message.
 """
 
@@ -26,7 +29,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, overload
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -35,8 +38,33 @@ from holdgate.flow.inbox import OVERHEAD
 from holdgate.flow.inflight import InFlight
 from holdgate.flow.message import Delivery, Partition
 
-# The intake refuses deserializers, so keys and values are bytes.
-Record: TypeAlias = ConsumerRecord[bytes, bytes]
+Message: TypeAlias = ConsumerRecord[bytes, bytes]
+
+
+class Record(Protocol):
+    """A record as it lies in the fetch, or a ConsumerRecord: what both have. The intake refuses deserializers, so it is bytes."""
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def timestamp(self) -> int: ...
+
+    @property
+    def timestamp_type(self) -> int: ...
+
+    @property
+    def key(self) -> bytes | None: ...
+
+    @property
+    def value(self) -> bytes | None: ...
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+    @property
+    def checksum(self) -> int | None: ...
+
 
 # Bytes that Python takes for one header beside its name and value: a tuple, a string object and a bytes object.
 _PER_HEADER = 150
@@ -48,45 +76,60 @@ _LOOKED_AT = 64
 # -- Deliveries: what is made of a record ------------------------------------------------------------------------------------------------
 
 
-class KafkaDelivery(Delivery[Record]):
+class KafkaDelivery(Delivery[Message]):
     """A Kafka record as the handler gets it.
 
-    `message` is aiokafka's ConsumerRecord; position, key, body, headers and timestamp are read from it on access. `redelivered` is always
-    None, because Kafka does not count deliveries.
+    `message` is aiokafka's ConsumerRecord, made when it is looked at; position, key, body, headers and timestamp are read from `record` on
+    access. `redelivered` is always None, because Kafka does not count deliveries.
     """
 
-    __slots__ = ("assigned",)
+    __slots__ = ("assigned", "record")
 
     assigned: AssignedPartition
+    record: Record
 
-    if not TYPE_CHECKING:  # type checkers see the parent's constructor, which is never called
+    if not TYPE_CHECKING:  # type checkers see the parent's constructor, which is never called, and the parent's field
         # `wrap` makes one of these per message. Without a constructor of its own a class costs a third to call.
         __init__ = object.__init__
+        redelivered = None  # of the class, so that none is set per message
+
+        @property
+        def message(self) -> Message:
+            record = self.record
+            if not isinstance(record, ConsumerRecord):
+                record = self.record = consumer_record(self.source, record)
+            return record
 
     @property
     def position(self) -> int:
-        offset: int = self.message.offset
-        return offset
+        return self.record.offset
 
     @property
     def body(self) -> bytes | None:
-        value: bytes | None = self.message.value
-        return value
+        return self.record.value
 
     @property
     def key(self) -> bytes | None:
-        key: bytes | None = self.message.key
-        return key
+        return self.record.key
 
     @property
     def headers(self) -> Mapping[str, Any]:
-        return dict(self.message.headers)
+        return dict(self.record.headers)
 
     @property
     def timestamp(self) -> float | None:
         # -1 means that the record has no time: it was written in message format 0.
-        milliseconds: int = self.message.timestamp
+        milliseconds = self.record.timestamp
         return None if milliseconds < 0 else milliseconds / 1000
+
+
+def consumer_record(source: Partition, record: Record) -> Message:
+    """Return what aiokafka's polls hand out for a record as it lies in the fetch."""
+    key, value = record.key, record.value
+    return ConsumerRecord(
+        source.topic, source.number, record.offset, record.timestamp, record.timestamp_type, key, value, record.checksum,
+        -1 if key is None else len(key), -1 if value is None else len(value), tuple(record.headers),
+    )  # fmt: skip
 
 
 class KafkaBatch(Batch):
@@ -107,7 +150,8 @@ def weigh(deliveries: Sequence[Delivery[Any]]) -> int:
     if isinstance(deliveries[0], Batch):
         return sum(_weight_of(batch.message) for batch in deliveries)
     step = len(deliveries) // _LOOKED_AT or 1
-    return _weight_of([delivery.message for delivery in deliveries[::step]], len(deliveries))
+    singles = cast("Sequence[KafkaDelivery]", deliveries[::step])
+    return _weight_of([delivery.record for delivery in singles], len(deliveries))
 
 
 def _weight_of(records: list[Record], count: int | None = None) -> int:
@@ -115,9 +159,8 @@ def _weight_of(records: list[Record], count: int | None = None) -> int:
     count = len(records) if count is None else count
     first, sample = records[0], records[:: len(records) // _LOOKED_AT or 1]
     headers = sum(len(name) + len(value or b"") + _PER_HEADER for name, value in first.headers)
-    sizes: list[int] = [record.serialized_value_size for record in sample]  # -1 for a value of None
-    values = sum(sizes) * count // len(sample)
-    return (OVERHEAD + max(0, int(first.serialized_key_size)) + headers) * count + values
+    values = sum([len(record.value or b"") for record in sample]) * count // len(sample)
+    return (OVERHEAD + len(first.key or b"") + headers) * count + values
 
 
 def wrap(partition: AssignedPartition, records: Iterable[Record]) -> list[KafkaDelivery]:
@@ -129,8 +172,7 @@ def wrap(partition: AssignedPartition, records: Iterable[Record]) -> list[KafkaD
         delivery = new()
         delivery.assigned = partition
         delivery.source = source
-        delivery.message = record
-        delivery.redelivered = None
+        delivery.record = record
         delivery.attempt = 0
         delivery.assignment = None
         delivery.serial = 0
@@ -183,8 +225,7 @@ class InFlightPolls(InFlight):
         if self._row:
             return self._row[0]
         if self._polls:
-            first: int = self._polls[0][0].offset
-            return first
+            return self._polls[0][0].offset
         return self._last + 1 if self._last >= 0 else None
 
     @property
@@ -292,7 +333,10 @@ class AssignedPartition:
         return times[bisect_left(offsets, self.inflight.next_position or 0)]
 
     def _note(self, records: list[Record]) -> tuple[Sequence[int], Sequence[int]]:
-        offsets = [record.offset for record in records]
+        first, last = records[0].offset, records[-1].offset
+        # Without a gap there is nothing to look up: the offsets of a poll increase, as they do in the log.
+        is_dense = last - first == len(records) - 1
+        offsets = range(first, last + 1) if is_dense else [record.offset for record in records]
         self.inflight.delivered_many(offsets)
         return offsets, [record.timestamp for record in records]
 

@@ -2,8 +2,8 @@
 
 `Client` calls public names where there are any. Behind them are settings without a getter (auto-commit, the reset policy, time limits),
 four facts that no public call returns (whether the group evicted this member, whether it still knows it, whether an assignment is the one
-seen before, and whether the background tasks are alive), and two ways to end what waits for a broker. aiokafka 0.12 to 0.14 were read for
-it.
+seen before, and whether the background tasks are alive), two ways to end what waits for a broker, and polls that hand records on as they
+lie in the fetch. aiokafka 0.12 to 0.14 were read for it.
 
 `SideConsumer` asks for log starts, log ends and topic names. The consumer itself would answer only after its long poll: log ends take
 450 ms while it polls, or as long as `fetch_max_wait_ms` is, and a millisecond from here. It belongs to no group and reads nothing.
@@ -16,11 +16,14 @@ What is ugly: the private names. Each has its reason beside it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from copy import copy
+from types import FunctionType
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition, __version__
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
@@ -273,6 +276,30 @@ class Client:
         finally:
             self._polls -= 1
 
+    # -- Records as they lie in the fetch ------------------------------------------------------------------------------------------------
+
+    def keep_records_as_they_lie(self) -> None:
+        """Let polls hand out aiokafka's records as they lie in the fetch from now on, and not a ConsumerRecord of each.
+
+        To make one takes more than half of what a poll costs, and the engine needs its offset alone. A consumer whose polls are not
+        aiokafka's own is left as it is: what instruments or overrides them looks at ConsumerRecords.
+        """
+        fetcher = self._consumer._fetcher
+        if fetcher is not None and self._polls_as_aiokafka_does and isinstance(getattr(fetcher, "_records", None), OrderedDict):
+            fetcher._records = AsTheyLie(fetcher._records)
+
+    def make_consumer_records(self) -> None:
+        """Undo `keep_records_as_they_lie`."""
+        fetcher = self._consumer._fetcher
+        if fetcher is not None and isinstance(fetcher._records, AsTheyLie):
+            fetcher._records = fetcher._records.restored()
+
+    @property
+    def _polls_as_aiokafka_does(self) -> bool:
+        poll = type(self._consumer).getmany
+        is_theirs = type(poll) is FunctionType and poll.__globals__.get("__name__") == AIOKafkaConsumer.__module__  # a wrapper may lie
+        return is_theirs and "getmany" not in vars(self._consumer)
+
     # -- Fetch sizes ---------------------------------------------------------------------------------------------------------------------
 
     def limit_fetches(self, per_partition: int, per_response: int) -> None:
@@ -350,6 +377,36 @@ class Client:
             sasl_kerberos_domain_name=client._sasl_kerberos_domain_name,
             sasl_oauth_token_provider=client._sasl_oauth_token_provider,
         )
+
+
+class AsTheyLie(OrderedDict[TopicPartition, Any]):
+    """What a fetcher has fetched, by partition: its results, each of which hands records out as they lie in it."""
+
+    def __setitem__(self, tp: TopicPartition, result: Any) -> None:
+        records = getattr(result, "_partition_records", None)  # a fetch error has none
+        if type(records) is PartitionRecords:
+            records.__class__ = _RecordsAsTheyLie
+        super().__setitem__(tp, result)
+
+    def restored(self) -> OrderedDict[TopicPartition, Any]:
+        """Return the same results, which make a ConsumerRecord of what is still in them."""
+        for result in self.values():
+            records = getattr(result, "_partition_records", None)
+            if type(records) is _RecordsAsTheyLie:
+                records.__class__ = PartitionRecords
+        return OrderedDict(self)
+
+
+class _RecordsAsTheyLie(PartitionRecords):
+    """The records of one fetch of one partition. They are unpacked one by one while a poll takes them."""
+
+    def __iter__(self) -> Iterator[Record]:
+        # Past `__next__`, which would be a call for each record. A poll that has enough leaves the iterator where it is.
+        records: Iterator[Record] = self._records_iterator
+        return records
+
+    def _consumer_record(self, _tp: TopicPartition, record: Record) -> Record:
+        return record
 
 
 T = TypeVar("T")

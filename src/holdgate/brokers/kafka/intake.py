@@ -39,6 +39,7 @@ from holdgate.brokers.kafka.assignments import (
     AssignedPartitions,
     KafkaBatch,
     KafkaDelivery,
+    Message,
     OutOfSequence,
     Record,
     weigh,
@@ -80,6 +81,8 @@ _LOOK_EVERY = 0.1
 # Records that one poll hands out at most. 250 records and their deliveries stay below the 700 new objects at which Python's garbage
 # collector runs, which costs 0.3 us a record with 500. Below 200 the poll itself begins to cost.
 _POLL_AT_MOST = 250
+# Steps of the loop that handlers get between two polls: lanes that were idle take one to wake, and one is what a poll gives (lane.py).
+_STEPS = 2
 # aiokafka may buffer a quarter of the guard's bound on memory, and half of that quarter by one response.
 _READ_AHEAD = 4
 # Bytes that one fetch of a partition may always have, so that it is worth its round trip however many partitions there are.
@@ -149,6 +152,7 @@ class KafkaIntake:
         self._poll_errors = ErrorStreak()
         self._fault: BaseException | None = None
         self._ready: list[KafkaDelivery | KafkaBatch] = []
+        self._latest: list[AssignedPartition] = []  # of which the last poll gave records
         self._epoch = 0
         self._next_look = 0.0
         self._looked_at = 0
@@ -217,7 +221,7 @@ class KafkaIntake:
     def bound(self, memory: int) -> None:
         self._ahead = memory // _READ_AHEAD
 
-    def weigh(self, deliveries: Sequence[Delivery[Record]]) -> int:
+    def weigh(self, deliveries: Sequence[Delivery[Message]]) -> int:
         return weigh(deliveries)
 
     def stood_still(self) -> None:
@@ -239,7 +243,7 @@ class KafkaIntake:
             await self.close()
             raise
 
-    async def receive(self) -> Sequence[Delivery[Record]]:
+    async def receive(self) -> Sequence[Delivery[Message]]:
         if self._fault is not None:
             raise self._fault
         if self._pauses.awaits_plan and not self._ready:  # records of a late poll are not part of the plan yet
@@ -248,22 +252,30 @@ class KafkaIntake:
         self._look()
         if not self._ready:
             try:
-                if self._in_batches:
-                    await asyncio.sleep(0)  # before the poll, so that a batch whose handler does not wait frees its records first
-                if await self._poller.poll(now=self._membership.may_poll) and not self._in_batches:
-                    await asyncio.sleep(0)  # a full buffer answers without waiting, so let the handlers run
+                await self._let_handlers_run()
+                await self._poller.poll(now=self._membership.may_poll)
             except (KafkaError, ConsumerStoppedError) as error:
                 await self._poll_failed(error)
         return self._hand_out()
+
+    async def _let_handlers_run(self) -> None:
+        """Let quick handlers work off what the last poll gave before the next one: a full buffer answers without waiting.
+
+        What is not unpacked yet lies close together. To have more records in hand is what makes a quick handler slow.
+        """
+        for _ in range(_STEPS):
+            await asyncio.sleep(0)
+            if not any([partition.inflight.unfinished for partition in self._latest]):
+                break
 
     def apply(self, plan: Plan) -> None:
         if self._pauses.store(plan):
             self._commits.soon()
         self._assert_plan()
 
-    def settle(self, delivery: Delivery[Record], settlement: Settlement) -> None:
+    def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
         if settlement is _ACK and type(delivery) is KafkaDelivery:  # isinstance costs twice as much, and this runs once per message
-            delivery.assigned.inflight.finished(delivery.message.offset)
+            delivery.assigned.inflight.finished(delivery.record.offset)
         elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, AssignedPartition):
             delivery.origin.finished_batch(delivery.message)
         elif settlement is Settlement.REJECT:
@@ -301,6 +313,7 @@ class KafkaIntake:
             chained = self._chained if self._chained is not None else client.listener
             self._lifecycle.subscribe(names, self._pattern, OwnedListener(self._membership, chained, self._note_failure))
         await self._lifecycle.start()
+        client.keep_records_as_they_lie()
         if by_hand:
             self._membership.take_over(client.assignment())
 
@@ -317,6 +330,7 @@ class KafkaIntake:
         await self._poller.end(self._poll_timeout * 2)
         self._client.allow_commits()
         self._client.restore_fetches()
+        self._client.make_consumer_records()
         await self._lifecycle.release(given_up=self._given_up)
         self._partitions.drop(self._partitions.tps())
         await self._poller.abandon()
@@ -327,6 +341,7 @@ class KafkaIntake:
         _owned.discard(self._client.consumer)
 
     def _take(self, records: dict[TopicPartition, list[Record]]) -> None:
+        self._latest = [partition for partition in map(self._partitions.get, records) if partition is not None]
         for tp, batch in records.items():
             partition = self._partitions.get(tp)
             if partition is None:
@@ -337,7 +352,7 @@ class KafkaIntake:
             except OutOfSequence as error:
                 log.warning("%s: %s; its unfinished messages are dropped and come again", partition.source, error)
                 self._ready += self._membership.start_over(tp, batch)
-            if self._ahead is not None and len(batch) * batch[0].serialized_value_size >= self._ahead // _LARGE_POLL:
+            if self._ahead is not None and len(batch) * len(batch[0].value or b"") >= self._ahead // _LARGE_POLL:
                 self._pauses.await_plan(tp)
         if self._pauses.awaits_plan:
             self._assert_plan()

@@ -15,7 +15,7 @@ and nobody has to compare generations. The file has five parts.
 - The channel itself, with its window and its consumer.
 
 What is ugly: `basic.ack` has no answer. The broker is known to have it when the next call on the channel is answered. And the callback of a
-consumer runs in a task of aiormq's, which is cancelled together with its channel; so it only stores the message.
+consumer runs in the middle of aiormq's reader (client.py), which an error in it would end; so it only stores the message.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from aio_pika import IncomingMessage
 from aiormq.exceptions import ChannelInvalidStateError
 
-from holdgate.brokers.rabbitmq.client import ConsumerCancelled, is_transient, on_consumer_cancel
+from holdgate.brokers.rabbitmq.client import ConsumerCancelled, is_transient, on_consumer_cancel, store_messages
 from holdgate.brokers.rabbitmq.queue_facts import Counts
 from holdgate.errors import AlreadySettled
 from holdgate.flow.message import Delivery, Queue, Settlement, unknown_attribute
@@ -339,6 +339,7 @@ class QueueChannel:
         self._lost = lost
         self._add_size = add_size
         self._now = asyncio.get_running_loop().time
+        store_messages(raw, self._arrive)
         on_consumer_cancel(raw, self._cancelled)
         raw.closing.add_done_callback(self._closed)
 
@@ -405,7 +406,7 @@ class QueueChannel:
                 self.reason = self.reason or error
         self._end()
 
-    async def _arrive(self, raw: DeliveredMessage) -> None:
+    def _arrive(self, raw: DeliveredMessage) -> None:
         if not self.alive:
             return
         now = self.last_arrival = self._now()

@@ -138,6 +138,11 @@ class RabbitMQIntake:
         return "source" if self._options.single_active else "none"
 
     @property
+    def has_keys(self) -> bool:
+        """Whether messages have a key of their own: never. A routing key says where a message goes, and not what it is kept in order by."""
+        return False
+
+    @property
     def can_reject(self) -> bool:
         """Whether messages may be rejected: always. The queue's dead letter exchange gets them; without one they are dropped."""
         return True

@@ -470,6 +470,11 @@ class MemoryIntake:
         return self._side.inbox
 
     @property
+    def has_keys(self) -> bool:
+        """Whether messages have a key of their own: those of topics do."""
+        return isinstance(self._side, PartitionSide)
+
+    @property
     def rebalance_timeout(self) -> float:
         """The seconds that a member has to give back."""
         return self._rebalance_timeout

@@ -1,0 +1,134 @@
+"""The middleware: what happens to one message between FastStream's consumer and its handler.
+
+Theory of operation. FastStream calls `consume_scope` around the handler, and `after_processed` when the handler's result has been
+published, too. The attempt is all of that, so a reply that cannot be published is a failed attempt, and its message is not settled. The
+subscriber has `AckPolicy.MANUAL`: FastStream settles nothing by itself, and the guard does.
+
+The guard's middleware is the outermost. A message that is held goes no further than here: no other middleware and no publisher sees it.
+`Held` is how it leaves, because what `consume_scope` returns would be published as the handler's result. It is raised through FastStream's
+own code only, and ends in `after_processed`.
+
+A message that FastStream cannot parse, or for which it has no handler, never comes to `consume_scope`. Its attempt begins and ends in
+`after_processed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Protocol
+
+from faststream import BaseMiddleware, ContextRepo
+from faststream.exceptions import AckMessage, HandlerException, IgnoredException, NackMessage, RejectMessage, SkipMessage
+from faststream.message import AckStatus, StreamMessage
+
+from holdgate.errors import Reject
+from holdgate.flow.message import AnyDelivery
+from holdgate.runtime.guests import GuestLane
+
+CallNext = Callable[[StreamMessage[Any]], Awaitable[Any]]
+
+
+class Held(IgnoredException):
+    """The message may not start now. It never leaves FastStream's subscriber."""
+
+    def __str__(self) -> str:
+        return "held by the guard"
+
+
+class Station(Protocol):
+    """Where the messages of one subscriber meet the guard. Each broker has its own."""
+
+    async def consume(self, visit: GuardMiddleware, call_next: CallNext, message: StreamMessage[Any]) -> Any:
+        """Run the handler when the guard lets the message start, and return its result. Raises Held, or what the handler raised."""
+        ...
+
+    async def ended(self, visit: GuardMiddleware, message: StreamMessage[Any], error: BaseException | None) -> None:
+        """End what `consume` began, by what was raised in it or after it. None means that the result is published, too."""
+        ...
+
+    async def unreadable(self, raw: Any, error: Exception) -> None:
+        """Let a message be an attempt that failed with `error`, before it had a handler. Raises Held."""
+        ...
+
+
+class StationOf(Protocol):
+    """What a middleware asks for the station of its subscriber."""
+
+    async def station_of(self, subscriber: Any, raw: Any) -> Station | None:
+        """Return the station. None means that this subscriber, or this message, is none of the guard's."""
+        ...
+
+
+class GuardMiddleware(BaseMiddleware[Any, Any]):
+    """One message on its way through a guarded subscriber; FastStream makes one for each."""
+
+    __slots__ = ("_held", "_message", "_station", "_stations", "delivery", "lane")
+
+    def __init__(self, msg: Any, /, *, context: ContextRepo, stations: StationOf) -> None:
+        super().__init__(msg, context=context)
+        self._stations = stations
+        self._held = False
+        self._station: Station | None = None
+        self._message: StreamMessage[Any] | None = None
+        # The station's own: where the attempt runs, None while none does; and what it has made of the message.
+        self.lane: GuestLane | None = None
+        self.delivery: AnyDelivery | None = None
+
+    async def on_receive(self) -> None:
+        self._station = await self._stations.station_of(self.context.get_local("handler_"), self.msg)
+
+    async def consume_scope(self, call_next: CallNext, msg: StreamMessage[Any]) -> Any:
+        if self._station is None:
+            return await call_next(msg)
+        self._message = msg
+        try:
+            return await self._station.consume(self, call_next, msg)
+        except Held:
+            self._held = True
+            raise
+
+    async def after_processed(
+        self,
+        exc_type: type[BaseException] | None = None,  # noqa: ARG002 - FastStream's signature
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,  # noqa: ARG002
+    ) -> bool | None:
+        """End the attempt. Returns whether what was raised ends here, which is so for all that the guard has settled."""
+        if self._station is None or self._held:
+            return self._held
+        try:
+            if self._message is not None:
+                await self._station.ended(self, self._message, exc_val)
+            elif isinstance(exc_val, Exception):
+                await self._station.unreadable(self.msg, exc_val)
+        except Held:
+            return True
+        return exc_val is not None and not goes_on(exc_val)
+
+
+def goes_on(error: BaseException) -> bool:
+    """Return whether FastStream must see what was raised, because it ends more than the message: its own StopConsume, or an exit."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0  # else it was the guard's own, or raised by hand
+    if not isinstance(error, Exception | BaseExceptionGroup):
+        return True
+    return isinstance(error, IgnoredException) and not isinstance(error, HandlerException)
+
+
+def meant_by(delivery: AnyDelivery | None, status: AckStatus | None, error: BaseException | None) -> BaseException | None:
+    """Return how the attempt ended, where the handler has used FastStream's words for it. None means that the message is done.
+
+    `status` is what the handler has settled itself; None means nothing. A message that shall come again is told to the delivery.
+    """
+    if isinstance(error, RejectMessage):
+        return Reject("rejected by the handler").with_traceback(error.__traceback__)
+    if status in (AckStatus.ACKED, AckStatus.REJECTED) or isinstance(error, AckMessage | SkipMessage):
+        return None  # whatever it has raised afterwards
+    if isinstance(error, NackMessage) or (error is None and status is AckStatus.NACKED):
+        if delivery is not None:
+            delivery.retry()
+        return None
+    return error

@@ -1,0 +1,388 @@
+"""FastStream's RabbitMQ subscribers under a guard: a hold is a wait within the prefetch.
+
+Theory of operation. FastStream begins a task for each message that comes. If the engine does not let the message start, the task waits, and
+the message stays unacked. The full prefetch then stops the deliveries, so a hold makes no call to the broker, and there is no hold without
+a prefetch. A failed attempt waits and is tried again in the same task, uncounted by the broker.
+
+    a message comes     it is offered, and its task waits until it is granted
+    failed: AGAIN       it waits again; its task runs the handler once more
+    failed: REJECT      the broker rejects it, or its letter goes out first
+    held for too long   everything that waits goes back by nack, and comes again at once
+    the guard stops     the tasks that wait end, and leave their messages to the closing of the channel
+
+The broker takes back what is unacked for longer than its consumer timeout, and closes the channel with everything on it. So `_GIVE_BACK` of
+it after the oldest message came, all that waits goes back, in order. The queue is closed for the engine meanwhile, and what comes again
+waits for that. What runs stays, and may end.
+
+The attempt ends when the handler returns; the ack waits until the result is published. A result that cannot be published sends its message
+back, after a second: to begin it here once more would be too late.
+
+Which races matter. 1. The channel is lost while messages wait: they come again, on another channel, and the waiting ones must not start,
+because no ack of theirs could arrive. The first message on another channel, or the look of every second, ends them. 2. A task that waits is
+cancelled: its delivery is the engine's and nobody would take its grant. `granted` sees that, and puts the delivery off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from aio_pika import IncomingMessage
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, MessageProcessError
+from faststream.message import StreamMessage
+from faststream.rabbit import RabbitBroker
+
+from holdgate.errors import CommandError, NeedsError, Reject, SettingsError
+from holdgate.flow.inbox import OVERHEAD, Order
+from holdgate.flow.message import AnyDelivery, Backlog, Delivery, Queue, Settlement, Source
+from holdgate.flow.plan import Plan
+from holdgate.flow.policy import Verdict
+from holdgate.integrations.faststream.middleware import CallNext, GuardMiddleware, Held, goes_on, meant_by
+from holdgate.ports import IntakeListener
+from holdgate.runtime.guests import GuestLane, GuestRun
+from holdgate.tasks import begin_later
+
+log = logging.getLogger("holdgate")
+
+# How often it looks whether messages must go back, or their channel is gone (seconds).
+_EVERY = 1.0
+# Of the consumer timeout: the broker looks for late acks only once a minute, and a nack must still arrive.
+_GIVE_BACK = 0.8
+# A result that cannot be published will not be in the next moment either (seconds).
+_PUBLISH_AGAIN = 1.0
+# An ack needs no answer: this is for a socket that takes nothing any more (seconds).
+_FLUSH_WITHIN = 5.0
+# For a delivery whose task is gone: its message comes again long before (seconds).
+_PUT_OFF = 86400.0
+
+
+class QueuedMessage(Delivery[IncomingMessage]):
+    """A message that FastStream was given."""
+
+    __slots__ = ("arrived_at", "consumed", "settlement")
+
+    def __init__(self, source: Source, message: IncomingMessage, arrived_at: float) -> None:
+        super().__init__(source, message, message.redelivered)
+        self.arrived_at = arrived_at
+        self.consumed = False  # its handler has returned, and its ack waits for the result to be published
+        self.settlement: Settlement | None = None
+
+    @property
+    def position(self) -> int:
+        return self.message.delivery_tag or 0
+
+    @property
+    def body(self) -> bytes | None:
+        return self.message.body
+
+    @property
+    def key(self) -> bytes | None:
+        return None
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        return self.message.headers
+
+    @property
+    def timestamp(self) -> float | None:
+        return None if self.message.timestamp is None else self.message.timestamp.timestamp()
+
+
+class RabbitMQStation:
+    """One subscriber under the guard: FastStream brings its messages, and the engine decides about them. It is the run's intake, too."""
+
+    order: Order = "none"
+    can_reject = True
+    can_dead_letter = True
+
+    def __init__(self, queue: str, prefetch: int, consumer_timeout: float) -> None:
+        self.names = (queue,)
+        self.name = queue
+        self.inbox = self.concurrency = prefetch
+        # Half of it is what a handler has to end before the queue goes back; what runs for longer than the timeout is lost anyway.
+        self.rebalance_timeout = 2 * consumer_timeout
+        self._source = Queue(queue)
+        self._hold_for = consumer_timeout * _GIVE_BACK
+        self._run: GuestRun | None = None
+        self._waiting: dict[QueuedMessage, asyncio.Future[GuestLane | None]] = {}  # None means: it is not to start
+        self._channel: object = None  # the one on which messages come now
+        self._returning: asyncio.Task[None] | None = None  # what waits is going back
+        self._sending: set[asyncio.Task[None]] = set()
+        self._over = False
+        self._ended = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
+
+    # -- what FastStream brings -------------------------------------------------------------------------------------------------------
+
+    async def consume(self, visit: GuardMiddleware, call_next: CallNext, message: StreamMessage[Any]) -> Any:
+        """Run the handler as often as the engine lets the message start. Raises Held when the message is settled, or not to start here."""
+        delivery = visit.delivery = await self._arrived(message.raw_message)
+        self._offer(delivery)
+        while True:
+            lane = await self._granted(delivery)
+            error: BaseException | None = None
+            result: Any = None
+            try:
+                lane.begin()
+                result = await call_next(message)
+                delivery.consumed = True
+            except BaseException as raised:  # noqa: BLE001 - every end is a verdict; what is not the message's is raised again
+                error = raised
+            verdict = self._end(lane, delivery, None if message.committed is not None else meant_by(delivery, None, error))
+            if error is None and verdict is Verdict.DONE:
+                return result
+            delivery.consumed = False
+            if error is not None and goes_on(error):
+                raise error
+            if verdict in _OVER:
+                raise Held
+
+    async def ended(
+        self,
+        visit: GuardMiddleware,
+        message: StreamMessage[Any],  # noqa: ARG002 - Kafka's
+        error: BaseException | None,
+    ) -> None:
+        """Settle the message whose result is published. Give it back if that failed."""
+        delivery = visit.delivery
+        if not isinstance(delivery, QueuedMessage) or not delivery.consumed:
+            return
+        if error is None:
+            await _send(delivery, delivery.settlement)
+            return
+        if not goes_on(error):
+            log.warning(
+                "%s@%d: its result could not be published, %s; it goes back", delivery.source, delivery.position, type(error).__name__
+            )
+            await asyncio.sleep(_PUBLISH_AGAIN)
+        await _send(delivery, None)
+
+    async def unreadable(self, raw: Any, error: Exception) -> None:
+        delivery = await self._arrived(raw)
+        self._offer(delivery)
+        verdict: Verdict | None = None
+        while verdict not in _OVER:
+            lane = await self._granted(delivery)
+            with suppress(NeedsError, Reject):
+                lane.begin()
+            verdict = self._end(lane, delivery, error)
+
+    def _end(self, lane: GuestLane, delivery: QueuedMessage, error: BaseException | None) -> Verdict | None:
+        """End an attempt. If the message comes again, its task must wait for the next grant."""
+        self._wait_for(delivery)  # the engine may grant it before `leave` returns
+        verdict = lane.leave(error)
+        if verdict in _OVER:
+            self._waiting.pop(delivery, None)
+        return verdict
+
+    async def _arrived(self, raw: IncomingMessage) -> QueuedMessage:
+        """Return a delivery for a message. Raises Held when the guard stops."""
+        while self._returning is not None:
+            await asyncio.wait({self._returning})
+        if self._over or self._run is None or self._run.is_over:
+            raise Held
+        channel = _channel_of(raw)
+        if channel is not self._channel:
+            self._lost()
+            self._channel = channel
+        return QueuedMessage(self._source, raw, self._now())
+
+    def _offer(self, delivery: QueuedMessage) -> None:
+        run = self._run
+        if run is None:
+            raise CommandError(f"{self.name}: the guard has not been started; `await guarded.start()` comes before the broker starts")
+        self._wait_for(delivery)
+        if not run.takes(self._source):
+            run.assigned((self._source,))
+        run.offer(delivery)
+
+    def _wait_for(self, delivery: QueuedMessage) -> None:
+        waiter = self._waiting[delivery] = asyncio.get_running_loop().create_future()
+        if self._over:
+            waiter.set_result(None)
+
+    async def _granted(self, delivery: QueuedMessage) -> GuestLane:
+        """Wait until the delivery may start. Raises Held when it is not to start here any more; its message is with the broker then."""
+        waiter = self._waiting[delivery]
+        try:
+            lane = await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and (given := waiter.result()) is not None and given.delivery is delivery:
+                given.let_go()
+            raise
+        finally:
+            if self._waiting.get(delivery) is waiter:
+                del self._waiting[delivery]
+        if lane is not None and lane.delivery is delivery:
+            return lane
+        if not self._over:
+            await _send(delivery, None)
+        raise Held
+
+    # -- what the engine decides ------------------------------------------------------------------------------------------------------
+
+    def granted(self, lane: GuestLane) -> None:
+        """Let the task of this message go on."""
+        delivery = lane.delivery
+        waiter = self._waiting.get(delivery) if isinstance(delivery, QueuedMessage) else None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(lane)
+        else:
+            asyncio.get_running_loop().call_soon(self._put_off, lane)
+
+    def settle(self, delivery: AnyDelivery, settlement: Settlement) -> None:
+        """Ack or reject: when the result is published, or now if there is none to wait for."""
+        if not isinstance(delivery, QueuedMessage):
+            return
+        delivery.settlement = settlement
+        if not delivery.consumed:
+            task = begin_later(_send(delivery, settlement), f"settling on {self.name}")
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    def _put_off(self, lane: GuestLane) -> None:
+        """Give the permits back of a delivery whose task is gone, and let it wait out its message's return."""
+        delivery = lane.delivery
+        if delivery is not None and not lane.started:
+            delivery.retry(_PUT_OFF)
+            with suppress(NeedsError, Reject):
+                lane.begin()
+            lane.leave(None)
+
+    def _lost(self) -> None:
+        """End what waits on a channel that is gone: its messages come again. What runs there is interrupted, as no ack could arrive."""
+        if self._run is not None and self._channel is not None:
+            self._run.worker.lost((self._source,))
+        self._release()
+
+    def _release(self) -> None:
+        for waiter in self._waiting.values():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # -- the run's intake -------------------------------------------------------------------------------------------------------------
+
+    def joined(self, run: GuestRun) -> None:
+        """Take the run to which the messages go."""
+        self._run = run
+
+    async def open(self, listener: IntakeListener) -> None:
+        """Nothing: FastStream opens its channels."""
+
+    async def receive(self) -> Sequence[AnyDelivery]:
+        """Wait for a second, and look whether what waits is still ours, and for how long. The messages come another way."""
+        try:
+            await asyncio.wait_for(self._ended.wait(), _EVERY)
+        except TimeoutError:
+            self._look_after()
+        else:
+            await asyncio.sleep(0)
+        return ()
+
+    def apply(self, plan: Plan) -> None:
+        """Nothing: the prefetch bounds what comes, and what has come waits."""
+
+    def weigh(self, deliveries: Sequence[Delivery[Any]]) -> int:
+        """Return the bytes of the message that has come."""
+        return OVERHEAD + len(deliveries[0].message.body)
+
+    async def flush(self) -> bool:
+        self._ended.set()
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=_FLUSH_WITHIN)
+        return not self._sending
+
+    def way_of_rejected(self, name: str) -> str:  # noqa: ARG002 - all queues alike
+        return "are rejected: RabbitMQ hands them to the queue's dead letter exchange, or drops them where there is none"
+
+    async def backlog(self) -> Mapping[Source, Backlog]:
+        """Nothing: FastStream shows no channel on which one could ask."""
+        return {}
+
+    async def close(self) -> None:
+        self._ended.set()
+
+    def released(self) -> None:
+        self._over = True
+        self._release()
+
+    def _look_after(self) -> None:
+        if self._channel is not None and getattr(self._channel, "is_closed", False):
+            self._lost()
+            self._channel = None
+            return
+        oldest = min((delivery.arrived_at for delivery in self._waiting), default=None)
+        if oldest is not None and self._returning is None and self._now() - oldest > self._hold_for:
+            self._returning = begin_later(self._return_all(), f"giving back on {self.name}")
+
+    async def _return_all(self) -> None:
+        """Give back everything that waits, before the broker takes it."""
+        log.info(
+            "%s: %d messages have been held for %g s and go back, before the consumer timeout",
+            self.name,
+            len(self._waiting),
+            self._hold_for,
+        )
+        try:
+            if self._run is not None:
+                closing = begin_later(self._run.worker.revoked((self._source,)), f"closing of {self.name}")
+                await asyncio.sleep(0)
+                self._release()
+                await asyncio.wait({closing})
+        finally:
+            self._returning = None
+
+
+# The engine has nothing more to do with a message.
+_OVER = (Verdict.DONE, Verdict.REJECT, Verdict.STALE)
+
+
+async def _send(delivery: QueuedMessage, settlement: Settlement | None) -> None:
+    """Ack or reject a message. None gives it back. A channel that is gone has given everything back."""
+    message = delivery.message
+    if message.processed:
+        return  # by the handler itself
+    with suppress(AMQPError, ChannelInvalidStateError, MessageProcessError, ConnectionError):
+        if settlement is Settlement.ACK:
+            await message.ack()
+        elif settlement is Settlement.REJECT:
+            await message.reject(requeue=False)
+        else:
+            await message.nack(requeue=True)
+
+
+def _channel_of(message: IncomingMessage) -> object:
+    """Return the channel on which a message came. None means that it is closed."""
+    try:
+        return message.channel
+    except ChannelInvalidStateError:
+        return None
+
+
+class _RabbitMQ:
+    """What FastStream's RabbitMQ subscribers are, by their public names."""
+
+    def is_for(self, broker: object) -> bool:
+        return isinstance(broker, RabbitBroker)
+
+    def names_of(self, subscriber: Any) -> Collection[str] | None:
+        return (subscriber.queue.name,)
+
+    def is_real(self, subscriber: Any, raw: Any) -> bool:  # noqa: ARG002 - Kafka's consumer tells
+        return type(raw) is IncomingMessage
+
+    def station(self, subscriber: Any, names: Collection[str] | None, consumer_timeout: float) -> RabbitMQStation:  # noqa: ARG002
+        name: str = subscriber.queue.name
+        prefetch = None if subscriber.channel is None else subscriber.channel.prefetch_count
+        if not prefetch:
+            raise SettingsError(
+                f"the subscriber of {name} has no prefetch of its own, so a hold would take the whole queue into memory:"
+                " give it channel=Channel(prefetch_count=50)"
+            )
+        return RabbitMQStation(name, prefetch, consumer_timeout)
+
+
+RABBITMQ = _RabbitMQ()

@@ -1,0 +1,213 @@
+"""Guests: attempts that run in tasks of another framework, which has a consumer and handlers of its own.
+
+Theory of operation. A framework calls its handlers itself, so the guard cannot run them in lanes of its own. The framework's middleware
+brings each message instead (`GuestRun.offer`), and runs the handler when the engine lets the message start. Everything in between is what
+happens to every message: `GuestRun` has a `Worker`, and that has the one engine. So circuits, votes, retries and dead letters are the same,
+and there is no second set of rules.
+
+    offer       the message is in the engine's hands
+    granted     it may start, permits in hand. This is a call back, and it may come before `offer` returns, or much later
+    begin       the handler runs, in whatever task the framework has for it
+    end         the attempt is over; the verdict says what is to become of the message
+
+A message that may not start yet is the engine's, and its integration sees to the rest: it waits, or it gives the message back to the client
+and has it fetched again. The intake of such a run receives nothing. Its `receive` is a clock.
+
+What is ugly: a lane here has no task until an attempt begins, so all lanes of a run exist before the run could want to make one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from contextvars import Token
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from holdgate.errors import CommandError
+from holdgate.flow.message import AnyDelivery, Source
+from holdgate.flow.policy import Verdict
+from holdgate.ports import Intake
+from holdgate.runtime.calling import Attempt, current_attempt
+from holdgate.runtime.handlers import Handler
+from holdgate.runtime.lane import Lane, LaneOwner, exit_in
+from holdgate.runtime.needs import needs_error
+from holdgate.runtime.run_settings import RunSettings
+from holdgate.runtime.worker import Worker, raise_end
+
+if TYPE_CHECKING:
+    from holdgate.runtime.dependency import Dependency
+
+
+class GuestHost(Protocol):
+    """What a run of guests asks of its guard."""
+
+    dependencies: dict[str, Dependency]
+
+    def new_worker(self, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler]) -> Worker:
+        """Make a planned run, which `start` begins."""
+        ...
+
+    def start(self, worker: Worker) -> asyncio.Task[None]:
+        """Run a worker in a task that the guard holds."""
+        ...
+
+    async def finish(self, runs: Mapping[Worker, asyncio.Task[None]]) -> None:
+        """Drain these runs and wait until they have ended."""
+        ...
+
+    def turn(self) -> None:
+        """Bring everything up to date, now."""
+        ...
+
+
+def _no_handler(source: Source) -> NoReturn:
+    raise CommandError(f"{source} is read by a framework, which has the handlers")
+
+
+class GuestLane(Lane):
+    """A lane whose attempts run in other code's tasks, each in the one that called `begin`."""
+
+    __slots__ = ("_granted", "_span", "_token")
+
+    def __init__(self, worker: LaneOwner, granted: Callable[[GuestLane], None]) -> None:
+        super().__init__(worker)
+        self._granted = granted
+        self._token: Token[Attempt | None] | None = None
+        self._span: object | None = None
+
+    def give(self, delivery: AnyDelivery) -> None:
+        self.delivery = delivery
+        self._granted(self)
+
+    def begin(self) -> None:
+        """Begin the attempt in the current task, which the guard may cancel when its time is over or its source goes away.
+
+        Raises what a function in `needs` has met for this message. The attempt has begun all the same, and ends by that error.
+        """
+        self.task = asyncio.current_task()
+        self._token = current_attempt.set(self)
+        self.since = self.worker.now()
+        self.started = True
+        delivery = self.delivery
+        if delivery is None:
+            return
+        if self.worker.tracing is not None:
+            self._span = self.worker.tracing.begin(delivery)
+        error = needs_error(delivery)
+        if error is not None:
+            raise error
+
+    def leave(self, error: BaseException | None) -> Verdict | None:
+        """End the attempt, in the task that began it. `error` None means that the handler returned.
+
+        None means that there is no verdict: the attempt was interrupted, or ends with more than itself (`passes`). The message is the
+        engine's again.
+        """
+        delivery, ours, timed_out = self.delivery, self.interrupted, self.timed_out
+        self.started = False
+        if self.worker.tracing is not None:
+            self.worker.tracing.end(self._span, error)
+            self._span = None
+        if self._token is not None:
+            current_attempt.reset(self._token)
+            self._token = None
+        if ours:
+            self.recovered()
+        if delivery is None:
+            return None
+        if error is not None and (self.passes(error) or (ours and not timed_out)):
+            self.give_back(delivery)
+            return None
+        if error is not None and timed_out:
+            error = TimeoutError().with_traceback(error.__traceback__)
+        verdict = self._settle(delivery, error, timed_out=error is not None and timed_out)
+        self.worker.idle.append(self)
+        self.worker.turn_if_needed()
+        return verdict
+
+    def passes(self, error: BaseException) -> bool:
+        """Return whether an exception ends more than the attempt: its task is cancelled by others, or the process ends."""
+        if isinstance(error, asyncio.CancelledError):
+            return self.task is not None and self.task.cancelling() > 0
+        return exit_in(error) is not None or not isinstance(error, Exception | BaseExceptionGroup)
+
+    def give_back(self, delivery: AnyDelivery) -> None:
+        self.worker.idle.append(self)
+        super().give_back(delivery)
+
+    def let_go(self) -> None:
+        """Take back a delivery that was granted and has not begun."""
+        if self.delivery is not None and not self.started:
+            self.give_back(self.delivery)
+
+    def interrupt(self) -> None:
+        """Cancel the attempt. If it has not begun yet, take the delivery back."""
+        self.let_go()
+        super().interrupt()
+
+    def _settle(self, delivery: AnyDelivery, error: BaseException | None, *, timed_out: bool) -> Verdict:
+        if error is not None or self.calls is not None or delivery.history is not None or delivery.request is not None:
+            return self.end(delivery, error, timed_out=timed_out)
+        verdict = self.worker.engine.succeeded(delivery, self.worker.now())
+        if verdict is Verdict.DONE:
+            self.acknowledge(delivery)
+        self.delivery = None
+        return verdict
+
+
+class GuestRun:
+    """One run whose messages a framework brings. `granted` is called with a lane whose delivery may start now; it must not wait."""
+
+    def __init__(self, guard: GuestHost, intake: Intake[Any], plans: RunSettings, granted: Callable[[GuestLane], None]) -> None:
+        self.worker = guard.new_worker(intake, plans, _no_handler)
+        self._guard = guard
+        self._plans = plans
+        self._granted = granted
+        self.task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin, and return when messages may come. Raises what the run ended with instead."""
+        worker = self.worker
+        task = self.task = self._guard.start(worker)
+        try:
+            await asyncio.wait({worker.opened, task}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self._guard.finish({worker: task})
+            raise
+        if task.done():
+            raise_end(task)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no message starts here any more: the run drains, or has ended."""
+        return self.task is None or self.task.done() or self.worker.run.draining
+
+    def takes(self, source: Source) -> bool:
+        """Return whether messages of this source may be offered."""
+        return source in self.worker.run.assignments
+
+    def assigned(self, sources: Collection[Source]) -> None:
+        """Take these sources over in a fresh assignment."""
+        worker = self.worker
+        worker.assigned(sources)
+        while len(worker.lanes) < worker.run.lanes:
+            lane = GuestLane(worker, self._granted)
+            worker.lanes.append(lane)
+            worker.idle.append(lane)
+
+    def offer(self, delivery: AnyDelivery) -> None:
+        """Hand a message to the engine. `granted` is called when it may start, perhaps before this returns; not for one that is dropped
+        because its source goes away."""
+        worker, plans = self.worker, self._plans
+        if plans.sorter is not None:
+            plans.sorter.sort((delivery,), plans.run, worker.engine, self._guard.dependencies)
+        engine = worker.engine
+        if not engine.received_quietly(plans.run, (delivery,)):
+            self._guard.turn()
+            return
+        # A lane that is free takes from this source, and need not look at the others: whatever else may start starts in a turn.
+        if worker.idle and delivery.assignment is not None:
+            started = engine.follow(delivery.assignment, worker.now())
+            if started is not None:
+                worker.idle.pop().give(started)
+        worker.turn_if_needed()
