@@ -4,16 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
+REWRITTEN := $(VENV)/.rewritten
 BENCH := .venv-bench
 CLIENTS := clients clients-niquests
 EAGER := .venv-eager-$(notdir $(PYTHON))
 # More arguments for pytest: make test ARGS="-k commits -x"
 ARGS ?=
-# How many processes share the tests, each with brokers of its own: most tests wait, for a broker or for time to pass. 0: this one alone,
+# How many processes share the tests: most tests wait, for a broker or for time to pass. 0: this one alone,
 # as a debugger wants it.
 WORKERS ?= 6
-# One test at a time to whoever is free: the long ones come first (tests/conftest.py).
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 1
+# The long ones come first, and each broker runs in a few of the processes (tests/conftest.py, tests/sharing.py).
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 # The table of faults has a target of its own; a few of its cells are here (test_quick.py). So has the wheel.
 TESTS := --ignore=tests/faults/test_matrix.py --ignore=tests/faults/test_checker.py --ignore=tests/packaging
 # How often and where: make test-repeat RUNS=3 SETTINGS="slow stressed" ARGS=tests/integration
@@ -39,6 +40,10 @@ NEWEST := .venv-newest
 export UV_PYTHON_DOWNLOADS := never
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 
+# A machine on which Python writes no compiled files (containers say so) would compile all of them in each process of the tests, those of the
+# clients and pytest's own included: a third of the time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup test test-faults test-clients test-clients-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
 .PHONY: check format coverage mutation demo bench trace clean
 
@@ -62,7 +67,7 @@ help:
 	@echo "make trace     how many files run for a good message, a failing one and an outage; ARGS=--files names them"
 	@echo "make clean     remove .venv, its siblings and caches"
 
-setup: $(SYNCED)
+setup: $(SYNCED) $(REWRITTEN)
 
 # pip brings uv, uv brings what uv.lock says. --inexact leaves uv itself in place.
 $(SYNCED): uv.lock pyproject.toml
@@ -72,7 +77,13 @@ $(SYNCED): uv.lock pyproject.toml
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --all-extras --group dev
 	@touch $@
 
-test: $(SYNCED)
+# Once for an environment: each of the processes would otherwise compile all test files for itself. A file that does not compile fails in
+# the run, with its name.
+$(REWRITTEN): $(SYNCED)
+	-@$(BIN)/python -m pytest --collect-only -q -p no:cacheprovider tests >/dev/null
+	@touch $@
+
+test: $(SYNCED) $(REWRITTEN)
 	$(PYTEST) $(TESTS) $(ARGS)
 
 # Its cells run side by side without pytest-xdist: they share brokers.
@@ -139,6 +150,8 @@ test-pythons:
 		fi; \
 	done
 
+# Half as many processes: these tests compute, and have no brokers to wait for.
+test-python: WORKERS := 3
 test-python: $(SYNCED)
 	$(PYTEST) $(OF_PYTHON) $(ARGS)
 
@@ -147,11 +160,12 @@ test-wheel: $(SYNCED)
 	$(PYTEST) -n 0 tests/packaging $(ARGS)
 
 # Another Python than the tests' own has an environment of its own.
+test-eager: WORKERS := 3
 test-eager: $(SYNCED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12) and "asyncio has eager tasks from Python 3.12 on, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 test-eager")'
 	@test -x $(EAGER)/bin/python || $(PYTHON) -m venv $(EAGER)
 	@UV_PROJECT_ENVIRONMENT=$(EAGER) $(BIN)/uv sync --quiet --frozen --all-extras --no-default-groups --group test --group scripted
-	HOLDGATE_TEST_EAGER=1 $(EAGER)/bin/python -m pytest -n $(WORKERS) --maxschedchunk 1 tests/flow tests/runtime tests/testing $(ARGS)
+	HOLDGATE_TEST_EAGER=1 $(EAGER)/bin/python -m pytest -n $(WORKERS) tests/flow tests/runtime tests/testing $(ARGS)
 
 check: $(SYNCED)
 	$(BIN)/ruff check .

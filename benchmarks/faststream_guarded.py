@@ -1,6 +1,6 @@
 """A FastStream subscriber with and without a guard, on Kafka and on RabbitMQ, in rounds of random order.
 
-    python -m benchmarks.faststream_guarded [--bootstrap HOST:PORT] [--url AMQP] [--messages 5000] [--rounds 15]
+    python -m benchmarks.faststream_guarded [--bootstrap HOST:PORT] [--url AMQP] [--messages 2000] [--rounds 11]
 
 On Kafka, FastStream's default settles a record before its handler has run, and lets aiokafka commit every five seconds. The other policy
 settles after the handler, and commits each record. A guarded subscriber settles after the handler and commits once a second. On RabbitMQ
@@ -79,7 +79,7 @@ async def run(broker: Any, subscriber: Any, count: Count, guarded: FastStreamGua
     return taken
 
 
-async def kafka(where: str, topic: str, messages: int, policy: AckPolicy, *, guard: bool) -> Seconds:
+async def kafka(where: str, topic: str, messages: int, *, policy: AckPolicy, guard: bool) -> Seconds:
     broker = KafkaBroker(where, logger=None)
     guarded = FastStreamGuard(broker, needs=[need()]) if guard else None
     listener = None if guarded is None else guarded.listener
@@ -88,7 +88,7 @@ async def kafka(where: str, topic: str, messages: int, policy: AckPolicy, *, gua
     return await run(broker, subscriber, Count(messages), guarded)
 
 
-async def rabbitmq(where: str, queue: str, messages: int, policy: AckPolicy, *, guard: bool) -> Seconds:
+async def rabbitmq(where: str, queue: str, messages: int, *, policy: AckPolicy, guard: bool) -> Seconds:
     broker = RabbitBroker(where, logger=None)
     guarded = FastStreamGuard(broker, needs=[need()]) if guard else None
     subscriber = broker.subscriber(RabbitQueue(queue, declare=False), channel=Channel(prefetch_count=PREFETCH), ack_policy=policy)
@@ -108,6 +108,7 @@ async def measure(
     loop: Loop,
     rows: dict[str, tuple[AckPolicy, bool]],
     place: tuple[str, str],
+    *,
     messages: int,
     rounds: int,
     refill: Callable[[], Awaitable[None]],
@@ -118,7 +119,7 @@ async def measure(
             policy, guard = rows[name]
             await refill()
             gc.collect()
-            taken = await loop(*place, messages, policy, guard=guard)
+            taken = await loop(*place, messages, policy=policy, guard=guard)
             if number:  # the first round warms everything
                 times[name].append((taken[0] / messages * 1e6, taken[1] / messages * 1e6))
     return times
@@ -178,8 +179,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bootstrap", help="a running Kafka; left out, one is started")
     parser.add_argument("--url", help="a running RabbitMQ; left out, one is started")
-    parser.add_argument("--messages", type=int, default=5_000)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--messages", type=int, default=2_000)
+    parser.add_argument("--rounds", type=int, default=11)
     given = parser.parse_args()
     print(f"CPython {platform.python_version()}, FastStream {version('faststream')}, {given.messages} messages of 100 bytes")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import inspect
 import itertools
@@ -14,6 +15,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 from hypothesis import settings
 
 from tests.closing import Closing, serves
@@ -23,11 +25,13 @@ from tests.servers.kafka import KafkaServer
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.resolve import label, shared_kafka, shared_rabbitmq, wanted_rabbitmq
 from tests.servers.unavailable import Unavailable, in_ci
+from tests.sharing import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 
     from playwright.async_api import Browser
+    from xdist.remote import Producer
 
     from tests.servers.kafka_address import KafkaAddress
     from tests.servers.proxy import Proxy
@@ -83,6 +87,24 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without the garbage collector, which would look again and again at the million objects that stay to the end: a seventh of the
+    time, in each process. Nor does it look at them later, when a test calls it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing | None:
+    """Start each broker in a few of the processes that share the tests; None means the way that --dist names."""
+    return Sharing(config, log) if config.getoption("dist") == "load" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a real broker and what may be tried again, and refuse a test that does not say in a docstring what it shows."""
     for item in items:
@@ -99,7 +121,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _turn(item: pytest.Item) -> tuple[bool, str]:
     """Where several processes share the tests: the long ones first, so that none is left alone at the end, and the others mixed, so that
-    those that wait for brokers and those that compute run side by side. The same in every process, as pytest-xdist wants it."""
+    those of one kind do not all run in parallel. The same in every process, as pytest-xdist wants it."""
     together = item.nodeid if item.get_closest_marker("integration") else item.nodeid.partition("::")[0]  # a file's fixtures are made once
     return item.get_closest_marker("slow") is None, hashlib.sha256(together.encode()).hexdigest()
 
@@ -244,9 +266,10 @@ async def queue(rabbitmq: RabbitMQAddress, request: pytest.FixtureRequest) -> As
         await rabbitmq.delete(name)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium(request: pytest.FixtureRequest) -> AsyncIterator[Browser]:
-    """A real browser for the tests of the page."""
+    """A real browser for the tests of the page, which share it and its event loop: it takes seconds to start. Each page is in a context of
+    its own, and so knows nothing of the others."""
     try:
         find_chromium()
     except Unavailable as error:

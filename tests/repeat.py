@@ -67,7 +67,7 @@ class Outcome:
 
 def run(setting: Setting, arguments: Sequence[str], output: Path) -> Outcome:
     """Run the tests once."""
-    command = [sys.executable, "-m", "pytest", "-n", str(setting.workers), "--maxschedchunk", "1", "-p", "no:cacheprovider", *arguments]
+    command = [sys.executable, "-m", "pytest", "-n", str(setting.workers), "-p", "no:cacheprovider", *arguments]
     begun = time.monotonic()
     with output.open("w") as file:
         code = subprocess.run(

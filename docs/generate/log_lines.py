@@ -241,7 +241,7 @@ _FILLED_IN = re.compile(r"%(?:\.\d+)?[a-z]")
 
 def in_the_code() -> Iterator[tuple[str, str]]:
     """Yield the level and the format of each line that stands in the code. One whose level depends on something is a WARNING mostly."""
-    for folder in ("runtime", "brokers", "control", "config", "telemetry"):
+    for folder in ("runtime", "brokers", "control", "config", "telemetry", "integrations"):
         for path in sorted((_SOURCE / folder).rglob("*.py")):
             for call in ast.walk(ast.parse(path.read_text())):
                 if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)):

@@ -91,6 +91,15 @@ MEANINGS: dict[str, dict[str, str]] = {
         ' `RabbitMQDeadLetters(url, "{queue}.overflow")`',
         "on_delivery_limit_near": "called with a `DeliveryLimitNear` when a hold brings a message near its limit",
     },
+    "FastStreamGuard": {
+        "app_or_broker": "a `FastStream` app, with which the guard starts and stops, or a `KafkaBroker` or `RabbitBroker`",
+        "needs": "as for `guard.run`; with a mapping, subscribers of other topics and queues are not guarded",
+        "guard": "the `Guard` to use; `None`: one of its own",
+        "retry": "a `RetryPolicy`; `None`: its defaults",
+        "dead_letters": "as for `guard.run`, or a function that makes them when the guard starts; Kafka's batches never go there",
+        "timeout": "seconds after which a handler is cancelled; `None`: no limit",
+        "consumer_timeout": "RabbitMQ's, in seconds: what is held goes back a fifth of it before",
+    },
     "RabbitMQDeadLetters": {
         "connection_or_url": "an `aio_pika.connect_robust` connection, which stays yours, or a URL for a connection of its own",
         "routing_key": "the target; `{queue}` stands for where the message came from",

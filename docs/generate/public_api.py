@@ -33,6 +33,7 @@ _MODULES = (
     "holdgate.presets.*",
     "holdgate.brokers.kafka",
     "holdgate.brokers.rabbitmq",
+    "holdgate.integrations.faststream",
     "holdgate.control",
     "holdgate.config",
     "holdgate.ports",

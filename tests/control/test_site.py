@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from importlib import resources
 
 import pytest
@@ -41,3 +42,13 @@ async def test_the_page_needs_no_token_for_reading() -> None:
     async with served(Control(port=0, read_token="read-" + TOKEN)) as stage:
         assert (await ask(stage.control, "/")).status == 200
         assert (await ask(stage.control, "/peers")).status == 401
+
+
+def test_no_text_becomes_markup() -> None:
+    """The page has no way from a text to markup, no inline script or style, and no address of anybody else."""
+    folder = resources.files("holdgate.control").joinpath("page")
+    for file in folder.iterdir():
+        text = file.read_text()
+        assert not re.search(r"(inner|outer|insertAdjacent)HTML|document\.write|eval\(|new Function|srcdoc|DOMParser", text), file.name
+        assert not re.search(r"style=|\son\w+=|<script>|<style|javascript:", text), file.name
+        assert set(re.findall(r"https?://[^\s\"'`]+", text)) <= {"http://www.w3.org/2000/svg"}, file.name

@@ -8,10 +8,11 @@ import pytest
 
 pytest.importorskip("faststream", reason="faststream is not installed: pip install 'holdgate[faststream]'")
 
+from docs.generate.snippets import diff
 from tests.examples.payments import Payments
 from tests.examples.running import example
 
-from docs.generate.snippets import diff
+from examples import faststream_control_test
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -117,6 +118,12 @@ async def test_the_app_before_loses_orders_on_rabbitmq(rabbitmq: RabbitMQAddress
             await rabbitmq.publish(orders, AFTER)
             await app.until(lambda: sorted(payments.charged) == BEFORE + AFTER)
         assert await rabbitmq.waiting_once_free(orders) == []
+
+
+async def test_the_test_of_an_app_with_a_control_passes() -> None:
+    """The page's example of a guard of one's own, and of FastStream's test client."""
+    faststream_control_test.charged.clear()
+    await faststream_control_test.test_an_order_is_charged()
 
 
 @pytest.mark.parametrize("broker", ["kafka", "rabbitmq"])

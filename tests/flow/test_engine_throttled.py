@@ -155,6 +155,39 @@ def test_a_message_that_is_throttled_again_and_again_is_named_and_never_given_up
     assert named(stage) == []
 
 
+def test_a_message_that_never_passes_keeps_nobody_else_waiting() -> None:
+    """It is larger than its limit. First at its place it would ask each time, and each of its refusals would slow all others down."""
+    stage = parallel("payments", concurrency=4)
+    stage.receive(100)
+    done, refused = set[int](), 0
+    while len(done) < 99:
+        delivery = asks(stage)
+        if delivery.position == 0:
+            refused += 1
+            stage.end(delivery, throttled())
+        else:
+            done.add(delivery.position)
+            stage.end(delivery, returned())
+    assert stage.now < 120.0
+    assert refused < 20
+
+
+def test_a_limit_that_is_not_the_throttling_ones_does_not_let_it_ask_at_once() -> None:
+    """One need only observed, another coming back: a slot of that one says nothing of the first."""
+    stage = Stage("payments", "ledger", run=run_of(["payments", "ledger"], order="none", concurrency=2))
+    payments, ledger = stage.gates
+    payments.circuit.observe(stage.now)
+    stage.trip("ledger")
+    stage.turn(later=10.0)
+    stage.receive(1)
+    message = stage.start()
+    assert ledger.limited
+    stage.end(message, Attribution((throttled().findings[0], NeedVerdict(None)), Cause.THROTTLED, retry_after=7.0))
+    assert stage.engine.next(stage.run, stage.now) is None
+    stage.turn(later=7.5)
+    assert stage.start() is message
+
+
 def test_one_throttled_message_of_a_source_is_named() -> None:
     """With many lanes all of them are throttled as often: one line is enough. Another source has its own."""
     other = Partition("orders", 1)

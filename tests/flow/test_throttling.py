@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
+from tests.flow.stage import gate
 
 from holdgate.flow.blame import FailureHistory
-from holdgate.flow.throttling import is_to_be_named, wait
+from holdgate.flow.throttling import is_news, is_to_be_named, keeps_place, wait
 
 HOUR = 3600.0
 
@@ -57,6 +58,28 @@ def test_a_message_is_named_at_the_twelfth_time_in_a_row() -> None:
     assert not is_to_be_named(history)
     history.throttled_again("HTTPStatusError 429")
     assert is_to_be_named(history)
+
+
+def test_a_message_has_its_place_for_two_refusals_in_a_row() -> None:
+    """Then the others come first."""
+    history = FailureHistory()
+    kept = []
+    for _ in range(4):
+        history.throttled_again("HTTPStatusError 429")
+        kept.append(keeps_place(history))
+    assert kept == [True, True, False, False]
+
+
+def test_the_third_refusal_in_a_row_is_no_news_if_others_were_let_in() -> None:
+    """It says something of the message, then; while nobody is let in it says something of the limit, as the first two always do."""
+    history, payments, mail = FailureHistory(), gate(), gate("mail")
+    news = []
+    for others in (1, 1, 1, 0, 1):
+        news.append(is_news(history, payments))
+        history.throttled_again("HTTPStatusError 429")
+        payments.successes += others
+    assert news == [True, True, False, False, True]
+    assert is_news(history, mail)
 
 
 def test_a_failure_ends_the_row() -> None:

@@ -319,10 +319,9 @@ async def test_a_refused_call_holds_the_message_uncharged() -> None:
         delivery = bed.bring(1)
         lane = bed.lane()
         lane.begin()
-        try:
+        with pytest.raises(CallNotPermitted) as refused:
             await email.call(asyncio.sleep, 0)
-        except CallNotPermitted as refused:
-            assert lane.leave(refused) is Verdict.AGAIN
+        assert lane.leave(refused.value) is Verdict.AGAIN
         assert delivery.attempt == 0
 
 

@@ -79,14 +79,14 @@ async def test_messages_go_as_fast_as_the_service_lets_them(caplog: pytest.LogCa
             assert guard.snapshot().dependencies["payments"].failures == 0
         await assert_nothing_left(guard)
 
-    assert max(service.good) - began < 39.0 * 1.3
+    assert max(service.good) - began < 39.0 * 1.5
     assert service.refused < 40
     assert attempts == {1}
     assert not dead.letters
     assert seen is not None
     assert seen.pace == pytest.approx(10.0, rel=0.35)
     assert [event.dependency for event in events if isinstance(event, LimitBegan)] == ["payments"]
-    assert not [event for event in events if isinstance(event, SourceHeld)]
+    assert not [event for event in events if isinstance(event, SourceHeld) and "limit:payments" in event.reasons]
     assert any("payments lets " in line and "/s through (TooMany)" in line for line in caplog.messages)
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 from tests.servers.guardian import guardian
 from tests.servers.kafka_address import KafkaAddress
-from tests.servers.kafka_broker import BrokerPorts, KafkaBroker
+from tests.servers.kafka_archive import archive_of, to_be_made
+from tests.servers.kafka_broker import JVM, BrokerPorts, KafkaBroker
 from tests.servers.kafka_jars import classpath
 from tests.servers.proxy import Proxy
 
@@ -33,6 +34,8 @@ class KafkaServer(KafkaAddress):
 
     def __init__(self, brokers: int = 1, settings: Mapping[str, str] | None = None, version: str | None = None) -> None:
         jars = classpath(version)
+        self._version = version
+        self._archive = archive_of(jars, JVM)
         self._ports = [BrokerPorts.reserve() for _ in range(brokers)]
         self._folder = Path(tempfile.mkdtemp(prefix="holdgate-kafka-"))
         guardian.watch_folder(self._folder)
@@ -54,6 +57,7 @@ class KafkaServer(KafkaAddress):
     async def start(self) -> None:
         """Start the brokers that do not run, and return when all of them answer. Raises RuntimeError with the log of one that does not."""
         if not self._is_formatted:
+            await self._make_archive()
             cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             await asyncio.gather(*(asyncio.to_thread(broker.format, cluster_id) for broker in self.brokers))
             self._is_formatted = True
@@ -93,6 +97,16 @@ class KafkaServer(KafkaAddress):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def _make_archive(self) -> None:
+        # Once on a machine: another broker starts, does a little, and ends in order, which is when its JVM writes the archive.
+        with to_be_made(self._archive) as path:
+            if path is not None:
+                first = KafkaServer(version=self._version)
+                first.brokers[0].archives_to = path
+                async with first:
+                    await first.create_topic("first", 1)
+                    await first.stop()
 
     async def _wait_until_up(self) -> None:
         try:

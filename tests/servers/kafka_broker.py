@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.servers.guardian import guardian
+from tests.servers.kafka_archive import archive_of
 from tests.servers.kafka_settings import LOG4J, properties
 from tests.servers.ports import release_port, reserve_port
 
@@ -52,6 +53,7 @@ class KafkaBroker:
         self._classpath = classpath
         self._text = properties(number, cluster, folder, settings)
         self._process: subprocess.Popen[bytes] | None = None
+        self.archives_to: Path | None = None  # where it leaves what it has loaded, when it ends in order
 
     @property
     def address(self) -> str:
@@ -70,7 +72,7 @@ class KafkaBroker:
         (self._folder / "log4j2.properties").write_text(LOG4J)
         # With "=": one id in sixty-four begins with a dash, and would be taken for an option.
         settings = str(self._folder / "server.properties")
-        command = self._java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", settings)
+        command = self._java([], "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", settings)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"Kafka broker {self.number}: formatting its storage failed: {(done.stdout + done.stderr)[-2000:]}")
@@ -79,11 +81,11 @@ class KafkaBroker:
         """Start the process; it is up some seconds later."""
         if self.is_running:
             return
+        options = [] if self.archives_to is None else [f"-XX:ArchiveClassesAtExit={self.archives_to}"]
+        command = self._java(options, "kafka.Kafka", str(self._folder / "server.properties"))
         with (self._folder / "server.log").open("ab") as log:
             # A session of its own: Ctrl-C in the terminal must reach the tests first, and the broker only by them.
-            self._process = subprocess.Popen(
-                self._java("kafka.Kafka", str(self._folder / "server.properties")), stdout=log, stderr=log, start_new_session=True
-            )
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         guardian.watch_process(self._process.pid)
 
     async def stop(self) -> None:
@@ -117,9 +119,11 @@ class KafkaBroker:
         log = self._folder / "server.log"
         return log.read_text(errors="replace")[-3000:] if log.exists() else "no log"
 
-    def _java(self, *arguments: str) -> list[str]:
+    def _java(self, options: Sequence[str], *arguments: str) -> list[str]:
         log4j = f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}"
-        return ["java", *JVM, log4j, "-cp", self._classpath, *arguments]
+        archive = archive_of(self._classpath, JVM)
+        shared = [f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []
+        return ["java", *JVM, *shared, *options, log4j, "-cp", self._classpath, *arguments]
 
     def _ended(self) -> None:
         if self._process is not None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.servers.kafka_archive import java_version
 from tests.servers.unavailable import Unavailable, may_install
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _install(missing: list[str]) -> None:
 
 
 def _check_java() -> None:
-    said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+    said = java_version()
     found = re.search(r'version "(\d+)', said)
     if found is None or int(found[1]) < OLDEST_JAVA:
         raise Unavailable(

@@ -32,6 +32,9 @@ FRAME_SOURCES = 100
 # Above that a limit saves nothing, and the whole document is given out.
 _LIMIT_AT_MOST = 1000
 
+# Documents are made here, of values: none is in itself, and to look for that takes time.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+
 
 class Reading(Generic[V]):
     """A value that is made anew when it is asked for, but not too often. `clock` returns monotonic seconds."""
@@ -171,4 +174,4 @@ def shortened(document: StatusDocument, limit: int) -> StatusDocument:
 
 def encode(value: Any) -> bytes:
     """Return JSON. Everything outside of ASCII is escaped: no reader can take a name for a line end."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()

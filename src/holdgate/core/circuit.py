@@ -18,7 +18,6 @@ late and changes nothing else.
 The live permits of this generation are a dict in the order in which they were issued. It is the only account of what is in flight: no
 other code can miscount it, the oldest permit is its first key, and a swap forgets all of it in one step. A permit that becomes slow in
 flight moves to `evidence.overdue`.
-
 `limits` asks a limiter how many calls the dependency takes, and a call needs room in both: in it, and in the ramp of a half-open. While the
 limiter limits, each call goes the long way; before that, none is looked at.
 
@@ -41,7 +40,7 @@ from math import inf
 from typing import TYPE_CHECKING, cast
 
 from holdgate.core import events, validation
-from holdgate.core.evidence import Evidence, earliest
+from holdgate.core.evidence import Evidence
 from holdgate.core.limited_calls import LimitedCalls
 from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until, requested_wait
 from holdgate.core.outcomes import Outcome
@@ -443,10 +442,11 @@ class Circuit:
             return self._override_until
         freed = self.limits.next_at(self.latest) if self.limits.active and self.state is not State.OPEN else None
         if self._half_open is not None:
-            return earliest(self._half_open.next_deadline(), freed)
+            own = self._half_open.next_deadline()
+            return own if freed is None else freed if own is None else min(own, freed)
         wait_ends = self._until if self.state is State.OPEN else None
         overdue = self.evidence.next_deadline() if self._is_plain or self.override is Override.METRICS_ONLY else None
-        return earliest(self._override_until, wait_ends, overdue, freed)
+        return min((at for at in (self._override_until, wait_ends, overdue, freed) if at is not None), default=None)
 
     # -- Limits and readings -------------------------------------------------------------------------------------------------------
 
@@ -617,8 +617,7 @@ class Circuit:
     def _prepare_answers(self) -> None:
         """Compute until when a call is admitted, or refused, without a look at anything else. All refusals are one object."""
         self._is_plain = self.state is State.CLOSED and self.override is None
-        self.limits.overridden(self.override)
-        is_limited = self.limits.active
+        is_limited = self.limits.overridden(self.override)
         self.evidence.look_at_each(always=is_limited)  # `renew`, `record` and guarded.py go the usual way by `quick` alone
         self.plain_until = self.evidence.overdue.unchanged_until(self.latest) if self._is_plain and not is_limited else -inf
         self.refuse_until = -inf

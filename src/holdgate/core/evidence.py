@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from holdgate.core.states import Permit
 
 
-def earliest(*times: float | None) -> float | None:
-    """Return the first of these moments. None means never, and of no moment, None."""
-    return min((at for at in times if at is not None), default=None)
-
-
 class OverdueCalls:
     """Keep the live permits that are older than a duration, moved here from the circuit's `live` as time passes.
 
@@ -208,7 +203,7 @@ class Evidence:
         """
         overdue = self.overdue.next_deadline()
         expiry = self.window.next_deadline() if self.overdue.permits else None
-        return earliest(overdue, expiry)
+        return expiry if overdue is None else overdue if expiry is None else min(overdue, expiry)
 
     def rates(self, calls: int, failures: int, slow: int) -> tuple[float, float] | None:
         """Return the shares of failed and of slow results. None means that there are fewer calls than the minimum."""

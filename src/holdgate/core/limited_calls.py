@@ -154,10 +154,11 @@ class LimitedCalls:
 
     # -- what a person or a program decides -------------------------------------------------------------------------------------------
 
-    def overridden(self, override: Override | None) -> None:
-        """Note what an operator has laid over the circuit."""
+    def overridden(self, override: Override | None) -> bool:
+        """Note what an operator has laid over the circuit. Returns whether calls are limited under it."""
         self._override = override
         self._look()
+        return self.active
 
     def replace(self, limits: Limits | None, in_flight: Iterable[Permit], now: float) -> None:
         """Go on by other limits. What was learned is forgotten; what is in flight counts."""

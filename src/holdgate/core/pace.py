@@ -22,7 +22,23 @@ SLOWEST = 1 / 3600
 
 
 class Pace:
-    __slots__ = ("_age", "_double", "_due", "_base", "_idle", "_last", "_opened", "_refused", "_rest", "_started", "_step", "_total", "_unsure", "count", "rate")
+    __slots__ = (
+        "_age",
+        "_double",
+        "_due",
+        "_base",
+        "_idle",
+        "_last",
+        "_opened",
+        "_refused",
+        "_rest",
+        "_started",
+        "_step",
+        "_total",
+        "_unsure",
+        "count",
+        "rate",
+    )
 
     def __init__(self) -> None:
         self.rate: float | None = None  # now

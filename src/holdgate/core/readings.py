@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from holdgate.core.states import Override, Permit
 
 
-class Readable(Protocol):
+class ReadCircuit(Protocol):
     """A circuit, as far as a reading looks at it."""
 
     name: str
@@ -43,7 +43,7 @@ class Readable(Protocol):
         ...
 
 
-def snapshot_of(circuit: Readable, now: float, outage: Outage, until: float, full: int) -> CircuitSnapshot:
+def snapshot_of(circuit: ReadCircuit, now: float, outage: Outage, until: float, full: int) -> CircuitSnapshot:
     """Return the circuit as it is at `now`. `until` is when the wait of OPEN ends, and `full` the end of a ramp."""
     evidence = circuit.evidence
     calls, failures, slow = evidence.window.seen_at(now)
@@ -74,7 +74,7 @@ def snapshot_of(circuit: Readable, now: float, outage: Outage, until: float, ful
     )
 
 
-def totals_of(circuit: Readable) -> CircuitTotals:
+def totals_of(circuit: ReadCircuit) -> CircuitTotals:
     """Return what has happened since construction, in an object that does not change any more."""
     evidence, totals = circuit.evidence, circuit.totals
     quick = evidence.window.passed + evidence.window.goods

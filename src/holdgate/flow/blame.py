@@ -63,6 +63,7 @@ class FailureHistory:
         "first_failed_at",
         "given_up",
         "last_failed_at",
+        "let_in",
         "place",
         "reason",
         "refusals",
@@ -79,6 +80,7 @@ class FailureHistory:
         self.blames: dict[Gate, Blame] = {}
         self.refusals = 0  # starts that ended because a call was not permitted: no attempts
         self.throttled = 0  # starts in a row that a limit ended: no attempts
+        self.let_in: dict[Gate, int] = {}  # the successes of a gate when it was throttled there last (throttling.py)
         self.place: int | None = None  # where it waits since it was throttled first (waiting.py); None while it was not
         self.failures = 0  # attempts that failed, whatever the fault: shown to people, no rule reads it
         self.first_failed_at = 0.0  # monotonic, as every time in here

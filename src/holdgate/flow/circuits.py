@@ -41,7 +41,9 @@ class CircuitChanges:
             deadline = gate.circuit.next_deadline()
             if deadline is not None and deadline <= now:
                 gate.circuit.advance(now)
-        return [*self.settle_events(gates, now), *self._limits.look(gates, now)]
+        events = self.settle_events(gates, now)
+        news = self._limits.look(gates, now)
+        return [*events, *news] if news else events
 
     def settle_events(self, gates: Collection[Gate], now: float) -> list[Event | FlowEvent]:
         """Act on what circuits have announced since the last time; returns that."""

@@ -146,6 +146,8 @@ def _record_one(delivery: AnyDelivery, gate: Gate, permit: Permit, finding: Need
             delivery.history.succeeded(gate)
     elif outcome is Outcome.FAILURE and not _votes(delivery, gate, permit, now, charged=charged):
         outcome = Outcome.IGNORED  # it has had its vote: others have shown the dependency healthy since
+    elif outcome is Outcome.THROTTLED and not throttling.is_news(history_of(delivery), gate):
+        outcome = Outcome.IGNORED  # others have shown the limit to let them in
     gate.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration, told=told)
 
 
@@ -206,11 +208,16 @@ class Retries:
         return events
 
     def _wait_for_limit(self, delivery: AnyDelivery, gates: tuple[Gate, ...], attribution: Attribution, now: float) -> None:
-        """Let a throttled delivery wait at its place, for a slot or for time."""
+        """Let a throttled delivery wait at its place, for a slot, for time, or for both."""
         history = history_of(delivery)
         history.end_backoffs()  # of failures: the dependency was there
-        self._waiting.keep_place(history)
-        self._waiting.add(delivery, gates, throttling.asks_at(history, gates, attribution.retry_after, now, self._draw()))
+        self._waiting.keep_place(history, keep=throttling.keeps_place(history))
+        throttling_it = [gate for gate, finding in zip(gates, attribution.findings, strict=False) if finding.outcome is Outcome.THROTTLED]
+        throttling_it += [
+            self._gates[name] for name, outcome in attribution.undeclared if outcome is Outcome.THROTTLED and name in self._gates
+        ]
+        asks_at = throttling.asks_at(history, throttling_it, attribution.retry_after, now, self._draw())
+        self._waiting.add(delivery, gates, asks_at)
 
     def _waits_for_slot(self, attribution: Attribution) -> bool:
         """Return whether it was refused, and now waits for a slot that the engine hands out.

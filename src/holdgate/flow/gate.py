@@ -33,6 +33,7 @@ class Gate:
         "name",
         "probe_due",
         "probed",
+        "reasons",
         "recoveries",
         "successes",
     )
@@ -40,6 +41,7 @@ class Gate:
     def __init__(self, circuit: Circuit) -> None:
         self.name = circuit.name
         self.circuit = circuit
+        self.reasons = (f"circuit:{circuit.name}",)  # of a source that it alone holds
         # The deliveries that wait for it, by run and number of arrival: the waiting list puts them in and takes them out.
         self.lines: dict[Any, dict[int, Any]] = {}
         # The assignments that need it: a set that keeps its order, so that plans and events are the same every time.

@@ -55,6 +55,11 @@ class LastEvents:
         """Return the last change of this circuit. None means that it has been closed since the guard began."""
         return self._changes.get(dependency)
 
+    @property
+    def is_any_named(self) -> bool:
+        """Whether `blocked` or `suspected` can give anything for any source."""
+        return bool(self._blocked or self._suspected)
+
     def blocked(self, source: Source, now: float) -> SourceBlocked | None:
         """Return the message that this source waits behind. None means that there is none."""
         event = self._blocked.get(source) if self._blocked else None  # usually there is none, and sources are many

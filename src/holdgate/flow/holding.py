@@ -32,7 +32,7 @@ class Hold:
     @property
     def goes_on(self) -> bool:
         """Whether the outage of the last hold is not over: a circuit that was half-open then still is, or has opened again since."""
-        return any(
+        return bool(self.probing) and any(
             gate.circuit.state is not State.CLOSED and gate.circuit.generation - generation in (0, 1)
             for gate, generation in self.probing.items()
         )

@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from holdgate.flow.batch import Batch
+from holdgate.flow.inflight import EMPTY
 from holdgate.flow.message import AnyDelivery
 
 Weigh: TypeAlias = Callable[[Sequence[AnyDelivery]], int]
@@ -57,7 +58,7 @@ class Weights:
     __slots__ = ("_next", "_polls", "most", "typical")
 
     def __init__(self) -> None:
-        self._polls: deque[tuple[int, int, int]] = deque()  # the first number, one past the last, and their bytes
+        self._polls: deque[tuple[int, int, int]] = EMPTY  # the first number, one past the last, and their bytes
         self._next = 0
         self.most = 0
         self.typical = 0  # the mean size of a poll's messages, the biggest of the last few polls; 0 before the first
@@ -72,12 +73,15 @@ class Weights:
             start, _, before = self._polls.pop()
             size += before
         if start < end:
+            if self._polls is EMPTY:
+                self._polls = deque()
             self._polls.append((start, end, size))
 
     def settle(self, oldest: int, finished: Collection[int]) -> int:
         """Return the bytes of what is unfinished: everything from number `oldest` on that is not in `finished`."""
         while self._polls and self._polls[0][1] <= oldest:
             self._polls.popleft()
+        self._polls = self._polls or EMPTY
         ended = sorted(finished)
         total = 0
         for start, end, size in self._polls:
@@ -98,7 +102,7 @@ class Weights:
 
     def clear(self) -> None:
         """Forget all: nothing of it is in hand any more."""
-        self._polls.clear()
+        self._polls = EMPTY
         self.most = 0
 
 
@@ -163,7 +167,7 @@ class SourceInbox:
     ended: Collection[int] = ()
 
     def __init__(self) -> None:
-        self._queue: deque[AnyDelivery] = deque()
+        self._queue: deque[AnyDelivery] = EMPTY
         self._busy = False
         self._came = 0
 
@@ -177,6 +181,8 @@ class SourceInbox:
         return self._came - self.waiting - self._busy
 
     def put(self, deliveries: Iterable[AnyDelivery]) -> None:
+        if self._queue is EMPTY:
+            self._queue = deque()
         before = len(self._queue)
         self._queue.extend(deliveries)
         self._came += len(self._queue) - before
@@ -189,7 +195,8 @@ class SourceInbox:
 
     def done(self, delivery: AnyDelivery) -> bool:  # noqa: ARG002 - only one was taken
         self._busy = False
-        return bool(self._queue)
+        self._queue = self._queue or EMPTY
+        return self._queue is not EMPTY
 
     def failed(self, delivery: AnyDelivery) -> bool:  # noqa: ARG002 - nothing starts beside it
         return False
@@ -200,11 +207,12 @@ class SourceInbox:
         if queue:
             return queue.popleft()
         self._busy = False
+        self._queue = EMPTY
         return None
 
     def clear(self) -> None:
         self._came -= len(self._queue)
-        self._queue.clear()
+        self._queue = EMPTY
 
 
 class Span:

@@ -17,6 +17,10 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 from operator import lt
+from typing import Any
+
+# What stands for a deque that has nothing in it, and is never changed: a deque takes 760 bytes, and ten thousand sources may be idle.
+EMPTY: deque[Any] = deque()
 
 
 class InFlight:
@@ -28,7 +32,7 @@ class InFlight:
     __slots__ = ("_newest", "_row", "_unfinished")
 
     def __init__(self) -> None:
-        self._row: deque[int] = deque()
+        self._row: deque[int] = EMPTY
         self._newest = -1  # below every position: one comparison then covers "nothing yet" as well
         self._unfinished: set[int] | None = None  # None means that everything in the row is unfinished
 
@@ -41,7 +45,7 @@ class InFlight:
         if position <= self._newest:
             raise ValueError(f"position {position} does not come after {self._newest}; a new assignment needs a new InFlight")
         self._newest = position
-        self._row.append(position)
+        self._row_to_fill().append(position)
         if self._unfinished is not None:
             self._unfinished.add(position)
 
@@ -53,7 +57,7 @@ class InFlight:
         if positions[0] <= self._newest or not in_order:
             raise ValueError(f"{len(positions)} positions from {positions[0]} are not in increasing order after {self._newest}")
         self._newest = positions[-1]
-        self._row.extend(positions)
+        self._row_to_fill().extend(positions)
         if self._unfinished is not None:
             self._unfinished.update(positions)
 
@@ -102,12 +106,18 @@ class InFlight:
         """
         if self._row:
             return self._row[0]
+        self._row = EMPTY  # here, because it is asked for once a second and not for each message
         return self._newest + 1 if self._newest >= 0 else None
 
     @property
     def unfinished(self) -> int:
         """Return how many deliveries are not finished."""
         return len(self._row) if self._unfinished is None else len(self._unfinished)
+
+    def _row_to_fill(self) -> deque[int]:
+        if self._row is EMPTY:
+            self._row = deque()
+        return self._row
 
     def span(self) -> int:
         """Return how many deliveries lie from the oldest unfinished to the newest one, both counted; 0 if nothing is unfinished."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from holdgate.flow.events import FlowEvent, LimitBegan, LimitEnded, LimitMoved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from holdgate.core.limits import LimiterSnapshot
     from holdgate.flow.gate import Gate
@@ -65,13 +65,12 @@ class LimitChanges:
         self._waiting = waiting
         self._seen: dict[Gate, _Seen] = {}
 
-    def look(self, gates: Iterable[Gate], now: float) -> list[FlowEvent]:
+    def look(self, gates: Iterable[Gate], now: float) -> Sequence[FlowEvent]:
         """Bring everything up to date where something limits; returns what is to be announced. Costs next to nothing where nothing does."""
-        events: list[FlowEvent] = []
-        for gate in gates:
-            if gate.circuit.limits.counts or gate in self._seen:
-                events += self._look_at(gate, now)
-        return events
+        limited = [gate for gate in gates if gate.circuit.limits.counts]
+        if not limited and not self._seen:
+            return ()
+        return [event for gate in dict.fromkeys((*limited, *self._seen)) for event in self._look_at(gate, now)]
 
     def _look_at(self, gate: Gate, now: float) -> Iterable[FlowEvent]:
         seen = self._seen.setdefault(gate, _Seen(now))

@@ -99,7 +99,7 @@ def take_snapshot(
     gates: Iterable[Gate], memory: Memory, listed: Counter[Assignment], now: float, commands: tuple[CommandGiven, ...] = ()
 ) -> Snapshot:
     """Return everything at `now`; `listed` counts the messages on the waiting list. If two runs read a source, the later one is shown."""
-    sources = [_source(assignment, listed[assignment]) for assignment in memory.assignments()]
+    sources = [_source(assignment, listed.get(assignment, 0)) for assignment in memory.assignments()]
     return Snapshot(
         now,
         MappingProxyType({gate.name: gate.circuit.snapshot(now) for gate in gates}),
@@ -112,21 +112,23 @@ def take_snapshot(
 
 
 def _source(assignment: Assignment, listed: int) -> SourceSnapshot:
-    plan = assignment.plan
+    plan, inbox, reasons = assignment.plan, assignment.inbox, assignment.plan.reasons
+    undeclared = assignment.undeclared_waiting
+    # By position: ten thousand sources are made at a time, and keywords would be a sixth of that.
     return SourceSnapshot(
-        source=assignment.source,
-        held=plan.held,
-        reasons=plan.reasons,
-        since=assignment.hold.since,
-        fetch=plan.fetch,
-        waiting=assignment.inbox.waiting + assignment.inbox.behind_passed + listed + len(assignment.blocked),
-        in_flight=assignment.in_flight,
-        needs=assignment.need_names,
-        falling_back=assignment.falling_back,
-        fallbacks=assignment.fallbacks,
-        waits_for=tuple(gate.name for gate in assignment.undeclared_waiting) if assignment.undeclared_waiting else (),
-        held_bytes=assignment.weigh(),
-        partly=_partly(assignment) if assignment.by_message or assignment.undeclared_waiting else None,
+        assignment.source,
+        bool(reasons),
+        reasons,
+        assignment.hold.since,
+        plan.fetch,
+        inbox.waiting + inbox.behind_passed + listed + len(assignment.blocked),
+        assignment.in_flight,
+        assignment.need_names,
+        assignment.falling_back,
+        assignment.fallbacks,
+        tuple(gate.name for gate in undeclared) if undeclared else (),
+        assignment.weigh() if assignment.weights.most else 0,
+        _partly(assignment) if assignment.by_message or undeclared else None,
     )
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from holdgate.flow.announced import Announced
 from holdgate.flow.batch import Batch
@@ -35,6 +35,7 @@ from holdgate.flow.events import FlowEvent, SourceFallingBack, SourceHeld, Sourc
 from holdgate.flow.gate import gates_of, may_fall_back
 from holdgate.flow.holding import Hold
 from holdgate.flow.inbox import BatchInbox, FreeInbox, Inbox, KeyInbox, Order, SourceInbox, Weigh, Weights, unweighed
+from holdgate.flow.memory import MemoryBound, Unbounded
 from holdgate.flow.message import AnyDelivery, Source
 from holdgate.flow.passing import Kinds, PassingFreeInbox, PassingInbox, PassingKeyInbox
 from holdgate.flow.plan import CIRCUIT, LIMIT, UNCLAIMED, Plan, SourcePlan
@@ -311,7 +312,7 @@ class Assignment:
         reasons = self._reasons()
         before = self.plan.reasons
         passed = 0 if self.passing is None else self.passing.passed
-        self.plan = SourcePlan(fetch=self._fetches(reasons), reasons=reasons, passed=passed - passed % self.run.step)
+        self.plan = self.run.plan_of(self._fetches(reasons), reasons, passed - passed % self.run.step)
         self.held = bool(reasons)
         if reasons == before or self.closing:  # a revoked source is not held, it is gone
             return began
@@ -331,9 +332,9 @@ class Assignment:
     def _look_for_fallback(self, now: float) -> FlowEvent | None:
         before = self.falling_back
         settings = self.run.fallback
-        self.falling_back = (
-            settings is not None and not self.stopped and any(may_fall_back(gates, settings.after, now) for gates in self.falls_for)
-        )
+        if settings is None:
+            return None
+        self.falling_back = not self.stopped and any(may_fall_back(gates, settings.after, now) for gates in self.falls_for)
         if before or not self.falling_back:
             return None
         return SourceFallingBack(now, self.source, tuple(gate.name for gate in self.may_need if gate.shut))
@@ -356,6 +357,9 @@ class Assignment:
         return SourceReleased(now, self.source, lasted)
 
     def _reasons(self) -> tuple[str, ...]:
+        gate = self.gate
+        if gate is not None and not (self.falling_back or self.undeclared_waiting or self.stopped or self.results.suspected):
+            return gate.reasons if gate.shut else ()  # nearly every source, and there may be ten thousand
         shut = () if self.falling_back else tuple(gate for gate in self.needed if gate.shut)
         if undeclared := tuple(gate for gate in shut if gate in self.undeclared_waiting):
             self.undeclared_holders = undeclared
@@ -385,33 +389,6 @@ def _is_unstarted(delivery: AnyDelivery) -> bool:
     return not delivery.attempt and (delivery.history is None or not delivery.history.refusals)
 
 
-class MemoryBound(Protocol):
-    """What an assignment asks of the bound on memory (memory.py): whether it is tight, and whether its sum is due to be made anew."""
-
-    tight: bool
-    due: bool
-
-    def came(self, assignment: Assignment, size: int) -> None:
-        """Note that so many bytes came in."""
-
-    def is_enough(self, assignment: Assignment) -> bool:
-        """Return whether as much waits as may."""
-        ...
-
-
-class Unbounded:
-    """No bound: what a run has before an engine gives it its own."""
-
-    tight = due = False
-
-    def came(self, assignment: Assignment, size: int) -> None:
-        """Count nothing."""
-
-    def is_enough(self, assignment: Assignment) -> bool:  # noqa: ARG002 - it does not look
-        """Return False: there is always room."""
-        return False
-
-
 class Run:
     """One `guard.run`: the settings of its work, its assignments, and the deliveries that lanes may pick up.
 
@@ -424,7 +401,8 @@ class Run:
     """
 
     __slots__ = (
-        "_concurrency", "_leftover", "_met", "assignments", "batch", "dirty", "draining", "fallback", "falling", "granted",
+        "_alike", "_concurrency", "_leftover", "_met", "_plans", "assignments", "batch", "dirty", "draining", "fallback", "falling",
+        "granted",
         "half", "held_span", "inbox", "kinds", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects",
         "resend", "retry", "ring", "running", "sends_unasked", "shared", "span", "step", "tally", "weigh", "yields",
     )  # fmt: skip
@@ -466,6 +444,8 @@ class Run:
         self.tally = Tally()  # the engine's, too
         self.assignments: dict[Source, Assignment] = {}
         self.plan = Plan()
+        self._plans: dict[Source, SourcePlan] = {}  # what stands in the plan: a copy of a proxy would hash each source anew
+        self._alike: dict[tuple[bool, tuple[str, ...], int], SourcePlan] = {}  # the plans of one turn, shared by sources that are alike
         self.ring: deque[Assignment] = deque()  # assignments with work that may start, in turn
         self.granted: deque[AnyDelivery] = deque()  # started, permits in hand, waiting for a lane to wake
         self.resend: deque[AnyDelivery] = deque()  # rejected, to be sent again: a lane may take them, and starts no handler
@@ -670,7 +650,7 @@ class Run:
         """Bring the plan up to date where something has changed since the last time."""
         if not self.dirty:
             return []
-        changed = dict(self.plan.sources)
+        changed = self._plans.copy()
         events: list[FlowEvent] = []
         for assignment in self.dirty:
             event = assignment.replan(now)
@@ -683,16 +663,23 @@ class Run:
             if not assignment.plan.reasons and assignment.inbox.waiting:
                 self.mark_ready(assignment)
         self.dirty.clear()
+        self._alike.clear()
         self._publish(changed)
         return events
 
+    def plan_of(self, fetch: bool, reasons: tuple[str, ...], passed: int) -> SourcePlan:
+        """Return the plan of a source, the same for all that are alike in this turn."""
+        alike = fetch, reasons, passed
+        return self._alike.get(alike) or self._alike.setdefault(alike, SourcePlan(*alike))
+
     def replan_without(self, assignments: Collection[Assignment]) -> None:
         """Take assignments that are gone out of the plan."""
-        changed = dict(self.plan.sources)
+        changed = self._plans.copy()
         for assignment in assignments:
             changed.pop(assignment.source, None)
         self._publish(changed)
 
     def _publish(self, sources: dict[Source, SourcePlan]) -> None:
-        if sources != self.plan.sources:
+        if sources != self._plans:
+            self._plans = sources
             self.plan = Plan(MappingProxyType(sources), self.plan.version + 1)

@@ -315,7 +315,7 @@ class _Sums:
         self._backlog: defaultdict[str, list[tuple[int, float | None]]] = defaultdict(list)
         self._known = [(each.waiting.messages, each.drained_in) for each in backlog.values() if each.waiting.messages is not None]
         for seen in snapshot.sources.values():
-            known = backlog.get(seen.source)
+            known = backlog.get(seen.source) if backlog else None
             for name in {*seen.needs, *seen.waits_for} if seen.waits_for else seen.needs:
                 self.sources[name] += 1
                 apart = None if seen.partly is None else seen.partly.waiting_of(name, declared=name in seen.needs)
@@ -433,6 +433,8 @@ class _Writer:
         self._around = around
         self._sums = _Sums(snapshot, around.backlog)
         self._tries = _Tries(snapshot, self.wall)
+        self._is_any_named = history.is_any_named
+        self._since: dict[float | None, float | None] = {}
 
     def dependency(self, circuit: CircuitSnapshot) -> DependencyStatus:
         name, sums = circuit.name, self._sums
@@ -486,9 +488,11 @@ class _Writer:
         return {"error": kind.error, "count": kind.count, "first": self.wall.at(kind.first), "last": self.wall.at(kind.last)}
 
     def source(self, seen: SourceSnapshot) -> SourceStatus:
-        source = seen.source
-        suspected = self._history.suspected(source, self._snapshot.at)
-        backlog = self._around.backlog.get(source)
+        source, since = seen.source, seen.since
+        if since not in self._since:  # sources that were held together share it
+            self._since[since] = self.wall.of(since)
+        suspected = self._history.suspected(source, self._snapshot.at) if self._is_any_named else None
+        backlog = self._around.backlog.get(source) if self._around.backlog else None
         found = _UNKNOWN if backlog is None else backlog.waiting
         return {
             "source": str(source),
@@ -496,7 +500,7 @@ class _Writer:
             "partition": source.number if isinstance(source, Partition) else None,
             "held": seen.held,
             "reasons": seen.reasons,  # no copies: ten thousand sources would have thirty thousand lists
-            "since": self.wall.of(seen.since),
+            "since": self._since[since],
             "next_try": self._tries.of(seen),
             "fetch": seen.fetch,
             "waiting": seen.waiting,
@@ -512,7 +516,7 @@ class _Writer:
             "partly": None if seen.partly is None else _partly(seen.partly),
             "falling_back": seen.falling_back,
             "fallbacks": seen.fallbacks,
-            "blocked": self._blocked(source),
+            "blocked": self._blocked(source) if self._is_any_named else None,
             "suspected": None if suspected is None else suspected.what,
         }
 

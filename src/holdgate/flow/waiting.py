@@ -13,8 +13,8 @@ that is shut, or else in those of all their gates, and in the run's `ready` line
 round reads the lines of gates that have a limit and room, and the ready ones, each until its slots or its run's lanes are used up.
 Deliveries of a source that is held are set aside when a round meets them, until the source is no longer held.
 
-A delivery that was throttled keeps its place: it had its turn already, and a limit has taken it away again. It stands before all that were
-never throttled, in the order in which they were throttled first, and a wait for time does not send it to the end.
+A delivery that was throttled keeps its place for a while (throttling.py): it had its turn already, and a limit has taken it away again. It
+stands before all that keep none, in the order in which they were throttled first, and a wait for time does not send it to the end.
 """
 
 from __future__ import annotations
@@ -134,9 +134,11 @@ class WaitingList:
             self._timers += 1
             heapq.heappush(self._timed, (not_before, self._timers, waiting))
 
-    def keep_place(self, history: FailureHistory) -> None:
-        """Let a delivery with this history wait before all that keep no place yet, from now on until it is settled."""
-        if history.place is None:
+    def keep_place(self, history: FailureHistory, *, keep: bool = True) -> None:
+        """Let a delivery with this history wait before all that keep no place, from now on; or, without `keep`, behind all of them."""
+        if not keep:
+            history.place = None
+        elif history.place is None:
             self._places += 1
             history.place = self._places
 

@@ -10,8 +10,10 @@ tried again they pass, and a circuit that opens for them stops all others.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from traceback import walk_tb
+from typing import cast
 
 from holdgate import network
 from holdgate.network import attribute, known_as, known_in
@@ -127,7 +129,7 @@ def _has_failed_to_connect(error: BaseException) -> bool:
     for frame, _ in walk_tb(error.__traceback__):
         stats = attribute(frame.f_locals.get("self"), "get_stats")
         if frame.f_globals.get("__name__", "").startswith("psycopg_pool.") and callable(stats):
-            return bool(stats().get("connections_errors"))
+            return bool(cast("Mapping[str, int]", stats()).get("connections_errors"))
     return True
 
 

@@ -187,7 +187,7 @@ def _begin_limited(dependency: CalledDependency, access: Access, calls: AttemptC
     return slot if isinstance(slot, Rejected) else HandlerCall(dependency, access, calls, None, slot)
 
 
-async def later(dependency: CalledDependency, refused: Rejected) -> Call | Rejected:
+async def later_async(dependency: CalledDependency, refused: Rejected) -> Call | Rejected:
     """Wait for the slot of a call in a handler, if a limit alone has refused it. For async forms."""
     wait = _wait_for(dependency, refused)
     if wait is None:
@@ -195,7 +195,7 @@ async def later(dependency: CalledDependency, refused: Rejected) -> Call | Rejec
     return wait.over(await wait.access.slots.take(wait.step, within=wait.within))
 
 
-def later_in_thread(dependency: CalledDependency, refused: Rejected) -> Call | Rejected:
+def later_sync(dependency: CalledDependency, refused: Rejected) -> Call | Rejected:
     """Do the same for plain forms, in a handler's thread. On the event loop's thread nothing may wait, and the call is refused."""
     wait = _wait_for(dependency, refused)
     if wait is None:
@@ -450,7 +450,7 @@ async def _run_async(
     dependency: CalledDependency, call: Call | Rejected, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, *, fallback: Any
 ) -> T:
     if isinstance(call, Rejected):
-        call = await later(dependency, call)
+        call = await later_async(dependency, call)
     if isinstance(call, Rejected):
         return cast("T", await answer_with(refuse(dependency, call, fallback)))
     try:
@@ -490,7 +490,7 @@ def run_sync(dependency: CalledDependency, fn: Callable[..., T], args: Any, kwar
 
 def _run_sync(dependency: CalledDependency, call: Call | Rejected, fn: Callable[..., T], args: Any, kwargs: Any, *, fallback: Any) -> T:
     if isinstance(call, Rejected):
-        call = later_in_thread(dependency, call)
+        call = later_sync(dependency, call)
     if isinstance(call, Rejected):
         return cast("T", refuse(dependency, call, fallback))
     try:
@@ -515,7 +515,7 @@ class Calling:
 
     def __enter__(self) -> Self:
         call = self._begin()
-        return self._entered(later_in_thread(self._dependency, call) if isinstance(call, Rejected) else call)
+        return self._entered(later_sync(self._dependency, call) if isinstance(call, Rejected) else call)
 
     def _begin(self) -> Call | Rejected:
         if self._call is not None:
@@ -539,7 +539,7 @@ class Calling:
 
     async def __aenter__(self) -> Self:
         call = self._begin()
-        return self._entered(await later(self._dependency, call) if isinstance(call, Rejected) else call)
+        return self._entered(await later_async(self._dependency, call) if isinstance(call, Rejected) else call)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.__exit__(kind, error, traceback)

@@ -59,6 +59,7 @@ from holdgate.runtime.signals import Termination
 from holdgate.runtime.slots import Slots
 from holdgate.runtime.standstill import Silence
 from holdgate.runtime.undeclared import Undeclared
+from holdgate.runtime.wording import warm
 from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
 from holdgate.slips import Unawaited, suggest_keywords
 from holdgate.tasks import begin_later
@@ -476,9 +477,8 @@ class Guard:
 
         Raises CommandError for a dependency that this guard does not have, and SettingsError unless they are Limits, or None.
         """
-        circuit = self._operator.circuit(dependency)
-        self.dependencies[dependency].limits = check_limits(limits)
-        circuit.set_limits(limits, self.now())
+        self._operator.circuit(dependency).set_limits(check_limits(limits), self.now())
+        self.dependencies[dependency].limits = limits
         self.wake()
 
     def replace_retry(self, old: RetryPolicy, new: RetryPolicy) -> None:
@@ -516,10 +516,13 @@ class Guard:
                 worker.apply()
             if not engine.needs_turn:
                 break
-        self._prober.run(engine.take_probes())
         for line in self._lines:
             line.look()
-        self._announcer.announce((*engine.take_events(), *stuck))
+        due, events = engine.take_probes(), engine.take_events()
+        if due:
+            self._prober.run(due)
+        if events or stuck:
+            self._announcer.announce((*events, *stuck))
         self._arm(now)
 
     def wake(self) -> None:
@@ -560,6 +563,7 @@ class Guard:
 
     def start(self, worker: Worker) -> asyncio.Task[None]:
         """Run a worker in a task that the guard holds."""
+        warm()
         self._silence.start()
         task = self._workers[worker] = begin_later(worker.main(), f"run of {worker.name}")
         task.add_done_callback(lambda _: self._workers.pop(worker, None))
@@ -637,8 +641,7 @@ class Guard:
 
     def keep(self, dependency: Dependency, *, is_declared: bool) -> None:
         """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
-        settings, limits = dependency.settings, dependency.limits
-        circuit = Circuit(dependency.name, settings, now=self.now(), draw=self._clock.draw, limits=limits)
+        circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw, limits=dependency.limits)
         access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), count=self._call_failed, lines=self._lines)
         # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
         if is_declared:

@@ -8,6 +8,7 @@ refused or unreachable.
 from __future__ import annotations
 
 import errno
+import os
 import traceback
 from collections.abc import Iterable
 from functools import cache
@@ -83,6 +84,18 @@ def kind_of(error: BaseException) -> str:
     return named(error)
 
 
+def warm() -> None:
+    """Import and look up what a failure needs, before there is one: the first outage of a process must not wait for a disk.
+
+    A start has the time. What is imported here is no part of `import holdgate`, because a program may have no run at all.
+    """
+    import random  # noqa: F401, PLC0415 - for the jitter of waits
+
+    kind_of(OSError())
+    whereabouts(OSError())
+    _not_the_users()
+
+
 def text_of(error: BaseException) -> str:
     """Return the text of an exception in one line of at most 200 characters. Its `__str__` is not ours, and may fail."""
     try:
@@ -95,11 +108,11 @@ def text_of(error: BaseException) -> str:
 @cache
 def _not_the_users() -> tuple[str, ...]:
     """Return where other people's code lives: the line that a reader can do something about is outside of these folders."""
-    import site  # noqa: PLC0415 - at the first failure: a start needs none of the three
-    import sysconfig  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
+    import site  # noqa: PLC0415 - at the first failure: a start needs it not
 
-    return tuple({*site.getsitepackages(), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parents[1])})
+    # Neither sysconfig nor pathlib: to import them takes twenty times as long as all that is done here.
+    stdlib, ours = os.path.dirname(os.__file__), os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - see above
+    return tuple({*site.getsitepackages(), stdlib, ours})
 
 
 def whereabouts(error: BaseException) -> str:

@@ -63,6 +63,7 @@ async def test_the_coordinator_and_leader_is_killed_during_a_hold(kafka_cluster:
         at.hold()
         coordinator = ours._coordinator.coordinator_id
         kafka_cluster.brokers[coordinator - 1].kill()
+        await at.intake._poller.end(PATIENCE)
         await at.poll()  # what a poll had taken before the hold, on a slow machine, is handed out once
         taken = len(at.received)
         await at.for_seconds(2.0)

@@ -18,8 +18,8 @@ A comparison of generations could do the same, but somebody could forget to make
 records cost as much as one. A poll that is finished in parts is split into single offsets, together with every poll before it: the single
 offsets are always older than the first whole poll.
 
-A record is kept as it lies in the fetch (client.py), which has no topic and no partition. aiokafka's own `ConsumerRecord` is made of it when
-a handler looks at `delivery.message`: to make one costs more than everything else that a message costs in this package.
+A record is kept as it lies in the fetch (client.py), which has no topic and no partition. aiokafka's own `ConsumerRecord` is made of it
+when a handler looks at `delivery.message`: to make one costs more than everything else that a message costs in this package.
 
 What is ugly: `wrap` sets the fields of a delivery one by one instead of calling a constructor. It runs once per message.
 """
@@ -35,7 +35,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from holdgate.flow.batch import Batch
 from holdgate.flow.inbox import OVERHEAD
-from holdgate.flow.inflight import InFlight
+from holdgate.flow.inflight import EMPTY, InFlight
 from holdgate.flow.message import Delivery, Partition
 
 Message: TypeAlias = ConsumerRecord[bytes, bytes]
@@ -48,7 +48,7 @@ class Record(Protocol):
     def offset(self) -> int: ...
 
     @property
-    def timestamp(self) -> int: ...
+    def timestamp(self) -> int | None: ...
 
     @property
     def timestamp_type(self) -> int: ...
@@ -118,9 +118,9 @@ class KafkaDelivery(Delivery[Message]):
 
     @property
     def timestamp(self) -> float | None:
-        # -1 means that the record has no time: it was written in message format 0.
+        # None or -1 means that the record has no time: it was written in message format 0.
         milliseconds = self.record.timestamp
-        return None if milliseconds < 0 else milliseconds / 1000
+        return None if milliseconds is None or milliseconds < 0 else milliseconds / 1000
 
 
 def consumer_record(source: Partition, record: Record) -> Message:
@@ -194,7 +194,7 @@ class InFlightPolls(InFlight):
 
     def __init__(self) -> None:
         super().__init__()
-        self._polls: deque[list[Record]] = deque()
+        self._polls: deque[list[Record]] = EMPTY
         self._last = -1
 
     def delivered_poll(self, records: list[Record]) -> None:
@@ -203,6 +203,8 @@ class InFlightPolls(InFlight):
         if first <= self._last or last - first < len(records) - 1:
             raise ValueError(f"{len(records)} positions from {first} to {last} are not in increasing order after {self._last}")
         self._last = last
+        if self._polls is EMPTY:
+            self._polls = deque()
         self._polls.append(records)
 
     def finished_records(self, records: list[Record]) -> None:
@@ -226,6 +228,7 @@ class InFlightPolls(InFlight):
             return self._row[0]
         if self._polls:
             return self._polls[0][0].offset
+        self._row = self._polls = EMPTY
         return self._last + 1 if self._last >= 0 else None
 
     @property
@@ -289,7 +292,7 @@ class AssignedPartition:
         self.sent: int | None = None
         # Offsets and times of the records in flight, a pair per poll. The age of the oldest is asked for once in seconds, so finished
         # polls are forgotten then or with the next poll, and nothing is done per message.
-        self._chunks: deque[tuple[Sequence[int], Sequence[int]]] = deque()
+        self._chunks: deque[tuple[Sequence[int], Sequence[int]]] = EMPTY
 
     def delivered(self, records: list[Record]) -> Sequence[KafkaDelivery | KafkaBatch]:
         """Note the records of one poll and wrap them. Raises OutOfSequence, and notes nothing, if they do not follow the earlier ones."""
@@ -300,6 +303,8 @@ class AssignedPartition:
         if self.began is None:
             self.began = records[0].offset
         self._forget_finished()
+        if self._chunks is EMPTY:
+            self._chunks = deque()
         self._chunks.append(chunk)
         return self.deliveries(records) if self._polls is None else [KafkaBatch(self, records)]
 
@@ -349,6 +354,7 @@ class AssignedPartition:
         chunks = self._chunks
         while chunks and chunks[0][0][-1] < next_offset:
             chunks.popleft()
+        self._chunks = chunks or EMPTY
 
 
 class AssignedPartitions:

@@ -265,7 +265,7 @@ class KafkaIntake:
         """
         for _ in range(_STEPS):
             await asyncio.sleep(0)
-            if not any([partition.inflight.unfinished for partition in self._latest]):
+            if not any(partition.inflight.unfinished for partition in self._latest):
                 break
 
     def apply(self, plan: Plan) -> None:

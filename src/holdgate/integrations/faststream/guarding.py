@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdgate")
 
-# The broker's own default: a message that is unacked for longer comes back, and on most queues its channel is closed (seconds).
-_CONSUMER_TIMEOUT = 1800.0
-
 
 class StationedIntake(Intake[Any], Station, Protocol):
     """The station of one subscriber, which is the intake of its run as well."""
@@ -124,11 +121,11 @@ class FastStreamGuard:
         app_or_broker: Any,
         *,
         needs: NeedsSetting,
-        guard: Guard | None = None,
-        retry: RetryPolicy | None = None,
-        dead_letters: DeadLetters | Callable[[], DeadLetters] | None = None,
+        guard: Guard | None = None,  # most apps need nothing of it
+        retry: RetryPolicy | None = None,  # the same as for guard.run
+        dead_letters: DeadLetters | Callable[[], DeadLetters] | None = None,  # only the user knows where rejected messages may go
         timeout: float | timedelta | None = None,  # no limit fits every handler: one that hangs is named, and not stopped
-        consumer_timeout: float | timedelta = _CONSUMER_TIMEOUT,
+        consumer_timeout: float | timedelta = 1800.0,  # the broker's own default
     ) -> None:
         self._app: Any = app_or_broker if hasattr(app_or_broker, "on_shutdown") else None
         self._brokers: dict[Any, GuardedBroker] = {}

@@ -1,0 +1,83 @@
+"""Which process of a run gets which tests, in runs of pytest of their own."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.sharing import ROLES, WORTH_ANOTHER, server_of
+
+pytest_plugins = ["pytester"]
+
+CONFTEST = """
+import os, json, pathlib
+from tests.sharing import Sharing
+
+def pytest_xdist_make_scheduler(config, log):
+    return Sharing(config, log)
+
+def pytest_runtest_call(item):
+    with open("ran.txt", "a") as file:
+        file.write(json.dumps([os.environ["PYTEST_XDIST_WORKER"], item.nodeid]) + chr(10))
+"""
+MANY = "import pytest\n\n@pytest.mark.parametrize('number', range({count}))\ndef test_it(number):\n    {body}\n"
+
+
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, processes: int, **counts: int) -> dict[str, list[str]]:
+    """Run files of so many tests each, by name, in so many processes; return what each process ran, in its order."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(**{f"test_{name}": MANY.format(count=count, body="pass") for name, count in counts.items()})
+    outcome = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:asyncio", "-n", str(processes))
+    outcome.assert_outcomes(passed=sum(counts.values()))
+    ran = defaultdict(list)
+    for line in (pytester.path / "ran.txt").read_text().splitlines():
+        process, test = json.loads(line)
+        ran[process].append(test)
+    return ran
+
+
+def test_a_server_is_started_by_its_own_processes_only(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those get the tests of their server first."""
+    ran = run(pytester, monkeypatch, 3, kafka=WORTH_ANOTHER, rabbitmq=WORTH_ANOTHER, one=5, two=5, three=5)
+
+    for process, tests in ran.items():
+        servers = [server_of(test) for test in tests]
+        role = ROLES[int(process[2:])]
+        assert set(servers) <= {role, None}
+        assert servers == sorted(servers, key=lambda server: server is None)
+
+
+def test_what_needs_no_server_is_shared_file_by_file(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a file's fixtures make is made once."""
+    ran = run(pytester, monkeypatch, 2, one=9, two=9, three=9, four=9)
+
+    files = [{test.partition("::")[0] for test in tests} for tests in ran.values()]
+    assert sum(len(each) for each in files) == 4
+
+
+def test_many_tests_of_one_server_are_for_everybody(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing else to do, one more server is worth its start."""
+    ran = run(pytester, monkeypatch, 2, kafka=6 * WORTH_ANOTHER)
+
+    assert len(ran) == 2
+
+
+def test_a_server_that_is_nobodys_is_everybodys(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process runs all there is."""
+    ran = run(pytester, monkeypatch, 1, kafka=2, rabbitmq=2, other=2)
+
+    assert [server_of(test) for test in ran["gw0"]] == ["rabbitmq"] * 2 + [None] * 2 + ["kafka"] * 2
+
+
+def test_the_tests_of_a_process_that_crashed_go_on(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that takes its place ends them; the test that crashed has failed."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_kafka=MANY.format(count=8, body="import os; number == 3 and os._exit(1)"))
+    outcome = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:asyncio", "-n", "2")
+
+    outcome.assert_outcomes(passed=7, failed=1)
