@@ -39,6 +39,11 @@ class Limits:
             self, *, rate: int | None = ..., per: float | timedelta = ..., concurrency: int | None = ..., adaptive: bool = ...
         ) -> None: ...
 
+    @property
+    def pace(self) -> float | None:
+        """The rate in calls a second. None means that none is known."""
+        return None if self.rate is None else self.rate / self.per
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "per", validation.seconds("limits.per", self.per))
         if self.rate is not None:
@@ -69,7 +74,8 @@ class LimiterSnapshot:
     - `next_at`: when time alone will let the next call start. None means that one may start now, or that only a result lets it.
     - `accepted`, `refused`: the weight of the calls that were let in and that were not, since the limiter was made.
     - `experiments`: how often a higher pace or another width was tried.
-    - `why`: what holds calls back now, in a word: `rate`, `concurrency`, `throttled`, `pace`, `width`, `down`, or `free` if nothing does.
+    - `why`: what holds calls back now: `rate` and `concurrency` are the numbers that the user gave, `pace` and `width` those that were
+      found, `throttled` and `down` a shut gate, and `free` is nothing.
     """
 
     in_flight: int

@@ -1,63 +1,107 @@
-"""One trial of widths: latencies at a narrower and a wider one in turn."""
+"""One trial of widths: how calls fare at a narrower and at a wider one in turn, and what that says of the throughput.
+
+Theory of operation
+===================
+
+In flight is throughput times latency. So at a width that is kept full, the throughput follows from the latency: twice as many in flight
+that take as long each are twice as much done, and those that take twice as long have only waited longer.
+
+The throughput alone would need thousands of calls where a few are slow: one call in five that takes two seconds hides a gain of a tenth
+in any minute. A queue however shifts every call by about the same. So the latencies of both widths are sorted, compared decile by decile,
+and the median of the nine shifts is taken. Which calls were slow matters little for it, and two kinds of calls (a cache, two endpoints)
+do not disturb it, because both arms have the same mixture. It is put in relation to the mean, which is what the throughput depends on.
+
+The arms come in the order narrow, wide, wide, narrow: a dependency that becomes slower all the time favours neither.
+
+A call belongs to an arm if it filled its width, and if no call is left that began before the arm: with uneven calls the slow ones gather
+in flight only after a while, and until then a width seems better than it is.
+
+An arm ends by the number of calls that began, not of those that ended: otherwise the slow ones would be missing in it.
+"""
 
 from __future__ import annotations
 
 from math import log
 
+DECILES = 9
+STALE = 16  # skipped calls for each that an arm needs: with fewer the width is not what bounds, or a call never ends
+SMALLEST = 0.1  # a latency that fell to less than a tenth is another dependency, not a shift
+
 
 class Trial:
-    __slots__ = ("_at", "_ended", "_n", "_skipped", "_tagged", "arms", "widths")
+    """Sort the calls of one trial into its arms. `arms` has the seconds of each arm's calls."""
 
-    def __init__(self, widths: tuple[int, ...], n: int) -> None:
+    __slots__ = ("_at", "_began", "_ended", "_size", "_skipped", "_tagged", "arms", "widths")
+
+    def __init__(self, widths: tuple[int, ...], size: int) -> None:
         self.widths = widths
         self.arms: list[list[float]] = [[] for _ in widths]
-        self._n = n
+        self._size = size
         self._at = 0
+        self._began: float | None = None  # when this arm's width was first full
         self._tagged = 0
         self._ended = 0
         self._skipped = 0
 
     @property
-    def arm(self) -> int:
+    def width(self) -> int:
+        """The width of the arm that runs; of the last one, when all have begun."""
         return self.widths[min(self._at, len(self.widths) - 1)]
-
-    def tag(self, level: int, pressed: bool) -> int:
-        if self._at >= len(self.widths):
-            return 0
-        if level != self.widths[self._at]:
-            self._skipped += 1
-            return 0
-        self._tagged += 1
-        tag = self._at + 1
-        if self._tagged >= self._n:
-            self._tagged = 0
-            self._at += 1
-        return tag
 
     @property
     def calls(self) -> int:
-        return self._n * len(self.widths)
-
-    @property
-    def is_stale(self) -> bool:
-        return self._skipped > 8 * self._n
+        """How many calls the trial needs."""
+        return self._size * len(self.widths)
 
     @property
     def is_over(self) -> bool:
-        return self._ended >= self._n * len(self.widths)
+        """Whether each call of each arm has ended."""
+        return self._ended >= self.calls
 
-    def ended(self, tag: int, took: float) -> None:
-        self.arms[tag - 1].append(took)
+    @property
+    def is_stale(self) -> bool:
+        """Whether the trial will not come to an end: its widths are not filled, or one of its calls was lost."""
+        return self._skipped > STALE * self._size
+
+    def start(self, now: float, level: int, oldest: float) -> int:
+        """Return the arm that a call belongs to which begins now, from 1. 0 is none. `oldest` is when the oldest call in flight began."""
+        if self._at >= len(self.widths) or level != self.widths[self._at]:
+            self._skipped += 1
+            return 0
+        if self._began is None:
+            self._began = now
+        if oldest < self._began:
+            self._skipped += 1
+            return 0
+        arm = self._at + 1
+        self._tagged += 1
+        if self._tagged >= self._size:
+            self._at, self._tagged, self._began = self._at + 1, 0, None
+        return arm
+
+    def end(self, arm: int, took: float) -> None:
+        """Note how long a call of an arm took."""
+        self.arms[arm - 1].append(took)
         self._ended += 1
 
-    @staticmethod
-    def gain(lo: list[float], hi: list[float], narrow: float, wide: float) -> float:
-        """Return the elasticity of throughput: 1 where a wider one gets as much more done, 0 where it gets nothing more."""
-        lo, hi = sorted(lo), sorted(hi)
-        shifts = sorted(_quantile(hi, k / 10) - _quantile(lo, k / 10) for k in range(1, 10))
-        mean = sum(lo) / len(lo)
-        grown = max(0.1, 1 + shifts[4] / mean) if mean > 0 else 1.0
-        return 1 - log(grown) / log(wide / narrow)
+
+def gain(narrow: list[float], wide: list[float], ratio: float) -> float:
+    """Return the elasticity of the throughput: 1 if wider gets as much more done, 0 if it gets nothing more. `ratio` is of the widths."""
+    lows, highs = sorted(narrow), sorted(wide)
+    tenth = DECILES + 1
+    shifts = sorted(_quantile(highs, k / tenth) - _quantile(lows, k / tenth) for k in range(1, tenth))
+    return _elasticity(sum(lows) / len(lows), shifts[DECILES // 2], ratio)
+
+
+def mean_gain(narrow: list[float], wide: list[float], ratio: float) -> float:
+    """Return the same by the means alone: a few slow calls blur it, but no shape of latencies deceives it."""
+    mean = sum(narrow) / len(narrow)
+    return _elasticity(mean, sum(wide) / len(wide) - mean, ratio)
+
+
+def _elasticity(mean: float, shift: float, ratio: float) -> float:
+    grown = max(SMALLEST, 1 + shift / mean) if mean > 0 else 1.0
+    return 1 - log(grown) / log(ratio)
 
 
 def _quantile(values: list[float], share: float) -> float:
