@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
 
+from holdgate_lab.worlds.answers import FarEnd
 from holdgate_lab.worlds.far_ends import Changing, FixedWindow, Servers, TokenBucket, around, steady
 from holdgate_lab.worlds.world import LimitedWorld, Promise, Trouble
 
@@ -34,8 +35,12 @@ def retry_after(seconds: float = 1200.0) -> LimitedWorld:
         name="retry-after",
         letter="b",
         teaches="The same, and its 429 says Retry-After: 1.",
-        make=lambda chance: TokenBucket(chance, steady(10), 10, headers={"Retry-After": "1"}),
+        make=_with_retry_after,
     )
+
+
+def _with_retry_after(chance: Random) -> FarEnd:
+    return TokenBucket(chance, steady(10), 10, headers={"Retry-After": "1"})
 
 
 def window(seconds: float = 1200.0) -> LimitedWorld:
@@ -51,6 +56,10 @@ def window(seconds: float = 1200.0) -> LimitedWorld:
     )
 
 
+def _with_headers(chance: Random) -> FarEnd:
+    return FixedWindow(chance, 600, 60.0, chance.uniform(0, 60), tells=_remaining_and_reset)
+
+
 def _remaining_and_reset(remaining: int, reset: float) -> Mapping[str, str]:
     return {"X-RateLimit-Remaining": str(remaining), "X-RateLimit-Reset": f"{reset:.3f}"}
 
@@ -62,7 +71,7 @@ def headers(seconds: float = 1200.0) -> LimitedWorld:
         name="headers",
         letter="c+",
         teaches="The same, and every answer says how many calls remain and when the window ends.",
-        make=lambda chance: FixedWindow(chance, 600, 60.0, chance.uniform(0, 60), tells=_remaining_and_reset),
+        make=_with_headers,
         promise=Promise(goodput=0.99, waste=0.0),
     )
 

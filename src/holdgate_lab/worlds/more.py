@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
 
-from holdgate_lab.worlds.answers import REFUSED
+from holdgate_lab.worlds.answers import REFUSED, FarEnd
 from holdgate_lab.worlds.catalogue import MEAN_OF_QUICK_AND_SLOW, quick_or_slow, rate, window
 from holdgate_lab.worlds.far_ends import Changing, FixedWindow, Servers, TokenBucket, Unreachable, around, steady
 from holdgate_lab.worlds.world import Bursts, LimitedWorld, Promise, Trouble
@@ -23,9 +23,13 @@ def backlog() -> LimitedWorld:
         letter="",
         teaches="1,200 messages wait for an API of 10 calls a second, whose 429 does not say when to come back: two minutes of work.",
         bursts=Bursts(1200, 3600.0),
-        best=lambda _: 1200,
+        best=_all_of_them,
         promise=Promise(goodput=1.0, waste=0.01),
     )
+
+
+def _all_of_them(_: float) -> float:
+    return 1200
 
 
 def rate_and_slow(seconds: float = 1200.0) -> LimitedWorld:
@@ -35,8 +39,12 @@ def rate_and_slow(seconds: float = 1200.0) -> LimitedWorld:
         name="rate-and-slow",
         letter="",
         teaches="10 calls a second, and each takes 1 to 4 s: twenty-five must be in flight to use the rate.",
-        make=lambda chance: TokenBucket(chance, steady(10), 10, latency=lambda chance: chance.uniform(1, 4)),
+        make=_rate_and_slow,
     )
+
+
+def _rate_and_slow(chance: Random) -> FarEnd:
+    return TokenBucket(chance, steady(10), 10, latency=lambda chance: chance.uniform(1, 4))
 
 
 def uneven_cap(seconds: float = 1200.0) -> LimitedWorld:
@@ -96,9 +104,13 @@ def bursts(seconds: float = 1200.0) -> LimitedWorld:
         letter="",
         teaches="1,000 messages come every two minutes: a hundred seconds of work for 10 calls a second, and twenty without.",
         bursts=Bursts(1000, 120.0),
-        best=lambda end: 1000 * (end // 120) + min(1000, 10 * (end % 120)),
+        best=_of_bursts,
         promise=Promise(goodput=0.98, waste=0.01),
     )
+
+
+def _of_bursts(end: float) -> float:
+    return 1000 * (end // 120) + min(1000, 10 * (end % 120))
 
 
 def one_partition(seconds: float = 1200.0) -> LimitedWorld:
@@ -144,9 +156,13 @@ def whole_seconds(seconds: float = 1200.0) -> LimitedWorld:
         name="whole-seconds",
         letter="",
         teaches="600 calls a minute, and every answer says in whole seconds when the window ends, rounded down.",
-        make=lambda chance: FixedWindow(chance, 600, 60.0, chance.uniform(0, 60), tells=_in_whole_seconds),
+        make=_with_whole_seconds,
         promise=Promise(goodput=0.97, waste=0.01),
     )
+
+
+def _with_whole_seconds(chance: Random) -> FarEnd:
+    return FixedWindow(chance, 600, 60.0, chance.uniform(0, 60), tells=_in_whole_seconds)
 
 
 def _in_whole_seconds(remaining: int, reset: float) -> Mapping[str, str]:

@@ -52,7 +52,7 @@ class Scene:
 
     world: LimitedWorld
     broker: MemoryBroker
-    bodies: Counter[bytes] = field(default_factory=Counter)
+    bodies: Counter[bytes] = field(default_factory=Counter[bytes])
     produced: int = 0
 
 
