@@ -33,6 +33,7 @@ NAMES = (
     "held_memory",
     "hour_of_holds",
     "flow_turn",
+    "many_sources",
     "telemetry",
     "control",
     "ramp_fleet",

@@ -1,4 +1,4 @@
-"""This build beside an earlier one and the bare client: every row of the message path, in turn, on the same broker and the same messages.
+"""Two builds beside the bare client: every row of the message path, in turn, on the same broker and the same messages.
 
     python -m benchmarks.message_builds [--base b1d6c3e] [--broker kafka|rabbitmq|engine] [--rounds 15] [--python PATH] [--uvloop]
 
@@ -138,17 +138,14 @@ def compare(rows: list[str], builds: dict[str, Build], rounds: int, messages: in
             if number:  # the first round warms everything
                 seen[row, build].append(taken / messages * 1e6)
     first = next(iter(seen.values()))
-    print(
-        f"| row | build | µs per message, median | least | {rows[0]} = 1, median of rounds | least to least | to the base, least to least |"
-    )
+    print(f"| row | build | µs per message, median | least | {rows[0]} = 1, median of rounds | least to least | build before = 1 |")
     print("|---|---|---|---|---|---|---|")
     for (row, build), times in seen.items():
         ratio = statistics.median(one / other for one, other in zip(first, times, strict=True))
         base = seen.get((row, "base"))
         to_base = "" if base is None or build == "base" else f"{min(base) / min(times):.2f}"
-        print(
-            f"| {row} | {build} | {statistics.median(times):.3f} | {min(times):.3f} | {ratio:.2f} | {min(first) / min(times):.2f} | {to_base} |"
-        )
+        figures = f"{statistics.median(times):.3f} | {min(times):.3f} | {ratio:.2f} | {min(first) / min(times):.2f}"
+        print(f"| {row} | {build} | {figures} | {to_base} |")
 
 
 async def run(options: argparse.Namespace) -> None:

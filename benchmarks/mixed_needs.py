@@ -63,10 +63,12 @@ class Span:
 
 @dataclass(frozen=True)
 class Result:
-    """The mails before the outage and in it, and what came of all messages."""
+    """The mails before the outage and in it, and what came of all messages. `held_back`: the mails that only the end of the outage let
+    through."""
 
     before: Span
     in_outage: Span
+    held_back: int
     missing: int
     out_of_order: int
     failed_calls: int
@@ -113,7 +115,7 @@ async def measure(intake: Intake[Any], produce: Produce, plan: Plan, order: Any,
         nonlocal total
         loop = asyncio.get_running_loop()
         begin, mails = loop.time(), handler.mails
-        for number in range(int(seconds * plan.pace)):
+        for number in range(int(seconds * plan.pace)):  # an even number of them
             kind = ("charge", "mail")[number % 2]
             key = b"%s-%d" % (kind.encode(), number // 2 % KEYS)
             await produce(key, kind, b"%s:%d" % (key, total))
@@ -127,11 +129,10 @@ async def measure(intake: Intake[Any], produce: Produce, plan: Plan, order: Any,
         before = await feed(plan.before)
         handler.down = True
         in_outage = await feed(plan.outage)
+        await until(lambda: handler.mails >= total // 2 or run.done())
+        held_back = total // 2 - handler.mails
         handler.down = False
-        for _ in range(int(PATIENCE * 10)):
-            if len(handler.done) >= total or run.done():
-                break
-            await asyncio.sleep(0.1)
+        await until(lambda: len(handler.done) >= total or run.done())
         await guard.stop()
         await run
     last: dict[bytes, int] = {}
@@ -140,7 +141,15 @@ async def measure(intake: Intake[Any], produce: Produce, plan: Plan, order: Any,
         out_of_order += number < last.get(key, -1)
         last[key] = number
     missing = total - len({number for _, number in handler.done})
-    return Result(before, in_outage, missing, out_of_order, handler.failed)
+    return Result(before, in_outage, held_back, missing, out_of_order, handler.failed)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds, or for as long as anybody has patience."""
+    for _ in range(int(PATIENCE * 10)):
+        if condition():
+            return
+        await asyncio.sleep(0.1)
 
 
 # -- brokers --------------------------------------------------------------------------------------------------------------------------

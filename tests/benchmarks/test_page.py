@@ -72,8 +72,11 @@ def test_the_first_number_of_a_cell(cell: str, value: float) -> None:
 
 
 def test_every_benchmark_is_run_and_has_its_block() -> None:
-    """What can be run alone is among those that `make bench` runs, and the page has a block for each; but for the soak and `make trace`."""
+    """What can be run alone is among those that `make bench` runs, and the page has a block for each.
+
+    But for the soak, `make trace`, what compares two builds, and the flame graphs.
+    """
     scripts = {path.stem for path in FOLDER.glob("*.py") if "def main(" in path.read_text()}
-    assert scripts - {"__main__", "soak", "trace_files"} == set(everything.NAMES)
+    assert scripts - {"__main__", "soak", "trace_files", "builds", "message_builds", "flames"} == set(everything.NAMES)
     text = page.PAGE.read_text()
     assert [name for name in everything.NAMES if f"<!-- figures: {name} -->" not in text] == []

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 expect.set_options(timeout=PATIENCE)
 
-# That of the browser.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# The loop is that of the browser.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long_file]
 
 MARKUP = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
 RIGHT_TO_LEFT = "\u202egnihtemos \u05d0\u05d1\u05d2"

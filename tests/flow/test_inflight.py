@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.flow.stage import ORDERS, messages
 
-from holdgate.flow.inflight import InFlight
+from holdgate.flow.inbox import SourceInbox, Weights
+from holdgate.flow.inflight import EMPTY, InFlight
 
 POSITIONS_WITH_GAPS = (3, 10, 55, 56)
 
@@ -261,3 +263,37 @@ def test_one_may_be_finished_as_a_run() -> None:
     row.finished_many((11,))
 
     assert (row.next_position, row.unfinished) == (12, 1)
+
+
+def test_a_source_that_has_nothing_keeps_no_deque() -> None:
+    """Before its first message, and again when all is worked off: one empty deque stands for all, and nothing ever gets into it."""
+    inflight, inbox, weights = InFlight(), SourceInbox(), Weights()
+    for _ in range(2):
+        assert inflight._row is inbox._queue is weights._polls is EMPTY
+        inflight.delivered(2 if inflight.next_position is None else 9)
+        inbox.put(messages(ORDERS, 2))
+        weights.add(2, 100)
+        assert (inflight.unfinished, inbox.waiting, weights.newest(2)) == (1, 2, 100)
+        taken = inbox.take()
+        assert taken is not None
+        assert inbox.done(taken)
+        assert inbox.take() is not None
+        assert inbox.pass_on() is None
+        inflight.finished(inflight.next_position or 0)
+        assert inflight.next_position in (3, 10)
+        assert weights.settle(inbox.oldest, ()) == 0
+    inbox.put(messages(ORDERS, 1))
+    inbox.clear()
+    assert inbox._queue is EMPTY
+    assert not EMPTY
+
+
+def test_positions_without_a_gap_may_come_as_a_range() -> None:
+    """Nothing is compared then but its first with what came before."""
+    inflight = InFlight()
+    inflight.delivered_many(range(3, 6))
+    inflight.finished(3)
+    assert (inflight.next_position, inflight.unfinished) == (4, 2)
+    with pytest.raises(ValueError, match="increasing"):
+        inflight.delivered_many(range(5, 8))
+    assert (inflight.next_position, inflight.unfinished) == (4, 2)

@@ -510,11 +510,14 @@ async def test_guarded_reads_results(form: Form) -> None:
 
 
 @every_form
-async def test_a_failure_in_a_handler_is_gone_without_the_garbage_collector(form: Form) -> None:
+@pytest.mark.parametrize("calls_before", [0, 1], ids=["first call", "a further one"])
+async def test_a_failure_in_a_handler_is_gone_without_the_garbage_collector(form: Form, calls_before: int) -> None:
     """Thousands of failures in an outage must not pile up as cycles of exception, frames and calls."""
     bound = Bound()
     lane = FakeLane(bound.circuit)
     current_attempt.set(lane)
+    for _ in range(calls_before):
+        await form(bound.payments, 5)
     gc.collect()
     gc.disable()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import hashlib
+import shutil
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,11 @@ def to_be_made(archive: Path) -> Iterator[Path | None]:
             unfinished.rename(archive)
 
 
-@functools.cache
 def java_version() -> str:
     """Return what `java -version` prints."""
-    return subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+    return _said_by(shutil.which("java") or "java")
+
+
+@functools.cache
+def _said_by(java: str) -> str:
+    return subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr

@@ -94,14 +94,14 @@ def is_group(exception: BaseException) -> TypeGuard[BaseExceptionGroup[BaseExcep
 def _add_explicit(ring: list[BaseException], seen: set[int]) -> None:
     """Append everything that these stand for explicitly and that was not seen before, the nearest first."""
     for exception in ring:  # the list grows while it is read
-        more = _carried(exception) if exception.args or exception.__dict__ else None
+        more: Sequence[BaseException] = _carried(exception) if exception.args or exception.__dict__ else ()
         cause = exception.__cause__
         if cause is not None:
             more = [*more, cause] if more else [cause]
         if isinstance(exception, BaseExceptionGroup):
             members = cast("BaseExceptionGroup[BaseException]", exception).exceptions
             more = [*more, *members] if more else members
-        for each in more or ():
+        for each in more:
             if id(each) not in seen and len(seen) < _MOST:
                 seen.add(id(each))
                 ring.append(each)

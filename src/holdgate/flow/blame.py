@@ -166,6 +166,16 @@ class FailureHistory:
         self.throttled += 1
         self.error = error
 
+    def note_let_in(self, gate: Gate) -> int | None:
+        """Note how many were let in by a gate that throttles it now; returns how many had been the last time. None means the first time."""
+        before = self.let_in.get(gate)
+        self.let_in[gate] = gate.successes
+        return before
+
+    def keeps_place(self, place: int | None) -> None:
+        """Note where it waits from now on; None means behind all that wait."""
+        self.place = place
+
     def needs_also(self, gate: Gate) -> None:
         """Add an undeclared dependency, which has refused one of its calls, to what it needs until it is settled."""
         self.extra += (gate,)

@@ -35,7 +35,7 @@ _MOMENT = 5.0
 _BETWEEN_STARTS = 60.0
 # Why calls are held back that only a result lets go, which may come at any time.
 _BY_RESULTS = frozenset({"concurrency", "width"})
-_BY_REFUSALS = frozenset({"throttled", "down", "gate"})
+_BY_REFUSALS = frozenset({"throttled", "down"})
 
 # A limit is found by trying, so it moves all the time by some percent. Half as much again, or a third less, is another one.
 _MUCH = 1.5
@@ -88,15 +88,14 @@ class LimitChanges:
             del self._seen[gate]
         return self._news(gate, seen, found, now)
 
-    @staticmethod
-    def _holds(gate: Gate, seen: _Seen, found: LimiterSnapshot, now: float) -> bool:
+    def _holds(self, gate: Gate, seen: _Seen, found: LimiterSnapshot, now: float) -> bool:
         free = gate.circuit.limits.free(now)
         if not gate.held_by_limit:
             seen.accepted = found.accepted
             if free != 0 or found.next_at is None or found.why in _BY_RESULTS:
                 return False
             return found.next_at - now >= (_MOMENT if found.why in _BY_REFUSALS else _BETWEEN_STARTS)
-        return found.accepted == seen.accepted and (free == 0 or bool(gate.lines))
+        return found.accepted == seen.accepted and (free == 0 or self._waiting.has_any_for(gate))
 
     def _news(self, gate: Gate, seen: _Seen, found: LimiterSnapshot | None, now: float) -> Iterable[FlowEvent]:
         told = seen.told

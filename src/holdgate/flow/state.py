@@ -358,7 +358,8 @@ class Assignment:
 
     def _reasons(self) -> tuple[str, ...]:
         gate = self.gate
-        if gate is not None and not (self.falling_back or self.undeclared_waiting or self.stopped or self.results.suspected):
+        is_plain = not (self.falling_back or self.undeclared_waiting or self.stopped or self.results.suspected)
+        if gate is not None and is_plain and not gate.held_by_limit:
             return gate.reasons if gate.shut else ()  # nearly every source, and there may be ten thousand
         shut = () if self.falling_back else tuple(gate for gate in self.needed if gate.shut)
         if undeclared := tuple(gate for gate in shut if gate in self.undeclared_waiting):

@@ -137,10 +137,10 @@ class WaitingList:
     def keep_place(self, history: FailureHistory, *, keep: bool = True) -> None:
         """Let a delivery with this history wait before all that keep no place, from now on; or, without `keep`, behind all of them."""
         if not keep:
-            history.place = None
+            history.keeps_place(None)
         elif history.place is None:
             self._places += 1
-            history.place = self._places
+            history.keeps_place(self._places)
 
     def _arrival_of(self, delivery: AnyDelivery) -> int:
         if delivery.history is not None and delivery.history.place is not None:
@@ -152,6 +152,10 @@ class WaitingList:
     def waiting_of(self, assignment: Assignment) -> list[AnyDelivery]:
         """Return the waiting deliveries of an assignment; walks the whole list."""
         return [delivery for delivery in self._entries if delivery.assignment is assignment]
+
+    def has_any_for(self, gate: Gate) -> bool:
+        """Return whether a delivery waits for a gate, in its line or for time first."""
+        return bool(gate.lines) or any(gate in waiting.gates and self._waits_for_time(waiting) for _, _, waiting in self._timed)
 
     def take_out(self, delivery: AnyDelivery) -> None:
         """Forget one delivery."""

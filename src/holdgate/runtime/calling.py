@@ -427,6 +427,7 @@ async def run_async(dependency: CalledDependency, fn: Callable[..., Awaitable[T]
     attempt = current_attempt.get()
     calls = None if attempt is None else attempt.calls
     call = None if calls is None else calls.held.get(dependency)
+    calls = None  # it may come to keep the exception, which keeps this frame
     if call is None or call[1].generation != call[2]:
         call = _admit(dependency, attempt)
         if not isinstance(call, tuple):
@@ -467,6 +468,7 @@ def run_sync(dependency: CalledDependency, fn: Callable[..., T], args: Any, kwar
     attempt = current_attempt.get()
     calls = None if attempt is None else attempt.calls
     call = None if calls is None else calls.held.get(dependency)
+    calls = None  # it may come to keep the exception, which keeps this frame
     if call is None or call[1].generation != call[2]:
         call = _admit(dependency, attempt)
         if not isinstance(call, tuple):

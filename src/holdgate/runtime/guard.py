@@ -474,9 +474,7 @@ class Guard:
 
     def set_limits(self, dependency: str, limits: Limits | None) -> None:
         """Go on by other limits of a dependency. What was found out is forgotten, and what is in flight counts. It is in no audit log.
-
-        Raises CommandError for a dependency that this guard does not have, and SettingsError unless they are Limits, or None.
-        """
+        Raises CommandError for a dependency that this guard does not have, and SettingsError unless they are Limits, or None."""
         self._operator.circuit(dependency).set_limits(check_limits(limits), self.now())
         self.dependencies[dependency].limits = limits
         self.wake()

@@ -6,7 +6,8 @@ admitted without a look at anything else, ended well and quickly while nothing b
 halves the cost of a call. Everything else goes the way of calling.py.
 
 `busy` is true around each step, and `thread` is looked at inside: see OwnCircuit in access.py. No step calls anything or makes an object,
-so nothing can come between.
+so nothing can come between. What the circuit says before the first step holds in it, as long as `thread` is still its own there: only that
+thread could have changed the circuit.
 
 A refusal is spelled out, too (without the frame of `refuse` in the traceback), and on any thread: it reads when the wait ends, which one
 thread writes in one step, and counts. A thread that reads it just before it changes is refused as if it had called a moment earlier.
@@ -86,7 +87,9 @@ def _guard_sync(dependency: CalledDependency, fn: Callable[P, T], fallback: Any)
         access = dependency.access
         circuit = access.circuit
         now = access.now()
-        if now < circuit.refuse_until:
+        if now >= circuit.plain_until or now < circuit.latest:
+            if now >= circuit.refuse_until:
+                return _long_way(dependency, access, fn, args, kwargs, fallback=fallback)
             circuit.rejected += 1
             if fallback is None:
                 raise CallNotPermitted(name, circuit.rejection.retry_at)
@@ -98,7 +101,7 @@ def _guard_sync(dependency: CalledDependency, fn: Callable[P, T], fallback: Any)
         if permit is None:
             permit = issue(0, now, 1)
         access.busy = True
-        if access.thread is None or not circuit.latest <= now < circuit.plain_until:
+        if access.thread is None:
             access.busy = False
             return _long_way(dependency, access, fn, args, kwargs, fallback=fallback)
         access.spare = None
@@ -147,7 +150,9 @@ def _guard_async(dependency: CalledDependency, fn: Callable[P, Awaitable[T]], fa
         access = dependency.access
         circuit = access.circuit
         now = access.now()
-        if now < circuit.refuse_until:
+        if now >= circuit.plain_until or now < circuit.latest:
+            if now >= circuit.refuse_until:
+                return await _long_way_async(dependency, access, fn, args, kwargs, fallback=fallback)
             circuit.rejected += 1
             if fallback is None:
                 raise CallNotPermitted(name, circuit.rejection.retry_at)
@@ -159,7 +164,7 @@ def _guard_async(dependency: CalledDependency, fn: Callable[P, Awaitable[T]], fa
         if permit is None:
             permit = issue(0, now, 1)
         access.busy = True
-        if access.thread is None or not circuit.latest <= now < circuit.plain_until:
+        if access.thread is None:
             access.busy = False
             return await _long_way_async(dependency, access, fn, args, kwargs, fallback=fallback)
         access.spare = None

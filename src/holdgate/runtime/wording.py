@@ -12,6 +12,7 @@ import os
 import traceback
 from collections.abc import Iterable
 from functools import cache
+from importlib import import_module
 
 from holdgate.core.causes import chain_of, leaves, named
 from holdgate.flow.message import AnyDelivery, Partition, Source
@@ -89,8 +90,7 @@ def warm() -> None:
 
     A start has the time. What is imported here is no part of `import holdgate`, because a program may have no run at all.
     """
-    import random  # noqa: F401, PLC0415 - for the jitter of waits
-
+    import_module("random")  # for the jitter of waits
     kind_of(OSError())
     whereabouts(OSError())
     _not_the_users()

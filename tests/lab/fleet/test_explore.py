@@ -12,6 +12,8 @@ from holdgate_lab.fleet.extras import random_extras
 from holdgate_lab.fleet.generate import random_scenario
 from holdgate_lab.fleet.world import NewWorker
 
+pytestmark = pytest.mark.long_file
+
 # A story that nobody reads to its end tells nothing.
 READABLE = 45
 

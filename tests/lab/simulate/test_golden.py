@@ -9,6 +9,8 @@ from tests.lab.simulate.html.reader import read, texts_in, what_it_wants
 from holdgate_lab.simulate.html.page import page
 from holdgate_lab.simulate.shipped import shipped
 
+pytestmark = pytest.mark.long_file
+
 REMEDY = "if that is what you meant: python -m tests.lab.simulate.golden_reports && python -m docs.generate, and look at what they change"
 
 

@@ -292,7 +292,7 @@ class AssignedPartition:
         self.sent: int | None = None
         # Offsets and times of the records in flight, a pair per poll. The age of the oldest is asked for once in seconds, so finished
         # polls are forgotten then or with the next poll, and nothing is done per message.
-        self._chunks: deque[tuple[Sequence[int], Sequence[int]]] = EMPTY
+        self._chunks: deque[tuple[Sequence[int], Sequence[int | None]]] = EMPTY
 
     def delivered(self, records: list[Record]) -> Sequence[KafkaDelivery | KafkaBatch]:
         """Note the records of one poll and wrap them. Raises OutOfSequence, and notes nothing, if they do not follow the earlier ones."""
@@ -330,14 +330,17 @@ class AssignedPartition:
         return position if offset is None else max(offset, position)
 
     def oldest_timestamp(self) -> int | None:
-        """Return when the oldest unfinished record was produced, in milliseconds since 1970. None means that nothing is unfinished."""
+        """Return when the oldest unfinished record was produced, in milliseconds since 1970.
+
+        None means that nothing is unfinished, or that the record has no time.
+        """
         if not self.inflight.unfinished:
             return None
         self._forget_finished()
         offsets, times = self._chunks[0]
         return times[bisect_left(offsets, self.inflight.next_position or 0)]
 
-    def _note(self, records: list[Record]) -> tuple[Sequence[int], Sequence[int]]:
+    def _note(self, records: list[Record]) -> tuple[Sequence[int], Sequence[int | None]]:
         first, last = records[0].offset, records[-1].offset
         # Without a gap there is nothing to look up: the offsets of a poll increase, as they do in the log.
         is_dense = last - first == len(records) - 1
@@ -345,7 +348,7 @@ class AssignedPartition:
         self.inflight.delivered_many(offsets)
         return offsets, [record.timestamp for record in records]
 
-    def _note_poll(self, polls: InFlightPolls, records: list[Record]) -> tuple[Sequence[int], Sequence[int]]:
+    def _note_poll(self, polls: InFlightPolls, records: list[Record]) -> tuple[Sequence[int], Sequence[int | None]]:
         polls.delivered_poll(records)
         return RecordField(records, "offset"), RecordField(records, "timestamp")
 

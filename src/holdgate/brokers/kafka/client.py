@@ -397,7 +397,7 @@ class AsTheyLie(OrderedDict[TopicPartition, Any]):
         return OrderedDict(self)
 
 
-class _RecordsAsTheyLie(PartitionRecords):
+class _RecordsAsTheyLie(PartitionRecords):  # type: ignore[misc]  # it has no types
     """The records of one fetch of one partition. They are unpacked one by one while a poll takes them."""
 
     def __iter__(self) -> Iterator[Record]:
