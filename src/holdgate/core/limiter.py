@@ -289,10 +289,12 @@ class Limiter:
         if call.began < self._cut_at:
             self._width.lower(call.level)
             return
-        self._cut_at = now
-        if not self._width.refuse(call.level, is_throttled):
-            pace = self._pace.rate
-            gate.shut(now, is_down=False, retry_after=retry_after, least=1 / pace if pace else 0.0)
+        before = self._width.current
+        is_width = self._width.refuse(call.level, call.arm, is_throttled)
+        if not is_width:
+            gate.shut(now, is_down=False, retry_after=retry_after, pace=self._pace.rate)
+        if not is_width or self._width.current != before:  # not by chance: what began before is old news
+            self._cut_at = now
 
     def _open(self, now: float) -> None:
         gate = self._gate

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIRST_WAIT = 0.25  # most rate limits have a token again by then, and a person does not notice
+FIRST_CALLS = 2.5  # of the pace are missed in a first wait, so that one surely has a token again
+FIRST_LEAST = 0.05  # seconds: a refusal and its answer take about as long
+FIRST_WAIT = 0.25  # where no pace is known: most rate limits have a token again by then, and a person does not notice
 GROWTH = 2.0  # an unknown time is overshot by half of it on average, with ten asks an hour
 MINUTES_FROM = 30.0  # from a wait of this length on, asks fall on round minutes
 MARKS = (60.0, 120.0, 180.0, 300.0)  # and then each STRIDE
@@ -109,12 +111,13 @@ class RefusalGate:
         """Return whether the asking call was silent for so long that it counts as let in."""
         return bool(self.asking) and not self.is_down and now >= self._asked_at + self.patience
 
-    def shut(self, now: float, *, is_down: bool, retry_after: float | None = None, least: float = 0.0) -> None:
-        """Let nothing start. `least` is the shortest first wait in seconds."""
+    def shut(self, now: float, *, is_down: bool, retry_after: float | None = None, pace: float | None = None) -> None:
+        """Let nothing start. `pace` is in starts a second; None means that it is not known."""
         self.is_shut, self.is_down = True, is_down
         self.shut_at = now
         self.asking = self.asked = self._asks = 0
-        self._least = max(FIRST_WAIT, min(LEAST_MOST, least), min(LAST_MOST, self._lasted / LAST_SHARE))
+        first = FIRST_WAIT if pace is None else max(FIRST_LEAST, min(FIRST_WAIT, FIRST_CALLS / pace), min(LEAST_MOST, 1 / pace))
+        self._least = max(first, min(LAST_MOST, self._lasted / LAST_SHARE))
         self._wait(now, retry_after)
 
     def ask(self, token: int, now: float) -> None:

@@ -5,7 +5,7 @@ Theory of operation
 
     grow    from 1, by one for each call that was let in, and from 4 on in rounds of doubling, while twice as many get more done
     hold    at a width a little over the knee, where each server has work and next to nothing waits
-    trial   a narrower and a wider one in turn (width_trial.py), paid for by the work of earlier calls (experiments.py)
+    trial   a narrower (or this one) and a wider one in turn (width_trial.py), paid for by the work of earlier calls (experiments.py)
     lift    one call above the wall, paid for in refusals: does the cap still stand?
 
 A refusal at more in flight than was ever let in is a *wall*: the width comes down to one under it.
@@ -48,11 +48,11 @@ LIFT_NEEDS = 2.0  # refusals that are saved up before a lift, and what a refused
 
 
 class Width:
-    """Find the width. `most` is the number that the user gave; None means that there is none. `is_careful`: one call at a time."""
+    """Find the width. `most` is the number that the user gave; None means that none is known."""
 
     # fmt: off
     __slots__ = (
-        "_before", "_budget", "_calm", "_clean", "_grow_to", "_growing", "_last_round", "_lift", "_lift_step", "_lifted", "_longer", "_most",
+        "_before", "_budget", "_calm", "_clean", "_grow_to", "_growing", "_halves", "_last_round", "_lift", "_lift_step", "_lifted", "_longer", "_most",
         "_passed", "_pause", "_ramp", "_streak", "_trial", "_wall", "_width", "is_careful", "is_sought",
     )
     # fmt: on
@@ -76,6 +76,7 @@ class Width:
         self._clean = CHANCE  # calls let in since the last refusal
         self._streak = 0  # refusals with fewer than CHANCE calls between them
         self._before = 0  # the width before that streak
+        self._halves = False  # it was cut in this streak
         self._longer = 1
         self._calm = 0
         self._pause = 0
@@ -132,26 +133,40 @@ class Width:
             if self._trial.is_over:
                 self._conclude(self._trial)
 
-    def refuse(self, level: int, is_throttled: bool) -> bool:
+    def refuse(self, level: int, arm: int, is_throttled: bool) -> bool:
         """Learn from a refusal at this level. Returns whether it is a matter of width, or chance, so that the gate stays open."""
-        self._trial = None
         if self._lift and level > self._width:
             self._budget.spend(LIFT_NEEDS)
             self._lift, self._lift_step, self._wall = 0, 1, level
             return True
-        self._lift = 0
         clean, self._clean = self._clean, 0
         self._streak = self._streak + 1 if clean < CHANCE else 1
-        if is_throttled and level <= max(1, self._passed):
+        if is_throttled:
+            return self._throttle(level)
+        self.is_careful = self._streak > 1
+        if self._streak == 1:
+            self._halves = False
+            if self._trial is not None and arm:
+                self._trial.drop()
+            return True
+        self._trial = None
+        self._lift = 0
+        self._before = self._before or self._width
+        # A failure's own level may be low by chance, so the width is what is cut. Half of it only if none was let in since the last cut.
+        at = level if level > self._passed else max(level, self._width)
+        self._cap(at // 2 + 1 if self._halves and not clean and level <= self._passed else at)
+        self._halves = True
+        self._passed = min(self._passed, self._width)
+        return True
+
+    def _throttle(self, level: int) -> bool:
+        self._trial = None
+        self._lift = 0
+        if level <= max(1, self._passed):
             self.restore()
             return False
-        self.is_careful = is_throttled or self._streak > 1
-        if level > self._passed:
-            self._cap(level)
-        elif clean < CHANCE:
-            self._before = self._before or self._width
-            self._cap(level if self._streak == 1 else level // 2 + 1)
-            self._passed = min(self._passed, self._width)
+        self.is_careful = True
+        self._cap(level)
         return True
 
     def lower(self, level: int) -> None:
@@ -204,7 +219,8 @@ class Width:
     def _consider(self) -> None:
         """Begin an experiment if one is paid for: there is demand, and nothing runs."""
         width = self._width
-        narrow = max(1, min(round(width / STEP), width - 1))
+        # Every other trial asks only for more: to be narrower than the knee is what costs work.
+        narrow = width if self._calm % 2 else max(1, min(round(width / STEP), width - 1))
         wide = max(round(width * STEP), width + 1)
         if self._most is not None:
             wide = min(wide, self._most)
@@ -236,7 +252,7 @@ class Width:
         halves = gain(first, wide, ratio), gain(last, again, ratio)
         gained = min(1.0, max(0.0, gain(first + last, wide + again, ratio)))
         if gained < GAIN:
-            self._calm, self._longer = 0, max(1, self._longer // 2)
+            self._calm, self._longer = min(CALMEST, self._calm + 1) if narrow == self._width else 0, max(1, self._longer // 2)
             self._width = narrow
         elif abs(halves[0] - halves[1]) > UNSURE:
             self._calm, self._longer = 1, min(LONGEST, self._longer * 2)

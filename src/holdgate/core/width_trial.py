@@ -13,7 +13,7 @@ do not disturb it, because both arms have the same mixture. It is put in relatio
 
 The arms come in the order narrow, wide, wide, narrow: a dependency that becomes slower all the time favours neither.
 
-A call belongs to an arm if it filled its width, and if no call is left that began before the arm: with uneven calls the slow ones gather
+A call belongs to an arm if it fills its width, and if no call is left that began before that: with uneven calls the slow ones gather
 in flight only after a while, and until then a width seems better than it is.
 
 An arm ends by the number of calls that began, not of those that ended: otherwise the slow ones would be missing in it.
@@ -24,14 +24,15 @@ from __future__ import annotations
 from math import log
 
 DECILES = 9
-STALE = 16  # skipped calls for each that an arm needs: with fewer the width is not what bounds, or a call never ends
+STALE = 16  # skipped calls for each that an arm needs: with more, a call never ends
+UNDER = 4  # times the width: after so many calls that left it unfilled there is no demand for it
 SMALLEST = 0.1  # a latency that fell to less than a tenth is another dependency, not a shift
 
 
 class Trial:
     """Sort the calls of one trial into its arms. `arms` has the seconds of each arm's calls."""
 
-    __slots__ = ("_at", "_began", "_ended", "_size", "_skipped", "_tagged", "arms", "widths")
+    __slots__ = ("_at", "_began", "_ended", "_size", "_skipped", "_tagged", "_under", "arms", "widths")
 
     def __init__(self, widths: tuple[int, ...], size: int) -> None:
         self.widths = widths
@@ -42,6 +43,7 @@ class Trial:
         self._tagged = 0
         self._ended = 0
         self._skipped = 0
+        self._under = 0  # calls since the width was last full
 
     @property
     def width(self) -> int:
@@ -61,15 +63,19 @@ class Trial:
     @property
     def is_stale(self) -> bool:
         """Whether the trial will not come to an end: its widths are not filled, or one of its calls was lost."""
-        return self._skipped > STALE * self._size
+        return self._skipped > STALE * self._size or self._under > UNDER * self.width
 
     def start(self, now: float, level: int, oldest: float) -> int:
         """Return the arm that a call belongs to which begins now, from 1. 0 is none. `oldest` is when the oldest call in flight began."""
-        if self._at >= len(self.widths) or level != self.widths[self._at]:
+        if self._at >= len(self.widths):
             self._skipped += 1
             return 0
-        if self._began is None:
-            self._began = now
+        if level != self.widths[self._at]:
+            self._under += 1
+            self._skipped += 1
+            return 0
+        self._under = 0
+        self._began = now if self._began is None else self._began
         if oldest < self._began:
             self._skipped += 1
             return 0
@@ -82,6 +88,10 @@ class Trial:
     def end(self, arm: int, took: float) -> None:
         """Note how long a call of an arm took."""
         self.arms[arm - 1].append(took)
+        self._ended += 1
+
+    def drop(self) -> None:
+        """Note that a call of an arm failed by chance: it says nothing of the width, and is not waited for."""
         self._ended += 1
 
 
