@@ -19,10 +19,8 @@ TEN_A_SECOND = Limits(rate=1, per=0.1, adaptive=False)
 ONE_AN_HOUR = Limits(rate=1, per=3600.0, adaptive=False)
 
 
-def limited(limits: Limits, **more: int) -> Stage:
-    return Stage(
-        "payments", run=run_of(["payments"], order="none", concurrency=more.pop("concurrency", 4), **more), limits={"payments": limits}
-    )
+def limited(limits: Limits) -> Stage:
+    return Stage("payments", run=run_of(["payments"], order="none", concurrency=4), limits={"payments": limits})
 
 
 def test_a_bulkhead_starts_so_many_and_the_next_when_one_ends() -> None:
@@ -40,7 +38,7 @@ def test_a_rate_starts_one_at_a_time_and_the_plan_never_changes() -> None:
     stage = limited(TEN_A_SECOND)
     stage.receive(5)
     version = stage.run.plan.version
-    started = []
+    started: list[float] = []
     for _ in range(50):
         for delivery in stage.start_all():
             started.append(round(stage.now, 2))
