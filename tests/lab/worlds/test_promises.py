@@ -22,7 +22,7 @@ SHORT = [
     (catalogue.cap(40.0), Promise(goodput=0.7, waste=0.02)),
     (catalogue.quota(700.0, 150.0, 450.0), Promise(goodput=0.7, waste=0.05, calls_a_minute=3)),
     (more.one_partition(150.0), Promise(goodput=0.97, waste=0.015)),
-    (more.outage_in_limit(300.0, 60.0, 120.0), Promise(goodput=0.9, waste=0.03, back_after=20)),
+    (more.outage_in_limit(300.0, 60.0, 120.0), Promise(goodput=0.85, waste=0.03, back_after=40)),
     (more.bursts(240.0), Promise(goodput=0.95, waste=0.02)),
     (more.whole_seconds(130.0), Promise(goodput=0.95, waste=0.02)),
     (more.window_and_cap(150.0), Promise(goodput=0.93, waste=0.03)),
