@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from holdgate.core import Circuit, CircuitSettings, Event, Outcome, Permit, RampSettings, State
 
-SUCCESS, FAILURE, IGNORED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED
+SUCCESS, FAILURE, IGNORED, THROTTLED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED, Outcome.THROTTLED
 
 # The first wait of the default settings without jitter, which the default draw leaves out.
 FIRST_WAIT = 3.5
@@ -37,9 +37,9 @@ def call(circuit: Circuit, outcome: Outcome, now: float, took: float = 0.0) -> N
 
 
 def calls(circuit: Circuit, outcomes: str, now: float) -> None:
-    """One call per letter, each over before the next begins: S, F or I."""
+    """One call per letter, each over before the next begins: S, F, I or T."""
     for letter in outcomes:
-        call(circuit, {"S": SUCCESS, "F": FAILURE, "I": IGNORED}[letter], now)
+        call(circuit, {"S": SUCCESS, "F": FAILURE, "I": IGNORED, "T": THROTTLED}[letter], now)
 
 
 def opened(settings: CircuitSettings | None = None) -> Circuit:

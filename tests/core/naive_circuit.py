@@ -316,7 +316,7 @@ class NaiveCircuit:
             permit.settled = True
             return
         permit.settled = True
-        if outcome == "ignored" or self.override == "disabled":
+        if outcome in ("ignored", "throttled") or self.override == "disabled":
             return
         failed = outcome == "failure"
         held = self.now - permit.at

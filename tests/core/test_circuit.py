@@ -67,6 +67,9 @@ def test_a_permit_carries_its_generation_and_time() -> None:
         (CircuitSettings(), "FFFFSFFFF", State.CLOSED),
         (CircuitSettings(), "FFFFSFFFFF", State.OPEN),
         (CircuitSettings(), "FFFFIIF", State.OPEN),
+        (CircuitSettings(), "FFFFTTF", State.OPEN),
+        (CircuitSettings(), "T" * 100, State.CLOSED),
+        (CircuitSettings(), "T" * 100 + "FFFF", State.CLOSED),
         (CircuitSettings(), "FSFSFSFSF", State.CLOSED),
         (CircuitSettings(), "FSFSFSFSFS", State.OPEN),
         (CircuitSettings(), "SSSSSSFFFF", State.CLOSED),
@@ -81,7 +84,7 @@ def test_a_permit_carries_its_generation_and_time() -> None:
     ],
 )
 def test_what_opens_a_closed_circuit(settings: CircuitSettings, outcomes: str, state: State) -> None:
-    """Rates at their threshold from the minimum on, failures in a row at theirs, judged on every result and never on IGNORED."""
+    """Rates at their threshold from the minimum on, failures in a row at theirs, judged on every result, never on IGNORED or THROTTLED."""
     circuit = Circuit("payments", settings)
     calls(circuit, outcomes, 0.0)
     assert circuit.state is state

@@ -7,7 +7,6 @@ from tests.core.driving import (
     DOUBLING,
     FAILURE,
     FIRST_WAIT,
-    IGNORED,
     SUCCESS,
     acquire,
     call,
@@ -28,6 +27,7 @@ from holdgate.core import (
     LeaseExpired,
     LeaseTooShort,
     LimitChanged,
+    Outcome,
     Permit,
     RampSettings,
     Reason,
@@ -51,16 +51,16 @@ def test_a_probe_goes_alone() -> None:
     assert (circuit.free_slots, circuit.snapshot(5.0).rejected) == (0, 1)
 
 
-@pytest.mark.parametrize("give_back", ["release", "ignore"])
-def test_a_probe_without_a_verdict_makes_room_for_another(give_back: str) -> None:
+@pytest.mark.parametrize("give_back", [None, Outcome.IGNORED, Outcome.THROTTLED])
+def test_a_probe_without_a_verdict_makes_room_for_another(give_back: Outcome | None) -> None:
     """The next acquire is admitted at once, as often as it happens."""
     circuit = half_opened()
     for _ in range(5):
         probe = acquire(circuit, 6.0)
-        if give_back == "release":
+        if give_back is None:
             circuit.release(probe, 6.0)
         else:
-            circuit.record(probe, IGNORED, 20.0, duration=100.0)
+            circuit.record(probe, give_back, 20.0, duration=100.0)
         assert (circuit.state, circuit.limit, circuit.free_slots) == (State.HALF_OPEN, 1, 1)
     assert circuit.take_events() == ()
 

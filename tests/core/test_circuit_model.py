@@ -55,7 +55,7 @@ SETTINGS = st.builds(
 # Rare on purpose: most results carry neither, and one retry_after opens at once.
 RETRY_AFTERS = st.sampled_from([None] * 12 + [0.0, 4.0, 1e6])
 DURATIONS = st.sampled_from([None] * 4 + [0.5, 8.0])
-OUTCOMES = st.sampled_from(["success"] * 6 + ["failure"] * 3 + ["ignored"])
+OUTCOMES = st.sampled_from(["success"] * 6 + ["failure"] * 3 + ["ignored", "throttled"])
 COMMANDS = st.one_of(
     st.tuples(st.just("open_for"), st.sampled_from([1.0, 16.0, 1e6])),
     st.tuples(st.just("force_open"), st.sampled_from([None, 4.0])),

@@ -104,17 +104,19 @@ def test_calls_under_an_override_are_counted_too() -> None:
 
 
 def test_what_is_neither_success_nor_failure() -> None:
-    """Ignored, late, refused; a permit that is given back is nothing at all."""
+    """Ignored, throttled, late, refused; a permit that is given back is nothing at all."""
     circuit = Circuit("payments", SETTINGS)
     circuit.release(acquire(circuit, 0.0), 0.0)
     call(circuit, 0.0, outcome=Outcome.IGNORED)
+    for _ in range(2):
+        call(circuit, 0.0, outcome=Outcome.THROTTLED)
     late = acquire(circuit, 0.0)
     call(circuit, 0.0, outcome=Outcome.FAILURE)
     call(circuit, 0.0, outcome=Outcome.FAILURE)
     circuit.record(late, Outcome.SUCCESS, 1.0)
     circuit.try_acquire(1.0)
     totals = circuit.read_totals()
-    assert (totals.ignored, totals.late, totals.refused) == (1, 1, 1)
+    assert (totals.ignored, totals.throttled, totals.late, totals.refused) == (1, 2, 1, 1)
     assert (totals.succeeded.count, totals.failed.count) == (0, 2)
 
 

@@ -62,6 +62,7 @@ class CircuitTotals:
 
     - `succeeded`, `failed`: the calls that ended so, by the seconds they took.
     - `ignored`: the calls that said nothing of the dependency, as a message that fails again by its own fault.
+    - `throttled`: the calls that the dependency refused because they were too many for now.
     - `late`: the results that came after the circuit had changed, and were not judged.
     - `refused`: the calls that were not permitted.
     - `probes_succeeded`, `probes_failed`: the first calls of half-opens.
@@ -70,6 +71,7 @@ class CircuitTotals:
     succeeded: Histogram = field(default_factory=_calls)
     failed: Histogram = field(default_factory=_calls)
     ignored: int = 0
+    throttled: int = 0
     late: int = 0
     refused: int = 0
     probes_succeeded: int = 0
@@ -78,6 +80,13 @@ class CircuitTotals:
     def ended(self, took: float, *, failed: bool) -> None:
         """Count one call that took `took` seconds."""
         (self.failed if failed else self.succeeded).add(took)
+
+    def unjudged(self, *, throttled: bool) -> None:
+        """Count one call that no rule of the circuit judges."""
+        if throttled:
+            self.throttled += 1
+        else:
+            self.ignored += 1
 
     def probed(self, *, good: bool) -> None:
         """Count the first call of a half-open."""

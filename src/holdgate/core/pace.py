@@ -1,0 +1,197 @@
+"""The pace of a limiter: how many starts a second a service lets in, found from what it accepted between two refusals.
+
+Theory of operation
+===================
+
+From the moment the gate opens to the next time that it opens, a token bucket is as empty at the end as at the beginning. So what was let
+in over that time, the shut included, is its rate, exactly. For a fixed window the same holds as soon as the time spans one. That is how
+the pace is first found: ``unsure`` until enough calls were let in.
+
+From then on it is never measured again while all goes well, because others may draw from the same limit and one's own share is no fact
+but an agreement. Nobody can speak with the others, so all follow one rule that ends in equal shares:
+
+    climb   with time, in proportion to the square root of the pace: who has less gains more, as a share of what it has
+    yield   a quarter for each refusal, and less above two calls a second, where few share: there a quarter is much and is missed long
+    ramp    after 200 calls without a refusal: up, faster and faster, to see whether far more is there
+
+Whoever is refused at a pace under the one that ramps yields, and that is proportional to how much one has: of two that share, the larger
+is refused more often. Whoever is refused in its own ramp has its answer, and keeps its pace. If the pace had doubled by then, something
+has changed, and it is measured again as at first.
+
+Waste is bounded by that, and not by luck: a ramp costs one refusal or two in 200 calls, and a climb costs one in the time in which a
+quarter is regained, about 45 seconds at one call a second. Under that no climb is faster than one quarter in ten calls.
+
+Time without demand teaches nothing: neither climb nor ramp goes on in it, and a measurement with much of it is thrown away. So a quiet
+night does not make the pace lower or higher.
+
+Why the square root, and why the share of a quarter, is in docs/explanation/limits-by-evidence.md.
+"""
+
+from __future__ import annotations
+
+from math import floor, sqrt
+
+# A measurement is one call and half a percent under what was let in: the border of a rate is nowhere to stay.
+MARGIN = 0.995
+
+CATCH_UP = 0.1  # seconds whose starts may be made up for: an event loop that was late must not lower the pace
+LONG_SHUT = 90.0  # a shut that lasted longer was a quota or an operator, and says nothing of the pace
+
+YIELD = 0.25  # of the pace, for a refusal: less is too noisy to end in equal shares, more leaves much unused
+FEW_SHARE = 2.0  # calls a second from which on less is yielded: the share falls with the root of the pace
+CLIMB = 0.0055  # a second, times the root of the pace: at one call a second a quarter is regained in 45 seconds
+QUICKER = 3.0  # at most this many times that, from twice FEW_SHARE on, where a second holds more calls to pay with
+REGAIN_CALLS = 10  # and never faster than what was yielded in this many calls
+
+RAMP_CALLS = 200  # calls without a refusal before a ramp: with one refusal or two, less than a percent is wasted
+RAMP_SECONDS = 8.0  # and at least so long, where 200 calls are nothing
+RAMP_STEP = 0.02  # the ramp's first step, as a share of the pace. It doubles each second or each four calls, whichever is longer
+RAMP_SECOND = 1.0
+RAMP_STARTS = 4
+RAMPED = 1.1  # a refusal at this many times the pace under the ramp is the ramp's own
+CHANGED = 2.0  # and at this many times the dependency is another than it was
+
+UNSURE_STEP = 0.25  # while nothing is known the steps are larger: a first guess may be far off
+SURE = 6  # calls that were let in from opening to opening, to believe in a measurement
+EVENT = 3  # fewer between two refusals are one event, for which one yields once
+GUESS_WITHIN = 2.0  # the length of a first shut that is a guess at the interval
+IDLE_SHARE = 0.2  # of a measurement: with more time without demand it says nothing
+FAR_OFF = 0.6  # measured to be this small a part of the pace, it has fallen: go there instead of yielding again and again
+
+SLOWEST = 1 / 3600  # a second: one an hour, so that no lie of a service stops a worker for good
+DOUBLINGS = 30  # of a ramp: a billion times the pace is no limit
+
+
+class Pace:
+    """Keep the pace. `rate` is in starts a second; None means that nothing has shown one. `experiments` counts the ramps."""
+
+    # fmt: off
+    __slots__ = (
+        "_age", "_base", "_double", "_due", "_idle", "_last", "_opened", "_refused", "_rest", "_started", "_step", "_unsure", "experiments",
+        "rate",
+    )
+    # fmt: on
+
+    def __init__(self) -> None:
+        self.rate: float | None = None
+        self.experiments = 0
+        self._base = 0.0  # the pace under a ramp
+        self._age = 0.0  # seconds with demand since the last opening
+        self._rest = 0.0  # the age at which a ramp begins
+        self._step = RAMP_STEP
+        self._double = RAMP_SECOND
+        self._due = 0.0  # when the next call may start
+        self._last = 0.0  # when the latest started
+        self._opened: float | None = None  # since when is counted
+        self._started = 0
+        self._refused = 0
+        self._idle = 0.0
+        self._unsure = True
+
+    def free(self, now: float) -> int | None:
+        """Return how many calls may start now. None means any number."""
+        if self.rate is None:
+            return None
+        late = now - self._due
+        return 1 + floor(min(late, CATCH_UP) * self.rate) if late >= 0 else 0
+
+    def next_at(self) -> float:
+        """Return when the next call may start."""
+        return self._due
+
+    def start(self, now: float, weight: int, *, is_pressed: bool) -> None:
+        """Count a start. `is_pressed`: it had to wait."""
+        if self._opened is None and not self._started:
+            self._opened = now
+        self._started += weight
+        if self.rate is None:
+            return
+        late = now - self._due
+        if not is_pressed and late > max(CATCH_UP, 1 / self.rate):
+            self._idle += late
+            self._age = min(self._age, self._rest)
+        else:
+            self._climb(min(now - self._last, CATCH_UP + 10 / self.rate))
+        self._last = now
+        self._due = max(self._due, now - CATCH_UP) + weight / self.rate
+
+    def refuse(self, weight: int) -> None:
+        """Count a call that was not let in."""
+        self._refused += weight
+
+    def reopen(self, now: float, shut_for: float) -> None:
+        """Judge the time since the last opening: the asking call was let in, and is counted as started."""
+        if self._opened is None:
+            self._guess(now, shut_for)
+            return
+        span = now - self._opened
+        busy = span - self._idle
+        if shut_for > LONG_SHUT or busy <= 0 or self._idle > IDLE_SHARE * span:
+            if self.rate is not None:
+                self._begin(now, self._base)
+            return
+        accepted = self._started - 2 - self._refused  # without the asking call, and one less: the border itself was refused
+        measured = max(1, accepted) / busy * MARGIN
+        if self._unsure or self.rate is None:
+            self._measure(now, accepted, measured)
+        elif accepted < EVENT:
+            self._last = now
+        elif self.rate > RAMPED * self._base:
+            self._answer(now, self.rate, measured)
+        else:
+            base = max(measured / FAR_OFF * MARGIN, self._base / 2) if measured < FAR_OFF * self._base else self._base
+            self._begin(now, base * (1 - _share(base)))
+
+    def _guess(self, now: float, shut_for: float) -> None:
+        """Begin where nothing was counted before: the first opening of a limiter that was not active."""
+        if shut_for <= GUESS_WITHIN:
+            self._begin(now, 1 / max(shut_for, CATCH_UP))
+        else:
+            self._opened, self._started, self._refused = now, 1, 0
+
+    def _measure(self, now: float, accepted: int, measured: float) -> None:
+        if accepted >= SURE:
+            self._unsure = False
+            self._begin(now, measured)
+            return
+        self._base = self.rate = max(SLOWEST, measured)  # and measure on, over this time and the next
+        self._age = self._rest = 0.0
+        self._step, self._double = UNSURE_STEP, max(RAMP_SECOND, RAMP_STARTS / measured)
+        self._last = now
+
+    def _answer(self, now: float, rate: float, measured: float) -> None:
+        """Take what a ramp has shown."""
+        if rate > CHANGED * self._base:
+            self._unsure = True
+            self._begin(now, rate / 2)
+        else:
+            self._begin(now, max(self._base, min(rate, measured)))
+
+    def _begin(self, now: float, base: float) -> None:
+        self._base = self.rate = base = max(SLOWEST, base)
+        self._opened = self._last = now
+        self._started, self._refused = 1, 0
+        self._idle = self._age = 0.0
+        self._due = max(self._due, now)
+        self._step, self._double = RAMP_STEP, max(RAMP_SECOND, RAMP_STARTS / base)
+        self._rest = max(RAMP_SECONDS, RAMP_CALLS / base)
+
+    def _climb(self, took: float) -> None:
+        before = self._age
+        self._age += took
+        base = self._base
+        if not self._unsure:
+            quicker = min(QUICKER, max(1.0, base / FEW_SHARE))
+            self._base = base = base + took * min(CLIMB * quicker * sqrt(base), YIELD * base * base / REGAIN_CALLS)
+        over = self._age - self._rest
+        if over <= 0:
+            self.rate = base
+            return
+        if before <= self._rest:
+            self.experiments += 1
+        self.rate = base * (1 + self._step * (2 ** min(DOUBLINGS, over / self._double) - 1))
+
+
+def _share(pace: float) -> float:
+    """Return the share of the pace that is yielded for a refusal."""
+    return YIELD / sqrt(max(1.0, pace / FEW_SHARE))

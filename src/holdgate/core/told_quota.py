@@ -1,0 +1,81 @@
+"""What a service says of its quota: how many calls are left, and when it begins anew. Then nothing need be found out.
+
+Theory of operation
+===================
+
+The calls that are left are spread over the time that is left, so that the quota ends when its window does, and no call is refused. Over a
+long window they are not spread evenly: with 5,000 an hour nobody wants to wait for minutes with nearly all of them left. There the pace
+is what would use up the rest in five minutes. It falls with the rest, and never reaches nothing.
+
+Answers come in any order. Within one window the least that any of them said of what is left holds, and the earliest end. Calls that are in
+flight may not be counted in what an answer says, so they are taken off.
+
+When the window has ended, what the next one has is not known until the first answer: the old pace goes on until then.
+
+A value that cannot be (less than nothing left, an end in the past, a window of more than a day, no number) is as good as not said. A lie
+that can be true costs at most the window that it names.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdgate.core.outcomes import Told
+
+SPREAD = 300.0  # seconds: longer than most windows that are refilled, and as long as a person waits for a queue to move
+LONGEST = 86400.0  # a day is the longest window that anybody sells calls by
+MOST_LEFT = 10**9  # more is no limit, and would only make large numbers
+SHORTEST = 0.001  # seconds of a window that are divided by
+CATCH_UP = 0.1  # seconds whose starts may be made up for, as in pace.py
+SLACK = 1.0  # seconds by which two answers on one window may differ: headers have whole ones
+SLACK_SHARE = 0.05  # and as a share of a long one
+
+
+class ToldQuota:
+    """Keep what was said last. `rate` is the pace that follows from it in starts a second; None means that nothing was said."""
+
+    __slots__ = ("_due", "_left", "_until", "rate")
+
+    def __init__(self) -> None:
+        self.rate: float | None = None
+        self._left = 0
+        self._until = -1.0
+        self._due = 0.0
+
+    def tell(self, told: Told, now: float, in_flight: int) -> bool:
+        """Take what an answer said. Returns whether it said anything of a quota."""
+        remaining, reset = told.remaining, told.reset
+        if remaining is None or reset is None or not 0 <= remaining <= MOST_LEFT:
+            return False
+        if not isfinite(reset) or not 0 < reset <= LONGEST:
+            return False
+        until, left = now + reset, max(0, int(remaining) - in_flight)
+        if now < self._until and until < self._until + max(SLACK, SLACK_SHARE * reset):
+            until, left = min(self._until, until), min(self._left, left)
+        self._until, self._left = until, left
+        self.rate = max(1, left) / max(SHORTEST, min(until - now, SPREAD))
+        return True
+
+    def free(self, now: float) -> int | None:
+        """Return how many calls may start now. None means any number."""
+        if self.rate is None:
+            return None
+        if now < self._until and not self._left:
+            return 0
+        late = now - self._due
+        if late < 0:
+            return 0
+        due = 1 + int(min(late, CATCH_UP) * self.rate)
+        return min(due, self._left) if now < self._until else due
+
+    def next_at(self, now: float) -> float:
+        """Return when the next call may start."""
+        return max(self._due, self._until) if now < self._until and not self._left else self._due
+
+    def start(self, now: float, weight: int) -> None:
+        """Count a start."""
+        if self.rate is not None:
+            self._left = max(0, self._left - weight)
+            self._due = max(self._due, now - CATCH_UP) + weight / self.rate

@@ -1,0 +1,57 @@
+"""The settings of limits, and what a limiter shows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from holdgate.core.limits import LimiterSnapshot, Limits
+from holdgate.errors import SettingsError
+
+NAN = float("nan")
+
+
+def test_nothing_is_known_by_default() -> None:
+    """Limits without numbers are found out."""
+    limits = Limits()
+    assert (limits.rate, limits.per, limits.concurrency, limits.adaptive, limits.pace) == (None, 1.0, None, True, None)
+
+
+def test_a_rate_is_a_pace() -> None:
+    """A rate of 600 in a minute is ten a second."""
+    assert Limits(rate=600, per=timedelta(minutes=1)).pace == 10
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"rate": 0}, "limits.rate must be at least 1, got 0"),
+        ({"rate": -5}, "limits.rate must be at least 1, got -5"),
+        ({"rate": 0.5, "per": 2}, "got 0.5 with per=2: write rate=1, per=4"),
+        ({"rate": NAN}, "limits.rate must be a whole number, got nan"),
+        ({"rate": True}, "limits.rate must be a whole number, got True"),
+        ({"rate": 10, "per": 0}, "limits.per must be seconds above 0, got 0"),
+        ({"rate": 10, "per": NAN}, "limits.per must be a finite number, got nan"),
+        ({"concurrency": 0}, "limits.concurrency must be at least 1, got 0"),
+        ({"concurrency": 2.5}, "limits.concurrency must be a whole number, got 2.5"),
+        ({"adaptive": 1}, "limits.adaptive must be True or False, got 1"),
+        ({"adaptive": False}, "limits.adaptive=False with rate=None and concurrency=None limits nothing"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(given: dict[str, Any], named: str) -> None:
+    """An error names the setting, what it must be and what it is."""
+    with pytest.raises(SettingsError) as caught:
+        Limits(**given)
+    assert named in str(caught.value)
+
+
+def test_waste_is_the_share_of_refused_calls() -> None:
+    """One refusal for 99 calls that were let in is one percent, and no call is no waste."""
+    assert _snapshot(accepted=99, refused=1).waste == 0.01
+    assert _snapshot(accepted=0, refused=0).waste == 0
+
+
+def _snapshot(accepted: int, refused: int) -> LimiterSnapshot:
+    return LimiterSnapshot(in_flight=0, width=None, pace=None, next_at=None, accepted=accepted, refused=refused, experiments=0, why="free")

@@ -1,0 +1,223 @@
+"""The pace: found, kept, yielded, and tried higher."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdgate.core.pace import Pace
+
+
+def _found(rate: float = 10.0) -> Pace:
+    """A pace that was measured: ten starts between two openings, and the two that do not count."""
+    pace = Pace()
+    for step in range(12):
+        pace.start(step / rate, 1, is_pressed=True)
+    pace.reopen(10 / rate, 0.2)
+    return pace
+
+
+def _run(pace: Pace, now: float, seconds: float, *, is_pressed: bool = True) -> tuple[float, int]:
+    """Start whenever it may. Returns when and how many."""
+    end, starts = now + seconds, 0
+    while now < end:
+        assert pace.free(now)
+        pace.start(now, 1, is_pressed=is_pressed)
+        starts += 1
+        now = max(now, pace.next_at())
+    return now, starts
+
+
+def _refuse(pace: Pace, now: float) -> float:
+    """A refusal, and an asking call that is let in a quarter of a second later."""
+    pace.start(now, 1, is_pressed=True)
+    pace.refuse(1)
+    pace.start(now + 0.25, 1, is_pressed=True)
+    pace.reopen(now + 0.3, 0.25)
+    return now + 0.3
+
+
+def test_nothing_is_known_at_first() -> None:
+    """Before anything was refused the pace limits nothing."""
+    assert Pace().free(0.0) is None
+
+
+def test_what_was_let_in_between_two_openings_is_the_pace() -> None:
+    """Ten in one second are ten a second, less the margin."""
+    assert _found().rate == pytest.approx(10 * 0.995)
+
+
+def test_a_start_is_due_one_interval_after_another() -> None:
+    """Nothing starts before it is due, and what a late loop missed in a tenth of a second may be made up for."""
+    pace = _found()
+    now = pace.next_at()
+    pace.start(now, 1, is_pressed=True)
+    assert pace.free(now + 0.05) == 0
+    assert pace.free(now + 0.15) == 1
+    assert pace.free(now + 60.0) == 1 + int(0.1 * (pace.rate or 0))
+
+
+def test_a_batch_is_due_as_long_as_its_messages() -> None:
+    """After a batch of twenty nothing starts for two seconds."""
+    pace = _found()
+    now = pace.next_at()
+    pace.start(now, 20, is_pressed=True)
+    assert pace.next_at() - now == pytest.approx(20 / (pace.rate or 0), rel=0.1)
+
+
+def test_few_calls_are_measured_on() -> None:
+    """Three calls say little: the guess holds until the next opening, and both times count."""
+    pace = Pace()
+    for at in (0.0, 0.1, 0.2, 0.3):
+        pace.start(at, 1, is_pressed=True)
+    pace.refuse(1)
+    pace.reopen(1.0, 0.5)
+    assert pace.rate == pytest.approx(0.995)
+    for step in range(20):
+        pace.start(1.0 + step / 20, 1, is_pressed=True)
+    pace.reopen(2.0, 0.2)
+    assert pace.rate == pytest.approx((24 - 2 - 1) / 2 * 0.995)
+
+
+def test_a_first_short_shut_is_a_guess_at_the_interval() -> None:
+    """Where nothing was counted, a shut of half a second means two a second."""
+    pace = Pace()
+    pace.reopen(10.0, 0.5)
+    assert pace.rate == 2.0
+
+
+def test_a_first_long_shut_is_no_guess() -> None:
+    """A window's rest says nothing of its rate: it is counted from the opening on."""
+    pace = Pace()
+    pace.reopen(100.0, 40.0)
+    assert pace.rate is None
+    for step in range(600):
+        pace.start(100 + step / 100, 1, is_pressed=True)
+    pace.reopen(160.0, 54.0)
+    assert pace.rate == pytest.approx(10.0, rel=0.02)
+
+
+def test_a_refusal_yields_a_quarter() -> None:
+    """Under two calls a second a refusal takes a quarter."""
+    pace = _found(1.5)
+    now, _ = _run(pace, pace.next_at(), 10.0)
+    before = pace.rate or 0
+    _refuse(pace, now)
+    assert pace.rate == pytest.approx(before * 0.75, rel=0.02)
+
+
+def test_above_two_a_second_less_is_yielded() -> None:
+    """At ten a second a refusal takes about a ninth."""
+    pace = _found(10.0)
+    now, _ = _run(pace, pace.next_at(), 5.0)
+    before = pace.rate or 0
+    _refuse(pace, now)
+    assert before * 0.87 < (pace.rate or 0) < before * 0.9
+
+
+def test_who_has_less_climbs_by_more() -> None:
+    """In a minute the smaller of two paces gains more, as a share of what it has."""
+    small, large = _found(1.0), _found(2.0)
+    before = small.rate or 0, large.rate or 0
+    _run(small, small.next_at(), 60.0)
+    _run(large, large.next_at(), 60.0)
+    assert (small.rate or 0) / before[0] > (large.rate or 0) / before[1] > 1
+
+
+def test_two_refusals_close_together_are_one_event() -> None:
+    """A bucket that is empty refuses more than once, and that is one yield."""
+    pace = _found(10.0)
+    now, _ = _run(pace, pace.next_at(), 5.0)
+    now = _refuse(pace, now)
+    before = pace.rate
+    _refuse(pace, now)
+    assert pace.rate == pytest.approx(before, rel=0.01)
+
+
+def test_a_fallen_rate_is_met_directly() -> None:
+    """From thirty a second to ten is not twenty yields: what was measured is far off, so go there, at most by half."""
+    pace = _found(30.0)
+    now, _ = _run(pace, pace.next_at(), 5.0)
+    now = _refuse(pace, now)
+    for step in range(10):
+        pace.start(now + step, 1, is_pressed=True)
+    before = pace.rate or 0
+    _refuse(pace, now + 10)
+    assert (pace.rate or 0) < before * 0.55
+
+
+def test_a_ramp_comes_after_two_hundred_calls() -> None:
+    """Nobody refused for so long, so it is tried whether far more is there."""
+    pace = _found(10.0)
+    now, _ = _run(pace, pace.next_at(), 18.0)
+    assert pace.experiments == 0
+    now, _ = _run(pace, now, 8.0)
+    assert pace.experiments == 1
+
+
+def test_a_refused_ramp_costs_no_pace() -> None:
+    """The ramp's own refusal is its answer, and nobody yields for it."""
+    pace = _found(10.0)
+    now, starts = pace.next_at(), 0
+    while (pace.rate or 0) < 14:
+        now, more = _run(pace, now, 0.5)
+        starts += more
+    _refuse(pace, now)
+    assert 9 < (pace.rate or 0) < 12
+
+
+def test_a_pace_that_doubled_is_measured_again() -> None:
+    """The dependency is another than it was: the next opening says what it lets in."""
+    pace = _found(10.0)
+    now = pace.next_at()
+    while (pace.rate or 0) < 40:
+        now, _ = _run(pace, now, 0.25)
+    now = _refuse(pace, now)
+    for step in range(62):
+        pace.start(now + step / 30, 1, is_pressed=True)
+    pace.reopen(now + 2.05, 0.2)
+    assert pace.rate == pytest.approx(29, rel=0.03)
+
+
+def test_idle_time_teaches_nothing() -> None:
+    """An hour with a call a minute makes the pace neither lower nor higher, and a ramp does not begin in it."""
+    pace = _found(10.0)
+    before, now = pace.rate, pace.next_at()
+    for minute in range(60):
+        pace.start(now + 60 * minute, 1, is_pressed=False)
+    assert (pace.rate, pace.experiments) == (before, 0)
+    _refuse(pace, now + 3601)
+    assert pace.rate == pytest.approx(before, rel=0.01)
+
+
+def test_a_ramp_ends_where_demand_does() -> None:
+    """Who stops wanting more goes back to the proven pace."""
+    pace = _found(10.0)
+    now = pace.next_at()
+    while (pace.rate or 0) < 14:
+        now, _ = _run(pace, now, 0.5)
+    pace.start(now + 5.0, 1, is_pressed=False)
+    pace.start(now + 5.1, 1, is_pressed=True)
+    assert (pace.rate or 0) < 12
+
+
+def test_a_quota_says_nothing_of_the_pace() -> None:
+    """After a shut of twenty minutes the proven pace is kept; and where none was proven, none is."""
+    pace = _found(10.0)
+    before = pace.rate
+    pace.start(2000.0, 1, is_pressed=True)
+    pace.reopen(2000.0, 1200.0)
+    assert pace.rate == pytest.approx(before, rel=0.01)
+    unknown = Pace()
+    unknown.start(0.0, 1, is_pressed=True)
+    unknown.reopen(1200.0, 1200.0)
+    assert unknown.rate is None
+
+
+def test_no_lie_stops_a_worker_for_good() -> None:
+    """A service that refuses for ever is still asked once an hour."""
+    pace, now = _found(1.0), 10.0
+    for _ in range(400):
+        for step in range(4):
+            pace.start(now + step * 20, 1, is_pressed=True)
+        now = _refuse(pace, now + 80)
+    assert (pace.rate or 0) >= 1 / 3600

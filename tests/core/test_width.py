@@ -1,0 +1,149 @@
+"""The width: walls, chance, and what a trial changes."""
+
+from __future__ import annotations
+
+from holdgate.core.experiments import Budget
+from holdgate.core.width import Width
+
+
+def _width(level: int, most: int | None = None) -> Width:
+    """A width that has grown to a level by calls that were let in."""
+    width = Width(Budget(), most, is_sought=False)
+    width.seek(level)
+    for each in range(1, level + 1):
+        width.accept(each, 0, 0.1)
+    return width
+
+
+def test_nothing_limits_what_is_not_sought() -> None:
+    """In the cheap form only the user's number limits, until something is refused."""
+    assert Width(Budget(), None, is_sought=False).room(1000) is None
+    assert Width(Budget(), 8, is_sought=False).room(5) == 3
+    unsought = Width(Budget(), None, is_sought=False)
+    unsought.reopen(is_gentle=True)
+    assert unsought.current is None
+
+
+def test_it_grows_by_one_for_each_call_that_was_let_in() -> None:
+    """From one in flight, and never over the user's number."""
+    width = Width(Budget(), 2, is_sought=True)
+    assert width.current == 1
+    for level in (1, 2, 2, 2):
+        width.accept(level, 0, 0.1)
+    assert width.current == 2
+
+
+def test_a_refusal_above_all_that_was_let_in_is_a_wall() -> None:
+    """At nine in flight it was refused and at eight never: eight it is, and the next call starts alone."""
+    width = _width(8)
+    assert width.refuse(9, 0, is_throttled=True)
+    assert width.current == 8
+    assert width.is_careful
+    width.accept(8, 0, 0.1)
+    assert not width.is_careful
+
+
+def test_throttled_at_a_level_that_was_let_in_is_a_rate() -> None:
+    """That is no matter of width, and the width stays."""
+    width = _width(8)
+    assert not width.refuse(5, 0, is_throttled=True)
+    assert width.current == 8
+
+
+def test_throttled_alone_is_a_rate() -> None:
+    """No cap refuses the only call."""
+    assert not Width(Budget(), None, is_sought=True).refuse(1, 0, is_throttled=True)
+
+
+def test_a_failure_now_and_then_is_chance() -> None:
+    """One in fifty does not make a dependency narrower."""
+    width = _width(8)
+    for _ in range(20):
+        for _ in range(50):
+            width.accept(8, 0, 0.1)
+        assert width.refuse(8, 0, is_throttled=False)
+    assert width.current == 8
+
+
+def test_a_cap_that_fell_is_followed_in_a_few_steps() -> None:
+    """The first failure may be chance, the second takes one, and each more takes half."""
+    width, seen = _width(20), []
+    for level in (20, 20, 19, 9):
+        width.refuse(level, 0, is_throttled=False)
+        seen.append(width.current)
+    assert seen == [20, 19, 9, 4]
+
+
+def test_what_was_no_matter_of_width_is_taken_back() -> None:
+    """The dependency was down: the width before that is the width after it."""
+    width = _width(20)
+    for level in (20, 20, 10):
+        width.refuse(level, 0, is_throttled=False)
+    width.restore()
+    assert width.current == 20
+    width.restore()
+    assert width.current == 20
+
+
+def test_old_news_may_lower_the_wall_and_nothing_else() -> None:
+    """Of calls that began together the lowest that was refused counts."""
+    width = _width(8)
+    width.lower(5)
+    width.refuse(16, 0, is_throttled=True)
+    width.lower(12)
+    assert width.current == 8
+    width.lower(10)
+    assert width.refuse(9, 0, is_throttled=True)
+    assert width.current == 8
+
+
+def test_after_a_long_shut_it_comes_back_one_by_one() -> None:
+    """From one in flight, one more for each call that is let in."""
+    width = _width(4)
+    width.reopen(is_gentle=True)
+    seen = []
+    for _ in range(4):
+        seen.append(width.current)
+        width.accept(1, 0, 0.1)
+    assert seen == [1, 2, 3, 4]
+
+
+def _pressed_at_wall() -> Width:
+    """A cap of eight, and enough saved up to see whether it still stands."""
+    budget = Budget()
+    budget.earn(10_000)
+    width = Width(budget, None, is_sought=False)
+    width.seek(8)
+    for level in (*range(1, 9), 8):
+        width.accept(level, 0, 0.1)
+    width.refuse(9, 0, is_throttled=True)
+    width.accept(8, 0, 0.1)
+    width.start(1.0, 8, 1.0, is_pressed=True)
+    return width
+
+
+def test_a_wall_is_tried_by_one_call() -> None:
+    """It still stands: back to eight, and nothing else changes."""
+    width = _pressed_at_wall()
+    assert width.current == 9
+    assert width.refuse(9, 0, is_throttled=True)
+    assert width.current == 8
+    assert not width.is_careful
+
+
+def test_a_wall_that_fell_is_left_behind() -> None:
+    """Ten calls above it were let in: it is none any more, and the next step is twice as large."""
+    width = _pressed_at_wall()
+    for _ in range(10):
+        width.accept(9, 0, 0.1)
+    assert width.current == 9
+
+
+def test_a_trial_that_nobody_fills_ends() -> None:
+    """Without demand the width is not full, and a round that waits for that would wait for ever."""
+    width = Width(Budget(), None, is_sought=True)
+    for level in range(1, 5):
+        width.accept(level, 0, 0.1)
+    for _ in range(200):
+        width.start(1.0, 1, 1.0, is_pressed=False)
+    assert width.current == 4

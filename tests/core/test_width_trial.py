@@ -1,0 +1,64 @@
+"""A trial of widths, and what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdgate.core.width_trial import Trial, gain, mean_gain
+
+
+def test_a_call_belongs_to_an_arm_if_it_fills_its_width() -> None:
+    """A call at another level belongs to none, and neither does one while calls from before the arm are in flight."""
+    trial = Trial((2, 3), 2)
+    assert (trial.width, trial.calls) == (2, 4)
+    assert trial.start(1.0, 1, oldest=0.0) == 0
+    assert trial.start(1.0, 2, oldest=0.0) == 0
+    assert trial.start(1.5, 3, oldest=1.2) == 0
+    assert trial.start(1.5, 2, oldest=1.2) == 1
+    assert trial.start(1.5, 2, oldest=1.5) == 1
+    assert trial.width == 3
+    assert trial.start(2.0, 3, oldest=2.0) == 2
+    assert trial.start(2.0, 3, oldest=2.0) == 2
+    assert trial.width == 3
+    assert trial.start(2.0, 3, oldest=2.0) == 0
+    for arm, took in ((2, 0.2), (1, 0.1), (1, 0.3)):
+        trial.end(arm, took)
+    assert not trial.is_over
+    trial.drop()
+    assert trial.is_over
+    assert trial.arms == [[0.1, 0.3], [0.2]]
+
+
+def test_a_trial_without_demand_becomes_stale() -> None:
+    """A width that is never full is not tried for ever."""
+    trial = Trial((5,), 2)
+    for _ in range(21):
+        assert not trial.is_stale
+        trial.start(0.0, 1, oldest=0.0)
+    assert trial.is_stale
+
+
+def test_a_trial_with_a_lost_call_becomes_stale() -> None:
+    """A call that never ends keeps the next arm from beginning, and not for ever."""
+    trial = Trial((2, 3), 1)
+    for _ in range(17):
+        assert not trial.is_stale
+        trial.start(1.0, 2, oldest=0.0)
+    assert trial.is_stale
+
+
+@pytest.mark.parametrize("judge", [gain, mean_gain])
+def test_the_same_latency_is_all_gain_and_a_longer_one_none(judge: object) -> None:
+    """Twice as many that take as long are twice as much done, and twice as many that take twice as long are nothing."""
+    assert callable(judge)
+    assert judge([1.0] * 20, [1.0] * 20, 2.0) == 1.0
+    assert judge([1.0] * 20, [2.0] * 20, 2.0) == pytest.approx(0.0)
+    assert judge([0.0], [0.0], 2.0) == 1.0
+
+
+def test_few_slow_calls_do_not_hide_a_queue() -> None:
+    """One call in five takes two seconds, and they fell unevenly: the shift of all others shows the queue, which the means do not."""
+    narrow = [0.01] * 75 + [2.0] * 25
+    wide = [0.21] * 85 + [2.2] * 15
+    assert gain(narrow, wide, 1.4) < 0.1
+    assert mean_gain(narrow, wide, 1.4) > 0.9
