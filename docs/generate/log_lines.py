@@ -31,7 +31,10 @@ from holdgate.events import (
     HoldContinued,
     LeaseExpired,
     LeaseTooShort,
+    LimitBegan,
     LimitChanged,
+    LimitEnded,
+    LimitMoved,
     LocalCauseSuspected,
     MessagesHeld,
     MessageSkipped,
@@ -124,6 +127,10 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
         "The circuit has opened, or could have, and another attempt failed. The message is tried again; a health `probe` can tell.",
     ),
     (
+        SourceBlocked(120.0, _ORDERS, 4711, 12, "HTTPStatusError 429", suspect=True, throttled=True),
+        "Its request may be larger than its limit, or a quota is used up for long. [What it can be](../how-to/sort-errors.md#not-so-fast).",
+    ),
+    (
         MessageSkipped(120.0, _ORDERS, 4711, "duplicate", by_operator=True),
         "It was settled without having been processed.",
     ),
@@ -171,6 +178,15 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
         CommandEnded(1890.0, CommandGiven(90.0, "hold", "orders", "alice", "deploying 1.2.3", 1890.0)),
         "Its time was over, or the program itself has ended it. Nobody has to do anything.",
     ),
+    (
+        LimitBegan(90.0, "payments", 9.8, 4, "pace"),
+        "It has refused calls because there were too many; this is what it takes. [What happens](../how-to/limit-a-dependency.md).",
+    ),
+    (
+        LimitMoved(190.0, "payments", 4.9, 4, "pace", 9.8, 4),
+        "It takes more than before, or less. At most once a minute.",
+    ),
+    (LimitEnded(290.0, "payments", 200.0), "Only what you have set limits it now."),
     (OverrideSet("payments", 90.0, 1, Override.FORCED_OPEN, None), "An operator did that; who, says the line before it."),
     (OverrideCleared("payments", 190.0, 2, Override.FORCED_OPEN), "An operator did that, or its time was over."),
     (CircuitReset("payments", 190.0, 3, State.OPEN), "An operator did that: immediately the full rate."),

@@ -111,11 +111,24 @@ MEANINGS: dict[str, dict[str, str]] = {
         "failures": "which exceptions are its failures: types, a tuple of types, or a predicate. `http.failures` for HTTP clients,"
         " `holdgate.presets` for others. None means every exception but errors of the program",
         "excluded": "exceptions that are the message's own fault; wins over `failures`",
+        "throttled": "exceptions that say it has too many calls for now, in the same forms; wins over `failures`. None means what the known"
+        " clients raise for that, and () nothing: [not so fast](../how-to/sort-errors.md#not-so-fast)",
         "result_failures": "a predicate on what a call returned; true: the call failed all the same",
+        "result_throttled": "a predicate on what a call returned; true: the call was throttled. None means as for `throttled`, among the"
+        " results that `result_failures` takes for failures",
+        "told": "takes a throttled exception, or what a call returned, and gives what it says of the limit. `http.told` for HTTP clients;"
+        " None means that of throttled answers, and of no good one",
         "retry_after": "takes the exception, gives the seconds that its server asked to wait, or None. `http.retry_after` for HTTP clients",
         "probe": "asks whether it is well, in place of the first message after an outage; raising, False and `probe_timeout` mean no",
         "probe_timeout": "seconds that the probe may take",
         "settings": "its circuit, see CircuitSettings",
+        "limits": "how many calls it takes, see Limits. None means that it [is found out](../how-to/limit-a-dependency.md)",
+    },
+    "Limits": {
+        "rate": "at most so many calls start in any `per` seconds. None means that no rate is known",
+        "per": "the span of `rate`, in seconds",
+        "concurrency": "at most so many calls in flight. None means that no number is known",
+        "adaptive": "what it answers may lower the numbers. False means that they alone limit",
     },
     "CircuitSettings": {
         "window": "what the rates are read from: `CountWindow(calls)` or `TimeWindow(seconds)`",
@@ -225,9 +238,12 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
     "Dependency": {
         "excluded": _NOTHING_ASKED,
         "result_failures": "a return is a success",
+        "result_throttled": "a return is a success",
+        "told": "to read each good answer costs something, and few services say anything in it",
         "retry_after": "only an HTTP server says it, and where it says it differs",
         "probe": "not everything has a health check that is worth asking",
     },
+    "Limits": {"rate": "most services have none that one meets", "concurrency": "`concurrency` of the run bounds it already"},
     "CircuitSettings": {"ramp": "RampSettings' own defaults"},
     "RampSettings": {"full": "the guard knows how much runs at once"},
     "rehearse": {

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from docs.generate.meanings import MEANINGS, OTHER_REASONS
 from docs.generate.tables import table
 
-from holdgate import CircuitSettings, CountWindow, Dependency, Guard, LogSettings, RampSettings, RetryPolicy, TimeWindow
+from holdgate import CircuitSettings, CountWindow, Dependency, Guard, Limits, LogSettings, RampSettings, RetryPolicy, TimeWindow
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.control import Control
@@ -38,6 +38,7 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "FastStreamGuard": FastStreamGuard.__init__,
     "Control": Control.__init__,
     "Dependency": Dependency.__init__,
+    "Limits": Limits,
     "CircuitSettings": CircuitSettings,
     "CountWindow": CountWindow,
     "TimeWindow": TimeWindow,

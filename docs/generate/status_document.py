@@ -16,6 +16,7 @@ _PARTS = {
     "HealthStatus": "`health`",
     "SummaryStatus": "`summary`",
     "DependencyStatus": "Each of `dependencies`",
+    "LimitStatus": "`limits` of a dependency",
     "FailureStatus": "Each of `failed_with` of a dependency",
     "SourceStatus": "Each of `sources`",
     "PartlyStatus": "`partly` of a source",

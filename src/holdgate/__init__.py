@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from holdgate.config.settings import Settings, load
-    from holdgate.core import CircuitSettings, CircuitSnapshot, CountWindow, Outcome, Override, RampSettings, State, TimeWindow
+    from holdgate.core import CircuitSettings, CircuitSnapshot, CountWindow, Limits, Outcome, Override, RampSettings, State, TimeWindow
     from holdgate.errors import CallNotPermitted, HoldgateError, Reject
     from holdgate.flow.message import Delivery, Partition, Queue, Settlement
     from holdgate.flow.policy import RetryPolicy
@@ -29,6 +29,7 @@ __all__ = [
     "Guard",
     "Health",
     "HoldgateError",
+    "Limits",
     "LogSettings",
     "Outcome",
     "Override",
@@ -52,7 +53,17 @@ __all__ = [
 # checkers, and tests/test_import.py compares the two.
 _HOMES = {
     "holdgate.config.settings": ("Settings", "load"),
-    "holdgate.core": ("CircuitSettings", "CircuitSnapshot", "CountWindow", "Outcome", "Override", "RampSettings", "State", "TimeWindow"),
+    "holdgate.core": (
+        "CircuitSettings",
+        "CircuitSnapshot",
+        "CountWindow",
+        "Limits",
+        "Outcome",
+        "Override",
+        "RampSettings",
+        "State",
+        "TimeWindow",
+    ),
     "holdgate.errors": ("CallNotPermitted", "HoldgateError", "Reject"),
     "holdgate.flow.message": ("Delivery", "Partition", "Queue", "Settlement"),
     "holdgate.flow.policy": ("RetryPolicy",),

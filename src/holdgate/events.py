@@ -31,6 +31,9 @@ from holdgate.flow.events import (
     FlowEvent,
     HandlerStuck,
     HoldContinued,
+    LimitBegan,
+    LimitEnded,
+    LimitMoved,
     LocalCauseSuspected,
     MessagesHeld,
     MessageSkipped,
@@ -59,6 +62,10 @@ __all__ = [  # noqa: RUF022 - the order of the docstring
     "CircuitClosed",
     "LeaseExpired",
     "LeaseTooShort",
+    # How many calls it takes.
+    "LimitBegan",
+    "LimitMoved",
+    "LimitEnded",
     # What it does to sources.
     "SourceHeld",
     "MessagesHeld",

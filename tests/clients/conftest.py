@@ -11,6 +11,7 @@ import pytest
 from tests.clients import results
 from tests.clients.installed import HAVE_CLIENTS, installed, version
 from tests.clients.outages import assert_buries_nothing
+from tests.clients.verdicts import verdict_on
 from tests.servers.unavailable import in_ci
 
 from holdgate import http
@@ -19,7 +20,7 @@ from holdgate import http
 collect_ignore_glob = [] if HAVE_CLIENTS else ["test_*_clients.py"]
 if installed("niquests"):
     collect_ignore_glob += [
-        f"test_{family}_clients.py" for family in ("amqp", "aws", "grpc", "kafka", "mongo", "redis", "search", "smtp", "sql")
+        f"test_{family}_clients.py" for family in ("amqp", "aws", "grpc", "kafka", "mongo", "redis", "search", "smtp", "sql", "waiting")
     ]
 
 
@@ -40,18 +41,22 @@ def found() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def record(found: dict[str, Any]) -> Callable[..., None]:
-    """Write down what a family's client raised in a situation, and what it was taken for; an outage of it must bury nothing."""
+def record(found: dict[str, Any]) -> Callable[..., str]:
+    """Write down what a family's client raised in a situation, and what it was taken for, which is returned: "failure", "throttled" or
+    "own". An outage of it must bury nothing."""
     known = json.loads(results.FILE.read_text()) if in_ci() else {}
 
-    def write(family: str, client: str, package: str | None, situation: str, error: BaseException, *, is_failure: bool) -> None:
-        cell = results.cell(error, is_failure=is_failure)
+    def write(family: str, client: str, package: str | None, situation: str, error: BaseException) -> str:
+        preset = http if family == "http" else importlib.import_module(f"holdgate.presets.{family}")
+        verdict = verdict_on(preset, error)
+        cell = results.cell(error, verdict)
         of_client = found.setdefault(family, {}).setdefault(client, {"version": version(package) if package else None, "cells": {}})
         of_client["cells"][situation] = cell
-        if is_failure and isinstance(error, Exception):
-            assert_buries_nothing(http if family == "http" else importlib.import_module(f"holdgate.presets.{family}"), error)
+        if verdict != "own" and isinstance(error, Exception):
+            assert_buries_nothing(preset, error)
         if in_ci():
             was = known.get(family, {}).get(client, {}).get("cells", {}).get(situation, {"verdict": "nothing"})
             assert was["verdict"] == cell["verdict"], f"{results.FILE.name} is not up to date: make test-clients, python -m docs.generate"
+        return verdict
 
     return write

@@ -12,11 +12,11 @@ FILE = Path(__file__).with_name("results.json")
 OUTAGE = Path(__file__).with_name("outage.json")
 
 
-def cell(error: BaseException, *, is_failure: bool) -> dict[str, str]:
+def cell(error: BaseException, verdict: str) -> dict[str, str]:
     """Return a client and a situation as they are kept: the verdict and the exception's class."""
     module = type(error).__module__.partition(".")[0]
     name = type(error).__name__
-    return {"verdict": "failure" if is_failure else "own", "raised": name if module == "builtins" else f"{module}.{name}"}
+    return {"verdict": verdict, "raised": name if module == "builtins" else f"{module}.{name}"}
 
 
 def merge(found: Mapping[str, Any], file: Path = FILE) -> None:

@@ -10,6 +10,8 @@ import pytest
 from tests.clients.places import IN_VAIN, PATIENCE, Serve, answer, drop, hang, refusing, serving, talk_nonsense
 from tests.clients.verdicts import is_failure, raised
 
+from holdgate import Dependency, Outcome
+from holdgate.core import Told
 from holdgate.presets import aws as preset
 
 
@@ -79,32 +81,30 @@ CLIENTS: dict[str, Callable[[int, float], Awaitable[Any]]] = {
 }
 
 
-async def verdict_of(client: str, situation: str, serve: Serve | None, record: Callable[..., None]) -> bool:
+async def verdict_of(client: str, situation: str, serve: Serve | None, record: Callable[..., str]) -> str:
     async with refusing() if serve is None else serving(serve) as port:
         error = await raised(lambda: CLIENTS[client](port, IN_VAIN if situation == "hung" else PATIENCE))
-    verdict = is_failure(preset, error)
-    record("aws", client, client, situation, error, is_failure=verdict)
-    return verdict
+    return record("aws", client, client, situation, error)
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("situation", [*SOCKETS, *TROUBLES])
-async def test_a_service_that_is_not_there_or_cannot_now_is_a_failure(client: str, situation: str, record: Callable[..., None]) -> None:
+async def test_a_service_that_is_not_there_or_cannot_now_is_a_failure(client: str, situation: str, record: Callable[..., str]) -> None:
     """No answer, 5xx, 429, the codes of throttling, credentials that ran out."""
-    assert await verdict_of(client, situation, (SOCKETS | TROUBLES)[situation], record)
+    assert await verdict_of(client, situation, (SOCKETS | TROUBLES)[situation], record) != "own"
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("situation", OWN_FAULTS)
-async def test_a_request_that_the_service_refuses_is_the_messages_own(client: str, situation: str, record: Callable[..., None]) -> None:
+async def test_a_request_that_the_service_refuses_is_the_messages_own(client: str, situation: str, record: Callable[..., str]) -> None:
     """Conditions, missing tables, bad parameters, denied access."""
-    assert not await verdict_of(client, situation, OWN_FAULTS[situation], record)
+    assert await verdict_of(client, situation, OWN_FAULTS[situation], record) == "own"
 
 
-async def test_no_credentials_is_a_failure(record: Callable[..., None]) -> None:
+async def test_no_credentials_is_a_failure(record: Callable[..., str]) -> None:
     """Every message meets it; mostly the metadata service did not answer."""
     error = await raised(lambda: asyncio.to_thread(put_without_credentials))
-    record("aws", "botocore", "botocore", "no credentials", error, is_failure=is_failure(preset, error))
+    record("aws", "botocore", "botocore", "no credentials", error)
     assert is_failure(preset, error)
 
 
@@ -115,6 +115,29 @@ async def test_the_services_wait_is_read(client: str, headers: dict[str, str], s
     async with serving(refusal(503, "SlowDown", headers)) as port:
         error = await raised(lambda: CLIENTS[client](port, PATIENCE))
     assert preset.retry_after(error) == seconds
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    ("status", "code", "outcome"),
+    [
+        (400, "ThrottlingException", Outcome.THROTTLED),
+        (400, "ProvisionedThroughputExceededException", Outcome.THROTTLED),
+        (503, "SlowDown", Outcome.THROTTLED),
+        (429, "Whatever", Outcome.THROTTLED),
+        (503, "ServiceUnavailable", Outcome.FAILURE),
+        (500, "InternalServerError", Outcome.FAILURE),
+        (400, "ConditionalCheckFailedException", Outcome.IGNORED),
+    ],
+)
+async def test_the_codes_of_throttling_throttle(client: str, status: int, code: str, outcome: Outcome) -> None:
+    """Whatever the status; a 503 by itself is an outage."""
+    api = Dependency("api", failures=preset.failures)
+    async with serving(refusal(status, code, {"x-amz-retry-after": "2500"})) as port:
+        error = await raised(lambda: CLIENTS[client](port, PATIENCE))
+    assert api.classify(error) is outcome
+    if outcome is Outcome.THROTTLED:
+        assert api.told_of(error) == Told(retry_after=2.5)
 
 
 def test_an_exception_without_an_answer_has_no_wait() -> None:

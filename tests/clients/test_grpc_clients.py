@@ -10,6 +10,8 @@ import pytest
 from tests.clients.places import IN_VAIN, PATIENCE, Serve, drop, hang, refusing, serving, talk_nonsense
 from tests.clients.verdicts import is_failure, raised
 
+from holdgate import Dependency, Outcome
+from holdgate.core import Told
 from holdgate.presets import grpc as preset
 
 SOCKETS: dict[str, Serve | None] = {"refused": None, "dropped": drop, "hung": hang, "nonsense": talk_nonsense}
@@ -64,37 +66,31 @@ def aborting(code: str, metadata: tuple[tuple[str, str], ...] = ()) -> Callable[
 
 
 @pytest.mark.parametrize("situation", SOCKETS)
-async def test_a_server_that_is_not_there_is_a_failure(situation: str, record: Callable[..., None]) -> None:
+async def test_a_server_that_is_not_there_is_a_failure(situation: str, record: Callable[..., str]) -> None:
     """Refused, dropped, hung, nonsense."""
     serve = SOCKETS[situation]
     async with refusing() if serve is None else serving(serve) as port:
         error = await raised(lambda: call(port, IN_VAIN if situation == "hung" else PATIENCE))
-    verdict = is_failure(preset, error)
-    record("grpc", "grpc.aio", "grpcio", situation, error, is_failure=verdict)
-    assert verdict, repr(error)
+    assert record("grpc", "grpc.aio", "grpcio", situation, error) != "own", repr(error)
 
 
 @pytest.mark.parametrize("code", FAILURES)
-async def test_a_server_that_cannot_now_is_a_failure(code: str, record: Callable[..., None]) -> None:
+async def test_a_server_that_cannot_now_is_a_failure(code: str, record: Callable[..., str]) -> None:
     """Not there, out of time, too much, broken."""
     async with server(aborting(code)) as port:
         error = await raised(lambda: call(port, PATIENCE))
-    verdict = is_failure(preset, error)
-    record("grpc", "grpc.aio", "grpcio", code, error, is_failure=verdict)
-    assert verdict, repr(error)
+    assert record("grpc", "grpc.aio", "grpcio", code, error) != "own", repr(error)
 
 
 @pytest.mark.parametrize("code", OWN)
-async def test_a_call_that_the_server_refuses_is_the_messages_own(code: str, record: Callable[..., None]) -> None:
+async def test_a_call_that_the_server_refuses_is_the_messages_own(code: str, record: Callable[..., str]) -> None:
     """What the server says of this one call."""
     async with server(aborting(code)) as port:
         error = await raised(lambda: call(port, PATIENCE))
-    verdict = is_failure(preset, error)
-    record("grpc", "grpc.aio", "grpcio", code, error, is_failure=verdict)
-    assert not verdict, repr(error)
+    assert record("grpc", "grpc.aio", "grpcio", code, error) == "own", repr(error)
 
 
-async def test_a_method_that_raises_is_a_failure(record: Callable[..., None]) -> None:
+async def test_a_method_that_raises_is_a_failure(record: Callable[..., str]) -> None:
     """A Python server says UNKNOWN, as an HTTP server says 500."""
 
     async def broken(context: Any) -> None:
@@ -102,15 +98,15 @@ async def test_a_method_that_raises_is_a_failure(record: Callable[..., None]) ->
 
     async with server(broken) as port:
         error = await raised(lambda: call(port, PATIENCE))
-    record("grpc", "grpc.aio", "grpcio", "method raises", error, is_failure=is_failure(preset, error))
+    record("grpc", "grpc.aio", "grpcio", "method raises", error)
     assert is_failure(preset, error)
 
 
-async def test_a_message_that_is_too_large_is_its_own(record: Callable[..., None]) -> None:
+async def test_a_message_that_is_too_large_is_its_own(record: Callable[..., str]) -> None:
     """RESOURCE_EXHAUSTED as well, and no time makes it smaller."""
     async with server(aborting("OK")) as port:
         error = await raised(lambda: call(port, PATIENCE, b"?" * 5000))
-    record("grpc", "grpc.aio", "grpcio", "too large", error, is_failure=is_failure(preset, error))
+    record("grpc", "grpc.aio", "grpcio", "too large", error)
     assert not is_failure(preset, error), repr(error)
 
 
@@ -129,6 +125,17 @@ async def test_the_servers_push_back_is_read(value: str, seconds: float | None) 
     async with server(aborting("UNAVAILABLE", (("grpc-retry-pushback-ms", value),))) as port:
         error = await raised(lambda: call(port, PATIENCE))
     assert preset.retry_after(error) == seconds
+
+
+async def test_a_server_that_is_exhausted_throttles_and_its_push_back_is_told() -> None:
+    """RESOURCE_EXHAUSTED is a 429; UNAVAILABLE is not, whatever it asks for."""
+    api = Dependency("api", failures=preset.failures)
+    async with server(aborting("RESOURCE_EXHAUSTED", (("grpc-retry-pushback-ms", "1500"),))) as port:
+        error = await raised(lambda: call(port, PATIENCE))
+    assert api.classify(error) is Outcome.THROTTLED
+    assert api.told_of(error) == Told(retry_after=1.5)
+    async with server(aborting("UNAVAILABLE", (("grpc-retry-pushback-ms", "1500"),))) as port:
+        assert api.classify(await raised(lambda: call(port, PATIENCE))) is Outcome.FAILURE
 
 
 async def test_no_push_back_is_no_wait() -> None:

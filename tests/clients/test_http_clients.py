@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +11,8 @@ from tests.clients.http_clients import CALLS, PACKAGES
 from tests.clients.places import IN_VAIN, PATIENCE, Serve, answer, drop, hang, refusing, serving, talk_nonsense
 from tests.clients.verdicts import is_failure, raised
 
-from holdgate import http
+from holdgate import Dependency, Outcome, http
+from holdgate.core import Told
 
 OUTAGES: dict[str, Serve | None] = {
     "refused": None,
@@ -47,23 +50,19 @@ async def fail(client: str, serve: Serve | None, patience: float) -> Exception:
 
 
 @pytest.mark.parametrize(("client", "situation"), cells(OUTAGES))
-async def test_a_server_that_is_not_there_or_cannot_now_is_a_failure(client: str, situation: str, record: Callable[..., None]) -> None:
-    """No answer, 408, 429 and 5xx are the dependency's failures, whatever the client calls them."""
+async def test_a_server_that_is_not_there_or_cannot_now_is_a_failure(client: str, situation: str, record: Callable[..., str]) -> None:
+    """No answer, 408 and 5xx are the dependency's failures, whatever the client calls them; a 429 is throttled."""
     error = await fail(client, OUTAGES[situation], IN_VAIN if situation == "hung" else PATIENCE)
-    verdict = is_failure(http, error)
-    record("http", client, PACKAGES[client], situation, error, is_failure=verdict)
-    assert verdict, repr(error)
+    assert record("http", client, PACKAGES[client], situation, error) == ("throttled" if situation == "429" else "failure"), repr(error)
     # By the client's own class, too: what it was raised from would hide that its name is not known.
     assert http.failures(error) is ((client, situation) not in FROM_ITS_CAUSE), repr(error)
 
 
 @pytest.mark.parametrize(("client", "situation"), cells(dict(OWN_FAULTS)))
-async def test_a_request_that_the_server_refuses_is_the_messages_own(client: str, situation: str, record: Callable[..., None]) -> None:
+async def test_a_request_that_the_server_refuses_is_the_messages_own(client: str, situation: str, record: Callable[..., str]) -> None:
     """Any other 4xx, and an answer that the handler cannot read, are the message's own."""
     error = await fail(client, OWN_FAULTS[situation], PATIENCE)
-    verdict = is_failure(http, error)
-    record("http", client, PACKAGES[client], situation, error, is_failure=verdict)
-    assert not verdict, repr(error)
+    assert record("http", client, PACKAGES[client], situation, error) == "own", repr(error)
 
 
 @pytest.mark.parametrize("client", sorted(CALLS.keys() - WITHOUT_HEADERS - {"http.client"}))
@@ -81,6 +80,45 @@ async def test_the_servers_wait_is_read(client: str, headers: dict[str, str], se
     """Whatever the client keeps the answer's headers in."""
     error = await fail(client, answer(429, headers=headers), PATIENCE)
     assert http.retry_after(error) == seconds
+    said = Dependency("downstream", failures=http.failures).told_of(error)
+    assert said is not None
+    assert said.retry_after == seconds
+
+
+@pytest.mark.parametrize("client", sorted(CALLS.keys() - WITHOUT_HEADERS - {"http.client"}))
+async def test_a_503_that_asks_to_wait_is_throttled_by_choice(client: str) -> None:
+    """By itself it is an outage with a known end."""
+    error = await fail(client, answer(503, headers={"Retry-After": "7"}), PATIENCE)
+    assert Dependency("downstream", failures=http.failures).classify(error) is Outcome.FAILURE
+    chosen = Dependency("downstream", failures=http.failures, throttled=http.asks_to_wait)
+    assert chosen.classify(error) is Outcome.THROTTLED
+    assert chosen.classify(await fail(client, answer(503), PATIENCE)) is Outcome.FAILURE
+
+
+RESPONSES = sorted({"httpx", "httpx2", "aiohttp", "requests", "niquests"} & CALLS.keys())
+
+
+@pytest.mark.parametrize("client", RESPONSES)
+async def test_a_response_says_it_as_well_as_an_exception(client: str) -> None:
+    """For handlers that look at the status: `result_throttled=http.throttled`, and `told=http.told` for good answers, too."""
+    headers = {"X-RateLimit-Remaining": "3", "X-RateLimit-Reset": "12"}
+    async with serving(answer(429, headers=headers)) as refusing_port, serving(answer(200, headers=headers)) as port:
+        refused = await respond(client, f"http://127.0.0.1:{refusing_port}/")
+        good = await respond(client, f"http://127.0.0.1:{port}/")
+    api = Dependency("api", result_throttled=http.throttled, told=http.told)
+    assert (api.classify_result(refused), api.classify_result(good)) == (Outcome.THROTTLED, Outcome.SUCCESS)
+    assert api.told_of(good) == Told(remaining=3, reset=12.0)
+    assert api.told_of(refused) == Told(12.0, 3, 12.0)
+
+
+async def respond(client: str, url: str) -> object:
+    """The response of a GET, whatever its status."""
+    if client == "aiohttp":
+        import aiohttp
+
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response
+    return await asyncio.to_thread(importlib.import_module(client).get, url)
 
 
 async def test_a_redirect_that_leads_nowhere_is_the_messages_own() -> None:
@@ -126,7 +164,7 @@ async def stream(client: str, url: str) -> None:
 @pytest.mark.parametrize("client", sorted(STREAMED.keys() & CALLS.keys()))
 @pytest.mark.parametrize("is_own", [False, True], ids=["trouble", "own"])
 async def test_a_server_may_say_in_the_middle_of_a_stream_that_it_cannot_go_on(
-    client: str, is_own: bool, record: Callable[..., None]
+    client: str, is_own: bool, record: Callable[..., str]
 ) -> None:
     """The status was 200 by then."""
     events, trouble = STREAMED[client]
@@ -135,4 +173,4 @@ async def test_a_server_may_say_in_the_middle_of_a_stream_that_it_cannot_go_on(
         error = await raised(lambda: stream(client, f"http://127.0.0.1:{port}"))
     assert is_failure(http, error) is not is_own, repr(error)
     if not is_own:
-        record("http", client, PACKAGES[client], "200, trouble in the stream", error, is_failure=True)
+        record("http", client, PACKAGES[client], "200, trouble in the stream", error)

@@ -9,9 +9,15 @@ from typing import Any
 from holdgate import Dependency, Outcome
 
 
+def verdict_on(preset: ModuleType, error: BaseException) -> str:
+    """What it is taken for, with all that it stands for: "failure", "throttled", or "own" for the message's own."""
+    outcome = Dependency("downstream", failures=preset.failures).classify(error)
+    return "own" if outcome in {Outcome.IGNORED, None} else outcome.value
+
+
 def is_failure(preset: ModuleType, error: BaseException) -> bool:
-    """Whether it is the dependency's failure, with all that it stands for."""
-    return Dependency("downstream", failures=preset.failures).classify(error) is Outcome.FAILURE
+    """Whether it is the dependency's, and not the message's own."""
+    return verdict_on(preset, error) != "own"
 
 
 async def raised(call: Callable[[], Awaitable[Any]]) -> Exception:

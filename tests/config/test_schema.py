@@ -76,5 +76,5 @@ def test_it_has_every_table_and_every_setting() -> None:
     made = schema()["properties"]
     assert set(made) == {field.name for field in dataclasses.fields(FileTables)} | {"circuit", "bases", "retry"}
     section = made["dependencies"]["additionalProperties"]["properties"]
-    assert set(hints_of(CircuitSettings)) | SIMULATED | {"base", "circuit", "failures", "probe_timeout"} == set(section)
+    assert set(hints_of(CircuitSettings)) | SIMULATED | {"base", "circuit", "failures", "limits", "probe_timeout"} == set(section)
     assert section["open_share"]["default"] == 0.1

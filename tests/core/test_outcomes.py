@@ -232,3 +232,66 @@ def test_an_excluded_that_is_no_matcher_is_named_as_excluded() -> None:
     """Not as `failures`, which stands beside it."""
     with pytest.raises(SettingsError, match=r"^excluded must be an exception type, .*, got 3"):
         Classifier(excluded=3)  # type: ignore[arg-type]
+
+
+class SlowDown(Declined):
+    """A refusal that heals by itself."""
+
+
+def test_what_is_throttled_is_no_failure() -> None:
+    """By a type or a predicate, whatever `failures` says of it; but what is excluded is excluded."""
+    assert Classifier(throttled=SlowDown).classify(SlowDown(429)) is Outcome.THROTTLED
+    assert Classifier(ConnectionError, throttled=lambda error: error.args == (429,)).classify(Declined(429)) is Outcome.THROTTLED
+    assert Classifier(throttled=SlowDown).classify(Declined(500)) is Outcome.FAILURE
+    assert Classifier(excluded=Declined, throttled=SlowDown).classify(SlowDown(429)) is Outcome.IGNORED
+
+
+def test_what_is_presumed_to_be_throttled_must_be_a_failure_first() -> None:
+    """Another dependency's 429 is none of ours."""
+    presumed = lambda error: isinstance(error, SlowDown)  # noqa: E731 - as it is given
+    assert Classifier(presumed=presumed).classify(SlowDown(429)) is Outcome.THROTTLED
+    assert Classifier(ConnectionError, presumed=presumed).classify(SlowDown(429)) is Outcome.IGNORED
+    assert Classifier(throttled=(), presumed=presumed).classify(SlowDown(429)) is Outcome.FAILURE
+    assert Classifier(throttled=ConnectionError, presumed=presumed).classify(SlowDown(429)) is Outcome.FAILURE
+
+
+def test_a_throttled_call_is_found_in_what_it_was_wrapped_into() -> None:
+    """A cause, a member of a group, and what was being handled; a client's own error around it would be a failure."""
+    presumed = lambda error: isinstance(error, SlowDown)  # noqa: E731 - as it is given
+    wrapped = ConnectionError("gave up")
+    wrapped.__cause__ = SlowDown(429)
+    meanwhile = ConnectionError("gave up")
+    meanwhile.__context__ = SlowDown(429)
+    group = ExceptionGroup("two", [ValueError(), SlowDown(429)])
+    for classifier in (Classifier(throttled=SlowDown), Classifier(presumed=presumed)):
+        for error in (wrapped, meanwhile, group):
+            assert classifier.classify(error) is Outcome.THROTTLED
+    assert Classifier(excluded=SlowDown, throttled=Declined).classify(meanwhile) is Outcome.FAILURE
+
+
+def test_a_predicate_for_throttled_that_raises_costs_the_verdict_unless_another_link_decides() -> None:
+    """As one of `failures`."""
+
+    def broken(error: Exception) -> bool:
+        return bool(error.status == 429)  # type: ignore[attr-defined]
+
+    with pytest.raises(AttributeError):
+        Classifier(throttled=broken).classify(ConnectionError())
+    known = Declined(429)
+    known.status = 429  # type: ignore[attr-defined]
+    wrapped = ConnectionError()
+    wrapped.__cause__ = known
+    assert Classifier(throttled=broken).classify(wrapped) is Outcome.THROTTLED
+
+
+@pytest.mark.parametrize("given", [CallNotPermitted, (OSError, Reject), int, 429, asyncio.CancelledError])
+def test_what_can_never_be_throttled_is_refused(given: Any) -> None:
+    """As for `failures`."""
+    with pytest.raises(SettingsError, match="throttled must"):
+        Classifier(throttled=given)
+
+
+def test_cancellation_is_never_throttled() -> None:
+    """Nor is an error of holdgate's own."""
+    assert Classifier(throttled=lambda _: True).classify(asyncio.CancelledError()) is None
+    assert Classifier(throttled=lambda _: True).classify(CallNotPermitted("payments", None)) is None

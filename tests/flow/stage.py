@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from holdgate.core import Circuit, CircuitSettings, Outcome, RampSettings, State
+from holdgate.core import Circuit, CircuitSettings, Limits, Outcome, RampSettings, State
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.engine import Engine
 from holdgate.flow.gate import Gate
@@ -98,6 +98,11 @@ def unclaimed(needs: int = 0, error: str = "client.ConnectError") -> Attribution
     return _end(Cause.MESSAGE, Outcome.IGNORED, needs, unclaimed=error)
 
 
+def throttled(needs: int = 1, retry_after: float | None = None) -> Attribution:
+    """A dependency has too many calls for now, and may say how long to wait."""
+    return _end(Cause.THROTTLED, Outcome.THROTTLED, needs, retry_after=retry_after)
+
+
 def rejected(needs: int = 1) -> Attribution:
     return _end(Cause.REJECTED, Outcome.IGNORED, needs)
 
@@ -113,11 +118,16 @@ class Stage:
     """An engine, its circuits, and a run; `now` is moved by hand."""
 
     def __init__(
-        self, *dependencies: str, settings: CircuitSettings = QUICK, run: Run | None = None, sources: Sequence[Partition] = (ORDERS,)
+        self,
+        *dependencies: str,
+        settings: CircuitSettings = QUICK,
+        run: Run | None = None,
+        sources: Sequence[Partition] = (ORDERS,),
+        limits: Mapping[str, Limits] | None = None,
     ) -> None:
         self.now = 0.0
         self.engine = Engine(draw=lambda: 0.5, hold_warn_after=600.0)
-        self.gates = [self.engine.add_gate(Circuit(name, settings)) for name in dependencies]
+        self.gates = [self.engine.add_gate(Circuit(name, settings, limits=(limits or {}).get(name))) for name in dependencies]
         self.run = run or run_of(dependencies)
         self.engine.add_run(self.run)
         self.engine.assigned(self.run, sources, self.now)

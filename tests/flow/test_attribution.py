@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdgate.core import Outcome
+from holdgate.core import Outcome, Told
 from holdgate.core.outcomes import Classifier
 from holdgate.errors import CallNotPermitted, Reject
 from holdgate.flow.attribution import AttemptCalls, Attribution, Cause, NeedVerdict, attribute
@@ -35,10 +35,14 @@ class Need:
     retry_after: float | None = None
     doubtful: bool = False
     excluded: tuple[type[BaseException], ...] = ()
+    throttled: tuple[type[BaseException], ...] = ()
+    told: Told | None = None
 
     def classify(self, exception: BaseException) -> Outcome | None:
         if self.doubtful:
             return None
+        if isinstance(exception, self.throttled):
+            return Outcome.THROTTLED
         return Outcome.FAILURE if isinstance(exception, self.failures) and not self.excludes(exception) else Outcome.IGNORED
 
     def excludes(self, exception: BaseException) -> bool:
@@ -46,6 +50,9 @@ class Need:
 
     def retry_after_of(self, exception: BaseException) -> float | None:
         return self.retry_after
+
+    def told_of(self, answer: object) -> Told | None:
+        return self.told
 
 
 class Read:
@@ -58,6 +65,9 @@ class Read:
         return Classifier().classify(exception)
 
     def retry_after_of(self, exception: BaseException) -> float | None:
+        return None
+
+    def told_of(self, answer: object) -> Told | None:
         return None
 
 
@@ -560,3 +570,89 @@ def test_every_member_of_a_group_is_looked_at() -> None:
     refusal = CallNotPermitted("mail", None)
     for members in ([refusal, PaymentError()], [PaymentError(), refusal]):
         assert attribute([PAYMENTS], None, ExceptionGroup("both", members), NOW).refused == ("mail",)
+
+
+# Too many calls for now.
+
+
+class SlowDown(PaymentError):
+    """What the payments client raises for a 429."""
+
+
+LIMITED = Need("payments", (PaymentError,), throttled=(SlowDown,), told=Told(retry_after=7.0))
+THROTTLED = NeedVerdict(Outcome.THROTTLED, told=Told(retry_after=7.0))
+
+
+def throttled_call(name: str = "payments", told: Told | None = None) -> AttemptCalls:
+    calls = AttemptCalls()
+    calls.summary_of(name).ended(Outcome.THROTTLED, 1.0, None, told)
+    return calls
+
+
+def test_an_exception_that_says_not_so_fast_is_nobodys_failure() -> None:
+    """The need is told so, with what the server said; the message comes again, and the time that it was told goes with it."""
+    result = attribute([LIMITED, MAIL], None, SlowDown(), NOW)
+    assert result == Attribution((THROTTLED, IGNORED), Cause.THROTTLED, retry_after=7.0)
+
+
+def test_what_is_a_failure_for_another_need_is_a_failure() -> None:
+    """Nothing shows whose it was, and the failure is what another message would meet."""
+    result = attribute([LIMITED, Need("ledger")], None, SlowDown(), NOW)
+    assert (result.cause, [finding.outcome for finding in result.findings]) == (Cause.DEPENDENCY, [Outcome.THROTTLED, Outcome.FAILURE])
+
+
+def test_a_call_that_was_throttled_is_no_failure_of_the_message() -> None:
+    """The exception of the call leaves the handler."""
+    calls = throttled_call(told=Told(retry_after=3.0))
+    error = SlowDown()
+    calls.excused.append(error)
+    result = attribute([LIMITED], calls, error, NOW)
+    assert (result.cause, result.retry_after) == (Cause.THROTTLED, 3.0)
+    assert result.findings[0].told == Told(retry_after=3.0)
+
+
+def test_an_exception_made_from_a_throttled_result_is_no_failure_of_the_message() -> None:
+    """As `raise_for_status` does after a call that returned a 429."""
+    calls = throttled_call()
+    calls.summary_of("payments").failed_result = True
+    assert attribute([LIMITED], calls, SlowDown(), NOW).cause is Cause.THROTTLED
+
+
+def test_a_mistake_after_a_throttled_call_is_the_messages_own() -> None:
+    """The need is told that it was too fast all the same."""
+    result = attribute([LIMITED], throttled_call(), KeyError("amount"), NOW)
+    assert (result.cause, result.findings[0].outcome) == (Cause.MESSAGE, Outcome.THROTTLED)
+
+
+def test_a_handler_that_returns_has_processed_its_message() -> None:
+    """It may have waited itself and called again; the limit is learned from nevertheless."""
+    calls = throttled_call()
+    calls.summary_of("payments").ended(Outcome.SUCCESS, 1.0)
+    result = attribute([LIMITED], calls, None, NOW)
+    assert (result.cause, result.findings[0].outcome) == (Cause.RETURNED, Outcome.THROTTLED)
+
+
+def test_a_failed_call_of_another_dependency_is_what_counts() -> None:
+    """Its circuit decides when the message comes again."""
+    calls = throttled_call()
+    calls.summary_of("mail").ended(Outcome.FAILURE, 1.0)
+    error = SlowDown()
+    calls.excused.append(error)
+    assert attribute([LIMITED, MAIL], calls, error, NOW).cause is Cause.DEPENDENCY
+
+
+def test_an_undeclared_dependency_that_throttles_is_named() -> None:
+    """So that the message needs it from now on."""
+    calls = throttled_call("ledger", Told(retry_after=2.0))
+    error = SlowDown()
+    calls.excused.append(error)
+    result = attribute([MAIL], calls, error, NOW)
+    assert (result.undeclared, result.cause, result.retry_after) == ((("ledger", Outcome.THROTTLED),), Cause.THROTTLED, 2.0)
+
+
+def test_dependencies_are_named_by_outcome() -> None:
+    """Needs in their order, then what was called besides."""
+    findings = (SUCCESS, FAILURE, NeedVerdict(Outcome.THROTTLED))
+    result = Attribution(findings, Cause.DEPENDENCY, undeclared=(("ledger", Outcome.FAILURE), ("mail", Outcome.SUCCESS)))
+    assert result.named(["orders", "payments", "stock"], Outcome.FAILURE) == ["payments", "ledger"]
+    assert result.named(["orders", "payments", "stock"], Outcome.THROTTLED) == ["stock"]

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from holdgate.core import Outcome
+from holdgate.core import Outcome, Told
 from holdgate.flow.attribution import AttemptCalls, CallSummary
 
 
@@ -28,6 +28,8 @@ def test_a_summary_begins_without_an_outcome() -> None:
         ((Outcome.IGNORED, Outcome.FAILURE), Outcome.FAILURE),
         ((Outcome.IGNORED, Outcome.IGNORED), Outcome.IGNORED),
         ((Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED), Outcome.FAILURE),
+        ((Outcome.SUCCESS, Outcome.THROTTLED, Outcome.IGNORED), Outcome.THROTTLED),
+        ((Outcome.THROTTLED, Outcome.FAILURE), Outcome.FAILURE),
     ],
 )
 def test_one_failure_outweighs_all_and_a_success_outweighs_what_says_nothing(outcomes: tuple[Outcome, ...], expected: Outcome) -> None:
@@ -48,9 +50,10 @@ def test_the_slowest_call_counts() -> None:
 
 
 def test_an_ignored_call_is_never_the_slowest() -> None:
-    """What decides nothing decides nothing about slowness either."""
+    """What decides nothing decides nothing about slowness either, and a refusal is no work."""
     summary = CallSummary()
     summary.ended(Outcome.IGNORED, 9.0)
+    summary.ended(Outcome.THROTTLED, 8.0)
     summary.ended(Outcome.SUCCESS, 1.0)
     assert summary.slowest == 1.0
 
@@ -104,3 +107,11 @@ def test_short_times_are_kept_as_they_are() -> None:
     summary.ended(Outcome.FAILURE, 0.1, 0.4)
     summary.cut(0.1)
     assert (summary.slowest, summary.retry_after, summary.cut_short) == (0.25, 0.5, 0.25)
+
+
+def test_what_answers_say_of_a_limit_is_kept_together() -> None:
+    """The later window, and the longer wait: a call before that would be refused again."""
+    summary = CallSummary()
+    summary.ended(Outcome.SUCCESS, 1.0, told=Told(retry_after=9.0, remaining=5, reset=30.0))
+    summary.ended(Outcome.THROTTLED, 1.0, told=Told(retry_after=2.0, remaining=0, reset=29.0))
+    assert summary.told == Told(retry_after=9.0, remaining=0, reset=29.0)

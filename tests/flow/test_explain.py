@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.flow.test_status import MAILS, NOW, ORDERS, circuit, document, hold, source, waits
 
-from holdgate.core import Override, Reason, State
+from holdgate.core import LimiterSnapshot, Override, Reason, State
 from holdgate.core.events import CircuitOpened, ThresholdExceeded
 from holdgate.flow.events import OutageSuspected, SourceBlocked
 from holdgate.flow.explain import Unknown, explain, lasting
@@ -102,9 +102,9 @@ def test_an_operators_hold_is_told_with_its_author() -> None:
     assert "An operator holds it." in explain(document(sources=(alone,)), "orders[3]")
 
 
-def blocked(*, attempts: int = 5, error: str = "KeyError", suspect: bool = False) -> LastEvents:
+def blocked(*, attempts: int = 5, error: str = "KeyError", suspect: bool = False, throttled: bool = False) -> LastEvents:
     last = LastEvents()
-    last.note(SourceBlocked(NOW - 5, ORDERS, 4711, attempts, error, suspect))
+    last.note(SourceBlocked(NOW - 5, ORDERS, 4711, attempts, error, suspect, throttled))
     return last
 
 
@@ -124,6 +124,14 @@ def test_a_suspect_is_told_with_the_doubt() -> None:
     """It may be the message or an outage."""
     text = explain(document(circuit(), sources=(source(),), last=blocked(suspect=True)), "orders[3]")
     assert "It waits behind message 4711, which has failed 5 times (KeyError): no other message was tried meanwhile" in text
+
+
+def test_a_message_that_a_limit_refuses_again_and_again_is_told_as_such() -> None:
+    """It has not failed once."""
+    text = explain(
+        document(circuit(), sources=(source(),), last=blocked(error="HTTPStatusError 429", suspect=True, throttled=True)), "orders[3]"
+    )
+    assert "It waits behind message 4711, which a limit has refused 5 times in a row (HTTPStatusError 429). It is tried again" in text
 
 
 def test_an_outage_without_a_need_names_the_exception() -> None:
@@ -303,3 +311,60 @@ def test_what_an_operator_holds_does_not_go_on() -> None:
     text = explain(document(OPEN, sources=(source(ORDERS, "operator", since=NOW, partly=partly),)), "orders[3]")
     assert "1 message for payments." in text
     assert "The others" not in text
+
+
+# -- limits ---------------------------------------------------------------------------------------------------------------------------
+
+
+def limits(**more: Any) -> LimiterSnapshot:
+    known: dict[str, Any] = {
+        "in_flight": 2, "width": None, "pace": 9.8, "next_at": None, "accepted": 990, "refused": 10, "experiments": 3, "why": "free",
+    }  # fmt: skip
+    return LimiterSnapshot(**{**known, **more})
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (limits(), "payments is given 9.8 calls a second, since it refused a share of 0.01 of its calls. It does not hold"),
+        (limits(pace=1250.4, refused=0), "payments is given 1250 calls a second. It does not hold"),
+        (
+            limits(width=8, why="width"),
+            "9.8 calls a second and 8 calls in parallel, since it refused a share of 0.01 of its calls. The next",
+        ),
+        (
+            limits(pace=None, width=1, why="concurrency"),
+            "is given 1 call in parallel, since it refused a share of 0.01 of its calls. The next",
+        ),
+        (
+            limits(pace=None, next_at=NOW + 0.2, why="pace"),
+            "fewer calls than there are, since it refused a share of 0.01 of its calls. The next call",
+        ),
+        (limits(next_at=NOW + 0.2, why="pace"), "The next call starts within a second."),
+        (limits(next_at=NOW + 90, why="throttled"), "It has refused a call, and one message asks again in 1 minute."),
+        (limits(next_at=NOW + 2, why="down"), "It has refused calls, and one message asks again in 2 seconds."),
+    ],
+)
+def test_a_limit_is_told_with_what_comes_next(seen: LimiterSnapshot, words: str) -> None:
+    """How many calls it is given, what that has cost, and when the next one starts."""
+    assert words in explain(document(circuit(limits=seen), sources=(source(ORDERS),)), "payments")
+
+
+def test_an_observed_limit_is_told_as_what_would_be() -> None:
+    """Nothing is held back."""
+    found = document(circuit(limits=limits(), override=Override.METRICS_ONLY))
+    assert "payments would be given 9.8 calls a second" in explain(found, "payments")
+    assert "It is only observed, so nothing is held back." in explain(found, "payments")
+
+
+def test_a_source_that_a_limit_holds_says_so() -> None:
+    """With the time of the next question; and if the limit has just gone, that too."""
+    held = source(ORDERS, "limit:payments", since=NOW - 60)
+    asking = limits(next_at=NOW + 90, why="throttled")
+    found = document(circuit(limits=asking), sources=(held,))
+    text = explain(found, "orders[3]")
+    assert text.startswith("orders[3] is held for 1 minute. payments is given 9.8 calls a second")
+    assert "one message asks again in 1 minute." in text
+    assert found["sources"][0]["next_try"] == found["dependencies"][0]["limits"]["next_start"]  # type: ignore[index]
+    assert "payments limits nothing any more." in explain(document(circuit(), sources=(held,)), "orders[3]")
+    assert "payments is given 9.8 calls a second" in explain(document(circuit(limits=limits()), sources=(source(ORDERS),)), "orders[3]")

@@ -198,7 +198,8 @@ def test_what_events_said_is_shown_where_it_belongs() -> None:
     found = document(circuit(state=State.OPEN), sources=sources, last=last)
     dependency = found["dependencies"][0]
     assert (dependency["reason"], dependency["since"], dependency["down_since"]) == ("retry_after", EPOCH - 9, EPOCH - 9)
-    assert found["sources"][0]["blocked"] == {"position": 4711, "attempts": 5, "error": "KeyError", "suspect": False}
+    blocked = {"position": 4711, "attempts": 5, "error": "KeyError", "suspect": False, "throttled": False}
+    assert found["sources"][0]["blocked"] == blocked
     assert [each["suspected"] for each in found["sources"]] == [None, "mailer.RelayDown"]
 
 

@@ -577,3 +577,53 @@ def test_heads_of_one_dependency_say_nothing_of_the_traffic_of_another() -> None
     payments.circuit.advance(11.0)
 
     assert payments.circuit.limit == 8
+
+
+# -- keeping a place ------------------------------------------------------------------------------------------------------------------
+
+
+def keeping(waiting: WaitingList, *deliveries: Message) -> None:
+    """They have been throttled, in this order."""
+    for delivery in deliveries:
+        delivery.history = delivery.history or FailureHistory()
+        waiting.keep_place(delivery.history)
+
+
+def test_what_keeps_its_place_comes_before_all_that_do_not() -> None:
+    """In the order in which they came to keep one, whenever they come back."""
+    waiting, payments = WaitingList(), half_open(limit=4)
+    assignment = place_of(payments, run=free_run())
+    wait(waiting, assignment, 2)
+    late, early = placed(assignment, 11), placed(assignment, 10)
+    keeping(waiting, early, late)
+    waiting.add(late, (payments,))
+    waiting.add(early, (payments,))
+    keeping(waiting, late)  # again: it has its place already
+
+    assert grants(waiting, payments) == [10, 11, 0, 1]
+
+
+def test_a_wait_for_time_does_not_cost_the_place() -> None:
+    """As it does for a retry, whose wait was its own affair."""
+    waiting, payments = WaitingList(), half_open(limit=2)
+    assignment = place_of(payments, run=free_run())
+    throttled, retried = placed(assignment, 10), placed(assignment, 11)
+    keeping(waiting, throttled)
+    waiting.add(throttled, (payments,), 0.5)
+    waiting.add(retried, (payments,), 0.5)
+    wait(waiting, assignment, 2)
+
+    assert grants(waiting, payments) == [10, 0]
+
+
+def test_two_waits_of_one_place_may_end_at_the_same_instant() -> None:
+    """What has left the list before its time stays among the timers until then, with the same place."""
+    waiting, assignment = WaitingList(), place_of(run=free_run())
+    delivery = placed(assignment)
+    keeping(waiting, delivery)
+    for _ in range(3):
+        waiting.add(delivery, (), 1.0)
+        waiting.take_out(delivery)
+    waiting.add(delivery, (), 1.0)
+
+    assert grants(waiting) == [0]

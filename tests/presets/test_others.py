@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from holdgate.core import Told
 from holdgate.presets import amqp, aws, grpc, kafka, mongo, redis, search, smtp
 
 PRESETS = (redis, grpc, aws, search, mongo, smtp, amqp, kafka)
@@ -29,6 +30,7 @@ class Code(Enum):
     """A gRPC status code."""
 
     UNAVAILABLE = 14
+    RESOURCE_EXHAUSTED = 8
     NOT_FOUND = 5
 
 
@@ -114,3 +116,76 @@ def test_the_waits_of_aws_and_search_are_those_of_http() -> None:
     assert aws.retry_after(ConnectionError()) is None
     assert search.retry_after(error("ApiError", "elastic_transport", meta=SimpleNamespace(status=429, headers={"Retry-After": "7"}))) == 7.0
     assert search.retry_after(ConnectionError()) is None
+
+
+def exhausted() -> Code:
+    return Code.RESOURCE_EXHAUSTED
+
+
+def of_aws(status: int, code: str, **headers: str) -> Exception:
+    return error(
+        "ClientError",
+        "botocore",
+        response={"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers}},
+    )
+
+
+def of_confluent(name: str) -> Exception:
+    return error("KafkaException", "confluent_kafka", SimpleNamespace(name=lambda: name, retriable=lambda: True))
+
+
+@pytest.mark.parametrize(
+    ("preset", "raised", "expected"),
+    [
+        (grpc, error("RpcError", "grpc", code=exhausted), True),
+        (grpc, error("RpcError", "grpc", code=exhausted, details=lambda: "Received message larger than max (5 vs. 4)"), False),
+        (grpc, error("RpcError", "grpc", code=unavailable), False),
+        (grpc, error("RpcError", "grpc", code=not_over), False),
+        (aws, of_aws(400, "ThrottlingException"), True),
+        (aws, of_aws(503, "SlowDown"), True),
+        (aws, of_aws(429, "Any"), True),
+        (aws, of_aws(503, "ServiceUnavailable"), False),
+        (aws, ConnectionError(), False),
+        (redis, error("ConnectionError", "redis.exceptions", "max number of clients reached"), True),
+        (redis, error("ResponseError", "coredis.exceptions", "max number of clients reached"), True),
+        (redis, error("MaxConnectionsError", "redis.exceptions", "Too many connections"), True),
+        (redis, error("ConnectionError", "redis.exceptions", "No connection available."), True),
+        (redis, error("ConnectionError", "redis.exceptions", "Connection closed by server."), False),
+        (redis, error("ConnectionError", "elsewhere", "max number of clients reached"), False),
+        (redis, "max number of clients reached", False),
+        (mongo, error("OperationFailure", "pymongo.errors", code=16500), True),
+        (mongo, error("BulkWriteError", "pymongo.errors", details={"writeErrors": [{"code": 16500}]}), True),
+        (mongo, error("WaitQueueTimeoutError", "pymongo.errors"), True),
+        (mongo, error("OperationFailure", "pymongo.errors", code=189), False),
+        (mongo, SimpleNamespace(code=16500), False),
+        (kafka, error("ThrottlingQuotaExceededError", "aiokafka.errors"), True),
+        (kafka, error("QuotaViolationError", "kafka.errors"), True),
+        (kafka, error("RequestTimedOutError", "aiokafka.errors"), False),
+        (kafka, of_confluent("THROTTLING_QUOTA_EXCEEDED"), True),
+        (kafka, of_confluent("_TRANSPORT"), False),
+        (kafka, "THROTTLING_QUOTA_EXCEEDED", False),
+        (search, error("ApiError", "elasticsearch", meta=SimpleNamespace(status=429)), True),
+        (search, error("ApiError", "elasticsearch", meta=SimpleNamespace(status=429), error="cluster_block_exception"), False),
+        (search, error("ApiError", "elasticsearch", meta=SimpleNamespace(status=503)), False),
+        (search, error("BulkIndexError", "elasticsearch.helpers", errors=[{"index": {"status": 429}}, {"index": {"status": 200}}]), True),
+        (search, error("BulkIndexError", "elasticsearch.helpers", errors=[{"index": {"status": 429}}, {"index": {"status": 503}}]), False),
+        (search, error("BulkIndexError", "elasticsearch.helpers", errors=[{"index": {"status": 400}}]), False),
+        (search, 429, False),
+    ],
+)
+def test_what_says_not_so_fast(preset: ModuleType, raised: Any, expected: bool) -> None:
+    """Too many calls, connections, or a quota that is used up; not what is down, and not a message that is too large."""
+    assert preset.throttled(raised) is expected
+
+
+def test_what_they_say_of_the_limit() -> None:
+    """GRPC's push-back, AWS's and the cluster's headers; nothing where nothing is said."""
+    pushed = error("RpcError", "grpc", code=exhausted, trailing_metadata=lambda: (("other", "1"), ("grpc-retry-pushback-ms", "1500")))
+    assert grpc.told(pushed) == Told(retry_after=1.5)
+    assert grpc.told(error("RpcError", "grpc", code=exhausted, trailing_metadata=lambda: (("grpc-retry-pushback-ms", "-1"),))) is None
+    assert aws.told(of_aws(400, "ThrottlingException", **{"x-amz-retry-after": "2500"})) == Told(retry_after=2.5)
+    assert aws.told(of_aws(400, "ThrottlingException")) is None
+    assert aws.told(ConnectionError()) is None
+    cluster = SimpleNamespace(status=429, headers={"Retry-After": "7"})
+    assert search.told(error("ApiError", "elasticsearch", meta=cluster)) == Told(retry_after=7.0)
+    assert search.told(ConnectionError()) is None

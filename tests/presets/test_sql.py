@@ -83,3 +83,35 @@ def test_sqlite_has_result_codes(code: int, verdict: bool) -> None:
 def test_where_no_server_answered_the_client_says_it(raised: Exception, verdict: bool) -> None:
     """Refused, timed out, closed before, no connection free; not a mistake in the handler."""
     assert sql.failures(raised) is verdict
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (error("TooManyConnectionsError", "asyncpg.exceptions", sqlstate="53300"), True),
+        (error("DiskFullError", "asyncpg.exceptions", sqlstate="53100"), False),
+        (error("OperationalError", "psycopg", "connection failed: FATAL:  sorry, too many clients already"), True),
+        (error("OperationalError", "psycopg2", "FATAL:  remaining connection slots are reserved for roles with SUPERUSER"), True),
+        (error("OperationalError", "psycopg", 'FATAL:  too many connections for role "crowded"'), True),
+        (error("OperationalError", "psycopg2", "FATAL:  no more connections allowed (max_client_conn)"), True),
+        (error("OperationalError", "psycopg", "server closed the connection unexpectedly"), False),
+        (error("OtherError", "elsewhere", "sorry, too many clients already"), False),
+        (error("TimeoutError", "sqlalchemy.exc", "QueuePool limit of size 5 overflow 10 reached"), True),
+        (error("TooManyRequests", "psycopg_pool.errors", "the pool has already 1 requests waiting"), True),
+        (error("PoolTimeout", "psycopg_pool.errors", "couldn't get a connection after 30.00 sec"), False),  # nobody knows its pool
+        (TimeoutError(), False),
+        (error("Any", "any", []), False),
+        ("an answer", False),
+    ],
+)
+def test_too_many_connections_throttle(raised: Any, expected: bool) -> None:
+    """The server's, and full pools of one's own."""
+    assert sql.throttled(raised) is expected
+
+
+@pytest.mark.parametrize(("number", "expected"), [(1040, True), (1203, True), (1226, True), (1045, False), (2013, False)])
+def test_mysqls_numbers_of_too_many_connections_throttle(number: int, expected: bool) -> None:
+    """And nobody else's."""
+    base = type("MySQLError", (Exception,), {"__module__": "pymysql.err"})
+    assert sql.throttled(type("OperationalError", (base,), {"__module__": "pymysql.err"})(number, "said so")) is expected
+    assert not sql.throttled(Exception(number, "said so"))

@@ -19,8 +19,8 @@ Table = dict[str, object]
 
 # How a simulated dependency behaves: a worker's own dependency does as it does.
 SIMULATED = frozenset({"capacity", "latency", "spread", "timeout", "probe"})
-# How a worker reads exceptions and asks: a simulated call has no exception types.
-WORKING = frozenset({"failures", "probe_timeout"})
+# How a worker reads exceptions and asks, and what it knows of limits: a simulated call has no exception types, and is never refused so.
+WORKING = frozenset({"failures", "limits", "probe_timeout"})
 
 _CIRCUIT = frozenset(hints_of(CircuitSettings))
 _BASE = "base"

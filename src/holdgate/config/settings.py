@@ -179,13 +179,19 @@ class Settings:
         made.settings = table.circuit  # outside of these guards: of the next circuit
         if "probe_timeout" not in self._given[table.name]:
             made.probe_timeout = table.probe_timeout
+        # What was found out of a limit is forgotten with it, so nobody is told that nothing has changed.
+        limits_change = "limits" not in self._given[table.name] and made.limits != table.limits
+        if limits_change:
+            made.limits = table.limits
         for guard in guards:
             if guard.dependencies.get(table.name) is made:
                 guard.reconfigure(table.name, table.circuit)
+                if limits_change:
+                    guard.set_limits(table.name, table.limits)
 
 
 def _arguments(table: DependencyTable) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"settings": table.circuit, "probe_timeout": table.probe_timeout}
+    arguments: dict[str, Any] = {"settings": table.circuit, "probe_timeout": table.probe_timeout, "limits": table.limits}
     if table.failures is not None:
         named = named_failures(table.failures)
         arguments |= {"failures": named.failures, "retry_after": named.retry_after}

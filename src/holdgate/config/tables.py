@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdgate.config.named_failures import FailuresName
-from holdgate.core import CircuitSettings, validation
+from holdgate.core import CircuitSettings, Limits, validation
 from holdgate.flow.inbox import Order
 from holdgate.flow.policy import RetryPolicy
 from holdgate.runtime.dependency import check_name
@@ -24,6 +24,7 @@ class DependencyTable:
     failures: FailuresName | None = None
     probe_timeout: float = 5.0  # as a Dependency's own
     circuit: CircuitSettings = CircuitSettings()  # noqa: RUF009 - frozen
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -14,7 +14,7 @@ _DURATIONS = frozenset({
     "stage_timeout", "stage_per_relapse",
     # retry, run, guard, dependency
     "initial_backoff", "max_backoff", "timeout", "fallback_after", "drain_timeout", "hold_warn_after", "stall_after", "backlog_every",
-    "repeat_every", "work_every", "probe_timeout",
+    "repeat_every", "work_every", "probe_timeout", "per",
     # scenarios of the laboratory
     "at", "until", "latency", "down", "up", "sample_every", "commit_every", "session_timeout", "rebalance_timeout",
 })  # fmt: skip

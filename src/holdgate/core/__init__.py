@@ -14,10 +14,13 @@ from holdgate.core.events import (
     OverrideSet,
     ThresholdExceeded,
 )
-from holdgate.core.outcomes import Classifier, Outcome, Told
+from holdgate.core.limiter import Limiter
+from holdgate.core.limits import LimiterSnapshot, Limits
+from holdgate.core.outcomes import Classifier, Outcome
 from holdgate.core.settings import CircuitSettings, RampSettings
 from holdgate.core.states import CircuitSnapshot, Override, Permit, Reason, Rejected, State
 from holdgate.core.windows import CountWindow, TimeWindow
+from holdgate.told import Told
 
 __all__ = [
     "Circuit",
@@ -33,6 +36,9 @@ __all__ = [
     "LeaseExpired",
     "LeaseTooShort",
     "LimitChanged",
+    "Limiter",
+    "LimiterSnapshot",
+    "Limits",
     "Outcome",
     "Override",
     "OverrideCleared",

@@ -18,6 +18,8 @@ late and changes nothing else.
 The live permits of this generation are a dict in the order in which they were issued. It is the only account of what is in flight: no
 other code can miscount it, the oldest permit is its first key, and a swap forgets all of it in one step. A permit that becomes slow in
 flight moves to `evidence.overdue`.
+`limits` asks a limiter how many calls the dependency takes, and a call needs room in both: in it, and in the ramp of a half-open. While the
+limiter limits, each call goes the long way; before that, none is looked at.
 
 Nothing happens by itself. Time is an argument. What time alone decides (a wait is over, a lease has ended, a stage is old, calls in flight
 have become slow) happens in `advance`, which `try_acquire` runs, and which a half-open runs before every result. `next_deadline` returns
@@ -33,14 +35,17 @@ once per message. runtime/guarded.py has a third copy; see the comment above `__
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING, cast
 
 from holdgate.core import events, validation
 from holdgate.core.evidence import Evidence
-from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until
+from holdgate.core.limited_calls import LimitedCalls
+from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until, requested_wait
 from holdgate.core.outcomes import Outcome
 from holdgate.core.ramp import FULL_ALONE, HalfOpen, Ramp
+from holdgate.core.readings import snapshot_of, totals_of
 from holdgate.core.settings import CircuitSettings
 from holdgate.core.states import (
     EXPIRED,
@@ -64,6 +69,8 @@ from holdgate.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from holdgate.core.limits import Limits
+    from holdgate.core.outcomes import Told
     from holdgate.core.ramp import Step
 
 
@@ -87,6 +94,7 @@ class Circuit:
     - `now`: the monotonic second of its creation. Every `now` must come from the same clock.
     - `draw`: returns a number in [0, 1) for the jitter of a wait. The default returns the middle, which is no jitter: pass `random.random`
       if several workers must not come back in step.
+    - `limits`: how many calls the dependency takes. None means that nothing limits them until an answer is THROTTLED.
 
     Raises SettingsError unless `name` is a str and `settings` are CircuitSettings.
     """
@@ -107,10 +115,10 @@ class Circuit:
 
     # fmt: off
     __slots__ = (
-        "_asked", "_closed_since", "_draw", "_full", "_given_full", "_half_open", "_is_plain", "_is_reported", "_late_results", "_outage",
-        "_override_until", "_settled_twice", "_until",
-        "events_pending", "evidence", "generation", "latest", "live", "name", "override", "plain_until", "refuse_until", "rejected",
-        "rejection", "settings", "state", "totals",
+        "_asked", "_closed_since", "_draw", "_full", "_given_full", "_half_open", "_is_plain", "_is_reported", "_outage",
+        "_override_until", "_until",
+        "events_pending", "evidence", "generation", "late_results", "latest", "limits", "live", "name", "override", "plain_until",
+        "refuse_until", "rejected", "rejection", "settings", "settled_twice", "state", "totals",
     )
     # fmt: on
 
@@ -123,7 +131,13 @@ class Circuit:
     _until: float
 
     def __init__(
-        self, name: str, settings: CircuitSettings = _DEFAULTS, *, now: float = 0.0, draw: Callable[[], float] = middle_draw
+        self,
+        name: str,
+        settings: CircuitSettings = _DEFAULTS,
+        *,
+        now: float = 0.0,
+        draw: Callable[[], float] = middle_draw,
+        limits: Limits | None = None,
     ) -> None:
         if not isinstance(cast("object", name), str):
             raise SettingsError(f"name must be a str, got {name!r}: logs, events and metrics use it as the label")
@@ -137,13 +151,14 @@ class Circuit:
         self.latest = now
         self.live: dict[Permit, None] = {}
         self.evidence = Evidence(settings, self.live, now)
+        self.limits = LimitedCalls(limits, draw)
         self.totals = CircuitTotals()  # `read_totals` adds what others count
         self._given_full: int | None = None
         self._full = self._ramp_end()
         self._asked: Asked | None = None
         self._override_until: float | None = None
         self._closed_since = now
-        self.rejected = self._late_results = self._settled_twice = 0
+        self.rejected = self.late_results = self.settled_twice = 0
         self._swap(State.CLOSED, None, Outage())
 
     def _monotonic(self, now: float) -> float:
@@ -185,11 +200,13 @@ class Circuit:
             half_open.ramp.refused = True
             self.rejected += 1
             return _NO_ROOM
-        if now < self.refuse_until:
+        refusal = self.rejection if now < self.refuse_until else self.limits.refusal(now, weight, self.state)
+        if refusal is not None:
             self.rejected += 1
-            return self.rejection
+            return refusal
         permit = issue(self.generation, now, weight)
         self.live[permit] = None
+        self.limits.start(permit, now)
         if half_open is not None:
             half_open.admit(permit)
         return permit
@@ -199,30 +216,40 @@ class Circuit:
         now = self._monotonic(now)
         if self._half_open is not None:
             self.advance(now)
+        if self.limits.active and self.limits.free(now) == 0:
+            return False
         if self._half_open is not None:
             return self._half_open.ramp.has_room(1)
         return now >= self.refuse_until and not (self._is_plain and self.evidence.slow_breach(now))
 
     def expect_more(self) -> None:
-        """Note that more calls wait than a half-open admits, though none was refused: its stage is not one of low traffic."""
+        """Note that more calls wait than are admitted, though none was refused: the stage of a half-open is not one of low traffic."""
+        self.limits.expect_more()
         if self._half_open is not None:
             self._half_open.ramp.refused = True
 
     def record(
-        self, permit: Permit, outcome: Outcome, now: float, *, retry_after: float | None = None, duration: float | None = None
+        self,
+        permit: Permit,
+        outcome: Outcome,
+        now: float,
+        *,
+        retry_after: float | None = None,
+        duration: float | None = None,
+        told: Told | None = None,
     ) -> None:
         """Give a permit back with the outcome of its call.
 
         `retry_after` is how many seconds the server wants to be left alone. With a FAILURE it opens the circuit for that time, clamped to
         `retry_after_max`. None, NaN, zero and less mean that the server did not say. `duration` is how many seconds the call took, by
-        which it is judged slow; None means the time since `acquired_at`. A permit of an older generation, or one that was settled before,
-        is counted and changes nothing.
+        which it is judged slow; None means the time since `acquired_at`. `told` is what the answer says of the dependency's limit. A permit
+        of an older generation, or one that was settled before, is counted and changes nothing.
         """
         if now < self.latest:
             now = self.latest
         else:
             self.latest = now
-        if self._is_plain and outcome is _SUCCESS:
+        if self._is_plain and outcome is _SUCCESS and told is None:
             evidence = self.evidence
             quick = evidence.quick
             if now - permit.acquired_at <= quick and (duration is None or duration <= quick):
@@ -242,6 +269,8 @@ class Circuit:
                 if window.add(GOOD, now) >= window.enough:
                     self._judge(now)
                 return
+        if self.limits.end(permit, outcome, now, told):
+            self._prepare_answers()
         self._settle(permit, outcome, now, retry_after, duration)
 
     def renew(self, permit: Permit, now: float) -> bool:
@@ -287,7 +316,7 @@ class Circuit:
         self.totals.ended(took, failed=failed)
         if self.override is Override.DISABLED:
             return
-        wait = self._requested_wait(retry_after) if failed else None
+        wait = requested_wait(retry_after, self.settings) if failed else None
         if self._half_open is None:
             self._count(failed, held, took, wait, now)
         elif wait is None:
@@ -297,8 +326,9 @@ class Circuit:
 
     def release(self, permit: Permit, now: float) -> None:
         """Give a permit back without an outcome: the call was cancelled, or never made. Its place is free immediately."""
+        self.limits.give_back(permit, now)
         if not self._take(permit, self._monotonic(now)):
-            self._settled_twice += permit.standing == SETTLED
+            self.settled_twice += permit.standing == SETTLED
             permit.standing = SETTLED
 
     def _take(self, permit: Permit, now: float) -> bool:
@@ -318,9 +348,9 @@ class Circuit:
 
     def _late(self, permit: Permit, outcome: Outcome, now: float) -> None:
         if permit.standing == SETTLED:
-            self._settled_twice += 1
+            self.settled_twice += 1
             return
-        self._late_results += 1
+        self.late_results += 1
         if permit.standing == EXPIRED and outcome is _SUCCESS:
             self._emit(events.LeaseTooShort(self.name, now, self.generation, now - permit.acquired_at))
         permit.standing = SETTLED
@@ -365,13 +395,10 @@ class Circuit:
             self._is_reported = True
             self._exceeded(breach, now, observed=True)
 
-    def _requested_wait(self, retry_after: float | None) -> float | None:
-        # A server may send anything. The comparison is false for NaN, too.
-        return min(retry_after, self.settings.retry_after_max) if retry_after is not None and retry_after > 0 else None
-
     def _follow(self, half_open: HalfOpen, step: Step, now: float) -> None:
         """Act on what a half-open has decided."""
         for permit in step.expired:
+            self.limits.give_back(permit, now)
             self._emit(events.LeaseExpired(self.name, now, self.generation, permit.acquired_at, half_open.lease))
         if step.breach is not None:
             self._breached(step.breach, now)
@@ -403,7 +430,7 @@ class Circuit:
         breach = self.evidence.slow_breach(now)
         if breach is not None:
             self._breached(breach, now)
-        if self._is_plain:
+        if self._is_plain and not self.limits.active:
             self.plain_until = self.evidence.overdue.unchanged_until(now)
 
     def next_deadline(self) -> float | None:
@@ -413,11 +440,13 @@ class Circuit:
         """
         if self.override is Override.FORCED_OPEN:
             return self._override_until
+        freed = self.limits.next_at(self.latest) if self.limits.active and self.state is not State.OPEN else None
         if self._half_open is not None:
-            return self._half_open.next_deadline()
+            own = self._half_open.next_deadline()
+            return own if freed is None else freed if own is None else min(own, freed)
         wait_ends = self._until if self.state is State.OPEN else None
         overdue = self.evidence.next_deadline() if self._is_plain or self.override is Override.METRICS_ONLY else None
-        return min((at for at in (self._override_until, wait_ends, overdue) if at is not None), default=None)
+        return min((at for at in (self._override_until, wait_ends, overdue, freed) if at is not None), default=None)
 
     # -- Limits and readings -------------------------------------------------------------------------------------------------------
 
@@ -432,9 +461,9 @@ class Circuit:
     @property
     def free_slots(self) -> int | None:
         """How much more weight `try_acquire` would admit, as of the last time seen. None means no limit."""
-        if self._half_open is None:
-            return self.limit
-        return max(0, self._half_open.ramp.limit - self._half_open.ramp.in_flight)
+        half_open = self._half_open
+        own = self.limit if half_open is None else max(0, half_open.ramp.limit - half_open.ramp.in_flight)
+        return self.limits.within(own, self.latest) if self.limits.active else own
 
     @property
     def is_probing(self) -> bool:
@@ -454,6 +483,12 @@ class Circuit:
         if explicit is None:
             return FULL_ALONE if given is None else given
         return explicit if given is None else min(explicit, given)
+
+    def set_limits(self, limits: Limits | None, now: float) -> None:
+        """Go on by other limits. What was learned is forgotten, and what is in flight counts."""
+        self.advance(now)
+        self.limits.replace(limits, chain(self.evidence.overdue.permits, self.live), self.latest)
+        self._prepare_answers()
 
     def reconfigure(self, settings: CircuitSettings, now: float) -> None:
         """Go on by other settings from `now` on, without a transition. State, outage, override, permits and totals stay.
@@ -481,48 +516,11 @@ class Circuit:
     def snapshot(self, now: float) -> CircuitSnapshot:
         """Return the circuit as it is at `now`, without letting time pass: a wait that is over shows as OPEN until `advance`."""
         now = max(self.latest, now)
-        evidence = self.evidence
-        calls, failures, slow = evidence.window.seen_at(now)
-        rates = evidence.rates(calls, failures, slow)
-        outage = self._outage_at(now)
-        return CircuitSnapshot(
-            name=self.name,
-            state=self.state,
-            override=self.override,
-            generation=self.generation,
-            level=outage.level,
-            outage_since=outage.since,
-            probes=outage.probes,
-            open_until=self._until if self.state is State.OPEN else None,
-            limit=self.limit,
-            in_flight=sum(permit.weight for permits in (self.live, evidence.overdue.permits) for permit in permits),
-            calls=calls,
-            failures=failures,
-            slow_calls=slow,
-            failure_rate=None if rates is None else rates[0],
-            slow_call_rate=None if rates is None else rates[1],
-            consecutive_failures=evidence.in_a_row,
-            rejected=self.rejected,
-            late_results=self._late_results,
-            settled_twice=self._settled_twice,
-            next_deadline=self.next_deadline(),
-            full=self._full,
-        )
+        return snapshot_of(self, now, self._outage_at(now), self._until, self._full)
 
     def read_totals(self) -> CircuitTotals:
         """Return what has happened since construction, in an object that does not change any more."""
-        evidence, totals = self.evidence, self.totals
-        quick = evidence.window.passed + evidence.window.goods
-        return CircuitTotals(
-            succeeded=totals.succeeded.copy(lowest=quick, their_sum=evidence.quick_seconds),
-            failed=totals.failed.copy(),
-            ignored=totals.ignored,
-            throttled=totals.throttled,
-            late=self._late_results,
-            refused=self.rejected,
-            probes_succeeded=totals.probes_succeeded,
-            probes_failed=totals.probes_failed,
-        )
+        return totals_of(self)
 
     # -- Transitions ---------------------------------------------------------------------------------------------------------------
 
@@ -619,7 +617,9 @@ class Circuit:
     def _prepare_answers(self) -> None:
         """Compute until when a call is admitted, or refused, without a look at anything else. All refusals are one object."""
         self._is_plain = self.state is State.CLOSED and self.override is None
-        self.plain_until = self.evidence.overdue.unchanged_until(self.latest) if self._is_plain else -inf
+        is_limited = self.limits.overridden(self.override)
+        self.evidence.look_at_each(always=is_limited)  # `renew`, `record` and guarded.py go the usual way by `quick` alone
+        self.plain_until = self.evidence.overdue.unchanged_until(self.latest) if self._is_plain and not is_limited else -inf
         self.refuse_until = -inf
         if self.override is Override.FORCED_OPEN:
             self.refuse_until = inf if self._override_until is None else self._override_until

@@ -123,9 +123,10 @@ class Evidence:
 
     `quick` is a duration. A success that took no longer is neither slow nor the longest so far, and belongs to the first bucket of
     durations (totals.py), so that a circuit may count it without a call of `count`. `quick_seconds` is how long all of these took.
+    While each call is to be looked at, none is quick.
     """
 
-    __slots__ = ("_thresholds", "in_a_row", "longest", "overdue", "quick", "quick_seconds", "slow", "window")
+    __slots__ = ("_none_is_quick", "_thresholds", "in_a_row", "longest", "overdue", "quick", "quick_seconds", "slow", "window")
 
     def __init__(self, settings: CircuitSettings, live: dict[Permit, None], now: float) -> None:
         self.slow = inf if settings.slow_call_duration is None else settings.slow_call_duration
@@ -134,18 +135,28 @@ class Evidence:
         self.in_a_row = 0
         self.longest = 0.0
         self.quick = 0.0
+        self._none_is_quick = False
         self.quick_seconds = 0.0
         self._thresholds = Thresholds(settings)
 
     def reconfigure(self, before: CircuitSettings, settings: CircuitSettings, now: float) -> None:
         """Go on by other settings. What was counted stays as it was counted; the next result is judged by the new thresholds."""
         self.slow = inf if settings.slow_call_duration is None else settings.slow_call_duration
-        self.quick = min(self.longest, self.slow, QUICK)
+        self._set_quick()
         self.overdue.change_duration(self.slow)
         if settings.window != before.window:
             self.window = carry_over(self.window, settings.window, now)
         self.window.enough = 0  # so that a good result is judged, too
         self._thresholds = Thresholds(settings)
+
+    def look_at_each(self, *, always: bool) -> None:
+        """Have no call count as quick from now on, so that none goes the usual way, or let them again."""
+        if self._none_is_quick is not always:
+            self._none_is_quick = always
+            self._set_quick()
+
+    def _set_quick(self) -> None:
+        self.quick = -1.0 if self._none_is_quick else min(self.longest, self.slow, QUICK)
 
     def clear(self, now: float) -> None:
         """Forget every result. The longest success stays, because how long a good call may take has not changed."""
@@ -161,7 +172,7 @@ class Evidence:
     def succeeded_after(self, held: float) -> None:
         """Note how long a successful call has held its permit, in seconds."""
         self.longest = max(self.longest, held)
-        self.quick = min(self.longest, self.slow, QUICK)
+        self._set_quick()
 
     def breach(self) -> Breach | None:
         """Return the rule that the results meet. None means that they meet none."""

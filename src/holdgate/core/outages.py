@@ -134,3 +134,9 @@ def level_raised(settings: CircuitSettings, level: int) -> int:
     if level > 0 and level_wait(settings, level) >= settings.open_duration_max:
         return level
     return level + 1
+
+
+def requested_wait(retry_after: float | None, settings: CircuitSettings) -> float | None:
+    """Return how long a server is left alone that asks for it. None means that it does not."""
+    # A server may send anything. The comparison is false for NaN, too.
+    return min(retry_after, settings.retry_after_max) if retry_after is not None and retry_after > 0 else None

@@ -1,16 +1,17 @@
-"""Outcomes: what one call says of its dependency, what its answer says of a limit, and how an exception is classified as an outcome."""
+"""Outcomes: what one call says of its dependency, and how an exception is classified as an outcome."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, NamedTuple, TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 from holdgate.core.causes import chain_of, is_plain
 from holdgate.errors import CallNotPermitted, HoldgateError, Reject, SettingsError
+from holdgate.told import Told as Told  # noqa: PLC0414 - what a circuit is told of has its name here, too
 
-# What `failures` and `excluded` take. A predicate gets the exception and returns whether it matches.
+# What `failures`, `excluded` and `throttled` take. A predicate gets the exception and returns whether it matches.
 Matcher = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 
 # These say nothing about the dependency: a refusal is the circuit's own, and a Reject is about the message.
@@ -58,54 +59,52 @@ class Outcome(Enum):
     IGNORED = "ignored"
 
 
-class Told(NamedTuple):
-    """What an answer, throttled or good, says of the limit behind it. None where it says nothing.
-
-    `retry_after` is how many seconds to wait, above 0. `remaining` is how many calls are left in the running window, from 0, and `reset`
-    in how many seconds that window ends, from 0.
-    """
-
-    retry_after: float | None = None
-    remaining: int | None = None
-    reset: float | None = None
-
-
 # Names of the module: an enum's member costs more to look up than most steps of a classification.
 _FAILURE = Outcome.FAILURE
+_THROTTLED = Outcome.THROTTLED
 _IGNORED = Outcome.IGNORED
 
 
 class Classifier:
-    """Classify an exception as an outcome: FAILURE if the dependency is to blame, otherwise IGNORED.
+    """Classify an exception as an outcome: THROTTLED if the dependency has too many calls for now, FAILURE if it is to blame, or IGNORED.
 
-    Both matchers are asked about the exception and about everything that it stands for (causes.py), such as its causes and the members of
-    a group. Exceptions that were only being handled when it was raised are asked about last, and for failures alone. If a predicate raises,
-    its exception goes to the caller, unless another exception of the chain is a failure or excluded.
+    The matchers are asked about the exception and about everything that it stands for (causes.py), such as its causes and the members of
+    a group. Exceptions that were only being handled when it was raised are asked about last, and never make it an excluded one. If a
+    predicate raises, its exception goes to the caller, unless another exception of the chain decides.
 
     - `failures`: an exception type, a tuple of them, or a plain predicate. None means every exception but PROGRAM_ERRORS.
-    - `excluded`: the same, for exceptions that are never failures; it wins over `failures`.
+    - `excluded`: the same, for exceptions that are neither failures nor throttled; it wins over both.
+    - `throttled`: the same, for exceptions that say "not so fast"; it wins over `failures`, because clients wrap the one into the other.
+      None means `presumed`.
+    - `presumed`: a predicate for the same, which is asked only about what would be a failure. None means that nothing is throttled.
 
     Raises SettingsError for a class that is not an exception (an abstract class would be called like a predicate, and nothing would ever
     match), for cancellation and other exceptions that are never outcomes, for a coroutine function (its result would always be true), and
     if `excluded` covers all of `failures`.
     """
 
-    __slots__ = ("_excludes", "_is_excluded", "_is_failure")
+    __slots__ = ("_excludes", "_is_excluded", "_is_failure", "_is_presumed", "_is_throttled")
 
-    def __init__(self, failures: Matcher | None = None, excluded: Matcher = ()) -> None:
+    def __init__(
+        self,
+        failures: Matcher | None = None,
+        excluded: Matcher = (),
+        throttled: Matcher | None = None,
+        presumed: Callable[[Exception], bool] | None = None,
+    ) -> None:
         if failures == ():
             raise SettingsError("failures must match something, got (): give Exception or the client's errors, or no circuit could open")
         self._is_failure = _is_no_program_error if failures is None else _predicate("failures", failures)
         self._is_excluded = _predicate("excluded", excluded)
         self._excludes = excluded != ()
+        self._is_throttled = None if throttled is None else _predicate("throttled", throttled)
+        self._is_presumed = presumed if throttled is None else None
         _check_clash(Exception if failures is None else failures, excluded)
 
     def classify(self, error: BaseException) -> Outcome | None:
         """Return the outcome. None means that the exception is never one: a cancellation, or an error of holdgate such as a refusal."""
         if is_plain(error):
-            if not isinstance(error, Exception) or isinstance(error, HoldgateError):
-                return None
-            return _IGNORED if self._is_excluded(error) or not self._is_failure(error) else _FAILURE
+            return self._classify_alone(error) if isinstance(error, Exception) and not isinstance(error, HoldgateError) else None
         explicit, implicit = chain_of(error)
         links: list[Exception] = []
         for link in explicit:
@@ -115,20 +114,35 @@ class Classifier:
                 links.append(link)
         return self._classify_all(links, implicit) if links else None
 
+    def _classify_alone(self, error: Exception) -> Outcome:
+        """Classify an exception that stands for itself alone, as most do."""
+        if self._is_excluded(error):
+            return _IGNORED
+        if self._is_throttled is not None and self._is_throttled(error):
+            return _THROTTLED
+        if not self._is_failure(error):
+            return _IGNORED
+        return _THROTTLED if self._is_presumed is not None and self._is_presumed(error) else _FAILURE
+
     def _classify_all(self, links: list[Exception], implicit: Sequence[BaseException]) -> Outcome:
         if self._excludes and _any(self._is_excluded, links):
             return _IGNORED
-        if _any(self._is_failure, links):
-            return _FAILURE
         handled = [link for link in implicit if isinstance(link, Exception) and not isinstance(link, HoldgateError)]
-        return _FAILURE if handled and _any(self._is_only_failure, handled) else _IGNORED
+        if self._is_throttled is not None and self._matches(self._is_throttled, links, handled):
+            return _THROTTLED
+        if not self._matches(self._is_failure, links, handled):
+            return _IGNORED
+        return _THROTTLED if self._is_presumed is not None and self._matches(self._is_presumed, links, handled) else _FAILURE
 
     def excludes(self, error: BaseException) -> bool:
         """Return whether `excluded` matches the exception, or another one of its explicit chain."""
         return _any(self._is_excluded, [link for link in chain_of(error).explicit if isinstance(link, Exception)])
 
-    def _is_only_failure(self, error: Exception) -> bool:
-        return not self._is_excluded(error) and self._is_failure(error)
+    def _matches(self, matches: Callable[[Exception], bool], links: list[Exception], handled: list[Exception]) -> bool:
+        """Return whether one of the links matches, or one of those that were only being handled and are not excluded."""
+        if _any(matches, links):
+            return True
+        return bool(handled) and _any(lambda error: not self._is_excluded(error) and matches(error), handled)
 
 
 def _is_no_program_error(error: Exception) -> bool:
@@ -165,7 +179,7 @@ def _predicate(setting: str, matcher: Matcher) -> Callable[[Exception], bool]:
 def _check_type(setting: str, given: object) -> None:
     if not _is_exception_type(given):
         raise SettingsError(f"{setting} must hold subclasses of Exception, got {given!r}: it would never match")
-    if setting == "failures" and issubclass(given, NEVER_OUTCOMES):
+    if setting in {"failures", "throttled"} and issubclass(given, NEVER_OUTCOMES):
         raise SettingsError(f"{setting} must not hold {given.__name__}, which is never an outcome of the dependency: leave it out")
 
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from typing import TYPE_CHECKING
 
 from holdgate.errors import HoldgateError
+
+if TYPE_CHECKING:
+    from holdgate.core.limits import LimiterSnapshot
 
 
 class State(Enum):
@@ -132,12 +136,14 @@ class Rejected:
     """A refusal. One object serves many calls, and nothing is kept per refusal.
 
     `retry_at` is the monotonic second from which a call may be admitted. None means unknown: a ramp has no room, or only an operator can
-    end the opening. `state` is the circuit's; under FORCED_OPEN it is the state below, and `override` is set.
+    end the opening. `state` is the circuit's; under FORCED_OPEN it is the state below, and `override` is set. `is_limited`: the dependency
+    is there, and takes no more calls for now.
     """
 
     retry_at: float | None
     state: State
     override: Override | None = None
+    is_limited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +161,7 @@ class CircuitSnapshot:
     - `rejected`, `late_results`, `settled_twice`: totals since construction.
     - `next_deadline`: as `Circuit.next_deadline`.
     - `full`: the limit at which a ramp ends, from 1. `limit / full` is the share of its work that a half-open admits.
+    - `limits`: how many calls the dependency takes, as far as that is known. None means that nothing limits them.
     """
 
     name: str
@@ -178,3 +185,4 @@ class CircuitSnapshot:
     settled_twice: int
     next_deadline: float | None
     full: int = 1
+    limits: LimiterSnapshot | None = None

@@ -1,8 +1,9 @@
 """Attribution: when a handler has ended, whose success or failure was it? One finding for each delivery and need, and one cause.
 
-1. A need that a call form called: FAILURE if any of its calls failed (the handler returning changes nothing), else what they came to.
+1. A need that a call form called: FAILURE if any of its calls failed (the handler returning changes nothing), THROTTLED if any was
+   throttled, else what they came to.
 2. No call form ran: a return is SUCCESS for every need; an exception is FAILURE for *every* need whose `failures` match, one vote each.
-   Neighbours clear the innocent.
+   Neighbours clear the innocent. It is THROTTLED for every need whose `throttled` matches.
 3. Call forms ran: a need without a call gets no verdict, and an exception that none of them took for a failure is the message's own.
 
 An exception is read with all that it stands for (core/causes.py): causes, members of groups, and last what was being handled when it was
@@ -19,6 +20,7 @@ Doubt never spends a message's budget. That decides six cases which the rules le
   leaves the handler then belongs to that dependency, if its `failures` match it.
 - The guard's own `timeout` is no exception type of any client, so `failures` is not asked: the needs whose calls were under way failed, or
   all needs if no call form ran.
+- An exception that is throttled for one need and a failure for another is a failure: the message comes again either way.
 - A user's predicate that raises says nothing: no verdict and no charge.
 - What is no Exception (a cancellation of the handler's own making, a GeneratorExit, a group of nothing else) is no type that `failures`
   could match, and it is the message's own: an end that nothing counts would be tried for ever. If it cut a call short, that call may be the
@@ -33,12 +35,12 @@ What is ugly: a call that outlives its handler, in a task left behind, is seen b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, cast
 
-from holdgate.core import Outcome
+from holdgate.core import Outcome, Told
 from holdgate.core.causes import chain_of, leaves
 from holdgate.core.outcomes import is_program_error
 from holdgate.errors import CallNotPermitted, Reject
@@ -46,36 +48,45 @@ from holdgate.errors import CallNotPermitted, Reject
 # Names of the module: an enum's member costs more to look up than the rest of a step here.
 _SUCCESS = Outcome.SUCCESS
 _FAILURE = Outcome.FAILURE
+_THROTTLED = Outcome.THROTTLED
 _IGNORED = Outcome.IGNORED
+
+
+# What shows more stays, whatever comes after it: one failed call of several is a failure, and a good call shows more than one that decides
+# nothing.
+_WEIGHT = {_IGNORED: 0, _SUCCESS: 1, _THROTTLED: 2, _FAILURE: 3}
 
 
 class CallSummary:
     """What the calls of one dependency came to in this attempt.
 
     `outcome` None means that no call has ended with a verdict. `slowest` is the longest of those that ended in SUCCESS or FAILURE, and
-    `cut_short` the longest of those that the handler itself cancelled, in seconds; None means that it cancelled none. `running` has the
-    start of every call that has not ended, and keeps those that the guard's own `timeout` ended.
+    `cut_short` the longest of those that the handler itself cancelled, in seconds; None means that it cancelled none. `told` is what the
+    answers said of a limit; None means that none did. `running` has the start of every call that has not ended, and keeps those that the
+    guard's own `timeout` ended.
     """
 
-    __slots__ = ("cut_short", "failed_result", "outcome", "retry_after", "running", "slowest")
+    __slots__ = ("cut_short", "failed_result", "outcome", "retry_after", "running", "slowest", "told")
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None
         self.slowest = 0.0
         self.retry_after: float | None = None
+        self.told: Told | None = None
         self.cut_short: float | None = None
-        self.failed_result = False  # a call returned, and `result_failures` called that a failure
+        self.failed_result = False  # a call returned, and `result_failures` or `result_throttled` took that for one
         self.running: dict[object, float] = {}
 
-    def ended(self, outcome: Outcome, duration: float, retry_after: float | None = None) -> None:
+    def ended(self, outcome: Outcome, duration: float, retry_after: float | None = None, told: Told | None = None) -> None:
         """Note a call that ended by itself."""
-        # A failure stays whatever comes after it; a good call shows more than one that decides nothing.
-        if outcome is _FAILURE or self.outcome is None or (outcome is _SUCCESS and self.outcome is _IGNORED):
+        if self.outcome is None or _WEIGHT[outcome] > _WEIGHT[self.outcome]:
             self.outcome = outcome
-        if duration > self.slowest and outcome is not _IGNORED:
+        if duration > self.slowest and (outcome is _SUCCESS or outcome is _FAILURE):
             self.slowest = duration
         if retry_after is not None:
             self.retry_after = max(retry_after, self.retry_after or 0.0)
+        if told is not None:
+            self.told = told if self.told is None else told.after(self.told)
 
     def cut(self, duration: float) -> None:
         """Note a call that the handler cancelled after `duration` seconds."""
@@ -118,7 +129,8 @@ class Judge(Protocol):
     def name(self) -> str: ...
 
     def classify(self, exception: BaseException) -> Outcome | None:
-        """Return FAILURE or IGNORED; None means that it gives no verdict: it is never an outcome, or the user's predicate failed."""
+        """Return FAILURE, THROTTLED or IGNORED; None means that it gives no verdict: it is never an outcome, or the user's predicate
+        failed."""
         ...
 
     def excludes(self, exception: BaseException) -> bool:
@@ -129,17 +141,23 @@ class Judge(Protocol):
         """Return how many seconds the server asked to wait; None means that it did not ask."""
         ...
 
+    def told_of(self, answer: object) -> Told | None:
+        """Return what a throttled exception says of the limit; None means nothing."""
+        ...
+
 
 class Cause(Enum):
     """Why a handler ended as it did, and so what becomes of its message.
 
     RETURNED: done. DEPENDENCY: not the message's fault, or nothing shows whose: again, uncharged. MESSAGE: its own failure, charged.
+    THROTTLED: a dependency has too many calls for now: again at its place, and nothing counts.
     REJECTED: the handler or the policy rejects it. REFUSED: a call was not permitted, so it was not its turn: held, nothing counts.
     POSTPONED: its handler asked for another time: again, nothing counts.
     """
 
     RETURNED = "returned"
     DEPENDENCY = "dependency"
+    THROTTLED = "throttled"
     MESSAGE = "message"
     REJECTED = "rejected"
     REFUSED = "refused"
@@ -147,11 +165,15 @@ class Cause(Enum):
 
 
 class NeedVerdict(NamedTuple):
-    """The finding on one need. `outcome` None means: release the permit. `duration` None means as long as the permit was held."""
+    """The finding on one need. `outcome` None means: release the permit. `duration` None means as long as the permit was held.
+
+    `retry_after` is of a failure. `told` is what a throttled or a good answer said of the limit; None means nothing.
+    """
 
     outcome: Outcome | None
     duration: float | None = None
     retry_after: float | None = None
+    told: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +185,8 @@ class Attribution:
     was none. `unclaimed` is the type of an exception, with its module, that is the message's own only because no setting speaks of it; of a
     group that of its first member. It is empty for every other end. `status` is that of the HTTP answer in such an exception; None means
     that there is none. `is_bug`: such an exception is an error of the program, as KeyError is. `undeclared` has what the calls of
-    dependencies came to that are no needs of the message, by name: SUCCESS or FAILURE.
+    dependencies came to that are no needs of the message, by name: SUCCESS, THROTTLED or FAILURE. `retry_after` is how many seconds those
+    ask to wait that have throttled it, the longest; None means that none does.
     """
 
     findings: tuple[NeedVerdict, ...]
@@ -175,6 +198,12 @@ class Attribution:
     status: int | None = None
     is_bug: bool = False
     undeclared: tuple[tuple[str, Outcome], ...] = ()
+    retry_after: float | None = None
+
+    def named(self, needs: Iterable[str], outcome: Outcome) -> list[str]:
+        """Return the dependencies with this outcome, of the needs by their names, and of the others that were called."""
+        declared = [name for name, finding in zip(needs, self.findings, strict=True) if finding.outcome is outcome]
+        return declared + [name for name, found in self.undeclared if found is outcome]
 
 
 _NO_VERDICT = NeedVerdict(None)
@@ -241,7 +270,7 @@ def _undeclared(needs: Sequence[Judge], calls: AttemptCalls) -> tuple[tuple[str,
     return tuple(
         (name, summary.outcome)
         for name, summary in calls.summaries.items()
-        if name not in declared and (summary.outcome is _SUCCESS or summary.outcome is _FAILURE)
+        if name not in declared and summary.outcome is not None and summary.outcome is not _IGNORED
     )
 
 
@@ -255,7 +284,17 @@ def _ended(needs: Sequence[Judge], calls: AttemptCalls | None, exception: BaseEx
         return _by_end(needs, exception, timed_out=timed_out)
     own = not _excused(needs, calls, exception, timed_out=timed_out)
     findings = _by_calls(needs, calls, exception, now, timed_out=timed_out)
-    return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY)
+    if own:
+        return _own(needs, exception, findings)
+    seen = calls.summaries.values()
+    if any(finding.outcome is _FAILURE for finding in findings) or any(summary.outcome is _FAILURE for summary in seen):
+        return Attribution(findings, Cause.DEPENDENCY)
+    said = [summary.told for summary in seen if summary.outcome is _THROTTLED]
+    return Attribution(findings, Cause.THROTTLED, retry_after=_longest(said)) if said else Attribution(findings, Cause.DEPENDENCY)
+
+
+def _longest(said: Iterable[Told | None]) -> float | None:
+    return max((told.retry_after for told in said if told is not None and told.retry_after is not None), default=None)
 
 
 def _refused(calls: AttemptCalls | None, exception: BaseException | None) -> tuple[str, ...]:
@@ -268,6 +307,9 @@ def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool
     """Attribute an exception by itself: no call form ran."""
     findings = (_FAILED,) * len(needs) if timed_out else tuple(_judged(need, exception) for need in needs)
     failures = sum(finding.outcome is Outcome.FAILURE for finding in findings)
+    throttled = [finding.told for finding in findings if finding.outcome is Outcome.THROTTLED]
+    if throttled and not failures:
+        return Attribution(findings, Cause.THROTTLED, retry_after=_longest(throttled))
     own = not failures and (not isinstance(exception, Exception) or all(finding.outcome is Outcome.IGNORED for finding in findings))
     return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY, shared=failures > 1)
 
@@ -294,6 +336,8 @@ def _judged(need: Judge, exception: BaseException) -> NeedVerdict:
     outcome = need.classify(exception)
     if outcome is Outcome.FAILURE:
         return NeedVerdict(Outcome.FAILURE, None, need.retry_after_of(exception))
+    if outcome is Outcome.THROTTLED:
+        return NeedVerdict(Outcome.THROTTLED, told=need.told_of(exception))
     return _NO_VERDICT if outcome is None else _LEFT_OUT
 
 
@@ -313,7 +357,7 @@ def _of_calls(need: Judge, summary: CallSummary | None, timeout: TimeoutError | 
         return NeedVerdict(Outcome.FAILURE, max(summary.slowest, cut), summary.retry_after)
     if summary.outcome in (None, Outcome.IGNORED):
         return NeedVerdict(summary.outcome)
-    return NeedVerdict(summary.outcome, summary.slowest, summary.retry_after)
+    return NeedVerdict(summary.outcome, summary.slowest, summary.retry_after, summary.told)
 
 
 def _excused(needs: Sequence[Judge], calls: AttemptCalls, exception: BaseException, *, timed_out: bool) -> bool:

@@ -63,8 +63,11 @@ class FailureHistory:
         "first_failed_at",
         "given_up",
         "last_failed_at",
+        "let_in",
+        "place",
         "reason",
         "refusals",
+        "throttled",
         "unclaimed",
         "votes",
     )
@@ -76,6 +79,9 @@ class FailureHistory:
         self.votes: dict[Gate, Vote] = {}
         self.blames: dict[Gate, Blame] = {}
         self.refusals = 0  # starts that ended because a call was not permitted: no attempts
+        self.throttled = 0  # starts in a row that a limit ended: no attempts
+        self.let_in: dict[Gate, int] = {}  # the successes of a gate when it was throttled there last (throttling.py)
+        self.place: int | None = None  # where it waits since it was throttled first (waiting.py); None while it was not
         self.failures = 0  # attempts that failed, whatever the fault: shown to people, no rule reads it
         self.first_failed_at = 0.0  # monotonic, as every time in here
         self.last_failed_at = 0.0
@@ -91,6 +97,7 @@ class FailureHistory:
         if not self.failures:
             self.first_failed_at = now
         self.failures += 1
+        self.throttled, self.place = 0, None  # it has had its turn
         self.last_failed_at = now
         self.error = error
 
@@ -153,6 +160,21 @@ class FailureHistory:
     def refused(self) -> None:
         """Count a start that ended because a call was not permitted."""
         self.refusals += 1
+
+    def throttled_again(self, error: str) -> None:
+        """Count a start that ended because a dependency has too many calls for now. `error` is the type that said so."""
+        self.throttled += 1
+        self.error = error
+
+    def note_let_in(self, gate: Gate) -> int | None:
+        """Note how many were let in by a gate that throttles it now; returns how many had been the last time. None means the first time."""
+        before = self.let_in.get(gate)
+        self.let_in[gate] = gate.successes
+        return before
+
+    def keeps_place(self, place: int | None) -> None:
+        """Note where it waits from now on; None means behind all that wait."""
+        self.place = place
 
     def needs_also(self, gate: Gate) -> None:
         """Add an undeclared dependency, which has refused one of its calls, to what it needs until it is settled."""

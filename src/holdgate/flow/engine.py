@@ -46,6 +46,7 @@ from typing import Any
 
 from holdgate.core import Circuit, Outcome, Permit
 from holdgate.errors import SettingsError
+from holdgate.flow import throttling
 from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.batch import Batch, BatchItems
 from holdgate.flow.blame import history_of
@@ -60,6 +61,7 @@ from holdgate.flow.fate import (
     SettledParts,
     decide,
     give_back,
+    note_no_attempt,
     record,
     record_successes,
     record_undeclared,
@@ -67,25 +69,26 @@ from holdgate.flow.fate import (
 from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import AnyDelivery, HandlerRequest, Source
-from holdgate.flow.plan import Plan
+from holdgate.flow.plan import CIRCUIT, Plan
 from holdgate.flow.policy import GivenUp, Verdict
 from holdgate.flow.rejections import Rejections
 from holdgate.flow.reminders import Reminders
 from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.suspicions import Suspicions
-from holdgate.flow.totals import CIRCUIT, EngineTotals, Tally
+from holdgate.flow.totals import EngineTotals, Tally
 from holdgate.flow.waiting import WaitingList, acquire_in_turn
 
 _SUCCESS = Outcome.SUCCESS  # a name of the module: an enum's member costs more to look up
 
+_NOT_FAILED = (Cause.RETURNED, Cause.REFUSED, Cause.THROTTLED, Cause.POSTPONED)
 _GIVEN_UP: Mapping[Cause, GivenUp] = {Cause.REJECTED: "rejected", Cause.MESSAGE: "attempts", Cause.DEPENDENCY: "blame"}
 
 
 def _open_circuit(delivery: AnyDelivery) -> str:
     """Return the reason of a fallback: the first need that is not closed, or was not a moment ago."""
     gates = gates_of(delivery)
-    return CIRCUIT + next((gate for gate in gates if gate.limited), gates[0]).name
+    return CIRCUIT + next((gate for gate in gates if gate.circuit.limit is not None), gates[0]).name
 
 
 class Assignments:
@@ -414,12 +417,10 @@ class Engine:
         record_undeclared(self.gates, delivery, attribution, now)
         if attribution.cause is Cause.RETURNED:
             assignment.results_of(delivery).succeeded(delivery.history)
-        if attribution.cause is Cause.REFUSED:  # a start that was no attempt
-            history_of(delivery).refused()
-            delivery.attempt -= 1
+        note_no_attempt(delivery, attribution, error)
         if isinstance(delivery, Batch):
             return self._settle_batch(delivery, attribution, error, now, excused=excused)
-        if attribution.cause not in (Cause.RETURNED, Cause.REFUSED, Cause.POSTPONED):
+        if attribution.cause not in _NOT_FAILED:
             history_of(delivery).failed(error, now)
         verdict = decide(attribution.cause, delivery.history, assignment.run.retry)
         self._events.extend(self._retries.keep(delivery, verdict, attribution, now))
@@ -431,8 +432,8 @@ class Engine:
         assignment.ended()
         if verdict is Verdict.DONE:
             self._finished(delivery)
-        elif self._is_lone_suspect(delivery, attribution):
-            self._events.append(self._reminders.suspect(delivery, error, now))
+        elif self._is_to_be_named(delivery, attribution):
+            self._events.append(self._reminders.suspect(delivery, error, now, throttled=attribution.cause is Cause.THROTTLED))
         return verdict
 
     def settle_in_parts(
@@ -634,12 +635,15 @@ class Engine:
         if assignment.by_message and assignment.held:  # it may have been the one that so many have passed
             assignment.mark_dirty()
 
-    def _is_lone_suspect(self, delivery: AnyDelivery, attribution: Attribution) -> bool:
+    def _is_to_be_named(self, delivery: AnyDelivery, attribution: Attribution) -> bool:
         """Return whether its source waits behind it, and nothing shows whose fault that is. It may be an outage: it is held, and named."""
         assignment: Assignment = delivery.assignment
-        if attribution.cause is not Cause.DEPENDENCY or assignment.going or self._reminders.is_named(delivery):
+        history = delivery.history
+        if history is None or assignment.going or self._reminders.is_named(delivery):
             return False
-        return delivery.history is not None and delivery.history.is_alone(assignment.run.retry)
+        if attribution.cause is Cause.THROTTLED:  # with many lanes all of them may be: one of each source is enough
+            return throttling.is_to_be_named(history) and not self._reminders.names_one_of(assignment)
+        return attribution.cause is Cause.DEPENDENCY and bool(history.is_alone(assignment.run.retry))
 
     def _settle_batch(self, batch: Batch, attribution: Attribution, error: str, now: float, *, excused: bool) -> Verdict:
         assignment: Assignment = batch.assignment

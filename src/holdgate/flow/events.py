@@ -78,13 +78,15 @@ class SourceBlocked(SourceEvent):
 
     `position` is where it stands in the source, `attempts` how often it was charged, `error` the type of its last exception (not its text).
     `suspect`: it is tried again whenever the dependency may have come back. Nothing shows whether it or the dependency is at fault, because
-    no other message was tried since it began to fail; `attempts` are then its failures.
+    no other message was tried since it began to fail; `attempts` are then its failures. `throttled`: a dependency has said "not so fast"
+    each time; `attempts` are then how often in a row, and none of them was one.
     """
 
     position: int
     attempts: int
     error: str
     suspect: bool = False
+    throttled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,41 @@ class OutageOver(FlowEvent):
     sources: tuple[Source, ...]
     error: str
     held_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimitBegan(FlowEvent):
+    """A limit of a dependency was found, and from now on so many of its calls are let through.
+
+    `pace` is calls a second, and `width` calls in flight; None means that no such limit was found. `why` is what holds calls back now, as
+    in `LimiterSnapshot`. `observed`: an operator only observes the dependency, and nothing is held back.
+    """
+
+    dependency: str
+    pace: float | None
+    width: int | None
+    why: str
+    observed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LimitMoved(FlowEvent):
+    """The limit that was found is another one by much: half as much again, or a third less. At most once a minute for each dependency."""
+
+    dependency: str
+    pace: float | None
+    width: int | None
+    why: str
+    previous_pace: float | None
+    previous_width: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitEnded(FlowEvent):
+    """Nothing limits the calls of a dependency any longer, but what somebody has set. It lasted for `lasted` seconds."""
+
+    dependency: str
+    lasted: float
 
 
 @dataclass(frozen=True, slots=True)

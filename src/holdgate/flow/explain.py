@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from holdgate.flow.status import CommandStatus, DependencyStatus, SourceStatus, StatusDocument
+from holdgate.flow.status import BlockedStatus, CommandStatus, DependencyStatus, SourceStatus, StatusDocument
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
@@ -101,12 +101,21 @@ def _of_name(document: StatusDocument, name: str, sources: list[SourceStatus]) -
 def _of_source(document: StatusDocument, source: SourceStatus) -> str:
     sentences = _held(document, source) if source["held"] else _not_held(document, source)
     if source["blocked"] is not None and source["blocked"]["suspect"]:
-        blocked = source["blocked"]
-        sentences.append(
-            f"It waits behind message {blocked['position']}, which has failed {_count(blocked['attempts'], 'time')} ({blocked['error']}): "
-            "no other message was tried meanwhile, so it may be this message, or an outage. It is tried again."
-        )
+        sentences.append(_suspect(source["blocked"]))
     return " ".join([*sentences, _waiting(document, source)])
+
+
+def _suspect(blocked: BlockedStatus) -> str:
+    times = _count(blocked["attempts"], "time")
+    if blocked["throttled"]:
+        return (
+            f"It waits behind message {blocked['position']}, which a limit has refused {times} in a row ({blocked['error']}). It is tried "
+            "again; if it is larger than its limit, it never passes."
+        )
+    return (
+        f"It waits behind message {blocked['position']}, which has failed {times} ({blocked['error']}): "
+        "no other message was tried meanwhile, so it may be this message, or an outage. It is tried again."
+    )
 
 
 def _held(document: StatusDocument, source: SourceStatus) -> list[str]:
@@ -124,7 +133,8 @@ def _not_held(document: StatusDocument, source: SourceStatus) -> list[str]:
     waiting_for = {} if source["partly"] is None else source["partly"]["waiting_for"]
     sentences = [f"{source['source']} is not held.", *_passed(source)]
     for dependency in _needed(document, [*source["needs"], *source["waits_for"]]):
-        if dependency["name"] in waiting_for or dependency["state"] == "half_open" or dependency["override"] is not None:
+        is_changed = dependency["state"] == "half_open" or dependency["override"] is not None
+        if dependency["name"] in waiting_for or is_changed or dependency["limits"] is not None:
             sentences += _of_dependency(document, dependency)
     if not source["fetch"]:
         sentences.append("Nothing more is fetched now, because enough of it is in this process.")
@@ -153,6 +163,8 @@ def _reason(document: StatusDocument, source: SourceStatus, reason: str) -> str:
     kind, _, name = reason.partition(":")
     if kind == "circuit":
         return " ".join(sentence for each in _needed(document, [name]) for sentence in _of_dependency(document, each))
+    if kind == "limit":
+        return " ".join(_limited(document, each) for each in _needed(document, [name]))
     if reason == "operator":
         return " ".join(_order(document, each) for each in _holds(document, source)) or "An operator holds it."
     if reason == "unclaimed failures":
@@ -228,6 +240,11 @@ def _needed(document: StatusDocument, names: Iterable[str]) -> list[DependencySt
 
 
 def _of_dependency(document: StatusDocument, dependency: DependencyStatus) -> list[str]:
+    limited = [] if dependency["limits"] is None else [_limited(document, dependency)]
+    return [*_by_its_circuit(document, dependency), *limited]
+
+
+def _by_its_circuit(document: StatusDocument, dependency: DependencyStatus) -> list[str]:
     if dependency["override"] is not None:
         return [_overridden(document, dependency)]
     if dependency["state"] == "open":
@@ -235,6 +252,35 @@ def _of_dependency(document: StatusDocument, dependency: DependencyStatus) -> li
     if dependency["state"] == "half_open":
         return [_ramping(dependency) + _failed_with(document, dependency)]
     return [f"{dependency['name']} is well: its circuit is closed.{_failed_with(document, dependency)}"]
+
+
+# What holds calls back that only a result lets go, and what a message does when its time has come, by `why` of core/limits.py.
+_ENDS_WITH_A_RESULT = {"width", "concurrency"}
+_STARTS = {"throttled": "It has refused a call, and one message asks again", "down": "It has refused calls, and one message asks again"}
+
+
+def _limited(document: StatusDocument, dependency: DependencyStatus) -> str:
+    name, limits = dependency["name"], dependency["limits"]
+    if limits is None:
+        return f"{name} limits nothing any more."
+    pace = [] if limits["pace"] is None else [f"{per_second(limits['pace'])} calls a second"]
+    width = [] if limits["width"] is None else [f"{_count(limits['width'], 'call')} in parallel"]
+    takes = " and ".join([*pace, *width]) or "fewer calls than there are"
+    known = f"{name} {'would be given' if limits['observed'] else 'is given'} {takes}, since it refused a share of {limits['waste']:.2g}"
+    first = f"{known} of its calls." if limits["refused"] else f"{known.partition(',')[0]}."
+    if limits["observed"]:
+        return f"{first} It is only observed, so nothing is held back."
+    if limits["why"] in _ENDS_WITH_A_RESULT:
+        return f"{first} The next call starts when one has ended."
+    if limits["next_start"] is None:
+        return first
+    wait = limits["next_start"] - document["at"]
+    return f"{first} {_STARTS.get(limits['why'], 'The next call starts')} {f'in {lasting(wait)}' if wait >= 1 else 'within a second'}."
+
+
+def per_second(pace: float) -> str:
+    """Return a number of calls a second in three digits at most."""
+    return f"{pace:.3g}" if pace < 1000 else f"{pace:.0f}"  # noqa: PLR2004 - three digits
 
 
 def _ramping(dependency: DependencyStatus) -> str:

@@ -71,7 +71,7 @@ class Fallbacks:
                 if assignment.falling_back or assignment.stopped:
                     continue
                 for gates in assignment.falls_for:
-                    down = [gate for gate in gates if gate.limited]
+                    down = [gate for gate in gates if gate.circuit.limit is not None]
                     if down and all(gate.is_open for gate in down):
                         yield assignment, max(gate.down_since for gate in down) + run.fallback.after
 

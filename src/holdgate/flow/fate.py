@@ -9,7 +9,7 @@ To change when a message is tried again, or when it is given up, three files are
 The settings are those of `RetryPolicy` (policy.py); `RetryPolicy.wait` is the backoff.
 
 An outage is free: only a message's own failures are charged against `attempts`. A dependency's failures are waited out, unless other
-messages show that they are the message's after all.
+messages show that they are the message's after all. A message that was throttled has not been tried at all (throttling.py).
 
 *A batch that failed* is tried again in halves, in order, until the message at fault stands alone (`Bisection`). All pieces have one vote:
 the batch had its vote with its first failure, and its pieces have none once anything has succeeded since, be it one of them. A search in
@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from holdgate.core import Outcome, Permit
+from holdgate.flow import throttling
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.batch import Batch, BatchItems
 from holdgate.flow.blame import history_of
@@ -48,11 +49,16 @@ if TYPE_CHECKING:
 _FATE = {
     Cause.RETURNED: Verdict.DONE,
     Cause.DEPENDENCY: Verdict.AGAIN,
+    Cause.THROTTLED: Verdict.AGAIN,
     Cause.MESSAGE: Verdict.AGAIN,
     Cause.REJECTED: Verdict.REJECT,
     Cause.REFUSED: Verdict.AGAIN,
     Cause.POSTPONED: Verdict.AGAIN,
 }
+
+
+# A start that ended so was no attempt: it was not its turn.
+_NO_ATTEMPT = (Cause.REFUSED, Cause.THROTTLED)
 
 
 def decide(cause: Cause, history: FailureHistory | None, policy: RetryPolicy) -> Verdict:
@@ -66,6 +72,17 @@ def decide(cause: Cause, history: FailureHistory | None, policy: RetryPolicy) ->
 
 
 _SUCCESS = Outcome.SUCCESS  # a name of the module: an enum's member costs more to look up than the rest of a step here
+
+
+def note_no_attempt(delivery: AnyDelivery, attribution: Attribution, error: str) -> None:
+    """Take back the start of an attempt that was none. `error` is the type of what has ended it."""
+    if attribution.cause in _NO_ATTEMPT:
+        delivery.attempt -= 1
+        history = history_of(delivery)
+        if attribution.cause is Cause.REFUSED:
+            history.refused()
+        else:
+            history.throttled_again(error)
 
 
 def give_back(delivery: AnyDelivery, now: float) -> None:
@@ -90,8 +107,8 @@ def record(delivery: AnyDelivery, attribution: Attribution, now: float, *, excus
 def record_undeclared(gates: Mapping[str, Gate], delivery: AnyDelivery, attribution: Attribution, now: float) -> None:
     """Count what the calls of dependencies came to that are no needs of the message; their circuits have been told by the calls.
 
-    A message that comes again because one of them failed needs it from now on, until it is settled: the next attempt waits for its circuit,
-    and has one vote there.
+    A message that comes again because one of them failed, or has throttled it, needs it from now on, until it is settled: the next attempt
+    waits for its circuit, and has one vote there.
     """
     for name, outcome in attribution.undeclared:
         gate = gates.get(name)
@@ -99,6 +116,9 @@ def record_undeclared(gates: Mapping[str, Gate], delivery: AnyDelivery, attribut
             continue
         if outcome is Outcome.SUCCESS:
             gate.successes += 1
+        elif outcome is Outcome.THROTTLED:
+            if attribution.cause is Cause.THROTTLED:
+                history_of(delivery).needs_also(gate)
         elif attribution.cause is Cause.DEPENDENCY:
             _note_failure(delivery, gate, now, charged=True)
             history_of(delivery).needs_also(gate)
@@ -116,7 +136,7 @@ def record_successes(gates: tuple[Gate, ...], permits: Sequence[Permit], now: fl
 
 
 def _record_one(delivery: AnyDelivery, gate: Gate, permit: Permit, finding: NeedVerdict, now: float, *, charged: bool) -> None:
-    outcome, duration, retry_after = finding
+    outcome, duration, retry_after, told = finding
     if outcome is None:
         gate.circuit.release(permit, now)
         return
@@ -126,7 +146,9 @@ def _record_one(delivery: AnyDelivery, gate: Gate, permit: Permit, finding: Need
             delivery.history.succeeded(gate)
     elif outcome is Outcome.FAILURE and not _votes(delivery, gate, permit, now, charged=charged):
         outcome = Outcome.IGNORED  # it has had its vote: others have shown the dependency healthy since
-    gate.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration)
+    elif outcome is Outcome.THROTTLED and not throttling.is_news(history_of(delivery), gate):
+        outcome = Outcome.IGNORED  # others have shown the limit to let them in
+    gate.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration, told=told)
 
 
 def _votes(delivery: AnyDelivery, gate: Gate, permit: Permit, now: float, *, charged: bool) -> bool:
@@ -176,12 +198,26 @@ class Retries:
         request, delivery.request = delivery.request, None
         if request is not None and request.after is not None:
             self._waiting.add(delivery, gates, now + request.after)
+        elif attribution.cause is Cause.THROTTLED:
+            self._wait_for_limit(delivery, gates, attribution, now)
         elif self._waits_for_slot(attribution) or any(gate.shut for gate in gates):
             history.end_backoffs()
             self._waiting.add(delivery, gates)
         else:
             self._waiting.add(delivery, gates, now + assignment.run.retry.wait(history.back_off(), self._draw()))
         return events
+
+    def _wait_for_limit(self, delivery: AnyDelivery, gates: tuple[Gate, ...], attribution: Attribution, now: float) -> None:
+        """Let a throttled delivery wait at its place, for a slot, for time, or for both."""
+        history = history_of(delivery)
+        history.end_backoffs()  # of failures: the dependency was there
+        self._waiting.keep_place(history, keep=throttling.keeps_place(history))
+        throttling_it = [gate for gate, finding in zip(gates, attribution.findings, strict=False) if finding.outcome is Outcome.THROTTLED]
+        throttling_it += [
+            self._gates[name] for name, outcome in attribution.undeclared if outcome is Outcome.THROTTLED and name in self._gates
+        ]
+        asks_at = throttling.asks_at(history, throttling_it, attribution.retry_after, now, self._draw())
+        self._waiting.add(delivery, gates, asks_at)
 
     def _waits_for_slot(self, attribution: Attribution) -> bool:
         """Return whether it was refused, and now waits for a slot that the engine hands out.
@@ -218,7 +254,7 @@ class Bisection:
         Its outcomes are recorded. If its assignment is going away, it is dropped. `excused`: it is an outage that no need describes.
         """
         assignment: Assignment = batch.assignment
-        if attribution.cause is Cause.REFUSED:  # it was not its turn: nothing speaks against its messages
+        if attribution.cause in _NO_ATTEMPT:  # it was not its turn: nothing speaks against its messages
             return self._retries.keep(batch, Verdict.AGAIN, attribution, now)
         history_of(batch).failed(error, now)
         events: list[FlowEvent] = []

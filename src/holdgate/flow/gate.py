@@ -6,8 +6,8 @@ current generation. So a poison message among healthy neighbours cannot open the
 dependency can.
 
 What is ugly: a gate is plain data that several parts write. The waiting list keeps `lines`, assignments put themselves into `assignments`,
-fate.py counts votes and successes, circuits.py notes outages and probes. Each field has one of them as its writer, `successes` apart: the
-fast path of the engine counts there, too.
+fate.py counts votes and successes, circuits.py notes outages and probes, limiting.py holds by a limit. Each field has one of them as its
+writer, `successes` apart: the fast path of the engine counts there, too.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Gate:
         "down_since",
         "failures",
         "good_probes",
+        "held_by_limit",
         "lines",
         "name",
         "probe_due",
@@ -53,6 +54,7 @@ class Gate:
         self.probed = False  # it has a health probe
         self.probe_due = False  # a probe is to run before the next attempt
         self.good_probes = 0  # never reset
+        self.held_by_limit = False  # its limit lets nothing go for so long that its sources are held (limiting.py)
 
     @property
     def shut(self) -> bool:
@@ -74,13 +76,13 @@ class Gate:
 
     @property
     def limited(self) -> bool:
-        """Whether it limits how many it admits: in half-open to a number, and to none while it is shut."""
+        """Whether it limits how many it admits: in half-open to a number, to none while it is shut, and to what its limiter has found."""
         return self.circuit.free_slots is not None
 
 
 def may_fall_back(gates: Iterable[Gate], after: float, now: float) -> bool:
     """Return whether some of these gates are unavailable, and all that are have been down for `after` seconds."""
-    unavailable = [gate for gate in gates if gate.limited]
+    unavailable = [gate for gate in gates if gate.circuit.limit is not None]
     return bool(unavailable) and all(gate.is_open and now >= gate.down_since + after for gate in unavailable)
 
 

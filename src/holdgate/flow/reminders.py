@@ -40,11 +40,17 @@ class Reminders:
             delivery, SourceBlocked(now, assignment.source, delivery.position, delivery.history.counted if delivery.history else 0, error)
         )
 
-    def suspect(self, delivery: AnyDelivery, error: str, now: float) -> SourceBlocked:
-        """Return the event that names a delivery which its source waits behind, though it may be an outage; again until it is settled."""
-        return self._name(
-            delivery, SourceBlocked(now, delivery.assignment.source, delivery.position, delivery.history.failures, error, suspect=True)
-        )
+    def suspect(self, delivery: AnyDelivery, error: str, now: float, *, throttled: bool = False) -> SourceBlocked:
+        """Return the event that names a delivery which its source waits behind, though it may be an outage or a limit; again until it is
+        settled."""
+        history, source = delivery.history, delivery.assignment.source
+        times = history.throttled if throttled else history.failures
+        event = SourceBlocked(now, source, delivery.position, times, error, suspect=True, throttled=throttled)
+        return self._name(delivery, event)
+
+    def names_one_of(self, assignment: Assignment) -> bool:
+        """Return whether a delivery of this assignment has been named."""
+        return any(delivery.assignment is assignment for delivery in self._blocked)
 
     def _name(self, delivery: AnyDelivery, event: SourceBlocked) -> SourceBlocked:
         self._blocked[delivery] = event

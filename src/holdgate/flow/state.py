@@ -34,11 +34,22 @@ from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, SourceFallingBack, SourceHeld, SourceReleased
 from holdgate.flow.gate import gates_of, may_fall_back
 from holdgate.flow.holding import Hold
-from holdgate.flow.inbox import BatchInbox, FreeInbox, Inbox, KeyInbox, Order, SourceInbox, Weigh, Weights, unweighed
-from holdgate.flow.memory import MemoryBound, Unbounded
+from holdgate.flow.inbox import (
+    BatchInbox,
+    FreeInbox,
+    Inbox,
+    KeyInbox,
+    MemoryBound,
+    Order,
+    SourceInbox,
+    Unbounded,
+    Weigh,
+    Weights,
+    unweighed,
+)
 from holdgate.flow.message import AnyDelivery, Source
 from holdgate.flow.passing import Kinds, PassingFreeInbox, PassingInbox, PassingKeyInbox
-from holdgate.flow.plan import Plan, SourcePlan
+from holdgate.flow.plan import CIRCUIT, LIMIT, UNCLAIMED, Plan, SourcePlan
 from holdgate.flow.policy import ByMessage, FallbackSettings, RetryPolicy
 from holdgate.flow.totals import Tally
 from holdgate.flow.unclaimed import RunResults
@@ -50,9 +61,6 @@ if TYPE_CHECKING:
 
 # The plan of a new assignment, so that its first real plan is a change.
 _UNPLANNED = SourcePlan(fetch=False, reasons=())
-
-# The reason of a hold for an outage that no need describes.
-_UNCLAIMED = "unclaimed failures"
 
 # A hundred thousand messages with the default span: ten minutes of 160 a second in one partition. Half of them fill the default memory.
 _SPANS = 100
@@ -156,11 +164,11 @@ class Assignment:
         return "memory" if self.full and not self.inbox.waiting and self.run.memory.tight else ""
 
     def bars(self, delivery: AnyDelivery) -> bool:
-        """Return whether a delivery that was granted may not start after all. In a hold for unclaimed failures it does, to end the hold."""
+        """Return whether a delivery that was granted may not start after all. In a hold that lets a message ask it does, to end that."""
         if self.by_message:
             falls_back = delivery.history is not None and delivery.history.falling_back
             return self.stopped or (not falls_back and any(gate.shut for gate in delivery.needs.gates))
-        return self.stopped or self.plan.reasons not in ((), (_UNCLAIMED,))
+        return self.stopped or (bool(self.plan.reasons) and not self.plan.lets_ask)
 
     def results_of(self, delivery: AnyDelivery) -> RunResults:
         """Return what the delivery's failures are compared with: results of messages that need the same."""
@@ -323,11 +331,12 @@ class Assignment:
             return self._released(now)
         if not before:
             self.hold.begin(now)
-        because = self.stands_because if self.by_message and any(gate.shut for gate in self.undeclared_waiting) else ""
+        holding = any(gate.shut or gate.held_by_limit for gate in self.undeclared_waiting)
+        because = self.stands_because if self.by_message and holding else ""
         return SourceHeld(now, self.source, reasons, because)
 
     def _fetches(self, reasons: tuple[str, ...]) -> bool:
-        if reasons == (_UNCLAIMED,):  # the message that ends this hold may be one that has not come yet
+        if reasons == (UNCLAIMED,):  # the message that ends this hold may be one that has not come yet
             return not self.inbox.waiting
         return not reasons and not self.full
 
@@ -360,14 +369,16 @@ class Assignment:
 
     def _reasons(self) -> tuple[str, ...]:
         gate = self.gate
-        if gate is not None and not (self.falling_back or self.undeclared_waiting or self.stopped or self.results.suspected):
+        is_plain = not (self.falling_back or self.undeclared_waiting or self.stopped or self.results.suspected)
+        if gate is not None and is_plain and not gate.held_by_limit:
             return gate.reasons if gate.shut else ()  # nearly every source, and there may be ten thousand
         shut = () if self.falling_back else tuple(gate for gate in self.needed if gate.shut)
         if undeclared := tuple(gate for gate in shut if gate in self.undeclared_waiting):
             self.undeclared_holders = undeclared
-        reasons = [f"circuit:{gate.name}" for gate in shut]
+        reasons = [CIRCUIT + gate.name for gate in shut]
+        reasons += [LIMIT + gate.name for gate in self.needed if gate.held_by_limit]
         if self.results.suspected:
-            reasons.append(_UNCLAIMED)
+            reasons.append(UNCLAIMED)
         if self.stopped:
             reasons += self._other_reasons()
         return tuple(sorted(reasons))

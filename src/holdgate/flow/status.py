@@ -18,12 +18,13 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, TypedDict, cast
 
-from holdgate.core import CircuitSnapshot, Override, State
+from holdgate.core import CircuitSnapshot, LimiterSnapshot, Override, State
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AHEAD, BEHIND, AnyEvent, CommandEnded, CommandGiven
 from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Source
+from holdgate.flow.plan import CIRCUIT, LIMIT
 from holdgate.flow.snapshot import PartlyWaiting, Snapshot, SourceSnapshot
 
 SCHEMA = 1
@@ -69,6 +70,21 @@ class FailureStatus(TypedDict):
     last: float
 
 
+class LimitStatus(TypedDict):
+    """How many calls a dependency takes, as far as it is known."""
+
+    pace: float | None  # calls that may start in a second; null: no rate is known
+    width: int | None  # calls that may be in flight; null: no number limits them
+    in_flight: int  # calls that run now, as far as the limit counts them
+    why: str  # what holds calls back now: `rate`, `concurrency`, `throttled`, `pace`, `width`, `down`, or `free`
+    next_start: float | None  # when time alone lets the next call start; null: one may start now, or a result lets it
+    accepted: int  # calls that were let in since its limit was met first
+    refused: int  # calls that were not
+    waste: float  # the share of those
+    experiments: int  # how often a higher pace or another width was tried
+    observed: bool  # an operator only observes the dependency, and nothing is held back
+
+
 class DependencyStatus(TypedDict):
     """One dependency; every declared one is listed, called or not."""
 
@@ -85,6 +101,7 @@ class DependencyStatus(TypedDict):
     next_try: float | None  # when a probe is admitted; null: it is not open, or only an operator ends that
     limit: int | None  # calls in parallel that it admits; null: no limit, 0: none
     full: int  # the limit at which the ramp ends and the circuit closes
+    limits: LimitStatus | None  # how many calls it takes; null: nothing limits them
     in_flight: int  # calls that run now, as far as the circuit counts them
     calls: int  # results in the window
     failures: int  # failures among these
@@ -108,6 +125,7 @@ class BlockedStatus(TypedDict):
     attempts: int  # how often it has failed by its own fault; with `suspect`, how often it has failed
     error: str  # the type of its last exception
     suspect: bool  # true: it may be an outage, and the message is tried again
+    throttled: bool  # true: a limit has refused it so often in a row; it has not failed, and is tried again
 
 
 class PartlyStatus(TypedDict):
@@ -126,7 +144,7 @@ class SourceStatus(TypedDict):
     name: str  # the topic or queue
     partition: int | None  # null: a queue
     held: bool  # no handler starts for it
-    reasons: tuple[str, ...]  # why ([all of them](glossary.md)): `circuit:payments`, `operator`, `blocked` ...
+    reasons: tuple[str, ...]  # why ([all of them](glossary.md)): `circuit:payments`, `limit:payments`, `operator` ...
     since: float | None  # when the hold began
     next_try: float | None  # when the last of what holds it is tried again; null: nothing is planned, or it is not held
     fetch: bool  # the broker may deliver more
@@ -302,7 +320,7 @@ class _Sums:
                 self.sources[name] += 1
                 apart = None if seen.partly is None else seen.partly.waiting_of(name, declared=name in seen.needs)
                 self.waiting[name] += seen.waiting if apart is None else apart
-                if seen.reasons and f"circuit:{name}" in seen.reasons:
+                if seen.reasons and (f"{CIRCUIT}{name}" in seen.reasons or f"{LIMIT}{name}" in seen.reasons):
                     self.held[name] += 1
                 elif apart:
                     self.partly[name] += 1
@@ -327,20 +345,23 @@ class _Tries:
     """When what holds a source is tried again. Thousands of sources share a few reasons, so the answer for each is found once."""
 
     def __init__(self, snapshot: Snapshot, wall: Wall) -> None:
-        self._circuits = {f"circuit:{name}": _next_try(circuit, _ends(snapshot, name)) for name, circuit in snapshot.dependencies.items()}
+        known = snapshot.dependencies
+        self._circuits = {f"{CIRCUIT}{name}": _next_try(circuit, _ends(snapshot, name)) for name, circuit in known.items()}
+        self._limits = {f"{LIMIT}{name}": circuit.limits.next_at for name, circuit in known.items() if circuit.limits is not None}
         self._holds = {given.target: given.until for given in snapshot.commands if given.command == "hold"}
         self._wall = wall
         self._found: dict[tuple[str, ...], float | None] = {(): None}
 
     def of_circuit(self, name: str) -> float | None:
         """Return when this circuit admits a probe. None means that it is not open, or that only an operator ends that."""
-        return self._wall.of(self._circuits[f"circuit:{name}"])
+        return self._wall.of(self._circuits[f"{CIRCUIT}{name}"])
 
     def of(self, seen: SourceSnapshot) -> float | None:
         """Return when the last of its reasons is tried again. None means that it is not held, or that one of them has no such time."""
         reasons = seen.reasons
         if reasons not in self._found:
-            times = [self._hold_ends(seen.source) if reason == "operator" else self._circuits.get(reason) for reason in reasons]
+            tries = self._circuits | self._limits
+            times = [self._hold_ends(seen.source) if reason == "operator" else tries.get(reason) for reason in reasons]
             found = self._wall.of(_last_of(times))
             if "operator" in reasons:  # those may have other ends
                 return found
@@ -432,6 +453,7 @@ class _Writer:
             "next_try": self._tries.of_circuit(name),
             "limit": circuit.limit,
             "full": circuit.full,
+            "limits": None if circuit.limits is None else self._limits(circuit, circuit.limits),
             "in_flight": circuit.in_flight,
             "calls": circuit.calls,
             "failures": circuit.failures,
@@ -446,6 +468,20 @@ class _Writer:
             "waiting": sums.waiting[name],
             "backlog": sums.backlog(name),
             "drain_seconds": sums.drained_in(name),
+        }
+
+    def _limits(self, circuit: CircuitSnapshot, limits: LimiterSnapshot) -> LimitStatus:
+        return {
+            "pace": limits.pace,
+            "width": limits.width,
+            "in_flight": limits.in_flight,
+            "why": limits.why,
+            "next_start": self.wall.of(limits.next_at),
+            "accepted": limits.accepted,
+            "refused": limits.refused,
+            "waste": limits.waste,
+            "experiments": limits.experiments,
+            "observed": circuit.override is Override.METRICS_ONLY,
         }
 
     def _failure(self, kind: FailureKind) -> FailureStatus:
@@ -488,7 +524,13 @@ class _Writer:
         event = self._history.blocked(source, self._snapshot.at)
         if event is None:
             return None
-        return {"position": event.position, "attempts": event.attempts, "error": event.error, "suspect": event.suspect}
+        return {
+            "position": event.position,
+            "attempts": event.attempts,
+            "error": event.error,
+            "suspect": event.suspect,
+            "throttled": event.throttled,
+        }
 
     def summary(self, dependencies: Sequence[DependencyStatus]) -> SummaryStatus:
         sources = self._snapshot.sources.values()

@@ -28,8 +28,6 @@ OTHERS = "(others)"
 # The bounds of the buckets of holds, in seconds: an open circuit waits for seconds, an outage takes minutes to hours.
 HOLD_BOUNDS = (1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0, 43200.0, 86400.0)
 
-CIRCUIT = "circuit:"
-
 
 class NameTotals:
     """What became of the messages of one topic or queue.

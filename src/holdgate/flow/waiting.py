@@ -12,6 +12,9 @@ A round looks at few deliveries, however many wait. They stand in *lines*, one f
 that is shut, or else in those of all their gates, and in the run's `ready` line too if no gate has a limit and only a lane is missing. A
 round reads the lines of gates that have a limit and room, and the ready ones, each until its slots or its run's lanes are used up.
 Deliveries of a source that is held are set aside when a round meets them, until the source is no longer held.
+
+A delivery that was throttled keeps its place for a while (throttling.py): it had its turn already, and a limit has taken it away again. It
+stands before all that keep none, in the order in which they were throttled first, and a wait for time does not send it to the end.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from holdgate.core import Permit
 from holdgate.flow.batch import Batch, messages_in
 
 if TYPE_CHECKING:
+    from holdgate.flow.blame import FailureHistory
     from holdgate.flow.gate import Gate
     from holdgate.flow.message import AnyDelivery
     from holdgate.flow.state import Assignment, Run
@@ -48,6 +52,9 @@ class Waiting:
         self.arrival = arrival
         self.not_before = not_before
 
+
+# Those that keep a place have numbers of arrival from here on, which are below all others (no worker counts that far).
+_PLACES = -(2**62)
 
 # By number of arrival, and so in order of arrival, for each run that has some.
 Lines = dict["Run", dict[int, Waiting]]
@@ -100,14 +107,16 @@ def acquire_in_turn(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float) 
 class WaitingList:
     """All waiting deliveries of one engine."""
 
-    __slots__ = ("_arrivals", "_aside", "_entries", "_ready", "_timed")
+    __slots__ = ("_arrivals", "_aside", "_entries", "_places", "_ready", "_timed", "_timers")
 
     def __init__(self) -> None:
         self._arrivals = 0
+        self._places = _PLACES
         self._entries: dict[AnyDelivery, Waiting] = {}
         self._ready: Lines = {}  # only a lane is missing
         self._aside: dict[Assignment, list[Waiting]] = {}  # of sources that are held by something other than a circuit
         self._timed: list[tuple[float, int, Waiting]] = []  # a heap; what has left or changed its time is passed over
+        self._timers = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -116,18 +125,37 @@ class WaitingList:
         return delivery in self._entries
 
     def add(self, delivery: AnyDelivery, gates: tuple[Gate, ...], not_before: float | None = None) -> None:
-        """Let a delivery wait, behind all that wait already; until `not_before` for time alone."""
-        self._arrivals += 1
-        waiting = self._entries[delivery] = Waiting(delivery, gates, self._arrivals, not_before)
+        """Let a delivery wait, behind all that wait already or at the place that it keeps; until `not_before` for time alone."""
+        waiting = self._entries[delivery] = Waiting(delivery, gates, self._arrival_of(delivery), not_before)
         delivery.assignment.listed(delivery, gates)
         if not_before is None:
-            self._queue(waiting)
+            self._queue_up(waiting)
         else:
-            heapq.heappush(self._timed, (not_before, waiting.arrival, waiting))
+            self._timers += 1
+            heapq.heappush(self._timed, (not_before, self._timers, waiting))
+
+    def keep_place(self, history: FailureHistory, *, keep: bool = True) -> None:
+        """Let a delivery with this history wait before all that keep no place, from now on; or, without `keep`, behind all of them."""
+        if not keep:
+            history.keeps_place(None)
+        elif history.place is None:
+            self._places += 1
+            history.keeps_place(self._places)
+
+    def _arrival_of(self, delivery: AnyDelivery) -> int:
+        if delivery.history is not None and delivery.history.place is not None:
+            place: int = delivery.history.place
+            return place
+        self._arrivals += 1
+        return self._arrivals
 
     def waiting_of(self, assignment: Assignment) -> list[AnyDelivery]:
         """Return the waiting deliveries of an assignment; walks the whole list."""
         return [delivery for delivery in self._entries if delivery.assignment is assignment]
+
+    def has_any_for(self, gate: Gate) -> bool:
+        """Return whether a delivery waits for a gate, in its line or for time first."""
+        return bool(gate.lines) or any(gate in waiting.gates and self._waits_for_time(waiting) for _, _, waiting in self._timed)
 
     def take_out(self, delivery: AnyDelivery) -> None:
         """Forget one delivery."""
@@ -205,16 +233,24 @@ class WaitingList:
 
     def _due(self, waiting: Waiting) -> None:
         waiting.not_before = None
-        self._arrivals += 1
-        waiting.arrival = self._arrivals  # its wait was its own affair: it does not overtake those that waited for a slot
+        # Its wait was its own affair: it does not overtake those that waited for a slot, unless it keeps its place.
+        waiting.arrival = self._arrival_of(waiting.delivery)
+        self._queue_up(waiting)
+
+    def _queue_up(self, waiting: Waiting) -> None:
         self._queue(waiting)
+        if waiting.arrival < 0:
+            self._sort((waiting,))
 
     def _stand_again(self, entries: Collection[Waiting]) -> None:
         for waiting in entries:
             self._unqueue(waiting)
         for waiting in entries:
             self._queue(waiting)
-        # They came before others that stand there already.
+        self._sort(entries)
+
+    def _sort(self, entries: Collection[Waiting]) -> None:
+        """Put the lines of these in order: they came before others that stand there already."""
         for lines in [self._ready, *(gate.lines for gate in {gate for waiting in entries for gate in waiting.gates})]:
             for run in lines.keys() & {waiting.run for waiting in entries}:
                 lines[run] = dict(sorted(lines[run].items()))
@@ -258,7 +294,7 @@ class GrantRound:
     def admit(self) -> Iterator[Waiting]:
         """Yield every delivery that may start, its permits taken, in flight from now on."""
         reserved = False
-        last = 0
+        last: int | None = None
         for waiting in heapq.merge(*self._lines, key=_arrival):
             if waiting.arrival == last:  # one delivery stands in the line of each of its gates
                 continue
@@ -272,7 +308,7 @@ class GrantRound:
                 waiting.delivery.assignment.started()
                 self._take(waiting, messages_in(waiting.delivery))
                 yield waiting
-            elif not reserved and not any(gate.shut for gate in waiting.gates):
+            elif not reserved and not any(gate.shut or gate.held_by_limit for gate in waiting.gates):
                 reserved = True
                 self._take(waiting, 1)  # of a batch too: whatever is admitted of it is a beginning
 

@@ -1,4 +1,4 @@
-"""The answer that an exception carries: its status and its headers, wherever a client keeps them."""
+"""The answer that an exception carries, or that is a client's response itself: its status and headers, wherever a client keeps them."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def has_no_answer(error: BaseException) -> bool:
     return is_bare
 
 
-def status_of(error: BaseException) -> int | None:
+def status_of(error: object) -> int | None:
     """Return the status with which the server refused (4xx or 5xx). None means that there was no answer, or one that is not a refusal.
 
     An answer may begin with 200 and break off. What that means depends on the exception's class.
     """
-    if has_no_answer(error):
+    if isinstance(error, BaseException) and has_no_answer(error):
         return None
     try:
         return _status(error, getattr)
@@ -56,7 +56,7 @@ def status_of(error: BaseException) -> int | None:
         return _status(error, attribute)
 
 
-def _status(error: BaseException, read: Callable[[object, str, None], object]) -> int | None:
+def _status(error: object, read: Callable[[object, str, None], object]) -> int | None:
     response = read(error, "response", None)
     # Not `if response`: a requests.Response with an error status is falsy.
     if response is not None:
@@ -71,7 +71,7 @@ def _status(error: BaseException, read: Callable[[object, str, None], object]) -
     return None
 
 
-def headers_of(error: BaseException) -> dict[str, str]:
+def headers_of(error: object) -> dict[str, str]:
     """Return the answer's headers by lower-case name, from the mapping of any client. The first of several values counts."""
     headers = attribute(attribute(error, "response"), "headers")
     return by_name(attribute(error, "headers") if headers is None else headers)

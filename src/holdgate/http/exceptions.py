@@ -1,4 +1,4 @@
-"""Which exceptions of an HTTP client are the dependency's failures.
+"""Which exceptions of an HTTP client are the dependency's failures, and which of these say that it has too many calls for now.
 
 If there is a status, it decides. Otherwise the class does: every client has names of its own for "no answer".
 """
@@ -11,13 +11,16 @@ from typing import cast
 
 from holdgate import network
 from holdgate.http.answers import has_no_answer, headers_of, status_of
+from holdgate.http.waits import wait_of
 from holdgate.network import ANY_MODULE, Names, attribute, known_as
 from holdgate.slips import passed_uncalled
 
 # The server is there and means "not now": it gave up waiting for us, or it has too many requests. Every other 4xx is the request's fault.
-_NOT_NOW = frozenset({408, 429})
+_TOO_MANY_REQUESTS = 429
+_NOT_NOW = frozenset({408, _TOO_MANY_REQUESTS})
 _SERVER_ERRORS = 500
 _FORBIDDEN = 403
+_UNAVAILABLE = 503
 
 # What a client raises about the request itself (a bad URL, too many redirects, a body that is not JSON) is missing on purpose.
 _HTTPX = frozenset({"TimeoutException", "NetworkError", "RemoteProtocolError", "ProxyError"})
@@ -52,7 +55,8 @@ _KEPT = 512
 _verdicts: dict[type[BaseException], bool] = {}
 
 # The types of error events that OpenAI's and Anthropic's servers send in a streamed answer where they mean 429, 500, 503, 504 or 529.
-_STREAMED = frozenset({"overloaded_error", "api_error", "rate_limit_error", "timeout_error", "server_error", "rate_limit_exceeded"})
+_STREAMED_429 = frozenset({"rate_limit_error", "rate_limit_exceeded"})
+_STREAMED = _STREAMED_429 | {"overloaded_error", "api_error", "timeout_error", "server_error"}
 
 # libcurl's numbers (https://curl.se/libcurl/c/libcurl-errors.html): could not resolve (5, 6) or connect (7), no HTTP (8), HTTP/2 broke
 # (16, 92), cut short (18), timed out (28), TLS (35, 60), nothing came (52), could not send (55) or receive (56), HTTP/3 (95, 96), a
@@ -73,7 +77,8 @@ def failures(error: BaseException) -> bool:
     """Return whether an exception is the dependency's failure: 408, 429, 5xx, or no answer at all (connection errors, timeouts).
 
     If there is a status, it alone decides, so a 422 is the message's own. A 403 with a time to wait, or with a limit that is used up,
-    counts as a 429 (GitHub's API). An OSError that is not about the network is not a failure.
+    counts as a 429 (GitHub's API). An OSError that is not about the network is not a failure. What `throttled` matches is here as well,
+    because it is not the message's own; a Dependency asks `throttled` besides.
     """
     verdict = None if error.__dict__ else _verdicts.get(type(error))
     if verdict is None:
@@ -98,7 +103,32 @@ def _is_failure(error: BaseException) -> bool:
         return is_not_now(status) or (status == _FORBIDDEN and _is_limit(error))
     if network.failures(error):
         return True
-    return _is_by(error) if _is_no_answer(type(error)) else _is_in_stream(error)
+    return _is_by(error) if _is_no_answer(type(error)) else _is_in_stream(error, _STREAMED)
+
+
+@passed_uncalled("throttled=http.throttled")
+def throttled(answer: object) -> bool:
+    """Return whether a server says "not so fast": 429, or a 403 with a time to wait or with a limit that is used up.
+
+    `answer` is a client's exception, or its response. A Dependency without `throttled` asks this by itself.
+    """
+    status = status_of(answer)
+    if status is not None:
+        return status == _TOO_MANY_REQUESTS or (status == _FORBIDDEN and _is_limit(answer))
+    return isinstance(answer, BaseException) and (_status_in_text(answer) == _TOO_MANY_REQUESTS or _is_in_stream(answer, _STREAMED_429))
+
+
+@passed_uncalled("throttled=http.asks_to_wait")
+def asks_to_wait(answer: object) -> bool:
+    """Return whether a server is `throttled`, or says 503 together with a time to wait (Retry-After).
+
+    For services that shed load so, as gateways and cloud storages do. Of others a 503 with Retry-After is an outage with a known end, for
+    which a circuit is the better answer.
+    """
+    if throttled(answer):
+        return True
+    headers = headers_of(answer)
+    return bool(headers) and status_of(answer) == _UNAVAILABLE and wait_of(headers, _UNAVAILABLE) is not None
 
 
 def is_not_now(status: int) -> bool:
@@ -110,17 +140,17 @@ _is_nonsense = known_as(_NONSENSE)
 _is_no_answer = known_as(_NO_ANSWER)
 
 
-def _is_limit(error: BaseException) -> bool:
-    headers = headers_of(error)
+def _is_limit(answer: object) -> bool:
+    headers = headers_of(answer)
     return "retry-after" in headers or headers.get("x-ratelimit-remaining", "").strip() == "0"
 
 
-def _is_in_stream(error: BaseException) -> bool:
-    """Return whether an answer that began with 200 has an event of an error in its stream. The SDKs keep the event in `body`."""
+def _is_in_stream(error: BaseException, types: frozenset[str]) -> bool:
+    """Return whether an answer that began with 200 has an event of such an error in its stream. The SDKs keep the event in `body`."""
     body = None if has_no_answer(error) else attribute(error, "body")
     while isinstance(body, Mapping):
         event = cast("Mapping[str, object]", body)
-        if event.get("type") in _STREAMED:
+        if event.get("type") in types:
             return True
         body = event.get("error")
     return False
@@ -132,11 +162,23 @@ def _is_by(error: BaseException) -> bool:
     return judge is None or judge(error)
 
 
+def _status_in_text(error: BaseException) -> int | None:
+    """Return the status that only the text of an exception has: libcurl's, and of urllib3 what it was told to try again."""
+    if not _is_no_answer(type(error)):
+        return None
+    said = None
+    if error.args[:1] == (_CURL_STATUS,):
+        said = _LAST_NUMBER.search(str(error.args[-1]))
+    elif type(reason := attribute(error, "reason")).__name__ == _RETRIED_STATUS:
+        said = _TOO_MANY.search(str(reason))
+    return None if said is None or said[1] is None else int(said[1])
+
+
 def _is_curl(error: BaseException) -> bool:
     number, text = (*error.args, None, None)[:2]
     if number == _CURL_STATUS:
-        said = _LAST_NUMBER.search(str(text))
-        return said is not None and is_not_now(int(said[1]))
+        status = _status_in_text(error)
+        return status is not None and is_not_now(status)
     return number in _CURL_NO_ANSWER or (number == _CURL_NONSENSE[0] and _CURL_NONSENSE[1] in str(text))
 
 

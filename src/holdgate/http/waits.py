@@ -25,9 +25,7 @@ from http import HTTPStatus
 
 from holdgate.http.answers import headers_of, status_of
 from holdgate.slips import passed_uncalled
-
-# The longest wait that is believed. APIs sell quotas of a month at most; a longer wait is a mistake of units, and is ignored.
-_LONGEST = 31 * 86400.0
+from holdgate.told import LONGEST
 
 # Numbers without a unit: seconds to wait, seconds since 1970 (from 2001 on), or milliseconds since 1970. They are orders apart.
 _EPOCH_SECONDS = 1e9
@@ -66,7 +64,7 @@ def wait_of(headers: Mapping[str, str], status: int | None) -> float | None:
         if wait is not None:
             return _believable(wait / 1000)
     if "retry-after" in headers:
-        return _wait(headers["retry-after"], headers)
+        return time_of(headers["retry-after"], headers)
     is_refused = status == HTTPStatus.TOO_MANY_REQUESTS
     limits = [*_structured(headers), *_separate(headers)]
     used_up = [wait for remaining, wait in limits if remaining == 0]
@@ -74,32 +72,38 @@ def wait_of(headers: Mapping[str, str], status: int | None) -> float | None:
     return max(used_up) if used_up else min((wait for _, wait in limits), default=None) if is_refused else None
 
 
+def limit_of(text: str) -> tuple[int | None, float | None]:
+    """Return what remains of one limit of the `RateLimit` header, and in how many seconds it is reset."""
+    reset, remaining = _RESET.search(text), _REMAINING.search(text)
+    return int(remaining[1]) if remaining else None, _believable(float(reset[1])) if reset else None
+
+
 def _structured(headers: Mapping[str, str]) -> Iterator[tuple[int | None, float]]:
     value = headers.get("ratelimit", "")
     # From draft 8 on commas separate limits. In draft 7 there is one limit, and commas separate its parameters.
     for limit in value.split(",") if ";" in value else [value]:
-        reset, remaining = _RESET.search(limit), _REMAINING.search(limit)
-        wait = _believable(float(reset[1])) if reset else None
+        remaining, wait = limit_of(limit)
         if wait is not None:
-            yield int(remaining[1]) if remaining else None, wait
+            yield remaining, wait
 
 
 def _separate(headers: Mapping[str, str]) -> Iterator[tuple[int | None, float]]:
     for name, value in headers.items():
         # Twitter and Okta write X-Rate-Limit-Reset.
-        wait = _wait(value, headers) if _RESET_NAME.fullmatch(name.replace("rate-limit", "ratelimit")) else None
+        wait = time_of(value, headers) if _RESET_NAME.fullmatch(name.replace("rate-limit", "ratelimit")) else None
         if wait is not None:
-            yield _remaining(name, headers), wait
+            yield remaining_of(name, headers), wait
 
 
-def _remaining(reset: str, headers: Mapping[str, str]) -> int | None:
+def remaining_of(reset: str, headers: Mapping[str, str]) -> int | None:
+    """Return what remains of the limit whose reset is in the header of this name."""
     # Discord has `x-ratelimit-reset-after` beside `x-ratelimit-remaining`.
     name = reset.removesuffix("-after").replace("reset", "remaining")
     number = _number(headers.get(name, ""))
     return None if number is None else int(number)
 
 
-def _wait(value: str, headers: Mapping[str, str]) -> float | None:
+def time_of(value: str, headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a number, an instant or a duration means. None means that it cannot be read."""
     value = value.strip()
     number = _number(value)
@@ -129,7 +133,7 @@ def _until(instant: float, headers: Mapping[str, str]) -> float | None:
 
 
 def _believable(wait: float) -> float | None:
-    return wait if 0.0 <= wait <= _LONGEST else None
+    return wait if 0.0 <= wait <= LONGEST else None
 
 
 def _instant(date: str) -> float | None:

@@ -15,9 +15,11 @@ from typing import Any, cast
 from holdgate import network
 from holdgate.http.answers import by_name
 from holdgate.http.exceptions import is_not_now
+from holdgate.http.limits import told_by
 from holdgate.http.waits import wait_of
 from holdgate.network import attribute, known_as
 from holdgate.slips import passed_uncalled
+from holdgate.told import Told
 
 # No answer, or no credentials to ask with: the metadata service or the token's issuer did not answer, and every message meets it.
 _is_no_answer = known_as(
@@ -29,6 +31,7 @@ _is_no_answer = known_as(
     }
 )
 
+_TOO_MANY_REQUESTS = 429
 _THROTTLED = frozenset(
     {
         *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException", "TooManyRequestsException"),
@@ -72,6 +75,27 @@ def failures(error: BaseException) -> bool:
     return isinstance(status, int) and is_not_now(status)
 
 
+@passed_uncalled("throttled=aws.throttled")
+def throttled(error: object) -> bool:
+    """Return whether an AWS client's exception says "not so fast": the codes that botocore takes for throttling, or 429.
+
+    A Dependency without `throttled` asks this by itself.
+    """
+    response = _response(error)
+    if response is None:
+        return False
+    status = _part(response, "ResponseMetadata").get("HTTPStatusCode")
+    return _part(response, "Error").get("Code") in _THROTTLED or status == _TOO_MANY_REQUESTS
+
+
+@passed_uncalled("told=aws.told")
+def told(error: object) -> Told | None:
+    """Return what an AWS client's exception says of its limit, from the headers as in `holdgate.http`. None means nothing."""
+    metadata = _part(_response(error) or {}, "ResponseMetadata")
+    headers = by_name(metadata.get("HTTPHeaders"))
+    return told_by(headers, _TOO_MANY_REQUESTS if throttled(error) else None) if headers else None
+
+
 @passed_uncalled("retry_after=aws.retry_after")
 def retry_after(error: BaseException) -> float | None:
     """Return the seconds that the service asks to wait, from `x-amz-retry-after` or Retry-After as in `holdgate.http`.
@@ -86,7 +110,7 @@ def retry_after(error: BaseException) -> float | None:
     return wait_of(by_name(metadata.get("HTTPHeaders")), status if isinstance(status, int) else None)
 
 
-def _response(error: BaseException) -> Mapping[str, Any] | None:
+def _response(error: object) -> Mapping[str, Any] | None:
     response = attribute(error, "response")
     return cast("Mapping[str, Any]", response) if isinstance(response, Mapping) else None
 

@@ -2,7 +2,8 @@
 
 The status code decides, as in HTTP (the codes' meanings: https://grpc.io/docs/guides/status-codes/):
 
-- UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED: not there, out of time, too much. As 503, 504, 429.
+- UNAVAILABLE, DEADLINE_EXCEEDED: not there, out of time. As 503, 504.
+- RESOURCE_EXHAUSTED: too much for now, as 429: throttled, unless one message is too large.
 - INTERNAL, UNKNOWN, DATA_LOSS: the server broke. As 500; UNKNOWN is what a Python server says when its method raised.
 - ABORTED is not: two transactions were in each other's way, the server is well, and tried again the message passes.
 - CANCELLED is not: mostly our own side cancelled. A server that is stopped in the middle of a call says UNAVAILABLE or nothing.
@@ -17,8 +18,10 @@ from typing import Any, cast
 from holdgate import network
 from holdgate.network import attribute, known_as
 from holdgate.slips import passed_uncalled
+from holdgate.told import LONGEST, Told, believable
 
-_CODES = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "DATA_LOSS"})
+_EXHAUSTED = "RESOURCE_EXHAUSTED"
+_CODES = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", _EXHAUSTED, "INTERNAL", "UNKNOWN", "DATA_LOSS"})
 # A message above the limit is RESOURCE_EXHAUSTED as well, and no time makes it smaller.
 _TOO_LARGE = "larger than max"
 
@@ -27,7 +30,6 @@ _is_no_answer = known_as({"grpc": {"FutureTimeoutError"}, "grpclib": {"StreamTer
 
 # gRPC's proposal A6: milliseconds; negative: do not try again by yourself, which says nothing of when.
 _PUSHBACK = "grpc-retry-pushback-ms"
-_LONGEST = 31 * 86400.0  # as in holdgate.http: longer is a mistake of units
 
 
 @passed_uncalled("failures=grpc.failures")
@@ -39,20 +41,39 @@ def failures(error: BaseException) -> bool:
     return code in _CODES and _TOO_LARGE not in _details(error)
 
 
+@passed_uncalled("throttled=grpc.throttled")
+def throttled(error: object) -> bool:
+    """Return whether a server says "not so fast": RESOURCE_EXHAUSTED, and not because one message is too large.
+
+    A Dependency without `throttled` asks this by itself.
+    """
+    return _code(error) == _EXHAUSTED and _TOO_LARGE not in _details(error)
+
+
+@passed_uncalled("told=grpc.told")
+def told(error: object) -> Told | None:
+    """Return what a client's exception says of a limit: how long its server asks to wait. None means nothing."""
+    return believable(Told(_pushback(error)))
+
+
 @passed_uncalled("retry_after=grpc.retry_after")
 def retry_after(error: BaseException) -> float | None:
     """Return the seconds that the server asks to wait, from `grpc-retry-pushback-ms` in its trailing metadata.
 
     None means that it does not say.
     """
+    return _pushback(error)
+
+
+def _pushback(error: object) -> float | None:
     for name, value in _metadata(error):
         if name == _PUSHBACK and str(value).isdecimal():
             wait = int(value) / 1000
-            return wait if wait <= _LONGEST else None
+            return wait if wait <= LONGEST else None
     return None
 
 
-def _code(error: BaseException) -> str | None:
+def _code(error: object) -> str | None:
     """Return the code's name. grpcio has a method `code()`, grpclib an attribute `status`; each gives an enumeration of its own."""
     for name in ("code", "status"):
         code = _said(error, name)
@@ -62,15 +83,15 @@ def _code(error: BaseException) -> str | None:
     return None
 
 
-def _details(error: BaseException) -> str:
+def _details(error: object) -> str:
     return str(_said(error, "details") or "")
 
 
-def _metadata(error: BaseException) -> Iterable[tuple[str, Any]]:
+def _metadata(error: object) -> Iterable[tuple[str, Any]]:
     return cast("Iterable[tuple[str, Any]]", _said(error, "trailing_metadata") or ())
 
 
-def _said(error: BaseException, name: str) -> object:
+def _said(error: object, name: str) -> object:
     value = attribute(error, name)
     if not callable(value):
         return value

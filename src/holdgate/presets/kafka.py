@@ -20,6 +20,8 @@ _is_trouble = known_in(
         *("ReplicaNotAvailableError", "UnknownError", "QuotaViolationError", "ThrottlingQuotaExceededError"),
     },
 )
+_is_quota = known_in(_CLIENTS, {"QuotaViolationError", "ThrottlingQuotaExceededError"})
+_CONFLUENT_QUOTA = "THROTTLING_QUOTA_EXCEEDED"
 # Marked as retriable because metadata may be late; that a topic is not there is the message's own. aiokafka says so, too, when no broker
 # answered in time (findings/aiokafka_unknown_topic_in_an_outage.sh): with it this is a failure, and a message that names a topic of its own
 # is told from an outage by its neighbours.
@@ -58,6 +60,18 @@ def failures(error: BaseException) -> bool:
     if attribute(error, "retriable") is True:
         return not _is_own(kind)
     return _is_confluent(error.args[0]) if error.args else False
+
+
+@passed_uncalled("throttled=kafka.throttled")
+def throttled(error: object) -> bool:
+    """Return whether a client's exception says "not so fast": a quota of the cluster is used up.
+
+    A Dependency without `throttled` asks this by itself.
+    """
+    if not isinstance(error, BaseException):
+        return False
+    name = attribute(error.args[0], "name") if error.args else None
+    return _is_quota(type(error)) or (callable(name) and name() == _CONFLUENT_QUOTA)
 
 
 def _is_confluent(said: object) -> bool:

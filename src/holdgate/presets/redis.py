@@ -29,6 +29,13 @@ _WORDS = frozenset(
 )
 
 
+# The server has as many clients as it takes (its `maxclients`), or the client's own pool as many connections. valkey-py does not read what
+# a full server says, and loses the connection.
+_is_full = known_in(_CLIENTS, {"MaxConnectionsError", "MaxClientsError"})
+_is_connection = known_in(_CLIENTS, {"ConnectionError"})
+_FULL_TEXTS = ("max number of clients reached", "Too many connections", "No connection available")
+
+
 @passed_uncalled("failures=redis.failures")
 def failures(error: BaseException) -> bool:
     """Return whether a client's exception is the server's failure: not there, cut off, out of time, loading, out of memory, read-only, no
@@ -40,3 +47,15 @@ def failures(error: BaseException) -> bool:
     if network.failures(error) or _is_trouble(kind):
         return True
     return _is_reply(kind) and str(error).partition(" ")[0] in _WORDS
+
+
+@passed_uncalled("throttled=redis.throttled")
+def throttled(error: object) -> bool:
+    """Return whether it is too many connections that a client's exception is about: the server's, or those of the client's own pool.
+
+    A Dependency without `throttled` asks this by itself.
+    """
+    if not isinstance(error, BaseException):
+        return False
+    kind = type(error)
+    return _is_full(kind) or ((_is_connection(kind) or _is_reply(kind)) and any(said in str(error) for said in _FULL_TEXTS))

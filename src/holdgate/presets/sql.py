@@ -10,6 +10,11 @@ tried again they pass, and a circuit that opens for them stops all others.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
+from traceback import walk_tb
+from typing import cast
+
 from holdgate import network
 from holdgate.network import attribute, known_as, known_in
 from holdgate.slips import passed_uncalled
@@ -64,6 +69,24 @@ _is_pool = known_as({"sqlalchemy": {"TimeoutError", "DisconnectionError"}})
 _LOST_BEFORE = "8s2b"
 
 
+# Too many connections. PostgreSQL says so before there is a connection, and psycopg has no SQLSTATE then; the last is pgbouncer's.
+_TOO_MANY_STATE = "53300"
+_TOO_MANY_TEXTS = (
+    "too many clients already",
+    "remaining connection slots are reserved",
+    "too many connections for",
+    "no more connections allowed",
+)
+_is_connecting = known_as({"psycopg": {"OperationalError"}, "psycopg2": {"OperationalError"}, "asyncpg": {"PostgresError"}})
+# MySQL's: too many connections (1040), those of the user (1203), more than the user may have an hour (1226).
+_TOO_MANY_NUMBERS = frozenset({1040, 1203, 1226})
+# No connection came free in time, or too many wait for one.
+_is_full_pool = known_as({"sqlalchemy": {"TimeoutError"}, "psycopg_pool": {"TooManyRequests"}})
+# psycopg_pool connects in a thread of its own, so its timeout is the same for a full pool and for a database that is gone.
+_is_psycopg_pool = known_as({"psycopg_pool": {"PoolTimeout"}})
+_ASYNCPG, _QUEUE = "asyncpg.pool", "asyncio.queues"
+
+
 @passed_uncalled("failures=sql.failures")
 def failures(error: BaseException) -> bool:
     """Return whether a database's exception is its failure: not there, cut off, out of time or resources, shutting down, read-only, no
@@ -77,6 +100,47 @@ def failures(error: BaseException) -> bool:
     if network.failures(error) or _is_sqlalchemys(error):
         return True
     return _is_by_number(error) or _is_closed(error)
+
+
+@passed_uncalled("throttled=sql.throttled")
+def throttled(error: object) -> bool:
+    """Return whether it is too many connections that a database's exception is about: the server's, or a full pool of one's own.
+
+    The pools are those of asyncpg, psycopg_pool and SQLAlchemy: no connection came free in time. A Dependency without `throttled` asks this
+    by itself.
+    """
+    if not isinstance(error, BaseException):
+        return False
+    number = error.args[0] if error.args else None
+    if _state(error) == _TOO_MANY_STATE or (isinstance(number, int) and number in _TOO_MANY_NUMBERS and _MYSQL(type(error))):
+        return True
+    if _is_full_pool(type(error)):
+        return True
+    if _is_psycopg_pool(type(error)):
+        return not _has_failed_to_connect(error)
+    return (_is_connecting(type(error)) and any(text in str(error) for text in _TOO_MANY_TEXTS)) or _is_waiting_for_asyncpg(error)
+
+
+def _has_failed_to_connect(error: BaseException) -> bool:
+    """Return whether psycopg_pool's own figures say that connecting has failed, or nobody knows: then a pool may be empty, not full.
+
+    The pool is where its exception was raised. Its figures are counted since somebody has taken them (`pop_stats`).
+    """
+    for frame, _ in walk_tb(error.__traceback__):
+        stats = attribute(frame.f_locals.get("self"), "get_stats")
+        if frame.f_globals.get("__name__", "").startswith("psycopg_pool.") and callable(stats):
+            return bool(cast("Mapping[str, int]", stats()).get("connections_errors"))
+    return True
+
+
+def _is_waiting_for_asyncpg(error: BaseException) -> bool:
+    """Return whether a TimeoutError comes from a full pool of asyncpg: it was cut short where the pool waits for a connection to be given
+    back. One that was cut short while it connected has another last step."""
+    if not isinstance(error, TimeoutError):
+        return False
+    links: list[BaseException | None] = [error, error.__cause__, error.__context__]
+    steps = [frame.f_globals.get("__name__") for link in links if link is not None for frame, _ in walk_tb(link.__traceback__)]
+    return (_ASYNCPG, _QUEUE) in pairwise(steps)
 
 
 def _state(error: BaseException) -> str | None:

@@ -15,10 +15,12 @@ from contextlib import suppress
 from threading import get_ident
 from time import sleep
 
-from holdgate.core import Circuit, Outcome, Permit, Rejected, State
+from holdgate.core import Circuit, Outcome, Permit, Rejected, State, Told
 from holdgate.core.states import issue
 from holdgate.errors import GuardClosed
 from holdgate.ports import Clock
+from holdgate.runtime.inner_waits import InnerWaits
+from holdgate.runtime.slots import Slots, Step
 from holdgate.runtime.wording import kind_of
 
 _SUCCESS = Outcome.SUCCESS
@@ -73,12 +75,12 @@ class OwnCircuit:
             finally:
                 give()
 
-        def record(permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
+        def record(permit: Permit, outcome: Outcome, retry_after: float | None = None, told: Told | None = None) -> None:
             take()
             try:
                 if not is_shared:
                     own()
-                circuit.record(permit, outcome, now(), retry_after=retry_after)
+                circuit.record(permit, outcome, now(), retry_after=retry_after, told=told)
                 pending.clear()
             finally:
                 give()
@@ -107,6 +109,9 @@ class OwnCircuit:
     def count_failure(self, error: BaseException) -> None:
         """Do nothing: nobody could read it."""
 
+    def took_long(self, took: float) -> None:
+        """Do nothing: no handler of a guard is busy meanwhile."""
+
     def after(self) -> None:
         """Drop what the circuit announced, after a call has ended: events that nobody reads would pile up for ever."""
         self.circuit.events_pending.clear()  # one step for the interpreter, so it needs no lock
@@ -118,12 +123,12 @@ class GuardCircuit:
     Errors name `guard` by its repr. `is_declared`: the guard was given the dependency, and has not only met it in a handler. `settled` is
     called on the loop after a call outside of handlers has ended, when the guard should take a turn: the circuit has something to announce,
     or a slot of its ramp is free again. `count` is called on the loop for each such call that has failed, with the dependency and the type
-    of what was raised. None means that nobody wants to know.
+    of what was raised. None means that nobody wants to know. `lines` gets the line of calls that wait for a slot, while somebody is in it.
     """
 
     __slots__ = (
-        "_closed", "_count", "_failed_with", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "is_declared", "now",
-        "spare", "thread",
+        "_closed", "_count", "_failed_with", "_inner_waits", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard",
+        "is_declared", "now", "slots", "spare", "thread",
     )  # fmt: skip
 
     def __init__(
@@ -135,6 +140,7 @@ class GuardCircuit:
         loop: asyncio.AbstractEventLoop,
         *,
         count: Callable[[str, str], object] | None = None,
+        lines: set[Slots] | None = None,
     ) -> None:
         self.guard = guard
         self.is_declared = False  # Dependency.bind sets it
@@ -144,9 +150,11 @@ class GuardCircuit:
         self._count = count
         self._loop = loop
         self._failed_with: tuple[str, float] | None = None
+        self._inner_waits = InnerWaits(circuit)
         self.thread: int | None = get_ident()  # the one that may use the circuit directly
         self.busy = False  # as in OwnCircuit, but here no other thread ends the ownership
         self.spare: Permit | None = issue(0, 0.0, 1)  # as in OwnCircuit
+        self.slots = Slots(circuit, clock.now, set() if lines is None else lines)
         self._lock = threading.Lock()  # guards the two below: other threads wait for answers that a closing guard must give
         self._pending: set[Future[Permit | Rejected]] = set()
         self._closed = False
@@ -155,19 +163,38 @@ class GuardCircuit:
         """Return a permit for one call, or the refusal. Raises GuardClosed in a thread whose guard is left meanwhile."""
         if get_ident() == self.thread:
             return self.circuit.try_acquire(self.now())
-        return self._acquire_through_the_loop()
+        return self._through_the_loop(self.circuit.try_acquire)
+
+    def take(self, step: Step) -> Permit | Rejected:
+        """Return what a step on the loop acquires, which gets the time. As `acquire`."""
+        return step(self.now()) if get_ident() == self.thread else self._through_the_loop(step)
+
+    def take_later_in_thread(self, step: Step, *, within: float | None, is_over: Callable[[], bool]) -> Permit | Rejected:
+        """Wait in this thread. Raises GuardClosed if the guard is left meanwhile."""
+        if self._closed or self._loop.is_closed():
+            raise self._gone()
+        waiting = self.slots.take(step, within=within, is_over=is_over)
+        return asyncio.run_coroutine_threadsafe(waiting, self._loop).result()
+
+    def slot_ended(self, slot: Permit, outcome: Outcome | None, told: Told | None) -> None:
+        """Let the limiter know that a call in a handler has ended."""
+        now = self.now()
+        if get_ident() == self.thread:
+            self._slot_ended(slot, outcome, now, told)
+        else:
+            self._send(self._slot_ended, slot, outcome, now, told)
 
     def succeeded(self, permit: Permit) -> None:
         """Settle the permit of a good call."""
         self.record(permit, _SUCCESS)
 
-    def record(self, permit: Permit, outcome: Outcome, retry_after: float | None = None) -> None:
+    def record(self, permit: Permit, outcome: Outcome, retry_after: float | None = None, told: Told | None = None) -> None:
         """Settle the permit with an outcome. Its duration is the time since it was acquired."""
         now = self.now()
         if get_ident() == self.thread:
-            self._record(permit, outcome, now, retry_after, None)
+            self._record(permit, outcome, now, retry_after, None, told)
         else:  # the loop may be late, so the duration of the call is measured here
-            self._send(self._record, permit, outcome, now, retry_after, now - permit.acquired_at)
+            self._send(self._record, permit, outcome, now, retry_after, now - permit.acquired_at, told)
 
     def note(self, exception: BaseException) -> None:
         """Remember what a call has failed with, for the line that says why its circuit has opened. From any thread, before the record."""
@@ -196,6 +223,10 @@ class GuardCircuit:
         else:
             self._send(self._count, name, kind)
 
+    def took_long(self, took: float) -> None:
+        """Look at a good call in a handler that took this many seconds. From any thread."""
+        self._inner_waits.look(took, self.now())
+
     def close(self) -> None:
         """Let go when the guard is left. Waiting threads get GuardClosed, and records that are still sent are lost with the circuit."""
         with self._lock:
@@ -204,9 +235,16 @@ class GuardCircuit:
             self._pending.clear()
         for answer in pending:
             answer.set_exception(self._gone())
+        self.slots.close()
 
-    def _record(self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None) -> None:
-        self.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration)
+    def _slot_ended(self, slot: Permit, outcome: Outcome | None, now: float, told: Told | None) -> None:
+        self.circuit.limits.slot_ended(slot, outcome, now, told)
+        self.after()
+
+    def _record(  # noqa: PLR0917 - a step that is sent to the loop takes no keywords
+        self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None, told: Told | None
+    ) -> None:
+        self.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration, told=told)
         self.after()
 
     def _release(self, permit: Permit) -> None:
@@ -215,29 +253,30 @@ class GuardCircuit:
 
     def after(self) -> None:
         """Let the guard take a turn if there is a reason, after a call outside of handlers has ended on the loop's thread."""
-        # In a circuit that is not closed, a slot of the ramp is free again, and a delivery may be waiting for the slot.
-        if not self._closed and (self.circuit.events_pending or self.circuit.state is not State.CLOSED):
+        # In a circuit that is not closed a slot of the ramp is free again, in a limited one a slot of the limit. Something may wait for it.
+        circuit = self.circuit
+        if not self._closed and (circuit.events_pending or circuit.state is not State.CLOSED or circuit.limits.active):
             self._settled()
 
-    def _acquire_through_the_loop(self) -> Permit | Rejected:
+    def _through_the_loop(self, step: Step) -> Permit | Rejected:
         answer: Future[Permit | Rejected] = Future()
         with self._lock:
             if self._closed:
                 raise self._gone()
             self._pending.add(answer)
         try:
-            self._loop.call_soon_threadsafe(self._answer, answer)
+            self._loop.call_soon_threadsafe(self._answer, answer, step)
         except RuntimeError as error:  # the loop was closed without leaving the guard
             raise self._gone() from error
         return answer.result()
 
-    def _answer(self, answer: Future[Permit | Rejected]) -> None:
+    def _answer(self, answer: Future[Permit | Rejected], step: Step) -> None:
         with self._lock:
             if answer not in self._pending:
                 return
             self._pending.remove(answer)
         try:
-            answer.set_result(self.circuit.try_acquire(self.now()))
+            answer.set_result(step(self.now()))
         except BaseException as error:  # noqa: BLE001 - whatever it is, a thread waits for it
             answer.set_exception(error)
 

@@ -26,14 +26,18 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
+from threading import get_ident
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
-from holdgate.core import Circuit, Outcome, Override, Permit, Rejected, State
+from holdgate.core import Circuit, Outcome, Override, Permit, Rejected, State, Told
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.flow.attribution import AttemptCalls, CallSummary
 from holdgate.flow.gate import gates_of
 from holdgate.flow.message import Delivery
+from holdgate.runtime.access import GuardCircuit
+from holdgate.runtime.inner_waits import LONG
+from holdgate.runtime.slots import BRIEFLY
 
 if TYPE_CHECKING:
     from holdgate.runtime.access import Access
@@ -43,7 +47,8 @@ class CalledDependency(Protocol):
     """What a call needs of its dependency. None of the methods raises."""
 
     access: Access
-    result_failures: Callable[[Any], bool] | None
+    looks_at_results: bool
+    reads_good_answers: bool
 
     @property
     def name(self) -> str: ...
@@ -58,6 +63,10 @@ class CalledDependency(Protocol):
 
     def retry_after_of(self, exception: BaseException) -> float | None:
         """Return the seconds above 0 that the server asked to wait. None means that it did not ask."""
+        ...
+
+    def told_of(self, answer: object) -> Told | None:
+        """Return what an exception or a result says of a limit. None means nothing."""
         ...
 
 
@@ -106,6 +115,7 @@ def permit_for(delivery: Delivery[Any], circuit: Circuit) -> Permit | None:
 # Names of the module: an enum's member costs more to look up than a step of a call.
 _SUCCESS = Outcome.SUCCESS
 _FAILURE = Outcome.FAILURE
+_THROTTLED = Outcome.THROTTLED
 _IGNORED = Outcome.IGNORED
 _CLOSED = State.CLOSED
 
@@ -114,7 +124,7 @@ class Call(Protocol):
     """A call under way."""
 
     def returned(self, result: object) -> None:
-        """Report that the call has returned. `result_failures` may make a failure of its result."""
+        """Report that the call has returned. The dependency may have settings that look at the result."""
         ...
 
     def passed(self) -> None:
@@ -156,14 +166,94 @@ def _admit(dependency: CalledDependency, attempt: Attempt | None) -> HeldNeed | 
         access = attempt.access_of(dependency)
         held = permit_for(delivery, access.circuit)
     own = access.acquire() if held is None else _refusal(access.circuit, held)
+    if own is None and access.circuit.limits.active:
+        return _begin_limited(dependency, access, calls, held)
     if isinstance(own, Rejected):
-        calls.refused[dependency.name] = None
+        if not own.is_limited:
+            calls.refused[dependency.name] = None
         return own
-    if own is not None or held is None or dependency.result_failures is not None:
+    if own is not None or held is None or dependency.looks_at_results:
         return HandlerCall(dependency, access, calls, own)
     need: HeldNeed = calls.summary_of(dependency.name), access.circuit, held.generation, access.now, access
     calls.held[dependency] = need
     return need
+
+
+def _begin_limited(dependency: CalledDependency, access: Access, calls: AttemptCalls, held: Permit | None) -> HandlerCall | Rejected:
+    """Begin a call of a declared need whose limiter counts each call of the handler."""
+    if held is None or not isinstance(access, GuardCircuit):
+        return HandlerCall(dependency, access, calls, None)
+    slot = access.take(lambda now: access.circuit.limits.slot(held, now, access.circuit.state))
+    return slot if isinstance(slot, Rejected) else HandlerCall(dependency, access, calls, None, slot)
+
+
+async def later_async(dependency: CalledDependency, refused: Rejected) -> Call | Rejected:
+    """Wait for the slot of a call in a handler, if a limit alone has refused it. For async forms."""
+    wait = _wait_for(dependency, refused)
+    if wait is None:
+        return refused
+    return wait.over(await wait.access.slots.take(wait.step, within=wait.within))
+
+
+def later_sync(dependency: CalledDependency, refused: Rejected) -> Call | Rejected:
+    """Do the same for plain forms, in a handler's thread. On the event loop's thread nothing may wait, and the call is refused."""
+    wait = _wait_for(dependency, refused)
+    if wait is None:
+        return refused
+    if get_ident() == wait.access.thread:
+        return wait.over(refused)
+    return wait.over(wait.access.take_later_in_thread(wait.step, within=wait.within, is_over=wait.is_over))
+
+
+def _wait_for(dependency: CalledDependency, refused: Rejected) -> _Wait | None:
+    """Return how to wait, if a limit alone refuses a call in a handler of a guard. None means that there is nothing to wait for."""
+    if not refused.is_limited:
+        return None
+    attempt = current_attempt.get()
+    delivery = None if attempt is None else running_delivery(attempt)
+    if attempt is None or delivery is None or attempt.calls is None:
+        return None
+    access = attempt.access_of(dependency)
+    return _Wait(dependency, attempt, delivery, attempt.calls, access) if isinstance(access, GuardCircuit) else None
+
+
+class _Wait:
+    """A call in a handler that waits for a slot. One of a need waits for as long as it takes; the message holds its place meanwhile.
+
+    Any other is refused if that takes long: then its message waits before its handler, because it needs the dependency from now on.
+    """
+
+    __slots__ = ("_attempt", "_calls", "_delivery", "_dependency", "_held", "access", "within")
+
+    def __init__(
+        self, dependency: CalledDependency, attempt: Attempt, delivery: Delivery[Any], calls: AttemptCalls, access: GuardCircuit
+    ) -> None:
+        self._dependency = dependency
+        self._attempt = attempt
+        self._delivery = delivery
+        self._calls = calls
+        self._held = permit_for(delivery, access.circuit)
+        self.access = access
+        self.within = BRIEFLY if self._held is None else None
+
+    def step(self, now: float) -> Permit | Rejected:
+        """Acquire what the call counts by."""
+        circuit, held = self.access.circuit, self._held
+        if held is None:
+            return circuit.try_acquire(now)
+        return _refusal(circuit, held) or circuit.limits.slot(held, now, circuit.state)
+
+    def is_over(self) -> bool:
+        """Return whether a thread waits in vain: its handler has no time left, or its message was taken away."""
+        return self._calls.timed_out or self._attempt.delivery is not self._delivery
+
+    def over(self, found: Permit | Rejected) -> Call | Rejected:
+        """Begin the call, or note that it is refused after all."""
+        if isinstance(found, Rejected):
+            self._calls.refused[self._dependency.name] = None
+            return found
+        own, slot = (found, None) if self._held is None else (None, found)
+        return HandlerCall(self._dependency, self.access, self._calls, own, slot)
 
 
 def _refusal(circuit: Circuit, held: Permit) -> Rejected | None:
@@ -193,10 +283,12 @@ class OwnCall:
         self._permit = permit
 
     def returned(self, result: object) -> None:
-        if self._dependency.result_failures is None:
+        dependency = self._dependency
+        if not dependency.looks_at_results:
             self._access.succeeded(self._permit)
         else:
-            settle(self._access, self._permit, self._dependency.classify_result(result))
+            outcome = dependency.classify_result(result)
+            settle(self._access, self._permit, outcome, told=_said(dependency, outcome, result))
 
     def passed(self) -> None:
         self._access.succeeded(self._permit)
@@ -205,17 +297,23 @@ class OwnCall:
         outcome = self._dependency.classify(exception)
         if outcome is _FAILURE:
             self._access.note(exception)
-        settle(self._access, self._permit, outcome, _retry_after(self._dependency, outcome, exception))
+        settle(self._access, self._permit, outcome, *_asked(self._dependency, outcome, exception))
         if outcome is _FAILURE:
             self._access.count_failure(exception)
 
 
 class HandlerCall:
-    """A call inside a handler. `permit` is the call's own, for an undeclared dependency. None means that the delivery holds one."""
+    """A call inside a handler. `permit` is the call's own, for an undeclared dependency. None means that the delivery holds one.
 
-    __slots__ = ("_access", "_calls", "_dependency", "_permit", "_started", "_summary")
+    `slot` is what the limiter of a declared need counts the call by. None means that nothing is limited.
+    """
 
-    def __init__(self, dependency: CalledDependency, access: Access, calls: AttemptCalls, permit: Permit | None) -> None:
+    __slots__ = ("_access", "_calls", "_dependency", "_permit", "_slot", "_started", "_summary")
+
+    def __init__(
+        self, dependency: CalledDependency, access: Access, calls: AttemptCalls, permit: Permit | None, slot: Permit | None = None
+    ) -> None:
+        self._slot = slot
         self._dependency = dependency
         self._access = access
         self._calls = calls
@@ -230,13 +328,17 @@ class HandlerCall:
         del running[token]
 
     def returned(self, result: object) -> None:
-        outcome = _SUCCESS if self._dependency.result_failures is None else self._dependency.classify_result(result)
-        if outcome is _FAILURE:
-            self._summary.failed_result = True
-        self._ended(outcome, None)
+        dependency = self._dependency
+        if not dependency.looks_at_results:
+            self._ended(_SUCCESS)
+            return
+        outcome = dependency.classify_result(result)
+        if outcome is not _SUCCESS:
+            self._summary.failed_result = outcome is not None
+        self._ended(outcome, told=_said(dependency, outcome, result))
 
     def passed(self) -> None:
-        self._ended(_SUCCESS, None)
+        self._ended(_SUCCESS)
 
     def raised(self, exception: BaseException) -> None:
         if not isinstance(exception, Exception):
@@ -247,14 +349,22 @@ class HandlerCall:
             self._calls.excused.append(exception)
         if outcome is _FAILURE and self._permit is not None:  # of a declared need the attempt's end tells, and settles
             self._access.note(exception)
-        self._ended(outcome, _retry_after(self._dependency, outcome, exception))
+        self._ended(outcome, *_asked(self._dependency, outcome, exception))
 
-    def _ended(self, outcome: Outcome | None, retry_after: float | None) -> None:
+    def _ended(self, outcome: Outcome | None, retry_after: float | None = None, told: Told | None = None) -> None:
         duration = self._over()
         if outcome is not None:
-            self._summary.ended(outcome, duration, retry_after)
+            self._summary.ended(outcome, duration, retry_after, told)
+        if duration > LONG and outcome is _SUCCESS:
+            self._access.took_long(duration)
         if self._permit is not None:
-            settle(self._access, self._permit, outcome, retry_after)
+            settle(self._access, self._permit, outcome, retry_after, told)
+        elif self._slot is not None:
+            self._free_slot(outcome, told)
+
+    def _free_slot(self, outcome: Outcome | None, told: Told | None = None) -> None:
+        if self._slot is not None and isinstance(self._access, GuardCircuit):
+            self._access.slot_ended(self._slot, outcome, told)
 
     def _cut(self) -> None:
         """End a cancelled call without a verdict. If the guard's own timeout has cancelled it, the call took too long, and stays under way
@@ -264,6 +374,8 @@ class HandlerCall:
             self._summary.cut(self._over())
         if self._permit is not None:
             settle(self._access, self._permit, _FAILURE if timed_out else None)
+        else:
+            self._free_slot(_FAILURE if timed_out else None)
 
     def _over(self) -> float:
         # The record of calls may keep the exception, which keeps its frames, and a frame keeps this call. Without this, each failure would
@@ -285,16 +397,26 @@ def _raised(dependency: CalledDependency, attempt: Attempt | None, need: HeldNee
     call.raised(exception)
 
 
-def settle(access: Access, permit: Permit, outcome: Outcome | None, retry_after: float | None = None) -> None:
+def settle(access: Access, permit: Permit, outcome: Outcome | None, retry_after: float | None = None, told: Told | None = None) -> None:
     """Record the outcome, or give the permit back. None means that there is no outcome."""
     if outcome is None:
         access.release(permit)
     else:
-        access.record(permit, outcome, retry_after)
+        access.record(permit, outcome, retry_after, told)
 
 
-def _retry_after(dependency: CalledDependency, outcome: Outcome | None, exception: BaseException) -> float | None:
-    return dependency.retry_after_of(exception) if outcome is _FAILURE else None
+def _asked(dependency: CalledDependency, outcome: Outcome | None, exception: BaseException) -> tuple[float | None, Told | None]:
+    """Return how long a failed call's server asks to wait, and what a throttled one says of its limit."""
+    if outcome is _FAILURE:
+        return dependency.retry_after_of(exception), None
+    return None, dependency.told_of(exception) if outcome is _THROTTLED else None
+
+
+def _said(dependency: CalledDependency, outcome: Outcome | None, result: object) -> Told | None:
+    """Return what a result says of its limit: a throttled one, and a good one if the dependency was given a way to read it."""
+    if outcome is _THROTTLED or (outcome is _SUCCESS and dependency.reads_good_answers):
+        return dependency.told_of(result)
+    return None
 
 
 T = TypeVar("T")
@@ -328,6 +450,8 @@ async def run_async(dependency: CalledDependency, fn: Callable[..., Awaitable[T]
 async def _run_async(
     dependency: CalledDependency, call: Call | Rejected, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, *, fallback: Any
 ) -> T:
+    if isinstance(call, Rejected):
+        call = await later_async(dependency, call)
     if isinstance(call, Rejected):
         return cast("T", await answer_with(refuse(dependency, call, fallback)))
     try:
@@ -368,6 +492,8 @@ def run_sync(dependency: CalledDependency, fn: Callable[..., T], args: Any, kwar
 
 def _run_sync(dependency: CalledDependency, call: Call | Rejected, fn: Callable[..., T], args: Any, kwargs: Any, *, fallback: Any) -> T:
     if isinstance(call, Rejected):
+        call = later_sync(dependency, call)
+    if isinstance(call, Rejected):
         return cast("T", refuse(dependency, call, fallback))
     try:
         result = fn(*args, **kwargs)
@@ -390,9 +516,15 @@ class Calling:
         self._call: Call | None = None
 
     def __enter__(self) -> Self:
+        call = self._begin()
+        return self._entered(later_sync(self._dependency, call) if isinstance(call, Rejected) else call)
+
+    def _begin(self) -> Call | Rejected:
         if self._call is not None:
             raise SettingsError("this block is entered already; each call needs a `calling()` of its own")
-        call = begin(self._dependency)
+        return begin(self._dependency)
+
+    def _entered(self, call: Call | Rejected) -> Self:
         if isinstance(call, Rejected):
             raise CallNotPermitted(self._dependency.name, call.retry_at)
         self._call = call
@@ -408,7 +540,8 @@ class Calling:
             call.raised(error)
 
     async def __aenter__(self) -> Self:
-        return self.__enter__()
+        call = self._begin()
+        return self._entered(await later_async(self._dependency, call) if isinstance(call, Rejected) else call)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.__exit__(kind, error, traceback)

@@ -12,8 +12,9 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Never, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
-from holdgate.core import Circuit, CircuitSettings, Outcome, validation
+from holdgate.core import Circuit, CircuitSettings, Outcome, Told, validation
 from holdgate.core.causes import chain_of
+from holdgate.core.limits import Limits
 from holdgate.core.outcomes import Classifier, Matcher
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.runtime.access import Access, GuardCircuit, OwnCircuit
@@ -31,6 +32,7 @@ from holdgate.runtime.calling import (
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.guarded import caller_async, caller_sync, guard_function
 from holdgate.slips import suggest_keywords
+from holdgate.told import believable
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -61,13 +63,21 @@ class Dependency:
       None means every exception but errors of the program (KeyError, TypeError, ValueError and their like), which are the message's or
       the code's. `Exception` takes those as well.
     - `excluded`: which exceptions are the message's own fault, in the same forms and applied likewise. It wins over `failures`.
+    - `throttled`: which exceptions say that it has too many calls for now, in the same forms and applied likewise. They are no failures and
+      no attempts: the message waits. It wins over `failures`. None means what the known clients raise for that (a 429, RESOURCE_EXHAUSTED,
+      too many connections, a full pool), as far as it would be a failure. () means none.
     - `result_failures`: gets what a call returned; true means that the call has failed. None means that a return is a success.
+    - `result_throttled`: gets what a call returned; true means that it was throttled. None means as for `throttled`, among the results that
+      `result_failures` takes for failures.
+    - `told`: gets a throttled exception, or what a call returned, and gives what it says of the limit (`Told`), or None. None means that of
+      the throttled answers of the known clients, and of no good one. `http.told` reads good ones as well.
     - `retry_after`: gets an exception and returns the seconds that the server asked to wait, or None. None means that no server asks.
     - `probe`: async or plain, finds out whether the dependency is well again, in place of the first message after an outage. No means that
       it raises, returns False, or takes longer than `probe_timeout`. A yes begins the ramp and never closes the circuit. Only a guard runs
       probes. None means that messages find out.
     - `probe_timeout`: seconds above 0, or a timedelta, that a probe may take.
     - `settings`: when its circuit opens, and how it comes back.
+    - `limits`: how many calls it takes. None means that nothing limits them until it answers "not so fast"; then its limit is found out.
 
     A predicate that raises costs the verdict of that call, and is logged. Raises SettingsError.
     """
@@ -78,12 +88,18 @@ class Dependency:
         "_caller_sync",
         "_classifier",
         "_lock",
+        "_result_failures",
+        "_result_throttled",
         "_retry_after",
+        "_throttled",
+        "_told",
         "access",
+        "limits",
+        "looks_at_results",
         "name",
         "probe",
         "probe_timeout",
-        "result_failures",
+        "reads_good_answers",
         "settings",
     )
 
@@ -94,21 +110,31 @@ class Dependency:
         *,
         failures: Matcher | None = None,  # all but what shows a bug: an outage that is taken for the message's fault loses messages
         excluded: Matcher = (),
+        throttled: Matcher | None = None,  # a circuit that opens for a limit sleeps for minutes what heals in a second
         result_failures: Callable[[Any], bool] | None = None,
+        result_throttled: Callable[[Any], bool] | None = None,
+        told: Callable[[Any], Told | None] | None = None,
         retry_after: Callable[[Exception], float | None] | None = None,
         probe: Callable[[], object] | None = None,
         probe_timeout: float | timedelta = 5.0,  # what a user would wait for: a dependency that answers later is not well
         settings: CircuitSettings = CircuitSettings(),  # noqa: B008 - frozen; its own defaults have their reasons beside them
+        limits: Limits | None = None,  # nobody pays for a limit that never shows
     ) -> None:
         self.name = check_name(name)
-        self._classifier = Classifier(failures, excluded)
-        self.result_failures = _plain("result_failures", result_failures)
+        self._classifier = Classifier(failures, excluded, throttled, _presumed_throttled)
+        self._throttled = _never if throttled is not None else _presumed_throttled
+        self._result_failures = _plain("result_failures", result_failures)
+        self._result_throttled = _plain("result_throttled", result_throttled)
+        self._told = _plain("told", told)
+        self.reads_good_answers = told is not None
+        self.looks_at_results = not (result_failures is None and result_throttled is None and told is None)
         self._retry_after = _plain("retry_after", retry_after)
         self.probe = _callable("probe", probe)
         self.probe_timeout = validation.seconds("probe_timeout", probe_timeout)
         if not isinstance(cast("object", settings), CircuitSettings):
             raise SettingsError(f"settings must be a CircuitSettings, got {settings!r}")
         self.settings = settings
+        self.limits = check_limits(limits)
         self.access: Access = self._alone()  # how calls reach the circuit now; a slot and not a property, because every call reads it
         self._caller_sync: Callable[..., Any] | None = None  # both are made at the first call
         self._caller_async: Callable[..., Awaitable[Any]] | None = None
@@ -138,7 +164,7 @@ class Dependency:
         check_function(fn, "call")
         if keywords:
             raise SettingsError(no_keywords(fn, "call", keywords))
-        if fallback is None and self.result_failures is None and current_attempt.get() is None:
+        if fallback is None and not self.looks_at_results and current_attempt.get() is None:
             if self._caller_async is None:
                 self._caller_async = caller_async(self)
             return cast("T", await self._caller_async(fn, *args))
@@ -158,7 +184,7 @@ class Dependency:
             check_fallback(fallback)
         if keywords:
             raise SettingsError(no_keywords(fn, "call_sync", keywords))
-        if fallback is None and self.result_failures is None and current_attempt.get() is None:
+        if fallback is None and not self.looks_at_results and current_attempt.get() is None:
             if self._caller_sync is None:
                 self._caller_sync = caller_sync(self)
             return cast("T", self._caller_sync(fn, *args))
@@ -192,14 +218,14 @@ class Dependency:
     # -- judging its calls ------------------------------------------------------------------------------------------------------------
 
     def classify(self, exception: BaseException) -> Outcome | None:
-        """Return the outcome of an exception, FAILURE or IGNORED. Never raises.
+        """Return the outcome of an exception, FAILURE, THROTTLED or IGNORED. Never raises.
 
-        None means that the exception is never an outcome (cancellation, holdgate's own errors), or that `failures` or `excluded` raised.
+        None means that the exception is never an outcome (cancellation, holdgate's own errors), or that one of the settings raised.
         """
         try:
             return self._classifier.classify(exception)
         except Exception as broken:  # noqa: BLE001 - a user's predicate may raise anything
-            self._report("failures or excluded", broken, exception)
+            self._report("failures, excluded or throttled", broken, exception)
             return None
 
     def excludes(self, exception: BaseException) -> bool:
@@ -210,14 +236,35 @@ class Dependency:
             return False
 
     def classify_result(self, result: object) -> Outcome | None:
-        """Return the outcome of a result, SUCCESS, or FAILURE by `result_failures`. None means that it raised. Never raises."""
-        if self.result_failures is None:
+        """Return the outcome of a result, SUCCESS, or FAILURE or THROTTLED by the settings. None means that one raised. Never raises."""
+        if not self.looks_at_results:
             return Outcome.SUCCESS
+        setting = "result_throttled"
         try:
-            return Outcome.FAILURE if self.result_failures(result) else Outcome.SUCCESS
+            if self._result_throttled is not None and self._result_throttled(result):
+                return Outcome.THROTTLED
+            setting = "result_failures"
+            if self._result_failures is None or not self._result_failures(result):
+                return Outcome.SUCCESS
+            is_throttled = self._result_throttled is None and self._throttled(result)
+            return Outcome.THROTTLED if is_throttled else Outcome.FAILURE
         except Exception as broken:  # noqa: BLE001 - as above
-            self._report("result_failures", broken, None)
+            self._report(setting, broken, None)
             return None
+
+    def told_of(self, answer: object) -> Told | None:
+        """Return what an answer says of the limit: a throttled exception, with all that it stands for, or a result. None means nothing.
+
+        Never raises. What cannot be true is left out.
+        """
+        from holdgate.runtime import known_limits  # noqa: PLC0415 - it imports all presets, and a start needs none of them
+
+        error = answer if isinstance(answer, Exception) else None
+        found = known_limits.read_told(answer, self._told, lambda broken: self._report("told", broken, error))
+        if error is not None and (found is None or found.retry_after is None):
+            asked = believable(Told(self.retry_after_of(error)))
+            found = asked if found is None or asked is None else asked.after(found)
+        return found
 
     def retry_after_of(self, exception: BaseException) -> float | None:
         """Return the seconds above 0 that the server asked to wait. None means that it did not ask, or that this is unknown. Never raises.
@@ -291,7 +338,7 @@ class Dependency:
 
     def _alone(self) -> OwnCircuit:
         clock = SystemClock()
-        return OwnCircuit(Circuit(self.name, self.settings, now=clock.now(), draw=clock.draw), clock)
+        return OwnCircuit(Circuit(self.name, self.settings, now=clock.now(), draw=clock.draw, limits=self.limits), clock)
 
     def _report(self, setting: str, broken: Exception, exception: BaseException | None) -> None:
         # The type and the line alone: the text of an exception may quote the payload.
@@ -304,6 +351,24 @@ class Dependency:
         # An exception that is raised again and again keeps one note, not thousands.
         if exception is not None and text not in getattr(exception, "__notes__", ()):
             exception.add_note(text)
+
+
+def _presumed_throttled(answer: object) -> bool:
+    """Return whether one of the known clients says "not so fast" by this."""
+    from holdgate.runtime import known_limits  # noqa: PLC0415 - as above
+
+    return known_limits.throttled(answer)
+
+
+def _never(answer: object) -> bool:  # noqa: ARG001 - it does not look
+    return False
+
+
+def check_limits(limits: object) -> Limits | None:
+    """Return the limits of a dependency. Raises SettingsError for anything else than Limits, or None."""
+    if limits is None or isinstance(limits, Limits):
+        return limits
+    raise SettingsError(f"limits must be Limits, got {limits!r}: write limits=Limits(rate=100, per=60), or leave it out")
 
 
 def check_name(name: object) -> str:

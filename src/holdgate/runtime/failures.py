@@ -5,6 +5,10 @@
 The subject is the dependency whose failure it was, or the topic or queue if it was the message's own. Failures of one kind share a line
 (folding.py), and those of a dependency that is known to be down have none: the lines of the outage say what the next try failed with, and
 at the end how many calls it has cost (outages.py).
+
+A call that was throttled is no failure, and has a line of its own kind, at INFO:
+
+    payments: throttled (HTTPStatusError 429) at worker.py:22, orders[0]@712, it waits
 """
 
 from __future__ import annotations
@@ -13,15 +17,17 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from holdgate.core import Outcome
 from holdgate.core.causes import chain_of
 from holdgate.core.outcomes import NEVER_OUTCOMES
 from holdgate.errors import CommandError, HoldgateError, NeedsError, SettingsError
 from holdgate.flow.attribution import Cause
 from holdgate.flow.message import Delivery, unknown_attribute
-from holdgate.runtime.folding import FAILURE
+from holdgate.runtime.folding import FAILURE, THROTTLED
 from holdgate.runtime.wording import kind_of, many, place_of, steps, text_of, whereabouts
 
 if TYPE_CHECKING:
+    from holdgate.flow.attribution import Attribution
     from holdgate.flow.message import AnyDelivery
     from holdgate.runtime.folding import Folding, LogSettings
     from holdgate.runtime.outages import Outages
@@ -32,7 +38,7 @@ log = logging.getLogger("holdgate")
 _NAMED = 5
 
 # A handler that ended so was not at fault, and neither was anything that it called: it was not its turn, or it asked for another time.
-NO_FAILURE = (Cause.REFUSED, Cause.POSTPONED)
+_NO_FAILURE = (Cause.REFUSED, Cause.POSTPONED)
 
 
 class FailureLog:
@@ -46,6 +52,23 @@ class FailureLog:
         self._folding = folding
         self._outages = outages
         self._note = note
+
+    def ended(self, delivery: AnyDelivery, error: BaseException, attribution: Attribution, needs: Iterable[str], how: str) -> bool:
+        """Write what an attempt ended with, or what its handler caught. Returns whether that is a failure, of the message or of anything
+        that it needs.
+
+        `needs` are those that the findings are about. `how` is as for `attempt`.
+        """
+        blamed = attribution.named(needs, Outcome.FAILURE)
+        throttled = attribution.named(needs, Outcome.THROTTLED)
+        if throttled and not blamed and attribution.cause in {Cause.THROTTLED, Cause.RETURNED}:
+            self.throttled(delivery, error, throttled, how or "it waits")
+        elif attribution.cause in _NO_FAILURE:
+            self.not_its_turn(delivery, error)
+        else:
+            self.attempt(delivery, error, blamed, how)
+            return True
+        return False
 
     def attempt(self, delivery: AnyDelivery, error: BaseException, blamed: Iterable[str], how: str = "") -> None:
         """Write what an attempt raised. `blamed` are the dependencies whose failure it was; empty means that it was the message's own.
@@ -63,6 +86,19 @@ class FailureLog:
             self._write(owner, kind, line)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s was raised here:\n%s", kind, steps(error))
+
+    def throttled(self, delivery: AnyDelivery, error: BaseException, names: Iterable[str], how: str) -> None:
+        """Write that these dependencies have too many calls for now, and what becomes of the message. That is no failure of anybody."""
+        kind, owner = kind_of(error), ", ".join(names) or delivery.source.name
+        for name in names:
+            self._note(name, kind)
+            self._outages.throttled(name, kind)
+        line = f"throttled ({kind}) at {whereabouts(error)}, {place_of(delivery)}, {how}{self._text(error)}"
+
+        def summary(count: int, within: str) -> str:
+            return f"{owner}: throttled {many(count, 'more time')} in {within}, the last {line}"
+
+        self._folding.write((THROTTLED, owner, kind), f"{owner}: {line}", summary, level=logging.INFO)
 
     def not_its_turn(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Write, at DEBUG alone, what ended an attempt that does not count."""

@@ -27,6 +27,7 @@ log = logging.getLogger("holdgate")
 # What makes lines be of one kind: what happened, to whom or what, and how. Failures are the one kind that other lines may cover.
 Key = tuple[str, str, str]
 FAILURE = "failure"
+THROTTLED = "throttled"
 
 # Returns the line about so many within such a time, which is shorter than the interval where a run ends in the middle of one.
 Summary = Callable[[int, str], str]

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, cast
 
 from holdgate.core import Circuit, CircuitSettings
+from holdgate.core.limits import Limits
 from holdgate.core.validation import count, seconds
 from holdgate.errors import CommandError, GuardClosed, SettingsError
 from holdgate.flow.backlog import SourceBacklog
@@ -40,7 +41,7 @@ from holdgate.runtime.backlog import BacklogWatch
 from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import LASTS, PROGRAM, Operator
-from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.dependency import Dependency, check_limits
 from holdgate.runtime.failures import FailureLog
 from holdgate.runtime.folding import Folding, LogSettings
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
@@ -55,6 +56,7 @@ from holdgate.runtime.probes import Prober
 from holdgate.runtime.run_log import OutageFigures, RunLog
 from holdgate.runtime.run_settings import RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
+from holdgate.runtime.slots import Slots
 from holdgate.runtime.standstill import Silence
 from holdgate.runtime.undeclared import Undeclared
 from holdgate.runtime.wording import warm
@@ -145,6 +147,7 @@ class Guard:
         self.engine = Engine(draw=self._clock.draw, hold_warn_after=self.hold_warn_after, memory=_check_memory(memory))
         self.dependencies: dict[str, Dependency] = {}
         self.circuits: dict[str, GuardCircuit] = {}  # by the same names
+        self._lines: set[Slots] = set()  # of calls in handlers that wait for a slot
         self.undeclared = Undeclared(self)
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
@@ -469,6 +472,13 @@ class Guard:
         self.dependencies[dependency].settings = settings
         self.wake()
 
+    def set_limits(self, dependency: str, limits: Limits | None) -> None:
+        """Go on by other limits of a dependency. What was found out is forgotten, and what is in flight counts. It is in no audit log.
+        Raises CommandError for a dependency that this guard does not have, and SettingsError unless they are Limits, or None."""
+        self._operator.circuit(dependency).set_limits(check_limits(limits), self.now())
+        self.dependencies[dependency].limits = limits
+        self.wake()
+
     def replace_retry(self, old: RetryPolicy, new: RetryPolicy) -> None:
         """Go on by another RetryPolicy in the runs that were given `old`, that very object. Waits that have begun stay as they are."""
         for run in self.engine.runs:
@@ -504,6 +514,8 @@ class Guard:
                 worker.apply()
             if not engine.needs_turn:
                 break
+        for line in self._lines:
+            line.look()
         due, events = engine.take_probes(), engine.take_events()
         if due:
             self._prober.run(due)
@@ -627,8 +639,8 @@ class Guard:
 
     def keep(self, dependency: Dependency, *, is_declared: bool) -> None:
         """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
-        circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw)
-        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), count=self._call_failed)
+        circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw, limits=dependency.limits)
+        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), count=self._call_failed, lines=self._lines)
         # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
         if is_declared:
             dependency.bind(access)

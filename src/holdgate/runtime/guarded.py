@@ -61,7 +61,7 @@ def guard_function(dependency: CalledDependency, fn: Callable[P, Any], fallback:
         raise SettingsError(f"{named(fn)} is a generator: its work happens after the call has returned; use calling() around the loop")
     if not is_async(fn):
         check_fallback(fallback)
-    if dependency.result_failures is not None:
+    if dependency.looks_at_results:
         return _guard_by_result(dependency, fn, fallback)
     return _guard_async(dependency, fn, fallback) if is_async(fn) else _guard_sync(dependency, fn, fallback)
 
@@ -101,7 +101,8 @@ def _guard_sync(dependency: CalledDependency, fn: Callable[P, T], fallback: Any)
         if permit is None:
             permit = issue(0, now, 1)
         access.busy = True
-        if access.thread is None:
+        is_ours = access.thread is not None  # pyright: ignore[reportUnnecessaryComparison] - as below
+        if not is_ours:
             access.busy = False
             return _long_way(dependency, access, fn, args, kwargs, fallback=fallback)
         access.spare = None
@@ -164,7 +165,8 @@ def _guard_async(dependency: CalledDependency, fn: Callable[P, Awaitable[T]], fa
         if permit is None:
             permit = issue(0, now, 1)
         access.busy = True
-        if access.thread is None:
+        is_ours = access.thread is not None  # pyright: ignore[reportUnnecessaryComparison] - as below
+        if not is_ours:
             access.busy = False
             return await _long_way_async(dependency, access, fn, args, kwargs, fallback=fallback)
         access.spare = None
@@ -234,7 +236,7 @@ async def _long_way_async(
 
 
 def _guard_by_result(dependency: CalledDependency, fn: Callable[P, Any], fallback: Any) -> Callable[P, Any]:
-    """With `result_failures` each result is looked at, and the way through `begin` adds little to that."""
+    """Where each result is looked at, the way through `begin` adds little to that."""
     if is_async(fn):
 
         @functools.wraps(fn)

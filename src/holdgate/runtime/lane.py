@@ -32,7 +32,6 @@ from contextvars import Context, copy_context
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from holdgate.core import Outcome
 from holdgate.errors import Reject
 from holdgate.flow.attribution import AttemptCalls, Attribution, attribute
 from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems
@@ -180,8 +179,8 @@ class LaneOwner(Protocol):
         """Return how the guard reaches a dependency that a handler of this source calls. From any thread."""
         ...
 
-    def log_failure(self, delivery: AnyDelivery, error: BaseException, attribution: Attribution, blamed: Sequence[str], how: str) -> None:
-        """Log what a handler raised, or what it caught of a call. `blamed` are the dependencies whose failure it was."""
+    def log_failure(self, delivery: AnyDelivery, error: BaseException, attribution: Attribution, needs: Sequence[str], how: str) -> None:
+        """Log what a handler raised, or what it caught of a call. `needs` are those that the findings are about."""
         ...
 
     def leave(self, way_out: BaseException) -> None:
@@ -349,9 +348,7 @@ class Lane:
         if raised is None and calls is not None and calls.excused:
             raised, how = calls.excused[-1], "caught by the handler"
         if raised is not None:  # now that the circuit knows: to write may take a while
-            blamed = [gate.name for gate, finding in zip(gates, attribution.findings, strict=True) if finding.outcome is Outcome.FAILURE]
-            blamed += [name for name, outcome in attribution.undeclared if outcome is Outcome.FAILURE]
-            worker.log_failure(delivery, raised, attribution, blamed, how)
+            worker.log_failure(delivery, raised, attribution, [gate.name for gate in gates], how)
         if verdict is Verdict.DONE:
             self.acknowledge(delivery)
         elif verdict is Verdict.REJECT:

@@ -35,7 +35,10 @@ from holdgate.events import (
     HoldContinued,
     LeaseExpired,
     LeaseTooShort,
+    LimitBegan,
     LimitChanged,
+    LimitEnded,
+    LimitMoved,
     LocalCauseSuspected,
     MessagesHeld,
     MessageSkipped,
@@ -53,7 +56,7 @@ from holdgate.events import (
 )
 from holdgate.flow.message import Partition
 from holdgate.ports import AttemptSpans, ControlPlane
-from holdgate.runtime.outages import continued, held, partly_held
+from holdgate.runtime.outages import continued, held, limited, partly_held
 from holdgate.runtime.wording import lasting, many, sources
 from holdgate.telemetry.log_fields import fields_of, one_line
 
@@ -96,6 +99,12 @@ def _released(events: list[Any]) -> str:
 def _blocked(events: list[Any]) -> str:
     event = events[0]
     message = f"{'offset' if isinstance(event.source, Partition) else 'delivery tag'} {event.position}"
+    if event.throttled:
+        return (
+            f"{event.source} is waiting behind {message}, which a limit has refused {event.attempts} times in a row ({event.error}). It is"
+            " tried again, at most every two and a half minutes. A request that is larger than its limit never passes: reject it in the"
+            " handler, or skip it"
+        )
     if event.suspect:
         return (
             f"{event.source} is waiting behind {message}, which has failed {event.attempts} times ({event.error})."
@@ -262,6 +271,9 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     CircuitHalfOpened: lambda events: f"{events[0].name}: {_state(events[0])} -> half open, one probe goes through",
     CircuitClosed: lambda events: f"{events[0].name}: {_state(events[0])} -> closed, full rate",
     LimitChanged: _limit,
+    LimitBegan: lambda events: limited(events[0]),
+    LimitMoved: lambda events: limited(events[0]),
+    LimitEnded: lambda events: f"{events[0].dependency} limits nothing any more, after {lasting(events[0].lasted)}",
     ThresholdExceeded: _threshold,
     OverrideSet: _overridden,
     OverrideCleared: lambda events: f"{events[0].name}: no longer {_plain(events[0].override)}",

@@ -6,6 +6,7 @@ So this file keeps what the reader knows, and says what the reader does not know
 
 - *A circuit.* From its opening until it closes it is one outage. A probe that fails is one line, with the next try. The ramp is one line
   when it begins, and one for each cut. At the end there is one line with the length, the failed calls and what has waited.
+- *A limit.* It is not an outage, and told when it is found, when it is another by much, and when it is over.
 - *A source.* It is released for a moment while a probe runs, which nobody needs to know. `_known` has the reasons that the reader was given
   for each source, and `_actual` those of now. The two are compared after the events of a turn. A difference that a half-open circuit
   explains is not told: it ends when the circuit closes or opens.
@@ -28,7 +29,10 @@ from holdgate.events import (
     CircuitOpened,
     CircuitReset,
     HoldContinued,
+    LimitBegan,
     LimitChanged,
+    LimitEnded,
+    LimitMoved,
     MessagesHeld,
     OverrideSet,
     SourceHeld,
@@ -36,7 +40,8 @@ from holdgate.events import (
     ThresholdExceeded,
 )
 from holdgate.flow.message import Source
-from holdgate.runtime.wording import lasting, many, sources
+from holdgate.flow.plan import CIRCUIT
+from holdgate.runtime.wording import lasting, many, per_second, sources
 
 
 class Line(NamedTuple):
@@ -48,7 +53,6 @@ class Line(NamedTuple):
 
 
 _DRAINING = "draining"
-_CIRCUIT = "circuit:"
 
 _RATES = {Reason.FAILURE_RATE: "failed", Reason.SLOW_CALL_RATE: "were slow"}
 # Rules that have no figure of their own.
@@ -109,6 +113,7 @@ class Outages:
     def __init__(self, facts: OutageFacts) -> None:
         self._facts = facts
         self._outages: dict[str, _Outage] = {}
+        self._throttled_with: dict[str, str] = {}  # what the last refusal of a dependency was that had too many calls
         self._last: dict[str, str] = {}  # what the last failed call of a dependency failed with
         self._known: dict[Source, tuple[str, ...]] = {}
         self._actual: dict[Source, tuple[str, ...]] = {}
@@ -122,6 +127,10 @@ class Outages:
             return False
         outage.failures += 1
         return True
+
+    def throttled(self, dependency: str, kind: str) -> None:
+        """Note with what a dependency has refused a call because there were too many."""
+        self._throttled_with[dependency] = kind
 
     def is_down(self, dependency: str) -> bool:
         """Return whether the reader knows that it is down."""
@@ -154,8 +163,7 @@ class Outages:
                 case MessagesHeld():
                     partly.append(event)
                 case _:
-                    self._operated(event)
-                    lines.append(Line(*words(event), (event,)))
+                    lines.append(self._other(event, words))
         lines += self._ended(over)
         lines += self._differences()
         for _, group in groupby(partly, lambda event: event.dependencies):
@@ -163,6 +171,15 @@ class Outages:
             lines.append(Line(logging.INFO, partly_held(together), tuple(together)))
         lines += self._reminders(continued)
         return lines
+
+    def _other(self, event: AnyEvent, words: Callable[[AnyEvent], tuple[int, str]]) -> Line:
+        """Return the line of an event that is neither part of an outage nor of a hold."""
+        if isinstance(event, LimitBegan | LimitMoved):
+            return Line(logging.INFO, self._limited(event), (event,))
+        if isinstance(event, LimitEnded):
+            self._throttled_with.pop(event.dependency, None)
+        self._operated(event)
+        return Line(*words(event), (event,))
 
     # -- circuits ---------------------------------------------------------------------------------------------------------------------
 
@@ -232,6 +249,15 @@ class Outages:
             f" more as they succeed; {waits}"
         )
 
+    def _limited(self, event: LimitBegan | LimitMoved) -> str:
+        """Return the line about a limit that was found: how much it lets through, how much waits, and how long that takes."""
+        name = event.dependency
+        number, is_all = self._facts.waiting_for(name)
+        kind = self._throttled_with.get(name)
+        waits = f"; {'' if is_all else 'at least '}{number:,} wait{'s' if number == 1 else ''}" if number else ""
+        lasts = f", about {lasting(number / event.pace)}" if number and event.pace else ""
+        return f"{limited(event)}{'' if kind is None else f' ({kind})'}{waits}{lasts}"
+
     def _wait(self, name: str, outage: _Outage) -> str:
         number, is_all = self._facts.waiting_for(name)
         if number >= outage.waited:
@@ -271,7 +297,7 @@ class Outages:
 
     def _freed(self, name: str) -> list[Source]:
         """Take note that the reader knows which sources this circuit holds no longer, and return those that nothing holds any more."""
-        reason = f"{_CIRCUIT}{name}"
+        reason = f"{CIRCUIT}{name}"
         for source in [source for source, reasons in self._actual.items() if reason in reasons]:
             # A closed circuit holds nothing: the source went away while it was held. If it comes back, its next hold is a new one.
             del self._actual[source]
@@ -289,8 +315,8 @@ class Outages:
         """
         actual, known = set(self._actual.get(source, ())), set(self._known.get(source, ()))
         gone = known - actual
-        tried = {f"{_CIRCUIT}{name}" for name, outage in self._outages.items() if outage.trying}
-        return actual <= known and not gone.isdisjoint(tried) and all(reason.startswith(_CIRCUIT) for reason in gone)
+        tried = {f"{CIRCUIT}{name}" for name, outage in self._outages.items() if outage.trying}
+        return actual <= known and not gone.isdisjoint(tried) and all(reason.startswith(CIRCUIT) for reason in gone)
 
     def _differences(self) -> Iterator[Line]:
         """Yield what has become of sources, those with the same reasons together, and note that the reader knows it now."""
@@ -341,6 +367,21 @@ def held(events: Sequence[AnyEvent], reasons: Iterable[str] | None = None) -> st
     several = [event for event in events if isinstance(event, SourceHeld)]
     known = several[0].reasons if reasons is None else reasons
     return f"holding {sources(event.source for event in several)}: {', '.join(known)}{why_all(several[0])}"
+
+
+def limited(event: LimitBegan | LimitMoved) -> str:
+    """Return how many calls a dependency lets through, by what was found."""
+    observed = isinstance(event, LimitBegan) and event.observed
+    lets = f"{event.dependency} {'would let' if observed else 'lets'} {_many_calls(event.pace, event.width)} through"
+    if isinstance(event, LimitMoved):
+        return f"{lets} now, {_many_calls(event.previous_pace, event.previous_width)} before"
+    return f"{lets}; it is only observed" if observed else lets
+
+
+def _many_calls(pace: float | None, width: int | None) -> str:
+    if pace is not None:
+        return f"{per_second(pace)}/s"
+    return "any number of calls" if width is None else f"{many(width, 'call')} in parallel"
 
 
 def partly_held(events: Sequence[MessagesHeld]) -> str:

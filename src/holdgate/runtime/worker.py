@@ -35,7 +35,7 @@ from holdgate.flow.message import AnyDelivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
 from holdgate.ports import AttemptSpans, Batching, Intake, ReadingAhead
-from holdgate.runtime.failures import NO_FAILURE, FailureLog
+from holdgate.runtime.failures import FailureLog
 from holdgate.runtime.handlers import Handler, Tracing
 from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
 from holdgate.runtime.last_resort import name_some
@@ -566,14 +566,10 @@ class Worker:
         """Return how the guard reaches a dependency that a handler of this source calls. From any thread."""
         return self._called.access_of(dependency, source)
 
-    def log_failure(self, delivery: AnyDelivery, error: BaseException, attribution: Attribution, blamed: Sequence[str], how: str) -> None:
+    def log_failure(self, delivery: AnyDelivery, error: BaseException, attribution: Attribution, needs: Sequence[str], how: str) -> None:
         """Log what an attempt ended with, and end the run for a mistake of its code that every message would meet."""
         failures = self.guard.failures
-        if attribution.cause in NO_FAILURE:
-            failures.not_its_turn(delivery, error)
-        else:
-            self.log.failed += 1
-            failures.attempt(delivery, error, blamed, how)
+        self.log.failed += failures.ended(delivery, error, attribution, needs, how)
         slip = failures.slip(delivery, error)
         if slip is not None:
             self.fail(slip)  # the same each time: endless silent retries, or blaming good messages, would be worse

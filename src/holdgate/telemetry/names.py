@@ -52,7 +52,7 @@ CIRCUIT_TRANSITIONS = Series(
 )  # fmt: skip
 CALLS = Series(
     "holdgate.calls", "counter", "{call}", ("dependency", "outcome"),
-    "Calls of the dependency by outcome: success, failure, ignored (says nothing of the dependency), late (the circuit had changed).",
+    "Calls by outcome: success, failure, throttled (too many for now), ignored (says nothing of it), late (the circuit had changed).",
 )  # fmt: skip
 CALLS_NOT_PERMITTED = Series(
     "holdgate.calls.not_permitted", "counter", "{call}", ("dependency",),
@@ -74,6 +74,22 @@ RAMP_LIMIT = Series(
     "holdgate.ramp.limit", "gauge", "{call}", ("dependency",),
     "Calls that may be in flight: 0 while the circuit is open, the ramp's limit while it is half-open. Absent while nothing limits them.",
 )  # fmt: skip
+LIMIT_WIDTH = Series(
+    "holdgate.limit.width", "gauge", "{call}", ("dependency",),
+    "Calls that may be in flight by the dependency's limit. Absent while no number limits them.",
+)  # fmt: skip
+LIMIT_PACE = Series(
+    "holdgate.limit.pace", "gauge", "{call}/s", ("dependency",),
+    "Calls that may start in a second by the dependency's limit. Absent while no rate is known.",
+)  # fmt: skip
+LIMIT_WASTE = Series(
+    "holdgate.limit.waste", "gauge", "1", ("dependency",),
+    "Share of calls that the dependency has refused, of those since its limit was met first. Absent while nothing limits.",
+)  # fmt: skip
+LIMIT_EXPERIMENTS = Series(
+    "holdgate.limit.experiments", "counter", "{experiment}", ("dependency",),
+    "How often a higher pace or another width was tried. Absent while nothing limits.",
+)  # fmt: skip
 PROBES = Series(
     "holdgate.probes", "counter", "{probe}", ("dependency", "result"),
     "First calls of half-opens, by result: success begins the ramp, failure opens the circuit again.",
@@ -88,7 +104,7 @@ SOURCES = Series(
 )  # fmt: skip
 SOURCES_HELD = Series(
     "holdgate.sources.held", "gauge", "{source}", ("dependency", "reason"),
-    "Partitions and queues that are held, by reason: circuit, operator, blocked, dead_letters, unclaimed_failures, draining, no_needs.",
+    "Partitions and queues held, by reason: circuit, limit, operator, blocked, dead_letters, unclaimed_failures, draining, no_needs.",
 )  # fmt: skip
 HOLD_AGE = Series(
     "holdgate.hold.age", "gauge", "s", ("kind", "destination"),
@@ -153,7 +169,8 @@ BUILD_INFO = Series(
 
 # In the order of an outage: what circuits see, what they stop, what waits meanwhile.
 ALL = (
-    CIRCUIT_STATE, CIRCUIT_TRANSITIONS, CALLS, CALLS_NOT_PERMITTED, CALL_DURATION, FAILURE_RATIO, SLOW_RATIO, RAMP_LIMIT, PROBES,
-    OVERRIDE_ACTIVE, SOURCES, SOURCES_HELD, HOLD_AGE, HOLD_DURATION, DELIVERIES, IN_HAND, DEAD_LETTERS, FALLBACKS, BACKLOG,
-    BACKLOG_READABLE, BACKLOG_DELAYED, BACKLOG_BLOCKED, BACKLOG_AGE, BACKLOG_DRAIN, DEMAND, BUILD_INFO,
+    CIRCUIT_STATE, CIRCUIT_TRANSITIONS, CALLS, CALLS_NOT_PERMITTED, CALL_DURATION, FAILURE_RATIO, SLOW_RATIO, RAMP_LIMIT, LIMIT_WIDTH,
+    LIMIT_PACE, LIMIT_WASTE, LIMIT_EXPERIMENTS, PROBES, OVERRIDE_ACTIVE, SOURCES, SOURCES_HELD, HOLD_AGE, HOLD_DURATION, DELIVERIES,
+    IN_HAND, DEAD_LETTERS, FALLBACKS, BACKLOG, BACKLOG_READABLE, BACKLOG_DELAYED, BACKLOG_BLOCKED, BACKLOG_AGE, BACKLOG_DRAIN, DEMAND,
+    BUILD_INFO,
 )  # fmt: skip

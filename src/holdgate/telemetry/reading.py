@@ -21,8 +21,9 @@ from holdgate.core.states import Override, State
 from holdgate.core.totals import CircuitTotals, Histogram
 from holdgate.flow.backlog import SourceBacklog, demand_of
 from holdgate.flow.message import Partition, Source
+from holdgate.flow.plan import CIRCUIT, LIMIT
 from holdgate.flow.snapshot import Snapshot
-from holdgate.flow.totals import CIRCUIT, EngineTotals
+from holdgate.flow.totals import EngineTotals
 from holdgate.telemetry import names
 from holdgate.telemetry.names import Series
 
@@ -163,6 +164,12 @@ def _circuits(page: _Page, snapshot: Snapshot) -> None:
         page.set(names.FAILURE_RATIO, name, value=circuit.failure_rate)
         page.set(names.SLOW_RATIO, name, value=circuit.slow_call_rate)
         page.set(names.RAMP_LIMIT, name, value=circuit.limit)
+        limits = circuit.limits
+        if limits is not None:
+            page.set(names.LIMIT_WIDTH, name, value=limits.width)
+            page.set(names.LIMIT_PACE, name, value=limits.pace)
+            page.set(names.LIMIT_WASTE, name, value=limits.waste)
+            page.set(names.LIMIT_EXPERIMENTS, name, value=limits.experiments)
 
 
 def _calls(page: _Page, totals: EngineTotals) -> None:
@@ -239,6 +246,8 @@ def reason_labels(reason: str) -> tuple[str, str]:
     """Return dependency and reason for a reason of a plan, as in "circuit:payments" or "dead letters"."""
     if reason.startswith(CIRCUIT):
         return reason.removeprefix(CIRCUIT), "circuit"
+    if reason.startswith(LIMIT):
+        return reason.removeprefix(LIMIT), "limit"
     return "", reason.replace(" ", "_")
 
 

@@ -72,7 +72,7 @@ def as_a_date(status: bytes) -> bytes:
 @pytest.mark.parametrize("form", [in_seconds, as_a_date])
 @in_virtual_time
 async def test_the_guard_comes_back_when_the_server_said(status: bytes, form: Any) -> None:
-    """One request opens the circuit, none is made for so long, the next goes through; the message keeps its only attempt."""
+    """After one request none is made for so long, the next goes through; the message keeps its only attempt. A 503 opens the circuit."""
     broker, seen, dead = broker_with(5), list[Any](), MemoryDeadLetters()
     payments = Dependency("payments", failures=http.failures, retry_after=http.retry_after, settings=SETTINGS)
     async with Server(form(status)) as server, quiet_guard(observers=[seen.append]) as guard:
@@ -84,12 +84,14 @@ async def test_the_guard_comes_back_when_the_server_said(status: bytes, form: An
             dead_letters=dead,
         )
         async with running(run):
-            await asyncio.sleep(WAIT + 10.0)  # not in small steps: with a socket about, virtual time jumps slowly
+            await asyncio.sleep(WAIT + 15.0)  # not in small steps: with a socket about, virtual time jumps slowly
             assert broker.committed(GROUP)[ORDER] == 5
 
     assert len(server.asked) == 6
-    assert server.asked[1] - server.asked[0] == pytest.approx(WAIT, abs=0.5)
-    assert [event.reason for event in seen if isinstance(event, CircuitOpened)] == [Reason.RETRY_AFTER]
+    # A limit is asked a little later than its server said, so that many workers do not come back in one instant.
+    assert WAIT - 0.5 <= server.asked[1] - server.asked[0] <= WAIT * 1.05 + 0.5
+    opened = [event.reason for event in seen if isinstance(event, CircuitOpened)]
+    assert opened == ([] if status.startswith(b"429") else [Reason.RETRY_AFTER])
     assert dead.letters == []
 
 

@@ -143,7 +143,7 @@ def test_each_drivers_errors_are_failures_by_the_preset(name: str, driver: str, 
     monkeypatch.setattr(sqlalchemy.event, "listen", lambda *_: None)
     error = scripted_error(dialect, FAULTS[situation])
 
-    assert orders_db.classify(error) is Outcome.FAILURE
+    assert orders_db.classify(error) is (Outcome.THROTTLED if situation == "429" else Outcome.FAILURE)
     assert isinstance(error, operational | OSError if driver == "asyncpg" else operational)  # it lets the errors of sockets through
 
 

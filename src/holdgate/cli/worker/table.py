@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from holdgate.flow.explain import per_second
 from holdgate.flow.status import DependencyStatus, SourceStatus, StatusDocument
 
 # A terminal has some forty lines.
@@ -108,7 +109,7 @@ def _state(document: StatusDocument, each: DependencyStatus) -> tuple[str, str]:
 
 
 def _pressure(each: DependencyStatus) -> str:
-    parts: list[str] = []
+    parts = _limit(each)
     if each["failure_rate"] is not None:
         parts.append(f"{each['failure_rate']:.0%} fail")
     elif each["consecutive_failures"]:
@@ -116,6 +117,20 @@ def _pressure(each: DependencyStatus) -> str:
     if each["slow_call_rate"]:
         parts.append(f"{each['slow_call_rate']:.0%} slow")
     return ", ".join(parts) or _NONE
+
+
+def _limit(each: DependencyStatus) -> list[str]:
+    """Return how many calls it takes, as far as that is known."""
+    limits = each["limits"]
+    if limits is None:
+        return []
+    lets = "would let" if limits["observed"] else "lets"
+    parts: list[str] = []
+    if limits["pace"] is not None:
+        parts.append(f"{lets} {per_second(limits['pace'])}/s through")
+    elif limits["width"] is not None:
+        parts.append(f"{lets} {limits['width']} in parallel through")
+    return [*parts, f"{limits['waste']:.0%} refused"] if limits["refused"] else parts
 
 
 def _held(each: DependencyStatus) -> str:
@@ -137,6 +152,9 @@ def _next(document: StatusDocument, each: DependencyStatus) -> str:
         return f"{'ends' if each['override'] else 'probe'} in {short(each['next_try'] - document['at'])}{tries}"
     if each["override"] is not None:
         return "until somebody ends it"
+    limits = each["limits"]
+    if limits is not None and limits["why"] in {"throttled", "down"} and limits["next_start"] is not None:
+        return f"asks in {short(limits['next_start'] - document['at'])}"
     if each["drain_seconds"] is not None and each["backlog"]:
         return f"drained in about {short(each['drain_seconds'])}"
     return "more after a good stage" if each["state"] == "half_open" else _NONE

@@ -75,9 +75,22 @@ export function kindsOf(each) {
   return each.failed_with.map((kind) => `${clean(kind.error)} × ${count(kind.count)}`).join(", ");
 }
 
+// How many calls it takes, as far as that is known.
+function limitOf(each) {
+  const limits = each.limits;
+  if (!limits) return [];
+  const pace = limits.pace === null ? [] : [`${limits.observed ? "would let" : "lets"} ${rate(limits.pace)} through`];
+  if (limits.width !== null && !pace.length) pace.push(`${limits.observed ? "would let" : "lets"} ${count(limits.width)} in parallel through`);
+  return limits.refused ? [...pace, `${percent(limits.waste)} refused`] : pace;
+}
+
+function rate(pace) {
+  return `${Number(pace.toPrecision(3))}/s`;
+}
+
 // What the window says; nothing below the minimum of calls.
 export function pressureOf(each) {
-  const parts = [];
+  const parts = limitOf(each);
   if (each.failure_rate !== null) parts.push(`${percent(each.failure_rate)} fail`);
   else if (each.consecutive_failures) parts.push(`${count(each.consecutive_failures)} failed in a row`);
   if (each.slow_call_rate) parts.push(`${percent(each.slow_call_rate)} slow`);
@@ -90,6 +103,7 @@ export function nextOf(each, at) {
     return `${each.override ? "ends" : "probe"} ${soon(each.next_try - at)}${tries}`;
   }
   if (each.override) return "until somebody ends it";
+  if (["throttled", "down"].includes(each.limits?.why) && each.limits.next_start !== null) return `asks ${soon(each.limits.next_start - at)}`;
   if (each.drain_seconds !== null && each.backlog) return `drained in about ${short(each.drain_seconds)}`;
   return each.state === "half_open" ? "more after a good stage" : NONE;
 }
@@ -104,8 +118,12 @@ export function waitingOf(each) {
 
 const REASONS = { operator: "an operator", blocked: "a message that fails again and again", suspected: "an outage that no need describes" };
 
+function limitWords(reason) {
+  return reason.startsWith("limit:") ? `${clean(reason.slice("limit:".length))} takes no more calls for now` : clean(reason);
+}
+
 export function becauseOf(each) {
-  const parts = each.reasons.map((reason) => (reason.startsWith("circuit:") ? clean(reason.slice("circuit:".length)) : REASONS[reason] ?? clean(reason)));
+  const parts = each.reasons.map((reason) => (reason.startsWith("circuit:") ? clean(reason.slice("circuit:".length)) : REASONS[reason] ?? limitWords(reason)));
   if (each.suspected) parts.push(clean(each.suspected));
   if (each.falling_back) parts.push("falls back");
   if (each.blocked) parts.push(`waits behind message ${each.blocked.position}: ${clean(each.blocked.error)}, failed ${plural(each.blocked.attempts, "time")}`);
@@ -152,7 +170,7 @@ function waitingOfAll({ backlog, waiting }) {
 function reasonsOf(doc) {
   const found = doc.dependencies.filter((each) => toneOf(each) !== "fine").map((each) => `${clean(each.name)} ${stateOf(each, doc.at).replace(/^\S+ /, "").replace(/ \d+\w+$/, "")}: ${whyOf(each)}`);
   const others = new Set(doc.sources.flatMap((each) => each.reasons.filter((reason) => !reason.startsWith("circuit:"))));
-  found.push(...[...others].map((reason) => REASONS[reason] ?? clean(reason)));
+  found.push(...[...others].map((reason) => REASONS[reason] ?? limitWords(reason)));
   if (!found.length) return doc.health.reasons.length ? clean(doc.health.reasons[0]) : NONE;
   return found.length > 3 ? `${found.slice(0, 3).join("; ")}; and ${found.length - 3} more` : found.join("; ");
 }

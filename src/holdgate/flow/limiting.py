@@ -1,0 +1,125 @@
+"""What the limit of a dependency means for the sources that need it: which of them are held, and what is announced.
+
+Theory of operation. Behind a limit messages start one by one: the waiting list asks the circuit, and the circuit its limiter. That needs no
+plan. What does not start fills the inbox, a full inbox is not read, and with ten calls a second nothing is paused and resumed ten times a
+second. So a limit holds a source only while it lets nothing go for longer than a moment: the service has said "in an hour", or has refused
+so often that the next question waits, or the calls of an hour are used up. Then the source is held as in an outage, with the reason
+`limit:NAME`.
+
+    begins   nothing may start, and time alone will not change that before `_MOMENT`, or `_BETWEEN_STARTS`, is over
+    lasts    while one message asks: it is on the waiting list, and starts though its source is held. A refusal changes nothing
+    ends     a call was let in; or nobody here could ask, because no message waits; or the limit is gone
+
+*Standing.* Deliveries wait in the lines of gates with a limit, and elsewhere if only a lane is missing (waiting.py). A limiter may begin or
+end to limit at any result, so each look compares, and regroups what waits.
+
+*Announced.* A limit that somebody has set is not news. One that was found is: when it begins, when it is another by much, and when it ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdgate.flow.events import FlowEvent, LimitBegan, LimitEnded, LimitMoved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from holdgate.core.limits import LimiterSnapshot
+    from holdgate.flow.gate import Gate
+    from holdgate.flow.waiting import WaitingList
+
+# A service that refuses, for as long as the shortest wait of an open circuit (seconds). What is shorter an inbox bridges.
+_MOMENT = 5.0
+# What a pace or a rate leaves between two starts (seconds). It comes with each start, and a hold that comes and goes must be worth a pause.
+_BETWEEN_STARTS = 60.0
+# Why calls are held back that only a result lets go, which may come at any time.
+_BY_RESULTS = frozenset({"concurrency", "width"})
+_BY_REFUSALS = frozenset({"throttled", "down"})
+
+# A limit is found by trying, so it moves all the time by some percent. Half as much again, or a third less, is another one.
+_MUCH = 1.5
+# The first pace is that of a burst, and the first width is one (seconds): who reads the log is told what comes of it.
+_SETTLES_WITHIN = 10.0
+# The least time between two announcements of one limit (seconds): a limit that swings would fill the log.
+_NOT_BEFORE = 60.0
+
+
+class _Seen:
+    """What was seen of one limit at the last look."""
+
+    __slots__ = ("accepted", "announced_at", "is_standing", "since", "told")
+
+    def __init__(self, now: float) -> None:
+        self.is_standing = False  # what waits for it stands in its lines
+        self.accepted = 0  # when the hold began
+        self.told: LimiterSnapshot | None = None  # what was announced last
+        self.since = now  # when it was found, or looked for and not found
+        self.announced_at = 0.0
+
+
+class LimitChanges:
+    """Looks at the limits of one engine's gates: holds and releases sources, and says what is new."""
+
+    def __init__(self, waiting: WaitingList) -> None:
+        self._waiting = waiting
+        self._seen: dict[Gate, _Seen] = {}
+
+    def look(self, gates: Iterable[Gate], now: float) -> Sequence[FlowEvent]:
+        """Bring everything up to date where something limits; returns what is to be announced. Costs next to nothing where nothing does."""
+        limited = [gate for gate in gates if gate.circuit.limits.counts]
+        if not limited and not self._seen:
+            return ()
+        return [event for gate in dict.fromkeys((*limited, *self._seen)) for event in self._look_at(gate, now)]
+
+    def _look_at(self, gate: Gate, now: float) -> Iterable[FlowEvent]:
+        seen = self._seen.setdefault(gate, _Seen(now))
+        limits = gate.circuit.limits
+        found = limits.snapshot(now)
+        if gate.limited is not seen.is_standing:
+            seen.is_standing = gate.limited
+            self._waiting.regroup(gate)
+        holds = limits.active and found is not None and self._holds(gate, seen, found, now)
+        if holds is not gate.held_by_limit:
+            gate.held_by_limit = holds
+            for assignment in gate.assignments:
+                assignment.mark_dirty()
+        if found is None and not seen.told:
+            del self._seen[gate]
+        return self._news(gate, seen, found, now)
+
+    def _holds(self, gate: Gate, seen: _Seen, found: LimiterSnapshot, now: float) -> bool:
+        free = gate.circuit.limits.free(now)
+        if not gate.held_by_limit:
+            seen.accepted = found.accepted
+            if free != 0 or found.next_at is None or found.why in _BY_RESULTS:
+                return False
+            return found.next_at - now >= (_MOMENT if found.why in _BY_REFUSALS else _BETWEEN_STARTS)
+        return found.accepted == seen.accepted and (free == 0 or self._waiting.has_any_for(gate))
+
+    def _news(self, gate: Gate, seen: _Seen, found: LimiterSnapshot | None, now: float) -> Iterable[FlowEvent]:
+        told = seen.told
+        if found is None or not gate.circuit.limits.is_found(found):
+            if told is not None:
+                seen.told = None
+                yield LimitEnded(now, gate.name, now - seen.since)
+            seen.since = now
+        elif told is None:
+            if now - seen.since < _SETTLES_WITHIN:
+                return
+            seen.told, seen.announced_at = found, now
+            yield LimitBegan(now, gate.name, found.pace, found.width, found.why, observed=not gate.circuit.limits.active)
+        elif now - seen.announced_at >= _NOT_BEFORE and _is_another(*_compared(found, told)):
+            seen.told, seen.announced_at = found, now
+            yield LimitMoved(now, gate.name, found.pace, found.width, found.why, told.pace, told.width)
+
+
+def _compared(found: LimiterSnapshot, told: LimiterSnapshot) -> tuple[float | None, float | None]:
+    """Return what is compared: the paces, as long as there is one. A width that goes with it says little."""
+    return (found.width, told.width) if found.pace is None and told.pace is None else (found.pace, told.pace)
+
+
+def _is_another(found: float | None, told: float | None) -> bool:
+    if found is None or told is None:
+        return found is not told
+    return found >= told * _MUCH or found * _MUCH <= told
