@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 from holdgate.core.experiments import Budget
 from holdgate.core.limits import LimiterSnapshot
 from holdgate.core.outcomes import Outcome, Told
-from holdgate.core.pace import Pace
+from holdgate.core.pace import LearnedPace
 from holdgate.core.rate_window import RateWindow
 from holdgate.core.refusal_gate import RefusalGate
 from holdgate.core.told_quota import ToldQuota
@@ -126,7 +126,7 @@ class Limiter:
         self._window = None if limits is None or limits.rate is None else RateWindow(limits.rate, limits.per)
         self._budget = Budget()
         self._gate = RefusalGate(draw)
-        self._pace = Pace()
+        self._pace = LearnedPace()
         self._width = Width(self._budget, self._most, is_sought=self.active and self._adaptive)
         self._quota = ToldQuota()
         self._calls: dict[int, CallInFlight] = {}  # in flight, oldest first
