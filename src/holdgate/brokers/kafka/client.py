@@ -20,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from copy import copy
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition, __version__
 from aiokafka.consumer.fetcher import PartitionRecords
@@ -296,8 +296,7 @@ class Client:
 
     @property
     def _polls_as_aiokafka_does(self) -> bool:
-        kind: Any = type(self._consumer)
-        poll: Any = kind.getmany
+        poll: Any = cast("Any", type(self._consumer)).getmany
         is_theirs = type(poll) is FunctionType and poll.__globals__.get("__name__") == AIOKafkaConsumer.__module__  # a wrapper may lie
         return is_theirs and "getmany" not in vars(self._consumer)
 
@@ -384,18 +383,16 @@ class AsTheyLie(OrderedDict[TopicPartition, Any]):
     """What a fetcher has fetched, by partition: its results, each of which hands records out as they lie in it."""
 
     def __setitem__(self, tp: TopicPartition, result: Any) -> None:
-        records = getattr(result, "_partition_records", None)  # a fetch error has none
-        kind: Any = type(records)
-        if kind is PartitionRecords:
+        records: Any = getattr(result, "_partition_records", None)  # a fetch error has none
+        if records.__class__ is PartitionRecords:
             records.__class__ = _RecordsAsTheyLie
         super().__setitem__(tp, result)
 
     def restored(self) -> OrderedDict[TopicPartition, Any]:
         """Return the same results, which make a ConsumerRecord of what is still in them."""
         for result in self.values():
-            records = getattr(result, "_partition_records", None)
-            kind: Any = type(records)
-            if kind is _RecordsAsTheyLie:
+            records: Any = getattr(result, "_partition_records", None)
+            if records.__class__ is _RecordsAsTheyLie:
                 records.__class__ = PartitionRecords
         return OrderedDict(self)
 
