@@ -330,10 +330,9 @@ def test_what_is_only_observed_is_announced_and_holds_nothing(scripted: Stage) -
 
 
 def test_numbers_alone_let_a_throttled_message_wait_for_time() -> None:
-    """They do not learn, so a message that came back immediately would be refused in a hot loop from its second refusal on."""
+    """They do not learn, so a message that came back immediately would be refused in a hot loop."""
     stage = limited(TWO)
     stage.receive(1)
-    stage.end(stage.start(), THROTTLED)
     stage.end(stage.start(), THROTTLED)
     assert stage.start_all() == []
     stage.turn(later=0.3)

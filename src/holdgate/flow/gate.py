@@ -75,6 +75,12 @@ class Gate:
         return self.circuit.override is None and self.circuit.state is State.OPEN
 
     @property
+    def learns(self) -> bool:
+        """Whether a throttled message waits for a slot here: the limiter has heard its refusal, or the circuit limits by itself."""
+        limits = self.circuit.limits
+        return self.circuit.limit is not None or (limits.active and limits.learns)
+
+    @property
     def limited(self) -> bool:
         """Whether it limits how many it admits: in half-open to a number, to none while it is shut, and to what its limiter has found."""
         return self.circuit.free_slots is not None
