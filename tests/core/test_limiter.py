@@ -327,3 +327,13 @@ def test_it_is_never_negative_never_over_and_never_stuck(
         most = None if limits is None else limits.concurrency
         assert most is None or limiter.in_flight <= max(most, max((each[2] for each in live), default=0))
         assert limiter.snapshot(now).in_flight == limiter.in_flight
+
+
+def test_a_batch_of_fifty_starts_behind_a_pace() -> None:
+    """A pace frees one slot at a time: a batch takes it, and the next one waits for as long as its messages would."""
+    limiter = _limiter(None)
+    limiter.end(limiter.start(0.0), SUCCESS, 0.0, 0.1, told=Told(None, 200, 10.0))
+    assert limiter.fits(0.2, 50)
+    limiter.start(0.2, 50)
+    assert not limiter.fits(1.0, 50)
+    assert limiter.next_at(1.0) == pytest.approx(0.1 + 50 / 20, abs=0.05)

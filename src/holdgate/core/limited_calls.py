@@ -86,7 +86,7 @@ class LimitedCalls:
     def refusal(self, now: float, weight: int, state: State) -> Rejected | None:
         """Return the refusal of a call for which there is no room now, and note that more calls wait than may start."""
         free = self.free(now)
-        if free is None or free >= weight:
+        if free is None or free >= weight or (not self.waiting and self._limiter is not None and self._limiter.fits(now, weight)):
             return None
         self.expect_more()
         return Rejected(self.next_at(now), state, is_limited=True)
