@@ -38,6 +38,9 @@ NAMES = (
     "control",
     "ramp_fleet",
     "heal",
+    "limits",
+    "limits_peers",
+    "limits_real",
     "import_time",
 )
 

@@ -128,7 +128,9 @@ async def story(outages: int, messages: int) -> list[tuple[float, int, int]]:
             failed += 1
             raise Down
 
-    intake, payments = Endless(), Dependency("payments", failures=Down, settings=CircuitSettings(open_duration=2.0))
+    # One outage every 18 seconds is one relapse after the other, whose waits would make days of the hour.
+    settings = CircuitSettings(open_duration=2.0, open_multiplier=1.0)
+    intake, payments = Endless(), Dependency("payments", failures=Down, settings=settings)
     seen: list[tuple[float, int, int]] = []
     async with Guard(signals=False, clock=LoopClock()) as guard:
         run = asyncio.create_task(guard.run(intake, handler, needs=[payments]))

@@ -71,6 +71,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "scenario-faults": scenarios.faults_table,
     "scenario-members": scenarios.members_table,
     "scenarios": scenarios.shipped_table,
+    "worlds": scenarios.worlds_table,
     "scenario-report": scenarios.report,
     "scenario-file": scenarios.source,
 }

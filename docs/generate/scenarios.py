@@ -1,4 +1,4 @@
-"""Scenario files: the keys of every table, what each kind of fault looks at, and the scenarios that come with holdgate."""
+"""Scenario files: the keys of every table, what each kind of fault looks at, and the scenarios and worlds that come with holdgate."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from holdgate_lab.fleet.scenario import (
 )
 from holdgate_lab.simulate.reading import FAULT_KEYS, scenario_of
 from holdgate_lab.simulate.shipped import named, shipped
+from holdgate_lab.worlds.catalogue import WORLDS
+from holdgate_lab.worlds.more import MORE_WORLDS
+from holdgate_lab.worlds.world import Promise
 
 _GOLDEN = Path(__file__).parents[2] / "tests" / "lab" / "simulate" / "golden"
 _TABLES = (Scenario, TopicSpec, QueueSpec, DependencySpec, Fault, MemberEvent)
@@ -51,6 +54,27 @@ def members_table() -> str:
 def shipped_table() -> str:
     """The scenarios that come with holdgate."""
     return table(("name", "what it teaches"), [(f"`{name}`", scenario_of(named(name), name).description) for name in shipped()])
+
+
+def worlds_table() -> str:
+    """The worlds with a limit, and what is promised for each."""
+    rows = [(world.letter, f"`{name}`", world.teaches, promised(world.promise)) for name, world in {**WORLDS, **MORE_WORLDS}.items()]
+    return table(("", "name", "what it is", "promised"), rows)
+
+
+def promised(promise: Promise) -> str:
+    """A promise in words."""
+    in_vain = "none in vain" if promise.waste == 0 else f"{promise.waste * 100:.2g} % in vain"
+    words = [f"{promise.goodput:.0%} of the possible", in_vain]
+    if promise.in_flight is not None:
+        words.append(f"{promise.in_flight} in flight")
+    if promise.calls_a_minute is not None:
+        words.append(f"{promise.calls_a_minute:g} calls a minute")
+    if promise.fairness is not None:
+        words.append(f"fairness {promise.fairness:.2f}")
+    if promise.back_after is not None:
+        words.append(f"back after {promise.back_after:g} s")
+    return ", ".join(words)
 
 
 def report(name: str) -> str:

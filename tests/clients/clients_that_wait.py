@@ -106,15 +106,19 @@ def tenacity_client(url: str) -> Any:
 
     from holdgate import http
 
-    def is_worth_another_try(error: BaseException) -> bool:
-        return http.failures(error) and not http.throttled(error)
+    tries_again = retry(
+        retry=retry_if_exception(lambda error: http.failures(error) and not http.throttled(error)),
+        stop=stop_after_attempt(3),
+        wait=wait_exponential(max=2),
+        reraise=True,
+    )
+    # endregion
 
-    @retry(retry=retry_if_exception(is_worth_another_try), stop=stop_after_attempt(3), wait=wait_exponential(max=2), reraise=True)
+    @tries_again
     async def charge() -> None:
         async with httpx.AsyncClient() as client:
             (await client.post(url)).raise_for_status()
 
-    # endregion
     return charge
 
 

@@ -74,9 +74,9 @@ def play(
             limiter_free = limiter.free(now)
         if works(now) and limiter_free == 0:
             limiter.expect_more()
-        at = limiter.next_at(now)
-        assert limiter_free != 0 or at is not None or live, "neither time nor a result lets it go on"
-        times = [time for time in (at, live[0][0] if live else None, None if works(now) else now + 1.0) if time is not None]
+        due = limiter.next_at(now)
+        assert limiter_free != 0 or due is not None or live, "neither time nor a result lets it go on"
+        times = [time for time in (due, live[0][0] if live else None, None if works(now) else now + 1.0) if time is not None]
         now = max(now + 1e-6, min(times, default=until))
         while live and live[0][0] <= now:
             ended, token, began, outcome = heapq.heappop(live)

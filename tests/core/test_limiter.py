@@ -133,6 +133,15 @@ def test_one_call_asks_after_retry_after_and_opens_the_gate() -> None:
     assert limiter.free(at + 60) == 1
 
 
+def test_a_probe_may_start_while_another_call_asks() -> None:
+    """Who starts without asking for leave does not become the asking call while there is one."""
+    limiter = _shut()
+    limiter.start(5.0)
+    probe = limiter.start(5.01)
+    limiter.end(probe, SUCCESS, 5.01, 5.02)
+    assert limiter.snapshot(5.02).why == "throttled"
+
+
 def test_a_refused_ask_waits_on() -> None:
     """The gate stays shut."""
     limiter = _shut()

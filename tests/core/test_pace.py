@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from holdgate.core.pace import Pace
+from holdgate.core.pace import LearnedPace
 
 
-def _found(rate: float = 10.0) -> Pace:
+def _found(rate: float = 10.0) -> LearnedPace:
     """A pace that was measured: ten starts between two openings, and the two that do not count."""
-    pace = Pace()
+    pace = LearnedPace()
     for step in range(12):
         pace.start(step / rate, 1, is_pressed=True)
     pace.reopen(10 / rate, 0.2)
     return pace
 
 
-def _run(pace: Pace, now: float, seconds: float, *, is_pressed: bool = True) -> tuple[float, int]:
+def _run(pace: LearnedPace, now: float, seconds: float, *, is_pressed: bool = True) -> tuple[float, int]:
     """Start whenever it may. Returns when and how many."""
     end, starts = now + seconds, 0
     while now < end:
@@ -27,7 +27,7 @@ def _run(pace: Pace, now: float, seconds: float, *, is_pressed: bool = True) -> 
     return now, starts
 
 
-def _refuse(pace: Pace, now: float) -> float:
+def _refuse(pace: LearnedPace, now: float) -> float:
     """A refusal, and an asking call that is let in a quarter of a second later."""
     pace.start(now, 1, is_pressed=True)
     pace.refuse(1)
@@ -38,7 +38,7 @@ def _refuse(pace: Pace, now: float) -> float:
 
 def test_nothing_is_known_at_first() -> None:
     """Before anything was refused the pace limits nothing."""
-    assert Pace().free(0.0) is None
+    assert LearnedPace().free(0.0) is None
 
 
 def test_what_was_let_in_between_two_openings_is_the_pace() -> None:
@@ -66,7 +66,7 @@ def test_a_batch_is_due_as_long_as_its_messages() -> None:
 
 def test_few_calls_are_measured_on() -> None:
     """Three calls say little: the guess holds until the next opening, and both times count."""
-    pace = Pace()
+    pace = LearnedPace()
     for at in (0.0, 0.1, 0.2, 0.3):
         pace.start(at, 1, is_pressed=True)
     pace.refuse(1)
@@ -80,14 +80,14 @@ def test_few_calls_are_measured_on() -> None:
 
 def test_a_first_short_shut_is_a_guess_at_the_interval() -> None:
     """Where nothing was counted, a shut of half a second means two a second."""
-    pace = Pace()
+    pace = LearnedPace()
     pace.reopen(10.0, 0.5)
     assert pace.rate == 2.0
 
 
 def test_a_first_long_shut_is_no_guess() -> None:
     """A window's rest says nothing of its rate: it is counted from the opening on."""
-    pace = Pace()
+    pace = LearnedPace()
     pace.reopen(100.0, 40.0)
     assert pace.rate is None
     for step in range(600):
@@ -207,7 +207,7 @@ def test_a_quota_says_nothing_of_the_pace() -> None:
     pace.start(2000.0, 1, is_pressed=True)
     pace.reopen(2000.0, 1200.0)
     assert pace.rate == pytest.approx(before, rel=0.01)
-    unknown = Pace()
+    unknown = LearnedPace()
     unknown.start(0.0, 1, is_pressed=True)
     unknown.reopen(1200.0, 1200.0)
     assert unknown.rate is None

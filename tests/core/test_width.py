@@ -147,3 +147,30 @@ def test_a_trial_that_nobody_fills_ends() -> None:
     for _ in range(200):
         width.start(1.0, 1, 1.0, is_pressed=False)
     assert width.current == 4
+
+
+def test_a_call_of_a_trial_that_failed_by_chance_is_not_waited_for() -> None:
+    """The round ends without it, and the width doubles as if it had not been."""
+    width = Width(Budget(), None, is_sought=True)
+    for level in range(1, 5):
+        width.accept(level, 0, 0.1)
+    arms = [width.start(1.0, 4, 1.0, is_pressed=False) for _ in range(8)]
+    assert arms == [1] * 8
+    width.refuse(4, 1, is_throttled=False)
+    for arm in arms[1:]:
+        width.accept(4, arm, 0.1)
+    width.accept(4, 0, 0.1)
+    assert width.current == 5
+
+
+def test_no_experiment_goes_over_the_users_number() -> None:
+    """At the user's number there is nothing wider to try."""
+    width = Width(Budget(), 4, is_sought=False)
+    width.seek(4)
+    for level in (1, 2, 3, 4, 4):
+        width.accept(level, 0, 0.1)
+    width.refuse(9, 0, is_throttled=True)
+    for _ in range(12):
+        width.accept(4, 0, 0.1)
+    width.start(1.0, 4, 1.0, is_pressed=True)
+    assert width.current in {3, 4}

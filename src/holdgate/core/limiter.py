@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 from holdgate.core.experiments import Budget
 from holdgate.core.limits import LimiterSnapshot
 from holdgate.core.outcomes import Outcome, Told
-from holdgate.core.pace import Pace
+from holdgate.core.pace import LearnedPace
 from holdgate.core.rate_window import RateWindow
 from holdgate.core.refusal_gate import RefusalGate
 from holdgate.core.told_quota import ToldQuota
@@ -65,7 +65,7 @@ SILENT = 4.0
 LATENCIES = 32
 
 
-class Call:
+class CallInFlight:
     """One call in flight, or a batch. `level` is the weight in flight at its start, itself included."""
 
     __slots__ = ("arm", "began", "level", "weight")
@@ -126,10 +126,10 @@ class Limiter:
         self._window = None if limits is None or limits.rate is None else RateWindow(limits.rate, limits.per)
         self._budget = Budget()
         self._gate = RefusalGate(draw)
-        self._pace = Pace()
+        self._pace = LearnedPace()
         self._width = Width(self._budget, self._most, is_sought=self.active and self._adaptive)
         self._quota = ToldQuota()
-        self._calls: dict[int, Call] = {}  # in flight, oldest first
+        self._calls: dict[int, CallInFlight] = {}  # in flight, oldest first
         self._next = 1
         self._now = 0.0
         self._accepted = 0
@@ -201,14 +201,14 @@ class Limiter:
         self.in_flight += weight
         token = self._next
         self._next += 1
-        call = self._calls[token] = Call(now, self.in_flight, weight)
+        call = self._calls[token] = CallInFlight(now, self.in_flight, weight)
         if self.active and self._adaptive:
             self._note_start(token, call)
         if self._window is not None:
             self._window.start(now, weight)
         return token
 
-    def _note_start(self, token: int, call: Call) -> None:
+    def _note_start(self, token: int, call: CallInFlight) -> None:
         pressed, self._pressed = self._pressed, ""
         gate = self._gate
         if not gate.is_shut:
@@ -226,7 +226,7 @@ class Limiter:
     ) -> None:
         """Learn from a call that began at `began` and has ended. A token that is unknown (0, or its lease is over) frees no place."""
         now = self._advance(now)
-        call = self._forget(token) or Call(min(began, now), self.in_flight + weight, weight)
+        call = self._forget(token) or CallInFlight(min(began, now), self.in_flight + weight, weight)
         if told is not None and self._adaptive and self._quota.tell(told, now, self.in_flight):
             self.active = True
         refused = outcome is Outcome.THROTTLED or outcome is Outcome.FAILURE
@@ -253,7 +253,7 @@ class Limiter:
 
     # -- what a result means ----------------------------------------------------------------------------------------------------------
 
-    def _let_in(self, token: int, call: Call, now: float, is_success: bool) -> None:
+    def _let_in(self, token: int, call: CallInFlight, now: float, is_success: bool) -> None:
         took = now - call.began
         self._budget.earn(call.weight)
         self._failures = 0
@@ -266,7 +266,7 @@ class Limiter:
         elif call.began >= self._cut_at:
             self._width.accept(call.level, call.arm if is_success else 0, took)
 
-    def _not_let_in(self, token: int, call: Call, now: float, told: Told | None, is_throttled: bool) -> None:
+    def _not_let_in(self, token: int, call: CallInFlight, now: float, told: Told | None, is_throttled: bool) -> None:
         took = now - call.began
         gate = self._gate
         retry_after = None if told is None else told.retry_after
@@ -337,7 +337,7 @@ class Limiter:
 
     # -- time -------------------------------------------------------------------------------------------------------------------------
 
-    def _forget(self, token: int) -> Call | None:
+    def _forget(self, token: int) -> CallInFlight | None:
         call = self._calls.pop(token, None)
         if call is not None:
             self.in_flight -= call.weight

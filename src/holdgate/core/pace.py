@@ -62,7 +62,7 @@ SLOWEST = 1 / 3600  # a second: one an hour, so that no lie of a service stops a
 DOUBLINGS = 30  # of a ramp: a billion times the pace is no limit
 
 
-class Pace:
+class LearnedPace:
     """Keep the pace. `rate` is in starts a second; None means that nothing has shown one. `experiments` counts the ramps."""
 
     # fmt: off

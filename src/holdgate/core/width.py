@@ -52,8 +52,8 @@ class Width:
 
     # fmt: off
     __slots__ = (
-        "_before", "_budget", "_calm", "_clean", "_grow_to", "_growing", "_halves", "_last_round", "_lift", "_lift_step", "_lifted", "_longer", "_most",
-        "_passed", "_pause", "_ramp", "_streak", "_trial", "_wall", "_width", "is_careful", "is_sought",
+        "_before", "_budget", "_calm", "_clean", "_grow_to", "_growing", "_halves", "_last_round", "_lift", "_lift_step", "_lifted",
+        "_longer", "_most", "_passed", "_pause", "_ramp", "_streak", "_trial", "_wall", "_width", "is_careful", "is_sought",
     )
     # fmt: on
 

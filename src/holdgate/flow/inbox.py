@@ -106,6 +106,33 @@ class Weights:
         self.most = 0
 
 
+class MemoryBound(Protocol):
+    """What an assignment (state.py) asks of the bound on memory (memory.py): whether it is tight, and whether its sum is due anew."""
+
+    tight: bool
+    due: bool
+
+    def came(self, assignment: Any, size: int) -> None:
+        """Note that so many bytes came in."""
+
+    def is_enough(self, assignment: Any) -> bool:
+        """Return whether as much waits as may."""
+        ...
+
+
+class Unbounded:
+    """No bound: what a run has before an engine gives it its own."""
+
+    tight = due = False
+
+    def came(self, assignment: Any, size: int) -> None:
+        """Count nothing."""
+
+    def is_enough(self, assignment: Any) -> bool:  # noqa: ARG002 - it does not look
+        """Return False: there is always room."""
+        return False
+
+
 # How many may start beside a stuck message, in all and for each of its attempts. Eight good ones make a failure one in nine (blame.py).
 # Seven such failures are less than one in a million, and 64 is enough for eight.
 _WITNESSES = 64

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from holdgate.flow.state import Assignment, Run
@@ -137,30 +137,3 @@ class Memory:
     @property
     def _limit(self) -> int:
         return (self.bound or 0) * 3 // 4
-
-
-class MemoryBound(Protocol):
-    """What an assignment asks of the bound on memory: whether it is tight, and whether its sum is due to be made anew."""
-
-    tight: bool
-    due: bool
-
-    def came(self, assignment: Assignment, size: int) -> None:
-        """Note that so many bytes came in."""
-
-    def is_enough(self, assignment: Assignment) -> bool:
-        """Return whether as much waits as may."""
-        ...
-
-
-class Unbounded:
-    """No bound: what a run has before an engine gives it its own."""
-
-    tight = due = False
-
-    def came(self, assignment: Assignment, size: int) -> None:
-        """Count nothing."""
-
-    def is_enough(self, assignment: Assignment) -> bool:  # noqa: ARG002 - it does not look
-        """Return False: there is always room."""
-        return False

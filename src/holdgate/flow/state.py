@@ -34,8 +34,19 @@ from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, SourceFallingBack, SourceHeld, SourceReleased
 from holdgate.flow.gate import gates_of, may_fall_back
 from holdgate.flow.holding import Hold
-from holdgate.flow.inbox import BatchInbox, FreeInbox, Inbox, KeyInbox, Order, SourceInbox, Weigh, Weights, unweighed
-from holdgate.flow.memory import MemoryBound, Unbounded
+from holdgate.flow.inbox import (
+    BatchInbox,
+    FreeInbox,
+    Inbox,
+    KeyInbox,
+    MemoryBound,
+    Order,
+    SourceInbox,
+    Unbounded,
+    Weigh,
+    Weights,
+    unweighed,
+)
 from holdgate.flow.message import AnyDelivery, Source
 from holdgate.flow.passing import Kinds, PassingFreeInbox, PassingInbox, PassingKeyInbox
 from holdgate.flow.plan import CIRCUIT, LIMIT, UNCLAIMED, Plan, SourcePlan

@@ -101,7 +101,8 @@ def _guard_sync(dependency: CalledDependency, fn: Callable[P, T], fallback: Any)
         if permit is None:
             permit = issue(0, now, 1)
         access.busy = True
-        if access.thread is None:
+        is_ours = access.thread is not None  # pyright: ignore[reportUnnecessaryComparison] - as below
+        if not is_ours:
             access.busy = False
             return _long_way(dependency, access, fn, args, kwargs, fallback=fallback)
         access.spare = None
@@ -164,7 +165,8 @@ def _guard_async(dependency: CalledDependency, fn: Callable[P, Awaitable[T]], fa
         if permit is None:
             permit = issue(0, now, 1)
         access.busy = True
-        if access.thread is None:
+        is_ours = access.thread is not None  # pyright: ignore[reportUnnecessaryComparison] - as below
+        if not is_ours:
             access.busy = False
             return await _long_way_async(dependency, access, fn, args, kwargs, fallback=fallback)
         access.spare = None

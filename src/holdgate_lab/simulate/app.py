@@ -22,12 +22,15 @@ SIMULATE_NOTES = """\b
 \b
 Exit codes: 0 it ran to its end, 1 an invariant was broken,
 2 wrong arguments or files, 130 interrupted (the runs that were finished
-are still reported)."""
+are still reported). With --world: 1 a figure is not as promised; --json
+prints version, world, description, seconds, workers, seed, figures,
+promised and missed."""
 
 
 @click.command("simulate", epilog=SIMULATE_NOTES)
 @click.argument("scenario", required=False)
-@click.option("--list", "as_list", is_flag=True, help="Name the scenarios that come with holdgate, and what each teaches.")
+@click.option("--list", "as_list", is_flag=True, help="Name the scenarios and worlds that come with holdgate, and what each teaches.")
+@click.option("--world", metavar="NAME", help="Simulate workers before a service with a limit instead, in the world of this name.")
 @click.option("--against", multiple=True, metavar="FILE", help="Compare with the settings in FILE; again for more files.")
 @click.option("--worker", "workers", multiple=True, type=click.Choice(["holdgate", "naive", "one-probe", "ten-probes"]), help="Only these.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another run of chance.")
@@ -38,6 +41,7 @@ def simulate(  # noqa: PLR0917 - click passes them by name
     context: click.Context,
     scenario: str | None,
     as_list: bool,
+    world: str | None,
     against: tuple[str, ...],
     workers: tuple[str, ...],
     seed: int,
@@ -50,19 +54,52 @@ def simulate(  # noqa: PLR0917 - click passes them by name
     with the usual breakers, which step from one or ten probes to the full rate. Nothing is real but the rules: the time is simulated, and
     the same seed gives the same report on every machine.
     """
-    from holdgate_lab.simulate.command import SimulateEnding, SimulateOptions, print_shipped, run_simulate
-
     if as_list:
-        if scenario or against or workers or as_json or html:
+        if scenario or world or against or workers or as_json or html:
             raise click.UsageError("--list takes nothing else")
-        print_shipped()
-        return
-    if scenario is None:
-        raise click.UsageError("name a scenario: a TOML file, or one of those that --list names")
+        _print_lists()
+    elif world is not None:
+        if scenario or against or workers or html:
+            raise click.UsageError("--world takes --seed and --json, and nothing else")
+        _play_world(context, world, seed, as_json=as_json)
+    elif scenario is None:
+        raise click.UsageError("name a scenario: a TOML file, or one of those that --list names; or a world, with --world")
+    else:
+        _play_scenario(context, scenario, against, workers, seed, as_json=as_json, html=html)
+
+
+def _print_lists() -> None:
+    from holdgate_lab.simulate.command import print_shipped
+    from holdgate_lab.simulate.worlds import print_worlds
+
+    print_shipped()
+    click.echo("\nWorlds, for --world:")
+    print_worlds()
+
+
+def _play_world(context: click.Context, world: str, seed: int, *, as_json: bool) -> None:
+    from holdgate_lab.simulate.worlds import run_world
+
+    try:
+        ending = run_world(world, seed, as_json=as_json)
+    except HoldgateError as error:
+        raise Refusal(str(error)) from error
+    _end(context, ending.value)
+
+
+def _play_scenario(
+    context: click.Context, scenario: str, against: tuple[str, ...], workers: tuple[str, ...], seed: int, *, as_json: bool, html: str | None
+) -> None:
+    from holdgate_lab.simulate.command import SimulateOptions, run_simulate
+
     kinds = [worker.replace("-", " ") for worker in workers or ("holdgate", "naive", "one-probe", "ten-probes")]
     try:
         ending = run_simulate(SimulateOptions(scenario, against, kinds, seed, as_json, Path(html) if html else None))
     except HoldgateError as error:
         raise Refusal(str(error)) from error
-    if ending is not SimulateEnding.SOUND:
-        context.exit(FAILED if ending is SimulateEnding.BROKEN else INTERRUPTED)
+    _end(context, ending.value)
+
+
+def _end(context: click.Context, ending: str) -> None:
+    if ending != "sound":
+        context.exit(FAILED if ending == "broken" else INTERRUPTED)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.cli.replay.fake_route import FakeRoute
 
-from holdgate.cli.replay.route import Pace, Stop, move
+from holdgate.cli.replay.route import EvenRate, Stop, move
 from holdgate.testing import in_virtual_time
 
 
@@ -32,7 +32,7 @@ async def test_letters_go_evenly_at_the_rate() -> None:
 
 def test_a_pause_of_the_target_is_not_made_up_for() -> None:
     """After ten seconds of standing still it goes on at the rate: a burst is what a weak dependency can do without."""
-    pace = Pace(10.0)
+    pace = EvenRate(10.0)
     waits = [pace.wait_for(now) for now in (0.0, 0.0, 10.0, 10.0)]
     assert waits == pytest.approx([0.0, 0.1, 0.0, 0.1])
 

@@ -82,11 +82,6 @@ class KafkaApp:
             await self.work(number)
 
     @property
-    def held(self) -> bool:
-        """Whether a circuit holds a source."""
-        return any(source.held for source in self.guarded.guard.snapshot().sources.values())
-
-    @property
     def is_open(self) -> bool:
         """Whether the dependency's circuit is open."""
         return any(circuit.state.name == "OPEN" for circuit in self.guarded.guard.snapshot().dependencies.values())

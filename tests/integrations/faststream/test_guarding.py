@@ -9,13 +9,15 @@ import pytest
 
 pytest.importorskip("faststream", reason="faststream is not installed: pip install 'holdgate[faststream]'")
 
-from faststream import AckPolicy, FastStream, TestApp
+from faststream import AckPolicy, ContextRepo, FastStream, TestApp
+from faststream.exceptions import StopApplication
 from faststream.kafka import KafkaBroker, TestKafkaBroker
 from faststream.rabbit import Channel, RabbitBroker, RabbitQueue, TestRabbitBroker
 
 from holdgate import Dependency, Guard
 from holdgate.errors import SettingsError
 from holdgate.integrations.faststream import FastStreamGuard
+from holdgate.integrations.faststream.middleware import GuardMiddleware
 
 NOWHERE = "127.0.0.1:1"
 
@@ -89,6 +91,26 @@ async def test_a_queue_without_a_prefetch_is_refused(channel: Channel | None) ->
 
     with pytest.raises(SettingsError, match=r"channel=Channel\(prefetch_count=50\)"):
         await guarded.start()
+
+
+async def test_a_mistake_of_ours_stops_the_app_instead_of_passing_a_message_over() -> None:
+    """What a station raises before an attempt begins reaches FastStream as StopApplication, and is not swallowed."""
+
+    class Broken:
+        async def consume(self, *_: object) -> None:
+            raise AttributeError("no setter")
+
+        async def ended(self, *_: object) -> None: ...
+
+    class Stations:
+        async def station_of(self, *_: object) -> Broken:
+            return Broken()
+
+    middleware = GuardMiddleware(object(), context=ContextRepo(), stations=Stations())
+    await middleware.on_receive()
+    with pytest.raises(StopApplication) as stopped:
+        await middleware.consume_scope(lambda message: message, object())
+    assert not await middleware.after_processed(type(stopped.value), stopped.value, None)
 
 
 @pytest.mark.parametrize("what", [object(), "orders"])

@@ -199,8 +199,7 @@ async def test_what_is_held_goes_back_before_the_consumer_timeout(rabbitmq: Rabb
 
             subscriber._return_all = noted
         await until(lambda: len(returned) >= 2)
-        await asyncio.sleep(0.5)
-        assert await rabbitmq.depth(orders) == (30 - PREFETCH, 1)
+        await rabbitmq.becomes(orders, ready=30 - PREFETCH, consumers=1)
         assert sum(app.started.values()) == before
         app.down = False
         app.guarded.guard.reset("payments", reason="test")

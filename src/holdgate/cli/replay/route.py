@@ -84,7 +84,7 @@ def _text(value: Any) -> str:
     return UNKNOWN if value is None else value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-class Pace:
+class EvenRate:
     """Allows at most `rate` letters a second, evenly: a replay must not be the next outage."""
 
     def __init__(self, rate: float) -> None:
@@ -127,7 +127,7 @@ async def move(route: Route, *, rate: float, limit: int | None, stop: Stop, move
     `limit` is the most letters to move. None means all. `moved` is called after each letter with the number so far. Raises what the route
     raises. What was moved before is remembered all the same, once the route has ended.
     """
-    pace, now = Pace(rate), asyncio.get_running_loop().time
+    pace, now = EvenRate(rate), asyncio.get_running_loop().time
     count = 0
     while limit is None or count < limit:
         await stop.pause(pace.wait_for(now()))

@@ -71,7 +71,15 @@ class FetchedRecord(KafkaDelivery):
     head: Head
 
     def __init__(self, source: Source, record: Record) -> None:
-        super(KafkaDelivery, self).__init__(source, record)  # Delivery's own: KafkaDelivery has none
+        # KafkaDelivery has no constructor, and a `message` that is read only.
+        self.source = source
+        self.record = record
+        self.attempt = self.serial = 0
+        self.assignment = self.order_key = self.permits = self.history = self.request = None
+
+    def came_again(self, record: Record) -> None:
+        """Be about this object from now on: the same record, fetched once more."""
+        self.record = record
 
 
 class FetchedBatch(Delivery[Sequence[Record]]):
@@ -80,6 +88,10 @@ class FetchedBatch(Delivery[Sequence[Record]]):
     __slots__ = ("head",)
 
     head: Head
+
+    def came_again(self, records: Sequence[Record]) -> None:
+        """Be about these from now on: what FastStream has fetched instead."""
+        self.message = records
 
     @property
     def position(self) -> int:
@@ -216,7 +228,7 @@ class KafkaStation:
         if head is None:
             head = self._offer(key, raw, first, consumer)
         else:
-            head.delivery.message = raw
+            head.delivery.came_again(raw)
             if self._in_batches:
                 head.places = _places(raw)
         lane = head.lane
@@ -278,7 +290,10 @@ class KafkaStation:
         if head is None:
             return
         del self._heads[head.key]
-        ends = _ends(head.delivery.message) if self._in_batches else {tp: offset + 1 for tp, offset in head.places.items()}
+        if isinstance(head.delivery, FetchedBatch):
+            ends = _ends(head.delivery.message)
+        else:
+            ends = {tp: offset + 1 for tp, offset in head.places.items()}
         for tp, end in ends.items():
             self._offsets.finished(head.consumer, tp, end)
         if head.paused:  # settled while it waited: dead-lettered, or skipped by an operator

@@ -15,17 +15,20 @@ A message that FastStream cannot parse, or for which it has no handler, never co
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Protocol
 
 from faststream import BaseMiddleware, ContextRepo
-from faststream.exceptions import AckMessage, HandlerException, IgnoredException, NackMessage, RejectMessage, SkipMessage
+from faststream.exceptions import AckMessage, HandlerException, IgnoredException, NackMessage, RejectMessage, SkipMessage, StopApplication
 from faststream.message import AckStatus, StreamMessage
 
 from holdgate.errors import Reject
 from holdgate.flow.message import AnyDelivery
 from holdgate.runtime.guests import GuestLane
+
+log = logging.getLogger("holdgate")
 
 CallNext = Callable[[StreamMessage[Any]], Awaitable[Any]]
 
@@ -87,6 +90,11 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
             return await self._station.consume(self, call_next, msg)
         except Held:
             self._held = True
+            raise
+        except Exception as error:
+            if self.lane is None and self.delivery is None:  # a mistake of ours: to go on would be to pass the message over
+                log.error("a message did not come to its handler; FastStream stops", exc_info=True)  # noqa: G201 - a level that the page of log lines reads
+                raise StopApplication from error
             raise
 
     async def after_processed(

@@ -1,0 +1,91 @@
+"""Services with a limit, and workers with a backlog in front of them: how much of the possible gets done, and how many calls are in vain.
+
+    python -m benchmarks.limits [--worlds rate,cap] [--seeds 5]
+
+Real guards on the broker in memory, in simulated time (src/holdgate_lab/worlds). The same seeds give the same table. A cell of several
+seeds has the worst of them. `benchmarks.limits_peers` has the peers, and `benchmarks.limits_real` real brokers and a real HTTP server.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+
+from holdgate_lab.worlds.catalogue import WORLDS
+from holdgate_lab.worlds.figures import WorldFigures, missed
+from holdgate_lab.worlds.more import MORE_WORLDS
+from holdgate_lab.worlds.playing import play
+from holdgate_lab.worlds.world import LimitedWorld, Promise
+
+NONE = ""
+
+
+def chosen(names: Sequence[str]) -> Iterable[LimitedWorld]:
+    """Return the worlds of these names, or all."""
+    every = {**WORLDS, **MORE_WORLDS}
+    return [every[name] for name in names] if names else every.values()
+
+
+def row(*cells: object) -> None:
+    print(f"| {' | '.join(str(each) for each in cells)} |", flush=True)
+
+
+def head(*titles: str) -> None:
+    row(*titles)
+    print("|---" * len(titles) + "|", flush=True)
+
+
+def cell(world: LimitedWorld, runs: Sequence[WorldFigures]) -> str:
+    """Return what came of a world in short: goodput, and the share of calls in vain; then what the world has a figure of its own for."""
+    parts = [f"{min(run.goodput for run in runs):.2f}", f"{max(run.waste for run in runs):.1%}"]
+    if world.promise.in_flight is not None:
+        parts.append(f"{max(run.in_flight for run in runs)} in flight")
+    if world.promise.calls_a_minute is not None:
+        parts.append(f"{max(run.calls_a_minute or 0.0 for run in runs):.1f} a minute")
+    if world.promise.fairness is not None:
+        parts.append(f"Jain {min(run.fairness or 0.0 for run in runs):.2f}")
+    if world.promise.back_after is not None:
+        parts.append(late(runs))
+    return " / ".join(parts)
+
+
+def late(runs: Sequence[WorldFigures]) -> str:
+    """Return the longest way back."""
+    lates = [run.back_after for run in runs]
+    found = [each for each in lates if each is not None]
+    return f"back after {max(found):g} s" if len(found) == len(lates) else "never back"
+
+
+def promised(promise: Promise) -> str:
+    """Return a promise as `cell` would show it."""
+    parts = [f"≥ {promise.goodput:.2f}", f"≤ {promise.waste:.1%}"]
+    if promise.in_flight is not None:
+        parts.append(f"≤ {promise.in_flight}")
+    if promise.calls_a_minute is not None:
+        parts.append(f"≤ {promise.calls_a_minute:g}")
+    if promise.fairness is not None:
+        parts.append(f"≥ {promise.fairness:.2f}")
+    if promise.back_after is not None:
+        parts.append(f"≤ {promise.back_after:g} s")
+    return " / ".join(parts)
+
+
+def table(names: Sequence[str], seeds: int) -> None:
+    """Print a row for each world: the worst of all seeds, what is promised, and how many seeds keep it."""
+    head("world", "", f"worst of {seeds} seeds", "promised", "kept by")
+    for world in chosen(names):
+        runs = [play(world, seed) for seed in range(1, seeds + 1)]
+        kept = sum(not missed(run, world.promise) for run in runs)
+        row(world.letter, world.name, cell(world, runs), promised(world.promise), f"{kept} of {seeds}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--worlds", default="", help="names with commas; left out: all")
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    table([name for name in options.worlds.split(",") if name], options.seeds)
+
+
+if __name__ == "__main__":
+    main()
