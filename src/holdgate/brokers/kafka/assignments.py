@@ -91,7 +91,6 @@ class KafkaDelivery(Delivery[Message]):
     if not TYPE_CHECKING:  # type checkers see the parent's constructor, which is never called, and the parent's field
         # `wrap` makes one of these per message. Without a constructor of its own a class costs a third to call.
         __init__ = object.__init__
-        redelivered = None  # of the class, so that none is set per message
 
         @property
         def message(self) -> Message:
@@ -99,6 +98,10 @@ class KafkaDelivery(Delivery[Message]):
             if not isinstance(record, ConsumerRecord):
                 record = self.record = consumer_record(self.source, record)
             return record
+
+        @message.setter
+        def message(self, record: Message) -> None:  # by the parent's constructor, for a record that an integration has
+            self.record = record
 
     @property
     def position(self) -> int:
@@ -126,10 +129,12 @@ class KafkaDelivery(Delivery[Message]):
 def consumer_record(source: Partition, record: Record) -> Message:
     """Return what aiokafka's polls hand out for a record as it lies in the fetch."""
     key, value = record.key, record.value
-    return ConsumerRecord(
+    new: Any = ConsumerRecord  # its types leave out what old formats and null headers give
+    made: Message = new(
         source.topic, source.number, record.offset, record.timestamp, record.timestamp_type, key, value, record.checksum,
         -1 if key is None else len(key), -1 if value is None else len(value), tuple(record.headers),
     )  # fmt: skip
+    return made
 
 
 class KafkaBatch(Batch):
@@ -173,6 +178,7 @@ def wrap(partition: AssignedPartition, records: Iterable[Record]) -> list[KafkaD
         delivery.assigned = partition
         delivery.source = source
         delivery.record = record
+        delivery.redelivered = None
         delivery.attempt = 0
         delivery.assignment = None
         delivery.serial = 0

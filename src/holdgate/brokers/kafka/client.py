@@ -296,7 +296,8 @@ class Client:
 
     @property
     def _polls_as_aiokafka_does(self) -> bool:
-        poll = type(self._consumer).getmany
+        kind: Any = type(self._consumer)
+        poll: Any = kind.getmany
         is_theirs = type(poll) is FunctionType and poll.__globals__.get("__name__") == AIOKafkaConsumer.__module__  # a wrapper may lie
         return is_theirs and "getmany" not in vars(self._consumer)
 
@@ -384,7 +385,8 @@ class AsTheyLie(OrderedDict[TopicPartition, Any]):
 
     def __setitem__(self, tp: TopicPartition, result: Any) -> None:
         records = getattr(result, "_partition_records", None)  # a fetch error has none
-        if type(records) is PartitionRecords:
+        kind: Any = type(records)
+        if kind is PartitionRecords:
             records.__class__ = _RecordsAsTheyLie
         super().__setitem__(tp, result)
 
@@ -392,7 +394,8 @@ class AsTheyLie(OrderedDict[TopicPartition, Any]):
         """Return the same results, which make a ConsumerRecord of what is still in them."""
         for result in self.values():
             records = getattr(result, "_partition_records", None)
-            if type(records) is _RecordsAsTheyLie:
+            kind: Any = type(records)
+            if kind is _RecordsAsTheyLie:
                 records.__class__ = PartitionRecords
         return OrderedDict(self)
 
@@ -400,12 +403,13 @@ class AsTheyLie(OrderedDict[TopicPartition, Any]):
 class _RecordsAsTheyLie(PartitionRecords):  # type: ignore[misc]  # it has no types
     """The records of one fetch of one partition. They are unpacked one by one while a poll takes them."""
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[Record]:  # pyright: ignore[reportIncompatibleMethodOverride]
         # Past `__next__`, which would be a call for each record. A poll that has enough leaves the iterator where it is.
-        records: Iterator[Record] = self._records_iterator
+        own: Any = self
+        records: Iterator[Record] = own._records_iterator
         return records
 
-    def _consumer_record(self, _tp: TopicPartition, record: Record) -> Record:
+    def _consumer_record(self, _tp: TopicPartition, record: Record) -> Record:  # pyright: ignore[reportIncompatibleMethodOverride]
         return record
 
 
