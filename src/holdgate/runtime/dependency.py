@@ -257,7 +257,7 @@ class Dependency:
 
         Never raises. What cannot be true is left out.
         """
-        from holdgate.runtime import known_limits  # noqa: PLC0415 - it imports all presets, and a start needs none of them
+        from holdgate.runtime import known_limits  # noqa: PLC0415 - it imports all presets; a run does so at its start
 
         error = answer if isinstance(answer, Exception) else None
         found = known_limits.read_told(answer, self._told, lambda broken: self._report("told", broken, error))

@@ -1,7 +1,7 @@
 """Which exceptions of all the known clients say "not so fast": what a Dependency asks that was given no `throttled` of its own.
 
 Each client is known by its classes, or by what its exceptions carry, so that all can be asked about any exception. That is done for a
-failure alone, and only then are these modules imported. An exception that one of them cannot read is none of its clients', whatever the
+failure alone. These modules are imported when a run starts. An exception that one of them cannot read is none of its clients', whatever the
 reading raises: it is a failure all the same.
 """
 

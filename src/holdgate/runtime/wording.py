@@ -91,6 +91,7 @@ def warm() -> None:
     A start has the time. What is imported here is no part of `import holdgate`, because a program may have no run at all.
     """
     import_module("random")  # for the jitter of waits
+    import_module("holdgate.runtime.known_limits")  # whether one of all known clients was told "not so fast" by it
     kind_of(OSError())
     whereabouts(OSError())
     _not_the_users()
