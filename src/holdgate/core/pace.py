@@ -121,7 +121,8 @@ class LearnedPace:
 
     def reopen(self, now: float, shut_for: float) -> None:
         """Judge the time since the last opening: the asking call was let in, and is counted as started."""
-        if self._opened is None:
+        accepted = self._started - 2 - self._refused  # without the asking call, and one less: the border itself was refused
+        if self._opened is None or (self.rate is None and accepted <= 0):  # calls that ask, and were all refused, count nothing
             self._guess(now, shut_for)
             return
         span = now - self._opened
@@ -130,7 +131,6 @@ class LearnedPace:
             if self.rate is not None:
                 self._begin(now, self._base)
             return
-        accepted = self._started - 2 - self._refused  # without the asking call, and one less: the border itself was refused
         measured = max(1, accepted) / busy * MARGIN
         if self._unsure or self.rate is None:
             self._measure(now, accepted, measured)
