@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from holdgate.core import Circuit, CircuitSettings, Event, Outcome, Permit, RampSettings, State
+from holdgate.core import Circuit, CircuitSettings, Event, Limits, Outcome, Permit, RampSettings, State
 
 SUCCESS, FAILURE, IGNORED, THROTTLED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED, Outcome.THROTTLED
+
+# Limits that let everything through and learn nothing, for who looks at what a circuit does with a throttled result.
+NO_LIMIT = Limits(concurrency=1_000_000, adaptive=False)
 
 # The first wait of the default settings without jitter, which the default draw leaves out.
 FIRST_WAIT = 3.5
@@ -42,17 +45,17 @@ def calls(circuit: Circuit, outcomes: str, now: float) -> None:
         call(circuit, {"S": SUCCESS, "F": FAILURE, "I": IGNORED, "T": THROTTLED}[letter], now)
 
 
-def opened(settings: CircuitSettings | None = None) -> Circuit:
+def opened(settings: CircuitSettings | None = None, limits: Limits | None = None) -> Circuit:
     """A circuit that five failures have opened at 0."""
-    circuit = Circuit("payments", settings or CircuitSettings())
+    circuit = Circuit("payments", settings or CircuitSettings(), limits=limits)
     calls(circuit, "FFFFF", 0.0)
     assert circuit.state is State.OPEN
     return circuit
 
 
-def half_opened(settings: CircuitSettings | None = None) -> Circuit:
+def half_opened(settings: CircuitSettings | None = None, limits: Limits | None = None) -> Circuit:
     """A circuit that has just become half-open, its probe not gone yet; its events are taken."""
-    circuit = opened(settings)
+    circuit = opened(settings, limits)
     deadline = circuit.next_deadline()
     assert deadline is not None
     circuit.advance(deadline)

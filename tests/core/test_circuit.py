@@ -7,6 +7,7 @@ from tests.core.driving import (
     FAILURE,
     FIRST_WAIT,
     IGNORED,
+    NO_LIMIT,
     SUCCESS,
     acquire,
     call,
@@ -85,7 +86,7 @@ def test_a_permit_carries_its_generation_and_time() -> None:
 )
 def test_what_opens_a_closed_circuit(settings: CircuitSettings, outcomes: str, state: State) -> None:
     """Rates at their threshold from the minimum on, failures in a row at theirs, judged on every result, never on IGNORED or THROTTLED."""
-    circuit = Circuit("payments", settings)
+    circuit = Circuit("payments", settings, limits=NO_LIMIT)
     calls(circuit, outcomes, 0.0)
     assert circuit.state is state
 

@@ -7,6 +7,7 @@ from tests.core.driving import (
     DOUBLING,
     FAILURE,
     FIRST_WAIT,
+    NO_LIMIT,
     SUCCESS,
     acquire,
     call,
@@ -53,8 +54,8 @@ def test_a_probe_goes_alone() -> None:
 
 @pytest.mark.parametrize("give_back", [None, Outcome.IGNORED, Outcome.THROTTLED])
 def test_a_probe_without_a_verdict_makes_room_for_another(give_back: Outcome | None) -> None:
-    """The next acquire is admitted at once, as often as it happens."""
-    circuit = half_opened()
+    """The next acquire is admitted at once, as often as it happens, as far as the circuit goes."""
+    circuit = half_opened(limits=NO_LIMIT)
     for _ in range(5):
         probe = acquire(circuit, 6.0)
         if give_back is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.driving import kinds
+from tests.core.driving import NO_LIMIT, kinds
 from tests.core.naive_circuit import NaiveCircuit, NaivePermit
 
 from holdgate.core import (
@@ -98,7 +98,7 @@ class Pair:
     """Both circuits, driven alike."""
 
     def __init__(self, given_settings: CircuitSettings) -> None:
-        self.real = Circuit("payments", given_settings)
+        self.real = Circuit("payments", given_settings, limits=NO_LIMIT)
         self.naive = NaiveCircuit(given_settings)
         self.naive.full = given_settings.ramp.full or 16
         self.now = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from tests.core.driving import NO_LIMIT
 
 from holdgate.core import Circuit, CircuitSettings, CountWindow, Outcome, Permit, RampSettings, TimeWindow
 from holdgate.core.totals import CALL_BOUNDS, QUICK, CircuitTotals, Histogram
@@ -105,7 +106,7 @@ def test_calls_under_an_override_are_counted_too() -> None:
 
 def test_what_is_neither_success_nor_failure() -> None:
     """Ignored, throttled, late, refused; a permit that is given back is nothing at all."""
-    circuit = Circuit("payments", SETTINGS)
+    circuit = Circuit("payments", SETTINGS, limits=NO_LIMIT)
     circuit.release(acquire(circuit, 0.0), 0.0)
     call(circuit, 0.0, outcome=Outcome.IGNORED)
     for _ in range(2):
