@@ -20,4 +20,7 @@ def _kind(series: names.Series) -> str:
     unit = series.unit.strip("{}")
     if unit == "1":
         return series.kind
-    return f"{series.kind}, seconds" if unit == "s" else f"{series.kind}, {unit}s"
+    if unit == "s":
+        return f"{series.kind}, seconds"
+    what, _, span = unit.partition("}/")
+    return f"{series.kind}, {what}s a second" if span else f"{series.kind}, {what}s"

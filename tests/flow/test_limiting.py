@@ -160,6 +160,9 @@ class Scripted:
     def free(self, now: float) -> int | None:
         return self.may
 
+    def fits(self, now: float, weight: int) -> bool:
+        return self.may is None or self.may >= weight
+
     def next_at(self, now: float) -> float | None:
         return self.at
 

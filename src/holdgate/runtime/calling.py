@@ -444,6 +444,8 @@ async def run_async(dependency: CalledDependency, fn: Callable[..., Awaitable[T]
     took = now() - started
     if summary.outcome is not _SUCCESS or took > summary.slowest:
         summary.ended(_SUCCESS, took)
+        if took > LONG:
+            access_here(dependency).took_long(took)
     return result
 
 
@@ -487,6 +489,8 @@ def run_sync(dependency: CalledDependency, fn: Callable[..., T], args: Any, kwar
     took = now() - started
     if summary.outcome is not _SUCCESS or took > summary.slowest:
         summary.ended(_SUCCESS, took)
+        if took > LONG:
+            access_here(dependency).took_long(took)
     return result
 
 

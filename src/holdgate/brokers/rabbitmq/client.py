@@ -78,10 +78,10 @@ def store_messages(raw: Any, store: Callable[[Any], None]) -> None:
     """
     make_task = raw.create_task
 
-    def create_task(work: Any) -> Any:
+    def task_of(work: Any) -> Any:
         return _STORED if work is None else make_task(work)
 
-    raw.create_task = create_task
+    raw.create_task = task_of
     raw.consumers = _Consumers(raw.consumers, store)
 
 
