@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from holdgate import Delivery
 
-# A test of ten a second would take two minutes: benchmarks do that. A machine on which the client and its server make fewer is never refused.
+# A test of ten a second would take two minutes: benchmarks do that. A machine that makes fewer than this is never refused.
 RATE = 50.0
 BURST = 20.0
 MESSAGES = 200
