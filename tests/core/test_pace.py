@@ -85,6 +85,26 @@ def test_a_first_short_shut_is_a_guess_at_the_interval() -> None:
     assert pace.rate == 2.0
 
 
+def test_a_guess_that_is_too_low_is_left_within_seconds() -> None:
+    """A service of far more than two a second is asked for ten times that before half a minute is over, and not after 200 calls."""
+    pace = LearnedPace()
+    pace.reopen(10.0, 0.5)
+    _run(pace, 10.0, 20.0)
+    assert pace.rate is not None
+    assert pace.rate > 20.0
+
+
+def test_where_all_that_asked_was_refused_nothing_was_counted() -> None:
+    """The limiter began with the first refusal: a minute in which only two calls asked is no pace of one a minute."""
+    pace = LearnedPace()
+    pace.refuse(1)
+    pace.start(40.0, 1, is_pressed=True)
+    pace.refuse(1)
+    pace.start(70.0, 1, is_pressed=True)
+    pace.reopen(70.0, 60.0)
+    assert pace.rate is None
+
+
 def test_a_first_long_shut_is_no_guess() -> None:
     """A window's rest says nothing of its rate: it is counted from the opening on."""
     pace = LearnedPace()

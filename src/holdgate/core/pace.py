@@ -146,6 +146,7 @@ class LearnedPace:
         """Begin where nothing was counted before: the first opening of a limiter that was not active."""
         if shut_for <= GUESS_WITHIN:
             self._begin(now, 1 / max(shut_for, CATCH_UP))
+            self._climb_steeply()
         else:
             self._opened, self._started, self._refused = now, 1, 0
 
@@ -155,9 +156,13 @@ class LearnedPace:
             self._begin(now, measured)
             return
         self._base = self.rate = max(SLOWEST, measured)  # and measure on, over this time and the next
-        self._age = self._rest = 0.0
-        self._step, self._double = UNSURE_STEP, max(RAMP_SECOND, RAMP_STARTS / measured)
+        self._climb_steeply()
         self._last = now
+
+    def _climb_steeply(self) -> None:
+        """Ramp from now on, in large steps: what was found so far is a guess, and too low a one is missed for minutes."""
+        self._age = self._rest = 0.0
+        self._step, self._double = UNSURE_STEP, max(RAMP_SECOND, RAMP_STARTS / self._base)
 
     def _answer(self, now: float, rate: float, measured: float) -> None:
         """Take what a ramp has shown."""
