@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,6 +112,35 @@ async def test_a_mistake_of_ours_stops_the_app_instead_of_passing_a_message_over
     with pytest.raises(StopApplication) as stopped:
         await middleware.consume_scope(lambda message: message, object())
     assert not await middleware.after_processed(type(stopped.value), stopped.value, None)
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_an_attempt_that_cannot_be_ended_stops_the_app(caplog: pytest.LogCaptureFixture, *, is_read: bool) -> None:
+    """FastStream would swallow what a station raises there, and the next message's commit would pass this one over; nothing is quoted."""
+
+    class Broken:
+        async def consume(self, *_: object) -> None: ...
+
+        async def ended(self, *_: object) -> None:
+            raise AttributeError("no slot")
+
+        unreadable = ended
+
+    class Stations:
+        async def station_of(self, *_: object) -> Broken:
+            return Broken()
+
+    exits: list[str] = []
+    app = SimpleNamespace(exit=lambda: exits.append("app"))
+    middleware = GuardMiddleware(object(), context=ContextRepo({"app": app}), stations=Stations())
+    await middleware.on_receive()
+    if is_read:
+        await middleware.consume_scope(lambda message: message, object())
+    with pytest.raises(StopApplication):
+        await middleware.__aexit__(ValueError, ValueError("card 4111"), None)
+    assert exits == ["app"]
+    assert "an attempt could not be ended, AttributeError; FastStream stops" in caplog.text
+    assert "4111" not in caplog.text
 
 
 @pytest.mark.parametrize("what", [object(), "orders"])

@@ -14,8 +14,9 @@ from faststream import BaseMiddleware
 from faststream.exceptions import AckMessage, NackMessage, RejectMessage
 from tests.integrations.faststream.kafka_app import Bad, Down, KafkaApp, dependency, until, write
 
-from holdgate import Partition, RetryPolicy
+from holdgate import Delivery, Partition, RetryPolicy
 from holdgate.brokers.kafka import KafkaDeadLetters
+from holdgate.integrations.faststream.kafka import FetchedRecord
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -127,6 +128,13 @@ async def test_a_message_that_nobody_takes_blocks_its_partition_alone(kafka: Kaf
         app.guarded.guard.skip(source, 1, reason="no such customer")
         await until(lambda: len(app.done) == 7)
     assert await kafka.committed(orders, orders) == {0: 4, 1: 4}
+
+
+def test_a_fetched_record_has_every_field_of_a_delivery() -> None:
+    """KafkaDelivery has no constructor, so a field that is not set would end an attempt by an AttributeError."""
+    made, plain = FetchedRecord(Partition("orders", 0), object()), Delivery(Partition("orders", 0), object())
+    names = [name for name in Delivery.__slots__ if name != "message" and hasattr(plain, name)]
+    assert {name: getattr(made, name) for name in names} == {name: getattr(plain, name) for name in names}
 
 
 async def test_handlers_may_use_faststreams_own_words(kafka: KafkaAddress, topic: MakeTopic) -> None:

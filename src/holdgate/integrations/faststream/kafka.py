@@ -71,15 +71,8 @@ class FetchedRecord(KafkaDelivery):
     head: Head
 
     def __init__(self, source: Source, record: Record) -> None:
-        # KafkaDelivery has no constructor, and a `message` that is read only.
-        self.source = source
-        self.record = record
-        self.attempt = self.serial = 0
-        self.assignment = self.order_key = self.permits = self.history = self.request = None
-
-    def came_again(self, record: Record) -> None:
-        """Be about this object from now on: the same record, fetched once more."""
-        self.record = record
+        # Delivery's own: KafkaDelivery has none, and a list of the fields here would miss the next one.
+        super(KafkaDelivery, self).__init__(source, record)
 
 
 class FetchedBatch(Delivery[Sequence[Record]]):
@@ -88,10 +81,6 @@ class FetchedBatch(Delivery[Sequence[Record]]):
     __slots__ = ("head",)
 
     head: Head
-
-    def came_again(self, records: Sequence[Record]) -> None:
-        """Be about these from now on: what FastStream has fetched instead."""
-        self.message = records
 
     @property
     def position(self) -> int:
@@ -228,7 +217,7 @@ class KafkaStation:
         if head is None:
             head = self._offer(key, raw, first, consumer)
         else:
-            head.delivery.came_again(raw)
+            head.delivery.message = raw  # the same record, fetched once more
             if self._in_batches:
                 head.places = _places(raw)
         lane = head.lane

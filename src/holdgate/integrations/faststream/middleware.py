@@ -18,7 +18,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from faststream import BaseMiddleware, ContextRepo
 from faststream.exceptions import AckMessage, HandlerException, IgnoredException, NackMessage, RejectMessage, SkipMessage, StopApplication
@@ -27,6 +27,7 @@ from faststream.message import AckStatus, StreamMessage
 from holdgate.errors import Reject
 from holdgate.flow.message import AnyDelivery
 from holdgate.runtime.guests import GuestLane
+from holdgate.runtime.wording import steps
 
 log = logging.getLogger("holdgate")
 
@@ -94,7 +95,7 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
         except Exception as error:
             if self.lane is None and self.delivery is None:  # a mistake of ours: to go on would be to pass the message over
                 log.error("a message did not come to its handler; FastStream stops", exc_info=True)  # noqa: G201 - a level that the page of log lines reads
-                raise StopApplication from error
+                self._stop(error)
             raise
 
     async def after_processed(
@@ -113,7 +114,22 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
                 await self._station.unreadable(self.msg, exc_val)
         except Held:
             return True
+        except Exception as error:  # noqa: BLE001 - raised again as what FastStream does not swallow
+            # A mistake of ours, which FastStream would swallow, and pass the message over. No texts: they would quote the handler's.
+            log.error(  # noqa: TRY400
+                "an attempt could not be ended, %s; FastStream stops; report it to holdgate with this: %s",
+                type(error).__name__,
+                steps(error),
+            )
+            self._stop(error)
         return exc_val is not None and not goes_on(exc_val)
+
+    def _stop(self, error: Exception) -> NoReturn:
+        """Let nothing behind this message start, and let the app end."""
+        app = self.context.get("app")
+        if app is not None:
+            app.exit()  # FastStream's own comes too late on Kafka: it stops the subscriber first, and so cancels the task it is in
+        raise StopApplication from error
 
 
 def goes_on(error: BaseException) -> bool:
