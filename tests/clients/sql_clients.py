@@ -68,16 +68,16 @@ def with_pymysql(port: int, user: str, database: str, statements: Sequence[str],
 
 
 async def with_aiomysql(port: int, user: str, database: str, statements: Sequence[str], patience: float) -> None:
-    """Its connect_timeout covers the connection and not the greeting: a user's own time limit does."""
+    """Its connect_timeout covers the connection and not the greeting, and a query has no limit: a user's own time limit covers both."""
     import aiomysql
 
     async with asyncio.timeout(patience):
         connection = await aiomysql.connect(host="127.0.0.1", port=port, user=user, db=database, connect_timeout=patience)
-    try:
-        async with connection.cursor() as cursor:
-            await cursor.execute(statements[-1])
-    finally:
-        connection.close()
+        try:
+            async with connection.cursor() as cursor:
+                await cursor.execute(statements[-1])
+        finally:
+            connection.close()
 
 
 async def with_sqlalchemy_asyncpg(port: int, user: str, database: str, statements: Sequence[str], patience: float) -> None:
