@@ -190,6 +190,33 @@ def test_the_first_throttled_answer_makes_a_limiter() -> None:
     assert circuit.state is State.CLOSED
 
 
+def test_a_429_in_an_outage_does_not_put_off_the_next_probe() -> None:
+    """An API that goes down says 429 and 503 in turn. The circuit asks by its own waits, and comes back by its own ramp."""
+    circuit = half_opened()
+    for _ in range(6):
+        deadline = circuit.next_deadline() or circuit.latest
+        circuit.advance(deadline)
+        circuit.record(acquire(circuit, deadline), THROTTLED, deadline + 0.01)
+        asks = circuit.next_deadline()
+        assert asks is not None
+        assert asks - deadline < 1.0
+        circuit.advance(asks)
+        circuit.record(acquire(circuit, asks), FAILURE, asks + 0.01)
+        assert circuit.state is State.OPEN
+    deadline = circuit.next_deadline()
+    assert deadline is not None
+    for step in range(200):
+        now = deadline + step * 0.01
+        circuit.advance(now)
+        while circuit.may_acquire(now):
+            circuit.record(acquire(circuit, now), SUCCESS, now)
+            if circuit.state is State.CLOSED:
+                break
+        if circuit.state is State.CLOSED:
+            break
+    assert circuit.state is State.CLOSED
+
+
 @pytest.mark.parametrize(
     ("limits", "share", "pace", "width"),
     [

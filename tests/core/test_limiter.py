@@ -142,6 +142,19 @@ def test_a_probe_may_start_while_another_call_asks() -> None:
     assert limiter.snapshot(5.02).why == "throttled"
 
 
+def test_an_outage_leaves_the_asking_to_the_circuit() -> None:
+    """The gate opens when the circuit does; without learning nothing changes."""
+    limiter = _shut()
+    limiter.interrupt(0.5)
+    assert limiter.snapshot(0.5).why != "throttled"
+    limiter.interrupt(0.6)
+    assert limiter.free(0.6) != 0
+    fixed = Limiter(Limits(concurrency=1, adaptive=False), lambda: 0.5)
+    fixed.start(0.0)
+    fixed.interrupt(1.0)
+    assert fixed.free(1.0) == 0
+
+
 def test_a_refused_ask_waits_on() -> None:
     """The gate stays shut."""
     limiter = _shut()

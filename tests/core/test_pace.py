@@ -94,6 +94,21 @@ def test_a_guess_that_is_too_low_is_left_within_seconds() -> None:
     assert pace.rate > 20.0
 
 
+def test_an_outage_takes_a_guess_away_and_leaves_what_was_measured() -> None:
+    """A minute in which nothing was let in is no pace of one a minute; ten a second before it are ten a second after it."""
+    guessed = LearnedPace()
+    guessed.reopen(10.0, 0.5)
+    guessed.interrupt(11.0)
+    assert guessed.rate is None
+    guessed.start(70.0, 1, is_pressed=True)
+    guessed.reopen(71.0, 0.25)
+    assert guessed.rate == 4.0
+    found = _found()
+    found.interrupt(2.0)
+    found.start(62.0, 1, is_pressed=True)
+    assert found.rate == pytest.approx(10 * 0.995, rel=0.01)
+
+
 def test_where_all_that_asked_was_refused_nothing_was_counted() -> None:
     """The limiter began with the first refusal: a minute in which only two calls asked is no pace of one a minute."""
     pace = LearnedPace()

@@ -549,15 +549,14 @@ class Circuit:
         breach: Breach | None = None,
     ) -> None:
         """Open. `outage` is the one after the opening; `until` of None means the wait that follows from it."""
-        previous = self.state
-        state = transition(previous, trigger)
-        asked = None
+        previous, asked = self.state, None
+        self.limits.interrupt(now)
         if until is None:
             asked = Asked(now if self._half_open is None else self._half_open.probe_asked_at(now), now, self._draw())
             until = opened_until(self.settings, outage, asked)
         if breach is not None:
             self._exceeded(breach, now)
-        self._swap(state, self.override, outage, until)
+        self._swap(transition(previous, trigger), self.override, outage, until)
         self._asked = asked
         began = None if asked is None else asked.asked
         since, probes = outage.since, outage.probes

@@ -125,6 +125,11 @@ class LimitedCalls:
         if token != _TOLD and self._limiter is not None:
             self._limiter.give_back(token, now)
 
+    def interrupt(self, now: float) -> None:
+        """Leave it to the circuit from now on when to ask and how fast to come back: it has opened."""
+        if self._limiter is not None:
+            self._limiter.interrupt(now)
+
     # -- calls in a handler -----------------------------------------------------------------------------------------------------------
 
     def slot(self, held: Permit, now: float, state: State) -> Permit | Rejected:

@@ -251,6 +251,18 @@ class Limiter:
         if call is not None and self._window is not None:
             self._window.give_back(call.weight)
 
+    def interrupt(self, now: float) -> None:
+        """Leave it to the circuit, which has opened, when to ask: the gate opens, and what is measured beside an outage is thrown away.
+
+        The width stays as it was found: too many at a time is a failure of some dependencies, too. So does a pace that was measured.
+        """
+        now = self._advance(now)
+        if not self._adaptive:
+            return
+        if self._gate.is_shut:
+            self._gate.open(now)
+        self._pace.interrupt(now)
+
     # -- what a result means ----------------------------------------------------------------------------------------------------------
 
     def _let_in(self, token: int, call: CallInFlight, now: float, is_success: bool) -> None:

@@ -142,6 +142,15 @@ class LearnedPace:
             base = max(measured / FAR_OFF * MARGIN, self._base / 2) if measured < FAR_OFF * self._base else self._base
             self._begin(now, base * (1 - _share(base)))
 
+    def interrupt(self, now: float) -> None:
+        """Begin anew, with the pace that was measured; without one nothing is known any more."""
+        if self.rate is not None and not self._unsure:
+            self._begin(now, self._base)
+        else:
+            self.rate = self._opened = None
+            self._started = self._refused = 0
+            self._unsure = True
+
     def _guess(self, now: float, shut_for: float) -> None:
         """Begin where nothing was counted before: the first opening of a limiter that was not active."""
         if shut_for <= GUESS_WITHIN:
