@@ -88,6 +88,9 @@ class StartsInSpan:
     def __init__(self) -> None:
         self._entries = array("d")  # time of the last start, number of starts, and so on, oldest first
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def free(self, limits: Limits, now: float) -> int:
         """Return how many may start now."""
         entries = self._entries
@@ -224,7 +227,7 @@ class KeyRecord:
         times = [at for room, at in self._rooms(now) if not room]
         if not times or None in times:
             return None
-        return max(now + _TICK, max(at for at in times if at is not None))
+        return max(now + _TICK, *(at for at in times if at is not None))
 
     def _rooms(self, now: float) -> Iterator[tuple[int, float | None]]:
         """Yield for each control how many calls it lets start, and when it lets the next one start if that is none."""
@@ -297,7 +300,9 @@ class KeyRecord:
         another key asks next.
         """
         self.used_at = now
-        slot_generation, level, began, token = (0, 1, now - took, 0) if slot is None else (slot.generation, slot.level, slot.began, slot.token)
+        slot_generation, level, began, token = (
+            (0, 1, now - took, 0) if slot is None else (slot.generation, slot.level, slot.began, slot.token)
+        )
         if slot is not None:
             self._leave(slot)
         if self.rules.adaptive:
@@ -355,6 +360,7 @@ class KeyRecord:
             self._over += 1
             if self._over >= CAPPED_AT:
                 self._width, self._wide = self._passed, 0
+                self._pace = LearnedPace()  # what was measured was this cap
                 return
         gate.shut(now, is_down=False, retry_after=retry_after, pace=pace.rate)
 
@@ -373,7 +379,7 @@ class KeyRecord:
         if wait is not None or (is_alone and failed):
             self._open(now, began, None if wait is None else now + wait)
         elif self.state is State.HALF_OPEN:
-            self._judge_ramp(failed, began, now, is_bad=failed or slow)
+            self._judge_ramp(began, now, is_bad=failed or slow)
         else:
             self._count(failed, slow, began, now)
 
@@ -382,12 +388,12 @@ class KeyRecord:
         self._bad = (self._bad << 1 | failed) & rules.mask
         self._slow = (self._slow << 1 | slow) & rules.mask
         self._calls = min(rules.results, self._calls + 1)
-        if not self._bad:
+        if not (self._bad or self._slow):
             self.spoke = -1
         if rules.thresholds.breach(self._calls, self._bad.bit_count(), self._slow.bit_count(), self._in_a_row) is not None:
             self._open(now, began)
 
-    def _judge_ramp(self, failed: bool, began: float, now: float, *, is_bad: bool) -> None:
+    def _judge_ramp(self, began: float, now: float, *, is_bad: bool) -> None:
         if not self._proved:
             if is_bad:
                 self._open(now, began)

@@ -38,6 +38,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from holdgate.core.key_record import KeyRecord, KeyRules
+from holdgate.core.limits import KeysSnapshot
 from holdgate.core.outcomes import Outcome
 from holdgate.core.states import State
 
@@ -193,6 +194,10 @@ class Keys:
     def _note_freed(self, record: KeyRecord) -> None:
         if record.waiting:
             self.freed.append(record)
+
+    def snapshot(self) -> KeysSnapshot:
+        """Return how many keys there are."""
+        return KeysSnapshot(len(self), self.held, self.waiting, self.max_keys)
 
     # -- who is here ------------------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ import heapq
 from collections import deque
 from typing import TYPE_CHECKING
 
+from holdgate.core import State
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 # More than a run has lanes, mostly, so that no lane is idle while a key has room; and few enough that a key whose turn comes waits for few.
 _IN_LINE = 64
 
-# What lets nothing go for at least so long (seconds) holds a source whose order nothing may pass; what is shorter an inbox bridges, as with
-# a limit (limiting.py).
+# A limit that lets nothing go for at least so long (seconds) holds a source whose order nothing may pass; what is shorter an inbox bridges
+# (limiting.py).
 _MOMENT = 5.0
 
 
@@ -86,7 +88,8 @@ class KeyWaits:
         self._watch(line, now)
         assignment = waiting.delivery.assignment
         assignment.let_pass(waiting.delivery)
-        if not assignment.run.shared and record.is_held and (line.timer is None or line.timer - now >= _MOMENT):
+        is_down = record.state is not State.CLOSED
+        if not assignment.run.shared and record.is_held and (is_down or line.timer is None or line.timer - now >= _MOMENT):
             assignment.hold.wait_for_key(record, keys.name)
             assignment.mark_dirty()
 

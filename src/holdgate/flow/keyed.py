@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class KeyOfMessage:
-    """The key of one message at one dependency. `slot` is what it counts by while it is in work; None for a key of which nothing is known."""
+    """The key of one message at one dependency. `slot` is what it counts by while it is in work; None: nothing is known of its key."""
 
     __slots__ = ("key", "keys", "slot")
 

@@ -138,7 +138,8 @@ class Dependency:
         self._result_throttled = _plain("result_throttled", result_throttled)
         self._told = _plain("told", told)
         self.reads_good_answers = told is not None
-        self.looks_at_results = not (result_failures is None and result_throttled is None and told is None)
+        # Each call of a dependency with keys goes the long way, too: only there keys are asked.
+        self.looks_at_results = not (result_failures is None and result_throttled is None and told is None and key is None)
         self._retry_after = _plain("retry_after", retry_after)
         self.probe = _callable("probe", probe)
         self.probe_timeout = validation.seconds("probe_timeout", probe_timeout)
@@ -163,6 +164,7 @@ class Dependency:
         fn: Callable[[*Ts], Awaitable[T]],
         *args: *Ts,
         fallback: Callable[[CallNotPermitted], T | Awaitable[T]] | None = None,
+        key: Hashable = None,
         **keywords: Never,
     ) -> T:
         """Await `fn(*args)` as a call of this dependency.
@@ -171,41 +173,50 @@ class Dependency:
         - `args`: what it is called with. Use `functools.partial` for keywords.
         - `fallback`: gets the CallNotPermitted of a refused call, plain or async, and gives the result. None means that CallNotPermitted is
           raised. A failure is raised as it is, with or without a fallback.
+        - `key`: that of this call, for a dependency with keys. None means that of the message in hand; outside of handlers it means none,
+          and the call is one of the whole alone.
 
         A call that is cancelled gives no verdict, so put a time limit inside of `fn`.
         """
         check_function(fn, "call")
         if keywords:
             raise SettingsError(no_keywords(fn, "call", keywords))
-        if fallback is None and not self.looks_at_results and current_attempt.get() is None:
+        if fallback is None and key is None and not self.looks_at_results and current_attempt.get() is None:
             if self._caller_async is None:
                 self._caller_async = caller_async(self)
             return cast("T", await self._caller_async(fn, *args))
-        return await run_async(self, fn, args, keywords, fallback)
+        return await run_async(self, fn, args, keywords, fallback, key=key)
 
     def call_sync(
-        self, fn: Callable[[*Ts], T], *args: *Ts, fallback: Callable[[CallNotPermitted], T] | None = None, **keywords: Never
+        self,
+        fn: Callable[[*Ts], T],
+        *args: *Ts,
+        fallback: Callable[[CallNotPermitted], T] | None = None,
+        key: Hashable = None,
+        **keywords: Never,
     ) -> T:
         """Call the plain function `fn(*args)` as a call of this dependency, from any thread.
 
         - `fn`: a plain function. It runs where it is called: on an event loop's thread it blocks that loop.
         - `args`: what it is called with. Use `functools.partial` for keywords.
         - `fallback`: gets the CallNotPermitted of a refused call, and gives the result; plain. None means that CallNotPermitted is raised.
+        - `key`: as for `call`.
         """
         check_function(fn, "call_sync")
         if fallback is not None:
             check_fallback(fallback)
         if keywords:
             raise SettingsError(no_keywords(fn, "call_sync", keywords))
-        if fallback is None and not self.looks_at_results and current_attempt.get() is None:
+        if fallback is None and key is None and not self.looks_at_results and current_attempt.get() is None:
             if self._caller_sync is None:
                 self._caller_sync = caller_sync(self)
             return cast("T", self._caller_sync(fn, *args))
-        return run_sync(self, fn, args, keywords, fallback)
+        return run_sync(self, fn, args, keywords, fallback, key=key)
 
-    def calling(self) -> Calling:
-        """Return a block that is one call, for `with` and `async with`. Entering it raises CallNotPermitted when refused."""
-        return Calling(self)
+    def calling(self, *, key: Hashable = None) -> Calling:
+        """Return a block that is one call, for `with` and `async with`. Entering it raises CallNotPermitted when refused. `key` as for
+        `call`."""
+        return Calling(self, key)
 
     @overload
     def guarded(self, fn: Callable[P, R], /) -> Callable[P, R]: ...

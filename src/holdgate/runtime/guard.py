@@ -46,11 +46,11 @@ from holdgate.runtime.failures import FailureLog
 from holdgate.runtime.folding import Folding, LogSettings
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
+from holdgate.runtime.keyed_access import access_to
 from holdgate.runtime.lane import Lane, exit_in
 from holdgate.runtime.last_resort import CUT_OFF, LastResort
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
-from holdgate.runtime.keys import circuit_of
 from holdgate.runtime.needs import NeedsSetting
 from holdgate.runtime.outages import Outages
 from holdgate.runtime.probes import Prober
@@ -640,8 +640,7 @@ class Guard:
 
     def keep(self, dependency: Dependency, *, is_declared: bool) -> None:
         """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
-        circuit, keys = circuit_of(dependency, self.now(), self._clock.draw)
-        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), count=self._call_failed, lines=self._lines)
+        access, keys = access_to(dependency, self, self._clock, self.wake, count=self._call_failed, lines=self._lines)
         # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
         if is_declared:
             dependency.bind(access)
@@ -649,7 +648,7 @@ class Guard:
             dependency.lend(access)
         self.dependencies[dependency.name] = dependency
         self.circuits[dependency.name] = access
-        self.engine.add_gate(circuit, probed=dependency.probe is not None, keys=keys)
+        self.engine.add_gate(access.circuit, probed=dependency.probe is not None, keys=keys)
 
     def _call_failed(self, dependency: str, kind: str) -> None:
         self._failure_kinds.note(dependency, kind, self.now())

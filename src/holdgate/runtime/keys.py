@@ -21,6 +21,7 @@ from holdgate.runtime.wording import whereabouts
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
     from holdgate.flow.unclaimed import RunResults
+    from holdgate.runtime.calling import CalledDependency
     from holdgate.runtime.dependency import Dependency
 
 KeyOf: TypeAlias = Callable[[Delivery[Any]], Hashable]
@@ -42,9 +43,7 @@ def circuit_of(dependency: Dependency, now: float, draw: Callable[[], float]) ->
     return circuit, None if dependency.key is None else Keys(circuit, dependency.limits, draw, dependency.max_keys)
 
 
-def with_keys(
-    delivery: AnyDelivery, gates: tuple[Gate, ...], results: RunResults, dependencies: Mapping[str, Dependency]
-) -> KeyedNeeds:
+def with_keys(delivery: AnyDelivery, gates: tuple[Gate, ...], results: RunResults, dependencies: Mapping[str, Dependency]) -> KeyedNeeds:
     """Return what a delivery needs that has keys. Raises NeedsError, which is the message's own."""
     return KeyedNeeds(gates, tuple(_key_at(delivery, gate, dependencies[gate.name]) for gate in gates), results)
 
@@ -56,14 +55,14 @@ def _key_at(delivery: AnyDelivery, gate: Gate, dependency: Dependency) -> KeyOfM
     return None if key is None else KeyOfMessage(gate.keys, key)
 
 
-def key_of(dependency: Dependency, delivery: AnyDelivery) -> Hashable:
+def key_of(dependency: CalledDependency, delivery: AnyDelivery) -> Hashable:
     """Return the key of a delivery at a dependency that has keys. None means that it has none. Raises NeedsError."""
     function = dependency.key
     if function is None:
         return None
     try:
         key = function(delivery)
-    except (Exception, asyncio.CancelledError) as error:
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the user's code: whatever it raises is this message's
         # Not its text, which may quote the message.
         text = f"key= of dependency {dependency.name!r} raised {type(error).__name__} at {whereabouts(error)}: {_ANSWERS}"
         raise NeedsError(text) from None
@@ -73,9 +72,7 @@ def key_of(dependency: Dependency, delivery: AnyDelivery) -> Hashable:
     return key
 
 
-_ANSWERS = (
-    f"it must give a str or bytes of up to {LONGEST}, an int or a UUID for every message, or None for one that has no key"
-)
+_ANSWERS = f"it must give a str or bytes of up to {LONGEST}, an int or a UUID for every message, or None for one that has no key"
 
 
 def _wrong(key: object) -> str:
@@ -87,6 +84,13 @@ def _wrong(key: object) -> str:
     if isinstance(key, int):
         return "" if key.bit_length() <= _BITS else f"an int of {key.bit_length()} bits"
     return f"an object of type {type(key).__name__}"
+
+
+def check_key(key: Hashable) -> None:
+    """Raise SettingsError for what cannot be a key of a call."""
+    wrong = _wrong(key)
+    if wrong:
+        raise SettingsError(f"key= of a call must be a str or bytes of up to {LONGEST}, an int or a UUID, got {wrong}")
 
 
 def check_keyed(dependencies: tuple[Dependency, ...], batch: int | None) -> bool:

@@ -27,8 +27,8 @@ from holdgate.runtime.keys import with_keys
 from holdgate.runtime.wording import whereabouts
 
 if TYPE_CHECKING:
-    from holdgate.flow.gate import Gate
     from holdgate.flow.engine import Engine
+    from holdgate.flow.gate import Gate
     from holdgate.flow.state import Run
 
 Handler: TypeAlias = Callable[[Delivery[Any]], Awaitable[object]]

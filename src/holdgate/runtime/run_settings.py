@@ -273,7 +273,9 @@ def _sorter(needs: NeedsSetting, *, by_key: bool) -> Sorter | None:
 
 def _check_by_message(held_span: int | None, span: int, batch: int | None, *, by_message: bool) -> None:
     if held_span is not None and not by_message:
-        raise SettingsError("held_span= is given, but no function in needs= and no key=: all messages of a source wait together, so leave it out")
+        raise SettingsError(
+            "held_span= is given, but no function in needs= and no key=: all messages of a source wait together, so leave it out"
+        )
     if held_span is not None and _at_least_one("held_span", held_span) < span:
         raise SettingsError(f"held_span={held_span} is less than span={span}: raise the first or lower the second")
     if batch is not None and by_message:
