@@ -106,6 +106,7 @@ class KeyWaits:
         if line.count:
             self._let_have_turn(line)
         else:
+            line.timer = None
             del self._lines[line.record]
 
     def release(self, freed: Iterable[KeyRecord], now: float) -> list[Waiting]:
