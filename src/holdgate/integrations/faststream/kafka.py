@@ -313,7 +313,8 @@ class KafkaStation:
     async def receive(self) -> Sequence[AnyDelivery]:
         """Wait for a second, look after the heads, and commit what is finished. The records come another way."""
         try:
-            await asyncio.wait_for(self._ended.wait(), _EVERY)
+            async with asyncio.timeout(_EVERY):
+                await self._ended.wait()
         except TimeoutError:
             self._look_after()
             self._offsets.begin()
