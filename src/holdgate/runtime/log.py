@@ -362,7 +362,8 @@ class Announcer:
             self._write_folded(event)
             if isinstance(event, CircuitOpened):
                 self._folding.drop(event.name)  # the line of the outage counts them
-        for line in self._outages.tell([event for event in events if not _is_of_many(event)], words):
+        told = [event for event in events if not _is_of_many(event)]
+        for line in self._outages.tell(told, words, asides=log.isEnabledFor(logging.DEBUG)):
             log.log(line.level, "%s", one_line(line.text), extra=fields_of(line.of))
         for event in events:
             for observer in self._observers:
