@@ -240,6 +240,8 @@ def _overridden(events: list[Any]) -> str:
 
 def _given(events: list[Any]) -> str:
     event = events[0]
+    if event.command == "reload":
+        return f"settings: {event.target} ({event.actor}) was read again: {event.reason}"
     message = "" if event.position is None else f"@{event.position}"
     lasts = "" if event.until is None else f", for {lasting(event.until - event.at)}"
     return f"{_plain_command(event)} {event.target}{message} by {event.actor}{lasts}: {event.reason}"
