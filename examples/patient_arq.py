@@ -41,6 +41,8 @@ async def charge_job(ctx: dict[str, Any], order: str) -> None:
 
 
 class WorkerSettings:
+    """What arq reads."""
+
     functions: ClassVar = [func(charge_job, name="charge", timeout=28 * 60, max_tries=1000)]
     redis_settings = RedisSettings(port=int(os.environ.get("REDIS_PORT", "6379")))
 

@@ -14,6 +14,8 @@ from functools import partial
 from urllib.request import urlopen
 
 import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.spec import Basic
 
 from holdgate import Dependency, Guard, http
 from holdgate.errors import GuardClosed, WaitedTooLong
@@ -31,7 +33,7 @@ def charge(order: bytes) -> None:
     urlopen(f"http://{PAYMENTS_HOST}/charges", order, timeout=5).close()
 
 
-def work(connection, channel, tag, order):
+def work(connection: pika.BlockingConnection, channel: BlockingChannel, tag: int, order: bytes) -> None:
     try:
         charge(order)
         settle = partial(channel.basic_ack, tag)
@@ -39,7 +41,7 @@ def work(connection, channel, tag, order):
         settle = partial(channel.basic_nack, tag, requeue=True)
     except GuardClosed:
         return  # the program ends, and the broker gets back what is not settled
-    except Exception:  # the order's own failure
+    except Exception:  # noqa: BLE001 - the order's own failure
         settle = partial(channel.basic_reject, tag, requeue=False)
     connection.add_callback_threadsafe(settle)
 
@@ -51,7 +53,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: connection.add_callback_threadsafe(channel.stop_consuming))
     with ThreadPoolExecutor(THREADS) as threads:
 
-        def consume(channel, method, properties, order):
+        def consume(channel: BlockingChannel, method: Basic.Deliver, properties: object, order: bytes) -> None:
             threads.submit(work, connection, channel, method.delivery_tag, order)
 
         channel.basic_consume(QUEUE, consume)

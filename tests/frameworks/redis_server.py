@@ -22,7 +22,7 @@ class RedisServer:
 
     async def __aenter__(self) -> Self:
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", "/tmp"]  # noqa: S108 - it writes nothing
-        self._process = subprocess.Popen([self._program, *arguments], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen([self._program, *arguments], stdout=subprocess.DEVNULL)  # noqa: ASYNC220 - it begins in milliseconds
         guardian.watch_process(self._process.pid)
         async with asyncio.timeout(TIMEOUT):
             while True:

@@ -39,6 +39,8 @@ class Bench:
         return [body.decode() for body in self.payments.charged]
 
 
+EVENTIQ_QUEUE = "charger:on_order"
+EVENTIQ_SEND = "import runpy, sys; sys.argv[1:] = {arguments!r}; runpy.run_path({app!r}, run_name='__main__')"
 DRAMATIQ_SEND = "import sys; from examples.patient_dramatiq import charge; [charge.send(each) for each in {orders!r}]"
 ARQ_SEND = """
 import asyncio
@@ -82,6 +84,25 @@ async def pika(frameworks: Path, rabbitmq: RabbitMQAddress, queue: MakeQueue) ->
 
 
 @asynccontextmanager
+async def eventiq(frameworks: Path, rabbitmq: RabbitMQAddress, queue: MakeQueue) -> AsyncIterator[Bench]:
+    """eventiq, with eight tasks. It binds its queue when it starts, and what is sent before is lost."""
+    name = await queue()
+    await rabbitmq.declare(EVENTIQ_QUEUE)
+    app = "tests/frameworks/eventiq_app.py"
+    async with Payments() as payments:
+        where = {"RABBITMQ": rabbitmq.url, "QUEUE": name, "PAYMENTS_HOST": payments.host}
+        async with worker(frameworks, app, "run", **where) as first:
+            await rabbitmq.becomes(EVENTIQ_QUEUE, consumers=1)
+            await first.terminate()
+        yield Bench(
+            payments,
+            lambda orders: run(frameworks, EVENTIQ_SEND.format(arguments=["send", *orders], app=app), **where),
+            lambda: worker(frameworks, app, "run", **where),
+        )
+    await rabbitmq.delete(EVENTIQ_QUEUE)
+
+
+@asynccontextmanager
 async def arq(frameworks: Path, redis: RedisServer) -> AsyncIterator[Bench]:
     """arq, with ten jobs at a time."""
     async with Payments() as payments:
@@ -93,13 +114,13 @@ async def arq(frameworks: Path, redis: RedisServer) -> AsyncIterator[Bench]:
         )
 
 
-@pytest.fixture(params=["dramatiq-rabbitmq", "pika-rabbitmq", "arq-redis"])
+@pytest.fixture(params=["dramatiq-rabbitmq", "pika-rabbitmq", "eventiq-rabbitmq", "arq-redis"])
 def framework(request: pytest.FixtureRequest, frameworks: Path) -> AbstractAsyncContextManager[Bench]:
     """Each framework in turn."""
     name = request.param.partition("-")[0]
     if name == "arq":
         return arq(frameworks, request.getfixturevalue("redis"))
-    make = {"dramatiq": dramatiq, "pika": pika}[name]
+    make = {"dramatiq": dramatiq, "pika": pika, "eventiq": eventiq}[name]
     return make(frameworks, request.getfixturevalue("rabbitmq"), request.getfixturevalue("queue"))
 
 

@@ -72,12 +72,12 @@ class FrameworkWorker:
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
-async def _start(python: Path, arguments: tuple[str, ...], environment: dict[str, str]) -> asyncio.subprocess.Process:
+async def _start(python: Path, arguments: tuple[str, ...], environment: dict[str, str], folder: Path = ROOT) -> asyncio.subprocess.Process:
     path = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
     return await asyncio.create_subprocess_exec(
         str(python),
         *arguments,
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -86,9 +86,9 @@ async def _start(python: Path, arguments: tuple[str, ...], environment: dict[str
 
 
 @asynccontextmanager
-async def worker(python: Path, *arguments: str, **environment: str) -> AsyncIterator[FrameworkWorker]:
-    """Start `python ARGUMENTS`, and end it with all that it has started."""
-    running = FrameworkWorker(await _start(python, arguments, environment))
+async def worker(python: Path, *arguments: str, folder: Path = ROOT, **environment: str) -> AsyncIterator[FrameworkWorker]:
+    """Start `python ARGUMENTS` in a folder, and end it with all that it has started."""
+    running = FrameworkWorker(await _start(python, arguments, environment, folder))
     try:
         yield running
     finally:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, cast
 
 from holdgate.core import Circuit, CircuitSettings
 from holdgate.core.limits import Limits
-from holdgate.core.validation import count, seconds
+from holdgate.core.validation import seconds
 from holdgate.errors import CommandError, GuardClosed, SettingsError
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.commands import AuditEntry
@@ -39,16 +39,15 @@ from holdgate.ports import AttemptSpans, Clock, ControlPlane, DeadLetters, Intak
 from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.backlog import BacklogWatch
 from holdgate.runtime.calling import current_attempt
-from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import LASTS, PROGRAM, Operator
 from holdgate.runtime.dependency import Dependency, check_limits
 from holdgate.runtime.failures import FailureLog
 from holdgate.runtime.folding import Folding, LogSettings
-from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.guard_settings import check_clock, check_control, check_dependencies, check_log, check_memory
+from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
-from holdgate.runtime.lane import Lane, exit_in
 from holdgate.runtime.home import Home
+from holdgate.runtime.lane import Lane, exit_in
 from holdgate.runtime.last_resort import CUT_OFF, LastResort
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries

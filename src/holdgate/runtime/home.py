@@ -7,8 +7,8 @@ after the other.
 A guard that was entered (`async with Guard()`) is at home on that loop, and a caller on it runs its steps directly. A guard that nobody has
 entered gets a thread with a loop of its own at the first call. Why then, and why a thread? A module is imported where no loop runs, and
 often in a parent that forks; a thread that is begun at import would be missing in each child. And the loop of a framework may be blocked by
-its jobs, or begun anew for each of them, while a wait must end and a limit must be kept for all threads alike. The thread sleeps until a step
-or a timer comes.
+its jobs, or begun anew for each of them, while a wait must end and a limit must be kept for all threads alike. The thread sleeps until a
+step or a timer comes.
 
 The thread is a daemon: it must not keep a program from ending. At the program's end, or by `close`, it leaves its guard, so that spans,
 observers and the control plane get to see the end.
@@ -111,7 +111,7 @@ class Home:
         """
         if self._own is None:
             if self._loop is not None:
-                raise CommandError("this guard was entered by `async with`, which leaves it: close() is for one that lives in its own thread")
+                raise CommandError("this guard was entered by `async with`, which leaves it: close() is for one with a thread of its own")
             return
         if self.is_here:
             raise CommandError("close() waits for the guard's thread, and was called on it: call it from a thread of the program")

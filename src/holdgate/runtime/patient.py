@@ -3,13 +3,13 @@
 Theory of operation. The caller keeps its thread or task: its function runs there, and it waits there. Everything else is a step on the
 guard's loop (patient_calls.py, home.py), and the steps answer into a mailbox of the call's own: a queue for a thread, a future for a task.
 
-A thread wakes several times a second while it waits. Frameworks end a job in a thread by an exception that they put into it (dramatiq's time
-limit and shutdown do), and Python raises such an exception only when the thread runs.
+A thread wakes several times a second while it waits. Frameworks end a job in a thread by an exception that they put into it (dramatiq's
+time limit and shutdown do), and Python raises such an exception only when the thread runs.
 
 Whatever ends the caller gives the call up: a cancellation, such an exception, an exit, or `wait_at_most`. The circuit then learns nothing.
 
-What is ugly. The two wrappers are alike but for `await`. A task that a patient function has begun, and that outlives it, may be refused when
-it calls another patient function: the lane that it knows may have another call by then.
+What is ugly. The two wrappers are alike but for `await`. A task that a patient function has begun, and that outlives it, may be refused
+when it calls another patient function: the lane that it knows may have another call by then.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from holdgate.runtime.calling import check_function, current_attempt, is_async, 
 from holdgate.runtime.dependency import check_name
 from holdgate.runtime.lane import Lane
 from holdgate.runtime.needs import check_list
-from holdgate.runtime.patient_calls import Answer, PatientCall, PatientCalls, Patients
+from holdgate.runtime.patient_calls import Reply, PatientCall, PatientCalls, Patients
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -52,9 +52,7 @@ class Patient:
 
     __slots__ = ("_name", "_needs", "_patients", "_wait_at_most")
 
-    def __init__(
-        self, patients: Patients, needs: Sequence[Dependency], wait_at_most: float | timedelta | None, name: str | None
-    ) -> None:
+    def __init__(self, patients: Patients, needs: Sequence[Dependency], wait_at_most: float | timedelta | None, name: str | None) -> None:
         self._patients = patients
         self._needs = check_list(needs, "needs")
         if not self._needs:
@@ -66,7 +64,9 @@ class Patient:
         """Return the patient function, of the same colour."""
         check_function(fn, "patient")
         if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-            raise SettingsError(f"{named(fn)} is a generator: its work happens after the call has returned; make a function of one step of it")
+            raise SettingsError(
+                f"{named(fn)} is a generator: its work happens after the call has returned; make a function of one step of it"
+            )
         name = check_name(getattr(fn, "__name__", type(fn).__name__).strip("<>")) if self._name is None else self._name
         calls = self._patients.calls_of(name, self._needs)
         wait = Wait(self._patients, calls, self._wait_at_most)
@@ -102,8 +102,8 @@ class Wait:
         attempt = current_attempt.get()
         if isinstance(attempt, Lane) and running_delivery(attempt) is not None and attempt.worker.engine is self._patients.engine:
             raise CommandError(
-                f"{self.name} is patient, and was called where this guard waits already: give its needs to that handler or patient function,"
-                " and call the plain one there"
+                f"{self.name} is patient, and was called where this guard waits already: give its needs to that handler or patient"
+                " function, and call the plain one there"
             )
         self._patients.home.find()
         if blocks and self._patients.home.is_here:
@@ -140,22 +140,22 @@ class TaskMailbox:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
-        self._answers: deque[Answer] = deque()
+        self._answers: deque[Reply] = deque()
         self._waits: asyncio.Future[None] | None = None
 
-    def put(self, answer: Answer) -> None:
+    def put(self, answer: Reply) -> None:
         if get_ident() == self._thread:
             self._arrived(answer)
         else:
             with suppress(RuntimeError):  # the caller's loop is closed, and the caller gone with it
                 self._loop.call_soon_threadsafe(self._arrived, answer)
 
-    def _arrived(self, answer: Answer) -> None:
+    def _arrived(self, answer: Reply) -> None:
         self._answers.append(answer)
         if self._waits is not None and not self._waits.done():
             self._waits.set_result(None)
 
-    async def get(self, within: float | None) -> Answer | None:
+    async def get(self, within: float | None) -> Reply | None:
         """Return the next answer. None means that the time is over."""
         if not self._answers:
             self._waits = self._loop.create_future()
@@ -178,7 +178,7 @@ async def _call(wait: Wait, fn: Callable[..., Any], args: Any, kwargs: Any) -> A
             answer = await mailbox.get(wait.left_of(began, now()))
             if answer is None:
                 raise wait.too_long(now() - began) from failed
-            if answer is Answer.CLOSED:
+            if answer is Reply.CLOSED:
                 raise wait.closed(call) from failed
             token = current_attempt.set(call.lane)
             try:
@@ -191,7 +191,7 @@ async def _call(wait: Wait, fn: Callable[..., Any], args: Any, kwargs: Any) -> A
                 return result
             finally:
                 current_attempt.reset(token)
-            if not wait.post(wait.calls.ended, call, failed) or await mailbox.get(None) is not Answer.AGAIN:
+            if not wait.post(wait.calls.ended, call, failed) or await mailbox.get(None) is not Reply.AGAIN:
                 is_over = True
                 raise failed
     finally:
@@ -203,7 +203,7 @@ async def _call(wait: Wait, fn: Callable[..., Any], args: Any, kwargs: Any) -> A
 # -- in a thread -----------------------------------------------------------------------------------------------------------------------
 
 
-def _next_answer(answers: SimpleQueue[Answer], within: float | None) -> Answer | None:
+def _next_answer(answers: SimpleQueue[Reply], within: float | None) -> Reply | None:
     """Return the next answer. None means that the time is over."""
     until = None if within is None else time.monotonic() + within
     while True:
@@ -217,7 +217,7 @@ def _next_answer(answers: SimpleQueue[Answer], within: float | None) -> Answer |
 
 def _call_sync(wait: Wait, fn: Callable[..., R], args: Any, kwargs: Any) -> R:
     wait.begin(blocks=True)
-    answers: SimpleQueue[Answer] = SimpleQueue()
+    answers: SimpleQueue[Reply] = SimpleQueue()
     call = PatientCall(copy_context(), answers.put)
     began = time.monotonic()
     failed: Exception | None = None
@@ -229,7 +229,7 @@ def _call_sync(wait: Wait, fn: Callable[..., R], args: Any, kwargs: Any) -> R:
             answer = _next_answer(answers, wait.left_of(began, time.monotonic()))
             if answer is None:
                 raise wait.too_long(time.monotonic() - began) from failed
-            if answer is Answer.CLOSED:
+            if answer is Reply.CLOSED:
                 raise wait.closed(call) from failed
             token = current_attempt.set(call.lane)
             try:
@@ -242,7 +242,7 @@ def _call_sync(wait: Wait, fn: Callable[..., R], args: Any, kwargs: Any) -> R:
                 return result
             finally:
                 current_attempt.reset(token)
-            if not wait.post(wait.calls.ended, call, failed) or _next_answer(answers, None) is not Answer.AGAIN:
+            if not wait.post(wait.calls.ended, call, failed) or _next_answer(answers, None) is not Reply.AGAIN:
                 is_over = True
                 raise failed
     finally:

@@ -69,7 +69,7 @@ _ONCE = RetryPolicy(attempts=1)
 _EVERY = 1.0
 
 
-class Answer(Enum):
+class Reply(Enum):
     """What a caller is told. AGAIN: its attempt has failed, and it waits for the next GO."""
 
     GO = "go"
@@ -84,13 +84,18 @@ class PatientCall:
 
     __slots__ = ("answer", "context", "delivery", "is_over", "lane", "refusal")
 
-    def __init__(self, context: Context, answer: Callable[[Answer], object]) -> None:
+    def __init__(self, context: Context, answer: Callable[[Reply], object]) -> None:
         self.context = context  # the caller's, for spans
         self.answer = answer
         self.delivery: CallDelivery | None = None
         self.lane: GuestLane | None = None  # while its function runs
         self.is_over = False
         self.refusal: HoldgateError | None = None  # why it was CLOSED
+
+    @property
+    def runs(self) -> bool:
+        """Whether its function runs, or is about to."""
+        return self.lane is not None
 
 
 class CallDelivery(Delivery[PatientCall]):
@@ -194,22 +199,22 @@ class PatientCalls:
         verdict = call.context.run(lane.leave, error)
         call.delivery = delivery
         if verdict is Verdict.AGAIN and call in self._under_way and self._run is not None and not self._run.is_over:
-            call.answer(Answer.AGAIN)
-            if call.lane is not None:
-                call.answer(Answer.GO)
+            call.answer(Reply.AGAIN)
+            if call.runs:
+                call.answer(Reply.GO)
             return
         self._finish(call)
-        call.answer(Answer.DONE if verdict is Verdict.DONE else Answer.RAISE)
+        call.answer(Reply.DONE if verdict is Verdict.DONE else Reply.RAISE)
 
     def give_up(self, call: PatientCall) -> None:
         """Forget a call whose caller has gone."""
         if call.is_over:
             return
-        lane, call.lane = call.lane, None
-        if lane is not None:
-            call.context.run(lane.quit)
         delivery, run = call.delivery, self._run
         self._finish(call)
+        lane, call.lane = call.lane, None
+        if lane is not None:
+            call.context.run(lane.quit)  # the engine may grant it again before this returns
         if delivery is None or run is None or delivery.assignment is None:
             return
         if delivery.assignment.inbox.waiting:  # never tried
@@ -221,10 +226,12 @@ class PatientCalls:
     def granted(self, lane: GuestLane) -> None:
         """Let the function of this call run."""
         call = cast("CallDelivery", lane.delivery).message
+        if call.is_over:  # its caller has gone: the lane lets go of it when its place is forgotten, in a moment
+            return
         call.context.run(lane.begin)
         call.lane = lane
         if call.delivery is not None:
-            call.answer(Answer.GO)
+            call.answer(Reply.GO)
 
     # -- places -----------------------------------------------------------------------------------------------------------------------
 
@@ -250,7 +257,7 @@ class PatientCalls:
         if not call.is_over and call.lane is None:  # one that runs may end
             call.refusal = refusal
             self._finish(call)
-            call.answer(Answer.CLOSED)
+            call.answer(Reply.CLOSED)
 
     # -- the run ----------------------------------------------------------------------------------------------------------------------
 
@@ -286,8 +293,8 @@ class PatientCalls:
         await asyncio.sleep(0)
         return ()
 
-    def apply(self, plan: Plan) -> None:
-        """Let go of what waits when the guard stops. Nothing else: a call that waits needs nobody to hold it."""
+    def apply(self, plan: Plan) -> None:  # noqa: ARG002 - a call that waits needs nobody to hold it
+        """Let go of what waits when the guard stops."""
         if self._run is not None and self._run.is_over:
             for call in list(self._under_way):
                 self._close(call, _stops(self._name))
@@ -344,4 +351,3 @@ def _stops(name: str) -> GuardClosed:
 
 def _names(needs: Sequence[Dependency]) -> str:
     return " and ".join(each.name for each in needs) or "nothing"
-
