@@ -54,8 +54,8 @@ Consumer: TypeAlias = Any
 
 # Once a second, as KafkaIntake does: what a crash repeats is at most the work of that time.
 _EVERY = 1.0
-# A record that was resumed comes within a fetch, which waits for half a second at most, unless its consumer is at work on another one. After
-# this its partition is somebody else's, or the broker is gone, and its permits are needed (seconds).
+# A record that was resumed comes within a fetch, which waits for half a second at most, unless its consumer is at work on another one.
+# After this its partition is somebody else's, or the broker is gone, and its permits are needed (seconds).
 _COMES_WITHIN = 10.0
 # aiokafka's own default: FastStream shows no consumer's settings before it starts (seconds).
 _REBALANCE_TIMEOUT = 10.0
