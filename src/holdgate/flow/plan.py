@@ -36,7 +36,7 @@ class SourcePlan:
     """What is wanted of one source.
 
     `fetch`: the broker may deliver more. That is so while the source is not held and its inbox has room; a source that only unclaimed
-    failures hold fetches too, when nothing is left to try.
+    failures hold, or a circuit that one message asks again and again, fetches too, when nothing else is left to try.
     `reasons`: why no handler may start, sorted. The source is *held* while there is one.
     `passed`: about how many messages in hand others pass, because each waits for a circuit of its own (passing.py). They should take no
     room of a window; a broker without one ignores it.

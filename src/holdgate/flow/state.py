@@ -333,9 +333,15 @@ class Assignment:
         return SourceHeld(now, self.source, reasons, because)
 
     def _fetches(self, reasons: tuple[str, ...]) -> bool:
-        if reasons == (UNCLAIMED,):  # the message that ends this hold may be one that has not come yet
-            return not self.inbox.waiting
-        return not reasons and not self.full
+        if not reasons:
+            return not self.full
+        # The message that ends such a hold may be one that has not come yet.
+        return not self.inbox.waiting and (reasons == (UNCLAIMED,) or self._lacks_another(reasons))
+
+    def _lacks_another(self, reasons: tuple[str, ...]) -> bool:
+        """Return whether only circuits hold it, one message alone asks one of them, and nothing is in hand here that could ask instead."""
+        only_circuits = all(reason.startswith(CIRCUIT) for reason in reasons)
+        return only_circuits and not self.unstarted and any(gate.asked_by_one for gate in self.needed)
 
     def _look_for_fallback(self, now: float) -> FlowEvent | None:
         before = self.falling_back
@@ -592,7 +598,7 @@ class Run:
         waiting, size = inbox.waiting, self.weigh(batch)
         assignment.weights.add(waiting + inbox.behind_passed - before, size)
         self.memory.came(assignment, size)
-        if assignment.results.suspected or assignment.passing is not None:  # more may be passed now
+        if assignment.results.suspected or assignment.held or assignment.passing is not None:  # enough may be here, or more be passed
             self.dirty[assignment] = None
         if waiting >= self.inbox:
             assignment.stop_fetching()
