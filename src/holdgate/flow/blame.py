@@ -252,7 +252,8 @@ class Blame:
         """Compare it with probes while there is no other message."""
         self.alone = 0 if others else self.alone + 1
         if gate.circuit.state is State.HALF_OPEN:
-            gate.probe_due = gate.probed and not others
+            if gate.probed:
+                gate.probe_due = not others
             self.pairs += charged and gate.good_probes > self._good_probes
         if others:
             self.pairs = 0
