@@ -156,13 +156,24 @@ class GuestLane(Lane):
 
 
 class GuestRun:
-    """One run whose messages a framework brings. `granted` is called with a lane whose delivery may start now; it must not wait."""
+    """One run whose messages a framework brings. `granted` is called with a lane whose delivery may start now; it must not wait.
 
-    def __init__(self, guard: GuestHost, intake: Intake[Any], plans: RunSettings, granted: Callable[[GuestLane], None]) -> None:
+    `lane` makes a lane, for a framework whose attempts are no tasks of the event loop.
+    """
+
+    def __init__(
+        self,
+        guard: GuestHost,
+        intake: Intake[Any],
+        plans: RunSettings,
+        granted: Callable[[GuestLane], None],
+        lane: Callable[[LaneOwner, Callable[[GuestLane], None]], GuestLane] = GuestLane,
+    ) -> None:
         self.worker = guard.new_worker(intake, plans, _no_handler)
         self._guard = guard
         self._plans = plans
         self._granted = granted
+        self._new_lane = lane
         self.task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -191,7 +202,7 @@ class GuestRun:
         worker = self.worker
         worker.assigned(sources)
         while len(worker.lanes) < worker.run.lanes:
-            lane = GuestLane(worker, self._granted)
+            lane = self._new_lane(worker, self._granted)
             worker.lanes.append(lane)
             worker.idle.append(lane)
 
