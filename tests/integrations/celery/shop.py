@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -61,7 +61,7 @@ class Files:
         return [int(line.split()[0]) for line in self.lines(name)]
 
 
-def make(settings: Mapping[str, Any]) -> Celery:
+def make(settings: Mapping[str, Any]) -> Celery:  # noqa: C901 - a task each
     """Return an app of these settings: `url`, `queue`, `arguments` of the queue, `folder`, and `conf` of Celery."""
     app = Celery("shop", broker=settings["url"], set_as_current=False)
     app.conf.update(
@@ -174,7 +174,22 @@ class Shop:
         """Start a worker with two processes."""
         environment = {**os.environ, "HOLDGATE_SHOP": json.dumps({**self.settings, "guarded": guarded})}
         environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", __name__, "worker", "-l", "INFO", "-c", "2", "-n", f"w{len(self.workers)}@%h"]
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "celery",
+            "-A",
+            __name__,
+            "worker",
+            "-l",
+            "INFO",
+            "-c",
+            "2",
+            "-n",
+            f"w{len(self.workers)}@%h",
+        ]
         with (self.files.folder / "log").open("ab") as log:
             worker = subprocess.Popen([*command, "--without-gossip", "--without-mingle", *options], env=environment, stdout=log, stderr=log)
         self.workers.append(worker)
@@ -199,22 +214,14 @@ class Shop:
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
-            if worker.poll() is None:
-                worker.send_signal(signal.SIGTERM)
-        for worker in self.workers:
-            try:
-                worker.wait(20)
-            except subprocess.TimeoutExpired:
+            if worker.poll() is None:  # its processes see the end of their pipes; a warm shutdown may take Celery half a minute
                 worker.kill()
                 worker.wait()
         self.app.close()
-        if not self.files.has("quiet"):
-            print(self.log[-20_000:])  # pytest shows it for a test that fails
+        print(self.log[-20_000:])  # pytest shows it for a test that fails
 
 
 if "HOLDGATE_SHOP" in os.environ:
-    import logging
-
     logging.basicConfig(level=logging.INFO, format="%(process)d %(levelname)s %(name)s: %(message)s")
     _settings = json.loads(os.environ["HOLDGATE_SHOP"])
     app = make(_settings)

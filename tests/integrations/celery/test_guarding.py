@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +18,6 @@ from tests.servers.rabbitmq_address import QUORUM
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
@@ -53,7 +55,7 @@ async def test_an_outage_holds_within_the_prefetch(
         held = shop.files.numbers("done")
     assert sorted(held) == list(range(count))
     behind = [n for n in held if n >= in_hand]  # those that were not tried
-    late = [n for before, n in zip(behind, behind[1:], strict=False) if before > n + 2]
+    late = [n for before, n in pairwise(behind) if before > n + 2]
     assert late == []
     assert await rabbitmq.depth(orders) == (0, 0)
 
@@ -301,12 +303,9 @@ async def test_tasks_with_an_eta_are_held_too(rabbitmq: RabbitMQAddress, queue: 
 
 def _used(pid: int) -> float:
     """Return the seconds of processor time that a process has used."""
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _seconds() -> float:
-    import time
-
     return time.monotonic()

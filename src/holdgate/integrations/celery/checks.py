@@ -50,8 +50,8 @@ def check_tasks(app: Any, names: Iterable[str]) -> None:
     early = sorted(name for name in names if not app.tasks[name].acks_late)
     if early:
         raise SettingsError(
-            f"{early} {'is' if len(early) == 1 else 'are'} acked before running (acks_late is False, Celery's default), so a task that is held"
-            " or fails in an outage would be lost: set task_acks_late = True, or @app.task(acks_late=True)"
+            f"{early} {'is' if len(early) == 1 else 'are'} acked before running (acks_late is False, Celery's default), so a task that is"
+            " held or fails in an outage would be lost: set task_acks_late = True, or @app.task(acks_late=True)"
         )
 
 
@@ -80,7 +80,9 @@ def tell(app: Any, needs: Mapping[str, Collection[str]]) -> None:
         )  # fmt: skip
     acked = sorted(name for name in needs if app.tasks[name].acks_on_failure)
     if acked:
-        log.info("celery: %s: a task that fails in the end is acked and gone; acks_on_failure_or_timeout=False dead-letters it", ", ".join(acked))
+        log.info(
+            "celery: %s: a task that fails in the end is acked and gone; acks_on_failure_or_timeout=False dead-letters it", ", ".join(acked)
+        )
     lost = sorted(name for name in needs if not app.tasks[name].reject_on_worker_lost)
     if lost:
         log.warning(

@@ -1,9 +1,9 @@
 """What the guard puts into a Celery worker: a consumer, a class of requests, and a step of the worker's life.
 
-Theory of operation. `GuardedConsumer` stands in for the consumer of the setting `worker_consumer`, whatever class that is. Celery's consumer
-gives each request to a function that it was made with; ours gives those of guarded tasks to the station, which calls that function when the
-task may start. That is behind rate limits and ETAs. (A bucket of `bucket_for_task` would be before them, is not asked with
-`worker_disable_rate_limits`, and makes a timer for each task that waits.)
+Theory of operation. `GuardedConsumer` stands in for the consumer of the setting `worker_consumer`, whatever class that is. Celery's
+consumer gives each request to a function that it was made with; ours gives those of guarded tasks to the station, which calls that
+function when the task may start. That is behind rate limits and ETAs. (A bucket of `bucket_for_task` would be in place of a rate limit, is
+not asked with `worker_disable_rate_limits`, and is made anew by `celery control rate_limit`.)
 
 `GuardedRequest` is put before the request class of each guarded task. Celery calls its methods in the main process when a task has ended,
 and settles the message there. So it is the place to ask the engine first. A plain success ends in `acknowledge`: the class that Celery
@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from amqp import spec
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery import bootsteps, states
 from celery.app.trace import task_has_custom
 from celery.exceptions import Ignore, Reject, Retry, Terminated, TimeLimitExceeded
+from celery.utils.imports import symbol_by_name
 from celery.worker import state
 
 from holdgate.flow.message import Queue
@@ -248,8 +249,6 @@ class GuardedConsumer:
 
 
 def _named(name: str) -> type:
-    from celery.utils.imports import symbol_by_name
-
     found: type = symbol_by_name(name)
     return found
 

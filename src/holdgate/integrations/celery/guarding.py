@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from celery import signals
 from celery.utils.imports import symbol_by_name
+from celery.worker import state
 
 from holdgate.core.validation import seconds
 from holdgate.errors import SettingsError
@@ -64,8 +65,8 @@ class CeleryGuard:
     - `guard`: the Guard to use, for its observers, its control and its log. None means one of its own. It is entered and left in the main
       process of the worker.
     - `retry`: the RetryPolicy for failures of what tasks need. None means its defaults. A task's own failures are Celery's.
-    - `consumer_timeout`: RabbitMQ's consumer timeout in seconds above 0, or a timedelta, for queues that have no `x-consumer-timeout`. Tasks
-      that are held go back a fifth of it before, and come again.
+    - `consumer_timeout`: RabbitMQ's consumer timeout in seconds above 0, or a timedelta, for queues that have no `x-consumer-timeout`.
+      Tasks that are held go back a fifth of it before, and come again.
 
     Guarded tasks must have `acks_late`, and the worker a prefetch and one of the pools prefork, threads and solo. Raises SettingsError,
     here or when a worker starts.
@@ -129,7 +130,7 @@ class CeleryGuard:
         check_transport(self._app)
         check_worker(worker)
         self._by_task = self._find_needs()
-        self.guarded = self._by_task if self._by_task else _own_tasks(self._app)
+        self.guarded = self._by_task or _own_tasks(self._app)
         check_tasks(self._app, self.guarded)
         self._install()
         tell(self._app, {name: [one.name for one in self._by_task.get(name, self._dependencies)] for name in self.guarded})
@@ -193,7 +194,9 @@ class CeleryGuard:
             found = {name: check_list(listed, f"needs of {name}") for name, listed in said.items() if listed is not None}
         found = {name: listed for name, listed in found.items() if listed}
         if not found:
-            raise SettingsError("no task of the app has needs, so nothing would be held: give needs={name: [...]}, or @app.task(needs=[...])")
+            raise SettingsError(
+                "no task of the app has needs, so nothing would be held: give needs={name: [...]}, or @app.task(needs=[...])"
+            )
         return found
 
     async def _begin(self, worker: Any, loop: SharedLoop) -> None:
@@ -216,7 +219,7 @@ class CeleryGuard:
         self._station = station
 
     def _plan(self, station: TaskStation) -> RunSettings:
-        every = [listed for listed in self._by_task.values()]
+        every = list(self._by_task.values())
         same = bool(every) and all(listed == every[0] for listed in every)
         return plan_run(
             station,
@@ -248,8 +251,6 @@ class CeleryGuard:
 
     def _run_ended(self, task: asyncio.Task[None]) -> None:
         """Stop the worker because the run cannot go on: what it holds would wait for ever, and nobody would notice."""
-        from celery.worker import state
-
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("the guard's run ended with %s: %s; the worker stops", type(error).__name__, error)
@@ -259,7 +260,9 @@ class CeleryGuard:
 def _check_needs(needs: object) -> TaskNeeds | None:
     if needs is None or callable(needs) or isinstance(needs, Mapping):
         return cast("TaskNeeds | None", needs)
-    raise SettingsError(f"needs must be a mapping from names of tasks to lists, or a function, got {needs!r}: needs={{'tasks.charge': [...]}}")
+    raise SettingsError(
+        f"needs must be a mapping from names of tasks to lists, or a function, got {needs!r}: needs={{'tasks.charge': [...]}}"
+    )
 
 
 def _own_tasks(app: Any) -> list[str]:

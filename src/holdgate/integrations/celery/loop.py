@@ -27,11 +27,13 @@ import selectors
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from contextvars import Context
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, TypeVarTuple
 from weakref import WeakSet
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class _YieldingSelector(selectors.BaseSelector):
@@ -81,12 +83,12 @@ class _WokenLoop(asyncio.SelectorEventLoop):
         self._waits = selector
         self.thread = threading.get_ident()
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> asyncio.Handle:
         if threading.get_ident() != self.thread:
             return self.call_soon_threadsafe(callback, *args, context=context)
         return super().call_soon(callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_at(self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> asyncio.TimerHandle:
         handle = super().call_at(when, callback, *args, context=context)
         if threading.get_ident() != self.thread:
             # What is left of the loop's sleep is not known, and it has slept for less than it meant to.

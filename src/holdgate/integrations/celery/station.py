@@ -36,7 +36,7 @@ from holdgate.core.states import State
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.gate import gates_of
 from holdgate.flow.inbox import OVERHEAD, Order
-from holdgate.flow.message import AnyDelivery, Backlog, Delivery, Queue, Settlement, Source
+from holdgate.flow.message import AnyDelivery, Backlog, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
 from holdgate.ports import IntakeListener
