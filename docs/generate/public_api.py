@@ -34,6 +34,7 @@ _MODULES = (
     "holdgate.brokers.kafka",
     "holdgate.brokers.rabbitmq",
     "holdgate.integrations.faststream",
+    "holdgate.integrations.celery",
     "holdgate.control",
     "holdgate.config",
     "holdgate.ports",
