@@ -32,7 +32,7 @@ from holdgate.runtime.calling import check_function, current_attempt, is_async, 
 from holdgate.runtime.dependency import check_name
 from holdgate.runtime.lane import Lane
 from holdgate.runtime.needs import check_list
-from holdgate.runtime.patient_calls import Reply, PatientCall, PatientCalls, Patients
+from holdgate.runtime.patient_calls import PatientCall, PatientCalls, Patients, Reply
 
 if TYPE_CHECKING:
     from datetime import timedelta
