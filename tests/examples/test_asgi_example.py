@@ -65,7 +65,7 @@ class Brokers:
 
 
 async def play(python: str, module: str, brokers: Brokers) -> None:
-    """Let it work, hold through an outage, answer requests meanwhile, and end by SIGTERM with a request open; the next one does the rest."""
+    """Let it work, hold through an outage, answer requests meanwhile, and end by SIGTERM with one open; the next one does the rest."""
     kafka, orders, rabbitmq, refunds = brokers.kafka, brokers.topic, brokers.rabbitmq, brokers.queue
     async with Payments() as payments:
         where = {"KAFKA": kafka.bootstrap, "TOPIC": orders, "RABBITMQ": rabbitmq.url, "QUEUE": refunds, "PAYMENTS_HOST": payments.host}

@@ -198,13 +198,15 @@ class PatientCalls:
         call.delivery = None  # the engine may grant it before `leave` returns, and the caller must hear of its failure first
         verdict = call.context.run(lane.leave, error)
         call.delivery = delivery
-        if verdict is Verdict.AGAIN and call in self._under_way and self._run is not None and not self._run.is_over:
+        if verdict in (Verdict.DONE, Verdict.REJECT):
+            self._finish(call)
+            call.answer(Reply.DONE if verdict is Verdict.DONE else Reply.RAISE)
+        elif self._run is None or self._run.is_over:  # whether it is the caller's own failure would show in time, and there is none
+            self._close(call, _stops(self._name))
+        else:
             call.answer(Reply.AGAIN)
             if call.runs:
                 call.answer(Reply.GO)
-            return
-        self._finish(call)
-        call.answer(Reply.DONE if verdict is Verdict.DONE else Reply.RAISE)
 
     def give_up(self, call: PatientCall) -> None:
         """Forget a call whose caller has gone."""
