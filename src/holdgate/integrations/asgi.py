@@ -20,7 +20,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import Any
@@ -32,7 +32,7 @@ log = logging.getLogger("holdgate")
 
 
 @asynccontextmanager
-async def consuming(guard: Guard, *runs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def consuming(guard: Guard, *runs: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     """Run these for as long as the block lasts, as the block of an app's lifespan.
 
     - `guard`: the Guard, entered around this block: `async with Guard() as guard, consuming(guard, guard.run(...)):`. It leaves SIGTERM to
@@ -63,10 +63,10 @@ async def consuming(guard: Guard, *runs: Coroutine[Any, Any, None]) -> AsyncIter
 async def _opened(guard: Guard, tasks: list[asyncio.Task[None]]) -> None:
     """Return when all runs are open. Raises what one of them has ended with instead."""
     await asyncio.sleep(0)  # they make their workers
-    opening = {worker.opened for worker in guard.workers if not worker.opened.done()}
-    while opening and not any(task.done() for task in tasks):
-        await asyncio.wait({*opening, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        opening = {opened for opened in opening if not opened.done()}
+    opened = [worker.opened for worker in guard.workers]
+    while not all(each.done() for each in opened) and not any(task.done() for task in tasks):
+        waits: list[asyncio.Future[None]] = [*(each for each in opened if not each.done()), *tasks]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         if task.done():
             task.result()
@@ -82,7 +82,7 @@ def _end_app(task: asyncio.Task[None]) -> None:
 
 
 @contextmanager
-def _stops_at_sigterm(guard: Guard) -> Iterator[None]:
+def _stops_at_sigterm(guard: Guard) -> Generator[None]:
     """Let the guard stop at a SIGTERM that the server handles, too."""
     servers: Any = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or not callable(servers):

@@ -37,8 +37,7 @@ from holdgate.tasks import begin_later
 
 try:
     from taskiq import AsyncBroker, SimpleRetryMiddleware, SmartRetryMiddleware, TaskiqEvents
-    from taskiq.abc.broker import AckableMessage
-    from taskiq.acks import AckController, AcknowledgeType
+    from taskiq.acks import AckableMessage, AckController, AcknowledgeType
     from taskiq.exceptions import NoResultError
     from taskiq.message import TaskiqMessage
     from taskiq.receiver import Receiver
@@ -250,13 +249,17 @@ def _check_broker(broker: AsyncBroker, ack_type: AcknowledgeType) -> None:
                 f"the broker has a {type(middleware).__name__}, which sends a copy of a task that fails, and uses up its retries in an"
                 " outage: leave it out; a task waits for what it needs, and fails for the rest"
             )
-    early = [name for name, task in broker.get_all_tasks().items() if str(task.labels.get("ack_type", "")).endswith(_EARLY.value)]
+    early = [name for name, task in broker.get_all_tasks().items() if _is_early(task.labels.get("ack_type"))]
     if ack_type is _EARLY or early:
         where = f"tasks {sorted(early)}" if early else "--ack-type"
         raise SettingsError(f"{where}: when_received acknowledges a task before it has run, so one that waits is lost with its worker")
 
 
 _EARLY = AcknowledgeType.WHEN_RECEIVED
+
+
+def _is_early(label: object) -> bool:
+    return isinstance(label, str) and label.lower() == _EARLY.value  # a member of the enum is a str, too
 
 
 async def _give_back(message: bytes | AckableMessage) -> None:
