@@ -289,7 +289,8 @@ class PatientCalls:
     async def receive(self) -> Sequence[AnyDelivery]:
         """Wait for a second. Calls come another way."""
         try:
-            await asyncio.wait_for(self._ended.wait(), _EVERY)
+            async with asyncio.timeout(_EVERY):
+                await self._ended.wait()
         except TimeoutError:
             return ()
         await asyncio.sleep(0)
