@@ -34,6 +34,8 @@ _MODULES = (
     "holdgate.brokers.kafka",
     "holdgate.brokers.rabbitmq",
     "holdgate.integrations.faststream",
+    "holdgate.integrations.taskiq",
+    "holdgate.integrations.asgi",
     "holdgate.control",
     "holdgate.config",
     "holdgate.ports",

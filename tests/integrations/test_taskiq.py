@@ -22,7 +22,7 @@ from tests.servers.rabbitmq_address import RabbitMQAddress
 
 from holdgate import Dependency
 from holdgate.errors import SettingsError
-from holdgate.integrations.taskiq import Gate, GuardReceiver, TaskiqGuard
+from holdgate.integrations.taskiq import GuardReceiver, PullGate, TaskiqGuard
 
 MakeQueue = Callable[..., Awaitable[str]]
 
@@ -207,7 +207,7 @@ async def test_wrong_settings_are_refused(made: Callable[[], Any], needs: Any, t
 async def test_nothing_is_pulled_while_a_gate_is_shut() -> None:
     """And afterwards as much as ever."""
     is_open = False
-    gate = Gate(asyncio.Semaphore(1), lambda: is_open)
+    gate = PullGate(asyncio.Semaphore(1), lambda: is_open)
     pulled = asyncio.create_task(gate.acquire())
     await asyncio.sleep(0.1)
     assert not pulled.done()

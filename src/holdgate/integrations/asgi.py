@@ -28,6 +28,8 @@ from typing import Any
 from holdgate.runtime.guard import Guard
 from holdgate.tasks import begin_later
 
+__all__ = ["consuming"]
+
 log = logging.getLogger("holdgate")
 
 

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
     from holdgate.runtime.dependency import Dependency
 
+__all__ = ["GuardReceiver", "TaskiqGuard"]
+
 log = logging.getLogger("holdgate")
 
 TaskNeeds = Sequence["Dependency"] | Mapping[str, Sequence["Dependency"]]
@@ -149,7 +151,7 @@ class GuardReceiver(Receiver):
         self._patient: dict[str, Callable[..., Awaitable[TaskiqResult[Any]]]] = {}
         _check_broker(broker, self.ack_time)
         if settings.for_all:
-            self.sem_prefetch = cast("asyncio.Semaphore", Gate(self.sem_prefetch, self._may_pull))
+            self.sem_prefetch = cast("asyncio.Semaphore", PullGate(self.sem_prefetch, self._may_pull))
 
     async def listen(self, finish_event: asyncio.Event) -> None:
         """Receive until `finish_event` is set, and return when no task runs any more. What waits then goes back."""
@@ -215,7 +217,7 @@ class GuardReceiver(Receiver):
         return all(circuits[name].state is not State.OPEN and circuits[name].limit != 0 for name in names if name in circuits)
 
 
-class Held(Protocol):
+class Room(Protocol):
     """What bounds how many messages are pulled."""
 
     async def acquire(self) -> bool: ...
@@ -223,10 +225,10 @@ class Held(Protocol):
     def release(self) -> None: ...
 
 
-class Gate:
+class PullGate:
     """A semaphore that lets nobody in while a hold lasts."""
 
-    def __init__(self, inner: Held, is_open: Callable[[], bool]) -> None:
+    def __init__(self, inner: Room, is_open: Callable[[], bool]) -> None:
         self._inner = inner
         self._is_open = is_open
 

@@ -138,7 +138,8 @@ class PatientLane(GuestLane):
         worker, now, calls = self.worker, self.worker.now(), self.calls
         gates = gates_of(delivery)
         found = attribute([worker.dependency_of(gate) for gate in gates], calls, error, now, timed_out=timed_out)
-        if found.cause is Cause.MESSAGE:
+        is_slip = isinstance(error, HoldgateError) and found.cause is Cause.DEPENDENCY  # no dependency says so: nobody else would
+        if found.cause is Cause.MESSAGE or is_slip:
             found = replace(found, cause=Cause.REJECTED, unclaimed="")
         name = type(error).__name__ if error is None else kind_of(error)
         verdict = worker.engine.settle(delivery, found, name, now, reason=found.reason)
