@@ -11,15 +11,12 @@ Cancelling `run` is drain. The guard holds the tasks that do the work. The calle
 from __future__ import annotations
 
 import asyncio
-import inspect
-import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
-from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from holdgate.core import Circuit, CircuitSettings
 from holdgate.core.limits import Limits
@@ -65,34 +62,14 @@ from holdgate.runtime.standstill import Silence
 from holdgate.runtime.undeclared import Undeclared
 from holdgate.runtime.wording import warm
 from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
-from holdgate.slips import Unawaited, suggest_keywords
+from holdgate.slips import Unawaited, noting_unawaited, suggest_keywords
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-P = ParamSpec("P")
-
 # A turn settles in one or two rounds. The bound only keeps a mistake from blocking the event loop.
 _ROUNDS = 16
-
-
-def _run_of_a_guard(fn: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Coroutine[Any, Any, None]]:
-    """Decorate `Guard.run`: its guard knows of a run that nobody awaits."""
-    checked = suggest_keywords(fn)
-
-    @wraps(fn)
-    def run(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, None]:
-        made = checked(*args, **kwargs)
-        cast("Guard", args[0]).unawaited.note(made)
-        return made
-
-    # It is async to everybody who asks: a web framework runs what is plain in a thread.
-    if sys.version_info >= (3, 12):
-        inspect.markcoroutinefunction(run)
-    else:
-        vars(run)["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
-    return run
 
 
 class Guard:
@@ -224,7 +201,7 @@ class Guard:
 
         def __exit__(self, *_: object) -> None: ...
 
-    @_run_of_a_guard
+    @noting_unawaited
     async def run(
         self,
         intake: Intake[Any],
@@ -331,7 +308,13 @@ class Guard:
         return Deliveries(self, intake, plans)
 
     @suggest_keywords
-    def patient(self, *, needs: Sequence[Dependency], wait_at_most: float | timedelta | None = None, name: str | None = None) -> Patient:
+    def patient(
+        self,
+        *,
+        needs: Sequence[Dependency],
+        wait_at_most: float | timedelta | None = None,  # an outage is never raised; a framework's own limits need a number below them
+        name: str | None = None,  # what its code calls it already
+    ) -> Patient:
         """Return a decorator for a function that waits while what it needs is down, and then calls. For workers that have no intake here.
 
         - `needs`: a list of the dependencies that it calls.
