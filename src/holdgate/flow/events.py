@@ -222,8 +222,8 @@ class LocalCauseSuspected(FlowEvent):
     dependencies: tuple[str, ...]
 
 
-# The guard's methods of these names.
-Command = Literal["hold", "unhold", "force_open", "disable", "observe", "clear_override", "reset", "probe", "retry", "skip"]
+# The guard's methods of these names, and `reload`: a settings file that was read again has changed what the guard goes by.
+Command = Literal["hold", "unhold", "force_open", "disable", "observe", "clear_override", "reset", "probe", "retry", "skip", "reload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,8 @@ class CommandGiven(FlowEvent):
     """An operator gave `command` to `target`, a dependency's name, a source, or the name of a topic or queue.
 
     `actor` is who, `reason` why, both in the operator's own words. `until` is when it ends by itself, in monotonic seconds; None means that
-    it does not, or that it was over immediately. `position` is that of the message that was skipped.
+    it does not, or that it was over immediately. `position` is that of the message that was skipped. Of a `reload` the target is the file,
+    the actor what has made the worker read it, and the reason the settings that differ, with their values before and after.
     """
 
     command: Command
