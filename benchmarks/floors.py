@@ -10,8 +10,8 @@ Three loops stand between the bare client, as people write it, and the guard:
   delivery, and there is no circuit, no lane and no order of anything.
 - *Guarded* is the whole. What it is above the intake alone is the guard's own.
 
-CPU time of this process, from the first message to the last one handled. On RabbitMQ also the time on the wall, in which the broker works
-on the same cores.
+CPU time of this process and time on the wall, from the first message to the last one handled: to connect and to close is in neither. On the
+wall is also what the broker does on the same cores.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from tests.servers.unavailable import Unavailable
 
 from benchmarks import kafka_throughput as kafka
 from benchmarks import rabbitmq_throughput as rabbitmq
+from holdgate import CircuitSettings, Dependency, Guard
 from holdgate.brokers.kafka import KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQIntake
 from holdgate.flow.message import Settlement, Source
@@ -44,6 +45,7 @@ from holdgate.flow.plan import Plan, SourcePlan
 from holdgate.ports import Intake
 
 Loop = Callable[[], Awaitable[tuple[float, float]]]  # the seconds of CPU and on the wall
+Callback = Callable[[AbstractIncomingMessage], Awaitable[None]]
 
 
 class Clock:
@@ -90,7 +92,38 @@ async def intake_alone(intake: Intake[Any], messages: int) -> tuple[float, float
     return clock.ended.result()
 
 
+async def guarded(intake: Intake[Any], messages: int) -> tuple[float, float]:
+    """The whole: one need, a count window and slow calls on."""
+    clock = Clock(messages)
+    dependency = Dependency("downstream", settings=CircuitSettings(slow_call_duration=1.0))
+    async with Guard(signals=False) as guard:
+        run = asyncio.create_task(guard.run(intake, clock.handler, needs=[dependency]))
+        await asyncio.wait({run, clock.ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not clock.ended.done():
+            run.result()
+    await run
+    return clock.ended.result()
+
+
 # -- Kafka ----------------------------------------------------------------------------------------------------------------------------
+
+
+async def one_by_one(bootstrap: str, topic: str, messages: int) -> tuple[float, float]:
+    """What people write: `async for`, and a commit a second."""
+    consumer = kafka.new_consumer(bootstrap, topic)
+    await consumer.start()
+    clock, committed = Clock(messages), time.monotonic()
+    try:
+        async for record in consumer:
+            await clock.handler(record)
+            if clock.ended.done():
+                break
+            if time.monotonic() - committed > 1:
+                await consumer.commit()
+                committed = time.monotonic()
+    finally:
+        await consumer.stop()
+    return clock.ended.result()
 
 
 async def polls(bootstrap: str, topic: str, messages: int) -> tuple[float, float]:
@@ -112,49 +145,58 @@ async def polls(bootstrap: str, topic: str, messages: int) -> tuple[float, float
 
 
 def kafka_loops(bootstrap: str, topic: str, messages: int) -> dict[str, Loop]:
-    async def timed(loop: kafka.Loop) -> tuple[float, float]:
-        begun = time.perf_counter()
-        return await loop(bootstrap, topic, messages), time.perf_counter() - begun
+    def intake() -> KafkaIntake:
+        return KafkaIntake(kafka.new_consumer(bootstrap), topics=[topic])
 
     return {
-        "bare `async for`": lambda: timed(kafka.bare),
+        "bare `async for`": lambda: one_by_one(bootstrap, topic, messages),
         "the client's floor: polls, a handler per record": lambda: polls(bootstrap, topic, messages),
-        "the intake alone": lambda: intake_alone(KafkaIntake(kafka.new_consumer(bootstrap), topics=[topic]), messages),
-        "guarded": lambda: timed(kafka.guarded),
+        "the intake alone": lambda: intake_alone(intake(), messages),
+        "guarded": lambda: guarded(intake(), messages),
     }
 
 
 # -- RabbitMQ -------------------------------------------------------------------------------------------------------------------------
 
 
-async def acks_in_runs(url: str, queue: str, messages: int) -> tuple[float, float]:
-    """A callback that does nothing, and one ack for each half of a window."""
+async def consumed(url: str, queue: str, messages: int, callback_of: Callable[[Clock], Callback]) -> tuple[float, float]:
+    """aio-pika's consumer with this callback, from the first message to the last."""
     connection = await aio_pika.connect_robust(url)
     async with connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=rabbitmq.PREFETCH)
         clock = Clock(messages)
-        seen = 0
-
-        async def callback(message: AbstractIncomingMessage) -> None:
-            nonlocal seen
-            await clock.handler(message)
-            seen += 1
-            if seen % (rabbitmq.PREFETCH // 2) == 0 or seen == messages:
-                await message.ack(multiple=True)
-
-        await (await channel.get_queue(queue)).consume(callback)
+        await (await channel.get_queue(queue)).consume(callback_of(clock))
         taken = await clock.ended
         await rabbitmq.drained(connection, queue)
         return taken
 
 
-def rabbitmq_loops(url: str, queue: str, messages: int) -> dict[str, Loop]:
-    async def timed(loop: rabbitmq.Loop) -> tuple[float, float]:
-        begun = time.process_time()
-        wall = await loop(url, queue, messages, rabbitmq.PREFETCH)
-        return time.process_time() - begun, wall
+def processing(clock: Clock) -> Callback:
+    """What people write: `message.process()`."""
 
+    async def callback(message: AbstractIncomingMessage) -> None:
+        async with message.process():
+            await clock.handler(message)
+
+    return callback
+
+
+def acking_in_runs(clock: Clock) -> Callback:
+    """One ack for each half of a window."""
+    seen = 0
+
+    async def callback(message: AbstractIncomingMessage) -> None:
+        nonlocal seen
+        await clock.handler(message)
+        seen += 1
+        if seen % (rabbitmq.PREFETCH // 2) == 0 or clock.ended.done():
+            await message.ack(multiple=True)
+
+    return callback
+
+
+def rabbitmq_loops(url: str, queue: str, messages: int) -> dict[str, Loop]:
     def filled(loop: Loop) -> Loop:
         async def work() -> tuple[float, float]:
             await rabbitmq.fill(url, queue, messages)
@@ -162,11 +204,14 @@ def rabbitmq_loops(url: str, queue: str, messages: int) -> dict[str, Loop]:
 
         return work
 
+    def intake() -> RabbitMQIntake:
+        return RabbitMQIntake(url, queue, prefetch=rabbitmq.PREFETCH)
+
     loops: dict[str, Loop] = {
-        "bare callback, `message.process()`": lambda: timed(rabbitmq.bare),
-        "the client's floor: an ack for each half of a window": lambda: acks_in_runs(url, queue, messages),
-        "the intake alone": lambda: intake_alone(RabbitMQIntake(url, queue, prefetch=rabbitmq.PREFETCH), messages),
-        "guarded": lambda: timed(rabbitmq.guarded),
+        "bare callback, `message.process()`": lambda: consumed(url, queue, messages, processing),
+        "the client's floor: an ack for each half of a window": lambda: consumed(url, queue, messages, acking_in_runs),
+        "the intake alone": lambda: intake_alone(intake(), messages),
+        "guarded": lambda: guarded(intake(), messages),
     }
     return {name: filled(loop) for name, loop in loops.items()}
 
