@@ -77,6 +77,7 @@ from holdgate.flow.reminders import Reminders
 from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.suspicions import Suspicions
+from holdgate.flow.together import HeldTogether, singly
 from holdgate.flow.totals import EngineTotals, Tally
 from holdgate.flow.waiting import WaitingList, acquire_in_turn, acquire_with_keys
 
@@ -185,7 +186,7 @@ class Engine:
         self._circuit_changes = CircuitChanges(self._waiting)
         self._holds = Holds(self.runs, self._waiting)
         self._commands = Commands(self.gates, self._holds)
-        self._events: list[AnyEvent] = []
+        self._events: list[AnyEvent | HeldTogether] = []
         self._tally = Tally()
 
     def add_gate(self, circuit: Circuit, *, probed: bool = False, keys: Keys | None = None) -> Gate:
@@ -557,10 +558,11 @@ class Engine:
 
     def take_events(self) -> tuple[AnyEvent, ...]:
         """Return what was announced since the last call; each event is handed out once."""
-        events, self._events = self._events, []
-        if events:
-            self._tally.note(events)
-        return tuple(events)
+        if not self._events:
+            return ()
+        events, self._events = tuple(singly(self._events)), []
+        self._tally.note(events)
+        return events
 
     def snapshot(self, now: float) -> Snapshot:
         """Return the read model at `now`."""

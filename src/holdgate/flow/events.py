@@ -253,10 +253,12 @@ class CommandGiven(FlowEvent):
     """An operator gave `command` to `target`, a dependency's name, a source, or the name of a topic or queue.
 
     `actor` is who, `reason` why, both in the operator's own words. `until` is when it ends by itself, in monotonic seconds; None means that
-    it does not, or that it was over immediately. `position` is that of the message that was skipped.
+    it does not, or that it was over immediately. `position` is that of the message that was skipped. `reload` is no command of an
+    operator's: a settings file that was read again has changed what the guard goes by. Its target is the file, its actor what has made the
+    worker read it, and its reason the settings that differ, with their values before and after.
     """
 
-    command: Command
+    command: Command | Literal["reload"]
     target: Source | str
     actor: str
     reason: str

@@ -271,7 +271,10 @@ def _by_its_circuit(document: StatusDocument, dependency: DependencyStatus) -> l
         return [_open(document, dependency), _next(document, dependency)]
     if dependency["state"] == "half_open":
         return [_ramping(dependency) + _failed_with(document, dependency)]
-    return [f"{dependency['name']} is well: its circuit is closed.{_failed_with(document, dependency)}"]
+    limits = dependency["limits"]
+    is_limited = limits is not None and limits["refused"] > 0
+    how = "answers, but takes fewer calls than there are" if is_limited else "is well"
+    return [f"{dependency['name']} {how}: its circuit is closed.{_failed_with(document, dependency)}"]
 
 
 # What holds calls back that only a result lets go, and what a message does when its time has come, by `why` of core/limits.py.
@@ -286,8 +289,8 @@ def _limited(document: StatusDocument, dependency: DependencyStatus) -> str:
     pace = [] if limits["pace"] is None else [f"{per_second(limits['pace'])} calls a second"]
     width = [] if limits["width"] is None else [f"{_count(limits['width'], 'call')} in parallel"]
     takes = " and ".join([*pace, *width]) or "fewer calls than there are"
-    known = f"{name} {'would be given' if limits['observed'] else 'is given'} {takes}, since it refused a share of {limits['waste']:.2g}"
-    first = f"{known} of its calls." if limits["refused"] else f"{known.partition(',')[0]}."
+    known = f"{name} {'would be given' if limits['observed'] else 'is given'} {takes}"
+    first = f"{known}, after it has refused {limits['waste']:.1%} of its calls." if limits["refused"] else f"{known}."
     if limits["observed"]:
         return f"{first} It is only observed, so nothing is held back."
     if limits["why"] in _ENDS_WITH_A_RESULT:

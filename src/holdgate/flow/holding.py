@@ -42,7 +42,7 @@ class Hold:
 
     def begin(self, now: float) -> None:
         """Note that the source is held from now on; `since` keeps its first value while the outage of the last hold goes on."""
-        if self.goes_on:
+        if self.probing and self.goes_on:
             self.since = self.before
         else:
             self.since = self.warned = now

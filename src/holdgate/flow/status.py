@@ -403,7 +403,7 @@ def _next_try(circuit: CircuitSnapshot, override_ends: float | None) -> float | 
     return circuit.open_until if circuit.override is None else None
 
 
-_SHUT, _RAMPING, _OVERRIDDEN, _FINE = range(4)
+_SHUT, _RAMPING, _OVERRIDDEN, _LIMITED, _FINE = range(5)
 
 
 def _rank(document: DependencyStatus) -> int:
@@ -411,7 +411,16 @@ def _rank(document: DependencyStatus) -> int:
         return _SHUT
     if document["override"] is not None:
         return _OVERRIDDEN
-    return {State.OPEN.value: _SHUT, State.HALF_OPEN.value: _RAMPING}.get(document["state"], _FINE)
+    well = _LIMITED if is_limited(document) else _FINE
+    return {State.OPEN.value: _SHUT, State.HALF_OPEN.value: _RAMPING}.get(document["state"], well)
+
+
+def is_limited(document: DependencyStatus) -> bool:
+    """Return whether messages wait for a dependency whose circuit is closed because it takes no more calls for now."""
+    limits = document["limits"]
+    if limits is None or limits["observed"] or document["state"] != State.CLOSED.value or document["override"] is not None:
+        return False
+    return limits["why"] != "free" and bool(document["waiting"] or document["held"])
 
 
 def _worst_first(document: DependencyStatus) -> tuple[int, int, float, str]:

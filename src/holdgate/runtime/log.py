@@ -242,6 +242,8 @@ def _overridden(events: list[Any]) -> str:
 
 def _given(events: list[Any]) -> str:
     event = events[0]
+    if event.command == "reload":
+        return f"settings: {event.target} ({event.actor}) was read again: {event.reason}"
     message = "" if event.position is None else f"@{event.position}"
     lasts = "" if event.until is None else f", for {lasting(event.until - event.at)}"
     return f"{_plain_command(event)} {event.target}{message} by {event.actor}{lasts}: {event.reason}"
@@ -374,7 +376,8 @@ class Announcer:
             self._write_folded(event)
             if isinstance(event, CircuitOpened):
                 self._folding.drop(event.name)  # the line of the outage counts them
-        for line in self._outages.tell([event for event in events if not _is_of_many(event)], words):
+        told = [event for event in events if not _is_of_many(event)]
+        for line in self._outages.tell(told, words, asides=log.isEnabledFor(logging.DEBUG)):
             log.log(line.level, "%s", one_line(line.text), extra=fields_of(line.of))
         for event in events:
             for observer in self._observers:

@@ -172,7 +172,7 @@ BACKLOG_DRAIN = Series(
 )  # fmt: skip
 DEMAND = Series(
     "holdgate.demand", "gauge", _MESSAGES, ("group",),
-    "Backlog that this worker is willing to drain, by group, or by queue: the ramp's share of it, nothing while held; never less than 1.",
+    "Backlog that this worker is willing to drain, by group or queue: a ramp's share, a minute of a pace, 0 while held; at least 1.",
 )  # fmt: skip
 BUILD_INFO = Series(
     "holdgate.build.info", "gauge", "1", ("version", "python"),

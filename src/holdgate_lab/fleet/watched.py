@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from holdgate.core import Circuit
-from holdgate.core.keys import Keys
 from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged, OverrideCleared, OverrideSet
+from holdgate.core.keys import Keys
 from holdgate.flow.attribution import Attribution
 from holdgate.flow.batch import Batch, messages_in
 from holdgate.flow.engine import Engine
