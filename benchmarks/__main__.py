@@ -24,6 +24,7 @@ NAMES = (
     "refusals",
     "kafka_throughput",
     "rabbitmq_throughput",
+    "floors",
     "faststream_guarded",
     "by_key",
     "mixed_needs",
