@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import aio_pika
 from aio_pika.abc import AbstractChannel
@@ -43,6 +44,16 @@ class RabbitMQAddress:
         self.url = url
         self.version = version
         self.management_url = management_url
+
+    def as_user(self, name: str, password: str) -> str:
+        """The same URL for another user, or with another password."""
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(netloc=f"{name}:{password}@{parts.netloc.rpartition('@')[2]}"))
+
+    def at(self, address: str) -> str:
+        """The same URL at another HOST:PORT, that of a proxy."""
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@{address}"))
 
     async def answers(self) -> bool:
         """Whether a client gets in. Learns the version."""
