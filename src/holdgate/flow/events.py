@@ -164,6 +164,28 @@ class LimitEnded(FlowEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class KeysHeld(FlowEvent):
+    """Some keys of a dependency are held, each by its own circuit or limit, while its other keys go on; or there are twice as many.
+
+    `held` of the `known` keys are, and `waiting` messages in this process wait for them. A key is known once it has failed or was
+    throttled, or with its first call where each key has numbers of its own. Which keys they are is said nowhere.
+    """
+
+    dependency: str
+    held: int
+    known: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeysReleased(FlowEvent):
+    """No key of a dependency is held any longer; some were, for `lasted` seconds."""
+
+    dependency: str
+    lasted: float
+
+
+@dataclass(frozen=True, slots=True)
 class HandlerStuck(SourceEvent):
     """A handler has run for `seconds` on the message at `position`: `hold_warn_after` or longer, and again after each such time."""
 

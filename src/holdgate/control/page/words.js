@@ -92,13 +92,18 @@ function limitOf(each) {
   return limits.refused ? [...pace, `${percent(limits.waste)} refused`] : pace;
 }
 
+// Some of its keys are held, while the others go on.
+function keysOf(each) {
+  return each.keys?.held ? [`${count(each.keys.held)} ${each.keys.held === 1 ? "key" : "keys"} held`] : [];
+}
+
 function rate(pace) {
   return `${Number(pace.toPrecision(3))}/s`;
 }
 
 // What the window says; nothing below the minimum of calls.
 export function pressureOf(each) {
-  const parts = limitOf(each);
+  const parts = [...limitOf(each), ...keysOf(each)];
   if (each.failure_rate !== null) parts.push(`${percent(each.failure_rate)} fail`);
   else if (each.consecutive_failures) parts.push(`${count(each.consecutive_failures)} failed in a row`);
   if (each.slow_call_rate) parts.push(`${percent(each.slow_call_rate)} slow`);
