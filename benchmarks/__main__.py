@@ -25,6 +25,7 @@ NAMES = (
     "kafka_throughput",
     "rabbitmq_throughput",
     "faststream_guarded",
+    "celery_guarded",
     "by_key",
     "mixed_needs",
     "outage_cost",
