@@ -35,6 +35,8 @@ _MODULES = (
     "holdgate.brokers.rabbitmq",
     "holdgate.integrations.faststream",
     "holdgate.integrations.celery",
+    "holdgate.integrations.taskiq",
+    "holdgate.integrations.asgi",
     "holdgate.control",
     "holdgate.config",
     "holdgate.ports",

@@ -104,13 +104,7 @@ class GuestLane(Lane):
         engine's again.
         """
         delivery, ours, timed_out = self.delivery, self.interrupted, self.timed_out
-        self.started = False
-        if self.worker.tracing is not None:
-            self.worker.tracing.end(self._span, error)
-            self._span = None
-        if self._token is not None:
-            current_attempt.reset(self._token)
-            self._token = None
+        self._close(error)
         if ours:
             self.recovered()
         if delivery is None:
@@ -134,6 +128,23 @@ class GuestLane(Lane):
     def give_back(self, delivery: AnyDelivery) -> None:
         self.worker.idle.append(self)
         super().give_back(delivery)
+
+    def quit(self) -> None:
+        """End an attempt of which nothing can be said: the message is the engine's again."""
+        delivery = self.delivery
+        self._close(None)
+        if delivery is not None:
+            self.give_back(delivery)
+
+    def _close(self, error: BaseException | None) -> None:
+        """End what `begin` has begun in the current context."""
+        self.started = False
+        if self.worker.tracing is not None:
+            self.worker.tracing.end(self._span, error)
+            self._span = None
+        if self._token is not None:
+            current_attempt.reset(self._token)
+            self._token = None
 
     def let_go(self) -> None:
         """Take back a delivery that was granted and has not begun."""
