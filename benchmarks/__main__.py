@@ -26,6 +26,7 @@ NAMES = (
     "rabbitmq_throughput",
     "floors",
     "faststream_guarded",
+    "celery_guarded",
     "by_key",
     "mixed_needs",
     "outage_cost",
