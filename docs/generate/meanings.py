@@ -111,6 +111,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "timeout": "seconds after which a handler is cancelled; `None`: no limit",
         "consumer_timeout": "RabbitMQ's, in seconds: what is held goes back a fifth of it before",
     },
+    "CeleryGuard": {
+        "app": "the Celery app, whose workers are guarded",
+        "needs": "a mapping from a task's name to a list of dependencies, or a function; `None`: what the tasks have as `needs`",
+        "dependencies": "what a function in `needs` may return",
+        "guard": "the `Guard` to use; `None`: one of its own",
+        "retry": "a `RetryPolicy` for failures of needs; `None`: its defaults",
+        "consumer_timeout": "RabbitMQ's, in seconds, for queues without `x-consumer-timeout`: what is held goes back a fifth of it before",
+    },
     "RabbitMQDeadLetters": {
         "connection_or_url": "an `aio_pika.connect_robust` connection, which stays yours, or a URL for a connection of its own",
         "routing_key": "the target; `{queue}` stands for where the message came from",
@@ -133,6 +141,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "probe": "asks whether it is well, in place of the first message after an outage; raising, False and `probe_timeout` mean no",
         "probe_timeout": "seconds that the probe may take",
         "settings": "its circuit, see CircuitSettings",
+        "key": "by what limits and circuit are kept apart, as a function of the delivery, see [by key](../how-to/limit-a-dependency.md#by-key). None: one for all",
+        "max_keys": "how many keys are remembered",
         "limits": "how many calls it takes, see Limits. None means that it [is found out](../how-to/limit-a-dependency.md)",
     },
     "Limits": {

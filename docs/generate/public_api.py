@@ -34,6 +34,7 @@ _MODULES = (
     "holdgate.brokers.kafka",
     "holdgate.brokers.rabbitmq",
     "holdgate.integrations.faststream",
+    "holdgate.integrations.celery",
     "holdgate.integrations.taskiq",
     "holdgate.integrations.asgi",
     "holdgate.control",

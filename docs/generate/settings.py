@@ -22,6 +22,7 @@ from holdgate import CircuitSettings, CountWindow, Dependency, Guard, Limits, Lo
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.control import Control
+from holdgate.integrations.celery import CeleryGuard
 from holdgate.integrations.faststream import FastStreamGuard
 from holdgate.integrations.taskiq import TaskiqGuard
 from holdgate.testing import Outage, rehearse
@@ -38,6 +39,7 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "RabbitMQDeadLetters": RabbitMQDeadLetters.__init__,
     "guard.patient": Guard.patient,
     "FastStreamGuard": FastStreamGuard.__init__,
+    "CeleryGuard": CeleryGuard.__init__,
     "TaskiqGuard": TaskiqGuard.__init__,
     "Control": Control.__init__,
     "Dependency": Dependency.__init__,

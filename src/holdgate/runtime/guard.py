@@ -44,6 +44,7 @@ from holdgate.runtime.guard_settings import check_clock, check_control, check_de
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.home import Home
+from holdgate.runtime.keyed_access import access_to
 from holdgate.runtime.lane import Lane, exit_in
 from holdgate.runtime.last_resort import CUT_OFF, LastResort
 from holdgate.runtime.log import Announcer
@@ -476,14 +477,14 @@ class Guard:
         A wait of an open circuit becomes what it would have been by them (`Circuit.reconfigure`). It is in no audit log. Raises
         CommandError for a dependency that this guard does not have, and SettingsError unless they are CircuitSettings.
         """
-        self._operator.circuit(dependency).reconfigure(settings, self.now())
+        self._operator.reconfigure(dependency, settings)
         self.dependencies[dependency].settings = settings
         self.wake()
 
     def set_limits(self, dependency: str, limits: Limits | None) -> None:
-        """Go on by other limits of a dependency. What was found out is forgotten, and what is in flight counts. It is in no audit log.
+        """Go on by other limits of a dependency, or of each of its keys. What was found out is forgotten. It is in no audit log.
         Raises CommandError for a dependency that this guard does not have, and SettingsError unless they are Limits, or None."""
-        self._operator.circuit(dependency).set_limits(check_limits(limits), self.now())
+        self._operator.set_limits(dependency, check_limits(limits))
         self.dependencies[dependency].limits = limits
         self.wake()
 
@@ -647,8 +648,7 @@ class Guard:
 
     def keep(self, dependency: Dependency, *, is_declared: bool) -> None:
         """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
-        circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw, limits=dependency.limits)
-        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), count=self._call_failed, lines=self._lines)
+        access, keys = access_to(dependency, self, self._clock, self.wake, count=self._call_failed, lines=self._lines)
         # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
         if is_declared:
             dependency.bind(access)
@@ -656,7 +656,7 @@ class Guard:
             dependency.lend(access)
         self.dependencies[dependency.name] = dependency
         self.circuits[dependency.name] = access
-        self.engine.add_gate(circuit, probed=dependency.probe is not None)
+        self.engine.add_gate(access.circuit, probed=dependency.probe is not None, keys=keys)
 
     def _call_failed(self, dependency: str, kind: str) -> None:
         self._failure_kinds.note(dependency, kind, self.now())
