@@ -46,7 +46,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup test test-faults test-frameworks test-clients test-clients-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
-.PHONY: check format coverage mutation demo bench trace clean
+.PHONY: check docs format coverage mutation demo bench trace clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
@@ -61,6 +61,7 @@ help:
 	@echo "make test-wheel  build the wheel and try it in clean environments"
 	@echo "make test-repeat  the tests ten times in each setting that finds races: few processes, many, a busy machine, slow workers, stops"
 	@echo "make check     ruff, mypy, pyright, import contracts"
+	@echo "make docs      the site of the documentation, in build/site, without a network; checks its links"
 	@echo "make format    let ruff mend what it can"
 	@echo "make coverage  branches of core and flow that their own tests miss"
 	@echo "make mutation  changes of core and flow that no test notices; half an hour on one core"
@@ -185,6 +186,10 @@ check: $(SYNCED)
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
 
+# Both may be given: ARGS="--url https://docs.example/ --source https://forge.example/holdgate/blob/main"
+docs: $(SYNCED)
+	@$(BIN)/python -m docs.site $(ARGS)
+
 format: $(SYNCED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -215,4 +220,4 @@ trace: $(SYNCED)
 	@$(BIN)/python -m benchmarks.trace_files $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* dist build

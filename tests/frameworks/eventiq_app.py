@@ -1,7 +1,5 @@
 """An eventiq service that charges each order, and waits with it while the payment service is down. `send ORDER ...` publishes orders."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

@@ -253,7 +253,7 @@ class Circuit:
         if self._is_plain and outcome is _SUCCESS and told is None:
             evidence = self.evidence
             quick = evidence.quick
-            if now - permit.acquired_at <= quick and (duration is None or duration <= quick):
+            if (took := now - permit.acquired_at) <= quick and (duration is None or duration <= quick):
                 try:
                     del self.live[permit]
                 except KeyError:
@@ -261,7 +261,7 @@ class Circuit:
                     return
                 permit.standing = SETTLED
                 evidence.in_a_row = 0
-                evidence.quick_seconds += now - permit.acquired_at if duration is None else duration
+                evidence.quick_seconds += took if duration is None else duration
                 window = evidence.window
                 if now < window.clean_until:
                     window.goods += 1

@@ -17,6 +17,7 @@ from holdgate.core import Outcome, Permit, State
 from holdgate.core.events import CircuitOpened, Event
 from holdgate.flow.events import FlowEvent, LocalCauseSuspected
 from holdgate.flow.gate import Gate
+from holdgate.flow.key_news import KeyNews
 from holdgate.flow.limiting import LimitChanges
 from holdgate.flow.state import mark_dirty
 from holdgate.flow.waiting import WaitingList
@@ -31,6 +32,7 @@ class CircuitChanges:
     def __init__(self, waiting: WaitingList) -> None:
         self._waiting = waiting
         self._limits = LimitChanges(waiting)
+        self._keys = KeyNews()
         self._generations: dict[Gate, int] = {}
         self._shut: set[Gate] = set()
         self._opened_at: dict[Gate, float] = {}  # when those that are not CLOSED left that state
@@ -43,7 +45,7 @@ class CircuitChanges:
             if deadline is not None and deadline <= now:
                 gate.circuit.advance(now)
         events = self.settle_events(gates, now)
-        news = self._limits.look(gates, now)
+        news = [*self._limits.look(gates, now), *self._keys.look(gates, now)]
         return [*events, *news] if news else events
 
     def settle_events(self, gates: Collection[Gate], now: float) -> list[Event | FlowEvent]:

@@ -30,6 +30,7 @@ from holdgate.flow.unclaimed import RunResults
 
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
+    from holdgate.flow.keyed import KeyOfMessage
     from holdgate.flow.message import AnyDelivery, Source
     from holdgate.flow.policy import Needs
 
@@ -41,6 +42,8 @@ class MessageNeeds:
     """
 
     __slots__ = ("error", "gates", "results")
+
+    keys: tuple[KeyOfMessage | None, ...] = ()  # keyed.py has those of messages with keys
 
     def __init__(self, gates: tuple[Gate, ...], error: Exception | None = None) -> None:
         self.gates = gates

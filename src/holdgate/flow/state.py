@@ -71,12 +71,13 @@ class Assignment:
         self.need_names = tuple(gate.name for gate in self.may_need)
         self.by_message = by_message  # each message needs something of that; else all of them need all of it
         self.gates: tuple[Gate, ...] = () if by_message else self.may_need
-        self.all_need = None if by_message else self.gates  # None: ask the message. One look at it is all that the fast path pays
+        by_key = not by_message and any(gate.keys is not None for gate in self.gates)
+        self.all_need = None if by_message or by_key else self.gates  # None: ask the message. A look at it is all that the fast path pays
         self.gate = self.gates[0] if len(self.gates) == 1 else None  # nearly every source needs one: the fast path asks it alone
         self.unknown_needs = gates is None
-        self.inbox, self.passing = run.new_inboxes(by_message=by_message)
+        self.inbox, self.passing = run.new_inboxes(by_message=self.all_need is None)
         # Set when the next delivery may follow in one step with the end of the one before it: one need, in the order of the source.
-        self.direct = self.inbox if self.gate is not None and isinstance(self.inbox, SourceInbox) else None
+        self.direct = self.inbox if self.gate is not None and not by_key and isinstance(self.inbox, SourceInbox) else None
         self.results = run.kinds.results_of(source)
         self.totals = run.tally.of(source.name)
         self.plan = _UNPLANNED
@@ -329,13 +330,19 @@ class Assignment:
         if not before:
             self.hold.begin(now)
         holding = any(gate.shut or gate.held_by_limit for gate in self.undeclared_waiting)
-        because = self.stands_because if self.by_message and holding else ""
+        because = self.stands_because if (self.by_message and holding) or self.hold.keys else ""
         return SourceHeld(now, self.source, reasons, because)
 
     def _fetches(self, reasons: tuple[str, ...]) -> bool:
-        if reasons == (UNCLAIMED,):  # the message that ends this hold may be one that has not come yet
-            return not self.inbox.waiting
-        return not reasons and not self.full
+        if not reasons:
+            return not self.full
+        # The message that ends such a hold may be one that has not come yet.
+        return not self.inbox.waiting and (reasons == (UNCLAIMED,) or self._lacks_another(reasons))
+
+    def _lacks_another(self, reasons: tuple[str, ...]) -> bool:
+        """Return whether only circuits hold it, one message alone asks one of them, and nothing is in hand here that could ask instead."""
+        only_circuits = all(reason.startswith(CIRCUIT) for reason in reasons)
+        return only_circuits and not self.unstarted and any(gate.asked_by_one for gate in self.needed)
 
     def _look_for_fallback(self, now: float) -> FlowEvent | None:
         before = self.falling_back
@@ -366,7 +373,7 @@ class Assignment:
 
     def _reasons(self) -> tuple[str, ...]:
         gate = self.gate
-        is_plain = not (self.falling_back or self.undeclared_waiting or self.stopped or self.results.suspected)
+        is_plain = not (self.falling_back or self.undeclared_waiting or self.stopped or self.results.suspected or self.hold.keys)
         if gate is not None and is_plain and not gate.held_by_limit:
             return gate.reasons if gate.shut else ()  # nearly every source, and there may be ten thousand
         shut = () if self.falling_back else tuple(gate for gate in self.needed if gate.shut)
@@ -374,6 +381,7 @@ class Assignment:
             self.undeclared_holders = undeclared
         reasons = [CIRCUIT + gate.name for gate in shut]
         reasons += [LIMIT + gate.name for gate in self.needed if gate.held_by_limit]
+        reasons += self.hold.key_reasons()
         if self.results.suspected:
             reasons.append(UNCLAIMED)
         if self.stopped:
@@ -592,7 +600,7 @@ class Run:
         waiting, size = inbox.waiting, self.weigh(batch)
         assignment.weights.add(waiting + inbox.behind_passed - before, size)
         self.memory.came(assignment, size)
-        if assignment.results.suspected or assignment.passing is not None:  # more may be passed now
+        if assignment.results.suspected or assignment.held or assignment.passing is not None:  # enough may be here, or more be passed
             self.dirty[assignment] = None
         if waiting >= self.inbox:
             assignment.stop_fetching()

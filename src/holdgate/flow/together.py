@@ -45,7 +45,7 @@ class Down(dict["Gate | None", HeldTogether | None]):
         self._now = now
 
     def __missing__(self, gate: Gate | None) -> HeldTogether | None:
-        holds = gate is not None and gate.shut and not gate.held_by_limit
+        holds = gate is not None and gate.shut and not (gate.held_by_limit or gate.asked_by_one)
         together = self[gate] = HeldTogether(self._now, gate.reasons) if gate is not None and holds else None
         return together
 

@@ -11,15 +11,12 @@ Cancelling `run` is drain. The guard holds the tasks that do the work. The calle
 from __future__ import annotations
 
 import asyncio
-import inspect
-import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
-from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from holdgate.core import Circuit, CircuitSettings
 from holdgate.core.limits import Limits
@@ -47,6 +44,7 @@ from holdgate.runtime.guard_settings import check_clock, check_control, check_de
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
 from holdgate.runtime.home import Home
+from holdgate.runtime.keyed_access import access_to
 from holdgate.runtime.lane import Lane, exit_in
 from holdgate.runtime.last_resort import CUT_OFF, LastResort
 from holdgate.runtime.log import Announcer
@@ -64,34 +62,14 @@ from holdgate.runtime.standstill import Silence
 from holdgate.runtime.undeclared import Undeclared
 from holdgate.runtime.wording import warm
 from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
-from holdgate.slips import Unawaited, suggest_keywords
+from holdgate.slips import Unawaited, noting_unawaited, suggest_keywords
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-P = ParamSpec("P")
-
 # A turn settles in one or two rounds. The bound only keeps a mistake from blocking the event loop.
 _ROUNDS = 16
-
-
-def _run_of_a_guard(fn: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Coroutine[Any, Any, None]]:
-    """Decorate `Guard.run`: its guard knows of a run that nobody awaits."""
-    checked = suggest_keywords(fn)
-
-    @wraps(fn)
-    def run(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, None]:
-        made = checked(*args, **kwargs)
-        cast("Guard", args[0]).unawaited.note(made)
-        return made
-
-    # It is async to everybody who asks: a web framework runs what is plain in a thread.
-    if sys.version_info >= (3, 12):
-        inspect.markcoroutinefunction(run)
-    else:
-        vars(run)["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
-    return run
 
 
 class Guard:
@@ -223,7 +201,7 @@ class Guard:
 
         def __exit__(self, *_: object) -> None: ...
 
-    @_run_of_a_guard
+    @noting_unawaited
     async def run(
         self,
         intake: Intake[Any],
@@ -330,7 +308,13 @@ class Guard:
         return Deliveries(self, intake, plans)
 
     @suggest_keywords
-    def patient(self, *, needs: Sequence[Dependency], wait_at_most: float | timedelta | None = None, name: str | None = None) -> Patient:
+    def patient(
+        self,
+        *,
+        needs: Sequence[Dependency],
+        wait_at_most: float | timedelta | None = None,  # an outage is never raised; a framework's own limits need a number below them
+        name: str | None = None,  # what its code calls it already
+    ) -> Patient:
         """Return a decorator for a function that waits while what it needs is down, and then calls. For workers that have no intake here.
 
         - `needs`: a list of the dependencies that it calls.
@@ -492,14 +476,14 @@ class Guard:
         A wait of an open circuit becomes what it would have been by them (`Circuit.reconfigure`). It is in no audit log. Raises
         CommandError for a dependency that this guard does not have, and SettingsError unless they are CircuitSettings.
         """
-        self._operator.circuit(dependency).reconfigure(settings, self.now())
+        self._operator.reconfigure(dependency, settings)
         self.dependencies[dependency].settings = settings
         self.wake()
 
     def set_limits(self, dependency: str, limits: Limits | None) -> None:
-        """Go on by other limits of a dependency. What was found out is forgotten, and what is in flight counts. It is in no audit log.
+        """Go on by other limits of a dependency, or of each of its keys. What was found out is forgotten. It is in no audit log.
         Raises CommandError for a dependency that this guard does not have, and SettingsError unless they are Limits, or None."""
-        self._operator.circuit(dependency).set_limits(check_limits(limits), self.now())
+        self._operator.set_limits(dependency, check_limits(limits))
         self.dependencies[dependency].limits = limits
         self.wake()
 
@@ -663,8 +647,7 @@ class Guard:
 
     def keep(self, dependency: Dependency, *, is_declared: bool) -> None:
         """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
-        circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw, limits=dependency.limits)
-        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), count=self._call_failed, lines=self._lines)
+        access, keys = access_to(dependency, self, self._clock, self.wake, count=self._call_failed, lines=self._lines)
         # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
         if is_declared:
             dependency.bind(access)
@@ -672,7 +655,7 @@ class Guard:
             dependency.lend(access)
         self.dependencies[dependency.name] = dependency
         self.circuits[dependency.name] = access
-        self.engine.add_gate(circuit, probed=dependency.probe is not None)
+        self.engine.add_gate(access.circuit, probed=dependency.probe is not None, keys=keys)
 
     def _call_failed(self, dependency: str, kind: str) -> None:
         self._failure_kinds.note(dependency, kind, self.now())

@@ -167,8 +167,10 @@ class GuestLane(Lane):
 
 
 class GuestRun:
-    """One run whose messages a framework brings. `granted` is called with a lane whose delivery may start now; it must not wait. `lane` is
-    the kind of its lanes."""
+    """One run whose messages a framework brings. `granted` is called with a lane whose delivery may start now; it must not wait.
+
+    `lane` makes a lane, for a framework whose attempts are no tasks of the event loop.
+    """
 
     def __init__(
         self,
@@ -176,13 +178,13 @@ class GuestRun:
         intake: Intake[Any],
         plans: RunSettings,
         granted: Callable[[GuestLane], None],
-        lane: type[GuestLane] = GuestLane,
+        lane: Callable[[LaneOwner, Callable[[GuestLane], None]], GuestLane] = GuestLane,
     ) -> None:
-        self._lane = lane
         self.worker = guard.new_worker(intake, plans, _no_handler)
         self._guard = guard
         self._plans = plans
         self._granted = granted
+        self._new_lane = lane
         self.task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -211,7 +213,7 @@ class GuestRun:
         worker = self.worker
         worker.assigned(sources)
         while len(worker.lanes) < worker.run.lanes:
-            lane = self._lane(worker, self._granted)
+            lane = self._new_lane(worker, self._granted)
             worker.lanes.append(lane)
             worker.idle.append(lane)
 

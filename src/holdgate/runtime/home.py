@@ -76,6 +76,11 @@ class Home:
         """Whether the caller is on the guard's own thread, which must not be blocked."""
         return self._loop is not None and get_ident() == self._thread
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the guard's loop is closed, so that a step which was posted a moment before may never run."""
+        return self._loop is not None and self._loop.is_closed()
+
     def find(self) -> None:
         """Find the guard's loop, or begin a thread with one. Raises GuardClosed, and what entering the guard raises."""
         if self._is_left:

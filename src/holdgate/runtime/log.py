@@ -33,6 +33,8 @@ from holdgate.events import (
     DependencyMet,
     HandlerStuck,
     HoldContinued,
+    KeysHeld,
+    KeysReleased,
     LeaseExpired,
     LeaseTooShort,
     LimitBegan,
@@ -268,6 +270,12 @@ def _too_short(events: list[Any]) -> str:
     return f"{event.name}: a call succeeded after {took}, and had counted as a failure by then: raise permit_lease above that"
 
 
+def _keys_held(events: list[Any]) -> str:
+    event = events[0]
+    are, them = ("is", "it") if event.held == 1 else ("are", "them")
+    return f"{event.dependency}: {many(event.held, 'key')} {are} held, {many(event.waiting, 'message')} waiting for {them}; the others go on"
+
+
 _WORDS: dict[type, Callable[[list[Any]], str]] = {
     CircuitOpened: _opened,
     CircuitHalfOpened: lambda events: f"{events[0].name}: {_state(events[0])} -> half open, one probe goes through",
@@ -276,6 +284,8 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     LimitBegan: lambda events: limited(events[0]),
     LimitMoved: lambda events: limited(events[0]),
     LimitEnded: lambda events: f"{events[0].dependency} limits nothing any more, after {lasting(events[0].lasted)}",
+    KeysHeld: _keys_held,
+    KeysReleased: lambda events: f"{events[0].dependency}: no key is held any more, after {lasting(events[0].lasted)}",
     ThresholdExceeded: _threshold,
     OverrideSet: _overridden,
     OverrideCleared: lambda events: f"{events[0].name}: no longer {_plain(events[0].override)}",

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# How often a task that waits looks whether the guard's loop is gone: a step that was posted just before that is never answered (seconds).
+_LOOK_FOR_HOME_EVERY = 5.0
+
 # How often a thread that waits looks whether something was raised into it. Four times a second cost a thousandth of a core for each ten
 # threads, and no framework's shutdown notices the quarter of a second.
 _LOOK_EVERY = 0.25
@@ -112,6 +115,11 @@ class Wait:
                 " `await asyncio.to_thread(...)`, or make it async"
             )
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody will answer any more."""
+        return self._patients.home.is_gone
+
     def post(self, step: Callable[..., object], *args: object) -> bool:
         """Let the guard do a step. Returns False if its loop is closed."""
         return self._patients.home.post(step, *args)
@@ -155,12 +163,18 @@ class TaskMailbox:
         if self._waits is not None and not self._waits.done():
             self._waits.set_result(None)
 
-    async def get(self, within: float | None) -> Reply | None:
+    async def get(self, wait: Wait, within: float | None) -> Reply | None:
         """Return the next answer. None means that the time is over."""
-        if not self._answers:
+        until = None if within is None else self._loop.time() + within
+        while not self._answers:
+            left = _LOOK_FOR_HOME_EVERY if until is None else min(_LOOK_FOR_HOME_EVERY, until - self._loop.time())
+            if left <= 0:
+                return None
             self._waits = self._loop.create_future()
-            await asyncio.wait({self._waits}, timeout=within)
-        return self._answers.popleft() if self._answers else None
+            await asyncio.wait({self._waits}, timeout=left)
+            if wait.is_lost and not self._answers:
+                return Reply.CLOSED
+        return self._answers.popleft()
 
 
 async def _call(wait: Wait, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -175,7 +189,7 @@ async def _call(wait: Wait, fn: Callable[..., Any], args: Any, kwargs: Any) -> A
         if not wait.post(wait.calls.start, call):
             raise wait.closed()
         while True:
-            answer = await mailbox.get(wait.left_of(began, now()))
+            answer = await mailbox.get(wait, wait.left_of(began, now()))
             if answer is None:
                 raise wait.too_long(now() - began) from failed
             if answer is Reply.CLOSED:
@@ -191,7 +205,10 @@ async def _call(wait: Wait, fn: Callable[..., Any], args: Any, kwargs: Any) -> A
                 return result
             finally:
                 current_attempt.reset(token)
-            if not wait.post(wait.calls.ended, call, failed) or await mailbox.get(None) is not Reply.AGAIN:
+            answer = await mailbox.get(wait, None) if wait.post(wait.calls.ended, call, failed) else Reply.CLOSED
+            if answer is Reply.CLOSED:
+                raise wait.closed(call) from failed
+            if answer is Reply.RAISE:
                 is_over = True
                 raise failed
     finally:
@@ -203,7 +220,7 @@ async def _call(wait: Wait, fn: Callable[..., Any], args: Any, kwargs: Any) -> A
 # -- in a thread -----------------------------------------------------------------------------------------------------------------------
 
 
-def _next_answer(answers: SimpleQueue[Reply], within: float | None) -> Reply | None:
+def _next_answer(wait: Wait, answers: SimpleQueue[Reply], within: float | None) -> Reply | None:
     """Return the next answer. None means that the time is over."""
     until = None if within is None else time.monotonic() + within
     while True:
@@ -213,6 +230,8 @@ def _next_answer(answers: SimpleQueue[Reply], within: float | None) -> Reply | N
         except Empty:
             if left <= 0:
                 return None
+            if wait.is_lost:
+                return Reply.CLOSED
 
 
 def _call_sync(wait: Wait, fn: Callable[..., R], args: Any, kwargs: Any) -> R:
@@ -226,7 +245,7 @@ def _call_sync(wait: Wait, fn: Callable[..., R], args: Any, kwargs: Any) -> R:
         if not wait.post(wait.calls.start, call):
             raise wait.closed()
         while True:
-            answer = _next_answer(answers, wait.left_of(began, time.monotonic()))
+            answer = _next_answer(wait, answers, wait.left_of(began, time.monotonic()))
             if answer is None:
                 raise wait.too_long(time.monotonic() - began) from failed
             if answer is Reply.CLOSED:
@@ -242,7 +261,10 @@ def _call_sync(wait: Wait, fn: Callable[..., R], args: Any, kwargs: Any) -> R:
                 return result
             finally:
                 current_attempt.reset(token)
-            if not wait.post(wait.calls.ended, call, failed) or _next_answer(answers, None) is not Reply.AGAIN:
+            answer = _next_answer(wait, answers, None) if wait.post(wait.calls.ended, call, failed) else Reply.CLOSED
+            if answer is Reply.CLOSED:
+                raise wait.closed(call) from failed
+            if answer is Reply.RAISE:
                 is_over = True
                 raise failed
     finally:

@@ -138,7 +138,8 @@ class PatientLane(GuestLane):
         worker, now, calls = self.worker, self.worker.now(), self.calls
         gates = gates_of(delivery)
         found = attribute([worker.dependency_of(gate) for gate in gates], calls, error, now, timed_out=timed_out)
-        if found.cause is Cause.MESSAGE:
+        is_slip = isinstance(error, HoldgateError) and found.cause is Cause.DEPENDENCY  # no dependency says so: nobody else would
+        if found.cause is Cause.MESSAGE or is_slip:
             found = replace(found, cause=Cause.REJECTED, unclaimed="")
         name = type(error).__name__ if error is None else kind_of(error)
         verdict = worker.engine.settle(delivery, found, name, now, reason=found.reason)
@@ -198,13 +199,15 @@ class PatientCalls:
         call.delivery = None  # the engine may grant it before `leave` returns, and the caller must hear of its failure first
         verdict = call.context.run(lane.leave, error)
         call.delivery = delivery
-        if verdict is Verdict.AGAIN and call in self._under_way and self._run is not None and not self._run.is_over:
+        if verdict in (Verdict.DONE, Verdict.REJECT):
+            self._finish(call)
+            call.answer(Reply.DONE if verdict is Verdict.DONE else Reply.RAISE)
+        elif self._run is None or self._run.is_over:  # whether it is the caller's own failure would show in time, and there is none
+            self._close(call, _stops(self._name))
+        else:
             call.answer(Reply.AGAIN)
             if call.runs:
                 call.answer(Reply.GO)
-            return
-        self._finish(call)
-        call.answer(Reply.DONE if verdict is Verdict.DONE else Reply.RAISE)
 
     def give_up(self, call: PatientCall) -> None:
         """Forget a call whose caller has gone."""
