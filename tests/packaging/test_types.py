@@ -10,11 +10,11 @@ from tests.packaging.environment import ROOT, Environment
 
 pytestmark = pytest.mark.slow
 
-# As a user has to: aiokafka has no types of its own.
+# As a user has to: these have no types of their own.
 MYPY = """
 [mypy]
 strict = true
-[mypy-aiokafka.*]
+[mypy-aiokafka.*,celery.*]
 ignore_missing_imports = true
 """
 PYRIGHT = '{"typeCheckingMode": "strict", "reportMissingTypeStubs": false, "pythonVersion": "3.11"}'
@@ -24,7 +24,7 @@ PYRIGHT = '{"typeCheckingMode": "strict", "reportMissingTypeStubs": false, "pyth
 def checked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """The wheel with what tests/typing imports, and both checkers."""
     environment = Environment(tmp_path_factory.mktemp("checked"), wheel)
-    environment.install("[kafka,rabbitmq,faststream,web]", "httpx", "mypy>=1.14", "pyright[nodejs]>=1.1.390")
+    environment.install("[kafka,rabbitmq,faststream,celery,taskiq,web]", "httpx", "mypy>=1.14", "pyright[nodejs]>=1.1.390")
     return environment
 
 

@@ -13,7 +13,11 @@ from faststream import FastStream
 from faststream.kafka import KafkaBroker
 
 from holdgate import Delivery, Dependency, Guard
+from holdgate.integrations.asgi import consuming
+from holdgate.integrations.celery import CeleryGuard
 from holdgate.integrations.faststream import FastStreamGuard
+from holdgate.integrations.taskiq import TaskiqGuard
+from holdgate.ports import Intake
 from holdgate.testing import (
     Answered,
     Hung,
@@ -43,6 +47,29 @@ def faststream(app: FastStream, broker: KafkaBroker) -> None:
     assert_type(guard.listener, ConsumerRebalanceListener)
     FastStreamGuard(broker, needs={"orders": [payments]}, timeout=30)
     FastStreamGuard(app)  # type: ignore[call-arg]
+
+
+def celery(app: Any) -> None:
+    """Celery has no types of its own; what a guard takes beside the app has."""
+    guard = CeleryGuard(app, needs={"charge": [payments]}, consumer_timeout=1800)
+    assert_type(guard.guard, Guard)
+    CeleryGuard(app, needs="payments")  # type: ignore[arg-type]
+    CeleryGuard(app, need={"charge": [payments]})  # type: ignore[call-arg]
+
+
+def taskiq(broker: Any) -> None:
+    """A list for all tasks, or a mapping by name."""
+    TaskiqGuard(broker, needs=[payments])
+    TaskiqGuard(broker, needs={"charge": [payments]})
+    TaskiqGuard(broker, needs=payments)  # type: ignore[arg-type]
+
+
+async def lifespan(intake: Intake[Any]) -> None:
+    """The runs of an ASGI app are given as they are, not awaited."""
+    async with Guard() as guard, consuming(guard, guard.run(intake, handler, needs=[payments])):
+        pass
+    async with Guard() as guard, consuming(guard, handler):  # type: ignore[arg-type]
+        pass
 
 
 async def handler(delivery: Delivery[Any]) -> None:
