@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from holdgate.core.experiments import Budget
 
 CHANCE = 10  # calls let in between two failures, from which on they are chance: a failure rate under a tenth
+FAULTY = 4.0
+FAULTS_OVER = 400
+FOR_A_CAP = 1.8
+FOR_CHANCE = 0.3
+ENOUGH = 6.0
+MOST_EVIDENCE = 8.0
 STEP = 1.15  # a trial's arms are this factor under and over the width: enough to see, and little to lose
 ABOVE = 1.15  # the width that is kept, over the knee: calls that are shorter than others leave no server idle
 GAIN = 0.15  # less elasticity is none: a sixth of what a wider width costs in waiting
@@ -52,8 +58,8 @@ class Width:
 
     # fmt: off
     __slots__ = (
-        "_before", "_budget", "_calm", "_clean", "_grow_to", "_growing", "_halves", "_last_round", "_lift", "_lift_step", "_lifted",
-        "_longer", "_most", "_passed", "_pause", "_ramp", "_streak", "_trial", "_wall", "_width", "is_careful", "is_sought",
+        "_before", "_budget", "_calm", "_clean", "_evidence", "_excused", "_faults", "_grow_to", "_growing", "_halves", "_last_round", "_lift", "_lift_step", "_lifted",
+        "_longer", "_most", "_passed", "_pause", "_ramp", "_regain", "_streak", "_trial", "_wall", "_width", "is_careful", "is_sought",
     )
     # fmt: on
 
@@ -73,6 +79,10 @@ class Width:
         self._lift_step = 1
         self._lifted = 0
         self._ramp: float = inf  # after a long shut: how far the width is back
+        self._faults = 0.0
+        self._evidence = 0.0
+        self._excused = False
+        self._regain = 0
         self._clean = CHANCE  # calls let in since the last refusal
         self._streak = 0  # refusals with fewer than CHANCE calls between them
         self._before = 0  # the width before that streak
@@ -117,6 +127,8 @@ class Width:
         """Learn from a call that was let in. `arm` is what `start` returned for it."""
         self._passed = max(self._passed, level)
         self._clean += 1
+        self._faults -= self._faults / FAULTS_OVER
+        self._evidence = max(0.0, self._evidence - FOR_CHANCE)
         self._pause -= 1
         self.is_careful = False
         if self._ramp != inf:
@@ -136,22 +148,31 @@ class Width:
     def refuse(self, level: int, arm: int, is_throttled: bool) -> bool:
         """Learn from a refusal at this level. Returns whether it is a matter of width, or chance, so that the gate stays open."""
         if self._lift and level > self._width:
+            if self._faults >= FAULTY and not self._excused and not is_throttled:
+                self._excused = True
+                return True
             self._budget.spend(LIFT_NEEDS)
             self._lift, self._lift_step, self._wall = 0, 1, level
+            self._regain = 0
             return True
         clean, self._clean = self._clean, 0
         self._streak = self._streak + 1 if clean < CHANCE else 1
+        if clean >= CHANCE:
+            self._before, self._halves = 0, False
         if is_throttled:
             return self._throttle(level)
-        self.is_careful = self._streak > 1
-        if self._streak == 1:
-            self._halves = False
+        self._evidence = min(MOST_EVIDENCE, self._evidence + FOR_A_CAP)
+        is_chance = self._streak == 1 or (self._faults >= FAULTY and self._evidence < ENOUGH)
+        self.is_careful = not is_chance
+        if is_chance:
+            self._faults += 1
             if self._trial is not None and arm:
                 self._trial.drop()
             return True
         self._trial = None
         self._lift = 0
         self._before = self._before or self._width
+        self._regain = max(self._regain, self._before) if self._faults >= FAULTY else 0
         # A failure's own level may be low by chance, so the width is what is cut. Half of it only if none was let in since the last cut.
         at = level if level > self._passed else max(level, self._width)
         self._cap(at // 2 + 1 if self._halves and not clean and level <= self._passed else at)
@@ -162,11 +183,13 @@ class Width:
     def _throttle(self, level: int) -> bool:
         self._trial = None
         self._lift = 0
-        if level <= max(1, self._passed):
+        if level <= max(1, self._passed) and (level < self._width or self._streak > 1 or level == 1):
             self.restore()
             return False
         self.is_careful = True
+        self._before = self._before or self._width
         self._cap(level)
+        self._passed = min(self._passed, self._width)
         return True
 
     def lower(self, level: int) -> None:
@@ -225,8 +248,9 @@ class Width:
         if self._most is not None:
             wide = min(wide, self._most)
         if wide >= self._wall:
-            if self._budget.affords_refusals(LIFT_NEEDS):
-                self._lift, self._lifted = self._lift_step, 0
+            if self._regain > width or self._budget.affords_refusals(LIFT_NEEDS):
+                self._lift = min(self._lift_step, self._regain - width) if self._regain > width else self._lift_step
+                self._lifted, self._excused = 0, False
                 self._budget.count += 1
                 return
             wide = width
