@@ -12,7 +12,8 @@ A refusal at more in flight than was ever let in is a *wall*: the width comes do
 
 A refusal at a level that others passed is no matter of width if the service says "too many requests": that is a rate, and the gate's. If
 it is a failure, it is chance, unless fewer than ten calls were let in since the last one: a dependency that fails once in fifty calls
-loses no width by it. Then it is a cap that has come down. The width goes one down for the first such failure, to half of it for the next,
+loses no width by it. Then it is a cap that has come down. Where failures by chance are known from before, as with one in twenty, two that are
+close to each other prove nothing, and it takes four with hardly a call between them. The width goes one down for the first such failure, to half of it for the next,
 and from then on one call at a time asks, so that a cap that fell from 26 to 14 costs a handful of refusals and not one for each slot.
 
 Not known yet is the width in the cheap form: then nothing limits it until something is refused.
@@ -32,12 +33,14 @@ if TYPE_CHECKING:
     from holdgate.core.experiments import Budget
 
 CHANCE = 10  # calls let in between two failures, from which on they are chance: a failure rate under a tenth
-FAULTY = 4.0
-FAULTS_OVER = 400
-FOR_A_CAP = 1.8
-FOR_CHANCE = 0.3
-ENOUGH = 6.0
-MOST_EVIDENCE = 8.0
+FAULTS_OVER = 400  # calls: a dependency that fails by chance does so for longer than this
+FAULTY = 4.0  # failures by chance in about so many calls, from which on two that are close to each other are chance as well
+FOR_A_CAP = (
+    1.8  # for each failure: it is six times as likely over a cap, where three calls in ten are refused, as by chance, with one in 20
+)
+FOR_CHANCE = 0.3  # against it for each call that was let in, by the same two rates
+ENOUGH = 6.0  # four failures with hardly a call between them: with one in 20 by chance, once in thousands of calls
+MOST_EVIDENCE = 8.0  # so that twenty-seven calls let in are always enough to forget it
 STEP = 1.15  # a trial's arms are this factor under and over the width: enough to see, and little to lose
 ABOVE = 1.15  # the width that is kept, over the knee: calls that are shorter than others leave no server idle
 GAIN = 0.15  # less elasticity is none: a sixth of what a wider width costs in waiting
@@ -79,10 +82,10 @@ class Width:
         self._lift_step = 1
         self._lifted = 0
         self._ramp: float = inf  # after a long shut: how far the width is back
-        self._faults = 0.0
-        self._evidence = 0.0
-        self._excused = False
-        self._regain = 0
+        self._faults = 0.0  # by chance, of late
+        self._evidence = 0.0  # that failures are a cap and no chance
+        self._excused = False  # one failure of this lift was taken for chance
+        self._regain = 0  # the width before a cut that may have been by chance: up to it lifts are free
         self._clean = CHANCE  # calls let in since the last refusal
         self._streak = 0  # refusals with fewer than CHANCE calls between them
         self._before = 0  # the width before that streak
