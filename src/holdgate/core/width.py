@@ -186,13 +186,11 @@ class Width:
     def _throttle(self, level: int) -> bool:
         self._trial = None
         self._lift = 0
-        if level <= max(1, self._passed) and (level < self._width or self._streak > 1 or level == 1):
+        if level <= max(1, self._passed):
             self.restore()
             return False
         self.is_careful = True
-        self._before = self._before or self._width
         self._cap(level)
-        self._passed = min(self._passed, self._width)
         return True
 
     def lower(self, level: int) -> None:
