@@ -28,6 +28,7 @@ from docs.generate import (
     snippets,
     states,
     status_document,
+    traps,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +75,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "worlds": scenarios.worlds_table,
     "scenario-report": scenarios.report,
     "scenario-file": scenarios.source,
+    "trap": traps.figures,
 }
 
 

@@ -17,6 +17,7 @@ _PARTS = {
     "SummaryStatus": "`summary`",
     "DependencyStatus": "Each of `dependencies`",
     "LimitStatus": "`limits` of a dependency",
+    "KeysStatus": "`keys` of a dependency",
     "FailureStatus": "Each of `failed_with` of a dependency",
     "SourceStatus": "Each of `sources`",
     "PartlyStatus": "`partly` of a source",
@@ -45,7 +46,7 @@ def _is_typed_dict(node: ast.ClassDef) -> bool:
 def _section(node: ast.ClassDef, found: dict[int, str]) -> str:
     fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)]
     rows = [(f"`{ast.unparse(each.target)}`", _kind(ast.unparse(each.annotation)), found.get(each.lineno, "")) for each in fields]
-    return f"### {_PARTS[node.name]}\n\n{sentence(ast.get_docstring(node))}\n\n{table(('field', 'what it is', 'meaning'), rows)}"
+    return f"## {_PARTS[node.name]}\n\n{sentence(ast.get_docstring(node))}\n\n{table(('field', 'what it is', 'meaning'), rows)}"
 
 
 def _kind(annotation: str) -> str:

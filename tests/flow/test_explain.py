@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.flow.test_status import MAILS, NOW, ORDERS, circuit, document, hold, source, waits
 
-from holdgate.core import LimiterSnapshot, Override, Reason, State
+from holdgate.core import KeysSnapshot, LimiterSnapshot, Override, Reason, State
 from holdgate.core.events import CircuitOpened, ThresholdExceeded
 from holdgate.flow.events import OutageSuspected, SourceBlocked
 from holdgate.flow.explain import Unknown, explain, lasting
@@ -326,19 +326,19 @@ def limits(**more: Any) -> LimiterSnapshot:
 @pytest.mark.parametrize(
     ("seen", "words"),
     [
-        (limits(), "payments is given 9.8 calls a second, since it refused a share of 0.01 of its calls. It does not hold"),
+        (limits(), "payments is given 9.8 calls a second, after it has refused 1.0% of its calls. It does not hold"),
         (limits(pace=1250.4, refused=0), "payments is given 1250 calls a second. It does not hold"),
         (
             limits(width=8, why="width"),
-            "9.8 calls a second and 8 calls in parallel, since it refused a share of 0.01 of its calls. The next",
+            "9.8 calls a second and 8 calls in parallel, after it has refused 1.0% of its calls. The next",
         ),
         (
             limits(pace=None, width=1, why="concurrency"),
-            "is given 1 call in parallel, since it refused a share of 0.01 of its calls. The next",
+            "is given 1 call in parallel, after it has refused 1.0% of its calls. The next",
         ),
         (
             limits(pace=None, next_at=NOW + 0.2, why="pace"),
-            "fewer calls than there are, since it refused a share of 0.01 of its calls. The next call",
+            "fewer calls than there are, after it has refused 1.0% of its calls. The next call",
         ),
         (limits(next_at=NOW + 0.2, why="pace"), "The next call starts within a second."),
         (limits(next_at=NOW + 90, why="throttled"), "It has refused a call, and one message asks again in 1 minute."),
@@ -348,6 +348,13 @@ def limits(**more: Any) -> LimiterSnapshot:
 def test_a_limit_is_told_with_what_comes_next(seen: LimiterSnapshot, words: str) -> None:
     """How many calls it is given, what that has cost, and when the next one starts."""
     assert words in explain(document(circuit(limits=seen), sources=(source(ORDERS),)), "payments")
+
+
+def test_a_dependency_that_refuses_what_is_too_much_is_not_called_well() -> None:
+    """Its circuit is closed, and still what waits, waits for it. A limit that somebody has set refuses nothing."""
+    found = document(circuit(limits=limits()), sources=(source(ORDERS),))
+    assert explain(found, "payments").startswith("payments answers, but takes fewer calls than there are: its circuit is closed. ")
+    assert explain(document(circuit(limits=limits(refused=0))), "payments").startswith("payments is well: its circuit is closed. ")
 
 
 def test_an_observed_limit_is_told_as_what_would_be() -> None:
@@ -368,3 +375,45 @@ def test_a_source_that_a_limit_holds_says_so() -> None:
     assert found["sources"][0]["next_try"] == found["dependencies"][0]["limits"]["next_start"]  # type: ignore[index]
     assert "payments limits nothing any more." in explain(document(circuit(), sources=(held,)), "orders[3]")
     assert "payments is given 9.8 calls a second" in explain(document(circuit(limits=limits()), sources=(source(ORDERS),)), "orders[3]")
+
+
+# -- keys -----------------------------------------------------------------------------------------------------------------------------
+
+
+def keys(held: int, waiting: int = 0) -> KeysSnapshot:
+    return KeysSnapshot(known=max(held, 4), held=held, waiting=waiting, max_keys=100)
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (keys(3, 812), "3 keys are held, 812 messages waiting for them; the others go on."),
+        (keys(1, 1), "1 key is held, 1 message waiting for it; the others go on."),
+    ],
+)
+def test_keys_that_are_held_are_counted(seen: KeysSnapshot, words: str) -> None:
+    """Of the dependency, and of each source that needs it; which ones they are is not said."""
+    found = document(circuit(keys=seen), sources=(source(ORDERS),))
+    assert words in explain(found, "payments")
+    assert words in explain(found, "orders[3]")
+
+
+def test_keys_of_which_none_is_held_need_no_word() -> None:
+    """Everything is as it should be."""
+    found = document(circuit(keys=keys(0)), sources=(source(ORDERS),))
+    assert "key" not in explain(found, "payments") + explain(found, "orders[3]")
+
+
+def test_a_source_that_a_key_holds_says_that_the_order_is_why() -> None:
+    """And if the key has just been freed, that too."""
+    held = source(ORDERS, "key:payments", since=NOW - 60)
+    found = document(circuit(keys=keys(2, 5)), sources=(held,))
+    text = explain(found, "orders[3]")
+    assert text.startswith("orders[3] is held for 1 minute. 2 keys of payments are held, and the message in front needs one of them.")
+    assert 'with order="key" or "none" the others would go on.' in text
+    assert found["dependencies"][0]["held"] == 1
+    assert found["dependencies"][0]["keys"] == {"known": 4, "held": 2, "waiting": 5, "max_keys": 100}
+    assert "1 key of payments is held" in explain(document(circuit(keys=keys(1)), sources=(held,)), "orders[3]")
+    free = "The message in front has waited for its key of payments, which is free again."
+    assert free in explain(document(circuit(keys=keys(0)), sources=(held,)), "orders[3]")
+    assert free in explain(document(circuit(), sources=(held,)), "orders[3]")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests import canary
 from tests.ledger.ledger import Ledger
 from tests.servers.guardian import guardian
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 # A drain may take 25 s; beyond this a worker hangs.
 END_TIMEOUT = 60.0
 BETWEEN_LOOKS = 0.05
-# A look at a long ledger takes a good part of a second: at most half a core goes into looking.
-LOOKS_IN_A_WAIT = 1
+# A look at a long ledger takes a good part of a second: at most a tenth of a core goes into looking, which the workers need themselves.
+LOOKS_IN_A_WAIT = 9
 
 
 class Worker:
@@ -132,6 +133,7 @@ class Fleet:
             worker.kill()
         for worker in self.workers:
             await worker.ended()
+            canary.look(f"what {worker.name} has printed", worker.output)
 
     def _start_one(self, *more: str) -> Worker:
         # The number of those that were started before, of this fleet: a name is never used twice.
