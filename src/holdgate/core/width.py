@@ -12,9 +12,12 @@ A refusal at more in flight than was ever let in is a *wall*: the width comes do
 
 A refusal at a level that others passed is no matter of width if the service says "too many requests": that is a rate, and the gate's. If
 it is a failure, it is chance, unless fewer than ten calls were let in since the last one: a dependency that fails once in fifty calls
-loses no width by it. Then it is a cap that has come down. Where failures by chance are known from before, as with one in twenty, two that are
-close to each other prove nothing, and it takes four with hardly a call between them. The width goes one down for the first such failure, to half of it for the next,
+loses no width by it. Then it is a cap that has come down. The width goes one down for the first such failure, to half of it for the next,
 and from then on one call at a time asks, so that a cap that fell from 26 to 14 costs a handful of refusals and not one for each slot.
+
+Where one call in twenty fails, two are close to each other all the time. So once failures by chance are known from before, that proves
+nothing any more, and a cap takes four with hardly a call between them. A width that is cut then is lifted again free of charge, up to what
+it was, and one failure of a lift is chance as well.
 
 Not known yet is the width in the cheap form: then nothing limits it until something is refused.
 
@@ -35,9 +38,7 @@ if TYPE_CHECKING:
 CHANCE = 10  # calls let in between two failures, from which on they are chance: a failure rate under a tenth
 FAULTS_OVER = 400  # calls: a dependency that fails by chance does so for longer than this
 FAULTY = 4.0  # failures by chance in about so many calls, from which on two that are close to each other are chance as well
-FOR_A_CAP = (
-    1.8  # for each failure: it is six times as likely over a cap, where three calls in ten are refused, as by chance, with one in 20
-)
+FOR_A_CAP = 1.8  # for each failure: over a cap three calls in ten fail, by chance one in twenty, and the logarithm of six is 1.8
 FOR_CHANCE = 0.3  # against it for each call that was let in, by the same two rates
 ENOUGH = 6.0  # four failures with hardly a call between them: with one in 20 by chance, once in thousands of calls
 MOST_EVIDENCE = 8.0  # so that twenty-seven calls let in are always enough to forget it
@@ -61,8 +62,9 @@ class Width:
 
     # fmt: off
     __slots__ = (
-        "_before", "_budget", "_calm", "_clean", "_evidence", "_excused", "_faults", "_grow_to", "_growing", "_halves", "_last_round", "_lift", "_lift_step", "_lifted",
-        "_longer", "_most", "_passed", "_pause", "_ramp", "_regain", "_streak", "_trial", "_wall", "_width", "is_careful", "is_sought",
+        "_before", "_budget", "_calm", "_clean", "_evidence", "_excused", "_faults", "_grow_to", "_growing", "_halves", "_last_round",
+        "_lift", "_lift_step", "_lifted", "_longer", "_most", "_passed", "_pause", "_ramp", "_regain", "_streak", "_trial", "_wall",
+        "_width", "is_careful", "is_sought",
     )
     # fmt: on
 
@@ -151,12 +153,7 @@ class Width:
     def refuse(self, level: int, arm: int, is_throttled: bool) -> bool:
         """Learn from a refusal at this level. Returns whether it is a matter of width, or chance, so that the gate stays open."""
         if self._lift and level > self._width:
-            if self._faults >= FAULTY and not self._excused and not is_throttled:
-                self._excused = True
-                return True
-            self._budget.spend(LIFT_NEEDS)
-            self._lift, self._lift_step, self._wall = 0, 1, level
-            self._regain = 0
+            self._refuse_lift(level, is_throttled)
             return True
         clean, self._clean = self._clean, 0
         self._streak = self._streak + 1 if clean < CHANCE else 1
@@ -164,14 +161,29 @@ class Width:
             self._before, self._halves = 0, False
         if is_throttled:
             return self._throttle(level)
+        is_chance = self._is_chance()
+        self.is_careful = not is_chance
+        if not is_chance:
+            self._cut(level, clean)
+        elif self._trial is not None and arm:
+            self._trial.drop()
+        return True
+
+    def _refuse_lift(self, level: int, is_throttled: bool) -> None:
+        if self._faults >= FAULTY and not self._excused and not is_throttled:
+            self._excused = True
+            return
+        self._budget.spend(LIFT_NEEDS)
+        self._lift, self._lift_step, self._wall = 0, 1, level
+        self._regain = 0
+
+    def _is_chance(self) -> bool:
         self._evidence = min(MOST_EVIDENCE, self._evidence + FOR_A_CAP)
         is_chance = self._streak == 1 or (self._faults >= FAULTY and self._evidence < ENOUGH)
-        self.is_careful = not is_chance
-        if is_chance:
-            self._faults += 1
-            if self._trial is not None and arm:
-                self._trial.drop()
-            return True
+        self._faults += is_chance
+        return is_chance
+
+    def _cut(self, level: int, clean: int) -> None:
         self._trial = None
         self._lift = 0
         self._before = self._before or self._width
@@ -181,7 +193,6 @@ class Width:
         self._cap(at // 2 + 1 if self._halves and not clean and level <= self._passed else at)
         self._halves = True
         self._passed = min(self._passed, self._width)
-        return True
 
     def _throttle(self, level: int) -> bool:
         self._trial = None
