@@ -7,6 +7,7 @@ SYNCED := $(VENV)/.synced
 REWRITTEN := $(VENV)/.rewritten
 BENCH := .venv-bench
 CLIENTS := clients clients-niquests
+FRAMEWORKS := .venv-frameworks
 EAGER := .venv-eager-$(notdir $(PYTHON))
 # More arguments for pytest: make test ARGS="-k commits -x"
 ARGS ?=
@@ -16,7 +17,7 @@ WORKERS ?= 6
 # The long ones come first, and each broker runs in a few of the processes (tests/conftest.py, tests/sharing.py).
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 # The table of faults has a target of its own; a few of its cells are here (test_quick.py). So has the wheel.
-TESTS := --ignore=tests/faults/test_matrix.py --ignore=tests/faults/test_checker.py --ignore=tests/packaging
+TESTS := --ignore=tests/faults/test_matrix.py --ignore=tests/faults/test_checker.py --ignore=tests/packaging --ignore=tests/frameworks
 # How often and where: make test-repeat RUNS=3 SETTINGS="slow stressed" ARGS=tests/integration
 RUNS ?= 10
 SETTINGS ?=
@@ -44,12 +45,13 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 # clients and pytest's own included: a third of the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup test test-faults test-clients test-clients-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
+.PHONY: help setup test test-faults test-frameworks test-clients test-clients-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
 .PHONY: check docs format coverage mutation demo bench trace clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
 	@echo "make test-faults  every fault in every state of the circuit, on real brokers"
+	@echo "make test-frameworks  workers of dramatiq, arq and others through an outage, on real brokers"
 	@echo "make test-clients  what the failures of real clients are taken for, on sockets that refuse, drop, hang and answer"
 	@echo "make test-clients-outage  two minutes of outage for all of them at once, in memory, on Kafka and on RabbitMQ"
 	@echo "make test-matrix  what a broker has a part in, on RabbitMQ 3.10, 4.0, 4.3 and Kafka 4.1, 4.4"
@@ -90,6 +92,15 @@ test: $(SYNCED) $(REWRITTEN)
 # Its cells run side by side without pytest-xdist: they share brokers.
 test-faults: $(SYNCED)
 	$(PYTEST) -n 0 tests/faults --ignore=tests/faults/test_quick.py $(ARGS)
+
+# Their workers have this environment, and the tests their own. One process: they share brokers, and look at the processor's time.
+$(FRAMEWORKS)/.synced: tests/frameworks/requirements.txt $(SYNCED)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D) --requirement tests/frameworks/requirements.txt --editable '.[kafka,rabbitmq,web]'
+	@touch $@
+
+test-frameworks: $(FRAMEWORKS)/.synced
+	$(PYTEST) -n 0 tests/frameworks $(ARGS)
 
 # Stops at no failure: what counts is which tests fail how often. Not in CI: fifty runs take hours.
 test-repeat: $(SYNCED)

@@ -153,16 +153,19 @@ async def no_op(_record: object) -> None:
     """The handler of the bare loop."""
 
 
-async def filled_topic(bootstrap: str, messages: int) -> str:
+async def filled_topic(
+    bootstrap: str, messages: int, partitions: int = PARTITIONS, key_of: Callable[[int], bytes | None] = lambda _number: None
+) -> str:
+    """A new topic with so many messages, by its name. `key_of` gives the key of each by its number."""
     topic = f"bench-{uuid.uuid4().hex[:8]}"
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
-    await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
+    await admin.create_topics([NewTopic(topic, partitions, 1)])
     await admin.close()
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20)
     await producer.start()
     for number in range(messages):
-        await producer.send(topic, PAYLOAD, partition=number % PARTITIONS)
+        await producer.send(topic, PAYLOAD, key_of(number), partition=number % partitions)
     await producer.stop()
     return topic
 

@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import settings
 
+from tests import canary
 from tests.closing import Closing, serves
 from tests.second_try import allow_second_try
 from tests.servers.chromium import browser, find_chromium
@@ -47,16 +48,14 @@ settings.register_profile("holdgate", settings(), deadline=None)
 settings.load_profile("holdgate")
 
 
-# What no log may show begins so in every test: tokens, passwords, payloads, keys, headers.
-CANARY = "canary-"
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Let the run say at its end what ran on which broker. Give SIGINT back to the processes that tests start: a shell ignores it for what
     runs in the background, and children inherit that.
 
     With HOLDGATE_TEST_EAGER=1 every event loop begins with `asyncio.eager_task_factory` (Python 3.12 and newer): make test-eager."""
     config.pluginmanager.register(Closing(config, shared=("kafka", "rabbitmq")))
+    canary.plant()
+    canary.watch()
     if os.environ.get("HOLDGATE_TEST_EAGER"):
         _make_loops_eager()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -78,12 +77,16 @@ def _make_loops_eager() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test whose log has a canary in it, whatever the test itself looks at. The last report of a test has all of its log."""
+    """Fail a test that has shown a canary, whatever the test itself looks at. The last report of a test has all of its log."""
     report = yield
-    logged = (text for name, text in report.sections if name.startswith("Captured log"))
-    if report.when == "teardown" and report.passed and any(CANARY in text for text in logged):
-        report.outcome = "failed"
-        report.longrepr = f"a log line has something with {CANARY!r} in it, which stands for what no log may show"
+    if report.when == "teardown":
+        for name, text in report.sections:
+            if name.startswith("Captured log"):
+                canary.look("the log", text)
+        found = canary.findings()
+        if found and report.passed:
+            report.outcome = "failed"
+            report.longrepr = "what stands for a payload, a key, a header, a token or a password was shown:\n" + "\n".join(found[:10])
     return report
 
 

@@ -91,6 +91,17 @@ MEANINGS: dict[str, dict[str, str]] = {
         ' `RabbitMQDeadLetters(url, "{queue}.overflow")`',
         "on_delivery_limit_near": "called with a `DeliveryLimitNear` when a hold brings a message near its limit",
     },
+    "guard.patient": {
+        "needs": "a list of the dependencies that the function calls",
+        "wait_at_most": "seconds since its call after which no attempt begins, and `WaitedTooLong` is raised; `None`: as long as it takes",
+        "name": "the label of its calls; `None`: the function's own name",
+    },
+    "TaskiqGuard": {
+        "broker": "an `AioPikaBroker` of taskiq-aio-pika",
+        "needs": "a list of dependencies for all tasks, or a mapping of such lists by name of the task; other tasks are not guarded then",
+        "guard": "the `Guard` to use; `None`: one of its own",
+        "consumer_timeout": "RabbitMQ's, in seconds: a task that waits goes back a fifth of it before",
+    },
     "FastStreamGuard": {
         "app_or_broker": "a `FastStream` app, with which the guard starts and stops, or a `KafkaBroker` or `RabbitBroker`",
         "needs": "as for `guard.run`; with a mapping, subscribers of other topics and queues are not guarded",
@@ -99,6 +110,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "dead_letters": "as for `guard.run`, or a function that makes them when the guard starts; Kafka's batches never go there",
         "timeout": "seconds after which a handler is cancelled; `None`: no limit",
         "consumer_timeout": "RabbitMQ's, in seconds: what is held goes back a fifth of it before",
+    },
+    "CeleryGuard": {
+        "app": "the Celery app, whose workers are guarded",
+        "needs": "a mapping from a task's name to a list of dependencies, or a function; `None`: what the tasks have as `needs`",
+        "dependencies": "what a function in `needs` may return",
+        "guard": "the `Guard` to use; `None`: one of its own",
+        "retry": "a `RetryPolicy` for failures of needs; `None`: its defaults",
+        "consumer_timeout": "RabbitMQ's, in seconds, for queues without `x-consumer-timeout`: what is held goes back a fifth of it before",
     },
     "RabbitMQDeadLetters": {
         "connection_or_url": "an `aio_pika.connect_robust` connection, which stays yours, or a URL for a connection of its own",
@@ -122,6 +141,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "probe": "asks whether it is well, in place of the first message after an outage; raising, False and `probe_timeout` mean no",
         "probe_timeout": "seconds that the probe may take",
         "settings": "its circuit, see CircuitSettings",
+        "key": "by what limits and circuit are kept apart, as a function of the delivery, see [by key](../how-to/limit-a-dependency.md#by-key). None: one for all",
+        "max_keys": "how many keys are remembered",
         "limits": "how many calls it takes, see Limits. None means that it [is found out](../how-to/limit-a-dependency.md)",
     },
     "Limits": {

@@ -22,7 +22,9 @@ from holdgate import CircuitSettings, CountWindow, Dependency, Guard, Limits, Lo
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.control import Control
+from holdgate.integrations.celery import CeleryGuard
 from holdgate.integrations.faststream import FastStreamGuard
+from holdgate.integrations.taskiq import TaskiqGuard
 from holdgate.testing import Outage, rehearse
 
 # Whose settings they are, as the pages name it. A class of settings is read by its fields, everything else by its signature.
@@ -35,7 +37,10 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "KafkaDeadLetters": KafkaDeadLetters.__init__,
     "RabbitMQIntake": RabbitMQIntake.__init__,
     "RabbitMQDeadLetters": RabbitMQDeadLetters.__init__,
+    "guard.patient": Guard.patient,
     "FastStreamGuard": FastStreamGuard.__init__,
+    "CeleryGuard": CeleryGuard.__init__,
+    "TaskiqGuard": TaskiqGuard.__init__,
     "Control": Control.__init__,
     "Dependency": Dependency.__init__,
     "Limits": Limits,

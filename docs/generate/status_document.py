@@ -17,6 +17,7 @@ _PARTS = {
     "SummaryStatus": "`summary`",
     "DependencyStatus": "Each of `dependencies`",
     "LimitStatus": "`limits` of a dependency",
+    "KeysStatus": "`keys` of a dependency",
     "FailureStatus": "Each of `failed_with` of a dependency",
     "SourceStatus": "Each of `sources`",
     "PartlyStatus": "`partly` of a source",

@@ -70,6 +70,23 @@ class CallNotPermitted(HoldgateError):
         return f"dependency {self.dependency!r} does not admit calls now"
 
 
+class WaitedTooLong(HoldgateError):
+    """A patient call has waited for `wait_at_most` seconds, and what it needs has not come back, or had no room.
+
+    `name` is that of the patient function, `dependencies` are the names of what it needs, and `waited` is in seconds. What the last attempt
+    raised is its `__cause__`; None means that none was made. Let the framework try the message again later.
+    """
+
+    def __init__(self, name: str, dependencies: tuple[str, ...], waited: float) -> None:
+        super().__init__(name, dependencies, waited)
+        self.name = name
+        self.dependencies = dependencies
+        self.waited = waited
+
+    def __str__(self) -> str:
+        return f"{self.name} has waited for {', '.join(self.dependencies)} for {self.waited:.1f} s, which is all that wait_at_most allows"
+
+
 class NeedsError(HoldgateError):
     """`needs=` is a function, and has not said what a message needs: it raised, or answered what is no dependency of the guard.
 

@@ -31,6 +31,8 @@ from holdgate.flow.events import (
     FlowEvent,
     HandlerStuck,
     HoldContinued,
+    KeysHeld,
+    KeysReleased,
     LimitBegan,
     LimitEnded,
     LimitMoved,
@@ -66,6 +68,8 @@ __all__ = [  # noqa: RUF022 - the order of the docstring
     "LimitBegan",
     "LimitMoved",
     "LimitEnded",
+    "KeysHeld",
+    "KeysReleased",
     # What it does to sources.
     "SourceHeld",
     "MessagesHeld",

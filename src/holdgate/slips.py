@@ -10,10 +10,12 @@ Nothing here runs for a message, and nothing costs more than a look at a few nam
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from holdgate.errors import CommandError, SettingsError
 
@@ -107,6 +109,30 @@ class Unawaited:
                 f"{called} was not awaited, so nothing was consumed: write `await {called}`, or start it in a task group that ends"
                 " inside of the guard's block"
             )
+
+
+class Noting(Protocol):
+    """An object that knows its unawaited coroutines."""
+
+    unawaited: Unawaited
+
+
+def noting_unawaited(fn: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Coroutine[Any, Any, None]]:
+    """Decorate a coroutine method so that its object knows, by its `unawaited`, of a coroutine that nobody awaits."""
+    checked = suggest_keywords(fn)
+
+    @wraps(fn)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, None]:
+        made = checked(*args, **kwargs)
+        cast("Noting", args[0]).unawaited.note(made)
+        return made
+
+    # It is async to everybody who asks: a web framework runs what is plain in a thread.
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(run)
+    else:
+        vars(run)["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
+    return run
 
 
 def _is_waiting(made: Coroutine[Any, Any, Any]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from click.testing import CliRunner, Result
+from tests import canary
 
 from holdgate.cli import commands
 from holdgate.cli.app import app
@@ -28,4 +29,6 @@ def promised() -> Mapping[str, EntryPoint]:
 def invoke(*args: str) -> Result:
     """Run `holdgate` with these arguments."""
     with patch.object(commands, "announced", promised):
-        return CliRunner(**_APART).invoke(app, list(args))
+        result = CliRunner(**_APART).invoke(app, list(args))
+    canary.look(f"what holdgate {' '.join(args[:1])} prints", result.output + result.stderr)
+    return result

@@ -12,8 +12,8 @@ from tests.config.test_settings import FILE
 from holdgate.config.fields import hints_of
 from holdgate.config.schema import schema
 from holdgate.config.sections import SIMULATED
-from holdgate.config.tables import FileTables
-from holdgate.core import CircuitSettings
+from holdgate.config.tables import ControlTable, FileTables
+from holdgate.core import CircuitSettings, Limits
 
 
 def fits(value: Any, allowed: dict[str, Any]) -> bool:
@@ -56,6 +56,10 @@ def test_a_right_file_fits() -> None:
         "[guard]\nmemory = '64'",
         "[run]\nneeds = [3]",
         "[gaurd]",
+        "[dependencies.p.limits]\nrate = 'many'",
+        "[dependencies.p.limits]\nper = '5 minutes'",
+        "[dependencies.p.limits]\nconcurrency = 1.5",
+        "[control]\npeers = 'http://worker-2'",
     ],
 )
 def test_what_the_schema_can_know_does_not_fit(text: str) -> None:
@@ -78,3 +82,6 @@ def test_it_has_every_table_and_every_setting() -> None:
     section = made["dependencies"]["additionalProperties"]["properties"]
     assert set(hints_of(CircuitSettings)) | SIMULATED | {"base", "circuit", "failures", "limits", "probe_timeout"} == set(section)
     assert section["open_share"]["default"] == 0.1
+    limits = section["limits"]["anyOf"][0]["properties"]
+    assert set(limits) == {field.name for field in dataclasses.fields(Limits)}
+    assert set(made["control"]["properties"]) == {field.name for field in dataclasses.fields(ControlTable)}

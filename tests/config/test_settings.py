@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 import holdgate
-from holdgate import CircuitSettings, CountWindow, Dependency, Guard, State, TimeWindow, http
+from holdgate import CircuitSettings, CountWindow, Dependency, Guard, Limits, State, TimeWindow, http
 from holdgate.config import Settings
 from holdgate.errors import SettingsError
+from holdgate.flow.events import CommandGiven
 
 FILE = """
     [circuit]
@@ -252,6 +253,64 @@ async def test_a_file_that_is_read_again_changes_running_circuits(tmp_path: Path
         # What waits is compared with the start: it waits no more when it is taken back.
         written(tmp_path)
         assert settings.reload(guard).waiting == ()
+
+
+def test_limits_are_laid_over_those_of_the_base(tmp_path: Path) -> None:
+    """Setting by setting; a variable wins, and each has its line. "none" takes them back."""
+    file = """
+        [bases.api]
+        limits = { rate = 50, per = "1m" }
+
+        [dependencies.payments]
+        base = "api"
+        limits = { concurrency = 8 }
+
+        [dependencies.email]
+        base = "api"
+        limits = "none"
+    """
+    settings = loaded(tmp_path, file, HOLDGATE__DEPENDENCIES__PAYMENTS__LIMITS__CONCURRENCY="9")
+    assert settings.dependency("payments").limits == Limits(rate=50, per=60.0, concurrency=9)
+    assert settings.dependency("email").limits is None
+    wrong = complaint(tmp_path, file.replace("concurrency = 8", "concurrency = 0, rat = 3, per = '5 minutes'"))
+    assert "holdgate.toml:6: dependencies.payments.limits.rat: is none of those that are known here; did you mean rate?" in wrong
+    assert 'holdgate.toml:6: dependencies.payments.limits.per: "5 minutes" is not seconds' in wrong
+
+
+async def test_limits_that_are_read_again_hold_from_the_next_call_on(tmp_path: Path) -> None:
+    """In the guard that runs, and the audit log says which."""
+    settings = loaded(tmp_path, "[dependencies.payments]\nlimits = { rate = 50, per = '1m' }\n")
+    async with Guard(*settings.dependencies.values(), signals=False) as guard:
+        written(tmp_path, "[dependencies.payments]\nlimits = { rate = 5, per = '1m' }\n")
+        assert [each.setting for each in settings.reload(guard, actor="alice").applied] == ["dependencies.payments.limits.rate"]
+        assert guard.dependencies["payments"].limits == Limits(rate=5, per=60.0)
+        (entry,) = guard.audit()
+        assert isinstance(entry, CommandGiven)
+        assert (entry.actor, entry.reason) == ("alice", "dependencies.payments.limits.rate 50 -> 5")
+
+
+def test_the_control_plane_of_a_fleet_is_in_the_file(tmp_path: Path) -> None:
+    """What the worker calls itself, and whom it asks for the fleet's table. A variable gives each of them its own name."""
+    file = "[control]\nport = 0\nname = 'orders'\npeers = ['http://worker-2:9099']\n"
+    settings = loaded(tmp_path, file, HOLDGATE__CONTROL__NAME="orders-7")
+    shown = {each.setting: each.shown for each in settings.effective() if each.setting.startswith("control.")}
+    assert (shown["control.name"], shown["control.peers"]) == ('"orders-7"', '["http://worker-2:9099"]')
+    assert settings.guard_arguments()["control"].url is None
+    assert complaint(tmp_path, file.replace("http:", "ftp:")).startswith("holdgate.toml:4: control.peers: ")
+    assert complaint(tmp_path, file.replace("'orders'", "''")).startswith("holdgate.toml:3: control.name: ")
+
+
+async def test_many_changes_are_one_entry_of_the_audit_log(tmp_path: Path) -> None:
+    """It names those that one reads in a line, and how many more there are."""
+    names = [f"d{number}" for number in range(25)]
+    settings = loaded(tmp_path, "".join(f"[dependencies.{name}]\nopen_duration = 1\n" for name in names))
+    async with Guard(*settings.dependencies.values(), signals=False) as guard:
+        written(tmp_path, "".join(f"[dependencies.{name}]\nopen_duration = 2\n" for name in names))
+        assert len(settings.reload(guard).applied) == 25
+        (entry,) = guard.audit()
+        assert isinstance(entry, CommandGiven)
+        assert entry.reason.startswith("dependencies.d0.circuit.open_duration 1.0 -> 2.0, dependencies.d1.")
+        assert entry.reason.endswith("dependencies.d19.circuit.open_duration 1.0 -> 2.0, and 5 more")
 
 
 async def test_a_file_that_is_not_valid_changes_nothing(tmp_path: Path) -> None:

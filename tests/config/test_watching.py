@@ -14,6 +14,7 @@ import holdgate
 from holdgate import Guard
 from holdgate.config import Settings
 from holdgate.errors import SettingsError
+from holdgate.flow.events import CommandGiven
 
 FIRST = "[dependencies.payments]\nopen_duration = 10\n[guard]\nmemory = 'none'\n"
 OTHER = FIRST.replace("10", "20")
@@ -76,6 +77,38 @@ async def test_a_changed_file_is_taken_up_and_the_log_says_what(settings: Settin
         assert line.endswith("was read again: dependencies.payments.circuit.open_duration 10.0 -> 20.0")
         assert line.startswith("INFO settings: ")
         assert guard.circuit("payments").settings.open_duration == 20.0
+
+
+async def test_a_change_is_in_the_audit_log(settings: Settings, lines: Lines, caplog: pytest.LogCaptureFixture) -> None:
+    """What has made the worker read the file, when, and each setting that differs, before and after; the log has it once."""
+    caplog.set_level(logging.INFO, logger="holdgate")
+    async with Guard(*settings.dependencies.values(), signals=False) as guard, settings.watch(guard, every=0.01):
+        began = guard.now()
+        replace(settings.path, OTHER)
+        await lines.next()
+        replace(settings.path, FIRST)
+        await lines.next()
+        settings.reload(guard, actor="alice")  # nothing differs: no entry
+        first, second = guard.audit()
+    assert isinstance(first, CommandGiven)
+    assert isinstance(second, CommandGiven)
+    assert (first.command, first.target, first.actor, first.until) == ("reload", str(settings.path), "a change of the file", None)
+    assert first.reason == "dependencies.payments.circuit.open_duration 10.0 -> 20.0"
+    assert second.reason == "dependencies.payments.circuit.open_duration 20.0 -> 10.0"
+    assert began <= first.at <= second.at
+    assert [record.getMessage() for record in caplog.records if "10.0 -> 20.0" in record.getMessage()] == [
+        f"settings: {settings.path} (a change of the file) was read again: dependencies.payments.circuit.open_duration 10.0 -> 20.0"
+    ]
+
+
+async def test_a_signal_is_in_the_audit_log_by_its_name(settings: Settings, lines: Lines) -> None:
+    """And so is the program, or whoever it reads the file for."""
+    async with Guard(*settings.dependencies.values(), signals=False) as guard, settings.watch(guard, every=3600) as watch:
+        for number, ask in enumerate((lambda: os.kill(os.getpid(), signal.SIGHUP), watch.ask, lambda: watch.ask("alice"))):
+            replace(settings.path, FIRST.replace("10", str(30 + number)))
+            ask()
+            await lines.next()
+        assert [entry.actor for entry in guard.audit() if isinstance(entry, CommandGiven)] == ["SIGHUP", "the program", "alice"]
 
 
 async def test_a_change_before_the_watch_begins_is_taken_up(settings: Settings, lines: Lines) -> None:

@@ -88,30 +88,49 @@ async def command(control: Control, name: str, token: str = TOKEN, headers: dict
     return await ask(control, f"/commands/{name}", "POST", json.dumps(fields).encode(), **given)
 
 
+class TooMany(ConnectionError):
+    """What an API raises that takes no more calls for ten minutes."""
+
+    status = 429
+    headers = {"Retry-After": "600"}  # noqa: RUF012
+
+
 class Stage:
-    """A running guard. `down` lets its dependency fail, `rejects` its handler reject; `handled` are the messages that went well."""
+    """A running guard. `down` lets its dependency fail, `refuses` lets it say that the calls are too many, `rejects` its handler reject;
+    `handled` are the messages that went well."""
 
     def __init__(self, guard: Guard, control: Control, broker: MemoryBroker) -> None:
         self.guard = guard
         self.control = control
         self.broker = broker
         self.down = False
+        self.refuses = False
         self.rejects = False
         self.handled: list[bytes | None] = []
 
     async def handle(self, delivery: Delivery[Any]) -> None:
         if self.down:
             raise ConnectionError
+        if self.refuses:
+            raise TooMany
         if self.rejects:
             raise Reject("not a charge")
         self.handled.append(delivery.body)
 
+    async def limit(self) -> None:
+        """Let the dependency refuse until its sources are held for that."""
+        self.refuses = True
+        await self._fill_until_held_for("limit:payments")
+
     async def outage(self) -> None:
         """Let the circuit open."""
         self.down = True
+        await self._fill_until_held_for("circuit:payments")
+
+    async def _fill_until_held_for(self, reason: str) -> None:
         for number in range(10):
             self.broker.produce("orders", str(number).encode())
-        await until(lambda: self.guard.snapshot().held_by("payments") != ())
+        await until(lambda: any(reason in seen.reasons for seen in self.guard.snapshot().sources.values()))
 
 
 async def until(condition: Callable[[], bool]) -> None:

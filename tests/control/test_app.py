@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 from typing import TYPE_CHECKING, Any
@@ -179,8 +180,9 @@ async def test_every_answer_has_the_headers_of_a_careful_server() -> None:
         b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
         b"POST /commands/hold HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"GET http://127.0.0.1/status HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
+        b"HEAD /status HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\ncanary-token\r\n",
     ],
-    ids=["not HTTP", "TLS", "no host", "a head too large", "two lengths", "a negative length"],
+    ids=["not HTTP", "TLS", "no host", "a head too large", "two lengths", "a negative length", "a HEAD that cannot be refused"],
 )
 async def test_what_is_no_request_is_answered_or_cut(raw: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing of it is logged: a client could fill the disk with that."""
@@ -190,6 +192,31 @@ async def test_what_is_no_request_is_answered_or_cut(raw: bytes, caplog: pytest.
             await exchange(stage.control, raw)
         assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
         assert (await ask(stage.control, "/livez")).status == 200
+
+
+async def test_a_large_document_waits_for_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes out in pieces, one when the one before was taken, so that two hundred clients that take nothing keep two hundred pieces in
+    memory and not two hundred documents. One that takes nothing for long is cut: the end of the document does not come."""
+    monkeypatch.setattr("holdgate.control.app._PIECE_WITHIN", 0.05)
+    async with served(topics={"orders": 1000}) as stage:
+        whole = (await ask(stage.control, "/status")).body
+        assert len(json.loads(whole)["sources"]) == 1000
+        for takes in (None, 2):
+            sent: list[Any] = []
+
+            async def send(message: Any, sent: list[Any] = sent, takes: int | None = takes) -> None:
+                sent.append(message)
+                if takes is not None and len(sent) > takes:
+                    await asyncio.Event().wait()
+
+            await stage.control.app(scope_of("/status"), None, send)
+            assert max(len(message.get("body", b"")) for message in sent) <= 64 * 1024
+            if takes is None:
+                assert len(json.loads(b"".join(message.get("body", b"") for message in sent))["sources"]) == 1000
+                assert len(sent) > 4
+            else:
+                assert len(sent) == 3
+                assert sent[-1]["more_body"]
 
 
 async def test_a_mistake_inside_is_hidden(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -210,6 +237,15 @@ async def test_a_mistake_inside_is_hidden(monkeypatch: pytest.MonkeyPatch, caplo
 # -- mounted --------------------------------------------------------------------------------------------------------------------------
 
 
+def scope_of(path: str, *, method: str = "GET", root: str = "", host: str = "workers.example") -> dict[str, Any]:
+    """A request as a server hands it on."""
+    return {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method, "scheme": "http",
+        "path": root + path, "raw_path": (root + path).encode(), "query_string": b"", "root_path": root,
+        "headers": [(b"host", host.encode())], "client": ("10.0.0.1", 1), "server": ("10.0.0.2", 80),
+    }  # fmt: skip
+
+
 async def call(app: Any, path: str, *, method: str = "GET", root: str = "", host: str = "workers.example") -> tuple[int, bytes]:
     """Call an ASGI app as a server does."""
     sent: list[Any] = []
@@ -220,12 +256,7 @@ async def call(app: Any, path: str, *, method: str = "GET", root: str = "", host
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method, "scheme": "http",
-        "path": root + path, "raw_path": (root + path).encode(), "query_string": b"", "root_path": root,
-        "headers": [(b"host", host.encode())], "client": ("10.0.0.1", 1), "server": ("10.0.0.2", 80),
-    }  # fmt: skip
-    await app(scope, receive, send)
+    await app(scope_of(path, method=method, root=root, host=host), receive, send)
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
 

@@ -246,6 +246,8 @@ async def test_a_name_of_many_addresses_is_many_peers(monkeypatch: pytest.Monkey
         7,
         ["worker-2:9099"],
         ["ftp://worker-2"],
+        ["ftp://worker-2:9099"],
+        ["javascript://worker-2:9099/%0aalert(1)"],
         ["http://"],
         ["http://user:canary@worker-2"],
         ["http://worker-2:99999"],

@@ -7,10 +7,11 @@ import signal
 import socket
 import stat
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.control.served import PATIENCE, TOKEN, ask, connections, exchange, request, served, until
+from tests.control.served import PATIENCE, TOKEN, ask, command, connections, exchange, request, served, until
 from tests.control.test_feed import open_connections
 
 from holdgate import Guard
@@ -19,8 +20,6 @@ from holdgate.errors import SettingsError
 from holdgate.testing import MemoryBroker, MemoryIntake
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from holdgate import Delivery
 
 # -- at the start ---------------------------------------------------------------------------------------------------------------------
@@ -242,3 +241,28 @@ async def test_clients_that_hang_do_not_slow_the_flow(caplog: pytest.LogCaptureF
         await until(lambda: len(stage.handled) == 200)
         assert len(set(stage.handled)) == 200
         assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full: this system has no disk that is always full")
+async def test_a_full_disk_leaves_the_flow_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line of the log fails to be written, in an outage with commands and clients: everything is processed, once."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)  # as a program in production has it: nothing on stderr either
+    log, full = logging.getLogger("holdgate"), logging.FileHandler("/dev/full")
+    failed: list[str] = []
+    monkeypatch.setattr(full, "handleError", lambda record: failed.append(record.getMessage()))
+    log.addHandler(full)
+    try:
+        async with served() as stage:
+            await stage.outage()
+            assert (await ask(stage.control, "/status")).status == 200
+            assert (await command(stage.control, "hold", target="orders", reason="x", actor="alice")).status == 200
+            stage.down = False
+            assert (await command(stage.control, "reset", target="payments", reason="x", actor="alice")).status == 200
+            assert (await command(stage.control, "unhold", target="orders", reason="x", actor="alice")).status == 200
+            await until(lambda: len(stage.handled) == 10)
+            assert sorted(int(body or b"") for body in stage.handled) == list(range(10))
+    finally:
+        log.removeHandler(full)
+        with suppress(OSError):
+            full.close()
+    assert any("payments is down" in line for line in failed)

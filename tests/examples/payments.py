@@ -13,6 +13,7 @@ class Payments:
         self.charged: list[bytes] = []
         self.refused = 0
         self.is_up = True
+        self.retry_after: int | None = 1  # a second: the examples have the default settings, whose first wait is longer
         self._server: asyncio.Server | None = None
 
     @property
@@ -36,8 +37,8 @@ class Payments:
             answer = b"HTTP/1.1 200 OK\r\n"
         else:
             self.refused += 1
-            # A second: the examples have the default settings, whose first wait is five.
-            answer = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+            asked = b"" if self.retry_after is None else b"Retry-After: %d\r\n" % self.retry_after
+            answer = b"HTTP/1.1 503 Service Unavailable\r\n" + asked
         writer.write(answer + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
         await writer.drain()
         writer.close()

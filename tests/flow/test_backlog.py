@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.flow.stage import BILLS, ORDERS, Stage, half_open
 from tests.flow.test_engine_passing import Mixed
 
-from holdgate.flow.backlog import BacklogBook, DrainRate, SourceBacklog, demand_of, share_of
+from holdgate.core import LimiterSnapshot, Override
+from holdgate.flow.backlog import BacklogBook, DrainRate, SourceBacklog, demand_of, paced, share_of
 from holdgate.flow.message import Backlog, Partition, Queue
+from holdgate.flow.snapshot import Snapshot
 
 OTHER = Partition("orders", 1)
 
@@ -174,3 +178,74 @@ def test_what_comes_with_a_new_partition_has_not_arrived() -> None:
     snapshot = stage.engine.snapshot(10.0)
     book.note({ORDERS: Backlog(900), OTHER: Backlog(5000)}, snapshot, {"orders": 100})
     assert book.read(snapshot)[ORDERS].drained_in == 590.0
+
+
+# -- limits ---------------------------------------------------------------------------------------------------------------------------
+
+
+def at_pace(stage: Stage, pace: float | None, override: Override | None = None) -> Snapshot:
+    """A snapshot in which payments lets so many calls start in a second."""
+    snapshot = stage.engine.snapshot(stage.now)
+    limits = None if pace is None else LimiterSnapshot(0, None, pace, None, 990, 10, 3, "pace")
+    dependencies = {**snapshot.dependencies, "payments": replace(snapshot.dependencies["payments"], limits=limits, override=override)}
+    return replace(snapshot, dependencies=dependencies)
+
+
+def test_an_estimate_goes_by_the_pace_of_what_is_needed() -> None:
+    """And not by what the worker could do before. What was measured to be slower than the pace is believed."""
+    stage = Stage("payments")
+    book = BacklogBook("shop")
+    for at, ended in ((0.0, 0), (10.0, 500)):
+        stage.now = at
+        book.note({ORDERS: Backlog(1000 - ended)}, stage.engine.snapshot(at), {"orders": ended})
+    assert book.read(at_pace(stage, 5.0))[ORDERS].drained_in == 100.0
+    assert book.read(at_pace(stage, 80.0))[ORDERS].drained_in == 10.0
+    assert book.read(at_pace(stage, 5.0, Override.METRICS_ONLY))[ORDERS].drained_in == 10.0
+
+
+def test_a_pace_alone_is_an_estimate() -> None:
+    """Before anything was measured; in a hold nobody knows when it is let through again."""
+    rate = DrainRate()
+    rate.look(0.0, 0, 200, 1.0)
+    assert rate.drained_in(1.0, 5.0) == 40.0
+    assert rate.drained_in(0.0, 5.0) is None
+
+
+def test_those_that_need_the_same_share_its_pace() -> None:
+    """Three quarters wait in one source, so three quarters of the pace are its part."""
+    stage = Stage("payments", sources=(ORDERS, BILLS))
+    book = BacklogBook("shop")
+    book.note({ORDERS: Backlog(3000), BILLS: Backlog(1000), Queue("gone"): Backlog(7)}, stage.engine.snapshot(0.0), {})
+    found = book.read(at_pace(stage, 4.0))
+    assert (found[ORDERS].drained_in, found[BILLS].drained_in) == (1000.0, 1000.0)
+    assert (found[ORDERS].willing, found[BILLS].willing) == (180, 60)
+
+
+def test_of_several_paces_the_slowest_counts() -> None:
+    """A message needs both."""
+    stage = Stage("mail", "payments")
+    snapshot = at_pace(stage, 4.0)
+    faster = replace(snapshot.dependencies["mail"], limits=LimiterSnapshot(0, None, 50.0, None, 1, 0, 0, "pace"))
+    both = replace(snapshot, dependencies={**snapshot.dependencies, "mail": faster})
+    assert paced({ORDERS: 400}, both) == {ORDERS: 0.01}
+
+
+def test_demand_behind_a_pace_is_a_minute_of_it() -> None:
+    """More workers get no more out of a dependency that is at its limit. Where less waits than that, it is all of it."""
+    stage = Stage("payments")
+    book = BacklogBook("shop")
+    book.note({ORDERS: Backlog(100_000)}, stage.engine.snapshot(0.0), {})
+    assert demand_of(book.read(at_pace(stage, 5.0)).values()) == {"shop": 300}
+    assert demand_of(book.read(at_pace(stage, 5000.0)).values()) == {"shop": 100_000}
+    assert demand_of(book.read(at_pace(stage, None)).values()) == {"shop": 100_000}
+    book.note({ORDERS: Backlog(0)}, stage.engine.snapshot(0.0), {})
+    assert demand_of(book.read(at_pace(stage, 5.0)).values()) == {"shop": 1}
+
+
+def test_a_queue_that_is_empty_beside_one_that_waits_is_drained() -> None:
+    """It has no part in the pace, and needs none."""
+    stage = Stage("payments", sources=(ORDERS, BILLS))
+    book = BacklogBook("shop")
+    book.note({ORDERS: Backlog(100), BILLS: Backlog(0)}, stage.engine.snapshot(0.0), {})
+    found = book.read(at_pace(stage, 5.0))
+    assert (found[ORDERS].drained_in, found[BILLS].drained_in) == (20.0, 0.0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.flow.crowd import Crowd
-from tests.flow.stage import Stage, dependency_failed, gate, own_failure, partitions, returned, run_of
+from tests.flow.stage import ORDERS, Stage, dependency_failed, gate, own_failure, partitions, returned, run_of
 
 from holdgate.core import CircuitSettings, CountWindow, Outcome, Permit, State, TimeWindow
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
@@ -417,6 +417,61 @@ def test_what_another_message_came_to_makes_it_no_lone_suspect() -> None:
         stage.turn(later=1000.0)
 
     assert [event for event in stage.events() if isinstance(event, SourceBlocked)] == []
+
+
+def lonely(failures: int = 5, *, order: Literal["key", "none"] = "none") -> Stage:
+    """Two sources, and one message in hand of all, which has failed so often that its circuit is open."""
+    stage = Stage("payments", run=run_of(["payments"], order=order), sources=partitions(2))
+    stage.receive(1)
+    for _ in range(failures):
+        stage.turn(later=1000.0)
+        stage.end(stage.start(), dependency_failed())
+    assert [stage.assignment(source).held for source in partitions(2)] == [True, True]
+    return stage
+
+
+def fetching(stage: Stage) -> list[bool]:
+    return [stage.run.plan.of(source).fetch for source in partitions(2)]
+
+
+def test_a_lone_suspect_has_others_fetched_to_ask_instead() -> None:
+    """A held source fetches nothing, and so the one message in hand would be the only probe for ever: what could show that it is to blame
+    would stay in the broker. From the moment it is named, each source fetches until it has one other."""
+    assert fetching(lonely(4)) == [False, False]
+    stage = lonely(5)
+    assert fetching(stage) == [True, True]
+    stage.receive(3, ORDERS, first=1)
+    assert fetching(stage) == [False, True]
+    assert stage.start_all() == []  # they are held all the same
+
+    stage.turn(later=1000.0)
+    asked = []
+    for _ in range(2):
+        (probe,) = stage.start_all()
+        asked.append(probe.position)
+        stage.end(probe, dependency_failed() if probe.position == 0 else returned())
+        stage.turn(later=1000.0)
+    assert asked == [0, 1]
+
+
+@pytest.mark.parametrize("why", ["operator", "other failures", "waiting"])
+def test_nothing_is_fetched_for_a_lone_suspect_that_would_not_be_asked(why: str) -> None:
+    """An operator holds the source, another message has failed as well, or one that was never tried stands in line already."""
+    stage = lonely()
+    if why == "operator":
+        stage.engine.hold(ORDERS)
+        stage.turn()
+    elif why == "other failures":
+        stage.receive(1, partitions(2)[1])
+        for _ in range(2):
+            stage.turn(later=1000.0)
+            stage.end(stage.start(), dependency_failed())
+    else:
+        stage.receive(1, ORDERS, first=1)
+        stage.turn(later=1000.0)  # it stands in line now
+        stage.end(stage.start(), dependency_failed())
+        assert stage.assignment().inbox.waiting == 0
+    assert not fetching(stage)[0]
 
 
 def test_a_suspect_is_not_the_next_probe_when_others_wait() -> None:

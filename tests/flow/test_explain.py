@@ -326,19 +326,19 @@ def limits(**more: Any) -> LimiterSnapshot:
 @pytest.mark.parametrize(
     ("seen", "words"),
     [
-        (limits(), "payments is given 9.8 calls a second, since it refused a share of 0.01 of its calls. It does not hold"),
+        (limits(), "payments is given 9.8 calls a second, after it has refused 1.0% of its calls. It does not hold"),
         (limits(pace=1250.4, refused=0), "payments is given 1250 calls a second. It does not hold"),
         (
             limits(width=8, why="width"),
-            "9.8 calls a second and 8 calls in parallel, since it refused a share of 0.01 of its calls. The next",
+            "9.8 calls a second and 8 calls in parallel, after it has refused 1.0% of its calls. The next",
         ),
         (
             limits(pace=None, width=1, why="concurrency"),
-            "is given 1 call in parallel, since it refused a share of 0.01 of its calls. The next",
+            "is given 1 call in parallel, after it has refused 1.0% of its calls. The next",
         ),
         (
             limits(pace=None, next_at=NOW + 0.2, why="pace"),
-            "fewer calls than there are, since it refused a share of 0.01 of its calls. The next call",
+            "fewer calls than there are, after it has refused 1.0% of its calls. The next call",
         ),
         (limits(next_at=NOW + 0.2, why="pace"), "The next call starts within a second."),
         (limits(next_at=NOW + 90, why="throttled"), "It has refused a call, and one message asks again in 1 minute."),
@@ -348,6 +348,13 @@ def limits(**more: Any) -> LimiterSnapshot:
 def test_a_limit_is_told_with_what_comes_next(seen: LimiterSnapshot, words: str) -> None:
     """How many calls it is given, what that has cost, and when the next one starts."""
     assert words in explain(document(circuit(limits=seen), sources=(source(ORDERS),)), "payments")
+
+
+def test_a_dependency_that_refuses_what_is_too_much_is_not_called_well() -> None:
+    """Its circuit is closed, and still what waits, waits for it. A limit that somebody has set refuses nothing."""
+    found = document(circuit(limits=limits()), sources=(source(ORDERS),))
+    assert explain(found, "payments").startswith("payments answers, but takes fewer calls than there are: its circuit is closed. ")
+    assert explain(document(circuit(limits=limits(refused=0))), "payments").startswith("payments is well: its circuit is closed. ")
 
 
 def test_an_observed_limit_is_told_as_what_would_be() -> None:

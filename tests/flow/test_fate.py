@@ -110,6 +110,23 @@ def test_a_success_of_all_needs_is_recorded_in_one_step() -> None:
     assert [(each.successes, each.circuit.snapshot(1.0).calls) for each in (mail, search)] == [(1, 1), (1, 1)]
 
 
+def test_the_one_step_is_what_a_settled_success_is() -> None:
+    """`record_successes` shortens `record`: the circuits look the same, and the gates have counted the same."""
+    seen = []
+    for is_short in (True, False):
+        gates = mail, search = gate("mail"), gate("search")
+        search.circuit.record(permits(search)[0], Outcome.FAILURE, 0.5)
+        for now in (1.0, 2.0):
+            delivery = running(mail, search)
+            if is_short:
+                record_successes(gates, delivery.permits, now)
+            else:
+                record(delivery, returned(2), now)
+        seen.append([(each.successes, each.failures, each.recoveries, each.circuit.snapshot(3.0)) for each in gates])
+
+    assert seen[0] == seen[1]
+
+
 def test_a_success_that_moves_a_circuit_must_be_looked_at() -> None:
     """A good stage of a half-open raises its limit, and waiting heads may start by that."""
     mail, search = gate("mail"), gate("search")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.flow.stage import ORDERS
 
-from holdgate.flow.plan import UNKNOWN, Plan, SourcePlan
+from holdgate.flow.plan import UNKNOWN, Plan, Plans, SourcePlan
 
 
 def test_a_source_with_a_reason_is_held() -> None:
@@ -36,3 +36,26 @@ def test_a_listed_source_has_its_own_plan() -> None:
 def test_a_plan_says_nothing_against_fetching_at_first() -> None:
     """No reason, and the first version is nought."""
     assert (SourcePlan().fetch, SourcePlan().reasons, Plan().version) == (True, (), 0)
+
+
+def test_a_plan_is_published_when_something_has_changed() -> None:
+    """Its version goes up then, and only then; what was given out before stays as it was."""
+    plans = Plans()
+    first = plans.current
+    changed = plans.begin()
+    changed[ORDERS] = SourcePlan()
+    plans.publish(changed)
+    plans.publish(plans.begin())
+
+    assert (first.version, plans.current.version) == (0, 1)
+    assert (dict(first.sources), dict(plans.current.sources)) == ({}, {ORDERS: SourcePlan()})
+
+
+def test_sources_that_are_alike_share_a_plan() -> None:
+    """Within a turn: ten thousand held sources keep one object."""
+    plans = Plans()
+    one = plans.one(False, ("operator",), 0)
+
+    assert one == SourcePlan(fetch=False, reasons=("operator",))
+    assert plans.one(False, ("operator",), 0) is one
+    assert plans.one(True, (), 0) is not one

@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from holdgate.core import Circuit, CircuitSnapshot, Override, Reason, State
+from holdgate.core import Circuit, CircuitSnapshot, LimiterSnapshot, Override, Reason, State
 from holdgate.core.events import CircuitOpened, OverrideSet
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AttributionShared, CommandEnded, CommandGiven, OutageSuspected, SourceBlocked
@@ -91,17 +91,18 @@ def test_times_are_those_of_the_wall_clock() -> None:
 
 
 def test_the_worst_dependency_comes_first() -> None:
-    """Shut before half-open before overridden before closed; then by what it holds, by its failures, and by name."""
+    """Shut before half-open before overridden before limited before closed; then by what it holds, by its failures, and by name."""
     found = document(
         circuit("well"),
+        circuit("limited", limits=LimiterSnapshot(0, None, 9.8, None, 990, 10, 3, "pace")),
         circuit("failing", failure_rate=0.2),
         circuit("observed", State.OPEN, override=Override.METRICS_ONLY),
         circuit("ramping", State.HALF_OPEN, limit=4),
         circuit("forced", override=Override.FORCED_OPEN),
         circuit("down", State.OPEN),
-        sources=(source(ORDERS, "circuit:down", since=NOW, needs=("down",)),),
+        sources=(source(ORDERS, "circuit:down", since=NOW, needs=("down",)), source(MAILS, waiting=7, needs=("limited",))),
     )
-    assert [each["name"] for each in found["dependencies"]] == ["down", "forced", "ramping", "observed", "failing", "well"]
+    assert [each["name"] for each in found["dependencies"]] == ["down", "forced", "ramping", "observed", "limited", "failing", "well"]
     assert found["summary"]["open"] == 2
     assert found["summary"]["ramping"] == 1
     assert found["summary"]["overridden"] == 2

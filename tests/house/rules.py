@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,8 @@ SHORTEST, LONGEST = 60, 700
 
 # Each broker has a delivery, a client, a failure of its own, and so have the stand-ins for tests.
 OWN_NAMES = ("holdgate.brokers.", "holdgate.testing")
+
+_DROPS = "asyncio.wait_for"
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,17 @@ def repeated_class_names(tree: SourceTree) -> dict[str, str]:
     return {name: ", ".join(places) for name, places in where.items() if len(places) > 1}
 
 
+def waits_that_drop_a_cancellation(tree: SourceTree) -> dict[str, str]:
+    """Find calls of `asyncio.wait_for`. With Python 3.11 a cancellation that comes in the step in which the awaited thing is done is lost,
+    and a task that was to end goes on (https://github.com/python/cpython/issues/81839). `asyncio.timeout` keeps it."""
+    found: dict[str, str] = {}
+    for file in tree:
+        lines = [str(node.lineno) for node in ast.walk(file.tree) if isinstance(node, ast.Attribute) and ast.unparse(node) == _DROPS]
+        if lines:
+            found[tree.shown(file)] = f"line {', '.join(lines)}: use asyncio.timeout"
+    return found
+
+
 def _has_own_names(file: SourceFile) -> bool:
     return file.name.startswith(OWN_NAMES)
 
@@ -82,5 +96,6 @@ RULES = {
     "long-tests": Rule(f"no file of the tests has more than {LONGEST} lines", lambda: long_files(tests())),
     "circles": Rule("no file of src can be reached from itself by imports", lambda: files_in_circles(source())),
     "names": Rule("a class name stands for one class, outside brokers and testing", lambda: repeated_class_names(source())),
+    "waits": Rule("no file of src calls asyncio.wait_for", lambda: waits_that_drop_a_cancellation(source())),
     "heirs": Rule("no class is there for its only heir", lambda: heirs.lone_bases(source())),
 }

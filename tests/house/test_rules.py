@@ -166,3 +166,13 @@ def test_a_count_that_is_wrong_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"list.toml: \[short\] must say count = 1, got 2"):
         known.load(path)
+
+
+# -- waits ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_wait_that_may_drop_a_cancellation_is_found(written: Written) -> None:
+    """Each with its line; a name that only looks like it is another thing."""
+    tree = written({"shop/till.py": "import asyncio\n\nasyncio.wait_for(x, 1)\n", "shop/bank.py": "pace.wait_for(1)\nasyncio.timeout(1)\n"})
+
+    assert rules.waits_that_drop_a_cancellation(tree) == {"src/shop/till.py": "line 3: use asyncio.timeout"}

@@ -112,6 +112,6 @@ async def test_a_rabbitmq_that_falls_silent(own_rabbitmq: RabbitMQServer, step: 
     for each in (name, f"{name}.dead"):
         await own_rabbitmq.declare(each)
     async with own_rabbitmq.proxy() as proxy:
-        await stopped_at(step, "rabbitmq", f"amqp://guest:guest@{proxy.address}/", name, first=proxy.cut)
+        await stopped_at(step, "rabbitmq", own_rabbitmq.at(proxy.address), name, first=proxy.cut)
     for each in (name, f"{name}.dead"):
         await own_rabbitmq.delete(each)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests import canary
 from tests.ledger.ledger import Ledger
 from tests.servers.guardian import guardian
 
@@ -132,6 +133,7 @@ class Fleet:
             worker.kill()
         for worker in self.workers:
             await worker.ended()
+            canary.look(f"what {worker.name} has printed", worker.output)
 
     def _start_one(self, *more: str) -> Worker:
         # The number of those that were started before, of this fleet: a name is never used twice.

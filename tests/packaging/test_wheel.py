@@ -5,71 +5,14 @@ It has no part in `make test`: building and installing ask a package index.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import zipfile
 from email import message_from_string
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-ROOT = Path(__file__).parents[2]
-UV = Path(sys.executable).parent / "uv"
-# A clean machine's index answers in seconds; a dead one should not keep CI for ever.
-WITHIN = 300
+from tests.packaging.environment import ROOT, Environment
 
 pytestmark = pytest.mark.slow
-
-
-class Environment:
-    """An environment with the wheel and nothing else of ours: no repository on its path, no test tools."""
-
-    def __init__(self, folder: Path, wheel: Path) -> None:
-        self._folder = folder
-        self._wheel = wheel
-        run([UV, "venv", "--quiet", "--python", sys.executable, folder])
-
-    def install(self, extras: str = "") -> None:
-        """Have these extras ("[cli]") and nothing more."""
-        wanted = f"{self._wheel}{extras}"
-        run([UV, "pip", "install", "--quiet", "--python", self._folder, wanted])
-
-    def python(self, code: str) -> subprocess.CompletedProcess[str]:
-        """Run `code` with its Python."""
-        return self._run(self._folder / "bin/python", "-c", code)
-
-    def holdgate(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run its `holdgate` command."""
-        return self._run(self._folder / "bin/holdgate", *arguments)
-
-    def _run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=self._folder,  # not the repository: Python would import holdgate from there
-            env={"PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            timeout=WITHIN,
-            check=False,
-        )
-
-
-def run(command: Sequence[str | Path]) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN, check=False)
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from this tree as an index would get it: by way of the source distribution."""
-    folder = tmp_path_factory.mktemp("dist")
-    run([UV, "build", "--quiet", "--out-dir", folder, ROOT])
-    (built,) = folder.glob("*.whl")
-    return built
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import pytest
 from holdgate import Partition, State
 from holdgate.core.states import Reason
 from holdgate.errors import SettingsError
-from holdgate.events import CircuitOpened, HandlerStuck, MessageSkipped, SourceBlocked, SourceRetried, UndeclaredNeed
+from holdgate.events import CircuitOpened, HandlerStuck, MessageSkipped, SourceBlocked, SourceHeld, SourceRetried, UndeclaredNeed
+from holdgate.runtime import log
 from holdgate.runtime.folding import FAILURE, Folding
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.outages import Outages
@@ -145,3 +146,18 @@ async def test_what_was_counted_before_an_outage_is_in_its_line(caplog: pytest.L
     announcer_of_both.announce([CircuitOpened("payments", 1.0, 1, Reason.OPEN_FOR, 6.0, 1, State.CLOSED)])
     folding.flush()
     assert caplog.messages == ["failure 0", "payments is down (open_for): the program asked to leave it alone; next try in 5.0 s"]
+
+
+def test_what_is_told_aside_is_made_for_a_reader_alone(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outage may hold ten thousand sources: nobody words a line for each that no log keeps."""
+    held = [SourceHeld(1.0, Partition("orders", number), ("circuit:payments",)) for number in range(3)]
+    worded: list[object] = []
+    before = log.words
+    monkeypatch.setattr(log, "words", lambda event: worded.append(event) or before(event))
+    caplog.set_level(logging.INFO, logger="holdgate")
+    announcer([]).announce(held)
+    assert ([record.getMessage() for record in caplog.records], worded) == (["holding orders[0,1,2]: circuit:payments"], [])
+
+    caplog.set_level(logging.DEBUG, logger="holdgate")
+    announcer([]).announce(held)
+    assert ([record.levelname for record in caplog.records[1:]], worded) == (["DEBUG"] * 3 + ["INFO"], held)

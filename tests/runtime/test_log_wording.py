@@ -121,6 +121,7 @@ PAYMENTS = ("circuit:payments",)
             "clear override payments by the program: it is back",
         ),
         (CommandGiven(1.0, "skip", ORDERS, "bob", "test data", position=7), "skip orders[3]@7 by bob: test data"),
+        (CommandGiven(1.0, "reload", "/etc/h.toml", "SIGHUP", "a 1 -> 2"), "settings: /etc/h.toml (SIGHUP) was read again: a 1 -> 2"),
         (
             CommandEnded(601.0, CommandGiven(1.0, "force_open", "payments", "alice", "migration", 601.0)),
             "force open payments by alice is over after 10 min",

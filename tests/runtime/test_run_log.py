@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -38,6 +38,24 @@ async def test_it_says_that_it_runs_and_with_what(caplog: pytest.LogCaptureFixtu
     async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, topics=["orders"]), Handler(), **run)):
         await asyncio.sleep(2.0)
     assert runs_in(caplog) == ["orders runs: orders[0,1,2] needs payments; rejected messages go to 'orders.dead'"]
+
+
+@in_virtual_time
+async def test_a_timer_need_not_know_when_it_is_due(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uvloop gives a plain Handle for a call that waits for nothing: a worker began with an AttributeError there."""
+    loop = asyncio.get_running_loop()
+    later = loop.call_later
+
+    def call_later(wait: float, what: Callable[..., object], *arguments: Any) -> asyncio.Handle:
+        return later(wait, what, *arguments) if wait > 0 else loop.call_soon(what, *arguments)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    broker = broker_with(1)
+    handler = Handler()
+    async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, topics=["orders"]), handler, needs=[dependency()])):
+        await asyncio.sleep(400.0)
+    assert runs_in(caplog) == ["orders runs: orders[0] needs payments; a rejected message blocks its partition"]
+    assert [line for line in caplog.messages if "1 processed" in line]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.servers.guardian import guardian
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq_address import RabbitMQAddress
 from tests.servers.rabbitmq_install import BIN, Installation, install
-from tests.servers.rabbitmq_settings import ADVANCED, NodePorts, configuration, environment
+from tests.servers.rabbitmq_settings import ADVANCED, PASSWORD, NodePorts, configuration, environment
 
 # 8 s on a quiet machine; other tests may have the two cores.
 START_TIMEOUT = 180.0
@@ -44,9 +44,9 @@ class RabbitMQServer(RabbitMQAddress):
         self._write("advanced.config", ADVANCED)
         self._write("enabled_plugins", "[rabbitmq_management].\n")
         super().__init__(
-            f"amqp://guest:guest@127.0.0.1:{self._ports.client}/",
+            f"amqp://guest:{PASSWORD}@127.0.0.1:{self._ports.client}/",
             version=self._installation.version,
-            management_url=f"http://guest:guest@127.0.0.1:{self._ports.management}",
+            management_url=f"http://guest:{PASSWORD}@127.0.0.1:{self._ports.management}",
         )
 
     @property

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from tests.servers.ports import release_port, reserve_port
 
+# Of the user `guest`: something that no log, event, metric, span or page may show (tests/canary.py).
+PASSWORD = "canary-password"  # noqa: S105 - of nodes that live as long as a test run
+
 QUICK: Mapping[str, str] = {
+    "default_pass": PASSWORD,
     "loopback_users": "none",  # guest from wherever the test's client seems to come from
     "disk_free_limit.absolute": "1MB",  # 50 MB by default: a full disk of a developer must not block publishers
     "log.console": "true",

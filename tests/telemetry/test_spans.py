@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from opentelemetry.semconv.schemas import Schemas
 from opentelemetry.trace import SpanKind, StatusCode
 from tests.runtime.stage import STEADY, Down, broker_with, quiet_guard, running, until
 
-from holdgate import Delivery, Dependency, Guard
+from holdgate import Delivery, Dependency, Guard, Partition
 from holdgate.errors import SettingsError
+from holdgate.ports import Attempted
 from holdgate.telemetry import spans
 from holdgate.telemetry.spans import Spans
 from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
@@ -428,6 +430,36 @@ def test_spans_are_spread_over_the_second(monkeypatch, at_most: int, together: i
         assert made.wanted()
     with pytest.raises(SettingsError, match="at_most"):
         Spans(at_most=0)
+
+
+@pytest.mark.parametrize("at_most", [100, None])
+def test_without_an_sdk_a_worker_looks_for_one_once_a_second(at_most: int | None) -> None:
+    """Each look costs as much as a message; in between no span is begun. An SDK that is set up later is found."""
+    looked: list[str] = []
+    real = Traced().provider.get_tracer("holdgate")
+
+    class Tracer(trace.NoOpTracer):
+        is_there = False
+
+        def start_span(self, name: str, *given: Any, **more: Any) -> trace.Span:
+            looked.append(name)
+            return real.start_span(name, *given, **more) if self.is_there else super().start_span(name, *given, **more)
+
+    made, now = Spans(at_most=at_most), [0.0]
+    made._tracer, made._now = Tracer(), lambda: now[0]
+    attempted = Attempted(Partition("orders", 0), "", ())
+    delivery: Any = SimpleNamespace(source=attempted.source, position=0, attempt=1, headers={})
+    assert made.wanted()
+    assert [made.begin(attempted, delivery) for _ in range(3)] == [None, None, None]
+    assert (looked, made.wanted()) == (["process orders"], False)
+    now[0] = 0.9
+    assert not made.wanted()
+    now[0], Tracer.is_there = 1.1, True
+    assert made.wanted()
+    attempt = made.begin(attempted, delivery)
+    assert attempt is not None
+    made.end(attempt, None)
+    assert looked == ["process orders"] * 2
 
 
 def test_the_words_are_those_of_the_conventions() -> None:

@@ -11,6 +11,9 @@ from holdgate.config.toml_file import Place, dotted
 
 _ABSENT = object()
 
+# So many changes are one line. The audit log keeps a thousand of those, and each change may have 200 characters.
+_IN_A_LINE = 20
+
 Values = Mapping[Place, object]  # every setting of a reading, as `SettingsReading.values` returns them
 
 
@@ -94,5 +97,8 @@ def _text(place: Place, value: object) -> str:
 
 
 def in_one_line(found: Iterable[SettingChange]) -> str:
-    """Return the changes as a log line has them."""
-    return ", ".join(map(str, found))
+    """Return the changes as a log line has them: as many as one reads, and how many more there are."""
+    shown_changes = [str(each) for each in found]
+    line = ", ".join(shown_changes[:_IN_A_LINE])
+    more = len(shown_changes) - _IN_A_LINE
+    return line if more <= 0 else f"{line}, and {more} more"

@@ -86,6 +86,12 @@ def hints_of(cls: type[Any]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.name not in _NOT_IN_TOML}
 
 
+def settings_of(cls: type[Any]) -> dict[str, Any]:
+    """The settings that stand in such a table, and the type of each: its keys, without the name that the table itself has."""
+    needed = required(cls)
+    return {name: hint for name, hint in hints_of(cls).items() if name != "name" or name not in needed}
+
+
 def required(cls: type[Any]) -> list[str]:
     """The keys that it must have."""
     missing = dataclasses.MISSING
@@ -94,6 +100,8 @@ def required(cls: type[Any]) -> list[str]:
 
 def _convert(value: object, hint: Any, place: Place, problems: Problems) -> object:
     classes = [each for each in alternatives(hint) if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    if classes and value == NONE and type(None) in alternatives(hint):
+        return None
     if classes:
         return build(_chosen(classes, value), value, place, problems)
     if get_origin(hint) is tuple and dataclasses.is_dataclass(get_args(hint)[0]):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from holdgate.config.fields import MASKED, SECRETS, build, hints_of, shown, unknown
+from holdgate.config.fields import MASKED, SECRETS, build, hints_of, settings_of, shown, unknown
 from holdgate.config.layers import lay_over
 from holdgate.config.sections import SIMULATED, Table, resolve
 from holdgate.config.tables import FileTables, RunTable
@@ -177,11 +177,10 @@ def _flat(value: object, place: Place) -> Iterator[tuple[Place, object]]:
         if items and all(dataclasses.is_dataclass(each) for each in items):
             for each in items:
                 yield from _flat(each, (*place, str(each.name)))
-        elif items or (place and place[-1] == "needs"):
+        elif items or (place and place[-1] in {"needs", "peers"}):
             yield place, list(items)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for name in hints_of(type(value)):
-            if name != "name":
-                yield from _flat(getattr(value, name), (*place, name))
+        for name in settings_of(type(value)):
+            yield from _flat(getattr(value, name), (*place, name))
     else:
         yield place, float(value) if isinstance(value, Usual) else value

@@ -10,7 +10,7 @@ import math
 from typing import Any, Literal, get_args, get_origin
 
 from holdgate.config import units
-from holdgate.config.fields import NONE, alternatives, hints_of, says_none
+from holdgate.config.fields import NONE, alternatives, says_none, settings_of
 from holdgate.config.sections import SIMULATED
 from holdgate.config.tables import ControlTable, DependencyTable, GuardTable, RunTable
 from holdgate.core import CircuitSettings
@@ -54,9 +54,8 @@ def schema() -> Schema:
 
 
 def _table(cls: type[Any]) -> Schema:
-    hints = hints_of(cls)
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
-    properties = {name: _with_default(_setting(hint, name), defaults[name]) for name, hint in hints.items() if name != "name"}
+    properties = {name: _with_default(_setting(hint, name), defaults[name]) for name, hint in settings_of(cls).items()}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 

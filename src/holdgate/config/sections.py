@@ -42,10 +42,15 @@ def resolve(file: TomlFile, said: Traced | None = None) -> Traced:
 
 def over(under: Table, upper: Table) -> Table:
     """`upper` laid over `under`. A window is one thing: of one by calls nothing is left under one by time."""
+    return _merged(under, upper, "ramp")
+
+
+def _merged(under: Table, upper: Table, table: str) -> Table:
+    """`upper` laid over `under`, of which one table is merged setting by setting."""
     both = {**under, **upper}
-    ramps = under.get("ramp"), upper.get("ramp")
-    if isinstance(ramps[0], dict) and isinstance(ramps[1], dict):
-        both["ramp"] = {**cast("Table", ramps[0]), **cast("Table", ramps[1])}
+    lower, own = under.get(table), upper.get(table)
+    if isinstance(lower, dict) and isinstance(own, dict):
+        both[table] = {**cast("Table", lower), **cast("Table", own)}
     return both
 
 
@@ -60,10 +65,10 @@ class _Section:
     def above(self, under: _Section) -> _Section:
         moved = {**under.moved}
         for place, there in self.moved.items():
-            if place == ("circuit", "window"):
-                moved = {key: value for key, value in moved.items() if key[:2] != place}
+            if place in {("circuit", "window"), ("limits",)}:  # one thing, which nothing of the other is left under
+                moved = {key: value for key, value in moved.items() if key[: len(place)] != place}
             moved[place] = there
-        return _Section({**under.own, **self.own}, over(under.circuit, self.circuit), moved)
+        return _Section(_merged(under.own, self.own, "limits"), over(under.circuit, self.circuit), moved)
 
 
 class _Resolver:
@@ -154,7 +159,7 @@ class _Resolver:
             self._problems.add((*place, "circuit"), f"{shown(nested)} is no table of settings")
             nested = {}
         circuit = dict(cast("Table", nested))
-        moved: dict[Place, Place] = {(key,): (*place, key) for key in own}
+        moved = _places_of_own(own, place)
         moved.update(_places(circuit, (*place, "circuit")))
         for key in _CIRCUIT & table.keys():
             direct, other = {key: table[key]}, {key: circuit[key]} if key in circuit else {}
@@ -184,4 +189,15 @@ def _places(circuit: Table, place: Place) -> dict[Place, Place]:
             places.update({("circuit", key, each): (*place, key, each) for each in cast("Table", value)})
         else:
             places["circuit", key] = (*place, key)
+    return places
+
+
+def _places_of_own(own: Table, place: Place) -> dict[Place, Place]:
+    """Where the keys of a section stand that are none of a circuit's. Those of limits are merged one by one."""
+    places: dict[Place, Place] = {}
+    for key, value in own.items():
+        if key == "limits" and isinstance(value, dict):
+            places.update({(key, each): (*place, key, each) for each in cast("Table", value)})
+        else:
+            places[(key,)] = (*place, key)
     return places

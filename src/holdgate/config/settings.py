@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdgate.config.changes import Changes, changes, known_after
+from holdgate.config.changes import Changes, changes, in_one_line, known_after
 from holdgate.config.fields import shown, unknown
 from holdgate.config.named_failures import named_failures
 from holdgate.config.reading import SettingsReading, new_control, read_tables
@@ -16,6 +16,8 @@ from holdgate.config.tables import DependencyTable, RunTable
 from holdgate.config.toml_file import read_toml
 from holdgate.config.watching import SettingsWatch, mark_of
 from holdgate.errors import SettingsError
+from holdgate.flow.events import CommandGiven
+from holdgate.runtime.commands import PROGRAM
 from holdgate.runtime.dependency import Dependency
 
 if TYPE_CHECKING:
@@ -143,19 +145,20 @@ class Settings:
         """
         return SettingsWatch(self, guards, every, signals=signals, seen=self._seen)
 
-    def reload(self, *guards: Guard) -> Changes:
+    def reload(self, *guards: Guard, actor: str = PROGRAM) -> Changes:
         """Read the file again now, and bring what has changed to these guards. Must be called on their event loop.
 
-        Raises SettingsError for a file that is not valid. Then nothing has changed.
+        `actor`: who wants that, for the audit logs of the guards. Raises SettingsError for a file that is not valid. Then nothing has
+        changed.
         """
-        return self.take_up(self.read_again(), guards)
+        return self.take_up(self.read_again(), guards, actor)
 
     def read_again(self) -> SettingsReading:
         """Return what the file says now, and change nothing. Safe in any thread. Raises SettingsError."""
         return read_tables(read_toml(self.path), os.environ if self._environment is None else self._environment, self._in_code)
 
-    def take_up(self, reading: SettingsReading, guards: tuple[Guard, ...]) -> Changes:
-        """Go on by a reading, and return what it changes. Only what `Changes.applied` names has changed."""
+    def take_up(self, reading: SettingsReading, guards: tuple[Guard, ...], actor: str) -> Changes:
+        """Go on by a reading, and return what it changes. Only what `Changes.applied` names has changed; each audit log has it."""
         values = reading.values()
         found = changes(self._started, self._known, values)
         self._reading, self._known = reading, known_after(self._known, values)
@@ -170,6 +173,10 @@ class Settings:
                 self._retries[name] = new = replace(runs[name].retry, on_exhausted=old.on_exhausted)
                 for guard in guards:
                     guard.replace_retry(old, new)
+        if found.applied:
+            for guard in guards:
+                guard.engine.note(CommandGiven(guard.now(), "reload", str(self.path), actor, in_one_line(found.applied)))
+                guard.wake()
         return found
 
     def _take_up_dependency(self, table: DependencyTable, guards: tuple[Guard, ...]) -> None:

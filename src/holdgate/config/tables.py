@@ -79,6 +79,8 @@ class ControlTable:
     socket: str | None = None
     token: str | None = None
     read_token: str | None = None
+    name: str | None = None
+    peers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

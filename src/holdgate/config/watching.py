@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from holdgate.config.changes import Changes, in_one_line
 from holdgate.core import validation
 from holdgate.errors import HoldgateError, SettingsError
+from holdgate.runtime.commands import PROGRAM
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Watched(Protocol):
 
     def read_again(self) -> SettingsReading: ...
 
-    def take_up(self, reading: SettingsReading, guards: tuple[Guard, ...]) -> Changes: ...
+    def take_up(self, reading: SettingsReading, guards: tuple[Guard, ...], actor: str) -> Changes: ...
 
 
 class SettingsWatch:
@@ -56,6 +57,7 @@ class SettingsWatch:
         self._signals = signals
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked = asyncio.Event()
+        self._actor = PROGRAM  # who has asked last
         self._seen = seen
         self._task: asyncio.Task[None] | None = None
 
@@ -74,8 +76,9 @@ class SettingsWatch:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    def ask(self) -> None:
-        """Read the file at the next step of the loop, whether it looks changed or not."""
+    def ask(self, actor: str = PROGRAM) -> None:
+        """Read the file at the next step of the loop, whether it looks changed or not. `actor`: who wants that, for the audit log."""
+        self._actor = actor
         self._asked.set()
 
     def _take_signal(self) -> None:
@@ -90,7 +93,7 @@ class SettingsWatch:
     def _arrived(self, _signum: int, _frame: FrameType | None) -> None:
         # This runs between two bytecodes of the main thread, in the middle of anything.
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.ask)
+            self._loop.call_soon_threadsafe(self.ask, "SIGHUP")
 
     async def _look(self) -> None:
         while True:
@@ -104,22 +107,22 @@ class SettingsWatch:
             mark = await asyncio.to_thread(mark_of, self._settings.path)
             if asked or mark != self._seen:
                 self._seen = mark
-                await self._read()
+                await self._read(self._actor if asked else "a change of the file")
 
-    async def _read(self) -> None:
+    async def _read(self, actor: str) -> None:
         path = self._settings.path
         try:
             reading = await asyncio.to_thread(self._settings.read_again)
-            found = self._settings.take_up(reading, self._guards)
+            found = self._settings.take_up(reading, self._guards, actor)
         except HoldgateError as error:
             log.warning("settings: %s is not valid and changes nothing: %s", path, "; ".join(str(error).splitlines()))
             return
         except Exception as error:  # noqa: BLE001 - a mistake of ours; the worker goes on by what it has
             log.error("settings: %s was not taken up, by a mistake of ours: %s", path, type(error).__name__)  # noqa: TRY400
             return
-        if found.applied:
+        if found.applied and not self._guards:  # else each guard's audit log has it, and its log
             log.info("settings: %s was read again: %s", path, in_one_line(found.applied))
-        else:
+        elif not found.applied:
             log.info("settings: %s was read again: nothing differs that a running worker takes up", path)
         if found.waiting:
             log.warning("settings: %s has what only a restart changes: %s", path, in_one_line(found.waiting))

@@ -34,6 +34,11 @@ _BODY_WITHIN = 5.0
 # Streams at the same time. A page has one, and twenty people look at an outage; the rest is for reloads.
 _STREAMS_AT_MOST = 100
 
+# A status of ten thousand sources is four megabytes. Of what a client does not take, so many bytes are kept for it and no more.
+_PIECE = 64 * 1024
+# A client on a slow line takes such a piece in a second (seconds).
+_PIECE_WITHIN = 10.0
+
 _HEADERS = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
@@ -108,7 +113,7 @@ class Desk:
             kind, body = views.metrics(request.headers.get("accept", ""))
         except MissingExtra as error:
             raise Denied(501, str(error)) from None
-        return Response(body, headers={"content-type": kind})
+        return Document(body, headers={"content-type": kind})
 
     async def audit(self, request: Request) -> Response:
         """The last thousand commands."""
@@ -188,6 +193,23 @@ class Door:
             log.warning("control: a request ended with %s", type(error).__name__)
 
 
+class Document(Response):
+    """An answer that may be large: sent in pieces, each when the client has taken the one before. A client that takes none is cut."""
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        body = bytes(self.body)
+        for begin in range(0, len(body), _PIECE):
+            piece = {"type": "http.response.body", "body": body[begin : begin + _PIECE], "more_body": True}
+            try:
+                async with asyncio.timeout(_PIECE_WITHIN):
+                    await send(piece)
+            except TimeoutError:
+                return  # the rest is missing, so the server ends the connection
+        await send({"type": "http.response.body", "body": b""})
+
+
 def make_app(desk: Desk) -> Starlette:
     """Return the app without its door: the desk's paths, and the page."""
     handlers = {HTTPException: _not_here, Denied: _denied, Exception: _mistaken}
@@ -249,8 +271,8 @@ def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> 
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    return Response(encode(value), status, media_type="application/json")
+    return Document(encode(value), status, media_type="application/json")
 
 
 def _bytes(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
+    return Document(body, media_type="application/json")

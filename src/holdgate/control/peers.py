@@ -220,7 +220,8 @@ def _check_peer(peer: object) -> PeerAddress:
         if not isinstance(peer, str) or not peer.isprintable() or not peer.isascii() or " " in peer:
             raise ValueError
         parts = urlsplit(peer)
-        port = parts.port or _PORTS[parts.scheme]
+        usual = _PORTS[parts.scheme]  # first: a scheme that is neither is none with a port, too
+        port = parts.port or usual
         if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError
     except (ValueError, KeyError):

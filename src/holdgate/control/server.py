@@ -8,7 +8,8 @@ What a client could do to the worker, and what is done about it:
 - hold connections open without a request, or send one for ever: a connection without a complete request is aborted after `_PATIENCE`
 - not read what it has asked for: a response whose app has ended, and that is not taken, is aborted after `_PATIENCE`
 - open thousands of connections, until the process has no file left for its broker: `_CONNECTIONS_AT_MOST`
-- fill the log with bad requests: uvicorn's complaints about requests are not logged
+- ask for a large document on all of them, and take none: it is sent in pieces, the next when one was taken (app.py)
+- fill the log with bad requests: uvicorn's complaints about requests are not logged, and neither is what it cannot answer
 
 uvicorn takes SIGINT and SIGTERM while it serves. Here the guard decides about signals, so the server takes none.
 """
@@ -70,6 +71,12 @@ class Connection(H11Protocol):
         if self._watch is not None:
             self._watch.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            super().data_received(data)
+        except Exception:  # noqa: BLE001 - a 400 to a HEAD, for one, which cannot be sent: asyncio would log it with what the client has sent
+            self.transport.abort()
 
     def on_response_complete(self) -> None:
         self._idle_since = self.loop.time()

@@ -15,7 +15,7 @@ from holdgate.core.events import (
     ThresholdExceeded,
 )
 from holdgate.core.limiter import Limiter
-from holdgate.core.limits import LimiterSnapshot, Limits
+from holdgate.core.limits import KeysSnapshot, LimiterSnapshot, Limits
 from holdgate.core.outcomes import Classifier, Outcome
 from holdgate.core.settings import CircuitSettings, RampSettings
 from holdgate.core.states import CircuitSnapshot, Override, Permit, Reason, Rejected, State
@@ -33,6 +33,7 @@ __all__ = [
     "Classifier",
     "CountWindow",
     "Event",
+    "KeysSnapshot",
     "LeaseExpired",
     "LeaseTooShort",
     "LimitChanged",

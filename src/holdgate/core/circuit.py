@@ -28,8 +28,7 @@ when that will be. A time before the last one seen is replaced by the last one s
 The decisions are elsewhere: evidence.py decides in CLOSED, ramp.py in HALF_OPEN, and outages.py how long OPEN lasts. They return values,
 and the circuit acts on them. The only user code that it runs is `draw`, before anything has changed.
 
-What is ugly: `try_acquire` and `record` begin with a copy of the usual case (CLOSED, no override, a good and quick call), because they run
-once per message. runtime/guarded.py has a third copy; see the comment above `__slots__`.
+What is ugly: the usual case (CLOSED, no override, a good and quick call) is spelled out six times: see the comment above `__slots__`.
 """
 
 from __future__ import annotations
@@ -99,19 +98,21 @@ class Circuit:
     Raises SettingsError unless `name` is a str and `settings` are CircuitSettings.
     """
 
-    # Read by runtime/guarded.py, by contract. Its two wrappers have a copy of the usual case of `try_acquire` and `record`, and so save
-    # both calls, which nearly halves the cost of a call. That is why these have no underscore; no other file may use them.
+    # The usual case runs once per message or call, and so is spelled out six times. Whoever changes one looks at all; each is compared
+    # with the way that it shortens, in the tests named here. A seventh is not worth its price.
+    #     record, and try_acquire before it    tests/core/test_circuit_model.py
+    #     renew                                tests/core/test_circuit_renew.py
+    #     two wrappers in runtime/guarded.py   tests/runtime/test_guarded.py
+    #     Engine.pass_on                       tests/flow/test_engine_passing_on.py
+    #     record_successes in flow/fate.py     tests/flow/test_fate.py
+    #
+    # The wrappers read and write these, by contract, so they have no underscore; no other file may use them:
     #
     #     latest        the last time seen. guarded.py may only admit with `latest <= now`, and must set it then
     #     plain_until   before this time a call is admitted without a look at anything else (CLOSED, no override, nothing overdue)
-    #     refuse_until  before this time a call is refused without a look at anything else, on any thread
-    #     rejection     the refusal to return then, one object for all calls
-    #     rejected      the number of refusals, which guarded.py must count up
+    #     refuse_until, rejection, rejected   before this time a call is refused, on any thread, with this object, and counted here
     #     live          the permits in flight, in the order of issue. guarded.py adds its permit, and deletes it
-    #     evidence      `quick`, `quick_seconds` and `in_a_row`, and of its `window` `clean_until` and `goods`: what a good, quick result
-    #                   changes
-    #
-    # Whoever changes one of these changes both wrappers. tests/runtime/test_guarded.py compares them with `try_acquire` and `record`.
+    #     evidence      `quick`, `quick_seconds` and `in_a_row`, and of its `window` `clean_until` and `goods`: what a good result changes
 
     # fmt: off
     __slots__ = (
@@ -252,7 +253,7 @@ class Circuit:
         if self._is_plain and outcome is _SUCCESS and told is None:
             evidence = self.evidence
             quick = evidence.quick
-            if now - permit.acquired_at <= quick and (duration is None or duration <= quick):
+            if (took := now - permit.acquired_at) <= quick and (duration is None or duration <= quick):
                 try:
                     del self.live[permit]
                 except KeyError:
@@ -260,7 +261,7 @@ class Circuit:
                     return
                 permit.standing = SETTLED
                 evidence.in_a_row = 0
-                evidence.quick_seconds += now - permit.acquired_at if duration is None else duration
+                evidence.quick_seconds += took if duration is None else duration
                 window = evidence.window
                 if now < window.clean_until:
                     window.goods += 1

@@ -312,7 +312,7 @@ class Limiter:
         gate = self._gate
         shut_for = now - gate.shut_at
         if not gate.is_down:
-            self._pace.reopen(now, shut_for)
+            self._pace.reopen(now, shut_for, gate.asked_at)
         self._width.reopen(is_gentle=gate.is_down or shut_for > GENTLE_AFTER or self._pace.rate is None)
         self._cut_at = max(self._cut_at, now if gate.is_down else gate.shut_at)
         gate.open(now)

@@ -65,6 +65,22 @@ def _check_rate(rate: object, per: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysSnapshot:
+    """How many keys a dependency has, at one moment. Which ones they are is not said.
+
+    - `known`: of so many something is remembered: they have failed or were throttled, or have numbers of their own.
+    - `held`: so many of these are held, by their own circuit or limit.
+    - `waiting`: so many messages in this process wait for them, without those behind them that have the same order key.
+    - `max_keys`: so many are remembered at most.
+    """
+
+    known: int
+    held: int
+    waiting: int
+    max_keys: int
+
+
+@dataclass(frozen=True, slots=True)
 class LimiterSnapshot:
     """What a limiter knows at one moment.
 

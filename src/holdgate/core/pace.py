@@ -39,7 +39,7 @@ LONG_SHUT = 90.0  # a shut that lasted longer was a quota or an operator, and sa
 
 YIELD = 0.25  # of the pace, for a refusal: less is too noisy to end in equal shares, more leaves much unused
 FEW_SHARE = 2.0  # calls a second from which on less is yielded: the share falls with the root of the pace
-CLIMB = 0.0055  # a second, times the root of the pace: at one call a second a quarter is regained in 45 seconds
+CLIMB = 0.005  # a second, times the root of the pace: at one call a second a quarter is regained in 45 seconds
 QUICKER = 3.0  # at most this many times that, from twice FEW_SHARE on, where a second holds more calls to pay with
 REGAIN_CALLS = 10  # and never faster than what was yielded in this many calls
 
@@ -49,10 +49,15 @@ RAMP_STEP = 0.02  # the ramp's first step, as a share of the pace. It doubles ea
 RAMP_SECOND = 1.0
 RAMP_STARTS = 4
 RAMPED = 1.1  # a refusal at this many times the pace under the ramp is the ramp's own
+SHORT_OF = 1.4
 CHANGED = 2.0  # and at this many times the dependency is another than it was
 
 UNSURE_STEP = 0.25  # while nothing is known the steps are larger: a first guess may be far off
 SURE = 6  # calls that were let in from opening to opening, to believe in a measurement
+UNDER = 0.97
+LITTLE_UNDER = 0.99
+SAME = 0.015
+AGREE = 2
 EVENT = 3  # fewer between two refusals are one event, for which one yields once
 GUESS_WITHIN = 2.0  # the length of a first shut that is a guess at the interval
 IDLE_SHARE = 0.2  # of a measurement: with more time without demand it says nothing
@@ -67,7 +72,7 @@ class LearnedPace:
 
     # fmt: off
     __slots__ = (
-        "_age", "_base", "_double", "_due", "_idle", "_last", "_opened", "_refused", "_rest", "_started", "_step", "_unsure", "experiments",
+        "_age", "_agreed", "_base", "_border", "_ceiling", "_doubts", "_guessed", "_double", "_holds", "_shown", "_due", "_idle", "_last", "_opened", "_paced", "_refused", "_rest", "_started", "_step", "_unsure", "experiments",
         "rate",
     )
     # fmt: on
@@ -87,6 +92,13 @@ class LearnedPace:
         self._refused = 0
         self._idle = 0.0
         self._unsure = True
+        self._holds = False
+        self._doubts = 0
+        self._guessed = False
+        self._paced = self._border = 0.0
+        self._agreed = [0, 0]
+        self._shown = (0.0, 0.0)
+        self._ceiling = 0.0
 
     def free(self, now: float) -> int | None:
         """Return how many calls may start now. None means any number."""
@@ -106,6 +118,7 @@ class LearnedPace:
         self._started += weight
         if self.rate is None:
             return
+        self._paced = self.rate
         late = now - self._due
         if not is_pressed and late > max(CATCH_UP, 1 / self.rate):
             self._idle += late
@@ -117,12 +130,19 @@ class LearnedPace:
 
     def refuse(self, weight: int) -> None:
         """Count a call that was not let in."""
+        if not self._refused:
+            self._border = self._paced
         self._refused += weight
 
-    def reopen(self, now: float, shut_for: float) -> None:
-        """Judge the time since the last opening: the asking call was let in, and is counted as started."""
+    def reopen(self, now: float, shut_for: float, asked_at: float) -> None:
+        """Judge the time since the last opening: the call that asked at `asked_at` was let in, and is counted as started."""
+        self._judge(now, shut_for)
+        if self.rate is not None:  # the asking call is a start like any other
+            self._due = max(self._due, asked_at + 1 / self.rate)
+
+    def _judge(self, now: float, shut_for: float) -> None:
         accepted = self._started - 2 - self._refused  # without the asking call, and one less: the border itself was refused
-        if self._opened is None or (self.rate is None and accepted <= 0):  # calls that ask, and were all refused, count nothing
+        if self._opened is None or (self.rate is None and (accepted < 0 or (not accepted and not self._guessed))):  # calls that ask, and were all refused, count nothing
             self._guess(now, shut_for)
             return
         span = now - self._opened
@@ -136,11 +156,35 @@ class LearnedPace:
             self._measure(now, accepted, measured)
         elif accepted < EVENT:
             self._last = now
+        elif self._agrees((accepted + 1) / busy):
+            self._begin(now, self._ceiling)
+            self._holds = True
         elif self.rate > RAMPED * self._base:
             self._answer(now, self.rate, measured)
         else:
             base = max(measured / FAR_OFF * MARGIN, self._base / 2) if measured < FAR_OFF * self._base else self._base
             self._begin(now, base * (1 - _share(base)))
+
+    def _agrees(self, measured: float) -> bool:
+        """Return whether the last refusals show the same limit, which then is nobody else's."""
+        refused, let_in = self._shown
+        rate = self._border
+        if self._holds:
+            self._holds = False
+            if rate <= self._base * (1 + SAME):
+                self._doubts += 1
+                self._agreed = [0, 0]
+                self._shown = (rate, measured)
+                return False
+        self._shown = (rate, measured)
+        self._agreed = [self._agreed[0] + 1 if abs(rate - refused) <= SAME * rate else 0, self._agreed[1] + 1 if abs(measured - let_in) <= SAME * measured else 0]
+        if self._agreed[0] >= AGREE and self._doubts <= 2:
+            self._ceiling = rate * UNDER ** (1 + self._doubts)
+            return True
+        if self._agreed[1] >= AGREE:
+            self._ceiling = measured * LITTLE_UNDER
+            return True
+        return False
 
     def interrupt(self, now: float) -> None:
         """Begin anew, with the pace that was measured; without one nothing is known any more."""
@@ -157,6 +201,7 @@ class LearnedPace:
             self._begin(now, 1 / max(shut_for, CATCH_UP))
             self._climb_steeply()
         else:
+            self._guessed = self._opened is not None
             self._opened, self._started, self._refused = now, 1, 0
 
     def _measure(self, now: float, accepted: int, measured: float) -> None:
@@ -177,9 +222,9 @@ class LearnedPace:
         """Take what a ramp has shown."""
         if rate > CHANGED * self._base:
             self._unsure = True
-            self._begin(now, rate / 2)
+            self._begin(now, rate / CHANGED)
         else:
-            self._begin(now, max(self._base, min(rate, measured)))
+            self._begin(now, max(self._base, min(rate, measured), rate / SHORT_OF))
 
     def _begin(self, now: float, base: float) -> None:
         self._base = self.rate = base = max(SLOWEST, base)
@@ -194,7 +239,7 @@ class LearnedPace:
         before = self._age
         self._age += took
         base = self._base
-        if not self._unsure:
+        if not self._unsure and not self._holds:
             quicker = min(QUICKER, max(1.0, base / FEW_SHARE))
             self._base = base = base + took * min(CLIMB * quicker * sqrt(base), YIELD * base * base / REGAIN_CALLS)
         over = self._age - self._rest

@@ -59,13 +59,13 @@ class RefusalGate:
 
     __slots__ = (
         "_ask_at",
-        "_asked_at",
         "_asks",
         "_draw",
         "_lasted",
         "_least",
         "_usual",
         "asked",
+        "asked_at",
         "asking",
         "is_down",
         "is_shut",
@@ -80,7 +80,7 @@ class RefusalGate:
         self.asking = 0
         self.asked = 0  # the latest that asked: its result is known by this, after its place is free
         self._asks = 0
-        self._asked_at = 0.0
+        self.asked_at = 0.0
         self._ask_at = 0.0
         self._least = FIRST_WAIT
         self._lasted = 0.0
@@ -105,11 +105,11 @@ class RefusalGate:
         """Return when time lets a call start. None means that only the result of the asking call does."""
         if not self.asking:
             return self._ask_at
-        return None if self.is_down else self._asked_at + self.patience
+        return None if self.is_down else self.asked_at + self.patience
 
     def is_patience_over(self, now: float) -> bool:
         """Return whether the asking call was silent for so long that it counts as let in."""
-        return bool(self.asking) and not self.is_down and now >= self._asked_at + self.patience
+        return bool(self.asking) and not self.is_down and now >= self.asked_at + self.patience
 
     def shut(self, now: float, *, is_down: bool, retry_after: float | None = None, pace: float | None = None) -> None:
         """Let nothing start. `pace` is in starts a second; None means that it is not known."""
@@ -123,7 +123,7 @@ class RefusalGate:
     def ask(self, token: int, now: float) -> None:
         """Note that this call asks."""
         self.asking = self.asked = token
-        self._asked_at = now
+        self.asked_at = now
 
     def forget(self, token: int) -> None:
         """Note that this call has ended, or never was: if it was the asking one, another may ask."""

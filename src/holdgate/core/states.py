@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from holdgate.errors import HoldgateError
 
 if TYPE_CHECKING:
-    from holdgate.core.limits import LimiterSnapshot
+    from holdgate.core.limits import KeysSnapshot, LimiterSnapshot
 
 
 class State(Enum):
@@ -162,6 +162,7 @@ class CircuitSnapshot:
     - `next_deadline`: as `Circuit.next_deadline`.
     - `full`: the limit at which a ramp ends, from 1. `limit / full` is the share of its work that a half-open admits.
     - `limits`: how many calls the dependency takes, as far as that is known. None means that nothing limits them.
+    - `keys`: how many keys are known, and held. None means that it has none, or that nobody knows of them here.
     """
 
     name: str
@@ -186,3 +187,4 @@ class CircuitSnapshot:
     next_deadline: float | None
     full: int = 1
     limits: LimiterSnapshot | None = None
+    keys: KeysSnapshot | None = None

@@ -3,19 +3,24 @@
 *Willing.* An autoscaler that reads the lag starts workers in an outage, and the new ones hold as well; then they all come back at once. So
 it should read what this worker is willing to drain: nothing of a held source, all of one whose circuits are closed, and a share of one that
 is coming back, as large as the ramp's share of its full limit. With several needs the smallest share counts. Where each message has needs
-of its own, it is all but what waits for a circuit and is passed by the others.
+of its own, it is all but what waits for a circuit and is passed by the others. Of what waits behind a pace it is a minute's worth: a
+dependency that takes ten calls a second takes no more of them from twenty workers.
 
 *Draining.* An estimate needs a rate. What ends per second is measured between two looks at the broker, by topic or queue, and so is what
 arrives. A rate that was measured while everything was closed and messages were left over is what the worker can do; a ramp allows its share
-of that. Without such a rate, what was measured last is taken. What arrives meanwhile is taken off. If more arrives than ends, there is no
-estimate, and neither is there one in a hold, nor while messages are passed because they wait for a circuit: nobody knows when it ends.
+of that. Without such a rate, what was measured last is taken. A pace allows no more than it says, whatever was measured before, and each
+topic or queue its part of it. What arrives meanwhile is taken off. If more arrives than ends, there is no estimate, and neither is there
+one in a hold, nor while messages are passed because they wait for a circuit: nobody knows when it ends.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from holdgate.core import Override
 
 if TYPE_CHECKING:
     from holdgate.flow.message import Backlog, Source
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
 # A new measurement counts for so much: a few looks at the broker make an estimate steady, and a minute makes it a new one.
 _NEWEST = 0.3
+# Of what waits behind a pace so many seconds' worth are demand: an autoscaler looks every half a minute or so, and must find some.
+_WORTH = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +60,28 @@ def share_of(seen: SourceSnapshot | None, snapshot: Snapshot) -> float:
     return min((circuit.limit / circuit.full for circuit in circuits if circuit.limit is not None), default=1.0)
 
 
-def _willing(waiting: int, seen: SourceSnapshot | None, snapshot: Snapshot) -> int:
+def paced(waits: Mapping[Source, int], snapshot: Snapshot) -> dict[Source, float]:
+    """Return for each source that waits for a dependency with a pace which share of its messages the pace lets through in a second.
+
+    `waits` is how much waits in each source. All that wait for a dependency share its pace, each by how much waits there; of several needs
+    the slowest counts. Costs next to nothing while no dependency has a pace.
+    """
+    found: dict[Source, float] = {}
+    for name, circuit in snapshot.dependencies.items():
+        pace = None if circuit.limits is None or circuit.override is Override.METRICS_ONLY else circuit.limits.pace
+        if pace is None:
+            continue
+        needing = [source for source in waits if source in snapshot.sources and name in snapshot.sources[source].needs]
+        waiting = sum(waits[source] for source in needing)
+        if waiting:
+            found |= {source: min(pace / waiting, found.get(source, math.inf)) for source in needing}
+    return found
+
+
+def _willing(waiting: int, source: Source, snapshot: Snapshot, pace: float) -> int:
+    seen = snapshot.sources.get(source)
     passed = 0 if seen is None or seen.partly is None else seen.partly.waiting
-    return int(max(0, waiting - passed) * share_of(seen, snapshot))
+    return int(max(0, waiting - passed) * share_of(seen, snapshot) * min(1.0, _WORTH * pace))
 
 
 def demand_of(backlogs: Iterable[SourceBacklog]) -> dict[str, int]:
@@ -101,13 +127,17 @@ class DrainRate:
         if share == 1.0 and busy and gone:
             self._full = self._ending if self._full is None else self._full + _NEWEST * (self._ending - self._full)
 
-    def drained_in(self, share: float) -> float | None:
-        """Return in about how many seconds nothing will wait. None means that it cannot be told."""
+    def drained_in(self, share: float, pace: float = math.inf) -> float | None:
+        """Return in about how many seconds nothing will wait. None means that it cannot be told.
+
+        `pace` is how many may end in a second at most.
+        """
         if not self._waiting:
             return 0.0
-        rate = self._ending if self._full is None else self._full * share
-        left = 0.0 if rate is None or not share else rate - self._arriving
-        return self._waiting / left if left > 0 else None
+        measured = self._ending if self._full is None else self._full * share
+        rate = pace if measured is None else min(measured, pace)
+        left = rate - self._arriving if share else 0.0
+        return self._waiting / left if 0 < left < math.inf else None
 
 
 class BacklogBook:
@@ -136,30 +166,45 @@ class BacklogBook:
     def read(self, snapshot: Snapshot) -> dict[Source, SourceBacklog]:
         """Return what is known, and what we are willing to drain now."""
         by_name = self._by_name(snapshot)
+        paces = paced(self._waits(), snapshot)
         passed = {source.name for source, seen in snapshot.sources.items() if seen.partly is not None and seen.partly.waiting}
-        drained = {name: self._rates[name].drained_in(share) for name, (_, share) in by_name.items() if name in self._rates}
+        together = self._together(paces)
+        drained = {
+            name: self._rates[name].drained_in(share, together.get(name, math.inf))
+            for name, (_, share) in by_name.items()
+            if name in self._rates
+        }
         return {
             source: SourceBacklog(
                 source,
                 self._group,
                 waiting,
                 self._at,
-                None if waiting.messages is None else _willing(waiting.messages, snapshot.sources.get(source), snapshot),
+                None if waiting.messages is None else _willing(waiting.messages, source, snapshot, paces.get(source, math.inf)),
                 None if source.name in passed else drained.get(source.name),
             )
             for source, waiting in self._found.items()
             if source in snapshot.sources
         }
 
+    def _together(self, paces: Mapping[Source, float]) -> dict[str, float]:
+        """Return how many messages of each topic or queue may start in a second, where all that wait there wait for a pace."""
+        found: dict[str, float] = {}
+        for source, count in self._waits().items() if paces else ():
+            if count:
+                found[source.name] = found.get(source.name, 0.0) + count * paces.get(source, math.inf)
+        return found
+
+    def _waits(self) -> dict[Source, int]:
+        """Return how much waits in each source of which that is known."""
+        return {source: backlog.messages for source, backlog in self._found.items() if backlog.messages is not None}
+
     def _by_name(self, snapshot: Snapshot) -> dict[str, tuple[int, float]]:
         """Return how much waits in each topic or queue, and which share of that may be worked on; nothing where all of it is unknown."""
         waits: dict[str, int] = {}
         willing: dict[str, float] = {}
         shares: dict[str, list[float]] = {}
-        for source, backlog in self._found.items():
-            count = backlog.messages
-            if count is None:
-                continue
+        for source, count in self._waits().items():
             share = share_of(snapshot.sources.get(source), snapshot)
             waits[source.name] = waits.get(source.name, 0) + count
             willing[source.name] = willing.get(source.name, 0.0) + count * share

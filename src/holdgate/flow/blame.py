@@ -140,9 +140,7 @@ class FailureHistory:
         In a plain outage the circuit opens first: until it could have opened, and one more attempt failed, nothing speaks for the message.
         A circuit that takes many failures to open is not waited for so long, because the source stands meanwhile and nobody knows why.
         """
-        return any(
-            blame.alone >= max(policy.attempts, min(_failures_that_open(gate) + 1, _NAMED_AT)) for gate, blame in self.blames.items()
-        )
+        return any(blame.is_alone(gate, policy) for gate, blame in self.blames.items())
 
     def charge(self) -> None:
         """Count an attempt that was its own failure."""
@@ -254,7 +252,8 @@ class Blame:
         """Compare it with probes while there is no other message."""
         self.alone = 0 if others else self.alone + 1
         if gate.circuit.state is State.HALF_OPEN:
-            gate.probe_due = gate.probed and not others
+            if gate.probed:
+                gate.probe_due = not others
             self.pairs += charged and gate.good_probes > self._good_probes
         if others:
             self.pairs = 0
@@ -263,6 +262,10 @@ class Blame:
     def _add(self, likely: float) -> None:
         self.blame -= math.log(likely)
         self.attempts += likely <= _MOSTLY
+
+    def is_alone(self, gate: Gate, policy: RetryPolicy) -> bool:
+        """Return whether it has failed on this gate as often as a message may alone (`FailureHistory.is_alone`)."""
+        return self.alone >= max(policy.attempts, min(_failures_that_open(gate) + 1, _NAMED_AT))
 
     def mark(self, gate: Gate) -> None:
         """Note that its own vote is counted: all results from now on are those of others."""

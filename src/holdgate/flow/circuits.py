@@ -17,7 +17,9 @@ from holdgate.core import Outcome, Permit, State
 from holdgate.core.events import CircuitOpened, Event
 from holdgate.flow.events import FlowEvent, LocalCauseSuspected
 from holdgate.flow.gate import Gate
+from holdgate.flow.key_news import KeyNews
 from holdgate.flow.limiting import LimitChanges
+from holdgate.flow.state import mark_dirty
 from holdgate.flow.waiting import WaitingList
 
 # Dependencies that trip within so many seconds of each other have something in common: two default open waits, and a call.
@@ -30,6 +32,7 @@ class CircuitChanges:
     def __init__(self, waiting: WaitingList) -> None:
         self._waiting = waiting
         self._limits = LimitChanges(waiting)
+        self._keys = KeyNews()
         self._generations: dict[Gate, int] = {}
         self._shut: set[Gate] = set()
         self._opened_at: dict[Gate, float] = {}  # when those that are not CLOSED left that state
@@ -42,7 +45,7 @@ class CircuitChanges:
             if deadline is not None and deadline <= now:
                 gate.circuit.advance(now)
         events = self.settle_events(gates, now)
-        news = self._limits.look(gates, now)
+        news = [*self._limits.look(gates, now), *self._keys.look(gates, now)]
         return [*events, *news] if news else events
 
     def settle_events(self, gates: Collection[Gate], now: float) -> list[Event | FlowEvent]:
@@ -70,13 +73,11 @@ class CircuitChanges:
         if self._generations.get(gate) != gate.circuit.generation:  # it stands for every change but that of a limit
             self._generations[gate] = gate.circuit.generation
             self._waiting.regroup(gate)
-            for assignment in gate.assignments:  # an override over an open circuit holds a source that fell back
-                if assignment.run.fallback is not None:
-                    assignment.mark_dirty()
+            if gate.shut == was_shut:  # an override over an open circuit holds a source that fell back
+                mark_dirty(assignment for assignment in gate.assignments if assignment.run.fallback is not None)
         if gate.shut != was_shut:
             self._shut ^= {gate}
-            for assignment in gate.assignments:
-                assignment.mark_dirty()
+            mark_dirty(gate.assignments)
         if was_shut and gate.limited and not gate.shut:
             self._queue_up(gate)
 

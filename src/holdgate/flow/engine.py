@@ -45,8 +45,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from holdgate.core import Circuit, Outcome, Permit
+from holdgate.core.keys import Keys
 from holdgate.errors import SettingsError
-from holdgate.flow import throttling
+from holdgate.flow import keyed, throttling
 from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.batch import Batch, BatchItems
 from holdgate.flow.blame import history_of
@@ -76,8 +77,9 @@ from holdgate.flow.reminders import Reminders
 from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.suspicions import Suspicions
+from holdgate.flow.together import HeldTogether, singly
 from holdgate.flow.totals import EngineTotals, Tally
-from holdgate.flow.waiting import WaitingList, acquire_in_turn
+from holdgate.flow.waiting import WaitingList, acquire_in_turn, acquire_with_keys
 
 _SUCCESS = Outcome.SUCCESS  # a name of the module: an enum's member costs more to look up
 
@@ -184,15 +186,15 @@ class Engine:
         self._circuit_changes = CircuitChanges(self._waiting)
         self._holds = Holds(self.runs, self._waiting)
         self._commands = Commands(self.gates, self._holds)
-        self._events: list[AnyEvent] = []
+        self._events: list[AnyEvent | HeldTogether] = []
         self._tally = Tally()
 
-    def add_gate(self, circuit: Circuit, *, probed: bool = False) -> Gate:
-        """Put a dependency's circuit under this engine. `probed`: it has a health probe, which `take_probes` asks for. Raises SettingsError
-        if the name is taken."""
+    def add_gate(self, circuit: Circuit, *, probed: bool = False, keys: Keys | None = None) -> Gate:
+        """Put a dependency's circuit under this engine. `probed`: it has a health probe, which `take_probes` asks for. `keys`: limits and
+        circuits of its keys. Raises SettingsError if the name is taken."""
         if circuit.name in self.gates:
             raise SettingsError(f"two dependencies are named {circuit.name!r}: give each its own name, it is the label everywhere")
-        gate = self.gates[circuit.name] = Gate(circuit)
+        gate = self.gates[circuit.name] = Gate(circuit, keys)
         if probed:
             self._probes.watch(gate)
         return gate
@@ -323,7 +325,10 @@ class Engine:
         gates = assignment.all_need
         if gates is None:
             gates = delivery.needs.gates
-        if acquire_in_turn(delivery, gates, now):
+            may_start = acquire_with_keys(delivery, now) if delivery.needs.keys else acquire_in_turn(delivery, gates, now)
+        else:
+            may_start = acquire_in_turn(delivery, gates, now)
+        if may_start:
             run.running += 1
             run.yields = False
             assignment.in_flight += 1
@@ -346,9 +351,12 @@ class Engine:
         gates, results = assignment.all_need, assignment.results
         if gates is None:
             gates, results = delivery.needs.gates, delivery.needs.results
+            if delivery.needs.keys:
+                self.needs_turn = keyed.record_successes(delivery, now) or self.needs_turn
+                gates = ()  # they are recorded
         if (gates and record_successes(gates, delivery.permits, now)) or assignment.held:  # a hold that a success may end
             self.needs_turn = True
-            if assignment.by_message:  # it may have been the one that so many have passed
+            if assignment.all_need is None:  # it may have been the one that so many have passed
                 assignment.mark_dirty()
         delivery.permits = None
         results.successes += 1
@@ -550,10 +558,11 @@ class Engine:
 
     def take_events(self) -> tuple[AnyEvent, ...]:
         """Return what was announced since the last call; each event is handed out once."""
-        events, self._events = self._events, []
-        if events:
-            self._tally.note(events)
-        return tuple(events)
+        if not self._events:
+            return ()
+        events, self._events = tuple(singly(self._events)), []
+        self._tally.note(events)
+        return events
 
     def snapshot(self, now: float) -> Snapshot:
         """Return the read model at `now`."""
@@ -632,7 +641,7 @@ class Engine:
         self._reminders.settled(delivery)
         if assignment.inbox.done(delivery):
             assignment.run.mark_ready(assignment)
-        if assignment.by_message and assignment.held:  # it may have been the one that so many have passed
+        if assignment.all_need is None and assignment.held:  # it may have been the one that so many have passed
             assignment.mark_dirty()
 
     def _is_to_be_named(self, delivery: AnyDelivery, attribution: Attribution) -> bool:

@@ -164,6 +164,28 @@ class LimitEnded(FlowEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class KeysHeld(FlowEvent):
+    """Some keys of a dependency are held, each by its own circuit or limit, while its other keys go on; or there are twice as many.
+
+    `held` of the `known` keys are, and `waiting` messages in this process wait for them. A key is known once it has failed or was
+    throttled, or with its first call where each key has numbers of its own. Which keys they are is said nowhere.
+    """
+
+    dependency: str
+    held: int
+    known: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeysReleased(FlowEvent):
+    """No key of a dependency is held any longer; some were, for `lasted` seconds."""
+
+    dependency: str
+    lasted: float
+
+
+@dataclass(frozen=True, slots=True)
 class HandlerStuck(SourceEvent):
     """A handler has run for `seconds` on the message at `position`: `hold_warn_after` or longer, and again after each such time."""
 
@@ -231,10 +253,12 @@ class CommandGiven(FlowEvent):
     """An operator gave `command` to `target`, a dependency's name, a source, or the name of a topic or queue.
 
     `actor` is who, `reason` why, both in the operator's own words. `until` is when it ends by itself, in monotonic seconds; None means that
-    it does not, or that it was over immediately. `position` is that of the message that was skipped.
+    it does not, or that it was over immediately. `position` is that of the message that was skipped. `reload` is no command of an
+    operator's: a settings file that was read again has changed what the guard goes by. Its target is the file, its actor what has made the
+    worker read it, and its reason the settings that differ, with their values before and after.
     """
 
-    command: Command
+    command: Command | Literal["reload"]
     target: Source | str
     actor: str
     reason: str

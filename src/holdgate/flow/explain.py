@@ -134,7 +134,8 @@ def _not_held(document: StatusDocument, source: SourceStatus) -> list[str]:
     sentences = [f"{source['source']} is not held.", *_passed(source)]
     for dependency in _needed(document, [*source["needs"], *source["waits_for"]]):
         is_changed = dependency["state"] == "half_open" or dependency["override"] is not None
-        if dependency["name"] in waiting_for or is_changed or dependency["limits"] is not None:
+        has_held_keys = dependency["keys"] is not None and dependency["keys"]["held"] > 0
+        if dependency["name"] in waiting_for or is_changed or dependency["limits"] is not None or has_held_keys:
             sentences += _of_dependency(document, dependency)
     if not source["fetch"]:
         sentences.append("Nothing more is fetched now, because enough of it is in this process.")
@@ -163,8 +164,8 @@ def _reason(document: StatusDocument, source: SourceStatus, reason: str) -> str:
     kind, _, name = reason.partition(":")
     if kind == "circuit":
         return " ".join(sentence for each in _needed(document, [name]) for sentence in _of_dependency(document, each))
-    if kind == "limit":
-        return " ".join(_limited(document, each) for each in _needed(document, [name]))
+    if kind in {"limit", "key"}:
+        return " ".join(_by_key(each) if kind == "key" else _limited(document, each) for each in _needed(document, [name]))
     if reason == "operator":
         return " ".join(_order(document, each) for each in _holds(document, source)) or "An operator holds it."
     if reason == "unclaimed failures":
@@ -241,7 +242,26 @@ def _needed(document: StatusDocument, names: Iterable[str]) -> list[DependencySt
 
 def _of_dependency(document: StatusDocument, dependency: DependencyStatus) -> list[str]:
     limited = [] if dependency["limits"] is None else [_limited(document, dependency)]
-    return [*_by_its_circuit(document, dependency), *limited]
+    return [*_by_its_circuit(document, dependency), *limited, *_of_keys(dependency)]
+
+
+def _of_keys(dependency: DependencyStatus) -> list[str]:
+    keys = dependency["keys"]
+    if keys is None or not keys["held"]:
+        return []
+    are, them = ("is", "it") if keys["held"] == 1 else ("are", "them")
+    return [f"{_count(keys['held'], 'key')} {are} held, {_count(keys['waiting'], 'message')} waiting for {them}; the others go on."]
+
+
+def _by_key(dependency: DependencyStatus) -> str:
+    keys = dependency["keys"]
+    if keys is None or not keys["held"]:
+        return f"The message in front has waited for its key of {dependency['name']}, which is free again."
+    held = f"{_count(keys['held'], 'key')} of {dependency['name']} {'is' if keys['held'] == 1 else 'are'} held"
+    return (
+        f'{held}, and the message in front needs one of them. order="source" keeps everything behind it; with order="key" or "none" the '
+        "others would go on."
+    )
 
 
 def _by_its_circuit(document: StatusDocument, dependency: DependencyStatus) -> list[str]:
@@ -251,7 +271,10 @@ def _by_its_circuit(document: StatusDocument, dependency: DependencyStatus) -> l
         return [_open(document, dependency), _next(document, dependency)]
     if dependency["state"] == "half_open":
         return [_ramping(dependency) + _failed_with(document, dependency)]
-    return [f"{dependency['name']} is well: its circuit is closed.{_failed_with(document, dependency)}"]
+    limits = dependency["limits"]
+    is_limited = limits is not None and limits["refused"] > 0
+    how = "answers, but takes fewer calls than there are" if is_limited else "is well"
+    return [f"{dependency['name']} {how}: its circuit is closed.{_failed_with(document, dependency)}"]
 
 
 # What holds calls back that only a result lets go, and what a message does when its time has come, by `why` of core/limits.py.
@@ -266,8 +289,8 @@ def _limited(document: StatusDocument, dependency: DependencyStatus) -> str:
     pace = [] if limits["pace"] is None else [f"{per_second(limits['pace'])} calls a second"]
     width = [] if limits["width"] is None else [f"{_count(limits['width'], 'call')} in parallel"]
     takes = " and ".join([*pace, *width]) or "fewer calls than there are"
-    known = f"{name} {'would be given' if limits['observed'] else 'is given'} {takes}, since it refused a share of {limits['waste']:.2g}"
-    first = f"{known} of its calls." if limits["refused"] else f"{known.partition(',')[0]}."
+    known = f"{name} {'would be given' if limits['observed'] else 'is given'} {takes}"
+    first = f"{known}, after it has refused {limits['waste']:.1%} of its calls." if limits["refused"] else f"{known}."
     if limits["observed"]:
         return f"{first} It is only observed, so nothing is held back."
     if limits["why"] in _ENDS_WITH_A_RESULT:

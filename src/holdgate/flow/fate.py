@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from holdgate.core import Outcome, Permit
-from holdgate.flow import throttling
+from holdgate.flow import keyed, throttling
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.batch import Batch, BatchItems
 from holdgate.flow.blame import history_of
@@ -56,6 +56,9 @@ _FATE = {
     Cause.POSTPONED: Verdict.AGAIN,
 }
 
+
+# An end that may be the matter of one key alone.
+_OF_KEYS = (Cause.DEPENDENCY, Cause.THROTTLED)
 
 # A start that ended so was no attempt: it was not its turn.
 _NO_ATTEMPT = (Cause.REFUSED, Cause.THROTTLED)
@@ -90,6 +93,8 @@ def give_back(delivery: AnyDelivery, now: float) -> None:
     if delivery.permits:
         for gate, permit in zip(gates_of(delivery), delivery.permits, strict=True):
             gate.circuit.release(permit, now)
+        if delivery.assignment.all_need is None:
+            keyed.give_back(delivery.needs.keys)
     delivery.permits = None
 
 
@@ -98,7 +103,11 @@ def record(delivery: AnyDelivery, attribution: Attribution, now: float, *, excus
     # With several needs that match, nothing shows whose failure it was: doubt is never charged.
     charged = attribution.cause is Cause.DEPENDENCY and not attribution.shared
     for gate, permit, finding in zip(gates_of(delivery), delivery.permits or (), attribution.findings, strict=True):
-        _record_one(delivery, gate, permit, finding, now, charged=charged)
+        key = keyed.key_at(delivery, gate)
+        if key is None:
+            _record_one(delivery, gate, permit, finding, now, charged=charged)
+        else:
+            keyed.record(delivery, gate, key, permit, finding, now, charged=charged)
     delivery.permits = None
     if attribution.cause is Cause.MESSAGE and not excused:
         history_of(delivery).charge()
@@ -163,6 +172,7 @@ def _note_failure(delivery: AnyDelivery, gate: Gate, now: float, *, charged: boo
     history = history_of(delivery)
     blame = history.blame_of(gate)
     blame.failed(gate, now, charged=charged)
+    gate.asked_by_one = blame.is_alone(gate, delivery.assignment.run.retry)
     is_vote = history.votes_again(gate)
     gate.failures += is_vote
     blame.mark(gate)
@@ -200,11 +210,13 @@ class Retries:
             self._waiting.add(delivery, gates, now + request.after)
         elif attribution.cause is Cause.THROTTLED:
             self._wait_for_limit(delivery, gates, attribution, now)
-        elif self._waits_for_slot(attribution) or any(gate.shut for gate in gates):
+        elif self._waits_for_slot(attribution) or any(gate.shut for gate in gates) or keyed.is_held(delivery):
             history.end_backoffs()
             self._waiting.add(delivery, gates)
         else:
             self._waiting.add(delivery, gates, now + assignment.run.retry.wait(history.back_off(), self._draw()))
+        if attribution.cause in _OF_KEYS and keyed.has_key(delivery):
+            assignment.let_pass(delivery)  # a tenant's trouble is none of the others', before its circuit is open as after it
         return events
 
     def _wait_for_limit(self, delivery: AnyDelivery, gates: tuple[Gate, ...], attribution: Attribution, now: float) -> None:

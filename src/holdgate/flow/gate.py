@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from holdgate.core import Circuit, Override, State
+from holdgate.core.keys import Keys
 from holdgate.flow.message import AnyDelivery
 
 
@@ -23,12 +24,14 @@ class Gate:
     """One dependency of one engine."""
 
     __slots__ = (
+        "asked_by_one",
         "assignments",
         "circuit",
         "down_since",
         "failures",
         "good_probes",
         "held_by_limit",
+        "keys",
         "lines",
         "name",
         "probe_due",
@@ -38,9 +41,10 @@ class Gate:
         "successes",
     )
 
-    def __init__(self, circuit: Circuit) -> None:
+    def __init__(self, circuit: Circuit, keys: Keys | None = None) -> None:
         self.name = circuit.name
         self.circuit = circuit
+        self.keys = keys  # its keys, each with limits and a circuit of its own; None: it has none
         self.reasons = (f"circuit:{circuit.name}",)  # of a source that it alone holds
         # The deliveries that wait for it, by run and number of arrival: the waiting list puts them in and takes them out.
         self.lines: dict[Any, dict[int, Any]] = {}
@@ -50,6 +54,7 @@ class Gate:
         self.successes = 0
         self.recoveries = 0  # those of the successes whose message had failed here before
         self.failures = 0  # votes
+        self.asked_by_one = False  # one message alone has failed here again and again: sources fetch, to have another one to ask with
         self.down_since = 0.0  # when it last left CLOSED
         self.probed = False  # it has a health probe
         self.probe_due = False  # a probe is to run before the next attempt
@@ -77,6 +82,8 @@ class Gate:
     @property
     def learns(self) -> bool:
         """Whether a throttled message waits for a slot here: the limiter has heard its refusal, or the circuit limits by itself."""
+        if self.keys is not None and self.keys.learns:
+            return True
         limits = self.circuit.limits
         return self.circuit.limit is not None or (limits.active and limits.learns)
 
@@ -96,5 +103,5 @@ def gates_of(delivery: AnyDelivery) -> tuple[Gate, ...]:
     """Return what the delivery needs: what its source needs or it needs itself, and what refused one of its calls. Its permits are in this
     order."""
     assignment = delivery.assignment
-    gates: tuple[Gate, ...] = delivery.needs.gates if assignment.by_message else assignment.gates
+    gates: tuple[Gate, ...] = delivery.needs.gates if assignment.all_need is None else assignment.gates
     return gates + delivery.history.extra if delivery.history is not None else gates

@@ -25,11 +25,12 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from holdgate.flow.inbox import FreeInbox, Inbox, KeyInbox, Span
+from holdgate.flow.inbox import BatchInbox, FreeInbox, Inbox, KeyInbox, Order, SourceInbox, Span
 from holdgate.flow.unclaimed import RunResults
 
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
+    from holdgate.flow.keyed import KeyOfMessage
     from holdgate.flow.message import AnyDelivery, Source
     from holdgate.flow.policy import Needs
 
@@ -41,6 +42,8 @@ class MessageNeeds:
     """
 
     __slots__ = ("error", "gates", "results")
+
+    keys: tuple[KeyOfMessage | None, ...] = ()  # keyed.py has those of messages with keys
 
     def __init__(self, gates: tuple[Gate, ...], error: Exception | None = None) -> None:
         self.gates = gates
@@ -221,3 +224,19 @@ class PassingKeyInbox(KeyInbox):
             self._left[key] = len(behind)
         self.waiting -= len(behind) - before
         self.behind_passed += len(behind) - before
+
+
+def new_inboxes(order: Order, batch: int | None, span: int, held_span: int, *, by_message: bool) -> tuple[Inbox, PassingInbox | None]:
+    """Return a new inbox of this order, and the same once more if messages of it pass one another `by_message`.
+
+    `batch` is how many messages a handler gets at a time; None means one. The spans count how far work may run ahead.
+    """
+    if batch is not None:
+        return BatchInbox(batch, None if order == "source" else span), None
+    if order == "source":
+        return SourceInbox(), None
+    by_key = order == "key"
+    if not by_message:
+        return KeyInbox(span) if by_key else FreeInbox(span), None
+    passing = (PassingKeyInbox if by_key else PassingFreeInbox)(span, held_span)
+    return passing, passing

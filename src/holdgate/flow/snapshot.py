@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from holdgate.core import CircuitSnapshot
@@ -102,13 +102,18 @@ def take_snapshot(
     sources = [_source(assignment, listed.get(assignment, 0)) for assignment in memory.assignments()]
     return Snapshot(
         now,
-        MappingProxyType({gate.name: gate.circuit.snapshot(now) for gate in gates}),
+        MappingProxyType({gate.name: _dependency(gate, now) for gate in gates}),
         MappingProxyType({seen.source: seen for seen in sources}),
         commands,
         memory=memory.bound,
         held_bytes=sum(seen.held_bytes for seen in sources),  # what `memory.sum()` is; weighing is half of the work here
         waiting_for_room=memory.waiting if memory.tight else 0,
     )
+
+
+def _dependency(gate: Gate, now: float) -> CircuitSnapshot:
+    seen = gate.circuit.snapshot(now)
+    return seen if gate.keys is None else replace(seen, keys=gate.keys.snapshot())
 
 
 def _source(assignment: Assignment, listed: int) -> SourceSnapshot:

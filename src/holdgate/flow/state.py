@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from holdgate.flow.announced import Announced
@@ -34,23 +33,12 @@ from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, SourceFallingBack, SourceHeld, SourceReleased
 from holdgate.flow.gate import gates_of, may_fall_back
 from holdgate.flow.holding import Hold
-from holdgate.flow.inbox import (
-    BatchInbox,
-    FreeInbox,
-    Inbox,
-    KeyInbox,
-    MemoryBound,
-    Order,
-    SourceInbox,
-    Unbounded,
-    Weigh,
-    Weights,
-    unweighed,
-)
+from holdgate.flow.inbox import BatchInbox, Inbox, MemoryBound, Order, SourceInbox, Unbounded, Weigh, Weights, unweighed
 from holdgate.flow.message import AnyDelivery, Source
-from holdgate.flow.passing import Kinds, PassingFreeInbox, PassingInbox, PassingKeyInbox
-from holdgate.flow.plan import CIRCUIT, LIMIT, UNCLAIMED, Plan, SourcePlan
+from holdgate.flow.passing import Kinds, PassingInbox, new_inboxes
+from holdgate.flow.plan import CIRCUIT, LIMIT, UNCLAIMED, Plan, Plans, SourcePlan
 from holdgate.flow.policy import ByMessage, FallbackSettings, RetryPolicy
+from holdgate.flow.together import Down, HeldTogether
 from holdgate.flow.totals import Tally
 from holdgate.flow.unclaimed import RunResults
 
@@ -83,12 +71,13 @@ class Assignment:
         self.need_names = tuple(gate.name for gate in self.may_need)
         self.by_message = by_message  # each message needs something of that; else all of them need all of it
         self.gates: tuple[Gate, ...] = () if by_message else self.may_need
-        self.all_need = None if by_message else self.gates  # None: ask the message. One look at it is all that the fast path pays
+        by_key = not by_message and any(gate.keys is not None for gate in self.gates)
+        self.all_need = None if by_message or by_key else self.gates  # None: ask the message. A look at it is all that the fast path pays
         self.gate = self.gates[0] if len(self.gates) == 1 else None  # nearly every source needs one: the fast path asks it alone
         self.unknown_needs = gates is None
-        self.inbox, self.passing = run.new_inboxes(by_message=by_message)
+        self.inbox, self.passing = run.new_inboxes(by_message=self.all_need is None)
         # Set when the next delivery may follow in one step with the end of the one before it: one need, in the order of the source.
-        self.direct = self.inbox if self.gate is not None and isinstance(self.inbox, SourceInbox) else None
+        self.direct = self.inbox if self.gate is not None and not by_key and isinstance(self.inbox, SourceInbox) else None
         self.results = run.kinds.results_of(source)
         self.totals = run.tally.of(source.name)
         self.plan = _UNPLANNED
@@ -317,13 +306,22 @@ class Assignment:
 
     # -- its plan ---------------------------------------------------------------------------------------------------------------------
 
+    def hold_plainly(self, plan: SourcePlan, now: float) -> bool:
+        """Hold it by this plan if nothing but its one circuit holds it, and that is news; False: `replan` has to look."""
+        if self.plan.reasons or self.stopped or self.undeclared_waiting or self.results.suspected or self.run.fallback is not None:
+            return False
+        self.plan = plan
+        self.held = True
+        self.hold.begin(now)
+        return True
+
     def replan(self, now: float) -> FlowEvent | None:
         """Bring its plan up to date; returns an event when the reasons have changed, None otherwise."""
         began = self._look_for_fallback(now)
         reasons = self._reasons()
         before = self.plan.reasons
         passed = 0 if self.passing is None else self.passing.passed
-        self.plan = self.run.plan_of(self._fetches(reasons), reasons, passed - passed % self.run.step)
+        self.plan = self.run.plans.one(self._fetches(reasons), reasons, passed - passed % self.run.step)
         self.held = bool(reasons)
         if reasons == before or self.closing:  # a revoked source is not held, it is gone
             return began
@@ -332,13 +330,19 @@ class Assignment:
         if not before:
             self.hold.begin(now)
         holding = any(gate.shut or gate.held_by_limit for gate in self.undeclared_waiting)
-        because = self.stands_because if self.by_message and holding else ""
+        because = self.stands_because if (self.by_message and holding) or self.hold.keys else ""
         return SourceHeld(now, self.source, reasons, because)
 
     def _fetches(self, reasons: tuple[str, ...]) -> bool:
-        if reasons == (UNCLAIMED,):  # the message that ends this hold may be one that has not come yet
-            return not self.inbox.waiting
-        return not reasons and not self.full
+        if not reasons:
+            return not self.full
+        # The message that ends such a hold may be one that has not come yet.
+        return not self.inbox.waiting and (reasons == (UNCLAIMED,) or self._lacks_another(reasons))
+
+    def _lacks_another(self, reasons: tuple[str, ...]) -> bool:
+        """Return whether only circuits hold it, one message alone asks one of them, and nothing is in hand here that could ask instead."""
+        only_circuits = all(reason.startswith(CIRCUIT) for reason in reasons)
+        return only_circuits and not self.unstarted and any(gate.asked_by_one for gate in self.needed)
 
     def _look_for_fallback(self, now: float) -> FlowEvent | None:
         before = self.falling_back
@@ -369,7 +373,7 @@ class Assignment:
 
     def _reasons(self) -> tuple[str, ...]:
         gate = self.gate
-        is_plain = not (self.falling_back or self.undeclared_waiting or self.stopped or self.results.suspected)
+        is_plain = not (self.falling_back or self.undeclared_waiting or self.stopped or self.results.suspected or self.hold.keys)
         if gate is not None and is_plain and not gate.held_by_limit:
             return gate.reasons if gate.shut else ()  # nearly every source, and there may be ten thousand
         shut = () if self.falling_back else tuple(gate for gate in self.needed if gate.shut)
@@ -377,6 +381,7 @@ class Assignment:
             self.undeclared_holders = undeclared
         reasons = [CIRCUIT + gate.name for gate in shut]
         reasons += [LIMIT + gate.name for gate in self.needed if gate.held_by_limit]
+        reasons += self.hold.key_reasons()
         if self.results.suspected:
             reasons.append(UNCLAIMED)
         if self.stopped:
@@ -396,6 +401,12 @@ class Assignment:
             yield "no needs"
 
 
+def mark_dirty(assignments: Iterable[Assignment]) -> None:
+    """Have the next turn look at the plans of all these, of which there may be ten thousand."""
+    for assignment in assignments:
+        assignment.run.dirty[assignment] = None
+
+
 def _is_unstarted(delivery: AnyDelivery) -> bool:
     """Return whether no handler has started for it. One that was refused a call has started, though that is no attempt."""
     return not delivery.attempt and (delivery.history is None or not delivery.history.refusals)
@@ -413,10 +424,9 @@ class Run:
     """
 
     __slots__ = (
-        "_alike", "_concurrency", "_leftover", "_met", "_plans", "assignments", "batch", "dirty", "draining", "fallback", "falling",
-        "granted",
-        "half", "held_span", "inbox", "kinds", "lane_wanted", "lanes", "memory", "needs", "order", "plan", "rejects",
-        "resend", "retry", "ring", "running", "sends_unasked", "shared", "span", "step", "tally", "weigh", "yields",
+        "_concurrency", "_leftover", "_met", "assignments", "batch", "dirty", "draining", "fallback", "falling", "granted", "half",
+        "held_span", "inbox", "kinds", "lane_wanted", "lanes", "memory", "needs", "order", "plans", "rejects", "resend", "retry", "ring",
+        "running", "sends_unasked", "shared", "span", "step", "tally", "weigh", "yields",
     )  # fmt: skip
 
     def __init__(
@@ -455,9 +465,7 @@ class Run:
         self.memory: MemoryBound = Unbounded()  # the engine's, from `Engine.add_run` on
         self.tally = Tally()  # the engine's, too
         self.assignments: dict[Source, Assignment] = {}
-        self.plan = Plan()
-        self._plans: dict[Source, SourcePlan] = {}  # what stands in the plan: a copy of a proxy would hash each source anew
-        self._alike: dict[tuple[bool, tuple[str, ...], int], SourcePlan] = {}  # the plans of one turn, shared by sources that are alike
+        self.plans = Plans()
         self.ring: deque[Assignment] = deque()  # assignments with work that may start, in turn
         self.granted: deque[AnyDelivery] = deque()  # started, permits in hand, waiting for a lane to wake
         self.resend: deque[AnyDelivery] = deque()  # rejected, to be sent again: a lane may take them, and starts no handler
@@ -565,15 +573,7 @@ class Run:
 
     def new_inboxes(self, *, by_message: bool) -> tuple[Inbox, PassingInbox | None]:
         """Return a new inbox of this run's order, and the same once more if messages of it pass one another `by_message`."""
-        if self.batch is not None:
-            return BatchInbox(self.batch, self.span if self.shared else None), None
-        if self.order == "source":
-            return SourceInbox(), None
-        by_key = self.order == "key"
-        if not by_message:
-            return KeyInbox(self.span) if by_key else FreeInbox(self.span), None
-        passing = (PassingKeyInbox if by_key else PassingFreeInbox)(self.span, self.held_span)
-        return passing, passing
+        return new_inboxes(self.order, self.batch, self.span, self.held_span, by_message=by_message)
 
     def enqueue(self, deliveries: Iterable[AnyDelivery]) -> None:
         """Put deliveries into the inboxes of their sources. Those of a source that is not here, or is going away, are dropped."""
@@ -600,7 +600,7 @@ class Run:
         waiting, size = inbox.waiting, self.weigh(batch)
         assignment.weights.add(waiting + inbox.behind_passed - before, size)
         self.memory.came(assignment, size)
-        if assignment.results.suspected or assignment.passing is not None:  # more may be passed now
+        if assignment.results.suspected or assignment.held or assignment.passing is not None:  # enough may be here, or more be passed
             self.dirty[assignment] = None
         if waiting >= self.inbox:
             assignment.stop_fetching()
@@ -658,13 +658,23 @@ class Run:
 
     # -- its plan ---------------------------------------------------------------------------------------------------------------------
 
-    def replan(self, now: float) -> list[FlowEvent]:
+    @property
+    def plan(self) -> Plan:
+        """Return what is wanted of all its sources, as of the last turn."""
+        return self.plans.current
+
+    def replan(self, now: float) -> list[FlowEvent | HeldTogether]:
         """Bring the plan up to date where something has changed since the last time."""
         if not self.dirty:
             return []
-        changed = self._plans.copy()
+        changed = self.plans.begin()
         events: list[FlowEvent] = []
+        down = Down(now)
         for assignment in self.dirty:
+            together = down[assignment.gate]
+            if together is not None and assignment.hold_plainly(together.plan, now):
+                together.sources.append(assignment.source)
+                continue
             event = assignment.replan(now)
             changed[assignment.source] = assignment.plan
             if event is not None:
@@ -674,24 +684,17 @@ class Run:
                 events.extend(assignment.announcements.waiting(now, assignment.undeclared_waiting, passed=passed))
             if not assignment.plan.reasons and assignment.inbox.waiting:
                 self.mark_ready(assignment)
+        for together in down.held():
+            # All of them: then nothing need be hashed. What is planned is always what is assigned, once its first plan is made.
+            everywhere = len(together.sources) == len(self.assignments) == len(changed)
+            changed.update(dict.fromkeys(changed if everywhere else together.sources, together.plan))
         self.dirty.clear()
-        self._alike.clear()
-        self._publish(changed)
-        return events
-
-    def plan_of(self, fetch: bool, reasons: tuple[str, ...], passed: int) -> SourcePlan:
-        """Return the plan of a source, the same for all that are alike in this turn."""
-        alike = fetch, reasons, passed
-        return self._alike.get(alike) or self._alike.setdefault(alike, SourcePlan(*alike))
+        self.plans.publish(changed)
+        return [*down.held(), *events]
 
     def replan_without(self, assignments: Collection[Assignment]) -> None:
         """Take assignments that are gone out of the plan."""
-        changed = self._plans.copy()
+        changed = self.plans.begin()
         for assignment in assignments:
             changed.pop(assignment.source, None)
-        self._publish(changed)
-
-    def _publish(self, sources: dict[Source, SourcePlan]) -> None:
-        if sources != self._plans:
-            self._plans = sources
-            self.plan = Plan(MappingProxyType(sources), self.plan.version + 1)
+        self.plans.publish(changed)

@@ -18,13 +18,13 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, TypedDict, cast
 
-from holdgate.core import CircuitSnapshot, LimiterSnapshot, Override, State
+from holdgate.core import CircuitSnapshot, KeysSnapshot, LimiterSnapshot, Override, State
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AHEAD, BEHIND, AnyEvent, CommandEnded, CommandGiven
 from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Source
-from holdgate.flow.plan import CIRCUIT, LIMIT
+from holdgate.flow.plan import CIRCUIT, KEY, LIMIT
 from holdgate.flow.snapshot import PartlyWaiting, Snapshot, SourceSnapshot
 
 SCHEMA = 1
@@ -85,6 +85,15 @@ class LimitStatus(TypedDict):
     observed: bool  # an operator only observes the dependency, and nothing is held back
 
 
+class KeysStatus(TypedDict):
+    """The keys of a dependency, each with a circuit and limits of its own. Which ones they are is not said."""
+
+    known: int  # of so many something is remembered
+    held: int  # so many of these are held
+    waiting: int  # messages in this process that wait for them, without those behind them
+    max_keys: int  # so many are remembered at most
+
+
 class DependencyStatus(TypedDict):
     """One dependency; every declared one is listed, called or not."""
 
@@ -102,6 +111,7 @@ class DependencyStatus(TypedDict):
     limit: int | None  # calls in parallel that it admits; null: no limit, 0: none
     full: int  # the limit at which the ramp ends and the circuit closes
     limits: LimitStatus | None  # how many calls it takes; null: nothing limits them
+    keys: KeysStatus | None  # its keys; null: it has none
     in_flight: int  # calls that run now, as far as the circuit counts them
     calls: int  # results in the window
     failures: int  # failures among these
@@ -320,7 +330,7 @@ class _Sums:
                 self.sources[name] += 1
                 apart = None if seen.partly is None else seen.partly.waiting_of(name, declared=name in seen.needs)
                 self.waiting[name] += seen.waiting if apart is None else apart
-                if seen.reasons and (f"{CIRCUIT}{name}" in seen.reasons or f"{LIMIT}{name}" in seen.reasons):
+                if seen.reasons and any(f"{kind}{name}" in seen.reasons for kind in (CIRCUIT, LIMIT, KEY)):
                     self.held[name] += 1
                 elif apart:
                     self.partly[name] += 1
@@ -339,6 +349,10 @@ class _Sums:
         times = [drained_in for messages, drained_in in known if messages]
         told = [time for time in times if time is not None]
         return max(told, default=0.0) if known and len(told) == len(times) else None
+
+
+def _keys(keys: KeysSnapshot) -> KeysStatus:
+    return {"known": keys.known, "held": keys.held, "waiting": keys.waiting, "max_keys": keys.max_keys}
 
 
 class _Tries:
@@ -389,7 +403,7 @@ def _next_try(circuit: CircuitSnapshot, override_ends: float | None) -> float | 
     return circuit.open_until if circuit.override is None else None
 
 
-_SHUT, _RAMPING, _OVERRIDDEN, _FINE = range(4)
+_SHUT, _RAMPING, _OVERRIDDEN, _LIMITED, _FINE = range(5)
 
 
 def _rank(document: DependencyStatus) -> int:
@@ -397,7 +411,16 @@ def _rank(document: DependencyStatus) -> int:
         return _SHUT
     if document["override"] is not None:
         return _OVERRIDDEN
-    return {State.OPEN.value: _SHUT, State.HALF_OPEN.value: _RAMPING}.get(document["state"], _FINE)
+    well = _LIMITED if is_limited(document) else _FINE
+    return {State.OPEN.value: _SHUT, State.HALF_OPEN.value: _RAMPING}.get(document["state"], well)
+
+
+def is_limited(document: DependencyStatus) -> bool:
+    """Return whether messages wait for a dependency whose circuit is closed because it takes no more calls for now."""
+    limits = document["limits"]
+    if limits is None or limits["observed"] or document["state"] != State.CLOSED.value or document["override"] is not None:
+        return False
+    return limits["why"] != "free" and bool(document["waiting"] or document["held"])
 
 
 def _worst_first(document: DependencyStatus) -> tuple[int, int, float, str]:
@@ -454,6 +477,7 @@ class _Writer:
             "limit": circuit.limit,
             "full": circuit.full,
             "limits": None if circuit.limits is None else self._limits(circuit, circuit.limits),
+            "keys": None if circuit.keys is None else _keys(circuit.keys),
             "in_flight": circuit.in_flight,
             "calls": circuit.calls,
             "failures": circuit.failures,

@@ -100,16 +100,15 @@ class Tally:
         """Count what events say."""
         before: AnyEvent | None = None
         for event in events:
-            transition = _transition_of(event, before)
-            if transition is not None:
-                self._transitions[transition] += 1
-            elif isinstance(event, SourceHeld):
+            if isinstance(event, SourceHeld):  # there may be ten thousand
                 self._held.setdefault(event.source, set()).update(event.reasons)
             elif isinstance(event, SourceReleased):
                 for reason in self._held.pop(event.source, ()):
                     self._holds.setdefault(reason, Histogram(HOLD_BOUNDS)).add(event.held_for)
             elif isinstance(event, MessageSkipped):
                 self.of(event.source.name).skipped["operator" if event.by_operator else "exhausted"] += 1
+            elif (transition := _transition_of(event, before)) is not None:
+                self._transitions[transition] += 1
             before = event
 
     def forget(self, source: Source) -> None:

@@ -27,12 +27,19 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from holdgate.core import Permit
+from holdgate.flow import keyed
 from holdgate.flow.batch import Batch, messages_in
+from holdgate.flow.key_waits import KeyWaits
 
 if TYPE_CHECKING:
+    from holdgate.core.key_record import KeyRecord
+    from holdgate.core.keys import Keys
     from holdgate.flow.blame import FailureHistory
     from holdgate.flow.gate import Gate
+    from holdgate.flow.key_waits import KeyLine
+    from holdgate.flow.keyed import KeyOfMessage
     from holdgate.flow.message import AnyDelivery
+    from holdgate.flow.passing import MessageNeeds
     from holdgate.flow.state import Assignment, Run
     from holdgate.flow.unclaimed import RunResults
 
@@ -43,7 +50,7 @@ _arrival = attrgetter("arrival")
 class Waiting:
     """One waiting delivery: what it needs, when it came, and until when it waits for time alone."""
 
-    __slots__ = ("arrival", "delivery", "gates", "not_before", "run")
+    __slots__ = ("arrival", "delivery", "gates", "is_aside", "line", "not_before", "run")
 
     def __init__(self, delivery: AnyDelivery, gates: tuple[Gate, ...], arrival: int, not_before: float | None) -> None:
         self.delivery = delivery
@@ -51,6 +58,14 @@ class Waiting:
         self.gates = gates
         self.arrival = arrival
         self.not_before = not_before
+        self.line: KeyLine | None = None  # that of the key that it waits for, or has waited for since it is here
+        self.is_aside = False  # its key has no room: it stands nowhere else
+
+    @property
+    def keys(self) -> tuple[KeyOfMessage | None, ...]:
+        """Return the keys of its message, if messages here have some."""
+        delivery = self.delivery
+        return () if delivery.assignment.all_need is not None else delivery.needs.keys
 
 
 # Those that keep a place have numbers of arrival from here on, which are below all others (no worker counts that far).
@@ -104,10 +119,19 @@ def acquire_in_turn(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float) 
     return acquire(delivery, gates, now)
 
 
+def acquire_with_keys(delivery: AnyDelivery, now: float) -> bool:
+    """Do the same for a delivery with keys: in one step all permits and keys, or none."""
+    needs: MessageNeeds = delivery.needs
+    if keyed.lacking(needs.keys, now) is not None or not acquire_in_turn(delivery, needs.gates, now):
+        return False
+    keyed.start(needs.keys, now)
+    return True
+
+
 class WaitingList:
     """All waiting deliveries of one engine."""
 
-    __slots__ = ("_arrivals", "_aside", "_entries", "_places", "_ready", "_timed", "_timers")
+    __slots__ = ("_arrivals", "_aside", "_entries", "_key_waits", "_places", "_ready", "_timed", "_timers")
 
     def __init__(self) -> None:
         self._arrivals = 0
@@ -117,6 +141,7 @@ class WaitingList:
         self._aside: dict[Assignment, list[Waiting]] = {}  # of sources that are held by something other than a circuit
         self._timed: list[tuple[float, int, Waiting]] = []  # a heap; what has left or changed its time is passed over
         self._timers = 0
+        self._key_waits = KeyWaits()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -189,6 +214,8 @@ class WaitingList:
 
     def regroup(self, gate: Gate) -> None:
         """Let the deliveries that wait for a gate stand where it says now: it admits in another way than before."""
+        if gate.keys is not None:
+            gate.keys.look_again()
         self._stand_again([waiting for line in gate.lines.values() for waiting in line.values()])
 
     def back_in_line(self, assignment: Assignment) -> None:
@@ -206,7 +233,8 @@ class WaitingList:
         """Return when the first wait for time ends; None means that there is none."""
         while self._timed and not self._waits_for_time(self._timed[0][2]):
             heapq.heappop(self._timed)
-        return self._timed[0][0] if self._timed else None
+        own, of_keys = self._timed[0][0] if self._timed else None, self._key_waits.next_deadline()
+        return own if of_keys is None else of_keys if own is None else min(own, of_keys)
 
     def grants(self, gates: Iterable[Gate], now: float) -> list[AnyDelivery]:
         """Admit what can be admitted, in order of arrival; each holds its permits and is in flight. `gates` are all of the engine."""
@@ -216,16 +244,31 @@ class WaitingList:
                 self._due(waiting)
         if not self._entries:
             return []
+        granted: list[AnyDelivery] = []
+        while True:
+            if released := self._key_waits.release(_freed(gates), now):
+                self._stand_again(released)
+            admitted = self._round(gates, now)
+            granted += admitted
+            if not admitted or not self._key_waits.has_due:
+                break
+        for gate in gates:
+            if gate.lines and gate.limited:
+                gate.circuit.expect_more()
+        return granted
+
+    def _round(self, gates: Iterable[Gate], now: float) -> list[AnyDelivery]:
         one = GrantRound(gates, self._ready, now)
         granted = list(one.admit())
         for waiting in one.held:
             self._unqueue(waiting)
+            self._key_waits.leave(waiting)
             self._aside.setdefault(waiting.delivery.assignment, []).append(waiting)
         for waiting in granted:
             self._leave(waiting)
-        for gate in gates:
-            if gate.lines and gate.limited:
-                gate.circuit.expect_more()
+        for waiting, keys, record in one.without_room:
+            self._unqueue(waiting)
+            self._key_waits.set_aside(waiting, keys, record, now)
         return [waiting.delivery for waiting in granted]
 
     def _waits_for_time(self, waiting: Waiting) -> bool:
@@ -257,6 +300,8 @@ class WaitingList:
 
     def _queue(self, waiting: Waiting) -> None:
         shut = next((gate for gate in waiting.gates if gate.shut), None)
+        if shut is not None:  # it takes no turn from others of its key
+            self._key_waits.leave(waiting)
         for gate in waiting.gates if shut is None else (shut,):
             gate.lines.setdefault(waiting.run, {})[waiting.arrival] = waiting
         if shut is None and not any(gate.limited for gate in waiting.gates):
@@ -272,18 +317,29 @@ class WaitingList:
 
     def _leave(self, waiting: Waiting) -> None:
         del self._entries[waiting.delivery]
+        self._key_waits.leave(waiting)
         waiting.delivery.assignment.unlisted(waiting.delivery, waiting.gates)
         self._unqueue(waiting)
 
 
-class GrantRound:
-    """One walk along the lines, oldest delivery first. `held` has the deliveries of held sources that it met."""
+def _freed(gates: Iterable[Gate]) -> Iterator[KeyRecord]:
+    """Take the keys that may have room again."""
+    for gate in gates:
+        if gate.keys is not None and gate.keys.freed:
+            freed, gate.keys.freed = gate.keys.freed, []
+            yield from freed
 
-    __slots__ = ("_free", "_lines", "_now", "held")
+
+class GrantRound:
+    """One walk along the lines, oldest delivery first. `held` has the deliveries of held sources that it met, and `without_room` those
+    whose key lets none start now."""
+
+    __slots__ = ("_free", "_lines", "_now", "held", "without_room")
 
     def __init__(self, gates: Iterable[Gate], ready: Lines, now: float) -> None:
         self._now = now
         self.held: list[Waiting] = []
+        self.without_room: list[tuple[Waiting, Keys, KeyRecord]] = []
         # How many slots each gate has left for this round; None means no limit. A gate that is missing is full or shut.
         self._free = {gate: gate.circuit.free_slots for gate in gates if gate.lines and gate.circuit.may_acquire(now)}
         self._lines = [self._line(run, line, None) for run, line in ready.items()]
@@ -302,10 +358,13 @@ class GrantRound:
             run = waiting.run
             if waiting.delivery.assignment.stopped:
                 self.held.append(waiting)
+            elif waiting.keys and (lacking := keyed.lacking(waiting.keys, self._now)):
+                self.without_room.append((waiting, *lacking))
             elif not run.has_lane_for_waiting:  # the last one went to a delivery of another line
                 run.want_lane()
             elif (room := self._room(waiting.gates)) and acquire(waiting.delivery, waiting.gates, self._now, room):
                 waiting.delivery.assignment.started()
+                keyed.start(waiting.keys, self._now)
                 self._take(waiting, messages_in(waiting.delivery))
                 yield waiting
             elif not reserved and not any(gate.shut or gate.held_by_limit for gate in waiting.gates):

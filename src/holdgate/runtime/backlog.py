@@ -116,4 +116,5 @@ class BacklogWatch:
 async def sleep_unless(event: asyncio.Event, seconds: float) -> None:
     """Wait so long, or until the event."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()

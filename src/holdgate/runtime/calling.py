@@ -23,7 +23,7 @@ for the lane's next delivery afterwards.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextvars import ContextVar
 from functools import partial
 from threading import get_ident
@@ -37,6 +37,7 @@ from holdgate.flow.gate import gates_of
 from holdgate.flow.message import Delivery
 from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.inner_waits import LONG
+from holdgate.runtime.keyed_access import acquire_by_key, key_in_handler
 from holdgate.runtime.slots import BRIEFLY
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class CalledDependency(Protocol):
     access: Access
     looks_at_results: bool
     reads_good_answers: bool
+    key: Callable[[Delivery[Any]], Hashable] | None
 
     @property
     def name(self) -> str: ...
@@ -141,22 +143,22 @@ class Call(Protocol):
 HeldNeed = tuple[CallSummary, Circuit, int, Callable[[], float], "Access"]
 
 
-def begin(dependency: CalledDependency) -> Call | Rejected:
-    """Admit one call, or refuse it. Reads the clock once."""
+def begin(dependency: CalledDependency, key: Hashable = None) -> Call | Rejected:
+    """Admit one call, or refuse it. Reads the clock once. `key`: that of the call; None: that of the message in hand, if it has one."""
     attempt = current_attempt.get()
-    call = _admit(dependency, attempt)
+    call = _admit(dependency, attempt, key)
     if isinstance(call, tuple):
         calls = None if attempt is None else attempt.calls
         return HandlerCall(dependency, call[4], calls or AttemptCalls(), None)  # none any more: a thread whose handler ends meanwhile
     return call
 
 
-def _admit(dependency: CalledDependency, attempt: Attempt | None) -> HeldNeed | OwnCall | HandlerCall | Rejected:
+def _admit(dependency: CalledDependency, attempt: Attempt | None, key: Hashable = None) -> HeldNeed | OwnCall | HandlerCall | Rejected:
     """Admit one call, or refuse it. A HeldNeed is for a call that needs no object of its own: nothing is noted of it yet."""
     access = dependency.access
     delivery = None if attempt is None else attempt.delivery
     if attempt is None or delivery is None or delivery.permits is None:  # as in `running_delivery`, whose call would cost as much as this
-        permit = access.acquire()
+        permit = access.acquire() if key is None else acquire_by_key(dependency, access, key)
         return permit if isinstance(permit, Rejected) else OwnCall(dependency, access, permit)
     calls = attempt.calls
     if calls is None:
@@ -165,7 +167,9 @@ def _admit(dependency: CalledDependency, attempt: Attempt | None) -> HeldNeed | 
     if held is None:  # not a need of this delivery, or the guard has another circuit for it
         access = attempt.access_of(dependency)
         held = permit_for(delivery, access.circuit)
-    own = access.acquire() if held is None else _refusal(access.circuit, held)
+    if dependency.key is not None or key is not None:
+        key = key_in_handler(dependency, delivery, key, is_declared=held is not None)
+    own = (access.acquire() if key is None else acquire_by_key(dependency, access, key)) if held is None else _refusal(access.circuit, held)
     if own is None and access.circuit.limits.active:
         return _begin_limited(dependency, access, calls, held)
     if isinstance(own, Rejected):
@@ -422,14 +426,16 @@ def _said(dependency: CalledDependency, outcome: Outcome | None, result: object)
 T = TypeVar("T")
 
 
-async def run_async(dependency: CalledDependency, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, fallback: Any) -> T:
+async def run_async(
+    dependency: CalledDependency, fn: Callable[..., Awaitable[T]], args: Any, kwargs: Any, fallback: Any, *, key: Hashable = None
+) -> T:
     """Call an async function. When the call is refused, answer with the fallback, which may be async too."""
     attempt = current_attempt.get()
     calls = None if attempt is None else attempt.calls
     call = None if calls is None else calls.held.get(dependency)
     calls = None  # it may come to keep the exception, which keeps this frame
     if call is None or call[1].generation != call[2]:
-        call = _admit(dependency, attempt)
+        call = _admit(dependency, attempt, key)
         if not isinstance(call, tuple):
             return await _run_async(dependency, call, fn, args, kwargs, fallback=fallback)
     summary, _, _, now, _ = call
@@ -465,14 +471,14 @@ async def _run_async(
     return result
 
 
-def run_sync(dependency: CalledDependency, fn: Callable[..., T], args: Any, kwargs: Any, fallback: Any) -> T:
+def run_sync(dependency: CalledDependency, fn: Callable[..., T], args: Any, kwargs: Any, fallback: Any, *, key: Hashable = None) -> T:
     """Call a plain function. When the call is refused, answer with the fallback."""
     attempt = current_attempt.get()
     calls = None if attempt is None else attempt.calls
     call = None if calls is None else calls.held.get(dependency)
     calls = None  # it may come to keep the exception, which keeps this frame
     if call is None or call[1].generation != call[2]:
-        call = _admit(dependency, attempt)
+        call = _admit(dependency, attempt, key)
         if not isinstance(call, tuple):
             return _run_sync(dependency, call, fn, args, kwargs, fallback=fallback)
     summary, _, _, now, _ = call
@@ -513,10 +519,11 @@ def _run_sync(dependency: CalledDependency, call: Call | Rejected, fn: Callable[
 class Calling:
     """One call as a block, for `with` and `async with`. Made by `Dependency.calling`, and used by one call at a time."""
 
-    __slots__ = ("_call", "_dependency")
+    __slots__ = ("_call", "_dependency", "_key")
 
-    def __init__(self, dependency: CalledDependency) -> None:
+    def __init__(self, dependency: CalledDependency, key: Hashable = None) -> None:
         self._dependency = dependency
+        self._key = key
         self._call: Call | None = None
 
     def __enter__(self) -> Self:
@@ -526,7 +533,7 @@ class Calling:
     def _begin(self) -> Call | Rejected:
         if self._call is not None:
             raise SettingsError("this block is entered already; each call needs a `calling()` of its own")
-        return begin(self._dependency)
+        return begin(self._dependency, self._key)
 
     def _entered(self, call: Call | Rejected) -> Self:
         if isinstance(call, Rejected):

@@ -21,6 +21,7 @@ from holdgate.flow.message import Partition, Queue, Source
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from holdgate.core import CircuitSettings, Limits
     from holdgate.flow.engine import Engine
     from holdgate.ports import Intake
     from holdgate.runtime.dependency import Dependency
@@ -126,6 +127,9 @@ class Operator:
     def override(self, act: Callable[[Circuit], object], dependency: str, given: CommandGiven) -> None:
         """Do something to the circuit of a dependency that changes what it lets through."""
         act(self.circuit(dependency))
+        keys = self._engine.gates[dependency].keys
+        if given.command == "reset" and keys is not None:
+            keys.begin_anew(given.at)
         self._done(given)
 
     def probe(self, dependency: str, given: CommandGiven) -> bool:
@@ -145,6 +149,22 @@ class Operator:
         if dependency not in self._guard.dependencies:
             raise CommandError(f"no dependency is named {dependency!r}; there are {', '.join(sorted(self._guard.dependencies)) or 'none'}")
         return self._engine.gates[dependency].circuit
+
+    def reconfigure(self, dependency: str, settings: CircuitSettings) -> None:
+        """Have the circuit of a dependency, and of each of its keys, go on by other settings."""
+        self.circuit(dependency).reconfigure(settings, self._guard.now())
+        keys = self._engine.gates[dependency].keys
+        if keys is not None:
+            keys.begin_anew(self._guard.now())
+
+    def set_limits(self, dependency: str, limits: Limits | None) -> None:
+        """Have a dependency, or each of its keys, go on by other limits."""
+        circuit = self.circuit(dependency)
+        keys = self._engine.gates[dependency].keys
+        if keys is None:
+            circuit.set_limits(limits, self._guard.now())
+        else:
+            keys.set_limits(limits, self._guard.now())
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------
 

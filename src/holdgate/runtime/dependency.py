@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Never, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, Told, validation
 from holdgate.core.causes import chain_of
+from holdgate.core.keys import MAX_KEYS
 from holdgate.core.limits import Limits
 from holdgate.core.outcomes import Classifier, Matcher
 from holdgate.errors import CallNotPermitted, SettingsError
@@ -36,6 +37,8 @@ from holdgate.told import believable
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+    from holdgate.flow.message import Delivery
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,6 +81,10 @@ class Dependency:
     - `probe_timeout`: seconds above 0, or a timedelta, that a probe may take.
     - `settings`: when its circuit opens, and how it comes back.
     - `limits`: how many calls it takes. None means that nothing limits them until it answers "not so fast"; then its limit is found out.
+    - `key`: gets a delivery and gives what its limits and its circuit are kept by beside those of the whole (a tenant, an API key, a host):
+      a str or bytes of up to 200, an int or a UUID, or None for a message that has none. `limits` are those of each key then. It makes no
+      call, and is asked once for each message when that comes in. None means one limit and one circuit for all.
+    - `max_keys`: how many keys are remembered, from 1. With more, the one goes that was used longest ago and that no message waits for.
 
     A predicate that raises costs the verdict of that call, and is logged. Raises SettingsError.
     """
@@ -94,8 +101,10 @@ class Dependency:
         "_throttled",
         "_told",
         "access",
+        "key",
         "limits",
         "looks_at_results",
+        "max_keys",
         "name",
         "probe",
         "probe_timeout",
@@ -119,6 +128,8 @@ class Dependency:
         probe_timeout: float | timedelta = 5.0,  # what a user would wait for: a dependency that answers later is not well
         settings: CircuitSettings = CircuitSettings(),  # noqa: B008 - frozen; its own defaults have their reasons beside them
         limits: Limits | None = None,  # nobody pays for a limit that never shows
+        key: Callable[[Delivery[Any]], Hashable] | None = None,  # one limit and one circuit: only the user knows whether there are tenants
+        max_keys: int = MAX_KEYS,
     ) -> None:
         self.name = check_name(name)
         self._classifier = Classifier(failures, excluded, throttled, _presumed_throttled)
@@ -127,7 +138,8 @@ class Dependency:
         self._result_throttled = _plain("result_throttled", result_throttled)
         self._told = _plain("told", told)
         self.reads_good_answers = told is not None
-        self.looks_at_results = not (result_failures is None and result_throttled is None and told is None)
+        # Each call of a dependency with keys goes the long way, too: only there keys are asked.
+        self.looks_at_results = not (result_failures is None and result_throttled is None and told is None and key is None)
         self._retry_after = _plain("retry_after", retry_after)
         self.probe = _callable("probe", probe)
         self.probe_timeout = validation.seconds("probe_timeout", probe_timeout)
@@ -135,6 +147,8 @@ class Dependency:
             raise SettingsError(f"settings must be a CircuitSettings, got {settings!r}")
         self.settings = settings
         self.limits = check_limits(limits)
+        self.key = _plain("key", key)
+        self.max_keys = validation.count("max_keys", max_keys)
         self.access: Access = self._alone()  # how calls reach the circuit now; a slot and not a property, because every call reads it
         self._caller_sync: Callable[..., Any] | None = None  # both are made at the first call
         self._caller_async: Callable[..., Awaitable[Any]] | None = None
@@ -150,6 +164,7 @@ class Dependency:
         fn: Callable[[*Ts], Awaitable[T]],
         *args: *Ts,
         fallback: Callable[[CallNotPermitted], T | Awaitable[T]] | None = None,
+        key: Hashable = None,
         **keywords: Never,
     ) -> T:
         """Await `fn(*args)` as a call of this dependency.
@@ -158,41 +173,50 @@ class Dependency:
         - `args`: what it is called with. Use `functools.partial` for keywords.
         - `fallback`: gets the CallNotPermitted of a refused call, plain or async, and gives the result. None means that CallNotPermitted is
           raised. A failure is raised as it is, with or without a fallback.
+        - `key`: that of this call, for a dependency with keys. None means that of the message in hand; outside of handlers it means none,
+          and the call is one of the whole alone.
 
         A call that is cancelled gives no verdict, so put a time limit inside of `fn`.
         """
         check_function(fn, "call")
         if keywords:
             raise SettingsError(no_keywords(fn, "call", keywords))
-        if fallback is None and not self.looks_at_results and current_attempt.get() is None:
+        if fallback is None and key is None and not self.looks_at_results and current_attempt.get() is None:
             if self._caller_async is None:
                 self._caller_async = caller_async(self)
             return cast("T", await self._caller_async(fn, *args))
-        return await run_async(self, fn, args, keywords, fallback)
+        return await run_async(self, fn, args, keywords, fallback, key=key)
 
     def call_sync(
-        self, fn: Callable[[*Ts], T], *args: *Ts, fallback: Callable[[CallNotPermitted], T] | None = None, **keywords: Never
+        self,
+        fn: Callable[[*Ts], T],
+        *args: *Ts,
+        fallback: Callable[[CallNotPermitted], T] | None = None,
+        key: Hashable = None,
+        **keywords: Never,
     ) -> T:
         """Call the plain function `fn(*args)` as a call of this dependency, from any thread.
 
         - `fn`: a plain function. It runs where it is called: on an event loop's thread it blocks that loop.
         - `args`: what it is called with. Use `functools.partial` for keywords.
         - `fallback`: gets the CallNotPermitted of a refused call, and gives the result; plain. None means that CallNotPermitted is raised.
+        - `key`: as for `call`.
         """
         check_function(fn, "call_sync")
         if fallback is not None:
             check_fallback(fallback)
         if keywords:
             raise SettingsError(no_keywords(fn, "call_sync", keywords))
-        if fallback is None and not self.looks_at_results and current_attempt.get() is None:
+        if fallback is None and key is None and not self.looks_at_results and current_attempt.get() is None:
             if self._caller_sync is None:
                 self._caller_sync = caller_sync(self)
             return cast("T", self._caller_sync(fn, *args))
-        return run_sync(self, fn, args, keywords, fallback)
+        return run_sync(self, fn, args, keywords, fallback, key=key)
 
-    def calling(self) -> Calling:
-        """Return a block that is one call, for `with` and `async with`. Entering it raises CallNotPermitted when refused."""
-        return Calling(self)
+    def calling(self, *, key: Hashable = None) -> Calling:
+        """Return a block that is one call, for `with` and `async with`. Entering it raises CallNotPermitted when refused. `key` as for
+        `call`."""
+        return Calling(self, key)
 
     @overload
     def guarded(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
@@ -338,7 +362,8 @@ class Dependency:
 
     def _alone(self) -> OwnCircuit:
         clock = SystemClock()
-        return OwnCircuit(Circuit(self.name, self.settings, now=clock.now(), draw=clock.draw, limits=self.limits), clock)
+        limits = self.limits if self.key is None else None  # those are of each key, and out here no call has one
+        return OwnCircuit(Circuit(self.name, self.settings, now=clock.now(), draw=clock.draw, limits=limits), clock)
 
     def _report(self, setting: str, broken: Exception, exception: BaseException | None) -> None:
         # The type and the line alone: the text of an exception may quote the payload.

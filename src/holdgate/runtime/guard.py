@@ -11,19 +11,16 @@ Cancelling `run` is drain. The guard holds the tasks that do the work. The calle
 from __future__ import annotations
 
 import asyncio
-import inspect
-import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
-from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from holdgate.core import Circuit, CircuitSettings
 from holdgate.core.limits import Limits
-from holdgate.core.validation import count, seconds
+from holdgate.core.validation import seconds
 from holdgate.errors import CommandError, GuardClosed, SettingsError
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.commands import AuditEntry
@@ -39,19 +36,23 @@ from holdgate.ports import AttemptSpans, Clock, ControlPlane, DeadLetters, Intak
 from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.backlog import BacklogWatch
 from holdgate.runtime.calling import current_attempt
-from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.commands import LASTS, PROGRAM, Operator
 from holdgate.runtime.dependency import Dependency, check_limits
 from holdgate.runtime.failures import FailureLog
 from holdgate.runtime.folding import Folding, LogSettings
+from holdgate.runtime.guard_settings import check_clock, check_control, check_dependencies, check_log, check_memory
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
 from holdgate.runtime.health import Health, Pulse
+from holdgate.runtime.home import Home
+from holdgate.runtime.keyed_access import access_to
 from holdgate.runtime.lane import Lane, exit_in
 from holdgate.runtime.last_resort import CUT_OFF, LastResort
 from holdgate.runtime.log import Announcer
 from holdgate.runtime.loop_form import Deliveries
 from holdgate.runtime.needs import NeedsSetting
 from holdgate.runtime.outages import Outages
+from holdgate.runtime.patient import Patient
+from holdgate.runtime.patient_calls import Patients
 from holdgate.runtime.probes import Prober
 from holdgate.runtime.run_log import OutageFigures, RunLog
 from holdgate.runtime.run_settings import RunSettings, check_intake, plan_run
@@ -61,38 +62,14 @@ from holdgate.runtime.standstill import Silence
 from holdgate.runtime.undeclared import Undeclared
 from holdgate.runtime.wording import warm
 from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
-from holdgate.slips import Unawaited, suggest_keywords
+from holdgate.slips import Unawaited, noting_unawaited, suggest_keywords
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-P = ParamSpec("P")
-
 # A turn settles in one or two rounds. The bound only keeps a mistake from blocking the event loop.
 _ROUNDS = 16
-
-
-# Less is a slip: the number was meant in megabytes. A broker's own default limit of one message is 1 MiB.
-_MEMORY_AT_LEAST = 1024 * 1024
-
-
-def _run_of_a_guard(fn: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Coroutine[Any, Any, None]]:
-    """Decorate `Guard.run`: its guard knows of a run that nobody awaits."""
-    checked = suggest_keywords(fn)
-
-    @wraps(fn)
-    def run(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, None]:
-        made = checked(*args, **kwargs)
-        cast("Guard", args[0]).unawaited.note(made)
-        return made
-
-    # It is async to everybody who asks: a web framework runs what is plain in a thread.
-    if sys.version_info >= (3, 12):
-        inspect.markcoroutinefunction(run)
-    else:
-        vars(run)["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
-    return run
 
 
 class Guard:
@@ -136,15 +113,11 @@ class Guard:
         control: ControlPlane | None = None,
         log: LogSettings | None = None,
     ) -> None:
-        for given in dependencies:
-            if not isinstance(cast("object", given), Dependency):
-                raise SettingsError(f"Guard takes Dependency objects, got {given!r} ({type(given).__name__}): pass the Dependency itself")
-        self._clock = SystemClock() if clock is None else clock
-        if not all(callable(getattr(self._clock, name, None)) for name in ("now", "draw")):
-            raise SettingsError(f"clock must have now() and draw(), got {clock!r}: leave it out, or give a holdgate.ports.Clock")
+        check_dependencies(dependencies)
+        self._clock = check_clock(clock)
         self.now = self._clock.now
         self.hold_warn_after = seconds("hold_warn_after", hold_warn_after)
-        self.engine = Engine(draw=self._clock.draw, hold_warn_after=self.hold_warn_after, memory=_check_memory(memory))
+        self.engine = Engine(draw=self._clock.draw, hold_warn_after=self.hold_warn_after, memory=check_memory(memory))
         self.dependencies: dict[str, Dependency] = {}
         self.circuits: dict[str, GuardCircuit] = {}  # by the same names
         self._lines: set[Slots] = set()  # of calls in handlers that wait for a slot
@@ -152,8 +125,8 @@ class Guard:
         self._declared = dependencies
         self._drain_timeout = seconds("drain_timeout", drain_timeout)
         self.spans = spans
-        self._control = _check_control(control)
-        self.log_settings = _check_log(log)
+        self._control = check_control(control)
+        self.log_settings = check_log(log)
         folding = Folding(seconds("repeat_every", self.log_settings.repeat_every), self.now)
         outages = Outages(OutageFigures(self))
         self._failure_kinds = FailureKinds()
@@ -178,6 +151,8 @@ class Guard:
         self._stopping = False
         self._released = False
         self.unawaited = Unawaited()
+        self._home = Home(self)
+        self._patients = Patients(self, self._home)
 
     # -- life -------------------------------------------------------------------------------------------------------------------------
 
@@ -185,6 +160,7 @@ class Guard:
         if self._loop is not None:
             raise GuardClosed("a Guard is entered once; make a new one")
         self._loop = asyncio.get_running_loop()
+        self._home.entered()
         self.context = copy_context()
         try:
             self._termination.take()
@@ -225,7 +201,7 @@ class Guard:
 
         def __exit__(self, *_: object) -> None: ...
 
-    @_run_of_a_guard
+    @noting_unawaited
     async def run(
         self,
         intake: Intake[Any],
@@ -330,6 +306,38 @@ class Guard:
             declared=self.dependencies.values(),
         )
         return Deliveries(self, intake, plans)
+
+    @suggest_keywords
+    def patient(
+        self,
+        *,
+        needs: Sequence[Dependency],
+        wait_at_most: float | timedelta | None = None,  # an outage is never raised; a framework's own limits need a number below them
+        name: str | None = None,  # what its code calls it already
+    ) -> Patient:
+        """Return a decorator for a function that waits while what it needs is down, and then calls. For workers that have no intake here.
+
+        - `needs`: a list of the dependencies that it calls.
+        - `wait_at_most`: seconds above 0, or a timedelta, since its call, after which no further attempt begins: WaitedTooLong is raised
+          instead. An attempt that runs is not cut off. None means that it waits for as long as it takes.
+        - `name`: the label of its calls in logs, events and metrics, as that of a Dependency. None means the function's own.
+
+        Async and plain functions keep their colour. An outage is not raised: the call waits and is tried again, and so it does when it is
+        throttled. The function's own failures are raised as they are, at the first attempt. A call that is cancelled gives up.
+
+        It may be called from any thread and on any loop. A guard that was not entered begins a thread for itself at the first call, which
+        ends with the process or by `close`. Such a call raises GuardClosed after the guard was left, and CommandError in a handler of this
+        guard or, of a plain function, on the guard's own loop. Raises SettingsError.
+        """
+        return Patient(self._patients, needs, wait_at_most, name)
+
+    def close(self) -> None:
+        """End a guard that lives in a thread of its own, because a patient call has begun it, and wait for that. Idempotent.
+
+        Running attempts may end for `drain_timeout`; calls that wait raise GuardClosed. At the program's end this happens by itself, and
+        without waiting for attempts. Raises CommandError for a guard that was entered by `async with`.
+        """
+        self._home.close()
 
     async def stop(self) -> None:
         """Drain every run and return when all have ended. Idempotent. A cancellation ends only the wait, and the runs drain all the same.
@@ -468,14 +476,14 @@ class Guard:
         A wait of an open circuit becomes what it would have been by them (`Circuit.reconfigure`). It is in no audit log. Raises
         CommandError for a dependency that this guard does not have, and SettingsError unless they are CircuitSettings.
         """
-        self._operator.circuit(dependency).reconfigure(settings, self.now())
+        self._operator.reconfigure(dependency, settings)
         self.dependencies[dependency].settings = settings
         self.wake()
 
     def set_limits(self, dependency: str, limits: Limits | None) -> None:
-        """Go on by other limits of a dependency. What was found out is forgotten, and what is in flight counts. It is in no audit log.
+        """Go on by other limits of a dependency, or of each of its keys. What was found out is forgotten. It is in no audit log.
         Raises CommandError for a dependency that this guard does not have, and SettingsError unless they are Limits, or None."""
-        self._operator.circuit(dependency).set_limits(check_limits(limits), self.now())
+        self._operator.set_limits(dependency, check_limits(limits))
         self.dependencies[dependency].limits = limits
         self.wake()
 
@@ -639,8 +647,7 @@ class Guard:
 
     def keep(self, dependency: Dependency, *, is_declared: bool) -> None:
         """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
-        circuit = Circuit(dependency.name, dependency.settings, now=self.now(), draw=self._clock.draw, limits=dependency.limits)
-        access = GuardCircuit(self, circuit, self._clock, self.wake, asyncio.get_running_loop(), count=self._call_failed, lines=self._lines)
+        access, keys = access_to(dependency, self, self._clock, self.wake, count=self._call_failed, lines=self._lines)
         # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
         if is_declared:
             dependency.bind(access)
@@ -648,7 +655,7 @@ class Guard:
             dependency.lend(access)
         self.dependencies[dependency.name] = dependency
         self.circuits[dependency.name] = access
-        self.engine.add_gate(circuit, probed=dependency.probe is not None)
+        self.engine.add_gate(access.circuit, probed=dependency.probe is not None, keys=keys)
 
     def _call_failed(self, dependency: str, kind: str) -> None:
         self._failure_kinds.note(dependency, kind, self.now())
@@ -656,6 +663,7 @@ class Guard:
     def _release(self) -> None:
         """Give back everything that outlives the guard: SIGTERM, the dependencies, timers."""
         self._stopping = self._released = True
+        self._home.left()
         self._termination.restore()
         if self._termination.asked and self._loop is not None:
             # `asyncio.run` waits for the threads of the loop's pool, some for five minutes and some for ever. It finds an empty one.
@@ -672,28 +680,3 @@ class Guard:
                 handle.cancel()
         self._announcer.announce(self.engine.take_events())
         self.failures.flush()
-
-
-def _check_log(settings: object) -> LogSettings:
-    if settings is None:
-        return LogSettings()
-    if not isinstance(settings, LogSettings):
-        raise SettingsError(f"log must be a LogSettings, got {settings!r}: write log=LogSettings(exception_text=True), say")
-    return settings
-
-
-def _check_control(control: object) -> ControlPlane | None:
-    if control is not None and not isinstance(control, ControlPlane):
-        raise SettingsError(
-            f"control must be a Control, got {type(control).__name__}: give Guard(control=Control(port=9099)), or leave it out"
-        )
-    return control
-
-
-def _check_memory(memory: object) -> int | None:
-    if memory is None:
-        return None
-    bound = count("memory", memory)
-    if bound < _MEMORY_AT_LEAST:
-        raise SettingsError(f"memory={memory!r} must be at least {_MEMORY_AT_LEAST} bytes (1 MiB), or None for no bound: it counts bytes")
-    return bound

@@ -104,13 +104,7 @@ class GuestLane(Lane):
         engine's again.
         """
         delivery, ours, timed_out = self.delivery, self.interrupted, self.timed_out
-        self.started = False
-        if self.worker.tracing is not None:
-            self.worker.tracing.end(self._span, error)
-            self._span = None
-        if self._token is not None:
-            current_attempt.reset(self._token)
-            self._token = None
+        self._close(error)
         if ours:
             self.recovered()
         if delivery is None:
@@ -135,6 +129,23 @@ class GuestLane(Lane):
         self.worker.idle.append(self)
         super().give_back(delivery)
 
+    def quit(self) -> None:
+        """End an attempt of which nothing can be said: the message is the engine's again."""
+        delivery = self.delivery
+        self._close(None)
+        if delivery is not None:
+            self.give_back(delivery)
+
+    def _close(self, error: BaseException | None) -> None:
+        """End what `begin` has begun in the current context."""
+        self.started = False
+        if self.worker.tracing is not None:
+            self.worker.tracing.end(self._span, error)
+            self._span = None
+        if self._token is not None:
+            current_attempt.reset(self._token)
+            self._token = None
+
     def let_go(self) -> None:
         """Take back a delivery that was granted and has not begun."""
         if self.delivery is not None and not self.started:
@@ -156,13 +167,24 @@ class GuestLane(Lane):
 
 
 class GuestRun:
-    """One run whose messages a framework brings. `granted` is called with a lane whose delivery may start now; it must not wait."""
+    """One run whose messages a framework brings. `granted` is called with a lane whose delivery may start now; it must not wait.
 
-    def __init__(self, guard: GuestHost, intake: Intake[Any], plans: RunSettings, granted: Callable[[GuestLane], None]) -> None:
+    `lane` makes a lane, for a framework whose attempts are no tasks of the event loop.
+    """
+
+    def __init__(
+        self,
+        guard: GuestHost,
+        intake: Intake[Any],
+        plans: RunSettings,
+        granted: Callable[[GuestLane], None],
+        lane: Callable[[LaneOwner, Callable[[GuestLane], None]], GuestLane] = GuestLane,
+    ) -> None:
         self.worker = guard.new_worker(intake, plans, _no_handler)
         self._guard = guard
         self._plans = plans
         self._granted = granted
+        self._new_lane = lane
         self.task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -191,7 +213,7 @@ class GuestRun:
         worker = self.worker
         worker.assigned(sources)
         while len(worker.lanes) < worker.run.lanes:
-            lane = GuestLane(worker, self._granted)
+            lane = self._new_lane(worker, self._granted)
             worker.lanes.append(lane)
             worker.idle.append(lane)
 

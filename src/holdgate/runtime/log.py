@@ -33,6 +33,8 @@ from holdgate.events import (
     DependencyMet,
     HandlerStuck,
     HoldContinued,
+    KeysHeld,
+    KeysReleased,
     LeaseExpired,
     LeaseTooShort,
     LimitBegan,
@@ -240,6 +242,8 @@ def _overridden(events: list[Any]) -> str:
 
 def _given(events: list[Any]) -> str:
     event = events[0]
+    if event.command == "reload":
+        return f"settings: {event.target} ({event.actor}) was read again: {event.reason}"
     message = "" if event.position is None else f"@{event.position}"
     lasts = "" if event.until is None else f", for {lasting(event.until - event.at)}"
     return f"{_plain_command(event)} {event.target}{message} by {event.actor}{lasts}: {event.reason}"
@@ -266,6 +270,12 @@ def _too_short(events: list[Any]) -> str:
     return f"{event.name}: a call succeeded after {took}, and had counted as a failure by then: raise permit_lease above that"
 
 
+def _keys_held(events: list[Any]) -> str:
+    event = events[0]
+    are, them = ("is", "it") if event.held == 1 else ("are", "them")
+    return f"{event.dependency}: {many(event.held, 'key')} {are} held, {many(event.waiting, 'message')} waiting for {them}; the others go on"
+
+
 _WORDS: dict[type, Callable[[list[Any]], str]] = {
     CircuitOpened: _opened,
     CircuitHalfOpened: lambda events: f"{events[0].name}: {_state(events[0])} -> half open, one probe goes through",
@@ -274,6 +284,8 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     LimitBegan: lambda events: limited(events[0]),
     LimitMoved: lambda events: limited(events[0]),
     LimitEnded: lambda events: f"{events[0].dependency} limits nothing any more, after {lasting(events[0].lasted)}",
+    KeysHeld: _keys_held,
+    KeysReleased: lambda events: f"{events[0].dependency}: no key is held any more, after {lasting(events[0].lasted)}",
     ThresholdExceeded: _threshold,
     OverrideSet: _overridden,
     OverrideCleared: lambda events: f"{events[0].name}: no longer {_plain(events[0].override)}",
@@ -362,7 +374,8 @@ class Announcer:
             self._write_folded(event)
             if isinstance(event, CircuitOpened):
                 self._folding.drop(event.name)  # the line of the outage counts them
-        for line in self._outages.tell([event for event in events if not _is_of_many(event)], words):
+        told = [event for event in events if not _is_of_many(event)]
+        for line in self._outages.tell(told, words, asides=log.isEnabledFor(logging.DEBUG)):
             log.log(line.level, "%s", one_line(line.text), extra=fields_of(line.of))
         for event in events:
             for observer in self._observers:

@@ -23,10 +23,12 @@ from holdgate.flow.passing import MessageNeeds
 from holdgate.flow.policy import ByMessage
 from holdgate.runtime.calling import is_async
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.keys import with_keys
 from holdgate.runtime.wording import whereabouts
 
 if TYPE_CHECKING:
     from holdgate.flow.engine import Engine
+    from holdgate.flow.gate import Gate
     from holdgate.flow.state import Run
 
 Handler: TypeAlias = Callable[[Delivery[Any]], Awaitable[object]]
@@ -128,25 +130,42 @@ def possible_needs(function: NeedsOf, where: str, declared: Iterable[Dependency]
 
 
 class Sorter:
-    """Asks for each delivery what it needs. `functions` are by topic or queue, or under None the one for all."""
+    """Asks for each delivery what it needs, and by which keys. `functions` are by topic or queue, or under None the one for all."""
 
     def __init__(self, functions: Mapping[str | None, NeedsOf]) -> None:
         self._functions = functions
         self._for_all = functions.get(None)
+        self._by_key: dict[str, tuple[Gate, ...]] = {}  # by topic or queue: what all of its messages need, if that has keys; else nothing
 
     def sort(self, deliveries: Iterable[AnyDelivery], run: Run, engine: Engine, dependencies: Mapping[str, Dependency]) -> None:
         """Note on each delivery what it needs, if its source's messages say that themselves. `dependencies` are the guard's, by name."""
         for delivery in deliveries:
             source: Source = delivery.source
             function = self._for_all or self._functions.get(source.name)
-            if function is None or not isinstance(run.needs.of(source), ByMessage):
+            by_message = function is not None and isinstance(run.needs.of(source), ByMessage)
+            gates = () if by_message else self._gates_by_key(source, run, engine)
+            if not by_message and not gates:
                 continue
             try:
-                names = dict.fromkeys(_known(one, dependencies) for one in _answered(function(delivery)))
+                if function is not None and by_message:
+                    names = dict.fromkeys(_known(one, dependencies) for one in _answered(function(delivery)))
+                    gates = tuple(engine.gates[name] for name in names)
+                kind = run.kinds.needing(gates, source) if by_message else None
+                if any(gate.keys is not None for gate in gates):
+                    results = run.kinds.results_of(source) if kind is None else kind.results
+                    delivery.needs = with_keys(delivery, gates, results, dependencies)
+                else:
+                    delivery.needs = kind
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the user's code: whatever it raises is this message's
                 delivery.needs = MessageNeeds((), error if isinstance(error, NeedsError | Reject) else _as_needs_error(error))
-            else:
-                delivery.needs = run.kinds.needing(tuple(engine.gates[name] for name in names), source)
+
+    def _gates_by_key(self, source: Source, run: Run, engine: Engine) -> tuple[Gate, ...]:
+        """Return what all messages of a source need, if some of that has keys; else nothing."""
+        found = self._by_key.get(source.name)
+        if found is None:
+            gates = tuple(engine.gates[name] for name in run.needs.of(source) or ())
+            found = self._by_key[source.name] = gates if any(gate.keys is not None for gate in gates) else ()
+        return found
 
 
 def _answered(answer: object) -> Iterable[object]:
@@ -188,7 +207,7 @@ def needs_error(delivery: AnyDelivery) -> Exception | None:
 
     A new one for each attempt: an exception that is raised again carries the frames of all times before.
     """
-    error: NeedsError | Reject | None = delivery.needs.error if delivery.assignment.by_message else None
+    error: NeedsError | Reject | None = delivery.needs.error if delivery.assignment.all_need is None else None
     if error is None:
         return None
     again = Reject(error.reason) if isinstance(error, Reject) else NeedsError(str(error))

@@ -52,6 +52,27 @@ class Line(NamedTuple):
     of: tuple[AnyEvent, ...]
 
 
+class _Lines(list[Line]):
+    """The lines of one turn. `asides`: what is told at DEBUG is among them."""
+
+    def __init__(self, words: Callable[[AnyEvent], tuple[int, str]], *, asides: bool) -> None:
+        super().__init__()
+        self._words = words
+        self._asides = asides
+
+    def aside(self, event: AnyEvent) -> None:
+        """Tell an event at DEBUG, in its own words."""
+        if self._asides:
+            self.append(Line(logging.DEBUG, self._words(event)[1], (event,)))
+
+    def tell_or_aside(self, event: AnyEvent, text: str | None) -> None:
+        """Tell an event at INFO in these words; None means aside."""
+        if text is None:
+            self.aside(event)
+        else:
+            self.append(Line(logging.INFO, text, (event,)))
+
+
 _DRAINING = "draining"
 
 _RATES = {Reason.FAILURE_RATE: "failed", Reason.SLOW_CALL_RATE: "were slow"}
@@ -136,9 +157,12 @@ class Outages:
         """Return whether the reader knows that it is down."""
         return dependency in self._outages
 
-    def tell(self, events: Iterable[AnyEvent], words: Callable[[AnyEvent], tuple[int, str]]) -> list[Line]:
-        """Return the lines for the events of one turn, in order. `words` are those of an event by itself."""
-        lines: list[Line] = []
+    def tell(self, events: Iterable[AnyEvent], words: Callable[[AnyEvent], tuple[int, str]], *, asides: bool = True) -> list[Line]:
+        """Return the lines for the events of one turn, in order. `words` are those of an event by itself.
+
+        `asides` False leaves out what is told at DEBUG: one line for each source, of which there may be ten thousand.
+        """
+        lines = _Lines(words, asides=asides)
         thresholds: dict[str, ThresholdExceeded] = {}
         over: list[tuple[CircuitClosed, _Outage]] = []
         continued: list[HoldContinued] = []
@@ -147,17 +171,16 @@ class Outages:
             match event:
                 case ThresholdExceeded(observed=False):
                     thresholds[event.name] = event
-                    lines.append(_aside(event, words))
+                    lines.aside(event)
                 case CircuitOpened():
                     lines.append(Line(logging.WARNING, self._opened(event, thresholds.get(event.name)), (event,)))
                 case CircuitHalfOpened() | LimitChanged():
-                    told = self._half_open(event)
-                    lines.append(_aside(event, words) if told is None else Line(logging.INFO, told, (event,)))
+                    lines.tell_or_aside(event, self._half_open(event))
                 case CircuitClosed() if event.name in self._outages:
                     over.append((event, self._outages.pop(event.name)))
                 case SourceHeld() | SourceReleased():
                     self._note(event)
-                    lines.append(_aside(event, words))
+                    lines.aside(event)
                 case HoldContinued():
                     continued.append(event)
                 case MessagesHeld():
@@ -291,7 +314,9 @@ class Outages:
     def _note(self, event: SourceHeld | SourceReleased) -> None:
         self._events[event.source] = event
         if isinstance(event, SourceHeld):
-            self._actual[event.source] = tuple(reason for reason in event.reasons if reason != _DRAINING)  # the end has lines of its own
+            # The end has lines of its own.
+            told = tuple(reason for reason in event.reasons if reason != _DRAINING) if _DRAINING in event.reasons else event.reasons
+            self._actual[event.source] = told
         else:
             self._actual.pop(event.source, None)
 
@@ -309,21 +334,21 @@ class Outages:
         return freed
 
     def _explains(self, source: Source) -> bool:
-        """Return whether a probe under way explains why the reader knows of more reasons than there are.
+        return self._explains_that(self._actual.get(source, ()), self._known.get(source, ()))
+
+    def _explains_that(self, reasons: tuple[str, ...], told: tuple[str, ...]) -> bool:
+        """Return whether a probe under way explains why the reader was told of more reasons than there are.
 
         One that is over leaves the rest to the other: a source that needs both is free when both are over.
         """
-        actual, known = set(self._actual.get(source, ())), set(self._known.get(source, ()))
+        actual, known = set(reasons), set(told)
         gone = known - actual
         tried = {f"{CIRCUIT}{name}" for name, outage in self._outages.items() if outage.trying}
         return actual <= known and not gone.isdisjoint(tried) and all(reason.startswith(CIRCUIT) for reason in gone)
 
     def _differences(self) -> Iterator[Line]:
         """Yield what has become of sources, those with the same reasons together, and note that the reader knows it now."""
-        changed = [
-            source for source in (*self._actual, *self._known)
-            if self._actual.get(source, ()) != self._known.get(source, ()) and not self._explains(source)
-        ]  # fmt: skip
+        changed = self._changed()
         holding = dict.fromkeys(source for source in changed if self._actual.get(source))
         freed = dict.fromkeys(source for source in changed if not self._actual.get(source))
         for _, group in groupby(holding, lambda source: (self._actual[source], why_all(self._events[source]))):
@@ -341,6 +366,21 @@ class Outages:
             self._known[source] = self._actual[source]
         for source in [source for source, reasons in self._actual.items() if not reasons]:
             del self._actual[source]
+
+    def _changed(self) -> list[Source]:
+        """Return the sources of which the reader has to be told something, those that are held first. There may be ten thousand, of few
+        kinds: whether a probe explains the difference is asked once for each kind."""
+        explained: dict[tuple[tuple[str, ...], tuple[str, ...]], bool] = {}
+        changed: list[Source] = []
+        for source in (*self._actual, *self._known):
+            kind = self._actual.get(source, ()), self._known.get(source, ())
+            if kind[0] == kind[1]:
+                continue
+            if kind not in explained:
+                explained[kind] = self._explains_that(*kind)
+            if not explained[kind]:
+                changed.append(source)
+        return changed
 
     def _reminders(self, events: Iterable[HoldContinued]) -> Iterator[Line]:
         for (reasons, _), group in groupby(events, lambda event: (event.reasons, event.next_try)):
@@ -398,7 +438,3 @@ def continued(events: list[HoldContinued], reasons: Iterable[str]) -> str:
     then = "nothing is planned that would end it" if wait is None else f"next try in {wait}"
     held = sources(event.source for event in events)
     return f"still holding {held} after {lasting(first.at - since)}: {', '.join(reasons)}; {then}"
-
-
-def _aside(event: AnyEvent, words: Callable[[AnyEvent], tuple[int, str]]) -> Line:
-    return Line(logging.DEBUG, words(event)[1], (event,))

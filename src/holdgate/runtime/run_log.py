@@ -64,7 +64,7 @@ class RunLog:
         self._dead_letters = dead_letters
         self._backlog: dict[Source, int] = {}
         self._asking: asyncio.Task[None] | None = None
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: set[asyncio.Handle] = set()  # those to come
         self._opened = self._said = self._stopped = False
         self._had: set[str] = set()  # every topic or queue of the run so far: those that went away have been worked on, too
         self._processed = self._processed_by_name()  # as of the last line; at first, that of earlier runs
@@ -259,9 +259,14 @@ class RunLog:
     def _later(self, wait: float, what: Callable[[], object]) -> None:
         if self._stopped:
             return
-        loop = asyncio.get_running_loop()
-        self._timers = [timer for timer in self._timers if timer.when() > loop.time() and not timer.cancelled()]
-        self._timers.append(loop.call_later(wait, what))
+
+        def due() -> None:
+            self._timers.discard(timer)
+            what()
+
+        # Nobody asks a timer when it is due: uvloop's does not know, if there is nothing to wait for.
+        timer = asyncio.get_running_loop().call_later(wait, due)
+        self._timers.add(timer)
 
 
 def _listed(names: Iterable[str] | None) -> str:

@@ -14,6 +14,7 @@ from holdgate.flow.policy import ByMessage, FallbackSettings, Needs, RetryPolicy
 from holdgate.flow.state import Run
 from holdgate.ports import DeadLetters, Intake, Keyed, ReadingAhead, Rejecting, Weighing
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.keys import check_keyed
 from holdgate.runtime.needs import NeedsSetting, OneNeeds, Sorter, check_list, named_needs, possible_needs
 from holdgate.slips import refuse_function_of_nothing
 
@@ -105,7 +106,8 @@ def plan_run(
     _at_least_one("span", span)
     needs = _for_handlers(needs, handled) if intake.names is None else needs
     dependencies, names = _resolve(needs, tuple(declared))
-    sorter = _sorter(needs)
+    by_key = check_keyed(dependencies, batch)
+    sorter = _sorter(needs, by_key=by_key)
     _check_by_message(held_span, span, batch, by_message=sorter is not None)
     if intake.names is not None:
         names.check(intake.names)
@@ -261,17 +263,19 @@ def _one(needs: OneNeeds, where: str, declared: tuple[Dependency, ...]) -> tuple
     return listed, [dependency.name for dependency in listed]
 
 
-def _sorter(needs: NeedsSetting) -> Sorter | None:
-    """Return what asks the functions in `needs`; None means that there is none."""
+def _sorter(needs: NeedsSetting, *, by_key: bool) -> Sorter | None:
+    """Return what asks the functions in `needs`, and those for keys; None means that there is none."""
     by_name = named_needs(needs)
     every: Iterable[tuple[str | None, object]] = [(None, needs)] if by_name is None else by_name.items()
     functions = {name: each for name, each in every if callable(each)}
-    return Sorter(functions) if functions else None
+    return Sorter(functions) if functions or by_key else None
 
 
 def _check_by_message(held_span: int | None, span: int, batch: int | None, *, by_message: bool) -> None:
     if held_span is not None and not by_message:
-        raise SettingsError("held_span= is given, but no function in needs=: all messages of a source wait together, so leave it out")
+        raise SettingsError(
+            "held_span= is given, but no function in needs= and no key=: all messages of a source wait together, so leave it out"
+        )
     if held_span is not None and _at_least_one("held_span", held_span) < span:
         raise SettingsError(f"held_span={held_span} is less than span={span}: raise the first or lower the second")
     if batch is not None and by_message:

@@ -71,8 +71,27 @@ def place_of(delivery: AnyDelivery) -> str:
 # -- what was raised ------------------------------------------------------------------------------------------------------------------
 
 
+class RaisedElsewhere(Exception):
+    """Stands for what was raised in another process. What the log says of it was found out there.
+
+    `kind`, `place`, `text` and `trace` are what `kind_of`, `whereabouts`, `text_of` and `steps` have returned.
+    """
+
+    def __init__(self, kind: str, place: str, text: str, trace: str) -> None:
+        super().__init__(kind, place, text, trace)
+        self.kind = kind
+        self.place = place
+        self.text = text
+        self.trace = trace
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.place}"
+
+
 def kind_of(error: BaseException) -> str:
     """Return the type of an exception with the status or the error number behind it: `HTTPStatusError 503`, `URLError ECONNREFUSED`."""
+    if isinstance(error, RaisedElsewhere):
+        return error.kind
     from holdgate.http.answers import status_of  # noqa: PLC0415 - at the first failure: a start needs nothing of HTTP
 
     for link in chain_of(error).explicit:
@@ -99,6 +118,8 @@ def warm() -> None:
 
 def text_of(error: BaseException) -> str:
     """Return the text of an exception in one line of at most 200 characters. Its `__str__` is not ours, and may fail."""
+    if isinstance(error, RaisedElsewhere):
+        return error.text
     try:
         text = " ".join(str(error).split())
     except Exception as failure:  # noqa: BLE001 - somebody else's code; a line without the text is better than none
@@ -118,6 +139,8 @@ def _not_the_users() -> tuple[str, ...]:
 
 def whereabouts(error: BaseException) -> str:
     """Return `file:line` of the innermost line outside of libraries, or of the innermost of all; of a group, that of its first member."""
+    if isinstance(error, RaisedElsewhere):
+        return error.place
     error = _telling(error)
     # Not `extract_tb`, which reads the lines of source, too: an outage brings many of these.
     places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
@@ -136,6 +159,8 @@ def _short(file: str) -> str:
 
 def steps(error: BaseException) -> str:
     """Return the traceback of an exception, or of the first member of a group, without the exception's text."""
+    if isinstance(error, RaisedElsewhere):
+        return error.trace
     return "".join(traceback.format_tb(_telling(error).__traceback__)).rstrip()
 
 

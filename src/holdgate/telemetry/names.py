@@ -90,6 +90,18 @@ LIMIT_EXPERIMENTS = Series(
     "holdgate.limit.experiments", "counter", "{experiment}", ("dependency",),
     "How often a higher pace or another width was tried. Absent while nothing limits.",
 )  # fmt: skip
+KEYS_KNOWN = Series(
+    "holdgate.keys.known", "gauge", "{key}", ("dependency",),
+    "Keys of which something is remembered. Absent for a dependency without keys.",
+)  # fmt: skip
+KEYS_HELD = Series(
+    "holdgate.keys.held", "gauge", "{key}", ("dependency",),
+    "Keys that are held, each by its own circuit or limit. Absent for a dependency without keys.",
+)  # fmt: skip
+KEYS_WAITING = Series(
+    "holdgate.keys.waiting", "gauge", "{message}", ("dependency",),
+    "Messages here that wait for their keys, without those behind them. Absent for a dependency without keys.",
+)  # fmt: skip
 PROBES = Series(
     "holdgate.probes", "counter", "{probe}", ("dependency", "result"),
     "First calls of half-opens, by result: success begins the ramp, failure opens the circuit again.",
@@ -104,7 +116,7 @@ SOURCES = Series(
 )  # fmt: skip
 SOURCES_HELD = Series(
     "holdgate.sources.held", "gauge", "{source}", ("dependency", "reason"),
-    "Partitions and queues held, by reason: circuit, limit, operator, blocked, dead_letters, unclaimed_failures, draining, no_needs.",
+    "Partitions and queues held, by reason: circuit, limit, key, operator, blocked, dead_letters, unclaimed_failures, draining, no_needs.",
 )  # fmt: skip
 HOLD_AGE = Series(
     "holdgate.hold.age", "gauge", "s", ("kind", "destination"),
@@ -160,7 +172,7 @@ BACKLOG_DRAIN = Series(
 )  # fmt: skip
 DEMAND = Series(
     "holdgate.demand", "gauge", _MESSAGES, ("group",),
-    "Backlog that this worker is willing to drain, by group, or by queue: the ramp's share of it, nothing while held; never less than 1.",
+    "Backlog that this worker is willing to drain, by group or queue: a ramp's share, a minute of a pace, 0 while held; at least 1.",
 )  # fmt: skip
 BUILD_INFO = Series(
     "holdgate.build.info", "gauge", "1", ("version", "python"),
@@ -170,7 +182,8 @@ BUILD_INFO = Series(
 # In the order of an outage: what circuits see, what they stop, what waits meanwhile.
 ALL = (
     CIRCUIT_STATE, CIRCUIT_TRANSITIONS, CALLS, CALLS_NOT_PERMITTED, CALL_DURATION, FAILURE_RATIO, SLOW_RATIO, RAMP_LIMIT, LIMIT_WIDTH,
-    LIMIT_PACE, LIMIT_WASTE, LIMIT_EXPERIMENTS, PROBES, OVERRIDE_ACTIVE, SOURCES, SOURCES_HELD, HOLD_AGE, HOLD_DURATION, DELIVERIES,
+    LIMIT_PACE, LIMIT_WASTE, LIMIT_EXPERIMENTS, KEYS_KNOWN, KEYS_HELD, KEYS_WAITING, PROBES,
+    OVERRIDE_ACTIVE, SOURCES, SOURCES_HELD, HOLD_AGE, HOLD_DURATION, DELIVERIES,
     IN_HAND, DEAD_LETTERS, FALLBACKS, BACKLOG, BACKLOG_READABLE, BACKLOG_DELAYED, BACKLOG_BLOCKED, BACKLOG_AGE, BACKLOG_DRAIN, DEMAND,
     BUILD_INFO,
 )  # fmt: skip

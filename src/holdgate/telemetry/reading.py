@@ -21,7 +21,7 @@ from holdgate.core.states import Override, State
 from holdgate.core.totals import CircuitTotals, Histogram
 from holdgate.flow.backlog import SourceBacklog, demand_of
 from holdgate.flow.message import Partition, Source
-from holdgate.flow.plan import CIRCUIT, LIMIT
+from holdgate.flow.plan import CIRCUIT, KEY, LIMIT
 from holdgate.flow.snapshot import Snapshot
 from holdgate.flow.totals import EngineTotals
 from holdgate.telemetry import names
@@ -170,6 +170,11 @@ def _circuits(page: _Page, snapshot: Snapshot) -> None:
             page.set(names.LIMIT_PACE, name, value=limits.pace)
             page.set(names.LIMIT_WASTE, name, value=limits.waste)
             page.set(names.LIMIT_EXPERIMENTS, name, value=limits.experiments)
+        keys = circuit.keys
+        if keys is not None:
+            page.set(names.KEYS_KNOWN, name, value=keys.known)
+            page.set(names.KEYS_HELD, name, value=keys.held)
+            page.set(names.KEYS_WAITING, name, value=keys.waiting)
 
 
 def _calls(page: _Page, totals: EngineTotals) -> None:
@@ -248,6 +253,8 @@ def reason_labels(reason: str) -> tuple[str, str]:
         return reason.removeprefix(CIRCUIT), "circuit"
     if reason.startswith(LIMIT):
         return reason.removeprefix(LIMIT), "limit"
+    if reason.startswith(KEY):
+        return reason.removeprefix(KEY), "key"
     return "", reason.replace(" ", "_")
 
 

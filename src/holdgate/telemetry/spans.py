@@ -73,6 +73,10 @@ TRANSITION = "holdgate.circuit.transition"
 # How much of a second's spans may begin together, in seconds.
 _PORTION = 0.1
 
+# Without an SDK no span is anything, and each costs a few microseconds to find out. A program may set one up after its worker has begun, so
+# it is looked for again (seconds).
+_NOBODY_FOR = 1.0
+
 # The SDK's own limit of links; a batch may be larger.
 _LINKS = 128
 
@@ -141,6 +145,7 @@ class Spans:
         self._open: dict[_Attempt, None] = {}
         self._ended: list[_Attempt] = []
         self._is_scheduled = False
+        self._nobody = False  # no SDK was there at the last look
         self._has_told = False
         self._about: dict[tuple[Source, str], tuple[str, dict[str, Any]]] = {}
 
@@ -152,10 +157,13 @@ class Spans:
         if now < self._full_at - self._left * self._each:  # what has gone over it is waited for as well
             return False
         self._left, self._full_at = self._portion, now + self._every
+        self._nobody = False
         return True
 
     def begin(self, attempted: Attempted, message: AnyDelivery | Sequence[AnyDelivery], *, fallback: bool = False) -> object | None:
         """Begin the span of an attempt, and make it the current one. None means that nobody wants spans."""
+        if self._nobody:
+            return None
         self._finish()
         self._left -= 1
         name, about = self._about.get((attempted.source, attempted.group)) or self._describe(attempted)
@@ -170,6 +178,8 @@ class Spans:
             self._tell(error)
             return None
         if not span.get_span_context().is_valid:  # no SDK is set up
+            self._nobody = True
+            self._left, self._full_at = 0.0, self._now() + _NOBODY_FOR
             return None
         attempt = _Attempt(span, attempted.needs, otel_context.attach(trace.set_span_in_context(span)))
         if span.is_recording():

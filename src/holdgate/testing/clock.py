@@ -15,7 +15,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import wraps
 from itertools import cycle
-from typing import Any, ParamSpec, TypeVar, TypeVarTuple, cast
+from typing import Any, ClassVar, ParamSpec, TypeVar, TypeVarTuple, cast
 
 from holdgate.testing.outside import Outside, uncounted_threads
 
@@ -134,6 +134,8 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
       to any test.
     """
 
+    _latest: ClassVar[VirtualEventLoop | None] = None
+
     def __init__(self, *, thread_patience: float = 0.01, stall_patience: float = 1.0, work_patience: float = 30.0) -> None:
         self._outside = Outside()
         self._virtual = _JumpingSelector(self._outside, thread_patience, stall_patience, work_patience)
@@ -142,6 +144,19 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         self._thread = threading.get_ident()
         super().__init__(self._virtual)
         self._outside.know(self._virtual.get_map().values())  # the pipe by which the loop wakes itself
+        VirtualEventLoop._latest = self
+
+    @classmethod
+    def here(cls) -> VirtualEventLoop | None:
+        """Return the virtual loop that runs in this thread; in a thread without a loop the one that was made last, if it is still open.
+
+        None means that no time is virtual here.
+        """
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            return VirtualEventLoop._latest
+        return running if isinstance(running, VirtualEventLoop) else None
 
     def time(self) -> float:
         """Return the virtual seconds since the loop was made."""
@@ -173,6 +188,8 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
     def close(self) -> None:
         """Close as every loop does, and let go of the threads that wait for virtual time."""
         super().close()
+        if VirtualEventLoop._latest is self:
+            VirtualEventLoop._latest = None
         for waiter in list(self._waiters):
             waiter.set()
 
@@ -239,6 +256,30 @@ def run_virtual(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T
     """
     with asyncio.Runner(loop_factory=VirtualEventLoop, debug=debug) as runner:
         return runner.run(main)
+
+
+async def run_virtual_apart(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine on virtual time from a real loop: in a thread, with a loop of its own. Returns its result, and raises what it raises.
+
+    - `make`: makes the coroutine, in that thread.
+
+    A cancellation ends the coroutine too, and waits for its end.
+    """
+    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
+
+    async def main() -> T:
+        begun.append((asyncio.get_running_loop(), asyncio.current_task()))
+        return await make()
+
+    apart = asyncio.create_task(asyncio.to_thread(lambda: run_virtual(main())))
+    try:
+        return await asyncio.shield(apart)
+    except asyncio.CancelledError:
+        for loop, task in begun:
+            with suppress(RuntimeError):  # it is over already, and its loop is closed
+                loop.call_soon_threadsafe(cast("asyncio.Task[Any]", task).cancel)
+        await asyncio.wait({apart})
+        raise
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

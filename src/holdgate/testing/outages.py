@@ -3,7 +3,8 @@
 Theory of operation. A rehearsal plays `Outage`s. What the handler calls in a test is no real service but a stand-in, which asks the
 rehearsal at each call whether its dependency is down, and then fails as the real thing would: `ScriptedDependency` for a fake of one's own,
 and under `holdgate.testing.scripted` a stand-in for each real client. They find the rehearsal by the Dependency, which belongs to one guard
-at a time. So a client is made once, and each rehearsal brings its outages. Outside of a rehearsal a stand-in is always up.
+at a time. So a client is made once, and each rehearsal brings its outages. Outside of a rehearsal a stand-in is always up, unless a drill
+(drills.py) brings it an outage.
 
 What an attempt of the handler met is noted in `current_attempt_log`, a context variable: the handler's child tasks and its thread carry it
 along. What a thread of one's own calls meets the outage as well, but nobody knows for which message.
@@ -121,6 +122,7 @@ class Script:
 
     def __init__(self, outages: Sequence[Outage], loop: VirtualEventLoop) -> None:
         self.wait_in_thread = loop.wait_in_thread
+        self.met = 0  # calls that met an outage; for people, so one that is lost between two threads does no harm
         self._outages = outages
         self._loop = loop
         self._start = loop.time()
@@ -151,6 +153,26 @@ def playing(scripts: dict[Dependency, Script]) -> Generator[None, None, None]:
     finally:
         for each in scripts:
             del _scripts[each]
+
+
+# Looks for the script of a dependency that no rehearsal plays.
+Finder = Callable[[Dependency], Script | None]
+_finders: list[Finder] = []
+
+
+@contextmanager
+def found_by(find: Finder) -> Generator[None, None, None]:
+    """Let stand-ins outside of rehearsals ask `find` whether they have outages."""
+    _finders.append(find)
+    try:
+        yield
+    finally:
+        _finders.remove(find)
+
+
+def _script_of(dependency: Dependency) -> Script | None:
+    script = _scripts.get(dependency)
+    return next(filter(None, (find(dependency) for find in _finders)), None) if script is None else script
 
 
 # -- what calls meet ------------------------------------------------------------------------------------------------------------------
@@ -258,7 +280,8 @@ class ScriptedDependency:
 
     - `dependency`: the Dependency that the rehearsal has in `needs`.
 
-    May be used in any thread and loop. Outside of a rehearsal it is always up. Raises SettingsError for anything but a Dependency.
+    May be used in any thread and loop. Outside of a rehearsal it is always up, unless pytest was given `--outage` with its name.
+    Raises SettingsError for anything but a Dependency.
     """
 
     def __init__(self, dependency: Dependency) -> None:
@@ -268,15 +291,16 @@ class ScriptedDependency:
 
     def is_down(self) -> bool:
         """Return whether an outage lasts now. This counts as no call: use it in a fake that fails in a way of its own, beside `meet`."""
-        script = _scripts.get(self.dependency)
+        script = _script_of(self.dependency)
         return script is not None and script.now() is not None
 
     def meet(self) -> Met | None:
         """Count one call, and return the outage that it meets. None means that the dependency is up."""
-        script = _scripts.get(self.dependency)
+        script = _script_of(self.dependency)
         if script is None:
             return None
         outage = script.now()
+        script.met += outage is not None
         log = current_attempt_log.get()
         calls = (AttemptLog() if log is None else log).note(self.dependency, failed=outage is not None)
         return None if outage is None else Met(outage, script, calls)

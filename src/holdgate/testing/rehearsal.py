@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from itertools import zip_longest
@@ -28,7 +27,8 @@ from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.guard import Guard
 from holdgate.runtime.handlers import check_handler
 from holdgate.runtime.needs import NeedsByHeader, NeedsSetting, named_needs
-from holdgate.testing.clock import LoopClock, VirtualEventLoop, run_virtual
+from holdgate.testing.clock import LoopClock, VirtualEventLoop, run_virtual, run_virtual_apart
+from holdgate.testing.drills import Drill, current_drill
 from holdgate.testing.memory import MemoryBroker, MemoryIntake
 from holdgate.testing.memory.message import Message
 from holdgate.testing.outages import Outage, Script, current_attempt_log, playing
@@ -109,7 +109,7 @@ async def rehearse_async(
     stage = _planned(handler, needs, dependencies, deliveries, every=every, outage=outage, patience=patience, settings=settings)
     if isinstance(asyncio.get_running_loop(), VirtualEventLoop):
         return await stage.play()
-    return await _apart(stage)
+    return await run_virtual_apart(stage.play)
 
 
 def _must_have_no_loop() -> None:
@@ -118,25 +118,6 @@ def _must_have_no_loop() -> None:
     except RuntimeError:
         return
     raise SettingsError("rehearse was called inside a running event loop, which it would block: write `await rehearse_async(...)`")
-
-
-async def _apart(stage: _Stage) -> Rehearsal:
-    """Play in a thread. A cancellation ends the play, too."""
-    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
-
-    async def main() -> Rehearsal:
-        begun.append((asyncio.get_running_loop(), asyncio.current_task()))
-        return await stage.play()
-
-    playing_apart = asyncio.create_task(asyncio.to_thread(lambda: run_virtual(main())))
-    try:
-        return await asyncio.shield(playing_apart)
-    except asyncio.CancelledError:
-        for loop, task in begun:
-            with suppress(RuntimeError):  # it is over already, and its loop is closed
-                loop.call_soon_threadsafe(cast("asyncio.Task[Any]", task).cancel)
-        await asyncio.wait({playing_apart})
-        raise
 
 
 # -- what is given --------------------------------------------------------------------------------------------------------------------
@@ -154,6 +135,9 @@ def _planned(
     settings: Mapping[str, Any],
 ) -> _Stage:
     outages = [(each, _victim(each, needs, dependencies)) for each in _outages(outage)]
+    drill = current_drill()
+    if drill is not None:
+        outages = drill.instead_of(outages, _known(needs) | {each.name: each for each in dependencies})
     records = _records(deliveries)
     if not any(records.values()):
         raise SettingsError(f"deliveries must not be empty, got {deliveries!r}: there is nothing to rehearse")
@@ -161,7 +145,9 @@ def _planned(
         check_handler(each, where)  # as the run would, which sees only what stands around them
     last = max([(max(map(len, records.values())) - 1) * every, *(each.end for each, _ in outages)])
     declared = tuple(dict.fromkeys([*dependencies, *(victim for _, victim in outages)])) if _by_message(needs) else tuple(dependencies)
-    return _Stage(handler, needs, records, declared=declared, every=every, outages=outages, end=last + patience, settings=settings)
+    return _Stage(
+        handler, needs, records, declared=declared, every=every, outages=outages, end=last + patience, settings=settings, drill=drill
+    )
 
 
 def _handlers(given: object) -> list[tuple[str, object]]:
@@ -277,6 +263,7 @@ class _Stage:
         outages: Sequence[tuple[Outage, Dependency]],
         end: float,
         settings: Mapping[str, Any],
+        drill: Drill | None,
     ) -> None:
         self._handler = handler
         self._needs = needs
@@ -285,6 +272,7 @@ class _Stage:
         self._every = every
         self._end = end
         self._settings = settings
+        self._drill = drill
         self._facts = Facts(outages, has_dead_letters=settings.get("dead_letters") is not None)
 
     async def play(self) -> Rehearsal:
@@ -295,7 +283,10 @@ class _Stage:
             victim: Script([outage for outage, whose in self._facts.outages if whose is victim], loop) for _, victim in self._facts.outages
         }
         with playing(scripts):
-            return await self._run()
+            report = await self._run()
+        if self._drill is not None:
+            self._drill.rehearsed(report.verdict, {victim.name: script.met for victim, script in scripts.items()})
+        return report
 
     async def _run(self) -> Rehearsal:
         broker = MemoryBroker(topics=dict.fromkeys(self._records, 1))

@@ -369,7 +369,8 @@ class KafkaVenue:
         # acks=all: a message that was not stored must not count as produced. linger: one request for a few messages, not one for each.
         self._producer = self._aiokafka.AIOKafkaProducer(bootstrap_servers=self._address, acks="all", linger_ms=5)
         try:
-            await asyncio.wait_for(self._producer.start(), REACH_TIMEOUT)
+            async with asyncio.timeout(REACH_TIMEOUT):
+                await self._producer.start()
         except (self._aiokafka.errors.KafkaError, OSError, TimeoutError) as error:
             raise IntakeError(
                 f"no Kafka broker answers at {self._address}: start one there, or leave --broker out for the embedded one"

@@ -11,6 +11,7 @@ from typing import Any
 
 from holdgate.core import Circuit
 from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged, OverrideCleared, OverrideSet
+from holdgate.core.keys import Keys
 from holdgate.flow.attribution import Attribution
 from holdgate.flow.batch import Batch, messages_in
 from holdgate.flow.engine import Engine
@@ -115,8 +116,8 @@ class FleetEngine(Engine):
         super().__init__(draw=watch.process.draw)
         self._watched = watch
 
-    def add_gate(self, circuit: Circuit, *, probed: bool = False) -> Gate:
-        gate = super().add_gate(self._watched.circuit(circuit), probed=probed)
+    def add_gate(self, circuit: Circuit, *, probed: bool = False, keys: Keys | None = None) -> Gate:
+        gate = super().add_gate(self._watched.circuit(circuit), probed=probed, keys=keys)
         self._watched.records[gate] = CircuitRecord(gate, self._watched.process.complain)
         return gate
 

@@ -261,6 +261,24 @@ async def test_a_hold_does_not_wait_for_the_period(world: World) -> None:
     assert world.client.committed == [{FIRST: 2}]
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_stop_ends_the_loop_in_whatever_step_it_comes(world: World, steps: int) -> None:
+    """Also just after a hold has asked for a commit: Python 3.11 loses a cancellation there that meets `asyncio.wait_for`."""
+    before = asyncio.all_tasks()
+    world.commits.start()
+    (loop,) = asyncio.all_tasks() - before
+    for _ in range(5):  # it waits now
+        await asyncio.sleep(0)
+    world.commits.soon()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+    world.commits.stop()
+
+    await turns_until(loop.done)
+    assert loop.cancelled()
+
+
 async def test_a_loop_that_dies_is_heard_of(world: World) -> None:
     """Without it nothing would be committed any more, in silence."""
 

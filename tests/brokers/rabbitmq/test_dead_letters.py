@@ -151,7 +151,7 @@ async def test_a_queue_that_cannot_be_asked_for_is_not_said_to_be_missing(rabbit
     await own_rabbitmq.ctl("add_user", "blind", "blind")
     await own_rabbitmq.ctl("set_permissions", "blind", "", "", "")
     try:
-        url = own_rabbitmq.url.replace("guest:guest", "blind:blind")
+        url = own_rabbitmq.as_user("blind", "blind")
         target = RabbitMQDeadLetters(url, exchange="amq.topic")
         if rabbitmq.version == "3.10":
             await target.open(["orders"])  # there everybody may ask

@@ -86,7 +86,7 @@ async def test_a_connection_that_is_not_robust(rabbitmq: RabbitMQAddress) -> Non
 
 async def test_wrong_credentials(rabbitmq: RabbitMQAddress, queue) -> None:
     """The password is named as the likely reason, and never shown."""
-    await refused(RabbitMQIntake(rabbitmq.url.replace("guest@", "secret@"), await queue()), "refuses this user or password")
+    await refused(RabbitMQIntake(rabbitmq.as_user("guest", "secret"), await queue()), "refuses this user or password")
 
 
 async def test_a_wrong_virtual_host(rabbitmq: RabbitMQAddress, queue) -> None:

@@ -65,7 +65,7 @@ async def test_without_permission_to_configure_the_type_is_unknown(own_rabbitmq:
     await own_rabbitmq.declare("read-only", QUORUM)
     await own_rabbitmq.ctl("add_user", "reader", "reader")
     await own_rabbitmq.ctl("set_permissions", "reader", "", "", ".*")
-    client = Client(own_rabbitmq.url.replace("guest:guest", "reader:reader"))
+    client = Client(own_rabbitmq.as_user("reader", "reader"))
     await client.connect()
     try:
         assert (await find_facts(client, "read-only")).type is None
@@ -121,7 +121,7 @@ async def test_who_may_not_declare_is_told_which_permission_it_takes(own_rabbitm
     """To declare a queue is to configure it, and no word of reading helps."""
     await own_rabbitmq.ctl("add_user", "reader", "reader")
     await own_rabbitmq.ctl("set_permissions", "reader", "", "", ".*")
-    client = Client(own_rabbitmq.url.replace("guest:guest", "reader:reader"))
+    client = Client(own_rabbitmq.as_user("reader", "reader"))
     await client.connect()
     try:
         with pytest.raises(IntakeError, match="not authorised to configure queue 'to-be-declared': give this user configure permission"):

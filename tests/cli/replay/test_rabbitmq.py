@@ -231,7 +231,7 @@ async def test_a_broker_that_is_not_there_is_told_without_the_password() -> None
 
 async def test_a_refused_password_is_not_told_as_a_broker_that_is_away(rabbitmq: RabbitMQAddress) -> None:
     """It does answer; and the password is still not told."""
-    route = RabbitMQRoute(rabbitmq.url.replace("guest:guest", "guest:secret"), "dead", "orders")
+    route = RabbitMQRoute(rabbitmq.as_user("guest", "secret"), "dead", "orders")
     with pytest.raises(IntakeError, match="refuses this user or password") as caught:
         await route.survey()
     assert "secret" not in str(caught.value)

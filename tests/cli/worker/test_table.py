@@ -8,6 +8,7 @@ from tests.flow.test_status import EPOCH, MAILS, NOW, ORDERS, circuit, document,
 
 from holdgate import Override, Partition, State
 from holdgate.cli.worker.table import clean, render, short
+from holdgate.core import LimiterSnapshot
 from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.snapshot import PartlyWaiting
 
@@ -50,7 +51,7 @@ def test_every_state_has_a_mark_and_a_word() -> None:
 def test_what_waits_at_the_broker_is_shown_with_its_end() -> None:
     """Else what waits here."""
     text = shown(document(circuit(), sources=(source(waiting=7),), backlog=waits(48210, drained_in=360.0)), all_sources=True)
-    assert "7 waiting here, 48210 at the broker · drained in about 6m00s" in text
+    assert "48210 waiting, 7 of them here · drained in about 6m00s" in text
     assert "7 here" in shown(document(circuit(), sources=(source(waiting=7),)))
 
 
@@ -116,3 +117,40 @@ def test_messages_that_wait_while_others_go_on_are_shown() -> None:
     assert "mails" not in text
     held = source(ORDERS, "circuit:payments", since=NOW, partly=PartlyWaiting(True, {"payments": 40}))
     assert "1 of 1 " in shown(document(circuit(state=State.OPEN), sources=(held,)))
+
+
+def limits(why: str, pace: float | None = 9.8, next_at: float | None = None, width: int | None = 4) -> LimiterSnapshot:
+    return LimiterSnapshot(0, width, pace, next_at, 990, 10, 3, why)
+
+
+@pytest.mark.parametrize(
+    ("seen", "next_one"),
+    [
+        (limits("pace"), "goes on, 9.8/s"),
+        (limits("width", pace=None), "the next call when one has ended"),
+        (limits("throttled", next_at=NOW + 40), "asks in 40s"),
+        (limits("down", next_at=NOW), "asks now"),
+    ],
+)
+def test_what_waits_for_a_limit_is_said(seen: LimiterSnapshot, next_one: str) -> None:
+    """Nothing is down, and still something waits: the first line and the table say for what, how fast it goes, and what is next."""
+    text = shown(document(circuit(limits=seen), circuit("email", limits=limits("free")), sources=(source(waiting=7),)))
+    assert "1 LIMITED · 7 waiting here" in text
+    assert "◪ LIMITED" in text
+    assert "1% refused" in text
+    assert next_one in text
+
+
+def test_a_limit_that_nothing_waits_for_is_no_state() -> None:
+    """Nor one that an operator only observes, nor one of a circuit that is open: that is worse."""
+    waiting = (source(waiting=7),)
+    assert "LIMITED" not in shown(document(circuit(limits=limits("pace"))))
+    assert "LIMITED" not in shown(document(circuit(limits=limits("pace"), override=Override.METRICS_ONLY), sources=waiting))
+    assert "LIMITED" not in shown(document(circuit(state=State.OPEN, limits=limits("pace")), sources=waiting))
+
+
+def test_an_end_is_told_only_of_what_waits() -> None:
+    """A worker with nothing to do is not "drained in 0 s"; and what is over is now."""
+    idle = shown(document(circuit(), sources=(source(),), backlog=waits(0, drained_in=0.0)))
+    assert idle.splitlines()[0].rstrip().endswith("· 0 waiting")
+    assert "probe now" in shown(document(circuit(state=State.OPEN, open_until=NOW + 0.2)))

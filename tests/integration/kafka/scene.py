@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from tests.canary import CANARY
 from tests.integration.kafka import looks
 from tests.ledger.check import Expected, check
 from tests.ledger.dependency import Mode, ModelDependency
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from tests.ledger.fleet import Worker
     from tests.ledger.ledger import Entry, Mark
     from tests.servers.kafka_address import KafkaAddress
+
+# In each message: something that no worker may print or tell.
+SECRET = [("secret", f"{CANARY}header".encode())]
 
 SCRIPT = Path(__file__).with_name("worker.py")
 
@@ -218,7 +222,7 @@ class Scene:
         while begin < len(keys):
             batch = producer.create_batch()
             end = begin
-            while end < len(keys) and batch.append(key=keys[end].encode() or None, value=body, timestamp=None) is not None:
+            while end < len(keys) and batch.append(key=keys[end].encode() or None, value=body, timestamp=None, headers=SECRET) is not None:
                 end += 1
             sent.append((await producer.send_batch(batch, topic, partition=number), keys[begin:end]))
             begin = end

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.canary import CANARY
 from tests.ledger.check import Expected, check
 from tests.ledger.dependency import Mode, ModelDependency
 from tests.ledger.fleet import Fleet
@@ -88,6 +89,7 @@ class Scene:
         for number in numbers:
             self.writer.write("produced", topic=queue, partition=0, offset=number)
         self._produced[queue] += count
+        properties["headers"] = {**properties.get("headers", {}), "secret": f"{CANARY}header"}  # no worker may print or tell it
         await self.rabbitmq.publish(queue, [b"%d" % number for number in numbers], **properties)
         return before
 

@@ -113,6 +113,37 @@ async def test_a_message_that_cannot_be_processed_goes_to_the_dead_letters(kafka
     await kafka.delete_topic(dead)
 
 
+async def test_a_message_that_waits_for_a_slow_neighbour_keeps_its_attempts(
+    kafka: KafkaAddress, topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FastStream fetches nothing while a handler runs: a record of another partition that may be tried again is late, and not lost."""
+    monkeypatch.setattr("holdgate.integrations.faststream.kafka._COMES_WITHIN", 0.2)
+    orders = await topic(2)
+    dead = await kafka.create_topic(f"{orders}.dead")
+    retry = RetryPolicy(attempts=2, initial_backoff=2.0, max_backoff=2.0)
+    app = KafkaApp(kafka, orders, needs=[dependency()], dead_letters=letters_on(kafka), retry=retry)
+    may_end = asyncio.Event()
+
+    @app.subscriber(orders)
+    async def handle(number: int) -> None:
+        if number == 1:
+            await may_end.wait()
+        await app.work(number)
+
+    app.bad = {0}
+    await write(kafka, orders, range(1))
+    async with app.app:
+        await until(lambda: app.started[0] == 1)
+        await kafka.produce(orders, [b"1"], partition=1)
+        await until(lambda: app.guarded.guard.snapshot().sources[Partition(orders, 0)].in_flight)
+        await asyncio.sleep(2.5)  # it is looked for every second
+        may_end.set()
+        await until(lambda: app.guarded.guard.totals().names[orders].ended == 2)
+    assert app.started[0] == 2
+    assert [record.value for record in await kafka.read(dead)] == [b"0"]
+    await kafka.delete_topic(dead)
+
+
 async def test_a_message_that_nobody_takes_blocks_its_partition_alone(kafka: KafkaAddress, topic: MakeTopic) -> None:
     """Without dead letters a rejected record blocks its partition; an operator skips it, and what is behind it goes on."""
     orders = await topic(2)

@@ -429,7 +429,8 @@ class SideConsumer:
         """Connect. Raises IntakeError if no broker answers within `within` seconds, and immediately if none can be reached."""
         self._consumer = self._client.make_side_consumer()
         try:
-            await asyncio.wait_for(self._consumer.start(), within)
+            async with asyncio.timeout(within):
+                await self._consumer.start()
         except (KafkaError, OSError, TimeoutError) as error:
             await self.stop()
             servers = self._client.bootstrap_servers
@@ -473,6 +474,7 @@ class SideConsumer:
         if self._consumer is None:
             return None
         try:
-            return shape(await asyncio.wait_for(question(), _ANSWER_WITHIN))
+            async with asyncio.timeout(_ANSWER_WITHIN):
+                return shape(await question())
         except (KafkaError, TimeoutError):
             return None

@@ -96,7 +96,8 @@ class Commits:
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), self._every)
+                async with asyncio.timeout(self._every):
+                    await self._wanted.wait()
             self._wanted.clear()
             if self._open and not self._is_running() and not self._client.is_stopped:
                 self._send(self._partitions)

@@ -175,7 +175,8 @@ class KafkaDeadLetters:
         self._is_ours = True
         starting = begin_later(self._producer.start(), "kafka start dead letters")
         try:
-            await asyncio.wait_for(starting, _CONNECT_WITHIN)
+            async with asyncio.timeout(_CONNECT_WITHIN):
+                await starting
         except (KafkaError, OSError, TimeoutError) as error:
             await self._stop()
             how = f"within {_CONNECT_WITHIN:g} s" if isinstance(error, TimeoutError) else f"({error!r})"
@@ -206,7 +207,8 @@ class KafkaDeadLetters:
         try:
             # A list of all first: asking for one by name makes aiokafka wait for request_timeout_ms when it is not there.
             if target not in await self._producer.topics():
-                await asyncio.wait_for(self._producer.ask_for(target), _TOPIC_WITHIN)
+                async with asyncio.timeout(_TOPIC_WITHIN):
+                    await self._producer.ask_for(target)
         except (KafkaError, TimeoutError) as error:
             raise IntakeError(
                 f"no topic {target!r} for dead letters at {self._producer.servers}: create it, correct topic={self._template.text!r}, "

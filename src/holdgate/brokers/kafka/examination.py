@@ -16,8 +16,14 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 
+from holdgate.brokers.kafka.costs import Membership, Traffic, of_group, of_topic
 from holdgate.errors import IntakeError
 
 # How long a person at a terminal waits before a broker counts as unreachable (seconds).
@@ -34,11 +40,13 @@ class Diagnosis:
     """Something that would hurt in an outage.
 
     `about` is a topic, a group, or the broker's address. `text` says why, and the remedy. `refused` says whether a run could not start.
+    `cost` says whether it is what an outage costs without a guard (costs.py), and no defect.
     """
 
     about: str
     text: str
     refused: bool
+    cost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +140,13 @@ def _lasting(seconds: float) -> str:
 # -- asking ---------------------------------------------------------------------------------------------------------------------------
 
 
-async def examine(bootstrap: str, group: str, topics: Collection[str], options: Mapping[str, Any], now: float) -> list[Diagnosis]:
+async def examine(
+    bootstrap: str, group: str, topics: Collection[str], options: Mapping[str, Any], now: float, *, outage: float | None = None
+) -> list[Diagnosis]:
     """Return everything about this group and these topics that would hurt in an outage. Nothing is joined, committed or changed.
 
     `topics`: empty means those in which the group has committed something. `options` are more settings of aiokafka's clients. `now` is in
-    seconds since the epoch.
+    seconds since the epoch. `outage`: of how many seconds an outage is whose costs are returned too; None means that they are not.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **options)
     reader = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="none", **options)
@@ -147,7 +157,10 @@ async def examine(bootstrap: str, group: str, topics: Collection[str], options: 
                 await reader.start()
         except (KafkaError, OSError, TimeoutError) as error:
             raise IntakeError(f"no Kafka broker answers within {_REACH_WITHIN:g} s ({type(error).__name__}): check the address") from None
-        return await _Examiner(admin, reader, group, now).examine(topics)
+        return await _Examiner(admin, reader, group, now, outage).examine(topics)
+    except GroupAuthorizationFailedError:
+        text = f"this user is not authorised for group {group!r}: allow it Describe on the group"
+        return [Diagnosis(group, text, refused=True)]
     except (IntakeError, KafkaError) as error:
         return [Diagnosis(bootstrap, str(error) or type(error).__name__, refused=True)]
     finally:
@@ -158,11 +171,12 @@ async def examine(bootstrap: str, group: str, topics: Collection[str], options: 
 class _Examiner:
     """Collects the facts with two clients that are started."""
 
-    def __init__(self, admin: Any, reader: Any, group: str, now: float) -> None:
+    def __init__(self, admin: Any, reader: Any, group: str, now: float, outage: float | None) -> None:
         self._admin = admin
         self._reader = reader
         self._group = group
         self._now = now
+        self._outage = outage
 
     async def examine(self, topics: Collection[str]) -> list[Diagnosis]:
         committed = await self._committed()
@@ -177,7 +191,44 @@ class _Examiner:
             if name not in existing
         ]
         facts = [await self._topic(name, committed) for name in names if name in existing]
-        return missing + diagnose(self._group, facts, await self._offsets_kept())
+        costs = [] if self._outage is None else await self._costs(facts, self._outage)
+        return missing + diagnose(self._group, facts, await self._offsets_kept()) + costs
+
+    async def _costs(self, topics: Sequence[TopicFacts], outage: float) -> list[Diagnosis]:
+        found = [(each.name, text) for each in topics for text in of_topic(await self._traffic(each, outage), outage)]
+        found += [(self._group, text) for text in of_group(await self._membership(), outage)]
+        return [Diagnosis(about, text, refused=False, cost=True) for about, text in found]
+
+    async def _traffic(self, topic: TopicFacts, outage: float) -> Traffic:
+        ages = [each.oldest_age for each in topic.partitions if each.oldest_age is not None]
+        return Traffic(
+            topic.name,
+            await self._came(topic, outage),
+            waiting=sum(max(0, each.end - max(each.committed or 0, each.begin)) for each in topic.partitions),
+            oldest_age=max(ages, default=None),
+            retention=topic.retention,
+        )
+
+    async def _came(self, topic: TopicFacts, outage: float) -> int | None:
+        """Return how many records came in as many seconds as the outage lasts."""
+        since = int((self._now - outage) * 1000)
+        try:
+            places: dict[Any, Any] = await self._reader.offsets_for_times(
+                {TopicPartition(topic.name, each.number): since for each in topic.partitions}
+            )
+        except KafkaError:
+            return None
+        first: dict[int, int] = {at.partition: place.offset for at, place in places.items() if place is not None}
+        return sum(each.end - first.get(each.number, each.end) for each in topic.partitions)
+
+    async def _membership(self) -> Membership:
+        try:
+            (answer,) = await self._admin.describe_consumer_groups([self._group])
+        except KafkaError:
+            return Membership("unknown", None)
+        error, _, state, *_, members = answer.groups[0][:6]
+        # "Dead" is what the older versions of this call say of a group that they do not know.
+        return Membership(state, None if error or state == "Dead" else len(members))
 
     async def _committed(self) -> dict[Any, int]:
         try:
@@ -215,7 +266,10 @@ class _Examiner:
         end = asyncio.get_running_loop().time() + _READ_WITHIN
         while len(ages) < len(first) and asyncio.get_running_loop().time() < end:
             left = [at for at in first if at not in ages]
-            batches: dict[Any, list[Any]] = await self._reader.getmany(*left, timeout_ms=200, max_records=len(left))
+            try:
+                batches: dict[Any, list[Any]] = await self._reader.getmany(*left, timeout_ms=200, max_records=len(left))
+            except TopicAuthorizationFailedError:
+                break  # this user may describe the topic, and not read it: the ages stay unknown
             for at, records in batches.items():
                 ages.setdefault(at, max(0.0, self._now - records[0].timestamp / 1000))
                 self._reader.pause(at)

@@ -105,7 +105,8 @@ class Retention:
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), _ASK_AGAIN_AFTER if self._pauses.due() else _EVERY)
+                async with asyncio.timeout(_ASK_AGAIN_AFTER if self._pauses.due() else _EVERY):
+                    await self._wanted.wait()
             self._wanted.clear()
             self._free(await self.check(self._pauses.unchecked))
 

@@ -18,7 +18,17 @@ from aio_pika.abc import AbstractConnection, AbstractRobustConnection
 from yarl import URL
 
 from holdgate.brokers.rabbitmq.client import Client, answered, describe_end
-from holdgate.brokers.rabbitmq.queue_facts import DEFAULT_CONSUMER_TIMEOUT, Management, QueueFacts, Rules, declare, find_facts, rules_for
+from holdgate.brokers.rabbitmq.costs import of_queue
+from holdgate.brokers.rabbitmq.queue_facts import (
+    DEFAULT_CONSUMER_TIMEOUT,
+    Management,
+    QueueFacts,
+    Rules,
+    Traffic,
+    declare,
+    find_facts,
+    rules_for,
+)
 from holdgate.brokers.rabbitmq.terms import QueueTerms, describe_delay, find_delay
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
@@ -218,12 +228,13 @@ class Diagnosis:
     """Something that would hurt in an outage.
 
     `about` is a queue, or the broker's address. `text` says why, and the remedy. `refused` says whether a run refuses to start because of
-    it; otherwise a run only logs it.
+    it; otherwise a run only logs it. `cost` says whether it is what an outage costs without a guard (costs.py), and no defect.
     """
 
     about: str
     text: str
     refused: bool
+    cost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,19 +293,25 @@ async def _ask(client: Client, name: str, question: Awaitable[T]) -> T:
     )
 
 
-async def examine(client: Client, names: Sequence[str], options: QueueOptions, *, prefetch: int, longest: float | None) -> list[Diagnosis]:
-    """Return everything about these queues, or the connection, that would hurt in an outage. Nothing is made, consumed or changed."""
+async def examine(
+    client: Client, names: Sequence[str], options: QueueOptions, *, prefetch: int, longest: float | None, outage: float | None
+) -> list[Diagnosis]:
+    """Return everything about these queues, or the connection, that would hurt in an outage, and what one of `outage` seconds costs; None
+    means that this is left out. Nothing is made, consumed or changed."""
     try:
         await client.connect()
     except IntakeError as error:
         return [Diagnosis(client.where, str(error), refused=True)]
     try:
-        return [diagnosis for name in names for diagnosis in await _examine_queue(client, name, options, prefetch, longest)]
+        found = [await _examine_queue(client, name, options, prefetch, longest, outage) for name in names]
+        return [diagnosis for each in found for diagnosis in each]
     finally:
         await client.close()
 
 
-async def _examine_queue(client: Client, name: str, options: QueueOptions, prefetch: int, longest: float | None) -> list[Diagnosis]:
+async def _examine_queue(  # noqa: PLR0917 - what examine was given
+    client: Client, name: str, options: QueueOptions, prefetch: int, longest: float | None, outage: float | None
+) -> list[Diagnosis]:
     try:
         facts, terms = await inspect_queue(client, name, options)
     except IntakeError as error:
@@ -303,6 +320,9 @@ async def _examine_queue(client: Client, name: str, options: QueueOptions, prefe
     found = [Diagnosis(name, text, refused=False) for text in texts if text is not None]
     if options.management is not None:
         found += [Diagnosis(name, text, refused) for text, refused in await _diagnose_consumers(options.management, client.vhost, name)]
+    if outage is not None:
+        traffic = Traffic() if options.management is None else await options.management.traffic(client.vhost, name)
+        found += [Diagnosis(name, text, refused=False, cost=True) for text in of_queue(facts, terms, traffic, prefetch, outage)]
     return found
 
 

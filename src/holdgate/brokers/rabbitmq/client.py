@@ -266,7 +266,8 @@ class Client:
             raise IntakeError("the connection was closed: make a new one with aio_pika.connect_robust(...)")
         else:
             try:
-                await asyncio.wait_for(self._connection.connected.wait(), _CONNECT_WITHIN)
+                async with asyncio.timeout(_CONNECT_WITHIN):
+                    await self._connection.connected.wait()
             except TimeoutError as error:
                 raise IntakeError(explain_no_connection(error, self.where)) from error
         self.version = parse_version(self._connection.transport.connection.server_properties.get("version"))
@@ -328,7 +329,8 @@ class Client:
         # connection too, and a connection that is closed while it is disconnected wakes no waiter.
         while not self._connection.connected.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._connection.connected.wait(), _BETWEEN_LOOKS)
+                async with asyncio.timeout(_BETWEEN_LOOKS):
+                    await self._connection.connected.wait()
             if self.is_closed:
                 raise IntakeError(_CLOSED_IN_USE)
 

@@ -168,15 +168,19 @@ class RabbitMQIntake:
     def bound(self, memory: int) -> None:
         self._memory = memory
 
-    async def examine(self, *, longest_handler: float | timedelta | None = None) -> list[Diagnosis]:
+    async def examine(
+        self, *, longest_handler: float | timedelta | None = None, outage: float | timedelta | None = None
+    ) -> list[Diagnosis]:
         """Return what would hurt in an outage, with the remedies: what `open` refuses and warns of, and what other consumers do.
 
         Call it on an intake that is not open. It connects, and makes, consumes and changes nothing. `longest_handler` is how many seconds a
-        handler may take, as in `guard.run(timeout=)`; None means that this is unknown. Without `management_url`, other consumers and
+        handler may take, as in `guard.run(timeout=)`; None means that this is unknown. `outage`: of how many seconds an outage is whose
+        costs without a guard are returned too, with `cost`; None means that they are not. Without `management_url`, other consumers and
         policies are not seen.
         """
         longest = None if longest_handler is None else seconds("longest_handler", longest_handler)
-        return await examine(self._client, self._names, self._options, prefetch=self.inbox, longest=longest)
+        lasts = None if outage is None else seconds("outage", outage)
+        return await examine(self._client, self._names, self._options, prefetch=self.inbox, longest=longest, outage=lasts)
 
     async def open(self, listener: IntakeListener) -> None:
         """Connect, check the queues and start. Raises IntakeError before anything is consumed, and closes the intake then."""

@@ -111,6 +111,22 @@ log = logging.getLogger(__name__)
 _ANSWER_WITHIN = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What goes on in one queue, by the management API.
+
+    - `waiting`: how many messages it has, with those in consumers' hands.
+    - `rate`: how many come in a second.
+    - `consumers`: how many there are.
+
+    None means that it is unknown.
+    """
+
+    waiting: int | None = None
+    rate: float | None = None
+    consumers: int | None = None
+
+
 class Management:
     """The management API at `url` ("http://user:password@host:15672"). Raises SettingsError for another kind of URL."""
 
@@ -146,6 +162,19 @@ class Management:
         answer = await self._queue(vhost, queue, level=logging.DEBUG)
         count = None if answer is None else answer.get("messages_delayed", 0)
         return count if isinstance(count, int) else None
+
+    async def traffic(self, vhost: str, queue: str) -> Traffic:
+        """Return what goes on in a queue, as of some seconds ago."""
+        answer = await self._queue(vhost, queue)
+        if answer is None:
+            return Traffic()
+        published = cast("dict[str, dict[str, Any]]", answer.get("message_stats") or {}).get("publish_details", {})
+        waiting, consumers = answer.get("messages"), answer.get("consumers")
+        return Traffic(
+            waiting if isinstance(waiting, int) else None,
+            rate=float(published.get("rate", 0.0)),
+            consumers=consumers if isinstance(consumers, int) else None,
+        )
 
     async def _queue(self, vhost: str, queue: str, level: int = logging.WARNING) -> Mapping[str, object] | None:
         address = f"{self._base}/api/queues/{quote(vhost, safe='')}/{quote(queue, safe='')}"

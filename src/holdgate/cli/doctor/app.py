@@ -1,7 +1,8 @@
 """`holdgate doctor`: what would hurt in an outage, found while there is none. It asks the broker, and not a worker.
 
 Each finding says what is wrong and the remedy. One with which a run would refuse to start, or with which nothing could be examined, makes
-the exit code 1.
+the exit code 1. Costs say what an outage does to workers that have no guard, with the sum, so that a group, a queue or an app can be
+looked at before anything of holdgate is in it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import click
 
 from holdgate.cli import FAILED
 from holdgate.cli.commands import Refusal
+from holdgate.core import validation
 from holdgate.errors import HoldgateError
 
 _CODES = """\b
-Exit codes: 0 nothing, or only warnings; 1 a worker could not start,
-or nobody answers; 2 the arguments are wrong; 130 stopped by Ctrl-C."""
+Exit codes: 0 nothing, or only warnings and costs; 1 a worker could not start,
+or nobody answers, or an app has nothing to look at; 2 the arguments
+are wrong, or the app cannot be imported; 130 stopped by Ctrl-C."""
 
 
 class Finding(Protocol):
@@ -34,10 +37,40 @@ class Finding(Protocol):
     @property
     def refused(self) -> bool: ...
 
+    @property
+    def cost(self) -> bool: ...
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    try:
+        return None if value is None else validation.seconds("--outage", value)
+    except HoldgateError as error:
+        raise Refusal(str(error)) from None
+
+
+# For the commands of brokers. An app has nothing but its costs to show, so its commands have a default.
+_OUTAGE = click.option(
+    "--outage",
+    type=float,
+    callback=_seconds,
+    metavar="SECONDS",
+    help="Say too what an outage of so long costs workers without a guard.",
+)
+_HOUR = click.option(
+    "--outage",
+    type=float,
+    callback=_seconds,
+    default=3600.0,  # no retries cover it, and it has happened to everybody
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the outage lasts.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+
 
 @click.group()
 def doctor() -> None:
-    """Examine a consumer group or a queue before an outage does. Nothing is consumed or changed."""
+    """Examine a consumer group, a queue or an app before an outage does. Nothing is consumed or changed."""
 
 
 @doctor.command(epilog=_CODES)
@@ -51,9 +84,18 @@ def doctor() -> None:
     metavar="NAME=VALUE",
     help="A setting of aiokafka's clients, such as security_protocol=SASL_SSL or sasl_plain_password=env:PASSWORD.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@_OUTAGE
+@_JSON
 @click.pass_context
-def kafka(context: click.Context, bootstrap: str, group: str, topics: tuple[str, ...], options: tuple[str, ...], as_json: bool) -> None:  # noqa: PLR0917 - click passes them by name
+def kafka(  # noqa: PLR0917 - click passes them by name
+    context: click.Context,
+    bootstrap: str,
+    group: str,
+    topics: tuple[str, ...],
+    options: tuple[str, ...],
+    outage: float | None,
+    as_json: bool,
+) -> None:
     """Examine a consumer group: retention, compaction, offsets, and what waits for too long already."""
     import time
 
@@ -66,7 +108,7 @@ def kafka(context: click.Context, bootstrap: str, group: str, topics: tuple[str,
         settings = client_options(read_options(options))
     except HoldgateError as error:
         raise Refusal(str(error)) from None
-    _report(context, examine(bootstrap, group, topics, settings, time.time()), as_json=as_json)
+    _report(context, examine(bootstrap, group, topics, settings, time.time(), outage=outage), as_json=as_json)
 
 
 @doctor.command(epilog=_CODES)
@@ -79,7 +121,8 @@ def kafka(context: click.Context, bootstrap: str, group: str, topics: tuple[str,
 )
 @click.option("--prefetch", type=int, default=50, show_default=True, help="That of the workers.")  # that of RabbitMQIntake
 @click.option("--longest-handler", type=float, metavar="SECONDS", help="How long a handler may take.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@_OUTAGE
+@_JSON
 @click.pass_context
 def rabbitmq(  # noqa: PLR0917 - click passes them by name
     context: click.Context,
@@ -88,6 +131,7 @@ def rabbitmq(  # noqa: PLR0917 - click passes them by name
     management: str | None,
     prefetch: int,
     longest_handler: float | None,
+    outage: float | None,
     as_json: bool,
 ) -> None:
     """Examine queues: type, delivery limit, timeouts, expiry, and, with --management, policies and other consumers."""
@@ -97,7 +141,33 @@ def rabbitmq(  # noqa: PLR0917 - click passes them by name
         intake = RabbitMQIntake(url, *queues, management_url=management, prefetch=prefetch)
     except HoldgateError as error:
         raise Refusal(str(error)) from None
-    _report(context, intake.examine(longest_handler=longest_handler), as_json=as_json)
+    _report(context, intake.examine(longest_handler=longest_handler, outage=outage), as_json=as_json)
+
+
+@doctor.command(epilog=_CODES)
+@click.argument("app", metavar="MODULE:APP")
+@_HOUR
+@_JSON
+@click.pass_context
+def celery(context: click.Context, app: str, outage: float, as_json: bool) -> None:
+    """Say what an outage costs a Celery app as it is: retries, acks, prefetch. Imports the app, and asks no broker."""
+    from holdgate.cli.doctor.celery_app import costs
+    from holdgate.cli.doctor.loading import load_app
+
+    _print(context, costs(load_app(app, "Celery"), outage), as_json=as_json)
+
+
+@doctor.command(epilog=_CODES)
+@click.argument("app", metavar="MODULE:APP")
+@_HOUR
+@_JSON
+@click.pass_context
+def faststream(context: click.Context, app: str, outage: float, as_json: bool) -> None:
+    """Say what an outage costs a FastStream app as it is: acknowledgement policy, prefetch. Imports the app, and asks no broker."""
+    from holdgate.cli.doctor.faststream_app import costs
+    from holdgate.cli.doctor.loading import load_app
+
+    _print(context, costs(load_app(app, "FastStream"), outage), as_json=as_json)
 
 
 def _report(context: click.Context, examination: Coroutine[Any, Any, Sequence[Finding]], *, as_json: bool) -> None:
@@ -108,14 +178,28 @@ def _report(context: click.Context, examination: Coroutine[Any, Any, Sequence[Fi
         findings = asyncio.run(examination)
     except HoldgateError as error:
         raise Refusal(str(error)) from None
+    _print(context, findings, as_json=as_json)
+
+
+def _print(context: click.Context, findings: Sequence[Finding], *, as_json: bool) -> None:
     if as_json:
         import json
 
-        click.echo(json.dumps([{"about": each.about, "text": each.text, "refused": each.refused} for each in findings], indent=2))
+        click.echo(
+            json.dumps(
+                [{"about": each.about, "text": each.text, "refused": each.refused, "cost": each.cost} for each in findings],
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
     else:
         for each in findings:
-            click.echo(f"{each.about}, {'refused' if each.refused else 'warning'}: {each.text}")
-        if not findings:
-            click.echo("nothing was found that would hurt in an outage")
+            click.echo(f"{each.about}, {'an outage' if each.cost else 'refused' if each.refused else 'warning'}: {each.text}")
+        if all(each.cost for each in findings):
+            click.echo(
+                "nothing was found that would hurt in an outage of a guarded worker"
+                if findings
+                else "nothing was found that would hurt in an outage"
+            )
     if any(each.refused for each in findings):
         context.exit(FAILED)

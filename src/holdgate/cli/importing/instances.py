@@ -34,21 +34,21 @@ class Instance:
 class Application:
     """What a file says of Resilience4j, for the profiles that were asked for."""
 
-    instances: list[Instance] = field(default_factory=list)
+    instances: list[Instance] = field(default_factory=list[Instance])
     """Those that are named, in the order of the file. A module that has none but a configuration `default` has an instance of that name."""
-    others: list[Property] = field(default_factory=list)
+    others: list[Property] = field(default_factory=list[Property])
     """Properties of Resilience4j that belong to no instance."""
-    problems: list[tuple[int, str]] = field(default_factory=list)
+    problems: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     """Lines, and what is wrong there."""
-    left_out: list[Document] = field(default_factory=list)
+    left_out: list[Document] = field(default_factory=list[Document])
     """Documents that hold for other profiles."""
 
 
 @dataclass
 class _Module:
-    instances: dict[str, dict[str, Property]] = field(default_factory=dict)
-    configs: dict[str, dict[str, Property]] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
+    instances: dict[str, dict[str, Property]] = field(default_factory=dict[str, dict[str, Property]])
+    configs: dict[str, dict[str, Property]] = field(default_factory=dict[str, dict[str, Property]])
+    used: set[str] = field(default_factory=set[str])
 
 
 def application(documents: Iterable[Document], profiles: Sequence[str] = ()) -> Application:

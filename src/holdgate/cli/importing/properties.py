@@ -56,7 +56,7 @@ class _Flat:
     """Collects what one document of YAML says."""
 
     file: str
-    said: list[Property] = field(default_factory=list)
+    said: list[Property] = field(default_factory=list[Property])
 
     def add(self, path: tuple[str, ...], text: str, line: int) -> None:
         if len(self.said) >= MOST_PROPERTIES:

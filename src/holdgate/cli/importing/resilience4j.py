@@ -53,11 +53,11 @@ class Value:
 class Imported:
     """What a file becomes."""
 
-    values: list[Value] = field(default_factory=list)
-    asides: dict[tuple[str, str], tuple[Value, ...]] = field(default_factory=dict)
+    values: list[Value] = field(default_factory=list[Value])
+    asides: dict[tuple[str, str], tuple[Value, ...]] = field(default_factory=dict[tuple[str, str], tuple[Value, ...]])
     """By module and instance, what belongs to a run that the file does not name."""
-    remarks: list[Remark] = field(default_factory=list)
-    problems: list[tuple[int, str]] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list[Remark])
+    problems: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def _key(step: object) -> str:
 
 def report(imported: Imported, source: str) -> str:
     """Return what became of every property: a section for each kind, and in it a line for each property, in the order of the file."""
-    sections = []
+    sections: list[str] = []
     for kind in Nearness:
         lines = dict.fromkeys(_line(remark, source) for remark in imported.remarks if remark.kind is kind)
         if lines:

@@ -50,7 +50,8 @@ class DeadTopic:
     async def reach(self, starting: Any) -> None:
         """Wait for a client to start. Raises IntakeError where no broker answers."""
         try:
-            await asyncio.wait_for(starting, REACH_WITHIN)
+            async with asyncio.timeout(REACH_WITHIN):
+                await starting
         except (self.client.errors.KafkaError, OSError, TimeoutError) as error:
             raise IntakeError(f"no Kafka broker answers at {self.bootstrap} within {REACH_WITHIN:g} s ({error!r})") from error
 

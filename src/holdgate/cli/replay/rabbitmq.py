@@ -103,7 +103,8 @@ class RabbitMQRoute:
     async def _connect(self) -> None:
         errors = (self._aio_pika.exceptions.AMQPError, OSError, TimeoutError)
         try:
-            self._connection = await asyncio.wait_for(self._aio_pika.connect(self._url), _REACH_WITHIN)
+            async with asyncio.timeout(_REACH_WITHIN):
+                self._connection = await self._aio_pika.connect(self._url)
         except errors as error:
             raise IntakeError(self._no_connection(error)) from error
         self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)

@@ -130,7 +130,7 @@ def health(context: click.Context, worker: WorkerConnection, what: str | None, a
 @json_option
 @asks_a_worker
 def audit(worker: WorkerConnection, as_json: bool) -> None:
-    """List the last commands: who, what, why, until when."""
+    """List the last commands, and what settings files have changed: who, what, why, until when."""
     from datetime import UTC, datetime
 
     entries = worker.get("/audit")

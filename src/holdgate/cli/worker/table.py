@@ -13,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from holdgate.flow.explain import per_second
-from holdgate.flow.status import DependencyStatus, SourceStatus, StatusDocument
+from holdgate.flow.status import DependencyStatus, SourceStatus, StatusDocument, is_limited
 
 # A terminal has some forty lines.
 _SOURCES_SHOWN = 15
 _NAME_AT_MOST = 60
+# What comes sooner is now (seconds).
+_OVER = 0.5
 _LINE_AT_MOST = 300
 
 _NONE = "\N{EN DASH}"
@@ -47,16 +49,25 @@ def headline(document: StatusDocument) -> Text:
     """Return one line: who, how bad, since when."""
     summary = document["summary"]
     parts = [clean(document["worker"]), document["health"]["status"]]
-    counts = ((summary["open"], "OPEN"), (summary["ramping"], "RAMPING"), (summary["overridden"], "overridden"))
+    limited = sum(map(is_limited, document["dependencies"]))
+    counts = (
+        (summary["open"], "OPEN"),
+        (summary["ramping"], "RAMPING"),
+        (limited, "LIMITED"),
+        (summary["overridden"], "overridden"),
+    )
     parts += [f"{count} {word}" for count, word in counts if count]
     held = [_plural(summary["partitions_held"], "partition"), _plural(summary["queues_held"], "queue")]
     if any(held):
         parts.append(" + ".join(part for part in held if part) + " held")
     if summary["held_since"] is not None:
         parts.append(f"oldest hold {short(document['at'] - summary['held_since'])}")
-    backlog = summary["backlog"]
-    parts.append(f"{summary['waiting']} waiting here" + ("" if backlog is None else f", {backlog} at the broker"))
-    if summary["drain_seconds"] is not None:
+    backlog, here = summary["backlog"], summary["waiting"]
+    if backlog is None:
+        parts.append(f"{here} waiting here")
+    else:  # the broker counts those here, too, but was asked some seconds ago
+        parts.append(f"{max(backlog, here)} waiting" + (f", {here} of them here" if here else ""))
+    if summary["drain_seconds"] is not None and backlog:
         parts.append(f"drained in about {short(summary['drain_seconds'])}")
     return Text(" · ".join(parts), style="bold")
 
@@ -68,6 +79,11 @@ def short(seconds: float) -> str:
         if whole >= length:
             return f"{whole // length}{unit}{whole % length // part:02d}{below}"
     return f"{whole}s"
+
+
+def soon(seconds: float) -> str:
+    """Return when that is: "in 22s", or "now" for what is over."""
+    return "now" if seconds < _OVER else f"in {short(seconds)}"
 
 
 def clean(text: str, most: int = _NAME_AT_MOST) -> str:
@@ -105,7 +121,7 @@ def _state(document: StatusDocument, each: DependencyStatus) -> tuple[str, str]:
         return _SHUT, f"OPEN{since}"
     if each["state"] == "half_open":
         return _RAMP, f"RAMP {each['limit']} of {each['full']}"
-    return _FINE, "CLOSED"
+    return (_RAMP, "LIMITED") if is_limited(each) else (_FINE, "CLOSED")
 
 
 def _pressure(each: DependencyStatus) -> str:
@@ -149,14 +165,17 @@ def _waiting(here: int, backlog: int | None) -> str:
 def _next(document: StatusDocument, each: DependencyStatus) -> str:
     if each["next_try"] is not None:
         tries = f" ({_ordinal(each['failed_tries'] + 1)})" if each["failed_tries"] else ""
-        return f"{'ends' if each['override'] else 'probe'} in {short(each['next_try'] - document['at'])}{tries}"
+        return f"{'ends' if each['override'] else 'probe'} {soon(each['next_try'] - document['at'])}{tries}"
     if each["override"] is not None:
         return "until somebody ends it"
     limits = each["limits"]
     if limits is not None and limits["why"] in {"throttled", "down"} and limits["next_start"] is not None:
-        return f"asks in {short(limits['next_start'] - document['at'])}"
+        return f"asks {soon(limits['next_start'] - document['at'])}"
     if each["drain_seconds"] is not None and each["backlog"]:
         return f"drained in about {short(each['drain_seconds'])}"
+    if is_limited(each):
+        pace = None if limits is None else limits["pace"]
+        return "the next call when one has ended" if pace is None else f"goes on, {per_second(pace)}/s"
     return "more after a good stage" if each["state"] == "half_open" else _NONE
 
 
@@ -182,7 +201,7 @@ def _sources(document: StatusDocument, chosen: list[SourceStatus], most: int) ->
             _NONE if each["since"] is None else short(document["at"] - each["since"]),
             Text(_because(each)),
             _waiting(each["waiting"], each["backlog"]),
-            _NONE if each["next_try"] is None else f"in {short(each['next_try'] - document['at'])}",
+            _NONE if each["next_try"] is None else soon(each["next_try"] - document["at"]),
         )
     more = len(chosen) - most + document["sources_left_out"]
     if more > 0:

@@ -1,6 +1,6 @@
 // The fleet: a row for each worker, the worst first. The worker that serves this page asks its peers, and the page asks it (control/peers.py).
 import { clean, Grid, make } from "./elements.js";
-import { answers, headline, NONE } from "./words.js";
+import { answers, headline, isLimited, NONE } from "./words.js";
 import { headers } from "./stream.js";
 
 // The worker asks its peers no more often either (milliseconds).
@@ -55,9 +55,10 @@ function isSame(status, own) {
 function describe({ url, status, error }) {
   if (!status) return { key: url, url, tone: "bad", badness: 1e9, cells: [clean(url), `✕ ${clean(error ?? "no answer")}`, NONE, NONE, NONE, NONE, NONE] };
   const { summary } = status;
-  const [held, why, since, waiting, next] = answers({ sources: [], ...status }).map(([, answer]) => answer);
-  const badness = summary.open * 1e6 + summary.overridden * 1e5 + summary.ramping * 1e4 + summary.partitions_held + summary.queues_held;
+  const [what, why, since, waiting, next] = answers({ sources: [], ...status }).map(([, answer]) => answer);
+  const held = summary.partitions_held + summary.queues_held;
+  const badness = summary.open * 1e6 + summary.overridden * 1e5 + summary.ramping * 1e4 + status.dependencies.filter(isLimited).length * 1e3 + held;
   const tone = summary.open ? "bad" : badness ? "partly" : "fine";
   const name = url === null ? `${clean(status.worker)} (this one)` : clean(status.worker);
-  return { key: url ?? "", url, tone, badness, cells: [name, headline(status), held, why, since, waiting, next] };
+  return { key: url ?? "", url, tone, badness, cells: [name, headline(status), what, why, since, waiting, next] };
 }

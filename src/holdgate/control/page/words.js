@@ -42,12 +42,19 @@ const MARKS = { bad: "■", partly: "◪", changed: "◆", fine: "□" };
 
 export function toneOf(each) {
   if (each.override) return each.override === "forced_open" ? "bad" : "changed";
-  return { open: "bad", half_open: "partly" }[each.state] ?? "fine";
+  return { open: "bad", half_open: "partly" }[each.state] ?? (isLimited(each) ? "partly" : "fine");
+}
+
+// Whether messages wait for it because it takes no more calls, though its circuit is closed (flow/status.py).
+export function isLimited(each) {
+  const { limits } = each;
+  if (!limits || limits.observed || each.state !== "closed" || each.override) return false;
+  return limits.why !== "free" && Boolean(each.waiting || each.held);
 }
 
 export function stateOf(each, at) {
   const since = each.down_since === null ? "" : ` ${short(at - each.down_since)}`;
-  const state = { open: `OPEN${since}`, half_open: `RAMP ${each.limit} of ${each.full}${since}` }[each.state] ?? "CLOSED";
+  const state = { open: `OPEN${since}`, half_open: `RAMP ${each.limit} of ${each.full}${since}` }[each.state] ?? (isLimited(each) ? "LIMITED" : "CLOSED");
   return `${MARKS[toneOf(each)]} ${each.override ? OVERRIDES[each.override] ?? clean(each.override) : state}`;
 }
 
@@ -65,6 +72,7 @@ const OPENED = {
 
 export function whyOf(each) {
   if (each.override) return "an operator did it";
+  if (isLimited(each)) return [["throttled", "down"].includes(each.limits.why) && "takes no more calls for now", ...limitOf(each)].filter(Boolean).join(", ");
   if (each.state === "closed") return pressureOf(each);
   return OPENED[each.reason]?.(each.value, each.threshold) ?? clean(each.reason ?? NONE);
 }
@@ -84,13 +92,18 @@ function limitOf(each) {
   return limits.refused ? [...pace, `${percent(limits.waste)} refused`] : pace;
 }
 
+// Some of its keys are held, while the others go on.
+function keysOf(each) {
+  return each.keys?.held ? [`${count(each.keys.held)} ${each.keys.held === 1 ? "key" : "keys"} held`] : [];
+}
+
 function rate(pace) {
   return `${Number(pace.toPrecision(3))}/s`;
 }
 
 // What the window says; nothing below the minimum of calls.
 export function pressureOf(each) {
-  const parts = limitOf(each);
+  const parts = [...limitOf(each), ...keysOf(each)];
   if (each.failure_rate !== null) parts.push(`${percent(each.failure_rate)} fail`);
   else if (each.consecutive_failures) parts.push(`${count(each.consecutive_failures)} failed in a row`);
   if (each.slow_call_rate) parts.push(`${percent(each.slow_call_rate)} slow`);
@@ -105,6 +118,7 @@ export function nextOf(each, at) {
   if (each.override) return "until somebody ends it";
   if (["throttled", "down"].includes(each.limits?.why) && each.limits.next_start !== null) return `asks ${soon(each.limits.next_start - at)}`;
   if (each.drain_seconds !== null && each.backlog) return `drained in about ${short(each.drain_seconds)}`;
+  if (isLimited(each)) return each.limits.pace === null ? "the next call when one has ended" : `goes on, ${rate(each.limits.pace)}`;
   return each.state === "half_open" ? "more after a good stage" : NONE;
 }
 
@@ -169,7 +183,8 @@ function waitingOfAll({ backlog, waiting }) {
 
 function reasonsOf(doc) {
   const found = doc.dependencies.filter((each) => toneOf(each) !== "fine").map((each) => `${clean(each.name)} ${stateOf(each, doc.at).replace(/^\S+ /, "").replace(/ \d+\w+$/, "")}: ${whyOf(each)}`);
-  const others = new Set(doc.sources.flatMap((each) => each.reasons.filter((reason) => !reason.startsWith("circuit:"))));
+  const named = new Set(doc.dependencies.filter(isLimited).map((each) => `limit:${each.name}`));
+  const others = new Set(doc.sources.flatMap((each) => each.reasons.filter((reason) => !reason.startsWith("circuit:") && !named.has(reason))));
   found.push(...[...others].map((reason) => REASONS[reason] ?? limitWords(reason)));
   if (!found.length) return doc.health.reasons.length ? clean(doc.health.reasons[0]) : NONE;
   return found.length > 3 ? `${found.slice(0, 3).join("; ")}; and ${found.length - 3} more` : found.join("; ");
@@ -179,8 +194,8 @@ function nextOfAll(doc) {
   const tries = doc.dependencies.filter((each) => each.next_try !== null).sort((one, other) => one.next_try - other.next_try);
   if (tries.length) return `${clean(tries[0].name)}: ${nextOf(tries[0], doc.at)}`;
   if (doc.summary.drain_seconds) return `drained in about ${short(doc.summary.drain_seconds)}`;
-  const ramping = doc.dependencies.find((each) => each.state === "half_open");
-  if (ramping) return `${clean(ramping.name)}: ${nextOf(ramping, doc.at)}`;
+  const coming = doc.dependencies.find((each) => each.state === "half_open") ?? doc.dependencies.find(isLimited);
+  if (coming) return `${clean(coming.name)}: ${nextOf(coming, doc.at)}`;
   return doc.summary.held_since === null ? NONE : "somebody must act: see below";
 }
 
@@ -189,6 +204,8 @@ export function headline(doc) {
   const parts = [];
   if (summary.open) parts.push(`■ ${summary.open} OPEN`);
   if (summary.ramping) parts.push(`◪ ${summary.ramping} RAMPING`);
+  const limited = doc.dependencies.filter(isLimited).length;
+  if (limited) parts.push(`◪ ${limited} LIMITED`);
   if (summary.overridden) parts.push(`◆ ${summary.overridden} overridden`);
   const held = summary.partitions_held + summary.queues_held;
   if (held) parts.push(`${held} held`);
@@ -206,7 +223,10 @@ const EVENTS = {
   LimitChanged: (each) => `${clean(each.name)} admits ${each.limit} in parallel, not ${each.previous}`,
   OverrideSet: (each) => `${clean(each.name)} is ${(OVERRIDES[each.override] ?? clean(each.override)).toLowerCase()} now`,
   OverrideCleared: (each) => `${clean(each.name)} follows its calls again`,
-  SourceHeld: (each) => `${clean(each.source)} is held: ${each.reasons.map((reason) => clean(reason.replace(/^circuit:/, ""))).join(", ")}`,
+  LimitBegan: (each) => `${clean(each.dependency)} ${each.observed ? "would let" : "lets"} ${letThrough(each.pace, each.width)}`,
+  LimitMoved: (each) => `${clean(each.dependency)} lets ${letThrough(each.pace, each.width)} now`,
+  LimitEnded: (each) => `${clean(each.dependency)} limits nothing any more, after ${short(each.lasted)}`,
+  SourceHeld: (each) => `${clean(each.source)} is held: ${each.reasons.map((reason) => limitWords(reason.replace(/^circuit:/, ""))).join(", ")}`,
   SourceReleased: (each) => `${clean(each.source)} goes on after ${short(each.held_for)}`,
   SourceBlocked: (each) => `${clean(each.source)} waits behind message ${each.position}: ${clean(each.error)}`,
   SourceFallingBack: (each) => `${clean(each.source)} falls back`,
@@ -216,6 +236,11 @@ const EVENTS = {
   CommandGiven: (each) => `${clean(each.command).replaceAll("_", " ")} ${clean(each.target)} by ${clean(each.actor)}: ${clean(each.reason)}`,
   CommandEnded: (each) => `${clean(each.given.command).replaceAll("_", " ")} ${clean(each.given.target)} by ${clean(each.given.actor)} has ended`,
 };
+
+function letThrough(pace, width) {
+  if (pace !== null) return `${rate(pace)} through`;
+  return width === null ? "any number of calls through" : `${count(width)} in parallel through`;
+}
 
 // One line about an event. One of a newer worker, that this page does not know, by its name.
 export function told(each) {

@@ -54,8 +54,8 @@ Consumer: TypeAlias = Any
 
 # Once a second, as KafkaIntake does: what a crash repeats is at most the work of that time.
 _EVERY = 1.0
-# A record that was resumed comes within a fetch, which waits for half a second at most. After this its partition is somebody else's, or the
-# broker is gone, and its permits are needed (seconds).
+# A record that was resumed comes within a fetch, which waits for half a second at most, unless its consumer is at work on another one.
+# After this its partition is somebody else's, or the broker is gone, and its permits are needed (seconds).
 _COMES_WITHIN = 10.0
 # aiokafka's own default: FastStream shows no consumer's settings before it starts (seconds).
 _REBALANCE_TIMEOUT = 10.0
@@ -142,6 +142,11 @@ class Head:
         paused, self.paused = self.paused, ()
         ours = self.consumer.assignment()
         self.consumer.resume(*(tp for tp in paused if tp in ours))
+
+    @property
+    def runs(self) -> bool:
+        """Whether its handler runs, so that its consumer fetches nothing."""
+        return self.lane is not None and self.resumed_at is None
 
     @property
     def is_gone(self) -> bool:
@@ -313,7 +318,8 @@ class KafkaStation:
     async def receive(self) -> Sequence[AnyDelivery]:
         """Wait for a second, look after the heads, and commit what is finished. The records come another way."""
         try:
-            await asyncio.wait_for(self._ended.wait(), _EVERY)
+            async with asyncio.timeout(_EVERY):
+                await self._ended.wait()
         except TimeoutError:
             self._look_after()
             self._offsets.begin()
@@ -362,7 +368,10 @@ class KafkaStation:
             orphan.paused = tuple(tp for tp in orphan.paused if tp not in held)
             orphan.resume()
         now = self._now()
+        at_work = {id(head.consumer) for head in self._heads.values() if head.runs}
         for head in tuple(self._heads.values()):
+            if head.resumed_at is not None and id(head.consumer) in at_work:
+                head.resumed_at = now
             late = head.resumed_at is not None and now - head.resumed_at > _COMES_WITHIN
             if late or head.is_gone:
                 self._forget(head)

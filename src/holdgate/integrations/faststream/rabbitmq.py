@@ -275,7 +275,8 @@ class RabbitMQStation:
     async def receive(self) -> Sequence[AnyDelivery]:
         """Wait for a second, and look whether what waits is still ours, and for how long. The messages come another way."""
         try:
-            await asyncio.wait_for(self._ended.wait(), _EVERY)
+            async with asyncio.timeout(_EVERY):
+                await self._ended.wait()
         except TimeoutError:
             self._look_after()
         else:

@@ -69,7 +69,7 @@ class MemoryBroker:
         self.model = Broker()
         self._bells: list[Bell] = []
         self._others: dict[str, set[str]] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, tuple[float, asyncio.Handle]] = {}  # and for when each was set
         self._names = 0
         for topic, partitions in topics.items():
             self.create_topic(topic, partitions)
@@ -188,12 +188,13 @@ class MemoryBroker:
 
     def _watch_deadline(self, name: str) -> None:
         deadline = self.model.groups[name].next_deadline()
-        timer = self._timers.get(name)
-        if timer is not None and (deadline is None or timer.when() != deadline):
-            self._timers.pop(name).cancel()
-            timer = None
-        if deadline is not None and timer is None:
-            self._timers[name] = asyncio.get_running_loop().call_at(deadline, self._expire, name)
+        at, timer = self._timers.get(name, (None, None))
+        if at == deadline:
+            return
+        if timer is not None:
+            self._timers.pop(name)[1].cancel()
+        if deadline is not None:
+            self._timers[name] = deadline, asyncio.get_running_loop().call_at(deadline, self._expire, name)
 
     def _expire(self, name: str) -> None:
         del self._timers[name]

@@ -1,0 +1,32 @@
+"""The Python that has the frameworks, and a Redis."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.frameworks.redis_server import RedisServer
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def frameworks() -> Path:
+    """The interpreter of the environment that has the frameworks: HOLDGATE_TEST_FRAMEWORKS, or what `make test-frameworks` makes."""
+    found = Path(os.environ.get("HOLDGATE_TEST_FRAMEWORKS", ROOT / ".venv-frameworks" / "bin" / "python"))
+    if not found.exists():
+        pytest.skip(f"no {found}: `make test-frameworks` makes it")
+    return found
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[RedisServer]:
+    """A Redis of the test's own."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        pytest.skip("no Redis: not installed: apt-get install redis-server")
+    async with RedisServer(program) as server:
+        yield server

@@ -1,0 +1,104 @@
+"""Processes of other frameworks: a worker with all that it starts, and programs that run once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 90.0  # only a failing test waits so long
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class FrameworkWorker:
+    """A worker under way, in a process group of its own; `log` grows by what it writes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.log = ""
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.log += line.decode()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for `condition`; fails with the log when the worker ends before, or does not come to it."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not condition():
+                    assert self.process.returncode is None, f"it ended with {self.process.returncode}:\n{self.log}"
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"it does not come to that:\n{self.log}") from None
+
+    def cpu(self) -> float:
+        """The seconds of processor time that the worker and its children have taken so far."""
+        found = 0.0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                fields = stat.read_text().rpartition(")")[2].split()
+                if int(fields[2]) == self.process.pid:  # its process group
+                    found += (int(fields[11]) + int(fields[12])) / TICKS
+        return found
+
+    async def cpu_share(self, seconds: float) -> float:
+        """Wait so long, and return the share of one processor that it has taken meanwhile."""
+        loop = asyncio.get_running_loop()
+        before, began = self.cpu(), loop.time()
+        await asyncio.sleep(seconds)
+        return (self.cpu() - before) / (loop.time() - began)
+
+    async def terminate(self) -> int:
+        """Send SIGTERM to the worker, as Kubernetes does, and return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait for its end and return its exit code."""
+        async with asyncio.timeout(PATIENCE):
+            code = await self.process.wait()
+            await self._reading
+        return code
+
+    def kill(self) -> None:
+        """End all of it, now."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+async def _start(python: Path, arguments: tuple[str, ...], environment: dict[str, str], folder: Path = ROOT) -> asyncio.subprocess.Process:
+    path = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
+    return await asyncio.create_subprocess_exec(
+        str(python),
+        *arguments,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+@asynccontextmanager
+async def worker(python: Path, *arguments: str, folder: Path = ROOT, **environment: str) -> AsyncIterator[FrameworkWorker]:
+    """Start `python ARGUMENTS` in a folder, and end it with all that it has started."""
+    running = FrameworkWorker(await _start(python, arguments, environment, folder))
+    try:
+        yield running
+    finally:
+        running.kill()
+        await running.ended()
+
+
+async def run(python: Path, code: str, **environment: str) -> None:
+    """Run a program to its end. Fails with what it wrote if that is no good one."""
+    process = await _start(python, ("-c", code), environment)
+    async with asyncio.timeout(PATIENCE):
+        out, _ = await process.communicate()
+    assert process.returncode == 0, out.decode()
