@@ -62,6 +62,11 @@ async def test_orders(memory_broker, virtual_clock):
     assert await consume(memory_broker, virtual_clock, 3) == [b"1", b"2", b"3"]
     assert began == 0  # a virtual loop begins there
 
+class TestOrders:
+    {mark}
+    async def test_in_a_class(self, memory_broker, virtual_clock):
+        await test_orders(memory_broker, virtual_clock)
+
 {mark}
 async def test_rehearsed(rehearse_async):
     from app import charge, payments
@@ -122,11 +127,11 @@ def test_async_tests_run_through_outages(project: Project, plugins: Sequence[str
     project.write("conftest", "import pytest\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n")
     project.write("test_orders", GUARDED.format(mark=mark))
 
-    assert "2 passed" in project.test(plugins=plugins)[1]
+    assert "3 passed" in project.test(plugins=plugins)[1]
     code, printed = project.test("--outage", "payments", plugins=plugins)
 
     assert code == 0, printed
-    assert "8 passed" in printed
+    assert "12 passed" in printed
     for kind in ("down", "slow", "flapping"):
         assert f"test_orders.py::test_orders[payments-{kind}] passed while payments was {kind}: " in printed
         assert f"test_orders.py::test_rehearsed[payments-{kind}] passed while payments was {kind}: " in printed
@@ -199,8 +204,8 @@ def test_trio_is_refused(project: Project) -> None:
     code, printed = project.test(plugins=ANYIO)
 
     assert code == 1
-    assert "2 passed" in printed
-    assert "2 errors" in printed
+    assert "3 passed" in printed
+    assert "3 errors" in printed
     assert "holdgate guards consumers on asyncio, and this test would run on trio" in printed
 
 

@@ -24,6 +24,11 @@ class Environment:
         self._wheel = wheel
         run([UV, "venv", "--quiet", "--python", sys.executable, folder])
 
+    @property
+    def interpreter(self) -> Path:
+        """Its Python."""
+        return self._folder / "bin/python"
+
     def install(self, extras: str = "", *others: str) -> None:
         """Have these extras ("[cli]"), these other packages, and nothing more."""
         wanted = f"{self._wheel}{extras}"
@@ -31,11 +36,15 @@ class Environment:
 
     def python(self, code: str) -> subprocess.CompletedProcess[str]:
         """Run `code` with its Python."""
-        return self._run(self._folder / "bin/python", "-c", code)
+        return self._run(self.interpreter, "-c", code)
 
     def pytest(self, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the tests of a project with its pytest, and with every plugin that is installed."""
-        return self._run(self._folder / "bin/python", "-m", "pytest", "-p", "no:cacheprovider", *arguments, folder=project)
+        return self.run_python("-m", "pytest", "-p", "no:cacheprovider", *arguments, folder=project)
+
+    def run_python(self, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        """Run its Python in another folder."""
+        return self._run(self.interpreter, *arguments, folder=folder)
 
     def holdgate(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run its `holdgate` command."""

@@ -43,6 +43,14 @@ def test_it_runs_a_project_through_outages(tested: Environment, project: Path) -
     assert done.stdout.count(" passed while payments was ") == 6
 
 
+def test_it_can_be_left_out(tested: Environment, project: Path) -> None:
+    """By its name; then there is no such option."""
+    done = tested.pytest(project, "-p", "no:holdgate", "--outage", "payments")
+
+    assert done.returncode == 4
+    assert "unrecognized arguments: --outage" in done.stderr
+
+
 def test_strict_mode_and_anyio_beside_it(tested: Environment, project: Path) -> None:
     """On asyncio all is well, and on trio there is a sentence."""
     (project / "pyproject.toml").unlink()

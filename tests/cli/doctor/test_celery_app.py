@@ -15,8 +15,10 @@ pytest.importorskip("celery")
 
 from celery import Celery
 
+from holdgate import Dependency
 from holdgate.cli.commands import Refusal
 from holdgate.cli.doctor.celery_app import costs
+from holdgate.integrations.celery import CeleryGuard
 
 ROOT = Path(__file__).parents[3]
 HOUR = 3600.0
@@ -118,6 +120,14 @@ def test_a_list_of_brokers_and_an_unknown_one() -> None:
     """The first counts; of a transport without a rule nothing is said."""
     assert "RabbitMQ takes back" in said(an_app("amqp://a//;redis://b/0"), "shop")
     assert "takes back" not in said(an_app("memory://"), "shop")
+
+
+def test_an_app_with_a_guard_says_so_first() -> None:
+    """Its costs are those of an outage of anything else."""
+    app = an_app()
+    CeleryGuard(app, needs={"charge": [Dependency("payments")]})
+    assert said(app, "app").startswith("it has a CeleryGuard: an outage of what its messages need costs none of what follows")
+    assert said(an_app(), "app") == ""
 
 
 def test_an_app_without_tasks_is_refused() -> None:

@@ -11,8 +11,10 @@ from faststream.kafka import KafkaBroker
 from faststream.rabbit import Channel, RabbitBroker
 from tests.cli.runner import invoke
 
+from holdgate import Dependency
 from holdgate.cli.commands import Refusal
 from holdgate.cli.doctor.faststream_app import costs
+from holdgate.integrations.faststream import FastStreamGuard
 
 HOUR = 3600.0
 ALL = "all that comes in the outage is given up, 100 of 100 messages"
@@ -102,6 +104,21 @@ def test_a_broker_will_do() -> None:
 
     (found,) = costs(broker, HOUR)
     assert found.about == "orders+mails"
+
+
+def test_an_app_with_a_guard_says_so_first() -> None:
+    """Its costs are those of an outage of anything else."""
+    broker = KafkaBroker("localhost:9092")
+
+    @broker.subscriber("orders", group_id="g", ack_policy=AckPolicy.MANUAL)
+    async def handle(message: str) -> None: ...
+
+    app = FastStream(broker)
+    assert costs(app, HOUR)[0].about == "orders"
+    FastStreamGuard(app, needs=[Dependency("payments")])
+    first, *rest = costs(app, HOUR)
+    assert first.text.startswith("it has a FastStreamGuard: an outage of what its messages need costs none of what follows")
+    assert [each.about for each in rest] == ["orders"]
 
 
 def test_what_cannot_be_looked_at_is_refused() -> None:

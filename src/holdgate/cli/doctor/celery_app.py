@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from holdgate.brokers.costs import counted, given_up, lasting
 from holdgate.cli.commands import Refusal
-from holdgate.cli.doctor.loading import AppFinding, running
+from holdgate.cli.doctor.loading import AppFinding, is_ours, of_guarded, running
 
 # For how long Kombu's transports keep back what is unacked where the app sets nothing (seconds).
 _VISIBLE_AFTER = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800}
@@ -37,7 +37,8 @@ def costs(app: Any, outage: float) -> list[AppFinding]:
         found.append(
             AppFinding(app.main or "app", "it has no tasks: name the modules that have them in include=[...]", refused=True, cost=False)
         )
-    return [*found, *(AppFinding(app.main or "app", text) for text in _of_app(app, outage))]
+    guarded = [of_guarded("CeleryGuard")] if any(map(is_ours, app.steps["worker"])) else []
+    return [*guarded, *found, *(AppFinding(app.main or "app", text) for text in _of_app(app, outage))]
 
 
 # -- one task -------------------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 from holdgate.brokers.costs import given_up, hot_loop
 from holdgate.cli.commands import Refusal
-from holdgate.cli.doctor.loading import AppFinding
+from holdgate.cli.doctor.loading import AppFinding, is_ours, of_guarded
 
 # What the packages of the brokers are called in words.
 _BROKERS = {"kafka": "Kafka", "confluent": "Kafka", "rabbit": "RabbitMQ", "nats": "NATS", "redis": "Redis", "mqtt": "MQTT"}
@@ -28,7 +28,9 @@ def costs(app: Any, outage: float) -> list[AppFinding]:
     if not subscribers:
         text = "it has no subscribers: import the modules that have them where the app is made"
         return [AppFinding(type(app).__name__, text, refused=True, cost=False)]
-    return [AppFinding(_name(each), text) for each in subscribers for text in _of_subscriber(each, outage)]
+    middlewares = [each for broker in brokers for each in broker.config.broker_middlewares]
+    guarded = [of_guarded("FastStreamGuard")] if any(map(is_ours, middlewares)) else []
+    return [*guarded, *(AppFinding(_name(each), text) for each in subscribers for text in _of_subscriber(each, outage))]
 
 
 def _of_subscriber(subscriber: Any, outage: float) -> Iterator[str]:

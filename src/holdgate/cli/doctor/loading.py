@@ -29,6 +29,20 @@ class AppFinding:
     cost: bool = True
 
 
+def of_guarded(what: str) -> AppFinding:
+    """Return what is said first of an app that has a guard already: `what` is the guard's class."""
+    text = (
+        f"it has a {what}: an outage of what its messages need costs none of what follows, which is the cost of an outage of anything else"
+    )
+    return AppFinding("app", text)
+
+
+def is_ours(value: object) -> bool:
+    """Return whether a class, or what a partial calls, is one of holdgate's or derived from one."""
+    found: object = getattr(value, "func", value)
+    return isinstance(found, type) and any(base.__module__.startswith("holdgate.") for base in found.__mro__)
+
+
 def load_app(spec: str, kind: str) -> Any:
     """Import what is named `module:app`, where `app` may be a dotted path.
 
