@@ -41,6 +41,7 @@ NAMES = (
     "ramp_fleet",
     "heal",
     "limits",
+    "keyed_limits",
     "limits_peers",
     "limits_real",
     "import_time",
