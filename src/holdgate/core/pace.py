@@ -142,9 +142,7 @@ class LearnedPace:
 
     def _judge(self, now: float, shut_for: float) -> None:
         accepted = self._started - 2 - self._refused  # without the asking call, and one less: the border itself was refused
-        if self._opened is None or (
-            self.rate is None and (accepted < 0 or (not accepted and not self._guessed))
-        ):  # calls that ask, and were all refused, count nothing
+        if self._opened is None or (self.rate is None and (accepted < 0 or (not accepted and not self._guessed))):  # calls that ask, and were all refused, count nothing
             self._guess(now, shut_for)
             return
         span = now - self._opened
@@ -179,10 +177,7 @@ class LearnedPace:
                 self._shown = (rate, measured)
                 return False
         self._shown = (rate, measured)
-        self._agreed = [
-            self._agreed[0] + 1 if abs(rate - refused) <= SAME * rate else 0,
-            self._agreed[1] + 1 if abs(measured - let_in) <= SAME * measured else 0,
-        ]
+        self._agreed = [self._agreed[0] + 1 if abs(rate - refused) <= SAME * rate else 0, self._agreed[1] + 1 if abs(measured - let_in) <= SAME * measured else 0]
         if self._agreed[0] >= AGREE and self._doubts <= 2:
             self._ceiling = rate * UNDER ** (1 + self._doubts)
             return True

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from holdgate.cli.importing.instances import Application, application
-from holdgate.cli.importing.properties import Document, Property, steps
+from holdgate.cli.importing.properties import SpringDocument, Property, steps
 
 
 def of(*lines: str, profiles: tuple[str, ...] = ()) -> Application:
     """What a file with these properties says."""
     said = tuple(Property(steps(line.split("=")[0]), line.split("=")[1], number) for number, line in enumerate(lines, start=1))
-    return application([Document(1, said)], profiles)
+    return application([SpringDocument(1, said)], profiles)
 
 
 def values(found: Application, name: str) -> dict[str, str]:
@@ -89,8 +89,8 @@ def test_what_belongs_to_no_instance_is_kept_apart() -> None:
 def test_a_later_document_wins_if_its_profile_is_active() -> None:
     """Others are left out, and named."""
     documents = [
-        Document(1, (Property(steps(f"{CB}.instances.a.x"), "1", 1),)),
-        Document(3, (Property(steps(f"{CB}.instances.a.x"), "2", 4),), ("prod",)),
+        SpringDocument(1, (Property(steps(f"{CB}.instances.a.x"), "1", 1),)),
+        SpringDocument(3, (Property(steps(f"{CB}.instances.a.x"), "2", 4),), ("prod",)),
     ]
 
     assert values(application(documents), "a") == {"x": "1"}

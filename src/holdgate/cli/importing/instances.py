@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from holdgate.cli.importing.properties import Document, Property, spelled
+from holdgate.cli.importing.properties import SpringDocument, Property, spelled
 
 ROOT = "resilience4j"
 MODULES = ("circuitbreaker", "ratelimiter", "bulkhead", "threadpoolbulkhead", "retry", "timelimiter")
@@ -40,7 +40,7 @@ class Application:
     """Properties of Resilience4j that belong to no instance."""
     problems: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     """Lines, and what is wrong there."""
-    left_out: list[Document] = field(default_factory=list[Document])
+    left_out: list[SpringDocument] = field(default_factory=list[SpringDocument])
     """Documents that hold for other profiles."""
 
 
@@ -51,7 +51,7 @@ class _Module:
     used: set[str] = field(default_factory=set[str])
 
 
-def application(documents: Iterable[Document], profiles: Sequence[str] = ()) -> Application:
+def application(documents: Iterable[SpringDocument], profiles: Sequence[str] = ()) -> Application:
     """Return the instances. `profiles` are those that are active: a document for others is left out, and a later one wins."""
     found = Application()
     modules = {name: _Module() for name in MODULES}

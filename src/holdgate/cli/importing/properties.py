@@ -43,7 +43,7 @@ class Property:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class SpringDocument:
     """One document of a file, which holds for the profiles that it names; () means always."""
 
     line: int
@@ -64,7 +64,7 @@ class _Flat:
         self.said.append(Property(path, text, line))
 
 
-def read_documents(file: Path) -> tuple[Document, ...]:
+def read_documents(file: Path) -> tuple[SpringDocument, ...]:
     """Return the documents of a file. Raises SettingsError with its path, and the line, if it cannot be read, and MissingExtra without the
     extra."""
     if file.suffix not in {".yml", ".yaml", ".properties"}:
@@ -93,7 +93,7 @@ def spelled(step: str) -> str:
 # -- YAML -----------------------------------------------------------------------------------------------------------------------------
 
 
-def _of_yaml(file: str, text: str) -> Iterator[Document]:
+def _of_yaml(file: str, text: str) -> Iterator[SpringDocument]:
     try:
         import yaml
     except ImportError as error:
@@ -152,7 +152,7 @@ def _flatten_mapping(node: Any, path: tuple[str, ...], flat: _Flat) -> None:
 # -- .properties ----------------------------------------------------------------------------------------------------------------------
 
 
-def _of_properties(text: str) -> Iterator[Document]:
+def _of_properties(text: str) -> Iterator[SpringDocument]:
     first, said = 1, list[Property]()
     for number, line in _logical_lines(text):
         if line.strip() in {"#---", "!---"}:
@@ -185,6 +185,6 @@ def _unescaped(text: str) -> str:
     return _ESCAPE.sub(lambda found: chr(int(found[1][1:], 16)) if len(found[1]) > 1 else _CONTROL.get(found[1], found[1]), text)
 
 
-def _document(line: int, said: list[Property]) -> Document:
+def _document(line: int, said: list[Property]) -> SpringDocument:
     profiles = [each.text for each in said if tuple(map(spelled, each.path)) in _PROFILES]
-    return Document(line, tuple(said), tuple(name.strip() for text in profiles for name in text.split(",")))
+    return SpringDocument(line, tuple(said), tuple(name.strip() for text in profiles for name in text.split(",")))
