@@ -365,7 +365,7 @@ class KeyRecord:
         gate.shut(now, is_down=False, retry_after=retry_after, pace=pace.rate)
 
     def _open_gate(self, gate: RefusalGate, pace: LearnedPace, now: float) -> None:
-        pace.reopen(now, now - gate.shut_at)
+        pace.reopen(now, now - gate.shut_at, gate.asked_at)
         self._cut_at = max(self._cut_at, gate.shut_at)
         gate.open(now)
 
