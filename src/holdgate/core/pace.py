@@ -139,14 +139,8 @@ class LearnedPace:
 
     def _judge(self, now: float, shut_for: float) -> None:
         accepted = self._started - 2 - self._refused  # without the asking call, and one less: the border itself was refused
-<<<<<<< HEAD
-        if self._opened is None or (
-            self.rate is None and (accepted < 0 or (not accepted and not self._guessed))
-        ):  # calls that ask, and were all refused, count nothing
-=======
         # Nothing is counted that shows a pace, while all calls have asked in vain, and the first time that only the asking one was let in.
         if self._opened is None or (self.rate is None and (accepted < 0 or not (accepted or self._guessed))):
->>>>>>> main
             self._guess(now, shut_for)
             return
         span = now - self._opened
@@ -168,33 +162,6 @@ class LearnedPace:
             base = max(measured / FAR_OFF * MARGIN, self._base / 2) if measured < FAR_OFF * self._base else self._base
             self._begin(now, base * (1 - _share(base)))
 
-<<<<<<< HEAD
-    def _agrees(self, measured: float) -> bool:
-        """Return whether the last refusals show the same limit, which then is nobody else's."""
-        refused, let_in = self._shown
-        rate = self._border
-        if self._holds:
-            self._holds = False
-            if rate <= self._base * (1 + SAME):
-                self._doubts += 1
-                self._agreed = [0, 0]
-                self._shown = (rate, measured)
-                return False
-        self._shown = (rate, measured)
-        self._agreed = [
-            self._agreed[0] + 1 if abs(rate - refused) <= SAME * rate else 0,
-            self._agreed[1] + 1 if abs(measured - let_in) <= SAME * measured else 0,
-        ]
-        if self._agreed[0] >= AGREE and self._doubts <= 2:
-            self._ceiling = rate * UNDER ** (1 + self._doubts)
-            return True
-        if self._agreed[1] >= AGREE:
-            self._ceiling = measured * LITTLE_UNDER
-            return True
-        return False
-
-=======
->>>>>>> main
     def interrupt(self, now: float) -> None:
         """Begin anew, with the pace that was measured; without one nothing is known any more."""
         if self.rate is not None and not self._unsure:
