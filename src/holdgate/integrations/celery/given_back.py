@@ -3,8 +3,8 @@
 Theory of operation. When a task raises, Celery's pool process stores the failure, calls the errbacks and hooks, and only then tells the
 main process. `Task.retry` publishes a copy of the message, and spends one of `max_retries`. Neither can be taken back. So the decision is
 made inside of both, where the exception still has its answer and its headers: what attribution calls a failure of the task's needs, or "not
-so fast", leaves the task as `TaskGivenBack`. Celery takes that for a `Reject` and does nothing. The main process never does what the `Reject`
-asks for: it lets the engine decide, with the attribution that came along.
+so fast", leaves the task as `TaskGivenBack`. Celery takes that for a `Reject` and does nothing. The main process never does what the
+`Reject` asks for: it lets the engine decide, with the attribution that came along.
 
     the task raises            and it is its own failure: Celery's way, as without a guard
     the task calls retry       the same question, before anything is published
