@@ -1,6 +1,6 @@
 """What bounds a guarded worker from below: the same messages with nothing of a guard, and with a guard's intake alone.
 
-    python -m benchmarks.floors [--broker kafka|rabbitmq] [--kind quorum] [--messages 20000] [--rounds 9]
+    python -m benchmarks.floors [--broker kafka|rabbitmq] [--kind quorum] [--messages 20000] [--rounds 9] [--address ADDRESS]
 
 Three loops stand between the bare client, as people write it, and the guard:
 
@@ -238,34 +238,39 @@ async def measure(loops: dict[str, Loop], messages: int, rounds: int) -> None:
         print(f"| {' | '.join(cells)} |")
 
 
-async def run(options: argparse.Namespace) -> None:
+async def on_kafka(options: argparse.Namespace) -> None:
+    messages = options.messages or 40_000
     async with AsyncExitStack() as stack:
-        if options.broker == "kafka":
-            address = options.address or (await stack.enter_async_context(shared_kafka())).bootstrap
-            loops = kafka_loops(address, await kafka.filled_topic(address, options.messages), options.messages)
-        else:
-            address = options.address or (await stack.enter_async_context(shared_rabbitmq())).url
-            queue = await stack.enter_async_context(rabbitmq.declared_queue(address, options.kind))
-            loops = rabbitmq_loops(address, queue, options.messages)
-        await measure(loops, options.messages, options.rounds)
+        address = options.address or (await stack.enter_async_context(shared_kafka())).bootstrap
+        print(f"\nKafka, {kafka.PARTITIONS} partitions, {options.rounds} rounds of {messages:,} messages\n")
+        await measure(kafka_loops(address, await kafka.filled_topic(address, messages), messages), messages, options.rounds)
+
+
+async def on_rabbitmq(options: argparse.Namespace) -> None:
+    messages = options.messages or 3_000
+    async with AsyncExitStack() as stack:
+        address = options.address or (await stack.enter_async_context(shared_rabbitmq())).url
+        queue = await stack.enter_async_context(rabbitmq.declared_queue(address, options.kind))
+        print(f"\nRabbitMQ, {options.kind} queue, prefetch {rabbitmq.PREFETCH}, {options.rounds} rounds of {messages:,} messages\n")
+        await measure(rabbitmq_loops(address, queue, messages), messages, options.rounds)
+
+
+BROKERS = {"kafka": on_kafka, "rabbitmq": on_rabbitmq}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--broker", choices=["kafka", "rabbitmq"], default="kafka")
+    parser.add_argument("--broker", choices=list(BROKERS), help="left out, both")
     parser.add_argument("--kind", choices=list(rabbitmq.KINDS), default="quorum", help="RabbitMQ: the type of the queue")
-    parser.add_argument("--address", help="a running broker; left out, the tests' own")
+    parser.add_argument("--address", help="a running broker of this kind; left out, the tests' own")
     parser.add_argument("--messages", type=int, default=0, help="per round; left out, what suits the broker")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
-    options.messages = options.messages or {"kafka": 40_000, "rabbitmq": 3_000}[options.broker]
-    where = options.broker + (f", {options.kind} queue, prefetch {rabbitmq.PREFETCH}" if options.broker == "rabbitmq" else "")
-    print(
-        f"CPython {platform.python_version()}, {os.cpu_count()} cores, {options.rounds} rounds of {options.messages:,} messages, {where}\n"
-    )
+    print(f"CPython {platform.python_version()}, {os.cpu_count()} cores")
     logging.disable(logging.CRITICAL)
     try:
-        asyncio.run(run(options))
+        for name in [options.broker] if options.broker else BROKERS:
+            asyncio.run(BROKERS[name](options))
     except Unavailable as error:
         sys.exit(str(error))
 

@@ -1,13 +1,10 @@
-"""A test of yours: the control plane as a part of a web app that you have. FastAPI's `app.mount` is the same."""
+"""A test of yours: the control plane as a part of a web app that you have, here one of FastAPI."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route
+from fastapi import FastAPI
 
 from holdgate import Delivery, Dependency, Guard
 from holdgate.control import Control
@@ -20,16 +17,12 @@ payments = Dependency("payments", failures=ConnectionError)
 async def charge(delivery: Delivery) -> None: ...
 
 
-async def home(request: Request) -> PlainTextResponse:
-    return PlainTextResponse("my own page")
-
-
 # region app
 control = Control()  # it does not listen: the app's own server does
 
 
 @asynccontextmanager
-async def lifespan(app: Starlette) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     # The server of the app takes SIGTERM and ends the lifespan; so the guard leaves the signal alone.
     async with Guard(control=control, signals=False) as guard:
         run = asyncio.create_task(guard.run(MemoryIntake(broker, topics=["orders"]), charge, needs=[payments]))
@@ -38,8 +31,14 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await run
 
 
-app = Starlette(routes=[Route("/", home), Mount("/holdgate", control.app)], lifespan=lifespan)
+app = FastAPI(lifespan=lifespan)
+app.mount("/holdgate", control.app)
 # endregion
+
+
+@app.get("/")
+async def home() -> str:
+    return "my own page"
 
 
 async def answer_to(path: str) -> int:

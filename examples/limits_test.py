@@ -18,6 +18,17 @@ mail = Dependency("mail", limits=Limits(rate=1, per=0.5, adaptive=False))
 
 # endregion
 
+# region key
+billing = Dependency(
+    "billing",
+    failures=http.failures,
+    retry_after=http.retry_after,
+    key=lambda delivery: delivery.headers.get("tenant"),
+    limits=Limits(concurrency=4),
+)
+
+# endregion
+
 
 MESSAGES = 200
 

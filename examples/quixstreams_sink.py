@@ -44,7 +44,7 @@ class Charges(BatchingSink):
 
 def main() -> None:
     app = Application(
-        broker_address=os.environ.get("KAFKA", "localhost:9092"), consumer_group="charger", auto_offset_reset="earliest", commit_every=10
+        broker_address=os.environ.get("KAFKA", "localhost:9092"), consumer_group="charges", auto_offset_reset="earliest", commit_every=10
     )
     orders = app.topic(os.environ.get("TOPIC", "orders"), key_deserializer="bytes", value_deserializer="bytes")
     app.dataframe(orders).sink(Charges())

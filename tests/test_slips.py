@@ -16,7 +16,8 @@ from holdgate import Dependency, Guard, http, network, presets
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.errors import CommandError, SettingsError
-from holdgate.slips import Unawaited, passed_uncalled, refuse_function_of_nothing, suggest_keywords
+from holdgate.runtime.unawaited import Unawaited
+from holdgate.slips import passed_uncalled, refuse_function_of_nothing, suggest_keywords
 from holdgate.testing import MemoryIntake, in_virtual_time
 from tests.runtime.stage import GROUP, Handler, assert_nothing_left, broker_with, dependency, quiet_guard
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.flow.test_status import MAILS, NOW, ORDERS, circuit, document, hold, source, waits
 
-from holdgate.core import LimiterSnapshot, Override, Reason, State
+from holdgate.core import KeysSnapshot, LimiterSnapshot, Override, Reason, State
 from holdgate.core.events import CircuitOpened, ThresholdExceeded
 from holdgate.flow.events import OutageSuspected, SourceBlocked
 from holdgate.flow.explain import Unknown, explain, lasting
@@ -375,3 +375,45 @@ def test_a_source_that_a_limit_holds_says_so() -> None:
     assert found["sources"][0]["next_try"] == found["dependencies"][0]["limits"]["next_start"]  # type: ignore[index]
     assert "payments limits nothing any more." in explain(document(circuit(), sources=(held,)), "orders[3]")
     assert "payments is given 9.8 calls a second" in explain(document(circuit(limits=limits()), sources=(source(ORDERS),)), "orders[3]")
+
+
+# -- keys -----------------------------------------------------------------------------------------------------------------------------
+
+
+def keys(held: int, waiting: int = 0) -> KeysSnapshot:
+    return KeysSnapshot(known=max(held, 4), held=held, waiting=waiting, max_keys=100)
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (keys(3, 812), "3 keys are held, 812 messages waiting for them; the others go on."),
+        (keys(1, 1), "1 key is held, 1 message waiting for it; the others go on."),
+    ],
+)
+def test_keys_that_are_held_are_counted(seen: KeysSnapshot, words: str) -> None:
+    """Of the dependency, and of each source that needs it; which ones they are is not said."""
+    found = document(circuit(keys=seen), sources=(source(ORDERS),))
+    assert words in explain(found, "payments")
+    assert words in explain(found, "orders[3]")
+
+
+def test_keys_of_which_none_is_held_need_no_word() -> None:
+    """Everything is as it should be."""
+    found = document(circuit(keys=keys(0)), sources=(source(ORDERS),))
+    assert "key" not in explain(found, "payments") + explain(found, "orders[3]")
+
+
+def test_a_source_that_a_key_holds_says_that_the_order_is_why() -> None:
+    """And if the key has just been freed, that too."""
+    held = source(ORDERS, "key:payments", since=NOW - 60)
+    found = document(circuit(keys=keys(2, 5)), sources=(held,))
+    text = explain(found, "orders[3]")
+    assert text.startswith("orders[3] is held for 1 minute. 2 keys of payments are held, and the message in front needs one of them.")
+    assert 'with order="key" or "none" the others would go on.' in text
+    assert found["dependencies"][0]["held"] == 1
+    assert found["dependencies"][0]["keys"] == {"known": 4, "held": 2, "waiting": 5, "max_keys": 100}
+    assert "1 key of payments is held" in explain(document(circuit(keys=keys(1)), sources=(held,)), "orders[3]")
+    free = "The message in front has waited for its key of payments, which is free again."
+    assert free in explain(document(circuit(keys=keys(0)), sources=(held,)), "orders[3]")
+    assert free in explain(document(circuit(), sources=(held,)), "orders[3]")

@@ -7,6 +7,7 @@ from tests.flow.stage import ORDERS, positions
 from tests.flow.tenants import Tenants, of_tenants
 
 from holdgate.core import Limits
+from holdgate.flow.message import Partition
 
 
 def waiting(*tenants: str, limits: Limits | None = None) -> Tenants:
@@ -37,7 +38,7 @@ def test_what_is_dropped_waits_no_longer() -> None:
             stage.turn(later=10.0)
         stage.engine.forget(stage.run, [ORDERS], stage.now)
         stage.turn(later=100.0)
-        assert (stage.seen.waiting, stage.engine.next_deadline()) == (0, None)
+        assert (stage.seen.waiting, stage.start_all()) == (0, [])
 
 
 def test_one_that_is_dropped_lets_the_next_of_its_key_go() -> None:
@@ -116,3 +117,28 @@ def test_a_message_with_two_keys_waits_for_each() -> None:
     assert stage.keys.known("b", stage.now).waiting == 1
     stage.turn(later=5.0)
     assert stage.start_all() == [message]
+
+
+def test_a_key_that_nothing_waits_for_any_more_is_passed_over() -> None:
+    """A result has freed it, and its last message was dropped before the next turn."""
+    stage = waiting("a", "b")
+    stage.keys.look_again()
+    stage.engine.forget(stage.run, [ORDERS], stage.now)
+    stage.engine.assigned(stage.run, [ORDERS], stage.now)
+    stage.come("b")
+    assert stage.start_all() == []
+    stage.turn()
+    assert (stage.start_all(), stage.keys.freed, stage.seen.waiting) == ([], [], 1)
+
+
+def test_what_has_left_is_passed_over_when_its_key_is_free() -> None:
+    """The oldest was of a source that is gone: the next one goes."""
+    other = Partition("orders", 1)
+    stage = waiting("a")
+    stage.engine.assigned(stage.run, [other], stage.now)
+    stage.come("a", source=other)
+    assert stage.start_all() == []
+    stage.turn()
+    stage.engine.forget(stage.run, [ORDERS], stage.now)
+    stage.turn(later=10.0)
+    assert [delivery.source for delivery in stage.start_all()] == [other]

@@ -243,6 +243,13 @@ def test_a_rejected_message_says_nothing_of_its_key() -> None:
 def test_needs_without_keys_beside_it_go_on_as_ever() -> None:
     """All or none: a message of a well key waits for the mail relay, and holds nothing of its key meanwhile."""
     stage = Tenants("none", "mail", limits=Limits(concurrency=1, adaptive=False))
+    stage.come("z", "z")
+    for delivery in stage.start_all():
+        stage.succeed(delivery)
+    (interrupted,) = stage.start_all()
+    stage.engine.interrupted(interrupted, stage.now)
+    stage.turn()
+    stage.succeed(*stage.start_all())
     stage.trip("mail")
     stage.come("a", "b")
     assert (stage.start_all(), stage.assignment().plan.reasons) == ([], ("circuit:mail",))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.flow.stage import Stage, gate, partitions, run_of
+from tests.flow.tenants import Tenants
 
 from holdgate.flow.events import SourceHeld, SourceReleased
 from holdgate.flow.plan import SourcePlan
@@ -125,6 +126,11 @@ def limit(stage: Stage) -> None:
     stage.gates[0].held_by_limit = True
 
 
+def one_asks(stage: Stage) -> None:
+    """One message alone has failed again and again: sources fetch, to have another one to ask with."""
+    stage.gates[0].asked_by_one = True
+
+
 def fallback(stage: Stage) -> None:
     stage.run.fallback = FallbackSettings(after=0.0)
 
@@ -154,7 +160,9 @@ def story(do: Callable[[Stage], None]) -> tuple[object, ...]:
     return *told, holds, stage.events(), dict(stage.run.plan.sources)
 
 
-@pytest.mark.parametrize("do", [nothing, operator, operator_before, closing, full, unclaimed_failures, limit, fallback, probed, undeclared])
+@pytest.mark.parametrize(
+    "do", [nothing, operator, operator_before, closing, full, unclaimed_failures, limit, one_asks, fallback, probed, undeclared]
+)
 def test_the_short_way_finds_what_the_long_way_finds(do: Callable[[Stage], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """The same plans, and the same events of each source, whatever else holds one of them."""
     short = story(do)
@@ -184,15 +192,24 @@ def test_two_circuits_hold_their_own() -> None:
 
 
 def test_a_gate_that_is_shut_holds() -> None:
-    """Not one that is closed, nor no gate at all, nor one whose limit holds its sources anyway."""
-    shut, closed, limited = gate("shut"), gate("closed"), gate("limited")
+    """Not one that is closed, nor no gate at all."""
+    shut, closed = gate("shut"), gate("closed")
     shut.circuit.force_open(0.0)
-    limited.circuit.force_open(0.0)
-    limited.held_by_limit = True
     down = Down(1.0)
 
-    assert [down[each] is not None for each in (shut, closed, limited, None)] == [True, False, False, False]
+    assert [down[each] is not None for each in (shut, closed, None)] == [True, False, False]
     assert down[shut] is down[shut]
+
+
+def test_a_gate_that_holds_otherwise_too_takes_the_long_way() -> None:
+    """By its limit, by its keys, or so that its sources fetch: each source has a plan of its own then."""
+    limited, asked, keyed = gate("limited"), gate("asked"), Tenants().gate
+    limited.held_by_limit = asked.asked_by_one = True
+    down = Down(1.0)
+    for each in (limited, asked, keyed):
+        each.circuit.force_open(0.0)
+        assert each.shut
+        assert down[each] is None
 
 
 def test_a_gate_that_was_only_looked_at_announces_nothing() -> None:

@@ -330,10 +330,10 @@ class KeyRecord:
             self._quota = quota
 
     def _let_in(self, level: int, token: int, now: float) -> None:
-        gate = self._gate
-        if gate is not None and gate.is_shut:
+        gate, pace = self._gate, self._pace
+        if gate is not None and pace is not None and gate.is_shut:
             if token and token == gate.asked:
-                self._open_gate(gate, now)
+                self._open_gate(gate, pace, now)
             return
         if level > self._passed:
             self._passed, self._over = level, 0
@@ -364,9 +364,8 @@ class KeyRecord:
                 return
         gate.shut(now, is_down=False, retry_after=retry_after, pace=pace.rate)
 
-    def _open_gate(self, gate: RefusalGate, now: float) -> None:
-        if self._pace is not None:
-            self._pace.reopen(now, now - gate.shut_at)
+    def _open_gate(self, gate: RefusalGate, pace: LearnedPace, now: float) -> None:
+        pace.reopen(now, now - gate.shut_at, gate.asked_at)
         self._cut_at = max(self._cut_at, gate.shut_at)
         gate.open(now)
 
@@ -462,6 +461,6 @@ class KeyRecord:
             self._limit, self._proved, self._in_a_row = PROBE_LIMIT, False, 0
         elif self.state is State.HALF_OPEN and self._probing >= self._limit and now >= self._at + self.rules.lease:
             self._open(now, self._at)
-        gate = self._gate
-        if gate is not None and gate.is_shut and gate.is_patience_over(now):
-            self._open_gate(gate, now)
+        gate, pace = self._gate, self._pace
+        if gate is not None and pace is not None and gate.is_shut and gate.is_patience_over(now):
+            self._open_gate(gate, pace, now)

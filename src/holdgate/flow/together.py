@@ -39,19 +39,23 @@ class HeldTogether:
 
 
 class Down(dict["Gate | None", HeldTogether | None]):
-    """By gate, what it holds alone in this turn; None for one that is not shut, or holds by a limit too. Found at the first look."""
+    """By gate, what it holds alone in this turn, found at the first look. None for one that is not shut, that holds by a limit or by keys
+    too, or that has sources fetch though they are held."""
 
     def __init__(self, now: float) -> None:
         self._now = now
 
     def __missing__(self, gate: Gate | None) -> HeldTogether | None:
-        holds = gate is not None and gate.shut and not (gate.held_by_limit or gate.asked_by_one)
-        together = self[gate] = HeldTogether(self._now, gate.reasons) if gate is not None and holds else None
+        together = self[gate] = HeldTogether(self._now, gate.reasons) if gate is not None and _holds_plainly(gate) else None
         return together
 
     def held(self) -> list[HeldTogether]:
         """Return those that have got sources, in the order of the first look."""
         return [together for together in self.values() if together is not None and together.sources]
+
+
+def _holds_plainly(gate: Gate) -> bool:
+    return gate.shut and not gate.held_by_limit and not gate.asked_by_one and gate.keys is None
 
 
 def singly(events: Iterable[AnyEvent | HeldTogether]) -> Iterator[AnyEvent]:

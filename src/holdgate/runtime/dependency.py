@@ -129,7 +129,7 @@ class Dependency:
         settings: CircuitSettings = CircuitSettings(),  # noqa: B008 - frozen; its own defaults have their reasons beside them
         limits: Limits | None = None,  # nobody pays for a limit that never shows
         key: Callable[[Delivery[Any]], Hashable] | None = None,  # one limit and one circuit: only the user knows whether there are tenants
-        max_keys: int = MAX_KEYS,
+        max_keys: int = MAX_KEYS,  # less than 100 MB, and more tenants than one worker has in trouble at a time
     ) -> None:
         self.name = check_name(name)
         self._classifier = Classifier(failures, excluded, throttled, _presumed_throttled)

@@ -59,10 +59,11 @@ from holdgate.runtime.run_settings import RunSettings, check_intake, plan_run
 from holdgate.runtime.signals import Termination
 from holdgate.runtime.slots import Slots
 from holdgate.runtime.standstill import Silence
+from holdgate.runtime.unawaited import Unawaited, noting_unawaited
 from holdgate.runtime.undeclared import Undeclared
 from holdgate.runtime.wording import warm
 from holdgate.runtime.worker import Worker, log_end, raise_end, wait_for_end
-from holdgate.slips import Unawaited, noting_unawaited, suggest_keywords
+from holdgate.slips import suggest_keywords
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:

@@ -62,8 +62,9 @@ def consumer_timeouts(app: Any, otherwise: float) -> dict[str, float]:
 
 def _timeout_of(queue: Any, otherwise: float) -> float:
     """Return what the queue or its consumer asks for in milliseconds, or the broker's own."""
-    for arguments in (queue.consumer_arguments, queue.queue_arguments):
-        asked: object = (arguments or {}).get(_CONSUMER_TIMEOUT)
+    given: tuple[Mapping[str, object] | None, ...] = (queue.consumer_arguments, queue.queue_arguments)
+    for arguments in given:
+        asked = (arguments or {}).get(_CONSUMER_TIMEOUT)
         if isinstance(asked, int | float) and asked > 0:
             return asked / 1000
     return otherwise

@@ -15,6 +15,8 @@ consumer, which Celery shuts down last: tasks that run are waited for before, an
 
 from __future__ import annotations
 
+# Celery has no types of its own, and those that can be guessed are of no use.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 import logging
 from collections.abc import Callable, Collection
 from typing import Any, Protocol, cast
@@ -249,30 +251,29 @@ class GuardedConsumer:
 
 
 def _named(name: str) -> type:
-    found: type = symbol_by_name(name)
-    return found
+    return cast("type", symbol_by_name(name))
 
 
 # -- the worker -----------------------------------------------------------------------------------------------------------------------
 
 
-class GuardStep(bootsteps.StartStopStep):
+class GuardStep(bootsteps.StartStopStep):  # type: ignore[misc] - Celery has no types
     """The guard in the life of a worker: checked and prepared before the pool forks, begun behind it."""
 
     label = "holdgate"
     requires = ("celery.worker.components:Pool",)
     guarding: Guarding  # set for each app
 
-    def create(self, worker: Any) -> Any:
-        self.guarding.prepare(worker)
+    def create(self, parent: Any) -> Any:
+        self.guarding.prepare(parent)
         return self
 
-    def start(self, worker: Any) -> None:
-        self.guarding.begin(worker)
+    def start(self, parent: Any) -> None:
+        self.guarding.begin(parent)
 
-    def stop(self, worker: Any) -> None:
+    def stop(self, parent: Any) -> None:
         """Nothing: the consumer ends the guard, when the tasks that run have ended."""
 
-    def close(self, worker: Any) -> None: ...
+    def close(self, parent: Any) -> None: ...
 
-    def terminate(self, worker: Any) -> None: ...
+    def terminate(self, parent: Any) -> None: ...

@@ -16,6 +16,8 @@ Should a worker without a guard meet a `GivenBack`, its `Reject` puts the messag
 
 from __future__ import annotations
 
+# Celery has no types of its own, and those that can be guessed are of no use.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -40,7 +42,7 @@ _celerys = logging.getLogger("celery.app.trace")
 Needs = Callable[[Any], Sequence["Dependency"]]
 
 
-class GivenBack(Reject, Ignore):
+class GivenBack(Reject, Ignore):  # type: ignore[misc] - Celery has no types
     """A task could not be done because of what it needs. `attribution` says whose failure it was.
 
     `error` stands for what was raised, and `failure` is that itself, as Celery would have stored it.

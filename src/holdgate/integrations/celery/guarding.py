@@ -14,6 +14,8 @@ Celery's in-memory test worker (`celery.contrib.testing`) sends no such signal, 
 
 from __future__ import annotations
 
+# Celery has no types of its own, and those that can be guessed are of no use.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -77,8 +79,8 @@ class CeleryGuard:
         self,
         app: Any,
         *,
-        needs: TaskNeeds | None = None,
-        dependencies: Iterable[Dependency] = (),
+        needs: TaskNeeds | None = None,  # what a task needs may stand at the task itself
+        dependencies: Iterable[Dependency] = (),  # only a function has to be asked what it may say
         guard: Guard | None = None,  # most workers need nothing of it
         retry: RetryPolicy | None = None,  # the same as for guard.run
         consumer_timeout: float | timedelta = 1800.0,  # the broker's own default
@@ -121,7 +123,7 @@ class CeleryGuard:
     def _worker_is_made(self, instance: Any = None, conf: Any = None, **_: Any) -> None:
         if instance is None or instance.app.main != self._app.main or conf is None:
             return
-        base: Any = symbol_by_name(conf.worker_consumer)
+        base = cast("Any", symbol_by_name(conf.worker_consumer))
         if not (isinstance(base, type) and issubclass(base, GuardedConsumer)):
             conf.worker_consumer = type("GuardedConsumer", (GuardedConsumer, base), {"guarding": self})
 

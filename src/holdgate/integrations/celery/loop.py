@@ -63,8 +63,7 @@ class _YieldingSelector(selectors.BaseSelector):
         return self._selector.modify(fileobj, events, data)
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        found = self._selector.get_map()
-        return {} if found is None else found
+        return self._selector.get_map() or {}  # None when it is closed
 
     def close(self) -> None:
         self._selector.close()

@@ -29,6 +29,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdgate.core import Outcome
@@ -267,6 +268,7 @@ class TaskStation:
             return delivery.message, None
         delivery.lane = lane
         self._settle(delivery, _own_end(delivery, Cause.REJECTED), error)
+        self._hand_out()
         return delivery.message, error
 
     # -- how an attempt ends: from any thread -------------------------------------------------------------------------------------------
@@ -277,6 +279,7 @@ class TaskStation:
             lane, delivery.lane = delivery.lane, None
             if lane is not None:
                 lane.leave(None)
+                self._hand_out()
         self._go_on()
 
     def given_back(self, delivery: TaskDelivery, what: GivenBack) -> Verdict | None:
@@ -299,6 +302,7 @@ class TaskStation:
     def _end(self, delivery: TaskDelivery, found: Attribution, error: BaseException | None, *, log_it: bool = True) -> Verdict | None:
         with self._loop:
             verdict = self._settle(delivery, found, error, log_it=log_it)
+            self._hand_out()
         self._go_on()
         return verdict
 
@@ -314,6 +318,11 @@ class TaskStation:
             return verdict
         self._waiting.pop(delivery, None)
         return Verdict.STALE if verdict is Verdict.AGAIN else verdict
+
+    def _hand_out(self) -> None:
+        """Let the lane that has become free take what waits. With as many lanes as tasks in hand there would be nothing."""
+        if self._run is not None:
+            self._run.worker.hand_out()
 
     def _go_on(self) -> None:
         if self._granted and threading.get_ident() == self._main_thread:
@@ -406,7 +415,7 @@ class TaskStation:
         for source in [source for source, names in self._away.items() if self._may_be_tried(source, names)]:
             if source not in oldest:
                 del self._away[source]
-                self._main.soon(lambda queue=source.name: self._main.consume(queue))
+                self._main.soon(partial(self._main.consume, source.name))
 
     def _send_back(self, source: Source) -> None:
         run = self._run
