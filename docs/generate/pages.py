@@ -17,6 +17,7 @@ from docs.generate import (
     errors,
     faults,
     file_map,
+    imports,
     log_lines,
     logs,
     metrics,
@@ -76,6 +77,9 @@ MAKERS: dict[str, Callable[..., str]] = {
     "scenario-report": scenarios.report,
     "scenario-file": scenarios.source,
     "trap": traps.figures,
+    "import-source": imports.source,
+    "import-settings": imports.settings,
+    "import-report": imports.said,
 }
 
 

@@ -15,6 +15,7 @@ from docs.site.staged import places, stage
 _HERE = Path(__file__).parent
 OWN = ("site.css", "site.js")
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # A table's corner without a word in it is no heading of anything.
 _EMPTY_HEADING = re.compile(r"<th(?P<style>[^>]*)></th>")
 
@@ -47,8 +48,8 @@ def _zensical(into: Path) -> None:
     """Run it in the folder with its settings: its cache is put there, too. A warning is an error."""
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
     run = subprocess.run(command, cwd=into, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
-    said = run.stdout + run.stderr
-    if "No module named zensical" in said:
+    said = _COLOUR.sub("", run.stdout + run.stderr).partition("Traceback")[0]
+    if "No module named zensical" in run.stderr:
         raise RuntimeError("zensical is missing: `make setup` installs it, or `pip install --group docs`")
     if run.returncode:
         raise RuntimeError(said)

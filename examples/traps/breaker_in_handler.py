@@ -23,12 +23,9 @@ async def without() -> Figures:
     dead: list[bytes] = []
     refused = 0
 
+    breaker = Dependency("payments", failures=ConnectionError)
+
     # region without
-    breaker = Dependency("payments", failures=ConnectionError)  # any breaker: it is asked inside the handler
-
-    async def handle(body: bytes) -> None:
-        await breaker.call(payments.charge, body)
-
     async def consume() -> None:
         nonlocal refused
         while True:
@@ -36,7 +33,7 @@ async def without() -> Figures:
                 for message in messages:
                     for attempt in (1, 2, 3):
                         try:
-                            await handle(message.body or b"")
+                            await breaker.call(payments.charge, message.body or b"")  # any breaker
                             break
                         except (ConnectionError, CallNotPermitted) as error:
                             refused += isinstance(error, CallNotPermitted)

@@ -4,7 +4,7 @@ import asyncio
 
 from examples.traps.world import Figures, Payments, guarded
 
-from holdgate.flow.message import Partition
+from holdgate import Partition
 from holdgate.testing import MemoryBroker, MemoryIntake
 
 # What Kafka and aiokafka allow between two polls.
