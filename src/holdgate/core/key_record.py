@@ -9,7 +9,7 @@ of circuit.py and limiter.py, in their short form, in one slotted object. What i
     circuit   the last results are bits of a number, judged by the thresholds of the dependency's settings. OPEN lasts as long as that of a
               whole dependency. Then one call of this key asks, and a ramp follows; a stage is judged by its results, at any traffic
     gate      refusal_gate.py, made at the first answer "not so fast": nothing starts, one call asks
-    pace      pace.py, made with the gate: what was let in from opening to opening
+    pace      key_pace.py, made with the gate: what was let in from opening to opening
     width     a refusal at more in flight than was ever let in, twice: that many and no more, and one more is tried after a hundred calls.
               Nothing is found out of latency, as limiter.py does: a key has too few calls for that
     quota     told_quota.py, made when an answer says what is left
@@ -28,9 +28,9 @@ from array import array
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from holdgate.core.evidence import Thresholds
+from holdgate.core.key_pace import KeyPace
 from holdgate.core.outages import Asked, Outage, opened_until, requested_wait
 from holdgate.core.outcomes import Outcome
-from holdgate.core.pace import LearnedPace
 from holdgate.core.ramp import FAILURES_IN_A_ROW, FULL_ALONE, HALF, PROBE_LIMIT, SMALLEST_LIMITS
 from holdgate.core.refusal_gate import RefusalGate
 from holdgate.core.states import State
@@ -176,7 +176,7 @@ class KeyRecord:
         self._at = now  # CLOSED: since when. OPEN: until when. HALF_OPEN: when the last call started
         self._outage = _WELL
         self._gate: RefusalGate | None = None
-        self._pace: LearnedPace | None = None
+        self._pace: KeyPace | None = None
         self._quota: ToldQuota | None = None
         self._starts = StartsInSpan() if rules.limits is not None and rules.limits.rate is not None else None
         self._width: int | None = None
@@ -272,7 +272,7 @@ class KeyRecord:
         if gate is not None and gate.is_shut and not gate.asking:
             gate.ask(token, now)
         if self._pace is not None:
-            self._pace.start(now, 1, is_pressed=self.waiting > 0)
+            self._pace.start(now, is_pressed=self.waiting > 0)
         if self._quota is not None:
             self._quota.start(now, 1)
         return KeySlot(self, now, token)
@@ -344,10 +344,10 @@ class KeyRecord:
 
     def _not_let_in(self, level: int, began: float, token: int, now: float, told: Told | None) -> None:
         if self._gate is None or self._pace is None:
-            self._gate, self._pace = RefusalGate(self.rules.draw), LearnedPace()
+            self._gate, self._pace = RefusalGate(self.rules.draw), KeyPace(now)
         gate, pace = self._gate, self._pace
         gate.learn(now - began)
-        pace.refuse(1)
+        pace.refuse()
         retry_after = None if told is None else told.retry_after
         if gate.is_shut:
             if token and token == gate.asked:
@@ -356,15 +356,18 @@ class KeyRecord:
         if began < self._cut_at:
             return
         self._cut_at = now
+        if self._width is not None and level >= self._width > 1:  # the cap is known, and one more was tried or came by chance
+            self._passed = self._width = self._width - 1
+            return
         if level > self._passed > 0:
             self._over += 1
             if self._over >= CAPPED_AT:
                 self._width, self._wide = self._passed, 0
-                self._pace = LearnedPace()  # what was measured was this cap
+                self._pace = KeyPace(now)  # what was measured was this cap
                 return
         gate.shut(now, is_down=False, retry_after=retry_after, pace=pace.rate)
 
-    def _open_gate(self, gate: RefusalGate, pace: LearnedPace, now: float) -> None:
+    def _open_gate(self, gate: RefusalGate, pace: KeyPace, now: float) -> None:
         pace.reopen(now, now - gate.shut_at, gate.asked_at)
         self._cut_at = max(self._cut_at, gate.shut_at)
         gate.open(now)
