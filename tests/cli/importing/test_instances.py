@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from holdgate.cli.importing.instances import Application, application
-from holdgate.cli.importing.properties import SpringDocument, Property, steps
+from holdgate.cli.importing.properties import Property, SpringDocument, steps
 
 
 def of(*lines: str, profiles: tuple[str, ...] = ()) -> Application:

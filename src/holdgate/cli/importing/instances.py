@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from holdgate.cli.importing.properties import SpringDocument, Property, spelled
+from holdgate.cli.importing.properties import Property, SpringDocument, spelled
 
 ROOT = "resilience4j"
 MODULES = ("circuitbreaker", "ratelimiter", "bulkhead", "threadpoolbulkhead", "retry", "timelimiter")
