@@ -2,8 +2,8 @@
 
     python -m benchmarks.keyed_limits [--keys 100000]
 
-Memory is counted by `tracemalloc`, names of the keys left out: 100,000 keys that are well, that are down, that are throttled and have a pace,
-and that have numbers of their own. A message is received, started and settled by the engine alone, without a broker, with order="none": the
+Memory is counted by `tracemalloc`, names of the keys left out: 100,000 keys that are well, down, throttled with a pace, and that have
+numbers of their own. A message is received, started and settled by the engine alone, without a broker, with order="none": the
 least of interleaved rounds, since another process can only make one longer.
 """
 
@@ -37,7 +37,7 @@ def filled(names: Sequence[str], limits: Limits | None, outcome: Callable[[int],
     """Return the bytes for each key after six calls of each, as far as they have room."""
     gc.collect()
     tracemalloc.start()
-    keys = Keys(Circuit("billing"), limits, random.Random(1).random, max_keys=len(names))  # noqa: S311 - nothing secret
+    keys = Keys(Circuit("billing"), limits, random.Random(1).random, max_keys=len(names))
     now = 0.0
     for turn in range(6):
         for name in names:

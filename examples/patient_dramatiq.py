@@ -29,8 +29,8 @@ def comes_again(retries: int, error: BaseException) -> bool:
     return isinstance(error, WaitedTooLong | Shutdown) or retries < 5
 
 
-@dramatiq.actor(queue_name=QUEUE, time_limit=28 * 60_000, retry_when=comes_again, notify_shutdown=True)
-@guard.patient(needs=[payments], wait_at_most=20 * 60)
+@dramatiq.actor(queue_name=QUEUE, time_limit=20 * 60_000, retry_when=comes_again, notify_shutdown=True)
+@guard.patient(needs=[payments], wait_at_most=12 * 60)
 def charge(order: str) -> None:
     urlopen(f"http://{PAYMENTS_HOST}/charges", order.encode(), timeout=5).close()
 

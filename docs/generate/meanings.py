@@ -141,7 +141,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "probe": "asks whether it is well, in place of the first message after an outage; raising, False and `probe_timeout` mean no",
         "probe_timeout": "seconds that the probe may take",
         "settings": "its circuit, see CircuitSettings",
-        "key": "by what limits and circuit are kept apart, as a function of the delivery, see [by key](../how-to/limit-a-dependency.md#by-key). None: one for all",
+        "key": "by what limits and circuit are kept apart, see [by key](../how-to/limit-a-dependency.md#by-key). None: one for all",
         "max_keys": "how many keys are remembered",
         "limits": "how many calls it takes, see Limits. None means that it [is found out](../how-to/limit-a-dependency.md)",
     },

@@ -8,11 +8,14 @@ from holdgate.core.pace import LearnedPace
 
 
 def _found(rate: float = 10.0) -> LearnedPace:
-    """A pace that was measured: ten starts between two openings, and the two that do not count."""
+    """A pace that was measured: ten starts between two openings, and the two that do not count. The first opening comes after a burst."""
     pace = LearnedPace()
     for step in range(12):
         pace.start(step / rate, 1, is_pressed=True)
-    pace.reopen(10 / rate, 0.2)
+    pace.reopen(10 / rate, 0.2, 10 / rate)
+    for step in range(11):
+        pace.start((10 + step) / rate, 1, is_pressed=True)
+    pace.reopen(20 / rate, 0.2, 20 / rate)
     return pace
 
 
@@ -32,7 +35,7 @@ def _refuse(pace: LearnedPace, now: float) -> float:
     pace.start(now, 1, is_pressed=True)
     pace.refuse(1)
     pace.start(now + 0.25, 1, is_pressed=True)
-    pace.reopen(now + 0.3, 0.25)
+    pace.reopen(now + 0.3, 0.25, now + 0.25)
     return now + 0.3
 
 
@@ -70,26 +73,26 @@ def test_few_calls_are_measured_on() -> None:
     for at in (0.0, 0.1, 0.2, 0.3):
         pace.start(at, 1, is_pressed=True)
     pace.refuse(1)
-    pace.reopen(1.0, 0.5)
+    pace.reopen(1.0, 0.5, 1.0)
     assert pace.rate == pytest.approx(0.995)
     for step in range(20):
         pace.start(1.0 + step / 20, 1, is_pressed=True)
-    pace.reopen(2.0, 0.2)
+    pace.reopen(2.0, 0.2, 2.0)
     assert pace.rate == pytest.approx((24 - 2 - 1) / 2 * 0.995)
 
 
 def test_a_first_short_shut_is_a_guess_at_the_interval() -> None:
     """Where nothing was counted, a shut of half a second means two a second."""
     pace = LearnedPace()
-    pace.reopen(10.0, 0.5)
+    pace.reopen(10.0, 0.5, 10.0)
     assert pace.rate == 2.0
 
 
 def test_a_guess_that_is_too_low_is_left_within_seconds() -> None:
     """A service of far more than two a second is asked for ten times that before half a minute is over, and not after 200 calls."""
     pace = LearnedPace()
-    pace.reopen(10.0, 0.5)
-    _run(pace, 10.0, 20.0)
+    pace.reopen(10.0, 0.5, 10.0)
+    _run(pace, pace.next_at(), 20.0)
     assert pace.rate is not None
     assert pace.rate > 20.0
 
@@ -97,11 +100,11 @@ def test_a_guess_that_is_too_low_is_left_within_seconds() -> None:
 def test_an_outage_takes_a_guess_away_and_leaves_what_was_measured() -> None:
     """A minute in which nothing was let in is no pace of one a minute; ten a second before it are ten a second after it."""
     guessed = LearnedPace()
-    guessed.reopen(10.0, 0.5)
+    guessed.reopen(10.0, 0.5, 10.0)
     guessed.interrupt(11.0)
     assert guessed.rate is None
     guessed.start(70.0, 1, is_pressed=True)
-    guessed.reopen(71.0, 0.25)
+    guessed.reopen(71.0, 0.25, 71.0)
     assert guessed.rate == 4.0
     found = _found()
     found.interrupt(2.0)
@@ -116,18 +119,18 @@ def test_where_all_that_asked_was_refused_nothing_was_counted() -> None:
     pace.start(40.0, 1, is_pressed=True)
     pace.refuse(1)
     pace.start(70.0, 1, is_pressed=True)
-    pace.reopen(70.0, 60.0)
+    pace.reopen(70.0, 60.0, 70.0)
     assert pace.rate is None
 
 
 def test_a_first_long_shut_is_no_guess() -> None:
     """A window's rest says nothing of its rate: it is counted from the opening on."""
     pace = LearnedPace()
-    pace.reopen(100.0, 40.0)
+    pace.reopen(100.0, 40.0, 100.0)
     assert pace.rate is None
     for step in range(600):
         pace.start(100 + step / 100, 1, is_pressed=True)
-    pace.reopen(160.0, 54.0)
+    pace.reopen(160.0, 54.0, 160.0)
     assert pace.rate == pytest.approx(10.0, rel=0.02)
 
 
@@ -209,7 +212,7 @@ def test_a_pace_that_doubled_is_measured_again() -> None:
     now = _refuse(pace, now)
     for step in range(62):
         pace.start(now + step / 30, 1, is_pressed=True)
-    pace.reopen(now + 2.05, 0.2)
+    pace.reopen(now + 2.05, 0.2, now + 2.05)
     assert pace.rate == pytest.approx(29, rel=0.03)
 
 
@@ -217,10 +220,10 @@ def test_idle_time_teaches_nothing() -> None:
     """An hour with a call a minute makes the pace neither lower nor higher, and a ramp does not begin in it."""
     pace = _found(10.0)
     before, now = pace.rate, pace.next_at()
-    for minute in range(60):
+    for minute in range(1, 61):
         pace.start(now + 60 * minute, 1, is_pressed=False)
     assert (pace.rate, pace.experiments) == (before, 0)
-    _refuse(pace, now + 3601)
+    _refuse(pace, now + 3661)
     assert pace.rate == pytest.approx(before, rel=0.01)
 
 
@@ -240,11 +243,11 @@ def test_a_quota_says_nothing_of_the_pace() -> None:
     pace = _found(10.0)
     before = pace.rate
     pace.start(2000.0, 1, is_pressed=True)
-    pace.reopen(2000.0, 1200.0)
+    pace.reopen(2000.0, 1200.0, 2000.0)
     assert pace.rate == pytest.approx(before, rel=0.01)
     unknown = LearnedPace()
     unknown.start(0.0, 1, is_pressed=True)
-    unknown.reopen(1200.0, 1200.0)
+    unknown.reopen(1200.0, 1200.0, 1200.0)
     assert unknown.rate is None
 
 
@@ -256,3 +259,69 @@ def test_no_lie_stops_a_worker_for_good() -> None:
             pace.start(now + step * 20, 1, is_pressed=True)
         now = _refuse(pace, now + 80)
     assert (pace.rate or 0) >= 1 / 3600
+
+
+def test_a_first_burst_is_no_rate() -> None:
+    """What was let in from the first start on has a full bucket in it, so the next opening says what the rate is, and nobody yields."""
+    pace = LearnedPace()
+    for step in range(22):
+        pace.start(step / 20, 1, is_pressed=True)
+    pace.reopen(1.0, 0.2, 1.0)
+    assert pace.rate == pytest.approx(20 * 0.995)
+    for step in range(31):
+        pace.start(1.0 + step / 15, 1, is_pressed=True)
+    pace.refuse(1)
+    pace.reopen(4.0, 1.0, 4.0)
+    assert pace.rate == pytest.approx((32 - 2 - 1) / 3 * 0.995)
+
+
+def test_the_asking_call_is_a_start_like_any_other() -> None:
+    """A bucket without room for a burst has given its only token to the call that asked: the next one is due an interval after that."""
+    pace = _found(10.0)
+    now = pace.next_at()
+    pace.start(now + 1.0, 1, is_pressed=True)
+    pace.refuse(1)
+    pace.start(now + 2.0, 1, is_pressed=True)
+    pace.reopen(now + 2.08, 1.0, now + 2.0)
+    assert pace.next_at() - (now + 2.0) == pytest.approx(1 / (pace.rate or 0))
+
+
+def test_the_second_opening_for_one_call_is_a_pace() -> None:
+    """One call in ten seconds: after the first opening nothing is known, and after a second one that shows a single call again it is."""
+    pace = LearnedPace()
+    pace.start(0.0, 1, is_pressed=True)
+    for at in (0.1, 4.0, 11.0):
+        pace.start(at, 1, is_pressed=True)
+        pace.refuse(at < 10)
+    pace.reopen(11.0, 10.9, 11.0)
+    assert pace.rate is None
+    for at in (11.1, 15.0, 21.0):
+        pace.start(at, 1, is_pressed=True)
+        pace.refuse(at < 20)
+    pace.reopen(21.0, 9.9, 21.0)
+    assert pace.rate == pytest.approx(0.1, rel=0.01)
+
+
+def test_a_refused_ramp_leaves_at_most_a_third_undone() -> None:
+    """It reached nearly twice the pace: what is possible is more than a ramp of doubling steps was short of."""
+    pace = _found(10.0)
+    now = pace.next_at()
+    while (pace.rate or 0) < 17:
+        now, _ = _run(pace, now, 0.25)
+    reached = pace.rate or 0
+    _refuse(pace, now)
+    assert (pace.rate or 0) >= reached / 1.4
+
+
+def test_a_limit_that_nobody_shares_is_stayed_under() -> None:
+    """Refused at the same pace three times, it stays a little under that, and does not climb before its next ramp."""
+    pace = _found(1.0)
+    for _ in range(3):
+        now = pace.next_at()
+        while (pace.rate or 0) < 1.2:
+            now, _ = _run(pace, now, 0.5)
+        _refuse(pace, now)
+    stays = pace.rate or 0
+    assert 1.1 < stays < 1.2
+    _run(pace, pace.next_at(), 60.0)
+    assert pace.rate == stays

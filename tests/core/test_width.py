@@ -174,3 +174,77 @@ def test_no_experiment_goes_over_the_users_number() -> None:
         width.accept(4, 0, 0.1)
     width.start(1.0, 4, 1.0, is_pressed=True)
     assert width.current in {3, 4}
+
+
+def _known_to_fail_by_chance() -> Width:
+    """Forty in flight, of which one call in twenty has failed for a while."""
+    width = _width(40)
+    for _ in range(8):
+        for _ in range(19):
+            width.accept(40, 0, 0.1)
+        width.refuse(40, 0, is_throttled=False)
+    return width
+
+
+def test_two_failures_together_prove_nothing_where_failures_are_known() -> None:
+    """One call in twenty fails, so two are close to each other all the time."""
+    width = _known_to_fail_by_chance()
+    for _ in range(3):
+        width.accept(40, 0, 0.1)
+    width.refuse(40, 0, is_throttled=False)
+    assert width.current == 40
+    assert not width.is_careful
+
+
+def test_a_cap_is_found_among_failures_by_chance() -> None:
+    """Four with hardly a call between them are no chance."""
+    width, seen = _known_to_fail_by_chance(), []
+    for _ in range(20):
+        width.accept(40, 0, 0.1)
+    for _ in range(4):
+        width.refuse(40, 0, is_throttled=False)
+        seen.append(width.current)
+    assert seen == [40, 40, 40, 39]
+    assert width.is_careful
+
+
+def _cut_by_chance() -> Width:
+    """The same, narrowed by one; the next call presses for more, although nothing is saved up for a refusal."""
+    width = _known_to_fail_by_chance()
+    for _ in range(4):
+        width.refuse(40, 0, is_throttled=False)
+    width.accept(39, 0, 0.1)
+    width.start(1.0, 39, 1.0, is_pressed=True)
+    return width
+
+
+def test_what_chance_has_cut_is_regained_for_nothing() -> None:
+    """The wall is tried immediately and not after hundreds of calls, and ten calls later the width is what it was before the cut."""
+    width = _cut_by_chance()
+    assert width.current == 40
+    for _ in range(10):
+        width.accept(40, 0, 0.1)
+    assert width.current == 40
+
+
+def test_one_failure_of_a_lift_is_chance_and_two_are_a_cap() -> None:
+    """Ten lifted calls fail once in two times where one call in twenty does."""
+    width = _cut_by_chance()
+    width.refuse(40, 0, is_throttled=False)
+    assert width.current == 40
+    width.refuse(40, 0, is_throttled=False)
+    assert width.current == 39
+    width.start(2.0, 39, 2.0, is_pressed=True)
+    assert (width.current or 0) <= 39
+
+
+def test_what_went_before_a_calm_is_not_taken_back() -> None:
+    """A width from before the last ten calls is old news, if what follows turns out to be no matter of width."""
+    width = _width(20)
+    for level in (20, 20):
+        width.refuse(level, 0, is_throttled=False)
+    for _ in range(20):
+        width.accept(19, 0, 0.1)
+    width.refuse(19, 0, is_throttled=False)
+    width.restore()
+    assert width.current == 19

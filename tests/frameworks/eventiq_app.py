@@ -22,12 +22,12 @@ def post(order: str) -> None:
     urlopen(f"http://{PAYMENTS_HOST}/charges", order.encode(), timeout=5).close()
 
 
-@guard.patient(needs=[payments], wait_at_most=20 * 60)
+@guard.patient(needs=[payments], wait_at_most=12 * 60)
 async def charge(order: str) -> None:
     await asyncio.to_thread(post, order)
 
 
-@service.subscribe(topic="orders", timeout=28 * 60, concurrency=8)
+@service.subscribe(topic="orders", timeout=20 * 60, concurrency=8)
 async def on_order(message: CloudEvent) -> None:
     await charge(message.data)
 

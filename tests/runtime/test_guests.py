@@ -198,6 +198,22 @@ async def test_a_source_that_goes_away_takes_a_granted_message_along() -> None:
 
 
 @in_virtual_time
+async def test_an_attempt_of_which_nothing_can_be_said_gives_its_message_back() -> None:
+    """Whoever ran it has gone: no verdict, no permit kept, nothing settled, and it may start again."""
+    payments = dependency()
+    async with stage(payments) as bed:
+        bed.bring(1)
+        lane = bed.lane()
+        lane.begin()
+        lane.quit()
+        assert bed.intake.settled == []
+        assert payments.circuit.snapshot(asyncio.get_running_loop().time()).calls == 0
+        await asyncio.sleep(0.1)
+        assert bed.attempt() is Verdict.DONE
+        assert bed.intake.settled == [(1, Settlement.ACK)]
+
+
+@in_virtual_time
 async def test_a_late_result_settles_nothing() -> None:
     """The source was lost while the handler ran, which did not mind: its result is stale."""
     async with stage(dependency()) as bed:

@@ -406,3 +406,23 @@ def test_what_cannot_be_called_patiently_is_refused() -> None:
         patient("charge")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"did you mean needs="):
         Guard().patient(need=[dependency()])  # type: ignore[call-arg]
+
+
+@in_virtual_time
+async def test_a_run_that_broke_is_begun_anew(payments: Dependency) -> None:
+    """A mistake of ours ends it, and lets go of what waits. Calls of before have nothing to do with the places of later ones."""
+    async with quiet_guard() as guard:
+        called = Called(seconds=10.0)
+        charge = guard.patient(needs=[payments])(called)
+        running = asyncio.create_task(charge(1))
+        await asyncio.sleep(1.0)
+        (worker,) = guard.workers
+        worker.fail(RuntimeError("a mistake"))
+        await asyncio.sleep(0)
+        later = [asyncio.create_task(charge(number)) for number in (2, 3)]
+        assert await running == 2
+        assert await asyncio.gather(*later) == [4, 6]
+        assert called.most == 3
+        assert len(guard.snapshot().sources) == 2
+        assert [await charge(4), await charge(5)] == [8, 10]
+        assert len(guard.snapshot().sources) == 2

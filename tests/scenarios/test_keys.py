@@ -1,4 +1,4 @@
-"""An API with a limit for each tenant, and one tenant for whom it is down: on any broker the others go on, and each tenant stays in order."""
+"""An API with limits by tenant, and one tenant for whom it is down: on any broker the others go on, and each tenant stays in order."""
 
 from __future__ import annotations
 

@@ -13,13 +13,14 @@ but an agreement. Nobody can speak with the others, so all follow one rule that 
     climb   with time, in proportion to the square root of the pace: who has less gains more, as a share of what it has
     yield   a quarter for each refusal, and less above two calls a second, where few share: there a quarter is much and is missed long
     ramp    after 200 calls without a refusal: up, faster and faster, to see whether far more is there
+    hold    while three refusals in a row show the same limit: then nobody else draws from it (sole_use.py)
 
 Whoever is refused at a pace under the one that ramps yields, and that is proportional to how much one has: of two that share, the larger
 is refused more often. Whoever is refused in its own ramp has its answer, and keeps its pace. If the pace had doubled by then, something
 has changed, and it is measured again as at first.
 
 Waste is bounded by that, and not by luck: a ramp costs one refusal or two in 200 calls, and a climb costs one in the time in which a
-quarter is regained, about 45 seconds at one call a second. Under that no climb is faster than one quarter in ten calls.
+quarter is regained, about 50 seconds at one call a second. Under that no climb is faster than one quarter in ten calls.
 
 Time without demand teaches nothing: neither climb nor ramp goes on in it, and a measurement with much of it is thrown away. So a quiet
 night does not make the pace lower or higher.
@@ -31,6 +32,8 @@ from __future__ import annotations
 
 from math import floor, sqrt
 
+from holdgate.core.sole_use import SoleUse
+
 # A measurement is one call and half a percent under what was let in: the border of a rate is nowhere to stay.
 MARGIN = 0.995
 
@@ -39,7 +42,7 @@ LONG_SHUT = 90.0  # a shut that lasted longer was a quota or an operator, and sa
 
 YIELD = 0.25  # of the pace, for a refusal: less is too noisy to end in equal shares, more leaves much unused
 FEW_SHARE = 2.0  # calls a second from which on less is yielded: the share falls with the root of the pace
-CLIMB = 0.005  # a second, times the root of the pace: at one call a second a quarter is regained in 45 seconds
+CLIMB = 0.005  # a second, times the root of the pace: at one call a second a quarter is regained in 50 seconds
 QUICKER = 3.0  # at most this many times that, from twice FEW_SHARE on, where a second holds more calls to pay with
 REGAIN_CALLS = 10  # and never faster than what was yielded in this many calls
 
@@ -49,15 +52,11 @@ RAMP_STEP = 0.02  # the ramp's first step, as a share of the pace. It doubles ea
 RAMP_SECOND = 1.0
 RAMP_STARTS = 4
 RAMPED = 1.1  # a refusal at this many times the pace under the ramp is the ramp's own
-SHORT_OF = 1.4
+SHORT_OF = 1.4  # a ramp doubles its steps, so what it reached is over what is possible by less than this, unless a burst was saved up
 CHANGED = 2.0  # and at this many times the dependency is another than it was
 
 UNSURE_STEP = 0.25  # while nothing is known the steps are larger: a first guess may be far off
 SURE = 6  # calls that were let in from opening to opening, to believe in a measurement
-UNDER = 0.97
-LITTLE_UNDER = 0.99
-SAME = 0.015
-AGREE = 2
 EVENT = 3  # fewer between two refusals are one event, for which one yields once
 GUESS_WITHIN = 2.0  # the length of a first shut that is a guess at the interval
 IDLE_SHARE = 0.2  # of a measurement: with more time without demand it says nothing
@@ -72,8 +71,8 @@ class LearnedPace:
 
     # fmt: off
     __slots__ = (
-        "_age", "_agreed", "_base", "_border", "_ceiling", "_doubts", "_guessed", "_double", "_holds", "_shown", "_due", "_idle", "_last", "_opened", "_paced", "_refused", "_rest", "_started", "_step", "_unsure", "experiments",
-        "rate",
+        "_age", "_base", "_border", "_double", "_due", "_guessed", "_idle", "_is_first", "_last", "_opened", "_paced", "_refused", "_rest",
+        "_sole_use", "_started", "_step", "_unsure", "experiments", "rate",
     )
     # fmt: on
 
@@ -92,13 +91,11 @@ class LearnedPace:
         self._refused = 0
         self._idle = 0.0
         self._unsure = True
-        self._holds = False
-        self._doubts = 0
-        self._guessed = False
-        self._paced = self._border = 0.0
-        self._agreed = [0, 0]
-        self._shown = (0.0, 0.0)
-        self._ceiling = 0.0
+        self._is_first = True  # counted from the first start, and not from an opening
+        self._guessed = False  # a first opening said nothing
+        self._paced = 0.0  # the pace that the latest start has waited for
+        self._border = 0.0  # that of the first call that was refused since the last opening
+        self._sole_use = SoleUse()
 
     def free(self, now: float) -> int | None:
         """Return how many calls may start now. None means any number."""
@@ -142,7 +139,8 @@ class LearnedPace:
 
     def _judge(self, now: float, shut_for: float) -> None:
         accepted = self._started - 2 - self._refused  # without the asking call, and one less: the border itself was refused
-        if self._opened is None or (self.rate is None and (accepted < 0 or (not accepted and not self._guessed))):  # calls that ask, and were all refused, count nothing
+        # Nothing is counted that shows a pace, while all calls have asked in vain, and the first time that only the asking one was let in.
+        if self._opened is None or (self.rate is None and (accepted < 0 or not (accepted or self._guessed))):
             self._guess(now, shut_for)
             return
         span = now - self._opened
@@ -156,35 +154,13 @@ class LearnedPace:
             self._measure(now, accepted, measured)
         elif accepted < EVENT:
             self._last = now
-        elif self._agrees((accepted + 1) / busy):
-            self._begin(now, self._ceiling)
-            self._holds = True
+        elif (limit := self._sole_use.limit(self._base, self._border, (accepted + 1) / busy)) is not None:
+            self._begin(now, limit)
         elif self.rate > RAMPED * self._base:
             self._answer(now, self.rate, measured)
         else:
             base = max(measured / FAR_OFF * MARGIN, self._base / 2) if measured < FAR_OFF * self._base else self._base
             self._begin(now, base * (1 - _share(base)))
-
-    def _agrees(self, measured: float) -> bool:
-        """Return whether the last refusals show the same limit, which then is nobody else's."""
-        refused, let_in = self._shown
-        rate = self._border
-        if self._holds:
-            self._holds = False
-            if rate <= self._base * (1 + SAME):
-                self._doubts += 1
-                self._agreed = [0, 0]
-                self._shown = (rate, measured)
-                return False
-        self._shown = (rate, measured)
-        self._agreed = [self._agreed[0] + 1 if abs(rate - refused) <= SAME * rate else 0, self._agreed[1] + 1 if abs(measured - let_in) <= SAME * measured else 0]
-        if self._agreed[0] >= AGREE and self._doubts <= 2:
-            self._ceiling = rate * UNDER ** (1 + self._doubts)
-            return True
-        if self._agreed[1] >= AGREE:
-            self._ceiling = measured * LITTLE_UNDER
-            return True
-        return False
 
     def interrupt(self, now: float) -> None:
         """Begin anew, with the pace that was measured; without one nothing is known any more."""
@@ -193,20 +169,23 @@ class LearnedPace:
         else:
             self.rate = self._opened = None
             self._started = self._refused = 0
-            self._unsure = True
+            self._unsure = self._is_first = True
 
     def _guess(self, now: float, shut_for: float) -> None:
         """Begin where nothing was counted before: the first opening of a limiter that was not active."""
         if shut_for <= GUESS_WITHIN:
+            self._is_first = False
             self._begin(now, 1 / max(shut_for, CATCH_UP))
             self._climb_steeply()
         else:
             self._guessed = self._opened is not None
             self._opened, self._started, self._refused = now, 1, 0
+            self._is_first = False
 
     def _measure(self, now: float, accepted: int, measured: float) -> None:
         if accepted >= SURE:
-            self._unsure = False
+            self._unsure = self._is_first  # it had a burst in it that had been saved up
+            self._is_first = False
             self._begin(now, measured)
             return
         self._base = self.rate = max(SLOWEST, measured)  # and measure on, over this time and the next
@@ -239,7 +218,7 @@ class LearnedPace:
         before = self._age
         self._age += took
         base = self._base
-        if not self._unsure and not self._holds:
+        if not self._unsure and not self._sole_use.holds:
             quicker = min(QUICKER, max(1.0, base / FEW_SHARE))
             self._base = base = base + took * min(CLIMB * quicker * sqrt(base), YIELD * base * base / REGAIN_CALLS)
         over = self._age - self._rest

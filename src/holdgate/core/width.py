@@ -15,6 +15,10 @@ it is a failure, it is chance, unless fewer than ten calls were let in since the
 loses no width by it. Then it is a cap that has come down. The width goes one down for the first such failure, to half of it for the next,
 and from then on one call at a time asks, so that a cap that fell from 26 to 14 costs a handful of refusals and not one for each slot.
 
+Where one call in twenty fails, two are close to each other all the time. So once failures by chance are known from before, that proves
+nothing any more, and a cap takes four with hardly a call between them. A width that is cut then is lifted again free of charge, up to what
+it was, and one failure of a lift is chance as well.
+
 Not known yet is the width in the cheap form: then nothing limits it until something is refused.
 
 What is ugly: a refusal of a rate limit may be taken for a wall at first, when the burst ends while the width grows. Its next refusal
@@ -32,6 +36,12 @@ if TYPE_CHECKING:
     from holdgate.core.experiments import Budget
 
 CHANCE = 10  # calls let in between two failures, from which on they are chance: a failure rate under a tenth
+FAULTS_OVER = 400  # calls: a dependency that fails by chance does so for longer than this
+FAULTY = 4.0  # failures by chance in about so many calls, from which on two that are close to each other are chance as well
+FOR_A_CAP = 1.8  # for each failure: over a cap three calls in ten fail, by chance one in twenty, and the logarithm of six is 1.8
+FOR_CHANCE = 0.3  # against it for each call that was let in, by the same two rates
+ENOUGH = 6.0  # four failures with hardly a call between them: with one in 20 by chance, once in thousands of calls
+MOST_EVIDENCE = 8.0  # so that twenty-seven calls let in are always enough to forget it
 STEP = 1.15  # a trial's arms are this factor under and over the width: enough to see, and little to lose
 ABOVE = 1.15  # the width that is kept, over the knee: calls that are shorter than others leave no server idle
 GAIN = 0.15  # less elasticity is none: a sixth of what a wider width costs in waiting
@@ -52,8 +62,9 @@ class Width:
 
     # fmt: off
     __slots__ = (
-        "_before", "_budget", "_calm", "_clean", "_grow_to", "_growing", "_halves", "_last_round", "_lift", "_lift_step", "_lifted",
-        "_longer", "_most", "_passed", "_pause", "_ramp", "_streak", "_trial", "_wall", "_width", "is_careful", "is_sought",
+        "_before", "_budget", "_calm", "_clean", "_evidence", "_excused", "_faults", "_grow_to", "_growing", "_halves", "_last_round",
+        "_lift", "_lift_step", "_lifted", "_longer", "_most", "_passed", "_pause", "_ramp", "_regain", "_streak", "_trial", "_wall",
+        "_width", "is_careful", "is_sought",
     )
     # fmt: on
 
@@ -73,6 +84,10 @@ class Width:
         self._lift_step = 1
         self._lifted = 0
         self._ramp: float = inf  # after a long shut: how far the width is back
+        self._faults = 0.0  # by chance, of late
+        self._evidence = 0.0  # that failures are a cap and no chance
+        self._excused = False  # one failure of this lift was taken for chance
+        self._regain = 0  # the width before a cut that may have been by chance: up to it lifts are free
         self._clean = CHANCE  # calls let in since the last refusal
         self._streak = 0  # refusals with fewer than CHANCE calls between them
         self._before = 0  # the width before that streak
@@ -117,6 +132,8 @@ class Width:
         """Learn from a call that was let in. `arm` is what `start` returned for it."""
         self._passed = max(self._passed, level)
         self._clean += 1
+        self._faults -= self._faults / FAULTS_OVER
+        self._evidence = max(0.0, self._evidence - FOR_CHANCE)
         self._pause -= 1
         self.is_careful = False
         if self._ramp != inf:
@@ -136,28 +153,46 @@ class Width:
     def refuse(self, level: int, arm: int, is_throttled: bool) -> bool:
         """Learn from a refusal at this level. Returns whether it is a matter of width, or chance, so that the gate stays open."""
         if self._lift and level > self._width:
-            self._budget.spend(LIFT_NEEDS)
-            self._lift, self._lift_step, self._wall = 0, 1, level
+            self._refuse_lift(level, is_throttled)
             return True
         clean, self._clean = self._clean, 0
         self._streak = self._streak + 1 if clean < CHANCE else 1
+        if clean >= CHANCE:
+            self._before, self._halves = 0, False
         if is_throttled:
             return self._throttle(level)
-        self.is_careful = self._streak > 1
-        if self._streak == 1:
-            self._halves = False
-            if self._trial is not None and arm:
-                self._trial.drop()
-            return True
+        is_chance = self._is_chance()
+        self.is_careful = not is_chance
+        if not is_chance:
+            self._cut(level, clean)
+        elif self._trial is not None and arm:
+            self._trial.drop()
+        return True
+
+    def _refuse_lift(self, level: int, is_throttled: bool) -> None:
+        if self._faults >= FAULTY and not self._excused and not is_throttled:
+            self._excused = True
+            return
+        self._budget.spend(LIFT_NEEDS)
+        self._lift, self._lift_step, self._wall = 0, 1, level
+        self._regain = 0
+
+    def _is_chance(self) -> bool:
+        self._evidence = min(MOST_EVIDENCE, self._evidence + FOR_A_CAP)
+        is_chance = self._streak == 1 or (self._faults >= FAULTY and self._evidence < ENOUGH)
+        self._faults += is_chance
+        return is_chance
+
+    def _cut(self, level: int, clean: int) -> None:
         self._trial = None
         self._lift = 0
         self._before = self._before or self._width
+        self._regain = max(self._regain, self._before) if self._faults >= FAULTY else 0
         # A failure's own level may be low by chance, so the width is what is cut. Half of it only if none was let in since the last cut.
         at = level if level > self._passed else max(level, self._width)
         self._cap(at // 2 + 1 if self._halves and not clean and level <= self._passed else at)
         self._halves = True
         self._passed = min(self._passed, self._width)
-        return True
 
     def _throttle(self, level: int) -> bool:
         self._trial = None
@@ -225,8 +260,9 @@ class Width:
         if self._most is not None:
             wide = min(wide, self._most)
         if wide >= self._wall:
-            if self._budget.affords_refusals(LIFT_NEEDS):
-                self._lift, self._lifted = self._lift_step, 0
+            if self._regain > width or self._budget.affords_refusals(LIFT_NEEDS):
+                self._lift = min(self._lift_step, self._regain - width) if self._regain > width else self._lift_step
+                self._lifted, self._excused = 0, False
                 self._budget.count += 1
                 return
             wide = width

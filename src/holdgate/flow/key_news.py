@@ -24,7 +24,7 @@ _NOT_BEFORE = 60.0
 _MUCH = 2
 
 
-class _Seen:
+class _SeenKeys:
     """What was seen of the keys of one dependency since some of them are held."""
 
     __slots__ = ("announced_at", "since", "told")
@@ -39,7 +39,7 @@ class KeyNews:
     """Looks at the keys of one engine's gates, and says what is new."""
 
     def __init__(self) -> None:
-        self._seen: dict[Gate, _Seen] = {}
+        self._seen: dict[Gate, _SeenKeys] = {}
 
     def look(self, gates: Iterable[Gate], now: float) -> Iterable[FlowEvent]:
         """Yield what is to be announced."""
@@ -48,7 +48,7 @@ class KeyNews:
                 yield from self._look_at(gate, gate.keys, now)
 
     def _look_at(self, gate: Gate, keys: Keys, now: float) -> Iterable[FlowEvent]:
-        seen = self._seen.setdefault(gate, _Seen(now))
+        seen = self._seen.setdefault(gate, _SeenKeys(now))
         if not keys.held:
             del self._seen[gate]
             if seen.told:

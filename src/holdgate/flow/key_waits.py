@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from holdgate.core.key_record import KeyRecord
     from holdgate.core.keys import Keys
-    from holdgate.flow.waiting import Waiting
+    from holdgate.flow.gate import Gate
+    from holdgate.flow.keyed import KeyOfMessage
+    from holdgate.flow.message import AnyDelivery
+    from holdgate.flow.state import Run
 
 # More than a run has lanes, mostly, so that no lane is idle while a key has room; and few enough that a key whose turn comes waits for few.
 _IN_LINE = 64
@@ -32,6 +35,27 @@ _IN_LINE = 64
 # A limit that lets nothing go for at least so long (seconds) holds a source whose order nothing may pass; what is shorter an inbox bridges
 # (limiting.py).
 _MOMENT = 5.0
+
+
+class Waiting:
+    """One waiting delivery: what it needs, when it came, and until when it waits for time alone."""
+
+    __slots__ = ("arrival", "delivery", "gates", "is_aside", "line", "not_before", "run")
+
+    def __init__(self, delivery: AnyDelivery, gates: tuple[Gate, ...], arrival: int, not_before: float | None) -> None:
+        self.delivery = delivery
+        self.run: Run = delivery.assignment.run
+        self.gates = gates
+        self.arrival = arrival
+        self.not_before = not_before
+        self.line: KeyLine | None = None  # that of the key that it waits for, or has waited for since it is here
+        self.is_aside = False  # its key has no room: it stands nowhere else
+
+    @property
+    def keys(self) -> tuple[KeyOfMessage | None, ...]:
+        """Return the keys of its message, if messages here have some."""
+        delivery = self.delivery
+        return () if delivery.assignment.all_need is not None else delivery.needs.keys
 
 
 class KeyLine:

@@ -23,14 +23,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from holdgate.flow.inbox import BatchInbox, FreeInbox, Inbox, KeyInbox, Order, SourceInbox, Span
 from holdgate.flow.unclaimed import RunResults
 
 if TYPE_CHECKING:
     from holdgate.flow.gate import Gate
-    from holdgate.flow.keyed import KeyOfMessage
     from holdgate.flow.message import AnyDelivery, Source
     from holdgate.flow.policy import Needs
 
@@ -43,7 +42,7 @@ class MessageNeeds:
 
     __slots__ = ("error", "gates", "results")
 
-    keys: tuple[KeyOfMessage | None, ...] = ()  # keyed.py has those of messages with keys
+    keys: tuple[Any, ...] = ()  # keyed.py has those of messages with keys
 
     def __init__(self, gates: tuple[Gate, ...], error: Exception | None = None) -> None:
         self.gates = gates

@@ -29,15 +29,13 @@ from typing import TYPE_CHECKING
 from holdgate.core import Permit
 from holdgate.flow import keyed
 from holdgate.flow.batch import Batch, messages_in
-from holdgate.flow.key_waits import KeyWaits
+from holdgate.flow.key_waits import KeyWaits, Waiting
 
 if TYPE_CHECKING:
     from holdgate.core.key_record import KeyRecord
     from holdgate.core.keys import Keys
     from holdgate.flow.blame import FailureHistory
     from holdgate.flow.gate import Gate
-    from holdgate.flow.key_waits import KeyLine
-    from holdgate.flow.keyed import KeyOfMessage
     from holdgate.flow.message import AnyDelivery
     from holdgate.flow.passing import MessageNeeds
     from holdgate.flow.state import Assignment, Run
@@ -45,27 +43,6 @@ if TYPE_CHECKING:
 
 
 _arrival = attrgetter("arrival")
-
-
-class Waiting:
-    """One waiting delivery: what it needs, when it came, and until when it waits for time alone."""
-
-    __slots__ = ("arrival", "delivery", "gates", "is_aside", "line", "not_before", "run")
-
-    def __init__(self, delivery: AnyDelivery, gates: tuple[Gate, ...], arrival: int, not_before: float | None) -> None:
-        self.delivery = delivery
-        self.run: Run = delivery.assignment.run
-        self.gates = gates
-        self.arrival = arrival
-        self.not_before = not_before
-        self.line: KeyLine | None = None  # that of the key that it waits for, or has waited for since it is here
-        self.is_aside = False  # its key has no room: it stands nowhere else
-
-    @property
-    def keys(self) -> tuple[KeyOfMessage | None, ...]:
-        """Return the keys of its message, if messages here have some."""
-        delivery = self.delivery
-        return () if delivery.assignment.all_need is not None else delivery.needs.keys
 
 
 # Those that keep a place have numbers of arrival from here on, which are below all others (no worker counts that far).

@@ -133,7 +133,7 @@ class _Attempts:
         return None if self.last is None else self.last.error
 
 
-class GivenBack(Exception):
+class ToGiveBack(Exception):
     """A task waits no longer here. It never leaves the receiver."""
 
 
@@ -166,13 +166,13 @@ class GuardReceiver(Receiver):
         """Run the task of a message, and acknowledge it, or let it go back."""
         try:
             await super().callback(message, raise_err)
-        except GivenBack:
+        except ToGiveBack:
             await _give_back(message)
 
     async def run_task(
         self, target: Callable[..., Any], message: TaskiqMessage, ack_controller: AckController | None = None
     ) -> TaskiqResult[Any]:
-        """Return the result of the first attempt that is good, or fails by its own fault. Raises GivenBack if it may wait no more."""
+        """Return the result of the first attempt that is good, or fails by its own fault. Raises ToGiveBack if it may wait no more."""
         needs = self._settings.needs_of(message.task_name)
         if not needs:
             return await super().run_task(target, message, ack_controller)
@@ -181,7 +181,7 @@ class GuardReceiver(Receiver):
             return await self._patient_task(message.task_name, needs)(attempts, target, message, ack_controller)
         except (WaitedTooLong, GuardClosed) as error:
             log.info("a task %s goes back to its queue: %s", message.task_name, error)
-            raise GivenBack from error
+            raise ToGiveBack from error
         except BaseException as error:
             if attempts.last is None or error is not attempts.error:
                 raise

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from holdgate.flow.message import Delivery
     from holdgate.ports import Clock
     from holdgate.runtime.access import Access
-    from holdgate.runtime.calling import CalledDependency
-    from holdgate.runtime.dependency import Dependency
+    from holdgate.runtime.keys import HasKey, Keyable
 
 
 class KeyedGuardCircuit(GuardCircuit):
@@ -79,7 +78,7 @@ class KeyedGuardCircuit(GuardCircuit):
 
 
 def access_to(
-    dependency: Dependency, guard: object, clock: Clock, settled: Callable[[], object], **more: Any
+    dependency: Keyable, guard: object, clock: Clock, settled: Callable[[], object], **more: Any
 ) -> tuple[GuardCircuit, Keys | None]:
     """Return how calls reach a guard's new circuit for a dependency, on the loop that runs here, and what keeps its keys. `more` as for
     `GuardCircuit`."""
@@ -90,7 +89,7 @@ def access_to(
     return KeyedGuardCircuit(keys, guard, circuit, clock, settled, loop, **more), keys
 
 
-def key_in_handler(dependency: CalledDependency, delivery: Delivery[Any], given: Hashable, *, is_declared: bool) -> Hashable:
+def key_in_handler(dependency: HasKey, delivery: Delivery[Any], given: Hashable, *, is_declared: bool) -> Hashable:
     """Return the key of a call in a handler: the one that it was given, or that of its message. None means that it has none.
 
     Raises SettingsError for a call of a declared need that was given another key than that of its message, which holds it already, and
@@ -105,7 +104,7 @@ def key_in_handler(dependency: CalledDependency, delivery: Delivery[Any], given:
     return given
 
 
-def acquire_by_key(dependency: CalledDependency, access: Access, key: Hashable) -> Permit | Rejected:
+def acquire_by_key(dependency: HasKey, access: Access, key: Hashable) -> Permit | Rejected:
     """Return a permit for a call with this key.
 
     Outside of any guard a dependency is one plain breaker, and keeps no keys. Raises SettingsError for a key that cannot be one.

@@ -7,8 +7,8 @@ with a NeedsError. What it answers stays in this process: no key is logged, anno
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from uuid import UUID
 
 from holdgate.core import Circuit
@@ -19,10 +19,9 @@ from holdgate.flow.message import AnyDelivery, Delivery
 from holdgate.runtime.wording import whereabouts
 
 if TYPE_CHECKING:
+    from holdgate.core import CircuitSettings, Limits
     from holdgate.flow.gate import Gate
     from holdgate.flow.unclaimed import RunResults
-    from holdgate.runtime.calling import CalledDependency
-    from holdgate.runtime.dependency import Dependency
 
 KeyOf: TypeAlias = Callable[[Delivery[Any]], Hashable]
 
@@ -33,7 +32,24 @@ LONGEST = 200
 _BITS = 8 * LONGEST
 
 
-def circuit_of(dependency: Dependency, now: float, draw: Callable[[], float]) -> tuple[Circuit, Keys | None]:
+class HasKey(Protocol):
+    """A dependency that may have keys."""
+
+    key: KeyOf | None
+
+    @property
+    def name(self) -> str: ...
+
+
+class Keyable(HasKey, Protocol):
+    """A dependency, with what all of its keys share."""
+
+    limits: Limits | None
+    max_keys: int
+    settings: CircuitSettings
+
+
+def circuit_of(dependency: Keyable, now: float, draw: Callable[[], float]) -> tuple[Circuit, Keys | None]:
     """Return a new circuit for a dependency, and what keeps its keys. None means that it has none.
 
     The limits of a dependency with keys are those of each key, so the circuit of the whole has none of its own.
@@ -43,19 +59,19 @@ def circuit_of(dependency: Dependency, now: float, draw: Callable[[], float]) ->
     return circuit, None if dependency.key is None else Keys(circuit, dependency.limits, draw, dependency.max_keys)
 
 
-def with_keys(delivery: AnyDelivery, gates: tuple[Gate, ...], results: RunResults, dependencies: Mapping[str, Dependency]) -> KeyedNeeds:
+def with_keys(delivery: AnyDelivery, gates: tuple[Gate, ...], results: RunResults, dependencies: Mapping[str, Keyable]) -> KeyedNeeds:
     """Return what a delivery needs that has keys. Raises NeedsError, which is the message's own."""
     return KeyedNeeds(gates, tuple(_key_at(delivery, gate, dependencies[gate.name]) for gate in gates), results)
 
 
-def _key_at(delivery: AnyDelivery, gate: Gate, dependency: Dependency) -> KeyOfMessage | None:
+def _key_at(delivery: AnyDelivery, gate: Gate, dependency: Keyable) -> KeyOfMessage | None:
     if gate.keys is None or dependency.key is None:
         return None
     key = key_of(dependency, delivery)
     return None if key is None else KeyOfMessage(gate.keys, key)
 
 
-def key_of(dependency: CalledDependency, delivery: AnyDelivery) -> Hashable:
+def key_of(dependency: HasKey, delivery: AnyDelivery) -> Hashable:
     """Return the key of a delivery at a dependency that has keys. None means that it has none. Raises NeedsError."""
     function = dependency.key
     if function is None:
@@ -93,7 +109,7 @@ def check_key(key: Hashable) -> None:
         raise SettingsError(f"key= of a call must be a str or bytes of up to {LONGEST}, an int or a UUID, got {wrong}")
 
 
-def check_keyed(dependencies: tuple[Dependency, ...], batch: int | None) -> bool:
+def check_keyed(dependencies: Sequence[Keyable], batch: int | None) -> bool:
     """Return whether messages that need these have keys. Raises SettingsError for what does not go with keys."""
     keyed = next((dependency for dependency in dependencies if dependency.key is not None), None)
     if keyed is None:

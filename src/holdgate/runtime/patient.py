@@ -97,7 +97,7 @@ class Wait:
         self._patients = patients
         self._within = within
         self.calls = calls
-        self.name = calls.names[0]
+        self.name = calls.name
         self._needs = tuple(need.name for need in calls.needs)
 
     def begin(self, *, blocks: bool) -> None:

@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from holdgate.errors import GuardClosed, HoldgateError, SettingsError
@@ -40,6 +41,7 @@ from holdgate.runtime.guests import GuestHost, GuestLane, GuestRun
 from holdgate.runtime.home import Home
 from holdgate.runtime.run_settings import plan_run
 from holdgate.runtime.wording import kind_of
+from holdgate.runtime.worker import log_end
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
@@ -152,19 +154,65 @@ class PatientLane(GuestLane):
         return verdict
 
 
-class PatientCalls:
-    """All calls of one name: their places, and the intake of their run. Everything here happens on the guard's loop."""
+class CallIntake:
+    """The intake of one run of calls, which has no broker. `planned` is called when the engine has made a plan."""
 
     order: Order = "source"
     can_reject = True
     inbox = 1
     rebalance_timeout = 10.0  # no place is ever revoked
 
-    def __init__(self, guard: PatientHost, name: str, needs: Sequence[Dependency]) -> None:
+    def __init__(self, name: str, planned: Callable[[], None]) -> None:
         self.names = (name,)
+        self._planned = planned
+        self._ended = asyncio.Event()
+
+    async def open(self, listener: IntakeListener) -> None:
+        """Nothing: there is no broker."""
+
+    async def receive(self) -> Sequence[AnyDelivery]:
+        """Wait for a second. Calls come another way."""
+        try:
+            async with asyncio.timeout(_EVERY):
+                await self._ended.wait()
+        except TimeoutError:
+            return ()
+        await asyncio.sleep(0)
+        return ()
+
+    def apply(self, plan: Plan) -> None:  # noqa: ARG002 - a call that waits needs nobody to hold it
+        """Look whether the run is over."""
+        self._planned()
+
+    def weigh(self, deliveries: Sequence[Delivery[Any]]) -> int:
+        """Return what the calls take here. Their arguments are the caller's."""
+        return OVERHEAD * len(deliveries)
+
+    def settle(self, delivery: AnyDelivery, settlement: Settlement) -> None:
+        """Nothing: whoever has called is told."""
+
+    async def flush(self) -> bool:
+        self._ended.set()
+        return True
+
+    def way_of_rejected(self, name: str) -> str:  # noqa: ARG002 - all alike
+        return "are the framework's affair: a call's own failure is raised to its caller"
+
+    async def backlog(self) -> Mapping[Source, Backlog]:
+        """Nothing: what waits outside is the framework's."""
+        return {}
+
+    async def close(self) -> None:
+        self._ended.set()
+
+
+class PatientCalls:
+    """All calls of one name, and their places. Everything here happens on the guard's loop."""
+
+    def __init__(self, guard: PatientHost, name: str, needs: Sequence[Dependency]) -> None:
+        self.name = name
         self.needs = tuple(needs)
         self._guard = guard
-        self._name = name
         self._run: GuestRun | None = None
         self._opening: asyncio.Task[None] | None = None
         self._early: list[PatientCall] = []  # came while the run opens
@@ -172,7 +220,6 @@ class PatientCalls:
         self._places = 0
         self._free: list[int] = []  # a heap: low numbers first, so that few places are used where few suffice
         self._calls = 0
-        self._ended = asyncio.Event()
 
     # -- the steps of a call ----------------------------------------------------------------------------------------------------------
 
@@ -181,12 +228,12 @@ class PatientCalls:
         if call.is_over:
             return
         if self._guard.stopping:
-            self._close(call, _stops(self._name))
+            self._close(call, _stops(self.name))
             return
         if self._run is None or self._run.is_over:
             self._early.append(call)
             if self._opening is None:
-                self._opening = begin_later(self._open(), f"opening of {self._name}")
+                self._opening = begin_later(self._open(), f"opening of {self.name}")
             return
         self._offer(self._run, call)
 
@@ -203,7 +250,7 @@ class PatientCalls:
             self._finish(call)
             call.answer(Reply.DONE if verdict is Verdict.DONE else Reply.RAISE)
         elif self._run is None or self._run.is_over:  # whether it is the caller's own failure would show in time, and there is none
-            self._close(call, _stops(self._name))
+            self._close(call, _stops(self.name))
         else:
             call.answer(Reply.AGAIN)
             if call.runs:
@@ -218,7 +265,7 @@ class PatientCalls:
         lane, call.lane = call.lane, None
         if lane is not None:
             call.context.run(lane.quit)  # the engine may grant it again before this returns
-        if delivery is None or run is None or delivery.assignment is None:
+        if delivery is None or run is None or not _is_of(run, delivery):
             return
         if delivery.assignment.inbox.waiting:  # never tried
             delivery.assignment.drop_waiting()
@@ -244,7 +291,7 @@ class PatientCalls:
         else:
             number, self._places = self._places, self._places + 1
         self._calls += 1
-        source = Partition(self._name, number)
+        source = Partition(self.name, number)
         call.delivery = CallDelivery(source, call, self._calls)
         self._under_way[call] = None
         if not run.takes(source):
@@ -253,8 +300,10 @@ class PatientCalls:
 
     def _finish(self, call: PatientCall) -> None:
         call.is_over = True
-        if self._under_way.pop(call, self) is not self and call.delivery is not None:
-            heapq.heappush(self._free, cast("Partition", call.delivery.source).number)
+        was_under_way = self._under_way.pop(call, self) is not self
+        delivery, run = call.delivery, self._run
+        if was_under_way and delivery is not None and run is not None and _is_of(run, delivery):
+            heapq.heappush(self._free, cast("Partition", delivery.source).number)
 
     def _close(self, call: PatientCall, refusal: HoldgateError) -> None:
         if not call.is_over and call.lane is None:  # one that runs may end
@@ -266,14 +315,16 @@ class PatientCalls:
 
     async def _open(self) -> None:
         """Begin the run, and bring what came meanwhile. A guard that stops, or settings that clash, refuse all of it."""
-        self._ended.clear()
         self._free.clear()
         self._places = 0
-        refusal: HoldgateError = _stops(self._name)
+        refusal: HoldgateError = _stops(self.name)
         try:
-            plans = plan_run(self, self.needs, order=None, key=None, concurrency=None, span=1000, retry=_ONCE)
-            run = self._run = GuestRun(self._guard, self, plans, self.granted, PatientLane)
+            intake = CallIntake(self.name, self._let_go)
+            plans = plan_run(intake, self.needs, order=None, key=None, concurrency=None, span=1000, retry=_ONCE)
+            run = self._run = GuestRun(self._guard, intake, plans, self.granted, PatientLane)
             await run.open()
+            if run.task is not None:
+                run.task.add_done_callback(partial(log_end, run.worker))  # nobody awaits it, and the next call begins another
         except HoldgateError as error:
             self._run, refusal = None, error
         self._opening = None
@@ -284,45 +335,16 @@ class PatientCalls:
             elif not call.is_over:
                 self._offer(self._run, call)
 
-    async def open(self, listener: IntakeListener) -> None:
-        """Nothing: there is no broker."""
-
-    async def receive(self) -> Sequence[AnyDelivery]:
-        """Wait for a second. Calls come another way."""
-        try:
-            async with asyncio.timeout(_EVERY):
-                await self._ended.wait()
-        except TimeoutError:
-            return ()
-        await asyncio.sleep(0)
-        return ()
-
-    def apply(self, plan: Plan) -> None:  # noqa: ARG002 - a call that waits needs nobody to hold it
-        """Let go of what waits when the guard stops."""
+    def _let_go(self) -> None:
+        """Let go of what waits when the run is over."""
         if self._run is not None and self._run.is_over:
             for call in list(self._under_way):
-                self._close(call, _stops(self._name))
+                self._close(call, _stops(self.name))
 
-    def weigh(self, deliveries: Sequence[Delivery[Any]]) -> int:
-        """Return what the calls take here. Their arguments are the caller's."""
-        return OVERHEAD * len(deliveries)
 
-    def settle(self, delivery: AnyDelivery, settlement: Settlement) -> None:
-        """Nothing: whoever has called is told."""
-
-    async def flush(self) -> bool:
-        self._ended.set()
-        return True
-
-    def way_of_rejected(self, name: str) -> str:  # noqa: ARG002 - all alike
-        return "are the framework's affair: a call's own failure is raised to its caller"
-
-    async def backlog(self) -> Mapping[Source, Backlog]:
-        """Nothing: what waits outside is the framework's."""
-        return {}
-
-    async def close(self) -> None:
-        self._ended.set()
+def _is_of(run: GuestRun, delivery: CallDelivery) -> bool:
+    """Return whether a call belongs to this run, and not to one that has ended by an error before."""
+    return delivery.assignment is not None and delivery.assignment.run is run.worker.run
 
 
 class Patients:

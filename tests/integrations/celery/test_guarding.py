@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import pytest
 
 pytest.importorskip("celery", reason="celery is not installed: pip install 'holdgate[celery]'")
 
 from tests.integrations.celery.shop import PREFETCH, Shop, until
+from tests.servers.ports import release_port, reserve_port
 from tests.servers.rabbitmq_address import QUORUM
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tests.servers.rabbitmq import RabbitMQServer
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
     MakeQueue = Callable[..., Awaitable[str]]
@@ -309,3 +314,94 @@ def _used(pid: int) -> float:
 
 def _seconds() -> float:
     return time.monotonic()
+
+
+async def test_the_guard_of_a_worker_can_be_asked_and_its_pool_processes_do_not_keep_its_port(
+    rabbitmq: RabbitMQAddress, queue: MakeQueue, tmp_path: Path
+) -> None:
+    """The control answers while tasks are held. Processes that are forked beside it inherit nothing that is open."""
+    orders = await queue()
+    port = reserve_port()
+    conf = {"worker_max_tasks_per_child": 1}
+    with Shop(rabbitmq.url, orders, tmp_path, control=port, conf=conf) as shop:
+        shop.send(6)
+        worker = shop.work()
+        await shop.done(6)  # each by a process of its own: those were forked after the guard had begun
+        shop.put("down")
+        shop.send(6, first=6)
+        await shop.opened()
+        status = await asyncio.to_thread(_read, f"http://127.0.0.1:{port}/status")
+        assert '"payments"' in status
+        children = _children(worker.pid)
+        assert children
+        listening = _listening(port)
+        assert listening in _sockets(worker.pid)
+        assert not any(listening in _sockets(child) for child in children)
+    release_port(port)
+
+
+async def test_a_broker_that_restarts_in_a_hold_hands_everything_out_again(fresh_rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
+    """What was held over the lost connection is forgotten, and every task is done by the same worker."""
+    orders = await fresh_rabbitmq.declare("orders", QUORUM)
+    with Shop(fresh_rabbitmq.url, orders, tmp_path, arguments=QUORUM) as shop:
+        shop.put("down")
+        shop.send(12)
+        shop.work()
+        await shop.opened()
+        await fresh_rabbitmq.becomes(orders, ready=12 - IN_HAND)
+        fresh_rabbitmq.kill()
+        await fresh_rabbitmq.start()
+        await fresh_rabbitmq.becomes(orders, consumers=1)
+        shop.take("down")
+        await shop.done(12)
+        await fresh_rabbitmq.becomes(orders, ready=0)
+    assert set(shop.files.numbers("done")) == set(range(12))
+
+
+async def test_a_task_that_is_revoked_while_it_is_held_does_not_run(rabbitmq: RabbitMQAddress, queue: MakeQueue, tmp_path: Path) -> None:
+    """It is discarded when it would start, and its place in the ramp is the next one's."""
+    orders = await queue()
+    with Shop(rabbitmq.url, orders, tmp_path) as shop:
+        shop.put("down")
+        shop.send(4)
+        shop.work()
+        await shop.opened()
+        shop.app.tasks["charge"].apply_async((99,), task_id="revoked")
+        await until(lambda: "charge[revoked] received" in shop.log)
+        shop.app.control.revoke("revoked")
+        await until(lambda: "Tasks flagged as revoked: revoked" in shop.log)
+        shop.take("down")
+        await shop.done(4)
+        await until(lambda: "Discarding revoked task: charge[revoked]" in shop.log)
+        shop.send(4, first=4)
+        await shop.done(8)
+    assert 99 not in shop.files.numbers("calls")
+    assert await rabbitmq.depth(orders) == (0, 0)
+
+
+def _read(url: str) -> str:
+    with urlopen(url, timeout=20) as answer:  # noqa: S310 - our own
+        text: str = answer.read().decode()
+        return text
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _sockets(pid: int) -> set[str]:
+    """Return the sockets that a process has open, by their inodes."""
+    found: set[str] = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(descriptor.readlink()))
+    return found
+
+
+def _listening(port: int) -> str:
+    """Return the socket that listens on a port, by its inode."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
+            return f"socket:[{fields[9]}]"
+    raise AssertionError(f"nothing listens on {port}")

@@ -372,7 +372,8 @@ class TaskStation:
     async def receive(self) -> Sequence[AnyDelivery]:
         """Wait for a second, and look whether what waits may stay. The tasks come another way."""
         try:
-            await asyncio.wait_for(self._ended.wait(), _EVERY)
+            async with asyncio.timeout(_EVERY):
+                await self._ended.wait()
         except TimeoutError:
             self._look_after()
         else:
