@@ -230,8 +230,10 @@ def test_a_refusal_shuts_the_gate_and_one_call_asks_after_retry_after() -> None:
     key.now = at
     assert key.free == 1
     key.call(OK, 0.02)
-    assert (key.record.is_held, key.free) == (False, 1)
+    assert (key.record.is_held, key.free) == (False, 0)  # the asking call was a start: the next one is due an interval after it
     assert key.record.in_flight == 0
+    key.now = at + 1.1
+    assert key.free == 1
 
 
 def test_an_asking_call_that_is_refused_waits_longer() -> None:
@@ -265,7 +267,10 @@ def test_an_asking_call_that_is_silent_counts_as_let_in() -> None:
     key.record.start(key.now, 99)
     assert key.free == 0
     key.now += 1.0
-    assert (key.free, key.record.is_held) == (1, False)
+    assert key.free == 0  # the asking call was a start: the next one is due an interval after it
+    assert not key.record.is_held
+    key.now += 1.0
+    assert key.free == 1
 
 
 def test_a_refusal_of_a_call_that_began_unknown_counts_all_the_same() -> None:
