@@ -30,8 +30,8 @@ def test_three_at_the_same_pace_are_a_limit() -> None:
 
 
 def test_three_that_let_in_the_same_are_a_limit() -> None:
-    """A bucket with a burst refuses at any pace: what it let in is its rate, and the pace stays one percent under that."""
-    assert _refused(SoleUse(), (15.0, 10.0), (12.0, 10.1), (14.0, 10.0)) == pytest.approx(10.0 * 0.99)
+    """A bucket with a burst refuses at any pace: what it let in is its rate, and the pace stays there."""
+    assert _refused(SoleUse(), (15.0, 10.0), (12.0, 10.1), (14.0, 10.0)) == pytest.approx(10.0)
 
 
 def test_the_pace_is_believed_before_what_was_let_in() -> None:
@@ -74,6 +74,13 @@ def test_a_refusal_in_a_ramp_from_the_limit_confirms_it() -> None:
     assert _refused(sole_use, (10.1, 9.0), pace=9.7) == pytest.approx(10.1 * 0.97)
 
 
+def test_a_confirmed_limit_does_not_sink() -> None:
+    """What is let in under a held pace is a little less than it, each time."""
+    sole_use = SoleUse()
+    assert _refused(sole_use, (15.0, 10.0), (12.0, 10.0), (15.0, 10.0)) == pytest.approx(10.0)
+    assert _refused(sole_use, (13.0, 9.9), (13.0, 9.8), pace=10.0) == 10.0
+
+
 def test_after_three_doubts_only_what_was_let_in_counts() -> None:
     """The pace has shown a limit three times, and was wrong three times."""
     sole_use = SoleUse()
@@ -84,4 +91,4 @@ def test_after_three_doubts_only_what_was_let_in_counts() -> None:
         assert limit is not None
         assert _refused(sole_use, (limit, 1.0), pace=limit) is None
     assert _refused(sole_use, (10.0, 8.0), (10.0, 9.0), (10.0, 8.0), (10.0, 9.0)) is None
-    assert _refused(sole_use, (10.0, 9.0), (10.0, 9.0)) == pytest.approx(9.0 * 0.99)
+    assert _refused(sole_use, (10.0, 9.0), (10.0, 9.0)) == pytest.approx(9.0)

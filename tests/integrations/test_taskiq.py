@@ -154,6 +154,20 @@ async def test_tasks_of_one_worker_may_need_different_things_on_rabbitmq(rabbitm
 
 
 @pytest.mark.slow
+async def test_a_worker_without_a_guard_loses_its_tasks_on_rabbitmq(rabbitmq: RabbitMQAddress, queue: MakeQueue) -> None:
+    """Which is what the guard is for: each task fails once in the outage, is acknowledged, and nothing is left of it."""
+    async with bench(rabbitmq, queue, "tests.integrations.taskiq_app", BARE="1") as scene, scene.worker(receiver=False) as bare:
+        scene.payments.is_up = False
+        await scene.send(orders(1, 10))
+        await bare.until(lambda: bare.log.count("ended: order") == 10)
+        scene.payments.is_up = True
+        await scene.send(["later"])
+        await bare.until(lambda: bool(scene.payments.charged))
+        assert scene.charged == ["later"]
+        assert scene.payments.refused == 10
+
+
+@pytest.mark.slow
 async def test_a_worker_with_taskiqs_own_receiver_is_refused_on_rabbitmq(rabbitmq: RabbitMQAddress, queue: MakeQueue) -> None:
     """It would look guarded and hold nothing: it says so, and does not begin."""
     async with bench(rabbitmq, queue) as scene, scene.worker("--max-fails", "1", receiver=False) as refused:

@@ -218,7 +218,7 @@ class LearnedPace:
         before = self._age
         self._age += took
         base = self._base
-        if not self._unsure and not self._sole_use.holds:
+        if not self._sole_use.holds:
             quicker = min(QUICKER, max(1.0, base / FEW_SHARE))
             self._base = base = base + took * min(CLIMB * quicker * sqrt(base), YIELD * base * base / REGAIN_CALLS)
         over = self._age - self._rest

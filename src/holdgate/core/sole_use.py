@@ -11,9 +11,9 @@ place each time. So a refusal is compared with the one before, in two ways, and 
 
 The first is believed before the second: in front of a bucket without room, what was let in is always less than the limit.
 
-With an answer the pace stays a little under it, and does not climb. Whoever is refused there nevertheless was wrong: the pace was no limit,
-or somebody else has come. Then everything begins anew, and the next such pace is believed by a little less; after the third doubt only what
-was let in counts.
+With an answer the pace stays a little under the pace of the refusal, or at what was let in, which is exact or a little less. It does not
+climb. Whoever is refused there nevertheless was wrong: the pace was no limit, or somebody else has come. Then everything begins anew, and
+the next such pace is believed by a little less; after the third doubt only what was let in counts.
 
 Among ten that share, three refusals within 1.5 % are rare, and a wrong answer costs one refusal. What it does for who is alone: at one call
 in five seconds, a refusal in 200 calls instead of one in ten.
@@ -25,7 +25,6 @@ SAME = 0.015  # two figures that are nearer are the same: calls come one by one,
 ANSWERS = 2  # agreements in a row: one alone is chance once in ten times among those that share
 NEAR = 1.15  # times the pace: a ramp that came further has used up a burst, and then ends at the same place each time, too
 UNDER = 0.97  # of a pace at a refusal: the climb has passed the limit by up to two calls' worth
-LITTLE_UNDER = 0.99  # of what was let in, which is exact
 DOUBTS = 2  # wrong answers by the pace, after which it is believed no more
 
 
@@ -57,13 +56,15 @@ class SoleUse:
             self._same_let_in = _count(self._same_let_in, let_in, self._let_in)
         self._refused_at, self._let_in = refused_at, let_in
         limit = None if was_wrong else self._answer()
+        if self.holds and limit is not None:  # confirmed by a ramp: what was let in was less, because the pace was held
+            limit = max(limit, pace)
         self.holds = limit is not None
         return limit
 
     def _answer(self) -> float | None:
         if self._same_refused_at >= ANSWERS and self._doubts <= DOUBTS:
             return float(self._refused_at * UNDER ** (1 + self._doubts))
-        return self._let_in * LITTLE_UNDER if self._same_let_in >= ANSWERS else None
+        return self._let_in if self._same_let_in >= ANSWERS else None
 
 
 def _count(before: int, figure: float, last: float) -> int:

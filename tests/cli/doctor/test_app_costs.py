@@ -28,6 +28,7 @@ async def test_the_costs_of_a_group(kafka: KafkaAddress) -> None:
         shown = await asyncio.to_thread(invoke, *arguments)
         assert (shown.exit_code, shown.stderr) == (0, "")
         assert f"{topic}, an outage: 2 records came in the last 1 hour" in shown.stdout
+        assert "nothing was found" not in shown.stdout
         found = json.loads((await asyncio.to_thread(invoke, *arguments, "--json")).stdout)
         assert {each["about"] for each in found if each["cost"]} == {topic, "nobody"}
         assert not any(each["refused"] for each in found)
@@ -50,7 +51,7 @@ async def test_a_user_who_may_only_read(own_rabbitmq: RabbitMQServer) -> None:
     await own_rabbitmq.declare("costly", QUORUM)
     await own_rabbitmq.ctl("add_user", "onlooker", "onlooker")
     await own_rabbitmq.ctl("set_permissions", "onlooker", "", "", ".*")
-    url = own_rabbitmq.url.replace("guest:guest", "onlooker:onlooker")
+    url = own_rabbitmq.as_user("onlooker", "onlooker")
     try:
         shown = await asyncio.to_thread(invoke, "doctor", "rabbitmq", "costly", "--url", url, "--outage", "3600")
         assert shown.exit_code == 0

@@ -15,7 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from holdgate import Dependency
 from holdgate.flow.attribution import Cause
-from holdgate.integrations.celery.given_back import GivenBack, install
+from holdgate.integrations.celery.given_back import TaskGivenBack, install
 
 PAYMENTS = Dependency("payments", failures=ConnectionError)
 
@@ -57,7 +57,7 @@ def test_a_failure_of_a_need_is_given_back() -> None:
     """With its attribution, and nothing is stored as a failure."""
     task = task_that(ConnectionError("down"))
     given = run(task)
-    assert isinstance(given, GivenBack)
+    assert isinstance(given, TaskGivenBack)
     assert given.attribution.cause is Cause.DEPENDENCY
     assert task.AsyncResult("id").state == "PENDING"
 
@@ -82,13 +82,13 @@ def test_everything_else_is_celerys(raised: Exception | None) -> None:
 def test_a_soft_time_limit_is_a_failure_of_the_needs() -> None:
     """Whatever `failures` says: the task was waiting for something."""
     given = run(task_that(SoftTimeLimitExceeded()))
-    assert isinstance(given, GivenBack)
+    assert isinstance(given, TaskGivenBack)
     assert given.attribution.findings[0].outcome is not None
 
 
 def test_autoretry_does_not_see_it() -> None:
     """It would publish a copy of the message, and spend a retry."""
-    assert isinstance(run(task_that(ConnectionError(), autoretry_for=(Exception,), max_retries=1)), GivenBack)
+    assert isinstance(run(task_that(ConnectionError(), autoretry_for=(Exception,), max_retries=1)), TaskGivenBack)
 
 
 def test_a_retry_of_the_tasks_own_goes_its_way(monkeypatch: pytest.MonkeyPatch) -> None:

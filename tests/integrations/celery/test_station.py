@@ -20,7 +20,7 @@ from holdgate.core import Outcome
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.message import Queue
 from holdgate.flow.policy import Verdict
-from holdgate.integrations.celery.given_back import GivenBack
+from holdgate.integrations.celery.given_back import TaskGivenBack
 from holdgate.integrations.celery.loop import SharedLoop
 from holdgate.integrations.celery.station import PoolLane, TaskStation
 from holdgate.runtime.guests import GuestRun
@@ -113,7 +113,7 @@ class Bench:
         except ConnectionError:
             failure = ExceptionInfo()
         return self.station.given_back(
-            request.delivery, GivenBack(found, RaisedElsewhere("ConnectionError", "tasks.py:7", "", ""), failure)
+            request.delivery, TaskGivenBack(found, RaisedElsewhere("ConnectionError", "tasks.py:7", "", ""), failure)
         )
 
     def open_circuit(self) -> None:

@@ -195,11 +195,7 @@ def _print(context: click.Context, findings: Sequence[Finding], *, as_json: bool
     else:
         for each in findings:
             click.echo(f"{each.about}, {'an outage' if each.cost else 'refused' if each.refused else 'warning'}: {each.text}")
-        if all(each.cost for each in findings):
-            click.echo(
-                "nothing was found that would hurt in an outage of a guarded worker"
-                if findings
-                else "nothing was found that would hurt in an outage"
-            )
+        if not findings:
+            click.echo("nothing was found that would hurt in an outage")
     if any(each.refused for each in findings):
         context.exit(FAILED)

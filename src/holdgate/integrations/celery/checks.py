@@ -62,9 +62,9 @@ def consumer_timeouts(app: Any, otherwise: float) -> dict[str, float]:
 
 def _timeout_of(queue: Any, otherwise: float) -> float:
     """Return what the queue or its consumer asks for in milliseconds, or the broker's own."""
-    given: tuple[Mapping[str, object] | None, ...] = (queue.consumer_arguments, queue.queue_arguments)
+    given: list[Mapping[str, object]] = [queue.consumer_arguments or {}, queue.queue_arguments or {}]
     for arguments in given:
-        asked = (arguments or {}).get(_CONSUMER_TIMEOUT)
+        asked = arguments.get(_CONSUMER_TIMEOUT)
         if isinstance(asked, int | float) and asked > 0:
             return asked / 1000
     return otherwise

@@ -31,7 +31,7 @@ from celery.worker import state
 
 from holdgate.flow.message import Queue
 from holdgate.flow.policy import Verdict
-from holdgate.integrations.celery.given_back import GivenBack
+from holdgate.integrations.celery.given_back import TaskGivenBack
 from holdgate.integrations.celery.station import TaskDelivery, TaskStation
 
 log = logging.getLogger("holdgate")
@@ -96,7 +96,7 @@ class GuardedRequest:
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Ask the engine what is to become of a task that its needs have failed. Everything else is the task's own, and Celery's."""
         error = _raised(exc_info)
-        if isinstance(error, GivenBack):
+        if isinstance(error, TaskGivenBack):
             verdict = self._judge(lambda station, delivery: station.given_back(delivery, error))
             if verdict is Verdict.REJECT:
                 self._fail(error.failure)
@@ -257,7 +257,7 @@ def _named(name: str) -> type:
 # -- the worker -----------------------------------------------------------------------------------------------------------------------
 
 
-class GuardStep(bootsteps.StartStopStep):  # type: ignore[misc] - Celery has no types
+class GuardStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
     """The guard in the life of a worker: checked and prepared before the pool forks, begun behind it."""
 
     label = "holdgate"

@@ -3,15 +3,15 @@
 Theory of operation. When a task raises, Celery's pool process stores the failure, calls the errbacks and hooks, and only then tells the
 main process. `Task.retry` publishes a copy of the message, and spends one of `max_retries`. Neither can be taken back. So the decision is
 made inside of both, where the exception still has its answer and its headers: what attribution calls a failure of the task's needs, or "not
-so fast", leaves the task as `GivenBack`. Celery takes that for a `Reject` and does nothing. The main process never does what the `Reject`
-asks for: it lets the engine decide, with the attribution that came along.
+so fast", leaves the task as `TaskGivenBack`. Celery takes that for a `Reject` and does nothing. The main process never does what the
+`Reject` asks for: it lets the engine decide, with the attribution that came along.
 
     the task raises            and it is its own failure: Celery's way, as without a guard
     the task calls retry       the same question, before anything is published
     autoretry_for              is around us, and passes on what is an `Ignore`
     a soft time limit          is a failure of what the task was waiting for, as a handler's time limit is
 
-Should a worker without a guard meet a `GivenBack`, its `Reject` puts the message back into the queue. Nothing is lost.
+Should a worker without a guard meet a `TaskGivenBack`, its `Reject` puts the message back into the queue. Nothing is lost.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _celerys = logging.getLogger("celery.app.trace")
 Needs = Callable[[Any], Sequence["Dependency"]]
 
 
-class GivenBack(Reject, Ignore):  # type: ignore[misc] - Celery has no types
+class TaskGivenBack(Reject, Ignore):  # type: ignore[misc]  # Celery has no types
     """A task could not be done because of what it needs. `attribution` says whose failure it was.
 
     `error` stands for what was raised, and `failure` is that itself, as Celery would have stored it.
@@ -55,7 +55,7 @@ class GivenBack(Reject, Ignore):  # type: ignore[misc] - Celery has no types
         self.failure = failure
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GivenBack, (self.attribution, self.error, self.failure)
+        return TaskGivenBack, (self.attribution, self.error, self.failure)
 
     def __repr__(self) -> str:
         return f"given back to the guard: {self.error}"
@@ -67,7 +67,7 @@ class _InOneLine(logging.Filter):
     """Lets Celery log a task that was given back in one line, without a traceback. The guard's own log says more, and less often."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], GivenBack):
+        if record.exc_info and isinstance(record.exc_info[1], TaskGivenBack):
             record.exc_info = None
             record.levelno, record.levelname = logging.INFO, "INFO"
         return True
@@ -106,7 +106,7 @@ def install(task: Any, needs: Needs) -> None:
 
 
 def _give_back(task: Any, needs: Needs, error: Exception) -> None:
-    """Raise GivenBack if an exception of the running task is a failure of its needs. Not for a task that is called as a function."""
+    """Raise TaskGivenBack if an exception of the running task is a failure of its needs. Not for a task that is called as a function."""
     request = task.request
     if request.called_directly or request.is_eager:
         return
@@ -121,4 +121,4 @@ def _raise(found: Attribution, error: Exception) -> NoReturn:
     said = RaisedElsewhere(kind_of(error), whereabouts(error), text_of(error), steps(error))
     # As Celery sends a failure to the main process: the exception itself where it can be pickled, else what can be said of it.
     sent = get_pickleable_exception(error)
-    raise GivenBack(found, said, ExceptionInfo((get_pickleable_etype(type(error)), sent, error.__traceback__))) from error
+    raise TaskGivenBack(found, said, ExceptionInfo((get_pickleable_etype(type(error)), sent, error.__traceback__))) from error

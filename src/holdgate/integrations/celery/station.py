@@ -47,7 +47,7 @@ from holdgate.runtime.wording import kind_of
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
-    from holdgate.integrations.celery.given_back import GivenBack
+    from holdgate.integrations.celery.given_back import TaskGivenBack
     from holdgate.integrations.celery.loop import SharedLoop
     from holdgate.runtime.guard import Guard
 
@@ -282,7 +282,7 @@ class TaskStation:
                 self._hand_out()
         self._go_on()
 
-    def given_back(self, delivery: TaskDelivery, what: GivenBack) -> Verdict | None:
+    def given_back(self, delivery: TaskDelivery, what: TaskGivenBack) -> Verdict | None:
         """End an attempt that a need has failed. Returns what is to become of the task; None or STALE means that it comes again."""
         return self._end(delivery, what.attribution, what.error)
 
