@@ -46,7 +46,7 @@ def test_nothing_is_known_at_first() -> None:
 
 def test_what_was_let_in_between_two_openings_is_the_pace() -> None:
     """Ten in one second are ten a second, less the margin."""
-    assert _found().rate == pytest.approx(10 * 0.995)
+    assert _found().rate == pytest.approx(10 * 0.998)
 
 
 def test_a_start_is_due_one_interval_after_another() -> None:
@@ -74,11 +74,11 @@ def test_few_calls_are_measured_on() -> None:
         pace.start(at, 1, is_pressed=True)
     pace.refuse(1)
     pace.reopen(1.0, 0.5, 1.0)
-    assert pace.rate == pytest.approx(0.995)
+    assert pace.rate == pytest.approx(0.998)
     for step in range(20):
         pace.start(1.0 + step / 20, 1, is_pressed=True)
     pace.reopen(2.0, 0.2, 2.0)
-    assert pace.rate == pytest.approx((24 - 2 - 1) / 2 * 0.995)
+    assert pace.rate == pytest.approx((24 - 2 - 1) / 2 * 0.998)
 
 
 def test_a_first_short_shut_is_a_guess_at_the_interval() -> None:
@@ -109,7 +109,7 @@ def test_an_outage_takes_a_guess_away_and_leaves_what_was_measured() -> None:
     found = _found()
     found.interrupt(2.0)
     found.start(62.0, 1, is_pressed=True)
-    assert found.rate == pytest.approx(10 * 0.995, rel=0.01)
+    assert found.rate == pytest.approx(10 * 0.998, rel=0.01)
 
 
 def test_where_all_that_asked_was_refused_nothing_was_counted() -> None:
@@ -267,12 +267,12 @@ def test_a_first_burst_is_no_rate() -> None:
     for step in range(22):
         pace.start(step / 20, 1, is_pressed=True)
     pace.reopen(1.0, 0.2, 1.0)
-    assert pace.rate == pytest.approx(20 * 0.995)
+    assert pace.rate == pytest.approx(20 * 0.998)
     for step in range(31):
         pace.start(1.0 + step / 15, 1, is_pressed=True)
     pace.refuse(1)
     pace.reopen(4.0, 1.0, 4.0)
-    assert pace.rate == pytest.approx((32 - 2 - 1) / 3 * 0.995)
+    assert pace.rate == pytest.approx((32 - 2 - 1) / 3 * 0.998)
 
 
 def test_the_asking_call_is_a_start_like_any_other() -> None:

@@ -198,7 +198,8 @@ def test_two_failures_together_prove_nothing_where_failures_are_known() -> None:
 
 def test_a_cap_is_found_among_failures_by_chance() -> None:
     """Four with hardly a call between them are no chance."""
-    width, seen = _known_to_fail_by_chance(), []
+    width = _known_to_fail_by_chance()
+    seen: list[int | None] = []
     for _ in range(20):
         width.accept(40, 0, 0.1)
     for _ in range(4):

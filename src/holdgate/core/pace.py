@@ -34,8 +34,8 @@ from math import floor, sqrt
 
 from holdgate.core.sole_use import SoleUse
 
-# A measurement is one call and half a percent under what was let in: the border of a rate is nowhere to stay.
-MARGIN = 0.995
+# A measurement is one call and a fifth of a percent under what was let in: the border of a rate is nowhere to stay.
+MARGIN = 0.998
 
 CATCH_UP = 0.1  # seconds whose starts may be made up for: an event loop that was late must not lower the pace
 LONG_SHUT = 90.0  # a shut that lasted longer was a quota or an operator, and says nothing of the pace
