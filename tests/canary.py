@@ -14,7 +14,7 @@ It costs some microseconds for each event, and nothing is compared for messages.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -81,11 +81,16 @@ def _marked(value: Any) -> Any:
 
 def plant() -> None:
     """Let the messages in memory give themselves away."""
-    for name in ("body", "key"):
-        read = getattr(MemoryDelivery, name).fget
-        setattr(MemoryDelivery, name, property(lambda delivery, read=read: _marked(read(delivery)), doc=read.__doc__))
-    headers = MemoryDelivery.headers.fget  # type: ignore[attr-defined]
-    MemoryDelivery.headers = property(lambda delivery: _seen(headers(delivery)), doc=headers.__doc__)  # type: ignore[method-assign,assignment]
+    for name, mark in (("body", _marked), ("key", _marked), ("headers", _seen)):
+        setattr(MemoryDelivery, name, property(_reading(getattr(MemoryDelivery, name).fget, mark)))
+
+
+def _reading(read: Callable[[MemoryDelivery], Any], mark: Callable[[Any], Any]) -> Callable[[MemoryDelivery], Any]:
+    @wraps(read)  # the pages that are generated from it show what users see
+    def reading(delivery: MemoryDelivery) -> Any:
+        return mark(read(delivery))
+
+    return reading
 
 
 def _seen(headers: Mapping[str, Any]) -> Mapping[str, Any]:
