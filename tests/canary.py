@@ -81,11 +81,16 @@ def _marked(value: Any) -> Any:
 
 def plant() -> None:
     """Let the messages in memory give themselves away."""
-    for name in ("body", "key"):
-        read = getattr(MemoryDelivery, name).fget
-        setattr(MemoryDelivery, name, property(lambda delivery, read=read: _marked(read(delivery)), doc=read.__doc__))
-    headers = MemoryDelivery.headers.fget  # type: ignore[attr-defined]
-    MemoryDelivery.headers = property(lambda delivery: _seen(headers(delivery)), doc=headers.__doc__)  # type: ignore[method-assign,assignment]
+    for name, mark in (("body", _marked), ("key", _marked), ("headers", _seen)):
+        setattr(MemoryDelivery, name, _planted(getattr(MemoryDelivery, name).fget, mark))
+
+
+def _planted(read: Any, mark: Any) -> property:
+    @wraps(read)  # who reads the public names of the code finds what was there
+    def planted(delivery: MemoryDelivery) -> Any:
+        return mark(read(delivery))
+
+    return property(planted)
 
 
 def _seen(headers: Mapping[str, Any]) -> Mapping[str, Any]:
