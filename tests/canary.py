@@ -14,7 +14,7 @@ It costs some microseconds for each event, and nothing is compared for messages.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import wraps
 from typing import Any
 
@@ -82,15 +82,15 @@ def _marked(value: Any) -> Any:
 def plant() -> None:
     """Let the messages in memory give themselves away."""
     for name, mark in (("body", _marked), ("key", _marked), ("headers", _seen)):
-        setattr(MemoryDelivery, name, property(_reading(getattr(MemoryDelivery, name).fget, mark)))
+        setattr(MemoryDelivery, name, _planted(getattr(MemoryDelivery, name).fget, mark))
 
 
-def _reading(read: Callable[[MemoryDelivery], Any], mark: Callable[[Any], Any]) -> Callable[[MemoryDelivery], Any]:
-    @wraps(read)  # the pages that are generated from it show what users see
-    def reading(delivery: MemoryDelivery) -> Any:
+def _planted(read: Any, mark: Any) -> property:
+    @wraps(read)  # who reads the public names of the code finds what was there
+    def planted(delivery: MemoryDelivery) -> Any:
         return mark(read(delivery))
 
-    return reading
+    return property(planted)
 
 
 def _seen(headers: Mapping[str, Any]) -> Mapping[str, Any]:
