@@ -29,7 +29,8 @@ class FakeLane:
 
     def __init__(self, *circuits: Circuit, now: float = 0.0) -> None:
         delivery: Delivery[Any] = Delivery(Queue("orders"), object())
-        delivery.assignment = SimpleNamespace(gates=tuple(Gate(circuit) for circuit in circuits), by_message=False)
+        gates = tuple(Gate(circuit) for circuit in circuits)
+        delivery.assignment = SimpleNamespace(gates=gates, all_need=gates)
         delivery.permits = tuple(circuit.try_acquire(now) for circuit in circuits)
         self.delivery: Delivery[Any] | None = delivery
         self.calls: AttemptCalls | None = None

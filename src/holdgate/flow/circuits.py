@@ -45,7 +45,9 @@ class CircuitChanges:
             if deadline is not None and deadline <= now:
                 gate.circuit.advance(now)
         events = self.settle_events(gates, now)
-        news = [*self._limits.look(gates, now), *self._keys.look(gates, now)]
+        news = [*self._limits.look(gates, now)]
+        if any(gate.keys is not None for gate in gates):
+            news += self._keys.look(gates, now)
         return [*events, *news] if news else events
 
     def settle_events(self, gates: Collection[Gate], now: float) -> list[Event | FlowEvent]:

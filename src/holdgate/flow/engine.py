@@ -68,6 +68,7 @@ from holdgate.flow.fate import (
     record_undeclared,
 )
 from holdgate.flow.gate import Gate, gates_of
+from holdgate.flow.holding import HeldTogether, singly
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import AnyDelivery, HandlerRequest, Source
 from holdgate.flow.plan import CIRCUIT, Plan
@@ -77,7 +78,6 @@ from holdgate.flow.reminders import Reminders
 from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.suspicions import Suspicions
-from holdgate.flow.together import HeldTogether, singly
 from holdgate.flow.totals import EngineTotals, Tally
 from holdgate.flow.waiting import WaitingList, acquire_in_turn, acquire_with_keys
 

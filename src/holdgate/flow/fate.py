@@ -103,7 +103,7 @@ def record(delivery: AnyDelivery, attribution: Attribution, now: float, *, excus
     # With several needs that match, nothing shows whose failure it was: doubt is never charged.
     charged = attribution.cause is Cause.DEPENDENCY and not attribution.shared
     for gate, permit, finding in zip(gates_of(delivery), delivery.permits or (), attribution.findings, strict=True):
-        key = keyed.key_at(delivery, gate)
+        key = None if gate.keys is None else keyed.key_at(delivery, gate)
         if key is None:
             _record_one(delivery, gate, permit, finding, now, charged=charged)
         else:
@@ -210,12 +210,16 @@ class Retries:
             self._waiting.add(delivery, gates, now + request.after)
         elif attribution.cause is Cause.THROTTLED:
             self._wait_for_limit(delivery, gates, attribution, now)
-        elif self._waits_for_slot(attribution) or any(gate.shut for gate in gates) or keyed.is_held(delivery):
+        elif (
+            self._waits_for_slot(attribution)
+            or any(gate.shut for gate in gates)
+            or (assignment.all_need is None and keyed.is_held(delivery))
+        ):
             history.end_backoffs()
             self._waiting.add(delivery, gates)
         else:
             self._waiting.add(delivery, gates, now + assignment.run.retry.wait(history.back_off(), self._draw()))
-        if attribution.cause in _OF_KEYS and keyed.has_key(delivery):
+        if assignment.all_need is None and attribution.cause in _OF_KEYS and keyed.has_key(delivery):
             assignment.let_pass(delivery)  # a tenant's trouble is none of the others', before its circuit is open as after it
         return events
 

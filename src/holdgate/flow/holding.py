@@ -1,23 +1,31 @@
-"""The hold of one source: since when it lasts, and whether the next one is the same hold.
+"""The hold of one source, and those that many sources have in common.
 
-A source whose circuit is half-open is released for each probe, for a moment: there is a permit to give, so nothing holds it. If the
-probe fails, it is held again. To whoever looks on, that is one hold, as long as the outage, and not one of a second after each try. So a
-hold that ends leaves behind which circuits were half-open then, and their generations. The hold after it is the same one as long as such a
-circuit is not closed, and has not been through more than this probe.
+*Since when* it lasts, and whether the next one is the same hold. A source whose circuit is half-open is released for each probe, for a
+moment: there is a permit to give, so nothing holds it. If the probe fails, it is held again. To whoever looks on, that is one hold, as long
+as the outage, and not one of a second after each try. So a hold that ends leaves behind which circuits were half-open then, and their
+generations. The hold after it is the same one as long as such a circuit is not closed, and has not been through more than this probe.
+
+*Together.* A circuit that opens holds every source that needs it, in one turn, and no message of any may start until the plan of that turn
+is applied. So the turn does no more for each source than has to be done before that, and what ten thousand have in common is made once.
+Nearly every source needs one circuit and has nothing else that holds it. Its plan is then the plan of all that need this circuit, and its
+event differs from theirs in the source alone. `Down` has both, once for each circuit. The events are made when they are taken (`singly`),
+which is when the intake has its plan: to make ten thousand takes longer than to plan for ten thousand. A source that anything else holds,
+or may hold, takes the long way, `Assignment.replan` (state.py): it finds the same plan and event.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from holdgate.core import State
-from holdgate.flow.plan import KEY
+from holdgate.flow.events import AnyEvent, SourceHeld
+from holdgate.flow.plan import KEY, SourcePlan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from holdgate.core.key_record import KeyRecord
     from holdgate.flow.gate import Gate
+    from holdgate.flow.message import Source
 
 
 class Hold:
@@ -71,3 +79,48 @@ class Hold:
     def announced(self, now: float) -> None:
         """Note that it has just been announced again."""
         self.warned = now
+
+
+class HeldTogether:
+    """Sources that are held from `at` on, because of one circuit and nothing else. `plan` is that of each."""
+
+    __slots__ = ("at", "plan", "sources")
+
+    def __init__(self, at: float, reasons: tuple[str, ...]) -> None:
+        self.at = at
+        self.plan = SourcePlan(fetch=False, reasons=reasons)
+        self.sources: list[Source] = []
+
+    def events(self) -> Iterator[SourceHeld]:
+        """Make the event of each source, in the order in which they came."""
+        at, reasons = self.at, self.plan.reasons
+        return (SourceHeld(at, source, reasons) for source in self.sources)
+
+
+class Down(dict["Gate | None", HeldTogether | None]):
+    """By gate, what it holds alone in this turn, found at the first look. None for one that is not shut, that holds by a limit or by keys
+    too, or that has sources fetch though they are held."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+
+    def __missing__(self, gate: Gate | None) -> HeldTogether | None:
+        together = self[gate] = HeldTogether(self._now, gate.reasons) if gate is not None and _holds_plainly(gate) else None
+        return together
+
+    def held(self) -> list[HeldTogether]:
+        """Return those that have got sources, in the order of the first look."""
+        return [together for together in self.values() if together is not None and together.sources]
+
+
+def _holds_plainly(gate: Gate) -> bool:
+    return gate.shut and not gate.held_by_limit and not gate.asked_by_one and gate.keys is None
+
+
+def singly(events: Iterable[AnyEvent | HeldTogether]) -> Iterator[AnyEvent]:
+    """Yield every event by itself."""
+    for event in events:
+        if isinstance(event, HeldTogether):
+            yield from event.events()
+        else:
+            yield event

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from holdgate.core import State
 
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
     from holdgate.core.key_record import KeyRecord
     from holdgate.core.keys import Keys
-    from holdgate.flow.gate import Gate
-    from holdgate.flow.keyed import KeyOfMessage
     from holdgate.flow.message import AnyDelivery
-    from holdgate.flow.state import Run
 
 # More than a run has lanes, mostly, so that no lane is idle while a key has room; and few enough that a key whose turn comes waits for few.
 _IN_LINE = 64
@@ -37,25 +34,13 @@ _IN_LINE = 64
 _MOMENT = 5.0
 
 
-class Waiting:
-    """One waiting delivery: what it needs, when it came, and until when it waits for time alone."""
+class WaitingForKey(Protocol):
+    """What is asked here of a message on the waiting list (waiting.py)."""
 
-    __slots__ = ("arrival", "delivery", "gates", "is_aside", "line", "not_before", "run")
-
-    def __init__(self, delivery: AnyDelivery, gates: tuple[Gate, ...], arrival: int, not_before: float | None) -> None:
-        self.delivery = delivery
-        self.run: Run = delivery.assignment.run
-        self.gates = gates
-        self.arrival = arrival
-        self.not_before = not_before
-        self.line: KeyLine | None = None  # that of the key that it waits for, or has waited for since it is here
-        self.is_aside = False  # its key has no room: it stands nowhere else
-
-    @property
-    def keys(self) -> tuple[KeyOfMessage | None, ...]:
-        """Return the keys of its message, if messages here have some."""
-        delivery = self.delivery
-        return () if delivery.assignment.all_need is not None else delivery.needs.keys
+    delivery: AnyDelivery
+    arrival: int
+    line: KeyLine | None  # that of the key that it waits for, or has waited for since it is there
+    is_aside: bool  # its key has no room: it stands nowhere else
 
 
 class KeyLine:
@@ -66,7 +51,7 @@ class KeyLine:
     def __init__(self, keys: Keys, record: KeyRecord) -> None:
         self.keys = keys
         self.record = record
-        self.aside: list[tuple[int, Waiting]] = []  # a heap by arrival; what has left is passed over
+        self.aside: list[tuple[int, WaitingForKey]] = []  # a heap by arrival; what has left is passed over
         self.count = 0
         self.out = 0
         self.is_due = False  # it has its turn
@@ -80,28 +65,27 @@ class KeyLine:
 
 
 class KeyWaits:
-    """All messages of one engine that wait for their keys."""
+    """All messages of one engine that wait for their keys.
+
+    The waiting list reads `lines`, `due` and `timed`, to call nothing here while no message waits for a key: a turn is to cost as much as
+    without keys.
+    """
 
     def __init__(self) -> None:
-        self._lines: dict[KeyRecord, KeyLine] = {}
-        self._due: deque[KeyLine] = deque()  # in turn
-        self._timed: list[tuple[float, int, KeyLine]] = []
+        self.lines: dict[KeyRecord, KeyLine] = {}
+        self.due: deque[KeyLine] = deque()  # those that may have room, in turn
+        self.timed: list[tuple[float, int, KeyLine]] = []
         self._timers = 0
         self._out = 0
 
-    @property
-    def has_due(self) -> bool:
-        """Whether a key is waited for that may have room."""
-        return bool(self._due)
-
-    def set_aside(self, waiting: Waiting, keys: Keys, record: KeyRecord, now: float) -> None:
+    def set_aside(self, waiting: WaitingForKey, keys: Keys, record: KeyRecord, now: float) -> None:
         """Let a message wait for this key, which has no room."""
         line = waiting.line
         if line is None or line.record is not record:
             self.leave(waiting)
-            line = self._lines.get(record)
+            line = self.lines.get(record)
             if line is None:
-                line = self._lines[record] = KeyLine(keys, record)
+                line = self.lines[record] = KeyLine(keys, record)
             line.change(1)
             waiting.line = line
         else:
@@ -117,7 +101,7 @@ class KeyWaits:
             assignment.hold.wait_for_key(record, keys.name)
             assignment.mark_dirty()
 
-    def leave(self, waiting: Waiting) -> None:
+    def leave(self, waiting: WaitingForKey) -> None:
         """Forget a message that waits no longer."""
         line = waiting.line
         if line is None:
@@ -131,21 +115,21 @@ class KeyWaits:
             self._let_have_turn(line)
         else:
             line.timer = None
-            del self._lines[line.record]
+            del self.lines[line.record]
 
-    def release(self, freed: Iterable[KeyRecord], now: float) -> list[Waiting]:
+    def release(self, freed: Iterable[KeyRecord], now: float) -> list[WaitingForKey]:
         """Return the messages that are to stand in line again; `freed` are the keys that may have room by a result."""
-        while self._timed and self._timed[0][0] <= now:
-            at, _, line = heapq.heappop(self._timed)
+        while self.timed and self.timed[0][0] <= now:
+            at, _, line = heapq.heappop(self.timed)
             if line.timer == at:
                 line.timer = None
                 self._let_have_turn(line)
         for record in freed:
-            if record in self._lines:
-                self._let_have_turn(self._lines[record])
-        released: list[Waiting] = []
-        while self._due and self._out < _IN_LINE:
-            line = self._due.popleft()
+            if record in self.lines:
+                self._let_have_turn(self.lines[record])
+        released: list[WaitingForKey] = []
+        while self.due and self._out < _IN_LINE:
+            line = self.due.popleft()
             line.is_due = False
             waiting = self._next_of(line, now)
             if waiting is not None:
@@ -155,12 +139,12 @@ class KeyWaits:
 
     def next_deadline(self) -> float | None:
         """Return when time frees the first of the keys that are waited for. None means that none is."""
-        timed = self._timed
+        timed = self.timed
         while timed and timed[0][2].timer != timed[0][0]:
             heapq.heappop(timed)
         return timed[0][0] if timed else None
 
-    def _next_of(self, line: KeyLine, now: float) -> Waiting | None:
+    def _next_of(self, line: KeyLine, now: float) -> WaitingForKey | None:
         """Return the oldest message of a key that has room for it besides those in line. None means that there is none."""
         if not line.count:
             return None
@@ -180,12 +164,12 @@ class KeyWaits:
     def _let_have_turn(self, line: KeyLine) -> None:
         if not line.is_due:
             line.is_due = True
-            self._due.append(line)
+            self.due.append(line)
 
     def _watch(self, line: KeyLine, now: float) -> None:
         """Have the line looked at again when time frees its key."""
         at = line.record.next_at(now)
         if at is not None and at != line.timer:
             self._timers += 1
-            heapq.heappush(self._timed, (at, self._timers, line))
+            heapq.heappush(self.timed, (at, self._timers, line))
         line.timer = at

@@ -32,13 +32,12 @@ from holdgate.flow.batch import Batch
 from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, SourceFallingBack, SourceHeld, SourceReleased
 from holdgate.flow.gate import gates_of, may_fall_back
-from holdgate.flow.holding import Hold
+from holdgate.flow.holding import Down, HeldTogether, Hold
 from holdgate.flow.inbox import BatchInbox, Inbox, MemoryBound, Order, SourceInbox, Unbounded, Weigh, Weights, unweighed
 from holdgate.flow.message import AnyDelivery, Source
 from holdgate.flow.passing import Kinds, PassingInbox, new_inboxes
 from holdgate.flow.plan import CIRCUIT, LIMIT, UNCLAIMED, Plan, Plans, SourcePlan
 from holdgate.flow.policy import ByMessage, FallbackSettings, RetryPolicy
-from holdgate.flow.together import Down, HeldTogether
 from holdgate.flow.totals import Tally
 from holdgate.flow.unclaimed import RunResults
 

@@ -24,18 +24,20 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from math import inf
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from holdgate.core import Permit
 from holdgate.flow import keyed
 from holdgate.flow.batch import Batch, messages_in
-from holdgate.flow.key_waits import KeyWaits, Waiting
+from holdgate.flow.key_waits import KeyWaits
 
 if TYPE_CHECKING:
     from holdgate.core.key_record import KeyRecord
     from holdgate.core.keys import Keys
     from holdgate.flow.blame import FailureHistory
     from holdgate.flow.gate import Gate
+    from holdgate.flow.key_waits import KeyLine
+    from holdgate.flow.keyed import KeyOfMessage
     from holdgate.flow.message import AnyDelivery
     from holdgate.flow.passing import MessageNeeds
     from holdgate.flow.state import Assignment, Run
@@ -43,6 +45,27 @@ if TYPE_CHECKING:
 
 
 _arrival = attrgetter("arrival")
+
+
+class Waiting:
+    """One waiting delivery: what it needs, when it came, and until when it waits for time alone."""
+
+    __slots__ = ("arrival", "delivery", "gates", "is_aside", "line", "not_before", "run")
+
+    def __init__(self, delivery: AnyDelivery, gates: tuple[Gate, ...], arrival: int, not_before: float | None) -> None:
+        self.delivery = delivery
+        self.run: Run = delivery.assignment.run
+        self.gates = gates
+        self.arrival = arrival
+        self.not_before = not_before
+        self.line: KeyLine | None = None  # that of the key that it waits for, or has waited for since it is here
+        self.is_aside = False  # its key has no room: it stands nowhere else
+
+    @property
+    def keys(self) -> tuple[KeyOfMessage | None, ...]:
+        """Return the keys of its message, if messages here have some."""
+        delivery = self.delivery
+        return () if delivery.assignment.all_need is not None else delivery.needs.keys
 
 
 # Those that keep a place have numbers of arrival from here on, which are below all others (no worker counts that far).
@@ -210,7 +233,8 @@ class WaitingList:
         """Return when the first wait for time ends; None means that there is none."""
         while self._timed and not self._waits_for_time(self._timed[0][2]):
             heapq.heappop(self._timed)
-        own, of_keys = self._timed[0][0] if self._timed else None, self._key_waits.next_deadline()
+        own = self._timed[0][0] if self._timed else None
+        of_keys = self._key_waits.next_deadline() if self._key_waits.timed else None
         return own if of_keys is None else of_keys if own is None else min(own, of_keys)
 
     def grants(self, gates: Iterable[Gate], now: float) -> list[AnyDelivery]:
@@ -223,11 +247,12 @@ class WaitingList:
             return []
         granted: list[AnyDelivery] = []
         while True:
-            if released := self._key_waits.release(_freed(gates), now):
-                self._stand_again(released)
+            freed = list(_freed(gates))
+            if self._key_waits.lines and (released := self._key_waits.release(freed, now)):
+                self._stand_again(cast("list[Waiting]", released))
             admitted = self._round(gates, now)
             granted += admitted
-            if not admitted or not self._key_waits.has_due:
+            if not admitted or not self._key_waits.due:
                 break
         for gate in gates:
             if gate.lines and gate.limited:
@@ -239,7 +264,7 @@ class WaitingList:
         granted = list(one.admit())
         for waiting in one.held:
             self._unqueue(waiting)
-            self._key_waits.leave(waiting)
+            self._leave_key(waiting)
             self._aside.setdefault(waiting.delivery.assignment, []).append(waiting)
         for waiting in granted:
             self._leave(waiting)
@@ -278,7 +303,7 @@ class WaitingList:
     def _queue(self, waiting: Waiting) -> None:
         shut = next((gate for gate in waiting.gates if gate.shut), None)
         if shut is not None:  # it takes no turn from others of its key
-            self._key_waits.leave(waiting)
+            self._leave_key(waiting)
         for gate in waiting.gates if shut is None else (shut,):
             gate.lines.setdefault(waiting.run, {})[waiting.arrival] = waiting
         if shut is None and not any(gate.limited for gate in waiting.gates):
@@ -294,9 +319,13 @@ class WaitingList:
 
     def _leave(self, waiting: Waiting) -> None:
         del self._entries[waiting.delivery]
-        self._key_waits.leave(waiting)
+        self._leave_key(waiting)
         waiting.delivery.assignment.unlisted(waiting.delivery, waiting.gates)
         self._unqueue(waiting)
+
+    def _leave_key(self, waiting: Waiting) -> None:
+        if waiting.line is not None:
+            self._key_waits.leave(waiting)
 
 
 def _freed(gates: Iterable[Gate]) -> Iterator[KeyRecord]:
@@ -341,7 +370,8 @@ class GrantRound:
                 run.want_lane()
             elif (room := self._room(waiting.gates)) and acquire(waiting.delivery, waiting.gates, self._now, room):
                 waiting.delivery.assignment.started()
-                keyed.start(waiting.keys, self._now)
+                if waiting.keys:
+                    keyed.start(waiting.keys, self._now)
                 self._take(waiting, messages_in(waiting.delivery))
                 yield waiting
             elif not reserved and not any(gate.shut or gate.held_by_limit for gate in waiting.gates):

@@ -9,10 +9,10 @@ from tests.flow.stage import Stage, gate, partitions, run_of
 from tests.flow.tenants import Tenants
 
 from holdgate.flow.events import SourceHeld, SourceReleased
+from holdgate.flow.holding import Down, HeldTogether, singly
 from holdgate.flow.plan import SourcePlan
 from holdgate.flow.policy import FallbackSettings, Needs
 from holdgate.flow.state import Assignment, Run
-from holdgate.flow.together import Down, HeldTogether, singly
 
 SOURCES = partitions(3)
 DOWN = SourcePlan(fetch=False, reasons=("circuit:payments",))
