@@ -16,6 +16,7 @@ from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.blame import Blame, FailureHistory, counts_as_closed
 from holdgate.flow.events import SourceBlocked
 from holdgate.flow.gate import Gate
+from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Partition
 from holdgate.flow.policy import RetryPolicy, Verdict
 from holdgate.flow.unclaimed import UnclaimedType
@@ -419,7 +420,7 @@ def test_what_another_message_came_to_makes_it_no_lone_suspect() -> None:
     assert [event for event in stage.events() if isinstance(event, SourceBlocked)] == []
 
 
-def lonely(failures: int = 5, *, order: Literal["key", "none"] = "none") -> Stage:
+def lonely(failures: int = 5, *, order: Order = "none") -> Stage:
     """Two sources, and one message in hand of all, which has failed so often that its circuit is open."""
     stage = Stage("payments", run=run_of(["payments"], order=order), sources=partitions(2))
     stage.receive(1)
@@ -452,6 +453,12 @@ def test_a_lone_suspect_has_others_fetched_to_ask_instead() -> None:
         stage.end(probe, dependency_failed() if probe.position == 0 else returned())
         stage.turn(later=1000.0)
     assert asked == [0, 1]
+
+
+def test_a_lone_suspect_in_the_order_of_its_source_has_other_sources_fetch() -> None:
+    """Nothing of its own source could pass it."""
+    stage = lonely(order="source")
+    assert fetching(stage) == [False, True]
 
 
 @pytest.mark.parametrize("why", ["operator", "other failures", "waiting"])

@@ -128,7 +128,7 @@ def limit(stage: Stage) -> None:
 
 def one_asks(stage: Stage) -> None:
     """One message alone has failed again and again: sources fetch, to have another one to ask with."""
-    stage.gates[0].asked_by_one = True
+    stage.gates[0].asked_by = stage.assignment(SOURCES[0])
 
 
 def fallback(stage: Stage) -> None:
@@ -204,7 +204,8 @@ def test_a_gate_that_is_shut_holds() -> None:
 def test_a_gate_that_holds_otherwise_too_takes_the_long_way() -> None:
     """By its limit, by its keys, or so that its sources fetch: each source has a plan of its own then."""
     limited, asked, keyed = gate("limited"), gate("asked"), Tenants().gate
-    limited.held_by_limit = asked.asked_by_one = True
+    limited.held_by_limit = True
+    asked.asked_by = object()
     down = Down(1.0)
     for each in (limited, asked, keyed):
         each.circuit.force_open(0.0)

@@ -172,7 +172,7 @@ def _note_failure(delivery: AnyDelivery, gate: Gate, now: float, *, charged: boo
     history = history_of(delivery)
     blame = history.blame_of(gate)
     blame.failed(gate, now, charged=charged)
-    gate.asked_by_one = blame.is_alone(gate, delivery.assignment.run.retry)
+    gate.asked_by = delivery.assignment if blame.is_alone(gate, delivery.assignment.run.retry) else None
     is_vote = history.votes_again(gate)
     gate.failures += is_vote
     blame.mark(gate)

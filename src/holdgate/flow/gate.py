@@ -24,7 +24,7 @@ class Gate:
     """One dependency of one engine."""
 
     __slots__ = (
-        "asked_by_one",
+        "asked_by",
         "assignments",
         "circuit",
         "down_since",
@@ -54,7 +54,8 @@ class Gate:
         self.successes = 0
         self.recoveries = 0  # those of the successes whose message had failed here before
         self.failures = 0  # votes
-        self.asked_by_one = False  # one message alone has failed here again and again: sources fetch, to have another one to ask with
+        # Whose message alone has failed here again and again: sources fetch in the hold, to have another one to ask with. None: no such.
+        self.asked_by: Any = None
         self.down_since = 0.0  # when it last left CLOSED
         self.probed = False  # it has a health probe
         self.probe_due = False  # a probe is to run before the next attempt

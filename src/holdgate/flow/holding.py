@@ -114,7 +114,7 @@ class Down(dict["Gate | None", HeldTogether | None]):
 
 
 def _holds_plainly(gate: Gate) -> bool:
-    return gate.shut and not gate.held_by_limit and not gate.asked_by_one and gate.keys is None
+    return gate.shut and not gate.held_by_limit and gate.asked_by is None and gate.keys is None
 
 
 def singly(events: Iterable[AnyEvent | HeldTogether]) -> Iterator[AnyEvent]:

@@ -339,9 +339,10 @@ class Assignment:
         return not self.inbox.waiting and (reasons == (UNCLAIMED,) or self._lacks_another(reasons))
 
     def _lacks_another(self, reasons: tuple[str, ...]) -> bool:
-        """Return whether only circuits hold it, one message alone asks one of them, and nothing is in hand here that could ask instead."""
-        only_circuits = all(reason.startswith(CIRCUIT) for reason in reasons)
-        return only_circuits and not self.unstarted and any(gate.asked_by_one for gate in self.needed)
+        """Return whether circuits alone hold it, one message asks one of them, and another one of it could, but none is in hand."""
+        behind = None if self.run.shared else self  # in the order of the source nothing passes that message
+        asked = any(gate.asked_by not in {None, behind} for gate in self.needed)
+        return asked and not self.unstarted and all(reason.startswith(CIRCUIT) for reason in reasons)
 
     def _look_for_fallback(self, now: float) -> FlowEvent | None:
         before = self.falling_back

@@ -171,7 +171,9 @@ class WorksWhileHeld(FleetWorker):
     class engine_type(FleetEngine):  # noqa: N801 - the name of what it replaces
         def next(self, run: Run, now: float) -> Delivery[Any] | None:
             for assignment in run.assignments.values():
-                delivery = assignment.inbox.take() if assignment.plan.held else None
+                # Not of one that has others fetched in its hold: it takes many failures to come to that, which makes a long story.
+                alone = any(gate.asked_by for gate in assignment.needed)
+                delivery = assignment.inbox.take() if assignment.plan.held and not alone else None
                 if delivery is not None:
                     self._watched.hands_out(delivery)
             return super().next(run, now)
