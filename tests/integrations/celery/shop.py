@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from celery import Celery
+from celery.worker.request import Request
 from kombu import Exchange, Queue
 
 from holdgate import CircuitSettings, Dependency, Guard, RetryPolicy
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # Only a failing test waits so long: a worker takes seconds to start, and many on a busy machine.
 PATIENCE = 90.0
 PREFETCH = 4
+# A warm shutdown may take Celery half a minute. By then the broker has long seen every ack.
+_ENDS_WITHIN = 10.0
 
 
 class TooMany(Exception):
@@ -55,7 +58,10 @@ class Files:
         os.close(descriptor)
 
     def lines(self, name: str) -> list[str]:
-        return (self.folder / name).read_text().splitlines() if self.has(name) else []
+        try:
+            return (self.folder / name).read_text().splitlines()
+        except FileNotFoundError:  # a test may take it away at any time
+            return []
 
     def numbers(self, name: str) -> list[int]:
         return [int(line.split()[0]) for line in self.lines(name)]
@@ -79,8 +85,8 @@ def make(settings: Mapping[str, Any]) -> Celery:  # noqa: C901 - a task each
     def call(n: int) -> None:
         """What a task does: call the dependency."""
         files.note("calls", f"{n} {time.monotonic()}")
-        if files.has("slow"):
-            time.sleep(float(files.lines("slow")[0]))
+        for seconds in files.lines("slow"):
+            time.sleep(float(seconds))
         if files.has("throttled"):
             raise TooMany
         if files.has("down") or n in files.numbers("bad"):
@@ -203,7 +209,8 @@ class Shop:
         await until(lambda: "CircuitOpened" in self.files.lines("events"))
 
     async def done(self, count: int) -> None:
-        await until(lambda: len(set(self.files.numbers("done"))) >= count)
+        """Return when so many tasks are done, and the worker has acked them: what ends it now brings none of them back."""
+        await until(lambda: len(done := set(self.files.numbers("done"))) >= count and done <= set(self.files.numbers("acked")))
 
     async def ended(self, worker: subprocess.Popen[bytes]) -> int:
         await until(lambda: worker.poll() is not None)
@@ -213,17 +220,35 @@ class Shop:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """End the workers: by their own end, because a broker drops the last acks of a connection that is just cut off."""
         for worker in self.workers:
-            if worker.poll() is None:  # its processes see the end of their pipes; a warm shutdown may take Celery half a minute
+            if worker.poll() is None:
+                worker.terminate()
+        for worker in self.workers:
+            try:
+                worker.wait(_ENDS_WITHIN)
+            except subprocess.TimeoutExpired:  # its processes see the end of their pipes
                 worker.kill()
                 worker.wait()
         self.app.close()
         print(self.log[-20_000:])  # pytest shows it for a test that fails
 
 
+def _note_acks(files: Files) -> None:
+    """Note the number of each task that this worker has acked, when that is on its way."""
+    acknowledge = Request.acknowledge
+
+    def noting(request: Any) -> None:
+        acknowledge(request)
+        files.note("acked", request.argsrepr.strip("(),"))
+
+    Request.acknowledge = noting
+
+
 if "HOLDGATE_SHOP" in os.environ:
     logging.basicConfig(level=logging.INFO, format="%(process)d %(levelname)s %(name)s: %(message)s")
     _settings = json.loads(os.environ["HOLDGATE_SHOP"])
     app = make(_settings)
+    _note_acks(Files(_settings["folder"]))
     if _settings["guarded"]:
         guarded = guard(app, _settings)
