@@ -19,9 +19,9 @@ from functools import wraps
 from typing import Any
 
 from holdgate.control.app import Door
+from holdgate.errors import MissingExtra
 from holdgate.runtime.log import Announcer
 from holdgate.telemetry.reading import Readings
-from holdgate.telemetry.spans import Spans
 from holdgate.testing.memory.message import MemoryDelivery
 
 CANARY = "canary-"
@@ -119,7 +119,12 @@ def watch() -> None:
     logging.getLogger("holdgate").addHandler(_Records())
     _before(Announcer, "announce", lambda _announcer, events: look("an event", repr(events)))
     _after(Readings, "_take", lambda values: look("a metric", repr([list(samples) for samples in values.values()])))
-    _before(Spans, "_finish", _look_at_spans)
+    try:
+        from holdgate.telemetry.spans import Spans  # noqa: PLC0415 - an environment without OpenTelemetry has no spans to look at
+    except MissingExtra:
+        pass
+    else:
+        _before(Spans, "_finish", _look_at_spans)
     _watch_answers()
 
 
@@ -152,7 +157,7 @@ def _after(cls: type, name: str, act: Any) -> None:
     setattr(cls, name, looking)
 
 
-def _look_at_spans(spans: Spans) -> None:
+def _look_at_spans(spans: Any) -> None:
     for attempt in spans._ended:
         span: Any = attempt.span  # the SDK's, which can be read
         about = [getattr(span, name, None) for name in ("name", "attributes", "status")]
