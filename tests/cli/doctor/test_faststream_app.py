@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("faststream", reason="faststream is not installed: pip install 'holdgate[faststream]'")
+
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker
 from faststream.rabbit import Channel, RabbitBroker
