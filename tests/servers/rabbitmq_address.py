@@ -12,15 +12,9 @@ from urllib.parse import urlsplit, urlunsplit
 import aio_pika
 from aio_pika.abc import AbstractChannel
 
-from tests.servers.rabbitmq_bulk import publish_in_bulk
-
 # Everything here answers in milliseconds on a quiet machine; this is for a node that comes back from a kill.
 TIMEOUT = 60.0
 BETWEEN_LOOKS = 0.05
-# From so many messages on they are published in bulk, without a client.
-BULK = 200
-# And only those that are one frame each, however small the node's frames are.
-SMALL = 4000
 # Only for one that is never answered: whoever asks again lets what was taken come back once more.
 GET_TIMEOUT = 15.0
 
@@ -78,11 +72,6 @@ class RabbitMQAddress:
 
     async def publish(self, queue: str, bodies: Iterable[bytes], **properties: Any) -> None:
         """Publish these in order; returns when the node has confirmed them."""
-        bodies = list(bodies)
-        if len(bodies) >= BULK and self.url.startswith("amqp:") and all(0 < len(body) < SMALL for body in bodies):
-            properties_of_all = aio_pika.Message(b"", delivery_mode=aio_pika.DeliveryMode.PERSISTENT, **properties).properties
-            await publish_in_bulk(self.url, queue, bodies, properties_of_all)
-            return
         async with self.channel() as channel:
             for sent in [
                 asyncio.ensure_future(

