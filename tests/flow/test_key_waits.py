@@ -8,6 +8,7 @@ from tests.flow.tenants import Tenants, of_tenants
 
 from holdgate.core import Limits
 from holdgate.flow.message import Partition
+from holdgate.flow.waiting import Waiting
 
 
 def waiting(*tenants: str, limits: Limits | None = None) -> Tenants:
@@ -65,6 +66,20 @@ def test_a_whole_that_opens_takes_over_what_stands_in_line() -> None:
     stage.settle_well(probe)
     stage.turn(later=60.0)
     assert positions(stage.start_all()) == [1]
+
+
+def test_a_message_may_come_again_at_the_place_that_it_keeps() -> None:
+    """What it left behind when it went has the same arrival, and the two are never compared."""
+    stage = waiting("a", "a")
+    waits, (first, _) = stage.engine._waiting._key_waits, list(stage.engine._waiting._entries.values())
+    line = first.line
+    assert line is not None
+    waits.leave(first)
+    again = Waiting(first.delivery, first.gates, first.arrival, None)
+    waits.set_aside(again, line.keys, line.record, stage.now)
+
+    assert (again.is_aside, line.count) == (True, 2)
+    assert waits.release([line.record], stage.now + 10.0) == [again]
 
 
 def test_a_held_source_gives_its_turn_back() -> None:

@@ -51,7 +51,9 @@ class KeyLine:
     def __init__(self, keys: Keys, record: KeyRecord) -> None:
         self.keys = keys
         self.record = record
-        self.aside: list[tuple[int, WaitingForKey]] = []  # a heap by arrival; what has left is passed over
+        # A heap by arrival and by when it was set aside; what has left is passed over. A message may come again at the place that it keeps
+        # while what it left behind is still here: so two may have one arrival.
+        self.aside: list[tuple[int, int, WaitingForKey]] = []
         self.count = 0
         self.out = 0
         self.is_due = False  # it has its turn
@@ -76,6 +78,7 @@ class KeyWaits:
         self.due: deque[KeyLine] = deque()  # those that may have room, in turn
         self.timed: list[tuple[float, int, KeyLine]] = []
         self._timers = 0
+        self._set_aside = 0
         self._out = 0
 
     def set_aside(self, waiting: WaitingForKey, keys: Keys, record: KeyRecord, now: float) -> None:
@@ -92,7 +95,8 @@ class KeyWaits:
             line.out -= 1
             self._out -= 1
         waiting.is_aside = True
-        heapq.heappush(line.aside, (waiting.arrival, waiting))
+        self._set_aside += 1
+        heapq.heappush(line.aside, (waiting.arrival, self._set_aside, waiting))
         self._watch(line, now)
         assignment = waiting.delivery.assignment
         assignment.let_pass(waiting.delivery)
@@ -153,7 +157,7 @@ class KeyWaits:
             self._watch(line, now)
             return None
         while line.aside:
-            waiting = heapq.heappop(line.aside)[1]
+            waiting = heapq.heappop(line.aside)[2]
             if waiting.line is line and waiting.is_aside:
                 waiting.is_aside = False
                 line.out += 1

@@ -112,7 +112,8 @@ class Story:
 
     def _note(self, note: Note) -> None:
         self._history.notes.append(note)
-        self._output.note(note)
+        if not self._stayed:  # then the story has been told, and its page goes on
+            self._output.note(note)
 
     async def _play(self, guarded: GuardedSide, naive: NaiveSide) -> None:
         try:

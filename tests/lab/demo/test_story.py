@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 
@@ -152,6 +153,18 @@ def test_an_interruption_ends_it_with_what_was_seen() -> None:
     assert 7.0 < report.ran <= 8.0
     assert report.guarded.lost == report.naive.lost == 0
     assert output.ended
+
+
+def test_what_the_guarded_side_does_behind_its_page_is_not_told() -> None:
+    """The story ended with the address of the page; a line after it would look as if it went on. The ledger has it all the same."""
+    shown = Watching()
+    told = story(output=shown)
+    told._history = ledger = SimpleNamespace(notes=[])  # type: ignore[assignment]
+    before, after = Note(1.0, "before"), Note(2.0, "after")
+    told._note(before)
+    told._stayed = True
+    told._note(after)
+    assert (shown.notes, ledger.notes) == ([before], [before, after])
 
 
 def test_both_sides_have_left_their_groups_at_the_end() -> None:
