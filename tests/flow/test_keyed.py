@@ -303,6 +303,27 @@ def test_in_the_order_of_the_source_the_head_holds_it_and_the_order_is_why() -> 
     assert of_tenants(stage.start_all()) == ["b"]
 
 
+def test_a_key_holds_no_source_whose_message_has_ended() -> None:
+    """It was rejected, or skipped: nobody asks for its key any more, which stays held, and the next one has another key."""
+    for end in ("rejected", "skipped"):
+        stage = Tenants("source", concurrency=None, rejects=True)
+        stage.come("a", "b")
+        for _ in range(2):
+            stage.fail(*stage.start_all())
+            stage.turn(later=2.0)
+        assert stage.assignment().plan.reasons == ("key:payments",)
+        if end == "skipped":
+            assert stage.engine.skip(stage.run, ORDERS, 0, "known", stage.now)
+        else:
+            stage.turn(later=10.0)
+            (asks,) = stage.start_all()
+            assert stage.engine.settle(asks, rejected(), "Reject", stage.now, reason="bad") is Verdict.REJECT
+            stage.engine.rejected(asks, stage.now)
+        stage.turn()
+        assert (stage.assignment().plan.reasons, stage.seen.held) == ((), 1), end
+        assert of_tenants(stage.start_all()) == ["b"], end
+
+
 def test_a_moment_holds_no_source() -> None:
     """The gate of a limit is shut for a quarter of a second: an inbox bridges that. An hour does hold."""
     for wait, reasons in ((0.3, ()), (3600.0, ("key:payments",))):
