@@ -5,13 +5,15 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from tests.flow.stage import ORDERS, Stage, dependency_failed, in_flight, own_failure, positions, refused, rejected
+from tests.flow.stage import ORDERS, QUICK, Stage, dependency_failed, in_flight, own_failure, positions, refused, rejected, run_of
 from tests.flow.tenants import Tenants, of_tenants
 
-from holdgate.core import Limits, Outcome, Override, State, Told
+from holdgate.core import Circuit, Limits, Outcome, Override, State, Told
+from holdgate.core.keys import Keys
 from holdgate.flow import keyed
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.events import SourceHeld, SourceReleased
+from holdgate.flow.gate import gates_of
 from holdgate.flow.message import AnyDelivery, Partition
 from holdgate.flow.plan import SourcePlan
 from holdgate.flow.policy import RetryPolicy, Verdict
@@ -322,6 +324,30 @@ def test_a_key_holds_no_source_whose_message_has_ended() -> None:
         stage.turn()
         assert (stage.assignment().plan.reasons, stage.seen.held) == ((), 1), end
         assert of_tenants(stage.start_all()) == ["b"], end
+
+
+@pytest.mark.parametrize(
+    "came_to",
+    [
+        Attribution((), Cause.DEPENDENCY, undeclared=(("search", Outcome.FAILURE),)),
+        Attribution((), Cause.THROTTLED, undeclared=(("search", Outcome.THROTTLED),)),
+        Attribution((), Cause.REFUSED, refused=("search",)),
+    ],
+)
+def test_what_nobody_has_declared_never_becomes_a_need_where_it_has_keys(came_to: Attribution) -> None:
+    """Its calls ask for their keys themselves. So time decides, be the whole shut or not, and nothing is charged though others succeed."""
+    stage = Stage(run=run_of((), order="none", concurrency=4, retry=RetryPolicy(attempts=2)))
+    circuit = Circuit("search", QUICK)
+    stage.engine.add_gate(circuit, keys=Keys(circuit, None, lambda: 0.5))
+    stage.receive()
+    for is_shut in (False, False, False, True):
+        stage.engine.gates["search"].successes += 5
+        if is_shut:
+            circuit.force_open(stage.now)
+        delivery = stage.start()
+        assert stage.end(delivery, came_to) is Verdict.AGAIN
+        assert (stage.start_all(), gates_of(delivery), delivery.history.counted) == ([], (), 0)
+        stage.turn(later=200.0)
 
 
 def test_a_moment_holds_no_source() -> None:
