@@ -326,6 +326,21 @@ def test_a_key_holds_no_source_whose_message_has_ended() -> None:
         assert of_tenants(stage.start_all()) == ["b"], end
 
 
+def test_nothing_waits_for_a_key_that_was_forgotten_for_another_one() -> None:
+    """In the very round in which its message was to be set aside: there is room for one key, and the other has just started."""
+    stage = Tenants(limits=Limits(concurrency=1, adaptive=False))
+    stage.keys.max_keys = 1
+    stage.come("a", "b")
+    for delivery in stage.start_all():
+        stage.engine.interrupted(delivery, stage.now)
+    stage.keys.begin_anew(stage.now)
+    for _ in range(2):
+        stage.keys.end("a", None, Outcome.FAILURE, stage.now)
+    assert (stage.seen.held, stage.seen.known) == (1, 1)
+    stage.turn()
+    assert (of_tenants(stage.start_all()), stage.seen.waiting, stage.seen.held) == (["b", "a"], 0, 0)
+
+
 @pytest.mark.parametrize(
     "came_to",
     [
