@@ -5,16 +5,31 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from tests.flow.stage import ORDERS, QUICK, Stage, dependency_failed, in_flight, own_failure, positions, refused, rejected, run_of
+from tests.flow.stage import (
+    ORDERS,
+    QUICK,
+    Stage,
+    dependency_failed,
+    in_flight,
+    messages,
+    own_failure,
+    positions,
+    refused,
+    rejected,
+    run_of,
+)  # fmt: skip
 from tests.flow.tenants import Tenants, of_tenants
 
 from holdgate.core import Circuit, Limits, Outcome, Override, State, Told
 from holdgate.core.keys import Keys
+from holdgate.errors import NeedsError
 from holdgate.flow import keyed
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.events import SourceHeld, SourceReleased
 from holdgate.flow.gate import gates_of
+from holdgate.flow.inbox import Order
 from holdgate.flow.message import AnyDelivery, Partition
+from holdgate.flow.passing import MessageNeeds
 from holdgate.flow.plan import SourcePlan
 from holdgate.flow.policy import RetryPolicy, Verdict
 
@@ -339,6 +354,20 @@ def test_nothing_waits_for_a_key_that_was_forgotten_for_another_one() -> None:
     assert (stage.seen.held, stage.seen.known) == (1, 1)
     stage.turn()
     assert (of_tenants(stage.start_all()), stage.seen.waiting, stage.seen.held) == (["b", "a"], 0, 0)
+
+
+@pytest.mark.parametrize("order", ["none", "key", "source"])
+def test_a_message_without_needs_takes_no_permit_when_the_whole_comes_back(order: Order) -> None:
+    """Its key could not be found out, so it ends with that error; it is the only one here that could ask."""
+    stage = Tenants(order, concurrency=None if order == "source" else 4)
+    stage.trip()
+    (unknown,) = messages(ORDERS, 1)
+    unknown.needs = MessageNeeds((), NeedsError("key= raised"))
+    stage.engine.received(stage.run, [unknown])
+    stage.turn(later=10.0)
+    assert stage.start_all() == [unknown]
+    assert stage.engine.settle(unknown, Attribution((), Cause.MESSAGE), "NeedsError", stage.now) is Verdict.AGAIN
+    assert in_flight(stage) == 0
 
 
 @pytest.mark.parametrize(
