@@ -17,7 +17,8 @@ from tests.flow.stage import (
     refused,
     rejected,
     run_of,
-)  # fmt: skip
+    unclaimed,
+)
 from tests.flow.tenants import Tenants, of_tenants
 
 from holdgate.core import Circuit, Limits, Outcome, Override, State, Told
@@ -367,6 +368,26 @@ def test_a_message_without_needs_takes_no_permit_when_the_whole_comes_back(order
     stage.turn(later=10.0)
     assert stage.start_all() == [unknown]
     assert stage.engine.settle(unknown, Attribution((), Cause.MESSAGE), "NeedsError", stage.now) is Verdict.AGAIN
+    assert in_flight(stage) == 0
+
+
+def test_a_message_without_needs_takes_no_permit_in_an_outage_that_no_need_describes() -> None:
+    """It is the next that was never tried, so it is the one that asks."""
+    stage = Tenants("none", concurrency=8)
+    stage.come(*"abcdefgh")
+    for delivery in stage.start_all():
+        stage.end(delivery, unclaimed(1))
+    assert stage.assignment().plan.reasons == ("unclaimed failures",)
+    (unknown,) = messages(ORDERS, 1, first=8)
+    unknown.needs = MessageNeeds((), NeedsError("key= raised"))
+    stage.engine.received(stage.run, [unknown])
+    asks: list[AnyDelivery] = []
+    while unknown not in asks:
+        stage.turn(later=10.0)
+        asks = stage.start_all()
+        for delivery in asks:
+            found = own_failure(0) if delivery is unknown else unclaimed(1)
+            assert stage.engine.settle(delivery, found, "OSError", stage.now) is Verdict.AGAIN
     assert in_flight(stage) == 0
 
 
