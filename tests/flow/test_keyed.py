@@ -5,14 +5,32 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from tests.flow.stage import ORDERS, Stage, dependency_failed, in_flight, own_failure, positions, refused, rejected
+from tests.flow.stage import (
+    ORDERS,
+    QUICK,
+    Stage,
+    dependency_failed,
+    in_flight,
+    messages,
+    own_failure,
+    positions,
+    refused,
+    rejected,
+    run_of,
+    unclaimed,
+)
 from tests.flow.tenants import Tenants, of_tenants
 
-from holdgate.core import Limits, Outcome, Override, State, Told
+from holdgate.core import Circuit, Limits, Outcome, Override, State, Told
+from holdgate.core.keys import Keys
+from holdgate.errors import NeedsError
 from holdgate.flow import keyed
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.events import SourceHeld, SourceReleased
+from holdgate.flow.gate import gates_of
+from holdgate.flow.inbox import Order
 from holdgate.flow.message import AnyDelivery, Partition
+from holdgate.flow.passing import MessageNeeds
 from holdgate.flow.plan import SourcePlan
 from holdgate.flow.policy import RetryPolicy, Verdict
 
@@ -301,6 +319,100 @@ def test_in_the_order_of_the_source_the_head_holds_it_and_the_order_is_why() -> 
         SourceReleased(110.0, ORDERS, pytest.approx(110.0))
     ]
     assert of_tenants(stage.start_all()) == ["b"]
+
+
+def test_a_key_holds_no_source_whose_message_has_ended() -> None:
+    """It was rejected, or skipped: nobody asks for its key any more, which stays held, and the next one has another key."""
+    for end in ("rejected", "skipped"):
+        stage = Tenants("source", concurrency=None, rejects=True)
+        stage.come("a", "b")
+        for _ in range(2):
+            stage.fail(*stage.start_all())
+            stage.turn(later=2.0)
+        assert stage.assignment().plan.reasons == ("key:payments",)
+        if end == "skipped":
+            assert stage.engine.skip(stage.run, ORDERS, 0, "known", stage.now)
+        else:
+            stage.turn(later=10.0)
+            (asks,) = stage.start_all()
+            assert stage.engine.settle(asks, rejected(), "Reject", stage.now, reason="bad") is Verdict.REJECT
+            stage.engine.rejected(asks, stage.now)
+        stage.turn()
+        assert (stage.assignment().plan.reasons, stage.seen.held) == ((), 1), end
+        assert of_tenants(stage.start_all()) == ["b"], end
+
+
+def test_nothing_waits_for_a_key_that_was_forgotten_for_another_one() -> None:
+    """In the very round in which its message was to be set aside: there is room for one key, and the other has just started."""
+    stage = Tenants(limits=Limits(concurrency=1, adaptive=False))
+    stage.keys.max_keys = 1
+    stage.come("a", "b")
+    for delivery in stage.start_all():
+        stage.engine.interrupted(delivery, stage.now)
+    stage.keys.begin_anew(stage.now)
+    for _ in range(2):
+        stage.keys.end("a", None, Outcome.FAILURE, stage.now)
+    assert (stage.seen.held, stage.seen.known) == (1, 1)
+    stage.turn()
+    assert (of_tenants(stage.start_all()), stage.seen.waiting, stage.seen.held) == (["b", "a"], 0, 0)
+
+
+@pytest.mark.parametrize("order", ["none", "key", "source"])
+def test_a_message_without_needs_takes_no_permit_when_the_whole_comes_back(order: Order) -> None:
+    """Its key could not be found out, so it ends with that error; it is the only one here that could ask."""
+    stage = Tenants(order, concurrency=None if order == "source" else 4)
+    stage.trip()
+    (unknown,) = messages(ORDERS, 1)
+    unknown.needs = MessageNeeds((), NeedsError("key= raised"))
+    stage.engine.received(stage.run, [unknown])
+    stage.turn(later=10.0)
+    assert stage.start_all() == [unknown]
+    assert stage.engine.settle(unknown, Attribution((), Cause.MESSAGE), "NeedsError", stage.now) is Verdict.AGAIN
+    assert in_flight(stage) == 0
+
+
+def test_a_message_without_needs_takes_no_permit_in_an_outage_that_no_need_describes() -> None:
+    """It is the next that was never tried, so it is the one that asks."""
+    stage = Tenants("none", concurrency=8)
+    stage.come(*"abcdefgh")
+    for delivery in stage.start_all():
+        stage.end(delivery, unclaimed(1))
+    assert stage.assignment().plan.reasons == ("unclaimed failures",)
+    (unknown,) = messages(ORDERS, 1, first=8)
+    unknown.needs = MessageNeeds((), NeedsError("key= raised"))
+    stage.engine.received(stage.run, [unknown])
+    asks: list[AnyDelivery] = []
+    while unknown not in asks:
+        stage.turn(later=10.0)
+        asks = stage.start_all()
+        for delivery in asks:
+            found = own_failure(0) if delivery is unknown else unclaimed(1)
+            assert stage.engine.settle(delivery, found, "OSError", stage.now) is Verdict.AGAIN
+    assert in_flight(stage) == 0
+
+
+@pytest.mark.parametrize(
+    "came_to",
+    [
+        Attribution((), Cause.DEPENDENCY, undeclared=(("search", Outcome.FAILURE),)),
+        Attribution((), Cause.THROTTLED, undeclared=(("search", Outcome.THROTTLED),)),
+        Attribution((), Cause.REFUSED, refused=("search",)),
+    ],
+)
+def test_what_nobody_has_declared_never_becomes_a_need_where_it_has_keys(came_to: Attribution) -> None:
+    """Its calls ask for their keys themselves. So time decides, be the whole shut or not, and nothing is charged though others succeed."""
+    stage = Stage(run=run_of((), order="none", concurrency=4, retry=RetryPolicy(attempts=2)))
+    circuit = Circuit("search", QUICK)
+    stage.engine.add_gate(circuit, keys=Keys(circuit, None, lambda: 0.5))
+    stage.receive()
+    for is_shut in (False, False, False, True):
+        stage.engine.gates["search"].successes += 5
+        if is_shut:
+            circuit.force_open(stage.now)
+        delivery = stage.start()
+        assert stage.end(delivery, came_to) is Verdict.AGAIN
+        assert (stage.start_all(), gates_of(delivery), delivery.history.counted) == ([], (), 0)
+        stage.turn(later=200.0)
 
 
 def test_a_moment_holds_no_source() -> None:

@@ -300,6 +300,35 @@ async def test_a_call_in_a_handler_has_the_key_of_its_message() -> None:
 
 
 @in_virtual_time
+@pytest.mark.parametrize("is_given", [False, True])
+async def test_a_tenant_that_is_down_stops_no_other_where_nobody_has_declared_the_dependency(is_given: bool) -> None:
+    """Each attempt asks for its key anew. Nothing is told apart by comparing tenants, so none of its messages is given up."""
+    payments, calls, seen = keyed(), Counter[bytes](), set[State]()
+
+    async def handle(delivery: Delivery[Any]) -> None:
+        is_down = tenant(delivery) == b"7"
+        calls[tenant(delivery)] += 1
+        await payments.call(fail if is_down else well, key=b"tenant " + tenant(delivery) if is_given else None)
+
+    broker = broker_with(100)
+    async with quiet_guard() as guard:
+        settings = {"order": "none", "retry": RetryPolicy(attempts=2)}
+        task = asyncio.create_task(guard.run(MemoryIntake(broker, topics=["orders"]), handle, **settings))
+        for number in range(300):
+            await asyncio.sleep(0.1)
+            broker.produce("orders", str(number).encode())
+            if "payments" in guard.engine.gates:
+                seen.add(guard.circuit("payments").state)
+        await asyncio.sleep(1.0)
+        gate = guard.engine.gates["payments"]
+        assert (seen, gate.keys.held, totals(guard)) == ({State.CLOSED}, 1, [("orders", 360)])  # type: ignore[union-attr]
+        assert calls.total() - calls[b"7"] == 360
+        guard.reset("payments", reason="ends the test")
+        await guard.stop()
+        await task
+
+
+@in_virtual_time
 async def test_a_declared_need_counts_by_the_key_that_its_message_holds() -> None:
     """A call form inside uses it; with another key it is refused, and with its own it is not."""
     payments, wrong = keyed(), list[str]()

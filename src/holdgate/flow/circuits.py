@@ -16,7 +16,7 @@ from typing import cast
 from holdgate.core import Outcome, Permit, State
 from holdgate.core.events import CircuitOpened, Event
 from holdgate.flow.events import FlowEvent, LocalCauseSuspected
-from holdgate.flow.gate import Gate
+from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.key_news import KeyNews
 from holdgate.flow.limiting import LimitChanges
 from holdgate.flow.state import mark_dirty
@@ -94,7 +94,7 @@ class CircuitChanges:
                 continue
             delivery = assignment.inbox.take()
             if delivery is not None:
-                self._waiting.add(delivery, assignment.gates)
+                self._waiting.add(delivery, gates_of(delivery))  # nothing for one whose key could not be found out
                 if assignment.full:
                     assignment.make_room()
 

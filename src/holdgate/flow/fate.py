@@ -117,7 +117,7 @@ def record_undeclared(gates: Mapping[str, Gate], delivery: AnyDelivery, attribut
     """Count what the calls of dependencies came to that are no needs of the message; their circuits have been told by the calls.
 
     A message that comes again because one of them failed, or has throttled it, needs it from now on, until it is settled: the next attempt
-    waits for its circuit, and has one vote there.
+    waits for its circuit, and has one vote there. Where calls have keys, it is not charged: the others' may be well while its own is down.
     """
     for name, outcome in attribution.undeclared:
         gate = gates.get(name)
@@ -127,10 +127,19 @@ def record_undeclared(gates: Mapping[str, Gate], delivery: AnyDelivery, attribut
             gate.successes += 1
         elif outcome is Outcome.THROTTLED:
             if attribution.cause is Cause.THROTTLED:
-                history_of(delivery).needs_also(gate)
+                _needs_also(delivery, gate)
         elif attribution.cause is Cause.DEPENDENCY:
-            _note_failure(delivery, gate, now, charged=True)
-            history_of(delivery).needs_also(gate)
+            _note_failure(delivery, gate, now, charged=gate.keys is None)
+            _needs_also(delivery, gate)
+
+
+def _needs_also(delivery: AnyDelivery, gate: Gate) -> None:
+    """Let a delivery need an undeclared dependency from now on; not one with keys.
+
+    Only the call knows its key. A permit that the delivery takes before has none, so the call would pass by its key.
+    """
+    if gate.keys is None:
+        history_of(delivery).needs_also(gate)
 
 
 def record_successes(gates: tuple[Gate, ...], permits: Sequence[Permit], now: float) -> bool:
@@ -211,7 +220,7 @@ class Retries:
         elif attribution.cause is Cause.THROTTLED:
             self._wait_for_limit(delivery, gates, attribution, now)
         elif (
-            self._waits_for_slot(attribution)
+            self._waits_for_slot(attribution, gates)
             or any(gate.shut for gate in gates)
             or (assignment.all_need is None and keyed.is_held(delivery))
         ):
@@ -232,17 +241,17 @@ class Retries:
         throttling_it += [
             self._gates[name] for name, outcome in attribution.undeclared if outcome is Outcome.THROTTLED and name in self._gates
         ]
-        asks_at = throttling.asks_at(history, throttling_it, attribution.retry_after, now, self._draw())
+        asks_at = throttling.asks_at(history, throttling_it, attribution.retry_after, now, self._draw(), needed=gates)
         self._waiting.add(delivery, gates, asks_at)
 
-    def _waits_for_slot(self, attribution: Attribution) -> bool:
+    def _waits_for_slot(self, attribution: Attribution, needed: tuple[Gate, ...]) -> bool:
         """Return whether it was refused, and now waits for a slot that the engine hands out.
 
-        Time decides if a dependency that refused does not belong to this guard, or has no limit any more: a handler that is refused again
-        immediately would run in a hot loop.
+        Time decides if a dependency that refused is no need of it (another guard's, or one with keys), or has no limit any more:
+        a handler that is refused again immediately would run in a hot loop.
         """
         gates = [self._gates.get(name) for name in attribution.refused]
-        if attribution.cause is not Cause.REFUSED or None in gates:
+        if attribution.cause is not Cause.REFUSED or not all(gate in needed for gate in gates):
             return False
         return any(gate is not None and gate.limited for gate in gates)
 
@@ -253,7 +262,7 @@ class Retries:
         if gate in gates_of(delivery):
             return []
         if gate is not None:  # else it does not belong to this guard, and time decides
-            history_of(delivery).needs_also(gate)
+            _needs_also(delivery, gate)
         return [UndeclaredNeed(now, assignment.source, name)] if assignment.announcements.is_new_undeclared(name) else []
 
 

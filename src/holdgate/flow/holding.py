@@ -38,7 +38,8 @@ class Hold:
         self.before: float | None = None  # when the hold before this one began
         self.probing: dict[Gate, int] = {}  # the circuits that were half-open when that hold ended, and their generations
         self.warned = 0.0  # when the hold was last announced
-        self.keys: dict[KeyRecord, str] = {}  # where nothing may pass a message: the keys that hold it, and their dependencies
+        # Where nothing may pass a message: the keys that hold it, their dependencies, and how many messages had ended before it.
+        self.keys: dict[KeyRecord, tuple[str, int]] = {}
 
     @property
     def goes_on(self) -> bool:
@@ -63,14 +64,18 @@ class Hold:
         self.probing = {gate: gate.circuit.generation for gate in gates if gate.circuit.state is State.HALF_OPEN}
         return now - since
 
-    def wait_for_key(self, record: KeyRecord, name: str) -> None:
-        """Note that the source waits for a key of this dependency, until the key is not held any more."""
-        self.keys[record] = name
+    def wait_for_key(self, record: KeyRecord, name: str, ended: int) -> None:
+        """Note that the message after the first `ended` of the source waits for a key of this dependency.
 
-    def key_reasons(self) -> Iterable[str]:
-        """Return the reasons that keys are, and forget those that are not held any more."""
-        self.keys = {record: name for record, name in self.keys.items() if record.is_held}
-        return sorted({KEY + name for name in self.keys.values()})
+        That holds the source until the key is not held any more, or the message has ended: it may be rejected or skipped, and nobody may
+        ever ask for its key again.
+        """
+        self.keys[record] = name, ended
+
+    def key_reasons(self, ended: int) -> Iterable[str]:
+        """Return the reasons that keys are, and forget those that are over; `ended` messages of the source have ended by now."""
+        self.keys = {record: noted for record, noted in self.keys.items() if record.is_held and noted[1] == ended}
+        return sorted({KEY + name for name, _ in self.keys.values()})
 
     def reminder_due(self, every: float) -> float:
         """Return when the hold, which has begun, is to be announced again: `every` seconds after it was for the last time."""

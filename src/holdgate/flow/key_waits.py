@@ -102,7 +102,7 @@ class KeyWaits:
         assignment.let_pass(waiting.delivery)
         is_down = record.state is not State.CLOSED
         if not assignment.run.shared and record.is_held and (is_down or line.timer is None or line.timer - now >= _MOMENT):
-            assignment.hold.wait_for_key(record, keys.name)
+            assignment.hold.wait_for_key(record, keys.name, assignment.inbox.oldest)
             assignment.mark_dirty()
 
     def leave(self, waiting: WaitingForKey) -> None:

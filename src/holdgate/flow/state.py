@@ -381,7 +381,7 @@ class Assignment:
             self.undeclared_holders = undeclared
         reasons = [CIRCUIT + gate.name for gate in shut]
         reasons += [LIMIT + gate.name for gate in self.needed if gate.held_by_limit]
-        reasons += self.hold.key_reasons()
+        reasons += self.hold.key_reasons(self.inbox.oldest)
         if self.results.suspected:
             reasons.append(UNCLAIMED)
         if self.stopped:

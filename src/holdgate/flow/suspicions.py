@@ -20,6 +20,7 @@ from math import inf
 from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, OutageOver, OutageSuspected
+from holdgate.flow.gate import gates_of
 from holdgate.flow.message import AnyDelivery, Source
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.unclaimed import RunResults, UnclaimedType
@@ -150,7 +151,7 @@ class Suspicions:
             if delivery is not None:
                 if assignment.full:
                     assignment.make_room()
-                self._waiting.add(delivery, assignment.gates)
+                self._waiting.add(delivery, gates_of(delivery))
                 assignment.mark_dirty()  # with nothing left to try, more is fetched
                 return
 

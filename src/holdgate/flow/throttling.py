@@ -40,17 +40,19 @@ _ITS_TURNS = 2
 _NAMED_AT = 12
 
 
-def asks_at(history: FailureHistory, gates: Collection[Gate], retry_after: float | None, now: float, draw: float) -> float | None:
-    """Return when a message may ask again that these gates have throttled; None means as soon as it gets a slot.
+def asks_at(
+    history: FailureHistory, gates: Collection[Gate], retry_after: float | None, now: float, draw: float, *, needed: Collection[Gate]
+) -> float | None:
+    """Return when a message may ask again that these gates have throttled; None means as soon as it gets a slot of those `needed`.
 
     Where all of them learn, the limiter hands out slots, and knows when one question is due for all that wait. A message that was
     refused more than once waits for half as long as the limiter would: that delays no question, and bounds how often it asks where the
-    limiter takes its refusals for chance, because others pass. Time alone decides while an operator only observes, and where the settings
-    leave the limiter out.
+    limiter takes its refusals for chance, because others pass. Time alone decides while an operator only observes, where the settings
+    leave the limiter out, and where the message gets no slot before its handler calls.
     """
-    if any(gate.shut for gate in gates):
+    if any(gate.shut and gate in needed for gate in gates):
         return None
-    if gates and all(gate.learns for gate in gates):
+    if gates and all(gate.learns and gate in needed for gate in gates):
         return None if history.throttled == 1 else now + wait(history.throttled - 1, None, inf, draw) / 2
     longest = min((gate.circuit.settings.retry_after_max for gate in gates), default=inf)
     return now + wait(history.throttled, retry_after, longest, draw)

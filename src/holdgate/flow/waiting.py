@@ -250,16 +250,17 @@ class WaitingList:
             freed = list(_freed(gates))
             if self._key_waits.lines and (released := self._key_waits.release(freed, now)):
                 self._stand_again(cast("list[Waiting]", released))
-            admitted = self._round(gates, now)
+            admitted, looks_again = self._round(gates, now)
             granted += admitted
-            if not admitted or not self._key_waits.due:
+            if not admitted or not (looks_again or self._key_waits.due):
                 break
         for gate in gates:
             if gate.lines and gate.limited:
                 gate.circuit.expect_more()
         return granted
 
-    def _round(self, gates: Iterable[Gate], now: float) -> list[AnyDelivery]:
+    def _round(self, gates: Iterable[Gate], now: float) -> tuple[list[AnyDelivery], bool]:
+        """Return what was admitted, and whether something that was not may have room already."""
         one = GrantRound(gates, self._ready, now)
         granted = list(one.admit())
         for waiting in one.held:
@@ -268,10 +269,14 @@ class WaitingList:
             self._aside.setdefault(waiting.delivery.assignment, []).append(waiting)
         for waiting in granted:
             self._leave(waiting)
+        looks_again = False
         for waiting, keys, record in one.without_room:
+            if keys.record_of(record.key) is not record:  # forgotten for one that has started since: nobody would tell of room there
+                looks_again = True
+                continue
             self._unqueue(waiting)
             self._key_waits.set_aside(waiting, keys, record, now)
-        return [waiting.delivery for waiting in granted]
+        return [waiting.delivery for waiting in granted], looks_again
 
     def _waits_for_time(self, waiting: Waiting) -> bool:
         return waiting.not_before is not None and self._entries.get(waiting.delivery) is waiting
