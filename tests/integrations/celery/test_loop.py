@@ -51,6 +51,16 @@ def test_another_thread_acts_as_a_step_of_the_loop() -> None:
     assert seen[0] != threading.get_ident()
 
 
+def test_asyncios_debug_mode_does_not_refuse_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks that only the loop's thread sets timers, and knows nothing of the lock."""
+    monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")
+    done = threading.Event()
+    with running() as loop:
+        with loop:
+            asyncio.get_running_loop().call_later(0.01, done.set)
+        assert done.wait(PATIENCE)
+
+
 def test_no_step_of_the_loop_runs_meanwhile() -> None:
     """A counter that both change without a lock of its own loses nothing."""
     count = 0

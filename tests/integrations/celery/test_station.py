@@ -237,6 +237,31 @@ def test_what_is_held_goes_back_before_the_consumer_timeout() -> None:
         it.main.until(lambda: it.started() == [4])
 
 
+def test_a_task_that_runs_while_its_queue_goes_back_and_then_fails_goes_back_too() -> None:
+    """Nobody would start it here again, and what stays unacked meets the consumer timeout, which costs the whole channel."""
+    with bench(timeout=0.5, concurrency=1) as it:
+        it.offer(1)
+        it.open_circuit()
+        it.offer(2)
+        it.main.until(lambda: it.main.returned == [2])
+        assert it.fail(it.main.pool[0]) is Verdict.STALE
+        it.main.until(lambda: it.main.returned == [2, 1])
+
+
+def test_a_task_that_comes_when_its_queue_has_gone_back_goes_back_too() -> None:
+    """Its ETA has come: it must not wait where nobody starts it, nor keep the queue from being taken again."""
+    with bench(timeout=0.5) as it:
+        it.open_circuit()
+        it.offer(1)
+        it.main.until(lambda: it.main.returned == [1])
+        it.offer(2, 3)
+        it.main.until(lambda: sorted(it.main.returned) == [1, 2, 3])
+        it.close_circuit()
+        it.main.until(lambda: "+orders" in it.main.queues)
+        it.offer(4)
+        it.main.until(lambda: it.started() == [4])
+
+
 def test_a_task_that_an_operator_skips_is_acked() -> None:
     """It has failed and waits; it is let go in the main thread."""
     with bench() as it:

@@ -18,7 +18,8 @@ from __future__ import annotations
 # Celery has no types of its own, and those that can be guessed are of no use.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, cast
 
 from amqp import spec
@@ -86,12 +87,18 @@ class GuardedRequest:
 
     def revoked(self) -> bool:
         """Return whether the task is not to run any more: revoked, or expired. Celery acks it then."""
-        self._is_over, was_over = True, self._is_over  # the ack in there is no success
-        gone: bool = cast("Any", super()).revoked()
-        self._is_over = was_over
+        with self._acked_without_success():
+            gone: bool = cast("Any", super()).revoked()
         if gone:
             self._end(lambda station, delivery: station.replaced(delivery))
         return gone
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """End the process of a task that is revoked while it runs, now or when it begins. Celery acks it with that."""
+        with self._acked_without_success():
+            cast("Any", super()).terminate(pool, signal)
+        if cast("Any", self)._already_revoked:  # noqa: SLF001 - Celery's, and told nowhere else
+            self._end(lambda station, delivery: station.replaced(delivery))
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Ask the engine what is to become of a task that its needs have failed. Everything else is the task's own, and Celery's."""
@@ -119,6 +126,14 @@ class GuardedRequest:
             return
         cast("Any", super()).on_timeout(soft, timeout)
 
+    @contextmanager
+    def _acked_without_success(self) -> Iterator[None]:
+        self._is_over, was_over = True, self._is_over
+        try:
+            yield
+        finally:
+            self._is_over = was_over
+
     def _judge(self, end: Callable[[TaskStation, TaskDelivery], Verdict | None]) -> Verdict | None:
         """End an attempt. AGAIN: the task waits at the station, or has started already."""
         station, delivery = self.guarding.station, self.delivery
@@ -126,11 +141,12 @@ class GuardedRequest:
         state.active_requests.discard(self)
         request = cast("Any", self)
         request.time_start = request.worker_pid = None
-        verdict = Verdict.STALE if station is None or delivery is None else end(station, delivery)
+        # One that is over was terminated while its result was on the way, and is acked.
+        verdict = Verdict.STALE if station is None or delivery is None or self._is_over else end(station, delivery)
         if verdict is not Verdict.AGAIN:
             self._is_over = True
             if verdict is not Verdict.REJECT:
-                state.task_ready(self)  # not acked: its connection is gone, or the worker ends, and the broker hands it out again
+                state.task_ready(self)  # not acked: its connection is gone, its queue goes back, or the worker ends; and so it comes again
         return verdict
 
     def _end(self, end: Callable[[TaskStation, TaskDelivery], object]) -> None:
@@ -230,7 +246,8 @@ class GuardedConsumer:
             message.ack_log_error(log, self.connection_errors)
         else:
             # A nack and no reject: RabbitMQ 4.3 counts a reject towards the delivery limit. py-amqp has no method for it.
-            message.channel.send_method(spec.Basic.Nack, "Lbb", (message.delivery_tag, False, True))
+            with suppress(*self.connection_errors):  # a connection that is gone has given it back
+                message.channel.send_method(spec.Basic.Nack, "Lbb", (message.delivery_tag, False, True))
 
     def cancel(self, queue: str) -> None:
         self.cancel_task_queue(queue)

@@ -79,6 +79,7 @@ class _WokenLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, selector: _YieldingSelector) -> None:
         super().__init__(selector)
+        self.set_debug(False)  # it refuses timers of other threads, and knows nothing of our lock
         self._waits = selector
         self.thread = threading.get_ident()
 

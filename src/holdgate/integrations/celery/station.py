@@ -222,11 +222,15 @@ class TaskStation:
         with self._loop:
             if run.is_over:
                 return
+            if source in self._away:  # its ETA has come, or an operator has added the queue
+                if not self._of(source):  # otherwise that is on its way
+                    self._main.soon(partial(self._return_waiting, source))
+                self._waiting[delivery] = None
+                return
             self._waiting[delivery] = None
-            if source not in self._away:
-                if not run.takes(source):
-                    run.assigned((source,))
-                run.offer(delivery)
+            if not run.takes(source):
+                run.assigned((source,))
+            run.offer(delivery)
         self.start_granted()
 
     def take_up(self, sources: Collection[Source]) -> None:
@@ -284,12 +288,13 @@ class TaskStation:
 
     def given_back(self, delivery: TaskDelivery, what: TaskGivenBack) -> Verdict | None:
         """End an attempt that a need has failed. Returns what is to become of the task; None or STALE means that it comes again."""
-        return self._end(delivery, what.attribution, what.error)
+        return self._or_back(delivery, self._end(delivery, what.attribution, what.error))
 
     def timed_out(self, delivery: TaskDelivery, error: Exception) -> Verdict | None:
         """End an attempt whose hard time limit was over: a failure of all that it needs."""
         count = len(gates_of(delivery))
-        return self._end(delivery, Attribution((_FAILED,) * count, Cause.DEPENDENCY, shared=count > 1), error)
+        found = Attribution((_FAILED,) * count, Cause.DEPENDENCY, shared=count > 1)
+        return self._or_back(delivery, self._end(delivery, found, error))
 
     def failed(self, delivery: TaskDelivery, error: BaseException) -> None:
         """End an attempt by the task's own failure, which is no verdict on what it needs. Celery has logged what it was."""
@@ -318,6 +323,12 @@ class TaskStation:
             return verdict
         self._waiting.pop(delivery, None)
         return Verdict.STALE if verdict is Verdict.AGAIN else verdict
+
+    def _or_back(self, delivery: TaskDelivery, verdict: Verdict | None) -> Verdict | None:
+        """Return the message of a task that does not start here again: its queue may have gone back while it ran, and nobody else would."""
+        if verdict is None or verdict is Verdict.STALE:
+            self._main.soon(partial(self._main.forget, delivery.message, acknowledge=False))
+        return verdict
 
     def _hand_out(self) -> None:
         """Let the lane that has become free take what waits. With as many lanes as tasks in hand there would be nothing."""
@@ -415,8 +426,7 @@ class TaskStation:
                 self._send_back(source)
         for source in [source for source, names in self._away.items() if self._may_be_tried(source, names)]:
             if source not in oldest:
-                del self._away[source]
-                self._main.soon(partial(self._main.consume, source.name))
+                self._main.soon(partial(self._take_again, source))
 
     def _send_back(self, source: Source) -> None:
         run = self._run
@@ -428,7 +438,17 @@ class TaskStation:
         self._main.soon(lambda: self._hand_back(source))
 
     def _hand_back(self, source: Source) -> None:
-        """In the main thread: stop taking from a queue, and return what waits here, oldest first."""
+        """In the main thread: end the hold of a queue before the broker does."""
+        returned = self._return_waiting(source)
+        log.info(
+            "%s: %d tasks have been held for %g s and go back, before the consumer timeout; it is taken again when a task may be tried",
+            source,
+            returned,
+            self._hold_for.get(source.name, self._longest),
+        )
+
+    def _return_waiting(self, source: Source) -> int:
+        """In the main thread: stop taking from a queue, and return what waits here, oldest first. Returns how many they were."""
         self._main.cancel(source.name)
         with self._loop:
             returned = sorted(self._of(source), key=lambda delivery: delivery.position)
@@ -436,12 +456,14 @@ class TaskStation:
                 del self._waiting[delivery]
         for delivery in returned:
             self._main.forget(delivery.message, acknowledge=False)
-        log.info(
-            "%s: %d tasks have been held for %g s and go back, before the consumer timeout; it is taken again when a task may be tried",
-            source,
-            len(returned),
-            self._hold_for.get(source.name, self._longest),
-        )
+        return len(returned)
+
+    def _take_again(self, source: Source) -> None:
+        """In the main thread. Only here the queue is away no longer: a step of Celery's main loop may be lost with a connection."""
+        with self._loop:
+            was_away = self._away.pop(source, None) is not None
+        if was_away:
+            self._main.consume(source.name)
 
     def _of(self, source: Source) -> list[TaskDelivery]:
         return [delivery for delivery in self._waiting if delivery.source == source]
