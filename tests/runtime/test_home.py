@@ -153,6 +153,14 @@ def test_a_guard_that_cannot_be_entered_says_so_at_the_first_call() -> None:
     assert lodgers() == before
 
 
+def test_a_guard_that_could_not_be_entered_may_be_closed() -> None:
+    """A `finally` that closes it does not hide why it could not."""
+    made = Guard(signals=True)
+    with pytest.raises(ValueError, match="signals=True"):
+        made.patient(needs=[payments()])(lambda: None)()
+    made.close()
+
+
 def test_two_guards_cannot_wait_for_one_dependency(guard: Guard) -> None:
     """The second one's calls are refused with the reason, and not left waiting."""
     shared = payments()
