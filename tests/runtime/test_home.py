@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tests.runtime.stage import Down
 
 from holdgate import CircuitSettings, Dependency, Guard
 from holdgate.errors import CommandError, GuardClosed, WaitedTooLong
+from holdgate.runtime.home import Home
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0  # only a failing test waits so long
@@ -131,6 +132,29 @@ def test_what_a_framework_raises_into_a_waiting_thread_ends_the_wait(guard: Guar
     assert ended.is_set()
 
 
+def test_what_is_raised_into_a_thread_at_the_end_of_its_attempt_leaves_nothing(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such an exception comes between any two calls, also where the thread is about to tell that its function has returned."""
+    post = Home.post
+
+    def interrupted_post(home: Home, step: Callable[..., object], *args: object) -> bool:
+        if step.__name__ == "ended":
+            raise Interrupted
+        return post(home, step, *args)
+
+    seen: list[int] = []
+
+    @guard.patient(needs=[payments()])
+    def charge() -> None:
+        seen.append(sum(source.in_flight for source in guard.snapshot().sources.values()))
+
+    monkeypatch.setattr(Home, "post", interrupted_post)
+    with pytest.raises(Interrupted):
+        charge()
+    monkeypatch.undo()
+    charge()  # its steps come after those of the call before
+    assert seen == [1, 1]
+
+
 def test_a_thread_waits_no_longer_than_it_may(guard: Guard) -> None:
     """`wait_at_most` counts in threads as well."""
 
@@ -151,6 +175,14 @@ def test_a_guard_that_cannot_be_entered_says_so_at_the_first_call() -> None:
     with pytest.raises(ValueError, match="signals=True"):
         charge()
     assert lodgers() == before
+
+
+def test_a_guard_that_could_not_be_entered_may_be_closed() -> None:
+    """A `finally` that closes it does not hide why it could not."""
+    made = Guard(signals=True)
+    with pytest.raises(ValueError, match="signals=True"):
+        made.patient(needs=[payments()])(lambda: None)()
+    made.close()
 
 
 def test_two_guards_cannot_wait_for_one_dependency(guard: Guard) -> None:

@@ -426,3 +426,84 @@ async def test_a_run_that_broke_is_begun_anew(payments: Dependency) -> None:
         assert len(guard.snapshot().sources) == 2
         assert [await charge(4), await charge(5)] == [8, 10]
         assert len(guard.snapshot().sources) == 2
+
+
+@in_virtual_time
+async def test_the_end_of_the_guard_cancels_nobodys_task(payments: Dependency) -> None:
+    """A call is often granted in the step in which another ends. That one's task has gone on to other things, and is its framework's."""
+    called = Called()
+    called.down = True
+    async with quiet_guard(drain_timeout=1.0) as guard:
+        charge = guard.patient(needs=[payments])(called)
+
+        async def work(number: int) -> int:
+            result = await charge(number)
+            called.seconds = 100.0  # of the attempts that come after the first good one
+            await asyncio.sleep(200.0)
+            return result
+
+        workers = [asyncio.create_task(work(number)) for number in range(3)]
+        await asyncio.sleep(30.0)
+        called.down = False
+        while called.seconds < 100.0:
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)
+        assert called.running == 1
+    await asyncio.sleep(300.0)
+    ends = await asyncio.gather(*workers, return_exceptions=True)
+    assert sorted(type(end).__name__ for end in ends) == ["GuardClosed", "int", "int"]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("ends_by", [None, Down, Wrong])
+async def test_a_call_that_outlives_its_guard_ends_as_it_ends(payments: Dependency, ends_by: type[Exception] | None) -> None:
+    """Nobody asks whose failure it was any more: the result is returned, and what is raised comes as the cause of GuardClosed."""
+    tried = 0
+    async with quiet_guard(drain_timeout=1.0) as guard:
+
+        @guard.patient(needs=[payments])
+        async def charge() -> int:
+            nonlocal tried
+            tried += 1
+            if tried == 1:
+                raise Down
+            await asyncio.sleep(100.0)
+            if ends_by is not None:
+                raise ends_by
+            return 7
+
+        running = asyncio.create_task(charge())
+        while tried < 2:
+            await asyncio.sleep(0.1)
+    assert not running.done()
+    if ends_by is None:
+        assert await running == 7
+    else:
+        with pytest.raises(GuardClosed) as raised:
+            await running
+        assert isinstance(raised.value.__cause__, ends_by)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("drain_timeout", [1.0, 60.0], ids=["after its run has ended", "while it drains"])
+async def test_a_call_of_a_run_that_broke_does_not_wait_for_it(payments: Dependency, drain_timeout: float) -> None:
+    """A later call has begun another run meanwhile, which knows nothing of this one."""
+    async with quiet_guard(drain_timeout=drain_timeout) as guard:
+
+        @guard.patient(needs=[payments])
+        async def charge(number: int) -> int:
+            await asyncio.sleep(10.0)
+            if number == 1:
+                raise Down
+            return number
+
+        running = asyncio.create_task(charge(1))
+        await asyncio.sleep(1.0)
+        (worker,) = guard.workers
+        worker.fail(RuntimeError("a mistake"))
+        await asyncio.sleep(0)
+        assert await charge(2) == 2
+        await asyncio.wait({running}, timeout=100.0)
+        assert isinstance(running.exception(), GuardClosed)
+        seen = payments.circuit.snapshot(loop_time())
+        assert seen.in_flight == 0

@@ -130,9 +130,9 @@ class Home:
         ready: Future[None] = Future()
         own = threading.Thread(target=self._live, args=(ready,), name="holdgate guard", daemon=True)
         own.start()
-        ready.result()
-        self._own = own
+        self._own = own  # at once: whatever ends the wait, the thread is there, and `close` ends it
         atexit.register(self._at_exit)
+        ready.result()
 
     def _live(self, ready: Future[None]) -> None:
         try:

@@ -200,8 +200,8 @@ async def _call(wait: Wait, fn: Callable[..., Any], args: Any, kwargs: Any) -> A
             except Exception as error:  # noqa: BLE001 - the guard says whose failure it is
                 failed = error
             else:
-                is_over = True
                 wait.post(wait.calls.ended, call, None)
+                is_over = True
                 return result
             finally:
                 current_attempt.reset(token)
@@ -256,8 +256,8 @@ def _call_sync(wait: Wait, fn: Callable[..., R], args: Any, kwargs: Any) -> R:
             except Exception as error:  # noqa: BLE001 - as above
                 failed = error
             else:
-                is_over = True
                 wait.post(wait.calls.ended, call, None)
+                is_over = True  # only now: what a framework raises into the thread may come at any step
                 return result
             finally:
                 current_attempt.reset(token)

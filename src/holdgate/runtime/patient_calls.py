@@ -135,9 +135,18 @@ class PatientLane(GuestLane):
 
     __slots__ = ()
 
+    def begin(self) -> None:
+        """Begin the attempt. The current task, if there is one, is that of whoever has made room for it: the guard may not cancel it."""
+        super().begin()
+        self.task = None
+
     def end(self, delivery: AnyDelivery, error: BaseException | None, *, timed_out: bool = False) -> Verdict:
         """Settle an attempt by what its calls and its exception say. REJECT means that its caller gets what it raised."""
         worker, now, calls = self.worker, self.worker.now(), self.calls
+        if not delivery.assignment.alive:  # the run is over, and a guard that was left knows no dependency any more
+            self.forget_calls()
+            self.delivery = None
+            return worker.engine.interrupted(delivery, now)
         gates = gates_of(delivery)
         found = attribute([worker.dependency_of(gate) for gate in gates], calls, error, now, timed_out=timed_out)
         is_slip = isinstance(error, HoldgateError) and found.cause is Cause.DEPENDENCY  # no dependency says so: nobody else would
@@ -249,7 +258,7 @@ class PatientCalls:
         if verdict in (Verdict.DONE, Verdict.REJECT):
             self._finish(call)
             call.answer(Reply.DONE if verdict is Verdict.DONE else Reply.RAISE)
-        elif self._run is None or self._run.is_over:  # whether it is the caller's own failure would show in time, and there is none
+        elif delivery is None or not self._is_tried_again(delivery):  # whether it is the caller's own failure would show in time
             self._close(call, _stops(self.name))
         else:
             call.answer(Reply.AGAIN)
@@ -272,6 +281,10 @@ class PatientCalls:
         else:
             run.worker.lost((delivery.source,))
         self._guard.wake()
+
+    def _is_tried_again(self, delivery: CallDelivery) -> bool:
+        run = self._run
+        return run is not None and not run.is_over and _is_of(run, delivery)
 
     def granted(self, lane: GuestLane) -> None:
         """Let the function of this call run."""
