@@ -23,6 +23,8 @@ _ON_RABBITMQ = ("amqp", "amqps", "pyamqp", "librabbitmq")
 _CONSUMER_TIMEOUT = 1800
 # As many waits as anybody reads.
 _SHOWN = 6
+# A wait that doubles from a second on is at its bound by then, and what follows is all alike.
+_LEVEL = 40
 
 
 def costs(app: Any, outage: float) -> list[AppFinding]:
@@ -87,9 +89,10 @@ def _waits(task: Any, options: Mapping[str, Any], backoff: float) -> Iterator[fl
 def _sum(most: int | None, waits: Iterator[float], outage: float) -> str:
     if most is None:
         return "max_retries=None tries for ever: none is given up, and each waits in a worker's memory for its next try"
-    each = list(islice(waits, most))
+    each = list(islice(waits, min(most, _LEVEL)))
+    covered = sum(each) + (most - len(each)) * each[-1] if each else 0.0
     shown = " + ".join(f"{wait:g}" for wait in each[:_SHOWN]) + (" + ..." if most > _SHOWN else "")
-    return f"{counted(most + 1, 'attempt')} in {shown or '0'} = {sum(each):g} s (max_retries={most}): {given_up(sum(each), outage)}"
+    return f"{counted(most + 1, 'attempt')} in {shown or '0'} = {covered:g} s (max_retries={most}): {given_up(covered, outage)}"
 
 
 # -- the app --------------------------------------------------------------------------------------------------------------------------
