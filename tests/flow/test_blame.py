@@ -461,6 +461,16 @@ def test_a_lone_suspect_in_the_order_of_its_source_has_other_sources_fetch() -> 
     assert fetching(stage) == [False, True]
 
 
+def test_a_lone_suspect_that_went_away_has_nothing_fetched() -> None:
+    """Its source belongs to another worker now, and its message asks nobody here."""
+    stage = lonely()
+    stage.engine.forget(stage.run, [ORDERS], stage.now)
+    other = stage.assignment(partitions(2)[1])
+    other.mark_dirty()
+    stage.turn()
+    assert (other.plan.fetch, other.plan.reasons) == (False, ("circuit:payments",))
+
+
 @pytest.mark.parametrize("why", ["operator", "other failures", "waiting"])
 def test_nothing_is_fetched_for_a_lone_suspect_that_would_not_be_asked(why: str) -> None:
     """An operator holds the source, another message has failed as well, or one that was never tried stands in line already."""

@@ -134,6 +134,20 @@ async def test_a_lone_poison_message_in_strict_order_is_announced_and_not_droppe
 
 
 @on_every_broker
+async def test_a_lone_poison_message_that_fails_immediately_does_not_ask_for_all_others(world: World) -> None:
+    """It is in hand alone when the circuit opens, and a hold fetches nothing: what comes later is fetched all the same, asks, and is
+    processed, and shows in the end whose fault it was."""
+    work = Work(poison=[b"poison"], seconds=0.0)
+    await world.produce(world.first, [b"poison"])
+    async with world.working(work, needs=[payments()], order="none", concurrency=4, retry=RETRY):
+        await world.until(lambda: bool(world.told(SourceBlocked)), "it was announced")
+        await world.produce(world.first, GOOD[:100])
+        await world.until(lambda: len(work.processed) == 100, "the others were processed")
+        await world.feed(world.first, lambda: bool(world.target.letters), "it was told from them")
+    await world.check(work.processed, buried=[b"poison"])
+
+
+@on_every_broker
 async def test_a_lone_poison_message_is_told_from_an_outage_by_probes(world: World) -> None:
     """After `reject_after_probes` pairs of a good probe and a failure it goes, and what is behind it is processed."""
     work, probes = Work(poison=[b"poison"]), list[bool]()

@@ -341,7 +341,7 @@ class Assignment:
     def _lacks_another(self, reasons: tuple[str, ...]) -> bool:
         """Return whether circuits alone hold it, one message asks one of them, and another one of it could, but none is in hand."""
         behind = None if self.run.shared else self  # in the order of the source nothing passes that message
-        asked = any(gate.asked_by not in {None, behind} for gate in self.needed)
+        asked = any(by is not None and by.alive and by is not behind for by in (gate.asked_by for gate in self.needed))
         return asked and not self.unstarted and all(reason.startswith(CIRCUIT) for reason in reasons)
 
     def _look_for_fallback(self, now: float) -> FlowEvent | None:
