@@ -300,6 +300,13 @@ def test_the_control_plane_of_a_fleet_is_in_the_file(tmp_path: Path) -> None:
     assert complaint(tmp_path, file.replace("'orders'", "''")).startswith("holdgate.toml:3: control.name: ")
 
 
+@pytest.mark.parametrize("peers", ["'http://me:secret@worker-2'", "['http://me:secret@worker-2']", "[['http://me:secret@worker-2']]"])
+def test_a_password_in_a_peer_is_not_quoted(tmp_path: Path, peers: str) -> None:
+    """Neither where the address is wrong nor where no list is given, which is what a variable for one peer says."""
+    words = complaint(tmp_path, f"[control]\nport = 0\npeers = {peers}\n")
+    assert (words.startswith("holdgate.toml:3: control.peers: "), "secret" in words) == (True, False)
+
+
 async def test_many_changes_are_one_entry_of_the_audit_log(tmp_path: Path) -> None:
     """It names those that one reads in a line, and how many more there are."""
     names = [f"d{number}" for number in range(25)]

@@ -112,6 +112,42 @@ def test_an_outage_takes_a_guess_away_and_leaves_what_was_measured() -> None:
     assert found.rate == pytest.approx(10 * 0.998, rel=0.01)
 
 
+def _bursts(pace: LearnedPace, now: float) -> list[float | None]:
+    """Thirty let in, then a refusal, three times. Returns the pace after each."""
+    rates: list[float | None] = []
+    for _ in range(3):
+        for step in range(30):
+            pace.start(now + step / 100, 1, is_pressed=True)
+        now = _refuse(pace, now + 1.0)
+        rates.append(pace.rate)
+    return rates
+
+
+def test_a_quiet_time_before_an_outage_is_none_after_it() -> None:
+    """Minutes without demand behind a guess, then the outage: what comes back is measured as by a pace that knows nothing."""
+    quiet = LearnedPace()
+    quiet.reopen(10.0, 0.5, 10.0)
+    quiet.start(10.5, 1, is_pressed=True)
+    quiet.start(500.0, 1, is_pressed=False)
+    quiet.interrupt(501.0)
+    assert _bursts(quiet, 600.0) == _bursts(LearnedPace(), 600.0)
+
+
+def test_a_first_opening_before_an_outage_says_nothing_after_it() -> None:
+    """The first time that only the asking call was let in is a guess, after an outage as well."""
+    pace = LearnedPace()
+    pace.start(0.0, 1, is_pressed=True)
+    pace.start(0.1, 1, is_pressed=True)
+    pace.refuse(1)
+    pace.start(40.0, 1, is_pressed=True)
+    pace.reopen(40.0, 39.9, 40.0)
+    pace.interrupt(50.0)
+    for each in (pace, fresh := LearnedPace()):
+        each.start(100.0, 1, is_pressed=True)
+        _refuse(each, 100.1)
+    assert pace.rate == fresh.rate
+
+
 def test_where_all_that_asked_was_refused_nothing_was_counted() -> None:
     """The limiter began with the first refusal: a minute in which only two calls asked is no pace of one a minute."""
     pace = LearnedPace()

@@ -28,6 +28,8 @@ _NOT_IN_TOML = {"not_retryable": "names exception types, which are Python's: giv
 # What must not be read by whoever reads an error, a log or a screen.
 SECRETS = frozenset({"token", "read_token"})
 MASKED = "********"
+# What no error quotes: an address that is wrong may be so for the password in it.
+_UNQUOTED = SECRETS | {"peers"}
 
 
 class Said(str):
@@ -110,7 +112,7 @@ def _convert(value: object, hint: Any, place: Place, problems: Problems) -> obje
     try:
         return _plain(_number_of(value, unit), hint)
     except Misfit:
-        seen = MASKED if place and place[-1] in SECRETS else shown(value)
+        seen = MASKED if place and place[-1] in _UNQUOTED else shown(value)
         words = f"{seen} is not {described(hint, unit)}" + (units.suggestion(unit, value) if unit and isinstance(value, str) else "")
         choices = [str(choice) for each in alternatives(hint) if get_origin(each) is Literal for choice in get_args(each)]
         problems.add(place, words + _suggestion(value, choices))

@@ -169,7 +169,9 @@ class LearnedPace:
         else:
             self.rate = self._opened = None
             self._started = self._refused = 0
+            self._idle = 0.0
             self._unsure = self._is_first = True
+            self._guessed = False
 
     def _guess(self, now: float, shut_for: float) -> None:
         """Begin where nothing was counted before: the first opening of a limiter that was not active."""

@@ -63,9 +63,9 @@ async def test_a_user_who_may_only_read(own_rabbitmq: RabbitMQServer) -> None:
         await own_rabbitmq.delete("costly")
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon", "1e10", "1e308"])
 @pytest.mark.parametrize("command", [("kafka", "--bootstrap", "x:1", "--group", "g"), ("celery", "shop:app"), ("faststream", "shop:app")])
 def test_an_outage_must_last(command: tuple[str, ...], seconds: str) -> None:
-    """Seconds above 0, and not for ever; refused before anything is asked or imported."""
+    """Seconds above 0, and not for ever, nor from before 1970; refused before anything is asked or imported."""
     refused = invoke("doctor", *command, "--outage", seconds)
     assert (refused.exit_code, "--outage" in refused.stderr) == (2, True)

@@ -70,6 +70,23 @@ def test_without_backoff_the_waits_are_all_the_same() -> None:
     )
 
 
+def test_so_many_retries_that_nobody_counts_them() -> None:
+    """The waits are added up and not written down; a doubling has no end of its own."""
+    many = with_task(autoretry_for=(ConnectionError,), retry_backoff=1, retry_backoff_max=600, max_retries=1_000_000_000)
+    assert "1,000,000,001 attempts in 1 + 2 + 4 + 8 + 16 + 32 + ... = 6e+11 s (max_retries=1000000000)" in many
+    some = with_task(autoretry_for=(ConnectionError,), retry_backoff=1, retry_backoff_max=600, max_retries=2000)
+    assert f"= {1023 + 1990 * 600:g} s (max_retries=2000)" in some
+
+
+def test_what_an_app_leaves_to_the_task() -> None:
+    """None in retry_kwargs is the task's own, as in `Task.retry`; no delay at all is none, and fewer retries than none are none."""
+    nothing = {"max_retries": None, "countdown": None}
+    own = with_task(autoretry_for=(ConnectionError,), retry_kwargs=nothing, default_retry_delay=60)
+    assert "4 attempts in 60 + 60 + 60 = 180 s (max_retries=3)" in own
+    assert "4 attempts in 0 + 0 + 0 = 0 s" in with_task(autoretry_for=(ConnectionError,), default_retry_delay=None)
+    assert "1 attempt in 0 = 0 s (max_retries=0)" in with_task(autoretry_for=(ConnectionError,), max_retries=-1)
+
+
 def test_no_limit_of_retries_gives_nothing_up() -> None:
     """But each task waits in a worker's memory."""
     text = with_task(autoretry_for=(ConnectionError,), max_retries=None, acks_late=True)
@@ -107,6 +124,7 @@ def test_rabbitmq_takes_back_and_names_the_next_command() -> None:
         ("redis://:secret@localhost/0", {}, "3600 s / 3600 s = 1 time, so such a task runs 1 more time"),
         ("redis://localhost/0", {"visibility_timeout": 600}, "3600 s / 600 s = 6 times, so such a task runs 6 more times"),
         ("sqs://", {"visibility_timeout": 43200}, "3600 s / 43200 s = 0 times, so none comes twice"),
+        ("redis://localhost/0", {"visibility_timeout": 0}, "a task that is unacked is handed to another worker at once"),
     ],
 )
 def test_others_hand_out_what_is_not_acked_in_time(broker: str, options: dict[str, Any], words: str) -> None:

@@ -73,6 +73,14 @@ def test_an_app_that_raises_is_named_by_its_line(shop: Path, code: str, kind: st
     assert text == f"importing doctored_broken raised {kind} at {shop / 'doctored_broken.py'}:2: mend that first"
 
 
+def test_an_attribute_that_raises_is_named_by_its_line(shop: Path) -> None:
+    """A proxy outside of its context, say: where it was raised, and not what it said."""
+    (shop / "doctored_lazy.py").write_text("def __getattr__(name):\n    raise RuntimeError('amqp://user:secret@rabbitmq')\n")
+    words = refusal("doctored_lazy:app")
+    assert words.endswith(f"looking for 'app' raised RuntimeError at {shop / 'doctored_lazy.py'}:2: mend that first")
+    assert "secret" not in words
+
+
 def test_a_name_that_the_module_has_not(shop: Path) -> None:
     """What it has of the kind is listed."""
     (shop / "doctored_named.py").write_text("class Worker: ...\nfirst = Worker()\nsecond = Worker()\nother = 1\n")

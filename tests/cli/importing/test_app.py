@@ -90,6 +90,16 @@ def test_a_file_that_is_wrong_makes_nothing(tmp_path: Path, text: str, code: int
     assert not out.exists()
 
 
+def test_retries_that_differ_are_a_file_by_themselves(tmp_path: Path) -> None:
+    """All of it comments, since only a reader knows whose run is whose; a name with a line break in it ends none of them."""
+    file = tmp_path / "application.yml"
+    file.write_text('resilience4j.retry.instances:\n  a: {maxAttempts: 4}\n  "b\\nattempts = 7 #": {maxAttempts: 5}\n')
+    done = invoke("import", "resilience4j", str(file))
+    assert done.exit_code == 0
+    assert "# Which run is a's?\n# [runs.NAME.retry]\n# attempts = 4  # line 2\n" in done.stdout
+    assert [line for line in done.stdout.splitlines() if line and not line.startswith("#")] == []
+
+
 def test_a_settings_file_that_is_there_stays(tmp_path: Path) -> None:
     """Somebody may have edited it."""
     out = tmp_path / "holdgate.toml"

@@ -104,6 +104,30 @@ def test_aliases_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
         read(tmp_path, f"l0: &l0 {{x: 1}}\n{levels}\n")
 
 
+def test_aliases_of_nothing_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table without a value in it adds no property, and forty lines of such are walked through a billion times."""
+    monkeypatch.setattr(properties, "MOST_NODES", 1000)
+    levels = "\n".join(f"l{n}: &l{n} {{a: *l{n - 1}, b: *l{n - 1}}}" for n in range(1, 16))
+    with pytest.raises(SettingsError, match="more than 1000 tables and values: aliases may repeat without end"):
+        read(tmp_path, f"l0: &l0 {{}}\n{levels}\n")
+
+
+def test_a_list_that_is_repeated_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its items are joined each time: a file of four megabytes can stand for many gigabytes. One that fills the file is read."""
+    text = f"l: &l [{','.join(['x'] * 400)}]\n"
+    monkeypatch.setattr(properties, "MOST_BYTES", 1000)
+    assert len(read(tmp_path, text)[0].text) == 799
+    with pytest.raises(SettingsError, match=r":1: lists of more than 1000 letters: aliases may repeat without end"):
+        read(tmp_path, f"{text}m: *l\n")
+
+
+def test_a_path_has_an_end(tmp_path: Path) -> None:
+    """A key of a million steps would be copied for each property under it."""
+    with pytest.raises(SettingsError, match="is nested too deeply"):
+        read(tmp_path, f"{'a.' * 100}a:\n  b: 1\n")
+    assert len(read(tmp_path, f"{'a.' * 98}a:\n  b: 1\n")[0].path) == 100
+
+
 def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names it."""
     with pytest.raises(SettingsError, match=r"gone\.yml: cannot be read: No such file"):

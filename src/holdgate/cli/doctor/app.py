@@ -25,6 +25,10 @@ or nobody answers, or an app has nothing to look at; 2 the arguments
 are wrong, or the app cannot be imported; 130 stopped by Ctrl-C."""
 
 
+# Longer than any outage, and than any broker keeps messages (seconds). Kafka knows no time before 1970.
+_LONGEST = 366 * 86_400.0
+
+
 class Finding(Protocol):
     """A diagnosis of any broker."""
 
@@ -42,10 +46,15 @@ class Finding(Protocol):
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    if value is None:
+        return None
     try:
-        return None if value is None else validation.seconds("--outage", value)
+        outage = validation.seconds("--outage", value)
     except HoldgateError as error:
         raise Refusal(str(error)) from None
+    if outage > _LONGEST:
+        raise Refusal(f"--outage must be at most a year, {_LONGEST:.0f} s, got {value!r}")
+    return outage
 
 
 # For the commands of brokers. An app has nothing but its costs to show, so its commands have a default.

@@ -23,6 +23,8 @@ _ON_RABBITMQ = ("amqp", "amqps", "pyamqp", "librabbitmq")
 _CONSUMER_TIMEOUT = 1800
 # As many waits as anybody reads.
 _SHOWN = 6
+# A wait that doubles from a second on is at its bound by then, and what follows is all alike.
+_LEVEL = 40
 
 
 def costs(app: Any, outage: float) -> list[AppFinding]:
@@ -65,7 +67,8 @@ def _by_itself(task: Any, autoretry: Sequence[type[BaseException]], outage: floa
     """Return what the retries of `autoretry_for` cover, and what becomes of a message afterwards."""
     options: Mapping[str, Any] = getattr(task, "retry_kwargs", {})
     backoff = float(getattr(task, "retry_backoff", False))
-    most: int | None = options.get("max_retries", task.max_retries)
+    told: int | None = options.get("max_retries")  # None there means the task's own, as with a countdown
+    most: int | None = task.max_retries if told is None else told
     jitter = " (retry_jitter draws each wait from 0 to what follows)" if backoff and getattr(task, "retry_jitter", True) else ""
     named = ", ".join(each.__name__ for each in autoretry)
     covered = _sum(most, _waits(task, options, backoff), outage)
@@ -80,16 +83,19 @@ def _waits(task: Any, options: Mapping[str, Any], backoff: float) -> Iterator[fl
         if backoff:
             yield min(int(getattr(task, "retry_backoff_max", 600)), int(max(1.0, backoff)) * 2.0**retry)
         else:
-            yield float(options.get("countdown", task.default_retry_delay))
+            told = options.get("countdown")
+            yield float((task.default_retry_delay if told is None else told) or 0.0)
         retry += 1
 
 
 def _sum(most: int | None, waits: Iterator[float], outage: float) -> str:
     if most is None:
         return "max_retries=None tries for ever: none is given up, and each waits in a worker's memory for its next try"
-    each = list(islice(waits, most))
+    most = max(0, most)
+    each = list(islice(waits, min(most, _LEVEL)))
+    covered = sum(each) + (most - len(each)) * each[-1] if each else 0.0
     shown = " + ".join(f"{wait:g}" for wait in each[:_SHOWN]) + (" + ..." if most > _SHOWN else "")
-    return f"{counted(most + 1, 'attempt')} in {shown or '0'} = {sum(each):g} s (max_retries={most}): {given_up(sum(each), outage)}"
+    return f"{counted(most + 1, 'attempt')} in {shown or '0'} = {covered:g} s (max_retries={most}): {given_up(covered, outage)}"
 
 
 # -- the app --------------------------------------------------------------------------------------------------------------------------
@@ -125,6 +131,8 @@ def _in_hand(multiplier: int, processes: Any) -> str:
 
 def _redelivered(transport: str, options: Mapping[str, Any], outage: float) -> str:
     after = float(options.get("visibility_timeout", _VISIBLE_AFTER[transport]))
+    if after <= 0:
+        return f"on {transport} visibility_timeout is {after:g} s: a task that is unacked is handed to another worker at once"
     times = int(outage // after)
     twice = "so none comes twice" if times == 0 else f"so such a task runs {counted(times, 'more time')}"
     return (

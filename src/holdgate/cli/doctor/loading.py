@@ -13,10 +13,13 @@ import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from holdgate.cli.commands import Refusal
+
+_MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,10 @@ def load_app(spec: str, kind: str) -> Any:
         raise Refusal(f"{spec!r} names no app: write MODULE:APP, as in shop.worker:app")
     found: Any = _imported(module_name)
     for name in path.split("."):
-        if not hasattr(found, name):
+        # An attribute may be a property, or made when it is first asked for, as those of a proxy are.
+        found = running(f"looking for {path!r}", partial(getattr, found, name, _MISSING))
+        if found is _MISSING:
             raise Refusal(f"{spec!r}: {module_name} has no {path!r}: it has {_candidates(module_name, kind)}")
-        found = getattr(found, name)
     return found
 
 

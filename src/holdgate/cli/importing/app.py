@@ -45,7 +45,7 @@ def resilience4j(file: Path, out: Path | None, profiles: tuple[str, ...]) -> Non
     result = imported(found)
     for document in found.left_out:
         click.echo(f"{file}:{document.line}: left out, it is for the profile {', '.join(document.profiles)}: --profile adds it", err=True)
-    if not result.problems and not result.values:
+    if not (result.problems or result.values or result.asides):
         raise Failure(f"{file}: has nothing of Resilience4j that a settings file could have")
     text = written(result, file.name)
     lines = problems(result.problems, str(file)) or _wrong(text, file)

@@ -17,6 +17,10 @@ from holdgate.errors import MissingExtra, SettingsError
 # A file that a person wrote has a few hundred; one with aliases of aliases has as many as it likes.
 MOST_PROPERTIES = 20_000
 MOST_BYTES = 4 * 1024 * 1024
+# Tables, lists and values, each as often as it is reached: ten tables for each property is far more than anybody nests.
+MOST_NODES = 10 * MOST_PROPERTIES
+# Steps of a path. Spring Boot's own deepest have ten.
+MOST_STEPS = 100
 
 _STEP = re.compile(r"\[([^\]]*)\]|([^.\[\]]+)")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
@@ -53,10 +57,27 @@ class SpringDocument:
 
 @dataclass
 class _Flat:
-    """Collects what one document of YAML says."""
+    """Collects what one document of YAML says, and bounds what its aliases may make of a small file."""
 
     file: str
     said: list[Property] = field(default_factory=list[Property])
+    nodes: int = 0
+    joined: int = 0
+
+    def reach(self, path: tuple[str, ...], line: int) -> None:
+        """Count a node: one without a value in it adds no property, and may be reached without end."""
+        self.nodes += 1
+        if len(path) > MOST_STEPS:
+            raise SettingsError(f"{self.file}: is nested too deeply")
+        if self.nodes > MOST_NODES:
+            raise SettingsError(f"{self.file}:{line}: more than {MOST_NODES} tables and values: aliases may repeat without end")
+
+    def join(self, items: list[str], line: int) -> str:
+        """Join the items of a list. Those of one list are no longer than the file; those of a list that is repeated may be."""
+        self.joined += len(items) + sum(map(len, items))
+        if self.joined > MOST_BYTES:
+            raise SettingsError(f"{self.file}:{line}: lists of more than {MOST_BYTES} letters: aliases may repeat without end")
+        return ",".join(items)
 
     def add(self, path: tuple[str, ...], text: str, line: int) -> None:
         if len(self.said) >= MOST_PROPERTIES:
@@ -116,11 +137,12 @@ def _of_yaml(file: str, text: str) -> Iterator[SpringDocument]:
 def _flatten(node: Any, path: tuple[str, ...], flat: _Flat) -> None:
     """Add every scalar under a node. A list counts as its items, joined as Spring joins them."""
     line = node.start_mark.line + 1
+    flat.reach(path, line)
     if node.id == "scalar":
         flat.add(path, node.value, line)
     elif node.id == "sequence":
         if all(item.id == "scalar" for item in node.value):
-            flat.add(path, ",".join(item.value for item in node.value), line)
+            flat.add(path, flat.join([item.value for item in node.value], line), line)
         else:
             for number, item in enumerate(node.value):
                 _flatten(item, (*path, str(number)), flat)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 
-_SIMPLE = re.compile(r"\+?(\d+)([a-zA-Z]{0,2})")
+# Java counts seconds in 64 bits, which are 18 whole digits.
+_SIMPLE = re.compile(r"\+?(\d{1,18})([a-zA-Z]{0,2})")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1e-3}
 _ISO = re.compile(
-    r"\+?P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:[.,]\d{0,9})?)S)?)?",
+    r"\+?P(?:(\d{1,18})D)?(?:T(?:(\d{1,18})H)?(?:(\d{1,18})M)?(?:(\d{1,18}(?:[.,]\d{0,9})?)S)?)?",
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(r"\$\{([^${}:]+)(?::([^${}]*))?\}")

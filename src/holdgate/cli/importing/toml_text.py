@@ -33,7 +33,7 @@ def _aside(module: str, name: str, values: Iterable[Value]) -> str:
     """Return what belongs to a run that only the reader knows, as comments."""
     table = "[runs.NAME.retry]" if module == "retry" else "[runs.NAME]"
     lines = [f"# {_key(value.place[-1])} = {value.text}  # line {value.line}" for value in values]
-    return "\n".join([f"# Which run is {name}'s?", f"# {table}", *lines]) + "\n"
+    return "\n".join([f"# Which run is {_key(name)}'s?", f"# {table}", *lines]) + "\n"
 
 
 def _split(place: Place) -> tuple[Place, str]:
