@@ -127,7 +127,7 @@ class GuardedRequest:
         cast("Any", super()).on_timeout(soft, timeout)
 
     @contextmanager
-    def _acked_without_success(self) -> Iterator[None]:
+    def _acked_without_success(self) -> Generator[None]:
         self._is_over, was_over = True, self._is_over
         try:
             yield
