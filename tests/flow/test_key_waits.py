@@ -42,6 +42,24 @@ def test_what_is_dropped_waits_no_longer() -> None:
         assert (stage.seen.waiting, stage.start_all()) == (0, [])
 
 
+def test_what_is_dropped_is_not_kept_for_as_long_as_its_key_is_down() -> None:
+    """Another source comes and goes, and one message waits all the time. The oldest still comes first."""
+    other, stage = Partition("orders", 1), waiting("a")
+    stage.come(*["a"] * 3)
+    assert stage.start_all() == []
+    for _ in range(10):
+        stage.engine.assigned(stage.run, [other], stage.now)
+        stage.come(*["a"] * 50, source=other)
+        assert stage.start_all() == []
+        stage.turn()
+        stage.engine.forget(stage.run, [other], stage.now)
+        stage.turn()
+    (line,) = stage.engine._waiting._key_waits.lines.values()
+    assert (line.count, stage.seen.waiting, len(line.aside) < 100) == (4, 4, True)
+    stage.turn(later=10.0)
+    assert positions(stage.start_all()) == [0]
+
+
 def test_one_that_is_dropped_lets_the_next_of_its_key_go() -> None:
     """An operator skips the message that would have asked: the one behind it asks."""
     stage = waiting("a", "a")

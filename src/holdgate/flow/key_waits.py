@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # More than a run has lanes, mostly, so that no lane is idle while a key has room; and few enough that a key whose turn comes waits for few.
 _IN_LINE = 64
 
+# So many that have left may stand in the heap of a key beside as many as wait: a key may be down for days, and sources come and go.
+_LEFT = 64
+
 # A limit that lets nothing go for at least so long (seconds) holds a source whose order nothing may pass; what is shorter an inbox bridges
 # (limiting.py).
 _MOMENT = 5.0
@@ -64,6 +67,12 @@ class KeyLine:
         self.count += by
         self.record.waiting += by
         self.keys.waiting += by
+
+    def forget_the_left(self) -> None:
+        """Let go of messages that have left, when most of the heap are such."""
+        if len(self.aside) > 2 * self.count + _LEFT:
+            self.aside = [entry for entry in self.aside if entry[2].line is self and entry[2].is_aside]
+            heapq.heapify(self.aside)
 
 
 class KeyWaits:
@@ -115,6 +124,7 @@ class KeyWaits:
             self._out -= 1
         waiting.line, waiting.is_aside = None, False
         line.change(-1)
+        line.forget_the_left()
         if line.count:
             self._let_have_turn(line)
         else:
