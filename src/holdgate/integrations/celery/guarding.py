@@ -17,6 +17,7 @@ from __future__ import annotations
 # Celery has no types of its own, and those that can be guessed are of no use.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 import logging
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -114,9 +115,11 @@ class CeleryGuard:
 
     @property
     def station(self) -> TaskStation | None:
-        """Where the tasks meet the guard. None outside of the main process of a worker that runs."""
+        """Where the tasks meet the guard. None outside of the main process of a worker that runs, and in a signal handler that has
+        interrupted a step of the guard: Celery's cold shutdown waits for its pool there, and tasks that end then come again or are acked.
+        """
         loop = self._loop
-        return self._station if loop is not None and loop.belongs_here else None
+        return self._station if loop is not None and loop.belongs_here and not loop.is_entered else None
 
     # -- the worker's life --------------------------------------------------------------------------------------------------------------
 
@@ -252,11 +255,14 @@ class CeleryGuard:
         await guard.__aexit__(None, None, None)
 
     def _run_ended(self, task: asyncio.Task[None]) -> None:
-        """Stop the worker because the run cannot go on: what it holds would wait for ever, and nobody would notice."""
+        """Stop the worker because the run does not go on: what it holds would wait for ever, and nobody would notice."""
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("the guard's run ended with %s: %s; the worker stops", type(error).__name__, error)
             state.should_stop = 1
+        elif self._loop is not None:  # not by the worker's end
+            log.warning("the guard was stopped; the worker stops")
+            state.should_stop = os.EX_OK
 
 
 def _check_needs(needs: object) -> TaskNeeds | None:

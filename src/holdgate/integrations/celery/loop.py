@@ -39,7 +39,7 @@ Ts = TypeVarTuple("Ts")
 class _YieldingSelector(selectors.BaseSelector):
     """A selector that lets others have the lock while it waits."""
 
-    def __init__(self, lock: threading.Lock) -> None:
+    def __init__(self, lock: threading.RLock) -> None:
         self._selector = selectors.DefaultSelector()
         self._lock = lock
         self.sleeps_for: float | None = 0.0  # seconds; None means until something happens
@@ -105,7 +105,8 @@ class SharedLoop:
     """An event loop in a thread of its own. `with` it, any thread of this process acts as a step of that loop; it must not wait there."""
 
     def __init__(self, name: str) -> None:
-        self._lock = threading.Lock()
+        # It knows its owner: a signal handler may find that it has interrupted a step of the loop.
+        self._lock = threading.RLock()
         self._name = name
         self._pid = os.getpid()
         self._ready = threading.Event()
@@ -125,6 +126,11 @@ class SharedLoop:
     def belongs_here(self) -> bool:
         """Whether this is the process that the loop was made in, and no child that was forked from it."""
         return os.getpid() == self._pid
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether this thread acts as a step of the loop at this moment. A signal handler must not do so once more, in the middle of it."""
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001 - threading.Condition asks it as well
 
     def __enter__(self) -> Self:
         self._lock.acquire()
