@@ -18,7 +18,7 @@ from __future__ import annotations
 # Celery has no types of its own, and those that can be guessed are of no use.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, cast
 
