@@ -39,8 +39,9 @@ class Guidance:
 
     - `limit`: of RAMP, the weight that this worker may have in flight, from 0, which refuses everything.
     - `stage`: of RAMP, the fleet's stage. Results of calls that began in it are counted for it (`OwnFacts`).
-    - `epoch`: which conductor wants it. For people, and for nothing else here.
+    - `epoch`: which conductor wants it.
     - `until`: the monotonic second from which on the circuit goes by its own rules, unless a newer guidance has come.
+    - `wait_at_most`: of PROBE, the seconds that a wait of the circuit's own lasts at most. One that a server asked for is not shortened.
     """
 
     phase: Phase
@@ -48,6 +49,7 @@ class Guidance:
     stage: int = 0
     epoch: int = 0
     until: float = inf
+    wait_at_most: float = inf
 
 
 @dataclass(frozen=True, slots=True)
