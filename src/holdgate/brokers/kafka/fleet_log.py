@@ -50,6 +50,7 @@ from aiokafka.errors import (
 )
 
 from holdgate.brokers.kafka.fleet_clients import LogConsumer, LogProducer
+from holdgate.brokers.kafka.fleet_topic import TopicAdmin, TopicMade
 from holdgate.errors import FleetLogError, SettingsError
 from holdgate.ports import LARGEST_RECORD, LogEntry
 from holdgate.tasks import begin_later
@@ -93,9 +94,10 @@ _ALLOWED = frozenset(
 class KafkaFleetLog:
     """The log of a fleet in a Kafka topic, which `holdgate fleet create kafka://HOST:PORT/TOPIC` makes. Give it to `Guard(fleet=...)`.
 
+    Implements `holdgate.ports.FleetLog`.
+
     - `bootstrap_servers`: "host:port", with commas between several, or a list of such.
-    - `topic`: its name. It must exist and have one partition; nothing here makes or changes it. Workers that name the same topic are one
-      fleet.
+    - `topic`: its name. It must exist and have one partition: only `create` makes it. Workers that name the same topic are one fleet.
     - `client_options`: settings of aiokafka's clients: security_protocol, ssl_context, the sasl_ ones, client_id, request_timeout_ms and
       retry_backoff_ms among them.
 
@@ -126,6 +128,13 @@ class KafkaFleetLog:
     @property
     def place(self) -> str:
         return f"topic {self._topic!r} at {self._servers}"
+
+    async def create(self) -> TopicMade:
+        """Make the topic as it must be, or say what of an existing one is otherwise, which is not changed. The log need not be open.
+
+        Raises FleetLogError: this user may not, no broker answers, or a topic of this name cannot be the log of a fleet.
+        """
+        return await TopicAdmin(self._topic, self.place, self._settings).create()
 
     async def open(self) -> None:
         """Connect, and find the last 30 seconds. Raises FleetLogError for a topic that does not exist or has several partitions, for one
