@@ -36,13 +36,13 @@ class RabbitMQBed:
     def __init__(self, server: RabbitMQServer) -> None:
         self.stream = f"fleet-{uuid.uuid4().hex[:8]}"
         self._server = server
+        self._reader = server.url
 
     async def make(self) -> None:
         await self._server.declare(self.stream, fleet_log.STREAM)
 
     async def let_a_reader_in(self) -> None:
-        await self._server.ctl("add_user", "reader", "canary-password")
-        await self._server.ctl("set_permissions", "reader", "^$", "^$", ".*")
+        self._reader = await self._server.let_in("reader", "^$", "^$", ".*")
 
     async def remove(self) -> None:
         await self._server.delete(self.stream)
@@ -58,7 +58,7 @@ class RabbitMQBed:
         return RabbitMQFleetLog(self._server.url, f"nowhere-{self.stream}")
 
     def read_only(self) -> RabbitMQFleetLog:
-        return RabbitMQFleetLog(self._server.as_user("reader", "canary-password"), self.stream)
+        return RabbitMQFleetLog(self._reader, self.stream)
 
     async def wipe(self) -> None:
         await self.remove()

@@ -238,8 +238,7 @@ class Client:
     @property
     def where(self) -> str:
         """Host, port and virtual host, without the password."""
-        url = make_url(self._url) if self._url is not None else self._connection.url
-        return f"{url.host}:{url.port or 5672}{url.path or '/'}"
+        return _where(make_url(self._url) if self._url is not None else self._connection.url)
 
     @property
     def vhost(self) -> str:
@@ -354,7 +353,7 @@ class Beside:
     @property
     def where(self) -> str:
         """Host, port and virtual host, without the password."""
-        return f"{self._url.host}:{self._url.port or 5672}{self._url.path or '/'}"
+        return _where(self._url)
 
     async def connect(self) -> Any:
         """Return a new connection of aiormq. Raises what `explain_no_connection` takes."""
@@ -373,6 +372,10 @@ async def give_up(connection: Any) -> None:
     closing.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     await asyncio.wait((closing,), timeout=GIVE_UP_WITHIN)
     closing.cancel()  # a broker that does not answer has the socket closed all the same
+
+
+def _where(url: URL) -> str:
+    return f"{url.host}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}{url.path or '/'}"
 
 
 def _with_name(url: URL) -> URL:

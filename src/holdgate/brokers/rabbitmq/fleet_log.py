@@ -178,10 +178,9 @@ class RabbitMQFleetLog:
         words = next((words for kinds, words in _REMEDIES if isinstance(error, kinds)), _LOST)
         if isinstance(error, ChannelPreconditionFailed) and _POSITION in str(error):  # what only a stream takes
             words = _NO_STREAM
-        name = self._stream
-        return words.format(
-            place=self.place, where=self._way.where, name=name, pattern=name.replace(".", r"\."), error=error, how=describe_end(error)
-        )
+        pattern, how = self._stream.replace(".", r"\."), describe_end(error)
+        about = {"name": self._stream, "pattern": pattern, "error": error, "how": how, "seconds": _ANSWER_WITHIN}
+        return words.format(place=self.place, where=self._way.where, **about)
 
 
 # What the broker's refusals and the client's errors mean, with the remedy.
@@ -193,11 +192,13 @@ _REMEDIES: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...],
     (ConsumerCancelled, f"{{place}} was deleted, or its node went away: if it is gone, {_MAKE}"),
     (
         ChannelAccessRefused,
-        "this user may not use {place} ({error}): let it read the stream and write to the default exchange, which is called amq.default"
-        r" there: rabbitmqctl set_permissions NAME '^$' '^amq\.default$' '^{pattern}$', beside what it has",
+        (
+            "this user may not use {place} ({error}): let it read the stream, and write to the default exchange, called amq.default there: "
+            r"rabbitmqctl set_permissions NAME '^$' '^amq\.default$' '^{pattern}$', beside what it has"
+        ),
     ),
     (DeliveryError, "the broker refuses what is written to {place}: its log says why"),
-    (TimeoutError, f"{{place}} has not answered within {_ANSWER_WITHIN:g} s: is the broker up, and short of neither memory nor disk?"),
+    (TimeoutError, "{place} has not answered within {seconds:g} s: is the broker up, and short of neither memory nor disk?"),
 )
 
 
@@ -260,7 +261,7 @@ class _Session:
         """Begin to read at so many seconds before the broker's present."""
         self._reading = await self._connection.channel()
         store_messages(self._reading, self._arrive)
-        on_consumer_cancel(self._reading, lambda _: self._end(ConsumerCancelled()))
+        on_consumer_cancel(self._reading, self._cancelled)
         self._reading.closing.add_done_callback(self._closed)
         await self._reading.basic_qos(prefetch_count=_WINDOW)
         arguments = {_POSITION: f"{math.ceil(look_back)}s"}
@@ -322,6 +323,9 @@ class _Session:
         position = int((properties.headers or {}).get(_POSITION, -1))
         self._arrived.append(_Delivered(message.delivery.delivery_tag, position, properties.message_id or "", bytes(message.body)))
         self._changed.set()
+
+    def _cancelled(self, _: str) -> None:
+        self._end(ConsumerCancelled())
 
     def _closed(self, closing: asyncio.Future[Any]) -> None:
         self._end(None if closing.cancelled() else closing.exception())

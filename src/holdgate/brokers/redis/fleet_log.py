@@ -146,7 +146,8 @@ class RedisFleetLog:
     async def _begin(self) -> int:
         """Return the number before that of a record of 30 seconds ago, by the server's clock."""
         seconds, microseconds = await self._answer("TIME")
-        return max(0, seconds * 1000 + microseconds // 1000 - int(LOOK_BACK * 1000)) << _COUNT_BITS
+        milliseconds = int(seconds) * 1000 + int(microseconds) // 1000
+        return max(0, milliseconds - int(LOOK_BACK * 1000)) << _COUNT_BITS
 
     async def _answer(self, *command: Any) -> Any:
         """Return the server's answer. Raises FleetLogError with the remedy."""
@@ -174,6 +175,7 @@ class RedisFleetLog:
 # What the server's refusals and the client's errors mean, with the remedy.
 _NO_ANSWER = "no Redis or Valkey answers at {where} {how}: check host, port and TLS, and that the server is up"
 _REFUSED = "the server at {where} refuses the log in {place}: {error}"
+_CLUSTER = "the server at {where} is of a cluster, which is not supported: give the URL of a server that stands alone"
 _REMEDIES: Sequence[tuple[type[Exception], str]] = (
     (exceptions.AuthenticationError, "the server at {where} refuses this user or password: check the URL"),
     (
@@ -195,7 +197,6 @@ _REMEDIES: Sequence[tuple[type[Exception], str]] = (
 )
 _REFUSALS = (
     ("WRONGTYPE", "{place} is no stream: delete that key, or give the log another one with key="),
-    ("NOAUTH", "the server at {where} wants a user or a password: write them into the URL"),
     ("unknown command", "the server at {where} has no streams: it must be Redis 5 or newer, or Valkey"),
 )
 
