@@ -12,6 +12,7 @@ import aio_pika
 import pytest
 
 from holdgate.brokers.rabbitmq import RabbitMQFleetLog, fleet_log
+from holdgate.brokers.rabbitmq.fleet_log import StreamMade
 from holdgate.errors import FleetLogError, SettingsError
 
 if TYPE_CHECKING:
@@ -239,6 +240,36 @@ async def test_a_refused_open_can_be_repeated(own_rabbitmq: RabbitMQServer) -> N
     assert await read_all(log, b"first") == [b"first"]
     await log.close()
     await own_rabbitmq.delete(name)
+
+
+async def test_create_makes_the_stream_once(own_rabbitmq: RabbitMQServer) -> None:
+    """The first call makes it, and the second one finds it as it must be; a log opens on it."""
+    log = RabbitMQFleetLog(own_rabbitmq.url, f"fleet-{uuid.uuid4().hex[:8]}")
+    assert [await log.create(), await log.create()] == [StreamMade(is_new=True), StreamMade(is_new=False)]
+    await log.open()
+    await log.close()
+    await own_rabbitmq.delete(log._stream)
+
+
+async def test_create_compares_what_is_there(own_rabbitmq: RabbitMQServer) -> None:
+    """A stream with other arguments is left as it is, with the first of them; a queue of another type is an error."""
+    name = await own_rabbitmq.declare(f"fleet-{uuid.uuid4().hex[:8]}", {"x-queue-type": "stream", "x-max-age": "1h"})
+    made = await RabbitMQFleetLog(own_rabbitmq.url, name).create()
+    assert not made.is_new
+    assert "x-max-" in made.notes[0]
+    await own_rabbitmq.delete(name)
+    await own_rabbitmq.declare(name, {"x-queue-type": "quorum"})
+    with pytest.raises(FleetLogError, match="is no stream: delete it"):
+        await RabbitMQFleetLog(own_rabbitmq.url, name).create()
+    await own_rabbitmq.delete(name)
+
+
+async def test_create_needs_a_permission_that_a_worker_does_not(own_rabbitmq: RabbitMQServer, stream: str) -> None:
+    """Who may not configure the stream can neither make nor compare it, and is told so."""
+    url = await own_rabbitmq.let_in("worker", "^$", ".*", ".*")
+    assert "this user may not configure it" in (await RabbitMQFleetLog(url, stream).create()).notes[0]
+    with pytest.raises(FleetLogError, match="cannot be made: this user needs the permission to configure it"):
+        await RabbitMQFleetLog(url, "nowhere").create()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from holdgate.brokers.redis import RedisFleetLog, fleet_log
+from holdgate.brokers.redis.fleet_log import StreamMade
 from holdgate.errors import FleetLogError, SettingsError
 
 if TYPE_CHECKING:
@@ -233,6 +234,14 @@ async def test_a_refused_open_can_be_repeated(redis_server: RedisServer) -> None
     await log.append([b"first"])
     assert await read_all(log, b"first") == [b"first"]
     await log.close()
+
+
+async def test_create_makes_an_empty_stream_once(redis_server: RedisServer) -> None:
+    """The first call makes it, and the second one finds it; nothing else is left behind."""
+    log = RedisFleetLog(redis_server.url, KEY)
+    assert [await log.create(), await log.create()] == [StreamMade(is_new=True), StreamMade(is_new=False)]
+    assert await redis_server.ask("XLEN", KEY) == 0
+    assert await redis_server.ask("XINFO", "GROUPS", KEY) == []
 
 
 @pytest.mark.parametrize(

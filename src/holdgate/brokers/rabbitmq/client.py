@@ -33,7 +33,7 @@ from aiormq.exceptions import (
 from pamqp.exceptions import AMQPInternalError, PAMQPException
 from yarl import URL
 
-from holdgate.errors import IntakeError
+from holdgate.errors import HoldgateError, IntakeError
 from holdgate.tasks import GIVE_UP_WITHIN, begin_later, is_being_cancelled, within
 
 T = TypeVar("T")
@@ -196,7 +196,7 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, TRANSIENT) or type(error) is Exception
 
 
-async def answered(question: Awaitable[T], refusal: Callable[[BaseException], IntakeError]) -> T:
+async def answered(question: Awaitable[T], refusal: Callable[[BaseException], HoldgateError]) -> T:
     """Return what the broker says. Raises `refusal` of the error where that is no, or where the connection is lost meanwhile."""
     try:
         return await question

@@ -18,6 +18,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -30,6 +31,7 @@ from holdgate.brokers.rabbitmq.client import (
     CLOSE_WITHIN,
     Beside,
     ConsumerCancelled,
+    answered,
     describe_end,
     explain_no_connection,
     give_up,
@@ -37,7 +39,8 @@ from holdgate.brokers.rabbitmq.client import (
     on_consumer_cancel,
     store_messages,
 )
-from holdgate.errors import FleetLogError, SettingsError
+from holdgate.brokers.rabbitmq.queue_facts import find_facts
+from holdgate.errors import FleetLogError, IntakeError, SettingsError
 from holdgate.ports import LARGEST_RECORD, LOOK_BACK, LogEntry
 from holdgate.slips import suggest_keywords
 from holdgate.tasks import begin_later, within
@@ -62,12 +65,23 @@ _REMEMBERED = 4 * LOOK_BACK
 _POSITION = "x-stream-offset"
 
 
+@dataclass(frozen=True, slots=True)
+class StreamMade:
+    """What `RabbitMQFleetLog.create` came to.
+
+    `is_new` says whether the stream was made. `notes` say what of an existing one is otherwise than a new one would be.
+    """
+
+    is_new: bool
+    notes: tuple[str, ...] = ()
+
+
 class RabbitMQFleetLog:
     """The log of a fleet in a RabbitMQ stream; give it to `Guard(fleet=...)`. Implements `holdgate.ports.FleetLog`.
 
     It has a connection of its own, also where one is given: a broker that is short of memory or disk stops to read from a connection that
-    publishes, and so would stop the consumer's acks. `holdgate fleet create` makes the stream. Raises SettingsError for a connection that
-    is not robust.
+    publishes, and so would stop the consumer's acks. `create`, or `holdgate fleet create`, makes the stream. Raises SettingsError for a
+    connection that is not robust.
 
     `connection_or_url`: the URL of the broker, or an `aio_pika.connect_robust` connection to it, which is only looked at.
     `stream`: its name. Fleets that have nothing to do with each other need streams of their own.
@@ -92,6 +106,22 @@ class RabbitMQFleetLog:
     @property
     def place(self) -> str:
         return f"stream {self._stream!r} at {self._way.where}"
+
+    async def create(self) -> StreamMade:
+        """Make the stream, small as a fleet needs it. One that is there is only compared with that. Raises FleetLogError.
+
+        The user needs the permission to configure it, which a worker does not need.
+        """
+        connection = await self._reach()
+        try:
+            async with asyncio.timeout(_ANSWER_WITHIN):
+                return await answered(self._made(connection), self._error)
+        except TimeoutError as error:
+            raise self._error(error) from error
+        except IntakeError as error:
+            raise FleetLogError(str(error)) from error
+        finally:
+            await give_up(connection)
 
     async def open(self) -> None:
         """Connect, and begin to read 30 seconds ago. Raises FleetLogError with the remedy."""
@@ -147,14 +177,40 @@ class RabbitMQFleetLog:
             if not attempt.cancelled():
                 attempt.result()
 
-    async def _connect(self) -> None:
+    async def _made(self, connection: Any) -> StreamMade:
+        try:
+            await (await connection.channel()).queue_declare(self._stream, passive=True)
+        except ChannelNotFoundEntity:
+            await self._declare(connection)
+            return StreamMade(is_new=True)
+        found = await find_facts(connection, self._stream)
+        if found.type is None:
+            return StreamMade(is_new=False, notes=("this user may not configure it, so its arguments were not compared",))
+        if found.type != "stream":
+            raise FleetLogError(_NO_STREAM.format(name=self._stream, where=self._way.where))
+        try:
+            await self._declare(connection)
+        except ChannelPreconditionFailed as error:
+            return StreamMade(is_new=False, notes=(f"a new one would have other arguments ({error})",))
+        return StreamMade(is_new=False)
+
+    async def _declare(self, connection: Any) -> None:
+        try:
+            await (await connection.channel()).queue_declare(self._stream, durable=True, arguments=dict(STREAM))
+        except ChannelAccessRefused as error:
+            raise FleetLogError(f"{self.place} cannot be made: this user needs the permission to configure it ({error})") from error
+
+    async def _reach(self) -> Any:
         try:
             async with asyncio.timeout(_ANSWER_WITHIN):
-                connection = await self._way.connect()
+                return await self._way.connect()
         except Exception as error:
             if not is_transient(error):
                 raise
             raise FleetLogError(explain_no_connection(error, self._way.where, _ANSWER_WITHIN)) from error
+
+    async def _connect(self) -> None:
+        connection = await self._reach()
         session = _Session(connection, self._stream, self._error)
         try:
             async with asyncio.timeout(_ANSWER_WITHIN):
@@ -184,7 +240,7 @@ class RabbitMQFleetLog:
 
 
 # What the broker's refusals and the client's errors mean, with the remedy.
-_MAKE = "`holdgate fleet create` makes it, for the URL of that broker and --name {name}"
+_MAKE = "`holdgate fleet create 'amqp://HOST/VHOST?stream={name}'` makes it"
 _LOST = "the connection to {place} was lost: is the broker up? ({how})"
 _NO_STREAM = "queue {name!r} at {where} is no stream: delete it, or give the log another name with stream="
 _REMEDIES: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = (

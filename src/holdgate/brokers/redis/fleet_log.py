@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -41,6 +42,8 @@ _CLOSE_WITHIN = 5.0
 _FIELD = b"r"
 # A number of the stream is two of 64 bits: the server's milliseconds, and a count within them.
 _COUNT_BITS = 64
+# A group that `create` makes for a moment.
+_GROUP = "holdgate"
 _SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
 _SETTINGS: Mapping[str, Any] = {
     "decode_responses": False,
@@ -51,6 +54,14 @@ _SETTINGS: Mapping[str, Any] = {
     "socket_connect_timeout": None,
     "health_check_interval": 0,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMade:
+    """What `RedisFleetLog.create` came to. `is_new` says whether the stream was made, and `notes` what else there is to know."""
+
+    is_new: bool
+    notes: tuple[str, ...] = ()
 
 
 class RedisFleetLog:
@@ -80,6 +91,21 @@ class RedisFleetLog:
     @property
     def place(self) -> str:
         return f"key {self._key!r} at {self._where}"
+
+    async def create(self) -> StreamMade:
+        """Make the stream, empty, where there is none: nobody has to, because the first record makes it. Raises FleetLogError.
+
+        It shows that the server can be reached, and that the key is free. The user needs +xgroup and +exists.
+        """
+        await self.open()
+        try:
+            is_new = not await self._answer("EXISTS", self._key)
+            if is_new:  # a group makes an empty stream, and leaves it
+                await self._answer("XGROUP", "CREATE", self._key, _GROUP, "$", "MKSTREAM")
+                await self._answer("XGROUP", "DESTROY", self._key, _GROUP)
+            return StreamMade(is_new)
+        finally:
+            await self.close()
 
     async def open(self) -> None:
         """Connect, and find the number of 30 seconds ago. Raises FleetLogError with the remedy."""
