@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import aiormq
 from aio_pika import RobustConnection
@@ -344,11 +344,12 @@ class Beside:
     """
 
     def __init__(self, connection_or_url: Any, name: str) -> None:
-        is_given = isinstance(connection_or_url, AbstractRobustConnection)
-        url = connection_or_url.url if is_given else make_url(connection_or_url)
-        self._url = url.update_query(name=name)
-        # What `ssl_context=` of the given connection was.
-        self._context = cast("Any", connection_or_url).kwargs.get("context") if is_given else None
+        url: Any = connection_or_url
+        self._context: Any = None
+        if isinstance(connection_or_url, AbstractRobustConnection):
+            given: Any = connection_or_url
+            url, self._context = given.url, given.kwargs.get("context")  # what its `ssl_context=` was
+        self._url = make_url(url).update_query(name=name)
 
     @property
     def where(self) -> str:
@@ -357,7 +358,7 @@ class Beside:
 
     async def connect(self) -> Any:
         """Return a new connection of aiormq. Raises what `explain_no_connection` takes."""
-        connection = aiormq.Connection(self._url, context=self._context)
+        connection: Any = aiormq.Connection(self._url, context=self._context)
         try:
             await connection.connect()
         except BaseException:

@@ -376,7 +376,8 @@ class _Session:
 
     def _arrive(self, message: Any) -> None:
         properties = message.header.properties
-        position = int((properties.headers or {}).get(_POSITION, -1))
+        headers: Mapping[str, Any] = properties.headers or {}
+        position = int(headers.get(_POSITION, -1))
         self._arrived.append(_Delivered(message.delivery.delivery_tag, position, properties.message_id or "", bytes(message.body)))
         self._changed.set()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from redis import exceptions
@@ -236,7 +236,7 @@ def _pool_for(url: object) -> tuple[Any, str]:
         scheme = _SCHEMES[parts.scheme]
         # Without what it says of our own settings: redis-py lets a URL win over arguments.
         query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name not in _SETTINGS])
-        pool = ConnectionPool.from_url(urlunsplit(parts._replace(scheme=scheme, query=query)), **_SETTINGS)
+        pool: Any = cast("Any", ConnectionPool).from_url(urlunsplit(parts._replace(scheme=scheme, query=query)), **_SETTINGS)
         where = parts.path if scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
     except (KeyError, ValueError):  # its text may be a piece of the password, so neither the error nor its cause quotes it
         raise SettingsError(
