@@ -175,6 +175,7 @@ def _ask_without_creating(client: Any) -> None:
     Its own method is called with another request class. A version that builds the request in another way creates as before.
     """
     if _CAN_FORBID:
-        theirs: Any = aiokafka_client.AIOKafkaClient._metadata_update
-        named = {**theirs.__globals__, "MetadataRequest": partial(aiokafka_client.MetadataRequest, allow_auto_topic_creation=False)}
+        module: Any = aiokafka_client
+        theirs = module.AIOKafkaClient._metadata_update
+        named = {**theirs.__globals__, "MetadataRequest": partial(module.MetadataRequest, allow_auto_topic_creation=False)}
         client._metadata_update = MethodType(FunctionType(theirs.__code__, named, argdefs=theirs.__defaults__), client)

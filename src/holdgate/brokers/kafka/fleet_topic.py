@@ -76,7 +76,7 @@ def compare(name: str, found: TopicFound, brokers: int) -> tuple[str, ...]:
     obstacles = list(_obstacles(found))
     if obstacles:
         raise FleetLogError(
-            f"topic {name!r} exists and cannot be the log of a fleet: {'; '.join(obstacles)}. Name another one, or delete it and make it anew"
+            f"topic {name!r} exists and cannot be the log of a fleet: {'; '.join(obstacles)}. Name another one, or make it anew"
         )
     notes = [f"{key} is {found.settings[key]}, and {wanted} would do" for key, wanted in NEEDED.items() if _differs(found, key, wanted)]
     if found.copies < min(brokers, _COPIES):
@@ -109,7 +109,8 @@ class TopicAdmin:
         self._name = name
         self._place = place
         # A person waits for it, and a new topic takes a cluster longer than a record.
-        self._admin: Any = AIOKafkaAdminClient(**{**settings, "request_timeout_ms": int(_REACH_WITHIN * 1000)})
+        own: dict[str, Any] = {**settings, "request_timeout_ms": int(_REACH_WITHIN * 1000)}
+        self._admin: Any = AIOKafkaAdminClient(**own)
 
     async def create(self) -> TopicMade:
         """Make the topic, or compare the one that exists. Raises FleetLogError."""
