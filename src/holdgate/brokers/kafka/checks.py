@@ -16,8 +16,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import (
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
+    CommitFailedError,
     ConsumerStoppedError,
     GroupAuthorizationFailedError,
+    IllegalStateError,
     KafkaError,
     NoOffsetForPartitionError,
     RecordTooLargeError,
@@ -26,6 +28,9 @@ from aiokafka.errors import (
 
 from holdgate.brokers.kafka.client import Client
 from holdgate.errors import IntakeError, SettingsError
+
+# A commit that ends with one of these has lost its assignment: the callbacks of a rebalance follow.
+TOO_LATE = (CommitFailedError, IllegalStateError)
 
 STOPPED = (
     "the consumer was stopped while a guard uses it, so what was finished last is not committed:"
