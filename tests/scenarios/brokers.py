@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from tests.brokers.confluent.test_intake_conformance import ConfluentBed
 from tests.brokers.kafka.test_intake_conformance import KafkaBed
 from tests.brokers.rabbitmq.test_conformance import RabbitMQBed
 from tests.scenarios.world import Target, World
 from tests.servers.rabbitmq_address import QUORUM
 from tests.testing.test_conformance_memory import PartitionBed, QueueBed
 
+from holdgate.brokers.confluent import ConfluentDeadLetters
 from holdgate.brokers.kafka import KafkaDeadLetters
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters
 from holdgate.testing import MemoryDeadLetters, run_virtual
@@ -34,6 +37,11 @@ BROKERS = [
     pytest.param("rabbitmq", marks=[pytest.mark.integration("own_rabbitmq"), pytest.mark.versions]),
 ]
 
+# The same Kafka, read by another client. It is another intake behind the same engine, so a few files play on it for every change, and the
+# rest of them with HOLDGATE_TEST_CONFLUENT=1 (make test-confluent).
+CONFLUENT = pytest.param("confluent", marks=[pytest.mark.integration("kafka"), pytest.mark.versions])
+ON_CONFLUENT = ("test_outage", "test_dead_letters")
+
 
 def on_every_broker(scenario: Scenario) -> Callable[[str, pytest.FixtureRequest], None]:
     """Make a test of a scenario: once for each broker. One that is not there is a skip with the reason, as for every test."""
@@ -46,7 +54,9 @@ def in_real_time_on_every_broker(scenario: Scenario) -> Callable[[str, pytest.Fi
 
 
 def _test_of(scenario: Scenario, in_memory: Callable[[Any], object]) -> Callable[[str, pytest.FixtureRequest], None]:
-    @pytest.mark.parametrize("broker", BROKERS)
+    more = [CONFLUENT] if scenario.__module__.endswith(ON_CONFLUENT) or os.environ.get("HOLDGATE_TEST_CONFLUENT") else []
+
+    @pytest.mark.parametrize("broker", [*BROKERS, *more])
     def test(broker: str, request: pytest.FixtureRequest) -> None:
         _play(scenario, broker, request, in_memory)
 
@@ -59,8 +69,8 @@ def _play(scenario: Scenario, broker: str, request: pytest.FixtureRequest, in_me
         in_memory(_in(_memory(PartitionBed()), scenario))
     elif broker == "memory-queue":
         in_memory(_in(_memory(QueueBed()), scenario))
-    elif broker == "kafka":
-        asyncio.run(_in(_kafka(request.getfixturevalue("kafka")), scenario))
+    elif broker in ("kafka", "confluent"):
+        asyncio.run(_in(_kafka(request.getfixturevalue("kafka"), broker), scenario))
     else:
         asyncio.run(_in(_rabbitmq(request.getfixturevalue("own_rabbitmq")), scenario))
 
@@ -81,15 +91,17 @@ async def _memory(bed: PartitionBed) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def _kafka(kafka: KafkaAddress) -> AsyncIterator[World]:
+async def _kafka(kafka: KafkaAddress, client: str) -> AsyncIterator[World]:
     topic = await kafka.create_topic(f"scenario-{uuid.uuid4().hex[:8]}", 2)
     dead = await kafka.create_topic(f"{topic}.dead", 1)
-    bed = KafkaBed(kafka, topic)
+    bed = KafkaBed(kafka, topic) if client == "kafka" else ConfluentBed(kafka, topic)
 
     async def buried() -> list[bytes]:
         return [record.value for record in await kafka.read(dead)]
 
-    def target() -> KafkaDeadLetters:
+    def target() -> KafkaDeadLetters | ConfluentDeadLetters:
+        if client == "confluent":
+            return ConfluentDeadLetters({"bootstrap.servers": kafka.bootstrap})
         return KafkaDeadLetters(AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all"))
 
     try:

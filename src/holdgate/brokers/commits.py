@@ -12,8 +12,8 @@ Rules. Kafka's group protocol accepts each of the mistakes that they prevent, wi
 - One commit is in flight at a time, and it is not cancelled while its assignment lives.
 
 The race behind the last rule: commit 1 carries offset 100, and the coordinator is away. A client retries inside its `commit`, aiokafka
-without a limit. If that call were cancelled, or left behind, and commit 2 with offset 200 sent beside it, the two could arrive in any order, and
-100 could be the last. So a flush waits for the one in flight, with a bound.
+without a limit. If that call were cancelled, or left behind, and commit 2 with offset 200 sent beside it, the two could arrive in any
+order, and 100 could be the last. So a flush waits for the one in flight, with a bound.
 
 The exception, and its race: commit 1 is being retried when its partition is revoked. The rebalance ends, the partition belongs to another
 member, and the retry would carry the *new* generation of this member: the broker would accept it, and rewind what the new owner has

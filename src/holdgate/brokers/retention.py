@@ -165,15 +165,19 @@ class Retention:
             return False
         if position < start:
             self._client.seek(partition.tp, start)
-            log.error(
-                "%s: retention deleted offsets %d to %d before they were read; going on at %d. Set retention longer than a hold can last",
-                partition.source, position, start - 1, start,
-            )  # fmt: skip
-            self._lost(RecordsLost(partition.source, position, start - 1))
+            self.report(partition, position, start)
         else:
             self._warn_early(partition, start, position)
         self._starts[partition] = start
         return True
+
+    def report(self, partition: AssignedPartition, position: int, start: int) -> None:
+        """Report that the records from `position` to before `start` were deleted, and that reading goes on at `start`."""
+        log.error(
+            "%s: retention deleted offsets %d to %d before they were read; going on at %d. Set retention longer than a hold can last",
+            partition.source, position, start - 1, start,
+        )  # fmt: skip
+        self._lost(RecordsLost(partition.source, position, start - 1))
 
     def _warn_early(self, partition: AssignedPartition, start: int, position: int) -> None:
         """Warn while something can still be done. The log's start moves by whole segments, so its last move is taken for the next one."""

@@ -40,10 +40,8 @@ from holdgate.brokers.kafka.assignments import RECORDS, KafkaBatch, KafkaDeliver
 from holdgate.brokers.kafka.checks import (
     STOPPED,
     TOO_LATE,
-    ErrorStreak,
     check_consumer,
     check_subscription,
-    check_topics,
     check_types,
     end_of_intake,
 )
@@ -52,6 +50,7 @@ from holdgate.brokers.kafka.fetching import Pauses, Poller
 from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, ConsumerLifecycle, Membership, OwnedListener
 from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, OutOfSequence
 from holdgate.brokers.retention import RecordsLost, Retention
+from holdgate.brokers.topics import ErrorStreak, check_topics
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError
 from holdgate.flow.batch import Batch
