@@ -61,6 +61,8 @@ _ACK = Settlement.ACK
 _END = KafkaError._PARTITION_EOF  # noqa: SLF001
 _MAX_POLL = KafkaError._MAX_POLL_EXCEEDED  # noqa: SLF001
 
+_LISTENED = ("on_partitions_revoked", "on_partitions_assigned")
+
 # Seconds to connect. With a broker in reach it takes milliseconds; librdkafka itself would try for ever.
 _CONNECT_WITHIN = 15.0
 # The longest commit seen while a coordinator or leader was killed took 12.6 s.
@@ -93,6 +95,8 @@ class ConfluentIntake:
     - `allow_latest`: whether `auto.offset.reset` may be "latest". It skips messages that wait for a new group.
     - `poll_timeout`: seconds that a poll waits for messages, above 0 and at most half of `max.poll.interval.ms`, or a timedelta. A stop, or
       a change of what is paused, may wait as long.
+    - `listener`: an object with `on_partitions_revoked` and `on_partitions_assigned`, plain or async, as aiokafka's listeners have them; and
+      with `on_partitions_lost`, if it wants to know that apart. Each is called after ours with a set of (topic, partition). None means none.
     - `on_records_lost`: called with a `RecordsLost` when the broker deleted records before they were read. None means that the loss is
       logged and nothing else.
 
@@ -113,6 +117,7 @@ class ConfluentIntake:
         commit_every: float | timedelta = 1.0,  # a crash repeats one second of work; each commit is a write on the broker
         allow_latest: bool = False,  # to skip messages silently is to lose them
         poll_timeout: float | timedelta = 0.1,  # a stop, or a change of what is paused, may wait as long
+        listener: object | None = None,
         on_records_lost: Callable[[RecordsLost], None] | None = None,
     ) -> None:
         read = self._settings = ConsumerSettings(settings)
@@ -123,6 +128,8 @@ class ConfluentIntake:
         check_given(topics, pattern)
         if topics is None and pattern is None:
             raise SettingsError("neither topics nor pattern is given: give topics=[...]")
+        if listener is not None and not all(callable(getattr(listener, name, None)) for name in _LISTENED):
+            raise SettingsError(f"listener must have {' and '.join(_LISTENED)}, got {listener!r}")
         if on_records_lost is not None and not callable(on_records_lost):
             raise SettingsError(f"on_records_lost must be callable, got {on_records_lost!r}: give a function that takes a RecordsLost")
         self._topics = None if topics is None else tuple(sorted(topics))
@@ -130,6 +137,7 @@ class ConfluentIntake:
         self._on_records_lost = on_records_lost
         self._most = min(inbox, _POLL_AT_MOST)
         self._compose(read, every)
+        self._membership.chained = listener
         self._in_batches = False
         self._ahead: int | None = None  # bytes that librdkafka may fetch ahead; None means as the settings say
         self._errors = ErrorStreak()

@@ -29,6 +29,7 @@ What is ugly: a commit that waits for a poll's callback when a rebalance begins 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,7 @@ class Membership:
         self._asking: asyncio.Task[None] | None = None
         self._retired = False
         self.guard: IntakeListener | None = None
+        self.chained: object = None
 
     async def subscribe(self, topics: Sequence[str]) -> None:
         """Join the group with our callbacks."""
@@ -132,14 +134,14 @@ class Membership:
     # -- The callbacks -------------------------------------------------------------------------------------------------------------------
 
     async def _on_assign(self, _consumer: object, parts: Sequence[Any]) -> None:
-        tps = [place(each) for each in parts]
+        tps = frozenset(map(place, parts))
         try:
             self._end_doubt()
-            if self._retired:
-                return
-            starts = await self._starts(tps)
-            await self._client.assign(starts)
-            self._take_over({tp: start if start >= 0 else None for tp, start in starts.items()})
+            if not self._retired:
+                starts = await self._starts(tps)
+                await self._client.assign(starts)
+                self._take_over({tp: start if start >= 0 else None for tp, start in starts.items()})
+            await self._chain("on_partitions_assigned", tps)
         except Exception as error:  # noqa: BLE001 - librdkafka would pass it on to whatever polls
             self._failed(error)
 
@@ -149,17 +151,28 @@ class Membership:
             self._end_doubt()
             if not self._retired:
                 await self._give_back(tps)
+            await self._chain("on_partitions_revoked", tps)
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(error)
 
     async def _on_lost(self, _consumer: object, parts: Sequence[Any]) -> None:
+        tps = frozenset(map(place, parts))
         try:
             self._end_doubt()
             if not self._retired:
                 self._client.give_up_commit()
-                self.lose([place(each) for each in parts])
+                self.lose(tps)
+            await self._chain("on_partitions_lost", tps)
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(error)
+
+    async def _chain(self, name: str, tps: frozenset[TopicPartition]) -> None:
+        """Call the user's own listener, which has the methods of aiokafka's. One without a method for a loss gets a revocation."""
+        call = getattr(self.chained, name, None) or (getattr(self.chained, "on_partitions_revoked", None) if "lost" in name else None)
+        if call is not None:
+            answer = call(set(tps))
+            if inspect.isawaitable(answer):
+                await answer
 
     async def _give_back(self, tps: frozenset[TopicPartition]) -> None:
         """End the work of these partitions, commit it and drop them, in time for the group whatever the guard and the broker do."""
@@ -185,7 +198,7 @@ class Membership:
         self._commits.resume()
         self._changed()
 
-    async def _starts(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    async def _starts(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Return where each goes on: an offset, or librdkafka's number for a place that it looks up by itself."""
         try:
             committed = await self._client.committed(tps)
