@@ -29,9 +29,9 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
@@ -127,7 +127,7 @@ class Client:
     def __init__(self, settings: ConsumerSettings, told: Callable[[KafkaError], None]) -> None:
         self.settings = settings
         self.is_stopped = False
-        self.directly = False  # whether commits wait for their answer, because no poll brings it
+        self._direct = 0  # how many want commits to wait for their answer, because no poll brings it
         self._told = told
         self._consumer: Any = None
         self._threads = DaemonThreads(_THREADS, "holdgate confluent")
@@ -220,7 +220,7 @@ class Client:
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit. Raises CommitTooLate if the assignment is over, and KafkaException for what may pass."""
-        if self.directly:
+        if self._direct:
             await self._commit_directly(offsets)
             return
         answer = self._answer = asyncio.get_running_loop().create_future()
@@ -230,6 +230,15 @@ class Client:
         finally:
             if self._answer is answer:
                 self._answer = self._outbox = None
+
+    @contextmanager
+    def directly(self) -> Generator[None]:
+        """Let commits wait for their answer meanwhile, because no poll brings it."""
+        self._direct += 1
+        try:
+            yield
+        finally:
+            self._direct -= 1
 
     async def _commit_directly(self, offsets: Mapping[TopicPartition, int]) -> None:
         try:

@@ -289,14 +289,11 @@ class ConfluentIntake:
         """Commit everything that is finished. Polls bring the answer to what is under way, and nothing else polls at an end."""
         if not self._client.is_made:
             return True
-        self._client.directly = True
-        try:
+        with self._client.directly():
             flushing = begin_later(self._commits.flush(_FLUSH_WITHIN), "confluent flush")
             while self._client.awaits_commit and not flushing.done():
                 await self._poller.poll_until(flushing)
             return await flushing
-        finally:
-            self._client.directly = False
 
     async def _close(self) -> None:
         self._commits.stop()

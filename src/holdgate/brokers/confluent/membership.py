@@ -177,18 +177,19 @@ class Membership:
     async def _give_back(self, tps: frozenset[TopicPartition]) -> None:
         """End the work of these partitions, commit it and drop them, in time for the group whatever the guard and the broker do."""
         sources = self._partitions.sources(tps)
+        self._commits.suspend()  # one of its own would wait for the poll that waits for us
         self._client.give_up_commit()
-        self._client.directly = True
         loop = asyncio.get_running_loop()
         end = loop.time() + self._client.settings.rebalance_timeout * _ANSWER_WITHIN
         try:
             if sources and self.guard is not None:
                 await _within(self.guard.revoked(sources), end - loop.time())
         finally:
-            await self._commits.revoke(tps, max(_COMMIT_AT_LEAST, end - loop.time()))
-            self._client.directly = False
+            with self._client.directly():
+                await self._commits.revoke(tps, max(_COMMIT_AT_LEAST, end - loop.time()))
             self._partitions.drop(tps)
             self._taps.shut(tps)
+            self._commits.resume()  # for those that stay
 
     def _take_over(self, starts: dict[TopicPartition, int | None]) -> None:
         self._partitions.add(starts.keys())
