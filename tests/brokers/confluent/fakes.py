@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -11,7 +12,7 @@ from holdgate.brokers.confluent.deliveries import TopicPartition
 from holdgate.brokers.confluent.settings import ConsumerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Generator, Mapping
 
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
 SETTINGS: dict[str, Any] = {"bootstrap.servers": "somewhere:9092", "group.id": "workers", "auto.offset.reset": "earliest"}
@@ -43,7 +44,7 @@ class FakeClient:
         self.offsets: dict[TopicPartition, int | None] = {}
         self.commit_error: Exception | None = None
         self.seek_fails = 0
-        self.directly = False
+        self.is_direct = False
         self.is_stopped = False
         self.has_commits = self.awaits_commit = False
 
@@ -83,9 +84,15 @@ class FakeClient:
         return {tp: self.offsets.get(tp) for tp in tps}
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self.told.append(("commit directly" if self.directly else "commit", dict(offsets)))
+        self.told.append(("commit directly" if self.is_direct else "commit", dict(offsets)))
         if self.commit_error is not None:
             raise self.commit_error
+
+    @contextmanager
+    def directly(self) -> Generator[None]:
+        self.is_direct = True
+        yield
+        self.is_direct = False
 
     def give_up_commit(self) -> None:
         self.told.append(("give up", None))

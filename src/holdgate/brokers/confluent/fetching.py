@@ -33,6 +33,7 @@ markers of transactions. The position, for commits, backlogs and retention, is t
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -42,6 +43,7 @@ from confluent_kafka import KafkaException, Message
 
 from holdgate.brokers.confluent.client import Client
 from holdgate.brokers.confluent.deliveries import TopicPartition, offset_of, weight_of
+from holdgate.flow.inbox import OVERHEAD
 from holdgate.flow.message import Partition
 from holdgate.flow.plan import Plan
 from holdgate.tasks import begin_later
@@ -49,6 +51,9 @@ from holdgate.tasks import begin_later
 # Seconds between two polls for rebalances alone, each of which brings a message that must be kept back. A group that rebalances waits so
 # long for this member: it waits three seconds for the next heartbeat of each member anyway.
 _IDLE_EVERY = 0.5
+
+# Bytes that a record takes in a fetch beside its value, at least.
+_IN_FETCH = 16
 
 
 class Tap:
@@ -72,6 +77,11 @@ class Tap:
     def is_hungry(self) -> bool:
         return self.opened and not self.kept
 
+    @property
+    def fetched(self) -> int:
+        """The bytes that what is kept back had in its fetch, about."""
+        return self.weight - (OVERHEAD - _IN_FETCH) * len(self.kept)
+
     def keep(self, messages: Sequence[Message]) -> None:
         self.kept.extend(messages)
         self.weight += weight_of(messages)
@@ -93,24 +103,27 @@ class Tap:
 
 
 class Taps:
-    """The taps of all assigned partitions. `most` is how many messages a receive may give, `enough` after how many bytes one is paused.
+    """The taps of all assigned partitions. `most` is how many messages a receive may give.
 
-    It is what retention.py compares: `unchecked`, `due` and `checked`.
+    A partition is paused when `enough` bytes of its fetches are kept back, or, with `bound`, so many bytes of this process's memory.
+
+    Retention.py looks at these: `unchecked`, `due` and `checked`.
     """
 
     def __init__(self, client: Client, most: int, enough: int) -> None:
         self._client = client
         self._most = most
         self._enough = enough
+        self._bound: float = math.inf
         self._plan = Plan()
         self._taps: dict[TopicPartition, Tap] = {}
         self._topics: frozenset[str] = frozenset()
         self.gaps: dict[TopicPartition, tuple[int, int]] = {}  # the first of each that nobody has looked at yet
         self._paused: set[TopicPartition] = set()  # in librdkafka, whether they are assigned or not
 
-    def bound(self, enough: int) -> None:
-        """Pause a partition after so many bytes from now on."""
-        self._enough = min(self._enough, enough)
+    def bound(self, memory: int) -> None:
+        """Keep back at most about so many bytes of memory for each partition from now on."""
+        self._bound = memory
 
     def give_at_most(self, most: int) -> None:
         """Give at most so many messages in one receive."""
@@ -181,6 +194,10 @@ class Taps:
     def _runs(self, messages: Sequence[Message]) -> Iterator[tuple[TopicPartition, list[Message]]]:
         if len(self._topics) == 1:  # a call of C for each message instead of one of Python
             (topic,) = self._topics
+            numbers = list(map(_partition_of, messages))
+            if numbers.count(numbers[0]) == len(numbers):  # a fetch has thousands of one partition
+                yield TopicPartition(topic, numbers[0]), list(messages)
+                return
             for number, run in groupby(messages, _partition_of):
                 yield TopicPartition(topic, number), list(run)
         else:
@@ -233,7 +250,11 @@ class Taps:
             await self._client.resume(resume)
 
     def _to_pause(self) -> set[TopicPartition]:
-        return {tp for tp, tap in self._taps.items() if tap.weight >= self._enough and tp not in self._paused}
+        return {
+            tp
+            for tp, tap in self._taps.items()
+            if (tap.fetched >= self._enough or tap.weight >= self._bound) and tp not in self._paused
+        }
 
     def _to_resume(self) -> set[TopicPartition]:
         return {tp for tp in self._paused if tp in self._taps and self._taps[tp].is_hungry}

@@ -335,7 +335,7 @@ class ConfluentIntake:
 
     def _take(self, messages: list[Message]) -> None:
         """Note what a poll has brought, in the step in which it comes."""
-        events = [error for message in messages if (error := message.error()) is not None]
+        events = [error for error in map(Message.error, messages) if error is not None]
         if events:
             messages = [message for message in messages if self._is_of_log(message)]
         self._deliver(self._taps.sort(messages, events=bool(events)))
