@@ -26,11 +26,11 @@ from typing import Any
 
 import aiokafka
 import confluent_kafka
+from benchmarks.kafka_throughput import BATCH, PARTITIONS, filled_topic, new_consumer
 from confluent_kafka.aio import AIOConsumer
 from tests.servers.resolve import shared_kafka
 from tests.servers.unavailable import Unavailable
 
-from benchmarks.kafka_throughput import BATCH, PARTITIONS, filled_topic, new_consumer
 from holdgate import CircuitSettings, Delivery, Dependency, Guard, RampSettings, RetryPolicy
 from holdgate.brokers.confluent import ConfluentIntake
 from holdgate.brokers.kafka import KafkaIntake
@@ -229,7 +229,9 @@ async def outage(bootstrap: str, messages: int) -> float:
 
 
 def report(times: dict[str, list[float]], messages: int, slow: float, probed: float) -> None:
-    versions = f"aiokafka {aiokafka.__version__}, confluent-kafka {confluent_kafka.version()} (librdkafka {confluent_kafka.libversion()[0]})"
+    versions = (
+        f"aiokafka {aiokafka.__version__}, confluent-kafka {confluent_kafka.version()} (librdkafka {confluent_kafka.libversion()[0]})"
+    )
     rounds = len(next(iter(times.values())))
     print(f"CPython {platform.python_version()}, {versions}, {os.cpu_count()} cores, {rounds} rounds of", end=" ")
     print(f"{messages:,} messages of 100 bytes in {PARTITIONS} partitions, CPU time\n")

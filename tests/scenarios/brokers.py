@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from tests.brokers.confluent.test_intake_conformance import ConfluentBed
 from tests.brokers.kafka.test_intake_conformance import KafkaBed
 from tests.brokers.rabbitmq.test_conformance import RabbitMQBed
 from tests.scenarios.world import Target, World
 from tests.servers.rabbitmq_address import QUORUM
 from tests.testing.test_conformance_memory import PartitionBed, QueueBed
 
-from holdgate.brokers.confluent import ConfluentDeadLetters
 from holdgate.brokers.kafka import KafkaDeadLetters
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters
 from holdgate.testing import MemoryDeadLetters, run_virtual
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
 
     from tests.servers.kafka_address import KafkaAddress
     from tests.servers.rabbitmq import RabbitMQServer
+
+    from holdgate.ports import DeadLetters
 
     Scenario = Callable[[World], Awaitable[None]]
 
@@ -94,22 +94,30 @@ async def _memory(bed: PartitionBed) -> AsyncIterator[World]:
 async def _kafka(kafka: KafkaAddress, client: str) -> AsyncIterator[World]:
     topic = await kafka.create_topic(f"scenario-{uuid.uuid4().hex[:8]}", 2)
     dead = await kafka.create_topic(f"{topic}.dead", 1)
-    bed = KafkaBed(kafka, topic) if client == "kafka" else ConfluentBed(kafka, topic)
 
     async def buried() -> list[bytes]:
         return [record.value for record in await kafka.read(dead)]
 
-    def target() -> KafkaDeadLetters | ConfluentDeadLetters:
-        if client == "confluent":
-            return ConfluentDeadLetters({"bootstrap.servers": kafka.bootstrap})
-        return KafkaDeadLetters(AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all"))
-
+    bed, target = _of_confluent(kafka, topic) if client == "confluent" else _of_aiokafka(kafka, topic)
     try:
         yield World(bed, Target(target), buried)
     finally:
         await bed.close()
         for name in (topic, dead):
             await kafka.delete_topic(name)
+
+
+def _of_aiokafka(kafka: KafkaAddress, topic: str) -> tuple[KafkaBed, Callable[[], DeadLetters]]:
+    return KafkaBed(kafka, topic), lambda: KafkaDeadLetters(AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all"))
+
+
+def _of_confluent(kafka: KafkaAddress, topic: str) -> tuple[Any, Callable[[], DeadLetters]]:
+    pytest.importorskip("confluent_kafka.aio", reason="confluent-kafka is older than what holdgate[confluent] allows")
+    from tests.brokers.confluent.test_intake_conformance import ConfluentBed  # noqa: PLC0415 - as above
+
+    from holdgate.brokers.confluent import ConfluentDeadLetters  # noqa: PLC0415 - as above
+
+    return ConfluentBed(kafka, topic), lambda: ConfluentDeadLetters({"bootstrap.servers": kafka.bootstrap})
 
 
 @asynccontextmanager

@@ -164,7 +164,7 @@ class AssignedPartition:
         # polls are forgotten then or with the next poll, and nothing is done per message.
         self._chunks: deque[tuple[Sequence[int], Sequence[int | None]]] = EMPTY
 
-    def delivered(self, records: list[Record]) -> Sequence[Delivery[Any]]:
+    def delivered(self, records: list[Record]) -> Sequence[Any]:
         """Note the records of one poll and wrap them. Raises OutOfSequence, and notes nothing, if they do not follow the earlier ones."""
         try:
             chunk = self._note(records) if self._polls is None else self._note_poll(self._polls, records)

@@ -102,7 +102,7 @@ async def test_without_an_answer_librdkafka_looks_it_up(policy: str, known: int,
 
 
 async def test_a_coordinator_that_does_not_answer_keeps_nobody_waiting() -> None:
-    """librdkafka asks again, and its own policy is the earliest."""
+    """Librdkafka asks again, and its own policy is the earliest."""
     world = World()
     world.client.commit_error = KafkaException(KafkaError(KafkaError._TIMED_OUT))
     await world.membership._on_assign(None, BOTH)
@@ -191,7 +191,7 @@ async def test_after_the_end_a_callback_only_ends() -> None:
 
 
 async def test_what_a_guard_raises_ends_the_intake_and_not_the_poll() -> None:
-    """librdkafka would pass it on to whatever polls."""
+    """Librdkafka would pass it on to whatever polls."""
     world = World()
 
     async def fail() -> None:

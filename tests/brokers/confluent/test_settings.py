@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.brokers.confluent.fakes import SETTINGS
 
-from holdgate.errors import SettingsError
 from holdgate.brokers.confluent import ConfluentIntake
 from holdgate.brokers.confluent.settings import ConsumerSettings
-from tests.brokers.confluent.fakes import SETTINGS
+from holdgate.errors import SettingsError
 
 
 def made(**more: Any) -> dict[str, Any]:
@@ -22,7 +22,10 @@ def made(**more: Any) -> dict[str, Any]:
     [
         ({"bootstrap.servers": None}, "the settings have no bootstrap.servers"),
         ({"group.id": None}, "the settings have no group.id, so nothing can be committed"),
-        ({"enable.auto.commit": True}, "the settings have enable.auto.commit=True, which commits what was handed out, not what was processed"),
+        (
+            {"enable.auto.commit": True},
+            "the settings have enable.auto.commit=True, which commits what was handed out, not what was processed",
+        ),
         ({"enable.auto.commit": "true"}, "the settings have enable.auto.commit='true'"),
         ({"enable.auto.offset.store": True}, "the settings have enable.auto.offset.store=True"),
         ({"auto.offset.reset": "latest"}, "the settings have auto.offset.reset='latest': a new group skips the messages that wait"),
@@ -39,7 +42,7 @@ def test_settings_that_lose_or_repeat_messages_are_refused(changed: dict[str, An
 
 
 def test_without_a_reset_policy_it_is_refused_too() -> None:
-    """librdkafka's own is the latest, which skips what waits."""
+    """Librdkafka's own is the latest, which skips what waits."""
     settings = {name: value for name, value in SETTINGS.items() if name != "auto.offset.reset"}
     with pytest.raises(SettingsError, match=r"the settings have no auto\.offset\.reset, and librdkafka's is 'latest'"):
         ConfluentIntake(settings, topics=["orders"])
@@ -54,7 +57,10 @@ def test_without_a_reset_policy_it_is_refused_too() -> None:
         ({"topics": "orders"}, "topics must be a list of names, got 'orders'"),
         ({"topics": []}, "topics must name at least one topic"),
         ({"pattern": "("}, "pattern must be a regular expression"),
-        ({"topics": ["a"], "poll_timeout": 151}, "poll_timeout must be above 0 s and at most half of max.poll.interval.ms (300 s), got 151 s"),
+        (
+            {"topics": ["a"], "poll_timeout": 151},
+            "poll_timeout must be above 0 s and at most half of max.poll.interval.ms (300 s), got 151 s",
+        ),
         ({"topics": ["a"], "listener": object()}, "listener must have on_partitions_revoked and on_partitions_assigned"),
         ({"topics": ["a"], "on_records_lost": 1}, "on_records_lost must be callable, got 1"),
     ],
@@ -67,7 +73,7 @@ def test_what_cannot_be_subscribed_to_is_refused(arguments: dict[str, Any], word
 
 
 def test_a_consumer_is_no_mapping() -> None:
-    """librdkafka's consumer cannot be asked for its settings, so that the error shows what to write."""
+    """Librdkafka's consumer cannot be asked for its settings, so that the error shows what to write."""
     consumer: Any = object()
     with pytest.raises(SettingsError, match=r"got object: write ConfluentIntake\(\{'bootstrap.servers'"):
         ConfluentIntake(consumer, topics=["orders"])

@@ -14,6 +14,8 @@ from tests.ledger.ledger import after, mark
 if TYPE_CHECKING:
     from tests.integration.kafka.scene import Scene
 
+pytest.importorskip("confluent_kafka.aio", reason="confluent-kafka is older than what holdgate[confluent] allows")
+
 # The long ones, too: make test-confluent.
 FULL = bool(os.environ.get("HOLDGATE_TEST_CONFLUENT"))
 

@@ -23,9 +23,6 @@ from tests.ledger.ledger import LedgerWriter
 
 import holdgate
 from holdgate import CircuitSettings, Dependency, Guard, RampSettings, Reject, RetryPolicy, State
-from holdgate.brokers.confluent import ConfluentDelivery, ConfluentIntake
-from holdgate.brokers.confluent import intake as client_of_intake
-from holdgate.brokers.confluent.client import Client
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.control import Control
 from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
@@ -40,12 +37,7 @@ if TYPE_CHECKING:
 SAMPLE_EVERY = 0.25
 LOOK_EVERY = 0.05
 PACE_LANES = 2
-# How members of confluent-kafka share partitions; the broker has the times of the new protocol.
-CONFLUENT: dict[str, dict[str, Any]] = {
-    "range": {"partition.assignment.strategy": "range"},
-    "cooperative": {"partition.assignment.strategy": "cooperative-sticky"},
-    "consumer": {"group.protocol": "consumer"},
-}
+CLIENTS = ("aiokafka", "range", "cooperative", "consumer")
 CONTROL_TOKEN = "that-of-the-tests"  # noqa: S105
 
 
@@ -74,7 +66,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--slow-letters", type=float, default=0.0, help="how long a dead letter's confirmation takes in addition")
     parser.add_argument("--control", type=Path, help="the local socket of a control plane; its token is that of the tests")
     parser.add_argument("--settings", type=Path, help="a settings file with the dependencies, which is read again at SIGHUP")
-    parser.add_argument("--client", choices=["aiokafka", *CONFLUENT], default="aiokafka", help="what reads, or how confluent-kafka shares")
+    parser.add_argument("--client", choices=CLIENTS, default="aiokafka", help="what reads, or how members of confluent-kafka share")
     parser.add_argument("--instance", help="the static member that it is")
     parser.add_argument("--brief", action="store_true", help="write calls down only while the circuit is not closed")
     return parser.parse_args()
@@ -282,45 +274,6 @@ def consumer(options: argparse.Namespace, ledger: LedgerWriter) -> Consumer:
     )
 
 
-def confluent_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The same settings for confluent-kafka."""
-    way = CONFLUENT[options.client]
-    times = {"heartbeat.interval.ms": 300, "session.timeout.ms": int(options.session * 1000)}
-    return {
-        "bootstrap.servers": options.bootstrap,
-        "group.id": options.group,
-        "auto.offset.reset": "earliest",
-        "isolation.level": options.isolation,
-        "max.poll.interval.ms": int(max(options.max_poll, options.session) * 1000),
-        **(times if "group.protocol" not in way else {}),
-        **({"group.instance.id": options.instance} if options.instance else {}),
-        **way,
-    }
-
-
-def confluent_intake(ledger: LedgerWriter, settings: dict[str, Any], **more: Any) -> ConfluentIntake:
-    """An intake that writes down what it hands out, and every commit that the broker accepted."""
-
-    class Told(Client):
-        async def commit(self, offsets: Any) -> None:
-            await super().commit(offsets)
-            for at, offset in offsets.items():
-                ledger.write("committed", topic=at.topic, partition=at.partition, offset=offset)
-
-    class Intake(ConfluentIntake):
-        async def receive(self) -> Any:
-            deliveries = await super().receive()
-            for source, run in itertools.groupby(deliveries, key=lambda delivery: delivery.source):
-                found: list[Any] = list(run)
-                assert isinstance(found[0], ConfluentDelivery)
-                place = {"topic": found[0].source.topic, "partition": found[0].source.number}  # type: ignore[union-attr]
-                ledger.write("delivered", **place, offset=found[0].position, count=len(found))
-            return deliveries
-
-    client_of_intake.Client = Told  # type: ignore[misc]
-    return Intake(settings, **more)
-
-
 class Dead(KafkaDeadLetters):
     """Writes down what was confirmed, before anything can be committed for it."""
 
@@ -376,11 +329,13 @@ async def work(options: argparse.Namespace) -> None:
         "listener": story,
         "on_records_lost": story.tell_lost,
     }
-    intake = (
-        KafkaIntake(consumer(options, ledger), **more)
-        if options.client == "aiokafka"
-        else confluent_intake(ledger, confluent_settings(options), **more)
-    )
+    intake: Any
+    if options.client == "aiokafka":
+        intake = KafkaIntake(consumer(options, ledger), **more)
+    else:
+        from tests.integration.kafka import confluent  # noqa: PLC0415 - make test-lowest has no client of that age
+
+        intake = confluent.intake(ledger, confluent.settings(options), **more)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, block, options, ledger)
     control = Control(socket=options.control, token=CONTROL_TOKEN) if options.control else None
     async with AsyncExitStack() as stack:

@@ -23,6 +23,9 @@ _AUTHENTICATION = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.UNSUPPORTED_SASL_MECHANISM,
 }
+# A fatal error comes by `error_cb` alone, and polls stay empty from then on; what it was is in its text.
+_FATAL = KafkaError._FATAL  # noqa: SLF001
+_FENCED = "group.instance.id"
 _DUPLICATE = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 _PROTOCOL = {KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.UNSUPPORTED_ASSIGNOR, KafkaError.GROUP_ID_NOT_FOUND}
 _UNSUPPORTED = {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}  # noqa: SLF001
@@ -32,7 +35,7 @@ _MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION}
 def end_of_intake(error: KafkaError, settings: ConsumerSettings) -> IntakeError | None:
     """Return the error that the intake ends with. None means that `error` may pass."""
     text = _refusal(error, settings) or _disagreement(error, settings)
-    if text is None and error.fatal():
+    if text is None and (error.fatal() or error.code() == _FATAL):
         text = f"librdkafka has ended this consumer ({error.str()}): make a new intake"
     return None if text is None else IntakeError(text)
 
@@ -52,7 +55,7 @@ def _refusal(error: KafkaError, settings: ConsumerSettings) -> str | None:
 def _disagreement(error: KafkaError, settings: ConsumerSettings) -> str | None:
     """Return what to do when other members, or the broker, want it otherwise. None means that it is another error."""
     code, group = error.code(), settings.group_id
-    if code in _DUPLICATE:
+    if code in _DUPLICATE or (code == _FATAL and _FENCED in error.str()):
         return (
             f"another member with group.instance.id={settings.instance_id!r} is in group {group!r}: "
             "give every worker an instance id of its own"

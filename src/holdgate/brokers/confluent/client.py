@@ -33,11 +33,12 @@ from collections.abc import Awaitable, Callable, Collection, Generator, Mapping,
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Message
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import admin as admin_module
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.aio import AIOConsumer
 
 from holdgate.brokers.confluent.deliveries import TopicPartition
@@ -45,6 +46,8 @@ from holdgate.brokers.confluent.settings import ConsumerSettings
 from holdgate.errors import IntakeError, SettingsError
 
 T = TypeVar("T")
+
+_SPEC: Any = admin_module  # OffsetSpec has no types, and no export
 
 # librdkafka's own lines. It writes them to stderr where it has no logger.
 rdkafka_log = logging.getLogger("holdgate.brokers.confluent.librdkafka")
@@ -348,12 +351,12 @@ class Asker:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def log_starts(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int] | None:
-        return await self._offsets(tps, OffsetSpec.earliest(), committed=False)
+        return await self._offsets(tps, _SPEC.OffsetSpec.earliest(), committed=False)
 
     async def log_ends(self, tps: Collection[TopicPartition], *, committed: bool = False) -> dict[TopicPartition, int] | None:
-        return await self._offsets(tps, OffsetSpec.latest(), committed=committed)
+        return await self._offsets(tps, _SPEC.OffsetSpec.latest(), committed=committed)
 
-    async def _offsets(self, tps: Collection[TopicPartition], spec: OffsetSpec, *, committed: bool) -> dict[TopicPartition, int] | None:
+    async def _offsets(self, tps: Collection[TopicPartition], spec: object, *, committed: bool) -> dict[TopicPartition, int] | None:
         if self._admin is None or not tps:
             return None if self._admin is None else {}
         level = confluent_kafka.IsolationLevel.READ_COMMITTED if committed else confluent_kafka.IsolationLevel.READ_UNCOMMITTED
@@ -406,6 +409,6 @@ def _as_coroutine(callback: Callable[..., Any]) -> Callable[..., Awaitable[Any]]
 
     async def call(*args: Any) -> Any:
         answer = callback(*args)
-        return await cast("Awaitable[Any]", answer) if inspect.isawaitable(answer) else answer
+        return await answer if inspect.isawaitable(answer) else answer
 
     return call

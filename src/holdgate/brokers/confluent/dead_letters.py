@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -106,7 +107,7 @@ class ConfluentDeadLetters:
 
     async def _poll(self) -> None:
         while self._waiting and self._producer is not None:
-            await self._in_thread(lambda producer=self._producer: producer.poll(_POLL))
+            await self._in_thread(partial(self._producer.poll, _POLL))
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
@@ -147,8 +148,8 @@ class ConfluentDeadLetters:
             return
         # By its name: a broker with auto.create.topics.enable creates it now.
         found = await self._in_thread(lambda: self._producer.list_topics(target, timeout=_TOPIC_WITHIN))
-        error = found.topics[target].error
-        if error is not None and error.code() != KafkaError.LEADER_NOT_AVAILABLE:  # that is what one says that is just being created
+        refusal = found.topics[target].error
+        if refusal is not None and refusal.code() != KafkaError.LEADER_NOT_AVAILABLE:  # as one says that is just being created
             raise IntakeError(
                 f"no topic {target!r} for dead letters at {servers}: create it, correct topic={self._template.text!r}, "
                 "or allow this user to describe and write it (a topic it may not see looks like none)"

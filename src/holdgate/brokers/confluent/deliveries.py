@@ -51,11 +51,11 @@ class ConfluentDelivery(Delivery[Message]):
 
     @property
     def body(self) -> bytes | None:
-        return cast("bytes | None", self.message.value())
+        return self.message.value()
 
     @property
     def key(self) -> bytes | None:
-        return cast("bytes | None", self.message.key())
+        return self.message.key()
 
     @property
     def headers(self) -> Mapping[str, Any]:

@@ -251,9 +251,7 @@ class Taps:
 
     def _to_pause(self) -> set[TopicPartition]:
         return {
-            tp
-            for tp, tap in self._taps.items()
-            if (tap.fetched >= self._enough or tap.weight >= self._bound) and tp not in self._paused
+            tp for tp, tap in self._taps.items() if (tap.fetched >= self._enough or tap.weight >= self._bound) and tp not in self._paused
         }
 
     def _to_resume(self) -> set[TopicPartition]:
@@ -267,8 +265,8 @@ class Taps:
 
     @property
     def unchecked(self) -> frozenset[TopicPartition]:
-        """The partitions that do not deliver now: nothing else would show that retention passes them."""
-        return frozenset(tp for tp, tap in self._taps.items() if not tap.opened)
+        """The paused partitions: nothing else would show that retention passes them. What librdkafka has fetched of others is safe."""
+        return frozenset(tp for tp in self._paused if tp in self._taps)
 
     def due(self) -> frozenset[TopicPartition]:
         """None waits for a comparison: what was fetched before is here, and a log that has lost the rest shows a gap (intake.py)."""

@@ -95,8 +95,9 @@ class ConfluentIntake:
     - `allow_latest`: whether `auto.offset.reset` may be "latest". It skips messages that wait for a new group.
     - `poll_timeout`: seconds that a poll waits for messages, above 0 and at most half of `max.poll.interval.ms`, or a timedelta. A stop, or
       a change of what is paused, may wait as long.
-    - `listener`: an object with `on_partitions_revoked` and `on_partitions_assigned`, plain or async, as aiokafka's listeners have them; and
-      with `on_partitions_lost`, if it wants to know that apart. Each is called after ours with a set of (topic, partition). None means none.
+    - `listener`: an object with `on_partitions_revoked` and `on_partitions_assigned`, plain or async, as aiokafka's listeners have them;
+      and with `on_partitions_lost`, if it wants to know that apart. Each is called after ours with a set of (topic, partition). None means
+      that there is none.
     - `on_records_lost`: called with a `RecordsLost` when the broker deleted records before they were read. None means that the loss is
       logged and nothing else.
 
@@ -338,6 +339,8 @@ class ConfluentIntake:
         events = [error for error in map(Message.error, messages) if error is not None]
         if events:
             messages = [message for message in messages if self._is_of_log(message)]
+            if not messages:
+                return
         self._deliver(self._taps.sort(messages, events=bool(events)))
         if self._taps.gaps:
             self._ask("gaps", self._look_at_gaps)
