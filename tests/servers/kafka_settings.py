@@ -24,6 +24,7 @@ QUICK: Mapping[str, str] = {
     "group.share.min.record.lock.duration.ms": "1000",  # 15 s by default: tests of lapsed locks need not wait for that
     "group.share.min.session.timeout.ms": "1000",
     "group.share.min.heartbeat.interval.ms": "200",
+    "group.share.heartbeat.interval.ms": "300",  # 5 s by default: a member that joins learns its share with the second heartbeat
     "group.share.assignment.interval.ms": "100",
     "log.retention.check.interval.ms": "500",  # 5 min by default: retention tests watch offsets go out of range
     "log.initial.task.delay.ms": "0",  # 30 s by default, before the first such check
