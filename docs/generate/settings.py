@@ -21,6 +21,7 @@ from docs.generate.tables import table
 from holdgate import CircuitSettings, CountWindow, Dependency, Guard, Limits, LogSettings, RampSettings, RetryPolicy, TimeWindow
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
+from holdgate.brokers.share import ShareIntake
 from holdgate.control import Control
 from holdgate.integrations.celery import CeleryGuard
 from holdgate.integrations.faststream import FastStreamGuard
@@ -37,6 +38,7 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "KafkaDeadLetters": KafkaDeadLetters.__init__,
     "RabbitMQIntake": RabbitMQIntake.__init__,
     "RabbitMQDeadLetters": RabbitMQDeadLetters.__init__,
+    "ShareIntake": ShareIntake.__init__,
     "guard.patient": Guard.patient,
     "FastStreamGuard": FastStreamGuard.__init__,
     "CeleryGuard": CeleryGuard.__init__,

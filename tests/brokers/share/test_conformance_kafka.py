@@ -66,9 +66,7 @@ class ShareBed:
 
 
 @pytest.fixture
-async def bed(
-    share_kafka: KafkaAddress, groups: ShareGroups, share_topic: Callable[[], Awaitable[str]]
-) -> AsyncIterator[ShareBed]:
+async def bed(share_kafka: KafkaAddress, groups: ShareGroups, share_topic: Callable[[], Awaitable[str]]) -> AsyncIterator[ShareBed]:
     made = ShareBed(share_kafka, groups, await groups.create(lock=6, limit=10), [await share_topic() for _ in range(2)])
     yield made
     for intake in made.made:

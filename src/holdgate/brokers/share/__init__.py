@@ -1,4 +1,4 @@
-"""Kafka's queues (share groups, KIP-932) through confluent-kafka's ShareConsumer: the intake, its deliveries, and what was settled too late.
+"""Kafka's queues (share groups, KIP-932) through confluent-kafka's ShareConsumer: the intake, its deliveries, and late accepts.
 
 That consumer is a preview, whose names and behaviour may change with each minor version. So only the versions that were run are accepted.
 """
@@ -15,11 +15,11 @@ except ImportError as error:
 # The minor version that was run. The pin of the extra `confluent` in pyproject.toml is the same.
 _RUN = (2, 16)
 
-_version: str = _confluent_kafka.version()
+_version = str(_confluent_kafka.version())
 if tuple(int(part) for part in _version.split(".")[:2]) != _RUN:
     raise MissingExtra(
-        f"ShareIntake needs confluent-kafka {_RUN[0]}.{_RUN[1]}, got {_version}: its ShareConsumer is a preview that may differ in any other "
-        "version; pip install 'holdgate[confluent]'"
+        f"ShareIntake needs confluent-kafka {_RUN[0]}.{_RUN[1]}, got {_version}: its ShareConsumer is a preview that may differ in any "
+        "other version; pip install 'holdgate[confluent]'"
     )
 
 from holdgate.brokers.share.hand import ShareDelivery  # noqa: E402 - another version may lack the names that these files import

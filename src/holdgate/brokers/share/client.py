@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka import AcknowledgeType, IllegalStateException, KafkaError, KafkaException, Message, ShareConsumer
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
 from holdgate.errors import IntakeError
 
@@ -101,9 +101,7 @@ class ShareClient:
         """Return what one poll gives, waiting at most `timeout` seconds. Raises KafkaException."""
         return await self._call(self._poll, timeout)
 
-    async def commit(
-        self, accepted: Collection[Message], released: Collection[Message], within: float
-    ) -> Mapping[int, BaseException]:
+    async def commit(self, accepted: Collection[Message], released: Collection[Message], within: float) -> Mapping[int, BaseException]:
         """Accept and release these, and wait for the broker's answer. Returns the error of each partition that has one."""
         return await self._call(self._commit, accepted, released, within)
 
@@ -159,13 +157,13 @@ class Admin:
             return frozenset(AdminClient(self._settings).list_topics(timeout=_CONNECT_WITHIN).topics)
         except KafkaException as error:
             raise IntakeError(
-                f"no Kafka broker at {self._where} tells its topics ({describe(error)}): check bootstrap.servers, the security settings, and "
-                "that the broker is up"
+                f"no Kafka broker at {self._where} tells its topics ({describe(error)}): check bootstrap.servers, the security settings, "
+                "and that the broker is up"
             ) from error
 
     def _group_settings(self, group: str) -> Mapping[str, str]:
         asked = ConfigResource(ConfigResource.Type.GROUP, group)
-        admin = AdminClient(self._settings)  # kept until the answer is here: its end ends the question
+        admin: Any = AdminClient(self._settings)  # kept until the answer is here: its end ends the question
         (answer,) = admin.describe_configs([asked], request_timeout=_CONNECT_WITHIN).values()
         try:
             return {name: str(entry.value) for name, entry in answer.result().items()}

@@ -21,8 +21,8 @@ class ShareDelivery(Delivery[Message]):
     """A record of a share group as the handler gets it.
 
     `message` is confluent-kafka's Message. `position` numbers the deliveries of this process, because a topic has many partitions and each
-    has offsets of its own; `place` is the record's partition and offset. `deliveries` is how often the broker has delivered the record, this
-    time included. `redelivered` is True from the second one on.
+    has offsets of its own; `place` is the record's partition and offset. `deliveries` is how often the broker has delivered the record,
+    this time included. `redelivered` is True from the second one on.
     """
 
     __slots__ = ("deliveries", "hand", "number", "place")

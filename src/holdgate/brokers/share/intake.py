@@ -11,8 +11,8 @@ What happens when
 - a record was accepted too late: the log and `on_late_accept` say so. It comes again; here it is then accepted without a handler.
 - it opens and closes: terms.py refuses settings and says what the group's terms are; each supervisor releases everything and closes.
 
-There is one consumer per topic, because a share consumer must settle all records of a poll before the next: a topic whose records wait for a
-dependency would otherwise stop the others.
+There is one consumer per topic, because a share consumer must settle all records of a poll before the next: a topic whose records wait for
+a dependency would otherwise stop the others.
 """
 
 from __future__ import annotations
@@ -144,8 +144,9 @@ class ShareIntake:
             terms = await self._ask()
         except IntakeError as error:
             return [ShareDiagnosis(self.group, str(error), refused=True)]
-        texts = [terms.describe(), *terms.risks(), terms.slow_handlers(longest)]
-        return [ShareDiagnosis(self.group, text) for text in texts if text is not None]
+        texts = [*terms.risks(), terms.slow_handlers(longest)]
+        found = [ShareDiagnosis(self.group, text) for text in texts if text is not None]
+        return [*found, ShareDiagnosis(self.group, terms.cost(), cost=True)]
 
     async def open(self, listener: IntakeListener) -> None:
         """Check topics and group, and start. Raises IntakeError before anything is consumed, and closes the intake then."""
@@ -202,25 +203,28 @@ class ShareIntake:
         await asyncio.shield(self._closing)
 
     def _derive(self, found: Mapping[str, str]) -> ShareTerms:
-        return derive_terms(
-            self.group, found, record_lock=self._lock, delivery_limit=self._limit, has_overflow=self._overflow is not None
-        )
+        return derive_terms(self.group, found, record_lock=self._lock, delivery_limit=self._limit, has_overflow=self._overflow is not None)
 
     async def _ask(self) -> ShareTerms:
         admin = Admin(self._settings)
         missing = sorted(set(self._names) - await admin.topics())
         if missing:
             raise IntakeError(
-                f"no topic {', '.join(map(repr, missing))} at {self._settings['bootstrap.servers']}: create it, correct the name, or allow this "
-                "user to describe it (a topic it may not see looks like none)"
+                f"no topic {', '.join(map(repr, missing))} at {self._settings['bootstrap.servers']}: create it, correct the name, or allow "
+                "this user to describe it (a topic it may not see looks like none)"
             )
         return self._derive(await admin.group_settings(self.group))
 
     async def _open(self, listener: IntakeListener) -> None:
         self._terms = await self._ask()
-        log.info("%s", self._terms.describe())
-        for text in self._terms.risks():
-            log.warning("%s", text)
+        terms = self._terms
+        log.info(
+            "share group %r locks a record for %g s and delivers it %d times at most; a handler is interrupted, and its record goes "
+            "back, %g s after the poll",
+            terms.group, terms.lock, terms.limit, terms.patience,
+        )  # fmt: skip
+        for text in terms.risks():
+            log.warning("share group %s: %s", terms.group, text)
         if self._overflow is not None:
             await self._overflow.open(self._names)
             self._overflow_is_open = True
@@ -282,7 +286,8 @@ class ShareIntake:
     def _report_late(self, late: LateAccept) -> None:
         log.warning(
             "%s: %d records were handled, but the broker %s: they come again, or have come to another member",
-            late.source, len(late.places), "refuses the accept, which came too late" if late.certain else "may have taken the accept too late",
+            late.source, len(late.places),
+            "refuses the accept, which came too late" if late.certain else "may have taken the accept too late",
         )  # fmt: skip
         if self._on_late_accept is not None:
             try:

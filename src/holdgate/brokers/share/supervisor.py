@@ -275,8 +275,8 @@ class ShareSupervisor:
         if last:
             self._doomed += last
             log.error(
-                "%s: %d records were delivered for the last time and are not handled yet: they are kept in this process's memory, and its end "
-                "loses them%s; give the intake overflow=, or raise the group's delivery limit",
+                "%s: %d records were delivered for the last time and are not handled yet: they are kept in this process's memory, and its "
+                "end loses them%s; give the intake overflow=, or raise the group's delivery limit",
                 self.source, len(last), f", but for topic {self._terms.dead_letters!r}" if self._terms.dead_letters else "",
             )  # fmt: skip
         return moved

@@ -32,8 +32,8 @@ class ShareTerms:
     """The terms of one group. `lock` is in seconds, `limit` is how often a record is delivered at most.
 
     `known` says whether the broker named them; otherwise they are its usual ones. `skips_old` says whether a new group sees only what comes
-    later. `dead_letters` is the group's dead letter topic at the broker, empty where there is none. `has_overflow` says whether records near
-    the limit have another topic to go to.
+    later. `dead_letters` is the group's dead letter topic at the broker, empty where there is none. `has_overflow` says whether records
+    near the limit have another topic to go to.
     """
 
     group: str
@@ -61,30 +61,30 @@ class ShareTerms:
         """
         return deliveries >= self.limit - self.has_overflow
 
-    def describe(self) -> str:
-        """Return the terms for the log."""
-        whose = "" if self.known else " (the broker did not say: its usual terms)"
+    def cost(self) -> str:
+        """Return what an outage costs consumers of the group that have no guard."""
         return (
-            f"share group {self.group!r} locks a record for {self.lock:g} s and delivers it {self.limit} times at most{whose}; a handler is "
-            f"interrupted, and its record goes back, {self.patience:g} s after the poll"
+            f"it locks a record for {self.lock:g} s and delivers it {self.limit} times: a consumer whose handler waits until "
+            f"its records are taken back loses them after {self.lock * self.limit:g} s, and one that releases them at each failure, "
+            "within a second"
         )
 
     def risks(self) -> list[str]:
         """Return what may surprise later, each with its remedy."""
-        found = []
+        found: list[str] = []
         if not self.known:
             found.append(
-                f"the settings of share group {self.group!r} could not be read, so a lock of {self.lock:g} s and {self.limit} deliveries are "
-                "assumed: allow this user to DESCRIBE_CONFIGS of the group, or give record_lock= and delivery_limit="
+                f"its settings could not be read, so a lock of {self.lock:g} s and {self.limit} deliveries are assumed: allow this user to "
+                "DESCRIBE_CONFIGS of the group, or give record_lock= and delivery_limit="
             )
         elif self.skips_old:
             found.append(
-                f"share group {self.group!r} begins with what comes after its first start ({_RESET_SETTING}=latest): what waits in the topic "
-                f"then is never read; set {_RESET_SETTING}=earliest for the group if that is not meant"
+                f"it begins with what comes after its first start ({_RESET_SETTING}=latest): what waits in the topic then is never read; "
+                f"set {_RESET_SETTING}=earliest for the group if that is not meant"
             )
         if not self.dead_letters and not self.has_overflow:
             found.append(
-                f"share group {self.group!r} archives a record after {self.limit} deliveries, and nobody is told: give the intake "
+                f"a record is archived after {self.limit} deliveries, without an error: give the intake "
                 'overflow=KafkaDeadLetters(producer, "{topic}.overflow"), or set '
                 f"{_DEAD_LETTERS_SETTING} for the group (from Kafka 4.4 on)"
             )
@@ -95,9 +95,9 @@ class ShareTerms:
         if longest is None or longest < self.patience:
             return None
         return (
-            f"a handler may take {longest:g} s, but {self.patience:g} s after the poll its record goes back and the handler is interrupted, "
-            f"{self.limit} times: raise {_LOCK_SETTING} of group {self.group!r} (to 60 s at most by default), or give guard.run a shorter "
-            "timeout="
+            f"a handler may take {longest:g} s, but {self.patience:g} s after the poll its record goes back and the handler is "
+            f"interrupted, {self.limit} times: raise {_LOCK_SETTING} of the group, or give guard.run a "
+            "shorter timeout="
         )
 
 
@@ -105,12 +105,14 @@ class ShareTerms:
 class ShareDiagnosis:
     """Something that would hurt in an outage.
 
-    `about` is the share group. `text` says why, and the remedy. `refused` says whether a run refuses to start because of it.
+    `about` is the share group. `text` says why, and the remedy. `refused` says whether a run refuses to start because of it. `cost` says
+    whether it is what an outage costs without a guard, and no defect.
     """
 
     about: str
     text: str
     refused: bool = False
+    cost: bool = False
 
 
 def derive_terms(
@@ -138,10 +140,12 @@ def check_settings(settings: Mapping[str, Any]) -> str:
     mode = settings.get("share.acknowledgement.mode", "explicit")
     if mode != "explicit":
         raise SettingsError(
-            f'share.acknowledgement.mode must be "explicit", got {mode!r}: otherwise each poll accepts what is still being handled; remove it'
+            f'share.acknowledgement.mode must be "explicit", got {mode!r}: otherwise each poll accepts what is still in work; remove it'
         )
     if "max.poll.records" in settings:
-        raise SettingsError("max.poll.records must be given as in_hand=, since the guard bounds its inbox by it: ShareIntake(..., in_hand=20)")
+        raise SettingsError(
+            "max.poll.records must be given as in_hand=, since the guard bounds its inbox by it: ShareIntake(..., in_hand=20)"
+        )
     return str(settings["group.id"])
 
 
