@@ -21,6 +21,7 @@ from tests.brokers.share.groups import ShareGroups
 from tests.servers.kafka_address import KafkaAddress
 
 POISON_EVERY = 50
+_TOGETHER = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +89,10 @@ class Run:
         return worker
 
     async def send(self, count: int) -> None:
-        """Send messages, each by itself so that its batch is its own, with poison among them."""
+        """Send messages in small batches, since a batch is taken whole, with poison among them."""
         bodies = [self._name(len(self.sent) + number) for number in range(count)]
-        for body in bodies:
-            await self.kafka.produce(self.topic, [body.encode()]) if count < POISON_EVERY else None
-        if count >= POISON_EVERY:
-            for first in range(0, count, 10):
-                await self.kafka.produce(self.topic, [body.encode() for body in bodies[first : first + 10]])
+        for first in range(0, count, _TOGETHER):
+            await self.kafka.produce(self.topic, [body.encode() for body in bodies[first : first + _TOGETHER]])
         self.sent += bodies
 
     @staticmethod

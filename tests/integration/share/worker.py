@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from confluent_kafka import ShareConsumer
+from confluent_kafka import AcknowledgeType, ShareConsumer
 
 from holdgate import Delivery, Dependency, Guard
 from holdgate.brokers.kafka import KafkaDeadLetters
@@ -64,19 +64,26 @@ async def guarded(options: argparse.Namespace, ledger: Ledger) -> None:
 
 
 def naive(options: argparse.Namespace, ledger: Ledger) -> None:
-    """Take records, and wait in the handler until the dependency is back: what a loop without a guard does."""
+    """Take records, and let all of them wait for the dependency, with patience: what a loop without a guard does.
+
+    What it has not handled then it releases, to try again.
+    """
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
     own = {"share.acknowledgement.mode": "explicit", "max.poll.records": options.in_hand}
     consumer = ShareConsumer({**settings_of(options), **own})
     consumer.subscribe([options.topic])
     while not stopping:
-        for record in list(consumer.poll(0.2)):
+        records = list(consumer.poll(0.2))
+        for record in records:
             ledger.note("begun", record.value(), record.delivery_count())
-            while options.down.exists() and not stopping:
-                time.sleep(0.1)
-            ledger.note("done" if not stopping else "left", record.value(), record.delivery_count())
-            consumer.acknowledge(record)
+        end = time.monotonic() + options.patience
+        while options.down.exists() and records and time.monotonic() < end:
+            time.sleep(0.1)
+        failed = options.down.exists()
+        for record in records:
+            ledger.note("failed" if failed else "done", record.value(), record.delivery_count())
+            consumer.acknowledge(record, AcknowledgeType.RELEASE if failed else AcknowledgeType.ACCEPT)
         consumer.commit_sync(5)
     consumer.close()
 
@@ -90,6 +97,7 @@ def main() -> None:
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--down", type=Path, required=True)
     parser.add_argument("--work", type=float, default=0.02)
+    parser.add_argument("--patience", type=float, default=16.0, help="naive: how long a handler waits; longer than a lock")
     parser.add_argument("--in-hand", type=int, default=20)
     parser.add_argument("--concurrency", type=int, default=8)
     options = parser.parse_args()

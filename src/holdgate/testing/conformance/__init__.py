@@ -13,11 +13,19 @@ the real ones: hence a test on the memory broker proves something about a real o
 
 from __future__ import annotations
 
-from holdgate.testing.conformance import batches, bounds, holding, lifecycle, membership, settling
+from holdgate.testing.conformance import batches, bounds, holding, lifecycle, locks, membership, settling
 from holdgate.testing.conformance.kit import Capability, IntakeBed, IntakeCase, RecordingListener, Station
 
 # What a broken intake breaks first runs first.
-INTAKE_CASES: tuple[IntakeCase, ...] = (*lifecycle.CASES, *holding.CASES, *settling.CASES, *bounds.CASES, *batches.CASES, *membership.CASES)
+INTAKE_CASES: tuple[IntakeCase, ...] = (
+    *lifecycle.CASES,
+    *holding.CASES,
+    *settling.CASES,
+    *bounds.CASES,
+    *batches.CASES,
+    *membership.CASES,
+    *locks.CASES,
+)
 
 
 def cases_for(capabilities: frozenset[Capability]) -> tuple[IntakeCase, ...]:

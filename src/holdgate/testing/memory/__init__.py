@@ -6,5 +6,18 @@ from holdgate.testing.memory.broker import MemoryBroker
 from holdgate.testing.memory.intake import MemoryDeadLetters, MemoryIntake
 from holdgate.testing.memory.message import LedgerEntry, MemoryDelivery, Message
 from holdgate.testing.memory.models import QueueSettings
+from holdgate.testing.memory.share import ShareGroup, ShareRecord, ShareSettings, ShareState
 
-__all__ = ["LedgerEntry", "MemoryBroker", "MemoryDeadLetters", "MemoryDelivery", "MemoryIntake", "Message", "QueueSettings"]
+__all__ = [
+    "LedgerEntry",
+    "MemoryBroker",
+    "MemoryDeadLetters",
+    "MemoryDelivery",
+    "MemoryIntake",
+    "Message",
+    "QueueSettings",
+    "ShareGroup",
+    "ShareRecord",
+    "ShareSettings",
+    "ShareState",
+]
