@@ -1,4 +1,4 @@
-"""What the tests of share groups share: a group with its settings, consumers without a guard, and who may not run them."""
+"""What the tests of share groups share: groups with their settings, consumers without a guard, and topics."""
 
 from __future__ import annotations
 
@@ -9,21 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.brokers.share.groups import ShareGroups
-from tests.servers.kafka_jars import wanted_kafka
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.servers.kafka_address import KafkaAddress
-
-
-@pytest.fixture(scope="session")
-def share_kafka(kafka: KafkaAddress) -> KafkaAddress:
-    """The shared Kafka, if it has share groups."""
-    version = tuple(int(part) for part in wanted_kafka().split(".")[:2])
-    if version < (4, 2):
-        pytest.skip("share groups come with Kafka 4.2: HOLDGATE_TEST_KAFKA_VERSION=4.4 make test runs these on one")
-    return kafka
 
 
 @pytest.fixture

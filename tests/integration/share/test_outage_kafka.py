@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from tests.servers.kafka_address import KafkaAddress
 
-pytest_plugins = ["tests.brokers.share.conftest"]
-
 pytestmark = [pytest.mark.versions, pytest.mark.slow]
 
 SECONDS = float(os.environ.get("HOLDGATE_TEST_SHARE_OUTAGE", "4"))
