@@ -41,7 +41,7 @@ async def run(share_kafka: KafkaAddress, tmp_path: Path) -> AsyncIterator[Callab
 
 async def test_an_outage_loses_nothing_and_costs_one_delivery(run) -> None:
     """Every message is handled, the dead letters are the poison, and the outage has cost each at most one of five deliveries."""
-    result = await outage(run(lock=LOCK), SECONDS, messages=150)
+    result = await outage(run(lock=LOCK), SECONDS, messages=150, workers=1)
 
     assert result.lost == ()
     assert result.dead == result.poison

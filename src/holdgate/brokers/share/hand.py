@@ -67,15 +67,16 @@ def _as_bytes(value: str | bytes | None) -> bytes | None:
 class Hand:
     """The records of one poll. `ends_at` is when their lock ends, on the event loop's clock. None means copies, which have no lock."""
 
-    __slots__ = ("alive", "ends_at", "finished", "since", "unsettled", "was_held")
+    __slots__ = ("alive", "ends_at", "finished", "proofs", "since", "unsettled", "was_held")
 
     def __init__(self, deliveries: Sequence[ShareDelivery], ends_at: float | None) -> None:
         self.ends_at = ends_at
         self.alive = True
         self.unsettled: dict[int, ShareDelivery] = {}
         self.finished: list[ShareDelivery] = []  # and not committed yet
-        self.since: float | None = None  # when the first of these was settled
-        self.was_held = False  # since a handler of it has succeeded
+        self.since: float | None = None  # when the first of these was settled; of copies, the first since the last hold
+        self.was_held = False  # since a record of it was settled
+        self.proofs = 0  # how many were settled since the last hold
         for delivery in deliveries:
             delivery.hand = self
             self.unsettled[delivery.number] = delivery
@@ -91,8 +92,16 @@ class Hand:
             return False
         self.finished.append(delivery)
         self.was_held = False
+        self.proofs += 1
         self.since = now if self.since is None else self.since
         return True
+
+    def note_hold(self) -> None:
+        """Note that the source is held: what was settled before says nothing any more."""
+        self.was_held = True
+        self.proofs = 0
+        if self.is_copy:
+            self.since = None
 
     def take_finished(self) -> list[ShareDelivery]:
         """Return what is finished and not committed yet, and take it as committed."""

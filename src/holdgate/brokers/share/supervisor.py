@@ -9,14 +9,18 @@ The task makes all calls of its consumer, one after the other. It compares what 
     copies in memory, may fetch          offer them
     nothing in hand, may fetch           subscribe, and poll
 
-A hold costs each record at most one delivery, however long it lasts. Records in hand stay there while their lock lasts: a hold that is
-shorter costs nothing. Then they are released, once. A consumer that is not subscribed acquires nothing and is not evicted.
+A hold of one worker costs each record at most one delivery, however long it lasts. Records in hand stay there while their lock lasts: a
+hold that is shorter costs nothing. Then they are released, once. A consumer that is not subscribed acquires nothing and is not evicted.
 
 Why copies: after that release a probe would need a record, and each probe that fails would cost that record one more of its few deliveries,
-of five as a rule. An outage of ten minutes has a dozen probes. So the first records that went back stay in memory, and are offered again
-without a lock. When a handler has succeeded with one of them, the topic is read again; that record comes first, and is accepted without
-another call of the handler. The price: another member may have handled it meanwhile, so a long hold may repeat up to three records. There
-are three copies, because one alone may be the one that always fails. A person's hold, or a stop, says nothing of the handler: no copies.
+of five as a rule. An outage of ten minutes has dozens of probes. So the first records that went back stay in memory, and are offered again
+without a lock. When two of them are settled without a hold in between, the topic is read again. Those two come first, and are accepted
+without another call of the handler. The price: another member may have handled them meanwhile, so a long hold may repeat a few records. It
+takes two, because one may have been settled by a rejection, which says nothing of the dependency; and there are some more, because one of
+them may always fail. A person's hold, or a stop, says nothing of the handler either, so it leaves no copies.
+
+A worker that had nothing in hand when the outage began has no copies. Its first probe takes records from the broker, also those that other
+workers have released before. So an outage costs a record one delivery for each worker at most, and as a rule one in all.
 
 Why a record that is delivered for the last time is special: to release it is to lose it. It goes to the overflow, if there is one, and is
 accepted when the overflow has confirmed it. Otherwise its copy stays in memory until a handler has succeeded with it, and the log says so.
@@ -64,8 +68,12 @@ _FLUSH_WITHIN = 15.0
 _RETRY_AFTER = 1.0
 # A poll that begins later than this after an empty one does not wait: what is there was locked meanwhile.
 _GAP = 0.5
-# One of them may always fail, and two such next to each other are rare.
-_COPIES = 3
+# Some of them may always fail, and be rejected while the outage lasts: in front of a dependency that is down they cost nothing.
+_COPIES = 10
+# So many copies must be settled, one after the other without a hold: one may have been rejected, and two next to each other are rare.
+_PROOFS = 2
+# With one settled and the others in work for so long, a slow or failing message keeps the topic from being read.
+_PROOF_WITHIN = 10.0
 # What was handled and may come again is remembered so far: a few hundred kilobytes.
 _REMEMBERED = 10_000
 # Holds that say nothing of the handler.
@@ -155,7 +163,7 @@ class ShareSupervisor:
 
     async def flush(self) -> bool:
         """Return when everything that is settled is at the broker, or after a time limit, and whether it is."""
-        if self._hand is None or not self._hand.finished:
+        if self._hand is None or self._hand.is_copy or not self._hand.finished:  # a copy is accepted when its record comes again
             return True
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._flushes.append(answer)
@@ -199,7 +207,8 @@ class ShareSupervisor:
     # -- in hand -----------------------------------------------------------------------------------------------------------------------
 
     async def _tend(self, hand: Hand, plan: SourcePlan) -> None:
-        hand.was_held = hand.was_held or plan.held
+        if plan.held:
+            hand.note_hold()
         now = asyncio.get_running_loop().time()
         due_at = self._due_at(hand)
         if not hand.unsettled:
@@ -207,9 +216,9 @@ class ShareSupervisor:
             self._hand = None
         elif hand.ends_at is not None and now >= hand.ends_at - self._terms.margin:
             await self._give_back(hand, plan)
-        elif hand.is_copy and hand.finished:
+        elif hand.is_copy and (hand.proofs >= _PROOFS or (due_at is not None and now >= due_at)):
             await self._withdraw(hand)
-        elif hand.finished and (plan.held or self._flushes or (due_at is not None and now >= due_at)):
+        elif hand.finished and not hand.is_copy and (plan.held or self._flushes or (due_at is not None and now >= due_at)):
             await self._commit(hand)
         else:
             await self._wait(None if due_at is None else due_at - now)
@@ -217,7 +226,7 @@ class ShareSupervisor:
     def _due_at(self, hand: Hand) -> float | None:
         """Return when this hand must be looked at again. None means that only news make that necessary."""
         if hand.ends_at is None:
-            return None
+            return None if hand.since is None else hand.since + _PROOF_WITHIN
         back_at = hand.ends_at - self._terms.margin
         return back_at if hand.since is None else min(back_at, hand.since + _COMMIT_EVERY)
 
@@ -249,7 +258,7 @@ class ShareSupervisor:
         return hand.was_held and not _NO_OUTAGE.intersection(plan.reasons)
 
     async def _withdraw(self, hand: Hand) -> None:
-        """End an offer of copies of which one was handled: the others are at the broker, and come again from there."""
+        """End an offer of copies: the dependency is back, and the others come again from the broker."""
         await self._guard.revoked([self.source])
         rest = self._end(hand)
         self._doomed = [delivery for delivery in rest if delivery in self._doomed]
@@ -300,7 +309,6 @@ class ShareSupervisor:
         finished = hand.take_finished()
         if hand.is_copy:
             self._remember(finished)
-            self._answer_flushes(done=True)
             return
         ended = hand.ends_at is not None and asyncio.get_running_loop().time() >= hand.ends_at
         errors = await self._client.commit(messages_of(finished), messages_of(released), _COMMIT_WITHIN)
