@@ -112,6 +112,17 @@ MEANINGS: dict[str, dict[str, str]] = {
         ' `RabbitMQDeadLetters(url, "{queue}.overflow")`',
         "on_delivery_limit_near": "called with a `DeliveryLimitNear` when a hold brings a message near its limit",
     },
+    "ShareIntake": {
+        "settings": "those of librdkafka, with `bootstrap.servers` and `group.id`",
+        "*topics": "the names of topics, which must exist",
+        "in_hand": "records that a poll asks for, rounded up by the broker to whole batches of the producer",
+        "poll_timeout": "seconds that a stop or a hold may wait for a poll",
+        "record_lock": "seconds for which the group locks a record; None: the broker is asked",
+        "delivery_limit": "how often the group delivers a record; None: the broker is asked",
+        "overflow": "where a record goes instead of back before its last delivery, such as"
+        ' `KafkaDeadLetters(producer, "{topic}.overflow")`',
+        "on_late_accept": "called with a `LateAccept` when the broker did not take what was handled",
+    },
     "guard.patient": {
         "needs": "a list of the dependencies that the function calls",
         "wait_at_most": "seconds since its call after which no attempt begins, and `WaitedTooLong` is raised; `None`: as long as it takes",
@@ -282,6 +293,11 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "management_url": "AMQP tells the rest",
         "arguments": _NOTHING_ASKED,
         "on_delivery_limit_near": "it is logged in any case",
+    },
+    "ShareIntake": {
+        "record_lock": "the group's settings say it; half a minute is the broker's default",
+        "delivery_limit": "the group's settings say it; five is the broker's default",
+        "on_late_accept": "it is logged in any case",
     },
     "Dependency": {
         "excluded": _NOTHING_ASKED,

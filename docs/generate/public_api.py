@@ -34,6 +34,7 @@ _MODULES = (
     "holdgate.brokers.kafka",
     "holdgate.brokers.confluent",
     "holdgate.brokers.rabbitmq",
+    "holdgate.brokers.share",
     "holdgate.integrations.faststream",
     "holdgate.integrations.celery",
     "holdgate.integrations.taskiq",

@@ -22,6 +22,7 @@ from holdgate import CircuitSettings, CountWindow, Dependency, Guard, Limits, Lo
 from holdgate.brokers.confluent import ConfluentDeadLetters, ConfluentIntake
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaFleetLog, KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
+from holdgate.brokers.share import ShareIntake
 from holdgate.control import Control
 from holdgate.integrations.celery import CeleryGuard
 from holdgate.integrations.faststream import FastStreamGuard
@@ -41,6 +42,7 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "KafkaFleetLog": KafkaFleetLog.__init__,
     "RabbitMQIntake": RabbitMQIntake.__init__,
     "RabbitMQDeadLetters": RabbitMQDeadLetters.__init__,
+    "ShareIntake": ShareIntake.__init__,
     "guard.patient": Guard.patient,
     "FastStreamGuard": FastStreamGuard.__init__,
     "CeleryGuard": CeleryGuard.__init__,
