@@ -33,6 +33,7 @@ _MODULES = (
     "holdgate.presets.*",
     "holdgate.brokers.kafka",
     "holdgate.brokers.rabbitmq",
+    "holdgate.brokers.redis",
     "holdgate.integrations.faststream",
     "holdgate.integrations.celery",
     "holdgate.integrations.taskiq",

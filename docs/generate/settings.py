@@ -20,7 +20,8 @@ from docs.generate.tables import table
 
 from holdgate import CircuitSettings, CountWindow, Dependency, Guard, Limits, LogSettings, RampSettings, RetryPolicy, TimeWindow
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaFleetLog, KafkaIntake
-from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
+from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQFleetLog, RabbitMQIntake
+from holdgate.brokers.redis import RedisFleetLog
 from holdgate.control import Control
 from holdgate.integrations.celery import CeleryGuard
 from holdgate.integrations.faststream import FastStreamGuard
@@ -38,6 +39,8 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "KafkaFleetLog": KafkaFleetLog.__init__,
     "RabbitMQIntake": RabbitMQIntake.__init__,
     "RabbitMQDeadLetters": RabbitMQDeadLetters.__init__,
+    "RabbitMQFleetLog": RabbitMQFleetLog.__init__,
+    "RedisFleetLog": RedisFleetLog.__init__,
     "guard.patient": Guard.patient,
     "FastStreamGuard": FastStreamGuard.__init__,
     "CeleryGuard": CeleryGuard.__init__,
