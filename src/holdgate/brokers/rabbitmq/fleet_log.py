@@ -177,6 +177,8 @@ class RabbitMQFleetLog:
                 self._connecting = None
             if not attempt.cancelled():
                 attempt.result()
+            elif self._is_open:  # aiormq cancels the calls of a channel that closes
+                raise self._error(None)
 
     async def _made(self, connection: Any) -> StreamMade:
         try:
@@ -216,11 +218,10 @@ class RabbitMQFleetLog:
         try:
             async with asyncio.timeout(_ANSWER_WITHIN):
                 await session.consume(self._given.look_back())
-        except Exception as error:
-            await session.close(lost := self._error(error))
-            raise lost from error
-        except BaseException:
+        except BaseException as error:
             await session.close(self._not_open())
+            if isinstance(error, Exception) and is_transient(error):
+                raise self._error(error) from error
             raise
         self._session = session
 
