@@ -157,6 +157,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "exchange": "where it is published; empty: straight into the queue named by `routing_key`",
         "exception_text": "whether the headers quote what the exception says",
     },
+    "RabbitMQFleetLog": {
+        "connection_or_url": "a URL, or an `aio_pika.connect_robust` connection to the same broker, which is only looked at",
+        "stream": "the stream of the log; workers that name the same one are one fleet",
+    },
+    "RedisFleetLog": {
+        "url": "`redis://user:password@host:6379/0`, also with `rediss`, `valkey`, `valkeys` or `unix`; no cluster",
+        "key": "the stream of the log; workers that name the same one are one fleet",
+    },
     "Dependency": {
         "name": "its label in logs and events; unique within a guard",
         "failures": "which exceptions are its failures: types, a tuple of types, or a predicate. `http.failures` for HTTP clients,"

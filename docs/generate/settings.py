@@ -21,7 +21,8 @@ from docs.generate.tables import table
 from holdgate import CircuitSettings, CountWindow, Dependency, Guard, Limits, LogSettings, RampSettings, RetryPolicy, TimeWindow
 from holdgate.brokers.confluent import ConfluentDeadLetters, ConfluentIntake
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaFleetLog, KafkaIntake
-from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
+from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQFleetLog, RabbitMQIntake
+from holdgate.brokers.redis import RedisFleetLog
 from holdgate.brokers.share import ShareIntake
 from holdgate.control import Control
 from holdgate.integrations.celery import CeleryGuard
@@ -43,6 +44,8 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "RabbitMQIntake": RabbitMQIntake.__init__,
     "RabbitMQDeadLetters": RabbitMQDeadLetters.__init__,
     "ShareIntake": ShareIntake.__init__,
+    "RabbitMQFleetLog": RabbitMQFleetLog.__init__,
+    "RedisFleetLog": RedisFleetLog.__init__,
     "guard.patient": Guard.patient,
     "FastStreamGuard": FastStreamGuard.__init__,
     "CeleryGuard": CeleryGuard.__init__,
