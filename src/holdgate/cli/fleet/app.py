@@ -27,7 +27,8 @@ url_argument = click.argument("url", required=False, envvar=FLEET_VARIABLE, meta
 def fleet() -> None:
     """Make and show the log by which the workers of a fleet agree. No worker is asked, and none is disturbed.
 
-    URL is kafka://HOST:PORT/TOPIC, or HOLDGATE_FLEET_URL has it.
+    URL is kafka://HOST:PORT/TOPIC, amqp://HOST/VHOST?stream=NAME or
+    redis://HOST/0?key=NAME, or HOLDGATE_FLEET_URL has it.
     """
 
 

@@ -1,7 +1,9 @@
 """Where the log of a fleet is: a URL, and what each kind of server makes of it.
 
-A URL names the kind by its scheme, then the server, then the log: `kafka://localhost:9092/holdgate-fleet`. Where a kind has a password in
-its URL, the URL comes from the environment, so that no list of processes shows it. No text of this file quotes a URL that was given.
+A URL names the kind by its scheme, then the server, then the log: `kafka://localhost:9092/holdgate-fleet`. Where the path of a kind's usual
+URL means something else, a virtual host or a database, the log is in the query: `amqp://localhost/vhost?stream=holdgate-fleet`,
+`redis://localhost/0?key=holdgate-fleet`. Where a kind has a password in its URL, the URL comes from the environment, so that no list of
+processes shows it. No text of this file quotes a URL that was given.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from holdgate.cli.commands import FLEET_VARIABLE, read_options
 from holdgate.errors import SettingsError
@@ -82,4 +84,37 @@ def _kafka(address: LogAddress, options: Mapping[str, Any]) -> CreatableLog:
     return KafkaFleetLog(bootstrap_servers=address.server, topic=address.name, **client_options(options))
 
 
-_KINDS: Mapping[str, Callable[[LogAddress, Mapping[str, Any]], CreatableLog]] = {"kafka": _kafka}
+def _rabbitmq(address: LogAddress, options: Mapping[str, Any]) -> CreatableLog:
+    url, stream = _taken_out(address.url, "stream", options)
+    from holdgate.brokers.rabbitmq import RabbitMQFleetLog
+
+    return RabbitMQFleetLog(url, stream)
+
+
+def _redis(address: LogAddress, options: Mapping[str, Any]) -> CreatableLog:
+    url, key = _taken_out(address.url, "key", options)
+    from holdgate.brokers.redis import RedisFleetLog
+
+    return RedisFleetLog(url, key)
+
+
+def _taken_out(url: str, word: str, options: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a URL without this part of its query, and the name of the log that stands there. Raises SettingsError for options."""
+    if options:
+        raise SettingsError(f"--option is for kafka:// alone, got {', '.join(options)}: write it into the URL, as ?NAME=VALUE")
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    names = [value for name, value in query if name == word]
+    rest = urlencode([(name, value) for name, value in query if name != word])
+    return urlunsplit(parts._replace(query=rest)), names[-1] if names else DEFAULT_NAME
+
+
+_KINDS: Mapping[str, Callable[[LogAddress, Mapping[str, Any]], CreatableLog]] = {
+    "kafka": _kafka,
+    "amqp": _rabbitmq,
+    "amqps": _rabbitmq,
+    "redis": _redis,
+    "rediss": _redis,
+    "valkey": _redis,
+    "valkeys": _redis,
+}
