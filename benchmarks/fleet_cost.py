@@ -1,6 +1,6 @@
 """What a fleet costs a worker that is well: its throughput with a fleet's log and without, in turn.
 
-    python -m benchmarks.fleet_cost [--rounds 15] [--messages 20000]
+    python -m benchmarks.fleet_cost [--rounds 15] [--messages 60000]
 
 Messages in memory through a handler that does nothing, so that every microsecond of the guard counts. `quiet`: a fleet of which nobody says
 anything but this worker. `busy`: nineteen others write twenty records a second, as in an outage of something else. Rounds are in random
@@ -28,8 +28,16 @@ OTHERS = 19
 RECORDS_A_SECOND = 20
 
 
-async def handle(delivery: Delivery[Any]) -> None:
-    """Do nothing."""
+class Handler:
+    """Does nothing but notice its last message."""
+
+    def __init__(self, messages: int) -> None:
+        self.last = messages - 1
+        self.ended = asyncio.Event()
+
+    async def __call__(self, delivery: Delivery[Any]) -> None:
+        if delivery.position == self.last:
+            self.ended.set()
 
 
 def broker_with(count: int) -> MemoryBroker:
@@ -63,9 +71,9 @@ async def once(messages: int, server: MemoryLogServer | None, *, busy: bool) -> 
         gc.collect()
         gc.disable()
         began = time.thread_time()
-        run = asyncio.create_task(guard.run(MemoryIntake(broker, topics=["orders"]), handle, needs=[payments]))
-        while guard.totals().circuits.get("payments") is None or guard.totals().circuits["payments"].succeeded.count < messages:
-            await asyncio.sleep(0.02)
+        handler = Handler(messages)
+        run = asyncio.create_task(guard.run(MemoryIntake(broker, topics=["orders"]), handler, needs=[payments]))
+        await handler.ended.wait()
         took = time.thread_time() - began
         gc.enable()
         await guard.stop()
@@ -78,7 +86,7 @@ async def once(messages: int, server: MemoryLogServer | None, *, busy: bool) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--messages", type=int, default=20_000)
+    parser.add_argument("--messages", type=int, default=60_000)
     chosen = parser.parse_args()
     kinds = {"without": (False, False), "quiet": (True, False), "busy": (True, True)}
     taken: dict[str, list[float]] = {kind: [] for kind in kinds}

@@ -333,7 +333,7 @@ def test_a_fleet_is_shown_as_its_worker_sees_it() -> None:
 
 
 def test_a_fleets_moments_are_those_of_the_wall_clock() -> None:
-    """When its next probe is due, when an operator's word ends, and since when its log is silent. Nobody here tries in a wait for others."""
+    """When its next probe is due, when a word ends, and since when its log is silent. Nobody here tries in a wait for others."""
     waiting = circuit(state=State.OPEN, open_until=NOW + 22, guidance=Guidance(Phase.WAIT, epoch=7))
     held = agreed(course="wait", phase="wait", probe_in=12.0, word="hold", reason="migration", actor="ada", word_ends_in=600.0)
     found = document(waiting, fleet=fleet(held, silent_for=30.0))
