@@ -21,9 +21,9 @@ from holdgate.core.states import Reason, State
 from holdgate.fleet import events
 from holdgate.fleet.agreement import Agreement, Course
 from holdgate.fleet.bidding import LOST_AFTER, SILENT_AFTER, Bid, Chance, Vacancy
-from holdgate.fleet.conducting import Conductor, Surroundings, probe_due
+from holdgate.fleet.conducting import Conductor, ConductorView, probe_due
 from holdgate.fleet.marking import Marking
-from holdgate.fleet.opening import Mark, is_outage
+from holdgate.fleet.opening import BadMark, is_outage
 from holdgate.fleet.records import Claim, Need, Rest
 from holdgate.fleet.shares import checksum, part_of
 from holdgate.fleet.snapshot import AgreementSnapshot, SharerSnapshot, shown
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from holdgate.core.settings import CircuitSettings
     from holdgate.fleet.events import FleetEvent
     from holdgate.fleet.members import Roster
-    from holdgate.fleet.records import Order, Said
+    from holdgate.fleet.records import FleetOrder, Said
     from holdgate.fleet.settings import FleetSettings
     from holdgate.fleet.words import Standing
 
@@ -219,7 +219,7 @@ class Concern:
     def _consider_opening(self, run: int, opened: bool, around: Around) -> None:
         marks = self.agreement.marks
         if run:
-            marks = {**marks, self._me: Mark(run, opened, around.now)}
+            marks = {**marks, self._me: BadMark(run, opened, around.now)}
         if run and is_outage(marks, max(around.callers, len(marks)), self._quorum, self._settings, around.now):
             if self._wish is None:
                 self._wish = around.now
@@ -265,7 +265,7 @@ class Concern:
         if agreement.conductor != self._me or agreement.course is Course.WELL or agreement.words.holds(around.now):
             self.conductor = None
             return []
-        seen = Surroundings(facts, around.full, around.round_trip, around.now)
+        seen = ConductorView(facts, around.full, around.round_trip, around.now)
         relapses = self._outage.relapses(self._settings)
         if self.conductor is None or self.conductor.epoch != agreement.epoch:
             self.conductor = Conductor(agreement, self._settings, relapses, seen)
@@ -363,7 +363,7 @@ class Concern:
             found += [self._led_at + LEAD_EVERY, self._due()]
         return [at for at in found if at is not None and at > now]
 
-    def repetition(self, now: float) -> Order | None:
+    def repetition(self, now: float) -> FleetOrder | None:
         """Return the record that repeats an operator's word, if nobody else has for a while."""
         words = self.agreement.words
         if not words.wants_repetition(self._lot, now):

@@ -10,7 +10,7 @@ from tests.fleet.world import NAME, World
 
 from holdgate.cli.fleet import view
 from holdgate.cli.fleet.view import Reading, as_document, fleets_of, show
-from holdgate.fleet.records import Bye, Here, Lead, Need, Order, Record, Said, encode
+from holdgate.fleet.records import Bye, FleetOrder, FleetRecord, Here, Lead, Need, Said, encode
 from holdgate.fleet.snapshot import shown
 from holdgate.ports import LogEntry
 
@@ -25,7 +25,7 @@ def reading(*batches: tuple[float, list[bytes]]) -> Reading:
 
 
 def said(worker: str, *words: Said, fleet: str = "fleet", first: int = 1) -> list[bytes]:
-    return [encode(fleet, Record(worker, number, each)) for number, each in enumerate(words, first)]
+    return [encode(fleet, FleetRecord(worker, number, each)) for number, each in enumerate(words, first)]
 
 
 def here(dependency: str = NAME, *, backlog: bool = True) -> Here:
@@ -74,7 +74,7 @@ def test_a_real_outage_is_shown_as_its_workers_see_it() -> None:
 
 def test_an_operators_word_comes_first() -> None:
     """A hold is shown with who gave it, why, and how long it lasts."""
-    word = Order(NAME, "hold", 1, again=False, lasts=600, reason="deploy", actor="ada")
+    word = FleetOrder(NAME, "hold", 1, again=False, lasts=600, reason="deploy", actor="ada")
     text = printed(reading((0.0, said(ONE, here(), word))), 60.0)
     assert "payments: hold by ada for 540 s more (deploy)" in text
 
