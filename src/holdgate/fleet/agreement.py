@@ -83,7 +83,7 @@ class Agreement:
         self.heard_at = now  # when the conductor was heard last, or when there was none any more
         self.began = now
         self.recovered_at: float | None = None
-        self.failed = 0  # probes of this outage
+        self.failed: int = 0  # probes of this outage
         self.wait_at = now  # when the present wait began
         self.stage = 0
         self.stage_at = now

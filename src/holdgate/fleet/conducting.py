@@ -77,10 +77,10 @@ class Conductor:
         self.epoch = agreement.epoch
         self.stage = agreement.stage
         self.turn = agreement.turn
-        self.failed = agreement.failed
+        self.failed: int = agreement.failed
         self.limit = max(1, agreement.limit)
         self.finished = False
-        self._done = agreement.failed + PROBES_IN_A_TERM
+        self._done: int = agreement.failed + PROBES_IN_A_TERM
         self._probes = seen.facts.probes_succeeded, seen.facts.probes_failed
         self._counted: dict[str, tuple[int, int]] = {}
         self._quiet_since = seen.now

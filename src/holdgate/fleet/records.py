@@ -263,12 +263,11 @@ def _needs(value: object) -> tuple[Need, ...] | None:
 
 
 def _need(value: object) -> Need | None:
-    match value:
-        case [name, backlog, full, epoch]:
-            checked = _name(name), _flag(backlog), _number(full), _number(epoch)
-            return None if None in checked else Need(*cast("tuple[str, bool, int, int]", checked))
-        case _:
-            return None
+    parts = cast("list[object]", value) if isinstance(value, list) else []
+    if len(parts) != len(Need._fields):
+        return None
+    checked = _name(parts[0]), _flag(parts[1]), _number(parts[2]), _number(parts[3])
+    return None if None in checked else Need(*cast("tuple[str, bool, int, int]", checked))
 
 
 _KINDS: dict[str, Callable[..., Said]] = {
