@@ -42,6 +42,8 @@ _POLL_MS = 250
 _FETCH = 256 * 1024
 # Bytes of one batch: all that a worker appends in one step is one batch, which the log has as a whole or not at all.
 _BATCH = 64 * 1024
+# Seconds for the first part of a start: longer than the time limit of a request, which ends it.
+_FIRST_PART_WITHIN = 10.0
 # Records of one poll: a newcomer gets its first half minute in a few steps, and the loop is not blocked meanwhile.
 _AT_ONCE = 500
 
@@ -149,10 +151,9 @@ class LogProducer:
         _ask_without_creating(self._producer.client)
 
     async def start(self) -> None:
-        """Connect, and get an id of the broker, as `AIOKafkaProducer.start` does. Raises KafkaError, or OSError."""
-        self._starting = begin_later(self._producer.client.bootstrap(), "kafka fleet start")
+        """Connect, and get an id of the broker. Raises KafkaError, or OSError."""
+        self._starting = begin_later(self._producer.start(), "kafka fleet start")
         await asyncio.shield(self._starting)
-        await self._producer._sender.start()  # without a broker it asks for an id for ever
 
     async def send(self, records: Sequence[bytes]) -> None:
         """Return when all replicas have these records, in this order. Raises KafkaError."""
@@ -168,8 +169,7 @@ class LogProducer:
         """End without a flush. What is under way may still arrive."""
         producer = self._producer
         producer._closed = True
-        if self._starting is not None:
-            await asyncio.wait((self._starting,))
+        await self._end_start()
         sending = producer._sender.sender_task
         if sending is not None:
             sending.cancel()
@@ -179,6 +179,15 @@ class LogProducer:
         if sending is not None:
             with suppress(KafkaError):
                 await sending
+
+    async def _end_start(self) -> None:
+        """End a start that is under way. Behind its first part it asks for an id, without a broker for ever."""
+        if self._starting is None:
+            return
+        if self._producer.client._sync_task is None:  # it is the last thing of that part
+            await asyncio.wait((self._starting,), timeout=_FIRST_PART_WITHIN)
+        self._starting.cancel()
+        await asyncio.wait((self._starting,))
 
 
 def _ask_without_creating(client: Any) -> None:
