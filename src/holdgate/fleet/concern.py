@@ -296,7 +296,7 @@ class Concern:
         if news != self._led:
             pause = 0.0
         elif not conductor.is_agreed(agreement):
-            pause = max(LEAD_EVERY, 2 * around.round_trip)  # it is on its way, or lost
+            pause = LOST_AFTER  # it is on its way
         if now < self._led_at + pause:
             return []
         self._led, self._led_at = news, now
