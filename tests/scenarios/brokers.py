@@ -11,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from tests.brokers.kafka.test_intake_conformance import KafkaBed
 from tests.brokers.rabbitmq.test_conformance import RabbitMQBed
+from tests.brokers.share.test_conformance_model import ModelBed
 from tests.scenarios.world import Target, World
 from tests.servers.rabbitmq_address import QUORUM
 from tests.testing.test_conformance_memory import PartitionBed, QueueBed
@@ -35,6 +36,10 @@ BROKERS = [
 ]
 
 
+# In a share group a held key keeps all that came in the same poll, and a rate is what it is elsewhere: these take minutes and show nothing.
+NOT_ON_SHARES = {"test_keys", "test_limits", "test_retry_after", "test_throttled"}
+
+
 def on_every_broker(scenario: Scenario) -> Callable[[str, pytest.FixtureRequest], None]:
     """Make a test of a scenario: once for each broker. One that is not there is a skip with the reason, as for every test."""
     return _test_of(scenario, run_virtual)
@@ -46,7 +51,9 @@ def in_real_time_on_every_broker(scenario: Scenario) -> Callable[[str, pytest.Fi
 
 
 def _test_of(scenario: Scenario, in_memory: Callable[[Any], object]) -> Callable[[str, pytest.FixtureRequest], None]:
-    @pytest.mark.parametrize("broker", BROKERS)
+    shares = [] if scenario.__module__.rpartition(".")[2] in NOT_ON_SHARES else ["memory-share"]
+
+    @pytest.mark.parametrize("broker", [*BROKERS, *shares])
     def test(broker: str, request: pytest.FixtureRequest) -> None:
         _play(scenario, broker, request, in_memory)
 
@@ -59,6 +66,10 @@ def _play(scenario: Scenario, broker: str, request: pytest.FixtureRequest, in_me
         in_memory(_in(_memory(PartitionBed()), scenario))
     elif broker == "memory-queue":
         in_memory(_in(_memory(QueueBed()), scenario))
+    elif broker == "memory-share":
+        bed = ModelBed()
+        bed.broker.install(request.getfixturevalue("monkeypatch"))
+        in_memory(_in(_memory(bed), scenario))
     elif broker == "kafka":
         asyncio.run(_in(_kafka(request.getfixturevalue("kafka")), scenario))
     else:
@@ -71,7 +82,7 @@ async def _in(world: Any, scenario: Scenario) -> None:
 
 
 @asynccontextmanager
-async def _memory(bed: PartitionBed) -> AsyncIterator[World]:
+async def _memory(bed: PartitionBed | ModelBed) -> AsyncIterator[World]:
     dead = MemoryDeadLetters()
 
     async def buried() -> list[bytes]:
