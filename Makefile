@@ -27,6 +27,8 @@ KAFKA_VERSIONS ?= 4.1 4.4
 # What they have a part in; the scenarios are played on other brokers, too.
 OF_RABBITMQ := tests/brokers/rabbitmq tests/integration/rabbitmq tests/scenarios -k rabbitmq
 OF_KAFKA := tests/brokers/kafka tests/brokers/share tests/integration/kafka tests/integration/share tests/scenarios tests/examples/test_share_on_kafka.py -k kafka
+# What knows no client: not who joins with aiokafka, nor that a blocked loop is out of its group.
+WITH_ANY_CLIENT := batches blocked dead_letters ends hold mixed_needs needs orders outage threads
 # Which CPythons, of those that are here: make test-pythons PYTHONS=3.13
 PYTHONS ?= 3.11 3.12 3.13 3.14
 # What has no part in any of them but Python's own.
@@ -45,12 +47,13 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 # clients and pytest's own included: a third of the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup test test-faults test-frameworks test-clients test-clients-outage test-share-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
+.PHONY: help setup test test-faults test-confluent test-frameworks test-clients test-clients-outage test-share-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
 .PHONY: check docs format coverage mutation demo bench trace clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
 	@echo "make test-faults  every fault in every state of the circuit, on real brokers"
+	@echo "make test-confluent  all scenarios and long outages on Kafka through confluent-kafka; test has a part of them"
 	@echo "make test-frameworks  workers of dramatiq, arq and others through an outage, on real brokers"
 	@echo "make test-clients  what the failures of real clients are taken for, on sockets that refuse, drop, hang and answer"
 	@echo "make test-clients-outage  two minutes of outage for all of them at once, in memory, on Kafka and on RabbitMQ"
@@ -93,6 +96,11 @@ test: $(SYNCED) $(REWRITTEN)
 # Its cells run side by side without pytest-xdist: they share brokers.
 test-faults: $(SYNCED)
 	$(PYTEST) -n 0 tests/faults --ignore=tests/faults/test_quick.py $(ARGS)
+
+# Ten minutes. The fault runs of aiokafka that know nothing of its own are made with workers of confluent-kafka, too.
+test-confluent: $(SYNCED)
+	HOLDGATE_TEST_CONFLUENT=1 $(PYTEST) tests/brokers/confluent tests/scenarios tests/integration/kafka/test_confluent.py -k confluent $(ARGS)
+	HOLDGATE_TEST_KAFKA_CLIENT=cooperative $(PYTEST) $(WITH_ANY_CLIENT:%=tests/integration/kafka/test_%.py) $(ARGS)
 
 # Their workers have this environment, and the tests their own. One process: they share brokers, and look at the processor's time.
 $(FRAMEWORKS)/.synced: tests/frameworks/requirements.txt $(SYNCED)
@@ -145,11 +153,11 @@ $(LOWEST)/.synced: RESOLUTION := lowest-direct
 $(NEWEST)/.synced: RESOLUTION := highest
 $(LOWEST)/.synced $(NEWEST)/.synced: $(SYNCED)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
-	$(BIN)/uv pip install --quiet --python $(@D) --resolution $(RESOLUTION) --editable '.[kafka,rabbitmq,demo,prometheus,web]'
+	$(BIN)/uv pip install --quiet --python $(@D) --resolution $(RESOLUTION) --editable '.[kafka,rabbitmq,redis,demo,prometheus,web]'
 	$(BIN)/uv pip freeze --python $(@D) --exclude-editable > $(@D)/clients.txt
 	$(BIN)/uv export --quiet --frozen --only-group test --no-hashes --no-emit-project --output-file $(@D)/tools.txt
 	$(BIN)/uv pip install --quiet --python $(@D) --constraint $(@D)/clients.txt --requirement $(@D)/tools.txt
-	@grep -iE '^(aio-pika|aiokafka|aiormq|anyio|click|confluent-kafka|rich|starlette|uvicorn)==' $(@D)/clients.txt | tr '\n' ' '; echo
+	@grep -iE '^(aio-pika|aiokafka|aiormq|anyio|click|confluent-kafka|redis|rich|starlette|uvicorn)==' $(@D)/clients.txt | tr '\n' ' '; echo
 	@touch $@
 
 # aiormq up to 6.9 leaves the socket of a connection that was refused to the garbage collector.

@@ -76,6 +76,27 @@ MEANINGS: dict[str, dict[str, str]] = {
         "topic": "the target; `{topic}` stands for where the message came from",
         "exception_text": "whether the headers quote what the exception says",
     },
+    "ConfluentIntake": {
+        "settings": "librdkafka's settings, by their names with dots; the intake makes the consumer and closes it",
+        "topics": "what to subscribe to",
+        "pattern": "a regular expression instead of `topics`. A new topic that `needs` does not name is held, with reason `no needs`",
+        "inbox": "deliveries that may wait in this process per partition before fetching stops",
+        "commit_every": "seconds between two commits; a hold, a rebalance and the end commit immediately",
+        "allow_latest": '`auto.offset.reset="latest"` is refused unless this says that skipping is wanted',
+        "poll_timeout": "seconds that a poll waits for messages",
+        "listener": "an object of yours with `on_partitions_revoked` and `on_partitions_assigned`, called after the guard's",
+        "on_records_lost": "called with a `RecordsLost` when the broker deleted records before they were read",
+    },
+    "ConfluentDeadLetters": {
+        "settings": "librdkafka's settings of a producer, by their names with dots",
+        "topic": "the target; `{topic}` stands for where the message came from",
+        "exception_text": "whether the headers quote what the exception says",
+    },
+    "KafkaFleetLog": {
+        "bootstrap_servers": '"host:port", several with commas between them or as a list',
+        "topic": "the topic of the log, of one partition; workers that name the same one are one fleet",
+        "**client_options": "settings of aiokafka's clients, such as `security_protocol` and `sasl_plain_password`",
+    },
     "RabbitMQIntake": {
         "connection_or_url": "an `aio_pika.connect_robust` connection, which stays yours, or a URL for a connection of its own",
         "*queues": "the names of classic or quorum queues",
@@ -254,6 +275,12 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
     },
     "KafkaIntake": {
         "topics": "the consumer may be subscribed already",
+        "pattern": _NOTHING_ASKED,
+        "listener": _NOTHING_ASKED,
+        "on_records_lost": "it is logged in any case",
+    },
+    "ConfluentIntake": {
+        "topics": "there may be a pattern instead",
         "pattern": _NOTHING_ASKED,
         "listener": _NOTHING_ASKED,
         "on_records_lost": "it is logged in any case",

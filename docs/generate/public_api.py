@@ -32,6 +32,7 @@ _MODULES = (
     "holdgate.network",
     "holdgate.presets.*",
     "holdgate.brokers.kafka",
+    "holdgate.brokers.confluent",
     "holdgate.brokers.rabbitmq",
     "holdgate.brokers.share",
     "holdgate.integrations.faststream",

@@ -19,7 +19,8 @@ from docs.generate.meanings import MEANINGS, OTHER_REASONS
 from docs.generate.tables import table
 
 from holdgate import CircuitSettings, CountWindow, Dependency, Guard, Limits, LogSettings, RampSettings, RetryPolicy, TimeWindow
-from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
+from holdgate.brokers.confluent import ConfluentDeadLetters, ConfluentIntake
+from holdgate.brokers.kafka import KafkaDeadLetters, KafkaFleetLog, KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.brokers.share import ShareIntake
 from holdgate.control import Control
@@ -36,6 +37,9 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "guard.deliveries": Guard.deliveries,
     "KafkaIntake": KafkaIntake.__init__,
     "KafkaDeadLetters": KafkaDeadLetters.__init__,
+    "ConfluentIntake": ConfluentIntake.__init__,
+    "ConfluentDeadLetters": ConfluentDeadLetters.__init__,
+    "KafkaFleetLog": KafkaFleetLog.__init__,
     "RabbitMQIntake": RabbitMQIntake.__init__,
     "RabbitMQDeadLetters": RabbitMQDeadLetters.__init__,
     "ShareIntake": ShareIntake.__init__,

@@ -178,6 +178,10 @@ class RecordingListener:
         """Return how often this event came with at least one source."""
         return sum(kind == event and bool(sources) for kind, sources in self.events)
 
+    def gone(self) -> frozenset[Source]:
+        """Return the sources that went away, whether or not they came back. Some brokers leave the others in place."""
+        return frozenset(source for kind, sources in self.events if kind != "assigned" for source in sources)
+
 
 class Station:
     """Polls one open intake as the guard does, in one task, and checks at every delivery what always holds."""
