@@ -82,6 +82,8 @@ _PROOF_WITHIN = 10.0
 _LOOK_EVERY = 0.25
 # What was handled and may come again is remembered so far: a few hundred kilobytes.
 _REMEMBERED = 10_000
+# And for so many seconds: a topic that is made anew, or a group that is set back, has the same offsets for something else.
+_REMEMBERED_FOR = 3600.0
 # Holds that say nothing of the handler.
 _NO_OUTAGE = frozenset({"operator", "draining"})
 _REASON = "held, and near the delivery limit of its share group"
@@ -155,7 +157,7 @@ class ShareSupervisor:
         self._failed = failed
         self._copies: list[ShareDelivery] = []
         self._doomed: list[ShareDelivery] = []  # copies of which the broker has no record any more
-        self._handled: dict[Place, None] = {}  # to be accepted, without a handler, when they come again
+        self._handled: dict[Place, float] = {}  # when it was: to be accepted, without a handler, when they come again
         self._number = 0
         self._stopping = False
         self._flushes: list[asyncio.Future[bool]] = []
@@ -398,7 +400,7 @@ class ShareSupervisor:
             if delivery in self._doomed:
                 self._doomed.remove(delivery)
             else:
-                self._handled[delivery.place] = None
+                self._handled[delivery.place] = asyncio.get_running_loop().time()
         if handled:
             self._copies = []
         for place in list(self._handled)[: max(0, len(self._handled) - _REMEMBERED)]:
@@ -434,7 +436,8 @@ class ShareSupervisor:
 
     async def _take(self, line: Line, messages: Sequence[Message], since: float) -> None:
         """Take the records of one poll, which have been locked since then at the earliest."""
-        again = [message for message in messages if place_of(message) in self._handled]
+        oldest = asyncio.get_running_loop().time() - _REMEMBERED_FOR
+        again = [message for message in messages if self._handled.get(place_of(message), oldest) > oldest]
         rest = [message for message in messages if message not in again]
         broken = [message for message in rest if message.error() is not None]
         ends_at = since + self._terms.lock
