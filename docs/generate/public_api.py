@@ -35,6 +35,7 @@ _MODULES = (
     "holdgate.brokers.confluent",
     "holdgate.brokers.rabbitmq",
     "holdgate.brokers.share",
+    "holdgate.brokers.redis",
     "holdgate.integrations.faststream",
     "holdgate.integrations.celery",
     "holdgate.integrations.taskiq",

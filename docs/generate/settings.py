@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from docs.generate.meanings import MEANINGS, OTHER_REASONS
 from docs.generate.tables import table
 
-from holdgate import CircuitSettings, CountWindow, Dependency, Guard, Limits, LogSettings, RampSettings, RetryPolicy, TimeWindow
+from holdgate import CircuitSettings, CountWindow, Dependency, Fleet, Guard, Limits, LogSettings, RampSettings, RetryPolicy, TimeWindow
 from holdgate.brokers.confluent import ConfluentDeadLetters, ConfluentIntake
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaFleetLog, KafkaIntake
-from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
+from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQFleetLog, RabbitMQIntake
+from holdgate.brokers.redis import RedisFleetLog
 from holdgate.brokers.share import ShareIntake
 from holdgate.control import Control
 from holdgate.integrations.celery import CeleryGuard
@@ -33,6 +34,7 @@ from holdgate.testing import Outage, rehearse
 OWNERS: dict[str, type | Callable[..., object]] = {
     "Guard": Guard.__init__,
     "LogSettings": LogSettings,
+    "Fleet": Fleet.__init__,
     "guard.run": Guard.run,
     "guard.deliveries": Guard.deliveries,
     "KafkaIntake": KafkaIntake.__init__,
@@ -43,6 +45,8 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "RabbitMQIntake": RabbitMQIntake.__init__,
     "RabbitMQDeadLetters": RabbitMQDeadLetters.__init__,
     "ShareIntake": ShareIntake.__init__,
+    "RabbitMQFleetLog": RabbitMQFleetLog.__init__,
+    "RedisFleetLog": RedisFleetLog.__init__,
     "guard.patient": Guard.patient,
     "FastStreamGuard": FastStreamGuard.__init__,
     "CeleryGuard": CeleryGuard.__init__,
