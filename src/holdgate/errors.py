@@ -31,6 +31,13 @@ class IntakeError(HoldgateError):
     """
 
 
+class FleetLogError(HoldgateError):
+    """The fleet's log cannot be read or written now: it does not exist, this user may not use it, or its server does not answer.
+
+    Raised by a `FleetLog`. The text says what to do. A guard goes on by its own rules meanwhile.
+    """
+
+
 class AlreadySettled(HoldgateError):
     """Other code settled or committed while the guard owns the consumer. The text says what to remove."""
 

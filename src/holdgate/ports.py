@@ -1,4 +1,4 @@
-"""The Protocols that code outside of the guard implements or calls: a broker adapter, what it reports to the guard, and a control plane."""
+"""The Protocols that code outside of the guard implements or calls: a broker adapter and its listener, a fleet's log, a control plane."""
 
 from __future__ import annotations
 
@@ -263,6 +263,60 @@ class DeadLetters(Protocol):
 
     async def close(self) -> None:
         """Let go of one run. Ends within a time limit, and is safe when it never opened."""
+        ...
+
+
+# Seconds of the log that a newcomer gets first. Whoever is in a fleet has written within that time, also when all is quiet.
+LOOK_BACK = 30.0
+
+# Bytes of the largest record that a log must take, and that a fleet reads.
+LARGEST_RECORD = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One record of a fleet's log. `position` rises along the log, and means nothing else."""
+
+    position: int
+    data: bytes
+
+
+class FleetLog(Protocol):
+    """A small ordered log on a server that all workers of a fleet reach: each reads the same records in the same order.
+
+    One task reads and another one appends, in parallel, from `open` to `close`. A server may hang for ever, so the callers have time limits
+    of their own, and cancel. A cancelled call may be made again, as may one that raised; reconnecting is the log's own work.
+    """
+
+    @property
+    def place(self) -> str:
+        """Where the log is, for people: `topic 'holdgate-fleet' at localhost:9092`. It has no password."""
+        ...
+
+    async def open(self) -> None:
+        """Connect, and find the place from which the last `LOOK_BACK` seconds are read. It creates nothing on the server.
+
+        Raises FleetLogError with the remedy: the log does not exist (`holdgate fleet create ...`), this user may not use it, no server.
+        """
+        ...
+
+    async def append(self, records: Sequence[bytes]) -> None:
+        """Return when the log has these records, in this order. Each has at most `LARGEST_RECORD` bytes. Raises FleetLogError.
+
+        After a cancellation or an error some of them may be in the log, or come into it later: a prefix, each once.
+        """
+        ...
+
+    async def read(self) -> Sequence[LogEntry]:
+        """Wait for what comes next and return it, never empty. The first reads give what the last `LOOK_BACK` seconds have.
+
+        A cancelled read skips nothing and gives nothing twice. After the log was emptied or made anew it goes on with what comes next, and
+        a position that goes back shows that. Raises FleetLogError.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of the server, within a time limit, and end a read that waits. Idempotent, and safe on a log that never opened."""
         ...
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from holdgate.testing.clock import NO_JITTER, LoopClock, ManualClock, Stalled, VirtualEventLoop, in_virtual_time, run_virtual
 from holdgate.testing.memory import (
+    NO_TROUBLE,
     LedgerEntry,
+    LogTrouble,
     MemoryBroker,
     MemoryDeadLetters,
     MemoryDelivery,
+    MemoryFleetLog,
     MemoryIntake,
+    MemoryLogServer,
     Message,
     QueueSettings,
 )
@@ -18,17 +22,21 @@ from holdgate.testing.report import Rehearsal
 
 __all__ = [
     "NO_JITTER",
+    "NO_TROUBLE",
     "Answered",
     "Dropped",
     "ErrorAnswer",
     "Hung",
     "LedgerEntry",
+    "LogTrouble",
     "LoopClock",
     "ManualClock",
     "MemoryBroker",
     "MemoryDeadLetters",
     "MemoryDelivery",
+    "MemoryFleetLog",
     "MemoryIntake",
+    "MemoryLogServer",
     "Message",
     "Met",
     "Outage",
