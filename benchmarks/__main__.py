@@ -40,6 +40,7 @@ NAMES = (
     "control",
     "ramp_fleet",
     "heal",
+    "waits",
     "limits",
     "keyed_limits",
     "limits_peers",
