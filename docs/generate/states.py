@@ -19,6 +19,7 @@ REASONS = {
     Reason.PERMIT_LEASE: "a call of a half-open circuit did not come back within `permit_lease`",
     Reason.RETRY_AFTER: "the server said when to come back",
     Reason.OPEN_FOR: "somebody called `open_for`",
+    Reason.FLEET: "other workers of the fleet found it down (`Guard(fleet=...)`)",
 }
 
 

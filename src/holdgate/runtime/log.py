@@ -75,7 +75,8 @@ def words(event: AnyEvent) -> tuple[int, str]:
 
 def _opened(events: list[Any]) -> str:
     event = events[0]
-    return f"{event.name}: {_state(event)} -> open ({event.reason.value}), next try in {lasting(event.until - event.at)}"
+    then = "one worker tries for all" if event.reason is Reason.FLEET else f"next try in {lasting(event.until - event.at)}"
+    return f"{event.name}: {_state(event)} -> open ({event.reason.value}), {then}"
 
 
 # Rules that have no figure of their own: one event meets them.

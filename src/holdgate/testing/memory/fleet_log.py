@@ -242,7 +242,7 @@ class MemoryFleetLog:
             if to_write and trouble.read_only:
                 raise FleetLogError("this user may not write to the log in memory: set trouble without read_only")
         if not self._server.exists:
-            raise FleetLogError("there is no log in memory: MemoryLogServer.create() makes it")
+            raise FleetLogError("there is no log in memory: MemoryLogServer.create() makes it, as `holdgate fleet create` makes a real one")
 
     def _deliver(self) -> None:
         while self._wire and not self._is_hung and _is_over(self._wire[0].due):

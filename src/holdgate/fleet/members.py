@@ -1,0 +1,89 @@
+"""Members: who else is in the fleet, by what this worker has read, and by its own clock.
+
+A worker says when it will speak again. One that has been silent for three times as long is gone; one that leaves in order says so. In quiet
+times a beat comes every half minute, and as soon as somebody is in trouble every two seconds. So whoever was lost in a quiet time is
+noticed within three short beats of the first trouble: then every worker that lives has spoken.
+
+No time of another machine is looked at. An age is what this worker's own clock has counted since it read the record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from holdgate.fleet.records import Here, Need
+
+# Between two words of a worker while something is wrong, and while nothing is (seconds). At two, twenty workers write ten records a second;
+# at thirty they write less than 400 kB in an hour, and nobody needs to know sooner.
+SHORT_BEAT = 2
+LONG_BEAT = 30
+
+# One beat may be late, and one lost.
+BEATS = 3
+
+# A fleet that is larger needs another design. Whoever floods the log with made-up workers fills no memory.
+MOST_MEMBERS = 1000
+
+
+@dataclass(slots=True)
+class Member:
+    """What a worker has said of itself, and when this one has read it."""
+
+    heard_at: float
+    beat: float
+    needs: dict[str, Need] = field(default_factory=dict["str", "Need"])
+
+
+class Roster:
+    """The members of one fleet, this worker included once it has read its own word."""
+
+    __slots__ = ("_members",)
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, worker: str) -> bool:
+        return worker in self._members
+
+    def items(self) -> Iterator[tuple[str, Member]]:
+        return iter(self._members.items())
+
+    def here(self, worker: str, said: Here, now: float) -> None:
+        """Note that a worker is there, and what it needs."""
+        member = self._members.get(worker)
+        if member is None:
+            if len(self._members) >= MOST_MEMBERS:
+                return
+            member = self._members[worker] = Member(now, said.beat)
+        member.heard_at = now
+        member.beat = max(SHORT_BEAT, min(LONG_BEAT, said.beat))
+        member.needs.update((need.dependency, need) for need in said.needs)
+
+    def spoke(self, worker: str, now: float) -> None:
+        """Note that a worker has written anything at all."""
+        member = self._members.get(worker)
+        if member is not None:
+            member.heard_at = now
+
+    def bye(self, worker: str) -> None:
+        """Note that a worker has left in order."""
+        self._members.pop(worker, None)
+
+    def silent(self, now: float, troubled: Container[str]) -> list[str]:
+        """Return who has not spoken when it should have. Whoever needs one of `troubled` has had reason to speak for three short beats."""
+        return [worker for worker, member in self._members.items() if now - member.heard_at > BEATS * _beat(member, troubled)]
+
+    def callers(self, dependency: str) -> int:
+        """Return how many members need a dependency."""
+        return sum(dependency in member.needs for member in self._members.values())
+
+
+def _beat(member: Member, troubled: Container[str]) -> float:
+    return SHORT_BEAT if any(each in troubled for each in member.needs) else member.beat
