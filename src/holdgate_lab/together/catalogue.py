@@ -11,9 +11,9 @@ from holdgate_lab.together.scenario import NAME, Happening, LogFault, Together
 
 # Every fault begins then: the workers have come, and know of each other.
 BEGINS = 30.0
-# Twenty workers of two lanes and 0.2 s a call: ten calls a second each.
+# Twenty workers that get ten messages a second each, and could do forty.
 _LANES = 2
-_SERVICE = DependencySpec(name=NAME, latency=0.2, timeout=1.0)
+_SERVICE = DependencySpec(name=NAME, latency=0.05, timeout=1.0)
 # 160 lanes before a service that just takes them, as in benchmarks/ramp_fleet.py.
 _WIDE = 8
 _JUST_ENOUGH = DependencySpec(name=NAME, latency=0.2, timeout=1.0, capacity=20 * _WIDE)
@@ -29,6 +29,7 @@ def outage(seconds: float = 600.0, *, after: float = 360.0) -> Together:
         lanes=_LANES,
         dependency=_SERVICE,
         faults=(fault,),
+        settles=20.0,
     )
 
 
@@ -47,6 +48,7 @@ def weak() -> Together:
         description="down for 30 s, then 4 % of its capacity for a minute",
         seconds=BEGINS + 180,
         lanes=_WIDE,
+        rate=None,
         dependency=_JUST_ENOUGH,
         faults=(down, few),
     )
@@ -73,7 +75,7 @@ def errors(ratio: float = 0.3) -> Together:
 
 def quiet() -> Together:
     """Nothing happens."""
-    return replace(outage(), name="quiet", description="nothing happens", seconds=660.0, faults=())
+    return replace(outage(), name="quiet", description="nothing happens", seconds=660.0, faults=(), settles=float("inf"))
 
 
 MEASURED: Mapping[str, Together] = {each.name: each for each in (outage(), silence(), weak(), cold(), flapping(), errors(), quiet())}

@@ -18,8 +18,6 @@ from holdgate_lab.together.worker import Worker
 OTHER = "mail"
 # Workers of a fleet do not start in the same instant.
 _APART = 0.05
-# What counts as over: so long after everything is well nothing more is expected.
-_AFTER = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +97,15 @@ class Play:
                 schedule.at(fault.at, self.log.wipe)
         if scenario.hostile:
             schedule.at(0.0, self._attack)
-        self.watch.plan()
-        while schedule.step(scenario.seconds):
+        while not self._is_over() and schedule.step(scenario.seconds):
             pass
         self.watch.finish()
         return TogetherOutcome(self._figures(), tuple(self.watch.violations), tuple(self.watch.trace))
+
+    def _is_over(self) -> bool:
+        after = self.watch.closed_after()
+        quiet_from = self.scenario.quiet_from
+        return after is not None and self.schedule.now >= quiet_from + after + self.scenario.settles
 
     # -- who comes and goes -----------------------------------------------------------------------------------------------------------
 
@@ -140,8 +142,8 @@ class Play:
 
     def _figures(self) -> TogetherFigures:
         watch, log = self.watch, self.log
-        seconds = range(max(1, int(self.scenario.seconds) - 9))
-        last = range(int(self.scenario.seconds) - 60, int(self.scenario.seconds))
+        end = int(self.schedule.now)
+        seconds, last = range(max(1, end - 9)), range(end - 60, end)
         return TogetherFigures(
             failed=watch.failed,
             failed_after=watch.failed_after,

@@ -57,19 +57,23 @@ class Happening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Together:
-    """One run. Each of `workers` has `lanes` that make calls, one after the other, as fast as they are answered, or `rate` a second.
+    """One run. Each of `workers` gets `rate` messages a second, and makes one call for each in one of its `lanes`; what waits stays.
+
+    `rate` None: more messages wait than there are ever calls.
 
     `idle`: workers without a backlog. `sick`: workers whose own calls all fail, whatever the dependency does, with the seconds from and
     until. `fleet` False: each decides alone. `second_fleet`: so many workers of another fleet on the same log, whose dependency has
     another name. `hostile`: a writer that puts so many records a second of every kind of nonsense into the log. `hop`: the seconds that a
-    record takes to the log, or from it to a reader, least and most.
+    record takes to the log, or from it to a reader, least and most. `settles`: it ends before its time when nothing is wrong any more and all
+    circuits have been closed for so long.
     """
 
     name: str
     seconds: float
     workers: int = 20
     lanes: int = 2
-    dependency: DependencySpec = DependencySpec(name=NAME, latency=0.2, timeout=1.0)  # noqa: RUF009 - frozen
+    rate: float | None = 10.0
+    dependency: DependencySpec = DependencySpec(name=NAME, latency=0.05, timeout=1.0)  # noqa: RUF009 - frozen
     faults: tuple[Fault, ...] = ()
     log_faults: tuple[LogFault, ...] = ()
     happenings: tuple[Happening, ...] = ()
@@ -79,6 +83,7 @@ class Together:
     second_fleet: int = 0
     hostile: float = 0.0
     hop: tuple[float, float] = (0.005, 0.05)
+    settles: float = float("inf")
     description: str = ""
 
     @property
@@ -90,3 +95,11 @@ class Together:
     def healed(self) -> float:
         """When the last fault of the dependency ends; 0 when it has none."""
         return max((fault.until for fault in self.faults), default=0.0)
+
+    @property
+    def quiet_from(self) -> float:
+        """From when on nothing is wrong, and nobody comes or goes. What never ends does not count: it is what the run is about."""
+        ends = [fault.until for fault in self.log_faults if fault.until < float("inf")]
+        ends += [happening.at + (happening.seconds if happening.kind == "freeze" else 0.0) for happening in self.happenings]
+        ends += [fault.at for fault in self.log_faults]
+        return max([self.healed, *ends, *(until for _, _, until in self.sick)])

@@ -56,7 +56,6 @@ class Worker:
         self.is_alive = True
         self.is_frozen = False
         self.in_flight = 0  # admitted in half-open, and not ended
-        self.failed = self.good = 0
         self.me: str | None = None
         self.member: FleetMember | None = None
         self.guidance: Guidance | None = None
@@ -68,7 +67,11 @@ class Worker:
         self._held: list[Callable[[], None]] = []
         self._outbox: list[bytes] = []
         self._is_sending = False
-        self._has_heard = False
+        self._begun = schedule.now + chance.random() / (scenario.rate or 1.0)
+        self._taken = 0
+        self._was_good = True  # the last call
+        self._is_plain = False
+        self._is_awaiting = False
         self.link: Link | None = None
         if scenario.fleet:
             self.me = f"{fleets.getrandbits(48):012x}"
@@ -92,6 +95,12 @@ class Worker:
         self.is_alive = False
         if self.link is not None:
             self.link.close()
+
+    def leave(self) -> None:
+        """Say so, and be gone."""
+        if self.member is not None and self.link is not None:
+            self.link.send(self.member.leave(self._schedule.now), lambda _: None)
+        self.kill()
 
     def freeze(self, seconds: float) -> None:
         """Do nothing for so long, and then go on with all that has come."""
@@ -130,7 +139,6 @@ class Worker:
         now = self._schedule.now
         self.member.heard(records, now)
         self.member.log_state(True, now)
-        self._has_heard = True
         self.turn()
 
     def _send(self) -> None:
@@ -164,9 +172,14 @@ class Worker:
         self._arm(now)
 
     def _ask(self, now: float) -> None:
+        # Not in each turn: only while something is the matter, here or in the fleet, and once more when nothing is any more.
         if self.member is None:
             return
-        backlog = self.number not in self.scenario.idle
+        is_plain = self.circuit.state is State.CLOSED and self._was_good and not self.member.watches(self.name)
+        if is_plain and self._is_plain:
+            return
+        self._is_plain = is_plain
+        backlog = self._busy > 0 or self._waits(now)
         guidance = self.member.look(self.name, self.circuit.own_facts(now), backlog, self.scenario.lanes, now)
         self.circuit.guide(guidance, now)
         if guidance != self.guidance:
@@ -175,16 +188,34 @@ class Worker:
         self._tell()
 
     def _fill(self, now: float) -> None:
-        if self.number in self.scenario.idle:
-            return
         while self._busy < self.scenario.lanes:
+            if not self._waits(now):
+                self._await_arrival(now)
+                return
             permit = self.circuit.try_acquire(now)
             if not isinstance(permit, Permit):
                 return
             self._call(permit, now)
 
+    def _waits(self, now: float) -> bool:
+        """Return whether a message waits for a lane."""
+        if self.number in self.scenario.idle:
+            return False
+        return self.scenario.rate is None or (now - self._begun) * self.scenario.rate >= self._taken
+
+    def _await_arrival(self, now: float) -> None:
+        if self.scenario.rate is None or self._is_awaiting or self.number in self.scenario.idle:
+            return
+        self._is_awaiting = True
+        self._later(max(now, self._begun + self._taken / self.scenario.rate) + 1e-6, self._arrived)
+
+    def _arrived(self) -> None:
+        self._is_awaiting = False
+        self._fill(self._schedule.now)
+
     def _call(self, permit: Permit, now: float) -> None:
         self._busy += 1
+        self._taken += 1
         is_counted = self.circuit.state is State.HALF_OPEN
         self.in_flight += is_counted
         good, takes = self._answer(now)
@@ -204,8 +235,7 @@ class Worker:
         now = self._schedule.now
         self._busy -= 1
         self.in_flight -= is_counted
-        self.good += good
-        self.failed += not good
+        self._was_good = good
         self.circuit.record(permit, Outcome.SUCCESS if good else Outcome.FAILURE, now)
         self._watching.ended(self, good)
         guidance = self.guidance
