@@ -80,9 +80,22 @@ class Roster:
         """Return who has not spoken when it should have. Whoever needs one of `troubled` has had reason to speak for three short beats."""
         return [worker for worker, member in self._members.items() if now - member.heard_at > BEATS * _beat(member, troubled)]
 
+    def workers(self) -> frozenset[str]:
+        """Return who is there."""
+        return frozenset(self._members)
+
     def callers(self, dependency: str) -> int:
         """Return how many members need a dependency."""
         return sum(dependency in member.needs for member in self._members.values())
+
+    def needs(self, dependency: str) -> list[tuple[str, Need]]:
+        """Return what each member that needs a dependency has said of it."""
+        return [(worker, member.needs[dependency]) for worker, member in sorted(self._members.items()) if dependency in member.needs]
+
+    def full(self, dependency: str) -> int:
+        """Return how many calls the members that have messages for a dependency can make together."""
+        needs = (member.needs.get(dependency) for member in self._members.values())
+        return sum(need.full for need in needs if need is not None and need.backlog)
 
 
 def _beat(member: Member, troubled: Container[str]) -> float:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from holdgate.core.settings import CircuitSettings
 
 # See above: nine of ten. With fewer, a bad minute of a dependency that mostly works would open.
-NEARLY_ALL = 0.9
+NEARLY_ALL = 0.75
 
 # As many failures as this many workers would need to open by themselves. Three are enough to outdo chance where workers are few, and never
 # more than all together would have made.

@@ -23,6 +23,8 @@ class FleetSettings:
 
     - `name`: of the fleet, in each of its records. Workers with another name on the same log are none of its business.
     - `quorum`: from how many workers on failures are one outage for all, from 2. A worker alone never opens for others.
+    - `open_share`: a wait of the fleet as a ratio of the time since the outage began, in (0, 1]. A larger one of the dependency's own settings
+      holds.
     - `open_duration_max`: the longest wait between two probes of the fleet, seconds above 0, or a timedelta. One probe serves all, so they
       may be frequent. A shorter one of the dependency's own settings holds.
     - `silence`: after how many seconds without a word from the log a worker goes by its own rules, above 0, or a timedelta.
@@ -32,13 +34,20 @@ class FleetSettings:
 
     name: str = "fleet"
     quorum: int = 2  # one worker's failures may be its own network; those of two are most likely not
+    open_share: float = 0.4  # reaches the longest wait after a minute: of 50 failed calls in ten minutes no more than half are probes
     open_duration_max: float = 30.0  # one probe every half minute for the whole fleet costs nothing, and all are back in 40 seconds
     silence: float = 6.0  # three beats: one may be late and one lost
 
     if TYPE_CHECKING:
 
         def __init__(
-            self, *, name: str = ..., quorum: int = ..., open_duration_max: float | timedelta = ..., silence: float | timedelta = ...
+            self,
+            *,
+            name: str = ...,
+            quorum: int = ...,
+            open_share: float = ...,
+            open_duration_max: float | timedelta = ...,
+            silence: float | timedelta = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -46,5 +55,6 @@ class FleetSettings:
             raise SettingsError(f"fleet.name must be a text of 1 to {LONGEST_NAME} bytes in one line, got {self.name!r}")
         if validation.count("fleet.quorum", self.quorum) < 2:  # noqa: PLR2004 - the number is in the text
             raise SettingsError(f"fleet.quorum must be at least 2, got {self.quorum}: a worker alone has its own circuit for that")
+        object.__setattr__(self, "open_share", validation.ratio("fleet.open_share", self.open_share))
         for each in ("open_duration_max", "silence"):
             object.__setattr__(self, each, validation.seconds(f"fleet.{each}", getattr(self, each)))

@@ -18,12 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from math import ceil, inf
-from typing import TYPE_CHECKING
 
 from holdgate.fleet.records import Order
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # Between two repetitions of a word that is in force (seconds): well within what a newcomer reads, and 360 records an hour.
 REPEATED_EVERY = 10.0
@@ -82,9 +78,17 @@ class Words:
         """Return when the word in force ends by itself. None means that it does not, or that there is none."""
         return self.last.until if self.last is not None and self.holds(now) and self.last.until < inf else None
 
-    def repeat_at(self, now: float, draw: Callable[[], float]) -> float | None:
-        """Return when it is to be repeated if nobody does so before. None means never."""
-        return self._heard_at + REPEATED_EVERY * (1 + draw()) if self.holds(now) else None
+    def repeat_at(self, lot: float, now: float) -> float | None:
+        """Return when to repeat the word in force if nobody does so before. `lot`: a number in [0, 1). None means never."""
+        return self._heard_at + REPEATED_EVERY * (1 + lot) if self.holds(now) else None
+
+    def wants_repetition(self, lot: float, now: float) -> bool:
+        at = self.repeat_at(lot, now)
+        return at is not None and now >= at
+
+    def repeated(self, now: float) -> None:
+        """Note that this worker repeats it now."""
+        self._heard_at = now
 
     def repetition(self, dependency: str, now: float) -> Order | None:
         """Return the record that repeats the word in force. None means that there is none."""
