@@ -152,7 +152,7 @@ class FleetMember:
         now = self._monotonic(now)
         for data in entries:
             record = decode(self._settings.name, data)
-            if record is None or not self._budgets.take(record.worker, now):
+            if record is None or not (self._budgets.take(record.worker, now) and self._budgets.is_new(record.worker, record.number)):
                 self._skipped += 1
                 continue
             self._heard_at = now

@@ -142,7 +142,7 @@ class Watch:
             if event.previous is State.HALF_OPEN and _is_ramping(worker):
                 self._breached.add(worker)
             return
-        if worker.name != NAME or self._is_fleet_open:
+        if worker.name != NAME or self._is_fleet_open or event.previous is not State.CLOSED:
             return
         self._is_fleet_open = True
         self.fleet_openings += 1
