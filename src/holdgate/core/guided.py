@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdgate.core import events
-from holdgate.core.following import Following, Want
+from holdgate.core.following import Following, GuidedRamp, Want
 from holdgate.core.outages import Asked, opened_until
 from holdgate.core.overrides import Overridable
 from holdgate.core.ramp import Ramp
@@ -113,6 +113,17 @@ class Guidable(Overridable):
         elif self._until <= now:
             asked = self._asked = Asked(now, now, self._draw())
             self._until = now + self._draw() * (opened_until(self.settings, self._outage, asked) - now)
+
+    @property
+    def has_share(self) -> bool:
+        """Whether it is half-open by a share of its fleet, which another worker's probe has opened the way for."""
+        half_open = self._half_open
+        return half_open is not None and isinstance(half_open.ramp, GuidedRamp) and not half_open.ramp.is_probing
+
+    @property
+    def full(self) -> int:
+        """The limit at which a ramp of its own ends, from 1."""
+        return self._full
 
     @property
     def _wait_ends(self) -> float:
