@@ -11,6 +11,7 @@ from holdgate.core import Circuit
 from holdgate.errors import GuardClosed
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import AnyDelivery, Partition
+from holdgate.ports import Clock, FleetLog
 from holdgate.runtime.dependency import Dependency
 from holdgate.tasks import begin_later
 from holdgate_lab.fleet.brokers import FleetIntake
@@ -49,6 +50,7 @@ class FleetWorker:
             scenario.drain_timeout,
             is_idle=lambda: self.work.under_way == 0,
             make=self.engine_type,
+            fleet=self.fleet(),
         )
         self.topics = self._intake(scenario.topics, scenario.topic_order, scenario.inbox)
         self.queues = self._intake(scenario.queues, scenario.queue_order, scenario.prefetch)
@@ -67,6 +69,10 @@ class FleetWorker:
     def is_alive(self) -> bool:
         """Whether the process exists."""
         return self.process.is_alive
+
+    def fleet(self) -> tuple[FleetLog, Clock] | None:
+        """The log that it shares with others, and the clock whose chance that has. None: it decides alone."""
+        return None
 
     def handler(self) -> Handler:
         """The handler of one delivery."""
