@@ -23,7 +23,7 @@ from holdgate.fleet.agreement import Agreement, Course
 from holdgate.fleet.bidding import LOST_AFTER, SILENT_AFTER, Bid, Chance, Vacancy
 from holdgate.fleet.conducting import Conductor, Surroundings, probe_due
 from holdgate.fleet.marking import Marking, part_of
-from holdgate.fleet.opening import MARK_LASTS, Mark, is_outage
+from holdgate.fleet.opening import Mark, is_outage
 from holdgate.fleet.records import Claim, Need, Rest
 from holdgate.fleet.shares import checksum
 from holdgate.fleet.snapshot import AgreementSnapshot, SharerSnapshot, shown
@@ -85,7 +85,6 @@ class Concern:
         "_alone_since", "_closed_at", "_led", "_led_at", "_lot", "_me", "_moved_at",
         "_moved_to", "_outage", "_quorum", "_rested", "_settings",
         "_was", "_wish", "_word", "agreement", "backlog", "bid", "conductor", "draw", "facts", "full", "guided", "marking", "phase",
-        "troubled_since",
     )
     # fmt: on
 
@@ -115,7 +114,6 @@ class Concern:
         self._moved_at = now
         self._word: Standing | None = None  # the last that was announced
         self._lot = draw()  # of the repetition of a word
-        self.troubled_since = now
 
     def reconfigure(self, settings: CircuitSettings, fleet: FleetSettings) -> None:
         """Go on by other settings. The wait of a fleet ends sooner: one probe serves all."""
@@ -136,17 +134,16 @@ class Concern:
         takes_part = self.backlog and not (self.agreement.course is Course.RAMP and self._opened())
         return Need(self.agreement.dependency, takes_part, self.full, self.agreement.epoch)
 
-    def is_troubled(self, now: float) -> bool:
-        """Return whether every worker that has read as much knows that something is wrong."""
-        agreement = self.agreement
-        is_troubled = agreement.course is not Course.WELL or any(now - mark.at <= MARK_LASTS for mark in agreement.marks.values())
-        if not is_troubled:
-            self.troubled_since = now
-        return is_troubled
+    @property
+    def is_out(self) -> bool:
+        """Whether the fleet has an outage of it."""
+        return self.agreement.course is not Course.WELL
 
-    def is_unwell(self, now: float) -> bool:
-        """Return whether this worker has a reason to speak often."""
-        return self.is_troubled(now) or (self.facts is not None and self.facts.state is not State.CLOSED)
+    @property
+    def is_unwell(self) -> bool:
+        """Whether this worker has to look at it in each turn."""
+        is_own = self.facts is not None and (self.facts.state is not State.CLOSED or self.facts.in_a_row > 0)
+        return self.is_out or is_own or self.phase is not Phase.LOCAL or self.marking.is_bad
 
     def _opened(self) -> bool:
         """Return whether the circuit has opened by its own rules."""

@@ -19,8 +19,8 @@ from holdgate.fleet.records import Bad, Good, Tally
 
 # First failures that are written at once, and how soon there is another one (per second). With the good word after each, 20 workers at a
 # failure rate of 0.3 and ten calls a second write 17 lines a second.
-FIRST_FAILURES = 2.0
-FIRST_FAILURES_PER_SECOND = 0.2
+FIRST_FAILURES = 3.0
+FIRST_FAILURES_PER_SECOND = 0.15
 
 # So many in a row are always written.
 A_ROW = 3

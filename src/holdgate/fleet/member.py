@@ -96,7 +96,7 @@ class FleetMember:
     # fmt: off
     __slots__ = (
         "_allowed", "_allowed_at", "_beat_at", "_budgets", "_concerns", "_draw", "_failing_since", "_heard_at", "_latest", "_me",
-        "_members_before", "_news", "_number", "_outstanding", "_queue", "_roster", "_round_trip", "_said_at", "_said_needs", "_settings",
+        "_members_before", "_missed_at", "_news", "_number", "_outstanding", "_queue", "_roster", "_round_trip", "_said_at", "_said_needs", "_settings",
         "_silent_since", "_skipped", "_witness",
     )
     # fmt: on
@@ -128,6 +128,7 @@ class FleetMember:
         self._members_before: frozenset[str] = frozenset()
         self._said_needs: list[tuple[str, bool, int]] = []
         self._said_at = -inf
+        self._missed_at = -inf
         self._skipped = 0
 
     def add(self, dependency: str, settings: CircuitSettings, now: float) -> None:
@@ -223,15 +224,15 @@ class FleetMember:
             self._news.append(events.FleetMembersChanged(now, len(members), len(members - before), len(before - members)))
 
     def _around(self, concern: Concern, now: float) -> Around:
-        name = concern.agreement.dependency
+        callers, full = self._roster.callers(concern.agreement.dependency)
         proved = min(self._heard_at, *self._outstanding.values()) if self._outstanding else self._heard_at
         return Around(
             now=now,
             until=proved + self._settings.silence,
             is_silent=self._silent_since is not None or not self._witness,
             round_trip=self._slowest(now),
-            callers=self._roster.callers(name),
-            full=self._roster.full(name),
+            callers=callers,
+            full=full,
         )
 
     def _slowest(self, now: float) -> float:
@@ -283,8 +284,7 @@ class FleetMember:
 
     def watches(self, dependency: str) -> bool:
         """Return whether `look` is to be called in each turn. Otherwise a failure is the next reason to."""
-        concern = self._concerns[dependency]
-        return concern.is_unwell(self._latest) or concern.phase is not Phase.LOCAL or concern.marking.is_bad
+        return self._concerns[dependency].is_unwell
 
     # -- Writing -------------------------------------------------------------------------------------------------------------------
 
@@ -321,14 +321,14 @@ class FleetMember:
         self._allowed -= 1
         return True
 
-    def _troubled(self, now: float) -> set[str]:
-        return {name for name, concern in self._concerns.items() if concern.is_troubled(now)}
-
     def _miss(self, now: float) -> None:
         """Miss who is silent: for ourselves, and as a conductor for all."""
+        if now < self._missed_at + LOOK_AROUND_EVERY:
+            return
+        self._missed_at = now
         conducts = any(concern.conductor is not None for concern in self._concerns.values())
-        since = {name for name in self._troubled(now) if now - self._concerns[name].troubled_since >= BEATS * SHORT_BEAT}
-        for worker in self._roster.silent(now, since):
+        long_out = {name for name, each in self._concerns.items() if each.is_out and now - each.agreement.began >= BEATS * SHORT_BEAT}
+        for worker in self._roster.silent(now, long_out):
             if worker != self._me:
                 self._roster.bye(worker)
                 if conducts:
@@ -339,15 +339,15 @@ class FleetMember:
         self._beat_at = min(self._beat_at, now + seconds * self._draw())
 
     def _beat(self, now: float) -> None:
-        is_unwell = any(concern.is_unwell(now) for concern in self._concerns.values())
-        if is_unwell and self._beat_at > now + SHORT_BEAT:
+        is_out = any(concern.is_out for concern in self._concerns.values())
+        if is_out and self._beat_at > now + SHORT_BEAT:
             self._speak_within(ANSWER_WITHIN, now)
         needs = [concern.need for concern in self._concerns.values()]
-        if is_unwell and self._said_needs != [need[:3] for need in needs]:
+        if is_out and self._said_needs != [need[:3] for need in needs]:
             self._beat_at = min(self._beat_at, self._said_at + ANSWER_WITHIN)
         if now < self._beat_at:
             return
-        beat = SHORT_BEAT if is_unwell else LONG_BEAT
+        beat = SHORT_BEAT if is_out else LONG_BEAT
         self._said_needs, self._said_at = [need[:3] for need in needs], now
         self._beat_at = now + beat
         self._queue.extend(Here(beat, part) for part in parts(needs))
@@ -400,7 +400,7 @@ class FleetMember:
             found += concern.next_deadlines(now)
         if self._silent_since is None:
             found.append(self._unproved_since() + self._settings.silence)
-        if any(concern.is_unwell(now) for concern in self._concerns.values()):
+        if any(concern.is_unwell for concern in self._concerns.values()):
             found.append(now + LOOK_AROUND_EVERY)
         return min(found)
 

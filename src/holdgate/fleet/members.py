@@ -41,10 +41,11 @@ class Member:
 class Roster:
     """The members of one fleet, this worker included once it has read its own word."""
 
-    __slots__ = ("_members",)
+    __slots__ = ("_counted", "_members")
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
+        self._counted: dict[str, tuple[int, int]] = {}  # callers and their calls; asked for far more often than it changes
 
     def __len__(self) -> int:
         return len(self._members)
@@ -65,6 +66,7 @@ class Roster:
         member.heard_at = now
         member.beat = max(SHORT_BEAT, min(LONG_BEAT, said.beat))
         member.needs.update((need.dependency, need) for need in said.needs)
+        self._counted.clear()
 
     def spoke(self, worker: str, now: float) -> None:
         """Note that a worker has written anything at all."""
@@ -75,6 +77,7 @@ class Roster:
     def bye(self, worker: str) -> None:
         """Note that a worker has left in order."""
         self._members.pop(worker, None)
+        self._counted.clear()
 
     def silent(self, now: float, troubled: Container[str]) -> list[str]:
         """Return who has not spoken when it should have. Whoever needs one of `troubled` has had reason to speak for three short beats."""
@@ -84,18 +87,17 @@ class Roster:
         """Return who is there."""
         return frozenset(self._members)
 
-    def callers(self, dependency: str) -> int:
-        """Return how many members need a dependency."""
-        return sum(dependency in member.needs for member in self._members.values())
+    def callers(self, dependency: str) -> tuple[int, int]:
+        """Return how many members need a dependency, and how many calls those that have messages for it can make together."""
+        counted = self._counted.get(dependency)
+        if counted is None:
+            needs = [need for _, need in self.needs(dependency)]
+            counted = self._counted[dependency] = len(needs), sum(need.full for need in needs if need.backlog)
+        return counted
 
     def needs(self, dependency: str) -> list[tuple[str, Need]]:
         """Return what each member that needs a dependency has said of it."""
         return [(worker, member.needs[dependency]) for worker, member in sorted(self._members.items()) if dependency in member.needs]
-
-    def full(self, dependency: str) -> int:
-        """Return how many calls the members that have messages for a dependency can make together."""
-        needs = (member.needs.get(dependency) for member in self._members.values())
-        return sum(need.full for need in needs if need is not None and need.backlog)
 
 
 def _beat(member: Member, troubled: Container[str]) -> float:

@@ -3,16 +3,18 @@
 Each worker always opens by its own rules; this is about one that has seen less. It opens for all if its own last call has failed, and
 what the others have written of theirs meets one of two rules. A worker whose last call was good never does: its own evidence is a veto.
 
-    nearly all have just failed   of the workers that need the dependency, nine of ten have failed last, with as many failures together as
-                                  the rule of `consecutive_failures` asks of three workers. In a full outage that is so after one call of each
-    half have opened              by their own rules, and not closed since: as many as `failure_rate_threshold` asks of calls
+    most have just failed   of the workers that need the dependency, seven of ten have failed last, with as many failures together as the
+                            rule of `consecutive_failures` asks of three workers. In a full outage that is so after one call of each
+    half have just opened   by their own rules, within two seconds: as many as `failure_rate_threshold` asks of calls
 
 The first rule has to tell an outage from bad luck within a tenth of a second. At a failure rate of 0.3 the last call of a worker was bad
-with a chance of 0.3; of 20 workers 6 are bad at any moment, and 10 so often that "half of them" would open every few minutes. That 18
-are bad at once happens once in 30 million looks (tests/fleet/test_opening.py counts). In an outage the wait for 18 instead of 10 costs
-less than half a call of each worker. A few workers are bad at once much sooner, so together they need more failures than each has.
+with a chance of 0.3. Of 20 workers 6 are bad at any moment, and 10 so often that "half" would open soon after such a minute begins;
+14 are bad once in 4,000 looks, and by then what is written of single failures has become rare (marking.py). In an outage the wait for 14
+instead of 10 costs a fifth of a call of each worker. A few workers are bad together much sooner, so they need more failures each.
 
-The second rule needs no haste: a circuit that has opened stays so for seconds. It is for an outage of a part of the dependency.
+A circuit that has been open for a while says nothing of the present: the dependency may be well, or mostly well, as it was when it opened.
+So an opening counts while it is new, and what is mostly well and opens circuits now and then never opens the fleet.
+
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
     from holdgate.core.settings import CircuitSettings
 
-# See above: nine of ten. With fewer, a bad minute of a dependency that mostly works would open.
-NEARLY_ALL = 0.75
+# See above. With fewer, a bad minute of a dependency that mostly works would open the fleet.
+MOST = 0.7
 
 # As many failures as this many workers would need to open by themselves. Three are enough to outdo chance where workers are few, and never
 # more than all together would have made.
@@ -35,6 +37,9 @@ RUNS = 3
 
 # A worker that has failed last, and called nobody since, says less and less of the present (seconds). Ten are a call every ten seconds.
 MARK_LASTS = 10.0
+
+# In an outage circuits open within a second or two of each other. Later ones have a reason of their own.
+OPENING_LASTS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,10 @@ def is_outage(marks: Mapping[str, Mark], callers: int, quorum: int, settings: Ci
 
     `marks` are the workers whose last call was bad, by worker. `callers` is how many need the dependency, those among them included.
     """
-    opened = sum(mark.opened for mark in marks.values())
-    if opened >= max(quorum, ceil(settings.failure_rate_threshold * callers)):
+    fresh = [mark for mark in marks.values() if now - mark.at <= (OPENING_LASTS if mark.opened else MARK_LASTS)]
+    if sum(mark.opened for mark in fresh) >= max(quorum, ceil(settings.failure_rate_threshold * callers)):
         return True
-    fresh = [mark.run for mark in marks.values() if mark.opened or now - mark.at <= MARK_LASTS]
-    return len(fresh) >= max(quorum, ceil(NEARLY_ALL * callers)) and sum(fresh) >= failures_needed(callers, settings)
+    return len(fresh) >= max(quorum, ceil(MOST * callers)) and sum(mark.run for mark in fresh) >= failures_needed(callers, settings)
 
 
 def failures_needed(callers: int, settings: CircuitSettings) -> int:
