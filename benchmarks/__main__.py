@@ -41,6 +41,7 @@ NAMES = (
     "ramp_fleet",
     "heal",
     "waits",
+    "fleet",
     "limits",
     "keyed_limits",
     "limits_peers",

@@ -34,9 +34,9 @@ def outage(seconds: float = 600.0, *, after: float = 360.0) -> Together:
 
 
 def silence() -> Together:
-    """No call is answered for ten minutes."""
-    fault = Fault(at=BEGINS, until=BEGINS + 600, dependency=NAME, kind="hang")
-    return replace(outage(), name="silence", description="ten minutes in which no call is answered", faults=(fault,))
+    """No call is answered for two minutes."""
+    fault = Fault(at=BEGINS, until=BEGINS + 120, dependency=NAME, kind="hang")
+    return replace(outage(120), name="silence", description="two minutes in which no call is answered", faults=(fault,))
 
 
 def weak() -> Together:
@@ -62,20 +62,20 @@ def cold() -> Together:
 
 
 def flapping() -> Together:
-    """Up for five seconds, down for twenty, for ten minutes."""
-    flaps = Fault(at=BEGINS, until=BEGINS + 600, dependency=NAME, kind="flap", down=20, up=5)
-    return replace(outage(), name="flapping", description="up for 5 s, down for 20 s, for ten minutes", faults=(flaps,))
+    """Up for five seconds, down for twenty, for five minutes."""
+    flaps = Fault(at=BEGINS, until=BEGINS + 300, dependency=NAME, kind="flap", down=20, up=5)
+    return replace(outage(300), name="flapping", description="up for 5 s, down for 20 s, for five minutes", faults=(flaps,))
 
 
 def errors(ratio: float = 0.3) -> Together:
-    """A share of calls fails, for ten minutes."""
-    some = Fault(at=BEGINS, until=BEGINS + 600, dependency=NAME, kind="errors", ratio=ratio)
-    return replace(outage(), name="errors", description=f"{ratio:.0%} of calls fail for ten minutes", faults=(some,))
+    """A share of calls fails, for five minutes."""
+    some = Fault(at=BEGINS, until=BEGINS + 300, dependency=NAME, kind="errors", ratio=ratio)
+    return replace(outage(300), name="errors", description=f"{ratio:.0%} of calls fail for five minutes", faults=(some,))
 
 
 def quiet() -> Together:
     """Nothing happens."""
-    return replace(outage(), name="quiet", description="nothing happens", seconds=660.0, faults=(), settles=float("inf"))
+    return replace(outage(), name="quiet", description="nothing happens", seconds=300.0, faults=(), settles=float("inf"))
 
 
 MEASURED: Mapping[str, Together] = {each.name: each for each in (outage(), silence(), weak(), cold(), flapping(), errors(), quiet())}

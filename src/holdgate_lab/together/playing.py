@@ -77,6 +77,8 @@ class Play:
         self.services = {name: self._service(name) for name in names}
         self.workers: dict[int, Worker] = {}
         self.watch = Watch(scenario, self.schedule, self.log, self.workers, self.services[NAME])
+        self._quiet_from = scenario.quiet_from
+        self._ends_at = self._quiet_from + scenario.settles  # not before
         self._lives = 0
         self._chance = Random(f"{seed}/hostile")
 
@@ -103,9 +105,11 @@ class Play:
         return TogetherOutcome(self._figures(), tuple(self.watch.violations), tuple(self.watch.trace))
 
     def _is_over(self) -> bool:
+        if self.schedule.now < self._ends_at:
+            return False
         after = self.watch.closed_after()
-        quiet_from = self.scenario.quiet_from
-        return after is not None and self.schedule.now >= quiet_from + after + self.scenario.settles
+        self._ends_at = self._quiet_from + self.scenario.settles + (after or 0.0)
+        return after is not None and self.schedule.now >= self._ends_at
 
     # -- who comes and goes -----------------------------------------------------------------------------------------------------------
 

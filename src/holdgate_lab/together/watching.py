@@ -66,12 +66,12 @@ class Watch:
         self._probing: set[Worker] = set()
         self._failures: deque[tuple[float, int]] = deque()
         self._breached: set[Worker] = set()  # opened by their own calls in a ramp of the fleet, with no good call since
-        self._is_fleet_open = False
+        self._own_open: set[int] = set()  # whose circuits have opened by their own calls, and not closed since
         self._epochs: dict[Worker, int] = {}
         self._conducting: dict[int, set[int]] = {}
         self._closed_at: float | None = 0.0
         self.reader = LogReader(NAME)
-        log.watchers.append(lambda data: self.reader.read(data, schedule.now))
+        log.watchers.append(self._read)
 
     def finish(self) -> None:
         """The run is over: everything must be well again."""
@@ -129,6 +129,7 @@ class Watch:
         elif isinstance(event, CircuitClosed):
             if worker in self._breached:
                 self._complain("keeps open", f"worker {worker.number} is closed, and its own last calls have opened its circuit in the ramp")
+            self._own_open.discard(worker.number)
             self._note(worker, State.CLOSED, None)
         elif isinstance(event, CircuitHalfOpened):
             self._note(worker, State.HALF_OPEN, None)
@@ -137,19 +138,32 @@ class Watch:
 
     def _opened(self, worker: Worker, event: CircuitOpened) -> None:
         self.opened.add(worker.number)
+        if event.reason is not Reason.FLEET:
+            self._own_open.add(worker.number)
         self._note(worker, State.OPEN, event.reason)
         if event.reason is not Reason.FLEET:
             if event.previous is State.HALF_OPEN and _is_ramping(worker):
                 self._breached.add(worker)
             return
-        if worker.name != NAME or self._is_fleet_open or event.previous is not State.CLOSED:
-            return
-        self._is_fleet_open = True
-        self.fleet_openings += 1
+        if worker.name == NAME and event.previous is State.CLOSED and not self._is_agreed():
+            self._look_at_quorum(f"worker {worker.number} opens for the fleet")
+
+    def _is_agreed(self) -> bool:
+        verdicts = self.reader.verdicts
+        return bool(verdicts) and verdicts[-1].phase != "up"
+
+    def _read(self, data: bytes) -> None:
+        was_agreed = self._is_agreed()
+        self.reader.read(data, self._schedule.now)
+        if self._is_agreed() and not was_agreed:
+            self.fleet_openings += 1
+            self._look_at_quorum("the fleet opens")
+
+    def _look_at_quorum(self, words: str) -> None:
         since = self._schedule.now - _RECENT - self._slowest()
-        failing = {number for at, number in self._failures if at >= since}
+        failing = {number for at, number in self._failures if at >= since} | self._own_open
         if len(failing) < FleetSettings().quorum:
-            self._complain("quorum", f"worker {worker.number} opens for the fleet, and {len(failing)} workers have failed lately")
+            self._complain("quorum", f"{words}, and {len(failing)} workers have failed lately or have opened")
 
     def _note(self, worker: Worker, state: State, reason: Reason | None) -> None:
         now = self._schedule.now
@@ -158,7 +172,6 @@ class Watch:
             return
         if all(each.circuit.state is State.CLOSED for each in self._workers.values() if each.is_alive and each.name == NAME):
             self._closed_at = now
-            self._is_fleet_open = False
         else:
             self._closed_at = None
 

@@ -68,10 +68,9 @@ class Worker:
         self._outbox: list[bytes] = []
         self._is_sending = False
         self._begun = schedule.now + chance.random() / (scenario.rate or 1.0)
-        self._taken = 0
+        self._came = self._taken = 0
         self._was_good = True  # the last call
         self._is_plain = False
-        self._is_awaiting = False
         self.link: Link | None = None
         if scenario.fleet:
             self.me = f"{fleets.getrandbits(48):012x}"
@@ -88,6 +87,7 @@ class Worker:
         if self.link is not None:
             self.link.open()
             self._look_at_link()
+        self._await_next()
         self.turn()
 
     def kill(self) -> None:
@@ -179,7 +179,7 @@ class Worker:
         if is_plain and self._is_plain:
             return
         self._is_plain = is_plain
-        backlog = self._busy > 0 or self._waits(now)
+        backlog = self._busy > 0 or self._waits()
         guidance = self.member.look(self.name, self.circuit.own_facts(now), backlog, self.scenario.lanes, now)
         self.circuit.guide(guidance, now)
         if guidance != self.guidance:
@@ -188,30 +188,27 @@ class Worker:
         self._tell()
 
     def _fill(self, now: float) -> None:
-        while self._busy < self.scenario.lanes:
-            if not self._waits(now):
-                self._await_arrival(now)
-                return
+        while self._busy < self.scenario.lanes and self._waits():
             permit = self.circuit.try_acquire(now)
             if not isinstance(permit, Permit):
                 return
             self._call(permit, now)
 
-    def _waits(self, now: float) -> bool:
+    def _waits(self) -> bool:
         """Return whether a message waits for a lane."""
         if self.number in self.scenario.idle:
             return False
-        return self.scenario.rate is None or (now - self._begun) * self.scenario.rate >= self._taken
-
-    def _await_arrival(self, now: float) -> None:
-        if self.scenario.rate is None or self._is_awaiting or self.number in self.scenario.idle:
-            return
-        self._is_awaiting = True
-        self._later(max(now, self._begun + self._taken / self.scenario.rate) + 1e-6, self._arrived)
+        return self.scenario.rate is None or self._came > self._taken
 
     def _arrived(self) -> None:
-        self._is_awaiting = False
+        # At its own time, also while nothing may begin: what a circuit makes of that must not follow from when somebody looks.
+        self._came += 1
         self._fill(self._schedule.now)
+        self._await_next()
+
+    def _await_next(self) -> None:
+        if self.scenario.rate is not None and self.number not in self.scenario.idle:
+            self._later(self._begun + self._came / self.scenario.rate, self._arrived)
 
     def _call(self, permit: Permit, now: float) -> None:
         self._busy += 1
@@ -236,8 +233,10 @@ class Worker:
         self._busy -= 1
         self.in_flight -= is_counted
         self._was_good = good
+        self._taken -= not good  # its message is tried again
         self.circuit.record(permit, Outcome.SUCCESS if good else Outcome.FAILURE, now)
         self._watching.ended(self, good)
+        self._tell()
         guidance = self.guidance
         is_plain = good and self.circuit.state is State.CLOSED and (guidance is None or guidance.phase is Phase.LOCAL)
         if is_plain and now < self._armed:
@@ -246,8 +245,9 @@ class Worker:
             self.turn()
 
     def _tell(self) -> None:
-        for event in self.circuit.take_events():
-            self._watching.moved(self, event)
+        if self.circuit.events_pending:
+            for event in self.circuit.take_events():
+                self._watching.moved(self, event)
         if self.member is not None:
             self.member.take_news()
 
