@@ -140,11 +140,11 @@ $(LOWEST)/.synced: RESOLUTION := lowest-direct
 $(NEWEST)/.synced: RESOLUTION := highest
 $(LOWEST)/.synced $(NEWEST)/.synced: $(SYNCED)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
-	$(BIN)/uv pip install --quiet --python $(@D) --resolution $(RESOLUTION) --editable '.[kafka,rabbitmq,demo,prometheus,web]'
+	$(BIN)/uv pip install --quiet --python $(@D) --resolution $(RESOLUTION) --editable '.[kafka,rabbitmq,redis,demo,prometheus,web]'
 	$(BIN)/uv pip freeze --python $(@D) --exclude-editable > $(@D)/clients.txt
 	$(BIN)/uv export --quiet --frozen --only-group test --no-hashes --no-emit-project --output-file $(@D)/tools.txt
 	$(BIN)/uv pip install --quiet --python $(@D) --constraint $(@D)/clients.txt --requirement $(@D)/tools.txt
-	@grep -iE '^(aio-pika|aiokafka|aiormq|anyio|click|confluent-kafka|rich|starlette|uvicorn)==' $(@D)/clients.txt | tr '\n' ' '; echo
+	@grep -iE '^(aio-pika|aiokafka|aiormq|anyio|click|confluent-kafka|redis|rich|starlette|uvicorn)==' $(@D)/clients.txt | tr '\n' ' '; echo
 	@touch $@
 
 # aiormq up to 6.9 leaves the socket of a connection that was refused to the garbage collector.

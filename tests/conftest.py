@@ -24,6 +24,7 @@ from tests.second_try import allow_second_try
 from tests.servers.chromium import browser, find_chromium
 from tests.servers.kafka import KafkaServer
 from tests.servers.rabbitmq import RabbitMQServer
+from tests.servers.redis_server import RedisServer
 from tests.servers.resolve import label, shared_kafka, shared_rabbitmq, wanted_rabbitmq
 from tests.servers.unavailable import Unavailable, in_ci
 from tests.sharing import Sharing
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 # Who asks for one of these asks for a real broker.
 SERVER_FIXTURES = {"kafka", "own_kafka", "fresh_kafka", "kafka_cluster", "kafka_proxy", "topic"}
 SERVER_FIXTURES |= {"rabbitmq", "own_rabbitmq", "fresh_rabbitmq", "queue"}
+SERVER_FIXTURES |= {"redis_server"}
 
 
 # An example may take as long as it takes: on two cores that others load, a limit on its time tells of them and not of the code.
@@ -270,6 +272,14 @@ async def queue(rabbitmq: RabbitMQAddress, request: pytest.FixtureRequest) -> As
         await rabbitmq.delete(name)
 
 
+@pytest.fixture(params=["redis", "valkey"])
+async def redis_server(request: pytest.FixtureRequest) -> AsyncIterator[RedisServer]:
+    """A Redis for one test alone, and then a Valkey: they start in milliseconds."""
+    async with _own_redis(request.param) as server:
+        serves(request, f"{server.name} {await server.version()} (started here)")
+        yield server
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium(request: pytest.FixtureRequest) -> AsyncIterator[Browser]:
     """A real browser for the tests of the page, which share it and its event loop: it takes seconds to start. Each page is in a context of
@@ -286,6 +296,14 @@ async def chromium(request: pytest.FixtureRequest) -> AsyncIterator[Browser]:
 def _own_rabbitmq() -> RabbitMQServer:
     try:
         return RabbitMQServer(wanted_rabbitmq())
+    except Unavailable as error:
+        _missing(error)
+        raise
+
+
+def _own_redis(server: str) -> RedisServer:
+    try:
+        return RedisServer(server)
     except Unavailable as error:
         _missing(error)
         raise

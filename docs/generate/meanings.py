@@ -76,6 +76,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "topic": "the target; `{topic}` stands for where the message came from",
         "exception_text": "whether the headers quote what the exception says",
     },
+    "KafkaFleetLog": {
+        "bootstrap_servers": '"host:port", several with commas between them or as a list',
+        "topic": "the topic of the log, of one partition; workers that name the same one are one fleet",
+        "**client_options": "settings of aiokafka's clients, such as `security_protocol` and `sasl_plain_password`",
+    },
     "RabbitMQIntake": {
         "connection_or_url": "an `aio_pika.connect_robust` connection, which stays yours, or a URL for a connection of its own",
         "*queues": "the names of classic or quorum queues",

@@ -19,7 +19,7 @@ from docs.generate.meanings import MEANINGS, OTHER_REASONS
 from docs.generate.tables import table
 
 from holdgate import CircuitSettings, CountWindow, Dependency, Guard, Limits, LogSettings, RampSettings, RetryPolicy, TimeWindow
-from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
+from holdgate.brokers.kafka import KafkaDeadLetters, KafkaFleetLog, KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.control import Control
 from holdgate.integrations.celery import CeleryGuard
@@ -35,6 +35,7 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "guard.deliveries": Guard.deliveries,
     "KafkaIntake": KafkaIntake.__init__,
     "KafkaDeadLetters": KafkaDeadLetters.__init__,
+    "KafkaFleetLog": KafkaFleetLog.__init__,
     "RabbitMQIntake": RabbitMQIntake.__init__,
     "RabbitMQDeadLetters": RabbitMQDeadLetters.__init__,
     "guard.patient": Guard.patient,

@@ -1,8 +1,4 @@
-"""A small world: workers with model circuits, a dependency that is up or down, and an ordered log with delays, all on one virtual clock.
-
-The circuit here is a model of what core's does with guidance, in forty lines, so that the fold is judged by itself. The simulator of the
-laboratory plays the real ones.
-"""
+"""A small world: workers with circuits, a dependency that is up or down, and an ordered log with delays, all on one virtual clock."""
 
 from __future__ import annotations
 
@@ -12,142 +8,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from holdgate.core.guidance import Guidance, OwnFacts, Phase
-from holdgate.core.settings import CircuitSettings
-from holdgate.core.states import Reason, State
+from holdgate.core import Circuit, CircuitSettings, Outcome, Permit, State
 from holdgate.fleet import FleetMember, FleetSettings
 from holdgate.fleet.records import Lead, decode
 
 NAME = "payments"
-
-
-class ModelCircuit:
-    """What a circuit does with guidance, and by itself: five failures in a row open, a probe after the wait, and a ramp of doubling limits."""
-
-    def __init__(self, full: int) -> None:
-        self.full = full
-        self.state = State.CLOSED
-        self.by_fleet = False
-        self.guidance = Guidance(Phase.LOCAL)
-        self.limit = full
-        self.in_a_row = self.failed = self.succeeded = self.probes_failed = self.probes_succeeded = 0
-        self.last_good: float | None = None
-        self.generation = self.in_flight = 0
-        self.stage = self.good = self.bad = 0
-        self.until = self.since = 0.0
-        self.is_probe = False
-        self.own_good = 0
-
-    def guide(self, guidance: Guidance, now: float) -> None:
-        self.guidance = guidance
-        match guidance.phase:
-            case Phase.WAIT | Phase.PROBE:
-                if self.state is State.CLOSED or (guidance.phase is Phase.WAIT and self.state is State.HALF_OPEN):
-                    self.open(now, by_fleet=True)
-            case Phase.RAMP:
-                if self.state is not State.HALF_OPEN and not (self.state is State.OPEN and not self.by_fleet and self.stage == guidance.stage):
-                    self.swap(State.HALF_OPEN)
-                    self.is_probe = False
-                self.limit = guidance.limit
-                if guidance.stage != self.stage:
-                    self.stage, self.good, self.bad = guidance.stage, 0, 0
-            case Phase.UP:
-                if self.state is not State.CLOSED and (self.by_fleet or self.state is State.HALF_OPEN):
-                    self.close()
-            case Phase.LOCAL:
-                self.stage = 0
-
-    def swap(self, state: State) -> None:
-        self.state = state
-        self.generation += 1
-        self.in_flight = 0
-
-    def open(self, now: float, *, by_fleet: bool = False) -> None:
-        if self.state is State.CLOSED:
-            self.since = now
-        self.swap(State.OPEN)
-        self.by_fleet = by_fleet
-        self.until = now + max(3.5, 0.1 * (now - self.since))
-
-    def close(self) -> None:
-        self.swap(State.CLOSED)
-        self.in_a_row = 0
-
-    def lapse(self, now: float) -> None:
-        if now >= self.guidance.until:
-            self.guide(Guidance(Phase.LOCAL), now)
-
-    def admits(self, now: float) -> bool:
-        self.lapse(now)
-        phase = self.guidance.phase
-        at = min(self.until, self.since + self.guidance.wait_at_most) if phase is Phase.PROBE else self.until
-        if self.state is State.OPEN and now >= at and phase in {Phase.PROBE, Phase.LOCAL, Phase.UP}:
-            self.swap(State.HALF_OPEN)
-            self.limit, self.is_probe, self.own_good = 1, True, 0
-        if self.state is State.OPEN:
-            return False
-        return self.in_flight < (self.full if self.state is State.CLOSED else self.limit)
-
-    def begin(self) -> tuple[int, int]:
-        self.in_flight += 1
-        return self.generation, self.stage
-
-    def end(self, ticket: tuple[int, int], good: bool, now: float) -> None:
-        generation, stage = ticket
-        self.failed += not good
-        self.succeeded += good
-        if generation != self.generation:
-            return
-        self.in_flight -= 1
-        self.in_a_row = 0 if good else self.in_a_row + 1
-        if good:
-            self.last_good = now
-        if self.state is State.HALF_OPEN:
-            self.half_open(stage, good, now)
-        elif self.in_a_row >= 5:
-            self.open(now)
-
-    def half_open(self, stage: int, good: bool, now: float) -> None:
-        if self.is_probe:
-            self.is_probe = False
-            self.probes_succeeded += good
-            self.probes_failed += not good
-            if not good:
-                self.open(now)
-            return
-        if self.guidance.phase is Phase.RAMP:
-            if stage == self.stage:
-                self.good += good
-                self.bad += not good
-            if self.in_a_row >= 3:
-                self.open(now)
-        elif not good:
-            self.open(now)
-        else:
-            self.own_good += 1
-            if self.own_good >= max(3, self.limit):
-                self.own_good = 0
-                if self.limit >= self.full:
-                    self.close()
-                self.limit = min(self.full, 2 * self.limit)
-
-    def facts(self) -> OwnFacts:
-        is_open = self.state is not State.CLOSED
-        return OwnFacts(
-            state=self.state,
-            override=None,
-            in_a_row=self.in_a_row,
-            failed=self.failed,
-            succeeded=self.succeeded,
-            last_good=self.last_good,
-            opened_by=(None if self.by_fleet else Reason.CONSECUTIVE_FAILURES) if is_open else None,
-            probes_failed=self.probes_failed,
-            probes_succeeded=self.probes_succeeded,
-            stage=self.stage,
-            stage_good=self.good,
-            stage_bad=self.bad,
-            in_flight=self.in_flight,
-        )
 
 
 @dataclass
@@ -156,7 +21,7 @@ class Worker:
 
     name: str
     member: FleetMember
-    circuit: ModelCircuit
+    circuit: Circuit
     every: float
     clock_offset: float = 0.0
     backlog: bool = True
@@ -174,7 +39,6 @@ class Tallied:
 
     failed: int = 0
     failed_after: int = 0
-    probes: int = 0
     most_probes: int = 0
     most_over: int = 0
     records: list[tuple[float, int]] = field(default_factory=list)
@@ -222,7 +86,10 @@ class World:
         name = f"{self.chance.getrandbits(48):012x}"
         offset = self.chance.uniform(-3600, 3600) if self.offsets else 0.0
         member = FleetMember(name, self.fleet, random.Random(self.chance.random()).random)
-        worker = Worker(name, member, ModelCircuit(self.full), self.every, offset)
+        worker = Worker(
+            name, member, Circuit(NAME, now=self.now + offset, draw=random.Random(self.chance.random()).random), self.every, offset
+        )
+        worker.circuit.set_full(self.full, self.now + offset)
         member.add(NAME, CircuitSettings(), self.now + offset)
         self.workers.append(worker)
         start = self.now
@@ -256,19 +123,18 @@ class World:
         if self.is_off(worker, lambda: self.call(worker)):
             return
         self.at(self.now + worker.every * self.chance.uniform(0.9, 1.1), lambda: self.call(worker))
-        if worker.backlog and worker.circuit.admits(self.now + worker.clock_offset):
-            ticket = worker.circuit.begin()
-            is_probe = worker.circuit.state is State.HALF_OPEN and worker.circuit.is_probe
-            self.result.probes += is_probe
+        circuit = worker.circuit
+        permit = circuit.try_acquire(self.now + worker.clock_offset) if worker.backlog else None
+        if isinstance(permit, Permit):
             good = not (self.down(self.now) or worker.sick or self.chance.random() < self.failure_rate)
-            if worker.circuit.state is State.HALF_OPEN:
+            if circuit.state is State.HALF_OPEN:
                 self.watch()
-            self.at(self.now + self.took, lambda: self.ended(worker, ticket, good))
+            self.at(self.now + self.took, lambda: self.ended(worker, permit, good))
 
-    def ended(self, worker: Worker, ticket: tuple[int, int], good: bool) -> None:
-        if self.is_off(worker, lambda: self.ended(worker, ticket, good)):
+    def ended(self, worker: Worker, permit: Permit, good: bool) -> None:
+        if self.is_off(worker, lambda: self.ended(worker, permit, good)):
             return
-        worker.circuit.end(ticket, good, self.now + worker.clock_offset)
+        worker.circuit.record(permit, Outcome.SUCCESS if good else Outcome.FAILURE, self.now + worker.clock_offset)
         self.result.failed += not good
         self.result.failed_after += not good and not self.down(self.now)
         if not good or worker.member.watches(NAME):
@@ -282,17 +148,16 @@ class World:
         if worker.inbox:
             entries, worker.inbox = worker.inbox, []
             member.heard(entries, now)
-        circuit.lapse(now)
-        if member.watches(NAME) or circuit.in_a_row:
-            before = circuit.state
-            circuit.guide(member.look(NAME, circuit.facts(), worker.backlog, self.full, now), now)
-            self.result.opened += before is State.CLOSED and circuit.state is State.OPEN
+        circuit.advance(now)
+        facts = circuit.own_facts(now)
+        if member.watches(NAME) or facts.in_a_row or facts.state is not State.CLOSED:
+            circuit.guide(member.look(NAME, facts, worker.backlog, self.full, now), now)
         records = member.take_records(now)
         if records and not worker.cut and not self.log_is_dead:
             self.append(records)
         if member.watches(NAME):
-            circuit.guide(member.look(NAME, circuit.facts(), worker.backlog, self.full, now), now)
-        due = member.next_deadline()
+            circuit.guide(member.look(NAME, circuit.own_facts(now), worker.backlog, self.full, now), now)
+        due = min((at for at in (member.next_deadline(), circuit.next_deadline()) if at is not None), default=None)
         if due is not None:
             at = max(self.now + 0.001, due - worker.clock_offset)
             worker.turn_at = at
@@ -323,11 +188,15 @@ class World:
 
     # -- Readings ------------------------------------------------------------------------------------------------------------------
 
+    @property
+    def probes(self) -> int:
+        return sum(worker.circuit.read_totals().probes_failed + worker.circuit.read_totals().probes_succeeded for worker in self.workers)
+
     def watch(self) -> None:
         half_open = [worker.circuit for worker in self.workers if worker.circuit.state is State.HALF_OPEN and worker.alive]
-        probing = sum(circuit.is_probe and circuit.in_flight > 0 for circuit in half_open)
+        probing = sum(circuit.is_probing and bool(circuit.live) for circuit in half_open)
         self.result.most_probes = max(self.result.most_probes, probing)
-        busy = sum(circuit.in_flight for circuit in half_open if circuit.guidance.phase is Phase.RAMP)
+        busy = sum(len(circuit.live) for circuit in half_open if circuit.has_share)
         if self.limit and busy:
             self.result.most_over = max(self.result.most_over, busy - self.limit)
 

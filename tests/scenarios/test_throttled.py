@@ -55,7 +55,7 @@ async def _charge(world: World, server: LimitedServer, payments: Dependency, **s
 @in_real_time_on_every_broker
 async def test_a_token_bucket_of_ten_a_second_costs_no_message_and_no_order(world: World) -> None:
     """Each message is processed once, in the order of its source; no dead letter, no circuit that opens, no attempt that counts."""
-    server = LimitedServer(rate=10.0, burst=10)
+    server = LimitedServer(rate=10.0, burst=10, spent=True)
     with server.listening():
         handler = await _charge(world, server, Dependency("payments", failures=http.failures), order="source")
     assert handler.processed == server.accepted == numbered(MESSAGES)
@@ -64,7 +64,7 @@ async def test_a_token_bucket_of_ten_a_second_costs_no_message_and_no_order(worl
 @in_real_time_on_every_broker
 async def test_with_many_lanes_it_is_the_same(world: World) -> None:
     """Sixteen handlers in parallel meet the bucket at once: each message is processed once, whatever was refused."""
-    server = LimitedServer(rate=10.0, burst=10, headers=lambda _: {"retry-after": "1"})
+    server = LimitedServer(rate=10.0, burst=10, headers=lambda _: {"retry-after": "1"}, spent=True)
     with server.listening():
         handler = await _charge(world, server, Dependency("payments", failures=http.failures), order="none", concurrency=16)
     assert sorted(handler.processed) == sorted(server.accepted) == sorted(numbered(MESSAGES))

@@ -15,9 +15,14 @@ _START_WITHIN = 30.0
 
 
 class LimitedServer:
-    """Lets `rate` calls a second through, up to `burst` at once. `answered` has each body that came, and the status of its answer."""
+    """Lets `rate` calls a second through, up to `burst` at once. `answered` has each body that came, and the status of its answer.
 
-    def __init__(self, rate: float, burst: int, headers: Callable[[LimitedServer], dict[str, str]] | None = None) -> None:
+    With `spent` others have just used up its bucket when the first call comes: that one is refused, however slow this machine is.
+    """
+
+    def __init__(
+        self, rate: float, burst: int, headers: Callable[[LimitedServer], dict[str, str]] | None = None, *, spent: bool = False
+    ) -> None:
         self.rate = rate
         self.burst = burst
         self.answered: list[tuple[bytes, int]] = []
@@ -25,6 +30,7 @@ class LimitedServer:
         self._headers = headers
         self._tokens = float(burst)
         self._filled_at = time.monotonic()
+        self._spent = spent
 
     @property
     def accepted(self) -> list[bytes]:
@@ -38,6 +44,8 @@ class LimitedServer:
 
     def _take(self) -> bool:
         now = time.monotonic()
+        if self._spent:
+            self._spent, self._tokens, self._filled_at = False, 0.0, now
         self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
         self._filled_at = now
         if self._tokens < 1.0:

@@ -119,7 +119,7 @@ def _debootstrap(release: str, folder: Path) -> None:
     script = scripts / (release if (scripts / release).exists() else "sid")
     # It mounts /proc in there: in a namespace of its own that is gone with it, however it ends, and the folder can be removed.
     command = ["unshare", "--mount", "--propagation", "private", "--"]
-    command += ["debootstrap", "--variant=minbase", f"--include={PACKAGE}", release, str(unfinished), _mirror(), str(script)]
+    command += ["debootstrap", "--variant=minbase", f"--include={PACKAGE}", release, str(unfinished), debian_mirror(), str(script)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEBOOTSTRAP_TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -131,7 +131,7 @@ def _debootstrap(release: str, folder: Path) -> None:
     unfinished.rename(folder)
 
 
-def _mirror() -> str:
+def debian_mirror() -> str:
     """The mirror that apt uses already."""
     texts = [
         path.read_text()

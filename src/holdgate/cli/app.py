@@ -8,6 +8,7 @@ from holdgate.cli import INTERRUPTED
 from holdgate.cli.commands import CommandGroup, Failure, Refusal, bootstrap_option, client_option, url_option
 from holdgate.cli.config.app import config
 from holdgate.cli.doctor.app import doctor
+from holdgate.cli.fleet.app import fleet
 from holdgate.cli.importing.app import importing
 from holdgate.cli.letters.app import letters
 from holdgate.cli.worker.app import WORKER_COMMANDS
@@ -21,7 +22,7 @@ def app() -> None:
 
 
 app.add_command(letters)
-for each in (*WORKER_COMMANDS, config, doctor, importing):
+for each in (*WORKER_COMMANDS, config, doctor, fleet, importing):
     app.add_command(each)
 
 

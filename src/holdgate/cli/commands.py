@@ -24,6 +24,7 @@ _OF_THE_LABORATORY = frozenset({"demo", "simulate"})
 # The values that a command reads from the environment, so that no password is visible in a list of processes.
 URL_VARIABLE = "HOLDGATE_AMQP_URL"
 MANAGEMENT_VARIABLE = "HOLDGATE_MANAGEMENT_URL"
+FLEET_VARIABLE = "HOLDGATE_FLEET_URL"
 
 # How the commands of dead letters are told which broker it is.
 bootstrap_option = click.option("--bootstrap", metavar="HOST:PORT", help="Kafka: the brokers, several separated by commas.")

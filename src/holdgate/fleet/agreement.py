@@ -235,6 +235,8 @@ class Agreement:
             return
         if order.word == "reset":
             self._end(now)
+        elif order.word == "release":
+            self.heard_at = now  # nobody has conducted meanwhile, and that was no silence
         elif self.words.holds(now):
             if self.course is Course.WELL:
                 self._begin(now)

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 from holdgate.core.guidance import Guidance, Phase
 from holdgate.core.outages import Outage
-from holdgate.core.states import State
+from holdgate.core.states import Reason, State
 from holdgate.fleet import events
 from holdgate.fleet.agreement import Agreement, Course
 from holdgate.fleet.bidding import LOST_AFTER, SILENT_AFTER, Bid, Chance, Vacancy
 from holdgate.fleet.conducting import Conductor, Surroundings, probe_due
-from holdgate.fleet.marking import Marking, part_of
+from holdgate.fleet.marking import Marking
 from holdgate.fleet.opening import Mark, is_outage
 from holdgate.fleet.records import Claim, Need, Rest
-from holdgate.fleet.shares import checksum
+from holdgate.fleet.shares import checksum, part_of
 from holdgate.fleet.snapshot import AgreementSnapshot, SharerSnapshot, shown
 
 if TYPE_CHECKING:
@@ -54,9 +54,6 @@ STUCK_AFTER = 20.0
 
 # An opening of its own is a local cause if after this time (seconds) fewer workers than the quorum have failures.
 ALONE_AFTER = 2.0
-
-# The value of core's reason for an opening by the fleet.
-_BY_FLEET = "fleet"
 
 _LOCAL = Guidance(Phase.LOCAL)
 
@@ -88,7 +85,9 @@ class Concern:
     )
     # fmt: on
 
-    def __init__(self, name: str, me: str, settings: CircuitSettings, fleet: FleetSettings, now: float, draw: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, me: str, settings: CircuitSettings, fleet: FleetSettings, *, now: float, draw: Callable[[], float]
+    ) -> None:
         self.reconfigure(settings, fleet)
         self._quorum = fleet.quorum
         self._me = me
@@ -148,7 +147,11 @@ class Concern:
     def _opened(self) -> bool:
         """Return whether the circuit has opened by its own rules."""
         facts = self.facts
-        return facts is not None and facts.state is State.OPEN and facts.opened_by is not None and facts.opened_by.value != _BY_FLEET
+        return facts is not None and facts.state is State.OPEN and facts.opened_by is not None and facts.opened_by is not Reason.FLEET
+
+    def overslept(self, now: float) -> None:
+        """Note that this worker has not listened for a while: whoever seems silent was not heard."""
+        self.agreement.heard_at = now
 
     # -- A look --------------------------------------------------------------------------------------------------------------------
 
@@ -176,8 +179,12 @@ class Concern:
         if not self.guided and (self._is_stuck(now) or self._vetoes(facts, now)):
             return _LOCAL
         self.guided = True
-        if self.conductor is not None and (agreement.course is Course.WAIT or self.conductor.is_waiting):
-            return self.conductor.guidance(agreement, self._due(), around.until, now)
+        return self._when_out(around)
+
+    def _when_out(self, around: Around) -> Guidance:
+        agreement, conductor = self.agreement, self.conductor
+        if conductor is not None and (agreement.course is Course.WAIT or conductor.is_waiting):
+            return conductor.guidance(agreement, self._due(), around.until, around.now)
         if agreement.course is Course.WAIT:
             return Guidance(Phase.WAIT, epoch=agreement.epoch, until=around.until)
         return Guidance(Phase.RAMP, agreement.shares.get(self._me, 0), agreement.stage, agreement.epoch, around.until)
@@ -269,11 +276,12 @@ class Concern:
         if facts.override is not None or agreement.words.holds(now) or (not self.guided and self._vetoes(facts, now)):
             return None
         last_choice = not self.backlog or self._rested == agreement.epoch
+        heard_at = max(agreement.heard_at, agreement.words.ended_at(now))
         if agreement.course is Course.WELL:
             return None if self._wish is None else Chance(Vacancy.OPENING, agreement.epoch, self._wish, not self.backlog)
         if agreement.conductor is None:
-            return Chance(Vacancy.VACANT, agreement.epoch, agreement.heard_at, last_choice)
-        silent_at = agreement.heard_at + max(SILENT_AFTER, SILENT_TRIPS * around.round_trip)
+            return Chance(Vacancy.VACANT, agreement.epoch, heard_at, last_choice)
+        silent_at = heard_at + max(SILENT_AFTER, SILENT_TRIPS * around.round_trip)
         if agreement.conductor != self._me and now >= silent_at:
             return Chance(Vacancy.SILENT, agreement.epoch, silent_at, last_choice)
         return None
@@ -291,6 +299,8 @@ class Concern:
             self.conductor = Conductor(agreement, self._settings, relapses, seen)
             self._led = None
         self.conductor.step(agreement, relapses, seen)
+        if self._rested == agreement.epoch:
+            return []
         if not self.guided and self._is_stuck(around.now) and self._vetoes(facts, around.now):
             self.conductor.finished = True  # everybody goes alone by now, and so it is over
         if self._gives_up(facts, around.now):
@@ -301,7 +311,7 @@ class Concern:
     def _gives_up(self, facts: OwnFacts, now: float) -> bool:
         """Return whether to give the epoch back: after two failed probes, or without a message or a right to probe with."""
         conductor, agreement = self.conductor, self.agreement
-        if conductor is None or self._rested == agreement.epoch or not any(worker != self._me for worker in agreement.sharers):
+        if conductor is None or not any(worker != self._me for worker in agreement.sharers):
             return False
         if conductor.finished:
             return False

@@ -153,7 +153,7 @@ class Conductor:
     def _judge_stage(self, ramp: Ramp, agreement: Agreement, seen: Surroundings) -> None:
         tallies = dict(agreement.tallies)
         if seen.facts.stage == self.stage:
-            tallies[""] = (seen.facts.stage_good, seen.facts.stage_bad)
+            tallies[agreement.conductor or ""] = (seen.facts.stage_good, seen.facts.stage_bad)
         ramp.set_full(max(1, seen.full))
         ramp.refused = bool(agreement.shares)  # who has a share has messages: there is more traffic to come
         if self._count(ramp, tallies, seen.now):

@@ -14,7 +14,7 @@ class FleetEvent:
 
 @dataclass(frozen=True, slots=True)
 class FleetOpened(FleetEvent):
-    """The fleet waits for `dependency`: enough workers have seen it fail, or an operator holds it. `failures` are those that were pooled."""
+    """The fleet waits for `dependency`. `workers` had failed last, `failures` times in a row together; 0: an operator holds it."""
 
     dependency: str
     epoch: int
@@ -45,7 +45,7 @@ class ConductorChanged(FleetEvent):
 
 @dataclass(frozen=True, slots=True)
 class LocalCauseFound(FleetEvent):
-    """This worker's circuit has opened, and of `callers` workers that need `dependency` only `bad` have failures: look at this one first."""
+    """Our circuit has opened, and of `callers` workers that need `dependency` only `bad` have failures: look at this worker first."""
 
     dependency: str
     callers: int

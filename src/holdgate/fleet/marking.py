@@ -13,8 +13,6 @@ done its part of a stage, or a call was bad, and otherwise twice a second.
 
 from __future__ import annotations
 
-from math import ceil
-
 from holdgate.fleet.records import Bad, Good, Tally
 
 # First failures that are written at once, and how soon there is another one (per second). With the good word after each, 20 workers at a
@@ -106,8 +104,3 @@ class Marking:
             return None
         self._tally, self._tally_at = (stage, good, bad), now
         return Tally(self._dependency, stage, good, bad)
-
-
-def part_of(need: int, share: int, limit: int) -> int:
-    """Return how many results of a stage that needs `need` are a worker's, with its share of the limit."""
-    return ceil(need * share / max(1, limit))

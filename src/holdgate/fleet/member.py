@@ -25,13 +25,11 @@ from collections import deque
 from math import ceil, inf
 from typing import TYPE_CHECKING, cast
 
-from holdgate.core.guidance import Phase
 from holdgate.errors import CommandError, SettingsError
 from holdgate.fleet import events
 from holdgate.fleet.agreement import Reading
-from holdgate.fleet.budget import Budgets
 from holdgate.fleet.concern import Around, Concern
-from holdgate.fleet.members import BEATS, LONG_BEAT, SHORT_BEAT, Roster
+from holdgate.fleet.members import BEATS, LONG_BEAT, SHORT_BEAT, Budgets, Roster
 from holdgate.fleet.records import (
     LONGEST_ACTOR,
     LONGEST_NAME,
@@ -76,6 +74,12 @@ NEED_BYTES = 32
 # In trouble it looks around twice a second: at who is silent, and at what others have changed.
 LOOK_AROUND_EVERY = 0.5
 
+# Later than its own deadline by so much (seconds), a worker was frozen, and what it takes for the silence of others was its own.
+OVERSLEPT = 1.0
+
+# Our records that have not come back: more need not be remembered.
+MOST_OUTSTANDING = 30
+
 # Events that are never taken must not fill a worker's memory.
 NEWS_KEPT = 256
 
@@ -95,9 +99,9 @@ class FleetMember:
 
     # fmt: off
     __slots__ = (
-        "_allowed", "_allowed_at", "_beat_at", "_budgets", "_concerns", "_draw", "_failing_since", "_heard_at", "_latest", "_me",
-        "_members_before", "_missed_at", "_news", "_number", "_outstanding", "_queue", "_roster", "_round_trip", "_said_at", "_said_needs", "_settings",
-        "_silent_since", "_skipped", "_witness",
+        "_allowed", "_allowed_at", "_beat_at", "_budgets", "_concerns", "_draw", "_expected_by", "_failing_since", "_heard_at", "_latest",
+        "_me", "_members_before", "_missed_at", "_news", "_number", "_outstanding", "_queue", "_roster", "_round_trip", "_said_at",
+        "_said_needs", "_settings", "_silent_since", "_skipped", "_witness",
     )
     # fmt: on
 
@@ -117,6 +121,7 @@ class FleetMember:
         self._number = 0
         self._outstanding: dict[int, float] = {}  # our records that have not come back: when we gave them out
         self._beat_at = -inf
+        self._expected_by = inf  # when we are to be called again
         self._allowed = RECORDS
         self._allowed_at = -inf
         self._heard_at = -inf
@@ -132,19 +137,27 @@ class FleetMember:
         self._skipped = 0
 
     def add(self, dependency: str, settings: CircuitSettings, now: float) -> None:
-        """Take part in `dependency` too. A second time changes its settings. Raises SettingsError for a name that no record can carry."""
+        """Take part in `dependency`, too; a second time changes its settings. Raises SettingsError for a name that fits into no record."""
         if not is_name(dependency):
             raise SettingsError(f"the name of a dependency must have 1 to {LONGEST_NAME} bytes in one line for a fleet, got {dependency!r}")
         known = self._concerns.get(dependency)
         if known is None:
-            self._concerns[dependency] = Concern(dependency, self._me, settings, self._settings, self._monotonic(now), self._draw)
+            self._concerns[dependency] = Concern(dependency, self._me, settings, self._settings, now=self._monotonic(now), draw=self._draw)
             self._beat_at = -inf
         else:
             known.reconfigure(settings, self._settings)
 
     def _monotonic(self, now: float) -> float:
         self._latest = max(self._latest, now)
+        if self._latest > self._expected_by + OVERSLEPT:
+            self._expected_by = inf
+            self._listen_anew()
         return self._latest
+
+    def _listen_anew(self) -> None:
+        self._roster.refresh(self._latest)
+        for concern in self._concerns.values():
+            concern.overslept(self._latest)
 
     # -- Reading -------------------------------------------------------------------------------------------------------------------
 
@@ -265,6 +278,7 @@ class FleetMember:
         elif not is_silent and self._silent_since is not None:
             self._news.append(events.FleetLogCameBack(now, now - self._silent_since))
             self._silent_since = None
+            self._listen_anew()
             self._speak_within(ANSWER_WITHIN, now)
 
     # -- A circuit -----------------------------------------------------------------------------------------------------------------
@@ -303,7 +317,7 @@ class FleetMember:
             self._number += 1
             taken.append(encode(self._settings.name, Record(self._me, self._number, self._queue.popleft())))
             self._outstanding[self._number] = now
-        if len(self._outstanding) > RECORDS:  # the oldest says since when the log is silent, and the latest how it is now
+        while len(self._outstanding) > MOST_OUTSTANDING:  # the oldest says since when the log is silent, and the latest how it is now
             del self._outstanding[sorted(self._outstanding)[1]]
         return taken
 
@@ -323,7 +337,7 @@ class FleetMember:
 
     def _miss(self, now: float) -> None:
         """Miss who is silent: for ourselves, and as a conductor for all."""
-        if now < self._missed_at + LOOK_AROUND_EVERY:
+        if now < self._missed_at + LOOK_AROUND_EVERY or self._silent_since is not None:
             return
         self._missed_at = now
         conducts = any(concern.conductor is not None for concern in self._concerns.values())
@@ -381,10 +395,10 @@ class FleetMember:
             dependency,
             word.value,
             concern.agreement.words.number + 1,
-            False,
-            seconds,
-            readable(reason, LONGEST_REASON),
-            readable(actor, LONGEST_ACTOR),
+            again=False,
+            lasts=seconds,
+            reason=readable(reason, LONGEST_REASON),
+            actor=readable(actor, LONGEST_ACTOR),
         )
         self._queue.append(said)
 
@@ -402,7 +416,8 @@ class FleetMember:
             found.append(self._unproved_since() + self._settings.silence)
         if any(concern.is_unwell for concern in self._concerns.values()):
             found.append(now + LOOK_AROUND_EVERY)
-        return min(found)
+        self._expected_by = min(found)
+        return self._expected_by
 
     def take_news(self) -> list[FleetEvent]:
         """Return what has happened since the last call, oldest first."""

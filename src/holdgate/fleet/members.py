@@ -5,6 +5,15 @@ times a beat comes every half minute, and as soon as somebody is in trouble ever
 noticed within three short beats of the first trouble: then every worker that lives has spoken.
 
 No time of another machine is looked at. An age is what this worker's own clock has counted since it read the record.
+
+A stranger may flood the log, so each worker has a budget of records that are read. A worker of ours writes at most ten a second, and in the
+last thirty seconds of the log, which a newcomer reads in one piece, it may have three hundred. A budget is larger than that, so it skips no
+record of a worker that keeps to the rules. What one skips, another may have read: two workers may disagree about a flood until the next
+verdict.
+
+A worker numbers its records. One may come again, because its writer was told that it is lost, or because somebody writes what it has read,
+and a verdict of a minute ago would be in force once more. So a number must be above the last one. One far below is not of these: somebody
+has made up a large one, and for that no worker must fall silent.
 """
 
 from __future__ import annotations
@@ -27,6 +36,17 @@ BEATS = 3
 
 # A fleet that is larger needs another design. Whoever floods the log with made-up workers fills no memory.
 MOST_MEMBERS = 1000
+
+# What a worker may have in the log at once, and what it gains per second: several times what it writes.
+RECORDS = 1000.0
+RECORDS_PER_SECOND = 30.0
+
+# How far below the last number a record is one that comes again. A worker writes a tenth of that in the half minute that a newcomer reads.
+FAR_BACK = 3000
+
+# The workers that are remembered, and for how many seconds those that write nothing are. A stranger may make up as many as it likes.
+MOST_WORKERS = 1000
+FORGOTTEN_AFTER = 60.0
 
 
 @dataclass(slots=True)
@@ -74,6 +94,11 @@ class Roster:
         if member is not None:
             member.heard_at = now
 
+    def refresh(self, now: float) -> None:
+        """Note that nobody could have been heard lately: it was this worker that did not listen."""
+        for member in self._members.values():
+            member.heard_at = now
+
     def bye(self, worker: str) -> None:
         """Note that a worker has left in order."""
         self._members.pop(worker, None)
@@ -102,3 +127,46 @@ class Roster:
 
 def _beat(member: Member, troubled: Container[str]) -> float:
     return SHORT_BEAT if any(each in troubled for each in member.needs) else member.beat
+
+
+class Budgets:
+    """How much of each worker's budget is left, and the number of its last record."""
+
+    __slots__ = ("_last", "_left")
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def take(self, worker: str, now: float) -> bool:
+        """Return whether one more record of `worker` is read."""
+        known = self._left.get(worker)
+        if known is None:
+            if not self._has_room(now):
+                return False
+            known = (RECORDS, now)
+        left, at = known
+        left = min(RECORDS, left + max(0.0, now - at) * RECORDS_PER_SECOND)
+        if left < 1:
+            return False
+        self._left[worker] = (left - 1, now)
+        return True
+
+    def is_new(self, worker: str, number: int) -> bool:
+        """Return whether a record with this number does not come again. Its budget must have been taken."""
+        last = self._last.get(worker)
+        if last is not None and last - FAR_BACK <= number <= last:
+            return False
+        self._last[worker] = number
+        return True
+
+    def _has_room(self, now: float) -> bool:
+        if len(self._left) < MOST_WORKERS:
+            return True
+        for worker in [worker for worker, (_, at) in self._left.items() if now - at > FORGOTTEN_AFTER]:
+            del self._left[worker]
+            self._last.pop(worker, None)
+        return len(self._left) < MOST_WORKERS

@@ -23,8 +23,8 @@ class FleetSettings:
 
     - `name`: of the fleet, in each of its records. Workers with another name on the same log are none of its business.
     - `quorum`: from how many workers on failures are one outage for all, from 2. A worker alone never opens for others.
-    - `open_share`: a wait of the fleet as a ratio of the time since the outage began, in (0, 1]. A larger one of the dependency's own settings
-      holds.
+    - `open_share`: a wait of the fleet as a ratio of the time since the outage began, in (0, 1]. A larger one of the dependency's own
+      settings holds.
     - `open_duration_max`: the longest wait between two probes of the fleet, seconds above 0, or a timedelta. One probe serves all, so they
       may be frequent. A shorter one of the dependency's own settings holds.
     - `silence`: after how many seconds without a word from the log a worker goes by its own rules, above 0, or a timedelta.
@@ -34,7 +34,7 @@ class FleetSettings:
 
     name: str = "fleet"
     quorum: int = 2  # one worker's failures may be its own network; those of two are most likely not
-    open_share: float = 0.4  # reaches the longest wait after a minute: of 50 failed calls in ten minutes no more than half are probes
+    open_share: float = 0.5  # one probe serves all, and 25 of them reach through ten minutes: no more than the opening costs
     open_duration_max: float = 30.0  # one probe every half minute for the whole fleet costs nothing, and all are back in 40 seconds
     silence: float = 6.0  # three beats: one may be late and one lost
 

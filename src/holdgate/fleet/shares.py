@@ -7,12 +7,13 @@ The order is a checksum of the worker and the turn, so no worker is always the f
 a ramp climbs: who has begun goes on, and a larger limit adds others. If it changed with every stage, then a call that is still in flight
 at one worker, and a new one at another, would be more than the limit.
 
-A reader that does not know all sharers would take too much. So the conductor writes a checksum of them, and who has another one takes
+A reader that does not know all sharers (it has just come, or has missed a line) would take too much. So the conductor writes a checksum of them, and who has another one takes
 nothing until the next verdict.
 """
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -34,7 +35,10 @@ def in_order(fulls: Mapping[str, int], turn: int) -> list[str]:
 
 
 def shares(limit: int, fulls: Mapping[str, int], turn: int) -> dict[str, int]:
-    """Return each worker's share of `limit`. `fulls` are the most calls of each, from 1. The sum never passes the limit."""
+    """Return each worker's share of `limit`.
+
+    `fulls` are the most calls of each, from 1. The shares add up to the limit, or to all of `fulls` if that is less.
+    """
     together = sum(fulls.values())
     if limit >= together:
         return dict(fulls)
@@ -46,6 +50,9 @@ def shares(limit: int, fulls: Mapping[str, int], turn: int) -> dict[str, int]:
     return given
 
 
-def share_of(worker: str, limit: int, fulls: Mapping[str, int], turn: int) -> int:
-    """Return the share of one worker. One that takes no part has none."""
-    return shares(limit, fulls, turn).get(worker, 0)
+def part_of(need: int, share: int, limit: int) -> int:
+    """Return how many results of a stage that needs `need` are a worker's, with its share of the limit.
+
+    When it has so many, it says so without a wait: if all do the same, the stage is complete.
+    """
+    return ceil(need * share / max(1, limit))

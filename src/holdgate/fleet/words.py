@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from math import ceil, inf
 
-from holdgate.fleet.records import Order
+from holdgate.fleet.records import LARGEST_NUMBER, Order
 
 # Between two repetitions of a word that is in force (seconds): well within what a newcomer reads, and 360 records an hour.
 REPEATED_EVERY = 10.0
@@ -61,7 +61,7 @@ class Words:
                 self._heard_at = now
             return False
         # Never past what a record can carry, or nobody could say anything any more.
-        self.number = order.number if order.again else self.number + 1
+        self.number = order.number if order.again else min(self.number + 1, LARGEST_NUMBER)
         self.last = Standing(Word(order.word), order.reason, order.actor, now + order.lasts if order.lasts else inf)
         self._heard_at = now
         return True
@@ -69,6 +69,10 @@ class Words:
     def holds(self, now: float) -> bool:
         """Return whether a word keeps the fleet from the dependency."""
         return self.last is not None and self.last.word in {Word.HOLD, Word.FORCE_OPEN} and now < self.last.until
+
+    def ended_at(self, now: float) -> float:
+        """Return when the last hold ended by itself; long ago if none did."""
+        return self.last.until if self.last is not None and self.last.until <= now else -inf
 
     def in_force(self, now: float) -> Standing | None:
         """Return the word that keeps the fleet from the dependency. None means that there is none."""
@@ -96,4 +100,4 @@ class Words:
         if word is None:
             return None
         lasts = 0 if word.until == inf else max(1, ceil(word.until - now))
-        return Order(dependency, word.word.value, self.number, True, lasts, word.reason, word.actor)
+        return Order(dependency, word.word.value, self.number, again=True, lasts=lasts, reason=word.reason, actor=word.actor)

@@ -11,9 +11,10 @@ except ImportError as error:
 
 from holdgate.brokers.kafka.assignments import KafkaDelivery
 from holdgate.brokers.kafka.dead_letters import KafkaDeadLetters
+from holdgate.brokers.kafka.fleet_log import KafkaFleetLog
 from holdgate.brokers.kafka.intake import KafkaIntake
 from holdgate.brokers.kafka.retention import RecordsLost
 
 del _aiokafka
 
-__all__ = ["KafkaDeadLetters", "KafkaDelivery", "KafkaIntake", "RecordsLost"]
+__all__ = ["KafkaDeadLetters", "KafkaDelivery", "KafkaFleetLog", "KafkaIntake", "RecordsLost"]

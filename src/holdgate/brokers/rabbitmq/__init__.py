@@ -12,9 +12,10 @@ except ImportError as error:
 from holdgate.brokers.rabbitmq.channel import RabbitMQDelivery
 from holdgate.brokers.rabbitmq.checks import Diagnosis
 from holdgate.brokers.rabbitmq.dead_letters import RabbitMQDeadLetters
+from holdgate.brokers.rabbitmq.fleet_log import RabbitMQFleetLog
 from holdgate.brokers.rabbitmq.intake import RabbitMQIntake
 from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear
 
 del _aio_pika
 
-__all__ = ["DeliveryLimitNear", "Diagnosis", "RabbitMQDeadLetters", "RabbitMQDelivery", "RabbitMQIntake"]
+__all__ = ["DeliveryLimitNear", "Diagnosis", "RabbitMQDeadLetters", "RabbitMQDelivery", "RabbitMQFleetLog", "RabbitMQIntake"]

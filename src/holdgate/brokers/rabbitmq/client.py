@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+import aiormq
 from aio_pika import RobustConnection
 from aio_pika.abc import AbstractRobustConnection
 from aio_pika.connection import make_url
@@ -32,10 +33,13 @@ from aiormq.exceptions import (
 from pamqp.exceptions import AMQPInternalError, PAMQPException
 from yarl import URL
 
-from holdgate.errors import IntakeError
-from holdgate.tasks import GIVE_UP_WITHIN, is_being_cancelled, within
+from holdgate.errors import HoldgateError, IntakeError
+from holdgate.tasks import GIVE_UP_WITHIN, begin_later, is_being_cancelled, within
 
 T = TypeVar("T")
+
+# A broker in reach answers in milliseconds; a wrong address should not take the minutes that TCP allows.
+_CONNECT_WITHIN = 15.0
 
 # -- older clients -----------------------------------------------------------------------------------------------------------------------
 
@@ -131,14 +135,14 @@ def describe_end(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else f"{type(error).__name__}, without a reason"
 
 
-def explain_no_connection(error: BaseException, where: str) -> str:
-    """Return why there is no connection to `where`, with the remedy."""
+def explain_no_connection(error: BaseException, where: str, seconds: float = _CONNECT_WITHIN) -> str:
+    """Return why there is no connection to `where` after a try of so many seconds, with the remedy."""
     if isinstance(error, ProbableAuthenticationError):
         return f"the broker at {where} refuses this user or password: check the URL, and that the user may log in from this host"
     if isinstance(error, UNEXPECTED_FRAME) and "Connection.OpenOk" in str(error):
         # To aiormq a refused virtual host is an unexpected frame.
         return f"the broker at {where} refuses the virtual host: check its name in the URL, and that this user has permissions in it"
-    how = f"within {_CONNECT_WITHIN:g} s" if isinstance(error, TimeoutError) else f"({error!r})"
+    how = f"within {seconds:g} s" if isinstance(error, TimeoutError) else f"({error!r})"
     return f"no RabbitMQ broker answers at {where} {how}: check host, port and TLS, and that the broker is up"
 
 
@@ -192,7 +196,7 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, TRANSIENT) or type(error) is Exception
 
 
-async def answered(question: Awaitable[T], refusal: Callable[[BaseException], IntakeError]) -> T:
+async def answered(question: Awaitable[T], refusal: Callable[[BaseException], HoldgateError]) -> T:
     """Return what the broker says. Raises `refusal` of the error where that is no, or where the connection is lost meanwhile."""
     try:
         return await question
@@ -208,8 +212,6 @@ async def answered(question: Awaitable[T], refusal: Callable[[BaseException], In
 
 # -- the connection ----------------------------------------------------------------------------------------------------------------------
 
-# A broker in reach answers in milliseconds; a wrong address should not take the minutes that TCP allows.
-_CONNECT_WITHIN = 15.0
 # Closing is a handshake, which a broker that is away does not answer.
 CLOSE_WITHIN = 5.0
 # How soon a close by the owner during a reconnect is noticed: much sooner than a drain must end.
@@ -236,8 +238,7 @@ class Client:
     @property
     def where(self) -> str:
         """Host, port and virtual host, without the password."""
-        url = make_url(self._url) if self._url is not None else self._connection.url
-        return f"{url.host}:{url.port or 5672}{url.path or '/'}"
+        return _where(make_url(self._url) if self._url is not None else self._connection.url)
 
     @property
     def vhost(self) -> str:
@@ -333,6 +334,49 @@ class Client:
                     await self._connection.connected.wait()
             if self.is_closed:
                 raise IntakeError(_CLOSED_IN_USE)
+
+
+class Beside:
+    """Connections beside the consumer's, each for one use until its first fault: to a URL, or to where a connection goes that is given.
+
+    A broker that is short of memory or disk stops to read from a connection that publishes, its acks and heartbeats too. So what is written
+    while a consumer works goes by a connection of its own, and the given one is only looked at.
+    """
+
+    def __init__(self, connection_or_url: Any, name: str) -> None:
+        url: Any = connection_or_url
+        self._context: Any = None
+        if isinstance(connection_or_url, AbstractRobustConnection):
+            given: Any = connection_or_url
+            url, self._context = given.url, given.kwargs.get("context")  # what its `ssl_context=` was
+        self._url = make_url(url).update_query(name=name)
+
+    @property
+    def where(self) -> str:
+        """Host, port and virtual host, without the password."""
+        return _where(self._url)
+
+    async def connect(self) -> Any:
+        """Return a new connection of aiormq. Raises what `explain_no_connection` takes."""
+        connection: Any = aiormq.Connection(self._url, context=self._context)
+        try:
+            await connection.connect()
+        except BaseException:
+            await give_up(connection)
+            raise
+        return connection
+
+
+async def give_up(connection: Any) -> None:
+    """Close a connection of aiormq, within a moment, whether or not its broker answers."""
+    closing = begin_later(connection.close(), "closes a connection")
+    closing.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    await asyncio.wait((closing,), timeout=GIVE_UP_WITHIN)
+    closing.cancel()  # a broker that does not answer has the socket closed all the same
+
+
+def _where(url: URL) -> str:
+    return f"{url.host}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}{url.path or '/'}"
 
 
 def _with_name(url: URL) -> URL:

@@ -21,7 +21,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 from urllib.error import URLError
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
@@ -35,7 +35,7 @@ from aiormq.exceptions import (
     ConnectionClosed,
 )
 
-from holdgate.brokers.rabbitmq.client import Client, as_intake_error, exclusive_error, throw_away
+from holdgate.brokers.rabbitmq.client import as_intake_error, exclusive_error, throw_away
 from holdgate.errors import IntakeError, SettingsError
 
 Kind = Literal["classic", "quorum"]
@@ -200,6 +200,12 @@ _REFUSAL = re.compile(r"inequivalent arg '([\w-]+)' for queue .*: received .* bu
 _TYPED = re.compile(r"the value '(.*)' of type '(\w+)'", re.DOTALL)
 
 
+class Channels(Protocol):
+    """What gives a fresh channel for each question: the intake's `Client`, or a connection of aiormq."""
+
+    async def channel(self) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True)
 class QueueFacts:
     """What was found out about one queue.
@@ -262,7 +268,7 @@ class QueueFacts:
         return "x-dead-letter-exchange" in self.arguments or "dead-letter-exchange" in (self.policy or {})
 
 
-async def declare(client: Client, name: str, arguments: Mapping[str, Any]) -> None:
+async def declare(client: Channels, name: str, arguments: Mapping[str, Any]) -> None:
     """Declare a durable queue with these arguments, if there is none. Raises IntakeError if it exists with others, and names them."""
     raw = await client.channel()
     try:
@@ -278,7 +284,7 @@ async def declare(client: Client, name: str, arguments: Mapping[str, Any]) -> No
         await throw_away(raw)
 
 
-async def find_facts(client: Client, name: str) -> QueueFacts:
+async def find_facts(client: Channels, name: str) -> QueueFacts:
     """Return everything that the broker shows of a queue. Raises IntakeError if there is none, or if it may not be read."""
     await _check_existence(client, name)
     arguments: dict[str, Any] = {}
@@ -297,7 +303,7 @@ async def find_facts(client: Client, name: str) -> QueueFacts:
     return QueueFacts(name, None, arguments, flags["auto_delete"])
 
 
-async def _check_existence(client: Client, name: str) -> None:
+async def _check_existence(client: Channels, name: str) -> None:
     raw = await client.channel()
     try:
         await raw.queue_declare(queue=name, passive=True)
@@ -307,7 +313,7 @@ async def _check_existence(client: Client, name: str) -> None:
         await throw_away(raw)
 
 
-async def _refusal(client: Client, name: str, arguments: Mapping[str, Any], flags: Mapping[str, bool]) -> str | None:
+async def _refusal(client: Channels, name: str, arguments: Mapping[str, Any], flags: Mapping[str, bool]) -> str | None:
     """Return why the broker refuses such a declare. None means that it accepts."""
     raw = await client.channel()
     try:

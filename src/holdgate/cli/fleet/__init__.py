@@ -1,0 +1,1 @@
+"""`holdgate fleet`: makes the log of a fleet, and shows what is in it."""
