@@ -245,6 +245,29 @@ async def test_of_an_error_of_another_kind_only_the_type_is_told(caplog: pytest.
     await wire.close()
 
 
+class Impatient(MemoryFleetLog):
+    """A log whose reads run into a time limit of its own."""
+
+    reads = 0
+
+    async def read(self) -> Sequence[LogEntry]:
+        self.reads += 1
+        raise TimeoutError("no leader")
+
+
+@in_virtual_time
+async def test_a_time_limit_of_the_logs_own_is_a_failure() -> None:
+    """It is read again after a pause, and not in a hot loop."""
+    log = Impatient(MemoryLogServer())
+    states: list[bool] = []
+    wire = Wire(log, print, states.append, lambda: 0.5)
+    wire.start()
+    await asyncio.sleep(LONG)
+    assert 5 < log.reads < 20
+    assert states[-1] is False
+    await wire.close()
+
+
 @in_virtual_time
 async def test_what_is_sent_last_is_written_at_the_close() -> None:
     """The goodbye of a worker that leaves in order."""

@@ -290,10 +290,9 @@ def _by_its_fleet(document: StatusDocument, dependency: DependencyStatus) -> str
         return f"{fleet['word_actor']} keeps every worker of the fleet from it {ends}: {(fleet['word_reason'] or '').rstrip('.')}."
     due = fleet["next_probe"]
     when = "" if due is None else " now" if due < document["at"] + 1 else f" in {lasting(due - document['at'])}"
-    if fleet["own"]:
-        conducts = "this worker conducts"
-    else:
-        conducts = "nobody conducts yet" if fleet["conductor"] is None else f"worker {fleet['conductor']} conducts"
+    conducts = "this worker conducts" if fleet["own"] else f"worker {fleet['conductor']} conducts"
+    if fleet["conductor"] is None:
+        return "It waits for the fleet: nobody conducts yet."
     if fleet["share"] is not None:
         waits = f"{name} waits for the fleet" if fleet["share"] == 0 else f"{name} comes back for the whole fleet"
         return f"{waits}: {conducts}, limit {fleet['limit']}, this worker's share {fleet['share']}."

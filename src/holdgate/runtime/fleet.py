@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 # A worker is a random number of twelve hexadecimal digits.
 _IDS = 2**48
 
+# What is due again in the same moment waits for so long, so that a mistake of the rules never keeps the event loop busy (seconds).
+_TICK = 0.01
+
 # A call that was refused says that there is work, for as long as a caller may need to come again (seconds).
 _REFUSAL_LASTS = 5.0
 
@@ -221,7 +224,8 @@ class FleetLink:
         records = member.take_records(now)
         if records:
             wire.send(records)
-        self._due = member.next_deadline()
+        deadline = member.next_deadline()
+        self._due = None if deadline is None else max(deadline, now + _TICK)
         return member.take_news()
 
     def next_deadline(self) -> float | None:

@@ -44,6 +44,10 @@ _PAUSE_FIRST, _PAUSE_MOST = 0.5, 15.0
 _QUEUE_AT_MOST = 256
 
 
+class _NoAnswer(TimeoutError):
+    """A call has not come back within our own time limit. One that the log itself raises is another matter."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Letter:
     """Records that are to be appended together. `confirmed` is done when the log has them. None means that nobody waits for that."""
@@ -161,7 +165,7 @@ class Wire:
         while True:
             try:
                 entries = await self._limited(self._log.read(), _READ_WITHIN)
-            except TimeoutError:
+            except _NoAnswer:
                 continue  # nobody has said anything
             except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on without
                 self._failed("read", error)
@@ -208,7 +212,7 @@ class Wire:
                 task.cancel()
                 task.add_done_callback(_forget)
         if not task.done():
-            raise TimeoutError(f"no answer within {seconds:g} s")
+            raise _NoAnswer(f"no answer within {seconds:g} s")
         if task.cancelled():
             raise FleetLogError("the log of the fleet has given up a call")
         return task.result()
