@@ -24,14 +24,15 @@ _APART = 0.05
 class TogetherFigures:
     """What a run came to.
 
-    - `failed`: failed calls of all workers, probes included; `failed_after`: those that began after the dependency's last fault ended.
+    - `failed`: failed calls of all workers, probes included; `failed_after`: those that began after the dependency's
+      first fault ended.
     - `probes`: first calls of half-opens; `probes_at_once`: the most that were in flight together.
     - `overshoot`: the most calls above the fleet's limit that guided workers had in flight.
     - `takeovers`: how often somebody became conductor after another.
     - `closed_after`: seconds from the end of the last fault until every living worker's circuit is closed; None: they never were.
     - `fleet_openings`: how often the fleet opened as one.
     - `opened`: how many workers' circuits have opened at least once.
-    - `peak_in_flight`: the most calls in the dependency after its last fault began to end, those that were given up included.
+    - `peak_in_flight`: the most calls in the dependency after its first fault ended, those that were given up included.
     - `good`: calls that have done their work.
     - `records_a_second`: the most records in the log in any ten seconds, a second of them; `bytes_an_hour`: by the last minute's.
     """

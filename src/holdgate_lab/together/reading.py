@@ -25,6 +25,7 @@ class LogReader:
         self.verdicts: list[Verdict] = []
         self.stale = 0
         self.writers: dict[int, set[str]] = {}  # of verdicts, by epoch
+        self._numbers: dict[str, int] = {}
         self._dependency = dependency
         self._fleet = FleetSettings().name
 
@@ -39,6 +40,9 @@ class LogReader:
         said = None if record is None else record.said
         if record is None or not isinstance(said, Lead) or said.dependency != self._dependency:
             return
+        if record.number <= self._numbers.get(record.worker, -1):
+            return  # it comes again
+        self._numbers[record.worker] = record.number
         self.writers.setdefault(said.epoch, set()).add(record.worker)
         if self.verdicts and said.epoch < self.verdicts[-1].epoch:
             self.stale += 1

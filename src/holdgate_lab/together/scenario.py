@@ -97,6 +97,11 @@ class Together:
         return max((fault.until for fault in self.faults), default=0.0)
 
     @property
+    def back_at(self) -> float:
+        """When the first fault of the dependency ends: from then on it is there, if only a little."""
+        return min((fault.until for fault in self.faults), default=0.0)
+
+    @property
     def quiet_from(self) -> float:
         """From when on nothing is wrong, and nobody comes or goes. What never ends does not count: it is what the run is about."""
         ends = [fault.until for fault in self.log_faults if fault.until < float("inf")]

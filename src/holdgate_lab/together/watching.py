@@ -95,20 +95,20 @@ class Watch:
             self.probes += 1
             self._probing.add(worker)
             self.probes_at_once = max(self.probes_at_once, len(self._probing))
-        if self._schedule.now >= self._scenario.healed:
+        if self._schedule.now >= self._scenario.back_at:
             self.peak_in_flight = max(self.peak_in_flight, self._service.inside)
         if is_guided and worker.name == NAME:
             self._look_at_limit()
 
-    def ended(self, worker: Worker, good: bool) -> None:
-        """A call has ended."""
+    def ended(self, worker: Worker, good: bool, began: float) -> None:
+        """A call has ended that began then."""
         now = self._schedule.now
         self._probing.discard(worker)
         if worker.name != NAME:
             return
         self.good += good
         self.failed += not good
-        self.failed_after += not good and now > self._scenario.healed + self._service.spec.timeout
+        self.failed_after += not good and began >= self._scenario.back_at
         if good:
             self._breached.discard(worker)
         else:
@@ -157,7 +157,8 @@ class Watch:
         self.reader.read(data, self._schedule.now)
         if self._is_agreed() and not was_agreed:
             self.fleet_openings += 1
-            self._look_at_quorum("the fleet opens")
+            if not self._scenario.hostile:  # whoever may write verdicts needs no quorum
+                self._look_at_quorum("the fleet opens")
 
     def _look_at_quorum(self, words: str) -> None:
         since = self._schedule.now - _RECENT - self._slowest()

@@ -31,7 +31,7 @@ class Watching(Protocol):
 
     def admitted(self, worker: Worker) -> None: ...
 
-    def ended(self, worker: Worker, good: bool) -> None: ...
+    def ended(self, worker: Worker, good: bool, began: float) -> None: ...
 
     def moved(self, worker: Worker, event: Event) -> None: ...
 
@@ -235,7 +235,7 @@ class Worker:
         self._was_good = good
         self._taken -= not good  # its message is tried again
         self.circuit.record(permit, Outcome.SUCCESS if good else Outcome.FAILURE, now)
-        self._watching.ended(self, good)
+        self._watching.ended(self, good, permit.acquired_at)
         self._tell()
         guidance = self.guidance
         is_plain = good and self.circuit.state is State.CLOSED and (guidance is None or guidance.phase is Phase.LOCAL)

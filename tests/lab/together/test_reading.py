@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import itertools
+
 from holdgate.fleet.records import Lead, Record, encode
 from holdgate_lab.together.reading import LogReader
 
 ONE, TWO = "0" * 12, "1" * 12
 
 
+NUMBERS = itertools.count()
+
+
 def lead(worker: str, epoch: int, phase: str = "ramp", limit: int = 2, dependency: str = "payments") -> bytes:
     said = Lead(dependency, epoch, phase, stage=1, limit=limit, turn=0, sharers=0, failed=0, age=0)
-    return encode("fleet", Record(worker, 1, said))
+    return encode("fleet", Record(worker, next(NUMBERS), said))
 
 
 def test_the_newest_epoch_counts() -> None:
@@ -48,3 +53,12 @@ def test_what_is_not_about_it_is_not_read() -> None:
     reader.read(lead(ONE, 1, dependency="mail"), 0)
     assert reader.conductor is None
     assert reader.writers == {}
+
+
+def test_a_verdict_that_comes_again_is_none() -> None:
+    """A hostile writer may write what it has read."""
+    reader = LogReader("payments")
+    old = lead(ONE, 1, "wait")
+    for at, data in enumerate((old, lead(ONE, 1, "up"), old)):
+        reader.read(data, at)
+    assert [verdict.phase for verdict in reader.verdicts] == ["wait", "up"]
