@@ -2,8 +2,6 @@
 
     python -m benchmarks.fleet [--seeds 5] [--world NAME ...]
 
-The ten minutes of outage are played with five seeds, and the other worlds with two, unless --seeds says otherwise: a fleet of twenty takes a
-quarter of a minute of a core for ten.
 
 Real circuits and real members of a fleet (`holdgate.fleet`) on simulated time; a record takes 5 to 50 ms to the log, and as long to each
 reader. A cell has the least and the most of its seeds; the same seeds give the same table. Every run is checked (`watching.py`).

@@ -32,6 +32,7 @@ class FleetWorker:
 
     def __init__(self, environment: Environment, number: int, strategy: Strategy, life: int) -> None:
         self.environment = environment
+        self.number = number
         self._is_leaving = False
         self.strategy = strategy
         chance = Random(f"{environment.seed}/{number}/{life}")

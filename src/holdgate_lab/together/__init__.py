@@ -1,1 +1,1 @@
-"""Fleets that agree over one log, on the virtual clock: members with real circuits, a log with every fault, and what must hold in each run."""
+"""Fleets that agree over one log, on the virtual clock: real circuits and members, a log with every fault, and what must hold."""

@@ -1,7 +1,7 @@
-"""An ordered log, and the links of workers to it: every record takes a hop there and a hop back, and faults make of that what they like.
+"""An ordered log, and the links of workers to it: a record takes a hop there and a hop back, and faults make of that what they like.
 
-What a log promises is kept in every fault: all readers see the same records in the same order, and each from some place on all of them. What
-a link does is only to be late, to lose what is written on its way, and to tell the writer the wrong thing about it.
+What a log promises is kept in every fault: all readers see the same records in the same order, and each from some place on all of them.
+All that a link does is to be late, to lose what is written on its way, and to tell the writer the wrong thing about it.
 """
 
 from __future__ import annotations
@@ -18,24 +18,37 @@ LOOK_BACK = 30.0
 # A writer that has heard nothing for so long takes it for lost.
 GIVES_UP = 5.0
 _LATE = (0.5, 5.0)
+# Seconds on one way: a broker in the same region, and one that is busy.
+HOP = (0.005, 0.05)
 
 Deliver = Callable[[list[bytes]], None]
 
+# What a writer hears.
+IN_THE_LOG, LOST = True, False
+
 
 class SharedLog:
-    """The log. `counts` and `sizes` have, by whole second, how many records and bytes were written."""
+    """The log, and what is wrong with it and the ways to it. `hop` is the least and the most that a record takes on one way.
 
-    def __init__(self, schedule: Schedule) -> None:
+    `counts` and `sizes` have, by whole second, how many records and bytes were written. `watchers` hear of each at once.
+    """
+
+    def __init__(self, schedule: Schedule, faults: Sequence[LogFault] = (), hop: tuple[float, float] = HOP) -> None:
+        self.schedule = schedule
+        self.faults = faults
+        self.hop = hop
         self.counts: dict[int, int] = {}
         self.sizes: dict[int, int] = {}
         self.links: list[Link] = []
         self.watchers: list[Callable[[bytes], None]] = []
-        self._schedule = schedule
         self._recent: deque[tuple[float, bytes]] = deque()
+        for fault in faults:
+            if fault.kind == "wipe":
+                schedule.at(fault.at, self.wipe)
 
     def append(self, data: bytes) -> None:
         """A record is in the log: from now on all see it, in this order."""
-        now = self._schedule.now
+        now = self.schedule.now
         self.counts[int(now)] = self.counts.get(int(now), 0) + 1
         self.sizes[int(now)] = self.sizes.get(int(now), 0) + len(data)
         self._recent.append((now, data))
@@ -48,7 +61,7 @@ class SharedLog:
 
     def recent(self) -> list[bytes]:
         """What a reader gets that comes now."""
-        return [data for at, data in self._recent if at >= self._schedule.now - LOOK_BACK]
+        return [data for at, data in self._recent if at >= self.schedule.now - LOOK_BACK]
 
     def wipe(self) -> None:
         """It is empty. What is on its way to readers arrives."""
@@ -56,26 +69,12 @@ class SharedLog:
 
 
 class Link:
-    """One worker's connection. `deliver` gets what was read, in order; `told` whether the log was readable just now.
+    """One worker's connection. `deliver` gets what was read, in order. A worker that is frozen keeps it back by itself."""
 
-    Nothing is delivered to a worker that is frozen: the worker keeps it back by itself.
-    """
-
-    def __init__(
-        self,
-        log: SharedLog,
-        number: int,
-        faults: Sequence[LogFault],
-        hop: tuple[float, float],
-        schedule: Schedule,
-        chance: Random,
-        deliver: Deliver,
-    ) -> None:
+    def __init__(self, log: SharedLog, number: int, chance: Random, deliver: Deliver) -> None:
         self.number = number
         self._log = log
-        self._faults = faults
-        self._hop = hop
-        self._schedule = schedule
+        self._schedule = log.schedule
         self._chance = chance
         self._deliver = deliver
         self._arrives = 0.0  # what was read last arrives then: a later record never overtakes it
@@ -103,7 +102,9 @@ class Link:
     def has_come(self, records: list[bytes]) -> None:
         """The log has these for the reader."""
         now = self._schedule.now
-        begins = max((fault.until for fault in self._faults if fault.kind in {"cut", "refuse"} and fault.hits(self.number, now)), default=now)
+        begins = max(
+            (fault.until for fault in self._log.faults if fault.kind in {"cut", "refuse"} and fault.hits(self.number, now)), default=now
+        )
         if begins == float("inf") or not records:
             return
         twice = self._fault("twice")
@@ -115,23 +116,23 @@ class Link:
     def send(self, records: Sequence[bytes], done: Callable[[bool], None]) -> None:
         """Write these, in order. `done` hears once what the writer knows of it: True when they are in the log."""
         if self._fault("refuse") or self._fault("read_only") or not self.is_open:
-            self._schedule.after(0.001, lambda: done(False))
+            self._schedule.after(0.001, lambda: done(LOST))
             return
         lossy = self._fault("lossy")
         if self._fault("cut") or (lossy is not None and self._chance.random() < lossy.ratio / 2):
-            self._schedule.after(GIVES_UP, lambda: done(False))
+            self._schedule.after(GIVES_UP, lambda: done(LOST))
             return
         there = self._hops()
         self._schedule.after(there, lambda: [self._log.append(data) for data in records])
         is_unheard = lossy is not None and self._chance.random() < lossy.ratio / 2
         back = self._hops()
         if is_unheard or there + back > GIVES_UP:
-            self._schedule.after(GIVES_UP, lambda: done(False))
+            self._schedule.after(GIVES_UP, lambda: done(LOST))
         else:
-            self._schedule.after(there + back, lambda: done(True))
+            self._schedule.after(there + back, lambda: done(IN_THE_LOG))
 
     def _hops(self) -> float:
-        seconds = self._chance.uniform(*self._hop)
+        seconds = self._chance.uniform(*self._log.hop)
         slow, late = self._fault("slow"), self._fault("late")
         if slow is not None:
             seconds += slow.seconds
@@ -141,7 +142,7 @@ class Link:
 
     def _fault(self, kind: str) -> LogFault | None:
         now = self._schedule.now
-        return next((fault for fault in self._faults if fault.kind == kind and fault.hits(self.number, now)), None)
+        return next((fault for fault in self._log.faults if fault.kind == kind and fault.hits(self.number, now)), None)
 
 
 def _nobody(_: list[bytes]) -> None:

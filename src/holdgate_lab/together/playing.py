@@ -12,7 +12,7 @@ from holdgate_lab.together.hostile import nonsense
 from holdgate_lab.together.log import SharedLog
 from holdgate_lab.together.scenario import NAME, Happening, Together
 from holdgate_lab.together.watching import Moment, Violation, Watch
-from holdgate_lab.together.worker import Worker
+from holdgate_lab.together.worker import Place, Worker
 
 # The dependency of the second fleet on the log.
 OTHER = "mail"
@@ -73,11 +73,12 @@ class Play:
         self.scenario = scenario
         self.seed = seed
         self.schedule = Schedule()
-        self.log = SharedLog(self.schedule)
+        self.log = SharedLog(self.schedule, scenario.log_faults, scenario.hop)
         names = (NAME, OTHER) if scenario.second_fleet else (NAME,)
         self.services = {name: self._service(name) for name in names}
         self.workers: dict[int, Worker] = {}
         self.watch = Watch(scenario, self.schedule, self.log, self.workers, self.services[NAME])
+        self._place = Place(scenario, seed, self.schedule, self.log, self.watch)
         self._quiet_from = scenario.quiet_from
         self._ends_at = self._quiet_from + scenario.settles  # not before
         self._lives = 0
@@ -95,9 +96,6 @@ class Play:
             schedule.at(number * _APART, partial(self._join, number))
         for happening in scenario.happenings:
             schedule.at(happening.at, partial(self._happen, happening))
-        for fault in scenario.log_faults:
-            if fault.kind == "wipe":
-                schedule.at(fault.at, self.log.wipe)
         if scenario.hostile:
             schedule.at(0.0, self._attack)
         while not self._is_over() and schedule.step(scenario.seconds):
@@ -119,8 +117,8 @@ class Play:
         if worker is not None and worker.is_alive:
             return
         self._lives += 1
-        name = NAME if number < self.scenario.workers else OTHER
-        worker = Worker(self.scenario, number, self._lives, name, self.schedule, self.services[name], self.log, self.watch, self.seed)
+        service = self.services[NAME if number < self.scenario.workers else OTHER]
+        worker = Worker(self._place, number, self._lives, service)
         self.workers[number] = worker
         worker.start()
 

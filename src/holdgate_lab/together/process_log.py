@@ -8,27 +8,23 @@ from random import Random
 
 from holdgate.errors import FleetLogError
 from holdgate.ports import LogEntry
-from holdgate_lab.fleet.clock import Process, Schedule
+from holdgate_lab.fleet.clock import Process
 from holdgate_lab.together.log import Link, SharedLog
-from holdgate_lab.together.scenario import LogFault
 
 
 class ProcessLog:
     """The log for worker `number`, whose process is `process`; implements `holdgate.ports.FleetLog`."""
 
-    def __init__(
-        self, log: SharedLog, number: int, faults: Sequence[LogFault], hop: tuple[float, float], schedule: Schedule, process: Process, seed: int
-    ) -> None:  # fmt: skip
-        chance = Random(f"{seed}/{process.name}/link")
+    def __init__(self, log: SharedLog, number: int, process: Process, chance: Random) -> None:
         self._process = process
-        self._faults = [fault for fault in faults if fault.kind == "refuse"]
+        self._faults = [fault for fault in log.faults if fault.kind == "refuse"]
         self._number = number
-        self._link = Link(log, number, faults, hop, schedule, chance, self._has_read)
+        self._link = Link(log, number, chance, self._has_read)
         self._read: list[LogEntry] = []
         self._position = 0
         self._news = asyncio.Event()
         for fault in self._faults:
-            schedule.at(fault.at, self._ring)  # a read that waits is told
+            log.schedule.at(fault.at, self._ring)  # a read that waits is told
 
     @property
     def place(self) -> str:

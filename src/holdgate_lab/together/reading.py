@@ -1,4 +1,7 @@
-"""Reads a fleet's log by two rules alone, and not as the product does: of an epoch one worker gives verdicts, and the newest epoch counts."""
+"""Reads a fleet's log by two rules alone, and not as the product does.
+
+Of an epoch one worker gives verdicts, and of all verdicts those of the newest epoch count. A record that comes again is none.
+"""
 
 from __future__ import annotations
 

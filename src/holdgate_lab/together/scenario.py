@@ -64,8 +64,8 @@ class Together:
     `idle`: workers without a backlog. `sick`: workers whose own calls all fail, whatever the dependency does, with the seconds from and
     until. `fleet` False: each decides alone. `second_fleet`: so many workers of another fleet on the same log, whose dependency has
     another name. `hostile`: a writer that puts so many records a second of every kind of nonsense into the log. `hop`: the seconds that a
-    record takes to the log, or from it to a reader, least and most. `settles`: it ends before its time when nothing is wrong any more and all
-    circuits have been closed for so long.
+    record takes to the log, or from it to a reader, least and most. `settles`: it ends before its time when nothing is wrong any more and
+    all circuits have been closed for so long.
     """
 
     name: str

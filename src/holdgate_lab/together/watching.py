@@ -116,9 +116,7 @@ class Watch:
 
     def _look_at_limit(self) -> None:
         guided = [worker for worker in self._workers.values() if worker.is_alive and worker.name == NAME and _is_ramping(worker)]
-        above = sum(worker.in_flight for worker in guided) - self._fleet_limit()
-        if above > self.overshoot:
-            self.overshoot = above
+        self.overshoot = max(self.overshoot, sum(worker.in_flight for worker in guided) - self._fleet_limit())
 
     # -- circuits ---------------------------------------------------------------------------------------------------------------------
 
@@ -128,7 +126,9 @@ class Watch:
             self._opened(worker, event)
         elif isinstance(event, CircuitClosed):
             if worker in self._breached:
-                self._complain("keeps open", f"worker {worker.number} is closed, and its own last calls have opened its circuit in the ramp")
+                self._complain(
+                    "keeps open", f"worker {worker.number} is closed, and its own last calls have opened its circuit in the ramp"
+                )
             self._own_open.discard(worker.number)
             self._note(worker, State.CLOSED, None)
         elif isinstance(event, CircuitHalfOpened):
@@ -207,10 +207,11 @@ class Watch:
 
     def _slowest(self) -> float:
         """How old what a worker reads may be at most, beside the usual hops."""
-        spans = [2 * fault.seconds for fault in self._scenario.log_faults if fault.kind == "slow"]
-        spans += [min(fault.until, self._scenario.seconds) - fault.at for fault in self._scenario.log_faults if fault.kind in {"cut", "refuse"}]
+        faults, end = self._scenario.log_faults, self._scenario.seconds
+        spans = [2 * fault.seconds for fault in faults if fault.kind == "slow"]
+        spans += [min(fault.until, end) - fault.at for fault in faults if fault.kind in {"cut", "refuse"}]
         spans += [happening.seconds for happening in self._scenario.happenings if happening.kind == "freeze"]
-        late = 10.0 if any(fault.kind == "late" for fault in self._scenario.log_faults) else 0.0
+        late = 10.0 if any(fault.kind == "late" for fault in faults) else 0.0
         return 2 * self._scenario.hop[1] + sum(spans) + late
 
     def _complain(self, rule: str, words: str) -> None:

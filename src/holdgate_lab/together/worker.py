@@ -7,6 +7,7 @@ the member wants goes to the circuit, what it says goes to the log. Nothing is d
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
@@ -38,19 +39,28 @@ class Watching(Protocol):
     def guided(self, worker: Worker, guidance: Guidance) -> None: ...
 
 
-class Worker:
-    """Worker `number`, in its life number `life`. `name` is what its dependency is called: another one in a second fleet."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the workers of a run have around them."""
 
-    def __init__(
-        self, scenario: Together, number: int, life: int, name: str, schedule: Schedule, service: ModelDependency, log: SharedLog,
-        watching: Watching, seed: int,
-    ) -> None:  # fmt: skip
+    scenario: Together
+    seed: int
+    schedule: Schedule
+    log: SharedLog
+    watching: Watching
+
+
+class Worker:
+    """Worker `number`, in its life number `life`. `service` is what it calls: another one in a second fleet."""
+
+    def __init__(self, place: Place, number: int, life: int, service: ModelDependency) -> None:
+        scenario, schedule, seed = place.scenario, place.schedule, place.seed
         chance = Random(f"{seed}/{number}/{life}")
         # The fleet's chance is apart, so that the circuit's is the same with a fleet and without.
         fleets = Random(f"{seed}/{number}/{life}/fleet")
         self.scenario = scenario
         self.number = number
-        self.name = name
+        self.name = name = service.spec.name
         self.circuit = Circuit(name, scenario.circuit, now=schedule.now, draw=chance.random)
         self.circuit.set_full(scenario.lanes, schedule.now)
         self.is_alive = True
@@ -61,7 +71,7 @@ class Worker:
         self.guidance: Guidance | None = None
         self._schedule = schedule
         self._service = service
-        self._watching = watching
+        self._watching = place.watching
         self._busy = 0
         self._armed = float("inf")
         self._held: list[Callable[[], None]] = []
@@ -76,9 +86,7 @@ class Worker:
             self.me = f"{fleets.getrandbits(48):012x}"
             self.member = FleetMember(self.me, FleetSettings(), fleets.random)
             self.member.add(name, scenario.circuit, schedule.now)
-            self.link = Link(
-                log, number, scenario.log_faults, scenario.hop, schedule, Random(f"{seed}/{number}/{life}/link"), self._has_read
-            )
+            self.link = Link(place.log, number, Random(f"{seed}/{number}/{life}/link"), self._has_read)
 
     # -- its life ---------------------------------------------------------------------------------------------------------------------
 
@@ -128,7 +136,7 @@ class Worker:
     def _look_at_link(self) -> None:
         assert self.link is not None and self.member is not None  # noqa: S101, PT018 - for type checkers: both or neither
         if not self.link.is_readable():
-            self.member.log_state(False, self._schedule.now)
+            self.member.log_state(readable=False, now=self._schedule.now)
         self._later(self._schedule.now + _LOOKS_EVERY, self._look_at_link)
 
     def _has_read(self, records: list[bytes]) -> None:
@@ -138,7 +146,7 @@ class Worker:
         assert self.member is not None  # noqa: S101 - for type checkers: it has a link
         now = self._schedule.now
         self.member.heard(records, now)
-        self.member.log_state(True, now)
+        self.member.log_state(readable=True, now=now)
         self.turn()
 
     def _send(self) -> None:
@@ -154,7 +162,7 @@ class Worker:
         assert self.member is not None  # noqa: S101 - for type checkers: it has a link
         self._is_sending = False
         if not done:
-            self.member.log_state(False, self._schedule.now)
+            self.member.log_state(readable=False, now=self._schedule.now)
         self.turn()
 
     # -- a turn -----------------------------------------------------------------------------------------------------------------------

@@ -3,10 +3,8 @@ from __future__ import annotations
 from random import Random
 
 from holdgate_lab.fleet.clock import Schedule
-from holdgate_lab.together.log import GIVES_UP, LOOK_BACK, Deliver, Link, SharedLog
+from holdgate_lab.together.log import GIVES_UP, HOP, LOOK_BACK, Deliver, Link, SharedLog
 from holdgate_lab.together.scenario import LogFault
-
-HOP = (0.005, 0.05)
 
 
 class Place:
@@ -14,11 +12,9 @@ class Place:
 
     def __init__(self, *faults: LogFault, links: int = 2) -> None:
         self.schedule = Schedule()
-        self.log = SharedLog(self.schedule)
+        self.log = SharedLog(self.schedule, faults)
         self.read: list[list[tuple[float, bytes]]] = [[] for _ in range(links)]
-        self.links = [
-            Link(self.log, number, faults, HOP, self.schedule, Random(number), self._reader(number)) for number in range(links)
-        ]
+        self.links = [Link(self.log, number, Random(number), self._reader(number)) for number in range(links)]
         for link in self.links:
             link.open()
 
