@@ -20,8 +20,9 @@ from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.message import AnyDelivery
 from holdgate.flow.policy import Verdict
 from holdgate.flow.state import Assignment, Run
-from holdgate.ports import Clock, FleetLog
+from holdgate.ports import FleetLog
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.fleet import Fleet, FleetLink
 from holdgate.runtime.guard import Guard
 from holdgate_lab.fleet.clock import Process
 from holdgate_lab.fleet.records import CircuitRecord
@@ -167,8 +168,8 @@ class FleetEngine(Engine):
 
 
 class FleetGuard(Guard):
-    """The guard on a `FleetEngine`. `is_idle` tells whether nothing runs beside handlers; `fleet` is the log that it shares, with the clock
-    whose chance the fleet's rules have."""
+    """The guard on a `FleetEngine`. `is_idle` tells whether nothing runs beside handlers. `fleet` is the log that it shares, and chance for
+    the fleet's rules alone, so that they move no wait of a circuit."""
 
     def __init__(
         self,
@@ -178,16 +179,17 @@ class FleetGuard(Guard):
         *,
         is_idle: Callable[[], bool],
         make: type[FleetEngine],
-        fleet: tuple[FleetLog, Clock] | None = None,
+        fleet: tuple[FleetLog, Callable[[], float]] | None = None,
     ) -> None:
         self._has_spoken = False
         self._watched = watch
         self._is_idle = is_idle
-        log, clock = (None, watch.process) if fleet is None else fleet
-        watch.is_led = log is not None
         super().__init__(
-            *dependencies, drain_timeout=drain_timeout, signals=False, observers=[self._hear], clock=clock, memory=None, fleet=log
+            *dependencies, drain_timeout=drain_timeout, signals=False, observers=[self._hear], clock=watch.process, memory=None
         )
+        if fleet is not None:
+            watch.is_led = True
+            self.fleet = FleetLink(self, Fleet(fleet[0]), fleet[1])
         self.engine = make(watch)
 
     def turn(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Any
@@ -11,7 +12,7 @@ from holdgate.core import Circuit
 from holdgate.errors import GuardClosed
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import AnyDelivery, Partition
-from holdgate.ports import Clock, FleetLog
+from holdgate.ports import FleetLog
 from holdgate.runtime.dependency import Dependency
 from holdgate.tasks import begin_later
 from holdgate_lab.fleet.brokers import FleetIntake
@@ -71,8 +72,8 @@ class FleetWorker:
         """Whether the process exists."""
         return self.process.is_alive
 
-    def fleet(self) -> tuple[FleetLog, Clock] | None:
-        """The log that it shares with others, and the clock whose chance that has. None: it decides alone."""
+    def fleet(self) -> tuple[FleetLog, Callable[[], float]] | None:
+        """The log that it shares with others, and chance of the fleet's own. None: it decides alone."""
         return None
 
     def handler(self) -> Handler:

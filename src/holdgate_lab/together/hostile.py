@@ -16,6 +16,9 @@ def nonsense(chance: Random, seen: Sequence[bytes]) -> bytes:
     return chance.choice(_KINDS)(chance, chance.choice(seen) if seen else b"")
 
 
+# Each gets chance and a record that is in the log, and returns what is written.
+
+
 def _noise(chance: Random, _: bytes) -> bytes:
     return chance.randbytes(chance.randrange(200))
 
