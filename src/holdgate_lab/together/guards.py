@@ -48,8 +48,8 @@ class ProcessLog:
 
     async def append(self, records: Sequence[bytes]) -> None:
         """Return when they are in the log. Raises FleetLogError."""
-        done = asyncio.get_running_loop().create_future()
-        self._link.send(records, lambda good: done.done() or done.set_result(good))
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._link.send(records, lambda good: _set(done, good))
         if not await done:
             raise FleetLogError("the simulated log has not taken it")
 
@@ -106,3 +106,8 @@ class _Worker(FleetWorker):
         process = self.process
         fleet, link = (Random(f"{self.environment.seed}/{process.name}/{what}") for what in ("fleet", "link"))
         return ProcessLog(self._log, self.number, process, link), fleet.random
+
+
+def _set(done: asyncio.Future[bool], good: bool) -> None:
+    if not done.done():
+        done.set_result(good)

@@ -8,7 +8,7 @@ from random import Random
 
 # Above every limit that a reader may have.
 _HUGE = 100_000
-_WRONG = (None, True, -1, 1e308, "", [], {}, "x" * 500, 2**63, [[[[]]]])
+_WRONG: tuple[object, ...] = (None, True, -1, 1e308, "", [], {}, "x" * 500, 2**63, [[[[]]]])
 
 
 def nonsense(chance: Random, seen: Sequence[bytes]) -> bytes:

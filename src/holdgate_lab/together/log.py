@@ -59,6 +59,11 @@ class SharedLog:
         for link in self.links:
             link.has_come([data])
 
+    def take(self, records: Sequence[bytes]) -> None:
+        """Records are in the log, in this order."""
+        for data in records:
+            self.append(data)
+
     def recent(self) -> list[bytes]:
         """What a reader gets that comes now."""
         return [data for at, data in self._recent if at >= self.schedule.now - LOOK_BACK]
@@ -123,7 +128,7 @@ class Link:
             self._schedule.after(GIVES_UP, lambda: done(LOST))
             return
         there = self._hops()
-        self._schedule.after(there, lambda: [self._log.append(data) for data in records])
+        self._schedule.after(there, lambda: self._log.take(records))
         is_unheard = lossy is not None and self._chance.random() < lossy.ratio / 2
         back = self._hops()
         if is_unheard or there + back > GIVES_UP:
