@@ -129,7 +129,7 @@ def test_no_log_stops_a_member(records: list[Record], noise: list[bytes]) -> Non
     assert worker.snapshot(now).skipped == len(noise) * len(records)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 1000), st.integers(0, 3), st.floats(0.0, 20.0), st.sampled_from(["killed", "frozen", "cut off"]))
 def test_after_any_single_failure_the_fleet_comes_back(seed: int, victim: int, after: float, how: str) -> None:
     """Whoever is killed, frozen for 30 seconds or cut off from the log in an outage, whenever: the rest probes, and is back in time."""
@@ -142,7 +142,7 @@ def test_after_any_single_failure_the_fleet_comes_back(seed: int, victim: int, a
         worker.frozen_until = world.now + 30
     else:
         worker.cut = True
-    assert world.run_until_closed(47 + 75) is not None or world.all_closed()
+    assert world.run_until_closed(47 + 75) is not None
     assert world.result.most_probes <= 2
 
 

@@ -190,7 +190,7 @@ class Concern:
         return Guidance(Phase.RAMP, agreement.shares.get(self._me, 0), agreement.stage, agreement.epoch, around.until)
 
     def _when_well(self, facts: OwnFacts, around: Around) -> Guidance:
-        if self._wish is not None:
+        if self._wish is not None and around.now < self._wish + LOST_AFTER:  # later, nobody has followed
             self.guided = True
             return Guidance(Phase.WAIT, epoch=self.agreement.epoch, until=min(around.until, self._wish + LOST_AFTER))
         if self.guided and facts.state is not State.CLOSED and self.agreement.recovered_at is not None:
