@@ -23,6 +23,8 @@ from holdgate_lab.together.scenario import Together
 
 # A sick worker's calls fail as fast as a refused connection.
 _SICK_TAKES = 0.02
+# A message whose call has failed waits so long, as a guard has it by default.
+_TRIED_AGAIN = 1.0
 # How often a link that cannot read says so.
 _LOOKS_EVERY = 1.0
 
@@ -187,7 +189,7 @@ class Worker:
         if is_plain and self._is_plain:
             return
         self._is_plain = is_plain
-        backlog = self._busy > 0 or self._waits()
+        backlog = self._busy > 0 or self._waits() or not self._was_good
         guidance = self.member.look(self.name, self.circuit.own_facts(now), backlog, self.scenario.lanes, now)
         self.circuit.guide(guidance, now)
         if guidance != self.guidance:
@@ -241,7 +243,8 @@ class Worker:
         self._busy -= 1
         self.in_flight -= is_counted
         self._was_good = good
-        self._taken -= not good  # its message is tried again
+        if not good:
+            self._later(now + _TRIED_AGAIN, self._try_again)
         self.circuit.record(permit, Outcome.SUCCESS if good else Outcome.FAILURE, now)
         self._watching.ended(self, good, permit.acquired_at)
         self._tell()
@@ -251,6 +254,10 @@ class Worker:
             self._fill(now)  # what the usual case costs: no turn for each good call
         else:
             self.turn()
+
+    def _try_again(self) -> None:
+        self._taken -= 1
+        self._fill(self._schedule.now)
 
     def _tell(self) -> None:
         if self.circuit.events_pending:
