@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -54,6 +55,7 @@ class Bench:
 
     def __init__(self, lot: Callable[[], float] = lambda: 0.5, *, echo: bool = True) -> None:
         self.now = 0.0
+        self.numbers = count(1_000_000)  # far above those of the member itself
         self.member = FleetMember(ME, FleetSettings(), lot)
         self.member.add(NAME, CircuitSettings(), 0.0)
         self.said: list[Said] = []
@@ -71,7 +73,11 @@ class Bench:
         return said
 
     def hear(self, worker: str, *said: Said) -> None:
+<<<<<<< HEAD
         self.member.heard([encode("fleet", FleetRecord(worker, 1, each)) for each in said], self.now)
+=======
+        self.member.heard([encode("fleet", Record(worker, next(self.numbers), each)) for each in said], self.now)
+>>>>>>> main
 
     def look(self, facts: OwnFacts = WELL, *, backlog: bool = True, full: int = 4) -> Guidance:
         return self.member.look(NAME, facts, backlog, full, self.now)
@@ -273,8 +279,12 @@ def test_a_number_of_ours_that_we_did_not_write_is_nothing() -> None:
     """Somebody who writes in our name makes no silent log look well."""
     bench = Bench(echo=False)
     bench.turn(0.0, echo=False)
+<<<<<<< HEAD
     bench.hear(ME, Good(NAME))
     bench.member.heard([encode("fleet", FleetRecord(ME, 77, Good(NAME)))], 0.0)
+=======
+    bench.member.heard([encode("fleet", Record(ME, number, Good(NAME))) for number in (77, 1)], 0.0)
+>>>>>>> main
     bench.turn(31.0, echo=False)
     assert len(bench.news(FleetLogFellSilent)) == 0
 

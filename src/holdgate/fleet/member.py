@@ -166,7 +166,7 @@ class FleetMember:
         now = self._monotonic(now)
         for data in entries:
             record = decode(self._settings.name, data)
-            if record is None or not self._budgets.take(record.worker, now):
+            if record is None or not self._is_read(record, now):
                 self._skipped += 1
                 continue
             self._heard_at = now
@@ -175,8 +175,21 @@ class FleetMember:
             self._notice(concern, now)
         self._notice_members(now)
 
+<<<<<<< HEAD
     def _read(self, record: FleetRecord, now: float) -> None:
         reading = ReadAs(now, self._witness, self._settings.quorum)
+=======
+    def _is_read(self, record: Record, now: float) -> bool:
+        """Return whether a record counts: it keeps to its worker's budget, and does not come again."""
+        if not self._budgets.take(record.worker, now):
+            return False
+        # Our own are known one by one, so nobody makes us deaf to them by a number that we have not used.
+        is_ours = record.worker == self._me and record.number in self._outstanding
+        return self._budgets.is_new(record.worker, record.number) or is_ours
+
+    def _read(self, record: Record, now: float) -> None:
+        reading = Reading(now, self._witness, self._settings.quorum)
+>>>>>>> main
         worker, said = record.worker, record.said
         self._roster.spoke(worker, now)
         match said:

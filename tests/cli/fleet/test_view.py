@@ -9,16 +9,21 @@ from rich.console import Console
 from tests.fleet.world import NAME, World
 
 from holdgate.cli.fleet import view
+<<<<<<< HEAD
 from holdgate.cli.fleet.view import Reading, as_document, fleets_of, show
 from holdgate.fleet.records import Bye, FleetOrder, FleetRecord, Here, Lead, Need, Said, encode
+=======
+from holdgate.cli.fleet.view import LogSeen, as_document, fleets_of, show
+from holdgate.fleet.records import Bye, Here, Lead, Need, Order, Record, Said, encode
+>>>>>>> main
 from holdgate.fleet.snapshot import shown
 from holdgate.ports import LogEntry
 
 ONE, TWO, THREE = "111111111111", "222222222222", "333333333333"
 
 
-def reading(*batches: tuple[float, list[bytes]]) -> Reading:
-    found = Reading()
+def reading(*batches: tuple[float, list[bytes]]) -> LogSeen:
+    found = LogSeen()
     for at, records in batches:
         found.add(at, [LogEntry(number, data) for number, data in enumerate(records)])
     return found
@@ -32,7 +37,7 @@ def here(dependency: str = NAME, *, backlog: bool = True) -> Here:
     return Here(2, (Need(dependency, backlog, 8, 0),))
 
 
-def printed(found: Reading, now: float) -> str:
+def printed(found: LogSeen, now: float) -> str:
     console = Console(file=io.StringIO(), width=120, highlight=False)
     show(fleets_of(found, now), console)
     output = console.file
@@ -107,8 +112,8 @@ def test_made_up_fleets_and_dependencies_are_bounded(monkeypatch) -> None:
 
 def test_nothing_was_read() -> None:
     """An empty log has no fleet."""
-    assert fleets_of(Reading(), 1.0) == []
-    assert as_document("here", Reading(), []) == {"place": "here", "records": 0, "bytes": 0, "fleets": []}
+    assert fleets_of(LogSeen(), 1.0) == []
+    assert as_document("here", LogSeen(), []) == {"place": "here", "records": 0, "bytes": 0, "fleets": []}
 
 
 def test_the_document_is_json() -> None:
