@@ -73,11 +73,7 @@ class Bench:
         return said
 
     def hear(self, worker: str, *said: Said) -> None:
-<<<<<<< HEAD
-        self.member.heard([encode("fleet", FleetRecord(worker, 1, each)) for each in said], self.now)
-=======
-        self.member.heard([encode("fleet", Record(worker, next(self.numbers), each)) for each in said], self.now)
->>>>>>> main
+        self.member.heard([encode("fleet", FleetRecord(worker, next(self.numbers), each)) for each in said], self.now)
 
     def look(self, facts: OwnFacts = WELL, *, backlog: bool = True, full: int = 4) -> Guidance:
         return self.member.look(NAME, facts, backlog, full, self.now)
@@ -279,12 +275,7 @@ def test_a_number_of_ours_that_we_did_not_write_is_nothing() -> None:
     """Somebody who writes in our name makes no silent log look well."""
     bench = Bench(echo=False)
     bench.turn(0.0, echo=False)
-<<<<<<< HEAD
-    bench.hear(ME, Good(NAME))
-    bench.member.heard([encode("fleet", FleetRecord(ME, 77, Good(NAME)))], 0.0)
-=======
-    bench.member.heard([encode("fleet", Record(ME, number, Good(NAME))) for number in (77, 1)], 0.0)
->>>>>>> main
+    bench.member.heard([encode("fleet", FleetRecord(ME, number, Good(NAME))) for number in (77, 1)], 0.0)
     bench.turn(31.0, echo=False)
     assert len(bench.news(FleetLogFellSilent)) == 0
 

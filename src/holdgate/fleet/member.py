@@ -175,11 +175,7 @@ class FleetMember:
             self._notice(concern, now)
         self._notice_members(now)
 
-<<<<<<< HEAD
-    def _read(self, record: FleetRecord, now: float) -> None:
-        reading = ReadAs(now, self._witness, self._settings.quorum)
-=======
-    def _is_read(self, record: Record, now: float) -> bool:
+    def _is_read(self, record: FleetRecord, now: float) -> bool:
         """Return whether a record counts: it keeps to its worker's budget, and does not come again."""
         if not self._budgets.take(record.worker, now):
             return False
@@ -187,9 +183,8 @@ class FleetMember:
         is_ours = record.worker == self._me and record.number in self._outstanding
         return self._budgets.is_new(record.worker, record.number) or is_ours
 
-    def _read(self, record: Record, now: float) -> None:
-        reading = Reading(now, self._witness, self._settings.quorum)
->>>>>>> main
+    def _read(self, record: FleetRecord, now: float) -> None:
+        reading = ReadAs(now, self._witness, self._settings.quorum)
         worker, said = record.worker, record.said
         self._roster.spoke(worker, now)
         match said:

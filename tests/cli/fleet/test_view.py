@@ -9,13 +9,8 @@ from rich.console import Console
 from tests.fleet.world import NAME, World
 
 from holdgate.cli.fleet import view
-<<<<<<< HEAD
-from holdgate.cli.fleet.view import Reading, as_document, fleets_of, show
-from holdgate.fleet.records import Bye, FleetOrder, FleetRecord, Here, Lead, Need, Said, encode
-=======
 from holdgate.cli.fleet.view import LogSeen, as_document, fleets_of, show
-from holdgate.fleet.records import Bye, Here, Lead, Need, Order, Record, Said, encode
->>>>>>> main
+from holdgate.fleet.records import Bye, FleetOrder, FleetRecord, Here, Lead, Need, Said, encode
 from holdgate.fleet.snapshot import shown
 from holdgate.ports import LogEntry
 
