@@ -26,7 +26,7 @@ VERSIONS ?= 3.10 4.0 4.3
 KAFKA_VERSIONS ?= 4.1 4.4
 # What they have a part in; the scenarios are played on other brokers, too.
 OF_RABBITMQ := tests/brokers/rabbitmq tests/integration/rabbitmq tests/scenarios -k rabbitmq
-OF_KAFKA := tests/brokers/kafka tests/brokers/share tests/integration/kafka tests/integration/share tests/scenarios -k kafka
+OF_KAFKA := tests/brokers/kafka tests/brokers/share tests/integration/kafka tests/integration/share tests/scenarios tests/examples/test_share_on_kafka.py -k kafka
 # What knows no client: not who joins with aiokafka, nor that a blocked loop is out of its group.
 WITH_ANY_CLIENT := batches blocked dead_letters ends hold mixed_needs needs orders outage threads
 # Which CPythons, of those that are here: make test-pythons PYTHONS=3.13

@@ -131,7 +131,7 @@ def _show_agreement(agreement: AgreementSnapshot, console: Console) -> None:
 
 def _words(agreement: AgreementSnapshot) -> list[str]:
     """Return what is to be said of one dependency, the most urgent first."""
-    words = []
+    words: list[str] = []
     if agreement.word is not None:
         until = "" if agreement.word_ends_in is None else f" for {agreement.word_ends_in:.0f} s more"
         words.append(f"{agreement.word} by {agreement.actor or 'somebody'}{until} ({agreement.reason})")
