@@ -55,7 +55,7 @@ class Scene:
 
 
 class _Hashable(SimpleNamespace):
-    def __hash__(self) -> int:  # type: ignore[override]  # pyright: ignore
+    def __hash__(self) -> int:  # type: ignore[override]  # pyright: ignore[reportAssignmentType]
         return id(self)
 
 
