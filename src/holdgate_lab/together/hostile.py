@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 # Above every limit that a reader may have.
 _HUGE = 100_000
@@ -49,10 +49,12 @@ def _wrong_value(chance: Random, one: bytes) -> bytes:
         value: Any = json.loads(one)
     except ValueError:
         return one
-    if type(value) is dict and value:
-        value[chance.choice(sorted(value, key=str))] = chance.choice(_WRONG)
-    elif type(value) is list and value:
-        value[chance.randrange(len(value))] = chance.choice(_WRONG)
+    if isinstance(value, dict) and value:
+        fields = cast("dict[str, Any]", value)
+        fields[chance.choice(sorted(fields))] = chance.choice(_WRONG)
+    elif isinstance(value, list) and value:
+        values = cast("list[Any]", value)
+        values[chance.randrange(len(values))] = chance.choice(_WRONG)
     return json.dumps(value).encode()
 
 
