@@ -27,6 +27,7 @@ NAMES = (
     "floors",
     "faststream_guarded",
     "celery_guarded",
+    "fleet_cost",
     "by_key",
     "mixed_needs",
     "outage_cost",

@@ -21,6 +21,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "spans": "what makes a span of each attempt, such as `Spans()` ([how](../how-to/export-metrics.md#spans)); None: no spans",
         "backlog_every": "seconds between two questions to a broker of how much waits, while somebody wants to know",
         "control": "a `holdgate.control.Control`, which shows the guard over HTTP ([how](../how-to/control.md)); None: nobody can ask",
+        "fleet": "the log that the workers of a fleet share, or a `Fleet` with it; None: this worker decides alone",
     },
     "Control": {
         "port": "where it listens, from the guard's entry to the end of its drain; 0: any free one. None: on no port",
@@ -36,6 +37,15 @@ MEANINGS: dict[str, dict[str, str]] = {
         "work_every": "seconds between two lines about what a run has done; None: no such lines",
         "exception_text": "whether lines about failures quote the exception's own text, with all that may be in it: parts of a message, a"
         " URL with its query, a password, a token. Everybody who reads the log has them then",
+    },
+    "Fleet": {
+        "log": "what the workers share, such as a `KafkaFleetLog`",
+        "required": "whether a guard that cannot open the log refuses to start; False: it goes by its own rules until it can",
+        "name": "the fleet's, in each of its records; workers with another name on the same log are none of its business",
+        "quorum": "from how many workers on failures are one outage for all",
+        "open_share": "a wait of the fleet as a ratio of the outage's age so far; a larger one of the dependency holds",
+        "open_duration_max": "seconds between two probes of the fleet at most; a shorter one of the dependency holds",
+        "silence": "seconds without a word from the log after which a worker goes by its own rules",
     },
     "guard.run": {
         "intake": "where messages come from, say a `KafkaIntake`",
@@ -222,7 +232,9 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "clock": "the real one",
         "log": "LogSettings' own defaults",
         "control": "a process opens no port unless somebody wants that",
+        "fleet": "a log has to be made first, and fewer than four workers gain little",
     },
+    "Fleet": {"name": "most logs have one fleet"},
     "Control": {
         "port": "a port is opened only where one is named",
         "socket": _NOTHING_ASKED,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from docs.generate.meanings import MEANINGS, OTHER_REASONS
 from docs.generate.tables import table
 
-from holdgate import CircuitSettings, CountWindow, Dependency, Guard, Limits, LogSettings, RampSettings, RetryPolicy, TimeWindow
+from holdgate import CircuitSettings, CountWindow, Dependency, Fleet, Guard, Limits, LogSettings, RampSettings, RetryPolicy, TimeWindow
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaFleetLog, KafkaIntake
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
 from holdgate.control import Control
@@ -31,6 +31,7 @@ from holdgate.testing import Outage, rehearse
 OWNERS: dict[str, type | Callable[..., object]] = {
     "Guard": Guard.__init__,
     "LogSettings": LogSettings,
+    "Fleet": Fleet.__init__,
     "guard.run": Guard.run,
     "guard.deliveries": Guard.deliveries,
     "KafkaIntake": KafkaIntake.__init__,

@@ -7,8 +7,8 @@ from docs.generate.tables import table
 from holdgate.core import Reason, State
 from holdgate.core.states import TRANSITIONS, Trigger
 
-# What an operator does to a circuit; the README's diagram leaves it out.
-OPERATOR = frozenset({Trigger.FORCE_ENDED, Trigger.RESET})
+# What an operator or a fleet does to a circuit; the README's diagram leaves it out.
+OUTSIDE = frozenset({Trigger.FORCE_ENDED, Trigger.RESET, Trigger.FLEET_WAITS, Trigger.FLEET_RAMPS, Trigger.FLEET_RECOVERED})
 
 REASONS = {
     Reason.FAILURE_RATE: "the share of failures reached `failure_rate_threshold`, or half of a small stage of the ramp failed",
@@ -19,14 +19,15 @@ REASONS = {
     Reason.PERMIT_LEASE: "a call of a half-open circuit did not come back within `permit_lease`",
     Reason.RETRY_AFTER: "the server said when to come back",
     Reason.OPEN_FOR: "somebody called `open_for`",
+    Reason.FLEET: "other workers of the fleet found it down (`Guard(fleet=...)`)",
 }
 
 
 def diagram(whose: str = "all") -> str:
-    """A mermaid state diagram; `whose` "circuit" leaves out what an operator does."""
+    """A mermaid state diagram; `whose` "circuit" leaves out what an operator or a fleet does."""
     edges: dict[tuple[State, State], list[str]] = {}
     for (state, trigger), target in TRANSITIONS.items():
-        if whose == "all" or trigger not in OPERATOR:
+        if whose == "all" or trigger not in OUTSIDE:
             edges.setdefault((state, target), []).append(trigger.value)
     lines = [f"    {old.name} --> {new.name}: {' / '.join(triggers)}" for (old, new), triggers in edges.items()]
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> CLOSED", *lines, "```"])

@@ -18,12 +18,15 @@ _PARTS = {
     "DependencyStatus": "Each of `dependencies`",
     "LimitStatus": "`limits` of a dependency",
     "KeysStatus": "`keys` of a dependency",
+    "FleetShareStatus": "`fleet` of a dependency",
     "FailureStatus": "Each of `failed_with` of a dependency",
     "SourceStatus": "Each of `sources`",
     "PartlyStatus": "`partly` of a source",
     "BlockedStatus": "`blocked` of a source",
     "CommandStatus": "Each of `commands`, and each entry of `/audit`",
     "MemoryStatus": "`memory`",
+    "FleetStatus": "`fleet`",
+    "FleetMemberStatus": "Each of `members` of the fleet",
 }
 # What JSON has for a type. Everything else is an object with a table of its own.
 _JSON = {"dict[str, int]": "numbers by name", "str": "text", "int": "number", "float": "number", "bool": "true or false"}

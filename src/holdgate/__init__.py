@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from holdgate.flow.policy import RetryPolicy
     from holdgate.flow.snapshot import Snapshot, SourceSnapshot
     from holdgate.runtime.dependency import Dependency
+    from holdgate.runtime.fleet import Fleet
     from holdgate.runtime.folding import LogSettings
     from holdgate.runtime.guard import Guard
     from holdgate.runtime.health import Health
@@ -26,6 +27,7 @@ __all__ = [
     "CountWindow",
     "Delivery",
     "Dependency",
+    "Fleet",
     "Guard",
     "Health",
     "HoldgateError",
@@ -69,6 +71,7 @@ _HOMES = {
     "holdgate.flow.policy": ("RetryPolicy",),
     "holdgate.flow.snapshot": ("Snapshot", "SourceSnapshot"),
     "holdgate.runtime.dependency": ("Dependency",),
+    "holdgate.runtime.fleet": ("Fleet",),
     "holdgate.runtime.folding": ("LogSettings",),
     "holdgate.runtime.guard": ("Guard",),
     "holdgate.runtime.health": ("Health",),

@@ -21,6 +21,17 @@ from holdgate.core.events import (
     OverrideSet,
     ThresholdExceeded,
 )
+from holdgate.fleet.events import (
+    ConductorChanged,
+    FleetEvent,
+    FleetLogCameBack,
+    FleetLogFellSilent,
+    FleetMembersChanged,
+    FleetOpened,
+    FleetOrdered,
+    FleetRecovered,
+    LocalCauseFound,
+)
 from holdgate.flow.events import (
     AnyEvent,
     AttributionShared,
@@ -28,6 +39,7 @@ from holdgate.flow.events import (
     CommandEnded,
     CommandGiven,
     DependencyMet,
+    FleetCommand,
     FlowEvent,
     HandlerStuck,
     HoldContinued,
@@ -56,6 +68,7 @@ __all__ = [  # noqa: RUF022 - the order of the docstring
     "Event",
     "FlowEvent",
     "SourceEvent",
+    "FleetEvent",
     # A circuit, from its threshold to the full rate.
     "ThresholdExceeded",
     "CircuitOpened",
@@ -70,6 +83,15 @@ __all__ = [  # noqa: RUF022 - the order of the docstring
     "LimitEnded",
     "KeysHeld",
     "KeysReleased",
+    # What a fleet of workers agrees on (`Guard(fleet=...)`).
+    "FleetOpened",
+    "ConductorChanged",
+    "FleetRecovered",
+    "LocalCauseFound",
+    "FleetMembersChanged",
+    "FleetLogFellSilent",
+    "FleetLogCameBack",
+    "FleetOrdered",
     # What it does to sources.
     "SourceHeld",
     "MessagesHeld",
@@ -89,6 +111,7 @@ __all__ = [  # noqa: RUF022 - the order of the docstring
     "UndeclaredNeed",
     # What an operator did.
     "Command",
+    "FleetCommand",
     "CommandGiven",
     "CommandEnded",
     "SourceRetried",

@@ -15,6 +15,7 @@ from tests.lab.demo.examples import REPORT
 
 from holdgate.core import Reason
 from holdgate.core import events as core_events
+from holdgate.fleet import events as fleet_events
 from holdgate.flow import events as flow_events
 from holdgate_lab.demo.report import rows
 
@@ -42,10 +43,11 @@ def test_nobody_else_has_meanings() -> None:
 
 
 def test_every_event_has_an_example() -> None:
-    """Each event that a circuit or the engine can announce is in the table of log lines."""
-    classes = [*vars(core_events).values(), *vars(flow_events).values()]
-    kinds = {each for each in classes if inspect.isclass(each) and issubclass(each, core_events.Event | flow_events.FlowEvent)}
-    kinds -= {core_events.Event, flow_events.FlowEvent, flow_events.SourceEvent}  # what is common to several
+    """Each event that a circuit, the engine or a fleet can announce is in the table of log lines."""
+    classes = [*vars(core_events).values(), *vars(flow_events).values(), *vars(fleet_events).values()]
+    roots = core_events.Event | flow_events.FlowEvent | fleet_events.FleetEvent
+    kinds = {each for each in classes if inspect.isclass(each) and issubclass(each, roots)}
+    kinds -= {core_events.Event, flow_events.FlowEvent, flow_events.SourceEvent, fleet_events.FleetEvent}  # what is common to several
 
     told = [event for turns, _ in STORY for turn in turns for event in turn]
     assert {type(event) for event in [*told, *(event for event, _ in EXAMPLES)]} == kinds

@@ -8,6 +8,7 @@ import pytest
 from tests.flow.stage import ORDERS, QUICK, Stage, dependency_failed, partitions, returned, run_of
 
 from holdgate.core import Circuit, CircuitSettings, RampSettings, State
+from holdgate.core.guidance import Guidance, Phase
 from holdgate.flow.engine import Engine
 from holdgate.flow.policy import RetryPolicy, Verdict
 
@@ -242,3 +243,34 @@ def test_beside_others_no_attempt_needs_a_probe() -> None:
     stage.end(again, dependency_failed())
 
     assert (stage.circuit.state, stage.engine.take_probes()) == (State.HALF_OPEN, [])
+
+
+def test_a_share_of_a_fleet_needs_no_probe() -> None:
+    """The conductor's probe was for all; this worker's share begins with messages, and one that conducts probes."""
+    stage = ProbedStage()
+    stage.receive(1)
+    stage.circuit.guide(Guidance(Phase.RAMP, limit=1, stage=1), stage.now)
+    stage.turn()
+    assert stage.engine.take_probes() == []
+    assert stage.start_all()
+
+    conducting = ProbedStage()
+    conducting.receive(1)
+    conducting.circuit.guide(Guidance(Phase.PROBE), conducting.now)
+    conducting.turn(later=10.0)
+    assert conducting.engine.take_probes() == conducting.gates
+
+
+def test_a_source_without_a_share_is_held_until_it_has_one() -> None:
+    """By the reason of its circuit, and without another announcement of the outage."""
+    stage = ProbedStage()
+    stage.circuit.guide(Guidance(Phase.WAIT), stage.now)
+    stage.turn()
+    stage.circuit.guide(Guidance(Phase.RAMP, limit=0, stage=1), stage.now)
+    stage.turn()
+    (source,) = partitions(1)
+    assert stage.run.plan.of(source).reasons == ("circuit:payments",)
+
+    stage.circuit.guide(Guidance(Phase.RAMP, limit=1, stage=2), stage.now)
+    stage.turn()
+    assert stage.run.plan.of(source).reasons == ()

@@ -3,10 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.flow.test_status import MAILS, NOW, ORDERS, circuit, document, hold, source, waits
+from tests.flow.test_status import MAILS, NOW, ORDERS, agreed, circuit, document, fleet, hold, source, waits
 
 from holdgate.core import KeysSnapshot, LimiterSnapshot, Override, Reason, State
 from holdgate.core.events import CircuitOpened, ThresholdExceeded
+from holdgate.core.guidance import Guidance, Phase
 from holdgate.flow.events import OutageSuspected, SourceBlocked
 from holdgate.flow.explain import Unknown, explain, lasting
 from holdgate.flow.failure_kinds import FailureKind
@@ -417,3 +418,39 @@ def test_a_source_that_a_key_holds_says_that_the_order_is_why() -> None:
     free = "The message in front has waited for its key of payments, which is free again."
     assert free in explain(document(circuit(keys=keys(0)), sources=(held,)), "orders[3]")
     assert free in explain(document(circuit(), sources=(held,)), "orders[3]")
+
+
+def led(phase: Phase, limit: int = 0, **fields: Any) -> Any:
+    """A document whose dependency goes by its fleet."""
+    state = State.HALF_OPEN if phase is Phase.RAMP else State.OPEN
+    guidance = Guidance(phase, limit=limit, stage=3, epoch=7)
+    found = circuit(state=state, limit=limit, open_until=NOW + 22 if state is State.OPEN else None, guidance=guidance)
+    return document(found, sources=(HELD,), fleet=fleet(agreed(phase=phase.value, **fields)))
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (led(Phase.RAMP), "payments waits for the fleet: worker 3f2a1c conducts, limit 4, this worker's share 0."),
+        (led(Phase.RAMP, 2), "payments comes back for the whole fleet: worker 3f2a1c conducts, limit 4, this worker's share 2."),
+        (led(Phase.WAIT, probe_in=12.0), "It waits for the fleet: worker 3f2a1c conducts, and tries it for all in 12 seconds."),
+        (led(Phase.WAIT, probe_in=0.0), "It waits for the fleet: worker 3f2a1c conducts, and tries it for all now."),
+        (led(Phase.WAIT, conductor=None), "It waits for the fleet: nobody conducts yet."),
+        (led(Phase.PROBE, own=True, probe_in=5.0), "It waits for the fleet: this worker conducts, and tries it for all in 5 seconds."),
+        (
+            led(Phase.WAIT, word="hold", actor="ada", reason="migration.", word_ends_in=600.0),
+            "ada keeps every worker of the fleet from it for another 10 minutes: migration.",
+        ),
+        (led(Phase.WAIT, word="hold", actor="ada"), "ada keeps every worker of the fleet from it until somebody ends that: ."),
+    ],
+)
+def test_how_a_fleet_leads_a_dependency(document: Any, words: str) -> None:
+    """Who tries it, when, and how much of it is this worker's."""
+    assert words in explain(document, "orders[3]")
+
+
+@pytest.mark.parametrize("phase", ["local", "up"])
+def test_a_circuit_that_no_fleet_leads_is_told_as_one_alone(phase: str) -> None:
+    """Its own next try, and its own ramp."""
+    alone = document(OPEN, sources=(HELD,), fleet=fleet(agreed(phase=phase)))
+    assert "It is tried again in 22 seconds, with one call." in explain(alone, "orders[3]")

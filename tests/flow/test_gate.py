@@ -6,6 +6,7 @@ import pytest
 from tests.flow.stage import gate
 
 from holdgate.core import State
+from holdgate.core.guidance import Guidance, Phase
 from holdgate.flow.blame import FailureHistory
 
 
@@ -32,6 +33,17 @@ def test_half_open_is_limited_but_not_shut() -> None:
 
     assert payments.circuit.state is State.HALF_OPEN
     assert (payments.shut, payments.limited) == (False, True)
+
+
+def test_half_open_without_a_share_of_the_fleet_is_shut() -> None:
+    """Nothing at all is admitted, so its sources are held; a fallback may run instead, as while it is open."""
+    payments = gate()
+    payments.circuit.guide(Guidance(Phase.RAMP, limit=0), 0.0)
+    assert payments.circuit.state is State.HALF_OPEN
+    assert (payments.shut, payments.limited, payments.is_open) == (True, True, True)
+
+    payments.circuit.guide(Guidance(Phase.RAMP, limit=2), 0.0)
+    assert (payments.shut, payments.limited, payments.is_open) == (False, True, False)
 
 
 def test_a_forced_opening_shuts_a_closed_circuit() -> None:

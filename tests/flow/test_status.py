@@ -8,6 +8,8 @@ import pytest
 
 from holdgate.core import Circuit, CircuitSnapshot, LimiterSnapshot, Override, Reason, State
 from holdgate.core.events import CircuitOpened, OverrideSet
+from holdgate.core.guidance import Guidance, Phase
+from holdgate.fleet.snapshot import AgreementSnapshot, FleetSnapshot, MemberSnapshot
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AttributionShared, CommandEnded, CommandGiven, OutageSuspected, SourceBlocked
 from holdgate.flow.failure_kinds import FailureKind
@@ -16,6 +18,9 @@ from holdgate.flow.message import Backlog, Partition, Queue
 from holdgate.flow.snapshot import PartlyWaiting, Snapshot, SourceSnapshot
 from holdgate.flow.status import (
     DependencyStatus,
+    FleetMemberStatus,
+    FleetShareStatus,
+    FleetStatus,
     HealthStatus,
     SourceStatus,
     StatusDocument,
@@ -56,6 +61,7 @@ def document(
         {each.name: each for each in circuits},
         {each.source: each for each in sources},
         commands,
+        fleet=around.get("fleet"),
         failures=around.get("failures", {}),
     )
     surroundings = Surroundings(Wall(EPOCH, NOW), EPOCH - 60, "here:1", "0.1", HEALTH, around.get("backlog", {}))
@@ -68,6 +74,19 @@ def waits(messages: int | None, which: Partition | Queue = ORDERS, drained_in: f
 
 def hold(target: Any, until: float | None, command: Any = "hold") -> CommandGiven:
     return CommandGiven(NOW - 10, command, target, "alice", "the schema changes", until)
+
+
+def agreed(**fields: Any) -> AgreementSnapshot:
+    base = AgreementSnapshot(
+        dependency="payments", course="ramp", epoch=7, conductor="3f2a1c", own=False, phase="ramp", stage=3, limit=4, since=60.0,
+        failed_probes=2, probe_in=None, bad=5, failures=21, word=None, reason=None, actor=None, word_ends_in=None, sharers=(),
+    )  # fmt: skip
+    return replace(base, **fields)
+
+
+def fleet(*agreements: AgreementSnapshot, silent_for: float | None = None) -> FleetSnapshot:
+    members = (MemberSnapshot("a1b2c3", 0.5, own=True), MemberSnapshot("3f2a1c", 1.5, own=False))
+    return FleetSnapshot("fleet", "a1b2c3", silent_for, 0.02, 0, 0, members, agreements)
 
 
 def test_every_declared_field_is_written_and_is_json() -> None:
@@ -293,3 +312,36 @@ def test_where_each_message_has_its_own_needs_those_that_wait_are_counted() -> N
     assert found["sources"][1]["partly"] == {"by_message": True, "waiting_for": {"payments": 5}, "behind": 1, "stands_because": "order"}
     assert found["sources"][0]["partly"] == {"by_message": False, "waiting_for": {"email": 3}, "behind": 0, "stands_because": None}
     assert found["sources"][2]["partly"] is None
+
+
+def test_a_fleet_is_shown_as_its_worker_sees_it() -> None:
+    """Its log, its members, and for each dependency who conducts, how many calls all may make, and this worker's share."""
+    led = circuit(state=State.HALF_OPEN, limit=1, guidance=Guidance(Phase.RAMP, limit=1, stage=3, epoch=7))
+    found = document(led, circuit("stock"), fleet=fleet(agreed()))
+    shown = found["fleet"]
+    assert shown is not None
+    assert shown.keys() == get_type_hints(FleetStatus).keys()
+    assert shown["members"][1].keys() == get_type_hints(FleetMemberStatus).keys()
+    assert (shown["readable"], shown["silent_since"], [each["worker"] for each in shown["members"]]) == (True, None, ["a1b2c3", "3f2a1c"])
+    share = found["dependencies"][0]["fleet"]
+    assert share is not None
+    assert share.keys() == get_type_hints(FleetShareStatus).keys()
+    assert (share["conductor"], share["epoch"], share["stage"], share["limit"], share["share"]) == ("3f2a1c", 7, 3, 4, 1)
+    assert found["dependencies"][1]["fleet"] is None
+    assert document(led)["dependencies"][0]["fleet"] is None
+    assert json.loads(json.dumps(found))["fleet"]["name"] == "fleet"
+
+
+def test_a_fleets_moments_are_those_of_the_wall_clock() -> None:
+    """When its next probe is due, when a word ends, and since when its log is silent. Nobody here tries in a wait for others."""
+    waiting = circuit(state=State.OPEN, open_until=NOW + 22, guidance=Guidance(Phase.WAIT, epoch=7))
+    held = agreed(course="wait", phase="wait", probe_in=12.0, word="hold", reason="migration", actor="ada", word_ends_in=600.0)
+    found = document(waiting, fleet=fleet(held, silent_for=30.0))
+    assert found["fleet"] is not None
+    assert (found["fleet"]["readable"], found["fleet"]["silent_since"]) == (False, EPOCH - 30)
+    share = found["dependencies"][0]["fleet"]
+    assert share is not None
+    assert (share["next_probe"], share["word_until"], share["share"]) == (EPOCH + 12, EPOCH + 600, None)
+    assert found["dependencies"][0]["next_try"] is None
+    probing = circuit(state=State.OPEN, open_until=NOW + 22, guidance=Guidance(Phase.PROBE, epoch=7))
+    assert document(probing)["dependencies"][0]["next_try"] == EPOCH + 22

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
+from tests.runtime.fleet_stage import Payments, fleet_of
 from tests.runtime.stage import until
 from tests.telemetry.conftest import scene
 
@@ -17,6 +18,7 @@ from holdgate import Guard
 from holdgate.telemetry import names
 from holdgate.telemetry.prometheus import GuardCollector, render
 from holdgate.testing import in_virtual_time
+from holdgate.testing.memory import MemoryLogServer
 
 
 def samples(page: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -188,3 +190,22 @@ async def test_scraped_over_http_from_a_thread_of_its_own() -> None:
             await asyncio.to_thread(server.shutdown)
             server.server_close()
             thread.join()
+
+
+@in_virtual_time
+async def test_a_fleet_on_the_page() -> None:
+    """Who is in it, whether its log answers, who conducts, and this worker's share of the limit of all. Nothing of it without one."""
+    payments = Payments()
+    async with fleet_of(4, payments, MemoryLogServer()) as workers:
+        assert [value(render(worker.guard)[1], "holdgate_fleet_members", fleet="fleet") for worker in workers] == [4] * 4
+        assert value(render(workers[0].guard)[1], "holdgate_fleet_log_readable", fleet="fleet") == 1
+        payments.is_down = True
+        await until(
+            lambda: sum(value(render(each.guard)[1], "holdgate_fleet_conducting", dependency="payments") or 0 for each in workers) == 1
+        )
+        assert (value(render(workers[0].guard)[1], "holdgate_fleet_epoch", dependency="payments") or 0) >= 1
+        payments.is_down = False
+        await until(lambda: (value(render(workers[0].guard)[1], "holdgate_fleet_limit", dependency="payments") or 0) >= 1)
+        assert value(render(workers[0].guard)[1], "holdgate_fleet_share", dependency="payments") is not None
+    async with scene() as stage:
+        assert value(render(stage.guard)[1], "holdgate_fleet_members", fleet="fleet") is None

@@ -17,8 +17,9 @@ from holdgate.core.events import (
 from holdgate.core.limiter import Limiter
 from holdgate.core.limits import KeysSnapshot, LimiterSnapshot, Limits
 from holdgate.core.outcomes import Classifier, Outcome
+from holdgate.core.readings import CircuitSnapshot
 from holdgate.core.settings import CircuitSettings, RampSettings
-from holdgate.core.states import CircuitSnapshot, Override, Permit, Reason, Rejected, State
+from holdgate.core.states import Override, Permit, Reason, Rejected, State
 from holdgate.core.windows import CountWindow, TimeWindow
 from holdgate.told import Told
 

@@ -40,18 +40,19 @@ from typing import TYPE_CHECKING, cast
 
 from holdgate.core import events, validation
 from holdgate.core.evidence import Evidence
+from holdgate.core.following import Following
+from holdgate.core.guided import Guidable
 from holdgate.core.limited_calls import LimitedCalls
 from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until, requested_wait
 from holdgate.core.outcomes import Outcome
-from holdgate.core.ramp import FULL_ALONE, HalfOpen, Ramp
-from holdgate.core.readings import snapshot_of, totals_of
+from holdgate.core.ramp import FULL_ALONE, HalfOpen
+from holdgate.core.readings import CircuitSnapshot, snapshot_of, totals_of
 from holdgate.core.settings import CircuitSettings
 from holdgate.core.states import (
     EXPIRED,
     LIVE,
     SETTLED,
     Breach,
-    CircuitSnapshot,
     Override,
     Permit,
     Reason,
@@ -82,7 +83,7 @@ _SUCCESS = Outcome.SUCCESS
 _NO_ROOM = Rejected(None, State.HALF_OPEN)
 
 
-class Circuit:
+class Circuit(Guidable):
     """Decide whether a call to one dependency may be made now.
 
     `state`, `override`, `generation` and `events_pending` (what `take_events` would return) are for reading. Must be used from one thread
@@ -116,20 +117,19 @@ class Circuit:
 
     # fmt: off
     __slots__ = (
-        "_asked", "_closed_since", "_draw", "_full", "_given_full", "_half_open", "_is_plain", "_is_reported", "_outage",
-        "_override_until", "_until",
-        "events_pending", "evidence", "generation", "late_results", "latest", "limits", "live", "name", "override", "plain_until",
-        "refuse_until", "rejected", "rejection", "settings", "settled_twice", "state", "totals",
+        "_closed_since", "_draw", "_full", "_given_full", "_half_open", "_is_plain", "_is_reported", "_outage",
+        "events_pending", "evidence", "generation", "late_results", "latest", "limits", "live", "name", "plain_until", "refuse_until",
+        "rejected", "rejection", "settings", "settled_twice", "state", "totals",
     )
     # fmt: on
 
     state: State
-    override: Override | None
     generation: int
+    evidence: Evidence
+    settings: CircuitSettings
     _half_open: HalfOpen | None
     _is_reported: bool
     _outage: Outage
-    _until: float
 
     def __init__(
         self,
@@ -156,8 +156,10 @@ class Circuit:
         self.totals = CircuitTotals()  # `read_totals` adds what others count
         self._given_full: int | None = None
         self._full = self._ramp_end()
-        self._asked: Asked | None = None
-        self._override_until: float | None = None
+        self._asked = None
+        self._override_until = None
+        self._following = Following()
+        self._opened_by = None
         self._closed_since = now
         self.rejected = self.late_results = self.settled_twice = 0
         self._swap(State.CLOSED, None, Outage())
@@ -404,9 +406,7 @@ class Circuit:
         if step.breach is not None:
             self._breached(step.breach, now)
         elif step.recovered:
-            outage = self._outage
-            previous = self._close(Trigger.RECOVERED, now, outage.closed())
-            self._emit(events.CircuitClosed(self.name, now, self.generation, previous, outage.since, outage.probes))
+            self._recovered(Trigger.RECOVERED, now)
         elif half_open.ramp.limit != step.limit:
             self._emit(events.LimitChanged(self.name, now, self.generation, step.limit, half_open.ramp.limit))
 
@@ -417,9 +417,11 @@ class Circuit:
         now = self._monotonic(now)
         if self._override_until is not None and now >= self._override_until:
             self.clear_override(now)
+        if self._following.is_over(now):
+            self.guide(None, now)
         if self.override is Override.FORCED_OPEN:
             return
-        if self.state is State.OPEN and now >= self._until:
+        if self.state is State.OPEN and now >= self._wait_ends:
             self._end_wait(now)
         elif self._half_open is not None:
             self._follow(self._half_open, self._half_open.pass_time(now), now)
@@ -442,12 +444,13 @@ class Circuit:
         if self.override is Override.FORCED_OPEN:
             return self._override_until
         freed = self.limits.next_at(self.latest) if self.limits.active and self.state is not State.OPEN else None
+        lapses = self._following.lapses_at if self.state is not State.CLOSED and self.override is None else None
         if self._half_open is not None:
             own = self._half_open.next_deadline()
-            return own if freed is None else freed if own is None else min(own, freed)
-        wait_ends = self._until if self.state is State.OPEN else None
+            return min((at for at in (own, freed, lapses) if at is not None), default=None)
+        wait_ends = self._wait_ends if self.state is State.OPEN and self._wait_ends != inf else None
         overdue = self.evidence.next_deadline() if self._is_plain or self.override is Override.METRICS_ONLY else None
-        return min((at for at in (self._override_until, wait_ends, overdue, freed) if at is not None), default=None)
+        return min((at for at in (self._override_until, wait_ends, overdue, freed, lapses) if at is not None), default=None)
 
     # -- Limits and readings -------------------------------------------------------------------------------------------------------
 
@@ -517,7 +520,8 @@ class Circuit:
     def snapshot(self, now: float) -> CircuitSnapshot:
         """Return the circuit as it is at `now`, without letting time pass: a wait that is over shows as OPEN until `advance`."""
         now = max(self.latest, now)
-        return snapshot_of(self, now, self._outage_at(now), self._until, self._full)
+        guidance = None if self.override is not None else self._following.active
+        return snapshot_of(self, now, self._outage_at(now), until=self._until, full=self._full, guidance=guidance)
 
     def read_totals(self) -> CircuitTotals:
         """Return what has happened since construction, in an object that does not change any more."""
@@ -557,8 +561,10 @@ class Circuit:
             until = opened_until(self.settings, outage, asked)
         if breach is not None:
             self._exceeded(breach, now)
-        self._swap(transition(previous, trigger), self.override, outage, until)
-        self._asked = asked
+        state = transition(previous, trigger)
+        self._asked, self._opened_by = asked, reason
+        self._following.opened(reason)
+        self._swap(state, self.override, outage, until)
         began = None if asked is None else asked.asked
         since, probes = outage.since, outage.probes
         self._emit(events.CircuitOpened(self.name, now, self.generation, reason, until, outage.level, previous, since, probes, began))
@@ -576,20 +582,28 @@ class Circuit:
         now = self._monotonic(now)
         if self.state is not State.OPEN or self.override is not None:
             return False
+        self._following.leave()
         self._end_wait(now)
         return True
 
     def reset(self, now: float) -> None:
         """Close with empty windows and level 0, at the full rate immediately. An override stays."""
         now = self._monotonic(now)
+        self._following.leave()
         previous = self._close(Trigger.RESET, now, Outage())
         self._emit(events.CircuitReset(self.name, now, self.generation, previous))
+
+    def _recovered(self, trigger: Trigger, now: float) -> None:
+        outage = self._outage
+        previous = self._close(trigger, now, outage.closed())
+        self._emit(events.CircuitClosed(self.name, now, self.generation, previous, outage.since, outage.probes))
 
     def _close(self, trigger: Trigger, now: float, outage: Outage) -> State:
         previous = self.state
         state = transition(previous, trigger)
         self.evidence.clear(now)
         self._closed_since = now
+        self._opened_by = None
         self._swap(state, self.override, outage)
         return previous
 
@@ -597,6 +611,8 @@ class Circuit:
         """Put a new state, a new override or both in place. Nothing else changes the generation, and nothing in here can raise."""
         self.state = state
         self.override = override
+        if override is not None:
+            self._following.rest()
         self.generation += 1
         self._outage = outage
         self._until = until
@@ -607,7 +623,7 @@ class Circuit:
         self._prepare_answers()
 
     def _new_half_open(self) -> HalfOpen:
-        ramp = Ramp(self.settings.ramp, self._full, self._outage.relapses(self.settings))
+        ramp = self._following.new_ramp(self.settings.ramp, self._full, self._outage.relapses(self.settings), self.latest)
         return HalfOpen(ramp, self.live, self._lease(), self.evidence.slow, self.totals)
 
     def _lease(self) -> float:
@@ -624,64 +640,13 @@ class Circuit:
         if self.override is Override.FORCED_OPEN:
             self.refuse_until = inf if self._override_until is None else self._override_until
         elif self.state is State.OPEN and self.override is None:
-            self.refuse_until = self._until
+            self.refuse_until = min(self._wait_ends, self._following.lapses_at or inf)
         self.rejection = Rejected(None if self.refuse_until == inf else self.refuse_until, self.state, self.override)
 
     def _outage_at(self, now: float) -> Outage:
         if self.state is not State.CLOSED or self.override is Override.FORCED_OPEN:  # no call goes through, so nothing shows its health
             return self._outage
         return self._outage.healthy_for(now - self._closed_since, self.settings)
-
-    # -- Overrides -----------------------------------------------------------------------------------------------------------------
-
-    def force_open(self, now: float, *, until: float | None = None) -> None:
-        """Reject everything until `until`, in monotonic seconds. None means until it is cleared. Ends in HALF_OPEN from every state."""
-        self._set_override(Override.FORCED_OPEN, until, now)
-
-    def disable(self, now: float, *, until: float | None = None) -> None:
-        """Admit everything and record nothing until `until`, as in `force_open`. The wait of OPEN goes on below."""
-        self._set_override(Override.DISABLED, until, now)
-
-    def observe(self, now: float, *, until: float | None = None) -> None:
-        """Admit everything, record, and report once per episode that the circuit would have opened. `until` as in `force_open`."""
-        self._set_override(Override.METRICS_ONLY, until, now)
-
-    def _set_override(self, override: Override, until: float | None, now: float) -> None:
-        if until is not None:
-            until = validation.number("until", until)
-        now = self._monotonic(now)
-        if self.override is override and self._override_until == until:
-            return
-        left = self._replace_override(override, until, now)
-        self._emit(events.OverrideSet(self.name, now, self.generation, override, until))
-        self._emit_half_opened(left, now)
-
-    def clear_override(self, now: float) -> None:
-        """End the override, and go on from the state below; after FORCED_OPEN from HALF_OPEN. Does nothing without an override."""
-        now = self._monotonic(now)
-        override = self.override
-        if override is None:
-            return
-        left = self._replace_override(None, None, now)
-        self._emit(events.OverrideCleared(self.name, now, self.generation, override))
-        self._emit_half_opened(left, now)
-
-    def _replace_override(self, override: Override | None, until: float | None, now: float) -> State | None:
-        """Replace the override. If FORCED_OPEN ends, the state becomes HALF_OPEN, and the state before it is returned; otherwise None."""
-        previous = self.state
-        ends_forced = self.override is Override.FORCED_OPEN and override is not Override.FORCED_OPEN
-        self._override_until = until
-        if ends_forced:
-            self._swap(transition(previous, Trigger.FORCE_ENDED), override, self._outage)
-            return previous
-        # While it is forced open no time counts as healthy, so the outage is fixed at what it is now.
-        outage = self._outage_at(now) if override is Override.FORCED_OPEN else self._outage
-        self._swap(previous, override, outage, self._until)
-        return None
-
-    def _emit_half_opened(self, previous: State | None, now: float) -> None:
-        if previous is not None:
-            self._emit(events.CircuitHalfOpened(self.name, now, self.generation, previous))
 
     # -- Events --------------------------------------------------------------------------------------------------------------------
 

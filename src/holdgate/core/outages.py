@@ -103,7 +103,7 @@ class Asked(NamedTuple):
 def opened_until(settings: CircuitSettings, outage: Outage, asked: Asked) -> float:
     """Return until when a circuit stays open after what was asked."""
     jitter = 1 - settings.open_jitter + 2 * settings.open_jitter * asked.drawn
-    nominal = level_wait(settings, outage.level)
+    nominal = level_wait(settings, max(1, outage.level))  # 0: a fleet has opened it, and no call of its own
     if settings.open_multiplier is None and outage.since is not None:
         nominal = max(nominal, settings.open_share * (asked.asked - outage.since))
     wait = min(settings.open_duration_max, nominal * jitter)  # the cap comes last: jitter never makes a wait longer than the maximum

@@ -33,6 +33,8 @@ from typing import TYPE_CHECKING
 from holdgate.core.states import EXPIRED, Breach, Reason
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from holdgate.core.settings import RampSettings
     from holdgate.core.states import Permit
     from holdgate.core.totals import CircuitTotals
@@ -70,8 +72,8 @@ class Ramp:
 
     # fmt: off
     __slots__ = (
-        "_bad", "_ends", "_failures", "_in_a_row", "_lasts", "_matures", "_relapses", "_settings", "_threshold", "_weight",
-        "full", "in_flight", "is_probing", "limit", "refused", "results", "stage",
+        "_bad", "_ends", "_failures", "_lasts", "_matures", "_relapses", "_settings", "_threshold", "_weight",
+        "full", "in_a_row", "in_flight", "is_probing", "limit", "refused", "results", "stage",
     )
     # fmt: on
 
@@ -84,9 +86,17 @@ class Ramp:
         self.is_probing = True
         self.in_flight = 0  # weight of the live permits of this half-open
         self._threshold: float = inf  # TCP's ssthresh: from this limit on it grows in small steps
-        self._in_a_row = 0
+        self.in_a_row = 0  # failures
         self.stage = 0
         self._begin_stage(0.0)
+
+    def after(self, other: Ramp, now: float, *, proved: bool) -> Self:
+        """Go on in the place of another ramp, with what is in flight there. `proved`: from its limit. Otherwise with a probe."""
+        self.is_probing = other.is_probing or not proved or not other.limit
+        self.limit = PROBE_LIMIT if self.is_probing else min(self.full, other.limit)
+        self.in_a_row, self.in_flight, self.stage = other.in_a_row, other.in_flight, other.stage
+        self._begin_stage(now)
+        return self
 
     def _begin_stage(self, now: float) -> None:
         self.stage += 1
@@ -130,7 +140,7 @@ class Ramp:
         if self.is_probing:
             return self._end_probe(result, now)
         failed = result is StageResult.FAILED or result is StageResult.EXPIRED
-        self._in_a_row = self._in_a_row + 1 if failed else 0
+        self.in_a_row = self.in_a_row + 1 if failed else 0
         if stage == self.stage:
             self.results += 1
             self._weight += weight
@@ -147,8 +157,8 @@ class Ramp:
         return None
 
     def _breach(self, result: StageResult) -> Breach | None:
-        if self._in_a_row >= FAILURES_IN_A_ROW:
-            return Breach(Reason.CONSECUTIVE_FAILURES, self._in_a_row, FAILURES_IN_A_ROW)
+        if self.in_a_row >= FAILURES_IN_A_ROW:
+            return Breach(Reason.CONSECUTIVE_FAILURES, self.in_a_row, FAILURES_IN_A_ROW)
         if self.limit > SMALLEST_LIMITS:
             return None
         if result is StageResult.EXPIRED:

@@ -6,16 +6,65 @@ circuit.py has the rules alone. What only the circuit knows, such as the outage 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from holdgate.core.states import CircuitSnapshot, State
+from holdgate.core.states import State
 from holdgate.core.totals import CircuitTotals
 
 if TYPE_CHECKING:
     from holdgate.core.evidence import Evidence
+    from holdgate.core.guidance import Guidance
     from holdgate.core.limited_calls import LimitedCalls
+    from holdgate.core.limits import KeysSnapshot, LimiterSnapshot
     from holdgate.core.outages import Outage
     from holdgate.core.states import Override, Permit
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitSnapshot:
+    """A frozen reading of one circuit: enough to answer why it is open, or why not.
+
+    - `level`: 0 after health, 1 in an outage, more after relapses or with `open_multiplier`. It falls by one per healthy interval.
+    - `outage_since`: the monotonic second at which the circuit opened from CLOSED. None means that there is no outage.
+    - `probes`: how often a wait of this outage has ended, so that a probe could be made.
+    - `open_until`: when the wait ends, in monotonic seconds. None unless the state is OPEN.
+    - `limit`: the weight that may be in flight. None means that the circuit sets no limit, 0 that it refuses everything.
+    - `in_flight`: the weight of the live permits of this generation.
+    - `calls`, `failures`, `slow_calls`: what the window holds. After an opening it keeps what caused it until the circuit closes.
+    - `failure_rate`, `slow_call_rate`: ratios in [0, 1]. None below the minimum of calls.
+    - `rejected`, `late_results`, `settled_twice`: totals since construction.
+    - `next_deadline`: as `Circuit.next_deadline`.
+    - `full`: the limit at which a ramp ends, from 1. `limit / full` is the share of its work that a half-open admits.
+    - `limits`: how many calls the dependency takes, as far as that is known. None means that nothing limits them.
+    - `keys`: how many keys are known, and held. None means that it has none, or that nobody knows of them here.
+    - `guidance`: what its fleet wants, as far as that is followed. None means that the circuit goes by its own rules.
+    """
+
+    name: str
+    state: State
+    override: Override | None
+    generation: int
+    level: int
+    outage_since: float | None
+    probes: int
+    open_until: float | None
+    limit: int | None
+    in_flight: int
+    calls: int
+    failures: int
+    slow_calls: int
+    failure_rate: float | None
+    slow_call_rate: float | None
+    consecutive_failures: int
+    rejected: int
+    late_results: int
+    settled_twice: int
+    next_deadline: float | None
+    full: int = 1
+    limits: LimiterSnapshot | None = None
+    keys: KeysSnapshot | None = None
+    guidance: Guidance | None = None
 
 
 class ReadCircuit(Protocol):
@@ -32,6 +81,7 @@ class ReadCircuit(Protocol):
     rejected: int
     late_results: int
     settled_twice: int
+    latest: float
 
     @property
     def limit(self) -> int | None:
@@ -43,8 +93,8 @@ class ReadCircuit(Protocol):
         ...
 
 
-def snapshot_of(circuit: ReadCircuit, now: float, outage: Outage, until: float, full: int) -> CircuitSnapshot:
-    """Return the circuit as it is at `now`. `until` is when the wait of OPEN ends, and `full` the end of a ramp."""
+def snapshot_of(circuit: ReadCircuit, now: float, outage: Outage, *, until: float, full: int, guidance: Guidance | None) -> CircuitSnapshot:
+    """Return the circuit as it is at `now`. `until` is when the wait of OPEN ends, `full` a ramp's end, `guidance` what is followed."""
     evidence = circuit.evidence
     calls, failures, slow = evidence.window.seen_at(now)
     rates = evidence.rates(calls, failures, slow)
@@ -71,6 +121,7 @@ def snapshot_of(circuit: ReadCircuit, now: float, outage: Outage, until: float, 
         next_deadline=circuit.next_deadline(),
         full=full,
         limits=circuit.limits.snapshot(now),
+        guidance=guidance,
     )
 
 

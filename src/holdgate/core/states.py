@@ -1,4 +1,4 @@
-"""The states of a circuit and the one table of transitions, and the values that a circuit gives: permits, refusals and snapshots.
+"""The states of a circuit and the one table of transitions, and the values that a circuit gives for a call: permits and refusals.
 
 The table is complete: a pair without a row cannot happen, and raises before anything has changed. The text of a `Trigger` is the label in
 the README's diagram, which is made from the table.
@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING
 
 from holdgate.errors import HoldgateError
-
-if TYPE_CHECKING:
-    from holdgate.core.limits import KeysSnapshot, LimiterSnapshot
 
 
 class State(Enum):
@@ -45,6 +41,9 @@ class Trigger(Enum):
     RECOVERED = "a good stage at the full rate"
     FORCE_ENDED = "a forced opening ended"
     RESET = "an operator reset it"
+    FLEET_WAITS = "the fleet waits"
+    FLEET_RAMPS = "the fleet gives a share"
+    FLEET_RECOVERED = "the fleet has recovered"
 
 
 TRANSITIONS: dict[tuple[State, Trigger], State] = {
@@ -61,6 +60,13 @@ TRANSITIONS: dict[tuple[State, Trigger], State] = {
     (State.CLOSED, Trigger.RESET): State.CLOSED,
     (State.OPEN, Trigger.RESET): State.CLOSED,
     (State.HALF_OPEN, Trigger.RESET): State.CLOSED,
+    (State.CLOSED, Trigger.FLEET_WAITS): State.OPEN,
+    (State.HALF_OPEN, Trigger.FLEET_WAITS): State.OPEN,
+    # A worker that comes while the fleet is on its way back has a share, too, and not the full rate.
+    (State.CLOSED, Trigger.FLEET_RAMPS): State.HALF_OPEN,
+    (State.OPEN, Trigger.FLEET_RAMPS): State.HALF_OPEN,
+    (State.OPEN, Trigger.FLEET_RECOVERED): State.CLOSED,
+    (State.HALF_OPEN, Trigger.FLEET_RECOVERED): State.CLOSED,
 }
 
 
@@ -83,6 +89,7 @@ class Reason(StrEnum):
     PERMIT_LEASE = "permit_lease"
     RETRY_AFTER = "retry_after"
     OPEN_FOR = "open_for"
+    FLEET = "fleet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,47 +151,3 @@ class Rejected:
     state: State
     override: Override | None = None
     is_limited: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitSnapshot:
-    """A frozen reading of one circuit: enough to answer why it is open, or why not.
-
-    - `level`: 0 after health, 1 in an outage, more after relapses or with `open_multiplier`. It falls by one per healthy interval.
-    - `outage_since`: the monotonic second at which the circuit opened from CLOSED. None means that there is no outage.
-    - `probes`: how often a wait of this outage has ended, so that a probe could be made.
-    - `open_until`: when the wait ends, in monotonic seconds. None unless the state is OPEN.
-    - `limit`: the weight that may be in flight. None means that the circuit sets no limit, 0 that it refuses everything.
-    - `in_flight`: the weight of the live permits of this generation.
-    - `calls`, `failures`, `slow_calls`: what the window holds. After an opening it keeps what caused it until the circuit closes.
-    - `failure_rate`, `slow_call_rate`: ratios in [0, 1]. None below the minimum of calls.
-    - `rejected`, `late_results`, `settled_twice`: totals since construction.
-    - `next_deadline`: as `Circuit.next_deadline`.
-    - `full`: the limit at which a ramp ends, from 1. `limit / full` is the share of its work that a half-open admits.
-    - `limits`: how many calls the dependency takes, as far as that is known. None means that nothing limits them.
-    - `keys`: how many keys are known, and held. None means that it has none, or that nobody knows of them here.
-    """
-
-    name: str
-    state: State
-    override: Override | None
-    generation: int
-    level: int
-    outage_since: float | None
-    probes: int
-    open_until: float | None
-    limit: int | None
-    in_flight: int
-    calls: int
-    failures: int
-    slow_calls: int
-    failure_rate: float | None
-    slow_call_rate: float | None
-    consecutive_failures: int
-    rejected: int
-    late_results: int
-    settled_twice: int
-    next_deadline: float | None
-    full: int = 1
-    limits: LimiterSnapshot | None = None
-    keys: KeysSnapshot | None = None

@@ -148,6 +148,6 @@ class HealthProbes:
 
     def _is_due(self, gate: Gate) -> bool:
         circuit = gate.circuit
-        if gate in self._permits or circuit.override is not None or circuit.state is not State.HALF_OPEN:
+        if gate in self._permits or circuit.override is not None or circuit.state is not State.HALF_OPEN or circuit.has_share:
             return False
         return gate.probe_due or self._generations.get(gate) != circuit.generation

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from holdgate.core.events import Event
+from holdgate.fleet.events import FleetEvent
 from holdgate.flow.message import Source
 
 
@@ -248,6 +249,10 @@ class LocalCauseSuspected(FlowEvent):
 Command = Literal["hold", "unhold", "force_open", "disable", "observe", "clear_override", "reset", "probe", "retry", "skip"]
 
 
+# The methods of `Guard.fleet`, for all of its workers.
+FleetCommand = Literal["fleet_hold", "fleet_release", "fleet_force_open", "fleet_reset"]
+
+
 @dataclass(frozen=True, slots=True)
 class CommandGiven(FlowEvent):
     """An operator gave `command` to `target`, a dependency's name, a source, or the name of a topic or queue.
@@ -255,10 +260,11 @@ class CommandGiven(FlowEvent):
     `actor` is who, `reason` why, both in the operator's own words. `until` is when it ends by itself, in monotonic seconds; None means that
     it does not, or that it was over immediately. `position` is that of the message that was skipped. `reload` is no command of an
     operator's: a settings file that was read again has changed what the guard goes by. Its target is the file, its actor what has made the
-    worker read it, and its reason the settings that differ, with their values before and after.
+    worker read it, and its reason the settings that differ, with their values before and after. `fleet_hold` and so on are the methods of
+    `Guard.fleet`: the other workers of the fleet carry them out, too.
     """
 
-    command: Command | Literal["reload"]
+    command: Command | FleetCommand | Literal["reload"]
     target: Source | str
     actor: str
     reason: str
@@ -273,7 +279,7 @@ class CommandEnded(FlowEvent):
     given: CommandGiven
 
 
-AnyEvent = Event | FlowEvent
+AnyEvent = Event | FlowEvent | FleetEvent
 
 # The fields of all events that are moments of the monotonic clock beside `at`, and not durations: those ahead of the event, and those
 # behind it. Whoever writes an event down for a reader with another clock has to turn these.

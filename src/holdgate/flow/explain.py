@@ -23,6 +23,7 @@ _OPENED = {
     "permit_lease": "a call did not end in time",
     "retry_after": "the server asked for a wait",
     "open_for": "a program asked for a wait",
+    "fleet": "other workers of the fleet found it down",
 }
 # Without figures: those are missing if the threshold was not seen.
 _OPENED_SOMEHOW = {
@@ -267,14 +268,35 @@ def _by_key(dependency: DependencyStatus) -> str:
 def _by_its_circuit(document: StatusDocument, dependency: DependencyStatus) -> list[str]:
     if dependency["override"] is not None:
         return [_overridden(document, dependency)]
+    led = _by_its_fleet(document, dependency)
     if dependency["state"] == "open":
-        return [_open(document, dependency), _next(document, dependency)]
+        return [_open(document, dependency), led or _next(document, dependency)]
     if dependency["state"] == "half_open":
-        return [_ramping(dependency) + _failed_with(document, dependency)]
+        return [(led or _ramping(dependency)) + _failed_with(document, dependency)]
     limits = dependency["limits"]
     is_limited = limits is not None and limits["refused"] > 0
     how = "answers, but takes fewer calls than there are" if is_limited else "is well"
     return [f"{dependency['name']} {how}: its circuit is closed.{_failed_with(document, dependency)}"]
+
+
+def _by_its_fleet(document: StatusDocument, dependency: DependencyStatus) -> str:
+    """Return how the fleet leads a circuit. Empty where the circuit goes by its own rules."""
+    fleet, name = dependency["fleet"], dependency["name"]
+    if fleet is None or fleet["phase"] in {"local", "up"}:
+        return ""
+    if fleet["word"] is not None:
+        until = fleet["word_until"]
+        ends = "until somebody ends that" if until is None else f"for another {lasting(until - document['at'])}"
+        return f"{fleet['word_actor']} keeps every worker of the fleet from it {ends}: {(fleet['word_reason'] or '').rstrip('.')}."
+    due = fleet["next_probe"]
+    when = "" if due is None else " now" if due < document["at"] + 1 else f" in {lasting(due - document['at'])}"
+    conducts = "this worker conducts" if fleet["own"] else f"worker {fleet['conductor']} conducts"
+    if fleet["conductor"] is None:
+        return "It waits for the fleet: nobody conducts yet."
+    if fleet["share"] is not None:
+        waits = f"{name} waits for the fleet" if fleet["share"] == 0 else f"{name} comes back for the whole fleet"
+        return f"{waits}: {conducts}, limit {fleet['limit']}, this worker's share {fleet['share']}."
+    return f"It waits for the fleet: {conducts}, and tries it for all{when}."
 
 
 # What holds calls back that only a result lets go, and what a message does when its time has come, by `why` of core/limits.py.

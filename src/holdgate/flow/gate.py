@@ -64,10 +64,11 @@ class Gate:
 
     @property
     def shut(self) -> bool:
-        """Whether nothing at all is admitted, so that a source which needs it is held. Half-open is not shut."""
+        """Whether nothing at all is admitted, so that a source which needs it is held. Half-open is not shut, unless a fleet gives it no
+        share."""
         circuit = self.circuit
         if circuit.override is None:
-            return circuit.state is State.OPEN
+            return circuit.state is State.OPEN or (circuit.state is State.HALF_OPEN and circuit.limit == 0)
         return circuit.override is Override.FORCED_OPEN
 
     @property
@@ -78,7 +79,7 @@ class Gate:
     @property
     def is_open(self) -> bool:
         """Whether its circuit, and no operator, keeps it shut."""
-        return self.circuit.override is None and self.circuit.state is State.OPEN
+        return self.circuit.override is None and self.shut
 
     @property
     def learns(self) -> bool:

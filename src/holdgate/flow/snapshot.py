@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from holdgate.core import CircuitSnapshot
+from holdgate.fleet.snapshot import FleetSnapshot
 from holdgate.flow.events import CommandGiven
 from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.gate import Gate
@@ -77,6 +78,7 @@ class Snapshot:
     A command of `commands` may be on a source that is elsewhere now: it is in force again when the source comes back.
     `held_bytes` are about what all messages here take, those in work included, and `read_ahead_bytes` what the clients have read beyond
     that. `memory` is their bound; None means that there is none. `waiting_for_room` sources are not read now because others have filled it.
+    `fleet` is the fleet that this worker is in, as it sees it; None means that it is in none.
     `failures` are the types of exceptions that the calls of each dependency failed with lately, the last one first.
     """
 
@@ -88,6 +90,7 @@ class Snapshot:
     held_bytes: int = 0
     read_ahead_bytes: int = 0
     waiting_for_room: int = 0
+    fleet: FleetSnapshot | None = None
     failures: Mapping[str, tuple[FailureKind, ...]] = field(default_factory=lambda: _NO_FAILURES)
 
     def held_by(self, dependency: str) -> tuple[Source, ...]:

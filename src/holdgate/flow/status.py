@@ -19,6 +19,8 @@ from enum import Enum
 from typing import Any, TypedDict, cast
 
 from holdgate.core import CircuitSnapshot, KeysSnapshot, LimiterSnapshot, Override, State
+from holdgate.core.guidance import Phase
+from holdgate.fleet.snapshot import FleetSnapshot
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AHEAD, BEHIND, AnyEvent, CommandEnded, CommandGiven
 from holdgate.flow.failure_kinds import FailureKind
@@ -94,6 +96,45 @@ class KeysStatus(TypedDict):
     max_keys: int  # so many are remembered at most
 
 
+class FleetShareStatus(TypedDict):
+    """How a worker's circuit goes by its fleet."""
+
+    course: str  # `well`, `wait` (down for all), or `ramp` (on its way back)
+    phase: str  # how this worker goes by it: `local` (its own rules alone), `wait`, `probe` (it tries for all), `ramp` (its share) or `up`
+    epoch: int  # the number of the conductor's term
+    conductor: str | None  # the worker that tries for all, as the fleet knows it; null: nobody yet
+    own: bool  # that is this worker
+    stage: int  # of the fleet's ramp
+    limit: int  # calls in parallel that the whole fleet may make; 0: none
+    share: int | None  # how many of them are this worker's; null: the fleet is not on its way back, or does not lead this circuit
+    failed_probes: int  # of this outage, by all workers
+    next_probe: float | None  # when the fleet's next one is due; null: none is planned
+    failing: int  # workers whose last call has failed
+    word: str | None  # what an operator has ordered for all workers: `hold` or `force_open`; null: nothing is in force
+    word_reason: str | None
+    word_actor: str | None
+    word_until: float | None  # null: until another one
+
+
+class FleetMemberStatus(TypedDict):
+    """One worker of the fleet."""
+
+    worker: str  # a number that stands for it: nothing of its host or process is in it
+    own: bool  # it is this one
+    age: float  # seconds since it was heard
+
+
+class FleetStatus(TypedDict):
+    """The fleet that a worker is in, as it sees it."""
+
+    name: str
+    worker: str  # this one, as the others see it
+    readable: bool  # the log answers; false: every circuit goes by its own rules
+    silent_since: float | None  # since when it does not; null: it does
+    round_trip: float  # seconds from writing a record to reading it
+    members: list[FleetMemberStatus]
+
+
 class DependencyStatus(TypedDict):
     """One dependency; every declared one is listed, called or not."""
 
@@ -112,6 +153,7 @@ class DependencyStatus(TypedDict):
     full: int  # the limit at which the ramp ends and the circuit closes
     limits: LimitStatus | None  # how many calls it takes; null: nothing limits them
     keys: KeysStatus | None  # its keys; null: it has none
+    fleet: FleetShareStatus | None  # what the fleet agrees on about it; null: this worker is in no fleet
     in_flight: int  # calls that run now, as far as the circuit counts them
     calls: int  # results in the window
     failures: int  # failures among these
@@ -212,6 +254,7 @@ class StatusDocument(TypedDict):
     sources_left_out: int  # how many more there are than `sources` lists
     commands: list[CommandStatus]  # those in force
     memory: MemoryStatus
+    fleet: FleetStatus | None  # null: this worker is in none
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +316,7 @@ def status(snapshot: Snapshot, history: LastEvents, around: Surroundings, *, lim
             "bound": snapshot.memory,
             "waiting_for_room": snapshot.waiting_for_room,
         },
+        "fleet": None if snapshot.fleet is None else _fleet(snapshot.fleet, snapshot.at, around.wall),
     }
 
 
@@ -355,6 +399,43 @@ def _keys(keys: KeysSnapshot) -> KeysStatus:
     return {"known": keys.known, "held": keys.held, "waiting": keys.waiting, "max_keys": keys.max_keys}
 
 
+def _fleet(fleet: FleetSnapshot, at: float, wall: Wall) -> FleetStatus:
+    silent_for = fleet.silent_for
+    return {
+        "name": fleet.name,
+        "worker": fleet.worker,
+        "readable": silent_for is None,
+        "silent_since": None if silent_for is None else wall.at(at - silent_for),
+        "round_trip": fleet.round_trip,
+        "members": [{"worker": each.worker, "own": each.own, "age": each.age} for each in fleet.members],
+    }
+
+
+def _fleet_share(snapshot: Snapshot, circuit: CircuitSnapshot, wall: Wall) -> FleetShareStatus | None:
+    agreements = () if snapshot.fleet is None else snapshot.fleet.agreements
+    agreed = next((each for each in agreements if each.dependency == circuit.name), None)
+    if agreed is None:
+        return None
+    guidance = circuit.guidance
+    return {
+        "course": agreed.course,
+        "phase": agreed.phase,
+        "epoch": agreed.epoch,
+        "conductor": agreed.conductor,
+        "own": agreed.own,
+        "stage": agreed.stage,
+        "limit": agreed.limit,
+        "share": guidance.limit if guidance is not None and guidance.phase is Phase.RAMP else None,
+        "failed_probes": agreed.failed_probes,
+        "next_probe": None if agreed.probe_in is None else wall.at(snapshot.at + agreed.probe_in),
+        "failing": agreed.bad,
+        "word": agreed.word,
+        "word_reason": agreed.reason,
+        "word_actor": agreed.actor,
+        "word_until": None if agreed.word_ends_in is None else wall.at(snapshot.at + agreed.word_ends_in),
+    }
+
+
 class _Tries:
     """When what holds a source is tried again. Thousands of sources share a few reasons, so the answer for each is found once."""
 
@@ -400,6 +481,8 @@ def _ends(snapshot: Snapshot, dependency: str) -> float | None:
 def _next_try(circuit: CircuitSnapshot, override_ends: float | None) -> float | None:
     if circuit.override is Override.FORCED_OPEN:
         return override_ends
+    if circuit.guidance is not None and circuit.guidance.phase is Phase.WAIT:
+        return None  # another worker tries, or an operator keeps all of them back
     return circuit.open_until if circuit.override is None else None
 
 
@@ -478,6 +561,7 @@ class _Writer:
             "full": circuit.full,
             "limits": None if circuit.limits is None else self._limits(circuit, circuit.limits),
             "keys": None if circuit.keys is None else _keys(circuit.keys),
+            "fleet": _fleet_share(self._snapshot, circuit, self.wall),
             "in_flight": circuit.in_flight,
             "calls": circuit.calls,
             "failures": circuit.failures,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from holdgate.core import Circuit
 from holdgate.core.validation import seconds
 from holdgate.errors import CommandError, SettingsError
-from holdgate.flow.events import Command, CommandGiven
+from holdgate.flow.events import Command, CommandGiven, FleetCommand
 from holdgate.flow.message import Partition, Queue, Source
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Operator:
 
     def given(
         self,
-        command: Command,
+        command: Command | FleetCommand,
         target: Source | str,
         reason: str,
         actor: str,

@@ -25,20 +25,21 @@ from holdgate.errors import CommandError, GuardClosed, SettingsError
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.commands import AuditEntry
 from holdgate.flow.engine import Engine
-from holdgate.flow.events import AnyEvent
+from holdgate.flow.events import AnyEvent, CommandGiven, FleetCommand
 from holdgate.flow.failure_kinds import FailureKinds
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.snapshot import Snapshot
 from holdgate.flow.totals import EngineTotals
-from holdgate.ports import AttemptSpans, Clock, ControlPlane, DeadLetters, Intake
+from holdgate.ports import AttemptSpans, Clock, ControlPlane, DeadLetters, FleetLog, Intake
 from holdgate.runtime.access import GuardCircuit
 from holdgate.runtime.backlog import BacklogWatch
 from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.commands import LASTS, PROGRAM, Operator
 from holdgate.runtime.dependency import Dependency, check_limits
 from holdgate.runtime.failures import FailureLog
+from holdgate.runtime.fleet import Fleet, FleetLink, check_fleet
 from holdgate.runtime.folding import Folding, LogSettings
 from holdgate.runtime.guard_settings import check_clock, check_control, check_dependencies, check_log, check_memory
 from holdgate.runtime.handlers import AnyHandler, BatchHandler, Handler, Handlers
@@ -93,6 +94,7 @@ class Guard:
     - `control`: what shows this guard to people and takes their commands, such as `holdgate.control.Control(port=9099)`. None means that
       nobody outside of the process can ask.
     - `log`: how much the log says. None means `LogSettings()`.
+    - `fleet`: the log that the workers of a fleet share, or a `Fleet` with it. None means that this worker decides alone.
 
     Raises SettingsError for values that make no sense. After a SIGTERM that the guard has taken, leaving it raises SystemExit with code 75
     if handlers could not be ended within `drain_timeout`.
@@ -113,6 +115,7 @@ class Guard:
         backlog_every: float | timedelta = 5.0,  # a person who watches sees it move, and a broker does not notice one question in that time
         control: ControlPlane | None = None,
         log: LogSettings | None = None,
+        fleet: FleetLog | Fleet | None = None,
     ) -> None:
         check_dependencies(dependencies)
         self._clock = check_clock(clock)
@@ -136,6 +139,7 @@ class Guard:
         self._operator = Operator(self)
         self._prober = Prober(self)
         self._silence = Silence(self)
+        self.fleet = FleetLink(self, check_fleet(fleet), self._clock.draw)
         self._pulse = Pulse(seconds("stall_after", stall_after))
         self._last_resort = LastResort(self._drain_timeout, self._in_hand)
         self._termination = Termination(self._ask_to_stop, signals, watch=self._last_resort.watch)
@@ -169,6 +173,7 @@ class Guard:
                 self._adopt(dependency)
             if self._control is not None:
                 self._control.opened(self)
+            await self.fleet.start()
         except BaseException:
             self._release()
             raise
@@ -188,8 +193,10 @@ class Guard:
             self.unawaited.refuse("guard.run(...)")
 
     async def _leave(self) -> None:
+        self.fleet.leave()
         try:
             await self.finish(self._workers)
+            await self.fleet.close()
         finally:
             self._release()
             if self._control is not None:
@@ -370,7 +377,8 @@ class Guard:
         """Return what is held, why, since when, and what happens next, as a frozen object."""
         now = self.now()
         read_ahead = sum(worker.read_ahead for worker in self._workers)
-        return replace(self.engine.snapshot(now), read_ahead_bytes=read_ahead, failures=self._failure_kinds.read(now))
+        seen = replace(self.engine.snapshot(now), fleet=self.fleet.snapshot(now))
+        return replace(seen, read_ahead_bytes=read_ahead, failures=self._failure_kinds.read(now))
 
     def totals(self) -> EngineTotals:
         """Return what has happened since the guard was made: calls, transitions, holds and what became of messages. Metrics read it."""
@@ -500,6 +508,10 @@ class Guard:
         """
         return self._operator.circuit(dependency)
 
+    def given_to_fleet(self, command: FleetCommand, target: str, reason: str, actor: str, for_: float | timedelta | None) -> CommandGiven:
+        self._operator.circuit(target)
+        return self._operator.given(command, target, reason, actor, for_=for_)
+
     def audit(self) -> tuple[AuditEntry, ...]:
         """Return the last thousand commands, and the ends of those that ended by themselves, oldest first. `at` is in the seconds of `now`.
 
@@ -515,6 +527,7 @@ class Guard:
             return
         now = self.now()
         engine = self.engine
+        self.fleet.look(now)
         stuck = [event for worker in self._workers for event in worker.look_for_overdue(now)]
         for _ in range(_ROUNDS):
             engine.turn(now)
@@ -525,7 +538,7 @@ class Guard:
                 break
         for line in self._lines:
             line.look()
-        due, events = engine.take_probes(), engine.take_events()
+        due, events = engine.take_probes(), (*engine.take_events(), *self.fleet.settle(now))
         if due:
             self._prober.run(due)
         if events or stuck:
@@ -548,9 +561,9 @@ class Guard:
 
     def _arm(self, now: float) -> None:
         deadline = min((worker.next_look for worker in self._workers), default=None)
-        decided = self.engine.next_deadline()
-        if deadline is None or (decided is not None and decided < deadline):
-            deadline = decided
+        for decided in (self.engine.next_deadline(), self.fleet.next_deadline()):
+            if deadline is None or (decided is not None and decided < deadline):
+                deadline = decided
         if deadline == self._armed_for or self._loop is None:
             return
         if self._timer is not None:

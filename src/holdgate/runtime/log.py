@@ -30,7 +30,14 @@ from holdgate.events import (
     CircuitReset,
     CommandEnded,
     CommandGiven,
+    ConductorChanged,
     DependencyMet,
+    FleetLogCameBack,
+    FleetLogFellSilent,
+    FleetMembersChanged,
+    FleetOpened,
+    FleetOrdered,
+    FleetRecovered,
     HandlerStuck,
     HoldContinued,
     KeysHeld,
@@ -41,6 +48,7 @@ from holdgate.events import (
     LimitChanged,
     LimitEnded,
     LimitMoved,
+    LocalCauseFound,
     LocalCauseSuspected,
     MessagesHeld,
     MessageSkipped,
@@ -75,7 +83,8 @@ def words(event: AnyEvent) -> tuple[int, str]:
 
 def _opened(events: list[Any]) -> str:
     event = events[0]
-    return f"{event.name}: {_state(event)} -> open ({event.reason.value}), next try in {lasting(event.until - event.at)}"
+    then = "one worker tries for all" if event.reason is Reason.FLEET else f"next try in {lasting(event.until - event.at)}"
+    return f"{event.name}: {_state(event)} -> open ({event.reason.value}), {then}"
 
 
 # Rules that have no figure of their own: one event meets them.
@@ -259,6 +268,34 @@ def _limit(events: list[Any]) -> str:
     return f"{event.name}: half open, up to {event.limit} calls in parallel now, {event.previous} before"
 
 
+def _fleet_opened(events: list[Any]) -> str:
+    event = events[0]
+    if not event.workers:  # an operator holds it, or this worker has come in the middle of an outage
+        return f"fleet: {event.dependency} is down for all; one worker tries for all"
+    seen = f"{many(event.workers, 'worker')} saw {many(event.failures, 'failure')}"
+    return f"fleet: {event.dependency} is down for all: {seen}; one worker tries for all"
+
+
+def _conductor(events: list[Any]) -> str:
+    event = events[0]
+    who = "this worker" if event.own else f"worker {event.conductor}"
+    return f"fleet: {who} tries {event.dependency} for all{' from now on' if event.takeover else ''} (epoch {event.epoch})"
+
+
+def _local_cause(events: list[Any]) -> str:
+    event = events[0]
+    return (
+        f"fleet: {event.dependency} fails here, and at {event.bad} of the {event.callers} workers that need it: look for the cause on this"
+        " machine first"
+    )
+
+
+def _ordered(events: list[Any]) -> str:
+    event = events[0]
+    lasts = "" if event.lasts is None else f", for {lasting(event.lasts)}"
+    return f"fleet: {event.word.replace('_', ' ')} {event.dependency} at every worker, by {event.actor}{lasts}: {event.reason}"
+
+
 def _lease(events: list[Any]) -> str:
     event = events[0]
     return f"{event.name}: a call has not ended within {lasting(event.lease)} (permit_lease), and counts as a failure now"
@@ -292,6 +329,18 @@ _WORDS: dict[type, Callable[[list[Any]], str]] = {
     OverrideSet: _overridden,
     OverrideCleared: lambda events: f"{events[0].name}: no longer {_plain(events[0].override)}",
     CircuitReset: lambda events: f"{events[0].name}: reset by an operator to closed, immediately the full rate",
+    FleetOpened: _fleet_opened,
+    ConductorChanged: _conductor,
+    FleetRecovered: lambda events: (
+        f"fleet: {events[0].dependency} is back for all after {lasting(events[0].seconds)}, {many(events[0].failed, 'probe')} failed"
+    ),
+    LocalCauseFound: _local_cause,
+    FleetMembersChanged: lambda events: f"fleet: {many(events[0].size, 'worker')} now, {events[0].joined} came and {events[0].left} went",
+    FleetLogFellSilent: lambda events: (
+        f"fleet: its log has been silent for {lasting(events[0].seconds)}, so this worker goes by its own rules"
+    ),
+    FleetLogCameBack: lambda events: f"fleet: its log is back after {lasting(events[0].seconds)}",
+    FleetOrdered: _ordered,
     LeaseExpired: _lease,
     LeaseTooShort: _too_short,
     SourceHeld: held,
@@ -331,7 +380,17 @@ def _plain(member: Any) -> str:
 log = logging.getLogger("holdgate")
 
 # What a person should see without having asked.
-_WARNINGS = (CircuitOpened, HandlerStuck, HoldContinued, SourceBlocked, MessageSkipped, LocalCauseSuspected, OutageSuspected)
+_WARNINGS = (
+    CircuitOpened,
+    HandlerStuck,
+    HoldContinued,
+    SourceBlocked,
+    MessageSkipped,
+    LocalCauseSuspected,
+    LocalCauseFound,
+    OutageSuspected,
+    FleetLogFellSilent,
+)
 
 Observer = Callable[[AnyEvent], object]
 

@@ -81,12 +81,15 @@ _RULES = {
     Reason.OPEN_FOR: "the program asked to leave it alone",
     Reason.PERMIT_LEASE: "a call has not ended within permit_lease",
     Reason.SLOW_PROBE: "the probe was slow",
+    Reason.FLEET: "other workers of the fleet found it down",
 }
 
 
 def _next_try(event: CircuitOpened) -> str:
     """Return when it is tried again. After a probe that took long little is left of the wait, which began with the probe: then how far the
     two tries are apart says more than how soon the next one is."""
+    if event.reason is Reason.FLEET:
+        return "one worker tries for all"
     left = event.until - event.at
     took = 0.0 if event.asked is None else event.at - event.asked
     apart = f", {lasting(left + took)} after this one" if took > left else ""
@@ -249,6 +252,8 @@ class Outages:
                 return f"probe: {last}, its server asked to be left alone"
             case Reason.OPEN_FOR:
                 return "the program asked to leave it alone"
+            case Reason.FLEET:
+                return "fleet: other workers found it down"
             case _:
                 return f"probe: {last}"
 

@@ -174,6 +174,30 @@ DEMAND = Series(
     "holdgate.demand", "gauge", _MESSAGES, ("group",),
     "Backlog that this worker is willing to drain, by group or queue: a ramp's share, a minute of a pace, 0 while held; at least 1.",
 )  # fmt: skip
+FLEET_MEMBERS = Series(
+    "holdgate.fleet.members", "gauge", "{worker}", ("fleet",),
+    "Workers of the fleet that this worker knows of, with itself. Absent without a fleet.",
+)  # fmt: skip
+FLEET_LOG_READABLE = Series(
+    "holdgate.fleet.log.readable", "gauge", "1", ("fleet",),
+    "1 while the log of the fleet answers; 0 while this worker goes by its own rules because it does not.",
+)  # fmt: skip
+FLEET_CONDUCTING = Series(
+    "holdgate.fleet.conducting", "gauge", "1", ("dependency",),
+    "1 while this worker tries the dependency for the whole fleet. More than one of a fleet for longer than a takeover is a mistake.",
+)  # fmt: skip
+FLEET_EPOCH = Series(
+    "holdgate.fleet.epoch", "gauge", "{term}", ("dependency",),
+    "The number of the conductor's term. It rises with each takeover.",
+)  # fmt: skip
+FLEET_LIMIT = Series(
+    "holdgate.fleet.limit", "gauge", "{call}", ("dependency",),
+    "Calls in parallel that the fleet allows all workers together. Absent while it is not on its way back.",
+)  # fmt: skip
+FLEET_SHARE = Series(
+    "holdgate.fleet.share", "gauge", "{call}", ("dependency",),
+    "How many of them are this worker's. Absent while the fleet does not lead it back.",
+)  # fmt: skip
 BUILD_INFO = Series(
     "holdgate.build.info", "gauge", "1", ("version", "python"),
     "1, with the versions of holdgate and Python.",
@@ -185,5 +209,6 @@ ALL = (
     LIMIT_PACE, LIMIT_WASTE, LIMIT_EXPERIMENTS, KEYS_KNOWN, KEYS_HELD, KEYS_WAITING, PROBES,
     OVERRIDE_ACTIVE, SOURCES, SOURCES_HELD, HOLD_AGE, HOLD_DURATION, DELIVERIES,
     IN_HAND, DEAD_LETTERS, FALLBACKS, BACKLOG, BACKLOG_READABLE, BACKLOG_DELAYED, BACKLOG_BLOCKED, BACKLOG_AGE, BACKLOG_DRAIN, DEMAND,
+    FLEET_MEMBERS, FLEET_LOG_READABLE, FLEET_CONDUCTING, FLEET_EPOCH, FLEET_LIMIT, FLEET_SHARE,
     BUILD_INFO,
 )  # fmt: skip

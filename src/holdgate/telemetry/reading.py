@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from functools import cache
 from typing import Protocol, TypeVar
 
+from holdgate.core.guidance import Phase
 from holdgate.core.states import Override, State
 from holdgate.core.totals import CircuitTotals, Histogram
 from holdgate.flow.backlog import SourceBacklog, demand_of
@@ -147,6 +148,7 @@ def values_of(guard: Readable, *, partitions: bool = False) -> Values:
     page = _Page()
     snapshot, totals = guard.snapshot(), guard.totals()
     _circuits(page, snapshot)
+    _fleet(page, snapshot)
     _calls(page, totals)
     _sources(page, snapshot, totals, partitions=partitions)
     _messages(page, totals)
@@ -175,6 +177,22 @@ def _circuits(page: _Page, snapshot: Snapshot) -> None:
             page.set(names.KEYS_KNOWN, name, value=keys.known)
             page.set(names.KEYS_HELD, name, value=keys.held)
             page.set(names.KEYS_WAITING, name, value=keys.waiting)
+
+
+def _fleet(page: _Page, snapshot: Snapshot) -> None:
+    fleet = snapshot.fleet
+    if fleet is None:
+        return
+    page.set(names.FLEET_MEMBERS, fleet.name, value=len(fleet.members))
+    page.set(names.FLEET_LOG_READABLE, fleet.name, value=int(fleet.silent_for is None))
+    for agreed in fleet.agreements:
+        guidance = snapshot.dependencies[agreed.dependency].guidance
+        page.set(names.FLEET_CONDUCTING, agreed.dependency, value=int(agreed.own))
+        page.set(names.FLEET_EPOCH, agreed.dependency, value=agreed.epoch)
+        if agreed.course == "ramp":
+            page.set(names.FLEET_LIMIT, agreed.dependency, value=agreed.limit)
+        if guidance is not None and guidance.phase is Phase.RAMP:
+            page.set(names.FLEET_SHARE, agreed.dependency, value=guidance.limit)
 
 
 def _calls(page: _Page, totals: EngineTotals) -> None:

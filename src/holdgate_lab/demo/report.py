@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from holdgate_lab.demo.scenario import RECEIPTS, DemoScenario, Phase
+from holdgate_lab.demo.scenario import RECEIPTS, DemoScenario, ServicePhase
 from holdgate_lab.demo.screen import ASCII_LEGEND, LABEL, Frame, Kind, Mark, Note, SideFrame, Status
 from holdgate_lab.demo.workers import Transition, Work
 
@@ -30,11 +30,11 @@ TREND_FRAMES = FRAMES_PER_SECOND
 TREND_FLOOR = 3
 
 PHASE_TEXT = {
-    Phase.UP: "payments has its full capacity again",
-    Phase.DOWN: "payments goes down: every call is refused",
-    Phase.WEAK: "payments answers again, with little capacity",
+    ServicePhase.UP: "payments has its full capacity again",
+    ServicePhase.DOWN: "payments goes down: every call is refused",
+    ServicePhase.WEAK: "payments answers again, with little capacity",
 }
-PHASE_KIND = {Phase.UP: Kind.FINE, Phase.DOWN: Kind.BAD, Phase.WEAK: Kind.PARTLY}
+PHASE_KIND = {ServicePhase.UP: Kind.FINE, ServicePhase.DOWN: Kind.BAD, ServicePhase.WEAK: Kind.PARTLY}
 
 
 class Side(Protocol):
@@ -99,7 +99,7 @@ class History:
         self.notes: list[Note] = []
         self._scenario = scenario
         self._service = [Mark(0.0, Kind.FINE)]
-        self._phase = Phase.UP
+        self._phase = ServicePhase.UP
 
     def phase_note(self, now: float) -> Note | None:
         """What to say when the payment service has changed since the last call; None when it has not."""

@@ -42,7 +42,7 @@ PATIENCE = 0.5  # seconds until a caller gives up: six times the normal latency
 REFUSAL = 0.02  # seconds until a service that is down refuses: a connection error is quick
 
 
-class Phase(Enum):
+class ServicePhase(Enum):
     """How the payment service is: UP at full capacity, DOWN (refuses every call), WEAK (answers again, with little capacity)."""
 
     UP = "up"
@@ -52,7 +52,7 @@ class Phase(Enum):
 
 # Calls at normal latency. Up: more than the sixteen handlers of one side ever make. Weak: four percent of that, as a service that must warm
 # its caches and refill its connection pools.
-CAPACITY = {Phase.UP: 24, Phase.WEAK: 1}
+CAPACITY = {ServicePhase.UP: 24, ServicePhase.WEAK: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +113,15 @@ class DemoScenario:
         """The longest wait: longer, and the recovery could pass unseen before the next probe."""
         return 2.0 * self.stretch
 
-    def payments(self, now: float) -> Phase:
+    def payments(self, now: float) -> ServicePhase:
         """How the payment service is at `now`."""
         if self.down_at <= now < self.weak_at:
-            return Phase.DOWN
-        return Phase.WEAK if self.weak_at <= now < self.up_at else Phase.UP
+            return ServicePhase.DOWN
+        return ServicePhase.WEAK if self.weak_at <= now < self.up_at else ServicePhase.UP
 
-    def email(self, _now: float) -> Phase:
+    def email(self, _now: float) -> ServicePhase:
         """How the mail service is: it never fails, and only a shared fate could slow it down."""
-        return Phase.UP
+        return ServicePhase.UP
 
 
 class StoryClock:
@@ -166,7 +166,7 @@ class Service:
     `phase` tells how the service is at a moment; `now` gives seconds since traffic began.
     """
 
-    def __init__(self, phase: Callable[[float], Phase], now: Callable[[], float]) -> None:
+    def __init__(self, phase: Callable[[float], ServicePhase], now: Callable[[], float]) -> None:
         self._phase = phase
         self._now = now
         self._ends: list[float] = []  # when each call leaves the service, sorted
@@ -185,7 +185,7 @@ class Service:
         del self._ends[: bisect_right(self._ends, now)]
         self.calls += 1
         phase = self._phase(now)
-        if phase is Phase.DOWN:
+        if phase is ServicePhase.DOWN:
             return self._refuse(now)
         return self._serve(now, phase)
 
@@ -194,13 +194,13 @@ class Service:
         insort(self._ends, now + REFUSAL)
         return Answer(REFUSAL, failed=True)
 
-    def _serve(self, now: float, phase: Phase) -> Answer:
+    def _serve(self, now: float, phase: ServicePhase) -> Answer:
         load = (len(self._ends) + 1) / CAPACITY[phase]
         seconds = LATENCY * max(1.0, load) * (1.0 + max(0.0, load - 1.0) / 20.0)
         insort(self._ends, now + seconds)
         failed = seconds > PATIENCE
         self.overrun += failed
-        if phase is Phase.WEAK:
+        if phase is ServicePhase.WEAK:
             self.peak_weak = max(self.peak_weak, len(self._ends))
         return Answer(min(seconds, PATIENCE), failed)
 

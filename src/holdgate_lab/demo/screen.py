@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from holdgate_lab.demo.scenario import DemoScenario, Phase
+from holdgate_lab.demo.scenario import DemoScenario, ServicePhase
 
 # Cells of a row: half a second each in a run of thirty, and with its label inside eighty columns.
 CELLS = 60
@@ -124,7 +124,7 @@ class Frame:
 
     now: float
     scenario: DemoScenario
-    phase: Phase
+    phase: ServicePhase
     service: Sequence[Mark]
     guarded: SideFrame
     naive: SideFrame
@@ -153,9 +153,9 @@ class Output(Protocol):
 
 COLOURS = {"good": "green", "partly": "yellow", "bad": "red"}
 PHASES = {
-    Phase.UP: Status("UP", "□", "good"),
-    Phase.DOWN: Status("DOWN: refuses every call", "■", "bad"),
-    Phase.WEAK: Status("WEAK: back with little capacity", "◪", "partly"),
+    ServicePhase.UP: Status("UP", "□", "good"),
+    ServicePhase.DOWN: Status("DOWN: refuses every call", "■", "bad"),
+    ServicePhase.WEAK: Status("WEAK: back with little capacity", "◪", "partly"),
 }
 TRENDS = {-1: "▼", 0: " ", 1: "▲"}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from holdgate import CircuitSettings, Delivery, Dependency, Guard, State
 from holdgate.core.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, Event, LimitChanged
-from holdgate.events import FlowEvent
+from holdgate.events import AnyEvent
 from holdgate.flow.snapshot import Snapshot
 from holdgate.ports import Clock, ControlPlane
 from holdgate_lab.demo.scenario import (
@@ -304,7 +304,7 @@ class GuardedSide:
     def _count_rebalance(self) -> None:
         self.rebalances += 1
 
-    def _observe(self, event: Event | FlowEvent) -> None:
+    def _observe(self, event: AnyEvent) -> None:
         if not isinstance(event, Event):
             return
         now = self.work.clock.now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from holdgate_lab.demo.report import Report, SideReport
-from holdgate_lab.demo.scenario import DemoScenario, Phase
+from holdgate_lab.demo.scenario import DemoScenario, ServicePhase
 from holdgate_lab.demo.screen import Frame, Kind, Mark, Note, SideFrame, Status
 from holdgate_lab.demo.workers import Transition
 
@@ -34,7 +34,7 @@ FAILING = SideFrame(
 FRAME = Frame(
     now=9.4,
     scenario=DemoScenario(),
-    phase=Phase.DOWN,
+    phase=ServicePhase.DOWN,
     service=(Mark(0.0, Kind.FINE), Mark(6.0, Kind.BAD)),
     guarded=HELD,
     naive=FAILING,

@@ -10,7 +10,7 @@ from tests.lab.demo.examples import NAIVE, REPORT
 
 from holdgate_lab.demo.command import DEMO_KEYS
 from holdgate_lab.demo.report import FRAMES_PER_SECOND, History, SideHistory, print_rows, print_summary, side_report
-from holdgate_lab.demo.scenario import ORDERS, RECEIPTS, DemoScenario, Phase, StoryClock
+from holdgate_lab.demo.scenario import ORDERS, RECEIPTS, DemoScenario, ServicePhase, StoryClock
 from holdgate_lab.demo.screen import Kind, Mark, Note, Status
 from holdgate_lab.demo.venues import Place
 from holdgate_lab.demo.workers import Production, Work
@@ -119,7 +119,7 @@ def test_a_change_of_the_service_is_told_once() -> None:
     assert history.phase_note(1.0) is None
     assert history.phase_note(6.1) == Note(6.1, "payments goes down: every call is refused")
     assert history.phase_note(6.2) is None
-    assert history.take(6.3).phase is Phase.DOWN
+    assert history.take(6.3).phase is ServicePhase.DOWN
 
 
 def test_the_service_has_a_row_of_its_own() -> None:

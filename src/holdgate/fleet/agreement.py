@@ -1,0 +1,246 @@
+"""What the fleet has agreed on for one dependency: a fold over the log, the same for everybody who has read as much of it.
+
+Theory of operation
+===================
+
+    WELL   nothing is the matter, or every worker is by itself
+    WAIT   the dependency is down for all: nobody calls it but the conductor, one call at a time
+    RAMP   it is back, and the fleet takes it back with a limit that rises
+
+    claim  a worker wants to conduct. The first claim of the next epoch in the log has it, whoever else claims the same one. In WELL
+           it counts only if enough workers are bad by the log: no worker opens alone for others. In an outage it always counts, because
+           only the log decides whether the conductor before it is silent
+    lead   the conductor's whole verdict. Only that of the present epoch, by its holder, counts
+    rest   the conductor gives the epoch back
+    order  an operator's word. A hold is WAIT without a probe
+
+The race that epochs are for: a conductor is frozen in the middle of a ramp, others claim the next epoch and find the dependency down again.
+The first one wakes and writes what it had in mind: the next stage. It is of an old epoch, so it changes nothing for anyone, and its writer
+reads the claim that ended it before it reads its own line.
+
+Whoever has just come reads the last seconds of the log first, and may have missed the claim. It believes the last verdict that it reads,
+until it has read a word of its own: from there on it has seen everything that others have seen.
+
+`now` is the reader's own clock, and only dates what is read. It decides nothing here, so two readers with clocks an hour apart agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from holdgate.fleet.opening import Mark
+from holdgate.fleet.records import Bad, Claim, Good, Lead, Order, Rest, Tally
+from holdgate.fleet.shares import checksum, shares
+from holdgate.fleet.words import Words
+
+if TYPE_CHECKING:
+    from holdgate.fleet.records import Need, Record
+
+# A claim is one more than the last. One that jumps further was made up, and would use the numbers up.
+JUMP = 1000
+
+# Of the results of one worker in one stage. More decide nothing, and are counted one by one.
+MOST_RESULTS = 1000
+
+# Verdicts in a row of which a reader cannot tell who shares. After the first one it goes on as before: somebody has just come or gone.
+MISMATCHES = 2
+
+
+class Course(Enum):
+    """Where the fleet is with one dependency."""
+
+    WELL = "well"
+    WAIT = "wait"
+    RAMP = "ramp"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a record is read: at what time of the reader, whether it has seen everything before, and the quorum of its fleet."""
+
+    now: float
+    witness: bool
+    quorum: int
+
+
+class Agreement:
+    """What the log says of one dependency."""
+
+    # fmt: off
+    __slots__ = (
+        "began", "conductor", "course", "dependency", "epoch", "failed", "heard_at", "limit", "marks", "mismatches", "recovered_at",
+        "sharers", "shares", "stage", "stage_at", "stale", "tallies", "turn", "wait_at", "words",
+    )
+    # fmt: on
+
+    def __init__(self, dependency: str, now: float) -> None:
+        self.dependency = dependency
+        self.course = Course.WELL
+        self.epoch = 0
+        self.conductor: str | None = None
+        self.heard_at = now  # when the conductor was heard last, or when there was none any more
+        self.began = now
+        self.recovered_at: float | None = None
+        self.failed = 0  # probes of this outage
+        self.wait_at = now  # when the present wait began
+        self.stage = 0
+        self.stage_at = now
+        self.limit = 0
+        self.turn = 0
+        self.sharers: dict[str, int] = {}  # who has messages, and how many calls it can make, since the claim
+        self.shares: dict[str, int] = {}
+        self.mismatches = 0
+        self.marks: dict[str, Mark] = {}
+        self.tallies: dict[str, tuple[int, int]] = {}
+        self.words = Words()
+        self.stale = 0  # verdicts of conductors that are none any more
+
+    # -- What a record changes -----------------------------------------------------------------------------------------------------
+
+    def read(self, record: Record, reading: Reading) -> None:
+        """Take in one record about this dependency."""
+        worker = record.worker
+        match record.said:
+            case Bad(run=run, opened=opened):
+                self.marks[worker] = Mark(run, opened, reading.now)
+            case Good():
+                self.marks.pop(worker, None)
+            case Claim(epoch=epoch):
+                self._claimed(worker, epoch, reading)
+            case Rest(epoch=epoch):
+                if epoch == self.epoch and worker == self.conductor:
+                    self._without_conductor(reading.now)
+            case Lead() as lead:
+                self._led(worker, lead, reading)
+            case Tally(stage=stage, good=good, bad=bad):
+                if stage == self.stage and worker in self.shares:
+                    self.tallies[worker] = (min(good, MOST_RESULTS), min(bad, MOST_RESULTS))
+            case Order() as order:
+                self._ordered(order, reading.now)
+            case _:
+                raise TypeError(f"not about one dependency: {record.said!r}")
+
+    def here(self, worker: str, need: Need, reading: Reading) -> None:
+        """Take in what a worker says of itself."""
+        if need.backlog and need.full:
+            self.sharers[worker] = need.full
+        else:
+            self.sharers.pop(worker, None)
+        if self.course is Course.WELL and self._may_be(need.epoch, reading):
+            self.epoch = max(self.epoch, need.epoch)
+
+    def left(self, worker: str, now: float) -> None:
+        """Take in that a worker is gone."""
+        self.sharers.pop(worker, None)
+        self.marks.pop(worker, None)
+        self.tallies.pop(worker, None)
+        if worker == self.conductor:
+            self._without_conductor(now)
+
+    def _may_be(self, epoch: int, reading: Reading) -> bool:
+        return not reading.witness or epoch <= self.epoch + JUMP
+
+    def _without_conductor(self, now: float) -> None:
+        self.conductor = None
+        self.heard_at = now
+
+    def _claimed(self, worker: str, epoch: int, reading: Reading) -> None:
+        if epoch <= self.epoch or not self._may_be(epoch, reading):
+            self.stale += 1
+        elif self.course is not Course.WELL or len(self.marks) >= reading.quorum:
+            self.epoch = epoch
+            self.conductor = worker
+            self.heard_at = reading.now
+            self.sharers.clear()
+            if self.course is Course.WELL:
+                self._begin(reading.now)
+
+    def _begin(self, now: float) -> None:
+        self.course = Course.WAIT
+        self.began = self.wait_at = now
+        self.failed = 0
+        self.recovered_at = None
+        self.shares = {}
+
+    def _led(self, worker: str, lead: Lead, reading: Reading) -> None:
+        if lead.epoch > self.epoch and self._may_be(lead.epoch, reading) and self._believes(reading):
+            self.epoch = lead.epoch
+            self.conductor = worker
+        if lead.epoch != self.epoch or worker != self.conductor:
+            self.stale += 1
+            return
+        self.heard_at = reading.now
+        if self.words.holds(reading.now):
+            return
+        if lead.phase == "up":
+            self._end(reading.now, lead)
+        elif lead.phase == "wait":
+            self._wait(lead, reading.now)
+        else:
+            self._climb(lead, reading.now)
+
+    def _believes(self, reading: Reading) -> bool:
+        """Return whether a verdict without a claim counts: the reader may have missed the claim, or an outage is on in any case."""
+        return not reading.witness or self.course is not Course.WELL or len(self.marks) >= reading.quorum
+
+    def _end(self, now: float, lead: Lead | None = None) -> None:
+        if self.course is not Course.WELL:
+            self.recovered_at = now
+        self.course = Course.WELL
+        self.stage = self.stage if lead is None else max(self.stage, lead.stage)
+        self.shares = {}
+        self.tallies.clear()
+        self.marks.clear()
+
+    def _date(self, lead: Lead, now: float) -> None:
+        if self.course is Course.WELL:
+            self._begin(now)
+            self.began = now - lead.age
+            self.marks.clear()
+
+    def _wait(self, lead: Lead, now: float) -> None:
+        self._date(lead, now)
+        if self.course is Course.RAMP or lead.failed != self.failed:
+            self.wait_at = now
+        self.course = Course.WAIT
+        self.failed = lead.failed
+        self.stage = max(self.stage, lead.stage)
+        self.shares = {}
+        self.tallies.clear()
+
+    def _climb(self, lead: Lead, now: float) -> None:
+        self._date(lead, now)
+        if lead.stage < self.stage:
+            self.stale += 1
+            return
+        if checksum(self.sharers) != lead.sharers:
+            self.mismatches += 1
+            if self.mismatches >= MISMATCHES:
+                self.shares = {}
+            self.course = Course.RAMP
+            return
+        self.mismatches = 0
+        if lead.stage > self.stage or self.course is not Course.RAMP:
+            self.stage_at = now
+            self.tallies.clear()
+        self.course = Course.RAMP
+        self.stage, self.limit, self.turn = lead.stage, lead.limit, lead.turn
+        self.failed = lead.failed
+        self.shares = shares(lead.limit, self.sharers, lead.turn)
+
+    def _ordered(self, order: Order, now: float) -> None:
+        if not self.words.hear(order, now):
+            return
+        if order.word == "reset":
+            self._end(now)
+        elif order.word == "release":
+            self.heard_at = now  # nobody has conducted meanwhile, and that was no silence
+        elif self.words.holds(now):
+            if self.course is Course.WELL:
+                self._begin(now)
+                self._without_conductor(now)
+            self.course = Course.WAIT
+            self.wait_at = now
+            self.shares = {}

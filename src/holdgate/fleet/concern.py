@@ -1,0 +1,400 @@
+"""One dependency as one worker of a fleet sees it: its own circuit on one side, the agreement on the other, and what follows for both.
+
+    look      the circuit's facts come in; guidance for it goes out
+    decide    what this worker writes: marks, results, claims, and the verdicts of a term as conductor
+    guidance  the agreement, but for three cases. A log that is silent means LOCAL. A worker that is well and whose last call was good stays
+              by itself: its own evidence is a veto, and it follows with its first failure. The conductor makes the probe
+
+A worker whose last call was bad does not wait for the claim: as soon as it sees that the failures of several workers are one outage, it
+stops calling. If no claim follows, it goes by its own rules again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import TYPE_CHECKING
+
+from holdgate.core.guidance import Guidance, Phase
+from holdgate.core.outages import Outage
+from holdgate.core.states import Reason, State
+from holdgate.fleet import events
+from holdgate.fleet.agreement import Agreement, Course
+from holdgate.fleet.bidding import LOST_AFTER, SILENT_AFTER, Bid, Chance, Vacancy
+from holdgate.fleet.conducting import Conductor, Surroundings, probe_due
+from holdgate.fleet.marking import Marking
+from holdgate.fleet.opening import Mark, is_outage
+from holdgate.fleet.records import Claim, Need, Rest
+from holdgate.fleet.shares import checksum, part_of
+from holdgate.fleet.snapshot import AgreementSnapshot, SharerSnapshot, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from holdgate.core.guidance import OwnFacts
+    from holdgate.core.settings import CircuitSettings
+    from holdgate.fleet.events import FleetEvent
+    from holdgate.fleet.members import Roster
+    from holdgate.fleet.records import Order, Said
+    from holdgate.fleet.settings import FleetSettings
+    from holdgate.fleet.words import Standing
+
+# How long a good call is a veto (seconds). A worker that has called nobody for longer knows no better than the fleet.
+GOOD_LASTS = 10.0
+
+# Between two verdicts of a conductor that have nothing new (seconds): three are missed before another worker tries.
+LEAD_EVERY = 1.0
+
+# An opening of its own is a local cause if after this time (seconds) fewer workers than the quorum have failures.
+ALONE_AFTER = 2.0
+
+_LOCAL = Guidance(Phase.LOCAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a dependency needs to know of the fleet.
+
+    `until`: until when what the log has said holds. `is_silent`: it holds no longer. `callers`, `full`: how many workers need the
+    dependency, and how many calls those with messages can make together.
+    """
+
+    now: float
+    until: float
+    is_silent: bool
+    round_trip: float
+    callers: int
+    full: int
+
+
+class Concern:
+    """What one worker knows, writes and follows of one dependency."""
+
+    # fmt: off
+    __slots__ = (
+        "_alone_since", "_closed_at", "_led", "_led_at", "_lot", "_me", "_outage", "_quorum", "_rested", "_settings",
+        "_was", "_wish", "_word", "agreement", "backlog", "bid", "conductor", "draw", "facts", "full", "guided", "marking", "phase",
+    )
+    # fmt: on
+
+    def __init__(
+        self, name: str, me: str, settings: CircuitSettings, fleet: FleetSettings, *, now: float, draw: Callable[[], float]
+    ) -> None:
+        self.reconfigure(settings, fleet)
+        self._quorum = fleet.quorum
+        self._me = me
+        self.draw = draw
+        self.agreement = Agreement(name, now)
+        self.marking = Marking(name, now)
+        self.bid = Bid(draw)
+        self.conductor: Conductor | None = None
+        self.facts: OwnFacts | None = None
+        self.backlog = False
+        self.full = 0
+        self.guided = False  # whether the circuit has followed the fleet in this outage
+        self.phase = Phase.LOCAL
+        self._wish: float | None = None  # since when we see an outage that the fleet has not opened for
+        self._rested = -1  # the epoch that we have given back
+        self._led: object = None  # our last verdict as written, and when
+        self._led_at = now
+        self._outage = Outage()
+        self._closed_at = now
+        self._alone_since: float | None = None
+        self._was = (Course.WELL, 0, False)
+        self._word: Standing | None = None  # the last that was announced
+        self._lot = draw()  # of the repetition of a word
+
+    def reconfigure(self, settings: CircuitSettings, fleet: FleetSettings) -> None:
+        """Go on by other settings. The wait of a fleet ends sooner: one probe serves all."""
+        longest = min(settings.open_duration_max, fleet.open_duration_max)
+        self._settings = replace(
+            settings,
+            open_duration=min(settings.open_duration, longest),
+            open_duration_max=longest,
+            open_share=max(settings.open_share, fleet.open_share),
+            open_jitter=0.0,  # there is one conductor, and nobody else to probe in the same moment
+        )
+
+    # -- What others may know ------------------------------------------------------------------------------------------------------
+
+    @property
+    def need(self) -> Need:
+        """What this worker says of itself."""
+        takes_part = self.backlog and not (self.agreement.course is Course.RAMP and self._opened())
+        return Need(self.agreement.dependency, takes_part, self.full, self.agreement.epoch)
+
+    @property
+    def is_out(self) -> bool:
+        """Whether the fleet has an outage of it."""
+        return self.agreement.course is not Course.WELL
+
+    @property
+    def is_unwell(self) -> bool:
+        """Whether this worker has to look at it in each turn."""
+        is_own = self.facts is not None and (self.facts.state is not State.CLOSED or self.facts.in_a_row > 0)
+        return self.is_out or is_own or self.phase is not Phase.LOCAL or self.marking.is_bad
+
+    def _opened(self) -> bool:
+        """Return whether the circuit has opened by its own rules."""
+        facts = self.facts
+        return facts is not None and facts.state is State.OPEN and facts.opened_by is not None and facts.opened_by is not Reason.FLEET
+
+    def overslept(self, now: float) -> None:
+        """Note that this worker has not listened for a while: whoever seems silent was not heard."""
+        self.agreement.heard_at = now
+
+    # -- A look --------------------------------------------------------------------------------------------------------------------
+
+    def look(self, facts: OwnFacts, backlog: bool, full: int, around: Around) -> tuple[Guidance, list[Said]]:
+        """Take in the circuit's facts. Returns its guidance, and what is to be written."""
+        self.facts, self.backlog, self.full = facts, backlog, full
+        said = self.decide(around)
+        guidance = self._guidance(facts, around)
+        self.phase = guidance.phase
+        return guidance, said
+
+    def _guidance(self, facts: OwnFacts, around: Around) -> Guidance:
+        agreement, now = self.agreement, around.now
+        order = agreement.words.in_force(now)
+        if order is not None:
+            self.guided = True
+            return Guidance(Phase.WAIT, epoch=agreement.epoch, until=order.until)
+        if around.is_silent:
+            return _LOCAL
+        if agreement.course is Course.WELL:
+            return self._when_well(facts, around)
+        if not self.guided and self._vetoes(facts, now):
+            return _LOCAL
+        self.guided = True
+        return self._when_out(around)
+
+    def _when_out(self, around: Around) -> Guidance:
+        agreement, conductor = self.agreement, self.conductor
+        if conductor is not None and (agreement.course is Course.WAIT or conductor.is_waiting):
+            return conductor.guidance(agreement, self._due(), around.until, around.now)
+        if agreement.course is Course.WAIT:
+            return Guidance(Phase.WAIT, epoch=agreement.epoch, until=around.until)
+        return Guidance(Phase.RAMP, agreement.shares.get(self._me, 0), agreement.stage, agreement.epoch, around.until)
+
+    def _when_well(self, facts: OwnFacts, around: Around) -> Guidance:
+        if self._wish is not None:
+            self.guided = True
+            return Guidance(Phase.WAIT, epoch=self.agreement.epoch, until=min(around.until, self._wish + LOST_AFTER))
+        if self.guided and facts.state is not State.CLOSED and self.agreement.recovered_at is not None:
+            return Guidance(Phase.UP, epoch=self.agreement.epoch, until=around.until)
+        self.guided = False
+        return _LOCAL
+
+    def _vetoes(self, facts: OwnFacts, now: float) -> bool:
+        is_well = facts.state is State.CLOSED and facts.in_a_row == 0
+        return is_well and facts.last_good is not None and now - facts.last_good <= GOOD_LASTS
+
+    def _due(self) -> float:
+        """Return when the fleet's next probe is due."""
+        agreement = self.agreement
+        return probe_due(replace(self._outage, since=agreement.began), self._settings, agreement.wait_at)
+
+    # -- What we write -------------------------------------------------------------------------------------------------------------
+
+    def decide(self, around: Around) -> list[Said]:
+        """Return what is to be written now."""
+        facts = self.facts
+        if facts is None or around.is_silent:
+            self.bid.consider(None)
+            self._wish = self.conductor = None
+            return []
+        well = self.agreement.course is Course.WELL
+        said: list[Said] = self._marks(facts, around) if well else self._tallies(facts, around.now)
+        said += self._conduct(facts, around)
+        said += self._claims(facts, around)
+        return said
+
+    def _marks(self, facts: OwnFacts, around: Around) -> list[Said]:
+        opened = self._opened()
+        run = max(facts.in_a_row, opened) if facts.in_a_row or opened else 0
+        self._consider_opening(run, opened, around)
+        mark = self.marking.mark(run, opened, around.now, always=self._wish is not None)
+        return [] if mark is None else [mark]
+
+    def _consider_opening(self, run: int, opened: bool, around: Around) -> None:
+        marks = self.agreement.marks
+        if run:
+            marks = {**marks, self._me: Mark(run, opened, around.now)}
+        if run and is_outage(marks, max(around.callers, len(marks)), self._quorum, self._settings, around.now):
+            if self._wish is None:
+                self._wish = around.now
+        elif self._wish is not None and around.now >= self._wish + LOST_AFTER:
+            self._wish = None
+
+    def _tallies(self, facts: OwnFacts, now: float) -> list[Said]:
+        agreement = self.agreement
+        self._wish = None
+        if self.conductor is not None or facts.stage != agreement.stage or agreement.course is not Course.RAMP:
+            return []
+        need = max(self._settings.ramp.minimum_verdicts, agreement.limit)
+        part = part_of(need, agreement.shares.get(self._me, 0), agreement.limit)
+        tally = self.marking.tally(facts.stage, facts.stage_good, facts.stage_bad, part, now)
+        return [] if tally is None else [tally]
+
+    # -- Claims --------------------------------------------------------------------------------------------------------------------
+
+    def _claims(self, facts: OwnFacts, around: Around) -> list[Said]:
+        self.bid.consider(self._chance(facts, around.now))
+        if not self.bid.is_due(around.now):
+            return []
+        return [Claim(self.agreement.dependency, self.agreement.epoch + 1)]
+
+    def _chance(self, facts: OwnFacts, now: float) -> Chance | None:
+        agreement = self.agreement
+        if facts.override is not None or agreement.words.holds(now) or (not self.guided and self._vetoes(facts, now)):
+            return None
+        last_choice = not self.backlog or self._rested == agreement.epoch
+        heard_at = max(agreement.heard_at, agreement.words.ended_at(now))
+        if agreement.course is Course.WELL:
+            return None if self._wish is None else Chance(Vacancy.OPENING, agreement.epoch, self._wish, not self.backlog)
+        if agreement.conductor is None:
+            return Chance(Vacancy.VACANT, agreement.epoch, heard_at, last_choice)
+        if agreement.conductor != self._me and now - heard_at >= SILENT_AFTER:
+            return Chance(Vacancy.SILENT, agreement.epoch, heard_at + SILENT_AFTER, last_choice)
+        return None
+
+    # -- A term as conductor -------------------------------------------------------------------------------------------------------
+
+    def _conduct(self, facts: OwnFacts, around: Around) -> list[Said]:
+        agreement = self.agreement
+        if agreement.conductor != self._me or agreement.course is Course.WELL or agreement.words.holds(around.now):
+            self.conductor = None
+            return []
+        seen = Surroundings(facts, around.full, around.round_trip, around.now)
+        relapses = self._outage.relapses(self._settings)
+        if self.conductor is None or self.conductor.epoch != agreement.epoch:
+            self.conductor = Conductor(agreement, self._settings, relapses, seen)
+            self._led = None
+        self.conductor.step(agreement, relapses, seen)
+        if self._rested == agreement.epoch:
+            return []
+        if self._gives_up(facts, around.now):
+            self._rested = agreement.epoch
+            return [Rest(agreement.dependency, agreement.epoch)]
+        return self._lead(self.conductor, around)
+
+    def _gives_up(self, facts: OwnFacts, now: float) -> bool:
+        """Return whether to give the epoch back: after two failed probes, or without a message or a right to probe with."""
+        conductor, agreement = self.conductor, self.agreement
+        if conductor is None or not any(worker != self._me for worker in agreement.sharers):
+            return False
+        if conductor.wants_rest:
+            return conductor.is_agreed(agreement)
+        cannot_probe = facts.override is not None or (not self.backlog and facts.in_flight == 0)
+        return agreement.course is Course.WAIT and cannot_probe and now >= self._due()
+
+    def _lead(self, conductor: Conductor, around: Around) -> list[Said]:
+        agreement, now = self.agreement, around.now
+        verdict = conductor.verdict(agreement, checksum(agreement.sharers), now)
+        news = replace(verdict, age=0)
+        pause = LEAD_EVERY
+        if news != self._led:
+            pause = 0.0
+        elif not conductor.is_agreed(agreement):
+            pause = max(LEAD_EVERY, 2 * around.round_trip)  # it is on its way, or lost
+        if now < self._led_at + pause:
+            return []
+        self._led, self._led_at = news, now
+        return [verdict]
+
+    # -- News ----------------------------------------------------------------------------------------------------------------------
+
+    def notice(self, around: Around) -> list[FleetEvent]:
+        """Return what has become of the agreement since the last call."""
+        agreement, now = self.agreement, around.now
+        course, epoch, alone = self._was
+        news: list[FleetEvent] = []
+        if course is Course.WELL and agreement.course is not Course.WELL:
+            self._outage = self._outage.healthy_for(now - self._closed_at, self._settings).opened(now, self._settings)
+            failures = sum(mark.run for mark in agreement.marks.values())
+            news.append(events.FleetOpened(now, agreement.dependency, agreement.epoch, len(agreement.marks), failures))
+        if agreement.epoch != epoch and agreement.course is not Course.WELL and agreement.conductor is not None:
+            own = agreement.conductor == self._me
+            news.append(
+                events.ConductorChanged(
+                    now, agreement.dependency, agreement.epoch, shown(agreement.conductor), own, course is not Course.WELL
+                )
+            )
+        if course is not Course.WELL and agreement.course is Course.WELL:
+            self._outage, self._closed_at = self._outage.closed(), now
+            self.marking.forget()
+            news.append(events.FleetRecovered(now, agreement.dependency, agreement.epoch, now - agreement.began, agreement.failed))
+        is_alone = self._is_alone(around)
+        if is_alone and not alone:
+            news.append(events.LocalCauseFound(now, agreement.dependency, around.callers, len(agreement.marks)))
+        self._was = (agreement.course, agreement.epoch, is_alone)
+        return news + self._word_news(now)
+
+    def _word_news(self, now: float) -> list[FleetEvent]:
+        standing = self.agreement.words.last
+        if standing is None or standing is self._word:
+            return []
+        self._word = standing
+        lasts = None if standing.until == inf else standing.until - now
+        name = self.agreement.dependency
+        return [events.FleetOrdered(now, name, standing.word.value, standing.reason, standing.actor, lasts)]
+
+    def _is_alone(self, around: Around) -> bool:
+        """Return whether our circuit has opened, and the others are well."""
+        alone = self._opened() and self.agreement.course is Course.WELL and around.callers > 1 and not around.is_silent
+        if not alone or len(self.agreement.marks) >= self._quorum:
+            self._alone_since = None
+            return False
+        if self._alone_since is None:
+            self._alone_since = around.now
+        return around.now >= self._alone_since + ALONE_AFTER
+
+    # -- Time ----------------------------------------------------------------------------------------------------------------------
+
+    def next_deadlines(self, now: float) -> list[float]:
+        """Return when time alone changes something here."""
+        agreement = self.agreement
+        found = [self.bid.at, self.marking.due, agreement.words.ends_at(now), agreement.words.repeat_at(self._lot, now)]
+        if self._wish is not None:
+            found.append(self._wish + LOST_AFTER)
+        if self.conductor is not None:
+            found += [self._led_at + LEAD_EVERY, self._due()]
+        return [at for at in found if at is not None and at > now]
+
+    def repetition(self, now: float) -> Order | None:
+        """Return the record that repeats an operator's word, if nobody else has for a while."""
+        words = self.agreement.words
+        if not words.wants_repetition(self._lot, now):
+            return None
+        self._lot = self.draw()
+        words.repeated(now)
+        return words.repetition(self.agreement.dependency, now)
+
+    def snapshot(self, roster: Roster, now: float) -> AgreementSnapshot:
+        agreement = self.agreement
+        order = agreement.words.in_force(now)
+        is_well = agreement.course is Course.WELL
+        ends_at = agreement.words.ends_at(now)
+        return AgreementSnapshot(
+            dependency=agreement.dependency,
+            course=agreement.course.value,
+            epoch=agreement.epoch,
+            conductor=None if is_well or agreement.conductor is None else shown(agreement.conductor),
+            own=not is_well and agreement.conductor == self._me,
+            phase=self.phase.value,
+            stage=agreement.stage,
+            limit=agreement.limit if agreement.course is Course.RAMP else 0,
+            since=None if is_well else now - agreement.began,
+            failed_probes=0 if is_well else agreement.failed,
+            probe_in=max(0.0, self._due() - now) if agreement.course is Course.WAIT and order is None else None,
+            bad=len(agreement.marks),
+            failures=sum(mark.run for mark in agreement.marks.values()),
+            word=None if order is None else order.word.value,
+            reason=None if order is None else order.reason,
+            actor=None if order is None else order.actor,
+            word_ends_in=None if ends_at is None else ends_at - now,
+            sharers=tuple(
+                SharerSnapshot(shown(worker), need.backlog, need.full, agreement.shares.get(worker, 0))
+                for worker, need in roster.needs(agreement.dependency)
+            ),
+        )

@@ -1,0 +1,155 @@
+"""Members: who else is in the fleet, by what this worker has read, and by its own clock.
+
+A worker says when it will speak again. One that has been silent for three times as long is gone; one that leaves in order says so. In quiet
+times a beat comes every half minute, and as soon as somebody is in trouble every two seconds. So whoever was lost in a quiet time is
+noticed within three short beats of the first trouble: then every worker that lives has spoken.
+
+No time of another machine is looked at. An age is what this worker's own clock has counted since it read the record.
+
+A stranger may flood the log, so each worker has a budget of records that are read. A worker of ours writes at most ten a second, and in the
+last thirty seconds of the log, which a newcomer reads in one piece, it may have three hundred. A budget is larger than that, so it skips no
+record of a worker that keeps to the rules. What one skips, another may have read: two workers may disagree about a flood until the next
+verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from holdgate.fleet.records import Here, Need
+
+# Between two words of a worker while something is wrong, and while nothing is (seconds). At two, twenty workers write ten records a second;
+# at thirty they write less than 400 kB in an hour, and nobody needs to know sooner.
+SHORT_BEAT = 2
+LONG_BEAT = 30
+
+# One beat may be late, and one lost.
+BEATS = 3
+
+# A fleet that is larger needs another design. Whoever floods the log with made-up workers fills no memory.
+MOST_MEMBERS = 1000
+
+# What a worker may have in the log at once, and what it gains per second: several times what it writes.
+RECORDS = 1000.0
+RECORDS_PER_SECOND = 30.0
+
+# The workers that are remembered, and for how many seconds those that write nothing are. A stranger may make up as many as it likes.
+MOST_WORKERS = 1000
+FORGOTTEN_AFTER = 60.0
+
+
+@dataclass(slots=True)
+class Member:
+    """What a worker has said of itself, and when this one has read it."""
+
+    heard_at: float
+    beat: float
+    needs: dict[str, Need] = field(default_factory=dict["str", "Need"])
+
+
+class Roster:
+    """The members of one fleet, this worker included once it has read its own word."""
+
+    __slots__ = ("_counted", "_members")
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self._counted: dict[str, tuple[int, int]] = {}  # callers and their calls; asked for far more often than it changes
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, worker: str) -> bool:
+        return worker in self._members
+
+    def items(self) -> Iterator[tuple[str, Member]]:
+        return iter(self._members.items())
+
+    def here(self, worker: str, said: Here, now: float) -> None:
+        """Note that a worker is there, and what it needs."""
+        member = self._members.get(worker)
+        if member is None:
+            if len(self._members) >= MOST_MEMBERS:
+                return
+            member = self._members[worker] = Member(now, said.beat)
+        member.heard_at = now
+        member.beat = max(SHORT_BEAT, min(LONG_BEAT, said.beat))
+        member.needs.update((need.dependency, need) for need in said.needs)
+        self._counted.clear()
+
+    def spoke(self, worker: str, now: float) -> None:
+        """Note that a worker has written anything at all."""
+        member = self._members.get(worker)
+        if member is not None:
+            member.heard_at = now
+
+    def refresh(self, now: float) -> None:
+        """Note that nobody could have been heard lately: it was this worker that did not listen."""
+        for member in self._members.values():
+            member.heard_at = now
+
+    def bye(self, worker: str) -> None:
+        """Note that a worker has left in order."""
+        self._members.pop(worker, None)
+        self._counted.clear()
+
+    def silent(self, now: float, troubled: Container[str]) -> list[str]:
+        """Return who has not spoken when it should have. Whoever needs one of `troubled` has had reason to speak for three short beats."""
+        return [worker for worker, member in self._members.items() if now - member.heard_at > BEATS * _beat(member, troubled)]
+
+    def workers(self) -> frozenset[str]:
+        """Return who is there."""
+        return frozenset(self._members)
+
+    def callers(self, dependency: str) -> tuple[int, int]:
+        """Return how many members need a dependency, and how many calls those that have messages for it can make together."""
+        counted = self._counted.get(dependency)
+        if counted is None:
+            needs = [need for _, need in self.needs(dependency)]
+            counted = self._counted[dependency] = len(needs), sum(need.full for need in needs if need.backlog)
+        return counted
+
+    def needs(self, dependency: str) -> list[tuple[str, Need]]:
+        """Return what each member that needs a dependency has said of it."""
+        return [(worker, member.needs[dependency]) for worker, member in sorted(self._members.items()) if dependency in member.needs]
+
+
+def _beat(member: Member, troubled: Container[str]) -> float:
+    return SHORT_BEAT if any(each in troubled for each in member.needs) else member.beat
+
+
+class Budgets:
+    """How much of each worker's budget is left."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def take(self, worker: str, now: float) -> bool:
+        """Return whether one more record of `worker` is read."""
+        known = self._left.get(worker)
+        if known is None:
+            if not self._has_room(now):
+                return False
+            known = (RECORDS, now)
+        left, at = known
+        left = min(RECORDS, left + max(0.0, now - at) * RECORDS_PER_SECOND)
+        if left < 1:
+            return False
+        self._left[worker] = (left - 1, now)
+        return True
+
+    def _has_room(self, now: float) -> bool:
+        if len(self._left) < MOST_WORKERS:
+            return True
+        for worker in [worker for worker, (_, at) in self._left.items() if now - at > FORGOTTEN_AFTER]:
+            del self._left[worker]
+        return len(self._left) < MOST_WORKERS

@@ -1,0 +1,68 @@
+"""Opening for the fleet: when the failures of several workers are one outage, and when they are not.
+
+Each worker always opens by its own rules; this is about one that has seen less. It opens for all if its own last call has failed, and
+what the others have written of theirs meets one of two rules. A worker whose last call was good never does: its own evidence is a veto.
+
+    most have just failed   of the workers that need the dependency, seven of ten have failed last, with as many failures together as the
+                            rule of `consecutive_failures` asks of three workers. In a full outage that is so after one call of each
+    half have just opened   by their own rules, within two seconds: as many as `failure_rate_threshold` asks of calls
+
+The first rule has to tell an outage from bad luck within a tenth of a second. At a failure rate of 0.3 the last call of a worker was bad
+with a chance of 0.3. Of 20 workers 6 are bad at any moment, and 10 so often that "half" would open soon after such a minute begins;
+14 are bad once in 4,000 looks, and by then what is written of single failures has become rare (marking.py). In an outage the wait for 14
+instead of 10 costs a fifth of a call of each worker. A few workers are bad together much sooner, so they need more failures each.
+
+A circuit that has been open for a while says nothing of the present: the dependency may be well, or mostly well, as it was when it opened.
+So an opening counts while it is new, and what is mostly well and opens circuits now and then never opens the fleet.
+
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from holdgate.core.settings import CircuitSettings
+
+# See above. With fewer, a bad minute of a dependency that mostly works would open the fleet.
+MOST = 0.7
+
+# As many failures as this many workers would need to open by themselves. Three are enough to outdo chance where workers are few, and never
+# more than all together would have made.
+RUNS = 3
+
+# A worker that has failed last, and called nobody since, says less and less of the present (seconds). Ten are a call every ten seconds.
+MARK_LASTS = 10.0
+
+# In an outage circuits open within a second or two of each other. Later ones have a reason of their own.
+OPENING_LASTS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A worker's last word: its last `run` calls have failed. `opened`: by its own rules. Heard at `at`, in seconds of the reader."""
+
+    run: int
+    opened: bool
+    at: float
+
+
+def is_outage(marks: Mapping[str, Mark], callers: int, quorum: int, settings: CircuitSettings, now: float) -> bool:
+    """Return whether the failures of several workers are an outage for all.
+
+    `marks` are the workers whose last call was bad, by worker. `callers` is how many need the dependency, those among them included.
+    """
+    fresh = [mark for mark in marks.values() if now - mark.at <= (OPENING_LASTS if mark.opened else MARK_LASTS)]
+    if sum(mark.opened for mark in fresh) >= max(quorum, ceil(settings.failure_rate_threshold * callers)):
+        return True
+    return len(fresh) >= max(quorum, ceil(MOST * callers)) and sum(mark.run for mark in fresh) >= failures_needed(callers, settings)
+
+
+def failures_needed(callers: int, settings: CircuitSettings) -> int:
+    """Return how many failures the workers that have failed last must have in a row, all together."""
+    own = settings.minimum_calls if settings.consecutive_failures is None else settings.consecutive_failures
+    return own * min(RUNS, callers)

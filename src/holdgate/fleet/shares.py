@@ -1,0 +1,58 @@
+"""Shares: how much of the fleet's limit each worker has. Everybody computes them alike, from the log alone.
+
+A worker takes part that has messages and room for calls. Its share follows how many calls it can make: the whole part of that goes to each,
+and what is left goes one by one to the first in an order. So the shares add up to the limit exactly, or to less where nobody has room.
+
+The order is a checksum of the worker and the turn, so no worker is always the first, and nobody need write the order down. It stays while
+a ramp climbs: who has begun goes on, and a larger limit adds others. If it changed with every stage, then a call that is still in flight
+at one worker, and a new one at another, would be more than the limit.
+
+A reader that does not know all sharers (it has just come, or has missed a line) would take too much. So the conductor writes a checksum of them, and who has another one takes
+nothing until the next verdict.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Kept within what a record's number may be.
+_BITS = 0x7FFFFFFF
+
+
+def checksum(fulls: Mapping[str, int]) -> int:
+    """Return one number for who takes part, and with how many calls."""
+    return crc32(",".join(f"{worker}={fulls[worker]}" for worker in sorted(fulls)).encode()) & _BITS
+
+
+def in_order(fulls: Mapping[str, int], turn: int) -> list[str]:
+    """Return the workers in the order in which they get what is left."""
+    return sorted(fulls, key=lambda worker: (crc32(f"{turn}:{worker}".encode()), worker))
+
+
+def shares(limit: int, fulls: Mapping[str, int], turn: int) -> dict[str, int]:
+    """Return each worker's share of `limit`.
+
+    `fulls` are the most calls of each, from 1. The shares add up to the limit, or to all of `fulls` if that is less.
+    """
+    together = sum(fulls.values())
+    if limit >= together:
+        return dict(fulls)
+    given = {worker: limit * full // together for worker, full in fulls.items()}
+    left = limit - sum(given.values())
+    # The limit is less than all can do, so rounding down has left room for one more at each; and less than one for each is left.
+    for worker in in_order(fulls, turn)[:left]:
+        given[worker] += 1
+    return given
+
+
+def part_of(need: int, share: int, limit: int) -> int:
+    """Return how many results of a stage that needs `need` are a worker's, with its share of the limit.
+
+    When it has so many, it says so without a wait: if all do the same, the stage is complete.
+    """
+    return ceil(need * share / max(1, limit))
