@@ -68,6 +68,7 @@ const OPENED = {
   permit_lease: () => "a call did not end in time",
   retry_after: () => "the server asked for a wait",
   open_for: () => "a program asked for a wait",
+  fleet: () => "other workers of the fleet found it down",
 };
 
 export function whyOf(each) {
@@ -226,6 +227,14 @@ const EVENTS = {
   LimitBegan: (each) => `${clean(each.dependency)} ${each.observed ? "would let" : "lets"} ${letThrough(each.pace, each.width)}`,
   LimitMoved: (each) => `${clean(each.dependency)} lets ${letThrough(each.pace, each.width)} now`,
   LimitEnded: (each) => `${clean(each.dependency)} limits nothing any more, after ${short(each.lasted)}`,
+  FleetOpened: (each) => (each.workers ? `the fleet waits for ${clean(each.dependency)}: ${plural(each.failures, "call")} in a row failed at ${plural(each.workers, "worker")}` : `the fleet waits for ${clean(each.dependency)}`),
+  FleetRecovered: (each) => `the fleet has ${clean(each.dependency)} back after ${short(each.seconds)}`,
+  ConductorChanged: (each) => `${each.own ? "this worker" : `worker ${clean(each.conductor)}`} conducts for ${clean(each.dependency)}${each.takeover ? ", because another one fell silent" : ""}`,
+  LocalCauseFound: (each) => `${clean(each.dependency)} fails at ${each.bad} of ${plural(each.callers, "worker")}: look at this worker first`,
+  FleetLogFellSilent: (each) => `the fleet's log has been silent for ${short(each.seconds)}: this worker goes by its own rules`,
+  FleetLogCameBack: (each) => `the fleet's log answers again, after ${short(each.seconds)}`,
+  FleetMembersChanged: (each) => `the fleet has ${plural(each.size, "worker")} now`,
+  FleetOrdered: (each) => `${clean(each.word).replaceAll("_", " ")} ${clean(each.dependency)} for the whole fleet by ${clean(each.actor)}: ${clean(each.reason)}`,
   SourceHeld: (each) => `${clean(each.source)} is held: ${each.reasons.map((reason) => limitWords(reason.replace(/^circuit:/, ""))).join(", ")}`,
   SourceReleased: (each) => `${clean(each.source)} goes on after ${short(each.held_for)}`,
   SourceBlocked: (each) => `${clean(each.source)} waits behind message ${each.position}: ${clean(each.error)}`,
