@@ -136,6 +136,8 @@ async def test_a_fleet_is_seen_and_commanded_from_the_page(chromium: Browser) ->
         await expect(page.locator("#done")).to_have_text("✓ Hold for the whole fleet: payments. Done.")
         await until(lambda: other.guard.circuit("payments").state is State.OPEN)
         await expect(rows.first).to_contain_text("■ HELD by alice")
+        await expect(answer(page, "Why?")).to_have_text("payments OPEN: alice keeps the whole fleet from it: the schema changes")
+        await expect(answer(page, "What is next?")).to_have_text(re.compile(r"^payments: ends in (29m\d\ds|30m00s)$"))
         await expect(page.locator("#log")).to_contain_text("hold payments for the whole fleet by alice: the schema changes")
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         await no_violations(page)

@@ -23,7 +23,7 @@ _OPENED = {
     "permit_lease": "a call did not end in time",
     "retry_after": "the server asked for a wait",
     "open_for": "a program asked for a wait",
-    "fleet": "other workers of the fleet found it down",
+    "fleet": "the whole fleet waits for it",
 }
 # Without figures: those are missing if the threshold was not seen.
 _OPENED_SOMEHOW = {

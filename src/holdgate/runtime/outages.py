@@ -81,7 +81,7 @@ _RULES = {
     Reason.OPEN_FOR: "the program asked to leave it alone",
     Reason.PERMIT_LEASE: "a call has not ended within permit_lease",
     Reason.SLOW_PROBE: "the probe was slow",
-    Reason.FLEET: "other workers of the fleet found it down",
+    Reason.FLEET: "the whole fleet waits for it",
 }
 
 
@@ -253,7 +253,7 @@ class Outages:
             case Reason.OPEN_FOR:
                 return "the program asked to leave it alone"
             case Reason.FLEET:
-                return "fleet: other workers found it down"
+                return "fleet: all its workers wait for it"
             case _:
                 return f"probe: {last}"
 

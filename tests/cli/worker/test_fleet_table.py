@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tests.flow.test_status import agreed, circuit, document, fleet
+from tests.flow.test_status import NOW, agreed, circuit, document, fleet
 
+from holdgate import State
 from holdgate.cli.worker.table import render
+from holdgate.core.guidance import Guidance, Phase
 from holdgate.fleet.snapshot import FleetSnapshot, MemberSnapshot, SharerSnapshot
 
 
@@ -48,6 +50,17 @@ def test_what_a_fleet_agrees_on_is_a_row(fields: dict[str, Any], words: tuple[st
     assert "2 workers: a1b2c3 (this one), 3f2a1c" in text
     for each in words:
         assert each in text
+
+
+def test_a_circuit_that_waits_for_all_shows_when_all_try_again() -> None:
+    """It makes no try of its own; one that goes by its own rules does."""
+    waiting = circuit(state=State.OPEN, open_until=NOW + 22, guidance=Guidance(Phase.WAIT, epoch=7))
+    found = document(waiting, fleet=fleet(agreed(course="wait", phase="wait", probe_in=12.0)))
+    (row, of_all) = [line for line in shown(found).splitlines() if " payments " in line]
+    assert "probe in 12s (3rd)" in row
+    assert "probe in 12s (3rd)" in of_all
+    alone = circuit(state=State.OPEN, open_until=NOW + 22)
+    assert "probe in 22s" in shown(document(alone, fleet=fleet(agreed(course="wait", phase="local", probe_in=12.0))))
 
 
 def test_what_is_worst_for_all_comes_first() -> None:

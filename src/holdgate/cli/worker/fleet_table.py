@@ -70,7 +70,7 @@ def _agreed(document: StatusDocument, fleet: FleetStatus, agreed: list[tuple[str
             Text(_shares(fleet, each)),
             _failing(each),
             Text(_conductor(each)),
-            Text(_next(document, each)),
+            Text(next_for_all(document, each)),
         )
     return table
 
@@ -104,7 +104,8 @@ def _conductor(each: FleetShareStatus) -> str:
     return f"{'this one' if each['own'] else clean(each['conductor'])}, epoch {each['epoch']}"
 
 
-def _next(document: StatusDocument, each: FleetShareStatus) -> str:
+def next_for_all(document: StatusDocument, each: FleetShareStatus) -> str:
+    """Return what is next for all workers of a fleet."""
     if each["word"] is not None:
         until = each["word_until"]
         return "until somebody ends it" if until is None else f"ends {soon(until - document['at'])}"

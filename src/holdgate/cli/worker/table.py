@@ -12,10 +12,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from holdgate.cli.worker.fleet_table import render_fleet
+from holdgate.cli.worker.fleet_table import next_for_all, render_fleet
 from holdgate.cli.worker.words import FINE, NONE, OVERRIDDEN, RAMP, SHUT, clean, colour, ordinal, short, soon
 from holdgate.flow.explain import per_second
-from holdgate.flow.status import DependencyStatus, SourceStatus, StatusDocument, is_limited
+from holdgate.flow.status import DependencyStatus, FleetShareStatus, SourceStatus, StatusDocument, is_limited
 
 # A terminal has some forty lines.
 _SOURCES_SHOWN = 15
@@ -76,13 +76,14 @@ def _dependencies(document: StatusDocument) -> Table:
     table = Table("dependency", "state", "pressure", "held", "waiting", "next", expand=False)
     for each in document["dependencies"]:
         mark, state = _state(document, each)
+        agreed = each["fleet"]
         table.add_row(
             Text(clean(each["name"])),
             Text(f"{mark} {state}", style=colour(mark)),
             _pressure(each),
             _held(each),
             _waiting(each["waiting"], each["backlog"]),
-            _next(document, each),
+            next_for_all(document, agreed) if agreed is not None and _is_led(each, agreed) else _next(document, each),
         )
     return table
 
@@ -136,6 +137,11 @@ def _waiting(here: int, backlog: int | None) -> str:
     if backlog is not None:
         return str(backlog)
     return f"{here} here" if here else NONE
+
+
+def _is_led(each: DependencyStatus, agreed: FleetShareStatus) -> bool:
+    """Return whether it waits because its fleet does, and not by its own rules."""
+    return each["state"] == "open" and each["override"] is None and (agreed["word"] is not None or agreed["phase"] == "wait")
 
 
 def _next(document: StatusDocument, each: DependencyStatus) -> str:

@@ -1,7 +1,7 @@
 // What the fleet agrees on: whether its log answers, who is in it, and a row for each dependency, the worst first (cli/worker/fleet_table.py).
 import { clean, Grid, make, put } from "./elements.js";
 import { commandsOfFleet } from "./orders.js";
-import { count, NONE, ordinal, plural, short, soon } from "./words.js";
+import { count, nextForAll, NONE, plural, short } from "./words.js";
 
 // A paragraph has room for so many workers, a cell for some less.
 const MEMBERS = 40;
@@ -34,7 +34,7 @@ export class Agreement {
     this.grid.show(agreed, ({ name, fleet: each }) => ({
       key: name,
       tone: toneOf(each),
-      cells: [clean(name), stateOf(each), sharesOf(fleet, each), failingOf(each), conductorOf(each), nextOf(each, at)],
+      cells: [clean(name), stateOf(each), sharesOf(fleet, each), failingOf(each), conductorOf(each), nextForAll(each, at)],
     }));
   }
 }
@@ -80,11 +80,4 @@ function failingOf(each) {
 
 function conductorOf(each) {
   return each.conductor === null ? NONE : `${each.own ? "this one" : clean(each.conductor)}, epoch ${each.epoch}`;
-}
-
-function nextOf(each, at) {
-  if (each.word) return each.word_until === null ? "until somebody ends it" : `ends ${soon(each.word_until - at)}`;
-  if (each.course === "ramp") return `more after stage ${each.stage}`;
-  if (each.next_probe === null) return NONE;
-  return `probe ${soon(each.next_probe - at)}${each.failed_probes ? ` (${ordinal(each.failed_probes + 1)})` : ""}`;
 }
