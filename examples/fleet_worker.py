@@ -50,7 +50,7 @@ async def main() -> None:
 def start(count: int) -> int:
     """Start so many workers, and end with the worst of their exit codes."""
     workers = [
-        subprocess.Popen([sys.executable, __file__], env={**os.environ, **({} if PORT is None else {"PORT": str(int(PORT) + number)})})
+        subprocess.Popen([sys.executable, __file__], env={**os.environ, **({} if PORT is None else {"PORT": str(int(PORT) + number)})})  # noqa: S603 - this file
         for number in range(count)
     ]
 
