@@ -26,7 +26,9 @@ VERSIONS ?= 3.10 4.0 4.3
 KAFKA_VERSIONS ?= 4.1 4.4
 # What they have a part in; the scenarios are played on other brokers, too.
 OF_RABBITMQ := tests/brokers/rabbitmq tests/integration/rabbitmq tests/scenarios -k rabbitmq
-OF_KAFKA := tests/brokers/kafka tests/integration/kafka tests/scenarios -k kafka
+OF_KAFKA := tests/brokers/kafka tests/brokers/share tests/integration/kafka tests/integration/share tests/scenarios -k kafka
+# What knows no client: not who joins with aiokafka, nor that a blocked loop is out of its group.
+WITH_ANY_CLIENT := batches blocked dead_letters ends hold mixed_needs needs orders outage threads
 # Which CPythons, of those that are here: make test-pythons PYTHONS=3.13
 PYTHONS ?= 3.11 3.12 3.13 3.14
 # What has no part in any of them but Python's own.
@@ -45,15 +47,17 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 # clients and pytest's own included: a third of the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup test test-faults test-frameworks test-clients test-clients-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
+.PHONY: help setup test test-faults test-confluent test-frameworks test-clients test-clients-outage test-share-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
 .PHONY: check docs format coverage mutation demo bench trace clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
 	@echo "make test-faults  every fault in every state of the circuit, on real brokers"
+	@echo "make test-confluent  all scenarios and long outages on Kafka through confluent-kafka; test has a part of them"
 	@echo "make test-frameworks  workers of dramatiq, arq and others through an outage, on real brokers"
 	@echo "make test-clients  what the failures of real clients are taken for, on sockets that refuse, drop, hang and answer"
 	@echo "make test-clients-outage  two minutes of outage for all of them at once, in memory, on Kafka and on RabbitMQ"
+	@echo "make test-share-outage  ten minutes of outage on a share group of Kafka 4.4"
 	@echo "make test-matrix  what a broker has a part in, on RabbitMQ 3.10, 4.0, 4.3 and Kafka 4.1, 4.4"
 	@echo "make test-lowest  what a client has a part in, with the oldest ones that pyproject.toml allows; test-newest: with the newest"
 	@echo "make test-pythons  core, flow and runtime on each CPython from 3.11 on that is here"
@@ -93,6 +97,11 @@ test: $(SYNCED) $(REWRITTEN)
 test-faults: $(SYNCED)
 	$(PYTEST) -n 0 tests/faults --ignore=tests/faults/test_quick.py $(ARGS)
 
+# Ten minutes. The fault runs of aiokafka that know nothing of its own are made with workers of confluent-kafka, too.
+test-confluent: $(SYNCED)
+	HOLDGATE_TEST_CONFLUENT=1 $(PYTEST) tests/brokers/confluent tests/scenarios tests/integration/kafka/test_confluent.py -k confluent $(ARGS)
+	HOLDGATE_TEST_KAFKA_CLIENT=cooperative $(PYTEST) $(WITH_ANY_CLIENT:%=tests/integration/kafka/test_%.py) $(ARGS)
+
 # Their workers have this environment, and the tests their own. One process: they share brokers, and look at the processor's time.
 $(FRAMEWORKS)/.synced: tests/frameworks/requirements.txt $(SYNCED)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
@@ -124,6 +133,10 @@ test-clients-outage: $(CLIENTS:%=.venv-%/.synced)
 		echo "== $$group"; \
 		HOLDGATE_TEST_OUTAGE=120 .venv-$$group/bin/python -m pytest -s --show-capture=no tests/clients/test_outage_clients.py $(ARGS) || exit 1; \
 	done
+
+# Ten minutes of outage on a share group whose locks last 15 s, without and with a kill and joins; half an hour. Not in CI.
+test-share-outage: $(SYNCED)
+	HOLDGATE_TEST_KAFKA_VERSION=4.4 HOLDGATE_TEST_SHARE_OUTAGE=600 $(PYTEST) tests/integration/share $(ARGS)
 
 test-matrix: $(SYNCED)
 	@for version in $(VERSIONS); do \

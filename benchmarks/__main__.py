@@ -23,6 +23,7 @@ NAMES = (
     "peers",
     "refusals",
     "kafka_throughput",
+    "kafka_clients",
     "rabbitmq_throughput",
     "floors",
     "faststream_guarded",

@@ -154,7 +154,11 @@ async def no_op(_record: object) -> None:
 
 
 async def filled_topic(
-    bootstrap: str, messages: int, partitions: int = PARTITIONS, key_of: Callable[[int], bytes | None] = lambda _number: None
+    bootstrap: str,
+    messages: int,
+    partitions: int = PARTITIONS,
+    key_of: Callable[[int], bytes | None] = lambda _number: None,
+    payload: bytes = PAYLOAD,
 ) -> str:
     """A new topic with so many messages, by its name. `key_of` gives the key of each by its number."""
     topic = f"bench-{uuid.uuid4().hex[:8]}"
@@ -165,7 +169,7 @@ async def filled_topic(
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20)
     await producer.start()
     for number in range(messages):
-        await producer.send(topic, PAYLOAD, key_of(number), partition=number % partitions)
+        await producer.send(topic, payload, key_of(number), partition=number % partitions)
     await producer.stop()
     return topic
 

@@ -25,7 +25,8 @@ from pathlib import Path
 from aiokafka import TopicPartition
 from benchmarks.flow_turn import Message, timed
 
-from holdgate.brokers.kafka.assignments import AssignedPartitions
+from holdgate.brokers.kafka.assignments import RECORDS
+from holdgate.brokers.partitions import AssignedPartitions
 from holdgate.core import Circuit
 from holdgate.flow.engine import Engine
 from holdgate.flow.message import Partition
@@ -86,7 +87,7 @@ def kept_per_source() -> tuple[float, float]:
     before = tracemalloc.get_traced_memory()[0]
     kept = world(MANY)
     engine = tracemalloc.get_traced_memory()[0] - before
-    partitions = AssignedPartitions()
+    partitions = AssignedPartitions(RECORDS)
     partitions.add([TopicPartition("orders", number) for number in range(MANY)])
     both = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
@@ -103,7 +104,7 @@ def held() -> None:
     """Print by how many MiB this process grows with all sources held. In a process of its own."""
     begun = resident()
     engine, _run, sources = world(MANY)
-    partitions = AssignedPartitions()
+    partitions = AssignedPartitions(RECORDS)
     partitions.add([TopicPartition(source.topic, source.number) for source in sources])
     engine.gates["payments"].circuit.open_for(10.0, 1.0)
     engine.turn(1.0)

@@ -23,6 +23,7 @@ from tests.closing import Closing, serves
 from tests.second_try import allow_second_try
 from tests.servers.chromium import browser, find_chromium
 from tests.servers.kafka import KafkaServer
+from tests.servers.kafka_jars import wanted_kafka
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.redis_server import RedisServer
 from tests.servers.resolve import label, shared_kafka, shared_rabbitmq, wanted_rabbitmq
@@ -40,10 +41,13 @@ if TYPE_CHECKING:
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
 # Who asks for one of these asks for a real broker.
-SERVER_FIXTURES = {"kafka", "own_kafka", "fresh_kafka", "kafka_cluster", "kafka_proxy", "topic"}
+SERVER_FIXTURES = {"kafka", "own_kafka", "fresh_kafka", "kafka_cluster", "kafka_proxy", "share_kafka", "topic"}
 SERVER_FIXTURES |= {"rabbitmq", "own_rabbitmq", "fresh_rabbitmq", "queue"}
 SERVER_FIXTURES |= {"redis_server"}
 
+
+# The first Kafka with share groups.
+SHARES_FROM = (4, 2)
 
 # An example may take as long as it takes: on two cores that others load, a limit on its time tells of them and not of the code.
 settings.register_profile("holdgate", settings(), deadline=None)
@@ -160,6 +164,15 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaAddress]:
         serves(request, label(server))
         yield server
         runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="session")
+def share_kafka(request: pytest.FixtureRequest) -> KafkaAddress:
+    """The shared Kafka, if it has share groups; where it has none it is not started."""
+    if tuple(int(part) for part in wanted_kafka().split(".")[:2]) < SHARES_FROM:
+        pytest.skip("share groups come with Kafka 4.2: HOLDGATE_TEST_KAFKA_VERSION=4.4 make test runs these")
+    server: KafkaAddress = request.getfixturevalue("kafka")
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -86,6 +86,22 @@ MEANINGS: dict[str, dict[str, str]] = {
         "topic": "the target; `{topic}` stands for where the message came from",
         "exception_text": "whether the headers quote what the exception says",
     },
+    "ConfluentIntake": {
+        "settings": "librdkafka's settings, by their names with dots; the intake makes the consumer and closes it",
+        "topics": "what to subscribe to",
+        "pattern": "a regular expression instead of `topics`. A new topic that `needs` does not name is held, with reason `no needs`",
+        "inbox": "deliveries that may wait in this process per partition before fetching stops",
+        "commit_every": "seconds between two commits; a hold, a rebalance and the end commit immediately",
+        "allow_latest": '`auto.offset.reset="latest"` is refused unless this says that skipping is wanted',
+        "poll_timeout": "seconds that a poll waits for messages",
+        "listener": "an object of yours with `on_partitions_revoked` and `on_partitions_assigned`, called after the guard's",
+        "on_records_lost": "called with a `RecordsLost` when the broker deleted records before they were read",
+    },
+    "ConfluentDeadLetters": {
+        "settings": "librdkafka's settings of a producer, by their names with dots",
+        "topic": "the target; `{topic}` stands for where the message came from",
+        "exception_text": "whether the headers quote what the exception says",
+    },
     "KafkaFleetLog": {
         "bootstrap_servers": '"host:port", several with commas between them or as a list',
         "topic": "the topic of the log, of one partition; workers that name the same one are one fleet",
@@ -105,6 +121,17 @@ MEANINGS: dict[str, dict[str, str]] = {
         "overflow": "where a message goes, instead of back, when one more return may be over its delivery limit, such as"
         ' `RabbitMQDeadLetters(url, "{queue}.overflow")`',
         "on_delivery_limit_near": "called with a `DeliveryLimitNear` when a hold brings a message near its limit",
+    },
+    "ShareIntake": {
+        "settings": "those of librdkafka, with `bootstrap.servers` and `group.id`",
+        "*topics": "the names of topics, which must exist",
+        "in_hand": "records that a poll asks for, rounded up by the broker to whole batches of the producer",
+        "poll_timeout": "seconds that a stop or a hold may wait for a poll",
+        "record_lock": "seconds for which the group locks a record; None: the broker is asked",
+        "delivery_limit": "how often the group delivers a record; None: the broker is asked",
+        "overflow": "where a record goes instead of back before its last delivery, such as"
+        ' `KafkaDeadLetters(producer, "{topic}.overflow")`',
+        "on_late_accept": "called with a `LateAccept` when the broker did not take what was handled",
     },
     "guard.patient": {
         "needs": "a list of the dependencies that the function calls",
@@ -139,6 +166,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "routing_key": "the target; `{queue}` stands for where the message came from",
         "exchange": "where it is published; empty: straight into the queue named by `routing_key`",
         "exception_text": "whether the headers quote what the exception says",
+    },
+    "RabbitMQFleetLog": {
+        "connection_or_url": "a URL, or an `aio_pika.connect_robust` connection to the same broker, which is only looked at",
+        "stream": "the stream of the log; workers that name the same one are one fleet",
+    },
+    "RedisFleetLog": {
+        "url": "`redis://user:password@host:6379/0`, also with `rediss`, `valkey`, `valkeys` or `unix`; no cluster",
+        "key": "the stream of the log; workers that name the same one are one fleet",
     },
     "Dependency": {
         "name": "its label in logs and events; unique within a guard",
@@ -264,6 +299,12 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "listener": _NOTHING_ASKED,
         "on_records_lost": "it is logged in any case",
     },
+    "ConfluentIntake": {
+        "topics": "there may be a pattern instead",
+        "pattern": _NOTHING_ASKED,
+        "listener": _NOTHING_ASKED,
+        "on_records_lost": "it is logged in any case",
+    },
     "RabbitMQIntake": {
         "declare": "a name that is mistyped should be an error, and no new queue",
         "single_active": "the order is fixed before the queue is seen",
@@ -272,6 +313,11 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
         "management_url": "AMQP tells the rest",
         "arguments": _NOTHING_ASKED,
         "on_delivery_limit_near": "it is logged in any case",
+    },
+    "ShareIntake": {
+        "record_lock": "the group's settings say it; half a minute is the broker's default",
+        "delivery_limit": "the group's settings say it; five is the broker's default",
+        "on_late_accept": "it is logged in any case",
     },
     "Dependency": {
         "excluded": _NOTHING_ASKED,

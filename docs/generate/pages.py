@@ -79,6 +79,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "scenario-file": scenarios.source,
     "trap": traps.figures,
     "fleet-topic": fleet_logs.topic_table,
+    "fleet-stream": fleet_logs.stream_table,
     "import-source": imports.source,
     "import-settings": imports.settings,
     "import-report": imports.said,

@@ -19,8 +19,11 @@ from docs.generate.meanings import MEANINGS, OTHER_REASONS
 from docs.generate.tables import table
 
 from holdgate import CircuitSettings, CountWindow, Dependency, Fleet, Guard, Limits, LogSettings, RampSettings, RetryPolicy, TimeWindow
+from holdgate.brokers.confluent import ConfluentDeadLetters, ConfluentIntake
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaFleetLog, KafkaIntake
-from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
+from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQFleetLog, RabbitMQIntake
+from holdgate.brokers.redis import RedisFleetLog
+from holdgate.brokers.share import ShareIntake
 from holdgate.control import Control
 from holdgate.integrations.celery import CeleryGuard
 from holdgate.integrations.faststream import FastStreamGuard
@@ -36,9 +39,14 @@ OWNERS: dict[str, type | Callable[..., object]] = {
     "guard.deliveries": Guard.deliveries,
     "KafkaIntake": KafkaIntake.__init__,
     "KafkaDeadLetters": KafkaDeadLetters.__init__,
+    "ConfluentIntake": ConfluentIntake.__init__,
+    "ConfluentDeadLetters": ConfluentDeadLetters.__init__,
     "KafkaFleetLog": KafkaFleetLog.__init__,
     "RabbitMQIntake": RabbitMQIntake.__init__,
     "RabbitMQDeadLetters": RabbitMQDeadLetters.__init__,
+    "ShareIntake": ShareIntake.__init__,
+    "RabbitMQFleetLog": RabbitMQFleetLog.__init__,
+    "RedisFleetLog": RedisFleetLog.__init__,
     "guard.patient": Guard.patient,
     "FastStreamGuard": FastStreamGuard.__init__,
     "CeleryGuard": CeleryGuard.__init__,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from tests.servers.kafka_address import KafkaAddress
     from tests.servers.rabbitmq import RabbitMQServer
 
+    from holdgate.ports import DeadLetters
+
     Scenario = Callable[[World], Awaitable[None]]
 
 BROKERS = [
@@ -33,6 +36,11 @@ BROKERS = [
     pytest.param("kafka", marks=[pytest.mark.integration("kafka"), pytest.mark.versions]),
     pytest.param("rabbitmq", marks=[pytest.mark.integration("own_rabbitmq"), pytest.mark.versions]),
 ]
+
+# The same Kafka, read by another client. It is another intake behind the same engine, so a few files play on it for every change, and the
+# rest of them with HOLDGATE_TEST_CONFLUENT=1 (make test-confluent).
+CONFLUENT = pytest.param("confluent", marks=[pytest.mark.integration("kafka"), pytest.mark.versions])
+ON_CONFLUENT = ("test_outage", "test_dead_letters")
 
 
 def on_every_broker(scenario: Scenario) -> Callable[[str, pytest.FixtureRequest], None]:
@@ -46,7 +54,9 @@ def in_real_time_on_every_broker(scenario: Scenario) -> Callable[[str, pytest.Fi
 
 
 def _test_of(scenario: Scenario, in_memory: Callable[[Any], object]) -> Callable[[str, pytest.FixtureRequest], None]:
-    @pytest.mark.parametrize("broker", BROKERS)
+    more = [CONFLUENT] if scenario.__module__.endswith(ON_CONFLUENT) or os.environ.get("HOLDGATE_TEST_CONFLUENT") else []
+
+    @pytest.mark.parametrize("broker", [*BROKERS, *more])
     def test(broker: str, request: pytest.FixtureRequest) -> None:
         _play(scenario, broker, request, in_memory)
 
@@ -59,8 +69,8 @@ def _play(scenario: Scenario, broker: str, request: pytest.FixtureRequest, in_me
         in_memory(_in(_memory(PartitionBed()), scenario))
     elif broker == "memory-queue":
         in_memory(_in(_memory(QueueBed()), scenario))
-    elif broker == "kafka":
-        asyncio.run(_in(_kafka(request.getfixturevalue("kafka")), scenario))
+    elif broker in ("kafka", "confluent"):
+        asyncio.run(_in(_kafka(request.getfixturevalue("kafka"), broker), scenario))
     else:
         asyncio.run(_in(_rabbitmq(request.getfixturevalue("own_rabbitmq")), scenario))
 
@@ -81,23 +91,33 @@ async def _memory(bed: PartitionBed) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def _kafka(kafka: KafkaAddress) -> AsyncIterator[World]:
+async def _kafka(kafka: KafkaAddress, client: str) -> AsyncIterator[World]:
     topic = await kafka.create_topic(f"scenario-{uuid.uuid4().hex[:8]}", 2)
     dead = await kafka.create_topic(f"{topic}.dead", 1)
-    bed = KafkaBed(kafka, topic)
 
     async def buried() -> list[bytes]:
         return [record.value for record in await kafka.read(dead)]
 
-    def target() -> KafkaDeadLetters:
-        return KafkaDeadLetters(AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all"))
-
+    bed, target = _of_confluent(kafka, topic) if client == "confluent" else _of_aiokafka(kafka, topic)
     try:
         yield World(bed, Target(target), buried)
     finally:
         await bed.close()
         for name in (topic, dead):
             await kafka.delete_topic(name)
+
+
+def _of_aiokafka(kafka: KafkaAddress, topic: str) -> tuple[KafkaBed, Callable[[], DeadLetters]]:
+    return KafkaBed(kafka, topic), lambda: KafkaDeadLetters(AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all"))
+
+
+def _of_confluent(kafka: KafkaAddress, topic: str) -> tuple[Any, Callable[[], DeadLetters]]:
+    pytest.importorskip("confluent_kafka.aio", reason="confluent-kafka is older than what holdgate[confluent] allows")
+    from tests.brokers.confluent.test_intake_conformance import ConfluentBed  # noqa: PLC0415 - as above
+
+    from holdgate.brokers.confluent import ConfluentDeadLetters  # noqa: PLC0415 - as above
+
+    return ConfluentBed(kafka, topic), lambda: ConfluentDeadLetters({"bootstrap.servers": kafka.bootstrap})
 
 
 @asynccontextmanager

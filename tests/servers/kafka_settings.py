@@ -19,6 +19,13 @@ QUICK: Mapping[str, str] = {
     "offsets.topic.num.partitions": "1",  # 50 by default: opening them is most of a first join
     "transaction.state.log.num.partitions": "1",
     "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",  # 50 by default, for the state of share groups
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.share.min.record.lock.duration.ms": "1000",  # 15 s by default: tests of lapsed locks need not wait for that
+    "group.share.min.session.timeout.ms": "1000",
+    "group.share.min.heartbeat.interval.ms": "200",
+    "group.share.heartbeat.interval.ms": "300",  # 5 s by default: a member that joins learns its share with the second heartbeat
+    "group.share.assignment.interval.ms": "100",
     "log.retention.check.interval.ms": "500",  # 5 min by default: retention tests watch offsets go out of range
     "log.initial.task.delay.ms": "0",  # 30 s by default, before the first such check
     "log.segment.delete.delay.ms": "500",
@@ -49,6 +56,7 @@ def properties(number: int, cluster: Sequence[BrokerPorts], folder: Path, extra:
         "default.replication.factor": replicas,
         "offsets.topic.replication.factor": replicas,
         "transaction.state.log.replication.factor": replicas,
+        "share.coordinator.state.topic.replication.factor": replicas,
         **QUICK,
         **extra,
     }

@@ -444,13 +444,12 @@ class Circuit(Guidable):
         if self.override is Override.FORCED_OPEN:
             return self._override_until
         freed = self.limits.next_at(self.latest) if self.limits.active and self.state is not State.OPEN else None
-        lapses = self._following.lapses_at if self.state is not State.CLOSED and self.override is None else None
         if self._half_open is not None:
-            own = self._half_open.next_deadline()
-            return min((at for at in (own, freed, lapses) if at is not None), default=None)
-        wait_ends = self._wait_ends if self.state is State.OPEN and self._wait_ends != inf else None
+            own = _earlier(self._half_open.next_deadline(), self._following.lapses_at)
+            return own if freed is None else freed if own is None else min(own, freed)
+        wait_ends = self._opened_until if self.state is State.OPEN else None
         overdue = self.evidence.next_deadline() if self._is_plain or self.override is Override.METRICS_ONLY else None
-        return min((at for at in (self._override_until, wait_ends, overdue, freed, lapses) if at is not None), default=None)
+        return min((at for at in (self._override_until, wait_ends, overdue, freed) if at is not None), default=None)
 
     # -- Limits and readings -------------------------------------------------------------------------------------------------------
 
@@ -640,7 +639,9 @@ class Circuit(Guidable):
         if self.override is Override.FORCED_OPEN:
             self.refuse_until = inf if self._override_until is None else self._override_until
         elif self.state is State.OPEN and self.override is None:
-            self.refuse_until = min(self._wait_ends, self._following.lapses_at or inf)
+            until = self._opened_until
+            self.refuse_until = inf if until is None else until
+        self.without_share = self._half_open is not None and not self._half_open.ramp.limit
         self.rejection = Rejected(None if self.refuse_until == inf else self.refuse_until, self.state, self.override)
 
     def _outage_at(self, now: float) -> Outage:
@@ -663,3 +664,7 @@ class Circuit(Guidable):
         self._emit(
             events.ThresholdExceeded(self.name, now, self.generation, breach.reason, breach.value, breach.threshold, observed=observed)
         )
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    return one if other is None else other if one is None else min(one, other)

@@ -6,6 +6,7 @@ Without a guidance nothing here changes anything, and a circuit is what it is al
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from holdgate.core import events
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 class Guidable(Overridable):
     """The part of a circuit that goes by its fleet."""
 
-    __slots__ = ("_asked", "_following", "_until")
+    __slots__ = ("_asked", "_following", "_until", "without_share")
 
     _following: Following
     _asked: Asked | None  # what the wait of OPEN follows from; None: somebody asked for it
     _until: float  # when it ends
+    without_share: bool  # half-open, and the fleet gives it nothing; for reading
 
     if TYPE_CHECKING:  # what the circuit has
         evidence: Evidence
@@ -124,6 +126,13 @@ class Guidable(Overridable):
     def full(self) -> int:
         """The limit at which a ramp of its own ends, from 1."""
         return self._full
+
+    @property
+    def _opened_until(self) -> float | None:
+        """When OPEN ends by time, or the fleet's wish for it. None means that neither does."""
+        lapses = None if self.override is not None else self._following.lapses_at
+        ends = self._wait_ends if lapses is None else min(self._wait_ends, lapses)
+        return None if ends == inf else ends
 
     @property
     def _wait_ends(self) -> float:

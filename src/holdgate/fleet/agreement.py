@@ -237,7 +237,7 @@ class Agreement:
             self._end(now)
         elif order.word == "release":
             self.heard_at = now  # nobody has conducted meanwhile, and that was no silence
-        elif self.words.holds(now):
+        else:
             if self.course is Course.WELL:
                 self._begin(now)
                 self._without_conductor(now)

@@ -296,7 +296,7 @@ class Concern:
         if news != self._led:
             pause = 0.0
         elif not conductor.is_agreed(agreement):
-            pause = max(LEAD_EVERY, 2 * around.round_trip)  # it is on its way, or lost
+            pause = LOST_AFTER  # it is on its way
         if now < self._led_at + pause:
             return []
         self._led, self._led_at = news, now
@@ -340,12 +340,14 @@ class Concern:
         return [events.FleetOrdered(now, name, standing.word.value, standing.reason, standing.actor, lasts)]
 
     def _is_alone(self, around: Around) -> bool:
-        """Return whether our circuit has opened, and the others are well."""
-        alone = self._opened() and self.agreement.course is Course.WELL and around.callers > 1 and not around.is_silent
-        if not alone or len(self.agreement.marks) >= self._quorum:
+        """Return whether our circuit has opened by itself, and the others have been well since."""
+        may_be = self.facts is not None and self.facts.state is not State.CLOSED and around.callers > 1 and not around.is_silent
+        if not may_be or self.is_out or len(self.agreement.marks) >= self._quorum:
             self._alone_since = None
             return False
         if self._alone_since is None:
+            if not self._opened():
+                return False
             self._alone_since = around.now
         return around.now >= self._alone_since + ALONE_AFTER
 

@@ -60,9 +60,6 @@ class Roster:
         self._members: dict[str, Member] = {}
         self._counted: dict[str, tuple[int, int]] = {}  # callers and their calls; asked for far more often than it changes
 
-    def __len__(self) -> int:
-        return len(self._members)
-
     def __contains__(self, worker: str) -> bool:
         return worker in self._members
 

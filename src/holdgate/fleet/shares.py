@@ -7,8 +7,9 @@ The order is a checksum of the worker and the turn, so no worker is always the f
 a ramp climbs: who has begun goes on, and a larger limit adds others. If it changed with every stage, then a call that is still in flight
 at one worker, and a new one at another, would be more than the limit.
 
-A reader that does not know all sharers (it has just come, or has missed a line) would take too much. So the conductor writes a checksum of them, and who has another one takes
-nothing until the next verdict.
+A reader that does not know all sharers would take too much: it has just come, or has missed a line. So the conductor writes a checksum of
+them. After one that differs, all go on as before, since most likely somebody has just come or gone, and the next verdict follows
+immediately. After a second one the reader takes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ _BITS = 0x7FFFFFFF
 
 
 def checksum(fulls: Mapping[str, int]) -> int:
-    """Return one number for who takes part, and with how many calls."""
+    """Return one number for who takes part, and with how many calls.
+
+    It is no proof against a forger, who may as well write a verdict.
+    """
     return crc32(",".join(f"{worker}={fulls[worker]}" for worker in sorted(fulls)).encode()) & _BITS
 
 

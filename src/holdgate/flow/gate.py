@@ -68,7 +68,7 @@ class Gate:
         share."""
         circuit = self.circuit
         if circuit.override is None:
-            return circuit.state is State.OPEN or (circuit.state is State.HALF_OPEN and circuit.limit == 0)
+            return circuit.state is State.OPEN or circuit.without_share
         return circuit.override is Override.FORCED_OPEN
 
     @property

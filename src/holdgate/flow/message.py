@@ -204,6 +204,13 @@ class Delivery(Generic[M]):
         """Return when it was produced, in seconds since the epoch; None means that the broker does not say."""
         raise NotImplementedError
 
+    def whereabouts(self) -> dict[str, str]:
+        """Return the headers that say in a dead letter where the message was."""
+        source, position = self.source, str(self.position)
+        if isinstance(source, Partition):
+            return {SOURCE: source.topic, PARTITION: str(source.number), OFFSET: position}
+        return {SOURCE: source.name, DELIVERY_TAG: position}
+
     def reject(self, reason: str = "rejected by the handler") -> None:
         """Reject this message, from its handler: it can never be processed. It goes where rejected messages go when the handler has ended.
 
@@ -285,7 +292,7 @@ class DeadLetter:
 
     def facts(self, *, text: bool = False) -> dict[str, str]:
         """Return the headers to add. `text` adds that of the exception, which may hold data that the target's readers should not see."""
-        facts = {**_whereabouts(self.delivery), FIRST_FAILURE: _iso(self.first_failure), LAST_FAILURE: _iso(self.last_failure)}
+        facts = {**self.delivery.whereabouts(), FIRST_FAILURE: _iso(self.first_failure), LAST_FAILURE: _iso(self.last_failure)}
         facts |= {ATTEMPTS: str(self.attempts), WORKER: self.worker}
         if self.exception is not None:
             facts[EXCEPTION] = self.exception
@@ -314,13 +321,6 @@ def replays_of(headers: Iterable[tuple[str, Any]]) -> int:
         return int(text)
     except (TypeError, ValueError):
         return 0
-
-
-def _whereabouts(delivery: Delivery[Any]) -> dict[str, str]:
-    source, position = delivery.source, str(delivery.position)
-    if isinstance(source, Partition):
-        return {SOURCE: source.topic, PARTITION: str(source.number), OFFSET: position}
-    return {SOURCE: source.name, DELIVERY_TAG: position}
 
 
 def _iso(seconds: float) -> str:

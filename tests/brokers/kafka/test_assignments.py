@@ -11,17 +11,8 @@ from hypothesis import strategies as st
 from tests.brokers.kafka.fakes import record
 
 from holdgate.brokers.kafka import KafkaDelivery
-from holdgate.brokers.kafka.assignments import (
-    AssignedPartition,
-    AssignedPartitions,
-    InFlightPolls,
-    KafkaBatch,
-    OutOfSequence,
-    Record,
-    RecordField,
-    weigh,
-    wrap,
-)
+from holdgate.brokers.kafka.assignments import RECORDS, KafkaBatch, Record, weigh, wrap
+from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, InFlightPolls, OutOfSequence, RecordField
 from holdgate.flow.inbox import OVERHEAD
 from holdgate.flow.inflight import InFlight
 from holdgate.flow.message import Delivery, Partition
@@ -30,7 +21,7 @@ A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
 
 
 def assignment(*offsets: int) -> AssignedPartition:
-    made = AssignedPartition(A, epoch=1)
+    made = AssignedPartition(RECORDS, A, epoch=1)
     if offsets:
         made.delivered([record(offset, timestamp=100 + offset) for offset in offsets])
     return made
@@ -38,13 +29,13 @@ def assignment(*offsets: int) -> AssignedPartition:
 
 def in_batches(*polls: list[int]) -> tuple[AssignedPartition, list[KafkaBatch]]:
     """An assignment in batches, and what it made of these polls."""
-    made = AssignedPartition(A, epoch=1, in_batches=True)
+    made = AssignedPartition(RECORDS, A, epoch=1, in_batches=True)
     batches = [made.delivered([record(offset, timestamp=100 + offset) for offset in offsets])[0] for offsets in polls]
     return made, [batch for batch in batches if isinstance(batch, KafkaBatch)]
 
 
 def delivery(**more: Any) -> KafkaDelivery:
-    return wrap(AssignedPartition(TopicPartition("orders", 3), epoch=1), [record(**more)])[0]
+    return wrap(AssignedPartition(RECORDS, TopicPartition("orders", 3), epoch=1), [record(**more)])[0]
 
 
 def poll(*offsets: int) -> list[Record]:
@@ -98,7 +89,7 @@ def test_the_oldest_timestamp() -> None:
 
 def test_a_new_assignment_of_the_same_partition_is_another_one() -> None:
     """The old object is dead, so whoever comes late with it settles nothing."""
-    live = AssignedPartitions()
+    live = AssignedPartitions(RECORDS)
     live.add([A, B])
     old = live.get(A)
     live.add([A])
@@ -111,7 +102,7 @@ def test_a_new_assignment_of_the_same_partition_is_another_one() -> None:
 
 def test_dropped_is_gone() -> None:
     """Unknown ones are ignored."""
-    live = AssignedPartitions()
+    live = AssignedPartitions(RECORDS)
     live.add([A, B])
     live.drop([A, TopicPartition("other", 0)])
     assert live.get(A) is None
@@ -151,7 +142,7 @@ def test_in_batches_records_that_do_not_follow_change_nothing() -> None:
 
 def test_all_partitions_of_a_run_with_batches_are_read_in_batches() -> None:
     """Also those that come later."""
-    live = AssignedPartitions()
+    live = AssignedPartitions(RECORDS)
     live.in_batches = True
     live.add([A])
     found = live.get(A)
@@ -198,7 +189,7 @@ def test_it_has_no_dict() -> None:
 
 def test_records_weigh_their_values_keys_and_headers() -> None:
     """Each value by itself, keys and headers as the first record has them. A batch weighs what its records do."""
-    partition = AssignedPartition(TopicPartition("orders", 3), epoch=1)
+    partition = AssignedPartition(RECORDS, TopicPartition("orders", 3), epoch=1)
     records = [record(1, value=b"x" * 1000, headers=(("trace", b"12345"), ("none", None))), record(2, value=None), record(3)]
     beside = OVERHEAD + 1 + 150 + 10 + 150 + 4
 
@@ -208,7 +199,7 @@ def test_records_weigh_their_values_keys_and_headers() -> None:
 
 def test_of_a_long_poll_a_part_is_weighed() -> None:
     """Hundreds of small records are weighed by every so many of them; one poll is never far off, and many are right in the mean."""
-    partition = AssignedPartition(TopicPartition("orders", 3), epoch=1)
+    partition = AssignedPartition(RECORDS, TopicPartition("orders", 3), epoch=1)
     records = [record(offset, value=b"x" * (100 + offset % 2)) for offset in range(499)]
 
     assert weigh(wrap(partition, records)) == pytest.approx(499 * (OVERHEAD + 1 + 100.5), rel=0.001)
@@ -217,12 +208,12 @@ def test_of_a_long_poll_a_part_is_weighed() -> None:
 
 def test_nothing_may_be_committed_before_the_first_poll() -> None:
     """A fresh assignment has no position of its own."""
-    assert view(InFlightPolls()) == (None, 0)
+    assert view(InFlightPolls(RECORDS.offset)) == (None, 0)
 
 
 def test_a_poll_finished_as_a_whole_is_never_looked_into() -> None:
     """Nothing is kept of its single records, and the next position is one past its last, gaps or not."""
-    whole = InFlightPolls()
+    whole = InFlightPolls(RECORDS.offset)
     first, second = poll(3, 10), poll(55, 56)
     whole.delivered_poll(first)
     whole.delivered_poll(second)
@@ -235,7 +226,7 @@ def test_a_poll_finished_as_a_whole_is_never_looked_into() -> None:
 
 def test_equal_records_in_another_list_are_looked_into() -> None:
     """Only the list itself is known to be the whole poll."""
-    whole = InFlightPolls()
+    whole = InFlightPolls(RECORDS.offset)
     records = poll(3, 10, 55)
     whole.delivered_poll(records)
     whole.finished_records(records[:2])
@@ -244,7 +235,7 @@ def test_equal_records_in_another_list_are_looked_into() -> None:
 
 def test_a_poll_behind_an_unfinished_one_does_not_move_the_limit() -> None:
     """It is finished out of turn, and counted so."""
-    whole = InFlightPolls()
+    whole = InFlightPolls(RECORDS.offset)
     first, second = poll(1, 2), poll(3, 4)
     whole.delivered_poll(first)
     whole.delivered_poll(second)
@@ -257,7 +248,7 @@ def test_a_poll_behind_an_unfinished_one_does_not_move_the_limit() -> None:
 @pytest.mark.parametrize("offsets", [(4, 5), (2, 9), (7, 7), (9, 8)])
 def test_a_poll_that_does_not_follow_is_refused(offsets: tuple[int, ...]) -> None:
     """Somebody sought back, or it is no log's order: told, and nothing is noted."""
-    whole = InFlightPolls()
+    whole = InFlightPolls(RECORDS.offset)
     whole.delivered_poll(poll(3, 4))
     with pytest.raises(ValueError, match="not in increasing order after 4"):
         whole.delivered_poll(poll(*offsets))
@@ -267,7 +258,7 @@ def test_a_poll_that_does_not_follow_is_refused(offsets: tuple[int, ...]) -> Non
 @given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=5), min_size=1, max_size=5), st.data())
 def test_it_agrees_with_the_row_of_single_positions(steps: list[list[int]], data: st.DataObject) -> None:
     """After every step of any history both tell the same limit and number."""
-    whole, plain, offset = InFlightPolls(), InFlight(), -1
+    whole, plain, offset = InFlightPolls(RECORDS.offset), InFlight(), -1
     polls: list[list[Record]] = []
     for gaps in steps:
         offsets = []
@@ -294,5 +285,5 @@ def test_it_agrees_with_the_row_of_single_positions(steps: list[list[int]], data
 
 def test_a_column_reads_one_number_of_each_record() -> None:
     """By index and slice, from the records themselves."""
-    column = RecordField(poll(4, 7, 9), "offset")
+    column = RecordField(poll(4, 7, 9), RECORDS.offset)
     assert (len(column), column[0], column[-1], column[1:], list(column)) == (3, 4, 9, [7, 9], [4, 7, 9])

@@ -11,9 +11,10 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from tests.runtime.stage import ORDERS
 
 from holdgate import Partition
+from holdgate.brokers.backlog import PartitionBacklogs
 from holdgate.brokers.kafka import KafkaIntake
-from holdgate.brokers.kafka.assignments import AssignedPartitions
-from holdgate.brokers.kafka.backlog import PartitionBacklogs
+from holdgate.brokers.kafka.assignments import RECORDS
+from holdgate.brokers.partitions import AssignedPartitions
 from holdgate.flow.message import Backlog
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class FakeBroker:
         self.end: int | None = 18
         self.stable = 5
         self.at = 0.0
-        self.partitions = AssignedPartitions()
+        self.partitions = AssignedPartitions(RECORDS)
 
     def position(self, tp: TopicPartition) -> int | None:
         return 5

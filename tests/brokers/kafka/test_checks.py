@@ -23,7 +23,8 @@ from tests.brokers.kafka.fakes import FakeClient
 
 from holdgate import Guard
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
-from holdgate.brokers.kafka.checks import DuplicateInstanceId, ErrorStreak, end_of_intake
+from holdgate.brokers.kafka.checks import DuplicateInstanceId, end_of_intake
+from holdgate.brokers.topics import ErrorStreak
 from holdgate.errors import SettingsError
 
 if TYPE_CHECKING:

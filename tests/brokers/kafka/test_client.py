@@ -15,8 +15,9 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from holdgate.brokers.kafka.assignments import AssignedPartition, KafkaDelivery, wrap
+from holdgate.brokers.kafka.assignments import RECORDS, KafkaDelivery, wrap
 from holdgate.brokers.kafka.client import AsTheyLie, Client
+from holdgate.brokers.partitions import AssignedPartition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,7 @@ async def test_a_message_is_the_record_that_the_client_would_have_given(magic: i
     """Every field, whatever the format, and each time the same object."""
     lying = AsTheyLie()
     lying[TP] = result(magic)
-    deliveries = wrap(AssignedPartition(TP, epoch=1), lying[TP].getall())
+    deliveries = wrap(AssignedPartition(RECORDS, TP, epoch=1), lying[TP].getall())
     theirs = result(magic).getall()
 
     assert not any(isinstance(delivery.record, ConsumerRecord) for delivery in deliveries)
@@ -144,6 +145,6 @@ async def test_a_wrapper_around_the_class_is_seen(monkeypatch: pytest.MonkeyPatc
 async def test_a_delivery_of_a_consumer_record_is_of_that_record() -> None:
     """Where polls are somebody else's, the message is the very object that they gave."""
     (record, *_) = result().getall()
-    (delivery,) = wrap(AssignedPartition(TP, epoch=1), [record])
+    (delivery,) = wrap(AssignedPartition(RECORDS, TP, epoch=1), [record])
     assert isinstance(delivery, KafkaDelivery)
     assert delivery.message is record

@@ -8,8 +8,10 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, GroupAuthorizationFailedError, IllegalStateError, KafkaError
 from tests.brokers.kafka.fakes import FakeClient, ended, record, turns_until
 
-from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions
-from holdgate.brokers.kafka.commits import Commits
+from holdgate.brokers.commits import Commits
+from holdgate.brokers.kafka.assignments import RECORDS
+from holdgate.brokers.kafka.checks import TOO_LATE
+from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions
 
 FIRST, SECOND = TopicPartition("orders", 0), TopicPartition("orders", 1)
 HOUR = 3600.0
@@ -20,9 +22,9 @@ class World:
 
     def __init__(self, every: float = HOUR) -> None:
         self.client = FakeClient()
-        self.partitions = AssignedPartitions()
+        self.partitions = AssignedPartitions(RECORDS)
         self.failures: list[BaseException] = []
-        self.commits = Commits(self.client, self.partitions, every, self.failures.append)
+        self.commits = Commits(self.client, self.partitions, every, self.failures.append, TOO_LATE)
         self.partitions.add([FIRST, SECOND])
         self.commits.resume()
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 from aiokafka import TopicPartition
 from tests.brokers.kafka.fakes import FakeClient
 
-from holdgate.brokers.kafka.assignments import AssignedPartitions
+from holdgate.brokers.kafka.assignments import RECORDS
 from holdgate.brokers.kafka.fetching import Pauses
+from holdgate.brokers.partitions import AssignedPartitions
 from holdgate.flow.message import Partition
 from holdgate.flow.plan import Plan, SourcePlan
 
@@ -18,7 +19,7 @@ def plan(a: SourcePlan = FREE, b: SourcePlan = FREE) -> Plan:
 
 class World:
     def __init__(self) -> None:
-        self.client, self.partitions = FakeClient(), AssignedPartitions()
+        self.client, self.partitions = FakeClient(), AssignedPartitions(RECORDS)
         self.pauses = Pauses(self.client, self.partitions)
         self.partitions.add([A, B])
         self.pauses.take_over(plan())

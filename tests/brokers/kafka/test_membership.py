@@ -8,10 +8,12 @@ from aiokafka import TopicPartition
 from tests.brokers.kafka.drive import Drive
 from tests.brokers.kafka.fakes import FakeClient, ended, record
 
-from holdgate.brokers.kafka.assignments import AssignedPartitions
-from holdgate.brokers.kafka.commits import Commits
+from holdgate.brokers.commits import Commits
+from holdgate.brokers.kafka.assignments import RECORDS
+from holdgate.brokers.kafka.checks import TOO_LATE
 from holdgate.brokers.kafka.fetching import Pauses
 from holdgate.brokers.kafka.membership import Membership, OwnedListener
+from holdgate.brokers.partitions import AssignedPartitions
 
 A = TopicPartition("orders", 0)
 BOTH = frozenset({A, TopicPartition("orders", 1)})
@@ -21,10 +23,10 @@ class World:
     """A member with two partitions, and records of one of them in hand."""
 
     def __init__(self) -> None:
-        self.client, self.partitions = FakeClient(), AssignedPartitions()
+        self.client, self.partitions = FakeClient(), AssignedPartitions(RECORDS)
         self.failures: list[BaseException] = []
         self.pauses = Pauses(self.client, self.partitions)
-        self.commits = Commits(self.client, self.partitions, 3600, self.failures.append)
+        self.commits = Commits(self.client, self.partitions, 3600, self.failures.append, TOO_LATE)
         self.member = Membership(self.client, self.partitions, self.pauses, self.commits, changed=lambda: None, failed=self.failures.append)
         self.guard = Drive(None)
         self.member.guard = self.guard

@@ -7,10 +7,12 @@ import pytest
 from aiokafka import TopicPartition
 from tests.brokers.kafka.fakes import FakeClient, turns_until
 
-from holdgate.brokers.kafka import KafkaIntake, RecordsLost, retention
-from holdgate.brokers.kafka.assignments import AssignedPartitions
+from holdgate.brokers import retention
+from holdgate.brokers.kafka import KafkaIntake, RecordsLost
+from holdgate.brokers.kafka.assignments import RECORDS
 from holdgate.brokers.kafka.fetching import Pauses
-from holdgate.brokers.kafka.retention import Retention
+from holdgate.brokers.partitions import AssignedPartitions
+from holdgate.brokers.retention import Retention
 from holdgate.flow.message import Partition
 from holdgate.flow.plan import Plan, SourcePlan
 
@@ -121,7 +123,7 @@ class FakeSideConsumer:
 class World:
     def __init__(self) -> None:
         self.client, self.side = FakeClient(), FakeSideConsumer()
-        self.partitions = AssignedPartitions()
+        self.partitions = AssignedPartitions(RECORDS)
         self.pauses = Pauses(self.client, self.partitions)
         self.released = 0
         self.losses: list[RecordsLost] = []

@@ -82,7 +82,9 @@ async def test_a_log_is_read_for_so_long() -> None:
     asyncio.get_running_loop().call_later(2, server.store, [b"meanwhile"])
     asyncio.get_running_loop().call_later(4, server.store, [b"too late"])
     log = MemoryFleetLog(server)
-    assert [entry.data for entry in await read_for(log, 3)] == [b"before", b"meanwhile"]
+    reading, now = await read_for(log, 3)
+    assert reading.batches == [(0.0, [b"before"]), (2.0, [b"meanwhile"])]
+    assert now == 3.0
     with pytest.raises(FleetLogError, match="not open"):
         await log.read()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import uuid
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 # In each message: something that no worker may print or tell.
 SECRET = [("secret", f"{CANARY}header".encode())]
+
+# What the workers of every run read with, where they are not told: worker.py has the choices (make test-confluent).
+CLIENT = os.environ.get("HOLDGATE_TEST_KAFKA_CLIENT", "aiokafka")
 
 SCRIPT = Path(__file__).with_name("worker.py")
 
@@ -86,6 +90,8 @@ class Scene:
 
     async def start(self, count: int = 1, *arguments: str) -> list[Worker]:
         """Start workers, and return them when the partitions are shared out among all that run."""
+        if "--client" not in arguments:
+            arguments += ("--client", CLIENT)
         for topic, need in self._needs.items():
             arguments += ("--topic", f"{topic}={need}")
         for name, dependency in self.dependencies.items():

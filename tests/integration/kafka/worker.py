@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SAMPLE_EVERY = 0.25
 LOOK_EVERY = 0.05
 PACE_LANES = 2
+CLIENTS = ("aiokafka", "range", "cooperative", "consumer")
 CONTROL_TOKEN = "that-of-the-tests"  # noqa: S105
 
 
@@ -65,6 +66,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--slow-letters", type=float, default=0.0, help="how long a dead letter's confirmation takes in addition")
     parser.add_argument("--control", type=Path, help="the local socket of a control plane; its token is that of the tests")
     parser.add_argument("--settings", type=Path, help="a settings file with the dependencies, which is read again at SIGHUP")
+    parser.add_argument("--client", choices=CLIENTS, default="aiokafka", help="what reads, or how members of confluent-kafka share")
+    parser.add_argument("--instance", help="the static member that it is")
     parser.add_argument("--brief", action="store_true", help="write calls down only while the circuit is not closed")
     return parser.parse_args()
 
@@ -150,7 +153,7 @@ class Work:
 
     def _begin(self, delivery: Delivery[Any]) -> tuple[dict[str, Any], str]:
         source: Any = delivery.source
-        message = {"topic": source.topic, "partition": source.number, "offset": delivery.message.offset}
+        message = {"topic": source.topic, "partition": source.number, "offset": delivery.position}
         self._ledger.write("called", **message)
         return message, self.needs[source.topic]
 
@@ -319,14 +322,20 @@ async def work(options: argparse.Namespace) -> None:
     record_commits(ledger)
     handlers = Work(options, ledger)
     story = Story(ledger, handlers.needs)
-    intake = KafkaIntake(
-        consumer(options, ledger),
-        topics=list(handlers.needs),
-        inbox=options.inbox,
-        commit_every=options.commit_every,
-        listener=story,
-        on_records_lost=story.tell_lost,
-    )
+    more: dict[str, Any] = {
+        "topics": list(handlers.needs),
+        "inbox": options.inbox,
+        "commit_every": options.commit_every,
+        "listener": story,
+        "on_records_lost": story.tell_lost,
+    }
+    intake: Any
+    if options.client == "aiokafka":
+        intake = KafkaIntake(consumer(options, ledger), **more)
+    else:
+        from tests.integration.kafka import confluent  # noqa: PLC0415 - make test-lowest has no client of that age
+
+        intake = confluent.intake(ledger, confluent.settings(options), **more)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, block, options, ledger)
     control = Control(socket=options.control, token=CONTROL_TOKEN) if options.control else None
     async with AsyncExitStack() as stack:

@@ -13,7 +13,7 @@ from holdgate.brokers.kafka.assignments import KafkaDelivery
 from holdgate.brokers.kafka.dead_letters import KafkaDeadLetters
 from holdgate.brokers.kafka.fleet_log import KafkaFleetLog
 from holdgate.brokers.kafka.intake import KafkaIntake
-from holdgate.brokers.kafka.retention import RecordsLost
+from holdgate.brokers.retention import RecordsLost
 
 del _aiokafka
 

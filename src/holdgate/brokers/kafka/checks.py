@@ -8,7 +8,6 @@ What is ugly: aiokafka wraps what its background tasks met in a plain KafkaError
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Collection
 
@@ -16,8 +15,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import (
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
+    CommitFailedError,
     ConsumerStoppedError,
     GroupAuthorizationFailedError,
+    IllegalStateError,
     KafkaError,
     NoOffsetForPartitionError,
     RecordTooLargeError,
@@ -25,18 +26,17 @@ from aiokafka.errors import (
 )
 
 from holdgate.brokers.kafka.client import Client
+from holdgate.brokers.topics import check_given
 from holdgate.errors import IntakeError, SettingsError
+
+# A commit that ends with one of these has lost its assignment: the callbacks of a rebalance follow.
+TOO_LATE = (CommitFailedError, IllegalStateError)
 
 STOPPED = (
     "the consumer was stopped while a guard uses it, so what was finished last is not committed:"
     " call guard.stop() first, then consumer.stop()"
 )
 
-# Seconds of one error after the other that end an intake. A broker that restarts may answer for a few seconds with errors that aiokafka
-# does not know; rolling restarts of three brokers took up to 35 s.
-_LASTING_AFTER = 60.0
-# Seconds between two errors from which they do not belong to one streak.
-_APART = 10.0
 # How many evictions within how many seconds mean that two members have one instance id. A single one is a loop that was blocked, or a new
 # worker that took the id over.
 _EVICTIONS = 3
@@ -47,21 +47,6 @@ def end_of_intake(error: BaseException, client: Client) -> IntakeError | None:
     """Return the error that the intake ends with. None means that `error` may pass."""
     text = _meaning(error, client)
     return None if text is None else IntakeError(text)
-
-
-class ErrorStreak:
-    """Recognise errors that last: one in every poll for a minute does not pass."""
-
-    def __init__(self) -> None:
-        self._since = 0.0
-        self._last = -_APART
-
-    def record(self, now: float) -> bool:
-        """Note an error at `now` (monotonic seconds). Returns whether errors have come one after the other for a minute."""
-        if now - self._last > _APART:
-            self._since = now
-        self._last = now
-        return now - self._since >= _LASTING_AFTER
 
 
 class DuplicateInstanceId:
@@ -162,39 +147,13 @@ def check_consumer(client: Client, *, allow_latest: bool, poll_timeout: float) -
 
 def check_subscription(client: Client, topics: Collection[str] | None, pattern: str | None) -> None:
     """Refuse what cannot be subscribed to. Raises SettingsError, naming both values if two clash."""
-    if topics is not None and pattern is not None:
-        raise SettingsError(f"topics={sorted(topics)} and pattern={pattern!r} are both given: give one of them")
-    if isinstance(topics, str):
-        raise SettingsError(f"topics must be a list of names, got {topics!r}: write [{topics!r}]")
-    if topics is not None and not topics:
-        raise SettingsError("topics must name at least one topic, got none: leave it out for a consumer that is subscribed already")
-    if pattern is not None:
-        _check_pattern(pattern)
+    check_given(topics, pattern)
     wanted = f"topics={sorted(topics)}" if topics is not None else f"pattern={pattern!r}" if pattern is not None else None
     has = _subscription(client)
     if wanted is not None and has is not None:
         raise SettingsError(f"{wanted} is given, and the consumer is {has} already: leave out one of the two")
     if wanted is None and has is None:
         raise SettingsError("neither topics nor pattern is given, and the consumer has no subscription: give topics=[...]")
-
-
-def check_topics(wanted: Collection[str], existing: frozenset[str] | None, servers: str) -> None:
-    """Refuse topics that do not exist. Raises IntakeError, naming them. `existing` of None means that the broker gave no list."""
-    if existing is None:
-        raise IntakeError(f"the broker at {servers} did not list its topics: check that it is up, and that this user may describe topics")
-    missing = sorted(set(wanted) - existing)
-    if missing:
-        raise IntakeError(
-            f"no topic {', '.join(map(repr, missing))} at {servers}: create it, correct the name, "
-            "or allow this user to describe it (a topic that it may not see looks like none)"
-        )
-
-
-def _check_pattern(pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise SettingsError(f"pattern must be a regular expression, got {pattern!r}: {error}") from error
 
 
 def _subscription(client: Client) -> str | None:

@@ -8,6 +8,8 @@ What is ugly, and why:
 - aiokafka lets a broker with `auto.create.topics.enable` make every topic that metadata are asked of, and asks for ever after a topic was
   deleted. So a log that somebody deleted would come back with seven days of retention and the broker's number of partitions. The protocol
   has a flag against it, which aiokafka's request knows and its client does not set (`_ask_without_creating`).
+- A client whose `start` is cancelled while it asks its first broker leaves a connection open that nobody knows. So that part is a task of
+  its own, which its stop waits for. It ends by itself, by the client's time limits.
 - A producer that is stopped flushes first, and one with `enable_idempotence` never gives a record up. While its broker is away, `stop`
   waits for ever. `LogProducer.abandon` ends it without a flush.
 """
@@ -29,6 +31,7 @@ from aiokafka import client as aiokafka_client
 from aiokafka.errors import KafkaError
 
 from holdgate.ports import LOOK_BACK
+from holdgate.tasks import begin_later
 
 # From aiokafka 0.13 on a request for metadata has the flag that forbids to make a topic.
 _CAN_FORBID = tuple(map(int, __version__.split(".")[:2])) >= (0, 13)
@@ -39,6 +42,8 @@ _POLL_MS = 250
 _FETCH = 256 * 1024
 # Bytes of one batch: all that a worker appends in one step is one batch, which the log has as a whole or not at all.
 _BATCH = 64 * 1024
+# Seconds for the first part of a start: longer than the time limit of a request, which ends it.
+_FIRST_PART_WITHIN = 10.0
 # Records of one poll: a newcomer gets its first half minute in a few steps, and the loop is not blocked meanwhile.
 _AT_ONCE = 500
 
@@ -57,14 +62,18 @@ class LogConsumer:
             fetch_max_bytes=_FETCH,
             **settings,
         )
+        self._starting: asyncio.Task[None] | None = None
         _ask_without_creating(self._consumer._client)
 
     async def start(self) -> None:
         """Connect. Raises KafkaError, or OSError."""
-        await self._consumer.start()
+        self._starting = begin_later(self._consumer.start(), "kafka fleet start")
+        await asyncio.shield(self._starting)
 
     async def stop(self) -> None:
         """Disconnect. It has no group to leave."""
+        if self._starting is not None:
+            await asyncio.wait((self._starting,))
         await self._consumer.stop()
 
     async def partitions_now(self) -> frozenset[int]:
@@ -138,11 +147,13 @@ class LogProducer:
             max_batch_size=_BATCH,
             **settings,
         )
+        self._starting: asyncio.Task[None] | None = None
         _ask_without_creating(self._producer.client)
 
     async def start(self) -> None:
         """Connect, and get an id of the broker. Raises KafkaError, or OSError."""
-        await self._producer.start()
+        self._starting = begin_later(self._producer.start(), "kafka fleet start")
+        await asyncio.shield(self._starting)
 
     async def send(self, records: Sequence[bytes]) -> None:
         """Return when all replicas have these records, in this order. Raises KafkaError."""
@@ -158,6 +169,7 @@ class LogProducer:
         """End without a flush. What is under way may still arrive."""
         producer = self._producer
         producer._closed = True
+        await self._end_start()
         sending = producer._sender.sender_task
         if sending is not None:
             sending.cancel()
@@ -167,6 +179,15 @@ class LogProducer:
         if sending is not None:
             with suppress(KafkaError):
                 await sending
+
+    async def _end_start(self) -> None:
+        """End a start that is under way. Behind its first part it asks for an id, without a broker for ever."""
+        if self._starting is None:
+            return
+        if self._producer.client._sync_task is None:  # it is the last thing of that part
+            await asyncio.wait((self._starting,), timeout=_FIRST_PART_WITHIN)
+        self._starting.cancel()
+        await asyncio.wait((self._starting,))
 
 
 def _ask_without_creating(client: Any) -> None:

@@ -34,23 +34,23 @@ from weakref import WeakSet
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
-from holdgate.brokers.kafka.assignments import (
-    AssignedPartition,
-    AssignedPartitions,
-    KafkaBatch,
-    KafkaDelivery,
-    Message,
-    OutOfSequence,
-    Record,
-    weigh,
+from holdgate.brokers.backlog import PartitionBacklogs
+from holdgate.brokers.commits import Commits
+from holdgate.brokers.kafka.assignments import RECORDS, KafkaBatch, KafkaDelivery, Message, Record, weigh
+from holdgate.brokers.kafka.checks import (
+    STOPPED,
+    TOO_LATE,
+    check_consumer,
+    check_subscription,
+    check_types,
+    end_of_intake,
 )
-from holdgate.brokers.kafka.backlog import PartitionBacklogs
-from holdgate.brokers.kafka.checks import STOPPED, ErrorStreak, check_consumer, check_subscription, check_topics, check_types, end_of_intake
 from holdgate.brokers.kafka.client import Client, SideConsumer
-from holdgate.brokers.kafka.commits import Commits
 from holdgate.brokers.kafka.fetching import Pauses, Poller
 from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, ConsumerLifecycle, Membership, OwnedListener
-from holdgate.brokers.kafka.retention import RecordsLost, Retention
+from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, OutOfSequence
+from holdgate.brokers.retention import RecordsLost, Retention
+from holdgate.brokers.topics import ErrorStreak, check_topics
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError
 from holdgate.flow.batch import Batch
@@ -162,11 +162,11 @@ class KafkaIntake:
         self._closing: asyncio.Task[None] | None = None
 
     def _compose(self, client: Client, commit_every: float) -> None:
-        self._partitions = AssignedPartitions()
+        self._partitions = AssignedPartitions(RECORDS)
         self._pauses = Pauses(client, self._partitions)
         self._lifecycle = ConsumerLifecycle(client, self._partitions, self._pauses)
         self._side = SideConsumer(client)
-        self._commits = Commits(client, self._partitions, commit_every, self._note_failure)
+        self._commits = Commits(client, self._partitions, commit_every, self._note_failure, TOO_LATE)
         self._retention = Retention(
             client,
             self._partitions,

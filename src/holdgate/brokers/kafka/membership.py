@@ -48,11 +48,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from holdgate.brokers.kafka.assignments import AssignedPartitions, KafkaBatch, KafkaDelivery, Record
+from holdgate.brokers.commits import Commits
+from holdgate.brokers.kafka.assignments import KafkaBatch, KafkaDelivery, Record
 from holdgate.brokers.kafka.checks import DuplicateInstanceId, end_of_intake
 from holdgate.brokers.kafka.client import Client
-from holdgate.brokers.kafka.commits import Commits
 from holdgate.brokers.kafka.fetching import Pauses
+from holdgate.brokers.partitions import AssignedPartitions
 from holdgate.errors import IntakeError
 from holdgate.flow.plan import Plan
 from holdgate.tasks import begin_later, run_beside

@@ -45,15 +45,16 @@ from holdgate.ports import LARGEST_RECORD, LOOK_BACK, LogEntry
 from holdgate.slips import suggest_keywords
 from holdgate.tasks import begin_later, within
 
-# Seconds that the stream keeps a record, at least: longer than any restart of a broker.
-_KEPT = 600
-# Arguments of the stream, for `holdgate fleet create`: 5 MB on disk at most, while twenty workers write 1 MB in a quiet hour.
+# The arguments of the stream, and why.
 STREAM: Mapping[str, Any] = {
-    "x-queue-type": "stream",
-    "x-max-age": f"{_KEPT}s",
-    "x-max-length-bytes": 4_000_000,
-    "x-stream-max-segment-size-bytes": 1_000_000,
+    "x-queue-type": "stream",  # the queue that keeps what was read, and that each worker reads for itself
+    "x-max-age": "600s",  # ten minutes: a newcomer reads half a minute, a person who looks wants a few
+    "x-max-length-bytes": 4_000_000,  # whatever somebody writes: an hour of a fleet at rest is below 1 MB
+    "x-stream-max-segment-size-bytes": 1_000_000,  # 500 MB by default, and what is over goes by whole segments
 }
+
+# Seconds of the stream that a reader may ask for: its age.
+_KEPT = 600
 
 # Seconds for a broker to answer: a guard counts on nobody's log that is silent for six.
 _ANSWER_WITHIN = 5.0
@@ -176,6 +177,8 @@ class RabbitMQFleetLog:
                 self._connecting = None
             if not attempt.cancelled():
                 attempt.result()
+            elif self._is_open:  # aiormq cancels the calls of a channel that closes
+                raise self._error(None)
 
     async def _made(self, connection: Any) -> StreamMade:
         try:
@@ -215,11 +218,10 @@ class RabbitMQFleetLog:
         try:
             async with asyncio.timeout(_ANSWER_WITHIN):
                 await session.consume(self._given.look_back())
-        except Exception as error:
-            await session.close(lost := self._error(error))
-            raise lost from error
-        except BaseException:
+        except BaseException as error:
             await session.close(self._not_open())
+            if isinstance(error, Exception) and is_transient(error):
+                raise self._error(error) from error
             raise
         self._session = session
 

@@ -221,7 +221,10 @@ _REMEDIES: Sequence[tuple[type[Exception], str]] = (
     (exceptions.AskError, "the server at {where} is of a cluster, which keeps {place} elsewhere: give the URL of a server of its own"),
     (exceptions.ResponseError, _REFUSED),
 )
+# Those without a class of their own; the cluster's have none before redis-py 6.
 _REFUSALS = (
+    ("MOVED", _CLUSTER),
+    ("CLUSTERDOWN", _CLUSTER),
     ("WRONGTYPE", "{place} is no stream: delete that key, or give the log another one with key="),
     ("unknown command", "the server at {where} has no streams: it must be Redis 5 or newer, or Valkey"),
 )

@@ -154,6 +154,41 @@ def rabbitmq(  # noqa: PLR0917 - click passes them by name
 
 
 @doctor.command(epilog=_CODES)
+@click.argument("topics", nargs=-1, required=True, metavar="TOPIC...")
+@click.option("--bootstrap", required=True, metavar="HOST:PORT", help="The brokers, several separated by commas.")
+@click.option("--group", required=True, help="The share group of the workers.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of librdkafka, such as security.protocol=SASL_SSL or sasl.password=env:PASSWORD.",
+)
+@click.option("--longest-handler", type=float, metavar="SECONDS", help="How long a handler may take.")
+@_JSON
+@click.pass_context
+def share(  # noqa: PLR0917 - click passes them by name
+    context: click.Context,
+    topics: tuple[str, ...],
+    bootstrap: str,
+    group: str,
+    options: tuple[str, ...],
+    longest_handler: float | None,
+    as_json: bool,
+) -> None:
+    """Examine a Kafka share group: lock duration, delivery limit, and what becomes of records after it."""
+    from holdgate.cli.commands import read_options
+
+    try:
+        from holdgate.brokers.share import ShareIntake
+
+        intake = ShareIntake({"bootstrap.servers": bootstrap, "group.id": group, **read_options(options)}, *topics)
+    except HoldgateError as error:
+        raise Refusal(str(error)) from None
+    _report(context, intake.examine(longest_handler=longest_handler), as_json=as_json)
+
+
+@doctor.command(epilog=_CODES)
 @click.argument("app", metavar="MODULE:APP")
 @_HOUR
 @_JSON

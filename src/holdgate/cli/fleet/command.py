@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from holdgate.cli.fleet.places import log_at
+from holdgate.cli.fleet.view import Reading, as_document, fleets_of, show
 from holdgate.errors import FleetLogError
-from holdgate.ports import FleetLog, LogEntry
+from holdgate.ports import LOOK_BACK, FleetLog
 
 # Seconds after which a log that says nothing at all counts as one that cannot be read.
 _OPEN_WITHIN = 20.0
@@ -39,26 +40,28 @@ def run_show(url: str | None, options: Sequence[str], *, seconds: float, as_json
     console = console or Console(highlight=False, soft_wrap=True)
     log = log_at(url, options)
     _silence_clients()
-    entries = asyncio.run(read_for(log, seconds))
+    reading, now = asyncio.run(read_for(log, seconds))
+    fleets = fleets_of(reading, now)
     if as_json:
-        console.file.write(
-            json.dumps({"place": log.place, "records": len(entries), "bytes": sum(len(each.data) for each in entries)}) + "\n"
-        )
-    else:
-        console.print(Text(f"{log.place}: {len(entries)} records of the last 30 s and the {seconds:g} s since"))
+        console.file.write(json.dumps(as_document(log.place, reading, fleets)) + "\n")
+        return
+    found = f"{len(reading.records)} records, {reading.size} bytes, of the last {LOOK_BACK:g} s and the {seconds:g} s since"
+    console.print(Text(f"{log.place}: {found}"))
+    show(fleets, console)
 
 
-async def read_for(log: FleetLog, seconds: float) -> list[LogEntry]:
-    """Open the log, and return what it gives within so many seconds. Raises FleetLogError."""
-    entries: list[LogEntry] = []
+async def read_for(log: FleetLog, seconds: float) -> tuple[Reading, float]:
+    """Open the log, and return what it gives within so many seconds, and the second at which that ended. Raises FleetLogError."""
+    reading, loop = Reading(), asyncio.get_running_loop()
     try:
         await _opened(log)
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    entries += await log.read()
+                    entries = await log.read()
+                    reading.add(loop.time(), entries)
         except TimeoutError:
-            return entries
+            return reading, loop.time()
     finally:
         await log.close()
 

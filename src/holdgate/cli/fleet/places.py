@@ -62,7 +62,8 @@ def log_at(url: str | None, options: Sequence[str]) -> CreatableLog:
 
 def _read(url: str | None) -> LogAddress:
     if not url:
-        raise SettingsError(f"say where the log is: kafka://HOST:PORT/TOPIC, as the argument or in {FLEET_VARIABLE}")
+        forms = "kafka://HOST:PORT/TOPIC, amqp://HOST/VHOST?stream=NAME or redis://HOST/0?key=NAME"
+        raise SettingsError(f"say where the log is: {forms}, as the argument or in {FLEET_VARIABLE}")
     try:
         parts = urlsplit(url)
     except ValueError as error:

@@ -15,13 +15,21 @@ The cases of a `holdgate.ports.FleetLog` are run in the same way, with a `LogBed
 
 from __future__ import annotations
 
-from holdgate.testing.conformance import batches, bounds, holding, lifecycle, membership, settling
+from holdgate.testing.conformance import batches, bounds, holding, lifecycle, locks, membership, settling
 from holdgate.testing.conformance.fleet_logs import FLEET_LOG_CASES
 from holdgate.testing.conformance.kit import Capability, IntakeBed, IntakeCase, RecordingListener, Station
 from holdgate.testing.conformance.log_kit import LogBed, LogCapability, LogCase, LogReader
 
 # What a broken intake breaks first runs first.
-INTAKE_CASES: tuple[IntakeCase, ...] = (*lifecycle.CASES, *holding.CASES, *settling.CASES, *bounds.CASES, *batches.CASES, *membership.CASES)
+INTAKE_CASES: tuple[IntakeCase, ...] = (
+    *lifecycle.CASES,
+    *holding.CASES,
+    *settling.CASES,
+    *bounds.CASES,
+    *batches.CASES,
+    *membership.CASES,
+    *locks.CASES,
+)
 
 
 def cases_for(capabilities: frozenset[Capability]) -> tuple[IntakeCase, ...]:

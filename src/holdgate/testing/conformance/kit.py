@@ -9,7 +9,7 @@ holds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
@@ -66,7 +66,8 @@ def expect_equal(found: object, wanted: object, promise: str) -> None:
 # reject: the broker can refuse a message for good (Settlement.REJECT).
 # peek: `left` may be called while an intake is open.
 # batches: the intake makes batches itself (holdgate.ports.Batching).
-Capability = Literal["members", "loss", "watermark", "prefetch", "reject", "peek", "batches"]
+# locks: a message in hand is locked for a while, and each of a few deliveries is counted (`lock`, `deliveries`).
+Capability = Literal["members", "loss", "watermark", "prefetch", "reject", "peek", "batches", "locks"]
 
 
 class IntakeBed(Protocol):
@@ -109,6 +110,15 @@ class IntakeBed(Protocol):
 
     async def left(self, source: Source) -> Sequence[bytes]:
         """Return the bodies that a new consumer of the group would get, oldest first, without taking them."""
+        ...
+
+    @property
+    def lock(self) -> float:
+        """For how many seconds a message in hand is locked."""
+        ...
+
+    async def deliveries(self, source: Source) -> Mapping[bytes, int]:
+        """Return how often each message that waits has been delivered, by its body. No intake is open. It may cost a delivery of each."""
         ...
 
     async def join(self) -> None:
@@ -168,6 +178,10 @@ class RecordingListener:
         """Return how often this event came with at least one source."""
         return sum(kind == event and bool(sources) for kind, sources in self.events)
 
+    def gone(self) -> frozenset[Source]:
+        """Return the sources that went away, whether or not they came back. Some brokers leave the others in place."""
+        return frozenset(source for kind, sources in self.events if kind != "assigned" for source in sources)
+
 
 class Station:
     """Polls one open intake as the guard does, in one task, and checks at every delivery what always holds."""
@@ -223,10 +237,10 @@ class Station:
         fresh = [delivery for delivery in self.received[before:] if source is None or delivery.source == source]
         expect(not fresh, f"nothing must be delivered, got {fresh}")
 
-    async def for_a_while(self) -> None:
-        """Poll for the bed's quiet time, whatever comes."""
+    async def for_a_while(self, seconds: float | None = None) -> None:
+        """Poll for so many seconds, whatever comes. None means the bed's quiet time."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._bed.quiet
+        end = loop.time() + (self._bed.quiet if seconds is None else seconds)
         while loop.time() < end:
             await self.poll()
 

@@ -7,6 +7,7 @@ from holdgate.testing.memory.fleet_log import NO_TROUBLE, LogTrouble, MemoryFlee
 from holdgate.testing.memory.intake import MemoryDeadLetters, MemoryIntake
 from holdgate.testing.memory.message import LedgerEntry, MemoryDelivery, Message
 from holdgate.testing.memory.models import QueueSettings
+from holdgate.testing.memory.share import ShareGroup, ShareRecord, ShareSettings, ShareState
 
 __all__ = [
     "NO_TROUBLE",
@@ -20,4 +21,8 @@ __all__ = [
     "MemoryLogServer",
     "Message",
     "QueueSettings",
+    "ShareGroup",
+    "ShareRecord",
+    "ShareSettings",
+    "ShareState",
 ]

@@ -15,15 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
-from aiokafka import TopicPartition
-
-from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions
-from holdgate.brokers.kafka.client import Client, SideConsumer
-from holdgate.brokers.kafka.fetching import Pauses
+from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, Place
 from holdgate.flow.message import Partition
 from holdgate.tasks import run_beside
 
@@ -52,6 +49,43 @@ class RecordsLost:
     last: int
 
 
+class Seeking(Protocol):
+    """What the client must be able to do."""
+
+    def position(self, tp: Place) -> int | None:
+        """Return the next offset that it would hand out. None means not known yet."""
+        ...
+
+    def seek(self, tp: Place, offset: int) -> None:
+        """Go on at this offset."""
+        ...
+
+
+class LogStarts(Protocol):
+    """Who knows where logs begin."""
+
+    async def log_starts(self, tps: Collection[Place]) -> Mapping[Place, int] | None:
+        """Return the starts of these logs. None means that the broker does not answer."""
+        ...
+
+
+class Comparing(Protocol):
+    """Which partitions are to be compared."""
+
+    @property
+    def unchecked(self) -> frozenset[Place]:
+        """Those that are not fetched from, or not yet."""
+        ...
+
+    def due(self) -> frozenset[Place]:
+        """Return those that wait for the comparison alone."""
+        ...
+
+    def checked(self, tps: Collection[Place]) -> None:
+        """Note that these were compared, or cannot be."""
+        ...
+
+
 class Retention:
     """Compare the starts of logs with where reading goes on.
 
@@ -60,10 +94,10 @@ class Retention:
 
     def __init__(
         self,
-        client: Client,
+        client: Seeking,
         partitions: AssignedPartitions,
-        pauses: Pauses,
-        side: SideConsumer,
+        pauses: Comparing,
+        side: LogStarts,
         *,
         lost: Callable[[RecordsLost], None],
         released: Callable[[], None],
@@ -77,7 +111,7 @@ class Retention:
         self._released = released
         self._failed = failed
         self._starts: dict[AssignedPartition, int] = {}
-        self._since: dict[TopicPartition, float] = {}  # when a partition that is due could not be compared for the first time
+        self._since: dict[Place, float] = {}  # when a partition that is due could not be compared for the first time
         self._wanted = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
 
@@ -93,7 +127,7 @@ class Retention:
         if self._pauses.due():
             self._wanted.set()
 
-    async def check(self, tps: Collection[TopicPartition]) -> frozenset[TopicPartition]:
+    async def check(self, tps: Collection[Place]) -> frozenset[Place]:
         """Compare now. Returns the partitions that were compared, without those of unknown position or whose broker does not answer."""
         asked = {tp: partition for tp in tps if (partition := self._partitions.get(tp)) is not None}
         starts = await self._side.log_starts(asked) if asked else None
@@ -110,7 +144,7 @@ class Retention:
             self._wanted.clear()
             self._free(await self.check(self._pauses.unchecked))
 
-    def _free(self, compared: frozenset[TopicPartition]) -> None:
+    def _free(self, compared: frozenset[Place]) -> None:
         """Let partitions be fetched from that were compared, or that could not be compared for too long."""
         now = asyncio.get_running_loop().time()
         due = self._pauses.due()
@@ -131,15 +165,19 @@ class Retention:
             return False
         if position < start:
             self._client.seek(partition.tp, start)
-            log.error(
-                "%s: retention deleted offsets %d to %d before they were read; going on at %d. Set retention longer than a hold can last",
-                partition.source, position, start - 1, start,
-            )  # fmt: skip
-            self._lost(RecordsLost(partition.source, position, start - 1))
+            self.report(partition, position, start)
         else:
             self._warn_early(partition, start, position)
         self._starts[partition] = start
         return True
+
+    def report(self, partition: AssignedPartition, position: int, start: int) -> None:
+        """Report that the records from `position` to before `start` were deleted, and that reading goes on at `start`."""
+        log.error(
+            "%s: retention deleted offsets %d to %d before they were read; going on at %d. Set retention longer than a hold can last",
+            partition.source, position, start - 1, start,
+        )  # fmt: skip
+        self._lost(RecordsLost(partition.source, position, start - 1))
 
     def _warn_early(self, partition: AssignedPartition, start: int, position: int) -> None:
         """Warn while something can still be done. The log's start moves by whole segments, so its last move is taken for the next one."""

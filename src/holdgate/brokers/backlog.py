@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
-from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions
-from holdgate.brokers.kafka.client import Client, SideConsumer
+from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, Place
 from holdgate.flow.message import Backlog, Partition, Source
 
 log = logging.getLogger(__name__)
@@ -28,12 +28,31 @@ log = logging.getLogger(__name__)
 _LONG = 30.0
 
 
+class Reader(Protocol):
+    """What must be known of the client."""
+
+    @property
+    def reads_committed(self) -> bool:
+        """Whether it waits for the end of a transaction before it reads the transaction's records."""
+        ...
+
+    def position(self, tp: Place) -> int | None:
+        """Return the next offset that it would hand out. None means not known yet."""
+        ...
+
+
+class LogEnds(Protocol):
+    """Who knows where logs end."""
+
+    async def log_ends(self, tps: Collection[Place], *, committed: bool = False) -> Mapping[Place, int] | None:
+        """Return the ends of these logs, or, with `committed`, where they end for a consumer that reads what is committed alone."""
+        ...
+
+
 class PartitionBacklogs:
     """Asks how much waits in the partitions that are assigned. `now` returns monotonic seconds."""
 
-    def __init__(
-        self, client: Client, partitions: AssignedPartitions, side: SideConsumer, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, client: Reader, partitions: AssignedPartitions, side: LogEnds, now: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._partitions = partitions
         self._side = side

@@ -11,9 +11,9 @@ Rules. Kafka's group protocol accepts each of the mistakes that they prevent, wi
   and while the sync is pending it is accepted for partitions that belong to other members already.
 - One commit is in flight at a time, and it is not cancelled while its assignment lives.
 
-The race behind the last rule: commit 1 carries offset 100, and the coordinator is away. aiokafka retries inside its `commit` without a
-limit. If that call were cancelled, or left behind, and commit 2 with offset 200 sent beside it, the two could arrive in any order, and
-100 could be the last. So a flush waits for the one in flight, with a bound.
+The race behind the last rule: commit 1 carries offset 100, and the coordinator is away. A client retries inside its `commit`, aiokafka
+without a limit. If that call were cancelled, or left behind, and commit 2 with offset 200 sent beside it, the two could arrive in any
+order, and 100 could be the last. So a flush waits for the one in flight, with a bound.
 
 The exception, and its race: commit 1 is being retried when its partition is revoked. The rebalance ends, the partition belongs to another
 member, and the retry would carry the *new* generation of this member: the broker would accept it, and rewind what the new owner has
@@ -24,14 +24,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import Protocol
 
-from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
-
-from holdgate.brokers.kafka.assignments import AssignedPartition, AssignedPartitions
-from holdgate.brokers.kafka.client import Client
+from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, Place
 from holdgate.tasks import begin_later, run_beside
 
 log = logging.getLogger(__name__)
@@ -42,11 +39,44 @@ _ATTEMPTS = 2
 _LOOK_EVERY = 0.25
 
 
-class Commits:
-    """Commit for the assigned partitions, every `every` seconds and on request. `failed` gets an error that does not pass."""
+class CommitClient(Protocol):
+    """What a client must be able to do."""
 
-    def __init__(self, client: Client, partitions: AssignedPartitions, every: float, failed: Callable[[BaseException], None]) -> None:
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it answers no commit any more."""
+        ...
+
+    @property
+    def reset_policy(self) -> str:
+        """Where a group without a committed offset begins: "earliest", "latest" or "none"."""
+        ...
+
+    def position(self, tp: Place) -> int | None:
+        """Return the next offset that it would hand out. None means not known yet."""
+        ...
+
+    async def commit(self, offsets: Mapping[Place, int]) -> None:
+        """Commit, and raise unless each of them was taken."""
+        ...
+
+
+class Commits:
+    """Commit for the assigned partitions, every `every` seconds and on request.
+
+    `too_late` are the client's errors of a commit whose assignment is over. `failed` gets every other error: it may not pass.
+    """
+
+    def __init__(
+        self,
+        client: CommitClient,
+        partitions: AssignedPartitions,
+        every: float,
+        failed: Callable[[BaseException], None],
+        too_late: tuple[type[Exception], ...],
+    ) -> None:
         self._client = client
+        self._too_late = too_late
         self._partitions = partitions
         self._every = every
         self._failed = failed
@@ -80,7 +110,7 @@ class Commits:
         """Commit everything that is finished, for at most `within` seconds. Returns whether nothing is left to commit."""
         return await self._all(within, lambda: self._partitions if self._open else ())
 
-    async def revoke(self, tps: Iterable[TopicPartition], within: float) -> bool:
+    async def revoke(self, tps: Iterable[Place], within: float) -> bool:
         """Commit what is finished of `tps`, in the callback in which the group still allows it, and nothing of it afterwards."""
         gone = [partition for tp in tps if (partition := self._partitions.get(tp)) is not None]
         done = await self._all(within, lambda: gone)
@@ -147,7 +177,7 @@ class Commits:
     async def _commit(self, due: dict[AssignedPartition, int]) -> None:
         try:
             await self._client.commit({partition.tp: offset for partition, offset in due.items()})
-        except (CommitFailedError, IllegalStateError) as error:
+        except self._too_late as error:
             # The group evicted this member, or is about to take the partitions. The callbacks follow, and the messages come again.
             log.info("a commit came too late for its assignment: %s", error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the offsets stay due, and receive() raises what does not pass

@@ -1,0 +1,171 @@
+"""One ShareConsumer and its thread. Everything that calls confluent-kafka is in this file.
+
+Each call of a ShareConsumer blocks, and two threads at once are refused. So a consumer has a thread of its own, which runs one call after
+the other. A caller that is cancelled leaves its call alone: records that a poll has acquired must not get lost between the two threads, so
+what nobody waits for any more stays in the thread's queue, before the close.
+
+What librdkafka 2.16 does, and everything here is built on (tests/brokers/share/test_client_on_kafka.py shows each):
+
+- A poll that came back empty leaves a fetch running. It acquires records although nobody polls, and their locks run out unseen. The next
+  poll hands them out all the same, with their old count; and an accept of them then succeeds, even if another member has handled them
+  meanwhile. A poll that gave records leaves nothing running.
+- `max.poll.records` is rounded up to whole batches of the producer.
+- A poll is refused while a record of the last one is not acknowledged.
+- `commit_sync` raises nothing for a lapsed lock: the error is a value of what it returns, one for each partition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from confluent_kafka import AcknowledgeType, IllegalStateException, KafkaError, KafkaException, Message, ShareConsumer
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+
+from holdgate.errors import IntakeError
+
+T = TypeVar("T")
+
+# Seconds for the broker to answer a question at the start, as for the other intakes.
+_CONNECT_WITHIN = 15.0
+# What ends an intake: nothing but an operator mends these.
+_FINAL = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record lies: the number of its partition, and its offset there."""
+
+    partition: int
+    offset: int
+
+
+def place_of(message: Message) -> Place:
+    """Return where a record lies in its topic."""
+    return Place(message.partition() or 0, message.offset() or 0)
+
+
+def describe(error: BaseException) -> str:
+    """Return the name of a client's error, without its text, which may name hosts."""
+    found = error.args[0] if error.args else None
+    return found.name() if isinstance(found, KafkaError) else type(error).__name__
+
+
+def as_intake_error(error: KafkaException, topic: str) -> IntakeError | None:
+    """Return the error that ends the intake. None means that the client goes on by itself."""
+    found = error.args[0]
+    if found.code() == KafkaError.UNSUPPORTED_VERSION:
+        return IntakeError(f"{topic}: this broker has no share groups: they come with Kafka 4.2, and with share.version=1 of its cluster")
+    if found.code() in _FINAL or found.fatal():
+        return IntakeError(f"{topic}: the broker refuses this share consumer ({found.name()}): check its settings and its permissions")
+    return None
+
+
+class ShareClient:
+    """One ShareConsumer of one topic, in a thread of its own. `make` makes the consumer of `settings`, there."""
+
+    def __init__(self, topic: str, settings: Mapping[str, Any], make: Callable[[dict[str, Any]], Any] = ShareConsumer) -> None:
+        self.topic = topic
+        self._settings = dict(settings)
+        self._make = make
+        self._consumer: Any = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="holdgate-share")
+
+    async def open(self) -> None:
+        """Make the consumer. Raises IntakeError for settings that librdkafka refuses."""
+        try:
+            self._consumer = await self._call(self._make, self._settings)
+        except (KafkaException, ValueError, TypeError) as error:
+            raise IntakeError(f"{self.topic}: librdkafka refuses the settings of this share consumer ({describe(error)})") from error
+
+    async def subscribe(self) -> None:
+        await self._call(self._consumer.subscribe, [self.topic])
+
+    async def unsubscribe(self) -> None:
+        await self._call(self._consumer.unsubscribe)
+
+    async def poll(self, timeout: float) -> Sequence[Message]:
+        """Return what one poll gives, waiting at most `timeout` seconds. Raises KafkaException."""
+        return await self._call(self._poll, timeout)
+
+    async def commit(self, accepted: Collection[Message], released: Collection[Message], within: float) -> Mapping[int, BaseException]:
+        """Accept and release these, and wait for the broker's answer. Returns the error of each partition that has one."""
+        return await self._call(self._commit, accepted, released, within)
+
+    async def close(self, within: float) -> None:
+        """Leave the group. Waits at most `within` seconds for the thread, which ends by itself."""
+        if self._consumer is not None:
+            await asyncio.wait((asyncio.ensure_future(self._call(self._close)),), timeout=within)
+        self._thread.shutdown(wait=False)
+
+    async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments))
+
+    def _poll(self, timeout: float) -> Sequence[Message]:
+        return list(self._consumer.poll(timeout))
+
+    def _commit(self, accepted: Collection[Message], released: Collection[Message], within: float) -> Mapping[int, BaseException]:
+        errors: dict[int, BaseException] = {}
+        for messages, how in ((accepted, AcknowledgeType.ACCEPT), (released, AcknowledgeType.RELEASE)):
+            for message in messages:
+                try:
+                    self._consumer.acknowledge(message, how)
+                except (KafkaException, IllegalStateException) as error:  # the client has lost it, with its session
+                    errors[message.partition() or 0] = error
+        try:
+            answers = self._consumer.commit_sync(within)
+        except KafkaException as error:
+            return {message.partition() or 0: error for message in (*accepted, *released)}
+        return errors | {place.partition: error for place, error in answers.items() if error is not None}
+
+    def _close(self) -> None:
+        with suppress(KafkaException, IllegalStateException):
+            self._consumer.close()
+
+
+class Admin:
+    """What an intake asks the broker before it reads: topics, and the settings of its share group."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        own = ("group.", "share.", "max.poll.", "fetch.")
+        self._settings = {name: value for name, value in settings.items() if not name.startswith(own)}
+        self._where = str(settings.get("bootstrap.servers"))
+
+    async def topics(self) -> frozenset[str]:
+        """Return all topics that this user may see. Raises IntakeError where nobody answers."""
+        return await asyncio.to_thread(self._topics)
+
+    async def group_settings(self, group: str) -> Mapping[str, str]:
+        """Return the settings of a group, those of the broker included; nothing where this user may not ask for them."""
+        return await asyncio.to_thread(self._group_settings, group)
+
+    def _topics(self) -> frozenset[str]:
+        try:
+            return frozenset(AdminClient(self._settings).list_topics(timeout=_CONNECT_WITHIN).topics)
+        except KafkaException as error:
+            raise IntakeError(
+                f"no Kafka broker at {self._where} tells its topics ({describe(error)}): check bootstrap.servers, the security settings, "
+                "and that the broker is up"
+            ) from error
+
+    def _group_settings(self, group: str) -> Mapping[str, str]:
+        asked = ConfigResource(ConfigResource.Type.GROUP, group)
+        admin: Any = AdminClient(self._settings)  # kept until the answer is here: its end ends the question
+        (answer,) = admin.describe_configs([asked], request_timeout=_CONNECT_WITHIN).values()
+        try:
+            return {name: str(entry.value) for name, entry in answer.result().items()}
+        except KafkaException:
+            return {}

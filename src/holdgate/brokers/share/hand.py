@@ -1,0 +1,122 @@
+"""What is in hand of one topic: the records of one poll, until the last of them is settled.
+
+A share consumer refuses to poll while a record of its last poll is not acknowledged, so there is one *hand* at a time. All its records have
+the same lock. When that lock is nearly over the hand ends: what is not settled goes back.
+
+A hand may also be of *copies*: records that have gone back, and are offered once more from memory, without a lock (supervisor.py says why).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Message
+
+from holdgate.brokers.share.client import Place, place_of
+from holdgate.flow.message import OFFSET, PARTITION, SOURCE, Delivery, Queue
+
+
+class ShareDelivery(Delivery[Message]):
+    """A record of a share group as the handler gets it.
+
+    `message` is confluent-kafka's Message. `position` numbers the deliveries of this process, because a topic has many partitions and each
+    has offsets of its own; `place` is the record's partition and offset. `deliveries` is how often the broker has delivered the record,
+    this time included. `redelivered` is True from the second one on.
+    """
+
+    __slots__ = ("deliveries", "hand", "number", "place")
+
+    def __init__(self, source: Queue, message: Message, number: int) -> None:
+        self.deliveries = message.delivery_count() or 1
+        super().__init__(source, message, self.deliveries > 1)
+        self.number = number
+        self.place: Place = place_of(message)
+        self.hand: Hand | None = None
+
+    @property
+    def position(self) -> int:
+        return self.number
+
+    @property
+    def body(self) -> bytes | None:
+        return _as_bytes(self.message.value())
+
+    @property
+    def key(self) -> bytes | None:
+        return _as_bytes(self.message.key())
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        return dict(self.message.headers() or ())
+
+    @property
+    def timestamp(self) -> float | None:
+        _, milliseconds = self.message.timestamp()
+        return None if milliseconds < 0 else milliseconds / 1000
+
+    def whereabouts(self) -> dict[str, str]:
+        """Return what a dead letter's headers say of where it was: topic, partition and offset."""
+        return {SOURCE: self.source.name, PARTITION: str(self.place.partition), OFFSET: str(self.place.offset)}
+
+
+def _as_bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+class Hand:
+    """The records of one poll. `ends_at` is when their lock ends, on the event loop's clock. None means copies, which have no lock."""
+
+    __slots__ = ("alive", "ends_at", "finished", "proofs", "since", "unsettled", "was_held")
+
+    def __init__(self, deliveries: Sequence[ShareDelivery], ends_at: float | None) -> None:
+        self.ends_at = ends_at
+        self.alive = True
+        self.unsettled: dict[int, ShareDelivery] = {}
+        self.finished: list[ShareDelivery] = []  # and not committed yet
+        self.since: float | None = None  # when the first of these was settled; of copies, the first since the last hold
+        self.was_held = False  # since a record of it was settled
+        self.proofs = 0  # how many were settled since the last hold
+        for delivery in deliveries:
+            delivery.hand = self
+            self.unsettled[delivery.number] = delivery
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether these are copies, whose records are not locked for us."""
+        return self.ends_at is None
+
+    def settle(self, delivery: ShareDelivery, now: float) -> bool:
+        """Note that a record is processed. Returns whether that is news: a hand that has ended takes nothing more."""
+        if not self.alive or self.unsettled.pop(delivery.number, None) is None:
+            return False
+        self.finished.append(delivery)
+        self.was_held = False
+        self.proofs += 1
+        self.since = now if self.since is None else self.since
+        return True
+
+    def note_hold(self) -> None:
+        """Note that the source is held: what was settled before says nothing any more."""
+        self.was_held = True
+        self.proofs = 0
+        if self.is_copy:
+            self.since = None
+
+    def take_finished(self) -> list[ShareDelivery]:
+        """Return what is finished and not committed yet, and take it as committed."""
+        finished, self.finished = self.finished, []
+        self.since = None
+        return finished
+
+    def end(self) -> list[ShareDelivery]:
+        """End it. Returns what is not settled, in the order of arrival."""
+        self.alive = False
+        rest = list(self.unsettled.values())
+        self.unsettled.clear()
+        return rest
+
+
+def messages_of(deliveries: Iterable[ShareDelivery]) -> list[Message]:
+    """Return the client's own objects of these."""
+    return [delivery.message for delivery in deliveries]

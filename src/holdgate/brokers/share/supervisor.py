@@ -1,0 +1,423 @@
+"""One task per topic supervises it: its consumer, what is in hand, what must go back in time, and what is offered from memory.
+
+The task makes all calls of its consumer, one after the other. It compares what is with what should be, and takes the next step:
+
+    records in hand, all settled         commit, and take the next poll
+    records in hand, settled in part     commit, half a second after the first of them, or when somebody flushes
+    records in hand, lock nearly over    end the handlers, commit, release the rest; while the source is held: unsubscribe, too
+    nothing in hand, must not fetch      unsubscribe, and sleep
+    copies in memory, may fetch          offer them
+    nothing in hand, may fetch           subscribe, and poll
+
+A hold of one worker costs each record at most one delivery, however long it lasts. Records in hand stay there while their lock lasts: a
+hold that is shorter costs nothing. Then they are released, once. A consumer that is not subscribed acquires nothing and is not evicted.
+
+Why copies: after that release a probe would need a record, and each probe that fails would cost that record one more of its few deliveries,
+of five as a rule. An outage of ten minutes has dozens of probes. So the first records that went back stay in memory, and are offered again
+without a lock. When two of them are settled without a hold in between, the topic is read again. Those two come first, and are accepted
+without another call of the handler. The price: another member may have handled them meanwhile, so a long hold may repeat a few records. It
+takes two, because one may have been settled by a rejection, which says nothing of the dependency; and there are some more, because one of
+them may always fail. A person's hold, or a stop, says nothing of the handler either, so it leaves no copies.
+
+A worker that had nothing in hand when the outage began has no copies. Its first probe takes records from the broker, also those that other
+workers have released before. So an outage costs a record one delivery for each worker at most, and as a rule one in all.
+
+Why a record that is delivered for the last time is special: to release it is to lose it. It goes to the overflow, if there is one, and is
+accepted when the overflow has confirmed it. Otherwise its copy stays in memory until a handler has succeeded with it, and the log says so.
+
+Why some records are not handed out: a fetch that is under way when a poll ends acquires records behind our back (client.py). So after a
+pause the first poll does not wait. What it gives was locked some time since the last poll. If that lock may be over, the records are given
+back unseen: their handlers could only repeat what others have done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaException, Message
+
+from holdgate.brokers.share.client import Place, ShareClient, as_intake_error, describe, place_of
+from holdgate.brokers.share.hand import Hand, ShareDelivery, messages_of
+from holdgate.brokers.share.terms import ShareTerms
+from holdgate.errors import IntakeError
+from holdgate.flow.message import DeadLetter, Queue
+from holdgate.flow.plan import Plan, SourcePlan
+from holdgate.tasks import run_beside, within
+
+if TYPE_CHECKING:
+    from holdgate.ports import DeadLetters, IntakeListener
+
+log = logging.getLogger(__name__)
+
+# Each commit is a round trip, and a crash repeats what is finished and not committed.
+_COMMIT_EVERY = 0.5
+# How long a commit waits for the broker. It must end before the lock does, or the answer is worth nothing.
+_COMMIT_WITHIN = 10.0
+_CLOSE_WITHIN = 10.0
+_FLUSH_WITHIN = 15.0
+# Seconds after an error of a poll: librdkafka connects again by itself.
+_RETRY_AFTER = 1.0
+# A poll that begins later than this after an empty one does not wait: what is there was locked meanwhile.
+_GAP = 0.5
+# Some of them may always fail, and be rejected while the outage lasts: in front of a dependency that is down they cost nothing.
+_COPIES = 10
+# So many copies must be settled, one after the other without a hold: one may have been rejected, and two next to each other are rare.
+_PROOFS = 2
+# With one settled and the others in work for so long, a slow or failing message keeps the topic from being read.
+_PROOF_WITHIN = 10.0
+# What was handled and may come again is remembered so far: a few hundred kilobytes.
+_REMEMBERED = 10_000
+# Holds that say nothing of the handler.
+_NO_OUTAGE = frozenset({"operator", "draining"})
+_REASON = "held, and near the delivery limit of its share group"
+
+
+@dataclass(frozen=True, slots=True)
+class LateAccept:
+    """Records of `source` were handled, and the broker did not take the accept: it delivers them again, or has done so already.
+
+    `places` has (partition, offset) of each. `certain` is False where the broker has accepted them all the same: at the last delivery it
+    says so even of a record that it has archived.
+    """
+
+    source: Queue
+    places: tuple[tuple[int, int], ...]
+    certain: bool
+
+
+class ShareSupervisor:
+    """Supervises one topic of one intake.
+
+    `plan` returns the plan in force; `store` takes the plan with which the guard answers an assignment. `ring` wakes a receive that waits.
+    `late` gets what was accepted too late, and `failed` what ends the intake.
+    """
+
+    def __init__(
+        self,
+        client: ShareClient,
+        terms: ShareTerms,
+        guard: IntakeListener,
+        *,
+        poll_timeout: float,
+        plan: Callable[[], Plan],
+        store: Callable[[Plan], None],
+        ring: Callable[[], None],
+        late: Callable[[LateAccept], None],
+        overflow: DeadLetters | None,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self.source = Queue(client.topic)
+        self.arrived: deque[ShareDelivery] = deque()
+        self._client = client
+        self._terms = terms
+        self._guard = guard
+        self._poll_timeout = poll_timeout
+        self._plan = plan
+        self._store = store
+        self._ring = ring
+        self._late = late
+        self._overflow = overflow
+        self._failed = failed
+        self._hand: Hand | None = None
+        self._copies: list[ShareDelivery] = []
+        self._doomed: list[ShareDelivery] = []  # copies of which the broker has no record any more
+        self._handled: dict[Place, None] = {}  # to be accepted, without a handler, when they come again
+        self._number = 0
+        self._subscribed = False
+        self._fetching = False  # a fetch may be under way, since the last poll came back empty
+        self._polled_at = 0.0
+        self._stopping = False
+        self._flushes: list[asyncio.Future[bool]] = []
+        self._warned_slow = False
+        self._in_trouble = False
+        self._woken = asyncio.Event()
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+
+    def start(self) -> asyncio.Task[None]:
+        """Start the task. It ends when it is stopped, or after it has given `failed` the reason why it cannot go on."""
+        return run_beside(self._run(), f"share supervisor of {self.source}", self._failed)
+
+    def wake(self) -> None:
+        """Something has changed."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Have the task commit, release everything and leave the group."""
+        self._stopping = True
+        self._woken.set()
+
+    def settle(self, delivery: ShareDelivery) -> None:
+        """Note that a record is processed."""
+        hand = delivery.hand
+        if hand is not None and hand.settle(delivery, asyncio.get_running_loop().time()):
+            self._woken.set()
+
+    async def flush(self) -> bool:
+        """Return when everything that is settled is at the broker, or after a time limit, and whether it is."""
+        if self._hand is None or self._hand.is_copy or not self._hand.finished:  # a copy is accepted when its record comes again
+            return True
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._flushes.append(answer)
+        self._woken.set()
+        await asyncio.wait((answer,), timeout=_FLUSH_WITHIN)
+        return answer.done() and answer.result()
+
+    @property
+    def oldest(self) -> ShareDelivery | None:
+        """The oldest record that is in hand and not settled. None means that there is none."""
+        return None if self._hand is None else next(iter(self._hand.unsettled.values()), None)
+
+    async def _run(self) -> None:
+        try:
+            await self._client.open()
+            self._store(self._guard.assigned([self.source]))
+            while not self._stopping:
+                await self._step()
+            await self._leave()
+        except asyncio.CancelledError:
+            if not self._stopping:  # without an error the topic would stand still for ever
+                raise IntakeError(f"{self.source}: its task was cancelled from outside; to end a run, stop the guard") from None
+            raise
+        finally:
+            self._answer_flushes(done=False)
+            await self._client.close(_CLOSE_WITHIN)
+
+    async def _step(self) -> None:
+        plan = self._plan().of(self.source)
+        if self._hand is not None:
+            await self._tend(self._hand, plan)
+        elif not plan.fetch:
+            await self._unsubscribe()
+            await self._wait(None)
+        elif self._doomed or self._copies:
+            await self._unsubscribe()
+            self._take_in_hand([*self._doomed, *self._copies], None)
+        else:
+            await self._poll()
+
+    # -- in hand -----------------------------------------------------------------------------------------------------------------------
+
+    async def _tend(self, hand: Hand, plan: SourcePlan) -> None:
+        if plan.held:
+            hand.note_hold()
+        now = asyncio.get_running_loop().time()
+        due_at = self._due_at(hand)
+        if not hand.unsettled:
+            await self._commit(hand)
+            self._hand = None
+        elif hand.ends_at is not None and now >= hand.ends_at - self._terms.margin:
+            await self._give_back(hand, plan)
+        elif hand.is_copy and (hand.proofs >= _PROOFS or (due_at is not None and now >= due_at)):
+            await self._withdraw(hand)
+        elif hand.finished and not hand.is_copy and (plan.held or self._flushes or (due_at is not None and now >= due_at)):
+            await self._commit(hand)
+        else:
+            await self._wait(None if due_at is None else due_at - now)
+
+    def _due_at(self, hand: Hand) -> float | None:
+        """Return when this hand must be looked at again. None means that only news make that necessary."""
+        if hand.ends_at is None:
+            return None if hand.since is None else hand.since + _PROOF_WITHIN
+        back_at = hand.ends_at - self._terms.margin
+        return back_at if hand.since is None else min(back_at, hand.since + _COMMIT_EVERY)
+
+    async def _give_back(self, hand: Hand, plan: SourcePlan) -> None:
+        """Give back what is not settled of records whose lock is nearly over."""
+        keeps = self._keeps_copies(hand, plan)
+        if not (keeps or plan.held) and not self._warned_slow:
+            self._warned_slow = True
+            log.warning(
+                "%s: records go back unfinished, since their lock of %g s is nearly over, and that is one of their %d deliveries: handlers "
+                "are too slow for what a poll gives, so let more run in parallel, lower in_hand, or raise the group's lock duration",
+                self.source, self._terms.lock, self._terms.limit,
+            )  # fmt: skip
+        if hand.ends_at is not None and asyncio.get_running_loop().time() >= hand.ends_at:
+            self._guard.lost([self.source])  # the process stood still: others may have them already
+        else:
+            await self._guard.revoked([self.source])
+        rest = self._end(hand)
+        kept = await self._rescue([delivery for delivery in rest if self._terms.is_near_limit(delivery.deliveries)])
+        await self._commit(hand, [delivery for delivery in rest if delivery not in kept])
+        log.info("%s: %d records go back before the end of their lock", self.source, len(rest))
+        self._copies = [delivery for delivery in rest if delivery not in self._doomed and delivery not in kept][:_COPIES] if keeps else []
+        if plan.held or keeps:
+            await self._unsubscribe()
+        self._store(self._guard.assigned([self.source]))
+
+    def _keeps_copies(self, hand: Hand, plan: SourcePlan) -> bool:
+        """Return whether what goes back now is kept for probes: it waits for something that a handler can find out."""
+        return hand.was_held and not _NO_OUTAGE.intersection(plan.reasons)
+
+    async def _withdraw(self, hand: Hand) -> None:
+        """End an offer of copies: the dependency is back, and the others come again from the broker."""
+        await self._guard.revoked([self.source])
+        rest = self._end(hand)
+        self._doomed = [delivery for delivery in rest if delivery in self._doomed]
+        await self._commit(hand)
+        self._store(self._guard.assigned([self.source]))
+
+    def _end(self, hand: Hand) -> list[ShareDelivery]:
+        self._hand = None
+        self.arrived.clear()
+        return hand.end()
+
+    async def _rescue(self, endangered: Sequence[ShareDelivery]) -> Collection[ShareDelivery]:
+        """Move records that would be lost by going back to the overflow, and accept them. Returns those that it has confirmed.
+
+        Where there is none, or it does not take them, and this was their last delivery, copies stay in memory.
+        """
+        moved: list[ShareDelivery] = []
+        if endangered and self._overflow is not None:
+            await self._move(self._overflow, endangered, moved)
+            log.warning("%s: %d of %d records near their delivery limit went to the overflow", self.source, len(moved), len(endangered))
+        await self._client.commit(messages_of(moved), [], _COMMIT_WITHIN)
+        last = [delivery for delivery in endangered if delivery not in moved and delivery.deliveries >= self._terms.limit]
+        if last:
+            self._doomed += last
+            log.error(
+                "%s: %d records were delivered for the last time and are not handled yet: they are kept in this process's memory, and its "
+                "end loses them%s; give the intake overflow=, or raise the group's delivery limit",
+                self.source, len(last), f", but for topic {self._terms.dead_letters!r}" if self._terms.dead_letters else "",
+            )  # fmt: skip
+        return moved
+
+    async def _move(self, overflow: DeadLetters, endangered: Sequence[ShareDelivery], moved: list[ShareDelivery]) -> None:
+        now = time.time()
+        for delivery in endangered:
+            letter = DeadLetter(delivery, delivery.attempt, now, now, None, "", _REASON, self._worker)
+            try:
+                if not await within(overflow.publish(letter), self._terms.margin / 4):
+                    return
+            except Exception as error:  # noqa: BLE001 - a client's error, whatever it is: what did not go to the overflow goes back
+                log.warning("%s: the overflow does not take a record (%s)", self.source, type(error).__name__)
+                return
+            moved.append(delivery)
+
+    # -- the broker --------------------------------------------------------------------------------------------------------------------
+
+    async def _commit(self, hand: Hand, released: Sequence[ShareDelivery] = ()) -> None:
+        """Accept what is finished, release the others, and report what the broker did not take."""
+        finished = hand.take_finished()
+        if hand.is_copy:
+            self._remember(finished)
+            return
+        ended = hand.ends_at is not None and asyncio.get_running_loop().time() >= hand.ends_at
+        errors = await self._client.commit(messages_of(finished), messages_of(released), _COMMIT_WITHIN)
+        refused = [delivery for delivery in finished if delivery.place.partition in errors]
+        self._remember(refused)
+        self._report(refused, certain=True)
+        if ended:
+            self._report([delivery for delivery in finished if delivery not in refused], certain=False)
+        self._answer_flushes(done=not refused)
+
+    def _report(self, late: Sequence[ShareDelivery], *, certain: bool) -> None:
+        if late:
+            self._late(LateAccept(self.source, tuple((each.place.partition, each.place.offset) for each in late), certain))
+
+    def _remember(self, handled: Sequence[ShareDelivery]) -> None:
+        for delivery in handled:
+            if delivery in self._doomed:
+                self._doomed.remove(delivery)
+            else:
+                self._handled[delivery.place] = None
+        if handled:
+            self._copies = []
+        for place in list(self._handled)[: max(0, len(self._handled) - _REMEMBERED)]:
+            del self._handled[place]
+
+    async def _poll(self) -> None:
+        now = asyncio.get_running_loop().time
+        try:
+            if not self._subscribed:
+                await self._client.subscribe()
+                self._subscribed = True
+            began = now()
+            waits = not self._fetching or began - self._polled_at <= _GAP
+            messages = await self._client.poll(self._poll_timeout if waits else 0)
+        except KafkaException as error:
+            await self._poll_failed(error)
+            return
+        self._in_trouble = False
+        since = self._polled_at if self._fetching else began
+        self._fetching, self._polled_at = not messages, now()
+        if messages:
+            await self._take(messages, since)
+
+    async def _poll_failed(self, error: KafkaException) -> None:
+        end = as_intake_error(error, self.source.name)
+        if end is not None:
+            raise end from error
+        if not self._in_trouble:
+            self._in_trouble = True
+            log.warning("%s: a poll failed (%s); trying again", self.source, describe(error))
+        await self._wait(_RETRY_AFTER)
+
+    async def _take(self, messages: Sequence[Message], since: float) -> None:
+        """Take the records of one poll, which have been locked since then at the earliest."""
+        again = [message for message in messages if place_of(message) in self._handled]
+        rest = [message for message in messages if message not in again]
+        broken = [message for message in rest if message.error() is not None]
+        ends_at = since + self._terms.lock
+        if asyncio.get_running_loop().time() >= ends_at - self._terms.margin:
+            log.info("%s: %d records had been locked since the last poll, and go back unseen", self.source, len(rest))
+            broken = rest
+        elif broken:
+            log.warning("%s: %d records could not be read, and go back", self.source, len(broken))
+        if again or broken:
+            errors = await self._client.commit(again, broken, _COMMIT_WITHIN)
+            for message in again:
+                if (message.partition() or 0) not in errors:
+                    self._handled.pop(place_of(message), None)
+        fresh = [message for message in rest if message not in broken]
+        if fresh:
+            self._take_in_hand([self._delivery(message) for message in fresh], ends_at)
+
+    def _take_in_hand(self, deliveries: Sequence[ShareDelivery], ends_at: float | None) -> None:
+        if ends_at is None:  # the guard gets new objects: those that it had belong to an assignment that has ended
+            copies = {id(old): self._delivery(old.message) for old in deliveries}
+            self._doomed = [copies[id(old)] for old in self._doomed]
+            deliveries = list(copies.values())
+        self._hand = Hand(deliveries, ends_at)
+        self.arrived.extend(deliveries)
+        self._ring()
+
+    def _delivery(self, message: Message) -> ShareDelivery:
+        self._number += 1
+        return ShareDelivery(self.source, message, self._number)
+
+    async def _unsubscribe(self) -> None:
+        if self._subscribed:
+            self._subscribed = False
+            await self._client.unsubscribe()
+
+    async def _leave(self) -> None:
+        hand = self._hand
+        if hand is None:
+            return
+        rest = self._end(hand)
+        if hand.is_copy:
+            await self._commit(hand)
+            return
+        moved = await self._rescue([delivery for delivery in rest if self._terms.is_near_limit(delivery.deliveries)])
+        await self._commit(hand, [delivery for delivery in rest if delivery not in moved])
+
+    def _answer_flushes(self, *, done: bool) -> None:
+        for answer in self._flushes:
+            if not answer.done():
+                answer.set_result(done)
+        self._flushes.clear()
+
+    async def _wait(self, seconds: float | None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()

@@ -1,0 +1,40 @@
+"""What the tests of share groups share: groups with their settings, consumers without a guard, and topics."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.brokers.share.groups import ShareGroups
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from tests.servers.kafka_address import KafkaAddress
+
+
+@pytest.fixture
+async def groups(share_kafka: KafkaAddress) -> AsyncIterator[ShareGroups]:
+    """Share groups and consumers of them; those that are open are closed at the end."""
+    made = ShareGroups(share_kafka.bootstrap)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def share_topic(share_kafka: KafkaAddress) -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Make topics, deleted afterwards."""
+    made: list[str] = []
+    numbers = itertools.count(1)
+
+    async def create(partitions: int = 1) -> str:
+        name = f"share-{next(numbers)}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        made.append(await share_kafka.create_topic(name, partitions))
+        return name
+
+    yield create
+    for name in made:
+        await share_kafka.delete_topic(name)

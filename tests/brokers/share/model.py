@@ -1,0 +1,162 @@
+"""A ShareClient on the model of a share group, without threads: the intake runs on it in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from holdgate.brokers.share import ShareIntake
+from holdgate.brokers.share import intake as intake_module
+from holdgate.testing.memory import ShareGroup, ShareRecord, ShareSettings
+
+LOOK_EVERY = 0.01
+
+
+class ModelMessage:
+    """A record as confluent-kafka shows one: everything is a method."""
+
+    def __init__(self, record: ShareRecord, topic: str) -> None:
+        self.record = record
+        self._deliveries = record.deliveries
+        self._topic = topic
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.record.message.position
+
+    def value(self) -> bytes | None:
+        return self.record.message.body
+
+    def key(self) -> bytes | None:
+        return self.record.message.key
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return []
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, int(self.record.message.timestamp * 1000)
+
+    def delivery_count(self) -> int:
+        return self._deliveries
+
+    def error(self) -> None:
+        return None
+
+
+class ModelBroker:
+    """Topics with one share group, and the clients that were made."""
+
+    def __init__(self, *topics: str, lock: float = 15.0, limit: int = 5) -> None:
+        self.groups = {topic: ShareGroup(topic, ShareSettings(lock, limit)) for topic in topics}
+        self.settings = {
+            "share.record.lock.duration.ms": str(int(lock * 1000)),
+            "share.delivery.count.limit": str(limit),
+            "share.auto.offset.reset": "earliest",
+        }
+        self.clients: list[ModelClient] = []
+        self.late = 0.0  # seconds that a commit takes
+
+    def produce(self, topic: str, *bodies: bytes) -> None:
+        for body in bodies:
+            self.groups[topic].publish(body, asyncio.get_running_loop().time())
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Stand in for confluent-kafka in intakes that are made from now on."""
+        monkeypatch.setattr(intake_module, "ShareClient", lambda topic, settings: ModelClient(self, topic, settings))
+        monkeypatch.setattr(intake_module, "Admin", lambda settings: ModelAdmin(self))
+
+    def intake(self, *topics: str, **more: Any) -> ShareIntake:
+        return ShareIntake({"bootstrap.servers": "model", "group.id": "queue"}, *(topics or self.groups), **more)
+
+
+class ModelAdmin:
+    def __init__(self, broker: ModelBroker) -> None:
+        self._broker = broker
+
+    async def topics(self) -> frozenset[str]:
+        return frozenset(self._broker.groups)
+
+    async def group_settings(self, group: str) -> Mapping[str, str]:
+        return self._broker.settings
+
+
+class ModelClient:
+    """The calls of `holdgate.brokers.share.client.ShareClient`. It refuses what librdkafka refuses, and a second call beside the first."""
+
+    numbers = itertools.count(1)
+
+    def __init__(self, broker: ModelBroker, topic: str, settings: Mapping[str, Any]) -> None:
+        self.topic = topic
+        self.calls: list[str] = []
+        self.unseen: list[ModelMessage] = []  # what a fetch in the background has acquired
+        self._broker = broker
+        self._group = broker.groups[topic]
+        self._most = settings["max.poll.records"]
+        self._member = f"member-{next(self.numbers)}"
+        self._subscribed = False
+        self._in_hand: dict[int, ModelMessage] = {}
+        self._busy = False
+        broker.clients.append(self)
+
+    async def open(self) -> None:
+        self.calls.append("open")
+
+    async def subscribe(self) -> None:
+        self.calls.append("subscribe")
+        self._subscribed = True
+
+    async def unsubscribe(self) -> None:
+        self.calls.append("unsubscribe")
+        self._subscribed = False
+
+    async def poll(self, timeout: float) -> Sequence[ModelMessage]:
+        assert self._subscribed, "Consumer is not subscribed to any topics"
+        assert not self._in_hand, f"{len(self._in_hand)} records from previous poll have not been acknowledged"
+        assert not self._busy, "two calls at once"
+        self._busy = True
+        now = asyncio.get_running_loop().time
+        end = now() + timeout
+        while not (found := self._take()) and now() < end:
+            await asyncio.sleep(LOOK_EVERY)
+        self._busy = False
+        self._in_hand = {message.offset(): message for message in found}
+        return found
+
+    def acquire_unseen(self) -> None:
+        """Acquire a record as a fetch does that an empty poll has left running."""
+        self.unseen += self._fetch()
+
+    def _take(self) -> list[ModelMessage]:
+        unseen, self.unseen = self.unseen, []
+        return unseen or self._fetch()
+
+    def _fetch(self) -> list[ModelMessage]:
+        taken = self._group.acquire(self._member, self._most, asyncio.get_running_loop().time())
+        return [ModelMessage(record, self.topic) for record in taken]
+
+    async def commit(
+        self, accepted: Collection[ModelMessage], released: Collection[ModelMessage], within: float
+    ) -> Mapping[int, BaseException]:
+        assert not self._busy, "two calls at once"
+        self._busy = True
+        await asyncio.sleep(self._broker.late or LOOK_EVERY)
+        self._busy = False
+        now = asyncio.get_running_loop().time()
+        refused = {*self._group.accept(self._member, [each.offset() for each in accepted], now)}
+        refused |= {*self._group.release(self._member, [each.offset() for each in released], now)}
+        for message in (*accepted, *released):
+            self._in_hand.pop(message.offset(), None)
+        return {0: RuntimeError("INVALID_RECORD_STATE")} if refused else {}
+
+    async def close(self, within: float) -> None:
+        self.calls.append("close")
+        self._group.leave(self._member, asyncio.get_running_loop().time())
