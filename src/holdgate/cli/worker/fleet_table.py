@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from holdgate.cli.worker.words import FINE, NONE, RAMP, SHUT, clean, colour, ordinal, short, soon
+from holdgate.cli.worker.words import FINE, NONE, RAMP, SHUT, clean, colour, listed, ordinal, plural, short, soon
 from holdgate.flow.status import FleetShareStatus, FleetStatus, StatusDocument
 
 # A line has room for some ten workers, and nobody reads more.
@@ -45,19 +45,13 @@ def _members(fleet: FleetStatus) -> str:
     if not members:
         return f"this worker is {clean(fleet['worker'])}, and has heard of no other yet"
     shown = [_member(each["worker"], each["age"], own=each["own"]) for each in members[:_WORKERS_SHOWN]]
-    workers = "1 worker" if len(members) == 1 else f"{len(members)} workers"
-    return f"{workers}: {_listed(shown, len(members))}"
+    return f"{plural(len(members), 'worker')}: {listed(shown, len(members))}"
 
 
 def _member(worker: str, age: float, *, own: bool) -> str:
     if own:
         return f"{clean(worker)} (this one)"
     return clean(worker) if age < _LATELY else f"{clean(worker)} (heard {short(age)} ago)"
-
-
-def _listed(shown: list[str], of: int) -> str:
-    more = of - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def _agreed(document: StatusDocument, fleet: FleetStatus, agreed: list[tuple[str, FleetShareStatus]]) -> Table:
@@ -89,13 +83,13 @@ def _shares(fleet: FleetStatus, each: FleetShareStatus) -> str:
     having = [share for share in each["shares"] if share["share"]]
     own = fleet["worker"]
     shown = [f"{clean(share['worker'])}{' (this one)' if share['worker'] == own else ''} {share['share']}" for share in having]
-    return _listed(shown[:_WORKERS_SHOWN], len(having)) or NONE
+    return listed(shown[:_WORKERS_SHOWN], len(having)) or NONE
 
 
 def _failing(each: FleetShareStatus) -> str:
     if not each["failing"]:
         return NONE
-    return f"{each['failing']} {'worker' if each['failing'] == 1 else 'workers'}, {each['failures']} in a row"
+    return f"{plural(each['failing'], 'worker')}, {each['failures']} in a row"
 
 
 def _conductor(each: FleetShareStatus) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from holdgate.cli.worker.fleet_table import next_for_all, render_fleet
-from holdgate.cli.worker.words import FINE, NONE, OVERRIDDEN, RAMP, SHUT, clean, colour, ordinal, short, soon
+from holdgate.cli.worker.words import FINE, NONE, OVERRIDDEN, RAMP, SHUT, clean, colour, ordinal, plural, short, soon, waiting
 from holdgate.flow.explain import per_second
 from holdgate.flow.status import DependencyStatus, FleetShareStatus, SourceStatus, StatusDocument, is_limited
 
@@ -53,7 +53,7 @@ def headline(document: StatusDocument) -> Text:
         (summary["overridden"], "overridden"),
     )
     parts += [f"{count} {word}" for count, word in counts if count]
-    held = [_plural(summary["partitions_held"], "partition"), _plural(summary["queues_held"], "queue")]
+    held = [plural(summary["partitions_held"], "partition"), plural(summary["queues_held"], "queue")]
     if any(held):
         parts.append(" + ".join(part for part in held if part) + " held")
     if summary["held_since"] is not None:
@@ -68,10 +68,6 @@ def headline(document: StatusDocument) -> Text:
     return Text(" · ".join(parts), style="bold")
 
 
-def _plural(number: int, word: str) -> str:
-    return "" if not number else f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
 def _dependencies(document: StatusDocument) -> Table:
     table = Table("dependency", "state", "pressure", "held", "waiting", "next", expand=False)
     for each in document["dependencies"]:
@@ -82,7 +78,7 @@ def _dependencies(document: StatusDocument) -> Table:
             Text(f"{mark} {state}", style=colour(mark)),
             _pressure(each),
             _held(each),
-            _waiting(each["waiting"], each["backlog"]),
+            waiting(each["waiting"], each["backlog"]),
             next_for_all(document, agreed) if agreed is not None and _is_led(each, agreed) else _next(document, each),
         )
     return table
@@ -133,12 +129,6 @@ def _held(each: DependencyStatus) -> str:
     return ", ".join(parts) or NONE
 
 
-def _waiting(here: int, backlog: int | None) -> str:
-    if backlog is not None:
-        return str(backlog)
-    return f"{here} here" if here else NONE
-
-
 def _is_led(each: DependencyStatus, agreed: FleetShareStatus) -> bool:
     """Return whether it waits because its fleet does, and not by its own rules."""
     return each["state"] == "open" and each["override"] is None and (agreed["word"] is not None or agreed["phase"] == "wait")
@@ -177,7 +167,7 @@ def _sources(document: StatusDocument, chosen: list[SourceStatus], most: int) ->
             Text(clean(each["source"])),
             NONE if each["since"] is None else short(document["at"] - each["since"]),
             Text(_because(each)),
-            _waiting(each["waiting"], each["backlog"]),
+            waiting(each["waiting"], each["backlog"]),
             NONE if each["next_try"] is None else soon(each["next_try"] - document["at"]),
         )
     more = len(chosen) - most + document["sources_left_out"]

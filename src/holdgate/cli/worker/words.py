@@ -36,6 +36,24 @@ def clean(text: str, most: int = _NAME_AT_MOST) -> str:
     return shown if len(shown) <= most else shown[: most - 3] + "..."
 
 
+def plural(number: int, word: str) -> str:
+    """Return "1 queue" or "3 queues", and nothing for none."""
+    return "" if not number else f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def listed(shown: list[str], of: int) -> str:
+    """Return a list in one line, and how many more than these there are."""
+    more = of - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def waiting(here: int, backlog: int | None) -> str:
+    """Return how many messages wait: at the broker, or where that is not known (None), in this process."""
+    if backlog is not None:
+        return str(backlog)
+    return f"{here} here" if here else NONE
+
+
 def ordinal(number: int) -> str:
     """Return "1st", "2nd", "3rd" and so on."""
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
