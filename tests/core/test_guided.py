@@ -233,7 +233,7 @@ def test_a_change_of_the_full_rate_leaves_the_share() -> None:
     circuit.set_full(4, 2.0)
     circuit.reconfigure(CircuitSettings(open_duration=1.0), 3.0)
     snapshot = circuit.snapshot(3.0)
-    assert (snapshot.limit, snapshot.full, snapshot.guidance) == (8, 4, ramp(8))
+    assert (snapshot.limit, snapshot.full, snapshot.guidance, circuit.full) == (8, 4, ramp(8), 4)
 
 
 # -- UP -------------------------------------------------------------------------------------------------------------------------------

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.runtime.fleet_stage import FleetWorker, Payments, all_in, fleet_of, members
-from tests.runtime.stage import Handler, broker_with, dependency, quiet_guard, running, until
+from tests.runtime.stage import Down, Handler, broker_with, dependency, quiet_guard, running, until
 
-from holdgate import Guard, Reject, State
+from holdgate import Dependency, Guard, Reject, State
 from holdgate.core import CircuitOpened, Reason
 from holdgate.core.events import Event
 from holdgate.core.guidance import Phase
 from holdgate.errors import CommandError, FleetLogError, SettingsError
 from holdgate.events import CommandGiven, FleetLogFellSilent, FleetMembersChanged, FleetOpened, FleetOrdered, FleetRecovered
+from holdgate.fleet.snapshot import FleetSnapshot
 from holdgate.runtime.fleet import Fleet
 from holdgate.testing import MemoryIntake, in_virtual_time
 from holdgate.testing.memory import LogTrouble, MemoryFleetLog, MemoryLogServer
@@ -139,6 +141,49 @@ async def test_a_conductor_that_dies_is_followed_by_another() -> None:
         others = [worker for worker in workers if worker not in own]
         await asyncio.sleep(15.0)
         payments.is_down = False
+        await until(all_in(others, State.CLOSED), 60.0)
+
+
+@in_virtual_time
+async def test_two_dependencies_of_one_message_come_back_though_two_workers_conduct() -> None:
+    """Neither conductor can probe while the other's dependency waits, so in the end each worker goes by its own rules for a while."""
+    payments, server = Payments(), MemoryLogServer()
+    workers = [FleetWorker(payments, server, seed) for seed in range(3)]
+    async with AsyncExitStack() as stack:
+        for worker in workers:
+            await stack.enter_async_context(worker.guard)
+            needs = [worker.dependency, Dependency("stock", failures=Down)]
+            await stack.enter_async_context(running(worker.guard.run(worker.intake, worker.handle, needs=needs)))
+        await asyncio.sleep(5.0)
+        payments.is_down = True  # a failure counts against both
+        await asyncio.sleep(20.0)
+        conductors = {each.conductor for each in fleet_of_first(workers).agreements}
+        assert len(conductors) == 2
+        payments.is_down = False
+        circuits = [worker.guard.circuit(name) for worker in workers for name in ("payments", "stock")]
+        await until(lambda: all(circuit.state is State.CLOSED for circuit in circuits), 150.0)
+
+
+def fleet_of_first(workers: list[FleetWorker]) -> FleetSnapshot:
+    """The fleet as the first worker sees it."""
+    seen = workers[0].guard.snapshot().fleet
+    assert seen is not None
+    return seen
+
+
+@in_virtual_time
+async def test_a_worker_whose_sources_an_operator_holds_has_no_work() -> None:
+    """It could not probe, so another one conducts."""
+    payments = Payments()
+    async with fleet_of(4, payments, MemoryLogServer()) as workers:
+        await asyncio.sleep(3.0)
+        payments.is_down = True
+        await until(all_in(workers, State.OPEN))
+        await asyncio.sleep(1.0)
+        (own,) = [worker for worker in workers if (seen := worker.guard.snapshot().fleet) and seen.agreements[0].own]
+        own.guard.hold("orders", reason="deploying", for_=None)
+        payments.is_down = False
+        others = [worker for worker in workers if worker is not own]
         await until(all_in(others, State.CLOSED), 60.0)
 
 

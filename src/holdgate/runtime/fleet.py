@@ -4,7 +4,11 @@ Theory of operation. The rules are pure (`FleetMember`), and the log is somebody
 guard's turn. A turn looks at the circuits that are not plainly well, has each go by what the fleet says, and hands the wire what is to be
 written. It never waits for anything. What the wire reads changes the rules, and asks for a turn.
 
-In quiet times a turn does nothing here but compare two numbers for each dependency: the failures in a row, and the state.
+In quiet times a turn only compares two numbers for each dependency here: the failures in a row, and the state.
+
+The trap of two dependencies. A message needs both, both are down, and one worker is to probe the first one, another the second. Neither
+can: its message lacks the other one. So a worker that sees no probe for long goes by its own rules, by which both circuits become half-open
+there. What its conductor finds out so, the fleet learns, and leads again.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
 from holdgate.core import State
+from holdgate.core.guidance import Phase
 from holdgate.core.validation import seconds
 from holdgate.errors import CommandError, FleetLogError, SettingsError
 from holdgate.fleet.member import FleetMember
@@ -24,6 +29,7 @@ from holdgate.runtime.fleet_wire import Wire
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from holdgate.core.guidance import Guidance
     from holdgate.core.settings import CircuitSettings
     from holdgate.fleet.events import FleetEvent
     from holdgate.fleet.snapshot import FleetSnapshot
@@ -37,6 +43,10 @@ _IDS = 2**48
 
 # What is due again in the same moment waits for so long, so that a mistake of the rules never keeps the event loop busy (seconds).
 _TICK = 0.01
+
+# No probe for so long, three of a fleet's longest waits, means that nobody can make one; and how often to look (seconds).
+_STUCK_AFTER = 90.0
+_LOOK_EVERY = 5.0
 
 # A call that was refused says that there is work, for as long as a caller may need to come again (seconds).
 _REFUSAL_LASTS = 5.0
@@ -101,12 +111,14 @@ class FleetGuard(Protocol):
 class _Watched:
     """One dependency of the guard, as the fleet's rules see it."""
 
-    __slots__ = ("_gate", "_refused", "_refused_at", "settings", "was_troubled")
+    __slots__ = ("_agreed", "_agreed_at", "_gate", "_looked_at", "_refused", "_refused_at", "settings", "was_troubled")
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._refused = 0
         self._refused_at = float("-inf")
+        self._agreed: tuple[str, int, int] | None = None  # what the fleet had come to, and since when
+        self._agreed_at = self._looked_at = float("-inf")
         self.settings: CircuitSettings | None = None
         self.was_troubled = False
 
@@ -121,9 +133,24 @@ class _Watched:
         refused = gate.circuit.rejected
         if refused != self._refused:
             self._refused, self._refused_at = refused, now
-        if gate.lines or now < self._refused_at + _REFUSAL_LASTS:
+        if now < self._refused_at + _REFUSAL_LASTS:
             return True
-        return any(each.inbox.waiting or each.in_flight or each.unstarted or each.held for each in gate.assignments)
+        if any(not waiting.delivery.assignment.stopped for line in gate.lines.values() for waiting in line.values()):
+            return True
+        return any(not each.stopped and (each.inbox.waiting or each.in_flight or each.unstarted or each.held) for each in gate.assignments)
+
+    def is_stuck(self, member: FleetMember, guidance: Guidance, now: float) -> bool:
+        """Return whether the fleet has waited for so long that nobody seems able to probe. See the head of this file."""
+        if guidance.phase not in {Phase.WAIT, Phase.PROBE}:
+            self._agreed = None
+            return False
+        if now >= self._looked_at + _LOOK_EVERY:
+            self._looked_at = now
+            agreed = next(each for each in member.snapshot(now).agreements if each.dependency == self._gate.name)
+            seen = (agreed.course, agreed.epoch, agreed.failed_probes)
+            if agreed.word is not None or seen != self._agreed:
+                self._agreed, self._agreed_at = seen, now
+        return now >= self._agreed_at + _STUCK_AFTER
 
 
 class FleetLink:
@@ -214,7 +241,7 @@ class FleetLink:
     def _guide(self, member: FleetMember, gate: Gate, watched: _Watched, now: float) -> None:
         circuit = gate.circuit
         guidance = member.look(gate.name, circuit.own_facts(now), watched.has_backlog(now), circuit.full, now)
-        circuit.guide(guidance, now)
+        circuit.guide(None if watched.is_stuck(member, guidance, now) else guidance, now)
 
     def settle(self, now: float) -> Sequence[FleetEvent]:
         """Hand over what is to be written, and return what has happened to the fleet. At the end of a turn."""
