@@ -27,7 +27,7 @@ VERSIONS ?= 3.10 4.0 4.3
 KAFKA_VERSIONS ?= 4.1 4.4
 # What they have a part in; the scenarios are played on other brokers, too.
 OF_RABBITMQ := tests/brokers/rabbitmq tests/integration/rabbitmq tests/scenarios -k rabbitmq
-OF_KAFKA := tests/brokers/kafka tests/brokers/share tests/integration/kafka tests/integration/share tests/scenarios -k kafka
+OF_KAFKA := tests/brokers/kafka tests/brokers/share tests/integration/kafka tests/integration/share tests/scenarios tests/examples/test_share_on_kafka.py -k kafka
 # What knows no client: not who joins with aiokafka, nor that a blocked loop is out of its group.
 WITH_ANY_CLIENT := batches blocked dead_letters ends hold mixed_needs needs orders outage threads
 # Which CPythons, of those that are here: make test-pythons PYTHONS=3.13
@@ -57,6 +57,7 @@ help:
 	@echo "make test-confluent  all scenarios and long outages on Kafka through confluent-kafka; test has a part of them"
 	@echo "make test-fleet  workers of a fleet that are killed and stand still, and logs that are frozen and wiped; two minutes"
 	@echo "make test-frameworks  workers of dramatiq, arq and others through an outage, on real brokers"
+	@echo "make test-fleet  fleets that share a log, with everything that can happen to it, in simulated time"
 	@echo "make test-clients  what the failures of real clients are taken for, on sockets that refuse, drop, hang and answer"
 	@echo "make test-clients-outage  two minutes of outage for all of them at once, in memory, on Kafka and on RabbitMQ"
 	@echo "make test-share-outage  ten minutes of outage on a share group of Kafka 4.4"
@@ -116,6 +117,10 @@ $(FRAMEWORKS)/.synced: tests/frameworks/requirements.txt $(SYNCED)
 
 test-frameworks: $(FRAMEWORKS)/.synced
 	$(PYTEST) -n 0 tests/frameworks $(ARGS)
+
+# Fleets that share a log, in simulated time: every named world with three seeds, and a hundred random ones; some minutes of one core.
+test-fleet: $(SYNCED)
+	$(BIN)/python -m holdgate_lab.together $(ARGS)
 
 # Stops at no failure: what counts is which tests fail how often. Not in CI: fifty runs take hours.
 test-repeat: $(SYNCED)

@@ -42,6 +42,8 @@ NAMES = (
     "control",
     "ramp_fleet",
     "heal",
+    "waits",
+    "fleet",
     "limits",
     "keyed_limits",
     "limits_peers",

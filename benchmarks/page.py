@@ -45,6 +45,11 @@ def number(cell: str) -> float:
     return float(match[0].replace(",", ""))
 
 
+def last_number(cell: str) -> float:
+    """The last number of a cell: the most, where least and most stand in it."""
+    return number(cell.rpartition(" ")[2])
+
+
 def _marks(text: str, name: str) -> tuple[int, int]:
     opening = f"<!-- figures: {name} -->"
     begin = text.find(opening)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import number, rows
+from benchmarks.page import last_number, number, rows
 
 FOLDER = Path(__file__).parent.parent / "docs" / "plots"
 
@@ -29,6 +29,18 @@ def draw() -> None:
         for guard in ("without", "with holdgate")
     }
     bars("outages", "Handler calls for 400 messages, three outages", calls)
+    fleet()
+
+
+def fleet() -> None:
+    """Write those of twenty workers, alone and as a fleet. A bar is the worst of its seeds."""
+    worlds = [row for row in rows("fleet") if row["world"] in {"outage", "silence", "weak", "cold", "flapping"}]
+    for name, column, title in (
+        ("fleet-calls", "failed calls", "Failed calls of twenty workers"),
+        ("fleet-closed", "all closed after, s", "Seconds from the recovery until all circuits are closed"),
+    ):
+        ways = dict.fromkeys(row["who decides"] for row in worlds)
+        bars(name, title, {who: {row["world"]: last_number(row[column]) for row in worlds if row["who decides"] == who} for who in ways})
 
 
 def bars(name: str, title: str, series: dict[str, dict[str, float]]) -> None:

@@ -40,7 +40,7 @@ def at_these_places(path: Path, places: dict[str, str]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["shortest_worker", "kafka_worker", "kafka_loop"])
+@pytest.mark.parametrize("name", ["shortest_worker", "kafka_worker", "kafka_confluent", "kafka_loop"])
 async def test_an_outage_is_waited_out(kafka: KafkaAddress, topic, tmp_path: Path, name: str) -> None:
     """Every order is charged once and in order, the outage costs a call or two, SIGTERM ends it with everything committed."""
     orders = await topic()

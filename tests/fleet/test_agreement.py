@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from holdgate.fleet.agreement import JUMP, MISMATCHES, Agreement, Course, Reading
-from holdgate.fleet.records import Bad, Bye, Claim, Good, Lead, Need, Order, Record, Rest, Said, Tally
+from holdgate.fleet.agreement import JUMP, MISMATCHES, Agreement, Course, ReadAs
+from holdgate.fleet.records import Bad, Bye, Claim, FleetOrder, FleetRecord, Good, Lead, Need, Rest, Said, StageTally
 from holdgate.fleet.shares import checksum
 
 NAME = "payments"
@@ -23,12 +23,12 @@ class Log:
     def read(self, worker: str, *said: Said) -> Agreement:
         for each in said:
             self.now += 0.1
-            self.agreement.read(Record(worker, 1, each), self.reading)
+            self.agreement.read(FleetRecord(worker, 1, each), self.reading)
         return self.agreement
 
     @property
-    def reading(self) -> Reading:
-        return Reading(self.now, self.witness, self.quorum)
+    def reading(self) -> ReadAs:
+        return ReadAs(self.now, self.witness, self.quorum)
 
     def here(self, worker: str, *, backlog: bool = True, full: int = 4, epoch: int = 0) -> None:
         self.agreement.here(worker, Need(NAME, backlog, full, epoch), self.reading)
@@ -46,8 +46,8 @@ def lead(phase: str = "wait", epoch: int = 1, *, stage: int = 0, limit: int = 1,
     return Lead(NAME, epoch, phase, stage, limit, 0, checksum(SHARERS), failed, age)
 
 
-def order(word: str, lasts: int = 0) -> Order:
-    return Order(NAME, word, 1, False, lasts, "", "")
+def order(word: str, lasts: int = 0) -> FleetOrder:
+    return FleetOrder(NAME, word, 1, False, lasts, "", "")
 
 
 def test_the_first_claim_of_an_epoch_has_it() -> None:
@@ -216,10 +216,10 @@ def test_results_count_for_their_stage() -> None:
     log = Log()
     agreement = log.open()
     log.read(A, lead("ramp", stage=1, limit=8))
-    log.read(B, Tally(NAME, 1, 1, 0), Tally(NAME, 1, 2, 1), Tally(NAME, 2, 9, 9))
-    log.read(C, Tally(NAME, 1, 5, 5))
+    log.read(B, StageTally(NAME, 1, 1, 0), StageTally(NAME, 1, 2, 1), StageTally(NAME, 2, 9, 9))
+    log.read(C, StageTally(NAME, 1, 5, 5))
     assert agreement.tallies == {B: (2, 1)}
-    log.read(B, Tally(NAME, 1, 2**31 - 1, 2**31 - 1))
+    log.read(B, StageTally(NAME, 1, 2**31 - 1, 2**31 - 1))
     assert agreement.tallies == {B: (1000, 1000)}
     log.read(A, lead("ramp", stage=2, limit=8))
     assert agreement.tallies == {}
@@ -284,7 +284,7 @@ def test_a_repetition_of_a_known_word_changes_nothing() -> None:
     log = Log()
     agreement = log.read(C, order("hold"))
     began = agreement.wait_at
-    log.read(A, Order(NAME, "hold", 1, True, 0, "", ""))
+    log.read(A, FleetOrder(NAME, "hold", 1, True, 0, "", ""))
     assert agreement.wait_at == began
 
 

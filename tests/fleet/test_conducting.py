@@ -11,9 +11,9 @@ from holdgate.core import CircuitSettings, RampSettings, State
 from holdgate.core.guidance import Guidance, OwnFacts, Phase
 from holdgate.core.outages import Outage
 from holdgate.core.ramp import StageResult
-from holdgate.fleet.agreement import Agreement, Course, Reading
-from holdgate.fleet.conducting import PROBES_IN_A_TERM, ROUND_TRIPS, Conductor, Surroundings, probe_due, spread
-from holdgate.fleet.records import Bad, Claim, Need, Record, Tally
+from holdgate.fleet.agreement import Agreement, Course, ReadAs
+from holdgate.fleet.conducting import PROBES_IN_A_TERM, ROUND_TRIPS, Conductor, ConductorView, probe_due, spread
+from holdgate.fleet.records import Bad, Claim, FleetRecord, Need, StageTally
 from holdgate.fleet.shares import checksum
 
 NAME = "payments"
@@ -33,11 +33,11 @@ class Term:
         self.claim(1)
 
     @property
-    def reading(self) -> Reading:
-        return Reading(self.now, True, 2)
+    def reading(self) -> ReadAs:
+        return ReadAs(self.now, True, 2)
 
     def read(self, worker: str, said: Any) -> None:
-        self.agreement.read(Record(worker, 1, said), self.reading)
+        self.agreement.read(FleetRecord(worker, 1, said), self.reading)
 
     def claim(self, epoch: int) -> None:
         self.read(ME, Claim(NAME, epoch))
@@ -46,8 +46,8 @@ class Term:
         self.conductor = Conductor(self.agreement, self.settings, 0, self.seen)
 
     @property
-    def seen(self) -> Surroundings:
-        return Surroundings(self.facts, self.full, self.round_trip, self.now)
+    def seen(self) -> ConductorView:
+        return ConductorView(self.facts, self.full, self.round_trip, self.now)
 
     def know(self, **facts: Any) -> Term:
         self.facts = replace(self.facts, **facts)
@@ -123,7 +123,7 @@ def test_good_results_of_all_workers_climb_to_the_end() -> None:
     while term.agreement.course is Course.RAMP:
         limits.append(term.agreement.limit)
         stage = term.agreement.stage
-        term.read(OTHER, Tally(NAME, stage, term.agreement.limit, 0))
+        term.read(OTHER, StageTally(NAME, stage, term.agreement.limit, 0))
         term.know(stage=stage, stage_good=term.agreement.limit).step().lead()
     assert limits == [1, 2, 4, 8]
     assert term.agreement.course is Course.WELL
@@ -151,7 +151,7 @@ def test_a_stage_lasts_four_round_trips() -> None:
 def test_failures_of_all_together_open_again() -> None:
     """Three failures in a row, whoever had them, end the ramp, and the fleet waits."""
     term = Term().climbed()
-    term.read(OTHER, Tally(NAME, 1, 0, 2))
+    term.read(OTHER, StageTally(NAME, 1, 0, 2))
     term.know(stage=1, stage_bad=1).step()
     assert term.conductor.is_waiting
     term.lead()

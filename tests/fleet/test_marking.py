@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdgate.fleet.marking import A_ROW, FIRST_FAILURES, MARK_EVERY, TALLY_EVERY, Marking
-from holdgate.fleet.records import Bad, Good, Tally
+from holdgate.fleet.records import Bad, Good, StageTally
 
 NAME = "payments"
 
@@ -76,16 +76,16 @@ def test_a_part_of_a_stage_that_is_done_is_written_immediately() -> None:
     assert marking.tally(7, 0, 0, 4, 0.0) is None
     assert marking.tally(7, 1, 0, 4, 0.1) is None
     assert marking.due == TALLY_EVERY
-    assert marking.tally(7, 4, 0, 4, 0.2) == Tally(NAME, 7, 4, 0)
+    assert marking.tally(7, 4, 0, 4, 0.2) == StageTally(NAME, 7, 4, 0)
     assert marking.tally(7, 4, 0, 4, 0.3) is None
     assert marking.due is None
     assert marking.tally(7, 5, 0, 4, 0.3) is None
-    assert marking.tally(7, 5, 1, 4, 0.4) == Tally(NAME, 7, 5, 1)
-    assert marking.tally(7, 6, 1, 4, 0.4 + TALLY_EVERY) == Tally(NAME, 7, 6, 1)
+    assert marking.tally(7, 5, 1, 4, 0.4) == StageTally(NAME, 7, 5, 1)
+    assert marking.tally(7, 6, 1, 4, 0.4 + TALLY_EVERY) == StageTally(NAME, 7, 6, 1)
 
 
 def test_a_new_stage_begins_at_nothing() -> None:
     """What was written of one stage counts for nothing in the next."""
     marking = Marking(NAME, 0.0)
     marking.tally(7, 4, 1, 4, 0.0)
-    assert marking.tally(8, 4, 0, 4, 0.1) == Tally(NAME, 8, 4, 0)
+    assert marking.tally(8, 4, 0, 4, 0.1) == StageTally(NAME, 8, 4, 0)

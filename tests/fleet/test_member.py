@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -22,7 +23,24 @@ from holdgate.fleet import (
     Word,
 )
 from holdgate.fleet.member import MOST_OUTSTANDING, RECORDS, parts
-from holdgate.fleet.records import LARGEST, Bad, Bye, Claim, Gone, Good, Here, Lead, Need, Order, Record, Rest, Said, Tally, decode, encode
+from holdgate.fleet.records import (
+    LARGEST,
+    Bad,
+    Bye,
+    Claim,
+    FleetOrder,
+    FleetRecord,
+    Gone,
+    Good,
+    Here,
+    Lead,
+    Need,
+    Rest,
+    Said,
+    StageTally,
+    decode,
+    encode,
+)
 from holdgate.fleet.shares import checksum
 
 NAME = "payments"
@@ -37,6 +55,7 @@ class Bench:
 
     def __init__(self, lot: Callable[[], float] = lambda: 0.5, *, echo: bool = True) -> None:
         self.now = 0.0
+        self.numbers = count(1_000_000)  # far above those of the member itself
         self.member = FleetMember(ME, FleetSettings(), lot)
         self.member.add(NAME, CircuitSettings(), 0.0)
         self.said: list[Said] = []
@@ -54,7 +73,7 @@ class Bench:
         return said
 
     def hear(self, worker: str, *said: Said) -> None:
-        self.member.heard([encode("fleet", Record(worker, 1, each)) for each in said], self.now)
+        self.member.heard([encode("fleet", FleetRecord(worker, next(self.numbers), each)) for each in said], self.now)
 
     def look(self, facts: OwnFacts = WELL, *, backlog: bool = True, full: int = 4) -> Guidance:
         return self.member.look(NAME, facts, backlog, full, self.now)
@@ -101,7 +120,7 @@ def test_without_a_dependency_there_is_nothing_to_do() -> None:
     """A member that takes part in nothing has no deadline, and says no more than that it is there."""
     member = FleetMember(ME, FleetSettings(), lambda: 0.5)
     assert member.next_deadline() is None
-    assert [decode("fleet", data) for data in member.take_records(0.0)] == [Record(ME, 1, Here(30, ()))]
+    assert [decode("fleet", data) for data in member.take_records(0.0)] == [FleetRecord(ME, 1, Here(30, ()))]
 
 
 def test_a_dependency_may_be_added_again_with_other_settings() -> None:
@@ -149,7 +168,7 @@ def test_many_dependencies_are_spoken_of_in_parts() -> None:
     found = parts(needs)
     assert [need for part in found for need in part] == needs
     assert len(found) > 1
-    assert all(len(encode("f" * 128, Record(ME, 1, Here(2, part)))) <= LARGEST for part in found)
+    assert all(len(encode("f" * 128, FleetRecord(ME, 1, Here(2, part)))) <= LARGEST for part in found)
 
 
 def test_who_is_silent_is_a_member_no_more() -> None:
@@ -170,7 +189,7 @@ def test_who_leaves_in_order_is_gone_immediately() -> None:
     bench.meet(A)
     bench.hear(A, Bye())
     assert len(bench.member.snapshot(0.0).members) == 1
-    assert [decode("fleet", data) for data in bench.member.leave(1.0)] == [Record(ME, 2, Bye())]
+    assert [decode("fleet", data) for data in bench.member.leave(1.0)] == [FleetRecord(ME, 2, Bye())]
 
 
 def test_a_conductor_misses_who_is_silent_for_all() -> None:
@@ -245,7 +264,7 @@ def test_the_round_trip_is_what_our_own_records_take() -> None:
     bench = Bench()
     bench.member.take_records(30.0)
     assert bench.member.snapshot(31.0).round_trip == 1.0
-    bench.member.heard([encode("fleet", Record(ME, 2, Good(NAME)))], 32.0)
+    bench.member.heard([encode("fleet", FleetRecord(ME, 2, Good(NAME)))], 32.0)
     assert bench.member.snapshot(32.0).round_trip == 2.0
     records = bench.member.take_records(60.0)
     bench.member.heard(records, 60.0)
@@ -256,8 +275,7 @@ def test_a_number_of_ours_that_we_did_not_write_is_nothing() -> None:
     """Somebody who writes in our name makes no silent log look well."""
     bench = Bench(echo=False)
     bench.turn(0.0, echo=False)
-    bench.hear(ME, Good(NAME))
-    bench.member.heard([encode("fleet", Record(ME, 77, Good(NAME)))], 0.0)
+    bench.member.heard([encode("fleet", FleetRecord(ME, number, Good(NAME))) for number in (77, 1)], 0.0)
     bench.turn(31.0, echo=False)
     assert len(bench.news(FleetLogFellSilent)) == 0
 
@@ -283,7 +301,7 @@ def test_our_own_records_do_not_pile_up() -> None:
         bench.turn(31.0, echo=False)
     assert len(bench.member._outstanding) == MOST_OUTSTANDING
     for number in range(100):
-        bench.member.heard([encode("fleet", Record(ME, bench.member._number, Good(NAME)))], bench.now)
+        bench.member.heard([encode("fleet", FleetRecord(ME, bench.member._number, Good(NAME)))], bench.now)
         bench.member.command(NAME, Word.HOLD, reason=str(number), actor="ada", lasts=None, now=bench.now)
     assert len(bench.turn(10.0)) == RECORDS
 
@@ -453,7 +471,7 @@ def test_results_of_a_share_are_written() -> None:
     assert (guidance.phase, guidance.limit, guidance.stage) == (Phase.RAMP, 4, 1)
     half_open = replace(WELL, state=State.HALF_OPEN, stage=1, stage_good=4, opened_by=Reason.FLEET)
     bench.look(half_open)
-    assert of(Tally, bench.turn()) == [Tally(NAME, 1, 4, 0)]
+    assert of(StageTally, bench.turn()) == [StageTally(NAME, 1, 4, 0)]
     bench.look(OPENED)
     assert of(Here, bench.turn(1.0)) == [Here(2, (Need(NAME, False, 4, 1),))]
 
@@ -478,7 +496,7 @@ def test_an_order_is_in_force_when_it_is_read() -> None:
     bench = Bench()
     bench.member.command(NAME, Word.HOLD, reason="a\nrelease", actor="ada", lasts=0.2, now=0.0)
     assert bench.look(WELL).phase is Phase.LOCAL
-    assert bench.turn() == [Order(NAME, "hold", 1, False, 1, "a release", "ada")]
+    assert bench.turn() == [FleetOrder(NAME, "hold", 1, False, 1, "a release", "ada")]
     guidance = bench.look(replace(WELL, last_good=0.0))
     assert (guidance.phase, guidance.until) == (Phase.WAIT, 1.0)
     ordered = bench.news(FleetOrdered)
@@ -504,9 +522,9 @@ def test_a_hold_is_repeated() -> None:
     bench = Bench()
     bench.member.command(NAME, Word.FORCE_OPEN, reason="", actor="ada", lasts=60.0, now=0.0)
     bench.turn()
-    assert of(Order, bench.turn(14.9)) == []
-    assert of(Order, bench.turn(0.1)) == [Order(NAME, "force_open", 1, True, 45, "", "ada")]
-    assert of(Order, bench.turn(1.0)) == []
+    assert of(FleetOrder, bench.turn(14.9)) == []
+    assert of(FleetOrder, bench.turn(0.1)) == [FleetOrder(NAME, "force_open", 1, True, 45, "", "ada")]
+    assert of(FleetOrder, bench.turn(1.0)) == []
 
 
 def test_a_reset_ends_the_outage() -> None:

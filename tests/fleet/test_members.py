@@ -98,3 +98,11 @@ def test_made_up_workers_fill_no_budgets() -> None:
     assert not budgets.take(A, 1.0)
     assert budgets.take(A, 100.0)
     assert len(budgets) == 1
+
+
+def test_a_record_that_comes_again_is_not_new() -> None:
+    """Nor is an older one. One that is far below the last shows that the last number was made up."""
+    budgets = Budgets()
+    assert [budgets.is_new("0" * 12, number) for number in (5, 5, 4, 6)] == [True, False, False, True]
+    assert budgets.is_new("0" * 12, 2**31 - 1)
+    assert [budgets.is_new("0" * 12, number) for number in (7, 7, 8)] == [True, False, True]

@@ -7,13 +7,13 @@ from math import comb
 import pytest
 
 from holdgate.core import CircuitSettings
-from holdgate.fleet.opening import MARK_LASTS, MOST, OPENING_LASTS, Mark, failures_needed, is_outage
+from holdgate.fleet.opening import MARK_LASTS, MOST, OPENING_LASTS, BadMark, failures_needed, is_outage
 
 SETTINGS = CircuitSettings()
 
 
-def marks(count: int, run: int = 1, *, opened: bool = False, at: float = 0.0) -> dict[str, Mark]:
-    return {f"{worker:012x}": Mark(run, opened, at) for worker in range(count)}
+def marks(count: int, run: int = 1, *, opened: bool = False, at: float = 0.0) -> dict[str, BadMark]:
+    return {f"{worker:012x}": BadMark(run, opened, at) for worker in range(count)}
 
 
 def test_most_workers_that_have_just_failed_are_an_outage() -> None:

@@ -9,8 +9,8 @@ from tests.fleet.world import NAME, World
 from holdgate.core import CircuitSettings, Reason, State
 from holdgate.core.guidance import OwnFacts, Phase
 from holdgate.fleet import FleetMember, FleetSettings
-from holdgate.fleet.agreement import Agreement, Course, Reading
-from holdgate.fleet.records import Bad, Bye, Claim, Gone, Good, Here, Lead, Need, Order, Record, Rest, Said, Tally, encode
+from holdgate.fleet.agreement import Agreement, Course, ReadAs
+from holdgate.fleet.records import Bad, Bye, Claim, FleetOrder, FleetRecord, Gone, Good, Here, Lead, Need, Rest, Said, StageTally, encode
 from holdgate.fleet.shares import checksum
 
 WORKERS = [f"{number:012x}" for number in range(1, 5)]
@@ -39,9 +39,9 @@ SAID = st.one_of(
         SMALL,
         SMALL,
     ),
-    st.builds(Tally, st.just(NAME), SMALL, SMALL, SMALL),
+    st.builds(StageTally, st.just(NAME), SMALL, SMALL, SMALL),
     st.builds(
-        Order,
+        FleetOrder,
         st.just(NAME),
         st.sampled_from(["hold", "release", "force_open", "reset"]),
         SMALL,
@@ -51,7 +51,7 @@ SAID = st.one_of(
         st.just(""),
     ),
 )
-RECORDS = st.lists(st.builds(Record, ONE_OF_US, st.integers(0, 100), SAID), max_size=60)
+RECORDS = st.lists(st.builds(FleetRecord, ONE_OF_US, st.integers(0, 100), SAID), max_size=60)
 
 FACTS = OwnFacts(State.OPEN, None, 5, 5, 0, None, Reason.CONSECUTIVE_FAILURES, 0, 0, 0, 0, 0, 0)
 
@@ -66,7 +66,7 @@ def member(worker: str, now: float) -> FleetMember:
 
 @EACH
 @given(RECORDS, st.lists(st.integers(1, 7), min_size=1, max_size=10), st.floats(-4000, 4000))
-def test_who_has_read_the_same_agrees(records: list[Record], parts: list[int], offset: float) -> None:
+def test_who_has_read_the_same_agrees(records: list[FleetRecord], parts: list[int], offset: float) -> None:
     """Two members with clocks an hour apart, of which one reads in other portions, have the same epoch, conductor, limit and shares."""
     data = [encode("fleet", record) for record in records]
     first, second = member("e" * 12, 0.0), member(ME, offset)
@@ -83,7 +83,7 @@ def test_who_has_read_the_same_agrees(records: list[Record], parts: list[int], o
 
 @EACH
 @given(RECORDS)
-def test_no_order_of_records_breaks_what_must_hold(records: list[Record]) -> None:
+def test_no_order_of_records_breaks_what_must_hold(records: list[FleetRecord]) -> None:
     """The epoch never falls, only its holder moves the fleet, shares stay within the limit, and no quorum means no opening."""
     agreement, now = Agreement(NAME, 0.0), 0.0
     for record in records:
@@ -92,18 +92,18 @@ def test_no_order_of_records_breaks_what_must_hold(records: list[Record]) -> Non
         before = (agreement.epoch, agreement.conductor, agreement.course, agreement.stage, dict(agreement.shares))
         bad = len(agreement.marks)
         if isinstance(said, Here):
-            agreement.here(worker, said.needs[0], Reading(now, True, 2))
+            agreement.here(worker, said.needs[0], ReadAs(now, True, 2))
         elif isinstance(said, Bye | Gone):
             agreement.left(worker, now)
         else:
-            agreement.read(record, Reading(now, True, 2))
+            agreement.read(record, ReadAs(now, True, 2))
         epoch, conductor, course, stage, shared = before
         assert agreement.epoch >= epoch
         assert agreement.stage >= stage
         assert sum(agreement.shares.values()) <= max(agreement.limit, sum(shared.values()))
         assert agreement.course is Course.RAMP or not agreement.shares
         if course is Course.WELL and agreement.course is not Course.WELL:
-            assert bad >= 2 or isinstance(said, Order)
+            assert bad >= 2 or isinstance(said, FleetOrder)
         if agreement.epoch == epoch and agreement.conductor != conductor:
             assert agreement.conductor is None or isinstance(said, Claim | Lead)
         if isinstance(said, Lead) and (said.epoch < epoch or (said.epoch == epoch and worker != conductor)):
@@ -112,7 +112,7 @@ def test_no_order_of_records_breaks_what_must_hold(records: list[Record]) -> Non
 
 @EACH
 @given(RECORDS, st.lists(st.binary(max_size=40), max_size=10))
-def test_no_log_stops_a_member(records: list[Record], noise: list[bytes]) -> None:
+def test_no_log_stops_a_member(records: list[FleetRecord], noise: list[bytes]) -> None:
     """Whatever it reads, a member looks, writes, counts time and shows itself; and what it writes others can read."""
     worker, now = member(ME, 0.0), 0.0
     for record in records:
@@ -129,7 +129,7 @@ def test_no_log_stops_a_member(records: list[Record], noise: list[bytes]) -> Non
     assert worker.snapshot(now).skipped == len(noise) * len(records)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 1000), st.integers(0, 3), st.floats(0.0, 20.0), st.sampled_from(["killed", "frozen", "cut off"]))
 def test_after_any_single_failure_the_fleet_comes_back(seed: int, victim: int, after: float, how: str) -> None:
     """Whoever is killed, frozen for 30 seconds or cut off from the log in an outage, whenever: the rest probes, and is back in time."""
@@ -142,14 +142,14 @@ def test_after_any_single_failure_the_fleet_comes_back(seed: int, victim: int, a
         worker.frozen_until = world.now + 30
     else:
         worker.cut = True
-    assert world.run_until_closed(47 + 75) is not None or world.all_closed()
+    assert world.run_until_closed(47 + 75) is not None
     assert world.result.most_probes <= 2
 
 
 def test_a_whole_course_is_well_again() -> None:
     """The strategy above reaches what it is for: records with which a fleet opens, climbs and recovers."""
     agreement = Agreement(NAME, 0.0)
-    reading = Reading(1.0, True, 2)
+    reading = ReadAs(1.0, True, 2)
     said: list[tuple[str, Said]] = [
         (WORKERS[0], Bad(NAME, 1, False)),
         (WORKERS[1], Bad(NAME, 1, False)),
@@ -159,6 +159,6 @@ def test_a_whole_course_is_well_again() -> None:
     ]
     courses = []
     for worker, each in said:
-        agreement.read(Record(worker, 1, each), reading)
+        agreement.read(FleetRecord(worker, 1, each), reading)
         courses.append(agreement.course)
     assert courses == [Course.WELL, Course.WELL, Course.WAIT, Course.RAMP, Course.WELL]

@@ -10,7 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdgate.fleet import records
-from holdgate.fleet.records import Bad, Bye, Claim, Gone, Good, Here, Lead, Need, Order, Record, Rest, Said, Tally, decode, encode
+from holdgate.fleet.records import (
+    Bad,
+    Bye,
+    Claim,
+    FleetOrder,
+    FleetRecord,
+    Gone,
+    Good,
+    Here,
+    Lead,
+    Need,
+    Rest,
+    Said,
+    StageTally,
+    decode,
+    encode,
+)
 
 ME, OTHER = "0123456789ab", "ffffffffffff"
 DEPENDENCY = "payments"
@@ -25,31 +41,31 @@ SAID: list[Said] = [
     Claim(DEPENDENCY, 12),
     Rest(DEPENDENCY, 12),
     Lead(DEPENDENCY, 12, "ramp", 22, 128, 1, 2**31 - 1, 12, 600),
-    Tally(DEPENDENCY, 22, 1000, 1000),
-    Order(DEPENDENCY, "force_open", 12, False, 3600, "release", "ada"),
+    StageTally(DEPENDENCY, 22, 1000, 1000),
+    FleetOrder(DEPENDENCY, "force_open", 12, False, 3600, "release", "ada"),
 ]
 
 
 @pytest.mark.parametrize("said", SAID, ids=lambda said: said.kind)
 def test_a_record_comes_back_as_it_was(said: Said) -> None:
     """Every kind is the same after it was written and read."""
-    record = Record(ME, 123_456, said)
+    record = FleetRecord(ME, 123_456, said)
     assert decode("orders", encode("orders", record)) == record
 
 
 @pytest.mark.parametrize("said", SAID, ids=lambda said: said.kind)
 def test_a_record_has_less_than_200_bytes(said: Said) -> None:
     """With names of usual length no record is longer than 200 bytes."""
-    assert len(encode("orders", Record(ME, 123_456, said))) <= 200
+    assert len(encode("orders", FleetRecord(ME, 123_456, said))) <= 200
 
 
 def test_the_longest_record_is_read() -> None:
     """Whatever settings and operators may write fits into what is read."""
     long = "ä" * 64
-    order = Order(long, "force_open", 2**31 - 1, True, records.LONGEST_SECONDS, "ä" * 80, "ä" * 40)
-    data = encode(long, Record(ME, 2**31 - 1, order))
+    order = FleetOrder(long, "force_open", 2**31 - 1, True, records.LONGEST_SECONDS, "ä" * 80, "ä" * 40)
+    data = encode(long, FleetRecord(ME, 2**31 - 1, order))
     assert len(data) <= records.LARGEST
-    assert decode(long, data) == Record(ME, 2**31 - 1, order)
+    assert decode(long, data) == FleetRecord(ME, 2**31 - 1, order)
 
 
 def written(**changes: Any) -> bytes:
@@ -60,7 +76,7 @@ def written(**changes: Any) -> bytes:
 
 def test_fields_of_a_newer_version_are_skipped() -> None:
     """A field that we do not know does not hide those that we do."""
-    assert decode("orders", written(z=[1, {"later": True}])) == Record(ME, 1, Claim(DEPENDENCY, 2))
+    assert decode("orders", written(z=[1, {"later": True}])) == FleetRecord(ME, 1, Claim(DEPENDENCY, 2))
 
 
 @pytest.mark.parametrize(
@@ -111,13 +127,14 @@ def test_what_is_none_of_ours_is_nothing(data: bytes) -> None:
 
 def test_a_text_cannot_move_a_cursor() -> None:
     """Of an operator's text, what is not printable is read as spaces, and the rest is cut."""
-    order = Order(DEPENDENCY, "hold", 1, False, 0, "\x1b[2J\ud800" + "x" * 100, "a\nb")
+    order = FleetOrder(DEPENDENCY, "hold", 1, False, 0, "\x1b[2J\ud800" + "x" * 100, "a\nb")
     data = json.dumps(
-        json.loads(encode("orders", Record(ME, 1, Order(DEPENDENCY, "hold", 1, False, 0, "", "")))) | {"r": order.reason, "c": order.actor}
+        json.loads(encode("orders", FleetRecord(ME, 1, FleetOrder(DEPENDENCY, "hold", 1, False, 0, "", ""))))
+        | {"r": order.reason, "c": order.actor}
     )
     record = decode("orders", data.encode())
     assert record is not None
-    assert record.said == Order(DEPENDENCY, "hold", 1, False, 0, " [2J " + "x" * 75, "a b")
+    assert record.said == FleetOrder(DEPENDENCY, "hold", 1, False, 0, " [2J " + "x" * 75, "a b")
 
 
 def test_a_length_is_cut_to_a_month() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from holdgate.fleet.records import LARGEST_NUMBER, Order
+from holdgate.fleet.records import LARGEST_NUMBER, FleetOrder
 from holdgate.fleet.words import REPEATED_EVERY, Word, Words
 
 
-def order(word: str, number: int = 1, *, again: bool = False, lasts: int = 0) -> Order:
-    return Order("payments", word, number, again, lasts, "a release", "ada")
+def order(word: str, number: int = 1, *, again: bool = False, lasts: int = 0) -> FleetOrder:
+    return FleetOrder("payments", word, number, again, lasts, "a release", "ada")
 
 
 def test_a_hold_lasts_until_a_release() -> None:

@@ -19,7 +19,7 @@ from holdgate.fleet import (
     LocalCauseFound,
     Word,
 )
-from holdgate.fleet.records import Bye, Lead, Record, encode
+from holdgate.fleet.records import Bye, FleetRecord, Lead, encode
 
 START = 35.0
 
@@ -258,7 +258,7 @@ def test_a_stranger_that_floods_the_log_moves_nobody() -> None:
     """Ten thousand lines of a made-up worker, and as many of nobody, leave the fleet as it was."""
     world = World(4, seed=15)
     world.run(START)
-    flood = [encode("fleet", Record("0" * 12, number, Bye())) for number in range(5000)] + [b"{"] * 5000
+    flood = [encode("fleet", FleetRecord("0" * 12, number, Bye())) for number in range(5000)] + [b"{"] * 5000
     for worker in world.workers:
         worker.member.heard(flood, world.now)
         assert worker.member.snapshot(world.now).skipped == 9000

@@ -19,7 +19,7 @@ from holdgate.errors import CommandError, FleetLogError, SettingsError
 from holdgate.events import CommandGiven, FleetLogFellSilent, FleetMembersChanged, FleetOpened, FleetOrdered, FleetRecovered
 from holdgate.fleet.snapshot import FleetSnapshot
 from holdgate.runtime.fleet import Fleet
-from holdgate.testing import MemoryIntake, in_virtual_time
+from holdgate.testing import LoopClock, MemoryIntake, in_virtual_time
 from holdgate.testing.memory import LogTrouble, MemoryFleetLog, MemoryLogServer
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ async def test_a_worker_that_leaves_says_so() -> None:
     server = MemoryLogServer()
     events: list[Any] = []
     async with quiet_guard(dependency(), fleet=MemoryFleetLog(server), observers=[events.append]) as guard:
-        other = Guard(dependency(), signals=False, fleet=MemoryFleetLog(server), clock=FleetWorker(Payments(), server, 7).guard._clock)
+        other = Guard(dependency(), signals=False, fleet=MemoryFleetLog(server), clock=LoopClock((0.25,)))
         async with other:
             await until(lambda: len(fleet_size(guard)) == 2)
         await asyncio.sleep(0.1)

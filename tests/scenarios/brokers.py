@@ -12,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from tests.brokers.kafka.test_intake_conformance import KafkaBed
 from tests.brokers.rabbitmq.test_conformance import RabbitMQBed
+from tests.brokers.share.test_conformance_model import ModelBed
 from tests.scenarios.world import Target, World
 from tests.servers.rabbitmq_address import QUORUM
 from tests.testing.test_conformance_memory import PartitionBed, QueueBed
@@ -43,6 +44,10 @@ CONFLUENT = pytest.param("confluent", marks=[pytest.mark.integration("kafka"), p
 ON_CONFLUENT = ("test_outage", "test_dead_letters")
 
 
+# In a share group a held key keeps all that came in the same poll, and a rate is what it is elsewhere: these take minutes and show nothing.
+NOT_ON_SHARES = {"test_keys", "test_limits", "test_retry_after", "test_throttled"}
+
+
 def on_every_broker(scenario: Scenario) -> Callable[[str, pytest.FixtureRequest], None]:
     """Make a test of a scenario: once for each broker. One that is not there is a skip with the reason, as for every test."""
     return _test_of(scenario, run_virtual)
@@ -54,7 +59,9 @@ def in_real_time_on_every_broker(scenario: Scenario) -> Callable[[str, pytest.Fi
 
 
 def _test_of(scenario: Scenario, in_memory: Callable[[Any], object]) -> Callable[[str, pytest.FixtureRequest], None]:
-    more = [CONFLUENT] if scenario.__module__.endswith(ON_CONFLUENT) or os.environ.get("HOLDGATE_TEST_CONFLUENT") else []
+    more: list[Any] = [] if scenario.__module__.rpartition(".")[2] in NOT_ON_SHARES else ["memory-share"]
+    if scenario.__module__.endswith(ON_CONFLUENT) or os.environ.get("HOLDGATE_TEST_CONFLUENT"):
+        more.append(CONFLUENT)
 
     @pytest.mark.parametrize("broker", [*BROKERS, *more])
     def test(broker: str, request: pytest.FixtureRequest) -> None:
@@ -69,6 +76,10 @@ def _play(scenario: Scenario, broker: str, request: pytest.FixtureRequest, in_me
         in_memory(_in(_memory(PartitionBed()), scenario))
     elif broker == "memory-queue":
         in_memory(_in(_memory(QueueBed()), scenario))
+    elif broker == "memory-share":
+        bed = ModelBed()
+        bed.broker.install(request.getfixturevalue("monkeypatch"))
+        in_memory(_in(_memory(bed), scenario))
     elif broker in ("kafka", "confluent"):
         asyncio.run(_in(_kafka(request.getfixturevalue("kafka"), broker), scenario))
     else:
@@ -81,7 +92,7 @@ async def _in(world: Any, scenario: Scenario) -> None:
 
 
 @asynccontextmanager
-async def _memory(bed: PartitionBed) -> AsyncIterator[World]:
+async def _memory(bed: PartitionBed | ModelBed) -> AsyncIterator[World]:
     dead = MemoryDeadLetters()
 
     async def buried() -> list[bytes]:

@@ -110,7 +110,7 @@ class CircuitSettings:
     open_duration: float = Usual(3.5)  # with the ramp, a worker is back within five seconds of a short restart, even if a probe hung
     open_share: float = 0.1  # with jitter and ramp, a worker is back within 12 % of an outage
     open_multiplier: float | None = None  # a wait that follows the outage's age is never far too long
-    open_duration_max: float = Usual(300.0)  # Envoy's; after a recovery no one waits longer than five minutes
+    open_duration_max: float = Usual(300.0)  # Envoy's, a tenth of 50 minutes; less only makes longer outages dearer (benchmarks/waits.py)
     open_jitter: float = 0.1  # workers that opened together must not probe together; ten per cent spreads them within a few probes
     healthy_interval: float = 30.0  # a dependency that is well for half a minute has come back; one that flaps faster has not
     retry_after_max: float = 3600.0  # a wrong header must not stop a worker for a day

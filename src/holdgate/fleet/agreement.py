@@ -30,13 +30,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from holdgate.fleet.opening import Mark
-from holdgate.fleet.records import Bad, Claim, Good, Lead, Order, Rest, Tally
+from holdgate.fleet.opening import BadMark
+from holdgate.fleet.records import Bad, Claim, FleetOrder, Good, Lead, Rest, StageTally
 from holdgate.fleet.shares import checksum, shares
 from holdgate.fleet.words import Words
 
 if TYPE_CHECKING:
-    from holdgate.fleet.records import Need, Record
+    from holdgate.fleet.records import FleetRecord, Need
 
 # A claim is one more than the last. One that jumps further was made up, and would use the numbers up.
 JUMP = 1000
@@ -57,7 +57,7 @@ class Course(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadAs:
     """How a record is read: at what time of the reader, whether it has seen everything before, and the quorum of its fleet."""
 
     now: float
@@ -83,7 +83,7 @@ class Agreement:
         self.heard_at = now  # when the conductor was heard last, or when there was none any more
         self.began = now
         self.recovered_at: float | None = None
-        self.failed = 0  # probes of this outage
+        self.failed: int = 0  # probes of this outage
         self.wait_at = now  # when the present wait began
         self.stage = 0
         self.stage_at = now
@@ -92,19 +92,19 @@ class Agreement:
         self.sharers: dict[str, int] = {}  # who has messages, and how many calls it can make, since the claim
         self.shares: dict[str, int] = {}
         self.mismatches = 0
-        self.marks: dict[str, Mark] = {}
+        self.marks: dict[str, BadMark] = {}
         self.tallies: dict[str, tuple[int, int]] = {}
         self.words = Words()
         self.stale = 0  # verdicts of conductors that are none any more
 
     # -- What a record changes -----------------------------------------------------------------------------------------------------
 
-    def read(self, record: Record, reading: Reading) -> None:
+    def read(self, record: FleetRecord, reading: ReadAs) -> None:
         """Take in one record about this dependency."""
         worker = record.worker
         match record.said:
             case Bad(run=run, opened=opened):
-                self.marks[worker] = Mark(run, opened, reading.now)
+                self.marks[worker] = BadMark(run, opened, reading.now)
             case Good():
                 self.marks.pop(worker, None)
             case Claim(epoch=epoch):
@@ -114,15 +114,15 @@ class Agreement:
                     self._without_conductor(reading.now)
             case Lead() as lead:
                 self._led(worker, lead, reading)
-            case Tally(stage=stage, good=good, bad=bad):
+            case StageTally(stage=stage, good=good, bad=bad):
                 if stage == self.stage and worker in self.shares:
                     self.tallies[worker] = (min(good, MOST_RESULTS), min(bad, MOST_RESULTS))
-            case Order() as order:
+            case FleetOrder() as order:
                 self._ordered(order, reading.now)
             case _:
                 raise TypeError(f"not about one dependency: {record.said!r}")
 
-    def here(self, worker: str, need: Need, reading: Reading) -> None:
+    def here(self, worker: str, need: Need, reading: ReadAs) -> None:
         """Take in what a worker says of itself."""
         if need.backlog and need.full:
             self.sharers[worker] = need.full
@@ -139,14 +139,14 @@ class Agreement:
         if worker == self.conductor:
             self._without_conductor(now)
 
-    def _may_be(self, epoch: int, reading: Reading) -> bool:
+    def _may_be(self, epoch: int, reading: ReadAs) -> bool:
         return not reading.witness or epoch <= self.epoch + JUMP
 
     def _without_conductor(self, now: float) -> None:
         self.conductor = None
         self.heard_at = now
 
-    def _claimed(self, worker: str, epoch: int, reading: Reading) -> None:
+    def _claimed(self, worker: str, epoch: int, reading: ReadAs) -> None:
         if epoch <= self.epoch or not self._may_be(epoch, reading):
             self.stale += 1
         elif self.course is not Course.WELL or len(self.marks) >= reading.quorum:
@@ -164,7 +164,7 @@ class Agreement:
         self.recovered_at = None
         self.shares = {}
 
-    def _led(self, worker: str, lead: Lead, reading: Reading) -> None:
+    def _led(self, worker: str, lead: Lead, reading: ReadAs) -> None:
         if lead.epoch > self.epoch and self._may_be(lead.epoch, reading) and self._believes(reading):
             self.epoch = lead.epoch
             self.conductor = worker
@@ -181,7 +181,7 @@ class Agreement:
         else:
             self._climb(lead, reading.now)
 
-    def _believes(self, reading: Reading) -> bool:
+    def _believes(self, reading: ReadAs) -> bool:
         """Return whether a verdict without a claim counts: the reader may have missed the claim, or an outage is on in any case."""
         return not reading.witness or self.course is not Course.WELL or len(self.marks) >= reading.quorum
 
@@ -230,7 +230,7 @@ class Agreement:
         self.failed = lead.failed
         self.shares = shares(lead.limit, self.sharers, lead.turn)
 
-    def _ordered(self, order: Order, now: float) -> None:
+    def _ordered(self, order: FleetOrder, now: float) -> None:
         if not self.words.hear(order, now):
             return
         if order.word == "reset":

@@ -21,9 +21,9 @@ from holdgate.core.states import Reason, State
 from holdgate.fleet import events
 from holdgate.fleet.agreement import Agreement, Course
 from holdgate.fleet.bidding import LOST_AFTER, SILENT_AFTER, Bid, Chance, Vacancy
-from holdgate.fleet.conducting import Conductor, Surroundings, probe_due
+from holdgate.fleet.conducting import Conductor, ConductorView, probe_due
 from holdgate.fleet.marking import Marking
-from holdgate.fleet.opening import Mark, is_outage
+from holdgate.fleet.opening import BadMark, is_outage
 from holdgate.fleet.records import Claim, Need, Rest
 from holdgate.fleet.shares import checksum, part_of
 from holdgate.fleet.snapshot import AgreementSnapshot, SharerSnapshot, shown
@@ -35,15 +35,22 @@ if TYPE_CHECKING:
     from holdgate.core.settings import CircuitSettings
     from holdgate.fleet.events import FleetEvent
     from holdgate.fleet.members import Roster
-    from holdgate.fleet.records import Order, Said
+    from holdgate.fleet.records import FleetOrder, Said
     from holdgate.fleet.settings import FleetSettings
     from holdgate.fleet.words import Standing
 
 # How long a good call is a veto (seconds). A worker that has called nobody for longer knows no better than the fleet.
 GOOD_LASTS = 10.0
 
+# A conductor on a log that is slow is not silent: so many round trips of our own records it may take, if that is longer.
+SILENT_TRIPS = 2.0
+
 # Between two verdicts of a conductor that have nothing new (seconds): three are missed before another worker tries.
 LEAD_EVERY = 1.0
+
+# A fleet that gets no further is worse than none. After so long without one step of the ramp, or since the probe was due (seconds), a
+# worker goes by its own rules. It is longer than two stages that nobody has answered, and with a good log nothing takes as long.
+STUCK_AFTER = 20.0
 
 # An opening of its own is a local cause if after this time (seconds) fewer workers than the quorum have failures.
 ALONE_AFTER = 2.0
@@ -72,7 +79,8 @@ class Concern:
 
     # fmt: off
     __slots__ = (
-        "_alone_since", "_closed_at", "_led", "_led_at", "_lot", "_me", "_outage", "_quorum", "_rested", "_settings",
+        "_alone_since", "_closed_at", "_led", "_led_at", "_lot", "_me", "_moved_at",
+        "_moved_to", "_outage", "_quorum", "_rested", "_settings",
         "_was", "_wish", "_word", "agreement", "backlog", "bid", "conductor", "draw", "facts", "full", "guided", "marking", "phase",
     )
     # fmt: on
@@ -101,6 +109,8 @@ class Concern:
         self._closed_at = now
         self._alone_since: float | None = None
         self._was = (Course.WELL, 0, False)
+        self._moved_to = (Course.WELL, 0, 0, 0, 0, 0)  # where the agreement was when it last got on, and when that was
+        self._moved_at = now
         self._word: Standing | None = None  # the last that was announced
         self._lot = draw()  # of the repetition of a word
 
@@ -160,10 +170,13 @@ class Concern:
             self.guided = True
             return Guidance(Phase.WAIT, epoch=agreement.epoch, until=order.until)
         if around.is_silent:
+            self.guided = False  # what its calls say meanwhile is its own, and counts when the log is back
             return _LOCAL
         if agreement.course is Course.WELL:
             return self._when_well(facts, around)
-        if not self.guided and self._vetoes(facts, now):
+        if self._is_stuck(now):
+            self.guided = False
+        if not self.guided and (self._is_stuck(now) or self._vetoes(facts, now)):
             return _LOCAL
         self.guided = True
         return self._when_out(around)
@@ -177,13 +190,27 @@ class Concern:
         return Guidance(Phase.RAMP, agreement.shares.get(self._me, 0), agreement.stage, agreement.epoch, around.until)
 
     def _when_well(self, facts: OwnFacts, around: Around) -> Guidance:
-        if self._wish is not None:
+        if self._wish is not None and around.now < self._wish + LOST_AFTER:  # later, nobody has followed
             self.guided = True
             return Guidance(Phase.WAIT, epoch=self.agreement.epoch, until=min(around.until, self._wish + LOST_AFTER))
         if self.guided and facts.state is not State.CLOSED and self.agreement.recovered_at is not None:
             return Guidance(Phase.UP, epoch=self.agreement.epoch, until=around.until)
         self.guided = False
         return _LOCAL
+
+    def _is_stuck(self, now: float) -> bool:
+        """Return whether the agreement has got no further for so long that nobody should wait for it."""
+        since = max(self._moved_at, self._due()) if self.agreement.course is Course.WAIT else self._moved_at
+        return self.agreement.course is not Course.WELL and now - since >= STUCK_AFTER
+
+    def _note_progress(self, now: float) -> None:
+        # A conductor that takes over begins a stage, and one that hears of nobody another turn: neither gets on by that.
+        agreement = self.agreement
+        course, failed, limit, epoch, turn, stage = self._moved_to
+        here = (agreement.course, agreement.failed, agreement.limit, agreement.epoch, agreement.turn, agreement.stage)
+        self._moved_to = here
+        if here[:3] != (course, failed, limit) or (here[3:5] == (epoch, turn) and here[5] > stage):
+            self._moved_at = now
 
     def _vetoes(self, facts: OwnFacts, now: float) -> bool:
         is_well = facts.state is State.CLOSED and facts.in_a_row == 0
@@ -219,7 +246,7 @@ class Concern:
     def _consider_opening(self, run: int, opened: bool, around: Around) -> None:
         marks = self.agreement.marks
         if run:
-            marks = {**marks, self._me: Mark(run, opened, around.now)}
+            marks = {**marks, self._me: BadMark(run, opened, around.now)}
         if run and is_outage(marks, max(around.callers, len(marks)), self._quorum, self._settings, around.now):
             if self._wish is None:
                 self._wish = around.now
@@ -239,13 +266,13 @@ class Concern:
     # -- Claims --------------------------------------------------------------------------------------------------------------------
 
     def _claims(self, facts: OwnFacts, around: Around) -> list[Said]:
-        self.bid.consider(self._chance(facts, around.now))
+        self.bid.consider(self._chance(facts, around))
         if not self.bid.is_due(around.now):
             return []
         return [Claim(self.agreement.dependency, self.agreement.epoch + 1)]
 
-    def _chance(self, facts: OwnFacts, now: float) -> Chance | None:
-        agreement = self.agreement
+    def _chance(self, facts: OwnFacts, around: Around) -> Chance | None:
+        agreement, now = self.agreement, around.now
         if facts.override is not None or agreement.words.holds(now) or (not self.guided and self._vetoes(facts, now)):
             return None
         last_choice = not self.backlog or self._rested == agreement.epoch
@@ -254,8 +281,9 @@ class Concern:
             return None if self._wish is None else Chance(Vacancy.OPENING, agreement.epoch, self._wish, not self.backlog)
         if agreement.conductor is None:
             return Chance(Vacancy.VACANT, agreement.epoch, heard_at, last_choice)
-        if agreement.conductor != self._me and now - heard_at >= SILENT_AFTER:
-            return Chance(Vacancy.SILENT, agreement.epoch, heard_at + SILENT_AFTER, last_choice)
+        silent_at = heard_at + max(SILENT_AFTER, SILENT_TRIPS * around.round_trip)
+        if agreement.conductor != self._me and now >= silent_at:
+            return Chance(Vacancy.SILENT, agreement.epoch, silent_at, last_choice)
         return None
 
     # -- A term as conductor -------------------------------------------------------------------------------------------------------
@@ -265,7 +293,7 @@ class Concern:
         if agreement.conductor != self._me or agreement.course is Course.WELL or agreement.words.holds(around.now):
             self.conductor = None
             return []
-        seen = Surroundings(facts, around.full, around.round_trip, around.now)
+        seen = ConductorView(facts, around.full, around.round_trip, around.now)
         relapses = self._outage.relapses(self._settings)
         if self.conductor is None or self.conductor.epoch != agreement.epoch:
             self.conductor = Conductor(agreement, self._settings, relapses, seen)
@@ -273,6 +301,8 @@ class Concern:
         self.conductor.step(agreement, relapses, seen)
         if self._rested == agreement.epoch:
             return []
+        if not self.guided and self._is_stuck(around.now) and self._vetoes(facts, around.now):
+            self.conductor.finished = True  # everybody goes alone by now, and so it is over
         if self._gives_up(facts, around.now):
             self._rested = agreement.epoch
             return [Rest(agreement.dependency, agreement.epoch)]
@@ -283,6 +313,10 @@ class Concern:
         conductor, agreement = self.conductor, self.agreement
         if conductor is None or not any(worker != self._me for worker in agreement.sharers):
             return False
+        if conductor.finished:
+            return False
+        if self._is_stuck(now):
+            return True
         if conductor.wants_rest:
             return conductor.is_agreed(agreement)
         cannot_probe = facts.override is not None or (not self.backlog and facts.in_flight == 0)
@@ -307,6 +341,7 @@ class Concern:
     def notice(self, around: Around) -> list[FleetEvent]:
         """Return what has become of the agreement since the last call."""
         agreement, now = self.agreement, around.now
+        self._note_progress(now)
         course, epoch, alone = self._was
         news: list[FleetEvent] = []
         if course is Course.WELL and agreement.course is not Course.WELL:
@@ -363,7 +398,7 @@ class Concern:
             found += [self._led_at + LEAD_EVERY, self._due()]
         return [at for at in found if at is not None and at > now]
 
-    def repetition(self, now: float) -> Order | None:
+    def repetition(self, now: float) -> FleetOrder | None:
         """Return the record that repeats an operator's word, if nobody else has for a while."""
         words = self.agreement.words
         if not words.wants_repetition(self._lot, now):

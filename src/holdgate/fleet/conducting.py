@@ -45,7 +45,7 @@ PROBES_IN_A_TERM = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ConductorView:
     """What a conductor sees beside the agreement: its own circuit, what the fleet can do together, and the log's round trip."""
 
     facts: OwnFacts
@@ -72,15 +72,15 @@ class Conductor:
         "turn",
     )
 
-    def __init__(self, agreement: Agreement, settings: CircuitSettings, relapses: int, seen: Surroundings) -> None:
+    def __init__(self, agreement: Agreement, settings: CircuitSettings, relapses: int, seen: ConductorView) -> None:
         self._settings = settings
         self.epoch = agreement.epoch
         self.stage = agreement.stage
         self.turn = agreement.turn
-        self.failed = agreement.failed
+        self.failed: int = agreement.failed
         self.limit = max(1, agreement.limit)
         self.finished = False
-        self._done = agreement.failed + PROBES_IN_A_TERM
+        self._done: int = agreement.failed + PROBES_IN_A_TERM
         self._probes = seen.facts.probes_succeeded, seen.facts.probes_failed
         self._counted: dict[str, tuple[int, int]] = {}
         self._quiet_since = seen.now
@@ -88,11 +88,11 @@ class Conductor:
         if agreement.course is Course.RAMP:
             self._resume(relapses, seen)
 
-    def _resume(self, relapses: int, seen: Surroundings) -> None:
+    def _resume(self, relapses: int, seen: ConductorView) -> None:
         """Go on where the conductor before has been, in a stage of our own."""
         self._begin_ramp(self.limit, relapses, seen)
 
-    def _begin_ramp(self, initial: int, relapses: int, seen: Surroundings) -> None:
+    def _begin_ramp(self, initial: int, relapses: int, seen: ConductorView) -> None:
         full = max(1, seen.full)
         ramp = Ramp(replace(self._settings.ramp, initial=min(initial, full), full=None), full, relapses)
         ramp.count(ramp.stage, StageResult.GOOD, seen.now)  # the probe
@@ -133,7 +133,7 @@ class Conductor:
 
     # -- One step ------------------------------------------------------------------------------------------------------------------
 
-    def step(self, agreement: Agreement, relapses: int, seen: Surroundings) -> None:
+    def step(self, agreement: Agreement, relapses: int, seen: ConductorView) -> None:
         """Decide what follows from the results so far, if the last decision is in the log."""
         if not self.is_agreed(agreement) or self.finished:
             return
@@ -142,7 +142,7 @@ class Conductor:
         else:
             self._judge_stage(self._ramp, agreement, seen)
 
-    def _judge_probe(self, relapses: int, seen: Surroundings) -> None:
+    def _judge_probe(self, relapses: int, seen: ConductorView) -> None:
         good, failed = self._probes
         self._probes = seen.facts.probes_succeeded, seen.facts.probes_failed
         if self._probes[1] > failed:
@@ -150,7 +150,7 @@ class Conductor:
         elif self._probes[0] > good:
             self._begin_ramp(self._settings.ramp.initial, relapses, seen)
 
-    def _judge_stage(self, ramp: Ramp, agreement: Agreement, seen: Surroundings) -> None:
+    def _judge_stage(self, ramp: Ramp, agreement: Agreement, seen: ConductorView) -> None:
         tallies = dict(agreement.tallies)
         if seen.facts.stage == self.stage:
             tallies[agreement.conductor or ""] = (seen.facts.stage_good, seen.facts.stage_bad)

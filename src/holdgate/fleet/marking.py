@@ -13,7 +13,7 @@ done its part of a stage, or a call was bad, and otherwise twice a second.
 
 from __future__ import annotations
 
-from holdgate.fleet.records import Bad, Good, Tally
+from holdgate.fleet.records import Bad, Good, StageTally
 
 # First failures that are written at once, and how soon there is another one (per second). With the good word after each, 20 workers at a
 # failure rate of 0.3 and ten calls a second write 17 lines a second.
@@ -90,7 +90,7 @@ class Marking:
         self._allowed -= 1
         return True
 
-    def tally(self, stage: int, good: int, bad: int, part: int, now: float) -> Tally | None:
+    def tally(self, stage: int, good: int, bad: int, part: int, now: float) -> StageTally | None:
         """Return what is to be written of the results of `stage`, of which `part` are this worker's."""
         self.due = None
         told_stage, told_good, told_bad = self._tally
@@ -103,4 +103,4 @@ class Marking:
             self.due = self._tally_at + TALLY_EVERY
             return None
         self._tally, self._tally_at = (stage, good, bad), now
-        return Tally(self._dependency, stage, good, bad)
+        return StageTally(self._dependency, stage, good, bad)

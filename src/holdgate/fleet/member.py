@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, cast
 
 from holdgate.errors import CommandError, SettingsError
 from holdgate.fleet import events
-from holdgate.fleet.agreement import Reading
+from holdgate.fleet.agreement import ReadAs
 from holdgate.fleet.concern import Around, Concern
 from holdgate.fleet.members import BEATS, LONG_BEAT, SHORT_BEAT, Budgets, Roster
 from holdgate.fleet.records import (
@@ -36,11 +36,11 @@ from holdgate.fleet.records import (
     LONGEST_REASON,
     LONGEST_SECONDS,
     Bye,
+    FleetOrder,
+    FleetRecord,
     Gone,
     Here,
     Need,
-    Order,
-    Record,
     decode,
     encode,
     is_name,
@@ -106,7 +106,7 @@ class FleetMember:
     # fmt: on
 
     def __init__(self, me: str, settings: FleetSettings, draw: Callable[[], float]) -> None:
-        if decode("f", encode("f", Record(me, 0, Bye()))) is None:
+        if decode("f", encode("f", FleetRecord(me, 0, Bye()))) is None:
             raise SettingsError(f"me must be 12 hexadecimal digits, got {me!r}")
         if not isinstance(cast("object", settings), FleetSettings):
             raise SettingsError(f"settings must be FleetSettings, got {settings!r}")
@@ -159,14 +159,14 @@ class FleetMember:
         for concern in self._concerns.values():
             concern.overslept(self._latest)
 
-    # -- Reading -------------------------------------------------------------------------------------------------------------------
+    # -- Reading ------------------------------------------------------------------------------------------------------------------
 
     def heard(self, entries: Iterable[bytes], now: float) -> None:
         """Take in what the log has next, in its order. What cannot be understood is counted and skipped."""
         now = self._monotonic(now)
         for data in entries:
             record = decode(self._settings.name, data)
-            if record is None or not self._budgets.take(record.worker, now):
+            if record is None or not self._is_read(record, now):
                 self._skipped += 1
                 continue
             self._heard_at = now
@@ -175,8 +175,16 @@ class FleetMember:
             self._notice(concern, now)
         self._notice_members(now)
 
-    def _read(self, record: Record, now: float) -> None:
-        reading = Reading(now, self._witness, self._settings.quorum)
+    def _is_read(self, record: FleetRecord, now: float) -> bool:
+        """Return whether a record counts: it keeps to its worker's budget, and does not come again."""
+        if not self._budgets.take(record.worker, now):
+            return False
+        # Our own are known one by one, so nobody makes us deaf to them by a number that we have not used.
+        is_ours = record.worker == self._me and record.number in self._outstanding
+        return self._budgets.is_new(record.worker, record.number) or is_ours
+
+    def _read(self, record: FleetRecord, now: float) -> None:
+        reading = ReadAs(now, self._witness, self._settings.quorum)
         worker, said = record.worker, record.said
         self._roster.spoke(worker, now)
         match said:
@@ -194,7 +202,7 @@ class FleetMember:
         if worker == self._me:
             self._read_own(record.number, now)
 
-    def _read_here(self, worker: str, said: Here, reading: Reading) -> None:
+    def _read_here(self, worker: str, said: Here, reading: ReadAs) -> None:
         if worker not in self._roster and worker != self._me:
             self._speak_within(ANSWER_WITHIN, reading.now)
         self._roster.here(worker, said, reading.now)
@@ -315,7 +323,7 @@ class FleetMember:
         taken: list[bytes] = []
         while self._queue and self._may_write(now):
             self._number += 1
-            taken.append(encode(self._settings.name, Record(self._me, self._number, self._queue.popleft())))
+            taken.append(encode(self._settings.name, FleetRecord(self._me, self._number, self._queue.popleft())))
             self._outstanding[self._number] = now
         while len(self._outstanding) > MOST_OUTSTANDING:  # the oldest says since when the log is silent, and the latest how it is now
             del self._outstanding[sorted(self._outstanding)[1]]
@@ -325,7 +333,7 @@ class FleetMember:
         """Return the last record of a worker that leaves in order, so that nobody waits for it."""
         self._monotonic(now)
         self._number += 1
-        return [encode(self._settings.name, Record(self._me, self._number, Bye()))]
+        return [encode(self._settings.name, FleetRecord(self._me, self._number, Bye()))]
 
     def _may_write(self, now: float) -> bool:
         self._allowed = min(RECORDS, self._allowed + max(0.0, now - self._allowed_at) * RECORDS_PER_SECOND)
@@ -391,7 +399,7 @@ class FleetMember:
                 f" {word.value}: give the order at each worker, or wait for the log"
             )
         seconds = 0 if lasts is None else max(1, min(LONGEST_SECONDS, ceil(lasts)))
-        said = Order(
+        said = FleetOrder(
             dependency,
             word.value,
             concern.agreement.words.number + 1,

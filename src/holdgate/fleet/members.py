@@ -10,6 +10,10 @@ A stranger may flood the log, so each worker has a budget of records that are re
 last thirty seconds of the log, which a newcomer reads in one piece, it may have three hundred. A budget is larger than that, so it skips no
 record of a worker that keeps to the rules. What one skips, another may have read: two workers may disagree about a flood until the next
 verdict.
+
+A worker numbers its records. One may come again, because its writer was told that it is lost, or because somebody writes what it has read,
+and a verdict of a minute ago would be in force once more. So a number must be above the last one. One far below is not of these: somebody
+has made up a large one, and for that no worker must fall silent.
 """
 
 from __future__ import annotations
@@ -36,6 +40,9 @@ MOST_MEMBERS = 1000
 # What a worker may have in the log at once, and what it gains per second: several times what it writes.
 RECORDS = 1000.0
 RECORDS_PER_SECOND = 30.0
+
+# How far below the last number a record is one that comes again. A worker writes a tenth of that in the half minute that a newcomer reads.
+FAR_BACK = 3000
 
 # The workers that are remembered, and for how many seconds those that write nothing are. A stranger may make up as many as it likes.
 MOST_WORKERS = 1000
@@ -120,11 +127,12 @@ def _beat(member: Member, troubled: Container[str]) -> float:
 
 
 class Budgets:
-    """How much of each worker's budget is left."""
+    """How much of each worker's budget is left, and the number of its last record."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_last", "_left")
 
     def __init__(self) -> None:
+        self._last: dict[str, int] = {}
         self._left: dict[str, tuple[float, float]] = {}
 
     def __len__(self) -> int:
@@ -144,9 +152,18 @@ class Budgets:
         self._left[worker] = (left - 1, now)
         return True
 
+    def is_new(self, worker: str, number: int) -> bool:
+        """Return whether a record with this number does not come again. Its budget must have been taken."""
+        last = self._last.get(worker)
+        if last is not None and last - FAR_BACK <= number <= last:
+            return False
+        self._last[worker] = number
+        return True
+
     def _has_room(self, now: float) -> bool:
         if len(self._left) < MOST_WORKERS:
             return True
         for worker in [worker for worker, (_, at) in self._left.items() if now - at > FORGOTTEN_AFTER]:
             del self._left[worker]
+            self._last.pop(worker, None)
         return len(self._left) < MOST_WORKERS

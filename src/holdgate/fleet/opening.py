@@ -43,7 +43,7 @@ OPENING_LASTS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class BadMark:
     """A worker's last word: its last `run` calls have failed. `opened`: by its own rules. Heard at `at`, in seconds of the reader."""
 
     run: int
@@ -51,7 +51,7 @@ class Mark:
     at: float
 
 
-def is_outage(marks: Mapping[str, Mark], callers: int, quorum: int, settings: CircuitSettings, now: float) -> bool:
+def is_outage(marks: Mapping[str, BadMark], callers: int, quorum: int, settings: CircuitSettings, now: float) -> bool:
     """Return whether the failures of several workers are an outage for all.
 
     `marks` are the workers whose last call was bad, by worker. `callers` is how many need the dependency, those among them included.

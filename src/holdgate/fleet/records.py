@@ -138,7 +138,7 @@ class Lead:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class StageTally:
     """What came of a worker's calls that began in `stage`, so far. The last one of a worker replaces the ones before."""
 
     kind: ClassVar[str] = "tally"
@@ -149,7 +149,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class FleetOrder:
     """An operator's word for the whole fleet.
 
     - `word`: "hold", "release", "force_open" or "reset".
@@ -168,11 +168,11 @@ class Order:
     actor: str
 
 
-Said: TypeAlias = Here | Bye | Gone | Bad | Good | Claim | Rest | Lead | Tally | Order
+Said: TypeAlias = Here | Bye | Gone | Bad | Good | Claim | Rest | Lead | StageTally | FleetOrder
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class FleetRecord:
     """One record of the log: what `worker` said, and its own `number` of it, by which it knows its own again."""
 
     worker: str
@@ -185,7 +185,7 @@ def is_name(text: str) -> bool:
     return text.isprintable() and 0 < len(text.encode(errors="replace")) <= LONGEST_NAME
 
 
-def encode(fleet: str, record: Record) -> bytes:
+def encode(fleet: str, record: FleetRecord) -> bytes:
     """Return the bytes of a record."""
     said = record.said
     fields: dict[str, object] = {"v": VERSION, "f": fleet, "w": record.worker, "n": record.number, "k": said.kind}
@@ -194,7 +194,7 @@ def encode(fleet: str, record: Record) -> bytes:
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def decode(fleet: str, data: bytes) -> Record | None:
+def decode(fleet: str, data: bytes) -> FleetRecord | None:
     """Return what bytes of the log say to the workers of `fleet`. None means nothing that we know."""
     fields = _parsed(data)
     if fields is None or fields.get("f") != fleet or fields.get("v") != VERSION:
@@ -204,7 +204,7 @@ def decode(fleet: str, data: bytes) -> Record | None:
     if worker is None or number is None or said_type is None:
         return None
     values = [check(fields.get(key)) for key, _, check in _FIELDS[said_type]]
-    return None if None in values else Record(worker, number, said_type(*values))
+    return None if None in values else FleetRecord(worker, number, said_type(*values))
 
 
 def _parsed(data: bytes) -> dict[str, object] | None:
@@ -263,15 +263,16 @@ def _needs(value: object) -> tuple[Need, ...] | None:
 
 
 def _need(value: object) -> Need | None:
-    match value:
-        case [name, backlog, full, epoch]:
-            checked = _name(name), _flag(backlog), _number(full), _number(epoch)
-            return None if None in checked else Need(*cast("tuple[str, bool, int, int]", checked))
-        case _:
-            return None
+    parts = cast("list[object]", value) if isinstance(value, list) else []
+    if len(parts) != len(Need._fields):
+        return None
+    checked = _name(parts[0]), _flag(parts[1]), _number(parts[2]), _number(parts[3])
+    return None if None in checked else Need(*cast("tuple[str, bool, int, int]", checked))
 
 
-_KINDS: dict[str, Callable[..., Said]] = {each.kind: each for each in (Here, Bye, Gone, Bad, Good, Claim, Rest, Lead, Tally, Order)}
+_KINDS: dict[str, Callable[..., Said]] = {
+    each.kind: each for each in (Here, Bye, Gone, Bad, Good, Claim, Rest, Lead, StageTally, FleetOrder)
+}
 
 _FIELDS: Mapping[object, tuple[tuple[str, str, Callable[[object], object]], ...]] = {
     Here: (("b", "beat", _seconds), ("d", "needs", _needs)),
@@ -292,8 +293,8 @@ _FIELDS: Mapping[object, tuple[tuple[str, str, Callable[[object], object]], ...]
         ("m", "failed", _number),
         ("a", "age", _seconds),
     ),
-    Tally: (("d", "dependency", _name), ("s", "stage", _number), ("g", "good", _number), ("b", "bad", _number)),
-    Order: (
+    StageTally: (("d", "dependency", _name), ("s", "stage", _number), ("g", "good", _number), ("b", "bad", _number)),
+    FleetOrder: (
         ("d", "dependency", _name),
         ("o", "word", _one_of("hold", "release", "force_open", "reset")),
         ("i", "number", _number),

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from math import ceil, inf
 
-from holdgate.fleet.records import LARGEST_NUMBER, Order
+from holdgate.fleet.records import LARGEST_NUMBER, FleetOrder
 
 # Between two repetitions of a word that is in force (seconds): well within what a newcomer reads, and 360 records an hour.
 REPEATED_EVERY = 10.0
@@ -54,7 +54,7 @@ class Words:
         self.last: Standing | None = None
         self._heard_at = 0.0
 
-    def hear(self, order: Order, now: float) -> bool:
+    def hear(self, order: FleetOrder, now: float) -> bool:
         """Take in a word. Returns whether it is news."""
         if order.again and order.number <= self.number:
             if order.number == self.number:
@@ -94,10 +94,10 @@ class Words:
         """Note that this worker repeats it now."""
         self._heard_at = now
 
-    def repetition(self, dependency: str, now: float) -> Order | None:
+    def repetition(self, dependency: str, now: float) -> FleetOrder | None:
         """Return the record that repeats the word in force. None means that there is none."""
         word = self.in_force(now)
         if word is None:
             return None
         lasts = 0 if word.until == inf else max(1, ceil(word.until - now))
-        return Order(dependency, word.word.value, self.number, again=True, lasts=lasts, reason=word.reason, actor=word.actor)
+        return FleetOrder(dependency, word.word.value, self.number, again=True, lasts=lasts, reason=word.reason, actor=word.actor)

@@ -88,7 +88,7 @@ class Fleet:
         self.settings = FleetSettings(name=name, quorum=quorum, open_share=open_share, open_duration_max=open_duration_max, silence=silence)
 
 
-class FleetGuard(Protocol):
+class GuardInFleet(Protocol):
     """What a link asks of its guard."""
 
     engine: Engine
@@ -162,7 +162,7 @@ class FleetLink:
     CommandError: without a fleet, for a dependency that is not here, and where the log does not take the command.
     """
 
-    def __init__(self, guard: FleetGuard, fleet: Fleet | None, draw: Callable[[], float]) -> None:
+    def __init__(self, guard: GuardInFleet, fleet: Fleet | None, draw: Callable[[], float]) -> None:
         self._guard = guard
         self._fleet = fleet
         self._draw = draw

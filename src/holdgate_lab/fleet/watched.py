@@ -20,7 +20,9 @@ from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.message import AnyDelivery
 from holdgate.flow.policy import Verdict
 from holdgate.flow.state import Assignment, Run
+from holdgate.ports import FleetLog
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.fleet import Fleet, FleetLink
 from holdgate.runtime.guard import Guard
 from holdgate_lab.fleet.clock import Process
 from holdgate_lab.fleet.records import CircuitRecord
@@ -40,6 +42,7 @@ class Watch:
         self.records: dict[Gate, CircuitRecord] = {}
         self.granted: dict[AnyDelivery, tuple[tuple[CircuitRecord, int], ...]] = {}
         self.probing: set[Gate] = set()
+        self.is_led = False  # by a fleet, whose limits are not this worker's ramp
         self.full_before: dict[Gate, int] = {}  # where the ramp of each dependency ended at the last turn
         self._needs = {spec.name: spec.needs for spec in scenario.streams}
 
@@ -94,10 +97,12 @@ class Watch:
         ramp = gate.circuit.settings.ramp
         full = full_of(engine, gate)
         record = self.records[gate]
-        if isinstance(event, LimitChanged):
-            record.moved(event, ramp, full)
-        elif isinstance(event, CircuitHalfOpened):
+        if isinstance(event, CircuitHalfOpened):
             record.half_opened()
+        elif self.is_led:
+            return
+        elif isinstance(event, LimitChanged):
+            record.moved(event, ramp, full)
         else:
             # Sources may have come in the very turn in which it has closed.
             record.closed(min(full, self.full_before.get(gate, full), full if ramp.full is None else ramp.full))
@@ -163,7 +168,8 @@ class FleetEngine(Engine):
 
 
 class FleetGuard(Guard):
-    """The guard on a `FleetEngine`. `is_idle` tells whether nothing runs beside handlers."""
+    """The guard on a `FleetEngine`. `is_idle` tells whether nothing runs beside handlers. `fleet` is the log that it shares, and chance for
+    the fleet's rules alone, so that they move no wait of a circuit."""
 
     def __init__(
         self,
@@ -173,6 +179,7 @@ class FleetGuard(Guard):
         *,
         is_idle: Callable[[], bool],
         make: type[FleetEngine],
+        fleet: tuple[FleetLog, Callable[[], float]] | None = None,
     ) -> None:
         self._has_spoken = False
         self._watched = watch
@@ -180,6 +187,9 @@ class FleetGuard(Guard):
         super().__init__(
             *dependencies, drain_timeout=drain_timeout, signals=False, observers=[self._hear], clock=watch.process, memory=None
         )
+        if fleet is not None:
+            watch.is_led = True
+            self.fleet = FleetLink(self, Fleet(fleet[0]), fleet[1])
         self.engine = make(watch)
 
     def turn(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Any
@@ -11,6 +12,7 @@ from holdgate.core import Circuit
 from holdgate.errors import GuardClosed
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import AnyDelivery, Partition
+from holdgate.ports import FleetLog
 from holdgate.runtime.dependency import Dependency
 from holdgate.tasks import begin_later
 from holdgate_lab.fleet.brokers import FleetIntake
@@ -31,6 +33,7 @@ class FleetWorker:
 
     def __init__(self, environment: Environment, number: int, strategy: Strategy, life: int) -> None:
         self.environment = environment
+        self.number = number
         self._is_leaving = False
         self.strategy = strategy
         chance = Random(f"{environment.seed}/{number}/{life}")
@@ -49,6 +52,7 @@ class FleetWorker:
             scenario.drain_timeout,
             is_idle=lambda: self.work.under_way == 0,
             make=self.engine_type,
+            fleet=self.fleet(),
         )
         self.topics = self._intake(scenario.topics, scenario.topic_order, scenario.inbox)
         self.queues = self._intake(scenario.queues, scenario.queue_order, scenario.prefetch)
@@ -67,6 +71,10 @@ class FleetWorker:
     def is_alive(self) -> bool:
         """Whether the process exists."""
         return self.process.is_alive
+
+    def fleet(self) -> tuple[FleetLog, Callable[[], float]] | None:
+        """The log that it shares with others, and chance of the fleet's own. None: it decides alone."""
+        return None
 
     def handler(self) -> Handler:
         """The handler of one delivery."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -71,6 +72,10 @@ class KafkaLogBed:
     async def close(self) -> None:
         for log in self._made:
             await log.close()
+        # A close is bounded; what of a client had to wait for a frozen broker ends by itself when that goes on.
+        async with asyncio.timeout(self.patience):
+            while any(task.get_name().startswith("holdgate kafka fleet") for task in asyncio.all_tasks()):
+                await asyncio.sleep(0.05)
 
     def _remember(self, log: KafkaFleetLog) -> KafkaFleetLog:
         self._made.append(log)

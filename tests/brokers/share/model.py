@@ -12,8 +12,7 @@ import pytest
 from holdgate.brokers.share import ShareIntake
 from holdgate.brokers.share import intake as intake_module
 from holdgate.testing.memory import ShareGroup, ShareRecord, ShareSettings
-
-LOOK_EVERY = 0.01
+from holdgate.testing.memory.broker import Bell
 
 
 class ModelMessage:
@@ -63,11 +62,13 @@ class ModelBroker:
             "share.auto.offset.reset": "earliest",
         }
         self.clients: list[ModelClient] = []
-        self.late = 0.0  # seconds that a commit takes
+        self.late = 0.0  # seconds that a commit takes, more than none
+        self.bell = Bell()
 
     def produce(self, topic: str, *bodies: bytes) -> None:
         for body in bodies:
             self.groups[topic].publish(body, asyncio.get_running_loop().time())
+        self.bell.ring()
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Stand in for confluent-kafka in intakes that are made from now on."""
@@ -126,7 +127,8 @@ class ModelClient:
         now = asyncio.get_running_loop().time
         end = now() + timeout
         while not (found := self._take()) and now() < end:
-            await asyncio.sleep(LOOK_EVERY)
+            lapses_at = self._group.next_deadline()
+            await self._broker.bell.wait((end if lapses_at is None else min(end, lapses_at)) - now())
         self._busy = False
         self._in_hand = {message.offset(): message for message in found}
         return found
@@ -148,15 +150,17 @@ class ModelClient:
     ) -> Mapping[int, BaseException]:
         assert not self._busy, "two calls at once"
         self._busy = True
-        await asyncio.sleep(self._broker.late or LOOK_EVERY)
+        await asyncio.sleep(self._broker.late)
         self._busy = False
         now = asyncio.get_running_loop().time()
         refused = {*self._group.accept(self._member, [each.offset() for each in accepted], now)}
         refused |= {*self._group.release(self._member, [each.offset() for each in released], now)}
         for message in (*accepted, *released):
             self._in_hand.pop(message.offset(), None)
+        self._broker.bell.ring()
         return {0: RuntimeError("INVALID_RECORD_STATE")} if refused else {}
 
     async def close(self, within: float) -> None:
         self.calls.append("close")
         self._group.leave(self._member, asyncio.get_running_loop().time())
+        self._broker.bell.ring()

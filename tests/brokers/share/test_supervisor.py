@@ -177,7 +177,7 @@ def test_a_process_that_stood_still_has_lost_its_records(bed: Bed) -> None:
         at = await bed.open()
         deliveries = await at.take(ORDERS, 1)
         supervisor = bed.intake._supervisors[ORDERS]
-        supervisor._hand.ends_at = asyncio.get_running_loop().time() - 1  # type: ignore[union-attr]
+        supervisor._lines[0].hand.ends_at = asyncio.get_running_loop().time() - 1  # type: ignore[union-attr]
         supervisor.wake()
         await at.until(lambda: at.listener.count("lost") > 0, "it was given up")
         at.ack(deliveries)
@@ -194,7 +194,7 @@ def test_what_a_background_fetch_has_locked_for_long_goes_back_unseen(bed: Bed) 
         at = await bed.open()
         await at.for_a_while()
         supervisor = bed.intake._supervisors[ORDERS]
-        supervisor._polled_at -= LOCK  # the process stood still after an empty poll
+        supervisor._lines[0].polled_at -= LOCK  # the process stood still after an empty poll
         bed.broker.produce("orders", b"0")
         bed.client.acquire_unseen()
         await at.take(ORDERS, 1)
@@ -291,11 +291,13 @@ def test_a_rejected_copy_proves_nothing(bed: Bed) -> None:
         at.hold(ORDERS)
         await at.for_a_while(LOCK)
         at.admit(ORDERS)
-        at.ack((await at.take(ORDERS, 6))[3:4])
+        copies = (await at.take(ORDERS, 6))[3:]
+        at.ack(copies[:1])
         at.hold(ORDERS)
         await at.for_a_while(LOCK)
         at.admit(ORDERS)
-        await at.for_a_while(LOCK)
+        at.ack(copies[1:2])
+        await at.for_a_while(5)
         assert {bed.record(number).deliveries for number in range(3)} == {1}
 
     play(bed, story)
@@ -316,6 +318,45 @@ def test_a_copy_that_fails_does_not_keep_the_others_from_the_broker(bed: Bed) ->
         fresh = (await at.take(ORDERS, 8))[6:]
         assert [delivery.body for delivery in fresh] == [b"0", b"2"]
         assert bed.record(1).state is ShareState.ACCEPTED
+
+    play(bed, story)
+
+
+def test_messages_that_fail_do_not_keep_others_from_coming(bed: Bed) -> None:
+    """All that is in hand has failed: a second consumer polls, since only other messages can show whether it is poison."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0")
+        at = await bed.open()
+        (suspect,) = await at.take(ORDERS, 1)
+        bed.broker.produce("orders", b"1")
+        await at.for_a_while(2)
+        assert len(at.received) == 1
+        suspect.history = object()  # as the engine marks one that has failed
+        (_, other) = await at.take(ORDERS, 2)
+        at.ack([other])
+        await at.until(lambda: bed.record(1).state is ShareState.ACCEPTED, "it was settled")
+        at.ack([suspect])
+        await at.until(lambda: bed.record(0).state is ShareState.ACCEPTED, "it was settled")
+        assert len(bed.broker.clients) == 2
+
+    play(bed, story)
+
+
+def test_the_second_consumer_rests_when_it_is_not_needed(bed: Bed) -> None:
+    """One that is subscribed and does not poll would acquire records unseen."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0")
+        at = await bed.open()
+        (suspect,) = await at.take(ORDERS, 1)
+        suspect.history = object()
+        await at.until(lambda: len(bed.broker.clients) > 1, "there is a second consumer")
+        await at.for_a_while()
+        at.ack([suspect])
+        await at.until(lambda: bed.record(0).state is ShareState.ACCEPTED, "it was settled")
+        await at.for_a_while()
+        assert bed.broker.clients[1].calls[-1] == "unsubscribe"
 
     play(bed, story)
 

@@ -9,30 +9,30 @@ from rich.console import Console
 from tests.fleet.world import NAME, World
 
 from holdgate.cli.fleet import view
-from holdgate.cli.fleet.view import Reading, as_document, fleets_of, show
-from holdgate.fleet.records import Bye, Here, Lead, Need, Order, Record, Said, encode
+from holdgate.cli.fleet.view import LogSeen, as_document, fleets_of, show
+from holdgate.fleet.records import Bye, FleetOrder, FleetRecord, Here, Lead, Need, Said, encode
 from holdgate.fleet.snapshot import shown
 from holdgate.ports import LogEntry
 
 ONE, TWO, THREE = "111111111111", "222222222222", "333333333333"
 
 
-def reading(*batches: tuple[float, list[bytes]]) -> Reading:
-    found = Reading()
+def reading(*batches: tuple[float, list[bytes]]) -> LogSeen:
+    found = LogSeen()
     for at, records in batches:
         found.add(at, [LogEntry(number, data) for number, data in enumerate(records)])
     return found
 
 
 def said(worker: str, *words: Said, fleet: str = "fleet", first: int = 1) -> list[bytes]:
-    return [encode(fleet, Record(worker, number, each)) for number, each in enumerate(words, first)]
+    return [encode(fleet, FleetRecord(worker, number, each)) for number, each in enumerate(words, first)]
 
 
 def here(dependency: str = NAME, *, backlog: bool = True) -> Here:
     return Here(2, (Need(dependency, backlog, 8, 0),))
 
 
-def printed(found: Reading, now: float) -> str:
+def printed(found: LogSeen, now: float) -> str:
     console = Console(file=io.StringIO(), width=120, highlight=False)
     show(fleets_of(found, now), console)
     output = console.file
@@ -74,7 +74,7 @@ def test_a_real_outage_is_shown_as_its_workers_see_it() -> None:
 
 def test_an_operators_word_comes_first() -> None:
     """A hold is shown with who gave it, why, and how long it lasts."""
-    word = Order(NAME, "hold", 1, again=False, lasts=600, reason="deploy", actor="ada")
+    word = FleetOrder(NAME, "hold", 1, again=False, lasts=600, reason="deploy", actor="ada")
     text = printed(reading((0.0, said(ONE, here(), word))), 60.0)
     assert "payments: hold by ada for 540 s more (deploy)" in text
 
@@ -107,8 +107,8 @@ def test_made_up_fleets_and_dependencies_are_bounded(monkeypatch) -> None:
 
 def test_nothing_was_read() -> None:
     """An empty log has no fleet."""
-    assert fleets_of(Reading(), 1.0) == []
-    assert as_document("here", Reading(), []) == {"place": "here", "records": 0, "bytes": 0, "fleets": []}
+    assert fleets_of(LogSeen(), 1.0) == []
+    assert as_document("here", LogSeen(), []) == {"place": "here", "records": 0, "bytes": 0, "fleets": []}
 
 
 def test_the_document_is_json() -> None:

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from tests.canary import CANARY
 from tests.integration.kafka import looks
-from tests.ledger.check import Expected, check
+from tests.ledger.check import Expected, check, violations
 from tests.ledger.dependency import Mode, ModelDependency
 from tests.ledger.fleet import Fleet
 from tests.ledger.ledger import after, mark
@@ -204,13 +204,20 @@ class Scene:
 
     async def check(self, **expected: Any) -> list[Entry]:
         """Check every invariant, and return the ledger."""
+        check(self.ledger, await self._expected(**expected))
+        return self.ledger.entries()
+
+    async def violations(self, **expected: Any) -> list[str]:
+        """Return what breaks an invariant, for a run in which something of it is right."""
+        return violations(self.ledger.entries(), await self._expected(**expected))
+
+    async def _expected(self, **expected: Any) -> Expected:
         committed: dict[Place, int] = {}
         for topic in self._partitions:
             found = await self.kafka.committed(self.group, topic)
             committed |= {(topic, number): offset for number, offset in found.items()}
         usual = {"committed": committed, "grace": GRACE, "growth": GROWTH, "in_hand": 500 + POLLS, "recovers_within": RECOVERS_WITHIN}
-        check(self.ledger, Expected(**{**usual, **expected}))
-        return self.ledger.entries()
+        return Expected(**{**usual, **expected})
 
     async def __aenter__(self) -> Self:
         self._watching = asyncio.create_task(self._watch_commits())

@@ -21,14 +21,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, __version__
 from aiokafka import client as aiokafka_client
-from aiokafka.errors import KafkaError
 
 from holdgate.ports import LOOK_BACK
 from holdgate.tasks import begin_later
@@ -44,6 +42,8 @@ _FETCH = 256 * 1024
 _BATCH = 64 * 1024
 # Seconds for the first part of a start: longer than the time limit of a request, which ends it.
 _FIRST_PART_WITHIN = 10.0
+# Seconds for the producer's task to end: milliseconds where its connections are closed.
+_SENDER_WITHIN = 1.0
 # Records of one poll: a newcomer gets its first half minute in a few steps, and the loop is not blocked meanwhile.
 _AT_ONCE = 500
 
@@ -170,15 +170,15 @@ class LogProducer:
         producer = self._producer
         producer._closed = True
         await self._end_start()
-        sending = producer._sender.sender_task
-        if sending is not None:
-            sending.cancel()
         for connection in list(producer.client._conns.values()):
             connection.close()
-        await producer.client.close()
+        sending = producer._sender.sender_task
         if sending is not None:
-            with suppress(KafkaError):
-                await sending
+            # The first cancellation lets it wait for requests that are under way, and these may wait for metadata.
+            for _ in range(2):
+                sending.cancel()
+                await asyncio.wait((sending,), timeout=_SENDER_WITHIN)
+        await producer.client.close()
 
     async def _end_start(self) -> None:
         """End a start that is under way. Behind its first part it asks for an id, without a broker for ever."""

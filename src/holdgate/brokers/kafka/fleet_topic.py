@@ -155,7 +155,8 @@ class TopicAdmin:
         return TopicFound(len(partitions), copies, await self._settings())
 
     async def _partitions(self) -> list[Any]:
-        # Asked only of a topic that exists: a broker that creates topics by itself would make one of this name.
+        # Asked only of a topic that exists: a broker that creates topics by itself would make one of this name
+        # (findings/aiokafka_describing_a_topic_creates_it.sh).
         (described,) = await self._admin.describe_topics([self._name])
         kind = for_code(described["error_code"])
         if kind is TopicAuthorizationFailedError:

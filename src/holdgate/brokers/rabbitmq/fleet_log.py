@@ -223,6 +223,7 @@ class RabbitMQFleetLog:
             if isinstance(error, Exception) and is_transient(error):
                 raise self._error(error) from error
             raise
+        self._given.begun()
         self._session = session
 
     def _not_open(self) -> FleetLogError:
@@ -276,8 +277,16 @@ class _Given:
         self._at: float | None = None
         self._names: dict[int, tuple[str, float]] = {}
 
+    def begun(self) -> None:
+        """Note that a connection reads: what is in the stream from 30 s ago on must be given, however long the next one takes."""
+        if self._at is None:
+            self._at = _now()
+
     def look_back(self) -> float:
-        """Return the seconds from which to read: 30, and those since the last record was given, as far as the stream has them."""
+        """Return the seconds from which to read: 30, and those since the last record was given, or since reading began.
+
+        The stream has no more than ten minutes.
+        """
         return LOOK_BACK if self._at is None else min(LOOK_BACK + _now() - self._at, _KEPT)
 
     def is_new(self, message: _Delivered) -> bool:

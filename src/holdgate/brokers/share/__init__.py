@@ -16,17 +16,15 @@ except ImportError as error:
 _RUN = (2, 16)
 
 _version = str(_confluent_kafka.version())
+_WHY = f"needs confluent-kafka {_RUN[0]}.{_RUN[1]}, got {_version}, whose ShareConsumer, a preview, may differ"
 if tuple(int(part) for part in _version.split(".")[:2]) != _RUN:
-    raise MissingExtra(
-        f"ShareIntake needs confluent-kafka {_RUN[0]}.{_RUN[1]}, got {_version}: its ShareConsumer is a preview that may differ in any "
-        "other version; pip install 'holdgate[confluent]'"
-    )
+    raise MissingExtra(f"ShareIntake {_WHY}: pip install 'holdgate[confluent]'")
 
 from holdgate.brokers.share.hand import ShareDelivery  # noqa: E402 - another version may lack the names that these files import
 from holdgate.brokers.share.intake import ShareIntake  # noqa: E402
 from holdgate.brokers.share.supervisor import LateAccept  # noqa: E402
 from holdgate.brokers.share.terms import ShareDiagnosis, ShareTerms  # noqa: E402
 
-del _confluent_kafka, _version
+del _RUN, _WHY, _confluent_kafka, _version
 
 __all__ = ["LateAccept", "ShareDelivery", "ShareDiagnosis", "ShareIntake", "ShareTerms"]

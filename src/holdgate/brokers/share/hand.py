@@ -86,6 +86,11 @@ class Hand:
         """Whether these are copies, whose records are not locked for us."""
         return self.ends_at is None
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether everything that is left of it has failed, and waits to be tried again. Only other messages can show why."""
+        return not self.is_copy and all(delivery.history is not None for delivery in self.unsettled.values())
+
     def settle(self, delivery: ShareDelivery, now: float) -> bool:
         """Note that a record is processed. Returns whether that is news: a hand that has ended takes nothing more."""
         if not self.alive or self.unsettled.pop(delivery.number, None) is None:

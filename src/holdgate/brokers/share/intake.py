@@ -22,6 +22,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Message
@@ -231,9 +232,10 @@ class ShareIntake:
         settings = {**self._settings, "share.acknowledgement.mode": "explicit", "max.poll.records": self.inbox}
         for name in self._names:
             supervisor = self._supervisors[Queue(name)] = ShareSupervisor(
-                ShareClient(name, settings),
+                Queue(name),
                 self._terms,
                 listener,
+                make=partial(ShareClient, name, settings),
                 poll_timeout=self._poll_timeout,
                 plan=lambda: self._plan,
                 store=self.apply,

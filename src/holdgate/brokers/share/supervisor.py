@@ -25,6 +25,10 @@ workers have released before. So an outage costs a record one delivery for each 
 Why a record that is delivered for the last time is special: to release it is to lose it. It goes to the overflow, if there is one, and is
 accepted when the overflow has confirmed it. Otherwise its copy stays in memory until a handler has succeeded with it, and the log says so.
 
+Why a second consumer: a message that fails again and again keeps its hand from ending, and the hand the consumer from polling. But whether
+it is poison is decided by what becomes of others. So while all that is in hand has failed, and the topic is not held, a second consumer
+polls.
+
 Why some records are not handed out: a fetch that is under way when a poll ends acquires records behind our back (client.py). So after a
 pause the first poll does not wait. What it gives was locked some time since the last poll. If that lock may be over, the records are given
 back unseen: their handlers could only repeat what others have done.
@@ -74,8 +78,12 @@ _COPIES = 10
 _PROOFS = 2
 # With one settled and the others in work for so long, a slow or failing message keeps the topic from being read.
 _PROOF_WITHIN = 10.0
+# While something is in hand: how often to look whether all of it has failed. A failure is the guard's, and does not wake us.
+_LOOK_EVERY = 0.25
 # What was handled and may come again is remembered so far: a few hundred kilobytes.
 _REMEMBERED = 10_000
+# And for so many seconds: a topic that is made anew, or a group that is set back, has the same offsets for something else.
+_REMEMBERED_FOR = 3600.0
 # Holds that say nothing of the handler.
 _NO_OUTAGE = frozenset({"operator", "draining"})
 _REASON = "held, and near the delivery limit of its share group"
@@ -94,19 +102,38 @@ class LateAccept:
     certain: bool
 
 
+class Line:
+    """One consumer of the topic, with what it has in hand."""
+
+    __slots__ = ("client", "fetching", "hand", "polled_at", "subscribed")
+
+    def __init__(self, client: ShareClient) -> None:
+        self.client = client
+        self.hand: Hand | None = None
+        self.subscribed = False
+        self.fetching = False  # a fetch may be under way, since the last poll came back empty
+        self.polled_at = 0.0
+
+    async def unsubscribe(self) -> None:
+        if self.subscribed:
+            self.subscribed = False
+            await self.client.unsubscribe()
+
+
 class ShareSupervisor:
     """Supervises one topic of one intake.
 
-    `plan` returns the plan in force; `store` takes the plan with which the guard answers an assignment. `ring` wakes a receive that waits.
-    `late` gets what was accepted too late, and `failed` what ends the intake.
+    `make` makes a consumer of the topic that is not open. `plan` returns the plan in force; `store` takes the plan with which the guard
+    answers an assignment. `ring` wakes a receive that waits. `late` gets what was accepted too late, and `failed` what ends the intake.
     """
 
     def __init__(
         self,
-        client: ShareClient,
+        source: Queue,
         terms: ShareTerms,
         guard: IntakeListener,
         *,
+        make: Callable[[], ShareClient],
         poll_timeout: float,
         plan: Callable[[], Plan],
         store: Callable[[Plan], None],
@@ -115,9 +142,10 @@ class ShareSupervisor:
         overflow: DeadLetters | None,
         failed: Callable[[BaseException], None],
     ) -> None:
-        self.source = Queue(client.topic)
+        self.source = source
         self.arrived: deque[ShareDelivery] = deque()
-        self._client = client
+        self._make = make
+        self._lines: list[Line] = []
         self._terms = terms
         self._guard = guard
         self._poll_timeout = poll_timeout
@@ -127,14 +155,10 @@ class ShareSupervisor:
         self._late = late
         self._overflow = overflow
         self._failed = failed
-        self._hand: Hand | None = None
         self._copies: list[ShareDelivery] = []
         self._doomed: list[ShareDelivery] = []  # copies of which the broker has no record any more
-        self._handled: dict[Place, None] = {}  # to be accepted, without a handler, when they come again
+        self._handled: dict[Place, float] = {}  # when it was: to be accepted, without a handler, when they come again
         self._number = 0
-        self._subscribed = False
-        self._fetching = False  # a fetch may be under way, since the last poll came back empty
-        self._polled_at = 0.0
         self._stopping = False
         self._flushes: list[asyncio.Future[bool]] = []
         self._warned_slow = False
@@ -163,7 +187,7 @@ class ShareSupervisor:
 
     async def flush(self) -> bool:
         """Return when everything that is settled is at the broker, or after a time limit, and whether it is."""
-        if self._hand is None or self._hand.is_copy or not self._hand.finished:  # a copy is accepted when its record comes again
+        if not any(hand.finished for hand in self._hands() if not hand.is_copy):  # a copy is accepted when its record comes again
             return True
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._flushes.append(answer)
@@ -174,11 +198,14 @@ class ShareSupervisor:
     @property
     def oldest(self) -> ShareDelivery | None:
         """The oldest record that is in hand and not settled. None means that there is none."""
-        return None if self._hand is None else next(iter(self._hand.unsettled.values()), None)
+        return next((delivery for hand in self._hands() for delivery in hand.unsettled.values()), None)
+
+    def _hands(self) -> list[Hand]:
+        return [line.hand for line in self._lines if line.hand is not None]
 
     async def _run(self) -> None:
         try:
-            await self._client.open()
+            await self._open_line()
             self._store(self._guard.assigned([self.source]))
             while not self._stopping:
                 await self._step()
@@ -189,39 +216,68 @@ class ShareSupervisor:
             raise
         finally:
             self._answer_flushes(done=False)
-            await self._client.close(_CLOSE_WITHIN)
+            for line in self._lines:
+                await line.client.close(_CLOSE_WITHIN)
+
+    async def _open_line(self) -> Line:
+        line = Line(self._make())
+        self._lines.append(line)
+        await line.client.open()
+        return line
 
     async def _step(self) -> None:
         plan = self._plan().of(self.source)
-        if self._hand is not None:
-            await self._tend(self._hand, plan)
-        elif not plan.fetch:
+        for line in self._lines:
+            if line.hand is not None and await self._tend(line, line.hand, plan):
+                return
+        hands = self._hands()
+        if not plan.fetch:
             await self._unsubscribe()
-            await self._wait(None)
+            await self._wait(self._until_due(hands))
+        elif hands:
+            await self._poll_beside(hands)
         elif self._doomed or self._copies:
             await self._unsubscribe()
-            self._take_in_hand([*self._doomed, *self._copies], None)
+            self._take_in_hand(self._lines[0], [*self._doomed, *self._copies], None)
         else:
-            await self._poll()
+            await self._poll(self._lines[0])
+
+    async def _poll_beside(self, hands: Sequence[Hand]) -> None:
+        """Poll by the second consumer, if all that the first has in hand has failed; else wait."""
+        if len(hands) == 1 and hands[0].is_stuck:
+            free = next((line for line in self._lines if line.hand is None), None)
+            await self._poll(free or await self._open_line())
+        else:
+            await self._rest()
+            due = self._until_due(hands)
+            await self._wait(_LOOK_EVERY if due is None else min(due, _LOOK_EVERY))
+
+    def _until_due(self, hands: Sequence[Hand]) -> float | None:
+        """Return in how many seconds a hand must be looked at again. None means that only news make that necessary."""
+        due_at = min((at for at in map(self._due_at, hands) if at is not None), default=None)
+        return None if due_at is None else max(0.0, due_at - asyncio.get_running_loop().time())
 
     # -- in hand -----------------------------------------------------------------------------------------------------------------------
 
-    async def _tend(self, hand: Hand, plan: SourcePlan) -> None:
+    async def _tend(self, line: Line, hand: Hand, plan: SourcePlan) -> bool:
+        """Do what a hand needs now. Returns whether it needed something."""
         if plan.held:
             hand.note_hold()
         now = asyncio.get_running_loop().time()
         due_at = self._due_at(hand)
+        is_due = due_at is not None and now >= due_at
         if not hand.unsettled:
-            await self._commit(hand)
-            self._hand = None
+            await self._commit(line, hand)
+            line.hand = None
         elif hand.ends_at is not None and now >= hand.ends_at - self._terms.margin:
             await self._give_back(hand, plan)
-        elif hand.is_copy and (hand.proofs >= _PROOFS or (due_at is not None and now >= due_at)):
-            await self._withdraw(hand)
-        elif hand.finished and not hand.is_copy and (plan.held or self._flushes or (due_at is not None and now >= due_at)):
-            await self._commit(hand)
+        elif hand.is_copy and (hand.proofs >= _PROOFS or is_due):
+            await self._withdraw()
+        elif hand.finished and not hand.is_copy and (plan.held or self._flushes or is_due):
+            await self._commit(line, hand)
         else:
-            await self._wait(None if due_at is None else due_at - now)
+            return False
+        return True
 
     def _due_at(self, hand: Hand) -> float | None:
         """Return when this hand must be looked at again. None means that only news make that necessary."""
@@ -244,33 +300,48 @@ class ShareSupervisor:
             self._guard.lost([self.source])  # the process stood still: others may have them already
         else:
             await self._guard.revoked([self.source])
-        rest = self._end(hand)
-        kept = await self._rescue([delivery for delivery in rest if self._terms.is_near_limit(delivery.deliveries)])
-        await self._commit(hand, [delivery for delivery in rest if delivery not in kept])
-        log.info("%s: %d records go back before the end of their lock", self.source, len(rest))
-        self._copies = [delivery for delivery in rest if delivery not in self._doomed and delivery not in kept][:_COPIES] if keeps else []
+        gone: list[ShareDelivery] = []
+        for line, each in self._end():
+            gone += await self._return(line, each)
+        log.info("%s: %d records go back before the end of their lock", self.source, len(gone))
+        self._copies = [delivery for delivery in gone if delivery not in self._doomed][:_COPIES] if keeps else []
         if plan.held or keeps:
             await self._unsubscribe()
         self._store(self._guard.assigned([self.source]))
+
+    async def _return(self, line: Line, hand: Hand) -> list[ShareDelivery]:
+        """Commit what is finished of a hand, and give back the rest, or move it where it is safe. Returns what went back."""
+        rest = hand.end()
+        if hand.is_copy:
+            await self._commit(line, hand)
+            return []
+        moved = await self._rescue(line, [delivery for delivery in rest if self._terms.is_near_limit(delivery.deliveries)])
+        gone = [delivery for delivery in rest if delivery not in moved]
+        await self._commit(line, hand, gone)
+        return gone
 
     def _keeps_copies(self, hand: Hand, plan: SourcePlan) -> bool:
         """Return whether what goes back now is kept for probes: it waits for something that a handler can find out."""
         return hand.was_held and not _NO_OUTAGE.intersection(plan.reasons)
 
-    async def _withdraw(self, hand: Hand) -> None:
+    async def _withdraw(self) -> None:
         """End an offer of copies: the dependency is back, and the others come again from the broker."""
         await self._guard.revoked([self.source])
-        rest = self._end(hand)
-        self._doomed = [delivery for delivery in rest if delivery in self._doomed]
-        await self._commit(hand)
+        for line, hand in self._end():
+            rest = hand.end()
+            self._doomed = [delivery for delivery in rest if delivery in self._doomed]
+            await self._commit(line, hand)
         self._store(self._guard.assigned([self.source]))
 
-    def _end(self, hand: Hand) -> list[ShareDelivery]:
-        self._hand = None
+    def _end(self) -> list[tuple[Line, Hand]]:
+        """Take all hands away, after the guard has let go of them."""
+        ended = [(line, line.hand) for line in self._lines if line.hand is not None]
+        for line, _ in ended:
+            line.hand = None
         self.arrived.clear()
-        return hand.end()
+        return ended
 
-    async def _rescue(self, endangered: Sequence[ShareDelivery]) -> Collection[ShareDelivery]:
+    async def _rescue(self, line: Line, endangered: Sequence[ShareDelivery]) -> Collection[ShareDelivery]:
         """Move records that would be lost by going back to the overflow, and accept them. Returns those that it has confirmed.
 
         Where there is none, or it does not take them, and this was their last delivery, copies stay in memory.
@@ -279,7 +350,8 @@ class ShareSupervisor:
         if endangered and self._overflow is not None:
             await self._move(self._overflow, endangered, moved)
             log.warning("%s: %d of %d records near their delivery limit went to the overflow", self.source, len(moved), len(endangered))
-        await self._client.commit(messages_of(moved), [], _COMMIT_WITHIN)
+        if moved:
+            await line.client.commit(messages_of(moved), [], _COMMIT_WITHIN)
         last = [delivery for delivery in endangered if delivery not in moved and delivery.deliveries >= self._terms.limit]
         if last:
             self._doomed += last
@@ -304,14 +376,14 @@ class ShareSupervisor:
 
     # -- the broker --------------------------------------------------------------------------------------------------------------------
 
-    async def _commit(self, hand: Hand, released: Sequence[ShareDelivery] = ()) -> None:
+    async def _commit(self, line: Line, hand: Hand, released: Sequence[ShareDelivery] = ()) -> None:
         """Accept what is finished, release the others, and report what the broker did not take."""
         finished = hand.take_finished()
         if hand.is_copy:
             self._remember(finished)
             return
         ended = hand.ends_at is not None and asyncio.get_running_loop().time() >= hand.ends_at
-        errors = await self._client.commit(messages_of(finished), messages_of(released), _COMMIT_WITHIN)
+        errors = await line.client.commit(messages_of(finished), messages_of(released), _COMMIT_WITHIN)
         refused = [delivery for delivery in finished if delivery.place.partition in errors]
         self._remember(refused)
         self._report(refused, certain=True)
@@ -328,29 +400,30 @@ class ShareSupervisor:
             if delivery in self._doomed:
                 self._doomed.remove(delivery)
             else:
-                self._handled[delivery.place] = None
+                self._handled[delivery.place] = asyncio.get_running_loop().time()
         if handled:
             self._copies = []
         for place in list(self._handled)[: max(0, len(self._handled) - _REMEMBERED)]:
             del self._handled[place]
 
-    async def _poll(self) -> None:
+    async def _poll(self, line: Line) -> None:
+        await self._rest(line)
         now = asyncio.get_running_loop().time
         try:
-            if not self._subscribed:
-                await self._client.subscribe()
-                self._subscribed = True
+            if not line.subscribed:
+                await line.client.subscribe()
+                line.subscribed = True
             began = now()
-            waits = not self._fetching or began - self._polled_at <= _GAP
-            messages = await self._client.poll(self._poll_timeout if waits else 0)
+            waits = not line.fetching or began - line.polled_at <= _GAP
+            messages = await line.client.poll(self._poll_timeout if waits else 0)
         except KafkaException as error:
             await self._poll_failed(error)
             return
         self._in_trouble = False
-        since = self._polled_at if self._fetching else began
-        self._fetching, self._polled_at = not messages, now()
+        since = line.polled_at if line.fetching else began
+        line.fetching, line.polled_at = not messages, now()
         if messages:
-            await self._take(messages, since)
+            await self._take(line, messages, since)
 
     async def _poll_failed(self, error: KafkaException) -> None:
         end = as_intake_error(error, self.source.name)
@@ -361,9 +434,10 @@ class ShareSupervisor:
             log.warning("%s: a poll failed (%s); trying again", self.source, describe(error))
         await self._wait(_RETRY_AFTER)
 
-    async def _take(self, messages: Sequence[Message], since: float) -> None:
+    async def _take(self, line: Line, messages: Sequence[Message], since: float) -> None:
         """Take the records of one poll, which have been locked since then at the earliest."""
-        again = [message for message in messages if place_of(message) in self._handled]
+        oldest = asyncio.get_running_loop().time() - _REMEMBERED_FOR
+        again = [message for message in messages if self._handled.get(place_of(message), oldest) > oldest]
         rest = [message for message in messages if message not in again]
         broken = [message for message in rest if message.error() is not None]
         ends_at = since + self._terms.lock
@@ -373,20 +447,20 @@ class ShareSupervisor:
         elif broken:
             log.warning("%s: %d records could not be read, and go back", self.source, len(broken))
         if again or broken:
-            errors = await self._client.commit(again, broken, _COMMIT_WITHIN)
+            errors = await line.client.commit(again, broken, _COMMIT_WITHIN)
             for message in again:
                 if (message.partition() or 0) not in errors:
                     self._handled.pop(place_of(message), None)
         fresh = [message for message in rest if message not in broken]
         if fresh:
-            self._take_in_hand([self._delivery(message) for message in fresh], ends_at)
+            self._take_in_hand(line, [self._delivery(message) for message in fresh], ends_at)
 
-    def _take_in_hand(self, deliveries: Sequence[ShareDelivery], ends_at: float | None) -> None:
+    def _take_in_hand(self, line: Line, deliveries: Sequence[ShareDelivery], ends_at: float | None) -> None:
         if ends_at is None:  # the guard gets new objects: those that it had belong to an assignment that has ended
             copies = {id(old): self._delivery(old.message) for old in deliveries}
             self._doomed = [copies[id(old)] for old in self._doomed]
             deliveries = list(copies.values())
-        self._hand = Hand(deliveries, ends_at)
+        line.hand = Hand(deliveries, ends_at)
         self.arrived.extend(deliveries)
         self._ring()
 
@@ -395,20 +469,20 @@ class ShareSupervisor:
         return ShareDelivery(self.source, message, self._number)
 
     async def _unsubscribe(self) -> None:
-        if self._subscribed:
-            self._subscribed = False
-            await self._client.unsubscribe()
+        """Unsubscribe the consumers that have nothing in hand: the others do it when their hand has ended."""
+        for line in self._lines:
+            if line.hand is None:
+                await line.unsubscribe()
+
+    async def _rest(self, but: Line | None = None) -> None:
+        """Unsubscribe what is not polled now, and would acquire records unseen."""
+        for line in self._lines:
+            if line is not but and line.hand is None and line.fetching:
+                await line.unsubscribe()
 
     async def _leave(self) -> None:
-        hand = self._hand
-        if hand is None:
-            return
-        rest = self._end(hand)
-        if hand.is_copy:
-            await self._commit(hand)
-            return
-        moved = await self._rescue([delivery for delivery in rest if self._terms.is_near_limit(delivery.deliveries)])
-        await self._commit(hand, [delivery for delivery in rest if delivery not in moved])
+        for line, hand in self._end():
+            await self._return(line, hand)
 
     def _answer_flushes(self, *, done: bool) -> None:
         for answer in self._flushes:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from holdgate.cli.fleet.places import log_at
-from holdgate.cli.fleet.view import Reading, as_document, fleets_of, show
+from holdgate.cli.fleet.view import LogSeen, as_document, fleets_of, show
 from holdgate.errors import FleetLogError
 from holdgate.ports import LOOK_BACK, FleetLog
 
@@ -50,9 +50,9 @@ def run_show(url: str | None, options: Sequence[str], *, seconds: float, as_json
     show(fleets, console)
 
 
-async def read_for(log: FleetLog, seconds: float) -> tuple[Reading, float]:
+async def read_for(log: FleetLog, seconds: float) -> tuple[LogSeen, float]:
     """Open the log, and return what it gives within so many seconds, and the second at which that ended. Raises FleetLogError."""
-    reading, loop = Reading(), asyncio.get_running_loop()
+    reading, loop = LogSeen(), asyncio.get_running_loop()
     try:
         await _opened(log)
         try:

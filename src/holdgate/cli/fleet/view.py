@@ -29,7 +29,7 @@ _MOST_DEPENDENCIES = 100
 
 
 @dataclass(slots=True)
-class Reading:
+class LogSeen:
     """What was read of a log: each batch with the second at which it came."""
 
     batches: list[tuple[float, list[bytes]]] = field(default_factory=list[tuple[float, list[bytes]]])
@@ -49,13 +49,13 @@ class Reading:
         return sum(map(len, self.records))
 
 
-def fleets_of(reading: Reading, now: float) -> list[FleetSnapshot]:
+def fleets_of(reading: LogSeen, now: float) -> list[FleetSnapshot]:
     """Return each fleet that has written to the log, as a reader sees it at `now`. The one with the most records comes first."""
     names = Counter(name for data in reading.records if (name := _fleet_of(data)) is not None)
     return [_folded(name, reading, now) for name, _ in names.most_common(_MOST_FLEETS)]
 
 
-def _folded(name: str, reading: Reading, now: float) -> FleetSnapshot:
+def _folded(name: str, reading: LogSeen, now: float) -> FleetSnapshot:
     me = secrets.token_hex(6)  # one that nobody in the log has
     watcher = FleetMember(me, FleetSettings(name=name), lambda: 0.5)
     for dependency in _dependencies_of(name, reading.records):
@@ -88,7 +88,7 @@ def _dependencies_of(name: str, records: Sequence[bytes]) -> list[str]:
     return list(found)[:_MOST_DEPENDENCIES]
 
 
-def as_document(place: str, reading: Reading, fleets: Sequence[FleetSnapshot]) -> dict[str, Any]:
+def as_document(place: str, reading: LogSeen, fleets: Sequence[FleetSnapshot]) -> dict[str, Any]:
     """Return what other programs are given."""
     return {
         "place": place,
@@ -131,7 +131,7 @@ def _show_agreement(agreement: AgreementSnapshot, console: Console) -> None:
 
 def _words(agreement: AgreementSnapshot) -> list[str]:
     """Return what is to be said of one dependency, the most urgent first."""
-    words = []
+    words: list[str] = []
     if agreement.word is not None:
         until = "" if agreement.word_ends_in is None else f" for {agreement.word_ends_in:.0f} s more"
         words.append(f"{agreement.word} by {agreement.actor or 'somebody'}{until} ({agreement.reason})")

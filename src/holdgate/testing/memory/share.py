@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 
 from holdgate.flow.message import Queue
 from holdgate.testing.memory.message import Ledger, Message
@@ -67,11 +68,13 @@ class ShareGroup:
         self.ledger = Ledger() if ledger is None else ledger
         self._bury = bury
         self._records: list[ShareRecord] = []
+        self._open: dict[int, ShareRecord] = {}  # those that are not over, by offset
 
     def publish(self, body: bytes | None, now: float, *, key: bytes | None = None) -> Message:
         """Store one record at the end."""
         message = Message(len(self._records), body, key, timestamp=now)
         self._records.append(ShareRecord(message))
+        self._open[message.position] = self._records[-1]
         self.ledger.note("produced", self.source, message.position)
         return message
 
@@ -81,16 +84,16 @@ class ShareGroup:
 
     def waiting(self) -> Sequence[ShareRecord]:
         """Return the records that are neither accepted nor archived, in the order of their offsets."""
-        return [record for record in self._records if record.state in (ShareState.AVAILABLE, ShareState.ACQUIRED)]
+        return list(self._open.values())
 
     def next_deadline(self) -> float | None:
         """Return when the next lock ends. None means that nothing is locked."""
-        return min((record.ends_at for record in self._records if record.state is ShareState.ACQUIRED), default=None)
+        return min((record.ends_at for record in self._open.values() if record.state is ShareState.ACQUIRED), default=None)
 
     def acquire(self, member: str, most: int, now: float) -> Sequence[ShareRecord]:
         """Lock up to `most` records for a member, the oldest first, and return them."""
         self.expire(now)
-        taken = [record for record in self._records if record.state is ShareState.AVAILABLE][:most]
+        taken = list(islice((record for record in self._open.values() if record.state is ShareState.AVAILABLE), most))
         for record in taken:
             record.state, record.member = ShareState.ACQUIRED, member
             record.deliveries += 1
@@ -115,19 +118,20 @@ class ShareGroup:
     def leave(self, member: str, now: float) -> None:
         """Give back everything that a member has, because it has closed or died."""
         self.expire(now)
-        for record in self._records:
+        for record in list(self._open.values()):
             if self._is_of(member, record):
                 self._end(record)
 
     def expire(self, now: float) -> None:
         """End the locks whose time is over."""
-        for record in self._records:
+        for record in list(self._open.values()):
             if record.state is ShareState.ACQUIRED and record.ends_at <= now:
                 self._end(record)
 
     def _accept(self, member: str, record: ShareRecord) -> bool:
         if self._is_of(member, record):
             record.state = ShareState.ACCEPTED
+            del self._open[record.message.position]
             self.ledger.note("acked", self.source, record.message.position)
         return record.state in (ShareState.ACCEPTED, ShareState.ARCHIVED)
 
@@ -142,5 +146,6 @@ class ShareGroup:
             self.ledger.note("requeued", self.source, record.message.position)
             return
         record.state = ShareState.ARCHIVED
+        del self._open[record.message.position]
         self.ledger.note("dead", self.source, record.message.position)
         self._bury(record.message)
