@@ -38,7 +38,7 @@ WAYS = {"each alone": False, "a fleet": True}
 
 def runs_of(world: Together, seeds: int) -> list[TogetherFigures]:
     """Play a world with each seed. Raises AssertionError for what must not happen."""
-    figures = []
+    figures: list[TogetherFigures] = []
     for seed in range(seeds):
         outcome = play_together(world, seed)
         if outcome.violations:

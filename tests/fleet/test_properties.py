@@ -115,9 +115,9 @@ def test_no_order_of_records_breaks_what_must_hold(records: list[FleetRecord]) -
 def test_no_log_stops_a_member(records: list[FleetRecord], noise: list[bytes]) -> None:
     """Whatever it reads, a member looks, writes, counts time and shows itself; and what it writes others can read."""
     worker, now = member(ME, 0.0), 0.0
-    for record in records:
+    for number, record in enumerate(records):
         now += 0.7
-        worker.heard([encode("fleet", record), *noise], now)
+        worker.heard([encode("fleet", FleetRecord(record.worker, number, record.said)), *noise], now)
         guidance = worker.look(NAME, FACTS, True, 4, now)
         assert guidance.limit <= 4
         assert guidance.phase is Phase.LOCAL or guidance.until > now

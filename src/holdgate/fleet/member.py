@@ -166,8 +166,10 @@ class FleetMember:
         now = self._monotonic(now)
         for data in entries:
             record = decode(self._settings.name, data)
-            if record is None or not self._is_read(record, now):
+            if record is None or not self._budgets.take(record.worker, now):
                 self._skipped += 1
+                continue
+            if not self._is_new(record):
                 continue
             self._heard_at = now
             self._read(record, now)
@@ -175,10 +177,8 @@ class FleetMember:
             self._notice(concern, now)
         self._notice_members(now)
 
-    def _is_read(self, record: FleetRecord, now: float) -> bool:
-        """Return whether a record counts: it keeps to its worker's budget, and does not come again."""
-        if not self._budgets.take(record.worker, now):
-            return False
+    def _is_new(self, record: FleetRecord) -> bool:
+        """Return whether a record does not come again."""
         # Our own are known one by one, so nobody makes us deaf to them by a number that we have not used.
         is_ours = record.worker == self._me and record.number in self._outstanding
         return self._budgets.is_new(record.worker, record.number) or is_ours

@@ -189,7 +189,8 @@ class FleetGuard(Guard):
         )
         if fleet is not None:
             watch.is_led = True
-            self.fleet = FleetLink(self, Fleet(fleet[0]), fleet[1])
+            guard: Any = self
+            self.fleet = FleetLink(guard, Fleet(fleet[0]), fleet[1])
         self.engine = make(watch)
 
     def turn(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 # Above every limit that a reader may have.
 _HUGE = 100_000
-_WRONG: tuple[object, ...] = (None, True, -1, 1e308, "", [], {}, "x" * 500, 2**63, [[[[]]]])
+_WRONG: tuple[Any, ...] = (None, True, -1, 1e308, "", [], {}, "x" * 500, 2**63, [[[[]]]])
 
 
 def nonsense(chance: Random, seen: Sequence[bytes]) -> bytes:
@@ -45,12 +46,12 @@ def _cut(chance: Random, one: bytes) -> bytes:
 def _wrong_value(chance: Random, one: bytes) -> bytes:
     """The record with one of its values of another type, if it is JSON."""
     try:
-        value = json.loads(one)
+        value: Any = json.loads(one)
     except ValueError:
         return one
-    if isinstance(value, dict) and value:
+    if type(value) is dict and value:
         value[chance.choice(sorted(value, key=str))] = chance.choice(_WRONG)
-    elif isinstance(value, list) and value:
+    elif type(value) is list and value:
         value[chance.randrange(len(value))] = chance.choice(_WRONG)
     return json.dumps(value).encode()
 

@@ -11,8 +11,8 @@ from holdgate_lab.fleet.dependency import ModelDependency
 from holdgate_lab.together.hostile import nonsense
 from holdgate_lab.together.log import SharedLog
 from holdgate_lab.together.scenario import NAME, Happening, Together
-from holdgate_lab.together.watching import Moment, Violation, Watch
-from holdgate_lab.together.worker import Place, Worker
+from holdgate_lab.together.watching import BrokenRule, Moment, TogetherWatch
+from holdgate_lab.together.worker import Place, TogetherWorker
 
 # The dependency of the second fleet on the log.
 OTHER = "mail"
@@ -57,7 +57,7 @@ class TogetherOutcome:
     """A run: its figures, what was broken, and who did what when."""
 
     figures: TogetherFigures
-    violations: tuple[Violation, ...]
+    violations: tuple[BrokenRule, ...]
     trace: tuple[Moment, ...]
 
 
@@ -76,8 +76,8 @@ class Play:
         self.log = SharedLog(self.schedule, scenario.log_faults, scenario.hop)
         names = (NAME, OTHER) if scenario.second_fleet else (NAME,)
         self.services = {name: self._service(name) for name in names}
-        self.workers: dict[int, Worker] = {}
-        self.watch = Watch(scenario, self.schedule, self.log, self.workers, self.services[NAME])
+        self.workers: dict[int, TogetherWorker] = {}
+        self.watch = TogetherWatch(scenario, self.schedule, self.log, self.workers, self.services[NAME])
         self._place = Place(scenario, seed, self.schedule, self.log, self.watch)
         self._quiet_from = scenario.quiet_from
         self._ends_at = self._quiet_from + scenario.settles  # not before
@@ -118,7 +118,7 @@ class Play:
             return
         self._lives += 1
         service = self.services[NAME if number < self.scenario.workers else OTHER]
-        worker = Worker(self._place, number, self._lives, service)
+        worker = TogetherWorker(self._place, number, self._lives, service)
         self.workers[number] = worker
         worker.start()
 

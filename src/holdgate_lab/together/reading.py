@@ -11,7 +11,7 @@ from holdgate.fleet.records import Lead, decode
 from holdgate.fleet.settings import FleetSettings
 
 
-class Verdict(NamedTuple):
+class LogVerdict(NamedTuple):
     """What counted from second `at` on: whose it is, the phase ("wait", "ramp" or "up") and the fleet's limit."""
 
     at: float
@@ -25,7 +25,7 @@ class LogReader:
     """What the log says of one dependency. `verdicts` are those that counted, in order; `stale` is how many did not."""
 
     def __init__(self, dependency: str) -> None:
-        self.verdicts: list[Verdict] = []
+        self.verdicts: list[LogVerdict] = []
         self.stale = 0
         self.writers: dict[int, set[str]] = {}  # of verdicts, by epoch
         self._numbers: dict[str, int] = {}
@@ -50,7 +50,7 @@ class LogReader:
         if self.verdicts and said.epoch < self.verdicts[-1].epoch:
             self.stale += 1
         else:
-            self.verdicts.append(Verdict(now, said.epoch, record.worker, said.phase, said.limit))
+            self.verdicts.append(LogVerdict(now, said.epoch, record.worker, said.phase, said.limit))
 
     def limit_since(self, at: float) -> int:
         """Return the highest limit that was in force at some time since then. A probe is one call."""

@@ -20,7 +20,7 @@ from holdgate_lab.fleet.dependency import ModelDependency
 from holdgate_lab.together.log import SharedLog
 from holdgate_lab.together.reading import LogReader
 from holdgate_lab.together.scenario import NAME, Together
-from holdgate_lab.together.worker import Worker
+from holdgate_lab.together.worker import TogetherWorker
 
 # A broken rule is often broken by everything that follows.
 _MOST = 20
@@ -40,7 +40,7 @@ class Moment(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class BrokenRule:
     """A rule that was broken at second `at`, and how."""
 
     at: float
@@ -48,13 +48,13 @@ class Violation:
     words: str
 
 
-class Watch:
+class TogetherWatch:
     """Who looks on. `workers` are those of the run, by number."""
 
     def __init__(
-        self, scenario: Together, schedule: Schedule, log: SharedLog, workers: Mapping[int, Worker], service: ModelDependency
+        self, scenario: Together, schedule: Schedule, log: SharedLog, workers: Mapping[int, TogetherWorker], service: ModelDependency
     ) -> None:
-        self.violations: list[Violation] = []
+        self.violations: list[BrokenRule] = []
         self.trace: list[Moment] = []
         self.failed = self.failed_after = self.good = 0
         self.fleet_openings = self.probes = self.probes_at_once = self.overshoot = self.peak_in_flight = 0
@@ -63,11 +63,11 @@ class Watch:
         self._schedule = schedule
         self._workers = workers
         self._service = service
-        self._probing: set[Worker] = set()
+        self._probing: set[TogetherWorker] = set()
         self._failures: deque[tuple[float, int]] = deque()
-        self._breached: set[Worker] = set()  # opened by their own calls in a ramp of the fleet, with no good call since
+        self._breached: set[TogetherWorker] = set()  # opened by their own calls in a ramp of the fleet, with no good call since
         self._own_open: set[int] = set()  # whose circuits have opened by their own calls, and not closed since
-        self._epochs: dict[Worker, int] = {}
+        self._epochs: dict[TogetherWorker, int] = {}
         self._conducting: dict[int, set[int]] = {}
         self._closed_at: float | None = 0.0
         self.reader = LogReader(NAME)
@@ -87,7 +87,7 @@ class Watch:
 
     # -- calls ------------------------------------------------------------------------------------------------------------------------
 
-    def admitted(self, worker: Worker) -> None:
+    def admitted(self, worker: TogetherWorker) -> None:
         """A call has begun."""
         circuit = worker.circuit
         is_guided = _is_ramping(worker)
@@ -100,7 +100,7 @@ class Watch:
         if is_guided and worker.name == NAME:
             self._look_at_limit()
 
-    def ended(self, worker: Worker, good: bool, began: float) -> None:
+    def ended(self, worker: TogetherWorker, good: bool, began: float) -> None:
         """A call has ended that began then."""
         now = self._schedule.now
         self._probing.discard(worker)
@@ -120,7 +120,7 @@ class Watch:
 
     # -- circuits ---------------------------------------------------------------------------------------------------------------------
 
-    def moved(self, worker: Worker, event: Event) -> None:
+    def moved(self, worker: TogetherWorker, event: Event) -> None:
         """A circuit has changed."""
         if isinstance(event, CircuitOpened):
             self._opened(worker, event)
@@ -136,7 +136,7 @@ class Watch:
         elif isinstance(event, CircuitReset):
             self._note(worker, State.CLOSED, None)
 
-    def _opened(self, worker: Worker, event: CircuitOpened) -> None:
+    def _opened(self, worker: TogetherWorker, event: CircuitOpened) -> None:
         self.opened.add(worker.number)
         if event.reason is not Reason.FLEET:
             self._own_open.add(worker.number)
@@ -166,7 +166,7 @@ class Watch:
         if len(failing) < FleetSettings().quorum:
             self._complain("quorum", f"{words}, and {len(failing)} workers have failed lately or have opened")
 
-    def _note(self, worker: Worker, state: State, reason: Reason | None) -> None:
+    def _note(self, worker: TogetherWorker, state: State, reason: Reason | None) -> None:
         now = self._schedule.now
         self.trace.append(Moment(now, worker.number, state, reason))
         if worker.name != NAME:
@@ -182,7 +182,7 @@ class Watch:
 
     # -- the fleet --------------------------------------------------------------------------------------------------------------------
 
-    def guided(self, worker: Worker, guidance: Guidance) -> None:
+    def guided(self, worker: TogetherWorker, guidance: Guidance) -> None:
         """The fleet has told a circuit how to go."""
         if worker.name != NAME or guidance.phase is Phase.LOCAL:
             return
@@ -216,9 +216,9 @@ class Watch:
 
     def _complain(self, rule: str, words: str) -> None:
         if len(self.violations) < _MOST:
-            self.violations.append(Violation(self._schedule.now, rule, words))
+            self.violations.append(BrokenRule(self._schedule.now, rule, words))
 
 
-def _is_ramping(worker: Worker) -> bool:
+def _is_ramping(worker: TogetherWorker) -> bool:
     guidance = worker.guidance
     return guidance is not None and guidance.phase is Phase.RAMP and worker.circuit.state is State.HALF_OPEN

@@ -32,13 +32,13 @@ _LOOKS_EVERY = 1.0
 class Watching(Protocol):
     """Who looks on. Everything is told after it has happened."""
 
-    def admitted(self, worker: Worker) -> None: ...
+    def admitted(self, worker: TogetherWorker) -> None: ...
 
-    def ended(self, worker: Worker, good: bool, began: float) -> None: ...
+    def ended(self, worker: TogetherWorker, good: bool, began: float) -> None: ...
 
-    def moved(self, worker: Worker, event: Event) -> None: ...
+    def moved(self, worker: TogetherWorker, event: Event) -> None: ...
 
-    def guided(self, worker: Worker, guidance: Guidance) -> None: ...
+    def guided(self, worker: TogetherWorker, guidance: Guidance) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Place:
     watching: Watching
 
 
-class Worker:
+class TogetherWorker:
     """Worker `number`, in its life number `life`. `service` is what it calls: another one in a second fleet."""
 
     def __init__(self, place: Place, number: int, life: int, service: ModelDependency) -> None:

@@ -12,7 +12,7 @@ from holdgate_lab.fleet.clock import Schedule
 from holdgate_lab.fleet.dependency import ModelDependency
 from holdgate_lab.together.log import SharedLog
 from holdgate_lab.together.scenario import NAME, Together
-from holdgate_lab.together.watching import Watch
+from holdgate_lab.together.watching import TogetherWatch
 
 PROBE, RAMP = Guidance(Phase.PROBE, epoch=2), Guidance(Phase.RAMP, 2, stage=1, epoch=2)
 
@@ -26,7 +26,7 @@ class Scene:
         self.log = SharedLog(schedule)
         self.workers: dict[int, Any] = {number: self._worker(number) for number in range(workers)}
         service = ModelDependency(scenario.dependency, (), lambda: 0.5)
-        self.watch = Watch(scenario, schedule, self.log, self.workers, service)
+        self.watch = TogetherWatch(scenario, schedule, self.log, self.workers, service)
 
     def _worker(self, number: int) -> SimpleNamespace:
         circuit = SimpleNamespace(state=State.CLOSED, is_probing=False, settings=CircuitSettings())
@@ -55,7 +55,8 @@ class Scene:
 
 
 class _Hashable(SimpleNamespace):
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:  # type: ignore[override]  # pyright: ignore[reportAssignmentType]
+        return id(self)
 
 
 def test_a_fleet_that_opens_without_a_quorum_is_seen() -> None:
