@@ -13,12 +13,14 @@ import logging
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from holdgate import Delivery, Dependency, Guard, http
-from holdgate.testing import LoopClock, MemoryBroker, MemoryDeadLetters, MemoryIntake, run_virtual
+from holdgate.testing import LoopClock, MemoryBroker, MemoryDeadLetters, MemoryFleetLog, MemoryIntake, MemoryLogServer, run_virtual
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 _DAY = 86_400
@@ -215,8 +217,55 @@ async def _night(log: Log) -> None:
         await asyncio.sleep(480.0)
 
 
-_CLOCK = {"kafka": (16, 38), "rabbitmq": (17, 45), "night": (2, 55), "bad": (9, 0)}
-_STORIES: dict[str, Callable[[Log], Awaitable[None]]] = {"kafka": _kafka, "rabbitmq": _rabbitmq, "night": _night, "bad": _bad}
+# Which worker of a fleet is at work, where several are in one process: its tasks and timers have this from the one that began them.
+_WORKER: ContextVar[int] = ContextVar("worker", default=0)
+
+
+async def _fleet(log: Log) -> None:
+    """Three workers that share a log, and an outage of two minutes. The log is that of the first one."""
+    log.addFilter(lambda _: _WORKER.get() == 0)
+    broker, server, payments = MemoryBroker(topics={"orders": 6}), MemoryLogServer(), Payments(0.3)
+    ended = asyncio.Event()
+    async with _written_to(log):
+        log.begin("start")
+        workers = [asyncio.create_task(_member(number, server, broker, payments, ended)) for number in range(3)]
+        producing = asyncio.create_task(_produce(broker, 0.1))
+        await asyncio.sleep(20.0)
+        log.begin("down")
+        payments.down = errno.ECONNREFUSED
+        await asyncio.sleep(120.0)
+        payments.down = None
+        log.begin("back")
+        await _passes(log, "is back")
+        await asyncio.sleep(10.0)
+        log.begin("stop")
+        producing.cancel()
+        ended.set()
+        await asyncio.wait(workers)
+
+
+async def _member(number: int, server: MemoryLogServer, broker: MemoryBroker, payments: Payments, ended: asyncio.Event) -> None:
+    """One worker of a fleet."""
+    _WORKER.set(number)
+    needed = Dependency("payments", failures=http.failures, retry_after=http.retry_after)
+    draws = Random(number)
+    clock = LoopClock(tuple(draws.random() for _ in range(97)))
+    async with Guard(clock=clock, signals=False, fleet=MemoryFleetLog(server)) as guard:
+        intake = MemoryIntake(broker, topics=["orders"])
+        running = asyncio.create_task(guard.run(intake, handler_of("fleet_worker.py", payments), needs=[needed]))
+        await ended.wait()
+        await guard.stop()
+        await running
+
+
+_CLOCK = {"kafka": (16, 38), "rabbitmq": (17, 45), "night": (2, 55), "bad": (9, 0), "fleet": (11, 20)}
+_STORIES: dict[str, Callable[[Log], Awaitable[None]]] = {
+    "kafka": _kafka,
+    "rabbitmq": _rabbitmq,
+    "night": _night,
+    "bad": _bad,
+    "fleet": _fleet,
+}
 
 
 @cache

@@ -19,7 +19,7 @@ REASONS = {
     Reason.PERMIT_LEASE: "a call of a half-open circuit did not come back within `permit_lease`",
     Reason.RETRY_AFTER: "the server said when to come back",
     Reason.OPEN_FOR: "somebody called `open_for`",
-    Reason.FLEET: "other workers of the fleet found it down (`Guard(fleet=...)`)",
+    Reason.FLEET: "the whole fleet waits for it: other workers found it down, or an operator holds it (`Guard(fleet=...)`)",
 }
 
 

@@ -19,6 +19,7 @@ _PARTS = {
     "LimitStatus": "`limits` of a dependency",
     "KeysStatus": "`keys` of a dependency",
     "FleetShareStatus": "`fleet` of a dependency",
+    "WorkerShareStatus": "Each of `shares` of the `fleet` of a dependency",
     "FailureStatus": "Each of `failed_with` of a dependency",
     "SourceStatus": "Each of `sources`",
     "PartlyStatus": "`partly` of a source",

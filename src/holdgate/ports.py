@@ -342,6 +342,21 @@ class HealthReport(Protocol):
     def memory(self) -> str: ...
 
 
+class FleetOrders(Protocol):
+    """What an operator may say to a whole fleet. Each returns when the fleet's log has it, and raises CommandError where it does not.
+
+    `holdgate.runtime.fleet.FleetLink` says what each of these does.
+    """
+
+    async def hold(self, dependency: str, *, reason: str, actor: str, for_: float | timedelta | None = ...) -> None: ...
+
+    async def release(self, dependency: str, *, reason: str, actor: str) -> None: ...
+
+    async def force_open(self, dependency: str, *, reason: str, actor: str, for_: float | timedelta | None = ...) -> None: ...
+
+    async def reset(self, dependency: str, *, reason: str, actor: str) -> None: ...
+
+
 class Controllable(Protocol):
     """A guard, as a control plane sees it: it can be read, and it takes an operator's commands. The guard implements it.
 
@@ -386,6 +401,9 @@ class Controllable(Protocol):
     def reset(self, dependency: str, *, reason: str, actor: str) -> None: ...
 
     def probe(self, dependency: str, *, reason: str, actor: str) -> bool: ...
+
+    @property
+    def fleet(self) -> FleetOrders: ...
 
 
 @runtime_checkable

@@ -8,15 +8,16 @@ from tests.control.served import TOKEN, Stage, ask, command, connections, exchan
 
 from holdgate import Override, Partition, State
 from holdgate.control.commands import BODY_AT_MOST, COMMANDS
-from holdgate.flow.events import Command
+from holdgate.flow.events import Command, FleetCommand
+from holdgate.testing import MemoryFleetLog, MemoryLogServer
 
 WHO = {"reason": "the schema changes", "actor": "alice"}
 ORDER = Partition("orders", 0)
 
 
 def test_there_is_every_command_of_the_guard() -> None:
-    """Under its own name, with dashes."""
-    assert {name.replace("-", "_") for name in COMMANDS} == set(Command.__args__)  # type: ignore[attr-defined]
+    """Under its own name, with dashes; those for a fleet, too."""
+    assert {name.replace("-", "_") for name in COMMANDS} == {*Command.__args__, *FleetCommand.__args__}  # type: ignore[attr-defined]
 
 
 async def given(stage: Stage, name: str, **fields: Any) -> Any:
@@ -73,6 +74,42 @@ async def test_a_probe_is_made_and_a_reset_closes() -> None:
         await given(stage, "reset", target="payments")
         assert stage.guard.circuit("payments").state is State.CLOSED
         await until(lambda: len(stage.handled) == 10)
+
+
+async def test_a_fleet_is_held_released_forced_open_and_reset() -> None:
+    """The log has the order when the answer comes, and every worker that reads it carries it out: here one that was not asked."""
+    server = MemoryLogServer()
+    async with served(fleet=MemoryFleetLog(server)) as told, served(fleet=MemoryFleetLog(server)) as other:
+        await until(lambda: len(members(told)) == len(members(other)) == 2)
+        entry = await given(told, "fleet-hold", target="payments", **{"for": 60})
+        assert round(entry["until"] - entry["at"]) == 60
+        circuit = other.guard.circuit("payments")
+        await until(lambda: circuit.state is State.OPEN)
+        agreed = (await ask(other.control, "/status")).json["dependencies"][0]["fleet"]
+        assert (agreed["word"], agreed["word_actor"], agreed["word_reason"]) == ("hold", "alice", "the schema changes")
+        await given(told, "fleet-release", target="payments")
+        await given(told, "fleet-force-open", target="payments")
+        await given(told, "fleet-reset", target="payments")
+        await until(lambda: circuit.state is State.CLOSED)
+        assert other.guard.audit() == ()
+
+
+async def test_an_order_for_a_fleet_that_nobody_would_hear_is_refused() -> None:
+    """A worker alone, and a dependency that nobody has: with the words of the guard, and nothing is noted."""
+    async with served() as stage:
+        answer = await command(stage.control, "fleet-hold", target="payments", **WHO)
+        assert answer.status == 409
+        assert "this guard is in no fleet" in answer.json["error"]
+        answer = await command(stage.control, "fleet-reset", target="paymints", **WHO)
+        assert answer.status == 409
+        assert "no dependency is named 'paymints'" in answer.json["error"]
+        assert stage.guard.audit() == ()
+
+
+def members(stage: Stage) -> tuple[Any, ...]:
+    """The fleet's members as a worker knows them."""
+    seen = stage.guard.snapshot().fleet
+    return () if seen is None else seen.members
 
 
 async def test_a_message_that_blocks_its_source_is_named_retried_and_skipped() -> None:

@@ -11,12 +11,14 @@ import pytest
 from tests.control.served import TOKEN, Stage, served, until
 from tests.control.test_peers import STATUS, http, impostor
 
+from holdgate import Fleet, State
 from holdgate.control import Control
+from holdgate.testing import LogTrouble, MemoryFleetLog, MemoryLogServer
 
 pytest.importorskip("playwright", reason="no Chromium: Playwright is not in this environment; make setup brings it")
 
 from playwright.async_api import expect
-from tests.control.test_page import MARKUP, RIGHT_TO_LEFT, answer, cpu_of_a_frame, light, no_violations, row, visited
+from tests.control.test_page import MARKUP, RIGHT_TO_LEFT, answer, cpu_of_a_frame, fill_order, light, no_violations, row, visited
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -110,3 +112,36 @@ async def test_a_fleet_of_twenty_is_one_table(chromium: Browser) -> None:
         await expect(row(page, "Workers", "worker-01 (this one)")).to_contain_text("2 partitions")
         await page.close()
         await until(lambda: silent.closed > 0)
+
+
+async def test_a_fleet_is_seen_and_commanded_from_the_page(chromium: Browser) -> None:
+    """Who is in it, whether its log answers, what it agrees on with the worst first; an order for all takes a second step."""
+    server = MemoryLogServer()
+    async with (
+        served(fleet=Fleet(MemoryFleetLog(server), silence=3.0)) as stage,
+        served(fleet=MemoryFleetLog(server)) as other,
+        visited(chromium, stage.control, viewport={"width": 360, "height": 800}) as page,
+    ):
+        agreed = page.locator("#agreement")
+        rows = page.get_by_role("table", name="What the fleet agrees on").locator('[role="row"]:not(.head)')
+        await expect(agreed.locator("#log-state")).to_have_text(re.compile(r"^□ its log answers in \d+ ms$"))
+        await expect(agreed.locator("#members")).to_have_text(re.compile(r"^2 workers: \w{6} \(this one\), \w{6}$"))
+        await expect(rows.filter(has_text="payments")).to_contain_text("□ WELL")
+        await rows.filter(has_text="payments").get_by_role("button").click()
+        await fill_order(page, "Hold for the whole fleet")
+        dialog = page.get_by_role("dialog")
+        await expect(dialog).to_contain_text("Every worker of the fleet stops calling it")
+        assert stage.guard.audit() == ()
+        await dialog.get_by_role("button", name="I am sure").click()
+        await expect(page.locator("#done")).to_have_text("✓ Hold for the whole fleet: payments. Done.")
+        await until(lambda: other.guard.circuit("payments").state is State.OPEN)
+        await expect(rows.first).to_contain_text("■ HELD by alice")
+        await expect(answer(page, "Why?")).to_have_text("payments OPEN: alice keeps the whole fleet from it: the schema changes")
+        await expect(answer(page, "What is next?")).to_have_text(re.compile(r"^payments: ends in (29m\d\ds|30m00s)$"))
+        await expect(page.locator("#log")).to_contain_text("hold payments for the whole fleet by alice: the schema changes")
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        await no_violations(page)
+        server.trouble = LogTrouble(error="gone")
+        await expect(agreed.locator("#log-state")).to_have_text(
+            re.compile(r"^■ its log has been silent for \d+s: this worker goes by its own")
+        )

@@ -54,11 +54,12 @@ class Running:
 
 
 @asynccontextmanager
-async def example(name: str | Path, **environment: str) -> AsyncIterator[Running]:
+async def example(name: str | Path, *arguments: str, **environment: str) -> AsyncIterator[Running]:
     """Start `examples/NAME.py`, or the file at a path; at the end Ctrl-C, so that it leaves its group for the next test's."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         name if isinstance(name, Path) else f"examples/{name}.py",
+        *arguments,
         cwd=ROOT,
         env={**os.environ, **environment},
         stdout=asyncio.subprocess.PIPE,

@@ -132,3 +132,32 @@ async def test_a_worker_with_a_control_plane_is_asked_and_commanded(kafka: Kafka
             await worker.until(lambda: payments.charged == BEFORE + DURING)
             assert await worker.terminate() == 0
     release_port(port)
+
+
+async def test_three_workers_agree_over_a_topic(kafka: KafkaAddress, topic) -> None:
+    """One command starts them. An outage is one for all, one of them tries it for the others, and every order is charged once."""
+    orders, agree = await topic(partitions=6), await topic()
+    before, during = ([b"order %d" % number for number in range(first, first + 60)] for first in (0, 60))
+    async with Payments() as payments:
+        payments.retry_after = None
+        where = places(kafka, orders, payments)
+        async with example("fleet_worker", "3", **where, FLEET_TOPIC=agree) as workers:
+            await workers.until(lambda: workers.log.count("fleet: 3 workers now") >= 3)
+            await produce_everywhere(kafka, orders, before)
+            await workers.until(lambda: sorted(payments.charged) == sorted(before))
+            payments.is_up = False
+            await produce_everywhere(kafka, orders, during)
+            await workers.until(lambda: "fleet: payments is down for all" in workers.log)
+            await workers.until(lambda: "fleet: this worker tries payments for all" in workers.log)
+            payments.is_up = True
+            await workers.until(lambda: len(payments.charged) >= 120)
+            assert sorted(payments.charged) == sorted(before + during)
+            assert payments.refused < 60  # a hot loop would have made thousands
+            assert await workers.terminate() == 0
+    assert await kafka.committed(GROUP, orders) == dict.fromkeys(range(6), 20)
+
+
+async def produce_everywhere(kafka: KafkaAddress, topic: str, bodies: list[bytes]) -> None:
+    """Spread over the six partitions, so that each worker has some."""
+    for partition in range(6):
+        await kafka.produce(topic, bodies[partition::6], partition=partition)

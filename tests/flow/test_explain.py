@@ -454,3 +454,14 @@ def test_a_circuit_that_no_fleet_leads_is_told_as_one_alone(phase: str) -> None:
     """Its own next try, and its own ramp."""
     alone = document(OPEN, sources=(HELD,), fleet=fleet(agreed(phase=phase)))
     assert "It is tried again in 22 seconds, with one call." in explain(alone, "orders[3]")
+
+
+def test_a_silent_log_is_told_where_nobody_leads_the_circuit() -> None:
+    """That is why this worker does not do what the others do. An order that is still in force says more."""
+    words = "The fleet's log has been silent for 30 seconds, so this worker goes by its own rules."
+    alone = fleet(agreed(phase="local"), silent_for=30.0)
+    for seen in (OPEN, circuit(state=State.HALF_OPEN, limit=2)):
+        assert words in explain(document(seen, sources=(HELD,), fleet=alone), "orders[3]")
+    assert words not in explain(document(OPEN, sources=(HELD,), fleet=fleet(agreed(phase="local"))), "orders[3]")
+    ordered = fleet(agreed(phase="wait", word="hold", actor="ada", reason="migration"), silent_for=30.0)
+    assert words not in explain(document(OPEN, sources=(HELD,), fleet=ordered), "orders[3]")

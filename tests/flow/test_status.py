@@ -9,7 +9,7 @@ import pytest
 from holdgate.core import Circuit, CircuitSnapshot, LimiterSnapshot, Override, Reason, State
 from holdgate.core.events import CircuitOpened, OverrideSet
 from holdgate.core.guidance import Guidance, Phase
-from holdgate.fleet.snapshot import AgreementSnapshot, FleetSnapshot, MemberSnapshot
+from holdgate.fleet.snapshot import AgreementSnapshot, FleetSnapshot, MemberSnapshot, SharerSnapshot
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AttributionShared, CommandEnded, CommandGiven, OutageSuspected, SourceBlocked
 from holdgate.flow.failure_kinds import FailureKind
@@ -27,6 +27,7 @@ from holdgate.flow.status import (
     SummaryStatus,
     Surroundings,
     Wall,
+    WorkerShareStatus,
     command_status,
     event_document,
     status,
@@ -330,6 +331,24 @@ def test_a_fleet_is_shown_as_its_worker_sees_it() -> None:
     assert found["dependencies"][1]["fleet"] is None
     assert document(led)["dependencies"][0]["fleet"] is None
     assert json.loads(json.dumps(found))["fleet"]["name"] == "fleet"
+
+
+def test_shares_are_those_of_a_fleet_that_comes_back() -> None:
+    """The largest first, and who has work before who has none; while the fleet waits or is well nobody has one."""
+    sharers = tuple(SharerSnapshot(name, backlog, 8, share) for name, backlog, share in (("c", False, 0), ("b", True, 0), ("a", True, 3)))
+    half_open = circuit(state=State.HALF_OPEN, limit=3)
+    share = document(half_open, fleet=fleet(agreed(sharers=sharers)))["dependencies"][0]["fleet"]
+    assert share is not None
+    assert share["shares"][0].keys() == get_type_hints(WorkerShareStatus).keys()
+    assert [(each["worker"], each["backlog"], each["share"]) for each in share["shares"]] == [
+        ("a", True, 3),
+        ("b", True, 0),
+        ("c", False, 0),
+    ]
+    assert (share["failing"], share["failures"]) == (5, 21)
+    waiting = document(half_open, fleet=fleet(agreed(course="wait", sharers=sharers)))["dependencies"][0]["fleet"]
+    assert waiting is not None
+    assert waiting["shares"] == []
 
 
 def test_a_fleets_moments_are_those_of_the_wall_clock() -> None:

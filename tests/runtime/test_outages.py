@@ -181,6 +181,13 @@ def test_a_cut_of_the_ramp_is_told() -> None:
     assert reader.told(LimitChanged("payments", 97.0, 2, 4, 2)) == ["payments fails in part: up to 2 calls in parallel now, 4 before"]
 
 
+def test_a_turn_of_others_in_a_fleet_is_no_news() -> None:
+    """The share of a worker falls to nothing and rises again while the fleet comes back: that is neither an answer nor a failure."""
+    reader = Reader()
+    reader.told(*trips())
+    assert reader.told(half_opens(95.0), LimitChanged("payments", 96.0, 2, 1, 0)) == []
+
+
 @pytest.mark.parametrize(
     ("reason", "value", "threshold", "why"),
     [

@@ -150,7 +150,7 @@ class Desk:
         if self._guard is None or self._views is None or self._feed.ended:
             raise Denied(503, "no guard runs here")
         try:
-            result = carry_out(self._guard, order)
+            result = await carry_out(self._guard, order)
         except CommandError as error:
             raise Denied(409, str(error)) from None
         self._views.expire(whatever_it_cost=True)  # who has commanded looks immediately, and has a token

@@ -3,14 +3,15 @@
     POST /commands/hold
     {"target": "orders", "reason": "the schema changes at noon", "actor": "alice", "for": 3600}
 
-The last part of the path is the guard's method, with dashes. `target` is a dependency, or a source as `/status` names it, or a topic or
-queue. Nothing is guessed: a field that is missing, unknown or of the wrong type is refused, and then nothing has happened.
+The last part of the path is the guard's method, with dashes; one that begins with `fleet-` is a method of `Guard.fleet`, for all of its
+workers. `target` is a dependency, or a source as `/status` names it, or a topic or queue. Nothing is guessed: a field that is missing,
+unknown or of the wrong type is refused, and then nothing has happened.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -34,10 +35,14 @@ COMMANDS: Mapping[str, frozenset[str]] = {
     "probe": frozenset(),
     "retry": frozenset(),
     "skip": frozenset({"position"}),
+    "fleet-hold": frozenset({"for"}),
+    "fleet-release": frozenset(),
+    "fleet-force-open": frozenset({"for"}),
+    "fleet-reset": frozenset(),
 }
 
 _HOLDS = frozenset({"hold", "unhold"})
-_OF_SOURCES = frozenset({"retry", "skip"})
+_FOR_ALL = "fleet-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +70,16 @@ def read_order(command: str, body: bytes) -> Order:
     return Order(command, _text(given, "target"), words, _position(given) if command == "skip" else None)
 
 
-def carry_out(guard: Controllable, order: Order) -> dict[str, Any]:
-    """Give the command to the guard, and return what came of it beside its entry in the audit log.
+async def carry_out(guard: Controllable, order: Order) -> dict[str, Any]:
+    """Give the command to the guard, and return what came of it beside its entry in the audit log, which is the last one then.
 
-    Raises CommandError where it cannot be carried out now.
+    A command for a fleet is waited for until the fleet's log has it, which takes a bounded time. Raises CommandError where it cannot be
+    carried out now.
     """
+    if order.command.startswith(_FOR_ALL):
+        for_all: Callable[..., Awaitable[None]] = getattr(guard.fleet, order.command.removeprefix(_FOR_ALL).replace("-", "_"))
+        await for_all(order.target, **order.words)
+        return {"done": True}
     method: Callable[..., Any] = getattr(guard, order.command.replace("-", "_"))
     if order.command == "skip":
         method(_source(guard, order.target), order.position, **order.words)

@@ -7,7 +7,7 @@ update of the worker nobody may look at its status through the page of the versi
 They are read once, from a list of names that is written here: no path of a request reaches a file system. They have nothing of a worker in
 them, so they are given out without a token; what the page shows, it asks for with one.
 
-The page is plain JavaScript modules without a build step and without a library of others. It has seven tables' worth of cells to keep up
+The page is plain JavaScript modules without a build step and without a library of others. It has eight tables' worth of cells to keep up
 to date, which is 60 lines (page/elements.js), and a plot of two lines. A library for each would be more code in the wheel than all of the
 page, with licences and versions to follow, and a text could come to the document in two ways instead of one.
 """
@@ -25,6 +25,7 @@ _SCRIPT = "text/javascript; charset=utf-8"
 
 # What a browser is given under `/page/`, by name. Its type is said and never guessed: `nosniff` holds the browser to it.
 FILES: Mapping[str, str] = {
+    "agreement.js": _SCRIPT,
     "elements.js": _SCRIPT,
     "fleet.js": _SCRIPT,
     "icon.svg": "image/svg+xml",

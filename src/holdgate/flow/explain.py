@@ -23,7 +23,7 @@ _OPENED = {
     "permit_lease": "a call did not end in time",
     "retry_after": "the server asked for a wait",
     "open_for": "a program asked for a wait",
-    "fleet": "other workers of the fleet found it down",
+    "fleet": "the whole fleet waits for it",
 }
 # Without figures: those are missing if the threshold was not seen.
 _OPENED_SOMEHOW = {
@@ -270,9 +270,9 @@ def _by_its_circuit(document: StatusDocument, dependency: DependencyStatus) -> l
         return [_overridden(document, dependency)]
     led = _by_its_fleet(document, dependency)
     if dependency["state"] == "open":
-        return [_open(document, dependency), led or _next(document, dependency)]
+        return [_open(document, dependency), led or _next(document, dependency), *([] if led else _left_alone(document))]
     if dependency["state"] == "half_open":
-        return [(led or _ramping(dependency)) + _failed_with(document, dependency)]
+        return [(led or _ramping(dependency)) + _failed_with(document, dependency), *([] if led else _left_alone(document))]
     limits = dependency["limits"]
     is_limited = limits is not None and limits["refused"] > 0
     how = "answers, but takes fewer calls than there are" if is_limited else "is well"
@@ -297,6 +297,15 @@ def _by_its_fleet(document: StatusDocument, dependency: DependencyStatus) -> str
         waits = f"{name} waits for the fleet" if fleet["share"] == 0 else f"{name} comes back for the whole fleet"
         return f"{waits}: {conducts}, limit {fleet['limit']}, this worker's share {fleet['share']}."
     return f"It waits for the fleet: {conducts}, and tries it for all{when}."
+
+
+def _left_alone(document: StatusDocument) -> list[str]:
+    """Return that the fleet says nothing, so that this worker goes by its own rules."""
+    fleet = document["fleet"]
+    if fleet is None or fleet["silent_since"] is None:
+        return []
+    silent = lasting(document["at"] - fleet["silent_since"])
+    return [f"The fleet's log has been silent for {silent}, so this worker goes by its own rules."]
 
 
 # What holds calls back that only a result lets go, and what a message does when its time has come, by `why` of core/limits.py.

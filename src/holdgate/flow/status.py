@@ -20,7 +20,7 @@ from typing import Any, TypedDict, cast
 
 from holdgate.core import CircuitSnapshot, KeysSnapshot, LimiterSnapshot, Override, State
 from holdgate.core.guidance import Phase
-from holdgate.fleet.snapshot import FleetSnapshot
+from holdgate.fleet.snapshot import AgreementSnapshot, FleetSnapshot
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AHEAD, BEHIND, AnyEvent, CommandEnded, CommandGiven
 from holdgate.flow.failure_kinds import FailureKind
@@ -96,6 +96,15 @@ class KeysStatus(TypedDict):
     max_keys: int  # so many are remembered at most
 
 
+class WorkerShareStatus(TypedDict):
+    """What one worker has of one dependency that its fleet takes back."""
+
+    worker: str
+    backlog: bool  # messages wait for it there
+    full: int  # calls in parallel that it makes in good times
+    share: int  # calls of the fleet's limit that are its own
+
+
 class FleetShareStatus(TypedDict):
     """How a worker's circuit goes by its fleet."""
 
@@ -110,6 +119,8 @@ class FleetShareStatus(TypedDict):
     failed_probes: int  # of this outage, by all workers
     next_probe: float | None  # when the fleet's next one is due; null: none is planned
     failing: int  # workers whose last call has failed
+    failures: int  # calls of theirs that have failed in a row, together
+    shares: list[WorkerShareStatus]  # of every worker, the largest first; empty unless the fleet is on its way back
     word: str | None  # what an operator has ordered for all workers: `hold` or `force_open`; null: nothing is in force
     word_reason: str | None
     word_actor: str | None
@@ -429,11 +440,20 @@ def _fleet_share(snapshot: Snapshot, circuit: CircuitSnapshot, wall: Wall) -> Fl
         "failed_probes": agreed.failed_probes,
         "next_probe": None if agreed.probe_in is None else wall.at(snapshot.at + agreed.probe_in),
         "failing": agreed.bad,
+        "failures": agreed.failures,
+        "shares": _shares(agreed),
         "word": agreed.word,
         "word_reason": agreed.reason,
         "word_actor": agreed.actor,
         "word_until": None if agreed.word_ends_in is None else wall.at(snapshot.at + agreed.word_ends_in),
     }
+
+
+def _shares(agreed: AgreementSnapshot) -> list[WorkerShareStatus]:
+    if agreed.course != "ramp":
+        return []
+    largest_first = sorted(agreed.sharers, key=lambda each: (-each.share, not each.backlog, each.worker))
+    return [{"worker": each.worker, "backlog": each.backlog, "full": each.full, "share": each.share} for each in largest_first]
 
 
 class _Tries:

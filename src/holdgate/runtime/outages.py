@@ -81,7 +81,7 @@ _RULES = {
     Reason.OPEN_FOR: "the program asked to leave it alone",
     Reason.PERMIT_LEASE: "a call has not ended within permit_lease",
     Reason.SLOW_PROBE: "the probe was slow",
-    Reason.FLEET: "other workers of the fleet found it down",
+    Reason.FLEET: "the whole fleet waits for it",
 }
 
 
@@ -253,7 +253,7 @@ class Outages:
             case Reason.OPEN_FOR:
                 return "the program asked to leave it alone"
             case Reason.FLEET:
-                return "fleet: other workers found it down"
+                return "fleet: all its workers wait for it"
             case _:
                 return f"probe: {last}"
 
@@ -265,10 +265,10 @@ class Outages:
                 outage = self._outages[event.name] = _Outage(event.at)
             outage.trying = True
             return None if event.previous is State.OPEN else f"{event.name}: one call tries whether it answers"
-        if outage is not None and event.limit < event.previous:
+        if outage is not None and 0 < event.limit < event.previous:
             outage.answered = True
             return f"{event.name} fails in part: up to {event.limit} calls in parallel now, {event.previous} before"
-        if outage is None or outage.answered:
+        if outage is None or outage.answered or not event.limit:  # 0: in a fleet it is the turn of others
             return None
         outage.answered = True
         waits = self._wait(event.name, outage)

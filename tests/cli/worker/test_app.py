@@ -15,6 +15,7 @@ from holdgate import Override, Partition, State
 from holdgate.cli.worker.connection import NoAnswer, RefusedByWorker, WorkerConnection
 from holdgate.cli.worker.options import duration
 from holdgate.control import Control
+from holdgate.testing import MemoryFleetLog, MemoryLogServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,6 +195,37 @@ async def test_a_message_is_skipped_only_after_a_question() -> None:
         assert [entry.command for entry in stage.guard.audit()] == ["retry"]  # type: ignore[union-attr]
         done = await run(stage, "skip", source, "0", "--reason", "x", "--yes")
         assert (done.exit_code, done.stdout.startswith(f"skip {source}: done by ")) == (0, True)
+
+
+async def test_a_fleet_is_commanded_only_after_a_question() -> None:
+    """One slip would stop twenty workers; a release asks nothing, because all come back gently."""
+    server = MemoryLogServer()
+    async with served(fleet=MemoryFleetLog(server)) as stage, served(fleet=MemoryFleetLog(server)) as other:
+        circuits = [each.guard.circuit("payments") for each in (stage, other)]
+        words = ("payments", "--reason", "a drill", "--actor", "alice")
+        for name, question in (
+            ("hold", "will stop calling payments"),
+            ("force-open", "will stop calling payments"),
+            ("reset", "full rate"),
+        ):
+            asked = await run(stage, "fleet", name, *words)
+            assert asked.exit_code == 130
+            assert question in asked.stderr
+        assert stage.guard.audit() == ()
+        held = await run(stage, "fleet", "hold", *words, "--for", "10m", "--yes")
+        assert (held.exit_code, held.stdout) == (0, "fleet-hold payments: done by alice, for 10 minutes\n")
+        await until(lambda: all(circuit.state is State.OPEN for circuit in circuits))
+        shown = (await run(stage, "status")).stdout
+        assert "2 workers: " in shown
+        assert "■ HELD by alice" in shown
+        told = (await run(stage, "explain", "payments")).stdout
+        assert "alice keeps every worker of the fleet from it for another" in told
+        released = await run(stage, "fleet", "release", *words)
+        assert (released.exit_code, released.stdout) == (0, "fleet-release payments: done by alice\n")
+        forced = await run(stage, "fleet", "force-open", *words, "--for", "forever", "--yes", "--json")
+        assert json.loads(forced.stdout)["command"]["until"] is None
+        assert (await run(stage, "fleet", "reset", *words, "--yes")).exit_code == 0
+        await until(lambda: all(circuit.state is State.CLOSED for circuit in circuits))
 
 
 async def test_what_the_guard_refuses_exits_with_one() -> None:

@@ -7,7 +7,8 @@ from rich.console import Console
 from tests.flow.test_status import EPOCH, MAILS, NOW, ORDERS, circuit, document, hold, source, waits
 
 from holdgate import Override, Partition, State
-from holdgate.cli.worker.table import clean, render, short
+from holdgate.cli.worker.table import render
+from holdgate.cli.worker.words import clean, short
 from holdgate.core import LimiterSnapshot
 from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.snapshot import PartlyWaiting

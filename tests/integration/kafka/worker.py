@@ -22,11 +22,22 @@ from tests.ledger.dependency import DependencyClient, DependencyError
 from tests.ledger.ledger import LedgerWriter
 
 import holdgate
-from holdgate import CircuitSettings, Dependency, Guard, RampSettings, Reject, RetryPolicy, State
+from holdgate import CircuitSettings, Dependency, Fleet, Guard, RampSettings, Reject, RetryPolicy, State
 from holdgate.brokers.kafka import KafkaDeadLetters, KafkaIntake
+from holdgate.cli.fleet.places import log_at
 from holdgate.control import Control
 from holdgate.core import CircuitClosed, CircuitHalfOpened, CircuitOpened, LimitChanged
-from holdgate.events import SourceBlocked, SourceHeld, SourceReleased
+from holdgate.events import (
+    ConductorChanged,
+    FleetLogCameBack,
+    FleetLogFellSilent,
+    FleetMembersChanged,
+    FleetOpened,
+    FleetRecovered,
+    SourceBlocked,
+    SourceHeld,
+    SourceReleased,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +79,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--settings", type=Path, help="a settings file with the dependencies, which is read again at SIGHUP")
     parser.add_argument("--client", choices=CLIENTS, default="aiokafka", help="what reads, or how members of confluent-kafka share")
     parser.add_argument("--instance", help="the static member that it is")
+    parser.add_argument("--agree", help="the URL of the log of the fleet that it is in; left out, it is in none")
     parser.add_argument("--brief", action="store_true", help="write calls down only while the circuit is not closed")
     return parser.parse_args()
 
@@ -222,6 +234,20 @@ class Story(ConsumerRebalanceListener):
             case _:
                 pass
 
+    def observe_fleet(self, event: Any) -> None:
+        """Be an observer of what a fleet agrees on."""
+        match event:
+            case ConductorChanged():
+                self._ledger.write("note", conductor=event.conductor, own=event.own, epoch=event.epoch)
+            case FleetLogFellSilent() | FleetLogCameBack():
+                self._ledger.write("note", log=type(event).__name__)
+            case FleetOpened() | FleetRecovered():
+                self._ledger.write("note", fleet=type(event).__name__)
+            case FleetMembersChanged():
+                self._ledger.write("note", members=event.size)
+            case _:
+                pass
+
     def tell_lost(self, loss: Any) -> None:
         """Be the intake's `on_records_lost`."""
         self._ledger.write("note", lost=[loss.first, loss.last], **_place(loss))
@@ -338,8 +364,9 @@ async def work(options: argparse.Namespace) -> None:
         intake = confluent.intake(ledger, confluent.settings(options), **more)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, block, options, ledger)
     control = Control(socket=options.control, token=CONTROL_TOKEN) if options.control else None
+    fleet = Fleet(log_at(options.agree, ()), required=True) if options.agree else None
     async with AsyncExitStack() as stack:
-        guard = await stack.enter_async_context(Guard(observers=[story.observe], control=control))
+        guard = await stack.enter_async_context(Guard(observers=[story.observe, story.observe_fleet], control=control, fleet=fleet))
         if handlers.file is not None:  # by the signal alone, which is ignored at first where the suite runs under nohup
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             await stack.enter_async_context(handlers.file.watch(guard, every=3600))

@@ -9,6 +9,7 @@ import click
 
 from holdgate.cli import INTERRUPTED
 from holdgate.cli.commands import FLEET_VARIABLE, Failure, Refusal, client_option
+from holdgate.cli.fleet.orders import FLEET_ORDERS
 from holdgate.errors import FleetLogError, HoldgateError
 
 _CREATE_CODES = """\b
@@ -25,10 +26,11 @@ url_argument = click.argument("url", required=False, envvar=FLEET_VARIABLE, meta
 
 @click.group()
 def fleet() -> None:
-    """Make and show the log by which the workers of a fleet agree. No worker is asked, and none is disturbed.
+    """Make and show the log by which the workers of a fleet agree, and command all of them at once.
 
-    URL is kafka://HOST:PORT/TOPIC, amqp://HOST/VHOST?stream=NAME or
-    redis://HOST/0?key=NAME, or HOLDGATE_FLEET_URL has it.
+    `create` and `show` ask the log at URL, and no worker. URL is kafka://HOST:PORT/TOPIC, amqp://HOST/VHOST?stream=NAME or
+    redis://HOST/0?key=NAME, or HOLDGATE_FLEET_URL has it. `hold`, `release`, `force-open` and `reset` ask one worker, which tells the
+    others by the log.
     """
 
 
@@ -69,6 +71,10 @@ def show(context: click.Context, url: str | None, seconds: float, as_json: bool,
 
     with _ending(context):
         run_show(url, options, seconds=seconds, as_json=as_json)
+
+
+for _order in FLEET_ORDERS:
+    fleet.add_command(_order)
 
 
 @contextmanager

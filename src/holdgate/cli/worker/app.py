@@ -139,7 +139,7 @@ def audit(worker: WorkerConnection, as_json: bool) -> None:
 
         click.echo(json.dumps(entries, indent=2))
         return
-    from holdgate.cli.worker.table import clean
+    from holdgate.cli.worker.words import clean
 
     for entry in entries:
         at = datetime.fromtimestamp(entry["ended"] or entry["at"], UTC).isoformat(timespec="seconds")

@@ -12,23 +12,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from holdgate.cli.worker.fleet_table import next_for_all, render_fleet
+from holdgate.cli.worker.words import FINE, NONE, OVERRIDDEN, RAMP, SHUT, clean, colour, ordinal, plural, short, soon, waiting
 from holdgate.flow.explain import per_second
-from holdgate.flow.status import DependencyStatus, SourceStatus, StatusDocument, is_limited
+from holdgate.flow.status import DependencyStatus, FleetShareStatus, SourceStatus, StatusDocument, is_limited
 
 # A terminal has some forty lines.
 _SOURCES_SHOWN = 15
-_NAME_AT_MOST = 60
-# What comes sooner is now (seconds).
-_OVER = 0.5
 _LINE_AT_MOST = 300
-
-_NONE = "\N{EN DASH}"
-_SHUT, _RAMP, _OVERRIDDEN, _FINE = "■", "◪", "◆", "□"
-_COLOURS = {_SHUT: "red", _RAMP: "yellow", _OVERRIDDEN: "magenta", _FINE: "green"}
 
 
 def render(document: StatusDocument, *, all_sources: bool = False) -> RenderableType:
-    """Return the first line, the table of dependencies, the held sources (all with `all_sources`), and the commands in force."""
+    """Return the first line, the table of dependencies, the held sources (all with `all_sources`), the fleet, and the commands in force."""
     parts: list[RenderableType] = [headline(document), _dependencies(document)]
     parts += [Text(line) for line in _failures(document)]
     chosen = [
@@ -36,6 +31,7 @@ def render(document: StatusDocument, *, all_sources: bool = False) -> Renderable
     ]
     if chosen:
         parts.append(_sources(document, chosen, len(chosen) if all_sources else _SOURCES_SHOWN))
+    parts += render_fleet(document)
     parts += [Text(line, style="magenta") for line in _commands(document)]
     return Group(*parts)
 
@@ -57,7 +53,7 @@ def headline(document: StatusDocument) -> Text:
         (summary["overridden"], "overridden"),
     )
     parts += [f"{count} {word}" for count, word in counts if count]
-    held = [_plural(summary["partitions_held"], "partition"), _plural(summary["queues_held"], "queue")]
+    held = [plural(summary["partitions_held"], "partition"), plural(summary["queues_held"], "queue")]
     if any(held):
         parts.append(" + ".join(part for part in held if part) + " held")
     if summary["held_since"] is not None:
@@ -72,41 +68,18 @@ def headline(document: StatusDocument) -> Text:
     return Text(" · ".join(parts), style="bold")
 
 
-def short(seconds: float) -> str:
-    """Return a duration as tables have it: "22s", "14m02s", "3h05m", "2d04h"."""
-    whole = max(0, round(seconds))
-    for unit, length, below, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
-        if whole >= length:
-            return f"{whole // length}{unit}{whole % length // part:02d}{below}"
-    return f"{whole}s"
-
-
-def soon(seconds: float) -> str:
-    """Return when that is: "in 22s", or "now" for what is over."""
-    return "now" if seconds < _OVER else f"in {short(seconds)}"
-
-
-def clean(text: str, most: int = _NAME_AT_MOST) -> str:
-    """Return a text of somebody else's as one printable line of at most so many characters."""
-    shown = text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-    return shown if len(shown) <= most else shown[: most - 3] + "..."
-
-
-def _plural(number: int, word: str) -> str:
-    return "" if not number else f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
 def _dependencies(document: StatusDocument) -> Table:
     table = Table("dependency", "state", "pressure", "held", "waiting", "next", expand=False)
     for each in document["dependencies"]:
         mark, state = _state(document, each)
+        agreed = each["fleet"]
         table.add_row(
             Text(clean(each["name"])),
-            Text(f"{mark} {state}", style=_COLOURS[mark]),
+            Text(f"{mark} {state}", style=colour(mark)),
             _pressure(each),
             _held(each),
-            _waiting(each["waiting"], each["backlog"]),
-            _next(document, each),
+            waiting(each["waiting"], each["backlog"]),
+            next_for_all(document, agreed) if agreed is not None and _is_led(each, agreed) else _next(document, each),
         )
     return table
 
@@ -114,14 +87,14 @@ def _dependencies(document: StatusDocument) -> Table:
 def _state(document: StatusDocument, each: DependencyStatus) -> tuple[str, str]:
     since = "" if each["down_since"] is None else f" {short(document['at'] - each['down_since'])}"
     if each["override"] == "forced_open":
-        return _SHUT, "FORCED OPEN"
+        return SHUT, "FORCED OPEN"
     if each["override"] is not None:
-        return _OVERRIDDEN, {"disabled": "DISABLED", "metrics_only": "OBSERVED"}.get(each["override"], each["override"])
+        return OVERRIDDEN, {"disabled": "DISABLED", "metrics_only": "OBSERVED"}.get(each["override"], each["override"])
     if each["state"] == "open":
-        return _SHUT, f"OPEN{since}"
+        return SHUT, f"OPEN{since}"
     if each["state"] == "half_open":
-        return _RAMP, f"RAMP {each['limit']} of {each['full']}"
-    return (_RAMP, "LIMITED") if is_limited(each) else (_FINE, "CLOSED")
+        return RAMP, f"RAMP {each['limit']} of {each['full']}"
+    return (RAMP, "LIMITED") if is_limited(each) else (FINE, "CLOSED")
 
 
 def _pressure(each: DependencyStatus) -> str:
@@ -132,7 +105,7 @@ def _pressure(each: DependencyStatus) -> str:
         parts.append(f"{each['consecutive_failures']} failed in a row")
     if each["slow_call_rate"]:
         parts.append(f"{each['slow_call_rate']:.0%} slow")
-    return ", ".join(parts) or _NONE
+    return ", ".join(parts) or NONE
 
 
 def _limit(each: DependencyStatus) -> list[str]:
@@ -153,18 +126,17 @@ def _held(each: DependencyStatus) -> str:
     parts = [f"{each['held']} of {each['sources']}"] if each["held"] else []
     if each["partly"]:
         parts.append(f"{each['partly']} in part")
-    return ", ".join(parts) or _NONE
+    return ", ".join(parts) or NONE
 
 
-def _waiting(here: int, backlog: int | None) -> str:
-    if backlog is not None:
-        return str(backlog)
-    return f"{here} here" if here else _NONE
+def _is_led(each: DependencyStatus, agreed: FleetShareStatus) -> bool:
+    """Return whether it waits because its fleet does, and not by its own rules."""
+    return each["state"] == "open" and each["override"] is None and (agreed["word"] is not None or agreed["phase"] == "wait")
 
 
 def _next(document: StatusDocument, each: DependencyStatus) -> str:
     if each["next_try"] is not None:
-        tries = f" ({_ordinal(each['failed_tries'] + 1)})" if each["failed_tries"] else ""
+        tries = f" ({ordinal(each['failed_tries'] + 1)})" if each["failed_tries"] else ""
         return f"{'ends' if each['override'] else 'probe'} {soon(each['next_try'] - document['at'])}{tries}"
     if each["override"] is not None:
         return "until somebody ends it"
@@ -176,12 +148,7 @@ def _next(document: StatusDocument, each: DependencyStatus) -> str:
     if is_limited(each):
         pace = None if limits is None else limits["pace"]
         return "the next call when one has ended" if pace is None else f"goes on, {per_second(pace)}/s"
-    return "more after a good stage" if each["state"] == "half_open" else _NONE
-
-
-def _ordinal(number: int) -> str:
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
+    return "more after a good stage" if each["state"] == "half_open" else NONE
 
 
 def _failures(document: StatusDocument) -> Iterator[str]:
@@ -198,10 +165,10 @@ def _sources(document: StatusDocument, chosen: list[SourceStatus], most: int) ->
     for each in chosen[:most]:
         table.add_row(
             Text(clean(each["source"])),
-            _NONE if each["since"] is None else short(document["at"] - each["since"]),
+            NONE if each["since"] is None else short(document["at"] - each["since"]),
             Text(_because(each)),
-            _waiting(each["waiting"], each["backlog"]),
-            _NONE if each["next_try"] is None else soon(each["next_try"] - document["at"]),
+            waiting(each["waiting"], each["backlog"]),
+            NONE if each["next_try"] is None else soon(each["next_try"] - document["at"]),
         )
     more = len(chosen) - most + document["sources_left_out"]
     if more > 0:
@@ -216,7 +183,7 @@ def _because(each: SourceStatus) -> str:
     reasons += _in_part(each)
     if each["blocked"] is not None:
         reasons.append(f"waits behind message {each['blocked']['position']}")
-    return ", ".join(reasons) or _NONE
+    return ", ".join(reasons) or NONE
 
 
 def _in_part(each: SourceStatus) -> list[str]:

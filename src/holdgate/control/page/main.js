@@ -1,4 +1,5 @@
 // The page: what the worker says becomes tables, a timeline and a list of what has happened.
+import { Agreement } from "./agreement.js";
 import { clean, Grid, make, put } from "./elements.js";
 import { Fleet } from "./fleet.js";
 import { commandsOfDependency, commandsOfSource, commandThatEnds, Orders } from "./orders.js";
@@ -22,6 +23,7 @@ let light = "wait";
 const orders = new Orders(byId("order"), (text) => put(byId("done"), `✓ ${text}`));
 const timeline = new Timeline(byId("timeline"));
 const fleet = new Fleet(byId("fleet"));
+const agreement = new Agreement(byId("agreement"), orders);
 
 const dependencies = new Grid("Dependencies", ["dependency", "state", "why", "held", "waiting", "next"], (row) => [
   action("Command …", () => orders.open(commandsOfDependency(row.item), [row.item.name])),
@@ -114,6 +116,7 @@ function show() {
     ],
   }));
   showSources();
+  agreement.show(doc);
   fleet.show(doc);
   timeline.show(doc, Number(byId("span").value));
 }

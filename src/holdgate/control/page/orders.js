@@ -15,6 +15,10 @@ const COMMANDS = {
   observe: { title: "Only observe", lasts: true, does: "Every call goes through; calls are counted.", hurts: "In an outage nothing is held: good messages fail, and may end in the dead letters." },
   "clear-override": { title: "End the override", does: "It follows its calls again." },
   reset: { title: "Reset", does: "It is closed, and forgets what it has seen.", hurts: "If it is still down, all its messages go to it until it has failed often enough." },
+  "fleet-hold": { title: "Hold for the whole fleet", lasts: true, does: "No worker of the fleet calls it, those that come later included. Nothing is lost.", hurts: "Every worker of the fleet stops calling it, although it may work." },
+  "fleet-release": { title: "Release for the whole fleet", does: "An order to the whole fleet ends. All come back as from an outage: one probe, then slowly." },
+  "fleet-force-open": { title: "Force open for the whole fleet", lasts: true, does: "Its circuit opens at every worker, and nobody probes.", hurts: "Every worker of the fleet stops calling it, although it may work." },
+  "fleet-reset": { title: "Reset for the whole fleet", does: "Its circuit closes at every worker, at the full rate.", hurts: "If it is still down, every worker sends all its messages to it until that has failed often enough." },
 };
 // The worker's own default is the half hour. `null` is no end.
 const ENDS = [["10 minutes", 600], ["30 minutes", 1800], ["1 hour", 3600], ["4 hours", 14400], ["1 day", 86400], ["no end", null]];
@@ -28,6 +32,11 @@ export function commandsOfDependency(each) {
 export function commandsOfSource(each) {
   const found = each.reasons.includes("operator") ? ["unhold", "hold"] : ["hold"];
   return [...found, "retry", ...(each.blocked ? ["skip"] : [])];
+}
+
+export function commandsOfFleet(each) {
+  if (each.word) return ["fleet-release", "fleet-hold", "fleet-force-open", "fleet-reset"];
+  return ["fleet-hold", "fleet-force-open", ...(each.course === "well" ? [] : ["fleet-reset"])];
 }
 
 // What ends a command that is in force; null for what ends by itself.

@@ -68,12 +68,14 @@ const OPENED = {
   permit_lease: () => "a call did not end in time",
   retry_after: () => "the server asked for a wait",
   open_for: () => "a program asked for a wait",
+  fleet: () => "the whole fleet waits for it",
 };
 
 export function whyOf(each) {
   if (each.override) return "an operator did it";
   if (isLimited(each)) return [["throttled", "down"].includes(each.limits.why) && "takes no more calls for now", ...limitOf(each)].filter(Boolean).join(", ");
   if (each.state === "closed") return pressureOf(each);
+  if (each.fleet?.word) return `${clean(each.fleet.word_actor ?? "an operator")} keeps the whole fleet from it: ${clean(each.fleet.word_reason ?? NONE)}`;
   return OPENED[each.reason]?.(each.value, each.threshold) ?? clean(each.reason ?? NONE);
 }
 
@@ -116,10 +118,24 @@ export function nextOf(each, at) {
     return `${each.override ? "ends" : "probe"} ${soon(each.next_try - at)}${tries}`;
   }
   if (each.override) return "until somebody ends it";
+  if (each.state === "open" && isLed(each)) return nextForAll(each.fleet, at);
   if (["throttled", "down"].includes(each.limits?.why) && each.limits.next_start !== null) return `asks ${soon(each.limits.next_start - at)}`;
   if (each.drain_seconds !== null && each.backlog) return `drained in about ${short(each.drain_seconds)}`;
   if (isLimited(each)) return each.limits.pace === null ? "the next call when one has ended" : `goes on, ${rate(each.limits.pace)}`;
   return each.state === "half_open" ? "more after a good stage" : NONE;
+}
+
+// Whether it waits because its fleet does, and not by its own rules.
+function isLed(each) {
+  return Boolean(each.fleet) && (Boolean(each.fleet.word) || each.fleet.phase === "wait");
+}
+
+// What is next for all workers of a fleet.
+export function nextForAll(agreed, at) {
+  if (agreed.word) return agreed.word_until === null ? "until somebody ends it" : `ends ${soon(agreed.word_until - at)}`;
+  if (agreed.course === "ramp") return `more after stage ${agreed.stage}`;
+  if (agreed.next_probe === null) return NONE;
+  return `probe ${soon(agreed.next_probe - at)}${agreed.failed_probes ? ` (${ordinal(agreed.failed_probes + 1)})` : ""}`;
 }
 
 export function waitingOf(each) {
@@ -194,6 +210,8 @@ function nextOfAll(doc) {
   const tries = doc.dependencies.filter((each) => each.next_try !== null).sort((one, other) => one.next_try - other.next_try);
   if (tries.length) return `${clean(tries[0].name)}: ${nextOf(tries[0], doc.at)}`;
   if (doc.summary.drain_seconds) return `drained in about ${short(doc.summary.drain_seconds)}`;
+  const led = doc.dependencies.find((each) => each.state === "open" && isLed(each));
+  if (led) return `${clean(led.name)}: ${nextOf(led, doc.at)}`;
   const coming = doc.dependencies.find((each) => each.state === "half_open") ?? doc.dependencies.find(isLimited);
   if (coming) return `${clean(coming.name)}: ${nextOf(coming, doc.at)}`;
   return doc.summary.held_since === null ? NONE : "somebody must act: see below";
@@ -226,6 +244,14 @@ const EVENTS = {
   LimitBegan: (each) => `${clean(each.dependency)} ${each.observed ? "would let" : "lets"} ${letThrough(each.pace, each.width)}`,
   LimitMoved: (each) => `${clean(each.dependency)} lets ${letThrough(each.pace, each.width)} now`,
   LimitEnded: (each) => `${clean(each.dependency)} limits nothing any more, after ${short(each.lasted)}`,
+  FleetOpened: (each) => (each.workers ? `the fleet waits for ${clean(each.dependency)}: ${plural(each.failures, "call")} in a row failed at ${plural(each.workers, "worker")}` : `the fleet waits for ${clean(each.dependency)}`),
+  FleetRecovered: (each) => `the fleet has ${clean(each.dependency)} back after ${short(each.seconds)}`,
+  ConductorChanged: (each) => `${each.own ? "this worker" : `worker ${clean(each.conductor)}`} conducts for ${clean(each.dependency)}${each.takeover ? ", because another one fell silent" : ""}`,
+  LocalCauseFound: (each) => `${clean(each.dependency)} fails at ${each.bad} of ${plural(each.callers, "worker")}: look at this worker first`,
+  FleetLogFellSilent: (each) => `the fleet's log has been silent for ${short(each.seconds)}: this worker goes by its own rules`,
+  FleetLogCameBack: (each) => `the fleet's log answers again, after ${short(each.seconds)}`,
+  FleetMembersChanged: (each) => `the fleet has ${plural(each.size, "worker")} now`,
+  FleetOrdered: (each) => `${clean(each.word).replaceAll("_", " ")} ${clean(each.dependency)} for the whole fleet by ${clean(each.actor)}: ${clean(each.reason)}`,
   SourceHeld: (each) => `${clean(each.source)} is held: ${each.reasons.map((reason) => limitWords(reason.replace(/^circuit:/, ""))).join(", ")}`,
   SourceReleased: (each) => `${clean(each.source)} goes on after ${short(each.held_for)}`,
   SourceBlocked: (each) => `${clean(each.source)} waits behind message ${each.position}: ${clean(each.error)}`,
