@@ -48,7 +48,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 # clients and pytest's own included: a third of the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup test test-faults test-confluent test-fleet test-frameworks test-clients test-clients-outage test-share-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
+.PHONY: help setup test test-faults test-confluent test-fleet test-fleet-worlds test-frameworks test-clients test-clients-outage test-share-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
 .PHONY: check docs format coverage mutation demo bench trace clean
 
 help:
@@ -57,7 +57,7 @@ help:
 	@echo "make test-confluent  all scenarios and long outages on Kafka through confluent-kafka; test has a part of them"
 	@echo "make test-fleet  workers of a fleet that are killed and stand still, and logs that are frozen and wiped; two minutes"
 	@echo "make test-frameworks  workers of dramatiq, arq and others through an outage, on real brokers"
-	@echo "make test-fleet  fleets that share a log, with everything that can happen to it, in simulated time"
+	@echo "make test-fleet-worlds  fleets that share a log, with everything that can happen to it, in simulated time"
 	@echo "make test-clients  what the failures of real clients are taken for, on sockets that refuse, drop, hang and answer"
 	@echo "make test-clients-outage  two minutes of outage for all of them at once, in memory, on Kafka and on RabbitMQ"
 	@echo "make test-share-outage  ten minutes of outage on a share group of Kafka 4.4"
@@ -119,7 +119,7 @@ test-frameworks: $(FRAMEWORKS)/.synced
 	$(PYTEST) -n 0 tests/frameworks $(ARGS)
 
 # Fleets that share a log, in simulated time: every named world with three seeds, and a hundred random ones; some minutes of one core.
-test-fleet: $(SYNCED)
+test-fleet-worlds: $(SYNCED)
 	$(BIN)/python -m holdgate_lab.together $(ARGS)
 
 # Stops at no failure: what counts is which tests fail how often. Not in CI: fifty runs take hours.

@@ -12,7 +12,7 @@ from holdgate_lab.together.hostile import nonsense
 from holdgate_lab.together.log import SharedLog
 from holdgate_lab.together.scenario import NAME, Happening, Together
 from holdgate_lab.together.watching import BrokenRule, Moment, TogetherWatch
-from holdgate_lab.together.worker import Surroundings, TogetherWorker
+from holdgate_lab.together.worker import RunOfWorkers, TogetherWorker
 
 # The dependency of the second fleet on the log.
 OTHER = "mail"
@@ -78,7 +78,7 @@ class Play:
         self.services = {name: self._service(name) for name in names}
         self.workers: dict[int, TogetherWorker] = {}
         self.watch = TogetherWatch(scenario, self.schedule, self.log, self.workers, self.services[NAME])
-        self._place = Surroundings(scenario, seed, self.schedule, self.log, self.watch)
+        self._place = RunOfWorkers(scenario, seed, self.schedule, self.log, self.watch)
         self._quiet_from = scenario.quiet_from
         self._ends_at = self._quiet_from + scenario.settles  # not before
         self._lives = 0

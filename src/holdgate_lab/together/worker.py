@@ -42,7 +42,7 @@ class Watching(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class RunOfWorkers:
     """What the workers of a run have around them."""
 
     scenario: Together
@@ -55,7 +55,7 @@ class Surroundings:
 class TogetherWorker:
     """Worker `number`, in its life number `life`. `service` is what it calls: another one in a second fleet."""
 
-    def __init__(self, place: Surroundings, number: int, life: int, service: ModelDependency) -> None:
+    def __init__(self, place: RunOfWorkers, number: int, life: int, service: ModelDependency) -> None:
         scenario, schedule, seed = place.scenario, place.schedule, place.seed
         chance = Random(f"{seed}/{number}/{life}")
         # The fleet's chance is apart, so that the circuit's is the same with a fleet and without.
