@@ -46,15 +46,13 @@ def _cut(chance: Random, one: bytes) -> bytes:
 def _wrong_value(chance: Random, one: bytes) -> bytes:
     """The record with one of its values of another type, if it is JSON."""
     try:
-        value: Any = json.loads(one)
+        value: dict[str, Any] | list[Any] | str | float | None = json.loads(one)
     except ValueError:
         return one
     if isinstance(value, dict) and value:
-        fields: dict[str, Any] = value
-        fields[chance.choice(sorted(fields))] = chance.choice(_WRONG)
+        value[chance.choice(sorted(value))] = chance.choice(_WRONG)
     elif isinstance(value, list) and value:
-        values: list[Any] = value
-        values[chance.randrange(len(values))] = chance.choice(_WRONG)
+        value[chance.randrange(len(value))] = chance.choice(_WRONG)
     return json.dumps(value).encode()
 
 
