@@ -100,6 +100,20 @@ def test_a_failed_probe_for_all_opens_again_for_a_wait_of_its_own() -> None:
     assert circuit.next_deadline() == 2 * FIRST_WAIT
 
 
+@pytest.mark.parametrize(
+    ("guidance", "fails", "says_when"),
+    [(WAIT, "", True), (PROBE, "F", True), (ramp(8), "FFF", False), (UP, "F", False), (LOCAL, "F", False)],
+)
+def test_an_opening_says_whether_the_fleet_says_when_it_is_tried(guidance: Guidance, fails: str, says_when: bool) -> None:
+    """Where it does, the time of the circuit itself would be a wrong promise in a log."""
+    circuit = opened()
+    circuit.advance(FIRST_WAIT)
+    circuit.guide(guidance, FIRST_WAIT)
+    calls(circuit, fails, FIRST_WAIT)
+    last = [event for event in circuit.take_events() if isinstance(event, CircuitOpened)][-1]
+    assert last.in_fleet is says_when
+
+
 def test_a_closed_circuit_that_is_to_probe_opens_first() -> None:
     """A worker that has made no call itself may be the conductor."""
     circuit = guided(PROBE)

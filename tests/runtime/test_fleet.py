@@ -17,6 +17,7 @@ from holdgate.core.events import Event
 from holdgate.core.guidance import Phase
 from holdgate.errors import CommandError, FleetLogError, SettingsError
 from holdgate.events import CommandGiven, FleetLogFellSilent, FleetMembersChanged, FleetOpened, FleetOrdered, FleetRecovered
+from holdgate.fleet.settings import FleetSettings
 from holdgate.fleet.snapshot import FleetSnapshot
 from holdgate.runtime.fleet import Fleet
 from holdgate.testing import LoopClock, MemoryIntake, in_virtual_time
@@ -354,6 +355,11 @@ def test_settings_of_a_fleet_are_checked(settings: dict[str, Any], told: str) ->
 
 
 # -- commands for all -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_fleet_that_is_given_only_its_log_has_the_settings_that_the_rules_were_tried_with() -> None:
+    """Each default stands in two places, for who reads `Fleet` and for who uses the rules alone."""
+    assert Fleet(MemoryFleetLog(MemoryLogServer())).settings == FleetSettings()
 
 
 @in_virtual_time

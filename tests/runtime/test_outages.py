@@ -105,6 +105,16 @@ def test_a_probe_that_hung_is_told_with_how_far_the_tries_are_apart() -> None:
     assert reader.told(quick) == ["payments is still down (probe: TimeoutError), next try in 3.0 s, 0 wait; down for 10.2 s"]
 
 
+def test_in_a_fleet_no_time_of_the_circuits_own_is_promised() -> None:
+    """The fleet says who tries next, and when: often later, and often another worker."""
+    reader = Reader()
+    reader.told(*trips(90.0, 94.0))
+    reader.told(half_opens(94.0))
+    reader.outages.failed("payments", "TimeoutError")
+    failed = CircuitOpened("payments", 94.0, 3, Reason.PROBE, 97.5, 1, State.HALF_OPEN, asked=94.0, in_fleet=True)
+    assert reader.told(failed) == ["payments is still down (probe: TimeoutError), one worker tries for all, 0 wait; down for 4.0 s"]
+
+
 def test_an_outage_is_told_from_its_beginning_to_its_end() -> None:
     """Two lines when it begins, one for each failed probe, and two when it ends."""
     reader = Reader()

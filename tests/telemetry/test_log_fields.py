@@ -32,6 +32,7 @@ def test_a_transition_has_its_figures() -> None:
         "holdgate_outage_since_ago": None,
         "holdgate_probes": 0,
         "holdgate_asked_ago": 5.0,
+        "holdgate_in_fleet": False,
     }
 
 

@@ -565,8 +565,8 @@ class Circuit(Guidable):
         self._following.opened(reason)
         self._swap(state, self.override, outage, until)
         began = None if asked is None else asked.asked
-        since, probes = outage.since, outage.probes
-        self._emit(events.CircuitOpened(self.name, now, self.generation, reason, until, outage.level, previous, since, probes, began))
+        since, probes, led = outage.since, outage.probes, self._following.says_when
+        self._emit(events.CircuitOpened(self.name, now, self.generation, reason, until, outage.level, previous, since, probes, began, led))
 
     def _end_wait(self, now: float) -> None:
         previous = self.state

@@ -29,6 +29,7 @@ class CircuitOpened(Event):
     `level` is 1 where a rule opened, and more after a relapse or with `open_multiplier`. `previous` is the state before. `outage_since` is
     the monotonic second at which this outage began, and `probes` how often a wait of it has ended, so that a probe could be made. `asked`
     is the monotonic second from which the wait counts: that at which a failed probe began. None means that somebody asked for the wait.
+    `in_fleet` is whether the fleet says who tries next, and when. Then `until` only holds if the fleet falls silent.
     """
 
     reason: Reason
@@ -38,6 +39,7 @@ class CircuitOpened(Event):
     outage_since: float | None = None
     probes: int = 0
     asked: float | None = None
+    in_fleet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,6 +210,12 @@ class Following:
         return until if began is None else min(until, began + guidance.wait_at_most)
 
     @property
+    def says_when(self) -> bool:
+        """Whether the fleet says who tries next, and when. In its ramp a circuit that its own calls have opened waits by its own time."""
+        guidance = self.active
+        return guidance is not None and guidance.phase is not Phase.RAMP
+
+    @property
     def lapses_at(self) -> float | None:
         """Return when the circuit will go by its own rules. None means never, or that it does."""
         guidance = self.active

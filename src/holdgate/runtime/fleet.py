@@ -75,7 +75,7 @@ class Fleet:
         required: bool = False,  # coordination must never stop the flow
         name: str = "fleet",
         quorum: int = 2,  # one worker's failures may be its own network; those of two are most likely not
-        open_share: float = 0.4,  # reaches the longest wait after a minute
+        open_share: float = 0.5,  # one probe serves all, and 25 of them reach through ten minutes: no more than the opening costs
         open_duration_max: float | timedelta = 30.0,  # one probe every half minute for the whole fleet costs nothing
         silence: float | timedelta = 6.0,  # three beats: one may be late and one lost
     ) -> None:

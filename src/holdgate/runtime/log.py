@@ -83,7 +83,7 @@ def words(event: AnyEvent) -> tuple[int, str]:
 
 def _opened(events: list[Any]) -> str:
     event = events[0]
-    then = "one worker tries for all" if event.reason is Reason.FLEET else f"next try in {lasting(event.until - event.at)}"
+    then = "one worker tries for all" if event.in_fleet else f"next try in {lasting(event.until - event.at)}"
     return f"{event.name}: {_state(event)} -> open ({event.reason.value}), {then}"
 
 

@@ -88,7 +88,7 @@ _RULES = {
 def _next_try(event: CircuitOpened) -> str:
     """Return when it is tried again. After a probe that took long little is left of the wait, which began with the probe: then how far the
     two tries are apart says more than how soon the next one is."""
-    if event.reason is Reason.FLEET:
+    if event.in_fleet:
         return "one worker tries for all"
     left = event.until - event.at
     took = 0.0 if event.asked is None else event.at - event.asked
