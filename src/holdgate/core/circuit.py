@@ -45,7 +45,7 @@ from holdgate.core.guided import Guidable
 from holdgate.core.limited_calls import LimitedCalls
 from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until, requested_wait
 from holdgate.core.outcomes import Outcome
-from holdgate.core.ramp import FULL_ALONE, HalfOpen
+from holdgate.core.ramp import FULL_ALONE, HalfOpen, Ramp
 from holdgate.core.readings import CircuitSnapshot, snapshot_of, totals_of
 from holdgate.core.settings import CircuitSettings
 from holdgate.core.states import (
@@ -417,11 +417,11 @@ class Circuit(Guidable):
         now = self._monotonic(now)
         if self._override_until is not None and now >= self._override_until:
             self.clear_override(now)
-        if self._following.is_over(now):
+        if self._is_led and self._following.is_over(now):
             self.guide(None, now)
         if self.override is Override.FORCED_OPEN:
             return
-        if self.state is State.OPEN and now >= self._wait_ends:
+        if self.state is State.OPEN and now >= (self._wait_ends if self._is_led else self._until):
             self._end_wait(now)
         elif self._half_open is not None:
             self._follow(self._half_open, self._half_open.pass_time(now), now)
@@ -445,9 +445,10 @@ class Circuit(Guidable):
             return self._override_until
         freed = self.limits.next_at(self.latest) if self.limits.active and self.state is not State.OPEN else None
         if self._half_open is not None:
-            own = _earlier(self._half_open.next_deadline(), self._following.lapses_at)
+            own = self._half_open.next_deadline()
+            own = _earlier(own, self._following.lapses_at) if self._is_led else own
             return own if freed is None else freed if own is None else min(own, freed)
-        wait_ends = self._opened_until if self.state is State.OPEN else None
+        wait_ends = None if self.state is not State.OPEN else self._opened_until if self._is_led else self._until
         overdue = self.evidence.next_deadline() if self._is_plain or self.override is Override.METRICS_ONLY else None
         return min((at for at in (self._override_until, wait_ends, overdue, freed) if at is not None), default=None)
 
@@ -519,7 +520,7 @@ class Circuit(Guidable):
     def snapshot(self, now: float) -> CircuitSnapshot:
         """Return the circuit as it is at `now`, without letting time pass: a wait that is over shows as OPEN until `advance`."""
         now = max(self.latest, now)
-        guidance = None if self.override is not None else self._following.active
+        guidance = self._following.active if self._is_led and self.override is None else None
         return snapshot_of(self, now, self._outage_at(now), until=self._until, full=self._full, guidance=guidance)
 
     def read_totals(self) -> CircuitTotals:
@@ -562,10 +563,11 @@ class Circuit(Guidable):
             self._exceeded(breach, now)
         state = transition(previous, trigger)
         self._asked, self._opened_by = asked, reason
-        self._following.opened(reason)
+        if self._is_led:
+            self._following.opened(reason)
         self._swap(state, self.override, outage, until)
         began = None if asked is None else asked.asked
-        since, probes, led = outage.since, outage.probes, self._following.says_when
+        since, probes, led = outage.since, outage.probes, self._is_led and self._following.says_when
         self._emit(events.CircuitOpened(self.name, now, self.generation, reason, until, outage.level, previous, since, probes, began, led))
 
     def _end_wait(self, now: float) -> None:
@@ -622,8 +624,17 @@ class Circuit(Guidable):
         self._prepare_answers()
 
     def _new_half_open(self) -> HalfOpen:
-        ramp = self._following.new_ramp(self.settings.ramp, self._full, self._outage.relapses(self.settings), self.latest)
+        relapses = self._outage.relapses(self.settings)
+        if self._is_led:
+            ramp = self._following.new_ramp(self.settings.ramp, self._full, relapses, self.latest)
+        else:
+            ramp = Ramp(self.settings.ramp, self._full, relapses)
         return HalfOpen(ramp, self.live, self._lease(), self.evidence.slow, self.totals)
+
+    @property
+    def _is_led(self) -> bool:
+        """Whether a fleet has said how it goes. Otherwise it asks neither following.py nor guided.py for anything."""
+        return self._following.guidance is not None
 
     def _lease(self) -> float:
         # Twice the longest success: a lease must not take back calls that are known to succeed.
@@ -639,7 +650,7 @@ class Circuit(Guidable):
         if self.override is Override.FORCED_OPEN:
             self.refuse_until = inf if self._override_until is None else self._override_until
         elif self.state is State.OPEN and self.override is None:
-            until = self._opened_until
+            until = self._opened_until if self._is_led else self._until
             self.refuse_until = inf if until is None else until
         self.without_share = self._half_open is not None and not self._half_open.ramp.limit
         self.rejection = Rejected(None if self.refuse_until == inf else self.refuse_until, self.state, self.override)

@@ -165,6 +165,7 @@ class FleetLink:
     def __init__(self, guard: GuardInFleet, fleet: Fleet | None, draw: Callable[[], float]) -> None:
         self._guard = guard
         self._fleet = fleet
+        self.is_in_one = fleet is not None  # the guard is in a fleet; for reading, in each turn
         self._draw = draw
         self._member: FleetMember | None = None
         self._wire: Wire | None = None

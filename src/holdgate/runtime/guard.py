@@ -377,8 +377,9 @@ class Guard:
         """Return what is held, why, since when, and what happens next, as a frozen object."""
         now = self.now()
         read_ahead = sum(worker.read_ahead for worker in self._workers)
-        seen = replace(self.engine.snapshot(now), fleet=self.fleet.snapshot(now))
-        return replace(seen, read_ahead_bytes=read_ahead, failures=self._failure_kinds.read(now))
+        fleet = self.fleet.snapshot(now) if self.fleet.is_in_one else None
+        seen, failures = self.engine.snapshot(now), self._failure_kinds.read(now)
+        return replace(seen, read_ahead_bytes=read_ahead, failures=failures, fleet=fleet)
 
     def totals(self) -> EngineTotals:
         """Return what has happened since the guard was made: calls, transitions, holds and what became of messages. Metrics read it."""
@@ -527,7 +528,8 @@ class Guard:
             return
         now = self.now()
         engine = self.engine
-        self.fleet.look(now)
+        if self.fleet.is_in_one:
+            self.fleet.look(now)
         stuck = [event for worker in self._workers for event in worker.look_for_overdue(now)]
         for _ in range(_ROUNDS):
             engine.turn(now)
@@ -538,7 +540,9 @@ class Guard:
                 break
         for line in self._lines:
             line.look()
-        due, events = engine.take_probes(), (*engine.take_events(), *self.fleet.settle(now))
+        due, events = engine.take_probes(), engine.take_events()
+        if self.fleet.is_in_one:
+            events = (*events, *self.fleet.settle(now))
         if due:
             self._prober.run(due)
         if events or stuck:
@@ -561,7 +565,7 @@ class Guard:
 
     def _arm(self, now: float) -> None:
         deadline = min((worker.next_look for worker in self._workers), default=None)
-        for decided in (self.engine.next_deadline(), self.fleet.next_deadline()):
+        for decided in (self.engine.next_deadline(), self.fleet.next_deadline() if self.fleet.is_in_one else None):
             if deadline is None or (decided is not None and decided < deadline):
                 deadline = decided
         if deadline == self._armed_for or self._loop is None:

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from random import Random
 
-from holdgate.fleet.records import Here, Need, Record, decode, encode
+from holdgate.fleet.records import FleetRecord, Here, Need, decode, encode
 from holdgate_lab.together.hostile import nonsense
 
-SEEN = encode("fleet", Record("0" * 12, 1, Here(2, (Need("payments", True, 2, 0),))))
+SEEN = encode("fleet", FleetRecord("0" * 12, 1, Here(2, (Need("payments", True, 2, 0),))))
 
 
 def test_every_kind_of_nonsense_can_be_read() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 
-from holdgate.fleet.records import Lead, Record, encode
+from holdgate.fleet.records import FleetRecord, Lead, encode
 from holdgate_lab.together.reading import LogReader
 
 ONE, TWO = "0" * 12, "1" * 12
@@ -13,7 +13,7 @@ NUMBERS = itertools.count()
 
 def lead(worker: str, epoch: int, phase: str = "ramp", limit: int = 2, dependency: str = "payments") -> bytes:
     said = Lead(dependency, epoch, phase, stage=1, limit=limit, turn=0, sharers=0, failed=0, age=0)
-    return encode("fleet", Record(worker, next(NUMBERS), said))
+    return encode("fleet", FleetRecord(worker, next(NUMBERS), said))
 
 
 def test_the_newest_epoch_counts() -> None:

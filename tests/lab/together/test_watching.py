@@ -7,7 +7,7 @@ from holdgate.core import CircuitSettings, State
 from holdgate.core.events import CircuitClosed, CircuitOpened
 from holdgate.core.guidance import Guidance, Phase
 from holdgate.core.states import Reason
-from holdgate.fleet.records import Lead, Record, encode
+from holdgate.fleet.records import FleetRecord, Lead, encode
 from holdgate_lab.fleet.clock import Schedule
 from holdgate_lab.fleet.dependency import ModelDependency
 from holdgate_lab.together.log import SharedLog
@@ -47,7 +47,7 @@ class Scene:
 
     def leads(self, number: int, epoch: int, limit: int = 1) -> None:
         said = Lead(NAME, epoch, "ramp", stage=1, limit=limit, turn=0, sharers=0, failed=0, age=0)
-        self.log.append(encode("fleet", Record(self.workers[number].me, 1, said)))
+        self.log.append(encode("fleet", FleetRecord(self.workers[number].me, 1, said)))
 
     @property
     def broken(self) -> list[str]:

@@ -27,6 +27,7 @@ from confluent_kafka import AcknowledgeType, IllegalStateException, KafkaError, 
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
 from holdgate.errors import IntakeError
+from holdgate.tasks import begin_later
 
 T = TypeVar("T")
 
@@ -108,7 +109,7 @@ class ShareClient:
     async def close(self, within: float) -> None:
         """Leave the group. Waits at most `within` seconds for the thread, which ends by itself."""
         if self._consumer is not None:
-            await asyncio.wait((asyncio.ensure_future(self._call(self._close)),), timeout=within)
+            await asyncio.wait((begin_later(self._call(self._close), "end of a share consumer"),), timeout=within)
         self._thread.shutdown(wait=False)
 
     async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
