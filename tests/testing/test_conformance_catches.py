@@ -8,14 +8,19 @@ from typing import Any
 
 import pytest
 
+from holdgate.brokers.share import ShareDelivery
+from holdgate.brokers.share import intake as share_intake
+from holdgate.brokers.share.hand import Hand
+from holdgate.brokers.share.supervisor import Line, ShareSupervisor
 from holdgate.flow.batch import Batch, batches_of
 from holdgate.flow.message import Backlog, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan, SourcePlan
 from holdgate.ports import IntakeListener
 from holdgate.tasks import begin_later
 from holdgate.testing import MemoryBroker, MemoryIntake, Message, run_virtual
-from holdgate.testing.conformance import INTAKE_CASES, IntakeCase
+from holdgate.testing.conformance import INTAKE_CASES, IntakeCase, cases_for
 from holdgate.testing.memory.intake import PartitionSide
+from tests.brokers.share.test_conformance_model import ModelBed
 from tests.testing.test_conformance_memory import GROUP, PartitionBed, QueueBed
 
 Made = Callable[..., MemoryIntake]
@@ -372,6 +377,43 @@ class HasSomethingForEver(MemoryIntake):
         pass
 
 
+class GivesBackAtOnce(ShareSupervisor):
+    """A hold takes away what is in hand, however short it is."""
+
+    async def _tend(self, line: Line, hand: Hand, plan: SourcePlan) -> bool:
+        if plan.held and not hand.is_copy:
+            hand.note_hold()
+            await self._give_back(hand, plan)
+            return True
+        return await super()._tend(line, hand, plan)
+
+
+class LooksAgainInALongHold(ShareSupervisor):
+    """After a lock without anything in hand it asks the broker once more, though the source is still held."""
+
+    async def _wait(self, seconds: float | None) -> None:
+        now = asyncio.get_running_loop().time
+        looks_at = now() + ModelBed.lock
+        await super()._wait(ModelBed.lock if seconds is None else seconds)
+        if now() >= looks_at and not self._stopping and not self._hands():
+            await self._poll(self._lines[0])
+
+
+class KeepsNoCopies(ShareSupervisor):
+    """Each probe takes records from the broker."""
+
+    def _keeps_copies(self, hand: Hand, plan: SourcePlan) -> bool:
+        return False
+
+
+class ForgetsWhatProbesHaveSettled(ShareSupervisor):
+    """A copy that was handled is handed out anew when its record comes from the broker."""
+
+    def _remember(self, handled: Sequence[ShareDelivery]) -> None:
+        super()._remember(handled)
+        self._handled.clear()
+
+
 PARTITION_MISTAKES: list[tuple[Made, str]] = [
     (behind(ForgetsTheFirstPlan), "a_source_held_at_its_assignment_delivers_nothing"),
     (behind(ForgetsTheFirstPlan), "a_hold_survives_a_rebalance"),
@@ -424,13 +466,20 @@ QUEUE_MISTAKES: list[tuple[Made, str]] = [
     (SettlesNothing, "the_prefetch_bounds_what_is_unsettled"),
     (behind(ForgetsTheFirstPlan), "a_hold_survives_a_loss"),
 ]
+# Made of the real intake on the model of a share group: MemoryIntake has no locks.
+SHARE_MISTAKES: list[tuple[type[ShareSupervisor], str]] = [
+    (GivesBackAtOnce, "a_short_hold_costs_no_delivery"),
+    (LooksAgainInALongHold, "a_long_hold_costs_one_delivery"),
+    (KeepsNoCopies, "a_probe_that_fails_costs_no_delivery"),
+    (ForgetsWhatProbesHaveSettled, "what_probes_have_settled_does_not_come_again"),
+]
 
 
 def named(name: str) -> IntakeCase:
     return next(case for case in INTAKE_CASES if case.name == name)
 
 
-async def fails(case: IntakeCase, bed: PartitionBed) -> None:
+async def fails(case: IntakeCase, bed: PartitionBed | ModelBed) -> None:
     """The case ends with an error of its own or of the intake, or hangs where a receive never comes back."""
     try:
         async with asyncio.timeout(LONG_ENOUGH):
@@ -452,6 +501,16 @@ def test_a_mistake_with_queues_is_seen(made: Made, name: str) -> None:
     run_virtual(fails(named(name), BrokenQueueBed(made)))
 
 
+@pytest.mark.parametrize(("broken", "name"), SHARE_MISTAKES)
+def test_a_mistake_with_share_groups_is_seen(broken: type[ShareSupervisor], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the case that is meant for it, and by none of the others: each is needed."""
+    monkeypatch.setattr(share_intake, "ShareSupervisor", broken)
+    for case in cases_for(ModelBed.capabilities):
+        bed = ModelBed()
+        bed.broker.install(monkeypatch)
+        run_virtual(fails(case, bed) if case.name == name else case(bed))
+
+
 def test_an_intake_that_makes_batches_passes() -> None:
     """So that the mistakes with batches are seen for themselves."""
     for case in INTAKE_CASES:
@@ -461,7 +520,7 @@ def test_an_intake_that_makes_batches_passes() -> None:
 
 def test_every_case_sees_some_mistake() -> None:
     """One that nothing turns red is worth nothing."""
-    seen = {name for _, name in PARTITION_MISTAKES + QUEUE_MISTAKES}
+    seen = {name for _, name in [*PARTITION_MISTAKES, *QUEUE_MISTAKES, *SHARE_MISTAKES]}
 
     assert {case.name for case in INTAKE_CASES} == seen
 
