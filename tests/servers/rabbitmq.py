@@ -141,17 +141,22 @@ class RabbitMQServer(RabbitMQAddress):
 
         By the management API: each rabbitmqctl takes the processor for a second.
         """
-        await asyncio.to_thread(self._put, f"users/{name}", {"password": PASSWORD, "tags": ""})
+        await asyncio.to_thread(self._manage, "PUT", f"users/{name}", {"password": PASSWORD, "tags": ""})
         if patterns:
             permissions = dict(zip(("configure", "write", "read"), patterns, strict=True))
-            await asyncio.to_thread(self._put, f"permissions/%2F/{name}", permissions)
+            await asyncio.to_thread(self._manage, "PUT", f"permissions/%2F/{name}", permissions)
         return self.as_user(name, PASSWORD)
 
-    def _put(self, what: str, value: Mapping[str, str]) -> None:
+    async def remove_user(self, name: str) -> None:
+        """Delete a user, with the permissions."""
+        await asyncio.to_thread(self._manage, "DELETE", f"users/{name}")
+
+    def _manage(self, method: str, what: str, value: Mapping[str, str] | None = None) -> None:
         credentials = base64.b64encode(f"guest:{PASSWORD}".encode()).decode()
         headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
         url = f"http://127.0.0.1:{self._ports.management}/api/{what}"
-        with urlopen(Request(url, json.dumps(value).encode(), headers, method="PUT"), timeout=STOP_TIMEOUT):
+        content = None if value is None else json.dumps(value).encode()
+        with urlopen(Request(url, content, headers, method=method), timeout=STOP_TIMEOUT):
             pass
 
     def last_words(self) -> str:
