@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 from urllib.request import Request, urlopen
 
+from tests.servers.freezing import wait_until_frozen
 from tests.servers.guardian import guardian
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq_address import RabbitMQAddress
@@ -104,9 +105,10 @@ class RabbitMQServer(RabbitMQAddress):
         await self.start()
 
     def freeze(self) -> None:
-        """SIGSTOP: its connections stay open and nobody answers."""
+        """SIGSTOP: its connections stay open and nobody answers. Returns when it has stopped."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
+            wait_until_frozen(self._process.pid)
 
     def thaw(self) -> None:
         """SIGCONT."""
