@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.servers.freezing import wait_until_frozen
 from tests.servers.guardian import guardian
 from tests.servers.kafka_archive import archive_of
 from tests.servers.kafka_settings import LOG4J, properties
@@ -105,9 +106,10 @@ class KafkaBroker:
             self._ended()
 
     def freeze(self) -> None:
-        """SIGSTOP: its connections stay open and nobody answers."""
+        """SIGSTOP: its connections stay open and nobody answers. Returns when it has stopped."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
+            wait_until_frozen(self._process.pid)
 
     def thaw(self) -> None:
         """SIGCONT."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 from urllib.request import Request, urlopen
 
+from tests.servers.freezing import wait_until_frozen
 from tests.servers.guardian import guardian
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq_address import RabbitMQAddress
@@ -104,9 +105,10 @@ class RabbitMQServer(RabbitMQAddress):
         await self.start()
 
     def freeze(self) -> None:
-        """SIGSTOP: its connections stay open and nobody answers."""
+        """SIGSTOP: its connections stay open and nobody answers. Returns when it has stopped."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
+            wait_until_frozen(self._process.pid)
 
     def thaw(self) -> None:
         """SIGCONT."""
@@ -141,17 +143,22 @@ class RabbitMQServer(RabbitMQAddress):
 
         By the management API: each rabbitmqctl takes the processor for a second.
         """
-        await asyncio.to_thread(self._put, f"users/{name}", {"password": PASSWORD, "tags": ""})
+        await asyncio.to_thread(self._manage, "PUT", f"users/{name}", {"password": PASSWORD, "tags": ""})
         if patterns:
             permissions = dict(zip(("configure", "write", "read"), patterns, strict=True))
-            await asyncio.to_thread(self._put, f"permissions/%2F/{name}", permissions)
+            await asyncio.to_thread(self._manage, "PUT", f"permissions/%2F/{name}", permissions)
         return self.as_user(name, PASSWORD)
 
-    def _put(self, what: str, value: Mapping[str, str]) -> None:
+    async def remove_user(self, name: str) -> None:
+        """Delete a user, with the permissions."""
+        await asyncio.to_thread(self._manage, "DELETE", f"users/{name}")
+
+    def _manage(self, method: str, what: str, value: Mapping[str, str] | None = None) -> None:
         credentials = base64.b64encode(f"guest:{PASSWORD}".encode()).decode()
         headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
         url = f"http://127.0.0.1:{self._ports.management}/api/{what}"
-        with urlopen(Request(url, json.dumps(value).encode(), headers, method="PUT"), timeout=STOP_TIMEOUT):
+        content = None if value is None else json.dumps(value).encode()
+        with urlopen(Request(url, content, headers, method=method), timeout=STOP_TIMEOUT):
             pass
 
     def last_words(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tests.servers.freezing import wait_until_frozen
 from tests.servers.guardian import guardian
 from tests.servers.ports import release_port, reserve_port
 from tests.servers.redis_install import NAMES, command
@@ -72,9 +73,10 @@ class RedisServer:
         await self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """SIGSTOP: its connections stay open and nobody answers."""
+        """SIGSTOP: its connections stay open and nobody answers. Returns when it has stopped."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
+            wait_until_frozen(self._process.pid)
 
     def thaw(self) -> None:
         """SIGCONT."""

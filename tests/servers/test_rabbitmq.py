@@ -60,6 +60,7 @@ async def test_signals_reach_the_node_itself(fresh_rabbitmq: RabbitMQServer) -> 
     assert fresh_rabbitmq._process is not None
     assert _program(fresh_rabbitmq._process.pid) == "beam.smp"
     fresh_rabbitmq.freeze()
+    assert _states(fresh_rabbitmq._process.pid) == {"T"}  # not one thread goes on for a moment
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
             await fresh_rabbitmq.answers()
@@ -69,6 +70,10 @@ async def test_signals_reach_the_node_itself(fresh_rabbitmq: RabbitMQServer) -> 
 
 def _program(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def _states(pid: int) -> set[str]:
+    return {path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")}
 
 
 async def test_rabbitmqctl_speaks_to_the_node(own_rabbitmq: RabbitMQServer) -> None:

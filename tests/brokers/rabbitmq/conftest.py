@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,8 +11,9 @@ from tests.servers.rabbitmq_address import QUORUM, SINGLE_ACTIVE
 from holdgate.brokers.rabbitmq import RabbitMQIntake
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from tests.servers.rabbitmq import RabbitMQServer
     from tests.servers.rabbitmq_address import RabbitMQAddress
 
 KINDS: Mapping[str, Mapping[str, Any]] = {
@@ -61,3 +63,20 @@ async def intake(rabbitmq: RabbitMQAddress) -> AsyncIterator[Callable[..., Rabbi
     yield make
     for each in made:
         await each.close()
+
+
+@pytest.fixture
+async def let_in(own_rabbitmq: RabbitMQServer) -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Make users with the permissions that are asked for (`RabbitMQServer.let_in`), and return their addresses.
+
+    Each has a name of its own, and none is left: others use the node, too.
+    """
+    made: list[str] = []
+
+    async def let_one_in(*patterns: str) -> str:
+        made.append(f"user-{uuid.uuid4().hex[:8]}")
+        return await own_rabbitmq.let_in(made[-1], *patterns)
+
+    yield let_one_in
+    for name in made:
+        await own_rabbitmq.remove_user(name)

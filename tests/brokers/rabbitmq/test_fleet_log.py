@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from holdgate.errors import FleetLogError, SettingsError
 if TYPE_CHECKING:
     from tests.servers.rabbitmq import RabbitMQServer
 
+LetIn = Callable[..., Awaitable[str]]
 PATIENCE = 60.0
 PASSWORD = "canary-password"  # noqa: S105 - of servers of ours
 
@@ -63,23 +64,23 @@ async def read_all(log: RabbitMQFleetLog, last: bytes) -> list[bytes]:
     return found
 
 
-async def test_the_permissions_of_the_remedy_are_enough(own_rabbitmq: RabbitMQServer, stream: str) -> None:
+async def test_the_permissions_of_the_remedy_are_enough(let_in: LetIn, stream: str) -> None:
     """Without one of them the error tells what to give; with that, and nothing else, a log opens, writes and reads."""
     pattern = stream.replace(".", r"\.")
     remedy = rf"'^$' '^amq\.default$' '^{pattern}$'"
-    assert remedy in await refusal_of(await own_rabbitmq.let_in("worker", "^$", r"^amq\.default$", "^$"), stream)
-    async with opened(await own_rabbitmq.let_in("worker", "^$", "^$", f"^{pattern}$"), stream) as log:
+    assert remedy in await refusal_of(await let_in("^$", r"^amq\.default$", "^$"), stream)
+    async with opened(await let_in("^$", "^$", f"^{pattern}$"), stream) as log:
         with pytest.raises(FleetLogError) as raised:
             await log.append([b"forbidden"])
         assert remedy in str(raised.value)
-    async with opened(await own_rabbitmq.let_in("worker", "^$", r"^amq\.default$", f"^{pattern}$"), stream) as log:
+    async with opened(await let_in("^$", r"^amq\.default$", f"^{pattern}$"), stream) as log:
         await log.append([b"first"])
         assert await read_all(log, b"first") == [b"first"]
 
 
-async def test_who_may_not_see_the_virtual_host_is_told(own_rabbitmq: RabbitMQServer) -> None:
+async def test_who_may_not_see_the_virtual_host_is_told(let_in: LetIn) -> None:
     """A user without any permission gets in nowhere."""
-    assert "refuses the virtual host" in await refusal_of(await own_rabbitmq.let_in("nobody"), "fleet")
+    assert "refuses the virtual host" in await refusal_of(await let_in(), "fleet")
 
 
 async def test_a_wrong_password_is_told_without_it(own_rabbitmq: RabbitMQServer) -> None:
@@ -264,9 +265,9 @@ async def test_create_compares_what_is_there(own_rabbitmq: RabbitMQServer) -> No
     await own_rabbitmq.delete(name)
 
 
-async def test_create_needs_a_permission_that_a_worker_does_not(own_rabbitmq: RabbitMQServer, stream: str) -> None:
+async def test_create_needs_a_permission_that_a_worker_does_not(let_in: LetIn, stream: str) -> None:
     """Who may not configure the stream can neither make nor compare it, and is told so."""
-    url = await own_rabbitmq.let_in("worker", "^$", ".*", ".*")
+    url = await let_in("^$", ".*", ".*")
     assert "this user may not configure it" in (await RabbitMQFleetLog(url, stream).create()).notes[0]
     with pytest.raises(FleetLogError, match="cannot be made: this user needs the permission to configure it"):
         await RabbitMQFleetLog(url, "nowhere").create()

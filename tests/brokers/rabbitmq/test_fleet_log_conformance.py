@@ -12,7 +12,7 @@ from holdgate.brokers.rabbitmq import RabbitMQFleetLog, fleet_log
 from holdgate.testing.conformance import LogCapability, LogCase, log_cases_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.servers.rabbitmq import RabbitMQServer
 
@@ -36,13 +36,10 @@ class RabbitMQBed:
     def __init__(self, server: RabbitMQServer) -> None:
         self.stream = f"fleet-{uuid.uuid4().hex[:8]}"
         self._server = server
-        self._reader = server.url
+        self.reader = server.url
 
     async def make(self) -> None:
         await self._server.declare(self.stream, fleet_log.STREAM)
-
-    async def let_a_reader_in(self) -> None:
-        self._reader = await self._server.let_in("reader", "^$", "^$", ".*")
 
     async def remove(self) -> None:
         await self._server.delete(self.stream)
@@ -58,7 +55,7 @@ class RabbitMQBed:
         return RabbitMQFleetLog(self._server.url, f"nowhere-{self.stream}")
 
     def read_only(self) -> RabbitMQFleetLog:
-        return RabbitMQFleetLog(self._reader, self.stream)
+        return RabbitMQFleetLog(self.reader, self.stream)
 
     async def wipe(self) -> None:
         await self.remove()
@@ -84,10 +81,10 @@ async def bed(own_rabbitmq: RabbitMQServer) -> AsyncIterator[RabbitMQBed]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-async def test_rabbitmq(case: LogCase, bed: RabbitMQBed) -> None:
+async def test_rabbitmq(case: LogCase, bed: RabbitMQBed, let_in: Callable[..., Awaitable[str]]) -> None:
     """Each case on a stream of its own."""
     if "permission" in case.requires:
-        await bed.let_a_reader_in()
+        bed.reader = await let_in("^$", "^$", ".*")
     await case(bed)
 
 
