@@ -8,7 +8,6 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.brokers.share.groups import ShareGroups
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
