@@ -257,12 +257,26 @@ def started(inbox: Inbox) -> int:
 
 @pytest.mark.parametrize("kind", [FreeInbox, KeyInbox])
 def test_the_last_places_of_a_span_are_for_witnesses(kind: type[FreeInbox | KeyInbox]) -> None:
-    """Eight start for each failure of the oldest delivery, 64 in all."""
+    """Eight start for each failure of the oldest delivery, and after those places as many as the span once more."""
     inbox = kind(200)
-    oldest, *others = messages(ORDERS, 300)
+    oldest, *others = messages(ORDERS, 500)
     inbox.put([oldest, *others])
     assert started(inbox) == 200 - 64
-    assert [(inbox.failed(oldest), started(inbox)) for _ in range(9)] == [(True, 8)] * 8 + [(False, 0)]
+    assert [(inbox.failed(oldest), started(inbox)) for _ in range(34)] == [(True, 8)] * 33 + [(False, 0)]
+
+
+@pytest.mark.parametrize("kind", [FreeInbox, KeyInbox])
+def test_what_fails_before_the_span_is_full_spends_no_witnesses(kind: type[FreeInbox | KeyInbox]) -> None:
+    """It was alone, or the circuit was open: a poison message whose witnesses were gone by then stood there for ever."""
+    inbox = kind(200)
+    oldest, *others = messages(ORDERS, 300)
+    inbox.put([oldest])
+    assert started(inbox) == 1
+    for _ in range(20):
+        inbox.failed(oldest)
+    inbox.put(others)
+    assert started(inbox) == 200 - 64 - 1
+    assert (inbox.failed(oldest), started(inbox)) == (True, 8)
 
 
 @pytest.mark.parametrize("kind", [FreeInbox, KeyInbox])

@@ -247,13 +247,17 @@ class Span:
 
     The last of them are kept for *witnesses*: some start each time the oldest delivery fails by its dependency. Without witnesses, a poison
     message would end all other work as soon as the span is full. It would be the only one to vote, and keep the circuit open for ever.
+    What it fails before that spends none of them: in an outage it may fail many times, and others start in any case when that is over.
+    When those places are used up, it gets witnesses still, as many as the span once more: each opening of the circuit forgets what has
+    spoken against it (blame.py), and it is compared anew.
     """
 
-    __slots__ = ("_next", "_reserved", "finished", "limit", "oldest")
+    __slots__ = ("_is_full", "_next", "_reserved", "finished", "limit", "oldest")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._reserved = self._reserve
+        self._is_full = False  # the arrival that was asked for last may not start
         self._next = 0
         self.oldest = 0
         self.finished: set[int] = set()
@@ -270,13 +274,14 @@ class Span:
         return _WITNESSES if self.limit >= 2 * _WITNESSES else 0
 
     def allows(self, serial: int) -> bool:
-        """Return whether that arrival may start now."""
-        return serial - self.oldest < self.limit - self._reserved
+        """Return whether that arrival, the next one of all that wait, may start now."""
+        self._is_full = serial - self.oldest >= self.limit - self._reserved
+        return not self._is_full
 
     def failed(self, serial: int) -> None:
-        """Note that an arrival failed by its dependency: if it is the oldest, some more witnesses may start."""
-        if serial == self.oldest:
-            self._reserved = max(0, self._reserved - _PER_ATTEMPT)
+        """Note that an arrival failed by its dependency: if it is the oldest, and others wait for it, some more witnesses may start."""
+        if serial == self.oldest and self._is_full:
+            self._reserved = max(-self.limit if self._reserve else 0, self._reserved - _PER_ATTEMPT)
 
     def finish(self, serial: int) -> None:
         """Finish an arrival; the oldest unfinished one is then past all that are finished."""
