@@ -141,7 +141,8 @@ async def test_a_hundred_thousand_messages(scene: Scene, arguments: Mapping[str,
     begin = mark()
     (worker,) = await scene.start(1, "--prefetch", "100", "--brief")
     for _ in range(TIMES):
-        await scene.processing(15_000, since=begin)
+        # Few of them, because the worker goes on while this process reads what it has written: on a busy machine as many again and more.
+        await scene.processing(3_000, since=begin)
         outage = await scene.outage(queue)
         await scene.opened(worker, times=2, since=outage)
         begin = await scene.up()
