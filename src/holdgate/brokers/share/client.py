@@ -88,7 +88,7 @@ class ShareClient:
     async def open(self) -> None:
         """Make the consumer. Raises IntakeError for settings that librdkafka refuses."""
         try:
-            self._consumer = await self._call(self._make, self._settings)
+            await self._call(self._begin)
         except (KafkaException, ValueError, TypeError) as error:
             raise IntakeError(f"{self.topic}: librdkafka refuses the settings of this share consumer ({describe(error)})") from error
 
@@ -108,12 +108,14 @@ class ShareClient:
 
     async def close(self, within: float) -> None:
         """Leave the group. Waits at most `within` seconds for the thread, which ends by itself."""
-        if self._consumer is not None:
-            await asyncio.wait((begin_later(self._call(self._close), "end of a share consumer"),), timeout=within)
+        await asyncio.wait((begin_later(self._call(self._close), "end of a share consumer"),), timeout=within)
         self._thread.shutdown(wait=False)
 
     async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments))
+
+    def _begin(self) -> None:
+        self._consumer = self._make(self._settings)  # kept here: an `open` that is cancelled meanwhile leaves it to `close`
 
     def _poll(self, timeout: float) -> Sequence[Message]:
         return list(self._consumer.poll(timeout))
@@ -133,8 +135,9 @@ class ShareClient:
         return errors | {place.partition: error for place, error in answers.items() if error is not None}
 
     def _close(self) -> None:
-        with suppress(KafkaException, IllegalStateException):
-            self._consumer.close()
+        if self._consumer is not None:
+            with suppress(KafkaException, IllegalStateException):
+                self._consumer.close()
 
 
 class Admin:
