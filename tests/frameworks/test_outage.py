@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from tests.examples.payments import Payments
-from tests.frameworks.redis_server import RedisServer
 from tests.frameworks.workers import FrameworkWorker, run, worker
 from tests.servers.rabbitmq_address import QUORUM, RabbitMQAddress
+from tests.servers.redis_server import RedisServer
 
 MakeQueue = Callable[..., Awaitable[str]]
 
