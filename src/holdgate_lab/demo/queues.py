@@ -44,7 +44,8 @@ class Queues:
 
     async def poll(self) -> list[Any]:
         """Return what one poll gives."""
-        return await self._call(lambda: list(self._consumer.poll(POLL_TIMEOUT)))
+        found: list[Any] = await self._call(lambda: list(self._consumer.poll(POLL_TIMEOUT)))
+        return found
 
     async def settle(self, accepted: Iterable[Any], released: Iterable[Any] = ()) -> None:
         """Accept these and release those; returns when the broker has answered."""

@@ -46,7 +46,7 @@ _KNOWN = frozenset(
 _OF_CONNECTIONS = ("enable.ssl.", "oauth", "sasl.", "security.", "ssl", "https.")
 
 
-class _Uuid(AbstractType[bytes]):
+class _Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka has no types
     """Sixteen bytes, as they are."""
 
     @classmethod
@@ -58,7 +58,7 @@ class _Uuid(AbstractType[bytes]):
         return data.read(16)
 
 
-class _Answer(Response):
+class _Answer(Response):  # type: ignore[misc]
     API_KEY = 90  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
     API_VERSION = 1  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
     SCHEMA: ClassVar[Schema] = Schema(
@@ -96,7 +96,7 @@ class _Answer(Response):
     )
 
 
-class _Question(RequestStruct):
+class _Question(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION = True
     API_KEY = 90
     API_VERSION = 1
@@ -117,7 +117,7 @@ class _Question(RequestStruct):
     )
 
 
-class _DescribeShareGroupOffsets(Request[_Question]):
+class _DescribeShareGroupOffsets(Request[_Question]):  # type: ignore[misc]
     """The question about all topics of one group."""
 
     API_KEY = 90
