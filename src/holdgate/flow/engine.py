@@ -10,6 +10,7 @@ Who calls what, in which order. The driver is the runtime (guard.py, worker.py, 
     sources come        assigned, then apply the plan that it returns
     sources go          closing, then turn; wait until nothing of them is in flight; forget
     a poll returns      received, then turn; or received_quietly, then turn if that returned False
+    one is brought      bring, and start it; or received_quietly, if that returned None
     a lane is free      next, until it returns None; start each delivery
     a handler ends      pass_on | succeeded, then follow | settle | settle_in_parts | interrupted
     ... and is REJECT   publish it, then rejected | reject_failed | interrupted
@@ -27,8 +28,8 @@ the plan up to date. A turn asks only the parts that have something `pending`, w
 and any number of times. `needs_turn` is how the other methods ask for one:
 
     Every public method asks for a turn in its first statement. Some do not: those that only read, `add_gate` and `add_run`, which nothing
-    waits for yet, and `met`, `received_quietly`, `next`, `follow`, `succeeded`, `pass_on` and `skip`, which ask for one if they left it
-    work.
+    waits for yet, and `met`, `received_quietly`, `bring`, `next`, `follow`, `succeeded`, `pass_on` and `skip`, which ask for one if they
+    left it work.
 
 A delivery is in exactly one of these: an inbox, the waiting list, granted, running, falling back, rejected (on its way to the dead letters,
 or blocking its source), finished, or dropped with its assignment. It has permits while it is granted or runs, and at no other time.
@@ -70,6 +71,7 @@ from holdgate.flow.fate import (
 )
 from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.holding import HeldTogether, singly
+from holdgate.flow.inbox import FreeInbox, SourceInbox
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import AnyDelivery, HandlerRequest, Source
 from holdgate.flow.plan import CIRCUIT, Plan
@@ -80,7 +82,7 @@ from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.suspicions import Suspicions
 from holdgate.flow.totals import EngineTotals, Tally
-from holdgate.flow.waiting import WaitingList, acquire_in_turn, acquire_with_keys
+from holdgate.flow.waiting import WaitingList, acquire_alone, acquire_in_turn, acquire_with_keys
 
 _SUCCESS = Outcome.SUCCESS  # a name of the module: an enum's member costs more to look up
 
@@ -314,6 +316,26 @@ class Engine:
         self._waiting.add(delivery, gates)
         self.needs_turn = True
         return None
+
+    def bring(self, assignment: Assignment, delivery: AnyDelivery, now: float) -> bool | None:
+        """Do `received_quietly` and `follow` in one step, for a small delivery that comes alone: its bytes are not counted.
+
+        False: it was taken in, and is on the waiting list. None: nothing was done, because it is not the usual case.
+        """
+        run, gates, inbox = assignment.run, assignment.all_need, assignment.inbox
+        if gates is None or assignment.held or assignment.full or assignment.results.suspected or self.needs_turn or run.dirty:
+            return None
+        if run.lane_wanted or run.running >= run.lanes or not isinstance(inbox, SourceInbox | FreeInbox) or not inbox.start(delivery):
+            return None
+        delivery.assignment = assignment
+        assignment.weights.pass_by()
+        if acquire_alone(delivery, gates, now):
+            assignment.started()
+            delivery.attempt += 1
+            return True
+        self._waiting.add(delivery, gates)
+        self.needs_turn = True
+        return False
 
     # -- a delivery ends --------------------------------------------------------------------------------------------------------------
 
