@@ -147,7 +147,8 @@ def _out_of_reach(limits: Limits, slots: Sequence[_Slots], around: Surroundings)
     elif around.handler is None and most / limits.pace < _QUICKEST:
         yield (
             f"{wanted}: the rate is reached only if a message takes less than {most} / {_pace(limits.pace)} ="
-            f" {most / limits.pace:.2g} s, and a call over a network takes longer. Lower it, or raise the other; --handler says how long a message takes"
+            f" {most / limits.pace:.2g} s, and a call over a network takes longer. Lower it, or raise the other;"
+            " --handler says how long a message takes"
         )
 
 
