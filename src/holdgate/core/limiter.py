@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from holdgate.core.chance import Chance
 from holdgate.core.experiments import Budget
 from holdgate.core.limits import LimiterSnapshot
 from holdgate.core.outcomes import Outcome, Told
@@ -94,6 +95,7 @@ class Limiter:
         "_alone_until_end",
         "_budget",
         "_calls",
+        "_chance",
         "_cut_at",
         "_draw",
         "_failures",
@@ -125,6 +127,7 @@ class Limiter:
         self._most = None if limits is None else limits.concurrency
         self._window = None if limits is None or limits.rate is None else RateWindow(limits.rate, limits.per)
         self._budget = Budget()
+        self._chance = Chance()
         self._gate = RefusalGate(draw)
         self._pace = LearnedPace()
         self._width = Width(self._budget, self._most, is_sought=self.active and self._adaptive)
@@ -268,6 +271,7 @@ class Limiter:
     def _let_in(self, token: int, call: CallInFlight, now: float, is_success: bool) -> None:
         took = now - call.began
         self._budget.earn(call.weight)
+        self._chance.let_in()
         self._failures = 0
         self._well_at = now
         self._latency += (took - self._latency) / LATENCIES if self._latency else took
@@ -276,7 +280,8 @@ class Limiter:
             if token == gate.asked or (gate.is_down and call.began >= gate.shut_at):
                 self._open(now)
         elif call.began >= self._cut_at:
-            self._width.accept(call.level, call.arm if is_success else 0, took)
+            level = call.level if call.level <= self._width.passed else call.level - self._unanswered(token, now)
+            self._width.accept(level, call.arm if is_success else 0, took)
 
     def _not_let_in(self, token: int, call: CallInFlight, now: float, told: Told | None, is_throttled: bool) -> None:
         took = now - call.began
@@ -285,11 +290,18 @@ class Limiter:
         is_silent = took > SILENT * self._latency > 0
         if is_throttled or not is_silent:
             gate.learn(took)
-        self._pace.refuse(call.weight)
+            self._was_never_inside(token, call.weight)
         if gate.is_shut:
+            self._pace.refuse(call.weight)
             if token == gate.asked:
+                if self._chance.is_tested:
+                    self._chance.answer(was_let_in=False)
                 gate.refuse(now, retry_after)
             return
+        if is_throttled and retry_after is None and self._chance.refuse(self._pace.base):
+            self._pace.excuse(call.weight)
+            return
+        self._pace.refuse(call.weight)
         self._failures += 1
         if not is_throttled and self._failures >= DOWN_AFTER and now - self._well_at > DOWN_LASTS * self._latency:
             self._width.restore()
@@ -304,14 +316,28 @@ class Limiter:
         before = self._width.current
         is_width = self._width.refuse(call.level, call.arm, is_throttled)
         if not is_width:
-            gate.shut(now, is_down=False, retry_after=retry_after, pace=self._pace.rate)
+            gate.shut(now, is_down=False, retry_after=retry_after, pace=self._pace.rate, at_once=self._chance.is_tested)
         if not is_width or self._width.current != before:  # not by chance: what began before is old news
             self._cut_at = now
+
+    def _unanswered(self, token: int, now: float) -> int:
+        """Return the weight of calls before this one that may still be refused: they may have been in flight, and never inside."""
+        since = now - self._gate.patience
+        return sum(call.weight for other, call in self._calls.items() if other < token and call.began > since)
+
+    def _was_never_inside(self, token: int, weight: int) -> None:
+        """Take a call that was refused out of the levels of those that began after it."""
+        for other in reversed(self._calls):
+            if other < token or not token:
+                return
+            self._calls[other].level -= weight
 
     def _open(self, now: float) -> None:
         gate = self._gate
         shut_for = now - gate.shut_at
-        if not gate.is_down:
+        if self._chance.is_tested and self._chance.answer(was_let_in=True):
+            self._pace.restore(now, self._chance.best)
+        elif not gate.is_down:
             self._pace.reopen(now, shut_for, gate.asked_at)
         self._width.reopen(is_gentle=gate.is_down or shut_for > GENTLE_AFTER or self._pace.rate is None)
         self._cut_at = max(self._cut_at, now if gate.is_down else gate.shut_at)

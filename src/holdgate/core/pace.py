@@ -143,6 +143,10 @@ class LearnedPace:
             self._border = self._paced
         self._refused += weight
 
+    def excuse(self, weight: int) -> None:
+        """Count a call that was refused by chance: it was none that shows a pace."""
+        self._started -= weight
+
     def reopen(self, now: float, shut_for: float, asked_at: float) -> None:
         """Judge the time since the last opening: the call that asked at `asked_at` was let in, and is counted as started."""
         self._lost = 0.0
@@ -218,6 +222,15 @@ class LearnedPace:
             self._idle = 0.0
             self._unsure = self._is_first = True
             self._guessed = False
+
+    @property
+    def base(self) -> float | None:
+        """The pace without a ramp. None means that nothing has shown one, or that what has is a guess."""
+        return None if self.rate is None or self._unsure else self._base
+
+    def restore(self, now: float, pace: float) -> None:
+        """Go back to a pace from which it has fallen for nothing."""
+        self._begin(now, pace)
 
     def _guess(self, now: float, shut_for: float) -> None:
         """Begin where nothing was counted before: the first opening of a limiter that was not active."""
