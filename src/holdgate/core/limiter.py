@@ -11,16 +11,17 @@ message, and choose when to try for more. Three controls use that, each in a fil
     width  width.py          how many in flight: where a refusal says "too many", or where more in flight gets no more done
 
 Beside them: told_quota.py (the service says itself what is left, and nothing need be found out), rate_window.py (a rate that the user
-gave), experiments.py (what a trial of another width may cost).
+gave), chance.py (refusals that are no limit's), experiments.py (what a trial of another width may cost).
 
 This file decides what a result means, and whose it is:
 
 - let in: the gate opens if that call had asked; the width learns what its level can do.
 - throttled, at more in flight than was ever let in: that may be a cap. The width comes down by one, and the gate stays open. The next
   call starts alone, because at a rate limit it would be refused as well.
-- throttled, at a level that was let in before: a rate. The gate shuts, and the pace yields.
+- throttled, at a level that was let in before: a rate. The gate shuts, and the pace yields; unless refusals are known to be by chance.
 - failed (503, refused connection): the width decides whether that is chance or a cap. A failure is also the circuit's own matter.
 - failed five times in a row, for longer than two usual calls take: down. The gate shuts, and asks seldom.
+- a call that was refused was in flight, and never inside: those that began after it were let in at a lower level than it seemed.
 - a result of a call that began before the last such decision is old news, and decides nothing.
 
 A result may come in any order, and for some calls none comes at all: their places are taken back after a lease. `now` never goes back
@@ -294,8 +295,7 @@ class Limiter:
         if gate.is_shut:
             self._pace.refuse(call.weight)
             if token == gate.asked:
-                if self._chance.is_tested:
-                    self._chance.answer(was_let_in=False)
+                self._chance.answer(was_let_in=False)
                 gate.refuse(now, retry_after)
             return
         if is_throttled and retry_after is None and self._chance.refuse(self._pace.base):
@@ -335,7 +335,7 @@ class Limiter:
     def _open(self, now: float) -> None:
         gate = self._gate
         shut_for = now - gate.shut_at
-        if self._chance.is_tested and self._chance.answer(was_let_in=True):
+        if self._chance.answer(was_let_in=True):
             self._pace.restore(now, self._chance.best)
         elif not gate.is_down:
             self._pace.reopen(now, shut_for, gate.asked_at)

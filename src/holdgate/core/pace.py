@@ -78,8 +78,8 @@ class LearnedPace:
 
     # fmt: off
     __slots__ = (
-        "_age", "_base", "_border", "_double", "_due", "_extra", "_guessed", "_idle", "_is_banned", "_is_first", "_last", "_lost", "_opened", "_paced",
-        "_proven", "_refused", "_rest", "_sole_use", "_started", "_step", "_unsure", "experiments", "rate",
+        "_age", "_base", "_border", "_double", "_due", "_extra", "_guessed", "_idle", "_is_banned", "_is_first", "_last", "_lost",
+        "_opened", "_paced", "_proven", "_refused", "_rest", "_sole_use", "_started", "_step", "_unsure", "experiments", "rate",
     )
     # fmt: on
 

@@ -111,7 +111,9 @@ class RefusalGate:
         """Return whether the asking call was silent for so long that it counts as let in."""
         return bool(self.asking) and not self.is_down and now >= self.asked_at + self.patience
 
-    def shut(self, now: float, *, is_down: bool, retry_after: float | None = None, pace: float | None = None, at_once: bool = False) -> None:
+    def shut(
+        self, now: float, *, is_down: bool, retry_after: float | None = None, pace: float | None = None, at_once: bool = False
+    ) -> None:
         """Let nothing start. `pace` is in starts a second; None means that it is not known. `at_once`: the first ask waits for nothing."""
         self.is_shut, self.is_down = True, is_down
         self.shut_at = now

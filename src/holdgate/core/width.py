@@ -62,9 +62,32 @@ class Width:
 
     # fmt: off
     __slots__ = (
-        "_before", "_budget", "_calm", "_clean", "_evidence", "_excused", "_faults", "_grow_to", "_growing", "_halves", "_last_round",
-        "_lift", "_lift_step", "_lifted", "_longer", "_most", "passed", "_pause", "_ramp", "_regain", "_streak", "_trial", "_wall",
-        "_width", "is_careful", "is_sought",
+        "_before",
+        "_budget",
+        "_calm",
+        "_clean",
+        "_evidence",
+        "_excused",
+        "_faults",
+        "_grow_to",
+        "_growing",
+        "_halves",
+        "_last_round",
+        "_lift",
+        "_lift_step",
+        "_lifted",
+        "_longer",
+        "_most",
+        "_pause",
+        "_ramp",
+        "_regain",
+        "_streak",
+        "_trial",
+        "_wall",
+        "_width",
+        "is_careful",
+        "is_sought",
+        "passed",
     )
     # fmt: on
 
