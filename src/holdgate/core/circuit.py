@@ -43,7 +43,7 @@ from holdgate.core.evidence import Evidence
 from holdgate.core.following import Following
 from holdgate.core.guided import Guidable
 from holdgate.core.limited_calls import LimitedCalls
-from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until, requested_wait
+from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until, requested_wait, silent_until
 from holdgate.core.outcomes import Outcome
 from holdgate.core.ramp import FULL_ALONE, HalfOpen, Ramp
 from holdgate.core.readings import CircuitSnapshot, snapshot_of, totals_of
@@ -558,7 +558,8 @@ class Circuit(Guidable):
         self.limits.interrupt(now)
         if until is None:
             asked = Asked(now if self._half_open is None else self._half_open.probe_asked_at(now), now, self._draw())
-            until = opened_until(self.settings, outage, asked)
+            is_silence = outage.level == 1 and self.settings.open_multiplier is None and self.limits.is_silence(now - asked.asked)
+            until = (silent_until if is_silence else opened_until)(self.settings, outage, asked)
         if breach is not None:
             self._exceeded(breach, now)
         state = transition(previous, trigger)

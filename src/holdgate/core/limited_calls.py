@@ -160,6 +160,10 @@ class LimitedCalls:
 
     # -- what a person or a program decides -------------------------------------------------------------------------------------------
 
+    def is_silence(self, took: float) -> bool:
+        """Return whether a failure that took so many seconds was no refusal, because no answer takes so long. False if nothing is known."""
+        return self.active and self.learns and self._limiter is not None and self._limiter.is_silence(took)
+
     def overridden(self, override: Override | None) -> bool:
         """Note what an operator has laid over the circuit. Returns whether calls are limited under it."""
         self._override = override

@@ -163,6 +163,8 @@ class Limiter:
         if self._window is not None:
             free = self._within("rate", self._window.free(now), free)
         free = self._within("quota", self._quota.free(now), free)
+        if self._chance.is_tested and self._gate.is_shut:  # whoever waits for the pace asks too late to show anything
+            return free
         return self._within("pace", self._pace.free(now), free)
 
     def fits(self, now: float, weight: int) -> bool:
@@ -255,6 +257,10 @@ class Limiter:
         if call is not None and self._window is not None:
             self._window.give_back(call.weight)
 
+    def is_silence(self, took: float) -> bool:
+        """Return whether a failure that took so many seconds was no refusal, because no answer takes so long. False if nothing is known."""
+        return took > SILENT * self._latency > 0
+
     def interrupt(self, now: float) -> None:
         """Leave it to the circuit, which has opened, when to ask: the gate opens, and what is measured beside an outage is thrown away.
 
@@ -288,14 +294,14 @@ class Limiter:
         took = now - call.began
         gate = self._gate
         retry_after = None if told is None else told.retry_after
-        is_silent = took > SILENT * self._latency > 0
+        is_silent = self.is_silence(took)
         if is_throttled or not is_silent:
             gate.learn(took)
             self._was_never_inside(token, call.weight)
         if gate.is_shut:
             self._pace.refuse(call.weight)
             if token == gate.asked:
-                self._chance.answer(was_let_in=False)
+                self._chance.answer(was_let_in=False, after=gate.asked_at - gate.shut_at)
                 gate.refuse(now, retry_after)
             return
         if is_throttled and retry_after is None and self._chance.refuse(self._pace.base):
@@ -335,7 +341,7 @@ class Limiter:
     def _open(self, now: float) -> None:
         gate = self._gate
         shut_for = now - gate.shut_at
-        if self._chance.answer(was_let_in=True):
+        if self._chance.answer(was_let_in=True, after=gate.asked_at - gate.shut_at):
             self._pace.restore(now, self._chance.best)
         elif not gate.is_down:
             self._pace.reopen(now, shut_for, gate.asked_at)

@@ -79,7 +79,7 @@ class LearnedPace:
     # fmt: off
     __slots__ = (
         "_age", "_base", "_border", "_double", "_due", "_extra", "_guessed", "_idle", "_is_banned", "_is_first", "_last", "_lost",
-        "_opened", "_paced", "_proven", "_refused", "_rest", "_sole_use", "_started", "_step", "_unsure", "experiments", "rate",
+        "_opened", "_paced", "_refused", "_rest", "_sole_use", "_started", "_step", "_unsure", "experiments", "rate",
     )
     # fmt: on
 
@@ -105,7 +105,6 @@ class LearnedPace:
         self._extra = 0.0  # calls that a ramp has started since the last opening, over what the pace under it would have
         self._lost = 0.0  # seconds that the last shut has cost: in which the pace would have started calls
         self._is_banned = False  # the last shut was long, and came sooner than a quota is used up
-        self._proven = 0.0  # the pace under the ramp that has shown that another one must be measured
         self._sole_use = SoleUse()
 
     def free(self, now: float) -> int | None:
@@ -247,8 +246,7 @@ class LearnedPace:
         if accepted >= SURE:
             self._unsure = self._is_first  # it had a burst in it that had been saved up
             self._is_first = False
-            self._begin(now, max(measured, self._proven))
-            self._proven = 0.0
+            self._begin(now, measured)
             if self._unsure and shut_for >= LONG_FROM:  # a window, or a ban: look soon which of the two
                 self._rest = min(self._rest, max(RAMP_SECONDS, shut_for))
             return
@@ -264,7 +262,7 @@ class LearnedPace:
     def _answer(self, now: float, rate: float, measured: float) -> None:
         """Take what a ramp has shown."""
         if rate > CHANGED * self._base:
-            self._unsure, self._proven = True, self._base
+            self._unsure = True
             self._begin(now, rate / CHANGED)
         else:
             self._begin(now, max(self._base, min(rate, measured), rate / SHORT_OF))
