@@ -293,7 +293,7 @@ class Limiter:
     def _not_let_in(self, token: int, call: CallInFlight, now: float, told: Told | None, is_throttled: bool) -> None:
         took = now - call.began
         gate = self._gate
-        retry_after = None if told is None else told.retry_after
+        retry_after = None if told is None else told.sure_wait
         is_silent = self.is_silence(took)
         if is_throttled or not is_silent:
             gate.learn(took)
