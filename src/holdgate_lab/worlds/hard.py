@@ -25,7 +25,7 @@ def two_limits(seconds: float = 1200.0) -> LimitedWorld:
         seconds=seconds,
         make=lambda chance: FixedWindow(chance, 300, 60.0, chance.uniform(0, 60), behind=TokenBucket(chance, steady(10), 10)),
         best=lambda end: 5 * end,
-        promise=Promise(goodput=0.9, waste=0.03),
+        promise=Promise(goodput=0.93, waste=0.015),
     )
 
 
@@ -37,7 +37,7 @@ def ban(seconds: float = 1800.0) -> LimitedWorld:
         seconds=seconds,
         make=lambda chance: Banning(chance, TokenBucket(chance, steady(10), 10), 30.0),
         best=lambda end: 10 * end,
-        promise=Promise(goodput=0.7, waste=0.01),
+        promise=Promise(goodput=0.6, waste=0.005),
     )
 
 
@@ -48,6 +48,7 @@ def strict_ban(seconds: float = 1800.0) -> LimitedWorld:
         name="strict-ban",
         teaches="The same, and each call in that time begins it anew.",
         make=lambda chance: Banning(chance, TokenBucket(chance, steady(10), 10), 30.0, anew=True),
+        promise=Promise(goodput=0.4, waste=0.01),
     )
 
 
@@ -59,7 +60,7 @@ def chance_429(seconds: float = 1200.0) -> LimitedWorld:
         seconds=seconds,
         make=_chance_429,
         best=lambda end: 80 * end,
-        promise=Promise(goodput=0.5, waste=0.03),
+        promise=Promise(goodput=0.35, waste=0.03),
     )
 
 
@@ -75,7 +76,7 @@ def small_window(seconds: float = 1800.0) -> LimitedWorld:
         seconds=seconds,
         make=lambda chance: FixedWindow(chance, 60, 60.0, chance.uniform(0, 60)),
         best=lambda end: end,
-        promise=Promise(goodput=0.93, waste=0.03),
+        promise=Promise(goodput=0.9, waste=0.05),
     )
 
 
@@ -87,7 +88,7 @@ def slow_rate(seconds: float = 3600.0) -> LimitedWorld:
         seconds=seconds,
         make=lambda chance: TokenBucket(chance, steady(0.2), 1),
         best=lambda end: 0.2 * end + 1,
-        promise=Promise(goodput=0.93, waste=0.03),
+        promise=Promise(goodput=0.8, waste=0.035),
     )
 
 
@@ -99,7 +100,7 @@ def uneven_cap_429(seconds: float = 1200.0) -> LimitedWorld:
         seconds=seconds,
         make=lambda chance: Servers(chance, steady(8), lambda _, chance: quick_or_slow(chance), room=0, refusal=_NO),
         best=lambda end: 8 / MEAN_OF_QUICK_AND_SLOW * end,
-        promise=Promise(goodput=0.9, waste=0.03),
+        promise=Promise(goodput=0.95, waste=0.01),
     )
 
 
@@ -111,7 +112,7 @@ def other_window(seconds: float = 1200.0) -> LimitedWorld:
         letter="",
         teaches="10 calls a second, and every answer, a 429 too, says how much of a quota of 100,000 an hour is left: nearly all.",
         make=lambda chance: Announcing(TokenBucket(chance, steady(10), 10), 100_000, 3600.0),
-        promise=Promise(goodput=0.97, waste=0.015),
+        promise=Promise(goodput=0.98, waste=0.01),
     )
 
 
