@@ -6,7 +6,7 @@ import pytest
 from tests.core.driving import DOUBLING, FAILURE, FIRST_WAIT, SUCCESS, acquire, call, calls, half_opened, opened
 
 from holdgate.core import Circuit, CircuitClosed, CircuitOpened, CircuitSettings, Limits, RampSettings, State
-from holdgate.core.outages import Asked, Outage, level_raised, level_wait, middle_draw, opened_until, silent_until
+from holdgate.core.outages import Asked, Outage, level_raised, level_wait, middle_draw, opened_until
 
 BY_LEVEL = CircuitSettings(open_duration=5.0, open_multiplier=2.0, open_duration_max=30.0, open_jitter=0.2)
 BY_AGE = CircuitSettings(open_duration=4.0, open_share=0.1, open_duration_max=300.0, open_jitter=0.2)
@@ -252,19 +252,21 @@ def test_without_chance_the_jitter_is_left_out() -> None:
 def test_after_a_probe_that_hung_the_wait_grows_to_twenty_seconds(probes: int, age: float, seconds: float) -> None:
     """From the first wait on, measured from when it was given up; then a thirtieth of the age, up to the longest."""
     outage = Outage(since=0.0, level=1, probes=probes)
-    assert silent_until(BY_AGE, outage, Asked(age - 5.0, age, 0.5)) - age == pytest.approx(seconds)
+    assert opened_until(BY_AGE, outage, Asked(age - 5.0, age, 0.5, is_silence=True)) - age == pytest.approx(seconds)
 
 
 def test_the_wait_after_a_silence_has_the_jitter_and_needs_no_outage() -> None:
     """Workers that hung together ask apart; a fleet may have opened it."""
-    assert silent_until(BY_AGE, Outage(since=0.0, level=1, probes=9), Asked(95.0, 100.0, 1.0)) - 100.0 == pytest.approx(24.0)
-    assert silent_until(BY_AGE, Outage(level=1), Asked(95.0, 100.0, 0.5)) - 100.0 == pytest.approx(4.0)
+    assert opened_until(BY_AGE, Outage(since=0.0, level=1, probes=9), Asked(95.0, 100.0, 1.0, is_silence=True)) - 100.0 == pytest.approx(
+        24.0
+    )
+    assert opened_until(BY_AGE, Outage(level=1), Asked(95.0, 100.0, 0.5, is_silence=True)) - 100.0 == pytest.approx(4.0)
 
 
 def test_a_long_first_wait_is_kept_after_a_silence() -> None:
     """Somebody has set it."""
     settings = CircuitSettings(open_duration=60.0, open_jitter=0.0)
-    assert silent_until(settings, Outage(since=0.0, level=1, probes=9), Asked(95.0, 100.0, 0.5)) == pytest.approx(160.0)
+    assert opened_until(settings, Outage(since=0.0, level=1, probes=9), Asked(95.0, 100.0, 0.5, is_silence=True)) == pytest.approx(160.0)
 
 
 def _hung(circuit: Circuit, at: float) -> float:
@@ -311,3 +313,8 @@ def test_with_a_multiplier_a_silence_waits_by_its_level() -> None:
         call(circuit, SUCCESS, float(number), took=0.2)
     calls(circuit, "FFFFF", 10.0)
     assert _hung(circuit, 15.0) == pytest.approx(10.0)
+
+
+def test_after_a_relapse_a_silence_waits_by_its_level() -> None:
+    """A dependency that flaps is asked as seldom as it was."""
+    assert opened_until(BY_AGE, Outage(since=0.0, level=2), Asked(10.0, 15.0, 0.5, is_silence=True)) == pytest.approx(26.0)

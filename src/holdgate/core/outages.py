@@ -100,15 +100,21 @@ def middle_draw() -> float:
 
 
 class Asked(NamedTuple):
-    """What a wait follows from, beside the settings: when the call was made that opened, when the circuit opened, and chance in [0, 1)."""
+    """What a wait follows from, beside the settings: when the call was made that opened, when the circuit opened, and chance in [0, 1).
+
+    `is_silence`: that call took longer than any answer does. False means that it did not, or that nobody knows.
+    """
 
     asked: float
     opened: float
     drawn: float
+    is_silence: bool = False
 
 
 def opened_until(settings: CircuitSettings, outage: Outage, asked: Asked) -> float:
     """Return until when a circuit stays open after what was asked."""
+    if asked.is_silence and outage.level == 1 and settings.open_multiplier is None:
+        return _silent_until(settings, outage, asked)
     jitter = 1 - settings.open_jitter + 2 * settings.open_jitter * asked.drawn
     nominal = level_wait(settings, max(1, outage.level))  # 0: a fleet has opened it, and no call of its own
     if settings.open_multiplier is None and outage.since is not None:
@@ -119,7 +125,7 @@ def opened_until(settings: CircuitSettings, outage: Outage, asked: Asked) -> flo
     return max(asked.asked + wait, asked.opened + LEAST_REST * wait)
 
 
-def silent_until(settings: CircuitSettings, outage: Outage, asked: Asked) -> float:
+def _silent_until(settings: CircuitSettings, outage: Outage, asked: Asked) -> float:
     """Return the same for a probe that has hung, where a limiter knows how long an answer takes. The wait begins when it was given up.
 
     Each such probe costs a slot and seconds, so they come further apart from the start. Later on they come closer than a tenth of the
