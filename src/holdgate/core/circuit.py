@@ -526,7 +526,7 @@ class Circuit:
         previous = self.state
         self.limits.interrupt(now)
         asked = now if self._half_open is None else self._half_open.probe_asked_at(now)
-        wait = Asked(asked, now, self._draw()) if until is None else until
+        wait = Asked(asked, now, self._draw(), self.limits.is_silence(now - asked)) if until is None else until
         situation = self._situation.opened(reason, now, wait, self.settings)
         if breach is not None:
             self._exceeded(breach, now)
