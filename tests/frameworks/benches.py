@@ -11,9 +11,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from tests.examples.payments import Payments
-from tests.frameworks.redis_server import RedisServer
 from tests.frameworks.workers import ROOT, FrameworkWorker, run, worker
 from tests.servers.rabbitmq_address import QUORUM, RabbitMQAddress
+from tests.servers.redis_server import RedisServer
 
 MakeQueue = Callable[..., Awaitable[str]]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 from tests.frameworks import benches
-from tests.frameworks.redis_server import RedisServer
+from tests.servers.redis_server import RedisServer
+from tests.servers.unavailable import Unavailable
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,10 +27,11 @@ def frameworks() -> Path:
 @pytest.fixture
 async def redis() -> AsyncIterator[RedisServer]:
     """A Redis of the test's own."""
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
-        pytest.skip("no Redis: not installed: apt-get install redis-server")
-    async with RedisServer(program) as server:
+    try:
+        own = RedisServer("redis")
+    except Unavailable as missing:
+        pytest.skip(str(missing))
+    async with own as server:
         yield server
 
 
