@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sharing import ROLES, WORTH_ANOTHER, server_of
+from tests.sharing import ROLES, SERVER_OF, WORTH_ANOTHER, server_of
 
 pytest_plugins = ["pytester"]
 
@@ -71,6 +71,21 @@ def test_a_server_that_is_nobodys_is_everybodys(pytester: pytest.Pytester, monke
     ran = run(pytester, monkeypatch, 1, kafka=2, rabbitmq=2, other=2)
 
     assert [server_of(test) for test in ran["gw0"]] == ["rabbitmq"] * 2 + [None] * 2 + ["kafka"] * 2
+
+
+@pytest.mark.parametrize("word", SERVER_OF)
+def test_a_word_in_a_name_still_stands_for_a_test(word: str) -> None:
+    """A file that was renamed would start one more broker wherever it runs, without a word."""
+    tests = Path(__file__).parent
+
+    assert any(word in path.relative_to(tests).as_posix() for path in tests.rglob("*.py"))
+
+
+def test_another_name_for_a_server_comes_after_its_own() -> None:
+    """A scenario on RabbitMQ in a file of Kafka's needs RabbitMQ, and a test of confluent-kafka needs Kafka."""
+    assert server_of("tests/scenarios/test_outage.py::test_it[confluent]") == "kafka"
+    assert server_of("tests/integrations/celery/test_guarding.py::test_it") == "rabbitmq"
+    assert server_of("tests/examples/test_both_brokers.py::test_on_kafka") == "kafka"
 
 
 def test_the_tests_of_a_process_that_crashed_go_on(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
