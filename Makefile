@@ -72,7 +72,7 @@ help:
 	@echo "make check     ruff, mypy, pyright, import contracts"
 	@echo "make docs      the site of the documentation, in build/site, without a network; checks its links"
 	@echo "make format    let ruff mend what it can"
-	@echo "make coverage  branches of core and flow that their own tests miss"
+	@echo "make coverage  branches of core, flow and fleet that their own tests miss"
 	@echo "make mutation  changes of core and flow that no test notices; half an hour on one core"
 	@echo "make demo      an outage and a recovery in the terminal; ARGS=--page: and in the browser"
 	@echo "make bench     the tables of docs/reference/benchmarks.md"
@@ -231,9 +231,9 @@ format: $(SYNCED)
 
 coverage: $(SYNCED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q tests/core tests/flow
+	$(BIN)/coverage run -m pytest -q tests/core tests/flow tests/fleet
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --include='src/holdgate/core/*,src/holdgate/flow/*' --fail-under=100
+	$(BIN)/coverage report --include='src/holdgate/core/*,src/holdgate/flow/*,src/holdgate/fleet/*' --fail-under=100
 
 mutation: $(SYNCED)
 	nice -n 19 $(BIN)/python -m tests.mutation; code=$$?; $(BIN)/python -m docs.generate; exit $$code
