@@ -48,6 +48,9 @@ class Judged(Protocol):
     totals: CircuitTotals
     latest: float
 
+    @property
+    def told_until(self) -> float | None: ...
+
 
 class Want(Enum):
     """What a guidance asks of the circuit in its present state."""
@@ -87,10 +90,10 @@ class GuidedRamp(Ramp):
         """Return False: the fleet judges."""
         return False
 
-    def count(self, stage: int, result: StageResult, now: float, weight: int = 1) -> Breach | None:
+    def count(self, stage: int, result: StageResult, now: float, weight: int = 1, took: float = 0.0) -> Breach | None:
         """Count one result, as `Ramp.count` does."""
         self.proved = self.proved or result is StageResult.GOOD
-        return super().count(stage, result, now, weight)
+        return super().count(stage, result, now, weight, took)
 
     def _end_probe(self, result: StageResult, now: float) -> Breach | None:
         breach = super()._end_probe(result, now)
@@ -269,6 +272,9 @@ class Following:
             stage_good=0 if ramp is None else ramp.good,
             stage_bad=0 if ramp is None else ramp.bad,
             in_flight=sum(permit.weight for permits in (circuit.live, circuit.evidence.overdue.permits) for permit in permits),
+            stage_seconds=0.0 if ramp is None else ramp.good_seconds,
+            usual=(totals.succeeded.sum + circuit.evidence.quick_seconds) / succeeded if succeeded else None,
+            told_until=circuit.told_until,
         )
 
 

@@ -14,7 +14,7 @@ from holdgate.core.following import Following, GuidedRamp, Want
 from holdgate.core.outages import Asked, opened_until
 from holdgate.core.overrides import Overridable
 from holdgate.core.ramp import Ramp
-from holdgate.core.states import Breach, Reason, Trigger, transition
+from holdgate.core.states import Breach, Reason, State, Trigger, transition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +121,12 @@ class Guidable(Overridable):
         """Whether it is half-open by a share of its fleet, which another worker's probe has opened the way for."""
         half_open = self._half_open
         return half_open is not None and isinstance(half_open.ramp, GuidedRamp) and not half_open.ramp.is_probing
+
+    @property
+    def told_until(self) -> float | None:
+        """Until when a server has asked to be left alone, while the circuit waits for that. None means that none has."""
+        is_told = self.state is State.OPEN and self._opened_by is Reason.RETRY_AFTER and self._asked is None
+        return self._until if is_told else None
 
     @property
     def full(self) -> int:
