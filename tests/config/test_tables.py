@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from holdgate import Dependency, Guard, LogSettings
+from holdgate.brokers.confluent import ConfluentIntake
+from holdgate.brokers.share import ShareIntake
+from holdgate.config.intakes import ConfluentTable, ShareTable
 from holdgate.config.tables import ControlTable, DependencyTable, GuardTable, LogTable, RunTable
 from holdgate.control import Control
 
@@ -20,6 +23,8 @@ from holdgate.control import Control
         (ControlTable, Control.__init__, set()),
         (RunTable, Guard.run, {"needs", "retry"}),
         (DependencyTable, Dependency.__init__, {"name", "failures", "circuit"}),
+        (ConfluentTable, ConfluentIntake.__init__, {"client", "name", "settings"}),
+        (ShareTable, ShareIntake.__init__, {"client", "name", "settings", "topics"}),
     ],
 )
 def test_the_defaults_of_a_table_are_those_of_what_takes_it(table: type[Any], takes: Callable[..., Any], apart: set[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from holdgate.config.intakes import ConfluentTable, ShareTable
 from holdgate.config.named_failures import FailuresName
 from holdgate.core import CircuitSettings, Limits, validation
 from holdgate.flow.inbox import Order
@@ -125,3 +126,4 @@ class FileTables:
     control: ControlTable | None = None
     run: RunTable = RunTable()
     runs: tuple[NamedRunTable, ...] = ()
+    intakes: tuple[ConfluentTable | ShareTable, ...] = ()

@@ -72,7 +72,7 @@ class PooledRamp(Ramp):
 
     @property
     def _has_enough(self) -> bool:
-        return self.results >= self._settings.minimum_verdicts and self._weight >= min(self.limit, self.sample)
+        return self.results >= self.settings.minimum_verdicts and self._weight >= min(self.limit, self.sample)
 
     def time(self, good: int, seconds: float) -> None:
         """Note that `good` calls of this stage took so many seconds together. 0 seconds: nobody has said."""

@@ -121,6 +121,43 @@ def kafka(  # noqa: PLR0917 - click passes them by name
 
 
 @doctor.command(epilog=_CODES)
+@click.option("--bootstrap", required=True, metavar="HOST:PORT", help="The brokers, several separated by commas.")
+@click.option("--group", required=True, help="The consumer group of the workers.")
+@click.option("--topic", "topics", multiple=True, help="A topic that they read.  [default: where the group has committed]")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the workers' consumers, such as group.protocol=consumer or sasl.password=env:PASSWORD.",
+)
+@_OUTAGE
+@_JSON
+@click.pass_context
+def confluent(  # noqa: PLR0917 - click passes them by name
+    context: click.Context,
+    bootstrap: str,
+    group: str,
+    topics: tuple[str, ...],
+    options: tuple[str, ...],
+    outage: float | None,
+    as_json: bool,
+) -> None:
+    """Examine a consumer group whose workers use confluent-kafka: as for kafka, and what librdkafka does otherwise."""
+    import time
+
+    from holdgate.cli.commands import read_options
+
+    try:
+        from holdgate.brokers.confluent.examination import examine
+
+        settings = {**read_options(options), "bootstrap.servers": bootstrap, "group.id": group}
+    except HoldgateError as error:
+        raise Refusal(str(error)) from None
+    _report(context, examine(settings, topics, time.time(), outage=outage), as_json=as_json)
+
+
+@doctor.command(epilog=_CODES)
 @click.argument("queues", nargs=-1, required=True, metavar="QUEUE...")
 @click.option(
     "--url", required=True, metavar="AMQP-URL", envvar="HOLDGATE_AMQP_URL", help="amqp://user:password@host/vhost, or HOLDGATE_AMQP_URL."
@@ -216,8 +253,8 @@ def faststream(context: click.Context, app: str, outage: float, as_json: bool) -
 
 def _report(context: click.Context, examination: Coroutine[Any, Any, Sequence[Finding]], *, as_json: bool) -> None:
     """Examine, print what was found, and end with its exit code."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the findings say it, in words
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    for client in ("aiokafka", "aiormq", "holdgate.brokers.confluent.librdkafka"):
+        logging.getLogger(client).setLevel(logging.CRITICAL)  # the findings say it, in words
     try:
         findings = asyncio.run(examination)
     except HoldgateError as error:
