@@ -649,7 +649,7 @@ class Circuit:
     def own_facts(self, now: float) -> OwnFacts:
         """Return what this circuit knows by its own calls. For a turn, and not for each message."""
         self._monotonic(now)
-        return self._following.facts(self, self._situation.opened_by, self._half_open)
+        return self._following.facts(self, self._situation, self._half_open)
 
     def _heed(self, now: float, before: Guidance | None = None) -> None:
         """Bring the state to what the guidance wants, after `before`. An override decides alone."""
