@@ -201,7 +201,8 @@ async def rabbitmq(messages: int, rounds: int) -> dict[str, list[float]]:
 
 
 def report(times: dict[str, list[float]], title: str) -> None:
-    print(f"\n{title}\n\n| on | µs of CPU per message, median | least | throughput, off = 1 | quartiles | least to least |\n|---|---|---|---|---|---|")
+    print(f"\n{title}\n\n| on | µs of CPU per message, median | least | throughput, off = 1 | quartiles | least to least |")
+    print("|---|---|---|---|---|---|")
     for name, values in times.items():
         reference = times["off, the handler works for 1 ms" if name.endswith("1 ms") else "off"]
         ratios = [base / value for base, value in zip(reference, values, strict=True)]
