@@ -414,13 +414,12 @@ class ForgetsWhatProbesHaveSettled(ShareSupervisor):
         self._handled.clear()
 
 
-class TakesLateSettlements(ShareSupervisor):
-    """What is settled after it went back counts as handled, and is accepted unseen when it comes again."""
+class SettlesByPlace(ShareSupervisor):
+    """What is settled after it went back settles the same message, which has come again and is in work."""
 
     def settle(self, delivery: ShareDelivery) -> None:
-        super().settle(delivery)
-        if delivery.hand is not None and not delivery.hand.alive:
-            self._remember([delivery])
+        current = [each for hand in self._hands() for each in hand.unsettled.values() if each.place == delivery.place]
+        super().settle(current[0] if current else delivery)
 
 
 class ForgetsTheLastDelivery(ShareSupervisor):
@@ -488,7 +487,7 @@ SHARE_MISTAKES: list[tuple[type[ShareSupervisor], str]] = [
     (LooksAgainInALongHold, "a_long_hold_costs_one_delivery"),
     (KeepsNoCopies, "a_probe_that_fails_costs_no_delivery"),
     (ForgetsWhatProbesHaveSettled, "what_probes_have_settled_does_not_come_again"),
-    (TakesLateSettlements, "what_takes_longer_than_its_lock_comes_again"),
+    (SettlesByPlace, "what_takes_longer_than_its_lock_comes_again"),
     (ForgetsTheLastDelivery, "what_is_delivered_for_the_last_time_is_not_lost"),
 ]
 
