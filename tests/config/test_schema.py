@@ -60,6 +60,10 @@ def test_a_right_file_fits() -> None:
         "[dependencies.p.limits]\nper = '5 minutes'",
         "[dependencies.p.limits]\nconcurrency = 1.5",
         "[control]\npeers = 'http://worker-2'",
+        "[fleet]\nquorum = 'two'",
+        "[fleet.kafka]\ntopic = 'fleet'",
+        "[fleet.kafka]\nbootstrap_servers = 'kafka:9092'\nsecurity_protocol = 'TLS'",
+        "[fleet.redis]\nurl = 'redis://localhost/0'\nstream = 'fleet'",
     ],
 )
 def test_what_the_schema_can_know_does_not_fit(text: str) -> None:

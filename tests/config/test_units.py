@@ -6,6 +6,7 @@ import pytest
 
 from holdgate.config import units
 from holdgate.config.fields import alternatives, hints_of
+from holdgate.config.fleet_table import FleetTable
 from holdgate.config.tables import ControlTable, DependencyTable, GuardTable, LogTable, RunTable
 from holdgate.core import CircuitSettings, RampSettings, TimeWindow
 from holdgate.flow.policy import RetryPolicy
@@ -67,7 +68,8 @@ def test_only_durations_are_guessed() -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [CircuitSettings, RampSettings, TimeWindow, RetryPolicy, DependencyTable, GuardTable, LogTable, RunTable, ControlTable]
+    "table",
+    [CircuitSettings, RampSettings, TimeWindow, RetryPolicy, DependencyTable, GuardTable, LogTable, RunTable, ControlTable, FleetTable],
 )
 def test_every_number_with_a_fraction_has_a_unit(table: type[Any]) -> None:
     """So that a new setting is not forgotten in the lists."""

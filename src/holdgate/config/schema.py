@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from holdgate.config import units
 from holdgate.config.fields import NONE, alternatives, says_none, settings_of
+from holdgate.config.fleet_table import FleetTable
 from holdgate.config.sections import SIMULATED
 from holdgate.config.tables import ControlTable, DependencyTable, GuardTable, RunTable
 from holdgate.core import CircuitSettings
@@ -47,6 +48,7 @@ def schema() -> Schema:
             "retry": _table(RetryPolicy),
             "guard": _table(GuardTable),
             "control": _table(ControlTable),
+            "fleet": _table(FleetTable),
             "run": run,
             "runs": {"type": "object", "additionalProperties": run},
         },
