@@ -61,10 +61,11 @@ async def test_failed_calls_outside_of_handlers_are_seen_by_all_together() -> No
     async with AsyncExitStack() as stack:
         calling: list[tuple[Guard, Dependency]] = []
         for seed in range(6):
-            called = dependency()
+            called = Dependency("payments", failures=Down)
             guard = Guard(called, signals=False, clock=LoopClock((0.1 + seed / 10,)), fleet=MemoryFleetLog(server))
             calling.append((await stack.enter_async_context(guard), called))
         await until(lambda: all(len(seen.members) == len(calling) for guard, _ in calling if (seen := guard.snapshot().fleet) is not None))
+        await asyncio.sleep(5.0)  # nobody has anything more to say, and no turn is due for half a minute
         for guard, called in [*calling, *calling, *calling]:
             if guard.circuit("payments").state is State.CLOSED:
                 with pytest.raises(Down):
