@@ -121,6 +121,7 @@ test-frameworks: $(FRAMEWORKS)/.synced
 
 # Fleets that share a log, in simulated time: every named world with three seeds, and a hundred random ones; some minutes of one core.
 test-fleet-worlds: $(SYNCED)
+	HOLDGATE_TEST_FLEET_WORLDS=1 $(PYTEST) tests/fleet/test_world.py -k ten_minutes
 	$(BIN)/python -m holdgate_lab.together $(ARGS)
 
 # Stops at no failure: what counts is which tests fail how often. Not in CI: fifty runs take hours.
