@@ -22,6 +22,22 @@ async def work(intake: Intake) -> None:
 # endregion
 
 
+# region intake
+async def work_as_the_file_says() -> None:
+    settings = holdgate.load(FILE.with_name("confluent.toml"))
+    async with Guard(**settings.guard_arguments()) as guard:
+        await guard.run(settings.intake("orders"), handle, **settings.run_arguments("orders"))
+
+
+# endregion
+
+
+def test_the_intakes_are_what_the_file_says() -> None:
+    """Without a broker: nothing is asked before an intake opens."""
+    settings = holdgate.load(FILE.with_name("confluent.toml"), environment={})
+    assert {name: settings.intake(name).names for name in ("orders", "pictures")} == {"orders": ("orders",), "pictures": ("pictures",)}
+
+
 async def test_the_worker_has_what_the_file_says() -> None:
     """Without a broker: what `Guard` and `guard.run` are given."""
     settings = holdgate.load(FILE, environment={})

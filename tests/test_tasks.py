@@ -6,8 +6,11 @@ from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import holdgate
-from holdgate.tasks import begin_later, is_being_cancelled
+from holdgate.tasks import begin_later, is_being_cancelled, wait_at_most
+from holdgate.testing import in_virtual_time
 
 value: ContextVar[str] = ContextVar("value", default="none")
 
@@ -80,3 +83,29 @@ async def test_who_is_being_cancelled_knows_it() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert told == [False, True]
+
+
+@in_virtual_time
+async def test_work_that_takes_longer_is_waited_for_no_more_and_goes_on() -> None:
+    """It is the guard's, and the group does not wait for it."""
+    steps: list[str] = []
+
+    async def work() -> None:
+        await asyncio.sleep(5.0)
+        steps.append("done")
+
+    began = asyncio.get_running_loop().time()
+    await wait_at_most(work(), "work of a test", 2.0)
+    assert (asyncio.get_running_loop().time() - began, steps) == (2.0, [])
+    await asyncio.sleep(4.0)
+    assert steps == ["done"]
+
+
+async def test_what_the_work_raises_in_time_goes_on() -> None:
+    """Who waits must learn it."""
+
+    async def work() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await wait_at_most(work(), "work of a test", 60.0)

@@ -57,6 +57,14 @@ async def within(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
     return task.done()
 
 
+async def wait_at_most(work: Coroutine[Any, Any, None], name: str, seconds: float) -> None:
+    """Wait for `work`, a task of ours, for at most `seconds`. Raises what it raised; after that it goes on by itself."""
+    task = begin_later(work, name)
+    await asyncio.wait((task,), timeout=seconds)
+    if task.done():
+        task.result()
+
+
 def _forget(ended: asyncio.Task[Any]) -> None:
     if not ended.cancelled():
         ended.exception()

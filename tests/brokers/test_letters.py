@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from holdgate.brokers.letters import Runs, Template
+from holdgate.brokers.letters import Runs, Template, no_reject
 from holdgate.errors import SettingsError
+from holdgate.flow.message import Partition
+from holdgate.testing.memory.message import MemoryDelivery, Message
 
 CLOSE_WITHIN = 7.0
 
@@ -161,3 +163,11 @@ def test_a_template_may_not_lead_back() -> None:
     assert Template("topic", "orders", "topic").fill_elsewhere("mails") == "orders"
     with pytest.raises(SettingsError, match="topic='orders' would send the dead letters of 'orders' back to where they came from"):
         Template("topic", "orders", "topic").fill_elsewhere("orders")
+
+
+def test_a_rejection_that_cannot_be_names_the_message_the_reason_and_the_remedy() -> None:
+    """Its place alone, and nothing of what it says."""
+    delivery = MemoryDelivery(Partition("orders", 3), Message(7, b"canary"), 7, None)
+    assert str(no_reject(delivery, "Kafka has no reject")) == (
+        "orders[3]@7 cannot be rejected: Kafka has no reject, so give the run dead_letters"
+    )

@@ -7,6 +7,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from tests.config.test_intakes import FILE as INTAKES
 from tests.config.test_settings import FILE
 
 from holdgate.config.fields import hints_of
@@ -25,11 +26,11 @@ def fits(value: Any, allowed: dict[str, Any]) -> bool:
     kind = allowed.get("type")
     if kind == "object":
         known = allowed.get("properties", {})
-        rest = allowed.get("additionalProperties")
+        rest = allowed.get("additionalProperties", {})
         return (
             isinstance(value, dict)
             and all(key in value for key in allowed.get("required", []))
-            and all(fits(each, known[key]) if key in known else bool(rest) and fits(each, rest) for key, each in value.items())
+            and all(fits(each, known[key]) if key in known else rest is not False and fits(each, rest) for key, each in value.items())
         )
     if kind == "array":
         return isinstance(value, list) and all(fits(each, allowed["items"]) for each in value)
@@ -64,6 +65,11 @@ def test_a_right_file_fits() -> None:
         "[fleet.kafka]\ntopic = 'fleet'",
         "[fleet.kafka]\nbootstrap_servers = 'kafka:9092'\nsecurity_protocol = 'TLS'",
         "[fleet.redis]\nurl = 'redis://localhost/0'\nstream = 'fleet'",
+        "[intakes.orders]\nclient = 'confluent'",
+        "[intakes.orders]\nclient = 'kafka'\nsettings = {}",
+        "[intakes.orders]\nclient = 'confluent'\nin_hand = 3\nsettings = {}",
+        "[intakes.orders]\nclient = 'share'\nsettings = {}",
+        "[intakes.orders]\nclient = 'confluent'\nsettings.debug = ['all']",
     ],
 )
 def test_what_the_schema_can_know_does_not_fit(text: str) -> None:
@@ -77,6 +83,11 @@ def test_what_the_schema_can_know_does_not_fit(text: str) -> None:
 def test_units_and_none_fit(text: str) -> None:
     """As people write them."""
     assert fits(tomllib.loads(text), schema())
+
+
+def test_both_kinds_of_intakes_fit() -> None:
+    """With names in quotes and without."""
+    assert fits(tomllib.loads(dedent(INTAKES)), schema())
 
 
 def test_it_has_every_table_and_every_setting() -> None:

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from holdgate import Dependency, Fleet, Guard, LogSettings
+from holdgate.brokers.confluent import ConfluentIntake
 from holdgate.brokers.kafka import KafkaFleetLog
 from holdgate.brokers.rabbitmq import RabbitMQFleetLog
 from holdgate.brokers.redis import RedisFleetLog
+from holdgate.brokers.share import ShareIntake
 from holdgate.config.fleet_table import FleetTable, KafkaLogTable, RabbitMQLogTable, RedisLogTable
+from holdgate.config.intakes import ConfluentTable, ShareTable
 from holdgate.config.tables import ControlTable, DependencyTable, GuardTable, LogTable, RunTable
 from holdgate.control import Control
 
@@ -28,6 +31,8 @@ from holdgate.control import Control
         (RedisLogTable, RedisFleetLog.__init__, {"url"}),
         (RunTable, Guard.run, {"needs", "retry"}),
         (DependencyTable, Dependency.__init__, {"name", "failures", "circuit"}),
+        (ConfluentTable, ConfluentIntake.__init__, {"client", "name", "settings"}),
+        (ShareTable, ShareIntake.__init__, {"client", "name", "settings", "topics"}),
     ],
 )
 def test_the_defaults_of_a_table_are_those_of_what_takes_it(table: type[Any], takes: Callable[..., Any], apart: set[str]) -> None:

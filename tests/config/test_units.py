@@ -7,6 +7,7 @@ import pytest
 from holdgate.config import units
 from holdgate.config.fields import alternatives, hints_of
 from holdgate.config.fleet_table import FleetTable
+from holdgate.config.intakes import ConfluentTable, ShareTable
 from holdgate.config.tables import ControlTable, DependencyTable, GuardTable, LogTable, RunTable
 from holdgate.core import CircuitSettings, RampSettings, TimeWindow
 from holdgate.flow.policy import RetryPolicy
@@ -69,8 +70,11 @@ def test_only_durations_are_guessed() -> None:
 
 @pytest.mark.parametrize(
     "table",
-    [CircuitSettings, RampSettings, TimeWindow, RetryPolicy, DependencyTable, GuardTable, LogTable, RunTable, ControlTable, FleetTable],
-)
+    [
+        CircuitSettings, RampSettings, TimeWindow, RetryPolicy, DependencyTable, GuardTable, LogTable, RunTable, ControlTable, FleetTable,
+        ConfluentTable, ShareTable,
+    ],
+)  # fmt: skip
 def test_every_number_with_a_fraction_has_a_unit(table: type[Any]) -> None:
     """So that a new setting is not forgotten in the lists."""
     floats = {name for name, hint in hints_of(table).items() if float in alternatives(hint)}

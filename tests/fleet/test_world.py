@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from itertools import pairwise
 
@@ -20,13 +21,19 @@ from holdgate.fleet import (
     LocalCauseFound,
     Word,
 )
-from holdgate.fleet.records import Bye, FleetRecord, Lead, encode
+from holdgate.fleet.records import Bye, FleetRecord, Lead, decode, encode
 
 START = 35.0
 
 # Of the other seeds: how long the outage is, and what it may cost. Each minute of it takes a second of a core, and is like the one before;
 # `make test-fleet-worlds` has ten of them for all.
 MORE = (600, 50) if os.environ.get("HOLDGATE_TEST_FLEET_WORLDS") else (60, 33)
+
+
+@pytest.fixture(autouse=True)
+def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work out once what a record says, which twenty workers read: a record is a value. Ten minutes of outage have 160,000 readings."""
+    monkeypatch.setattr("holdgate.fleet.member.decode", functools.lru_cache(maxsize=1000)(decode))
 
 
 def outage(world: World, length: float) -> None:

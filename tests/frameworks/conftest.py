@@ -1,14 +1,16 @@
-"""The Python that has the frameworks, and a Redis."""
+"""The Python that has the frameworks, a Redis, and each framework on its broker."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from tests.frameworks.redis_server import RedisServer
+from tests.frameworks import benches
+from tests.servers.redis_server import RedisServer
+from tests.servers.unavailable import Unavailable
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,8 +27,19 @@ def frameworks() -> Path:
 @pytest.fixture
 async def redis() -> AsyncIterator[RedisServer]:
     """A Redis of the test's own."""
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
-        pytest.skip("no Redis: not installed: apt-get install redis-server")
-    async with RedisServer(program) as server:
+    try:
+        own = RedisServer("redis")
+    except Unavailable as missing:
+        pytest.skip(str(missing))
+    async with own as server:
         yield server
+
+
+@pytest.fixture(params=["dramatiq-rabbitmq", "pika-rabbitmq", "eventiq-rabbitmq", "arq-redis"])
+def framework(request: pytest.FixtureRequest, frameworks: Path) -> AbstractAsyncContextManager[benches.Bench]:
+    """Each framework in turn."""
+    name = request.param.partition("-")[0]
+    if name == "arq":
+        return benches.arq(frameworks, request.getfixturevalue("redis"))
+    make = {"dramatiq": benches.dramatiq, "pika": benches.pika, "eventiq": benches.eventiq}[name]
+    return make(frameworks, request.getfixturevalue("rabbitmq"), request.getfixturevalue("queue"))

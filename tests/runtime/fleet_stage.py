@@ -55,7 +55,8 @@ class FleetWorker:
         self.broker = broker_with(MANY)
         self.intake = MemoryIntake(self.broker, topics=["orders"])
         fleet = None if self.log is None else settings.pop("fleet", Fleet(self.log))
-        self.dependency = Dependency("payments", failures=Down, settings=settings.pop("circuit", CircuitSettings()))
+        circuit, asks = settings.pop("circuit", CircuitSettings()), settings.pop("retry_after", None)
+        self.dependency = Dependency("payments", failures=Down, settings=circuit, retry_after=asks)
         self.guard = Guard(
             signals=False,
             clock=LoopClock(tuple(draws.random() for _ in range(997))),
@@ -101,10 +102,27 @@ async def fleet_of(
             await asyncio.wait(runs)
 
 
+@asynccontextmanager
+async def fleet_in_an_outage(
+    size: int, server: MemoryLogServer | None = None, *, concurrency: int = 1
+) -> AsyncIterator[tuple[Payments, list[FleetWorker]]]:
+    """So many workers whose payments have just gone down, with every circuit open."""
+    payments = Payments()
+    async with fleet_of(size, payments, server or MemoryLogServer(), concurrency=concurrency) as workers:
+        payments.is_down = True
+        await until(all_in(workers, State.OPEN))
+        yield payments, workers
+
+
 def members(worker: FleetWorker) -> tuple[Any, ...]:
     """The fleet's members as a worker knows them."""
     seen = worker.guard.snapshot().fleet
     return () if seen is None else seen.members
+
+
+def conductors(workers: list[FleetWorker]) -> list[FleetWorker]:
+    """Those that conduct the fleet's recovery, each by its own account: one, as a rule."""
+    return [worker for worker in workers if (seen := worker.guard.snapshot().fleet) and seen.agreements[0].own]
 
 
 def all_in(workers: list[FleetWorker], state: State) -> Callable[[], bool]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.runtime.fleet_stage import FleetWorker, Payments, all_in, fleet_of, members
+from tests.runtime.fleet_stage import FleetWorker, Payments, all_in, conductors, fleet_in_an_outage, fleet_of, members
 from tests.runtime.stage import Down, Handler, broker_with, dependency, quiet_guard, running, until
 
 from holdgate import Dependency, Guard, Reject, State
@@ -77,10 +77,7 @@ async def test_failed_calls_outside_of_handlers_are_seen_by_all_together() -> No
 @in_virtual_time
 async def test_one_worker_probes_for_all() -> None:
     """Never two calls at a time for as long as the outage lasts, and the others go on waiting past their own times."""
-    payments = Payments()
-    async with fleet_of(6, payments, MemoryLogServer()) as workers:
-        payments.is_down = True
-        await until(all_in(workers, State.OPEN))
+    async with fleet_in_an_outage(6) as (payments, workers):
         await until(lambda: payments.running == 0)
         payments.most, before = 0, payments.calls
         await asyncio.sleep(40.0)
@@ -90,12 +87,25 @@ async def test_one_worker_probes_for_all() -> None:
 
 
 @in_virtual_time
-async def test_the_fleet_comes_back_with_one_ramp_for_all() -> None:
-    """The shares together are the fleet's limit at most, and all are closed in the end, those that had no share included."""
-    payments = Payments()
-    async with fleet_of(6, payments, MemoryLogServer(), concurrency=4) as workers:
+async def test_a_server_that_asks_to_be_left_alone_is_left_alone_by_all() -> None:
+    """It tells the one that probes to come again in five minutes: so long nobody calls it, though nobody has probed for so long."""
+    payments, wishes = Payments(), [0.0]
+    async with fleet_of(6, payments, MemoryLogServer(), retry_after=lambda _: wishes[0] or None) as workers:
         payments.is_down = True
         await until(all_in(workers, State.OPEN))
+        await until(lambda: payments.running == 0)
+        before, wishes[0] = payments.calls, 300.0
+        await until(lambda: payments.calls > before)
+        await asyncio.sleep(295.0)
+        assert payments.calls == before + 1
+        payments.is_down = False
+        await until(all_in(workers, State.CLOSED), 60.0)
+
+
+@in_virtual_time
+async def test_the_fleet_comes_back_with_one_ramp_for_all() -> None:
+    """The shares together are the fleet's limit at most, and all are closed in the end, those that had no share included."""
+    async with fleet_in_an_outage(6, concurrency=4) as (payments, workers):
         await asyncio.sleep(20.0)
         payments.is_down = False
         seen: list[tuple[int, int]] = []
@@ -117,10 +127,7 @@ async def test_the_fleet_comes_back_with_one_ramp_for_all() -> None:
 @in_virtual_time
 async def test_a_source_without_a_share_is_held() -> None:
     """As by an open circuit: nothing is fetched for it, and it says so."""
-    payments = Payments()
-    async with fleet_of(4, payments, MemoryLogServer()) as workers:
-        payments.is_down = True
-        await until(all_in(workers, State.OPEN))
+    async with fleet_in_an_outage(4) as (payments, workers):
         payments.is_down = False
         await until(lambda: any(worker.state is State.HALF_OPEN for worker in workers))
 
@@ -153,13 +160,10 @@ async def test_a_worker_alone_in_trouble_opens_for_itself() -> None:
 @in_virtual_time
 async def test_a_conductor_that_dies_is_followed_by_another() -> None:
     """Its log is cut and it stands still; the fleet recovers without it."""
-    payments = Payments()
-    async with fleet_of(4, payments, MemoryLogServer()) as workers:
-        payments.is_down = True
-        await until(all_in(workers, State.OPEN))
+    async with fleet_in_an_outage(4) as (payments, workers):
         fleet = workers[0].guard.snapshot().fleet
         assert fleet is not None
-        own = [worker for worker in workers if (seen := worker.guard.snapshot().fleet) and seen.agreements[0].own]
+        own = conductors(workers)
         for worker in own:
             assert worker.log is not None
             worker.log.trouble = HUNG
@@ -205,7 +209,7 @@ async def test_a_worker_whose_sources_an_operator_holds_has_no_work() -> None:
         payments.is_down = True
         await until(all_in(workers, State.OPEN))
         await asyncio.sleep(1.0)
-        (own,) = [worker for worker in workers if (seen := worker.guard.snapshot().fleet) and seen.agreements[0].own]
+        (own,) = conductors(workers)
         own.guard.hold("orders", reason="deploying", for_=None)
         payments.is_down = False
         others = [worker for worker in workers if worker is not own]
@@ -269,10 +273,8 @@ async def test_a_worker_whose_log_is_dead_does_what_one_alone_does(trouble: LogT
 @in_virtual_time
 async def test_a_log_that_dies_in_an_outage_leaves_each_to_its_own_rules() -> None:
     """After six seconds of silence none is led, and all come back by themselves."""
-    payments, server = Payments(), MemoryLogServer()
-    async with fleet_of(4, payments, server) as workers:
-        payments.is_down = True
-        await until(all_in(workers, State.OPEN))
+    server = MemoryLogServer()
+    async with fleet_in_an_outage(4, server) as (payments, workers):
         server.trouble = HUNG
         await asyncio.sleep(10.0)
         assert not any(guidance_of(worker) for worker in workers)
@@ -338,15 +340,12 @@ def fleet_size(guard: Guard) -> tuple[Any, ...]:
 @in_virtual_time
 async def test_a_worker_that_drains_conducts_no_more() -> None:
     """It starts nothing, so it could not probe either: another one takes over though its handler still runs."""
-    payments = Payments()
-    async with fleet_of(3, payments, MemoryLogServer()) as workers:
-        payments.is_down = True
-        await until(all_in(workers, State.OPEN))
+    async with fleet_in_an_outage(3) as (_, workers):
         await asyncio.sleep(1.0)
-        (own,) = [worker for worker in workers if (seen := worker.guard.snapshot().fleet) and seen.agreements[0].own]
+        (own,) = conductors(workers)
         await own.guard.stop()
         others = [worker for worker in workers if worker is not own]
-        await until(lambda: any(seen.agreements[0].own for worker in others if (seen := worker.guard.snapshot().fleet)), 10.0)
+        await until(lambda: bool(conductors(others)), 10.0)
         assert all(len(members(worker)) == 2 for worker in others)
 
 
@@ -440,10 +439,7 @@ async def test_a_hold_ends_by_itself() -> None:
 @in_virtual_time
 async def test_a_reset_closes_every_worker() -> None:
     """At the full rate, immediately."""
-    payments = Payments()
-    async with fleet_of(3, payments, MemoryLogServer()) as workers:
-        payments.is_down = True
-        await until(all_in(workers, State.OPEN))
+    async with fleet_in_an_outage(3) as (payments, workers):
         await asyncio.sleep(1.0)
         payments.is_down = False
         await workers[1].guard.fleet.reset("payments", reason="it is back")

@@ -7,6 +7,8 @@ fails its check leaves again, which closes the target if no other run is in. Clo
 until the target is closed, and opens it anew.
 
 `Template` is a name with a field, such as "{topic}.dead". A mistake in it must end the start of a run, and not the first rejection.
+
+`no_reject` is the error of a run without dead letters, at a broker that cannot get rid of a message.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from __future__ import annotations
 import asyncio
 import string
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from holdgate.errors import SettingsError
+from holdgate.errors import IntakeError, SettingsError
+from holdgate.flow.message import Delivery
 from holdgate.tasks import GIVE_UP_WITHIN
 
 
@@ -95,3 +99,8 @@ class Template:
     def _error(self) -> SettingsError:
         example = f"{{{self._field}}}"
         return SettingsError(f'{self._setting} must be a name, with {example} alone in braces, got {self.text!r}: write "{example}.dead"')
+
+
+def no_reject(delivery: Delivery[Any], why: str) -> IntakeError:
+    """Return the error for a delivery that is to be rejected where that cannot be; `why` follows "cannot be rejected: "."""
+    return IntakeError(f"{delivery.source}@{delivery.position} cannot be rejected: {why}, so give the run dead_letters")

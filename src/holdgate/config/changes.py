@@ -81,7 +81,7 @@ def is_live(place: Place, before: Values, after: Values) -> bool:
 
 def _table(place: Place) -> Place:
     """Return the table that a setting stands in: with its name, where it has one."""
-    return place[: 2 if place[0] in {"dependencies", "runs"} else 1]
+    return place[: 2 if place[0] in {"dependencies", "runs", "intakes"} else 1]
 
 
 def _differs(place: Place, old: Values, new: Values) -> bool:

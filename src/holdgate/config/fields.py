@@ -30,6 +30,14 @@ SECRETS = frozenset({"token", "read_token", "url", "sasl_plain_password"})
 MASKED = "********"
 # What no error quotes: an address that is wrong may be so for the password in it.
 _UNQUOTED = SECRETS | {"peers"}
+# So are librdkafka's secrets called. Some keys and certificates are no secrets; nobody misses them.
+_SECRET_PARTS = ("password", "secret", "passphrase", "token", "credential", ".pem", "oauthbearer.config")
+
+
+def is_secret(place: Place) -> bool:
+    """Return whether the value at this place must be masked."""
+    last = str(place[-1]) if place else ""
+    return last in SECRETS or ("." in last and any(part in last for part in _SECRET_PARTS))
 
 
 class Said(str):
@@ -106,13 +114,16 @@ def _convert(value: object, hint: Any, place: Place, problems: Problems) -> obje
         return None
     if classes:
         return build(_chosen(classes, value), value, place, problems)
-    if get_origin(hint) is tuple and dataclasses.is_dataclass(get_args(hint)[0]):
-        return _several(get_args(hint)[0], value, place, problems)
+    kinds = _kinds(hint)
+    if kinds:
+        return _several(kinds, value, place, problems)
+    if get_origin(hint) is Mapping:
+        return _mapping(get_args(hint)[1], value, place, problems)
     unit = units.unit_of(place[-1]) if place else None
     try:
         return _plain(_number_of(value, unit), hint)
     except Misfit:
-        seen = MASKED if place and place[-1] in _UNQUOTED else shown(value)
+        seen = MASKED if is_secret(place) or (place and place[-1] in _UNQUOTED) else shown(value)
         words = f"{seen} is not {described(hint, unit)}" + (units.suggestion(unit, value) if unit and isinstance(value, str) else "")
         choices = [str(choice) for each in alternatives(hint) if get_origin(each) is Literal for choice in get_args(each)]
         problems.add(place, words + _suggestion(value, choices))
@@ -131,18 +142,50 @@ def _chosen(classes: list[type[Any]], value: object) -> type[Any]:
     return next((cls for cls in classes if dataclasses.fields(cls)[0].name in keys), classes[0])
 
 
-def _several(cls: type[Any], value: object, place: Place, problems: Problems) -> tuple[object, ...]:
+def _kinds(hint: Any) -> list[type[Any]]:
+    """Return the kinds of table of which a setting has several; empty if it is none of that."""
+    items = alternatives(get_args(hint)[0]) if get_origin(hint) is tuple else ()
+    return [each for each in items if isinstance(each, type) and dataclasses.is_dataclass(each)]
+
+
+def _several(kinds: list[type[Any]], value: object, place: Place, problems: Problems) -> tuple[object, ...]:
     """What has a name is a table of tables, `[topics.orders]`; what has none is a list of tables, `[[faults]]`."""
-    named = "name" in hints_of(cls)
+    named = "name" in hints_of(kinds[0])
     if named and isinstance(value, dict):
         tables = cast("dict[str, object]", value)
-        return tuple(build(cls, table, (*place, name), problems, {"name": name}) for name, table in tables.items())
+        chosen = {name: _kind_of(kinds, table, (*place, name), problems) for name, table in tables.items()}
+        return tuple(build(cls, tables[name], (*place, name), problems, {"name": name}) for name, cls in chosen.items() if cls is not None)
     if not named and isinstance(value, list):
-        return tuple(build(cls, table, (*place, number), problems) for number, table in enumerate(cast("list[object]", value)))
+        return tuple(build(kinds[0], table, (*place, number), problems) for number, table in enumerate(cast("list[object]", value)))
     key = place[-1]
     wanted = f"tables: write [{key}.NAME] above the settings of each" if named else f"a list of tables: write [[{key}]] above each"
     problems.add(place, f"{shown(value)} is not {wanted}")
     return ()
+
+
+def _kind_of(kinds: list[type[Any]], table: object, place: Place, problems: Problems) -> type[Any] | None:
+    """Of several kinds of table the one that its first setting names. None means that it names none, which `problems` then has."""
+    if len(kinds) == 1 or not isinstance(table, dict):
+        return kinds[0]
+    key = dataclasses.fields(kinds[0])[0].name
+    by_choice = {str(choice): cls for cls in kinds for choice in get_args(hints_of(cls)[key])}
+    said = cast("dict[str, object]", table).get(key)
+    if isinstance(said, str) and said in by_choice:
+        return by_choice[said]
+    allowed = "one of " + ", ".join(f'"{choice}"' for choice in by_choice)
+    if key in table:
+        problems.add((*place, key), f"{shown(said)} is not {allowed}{_suggestion(said, by_choice)}")
+    else:
+        problems.add(place, f"{key} is missing: give {allowed}")
+    return None
+
+
+def _mapping(hint: Any, value: object, place: Place, problems: Problems) -> Mapping[str, object]:
+    """A table whose keys are somebody else's."""
+    if not isinstance(value, dict):
+        problems.add(place, f"{shown(value)} is no table of settings")
+        return {}
+    return {key: _convert(each, hint, (*place, key), problems) for key, each in cast("dict[str, object]", value).items()}
 
 
 def _plain(value: object, hint: Any) -> object:
@@ -208,6 +251,8 @@ def _described(hint: Any) -> str:
         return "a table"
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(f'"{choice}"' for choice in get_args(hint))
+    if get_origin(hint) is Mapping:
+        return "a table"
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
         return f"a list of {_PLURALS[item]}" if item in _PLURALS else "tables" if "name" in hints_of(item) else "a list of tables"

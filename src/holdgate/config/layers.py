@@ -19,7 +19,7 @@ PREFIX = "HOLDGATE__"
 IN_CODE = "the program"
 
 # Under these stand names that the file gives. A variable may not give one: a slip of the pen would be one more dependency that nobody uses.
-_NAMED = ("dependencies", "runs", "bases")
+_NAMED = ("dependencies", "runs", "bases", "intakes")
 
 
 def lay_over(file: TomlFile, environment: Mapping[str, str], in_code: Mapping[str, object]) -> Traced:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from holdgate.config.fields import MASKED, SECRETS, build, hints_of, settings_of, shown, unknown
+from holdgate.config.fields import MASKED, build, hints_of, is_secret, settings_of, shown, unknown
+from holdgate.config.intakes import new_intake, with_dots
 from holdgate.config.layers import lay_over
 from holdgate.config.sections import SIMULATED, Table, resolve
 from holdgate.config.tables import FileTables, RunTable
@@ -73,13 +74,14 @@ class SettingsReading:
 
 def read_tables(file: TomlFile, environment: Mapping[str, str], in_code: Mapping[str, object]) -> SettingsReading:
     """Return what a file says together with environment and program. Raises SettingsError with everything that is wrong."""
-    traced = _runs_complete(resolve(file, lay_over(file, environment, in_code)))
+    traced = _runs_complete(with_dots(resolve(file, lay_over(file, environment, in_code))))
     problems = Problems(file, traced)
     tables = build(FileTables, _of_workers(traced.data), (), problems)
     if tables is not None:
         _check_needs(tables, problems)
         _check_control(tables, problems)
         _check_fleet(tables, problems)
+        _check_intakes(tables, problems)
     problems.check()
     if tables is None:  # then there was a problem
         raise SettingsError(f"{file.name}: is no settings file")
@@ -88,7 +90,7 @@ def read_tables(file: TomlFile, environment: Mapping[str, str], in_code: Mapping
 
 def masked(place: Place, value: object) -> object:
     """Return what may be shown of the value at this place."""
-    if value is None or place[-1] not in SECRETS or (place[-1] == "url" and _is_plain(str(value))):
+    if value is None or not is_secret(place) or (place[-1] == "url" and _is_plain(str(value))):
         return value
     return MASKED
 
@@ -180,6 +182,20 @@ def _check_fleet(tables: FileTables, problems: Problems) -> None:
         problems.add(("fleet", *tables.fleet.wrong_in_log(str(error))), str(error))
 
 
+def _check_intakes(tables: FileTables, problems: Problems) -> None:
+    """Make each once, without a broker: what would be refused when a worker starts is found by its line."""
+    for table in tables.intakes:
+        place: Place = ("intakes", table.name)
+        arguments = {name: getattr(table, name) for name in settings_of(type(table))}
+        try:
+            new_intake(table, arguments, {})
+        except SettingsError as error:
+            words = str(error)
+            places = [(*place, "settings", key) for key in table.settings if key in words]
+            places += [(*place, key) for key in arguments if words.startswith((f"{key} ", f"{key}="))]
+            problems.add(places[0] if places else place, words)
+
+
 def new_control(given: Mapping[str, Any]) -> Any:
     """Return a Control with these arguments. Raises MissingExtra without the extra `web`."""
     from holdgate.control import Control  # noqa: PLC0415 - brings in a web server, for who asks for one
@@ -194,8 +210,10 @@ def _flat(value: object, place: Place) -> Iterator[tuple[Place, object]]:
         if items and all(dataclasses.is_dataclass(each) for each in items):
             for each in items:
                 yield from _flat(each, (*place, str(each.name)))
-        elif items or (place and place[-1] in {"needs", "peers"}):
+        elif items or (place and place[-1] in {"needs", "peers", "topics"}):
             yield place, list(items)
+    elif isinstance(value, Mapping):
+        yield from (((*place, key), each) for key, each in cast("Mapping[str, object]", value).items())
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for name in settings_of(type(value)):
             yield from _flat(getattr(value, name), (*place, name))

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from holdgate.config import units
-from holdgate.config.fields import NONE, alternatives, says_none, settings_of
+from holdgate.config.fields import NONE, alternatives, required, says_none, settings_of
 from holdgate.config.fleet_table import FleetTable
+from holdgate.config.intakes import ConfluentTable, ShareTable
 from holdgate.config.sections import SIMULATED
 from holdgate.config.tables import ControlTable, DependencyTable, GuardTable, RunTable
 from holdgate.core import CircuitSettings
@@ -51,6 +53,7 @@ def schema() -> Schema:
             "fleet": _table(FleetTable),
             "run": run,
             "runs": {"type": "object", "additionalProperties": run},
+            "intakes": {"type": "object", "additionalProperties": {"anyOf": [_of_kind(ConfluentTable), _of_kind(ShareTable)]}},
         },
     }
 
@@ -59,6 +62,11 @@ def _table(cls: type[Any]) -> Schema:
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     properties = {name: _with_default(_setting(hint, name), defaults[name]) for name, hint in settings_of(cls).items()}
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _of_kind(cls: type[Any]) -> Schema:
+    """A table of which there are several kinds: its first setting says which one it is."""
+    return {**_table(cls), "required": [name for name in required(cls) if name != "name"]}
 
 
 def _with_default(made: Schema, default: object) -> Schema:
@@ -82,6 +90,10 @@ def _one(hint: Any, unit: units.Unit | None) -> Schema:
         return {"const": NONE}
     if get_origin(hint) is Literal:
         return {"enum": list(get_args(hint))}
+    if get_origin(hint) is Mapping:
+        # Names with dots are tables within tables, unless they stand in quotes.
+        values = [_one(each, None) for each in alternatives(get_args(hint)[1])]
+        return {"type": "object", "additionalProperties": {"anyOf": [*values, {"type": "object"}]}}
     if get_origin(hint) is tuple:
         return {"type": "array", "items": _one(get_args(hint)[0], None)}
     plain: Schema = {"type": _TYPES[hint]}

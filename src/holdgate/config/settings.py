@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdgate.config.changes import Changes, changes, in_one_line, known_after
 from holdgate.config.fields import shown, unknown
+from holdgate.config.intakes import new_intake
 from holdgate.config.named_failures import named_failures
 from holdgate.config.reading import SettingsReading, new_control, read_tables
 from holdgate.config.tables import DependencyTable, RunTable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from holdgate.config.reading import Effective
     from holdgate.fleet.settings import FleetSettings
     from holdgate.flow.policy import RetryPolicy
+    from holdgate.ports import Intake
     from holdgate.runtime.fleet import Fleet
     from holdgate.runtime.guard import Guard
 
@@ -115,6 +117,18 @@ class Settings:
         if "needs" in arguments:
             arguments["needs"] = [self.dependency(each) for each in table.needs]
         return {**arguments, "retry": self._retry(name)}
+
+    def intake(self, name: str, **in_code: Any) -> Intake[Any]:
+        """Return a new intake: the ConfluentIntake or ShareIntake of `[intakes.NAME]`. Each call makes another one.
+
+        `in_code`: what a file cannot say, as for the intake: `listener`, `on_records_lost`, `overflow` and the like; it wins over the file.
+        `settings` are laid over those of the file, setting by setting. Raises SettingsError.
+        """
+        tables = {table.name: table for table in self._reading.tables.intakes}
+        if name not in tables:
+            raise SettingsError(f"{self.path}: intake {shown(name)} {unknown(name, tables)}")
+        made: Intake[Any] = new_intake(tables[name], self._reading.given("intakes", name), in_code)
+        return made
 
     def effective(self) -> tuple[Effective, ...]:
         """Return every setting as it was read last, with its value and where that comes from. Secrets are masked."""

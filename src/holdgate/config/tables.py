@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdgate.config.fleet_table import FleetTable
+from holdgate.config.intakes import ConfluentTable, ShareTable
 from holdgate.config.named_failures import FailuresName
 from holdgate.core import CircuitSettings, Limits, validation
 from holdgate.flow.inbox import Order
@@ -127,3 +128,4 @@ class FileTables:
     fleet: FleetTable | None = None
     run: RunTable = RunTable()
     runs: tuple[NamedRunTable, ...] = ()
+    intakes: tuple[ConfluentTable | ShareTable, ...] = ()

@@ -15,8 +15,10 @@ _DURATIONS = frozenset({
     # retry, run, guard, dependency, fleet
     "initial_backoff", "max_backoff", "timeout", "fallback_after", "drain_timeout", "hold_warn_after", "stall_after", "backlog_every",
     "repeat_every", "work_every", "probe_timeout", "per", "silence",
+    # intakes
+    "commit_every", "poll_timeout", "record_lock",
     # scenarios of the laboratory
-    "at", "until", "latency", "down", "up", "sample_every", "commit_every", "session_timeout", "rebalance_timeout",
+    "at", "until", "latency", "down", "up", "sample_every", "session_timeout", "rebalance_timeout",
 })  # fmt: skip
 _RATIOS = frozenset({
     "failure_rate_threshold", "slow_call_rate_threshold", "open_share", "open_jitter", "bad_rate", "jitter",

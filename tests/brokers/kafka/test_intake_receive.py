@@ -56,7 +56,7 @@ async def test_records_of_a_late_poll_are_put_back(unopened: KafkaIntake, assign
     unopened._take({A: [record(5), record(8)]})
     unopened._client = real
     assert client.positions == {A: place}
-    assert unopened._ready == []
+    assert unopened._ready.deliveries == []
 
 
 async def test_a_poll_that_raises_at_once_is_no_hot_loop(unopened: KafkaIntake) -> None:

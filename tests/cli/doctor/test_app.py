@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +32,24 @@ async def test_a_group_is_examined_on_the_command_line(kafka: KafkaAddress) -> N
         await kafka.delete_topic(topic)
 
 
+@pytest.mark.skipif(find_spec("confluent_kafka.aio") is None, reason="needs a confluent-kafka with an asyncio consumer")
+async def test_a_group_of_confluent_kafka_is_examined_on_the_command_line(kafka: KafkaAddress) -> None:
+    """With the settings of its consumers: what a run would refuse makes the exit code 1."""
+    topic = await kafka.create_topic(f"doctor-{uuid.uuid4().hex[:8]}", 1, config={"retention.ms": "3600000"})
+    try:
+        arguments = ("doctor", "confluent", "--bootstrap", kafka.bootstrap, "--group", "charger", "--topic", topic)
+        shown = await asyncio.to_thread(invoke, *arguments, "--option", "group.protocol=consumer")
+        assert (shown.exit_code, shown.stderr) == (0, "")
+        assert f"{topic}, warning: records are kept for 1 hours" in shown.stdout
+        assert "charger, warning: with group.protocol=consumer a worker that stands still" in shown.stdout
+        wrong = await asyncio.to_thread(invoke, *arguments, "--option", "enable.auto.commit=true")
+        assert (wrong.exit_code, "charger, refused: the settings have enable.auto.commit='true'" in wrong.stdout) == (1, True)
+        unknown = await asyncio.to_thread(invoke, *arguments, "--option", "no.such=1")
+        assert (unknown.exit_code, "librdkafka refuses the settings" in unknown.stderr) == (2, True)
+    finally:
+        await kafka.delete_topic(topic)
+
+
 async def test_a_queue_is_examined_on_the_command_line(rabbitmq: RabbitMQAddress, queue: Callable[..., Awaitable[str]]) -> None:
     """What `RabbitMQIntake.examine` finds."""
     name = await queue({"x-queue-type": "quorum", "x-expires": 3_600_000})
@@ -47,6 +66,8 @@ async def test_a_queue_is_examined_on_the_command_line(rabbitmq: RabbitMQAddress
         (("kafka", "--bootstrap", "x:1", "--group", "g", "--option", "nonsense"), "nonsense"),
         (("kafka", "--bootstrap", "x:1", "--group", "g", "--option", "group_id=x"), "group_id is set by"),
         (("kafka", "--group", "g"), "--bootstrap"),
+        (("confluent", "--bootstrap", "x:1"), "--group"),
+        (("confluent", "--bootstrap", "x:1", "--group", "g", "--option", "nonsense"), "nonsense"),
         (("rabbitmq", "q", "--url", "http://user:secret@host"), "must begin with amqp://"),
         (("rabbitmq", "q", "--url", "amqp://localhost", "--prefetch", "0"), "prefetch=0"),
         (("rabbitmq", "--url", "amqp://localhost"), "QUEUE"),

@@ -26,11 +26,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from holdgate.brokers.backlog import PartitionBacklogs
+from holdgate.brokers.bell import give_to_user
 from holdgate.brokers.commits import Commits
 from holdgate.brokers.confluent.checks import end_of_intake, is_missing_topic, tell
 from holdgate.brokers.confluent.client import Asker, Client, CommitTooLate
@@ -38,7 +40,10 @@ from holdgate.brokers.confluent.deliveries import MESSAGES, ConfluentBatch, Conf
 from holdgate.brokers.confluent.fetching import Ahead, Poller, Taps
 from holdgate.brokers.confluent.membership import Membership
 from holdgate.brokers.confluent.settings import ConsumerSettings, check_settings
+from holdgate.brokers.letters import no_reject
+from holdgate.brokers.lifetime import Lifetime
 from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, OutOfSequence
+from holdgate.brokers.ready import Ready
 from holdgate.brokers.retention import RecordsLost, Retention
 from holdgate.brokers.topics import ErrorStreak, check_given, check_topics
 from holdgate.core.validation import count, seconds
@@ -48,7 +53,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Backlog, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.slips import suggest_keywords
-from holdgate.tasks import GIVE_UP_WITHIN, begin_later, is_being_cancelled, run_beside
+from holdgate.tasks import GIVE_UP_WITHIN, begin_later, run_beside
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener
@@ -72,8 +77,6 @@ _CLOSE_WITHIN = 10.0
 # Messages that one receive hands out at most of a partition: as with aiokafka, fewer new objects than the 700 at which Python's garbage
 # collector runs.
 _POLL_AT_MOST = 250
-# Steps of the loop that handlers get between two polls: lanes that were idle take one to wake, and one is what a poll gives (lane.py).
-_STEPS = 2
 # librdkafka may fetch ahead an eighth of the guard's bound on memory, and as much may be kept back of each partition before it is paused.
 _READ_AHEAD = 8
 
@@ -143,18 +146,14 @@ class ConfluentIntake:
         self._ahead: int | None = None  # bytes that librdkafka may fetch ahead; None means as the settings say
         self._errors = ErrorStreak()
         self._fault: BaseException | None = None
-        self._ready: list[ConfluentDelivery | ConfluentBatch] = []
-        self._latest: list[AssignedPartition] = []  # of which the last poll gave messages
-        self._epoch = 0
         self._beside: dict[str, asyncio.Task[None]] = {}  # questions under way, by what they ask
-        self._opened = False
-        self._given_up = False  # opening was cancelled, or the loop shuts down: the broker's answers are not waited for
-        self._closing: asyncio.Task[None] | None = None
+        self._lifetime = Lifetime(self._close, "confluent")
 
     def _compose(self, settings: ConsumerSettings, commit_every: float) -> None:
         self._client = Client(settings, self._told)
         self._asker = Asker(settings)
         self._partitions = AssignedPartitions(MESSAGES)
+        self._ready: Ready[ConfluentDelivery | ConfluentBatch] = Ready(self._partitions)
         self._taps = Taps(self._client, self._most, settings.partition_fetch)
         self._client.position_of = self._taps.position
         self._commits = Commits(self._client, self._partitions, commit_every, self._note_failure, (CommitTooLate,))
@@ -224,26 +223,17 @@ class ConfluentIntake:
 
     async def open(self, listener: IntakeListener) -> None:
         """Connect, check and subscribe. Raises SettingsError or IntakeError before anything is consumed, and closes the intake first."""
-        if self._opened:
-            raise IntakeError("this intake is open already, or was closed: make a new one")
-        self._opened = True
-        self._membership.guard = listener
-        try:
-            await self._open()
-        except BaseException as error:
-            self._given_up = isinstance(error, asyncio.CancelledError)
-            await self.close()
-            raise
+        await self._lifetime.open(partial(self._open, listener))
 
     async def receive(self) -> Sequence[Delivery[Message]]:
         if self._fault is not None:
             raise self._fault
-        if not self._ready:
+        if not self._ready.deliveries:
             self._deliver(self._taps.release())
-        if not self._ready:
-            await self._let_handlers_run()
+        if not self._ready.deliveries:
+            await self._ready.let_handlers_run()
             await self._poll()
-        return self._hand_out()
+        return self._ready.hand_out()
 
     def apply(self, plan: Plan) -> None:
         if self._taps.store(plan):
@@ -256,9 +246,7 @@ class ConfluentIntake:
         elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, AssignedPartition):
             delivery.origin.finished_batch(delivery.message)
         elif settlement is Settlement.REJECT:
-            raise IntakeError(
-                f"{delivery.source}@{delivery.position} cannot be rejected: Kafka has no reject, so give the run dead_letters"
-            )
+            raise no_reject(delivery, "Kafka has no reject")
 
     async def flush(self) -> bool:
         committed = await self._flush()
@@ -270,14 +258,12 @@ class ConfluentIntake:
         return await self._backlogs.ask()
 
     async def close(self) -> None:
-        if self._closing is None:
-            self._given_up = self._given_up or is_being_cancelled()
-            self._closing = begin_later(self._close(), "confluent close")
-        await asyncio.shield(self._closing)
+        await self._lifetime.close()
 
     # -- Begin and end -------------------------------------------------------------------------------------------------------------------
 
-    async def _open(self) -> None:
+    async def _open(self, listener: IntakeListener) -> None:
+        self._membership.guard = listener
         existing = await self._asker.start(_CONNECT_WITHIN)
         if self._topics is not None:
             check_topics(self._topics, existing, self._settings.bootstrap_servers)
@@ -299,8 +285,8 @@ class ConfluentIntake:
     async def _close(self) -> None:
         self._commits.stop()
         self._retention.stop()
-        within = GIVE_UP_WITHIN if self._given_up else _CLOSE_WITHIN
-        if self._given_up:
+        within = GIVE_UP_WITHIN if self._lifetime.given_up else _CLOSE_WITHIN
+        if self._lifetime.given_up:
             self._commits.abandon()
         else:
             try:
@@ -326,13 +312,6 @@ class ConfluentIntake:
         except KafkaException as error:
             self._poll_failed(error.args[0])
             await asyncio.sleep(self._poll_timeout)  # the next poll would fail immediately too: no hot loop
-
-    async def _let_handlers_run(self) -> None:
-        """Let quick handlers work off what the last poll gave before the next one: a full queue answers without waiting."""
-        for _ in range(_STEPS):
-            await asyncio.sleep(0)
-            if not any(partition.inflight.unfinished for partition in self._latest):
-                break
 
     def _take(self, messages: list[Message]) -> None:
         """Note what a poll has brought, in the step in which it comes."""
@@ -360,22 +339,15 @@ class ConfluentIntake:
             if partition is None:
                 continue
             try:
-                self._ready += partition.delivered(run)
+                self._ready.add(partition.delivered(run))
             except OutOfSequence as error:
                 log.warning("%s: %s; its unfinished messages are dropped and come again", partition.source, error)
                 self._membership.start_over(tp)
                 partition = self._partitions.get(tp)
-                self._ready += partition.delivered(run) if partition is not None else ()
+                self._ready.add(partition.delivered(run) if partition is not None else ())
             if partition is not None:
                 latest.append(partition)
-        self._latest = latest
-
-    def _hand_out(self) -> list[ConfluentDelivery | ConfluentBatch]:
-        ready, self._ready = self._ready, []
-        if self._epoch != self._partitions.epoch:
-            self._epoch = self._partitions.epoch
-            ready = [delivery for delivery in ready if delivery.assigned.alive]
-        return ready
+        self._ready.latest = latest
 
     def _wake(self) -> None:
         self._poller.wake()
@@ -431,11 +403,7 @@ class ConfluentIntake:
         self._wake()
 
     def _report_lost(self, loss: RecordsLost) -> None:
-        if self._on_records_lost is not None:
-            try:
-                self._on_records_lost(loss)
-            except Exception as error:  # noqa: BLE001 - somebody else's code; its text may quote anything, so the log has its type alone
-                log.error("on_records_lost raised %s", type(error).__name__)  # noqa: TRY400
+        give_to_user("on_records_lost", self._on_records_lost, loss)
 
 
 def _anchored(pattern: str) -> str:

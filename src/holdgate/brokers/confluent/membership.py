@@ -31,7 +31,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, KafkaException
@@ -43,7 +43,7 @@ from holdgate.brokers.confluent.fetching import Taps
 from holdgate.brokers.partitions import AssignedPartitions
 from holdgate.errors import IntakeError
 from holdgate.flow.plan import Plan
-from holdgate.tasks import begin_later, run_beside
+from holdgate.tasks import run_beside, wait_at_most
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener
@@ -183,7 +183,7 @@ class Membership:
         end = loop.time() + self._client.settings.rebalance_timeout * _ANSWER_WITHIN
         try:
             if sources and self.guard is not None:
-                await _within(self.guard.revoked(sources), end - loop.time())
+                await wait_at_most(self.guard.revoked(sources), "confluent revoked", end - loop.time())
         finally:
             with self._client.directly():
                 await self._commits.revoke(tps, max(_COMMIT_AT_LEAST, end - loop.time()))
@@ -249,11 +249,3 @@ class Membership:
         self._take_over(dict(offsets))
         for tp, offset in known.items():
             self._taps.seek(tp, offset)
-
-
-async def _within(work: Coroutine[Any, Any, None], seconds: float) -> None:
-    """Wait for `work` for at most `seconds`. After that it goes on by itself: it is the guard's, and the group does not wait for it."""
-    task = begin_later(work, "confluent revoked")
-    await asyncio.wait((task,), timeout=seconds)
-    if task.done():
-        task.result()

@@ -35,6 +35,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
 from holdgate.brokers.backlog import PartitionBacklogs
+from holdgate.brokers.bell import give_to_user
 from holdgate.brokers.commits import Commits
 from holdgate.brokers.kafka.assignments import RECORDS, KafkaBatch, KafkaDelivery, Message, Record, weigh
 from holdgate.brokers.kafka.checks import (
@@ -48,7 +49,10 @@ from holdgate.brokers.kafka.checks import (
 from holdgate.brokers.kafka.client import Client, SideConsumer
 from holdgate.brokers.kafka.fetching import Pauses, Poller
 from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, ConsumerLifecycle, Membership, OwnedListener
+from holdgate.brokers.letters import no_reject
+from holdgate.brokers.lifetime import Lifetime
 from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, OutOfSequence
+from holdgate.brokers.ready import Ready
 from holdgate.brokers.retention import RecordsLost, Retention
 from holdgate.brokers.topics import ErrorStreak, check_topics
 from holdgate.core.validation import count, seconds
@@ -58,7 +62,7 @@ from holdgate.flow.inbox import Order
 from holdgate.flow.message import Backlog, Delivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.slips import suggest_keywords
-from holdgate.tasks import begin_later, is_being_cancelled, run_beside
+from holdgate.tasks import run_beside
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener
@@ -81,8 +85,6 @@ _LOOK_EVERY = 0.1
 # Records that one poll hands out at most. 250 records and their deliveries stay below the 700 new objects at which Python's garbage
 # collector runs, which costs 0.3 us a record with 500. Below 200 the poll itself begins to cost.
 _POLL_AT_MOST = 250
-# Steps of the loop that handlers get between two polls: lanes that were idle take one to wake, and one is what a poll gives (lane.py).
-_STEPS = 2
 # aiokafka may buffer a quarter of the guard's bound on memory, and half of that quarter by one response.
 _READ_AHEAD = 4
 # Bytes that one fetch of a partition may always have, so that it is worth its round trip however many partitions there are.
@@ -151,18 +153,15 @@ class KafkaIntake:
         self._ahead: int | None = None  # bytes that aiokafka may buffer; None means as its settings say
         self._poll_errors = ErrorStreak()
         self._fault: BaseException | None = None
-        self._ready: list[KafkaDelivery | KafkaBatch] = []
-        self._latest: list[AssignedPartition] = []  # of which the last poll gave records
-        self._epoch = 0
         self._next_look = 0.0
         self._looked_at = 0
         self._looking: asyncio.Task[None] | None = None
         self._owns = False
-        self._given_up = False  # opening was cancelled, or the loop shuts down: the broker's answers are not waited for
-        self._closing: asyncio.Task[None] | None = None
+        self._lifetime = Lifetime(self._close, "kafka")
 
     def _compose(self, client: Client, commit_every: float) -> None:
         self._partitions = AssignedPartitions(RECORDS)
+        self._ready: Ready[KafkaDelivery | KafkaBatch] = Ready(self._partitions)
         self._pauses = Pauses(client, self._partitions)
         self._lifecycle = ConsumerLifecycle(client, self._partitions, self._pauses)
         self._side = SideConsumer(client)
@@ -231,42 +230,28 @@ class KafkaIntake:
         """Check, connect and subscribe. Raises IntakeError before anything is consumed, and closes the intake first."""
         if self._client.consumer in _owned:
             raise IntakeError(_OWNED)
-        if self._closing is not None or self._client.is_stopped:
+        if self._lifetime.is_closing or self._client.is_stopped:
             raise IntakeError("this intake was closed, or its consumer was stopped: make a new consumer and a new intake")
         _owned.add(self._client.consumer)
         self._owns = True
         self._membership.guard = listener
-        try:
-            await self._open()
-        except BaseException as error:
-            self._given_up = isinstance(error, asyncio.CancelledError)
-            await self.close()
-            raise
+        await self._lifetime.open(self._open)
 
     async def receive(self) -> Sequence[Delivery[Message]]:
         if self._fault is not None:
             raise self._fault
-        if self._pauses.awaits_plan and not self._ready:  # records of a late poll are not part of the plan yet
+        if self._pauses.awaits_plan and not self._ready.deliveries:  # records of a late poll are not part of the plan yet
             self._pauses.plan_is_current()
             self._assert_plan()
         self._look()
-        if not self._ready:
+        if not self._ready.deliveries:
             try:
-                await self._let_handlers_run()
+                await self._ready.let_handlers_run()
                 await self._poller.poll(now=self._membership.may_poll)
             except (KafkaError, ConsumerStoppedError) as error:
                 await self._poll_failed(error)
-        return self._hand_out()
-
-    async def _let_handlers_run(self) -> None:
-        """Let quick handlers work off what the last poll gave before the next one: a full buffer answers without waiting.
-
-        What is not unpacked yet lies close together. To have more records in hand is what makes a quick handler slow.
-        """
-        for _ in range(_STEPS):
-            await asyncio.sleep(0)
-            if not any(partition.inflight.unfinished for partition in self._latest):
-                break
+        # Two polls may have ended in the same step. One receive never gives more than one poll does.
+        return self._ready.hand_out(self._most)
 
     def apply(self, plan: Plan) -> None:
         if self._pauses.store(plan):
@@ -279,9 +264,7 @@ class KafkaIntake:
         elif settlement is _ACK and isinstance(delivery, Batch) and isinstance(delivery.origin, AssignedPartition):
             delivery.origin.finished_batch(delivery.message)
         elif settlement is Settlement.REJECT:
-            raise IntakeError(
-                f"{delivery.source}@{delivery.position} cannot be rejected: Kafka has no reject, so give the run dead_letters"
-            )
+            raise no_reject(delivery, "Kafka has no reject")
 
     async def flush(self) -> bool:
         committed = await self._commits.flush(_FLUSH_WITHIN)
@@ -293,10 +276,7 @@ class KafkaIntake:
         return await self._backlogs.ask()
 
     async def close(self) -> None:
-        if self._closing is None:
-            self._given_up = self._given_up or is_being_cancelled()
-            self._closing = begin_later(self._close(), "kafka close")
-        await asyncio.shield(self._closing)
+        await self._lifetime.close()
 
     async def _open(self) -> None:
         client = self._client
@@ -323,7 +303,7 @@ class KafkaIntake:
         self._commits.stop()
         self._retention.stop()
         self._membership.stop()
-        if self._given_up:
+        if self._lifetime.given_up:
             self._commits.abandon()
         else:
             await self._commits.flush(_FLUSH_WITHIN)
@@ -331,27 +311,27 @@ class KafkaIntake:
         self._client.allow_commits()
         self._client.restore_fetches()
         self._client.make_consumer_records()
-        await self._lifecycle.release(given_up=self._given_up)
+        await self._lifecycle.release(given_up=self._lifetime.given_up)
         self._partitions.drop(self._partitions.tps())
         await self._poller.abandon()
-        if self._given_up:
+        if self._lifetime.given_up:
             await self._side.stop(GIVE_UP_WITHIN)
         else:
             await self._side.stop()
         _owned.discard(self._client.consumer)
 
     def _take(self, records: dict[TopicPartition, list[Record]]) -> None:
-        self._latest = [partition for partition in map(self._partitions.get, records) if partition is not None]
+        self._ready.latest = [partition for partition in map(self._partitions.get, records) if partition is not None]
         for tp, batch in records.items():
             partition = self._partitions.get(tp)
             if partition is None:
                 self._put_back(tp, batch)
                 continue
             try:
-                self._ready += partition.delivered(batch)
+                self._ready.add(partition.delivered(batch))
             except OutOfSequence as error:
                 log.warning("%s: %s; its unfinished messages are dropped and come again", partition.source, error)
-                self._ready += self._membership.start_over(tp, batch)
+                self._ready.add(self._membership.start_over(tp, batch))
             if self._ahead is not None and len(batch) * len(batch[0].value or b"") >= self._ahead // _LARGE_POLL:
                 self._pauses.await_plan(tp)
         if self._pauses.awaits_plan:
@@ -361,15 +341,6 @@ class KafkaIntake:
         """Seek back before records that a late poll handed out after the partition was dropped, so that the next poll gets them."""
         if tp in self._client.assignment():
             self._client.seek(tp, batch[0].offset)
-
-    def _hand_out(self) -> list[KafkaDelivery | KafkaBatch]:
-        ready = self._ready
-        if self._epoch != self._partitions.epoch:
-            self._epoch = self._partitions.epoch
-            ready = [delivery for delivery in ready if delivery.assigned.alive]
-        # Two polls may have ended in the same step. One receive never gives more than one poll does.
-        self._ready = ready[self._most :]
-        return ready[: self._most] if self._ready else ready
 
     def _look(self) -> None:
         """Compare pauses and assignment with what they should be, whatever has changed them: the rebalance, aiokafka or the application."""
@@ -408,7 +379,8 @@ class KafkaIntake:
             self._poller.wake()
         self._poller.poll_only(self._partitions.tps(), self._pauses.paused)
         self._limit_fetches()
-        self._retention.soon()
+        if self._pauses.due():
+            self._retention.soon()
 
     def _limit_fetches(self) -> None:
         if self._ahead is not None:
@@ -434,8 +406,4 @@ class KafkaIntake:
         self._fault = self._fault or fault
 
     def _report_lost(self, loss: RecordsLost) -> None:
-        if self._on_records_lost is not None:
-            try:
-                self._on_records_lost(loss)
-            except Exception as error:  # noqa: BLE001 - somebody else's code; its text may quote anything, so the log has its type alone
-                log.error("on_records_lost raised %s", type(error).__name__)  # noqa: TRY400
+        give_to_user("on_records_lost", self._on_records_lost, loss)

@@ -42,7 +42,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -56,7 +56,7 @@ from holdgate.brokers.kafka.fetching import Pauses
 from holdgate.brokers.partitions import AssignedPartitions
 from holdgate.errors import IntakeError
 from holdgate.flow.plan import Plan
-from holdgate.tasks import begin_later, run_beside
+from holdgate.tasks import begin_later, run_beside, wait_at_most
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener
@@ -192,7 +192,7 @@ class Membership:
         end = loop.time() + self._client.rebalance_timeout * _ANSWER_WITHIN
         try:
             if not self._client.is_evicted:
-                await _within(self.guard.revoked(sources), end - loop.time())
+                await wait_at_most(self.guard.revoked(sources), "kafka revoked", end - loop.time())
         finally:
             # Asked again: a heartbeat may have found out about an eviction while the guard was ending its work.
             if self._client.is_evicted:
@@ -277,14 +277,6 @@ class Membership:
         self._pauses.store(self.guard.assigned([fresh.source]))
         self._changed()
         return fresh.delivered(batch)
-
-
-async def _within(work: Coroutine[Any, Any, None], seconds: float) -> None:
-    """Wait for `work` for at most `seconds`. After that it goes on by itself: it is the guard's, and the group does not wait for it."""
-    task = begin_later(work, "kafka revoked")
-    await asyncio.wait((task,), timeout=seconds)
-    if task.done():
-        task.result()
 
 
 # -- Start and end of the consumer -------------------------------------------------------------------------------------------------------

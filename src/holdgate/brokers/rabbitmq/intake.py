@@ -25,11 +25,14 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aio_pika import IncomingMessage
 from aio_pika.abc import AbstractRobustConnection
 
+from holdgate.brokers.bell import Bell, give_to_user
+from holdgate.brokers.lifetime import Lifetime
 from holdgate.brokers.rabbitmq.channel import QueueChannel, RabbitMQDelivery, batch_due_at
 from holdgate.brokers.rabbitmq.checks import (
     Diagnosis,
@@ -48,13 +51,12 @@ from holdgate.brokers.rabbitmq.queue_facts import DEFAULT_CONSUMER_TIMEOUT, Mana
 from holdgate.brokers.rabbitmq.supervisor import Overflow, QueueSupervisor, Window
 from holdgate.brokers.rabbitmq.terms import DeliveryLimitNear, QueueTerms
 from holdgate.core.validation import count, seconds
-from holdgate.errors import IntakeError
 from holdgate.flow.batch import AS_THEY_ARE, Batch
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Backlog, Delivery, Queue, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.slips import suggest_keywords
-from holdgate.tasks import GIVE_UP_WITHIN, begin_later, is_being_cancelled
+from holdgate.tasks import GIVE_UP_WITHIN
 
 if TYPE_CHECKING:
     from holdgate.ports import DeadLetters, IntakeListener
@@ -123,11 +125,8 @@ class RabbitMQIntake:
         self._batch: int | None = None
         self._memory: int | None = None
         self._margin = (self._options.consumer_timeout or DEFAULT_CONSUMER_TIMEOUT) / 4
-        self._fault: BaseException | None = None
-        self._bell: asyncio.Future[None] | None = None
-        self._was_opened = False
-        self._given_up = False  # cancelled while it opened, or the loop ends: the close does not wait for the broker
-        self._closing: asyncio.Task[None] | None = None
+        self._bell = Bell()
+        self._lifetime = Lifetime(self._close, "rabbitmq")
 
     @property
     def names(self) -> Collection[str]:
@@ -184,15 +183,7 @@ class RabbitMQIntake:
 
     async def open(self, listener: IntakeListener) -> None:
         """Connect, check the queues and start. Raises IntakeError before anything is consumed, and closes the intake then."""
-        if self._was_opened or self._closing is not None:
-            raise IntakeError("an intake can be opened once: make a new one")
-        self._was_opened = True
-        try:
-            await self._open(listener)
-        except BaseException as error:
-            self._given_up = isinstance(error, asyncio.CancelledError)
-            await self.close()
-            raise
+        await self._lifetime.open(partial(self._open, listener))
 
     async def receive(self) -> Sequence[Delivery[IncomingMessage]]:
         # Here, and not between taking and returning: a channel that is lost in such a pause would still have its deliveries handed out.
@@ -211,7 +202,7 @@ class RabbitMQIntake:
                 supervisor.wake()
                 if now.held and supervisor.channel is not None:
                     supervisor.channel.acks.soon()
-        self._ring()
+        self._bell.ring()
 
     def settle(self, delivery: Delivery[IncomingMessage], settlement: Settlement) -> None:
         if isinstance(delivery, RabbitMQDelivery):
@@ -223,7 +214,7 @@ class RabbitMQIntake:
     async def flush(self) -> bool:
         channels = [supervisor.channel for supervisor in self._supervisors.values() if supervisor.channel is not None]
         out = [await channel.acks.flush() for channel in channels if not channel.acks.held_back]
-        self._ring()
+        self._bell.ring()
         return all(out)
 
     def way_of_rejected(self, name: str) -> str:
@@ -261,10 +252,7 @@ class RabbitMQIntake:
         return {source.name: await management.delayed(self._client.vhost, source.name) for source in self._supervisors}
 
     async def close(self) -> None:
-        if self._closing is None:
-            self._given_up = self._given_up or is_being_cancelled()
-            self._closing = begin_later(self._close(), "rabbitmq close")
-        await asyncio.shield(self._closing)
+        await self._lifetime.close()
 
     async def _open(self, listener: IntakeListener) -> None:
         await self._client.connect()
@@ -281,10 +269,10 @@ class RabbitMQIntake:
                 arguments=self._arguments,
                 plan=lambda: self._plan,
                 store=self.apply,
-                ring=self._ring,
+                ring=self._bell.ring,
                 limit_near=self._report_limit_near,
                 overflow=self._overflow,
-                failed=self._note_failure,
+                failed=self._bell.fail,
             )
             self._tasks.append(supervisor.start())
 
@@ -308,12 +296,11 @@ class RabbitMQIntake:
                 await asyncio.wait(late, timeout=_CLOSE_WITHIN)
         if self._overflow is not None:
             await self._overflow.close()
-        await self._client.close(GIVE_UP_WITHIN if self._given_up else CLOSE_WITHIN)
-        self._ring()
+        await self._client.close(GIVE_UP_WITHIN if self._lifetime.given_up else CLOSE_WITHIN)
+        self._bell.ring()
 
     def _take(self) -> Sequence[Delivery[IncomingMessage]]:
-        if self._fault is not None:
-            raise self._fault
+        self._bell.check()
         taken: list[Delivery[Any]] = []
         for channel in self._readable():
             if self._batch is None:
@@ -332,34 +319,14 @@ class RabbitMQIntake:
                 yield supervisor.channel
 
     async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._poll_timeout
+        end = asyncio.get_running_loop().time() + self._poll_timeout
         if self._batch is not None:
             end = min([end, *(batch_due_at(channel, self._batch) for channel in self._readable())])
-        self._bell = loop.create_future()
-        timer = loop.call_at(end, self._ring)
-        try:
-            await self._bell
-        finally:
-            timer.cancel()
-            self._bell = None
-
-    def _ring(self) -> None:
-        if self._bell is not None and not self._bell.done():
-            self._bell.set_result(None)
-
-    def _note_failure(self, error: BaseException) -> None:
-        """Keep the first error of a supervisor, or of a handler that settled by itself. The next receive raises it."""
-        self._fault = self._fault or error
-        self._ring()
+        await self._bell.wait_until(end)
 
     def _report_limit_near(self, near: DeliveryLimitNear) -> None:
         log.error(
             "%s: a message has come back %d times of %d, and will go back as late as possible: raise the limit, or set overflow=",
             near.source, near.returns, near.limit,
         )  # fmt: skip
-        if self._on_delivery_limit_near is not None:
-            try:
-                self._on_delivery_limit_near(near)
-            except Exception as error:  # noqa: BLE001 - somebody else's code; its text may quote anything, so the log has its type alone
-                log.error("on_delivery_limit_near raised %s", type(error).__name__)  # noqa: TRY400
+        give_to_user("on_delivery_limit_near", self._on_delivery_limit_near, near)

@@ -27,6 +27,10 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Message
 
+from holdgate.brokers.bell import Bell, give_to_user
+from holdgate.brokers.letters import no_reject
+from holdgate.brokers.lifetime import Lifetime
+from holdgate.brokers.share.backlog import ShareBacklogs
 from holdgate.brokers.share.client import Admin, ShareClient
 from holdgate.brokers.share.hand import ShareDelivery
 from holdgate.brokers.share.supervisor import LateAccept, ShareSupervisor
@@ -46,7 +50,6 @@ from holdgate.flow.message import Backlog, Delivery, Queue, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.ports import DeadLetters
 from holdgate.slips import suggest_keywords
-from holdgate.tasks import begin_later, is_being_cancelled
 
 if TYPE_CHECKING:
     from holdgate.ports import IntakeListener
@@ -106,14 +109,13 @@ class ShareIntake:
         self._overflow = overflow
         self._on_late_accept = on_late_accept
         self._terms = self._derive({})
+        self._backlogs = ShareBacklogs(self._settings, self.group, topics)
         self._supervisors: dict[Source, ShareSupervisor] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._plan = Plan()
-        self._fault: BaseException | None = None
-        self._bell: asyncio.Future[None] | None = None
-        self._was_opened = False
+        self._bell = Bell()
         self._overflow_is_open = False
-        self._closing: asyncio.Task[None] | None = None
+        self._lifetime = Lifetime(self._close, "share")
 
     @property
     def names(self) -> Collection[str]:
@@ -151,21 +153,14 @@ class ShareIntake:
 
     async def open(self, listener: IntakeListener) -> None:
         """Check topics and group, and start. Raises IntakeError before anything is consumed, and closes the intake then."""
-        if self._was_opened or self._closing is not None:
-            raise IntakeError("an intake can be opened once: make a new one")
-        self._was_opened = True
-        try:
-            await self._open(listener)
-        except BaseException:
-            await self.close()
-            raise
+        await self._lifetime.open(partial(self._open, listener))
 
     async def receive(self) -> Sequence[Delivery[Message]]:
         # Here, and not between taking and returning: a hand that ends in such a pause would still have its deliveries handed out.
         await asyncio.sleep(0)
         deliveries = self._take()
         if not deliveries:
-            await self._wait()
+            await self._bell.wait_until(asyncio.get_running_loop().time() + self._poll_timeout)
             deliveries = self._take()
         return deliveries
 
@@ -174,34 +169,34 @@ class ShareIntake:
         for source, supervisor in self._supervisors.items():
             if plan.of(source) != before.of(source):
                 supervisor.wake()
-        self._ring()
+        self._bell.ring()
 
     def settle(self, delivery: Delivery[Message], settlement: Settlement) -> None:
         if settlement is Settlement.REJECT:
-            raise IntakeError(
-                f"{delivery.source}@{delivery.position} cannot be rejected: a share group would drop it, so give the run dead_letters"
-            )
+            raise no_reject(delivery, "a share group would drop it")
         if isinstance(delivery, ShareDelivery):
             self._supervisors[delivery.source].settle(delivery)
 
     async def flush(self) -> bool:
         out = [await supervisor.flush() for supervisor in self._supervisors.values()]
-        self._ring()
+        self._bell.ring()
         return all(out)
 
     async def backlog(self) -> Mapping[Source, Backlog]:
-        """Return the age of the oldest record in hand. How many wait cannot be known: this client has no call that asks a share group."""
+        """Return how many records wait, by the broker's count, and the age of the oldest in hand.
+
+        aiokafka asks for the count; without it, or where its settings cannot say what these do, it is None, and the log says why.
+        """
+        lags = await self._backlogs.ask()
         now = time.time()
         found: dict[Source, Backlog] = {}
         for source, supervisor in self._supervisors.items():
             stamp = None if supervisor.oldest is None else supervisor.oldest.timestamp
-            found[source] = Backlog(None, None if stamp is None else max(0.0, now - stamp))
+            found[source] = Backlog(lags.get(source.name), None if stamp is None else max(0.0, now - stamp))
         return found
 
     async def close(self) -> None:
-        if self._closing is None:
-            self._closing = begin_later(self._close(given_up=is_being_cancelled()), "share close")
-        await asyncio.shield(self._closing)
+        await self._lifetime.close()
 
     def _derive(self, found: Mapping[str, str]) -> ShareTerms:
         return derive_terms(self.group, found, record_lock=self._lock, delivery_limit=self._limit, has_overflow=self._overflow is not None)
@@ -239,51 +234,32 @@ class ShareIntake:
                 poll_timeout=self._poll_timeout,
                 plan=lambda: self._plan,
                 store=self.apply,
-                ring=self._ring,
+                ring=self._bell.ring,
                 late=self._report_late,
                 overflow=self._overflow,
-                failed=self._note_failure,
+                failed=self._bell.fail,
             )
             self._tasks.append(supervisor.start())
 
-    async def _close(self, *, given_up: bool) -> None:
+    async def _close(self) -> None:
         for supervisor in self._supervisors.values():
             supervisor.stop()
-        if self._tasks and not given_up:
+        if self._tasks and not self._lifetime.given_up:
             _, late = await asyncio.wait(self._tasks, timeout=_CLOSE_WITHIN)
             if late:
                 log.warning("%d share consumers could not be closed within %g s: the broker does not answer", len(late), _CLOSE_WITHIN)
+        await self._backlogs.close()
         if self._overflow is not None and self._overflow_is_open:
             await self._overflow.close()
-        self._ring()
+        self._bell.ring()
 
     def _take(self) -> Sequence[Delivery[Message]]:
-        if self._fault is not None:
-            raise self._fault
+        self._bell.check()
         taken: list[Delivery[Message]] = []
         for source, supervisor in self._supervisors.items():
             if self._plan.of(source).fetch:
                 taken += [supervisor.arrived.popleft() for _ in range(min(self.inbox, len(supervisor.arrived)))]
         return taken
-
-    async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._bell = loop.create_future()
-        timer = loop.call_later(self._poll_timeout, self._ring)
-        try:
-            await self._bell
-        finally:
-            timer.cancel()
-            self._bell = None
-
-    def _ring(self) -> None:
-        if self._bell is not None and not self._bell.done():
-            self._bell.set_result(None)
-
-    def _note_failure(self, error: BaseException) -> None:
-        """Keep the first error of a supervisor. The next receive raises it."""
-        self._fault = self._fault or error
-        self._ring()
 
     def _report_late(self, late: LateAccept) -> None:
         log.warning(
@@ -291,8 +267,4 @@ class ShareIntake:
             late.source, len(late.places),
             "refuses the accept, which came too late" if late.certain else "may have taken the accept too late",
         )  # fmt: skip
-        if self._on_late_accept is not None:
-            try:
-                self._on_late_accept(late)
-            except Exception as error:  # noqa: BLE001 - somebody else's code; its text may quote anything, so the log has its type alone
-                log.error("on_late_accept raised %s", type(error).__name__)  # noqa: TRY400
+        give_to_user("on_late_accept", self._on_late_accept, late)

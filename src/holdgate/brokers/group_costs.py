@@ -1,4 +1,4 @@
-"""What an outage would cost a consumer group as it is, without a guard: `holdgate doctor kafka --outage 3600`.
+"""What an outage would cost a consumer group of Kafka as it is, without a guard: `holdgate doctor kafka --outage 3600`.
 
 The broker shows how much comes, how much waits, how long records are kept and how many members there are. It does not show what a member
 does with a record whose handler fails. A sentence for each thing that it can do has the sum.
@@ -72,18 +72,23 @@ def _kept(traffic: Traffic, outage: float) -> str:
     return f"{waiting}. Records are kept for {lasting(traffic.retention)}: {deleted}. Raise retention.ms"
 
 
-def of_group(membership: Membership, outage: float) -> list[str]:
-    """Return what an outage of so many seconds would cost the group as a whole."""
+def of_group(membership: Membership, outage: float, *, interval: float | None = None) -> list[str]:
+    """Return what an outage of so many seconds would cost the group as a whole.
+
+    `interval` is the members' max.poll.interval.ms in seconds. None means that it is not known, and that of every client is taken.
+    """
     if membership.members is None:
         return ["its members cannot be seen: this user may not describe the group, or it has a protocol of its own, as share groups do"]
     if membership.members == 0:
         yet = f"it has no member now (state {membership.state}), so nobody reads"
         return [f"{yet}: that is an outage already, and it lasts until a consumer starts"]
-    times = math.floor(outage / _MAX_POLL_INTERVAL)
-    each = f"{outage:g} s / {_MAX_POLL_INTERVAL:g} s = {counted(times, 'time')} for each of {counted(membership.members, 'member')}"
+    lasts = _MAX_POLL_INTERVAL if interval is None else interval
+    times = math.floor(outage / lasts)
+    each = f"{outage:g} s / {lasts:g} s = {counted(times, 'time')} for each of {counted(membership.members, 'member')}"
+    unless = " unless it sets another" if interval is None else ""
     evicted = (
         "a consumer that tries a record again without polling is put out of the group after max.poll.interval.ms, "
-        f"{lasting(_MAX_POLL_INTERVAL)} unless it sets another: {each}, {counted(times * membership.members, 'rebalance')}"
+        f"{lasting(lasts)}{unless}: {each}, {counted(times * membership.members, 'rebalance')}"
     )
     committed = (
         "a consumer that commits by itself (enable.auto.commit) commits what it has fetched, processed or not: a restart in the outage "
