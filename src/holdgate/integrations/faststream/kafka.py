@@ -63,8 +63,8 @@ _REBALANCE_TIMEOUT = 10.0
 # A broker in reach answers a commit in milliseconds (seconds).
 _FLUSH_WITHIN = 5.0
 
-
-_deliver = Delivery.__init__  # KafkaDelivery has none of its own, and a list of the fields here would miss the next one
+# KafkaDelivery has none of its own, and a list of the fields here would miss the next one.
+_deliver: Callable[..., None] = vars(Delivery)["__init__"]
 
 
 class FetchedRecord(KafkaDelivery):
