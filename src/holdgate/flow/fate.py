@@ -144,7 +144,7 @@ def _needs_also(delivery: AnyDelivery, gate: Gate) -> None:
 
 def record_successes(gates: tuple[Gate, ...], permits: Sequence[Permit], now: float) -> bool:
     """Record success for every need; True if a turn is needed: a circuit has an event, or a slot that others wait for is free."""
-    if len(gates) == 1:  # nearly every message needs one
+    if len(gates) == 1 and len(permits) == 1:  # nearly every message needs one
         gate = gates[0]
         gate.circuit.record(permits[0], _SUCCESS, now)
         gate.successes += 1
