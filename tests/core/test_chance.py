@@ -6,21 +6,21 @@ import random
 
 import pytest
 
-from holdgate.core.chance import CALM, DOUBTS, FALLEN, IMMEDIATELY, QUICKEST, TESTS, Chance
+from holdgate.core.chance import CALM, DOUBTS, FALLEN, IMMEDIATELY, QUICKEST, TESTS, ChanceRefusals
 
 
-def _fallen() -> Chance:
+def _fallen() -> ChanceRefusals:
     """A pace of ten that has fallen so far that the next call is a test."""
-    chance = Chance()
+    chance = ChanceRefusals()
     assert not chance.refuse(10.0)
     assert not chance.refuse(10.0 * FALLEN * 0.9)
     assert chance.is_tested
     return chance
 
 
-def _known(share: float = 0.02) -> Chance:
+def _known(share: float = 0.02) -> ChanceRefusals:
     """One that knows that so many calls are refused by chance."""
-    chance = Chance()
+    chance = ChanceRefusals()
     pace = 10.0
     while not chance.is_known:
         for _ in range(int(1 / share) - 1):
@@ -33,7 +33,7 @@ def _known(share: float = 0.02) -> Chance:
 
 def test_a_pace_that_fell_a_little_is_not_suspected() -> None:
     """Yields and climbs are what sharing looks like."""
-    chance = Chance()
+    chance = ChanceRefusals()
     for pace in (10.0, 8.0, 9.0, 10.0 * FALLEN * 1.01):
         assert not chance.refuse(pace)
         assert not chance.is_tested
@@ -41,14 +41,14 @@ def test_a_pace_that_fell_a_little_is_not_suspected() -> None:
 
 def test_where_no_pace_is_known_nothing_is_tested() -> None:
     """A first refusal is one of a limit."""
-    chance = Chance()
+    chance = ChanceRefusals()
     assert not chance.refuse(None)
     assert not chance.is_tested
 
 
 def test_who_was_too_quick_for_a_test_falls_from_what_can_be_tested() -> None:
     """A pace of a hundred a second has a token again before any call asks."""
-    chance = Chance()
+    chance = ChanceRefusals()
     chance.refuse(100.0)
     chance.refuse(QUICKEST * FALLEN * 1.01)
     assert not chance.is_tested
@@ -93,7 +93,7 @@ def test_a_call_that_came_late_shows_nothing() -> None:
 
 def test_an_answer_that_nobody_has_asked_for_shows_nothing() -> None:
     """Every opening of the gate is told."""
-    chance = Chance()
+    chance = ChanceRefusals()
     for _ in range(2 * TESTS):
         assert not chance.answer(was_let_in=True, after=0.0)
     assert not chance.is_known

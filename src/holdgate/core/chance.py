@@ -34,7 +34,7 @@ DOUBTS = 3  # limits in a row with fewer than `CALM` calls between them: it was 
 CALM = 200
 
 
-class Chance:
+class ChanceRefusals:
     """Tell refusals by chance from those of a limit. `is_known`: they are by chance; `is_tested`: the next call is to ask immediately."""
 
     __slots__ = ("_best", "_calls", "_doubts", "_evidence", "_refused", "_share", "_since", "_tests", "is_known", "is_tested")

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdgate.core.chance import Chance
+from holdgate.core.chance import ChanceRefusals
 from holdgate.core.experiments import Budget
 from holdgate.core.limits import LimiterSnapshot
 from holdgate.core.outcomes import Outcome, Told
@@ -128,7 +128,7 @@ class Limiter:
         self._most = None if limits is None else limits.concurrency
         self._window = None if limits is None or limits.rate is None else RateWindow(limits.rate, limits.per)
         self._budget = Budget()
-        self._chance = Chance()
+        self._chance = ChanceRefusals()
         self._gate = RefusalGate(draw)
         self._pace = LearnedPace()
         self._width = Width(self._budget, self._most, is_sought=self.active and self._adaptive)

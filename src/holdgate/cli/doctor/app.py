@@ -286,7 +286,7 @@ def limits(  # noqa: PLR0917 - click passes them by name
     """Examine the limits of the settings FILE: those that bound nothing, cannot be reached, or do not go with a run. Asks no broker."""
     import os
 
-    from holdgate.cli.doctor.limit_settings import Surroundings, examine
+    from holdgate.cli.doctor.limit_settings import KnownOfWorker, examine
     from holdgate.config.reading import read_tables
     from holdgate.config.toml_file import read_toml
 
@@ -296,7 +296,7 @@ def limits(  # noqa: PLR0917 - click passes them by name
         tables = read_tables(read_toml(file), os.environ, {}).tables
     except HoldgateError as error:
         raise Refusal(str(error)) from None
-    around = Surroundings(partitions=partitions, prefetch=prefetch, workers=workers, handler=handler, body=body)
+    around = KnownOfWorker(partitions=partitions, prefetch=prefetch, workers=workers, handler=handler, body=body)
     _print(context, examine(tables, around), as_json=as_json, none="nothing was found that does not go together")
 
 

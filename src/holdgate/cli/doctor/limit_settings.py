@@ -31,7 +31,7 @@ _CONSUMER_TIMEOUT = 1800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class KnownOfWorker:
     """What a settings file does not say. None means that it is not known.
 
     - `partitions`: Kafka's, of all topics of a run together. `prefetch`: RabbitMQ's, of one worker. At most one of the two is known.
@@ -54,7 +54,7 @@ class _Slots:
     why: str
 
 
-def examine(tables: FileTables, around: Surroundings) -> list[AppFinding]:
+def examine(tables: FileTables, around: KnownOfWorker) -> list[AppFinding]:
     """Return what of the limits in a settings file does not go together with its runs. A run without `needs` may need everything."""
     runs: Sequence[RunTable] = tables.runs or (tables.run,)
     return [
@@ -65,7 +65,7 @@ def examine(tables: FileTables, around: Surroundings) -> list[AppFinding]:
     ]
 
 
-def _of_dependency(name: str, limits: Limits, runs: Sequence[RunTable], memory: int | None, around: Surroundings) -> Iterator[str]:
+def _of_dependency(name: str, limits: Limits, runs: Sequence[RunTable], memory: int | None, around: KnownOfWorker) -> Iterator[str]:
     needing = [run for run in runs if not run.needs or name in run.needs]
     if not needing:
         yield (
@@ -86,19 +86,19 @@ def _of_dependency(name: str, limits: Limits, runs: Sequence[RunTable], memory: 
 # -- what may be at work ----------------------------------------------------------------------------------------------------------------
 
 
-def _order(run: RunTable, around: Surroundings) -> str | None:
+def _order(run: RunTable, around: KnownOfWorker) -> str | None:
     """Return the order of a run: the one that is set, or that of its broker. None means that it is not known."""
     if run.order is not None:
         return run.order
     return "source" if around.partitions is not None else "none" if around.prefetch is not None else None
 
 
-def _slots(run: RunTable, around: Surroundings) -> _Slots | None:
+def _slots(run: RunTable, around: KnownOfWorker) -> _Slots | None:
     bounds = list(_bounds(run, around))
     return min(bounds, key=lambda each: each.count, default=None)
 
 
-def _bounds(run: RunTable, around: Surroundings) -> Iterator[_Slots]:
+def _bounds(run: RunTable, around: KnownOfWorker) -> Iterator[_Slots]:
     batch = run.batch or 1
     order = _order(run, around)
     of_run = f" of {_named([run])}"
@@ -131,7 +131,7 @@ def _above_the_slots(limits: Limits, slots: Sequence[_Slots]) -> Iterator[str]:
         )
 
 
-def _out_of_reach(limits: Limits, slots: Sequence[_Slots], around: Surroundings) -> Iterator[str]:
+def _out_of_reach(limits: Limits, slots: Sequence[_Slots], around: KnownOfWorker) -> Iterator[str]:
     if limits.pace is None:
         return
     most, why = sum(each.count for each in slots), _together(slots)
@@ -152,7 +152,7 @@ def _out_of_reach(limits: Limits, slots: Sequence[_Slots], around: Surroundings)
         )
 
 
-def _of_workers(limits: Limits, around: Surroundings) -> Iterator[str]:
+def _of_workers(limits: Limits, around: KnownOfWorker) -> Iterator[str]:
     workers = around.workers
     if workers == 1:
         return
@@ -166,7 +166,7 @@ def _of_workers(limits: Limits, around: Surroundings) -> Iterator[str]:
         yield (f"{_rate(limits)} and {workers} workers: {limits.rate * workers:,} calls may start in {lasting(limits.per)}. {each}")
 
 
-def _in_hand(limits: Limits, around: Surroundings) -> Iterator[str]:
+def _in_hand(limits: Limits, around: KnownOfWorker) -> Iterator[str]:
     if limits.pace is None or around.prefetch is None:
         return
     waits = around.prefetch / limits.pace
@@ -184,7 +184,7 @@ def _in_hand(limits: Limits, around: Surroundings) -> Iterator[str]:
     )
 
 
-def _of_run(name: str, limits: Limits, run: RunTable, around: Surroundings) -> Iterator[str]:
+def _of_run(name: str, limits: Limits, run: RunTable, around: KnownOfWorker) -> Iterator[str]:
     if _order(run, around) == "source" and len(run.needs) > 1:
         others = ", ".join(each for each in run.needs if each != name)
         yield (
@@ -204,7 +204,7 @@ def _of_run(name: str, limits: Limits, run: RunTable, around: Surroundings) -> I
         )
 
 
-def _of_memory(limits: Limits, slots: Sequence[_Slots], memory: int | None, around: Surroundings) -> Iterator[str]:
+def _of_memory(limits: Limits, slots: Sequence[_Slots], memory: int | None, around: KnownOfWorker) -> Iterator[str]:
     if memory is None or around.body is None:
         return
     room = max(1, memory // around.body)
