@@ -355,12 +355,17 @@ class ShareSupervisor:
         for line, each in self._end():
             gone += await self._return(line, each, slowly=keeps)
         log.info("%s: %d records go back before the end of their lock", self.source, len(gone))
-        self._copies = [delivery for delivery in gone if delivery not in self._doomed][:_COPIES] if keeps else []
+        self._copies = self._copies_of(gone) if keeps else []
         if self._copies or self._doomed:
             self._company.begin(asyncio.get_running_loop().time())
         if plan.held or keeps:
             await self._unsubscribe()
         self._store(self._guard.assigned([self.source]))
+
+    def _copies_of(self, gone: Sequence[ShareDelivery]) -> list[ShareDelivery]:
+        """Return what of this is kept for probes. What has failed by itself shows nothing, and would become two dead letters."""
+        kept = [delivery for delivery in gone if delivery not in self._doomed]
+        return [delivery for delivery in kept if delivery.history is None or not delivery.history.charged][:_COPIES] or kept[:_COPIES]
 
     async def _return(self, line: Line, hand: Hand, *, slowly: bool = False) -> list[ShareDelivery]:
         """Commit what is finished of a hand, and give back the rest, or move it where it is safe. Returns what went back."""
