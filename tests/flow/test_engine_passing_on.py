@@ -40,6 +40,21 @@ def test_the_same_permit_goes_from_message_to_message() -> None:
     assert third.permits is permits
 
 
+def test_each_is_one_result_of_its_handler() -> None:
+    """What no need claims is judged by these, on the quick way and on the long one."""
+    stage = Stage("payments")
+    stage.receive(3)
+    results = stage.assignment().results
+    second = stage.engine.pass_on(stage.start(), stage.now)
+    assert second is not None
+    assert results.successes == 1
+    third = stage.engine.pass_on(second, stage.now)
+    assert third is not None
+    assert results.successes == 2
+    stage.engine.succeeded(third, stage.now)
+    assert results.successes == 3
+
+
 def test_each_counts_as_a_success_of_another_message() -> None:
     """The votes and the blame of messages that fail are told by it."""
     stage = Stage("payments")

@@ -136,6 +136,17 @@ def test_the_first_success_ends_it() -> None:
     assert {delivery.history.backoffs for delivery in others} == {0}
 
 
+def test_how_long_it_lasted_counts_from_its_beginning() -> None:
+    """And not from the start of the process."""
+    stage = working()
+    stage.turn(later=100.0)
+    suspecting(stage)
+    stage.turn(0.5)
+    stage.end(stage.start(), returned(0))
+
+    assert [event.held_for for event in stage.events() if isinstance(event, OutageOver)] == [0.5]
+
+
 def test_a_success_that_was_under_way_when_it_began_ends_it() -> None:
     """Told by `succeeded`, the quick end."""
     stage = working(partitions(4))
@@ -407,6 +418,48 @@ def test_batches_are_held_like_messages() -> None:
     halves_at_once = stage.start_all()
     assert {len(half) for half in halves_at_once if isinstance(half, Batch)} == {2}  # of those that failed before it was known
     assert len(halves_at_once) == 4
+
+
+def test_halves_of_a_batch_wait_while_it_lasts_though_lanes_are_free() -> None:
+    """Two batches failed before it was known, and come in halves immediately. The other two are excused, and have a backoff."""
+    run = Run(run_of(()).needs, order="none", concurrency=16, inbox=500, retry=STEADY, rejects=True, batch=4)
+    stage = Stage(run=run)
+    for number in range(10):
+        stage.engine.received(run, batches(stage, 1, 4 * number))
+        stage.turn()
+        stage.engine.settle(stage.start(), returned(0), "", 0.0)
+        stage.turn()
+    stage.engine.received(run, batches(stage, 4, 100))
+    stage.turn()
+    failing = stage.start_all()
+    for delivery in failing:
+        stage.engine.settle(delivery, unclaimed(), "OSError", 0.0)
+    stage.turn()
+
+    assert [delivery.history.charged for delivery in failing] == [1, 1, 0, 0]
+    assert len(stage.start_all()) == 4
+    stage.turn(later=8.0)
+    assert len(stage.start_all()) >= 4
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_what_succeeds_after_all_is_no_failure_that_repeats(in_parts: bool) -> None:
+    """It takes its last failure with it: the next one of its kind is a first one."""
+    run = Run(run_of(()).needs, order="source", concurrency=1, inbox=500, retry=STEADY, rejects=True, batch=4)
+    stage = Stage(run=run)
+    stage.engine.received(run, batches(stage, 1, 0))
+    stage.turn()
+    stage.engine.settle(stage.start(), unclaimed(), "OSError", 0.0)
+    stage.turn(later=8.0)
+    batch = stage.start()
+    assert isinstance(batch, Batch)
+    assert batch.history.unclaimed is not None
+    if in_parts:
+        stage.engine.settle_in_parts(batch, batch.items(), {0: HandlerRequest(after=5.0)}, returned(0), 8.0)
+    else:
+        stage.engine.settle(batch, returned(0), "", 8.0)
+
+    assert batch.history.unclaimed is None
 
 
 def test_a_batch_that_is_done_in_parts_is_a_success() -> None:
