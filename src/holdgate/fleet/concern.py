@@ -52,8 +52,8 @@ LEAD_EVERY = 1.0
 # worker goes by its own rules. It is longer than two stages that nobody has answered, and with a good log nothing takes as long.
 STUCK_AFTER = 20.0
 
-# How long a hunch stops a worker (seconds): a record has come to all by then, and the last worker with ten calls a second has failed. And how
-# long it has no other: what fails now and then must not stop it again and again.
+# How long a hunch stops a worker (seconds): a record has come to all by then, and the last worker with ten calls a second has failed. And
+# how long it has no other: what fails now and then must not stop it again and again.
 HUNCH_LASTS = 0.15
 # A worker with more failures in a row is about to open by itself: it must not forget them for a hunch.
 HUNCH_RUN = 2
